@@ -1,1 +1,1 @@
-
+"""Who acts: the power, tokens and audit workers, and what they share."""

@@ -1,0 +1,175 @@
+"""What the hooks ask: raise a node's desired state to this generation, then reconcile the node."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import ids
+from schemas.envelope import Envelope, Fields, parse
+from schemas.errors import MalformedMessageError
+from schemas.names import is_node_name, shown
+
+
+class Desired(enum.StrEnum):
+    """What Slurm wants of a node."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Kind(enum.StrEnum):
+    """Which hook asked."""
+
+    RESUME = "resume"
+    SUSPEND = "suspend"
+    RESUME_FAIL = "resume_fail"
+
+    @property
+    def desired(self) -> Desired:
+        """The state asked for; a failed resume wants its node down, so that nothing leaks."""
+        return Desired.UP if self is Kind.RESUME else Desired.DOWN
+
+    @property
+    def routing_key(self) -> str:
+        """Where its commands go on exchange power.commands."""
+        return _ROUTING_KEYS[self]
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type of its commands."""
+        return f"lamplighter.{self.routing_key}.v1"
+
+
+_ROUTING_KEYS: Mapping[Kind, str] = {
+    Kind.RESUME: "node.resume.requested",
+    Kind.SUSPEND: "node.suspend.requested",
+    Kind.RESUME_FAIL: "node.resume_fail.reported",
+}
+_KINDS = {kind.type: kind for kind in Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A job that waits for the node, as SLURM_RESUME_FILE told it; its strings are hostile."""
+
+    job_id: int
+    features: str | None = None
+    partition: str | None = None
+    reservation: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """As it travels; what is unknown is left out."""
+        pairs = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in pairs if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCommand:
+    """One node's request.
+
+    Attributes:
+        kind: which hook asked.
+        cluster, node: whom it concerns.
+        generation: the fencing number, also the time it was asked (ns since the epoch).
+        correlation_id: the hook call.
+        expiry: ns since the epoch after which Slurm has given up waiting, or None.
+        jobs: who waits; empty for a suspend.
+        origin: the host whose hook asked.
+        note: what went wrong while the request was made, or None.
+    """
+
+    kind: Kind
+    cluster: str
+    node: str
+    generation: int
+    correlation_id: str
+    expiry: int | None = None
+    jobs: tuple[WaitingJob, ...] = ()
+    origin: str = "unknown"
+    note: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The request's id, the same however often it is sent."""
+        return ids.request_id(self.generation, self.correlation_id, self.node)
+
+    @property
+    def desired(self) -> Desired:
+        """What is asked."""
+        return self.kind.desired
+
+    def to_envelope(self) -> Envelope:
+        """As it travels."""
+        data: dict[str, Any] = {"origin": self.origin, "jobs": [j.to_data() for j in self.jobs]}
+        if self.note is not None:
+            data["note"] = self.note
+        return Envelope(
+            id=self.id,
+            source=self.cluster,
+            type=self.kind.type,
+            subject=self.node,
+            time=self.generation,
+            generation=self.generation,
+            correlation_id=self.correlation_id,
+            traceparent=ids.traceparent(self.correlation_id, self.id),
+            expiry=self.expiry,
+            data=data,
+        )
+
+
+def parse_command(body: bytes) -> PowerCommand:
+    """Read one command.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy.
+    """
+    return command_from(parse(body))
+
+
+def command_from(envelope: Envelope) -> PowerCommand:
+    """The command an envelope carries.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy.
+    """
+    kind = _KINDS.get(envelope.type)
+    if kind is None:
+        raise MalformedMessageError(
+            "type",
+            f"{shown(envelope.type)} is no command",
+            f"send one of {', '.join(_KINDS)}",
+        )
+    if not is_node_name(envelope.subject):
+        raise MalformedMessageError(
+            "subject", f"{shown(envelope.subject)} is no node name", "send Slurm's node name"
+        )
+    if envelope.generation <= 0:
+        raise MalformedMessageError("generation", "must be above 0", "stamp it in the hook")
+    data = Fields(envelope.data, "data.")
+    command = PowerCommand(
+        kind=kind,
+        cluster=envelope.source,
+        node=envelope.subject,
+        generation=envelope.generation,
+        correlation_id=envelope.correlation_id,
+        expiry=envelope.expiry,
+        jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
+        origin=data.text("origin"),
+        note=data.text_or_none("note"),
+    )
+    if command.id != envelope.id:
+        raise MalformedMessageError(
+            "id", "does not follow from generation, correlationid and subject", "do not alter it"
+        )
+    return command
+
+
+def job_from(fields: Fields) -> WaitingJob:
+    """One waiting job, as it travels."""
+    return WaitingJob(
+        job_id=fields.number("job_id", least=1),
+        features=fields.text_or_none("features"),
+        partition=fields.text_or_none("partition"),
+        reservation=fields.text_or_none("reservation"),
+    )

@@ -1,0 +1,315 @@
+"""What became of a request, and what people must hear of: everything on exchange power.events."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import ids
+from schemas.commands import Kind, PowerCommand, WaitingJob, job_from
+from schemas.envelope import Envelope, Fields
+from schemas.errors import MalformedMessageError
+from schemas.names import is_node_name, shown
+
+
+class Happening(enum.StrEnum):
+    """A step in the life of a request's round."""
+
+    ACCEPTED = "accepted"
+    RETRIED = "retried"
+    PARKED = "parked"
+    REPLAYED = "replayed"
+    COMPLETED = "completed"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it ends the round; each round has exactly one that does."""
+        return self in _TERMINAL
+
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return f"node.request.{self}"
+
+    @property
+    def type(self) -> str:
+        """Its CloudEvents type."""
+        return f"lamplighter.{self.routing_key}.v1"
+
+
+_TERMINAL = frozenset(
+    {Happening.COMPLETED, Happening.SUPERSEDED, Happening.FAILED, Happening.DISCARDED}
+)
+_HAPPENINGS = {happening.type: happening for happening in Happening}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something failed: a class from the table in workers/power/classify.py, and words."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAction:
+    """One call that changed something in the cloud.
+
+    Attributes:
+        action: Nova's word (`os-start`).
+        server_id: the server it was made on.
+        time: ns since the epoch when the answer came.
+        result: `done`, or the error's class.
+    """
+
+    action: str
+    server_id: str
+    time: int
+    result: str
+
+    def to_data(self) -> dict[str, Any]:
+        """As it travels."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """A step in a request's round.
+
+    Attributes:
+        happening: which step.
+        request_id, round: the request, and which try of an operator's it is (from 1).
+        kind, cluster, node, generation, correlation_id: the request's own.
+        time: ns since the epoch.
+        attempt: how many attempts had failed before.
+        jobs, expiry, origin, note: the command's (carried by `accepted`).
+        cloud, server_id, address: where the node runs, once known.
+        cause: why, for retried, parked, failed and superseded.
+        actions: the cloud actions made for this round, in order.
+        retry_in: seconds until the next delivery, for retried and parked.
+        by, reason: the operator and their words, for replayed and discarded.
+    """
+
+    happening: Happening
+    request_id: str
+    round: int
+    kind: Kind
+    cluster: str
+    node: str
+    generation: int
+    correlation_id: str
+    time: int
+    attempt: int = 0
+    jobs: tuple[WaitingJob, ...] = ()
+    expiry: int | None = None
+    origin: str | None = None
+    note: str | None = None
+    cloud: str | None = None
+    server_id: str | None = None
+    address: str | None = None
+    cause: Cause | None = None
+    actions: tuple[CloudAction, ...] = ()
+    retry_in: int | None = None
+    by: str | None = None
+    reason: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Derived: a second report of the same step has the same id, and all outcomes share one."""
+        step = str(self.happening)
+        if self.happening.terminal:
+            step = "outcome"
+        elif self.happening is Happening.RETRIED:
+            step = f"retried/{self.attempt}"
+        return ids.event_id(self.request_id, self.round, step)
+
+    def to_envelope(self) -> Envelope:
+        """As it travels; fields that say nothing are left out."""
+        data: dict[str, Any] = {
+            "request_id": self.request_id,
+            "round": self.round,
+            "kind": str(self.kind),
+            "attempt": self.attempt,
+            "jobs": [job.to_data() for job in self.jobs],
+            "actions": [action.to_data() for action in self.actions],
+        }
+        for name in _OPTIONAL_TEXTS + _OPTIONAL_NUMBERS:
+            if getattr(self, name) is not None:
+                data[name] = getattr(self, name)
+        if self.cause is not None:
+            data["cause"] = {"error": self.cause.error, "message": self.cause.message}
+        return Envelope(
+            id=self.id,
+            source=self.cluster,
+            type=self.happening.type,
+            subject=self.node,
+            time=self.time,
+            generation=self.generation,
+            correlation_id=self.correlation_id,
+            traceparent=ids.traceparent(self.correlation_id, self.request_id),
+            expiry=self.expiry,
+            data=data,
+        )
+
+
+_OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
+_OPTIONAL_NUMBERS = ("retry_in",)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something people must hear of that is no step of a request: an alarm, a rejected message.
+
+    Attributes:
+        name: routing key and type follow from it: `alarm.token`, `message.rejected`.
+        cluster: where.
+        subject: what it is about: a cloud's name, a queue, a node.
+        key: two notices with the same name, subject and key are one.
+        time: ns since the epoch.
+        message, remedy: what is wrong, and what to do about it.
+        details: more, by name.
+        correlation_id: the hook call it came of, or zeros.
+    """
+
+    name: str
+    cluster: str
+    subject: str
+    key: str
+    time: int
+    message: str
+    remedy: str
+    details: Mapping[str, str]
+    correlation_id: str = "0" * 32
+
+    @property
+    def id(self) -> str:
+        """Derived from name, subject and key."""
+        return ids.derived_id(self.name, self.cluster, self.subject, self.key)
+
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return self.name
+
+    def to_envelope(self) -> Envelope:
+        """As it travels."""
+        return Envelope(
+            id=self.id,
+            source=self.cluster,
+            type=f"lamplighter.{self.name}.v1",
+            subject=self.subject,
+            time=self.time,
+            generation=0,
+            correlation_id=self.correlation_id,
+            traceparent=ids.traceparent(self.correlation_id, self.id),
+            data={
+                "key": self.key,
+                "message": self.message,
+                "remedy": self.remedy,
+                "details": dict(self.details),
+            },
+        )
+
+
+def about(
+    command: PowerCommand, happening: Happening, *, round_: int, time: int, attempt: int = 0
+) -> RequestEvent:
+    """The event of a step in the life of `command`; `accepted` carries the command's all."""
+    whole = happening is Happening.ACCEPTED
+    return RequestEvent(
+        happening=happening,
+        request_id=command.id,
+        round=round_,
+        kind=command.kind,
+        cluster=command.cluster,
+        node=command.node,
+        generation=command.generation,
+        correlation_id=command.correlation_id,
+        time=time,
+        attempt=attempt,
+        jobs=command.jobs,
+        expiry=command.expiry,
+        origin=command.origin if whole else None,
+        note=command.note if whole else None,
+    )
+
+
+def event_from(envelope: Envelope) -> RequestEvent:
+    """The request event an envelope carries.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy; also for other types.
+    """
+    happening = _HAPPENINGS.get(envelope.type)
+    if happening is None:
+        raise MalformedMessageError(
+            "type", f"{shown(envelope.type)} is no request event", "send one of schemas/json"
+        )
+    if not is_node_name(envelope.subject):
+        raise MalformedMessageError(
+            "subject", f"{shown(envelope.subject)} is no node name", "send Slurm's node name"
+        )
+    data = Fields(envelope.data, "data.")
+    try:
+        kind = Kind(data.text("kind"))
+    except ValueError:
+        raise data.wrong("kind", f"must be one of {', '.join(Kind)}") from None
+    cause = data.object("cause") if "cause" in data.raw else None
+    return RequestEvent(
+        happening=happening,
+        request_id=data.text("request_id"),
+        round=data.number("round", least=1),
+        kind=kind,
+        cluster=envelope.source,
+        node=envelope.subject,
+        generation=envelope.generation,
+        correlation_id=envelope.correlation_id,
+        time=envelope.time,
+        attempt=data.number("attempt"),
+        jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
+        expiry=envelope.expiry,
+        origin=data.text_or_none("origin"),
+        note=data.text_or_none("note"),
+        cloud=data.text_or_none("cloud"),
+        server_id=data.text_or_none("server_id"),
+        address=data.text_or_none("address"),
+        cause=Cause(cause.text("error"), cause.text("message")) if cause else None,
+        actions=tuple(
+            CloudAction(f.text("action"), f.text("server_id"), f.number("time"), f.text("result"))
+            for f in data.objects("actions")
+        ),
+        retry_in=data.number("retry_in") if "retry_in" in data.raw else None,
+        by=data.text_or_none("by"),
+        reason=data.text_or_none("reason"),
+    )
+
+
+def notice_from(envelope: Envelope) -> Notice:
+    """The notice an envelope carries.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy; also for other types.
+    """
+    name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
+    if not name.startswith(("alarm.", "message.")) or envelope.type != f"lamplighter.{name}.v1":
+        raise MalformedMessageError(
+            "type", f"{shown(envelope.type)} is no notice", "send one of schemas/json"
+        )
+    data = Fields(envelope.data, "data.")
+    details = data.object("details").raw
+    if not all(isinstance(value, str) for value in details.values()):
+        raise data.wrong("details", "must hold strings only")
+    return Notice(
+        name=name,
+        cluster=envelope.source,
+        subject=envelope.subject,
+        key=data.text("key"),
+        time=envelope.time,
+        message=data.text("message"),
+        remedy=data.text("remedy"),
+        details=details,
+        correlation_id=envelope.correlation_id,
+    )

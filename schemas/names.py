@@ -1,0 +1,25 @@
+"""Names that travel: each is checked before it reaches a log, a database or a cloud."""
+
+import re
+
+# Slurm's own node names are host names; anything else was not said by slurmctld.
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+SHOWN = 80
+
+
+def is_node_name(name: str) -> bool:
+    """Whether `name` can be a Slurm node's name: letters, digits, dot, dash, underscore."""
+    return _NODE.fullmatch(name) is not None
+
+
+def is_cluster_name(name: str) -> bool:
+    """Whether `name` can be a cluster's name: at most 63 letters, digits, dashes, underscores."""
+    return _CLUSTER.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
+    """`value` quoted and cut, fit for a log line or an error, however hostile it is."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"

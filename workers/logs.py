@@ -1,0 +1,41 @@
+"""Structured logs: one event name and keys a line, on standard error."""
+
+import logging
+import sys
+
+import structlog
+
+from workers.settings import LogSettings
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
+    """Set up structlog for this process; every line carries role and cluster."""
+    renderer: structlog.types.Processor = structlog.processors.JSONRenderer(sort_keys=False)
+    if settings.format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks
+            if settings.format == "json"
+            else structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role, cluster=cluster)
+    # The SDKs log request bodies at debug level; those hold tokens.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for name in ("keystoneauth", "openstack", "urllib3", "pika"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,249 @@
+"""The whole of lamplighter.toml, for workers and operators; the hooks read their part alone.
+
+Durations are seconds. Relative paths start at the file's own folder.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import hostlist
+import msgspec
+
+from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
+from schemas.names import is_node_name, shown
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: frozen, and a field it does not know is an error."""
+
+
+class StoreSettings(_Table, frozen=True):
+    """Where state and audit live: SQLAlchemy URLs; SQLite files of their own by default."""
+
+    url: str = "sqlite:////var/lib/lamplighter/state.db"
+    audit_url: str = "sqlite:////var/lib/lamplighter/audit.db"
+
+
+class PowerSettings(_Table, frozen=True):
+    """The power worker.
+
+    Attributes:
+        prefetch: deliveries in flight per work queue, hence nodes pending.
+        poll_interval: between two listings of a cloud that has pending nodes.
+        api_timeout: of one call to a cloud; a lease must have more than this left.
+        lease: how long a worker owns a node without renewing.
+        hold: a delivery held longer than this is parked (RabbitMQ ends consumers at 30 min).
+        attempts: failed attempts before a request is dead-lettered.
+        clock_ahead: a generation further in the future than this is refused.
+    """
+
+    prefetch: Count = 2000
+    poll_interval: Seconds = 1.0
+    api_timeout: Seconds = 20.0
+    lease: Seconds = 60.0
+    hold: Seconds = 900.0
+    attempts: Count = 5
+    clock_ahead: Seconds = 3600.0
+
+
+class TokenSettings(_Table, frozen=True):
+    """The token service.
+
+    Attributes:
+        key_file: 32 random bytes (base64) that encrypt rotated refresh tokens in the store;
+            made at first start where it is missing.
+        service_user: the broker user that answers; replies of others are refused.
+        allowed_users: broker users that may ask; empty for the broker URL's own user alone.
+        timeout: of one request for a token.
+    """
+
+    key_file: Path = Path("token.key")
+    service_user: str | None = None
+    allowed_users: tuple[str, ...] = ()
+    timeout: Seconds = 10.0
+
+
+class PasswordSource(_Table, frozen=True, tag_field="type", tag="password"):
+    """Keystone user and password."""
+
+    username: str
+    password_file: Path
+    user_domain: str = "Default"
+
+
+class ApplicationCredentialSource(
+    _Table, frozen=True, tag_field="type", tag="application_credential"
+):
+    """Keystone application credential."""
+
+    id: str
+    secret_file: Path
+
+
+class RefreshTokenSource(_Table, frozen=True, tag_field="type", tag="oidc_refresh_token"):
+    """EGI's way: an OIDC refresh token of a public client, then Keystone's federated login."""
+
+    refresh_token_file: Path
+    token_endpoint: str
+    client_id: str = "token-portal"
+    scope: str = "openid email profile voperson_id eduperson_entitlement entitlements"
+    identity_provider: str = "egi.eu"
+    protocol: str = "openid"
+
+
+Source = PasswordSource | ApplicationCredentialSource | RefreshTokenSource
+
+
+class CloudSettings(_Table, frozen=True):
+    """One OpenStack project.
+
+    Attributes:
+        auth_url: Keystone's, ending in /v3.
+        project_id: or project_name with project_domain.
+        source: where its tokens come from.
+        concurrency: calls in flight.
+    """
+
+    auth_url: str
+    source: Source
+    project_id: str | None = None
+    project_name: str | None = None
+    project_domain: str = "Default"
+    region: str | None = None
+    interface: Literal["public", "internal", "admin"] = "public"
+    ca_file: Path | None = None
+    concurrency: Count = 16
+
+
+class GroupSettings(_Table, frozen=True):
+    """A group of nodes on one cloud.
+
+    Attributes:
+        nodes: hostlist expression.
+        cloud: a name from [clouds].
+        strategy: how its nodes are put out.
+        boot_timeout: from the start call to ACTIVE, else the boot has failed.
+        stop_timeout: likewise from the stop call to SHUTOFF.
+        boots: start calls per round before the boot has failed.
+    """
+
+    nodes: str
+    cloud: str
+    strategy: Literal["stop"] = "stop"
+    boot_timeout: Seconds = 600.0
+    stop_timeout: Seconds = 600.0
+    boots: Count = 3
+
+
+class LogSettings(_Table, frozen=True):
+    """Structured logs: JSON lines, or colours for people."""
+
+    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class _File(_Table, frozen=True):
+    cluster: str
+    broker: dict[str, str]
+    hooks: dict[str, str] = {}
+    slurm: dict[str, int] = {}
+    store: StoreSettings = StoreSettings()
+    power: PowerSettings = PowerSettings()
+    tokens: TokenSettings = TokenSettings()
+    clouds: dict[str, CloudSettings] = {}
+    groups: dict[str, GroupSettings] = {}
+    log: LogSettings = LogSettings()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that lamplighter.toml says.
+
+    Attributes:
+        path: the file it came from.
+        nodes: each node's group, by node name.
+    """
+
+    path: Path
+    hook: HookSettings
+    store: StoreSettings
+    power: PowerSettings
+    tokens: TokenSettings
+    clouds: Mapping[str, CloudSettings]
+    groups: Mapping[str, GroupSettings]
+    nodes: Mapping[str, str]
+    log: LogSettings
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        return self.hook.cluster
+
+    @property
+    def broker(self) -> BrokerSettings:
+        """How to reach RabbitMQ."""
+        return self.hook.broker
+
+
+def load(path: Path) -> Settings:
+    """Read and check the file at `path`.
+
+    Raises:
+        ConfigError: naming the file, the field and the remedy.
+    """
+    hook = hook_settings(path)
+    folder = path.parent
+
+    def absolute(kind: type, value: object) -> object:
+        if kind is Path and isinstance(value, str):
+            return folder / value
+        raise NotImplementedError
+
+    try:
+        file = msgspec.convert(read_toml(path), _File, dec_hook=absolute)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}; see docs/configuration.md") from None
+    return Settings(
+        path=path,
+        hook=hook,
+        store=StoreSettings(
+            url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
+        ),
+        power=file.power,
+        tokens=file.tokens,
+        clouds=file.clouds,
+        groups=file.groups,
+        nodes=_nodes(file, path),
+        log=file.log,
+    )
+
+
+def _anchored(url: str, folder: Path) -> str:
+    """A relative SQLite file starts at the configuration's folder, not at the process's."""
+    scheme, found, name = url.partition(":///")
+    if found and scheme == "sqlite" and not name.startswith("/"):
+        return f"sqlite:///{(folder / name).resolve()}"
+    return url
+
+
+def _nodes(file: _File, path: Path) -> dict[str, str]:
+    nodes: dict[str, str] = {}
+    for name, group in file.groups.items():
+        if group.cloud not in file.clouds:
+            raise ConfigError(f"{path}: groups.{name}.cloud: there is no [clouds.{group.cloud}]")
+        try:
+            members = hostlist.expand_hostlist(group.nodes)
+        except hostlist.BadHostlist as error:
+            raise ConfigError(f"{path}: groups.{name}.nodes: {error}") from None
+        for node in members:
+            if not is_node_name(node):
+                raise ConfigError(f"{path}: groups.{name}.nodes: {shown(node)} is no node name")
+            if node in nodes:
+                raise ConfigError(
+                    f"{path}: groups.{name}.nodes: {node} is in group {nodes[node]} already"
+                )
+            nodes[node] = name
+    return nodes

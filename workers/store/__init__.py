@@ -1,0 +1,1 @@
+"""State and audit in SQLite (WAL) or PostgreSQL."""

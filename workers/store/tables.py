@@ -1,0 +1,106 @@
+"""The tables of the state store and of the audit log. Times are ns since the epoch."""
+
+import sqlalchemy as sa
+
+STATE = sa.MetaData()
+AUDIT = sa.MetaData()
+
+# SQLite numbers rows of an INTEGER key by itself, of a BIGINT key it does not.
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+nodes = sa.Table(
+    "nodes",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("desired", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("server_id", sa.Text),
+    sa.Column("observed", sa.Text),
+    sa.Column("observed_at", sa.BigInteger),
+    # One worker acts on a node at a time: the lease, on the store's own clock (ms).
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+requests = sa.Table(
+    "requests",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("accepted_at", sa.BigInteger, nullable=False),
+    # The terminal event, fixed by compare-and-set before it is published.
+    sa.Column("outcome", sa.Text),
+    sa.Column("event", sa.LargeBinary),
+    sa.Column("decided_at", sa.BigInteger),
+    # JSON list of schemas.events.CloudAction
+    sa.Column("actions", sa.Text, nullable=False, server_default="[]"),
+    sa.Index("requests_by_node", "cluster", "node", "generation"),
+    sa.Index("requests_decided", "decided_at"),
+)
+
+refresh_tokens = sa.Table(
+    "refresh_tokens",
+    STATE,
+    sa.Column("cloud", sa.Text, primary_key=True),
+    # Encrypted by the token service's key; the store never sees it in clear.
+    sa.Column("ciphertext", sa.LargeBinary),
+    # Which token file it descends from (a hash): a new file starts a new line.
+    sa.Column("seed", sa.Text),
+    sa.Column("rotated_at", sa.BigInteger),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+workers = sa.Table(
+    "workers",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    AUDIT,
+    sa.Column("seq", _ROW_ID, primary_key=True, autoincrement=True),
+    # Two reports of one event fold into one record.
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False),
+    sa.Column("recorded_at", sa.BigInteger, nullable=False),
+    sa.Column("subject", sa.Text),
+    sa.Column("request_id", sa.Text),
+    sa.Column("round", sa.Integer),
+    sa.Column("happening", sa.Text),
+    sa.Column("generation", sa.BigInteger),
+    sa.Column("correlation_id", sa.Text),
+    # The event as it came, byte for byte; of an unreadable message too.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    # Each record's hash covers its predecessor's: two writers cannot both follow one record.
+    sa.Column("prev_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.UniqueConstraint("source", "id", name="audit_once"),
+    sa.Index("audit_by_request", "request_id", "seq"),
+    sa.Index("audit_by_subject", "subject", "seq"),
+    sa.Index("audit_by_time", "time"),
+)
+
+# Which jobs waited for which request, so that "why did job 4711 wait" is one look-up.
+audit_jobs = sa.Table(
+    "audit_jobs",
+    AUDIT,
+    sa.Column("job_id", sa.BigInteger, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+)
