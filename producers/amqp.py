@@ -1,53 +1,29 @@
 """Connection parameters and message properties, alike for hooks and workers."""
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import pika
 
+from producers.message import Message
 from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
 
-Header = str | int
 PERSISTENT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message to publish.
-
-    Attributes:
-        id: the message_id, by which a returned message is recognised.
-        mandatory: whether reaching no queue is an error.
-        reply_to, correlation_id, expiration: for request-reply; expiration in milliseconds.
-        persistent: whether the broker writes it to disk; never so for what holds a token.
-    """
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    id: str
-    headers: Mapping[str, Header] = field(default_factory=dict)
-    mandatory: bool = True
-    reply_to: str | None = None
-    correlation_id: str | None = None
-    expiration: int | None = None
-    persistent: bool = True
-
-    def properties(self, user: str | None = None) -> pika.BasicProperties:
-        """Its AMQP properties; `user` is validated by the broker where given."""
-        return pika.BasicProperties(
-            content_type=CONTENT_TYPE,
-            delivery_mode=PERSISTENT if self.persistent else 1,
-            message_id=self.id,
-            headers=dict(self.headers),
-            reply_to=self.reply_to,
-            correlation_id=self.correlation_id,
-            expiration=None if self.expiration is None else str(self.expiration),
-            user_id=user,
-            app_id="lamplighter",
-        )
+def properties(message: Message, user: str | None = None) -> pika.BasicProperties:
+    """The message's AMQP properties; `user` is validated by the broker where given."""
+    return pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=PERSISTENT if message.persistent else 1,
+        message_id=message.id,
+        headers=dict(message.headers),
+        reply_to=message.reply_to,
+        correlation_id=message.correlation_id,
+        expiration=None if message.expiration is None else str(message.expiration),
+        user_id=user,
+        app_id="lamplighter",
+    )
 
 
 def connection_parameters(

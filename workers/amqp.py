@@ -19,7 +19,8 @@ import pika
 import structlog
 from pika.exceptions import AMQPError, ConnectionWrongStateError
 
-from producers.amqp import Message
+from producers.amqp import properties
+from producers.message import Message
 from workers.errors import BrokerAwayError, BrokerError, RefusedError, UnroutableError
 
 REPLY_TO = "amq.rabbitmq.reply-to"
@@ -274,7 +275,7 @@ class Link:
             message.exchange,
             message.routing_key,
             message.body,
-            message.properties(self._user),
+            properties(message, self._user),
             mandatory=message.mandatory,
         )
         session.unconfirmed[session.next_tag] = (message.id, future)

@@ -1,0 +1,9 @@
+"""slurm.conf's ResumeProgram."""
+
+from producers import hook
+from schemas.commands import Kind
+
+
+def main() -> None:
+    """`lamplighter-resume HOSTLIST`."""
+    hook.main(Kind.RESUME)

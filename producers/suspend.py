@@ -1,0 +1,9 @@
+"""slurm.conf's SuspendProgram."""
+
+from producers import hook
+from schemas.commands import Kind
+
+
+def main() -> None:
+    """`lamplighter-suspend HOSTLIST`."""
+    hook.main(Kind.SUSPEND)
