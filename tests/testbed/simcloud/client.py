@@ -1,0 +1,201 @@
+"""The control API from Python, for a simulation that runs somewhere."""
+
+import time
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+import requests
+
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.simcloud.gate import Outage, ServiceName
+from tests.testbed.simcloud.settings import HookSpec, ServerSpec, Settings, Span
+from tests.testbed.simcloud.wire import (
+    Counts,
+    LedgerEntry,
+    ServerChange,
+    ServerInfo,
+    State,
+)
+
+_Shape = TypeVar("_Shape")
+_EVERYTHING: tuple[ServiceName, ...] = ("compute", "identity", "oidc")
+
+
+class ControlError(Exception):
+    """The simulation refused a control call; the message names the field."""
+
+
+class SimControl:
+    """Drives the simulation at ``url``. Every method raises ControlError when it is refused."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def auth_url(self) -> str:
+        """Keystone's address."""
+        return f"{self.url}/identity/v3"
+
+    @property
+    def issuer(self) -> str:
+        """The login provider's address, without a trailing slash."""
+        return f"{self.url}/oidc/auth/realms/egi"
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where the login provider redeems refresh tokens."""
+        return f"{self.issuer}/protocol/openid-connect/token"
+
+    # -- servers
+
+    def add_servers(
+        self, servers: Iterable[str | ServerSpec], status: str = "SHUTOFF"
+    ) -> list[ServerInfo]:
+        """Add servers; those given by name alone start in ``status``."""
+        specs = [
+            ServerSpec(name=server, status=status) if isinstance(server, str) else server
+            for server in servers
+        ]
+        return self._ask(list[ServerInfo], "POST", "servers", specs)
+
+    def servers(self) -> dict[str, ServerInfo]:
+        """Return all servers that are not deleted, by name."""
+        return {server.name: server for server in self._ask(list[ServerInfo], "GET", "servers")}
+
+    def change_servers(  # noqa: PLR0913 (each is an independent, optional change)
+        self,
+        names: str,
+        *,
+        status: str | None = None,
+        fault: str | None = None,
+        locked: bool | None = None,
+        boot_seconds: Span | None = None,
+        stop_seconds: Span | None = None,
+    ) -> list[ServerInfo]:
+        """Change all servers whose names match the glob ``names``, behind the API's back."""
+        change = ServerChange(
+            names=names,
+            status=status,
+            fault=fault,
+            locked=locked,
+            boot_seconds=boot_seconds,
+            stop_seconds=stop_seconds,
+        )
+        return self._ask(list[ServerInfo], "PATCH", "servers", change)
+
+    def set_power(self, names: str, *, on: bool) -> list[ServerInfo]:
+        """Switch the matching servers on or off at once, as someone else than us might."""
+        return self.change_servers(names, status="ACTIVE" if on else "SHUTOFF")
+
+    def await_status(
+        self, names: Iterable[str], status: str, timeout_seconds: float = 30.0
+    ) -> None:
+        """Wait until all of ``names`` show ``status`` and run no task.
+
+        Raises:
+            TimeoutError: they did not in time; the message says which.
+        """
+        wanted = set(names)
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            now = self.servers()
+            late = {
+                name: f"{now[name].status}/{now[name].task_state}" if name in now else "absent"
+                for name in wanted
+                if name not in now or now[name].status != status or now[name].task_state
+            }
+            if not late:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not {status} after {timeout_seconds} s: {late}")
+            time.sleep(0.02)
+
+    def ledger(self) -> list[LedgerEntry]:
+        """Return when each server was powered on, the deleted ones included."""
+        return self._ask(list[LedgerEntry], "GET", "ledger")
+
+    # -- faults
+
+    def inject(self, fault: Fault) -> int:
+        """Put a fault in force; return its number."""
+        return self._ask(dict[str, int], "POST", "faults", fault)["number"]
+
+    def remove_fault(self, number: int) -> None:
+        self._tell("DELETE", f"faults/{number}")
+
+    def clear_faults(self) -> None:
+        self._tell("DELETE", "faults")
+
+    def outage(
+        self,
+        *,
+        on: bool,
+        looks_like_reset: bool = False,
+        services: Iterable[ServiceName] = _EVERYTHING,
+    ) -> None:
+        """Take services away, as 503 from a proxy or as connection resets; or bring all back."""
+        away = Outage(
+            services=list(services) if on else [], looks="reset" if looks_like_reset else "503"
+        )
+        self._tell("PUT", "outage", away)
+
+    def revoke_tokens(self) -> int:
+        """Make every Keystone token bad; return how many there were."""
+        return self._ask(dict[str, int], "POST", "tokens/revoke")["revoked"]
+
+    def revoke_grants(self) -> int:
+        """Revoke every login at the provider: refresh tokens and access tokens are bad for good."""
+        return self._ask(dict[str, int], "POST", "grants/revoke")["revoked"]
+
+    def expire_access_tokens(self) -> int:
+        """Make every access token bad; refresh tokens stay good."""
+        return self._ask(dict[str, int], "POST", "access-tokens/expire")["expired"]
+
+    def mint_refresh_token(self) -> str:
+        """Log the person in anew; return the new family's first refresh token."""
+        return self._ask(dict[str, str], "POST", "refresh-tokens")["refresh_token"]
+
+    # -- settings and what is to be seen
+
+    def set(self, **changes: object) -> Settings:
+        """Change settings by field name (see ``Settings``)."""
+        return self._ask(Settings, "PATCH", "settings", changes)
+
+    def set_latency(self, seconds: Span) -> None:
+        """Set how long every call takes."""
+        self.set(latency_seconds=seconds)
+
+    def set_hook(self, hook: HookSpec | None) -> None:
+        """Set the command that runs when a server's power changes."""
+        self._tell("PUT", "hook", hook)
+
+    def state(self) -> State:
+        return self._ask(State, "GET", "state")
+
+    def counts(self) -> dict[str, int]:
+        """Return the calls since the last reset, by kind; kinds never called are missing."""
+        return self.call_counts().calls
+
+    def call_counts(self) -> Counts:
+        """Return calls and answers by kind, and every action call with its time and answer."""
+        return self._ask(Counts, "GET", "counts")
+
+    def reset_counts(self) -> None:
+        self._tell("DELETE", "counts")
+
+    def _ask(self, shape: type[_Shape], method: str, path: str, body: object = None) -> _Shape:
+        return msgspec.json.decode(self._tell(method, path, body), type=shape)
+
+    def _tell(self, method: str, path: str, body: object = None) -> bytes:
+        response = self._http.request(
+            method, f"{self.url}/_sim/{path}", data=msgspec.json.encode(body), timeout=30
+        )
+        if not response.ok:
+            raise ControlError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.content

@@ -1,0 +1,53 @@
+"""The simulation's only source of time."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Protocol
+
+from tests.testbed.simcloud.settings import Dials
+
+
+class Time(Protocol):
+    """What the model needs of time: the hour, and to be woken later."""
+
+    def now(self) -> float:
+        """Return the cloud's time in seconds since the epoch."""
+        ...
+
+    def call_later(self, seconds: float, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, ``seconds`` from now."""
+        ...
+
+
+class LoopTime:
+    """Wall-clock time, shifted by the skew in force, with timers on the running event loop."""
+
+    def __init__(self, dials: Dials) -> None:
+        self._dials = dials
+        self._date = (0, "")
+
+    def now(self) -> float:
+        return time.time() + self._dials.now.clock_skew_seconds
+
+    def call_later(self, seconds: float, wake: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, wake)
+
+    def http_date(self) -> str:
+        """Return now as a ``Date`` header's value, formatted once a second."""
+        second = int(self.now())
+        if self._date[0] != second:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]
+
+
+def iso_seconds(at: float) -> str:
+    """Return ``at`` as Nova and Keystone write times: whole seconds, UTC, ``Z``."""
+    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_micros(at: float) -> str:
+    """Return ``at`` as Keystone writes token times: microseconds, UTC, ``Z``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

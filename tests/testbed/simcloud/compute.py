@@ -1,0 +1,254 @@
+"""The servers of the cloud and what happens to them over time. No HTTP here."""
+
+import random
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from tests.testbed.simcloud.clock import Time
+from tests.testbed.simcloud.credentials import PROJECT_ID
+from tests.testbed.simcloud.effects import FallsBack, Fate, GoesToError, NeverCompletes
+from tests.testbed.simcloud.errors import BadRequestError, ForbiddenError, NotFoundError
+from tests.testbed.simcloud.ledger import Ledger
+from tests.testbed.simcloud.model import (
+    DELETE,
+    HARD_REBOOT,
+    SOFT_REBOOT,
+    VM_STATES_BY_STATUS,
+    Action,
+    Fault,
+    Server,
+    TaskState,
+    VmState,
+    check,
+)
+from tests.testbed.simcloud.settings import Dials, ServerSpec, Span, draw
+
+PowerListener = Callable[[Server, bool], None]
+"""Called with a server and whether it is powered on now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A listing's filters. ``changes_since`` (seconds since the epoch) lets deleted ones appear."""
+
+    limit: int
+    marker: str | None = None
+    name: re.Pattern[str] | None = None
+    vm_states: frozenset[VmState] | None = None
+    changes_since: float | None = None
+    tags: frozenset[str] = frozenset()
+
+    def admits(self, server: Server) -> bool:
+        if self.changes_since is None:
+            if server.vm_state == VmState.DELETED:
+                return False
+        elif int(server.updated) < self.changes_since:
+            return False
+        if self.vm_states is not None and server.vm_state not in self.vm_states:
+            return False
+        if self.name is not None and not self.name.search(server.name):
+            return False
+        return self.tags.issubset(server.tags)
+
+
+class Compute:
+    """All servers of all projects; ``on_power`` hears of each change of power, after the fact."""
+
+    def __init__(self, time: Time, dials: Dials, seed: int, on_power: PowerListener) -> None:
+        self.ledger = Ledger()
+        self._time = time
+        self._dials = dials
+        self._rng = random.Random(seed)
+        self._on_power = on_power
+        self._servers: dict[str, Server] = {}
+        self._order: list[Server] = []
+        self._place: dict[str, int] = {}
+
+    # -- looking
+
+    def all(self, *, deleted: bool = False) -> Iterator[Server]:
+        """Iterate over the servers of all projects, oldest first; with ``deleted``, those too."""
+        return (s for s in self._servers.values() if deleted or s.vm_state != VmState.DELETED)
+
+    def find(self, server_id: str) -> Server | None:
+        return self._servers.get(server_id)
+
+    def get(self, project_id: str, server_id: str) -> Server:
+        """Return the project's server.
+
+        Raises:
+            NotFoundError: there is none of that id, it was deleted, or another project owns it.
+        """
+        server = self._servers.get(server_id)
+        if server is None or server.project_id != project_id or server.vm_state == VmState.DELETED:
+            raise NotFoundError(f"Instance {server_id} could not be found.")
+        return server
+
+    def listed(self, project_id: str, query: Query) -> list[Server]:
+        """Return one page of the project's servers, the youngest first.
+
+        Raises:
+            BadRequestError: the marker is no server's id.
+        """
+        order = self._ordered()
+        first = 0
+        if query.marker is not None:
+            place = self._place.get(query.marker)
+            if place is None or order[place].project_id != project_id:
+                raise BadRequestError(f"marker [{query.marker}] not found")
+            first = place + 1
+        admitted = (
+            s for s in islice(order, first, None) if s.project_id == project_id and query.admits(s)
+        )
+        return list(islice(admitted, query.limit))
+
+    def _ordered(self) -> list[Server]:
+        if len(self._order) != len(self._servers):
+            self._order = sorted(
+                self._servers.values(), key=lambda s: (int(s.created), s.id), reverse=True
+            )
+            self._place = {server.id: place for place, server in enumerate(self._order)}
+        return self._order
+
+    # -- changing
+
+    def add(self, spec: ServerSpec) -> Server:
+        """Put a server into the cloud in the state that ``spec`` gives.
+
+        Raises:
+            BadRequestError: the status is none that a settled server can have.
+        """
+        vm_state = VM_STATES_BY_STATUS.get(spec.status)
+        if vm_state is None:
+            raise BadRequestError(
+                f"status: unknown {spec.status!r}; one of {', '.join(sorted(VM_STATES_BY_STATUS))}"
+            )
+        server = self._new(spec)
+        server.launched = server.created
+        self.put(server, vm_state)
+        return server
+
+    def create(
+        self, spec: ServerSpec, flavor: str, image_id: str | None, fate: Fate | None
+    ) -> Server:
+        """Begin to build a server, as an API call does.
+
+        Raises:
+            ForbiddenError: the project's quota of instances is used up.
+        """
+        self._check_quota(spec.project_id or PROJECT_ID)
+        server = self._new(spec)
+        server.flavor, server.image_id = flavor, image_id
+        server.task_state = TaskState.SPAWNING
+        self._run(server, VmState.ACTIVE, self._span(server, VmState.ACTIVE), fate)
+        return server
+
+    def act(self, server: Server, action: Action, fate: Fate | None = None) -> None:
+        """Accept ``action`` and let it take its time, or its ``fate``.
+
+        Raises:
+            ConflictError: the server's state does not allow it.
+        """
+        check(server, action)
+        server.task_state = action.task_state
+        server.touch(self._time.now())
+        if action in {SOFT_REBOOT, HARD_REBOOT} and server.powered:
+            # The machine goes down without ceasing to cost, so the ledger does not hear of it.
+            self._on_power(server, False)
+        seconds = 0.0 if action is DELETE else self._span(server, action.ends_in)
+        self._run(server, action.ends_in, seconds, fate)
+
+    def put(self, server: Server, vm_state: VmState, fault: Fault | None = None) -> None:
+        """Set the server's state at once, whatever it was doing: from outside, not by the API."""
+        server.operation += 1
+        if fault is not None:
+            server.fault = fault
+        server.settle(vm_state, self._time.now())
+        self._note_power(server)
+
+    def describe(self, server: Server) -> None:
+        """Note that the server's description (metadata, tags, lock) has changed."""
+        server.touch(self._time.now())
+
+    # -- the course of time
+
+    def _check_quota(self, project_id: str) -> None:
+        quota = self._dials.now.instance_quota
+        if quota is None:
+            return
+        used = sum(1 for server in self.all() if server.project_id == project_id)
+        if used >= quota:
+            raise ForbiddenError(
+                f"Quota exceeded for instances: Requested 1, but already used {used} of {quota}"
+                " instances"
+            )
+
+    def _new(self, spec: ServerSpec) -> Server:
+        now = self._time.now()
+        number = len(self._servers) + 1
+        server = Server(
+            id=str(uuid.UUID(int=self._rng.getrandbits(128), version=4)),
+            name=spec.name,
+            project_id=spec.project_id or PROJECT_ID,
+            created=now,
+            updated=now,
+            vm_state=VmState.BUILDING,
+            address=spec.address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
+            locked=spec.locked,
+            metadata=dict(spec.metadata),
+            tags=list(spec.tags),
+            boot_seconds=spec.boot_seconds,
+            stop_seconds=spec.stop_seconds,
+        )
+        self._servers[server.id] = server
+        return server
+
+    def _span(self, server: Server, ends_in: VmState) -> float:
+        own: Span | None
+        match ends_in:
+            case VmState.ACTIVE:
+                own, usual = server.boot_seconds, self._dials.now.boot_seconds
+            case VmState.STOPPED:
+                own, usual = server.stop_seconds, self._dials.now.stop_seconds
+            case _:
+                own, usual = None, self._dials.now.shelve_seconds
+        return draw(usual if own is None else own, self._rng)
+
+    def _run(self, server: Server, ends_in: VmState, seconds: float, fate: Fate | None) -> None:
+        server.operation += 1
+        operation = server.operation
+        if isinstance(fate, NeverCompletes):
+            return
+        if fate is not None and fate.after_seconds is not None:
+            seconds = fate.after_seconds
+
+        def finish() -> None:
+            if server.operation == operation:
+                self._finish(server, ends_in, fate)
+
+        if seconds <= 0:
+            finish()
+        else:
+            self._time.call_later(seconds, finish)
+
+    def _finish(self, server: Server, ends_in: VmState, fate: Fate | None) -> None:
+        now = self._time.now()
+        match fate:
+            case GoesToError(message=message, code=code):
+                server.fault = Fault(code, message, now)
+                server.settle(VmState.ERROR, now)
+            case FallsBack():
+                server.settle(server.vm_state, now)
+            case _:
+                rebooted = server.powered and ends_in == VmState.ACTIVE
+                server.settle(ends_in, now)
+                if rebooted:
+                    self._on_power(server, True)
+        self._note_power(server)
+
+    def _note_power(self, server: Server) -> None:
+        if self.ledger.note(server.id, powered=server.powered, at=self._time.now()):
+            self._on_power(server, server.powered)

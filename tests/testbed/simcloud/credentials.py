@@ -1,0 +1,33 @@
+"""The made-up people, projects and secrets that every simulation knows."""
+
+REGION = "RegionOne"
+DOMAIN_ID = "default"
+DOMAIN_NAME = "Default"
+
+PROJECT_ID = "6c1d4a0e5f6b4b8e9c0a7d2f3e4b5a61"
+PROJECT_NAME = "nodes"
+OTHER_PROJECT_ID = "0f9e8d7c6b5a49388716253443526170"
+OTHER_PROJECT_NAME = "others"
+PROJECTS = {PROJECT_ID: PROJECT_NAME, OTHER_PROJECT_ID: OTHER_PROJECT_NAME}
+
+USER_ID = "a3c5e7f90b1d4f6e8a7c9e0b2d4f6a8c"
+USERNAME = "keeper"
+PASSWORD = "keeper-password"
+
+APPLICATION_CREDENTIAL_ID = "21dced0fd20347869b93710d2b98aae0"
+APPLICATION_CREDENTIAL_NAME = "keeper-nodes"
+APPLICATION_CREDENTIAL_SECRET = "keeper-application-secret"
+
+IDENTITY_PROVIDER = "egi.eu"
+FEDERATION_PROTOCOL = "openid"
+SUBJECT = "d5a1c0de@egi.eu"
+ENTITLEMENT = "urn:mace:egi.eu:group:vo.example.org:role=vm_operator#aai.egi.eu"
+
+PUBLIC_CLIENT = "token-portal"
+CONFIDENTIAL_CLIENT = "node-manager"
+CONFIDENTIAL_CLIENT_SECRET = "node-manager-secret"
+"""A service account: its client_credentials tokens map to the same project as the person's."""
+REFRESH_TOKEN = "first-refresh-token-of-the-token-portal"
+"""The first refresh token of the public client, for the person of ``SUBJECT``."""
+SCOPE = "openid email profile voperson_id entitlements eduperson_entitlement offline_access"
+"""What the person granted to the public client."""

@@ -1,0 +1,138 @@
+"""What the login provider has granted: families of refresh tokens, and access tokens.
+
+With rotation on, a refresh token is good once. Its second use revokes the whole family, because
+one of its two users must be a thief (RFC 9700, 4.14.2).
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from tests.testbed.simcloud.clock import Time
+from tests.testbed.simcloud.settings import Dials
+
+
+class InvalidGrantError(Exception):
+    """The refresh token is unknown, expired, revoked, already used or another client's."""
+
+
+@dataclass(slots=True)
+class Family:
+    """All tokens that descend from one login."""
+
+    subject: str
+    client_id: str
+    scope: str
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class RefreshToken:
+    value: str
+    family: Family
+    expires: float
+    rotated_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    value: str
+    family: Family
+    scope: str
+    issued: float
+    expires: float
+
+
+class GrantStore:
+    """Families, refresh tokens and access tokens. Times in seconds since the epoch."""
+
+    def __init__(self, time: Time, dials: Dials) -> None:
+        self._time = time
+        self._dials = dials
+        self._families: list[Family] = []
+        self._refresh: dict[str, RefreshToken] = {}
+        self._access: dict[str, AccessToken] = {}
+
+    def login(
+        self, subject: str, client_id: str, scope: str, value: str | None = None
+    ) -> RefreshToken:
+        """Begin a family, as if ``subject`` had just logged in; return its first refresh token."""
+        family = Family(subject, client_id, scope)
+        self._families.append(family)
+        return self._new_refresh(family, value)
+
+    def refresh(self, value: str, client_id: str, scope: str) -> tuple[AccessToken, RefreshToken]:
+        """Redeem a refresh token; ``scope`` narrows the access token's, empty keeps the login's.
+
+        Raises:
+            InvalidGrantError: the token is good for nothing, or not for this client.
+        """
+        token = self._refresh.get(value)
+        if token is None:
+            raise InvalidGrantError("Invalid refresh token")
+        family = token.family
+        if family.client_id != client_id:
+            raise InvalidGrantError(
+                "Invalid refresh token. Token client and authorized client don't match"
+            )
+        if family.revoked:
+            raise InvalidGrantError("Session not active")
+        if token.rotated_out:
+            family.revoked = True
+            raise InvalidGrantError("Maximum allowed refresh token reuse exceeded")
+        if token.expires <= self._time.now():
+            raise InvalidGrantError("Token is not active")
+        access = self.grant(family, scope or family.scope)
+        if not self._dials.now.rotate_refresh_tokens:
+            return access, token
+        token.rotated_out = True
+        return access, self._new_refresh(family)
+
+    def service_login(self, client_id: str, scope: str) -> AccessToken:
+        """Grant an access token to a client in its own name."""
+        family = Family(client_id, client_id, scope)
+        self._families.append(family)
+        return self.grant(family, scope)
+
+    def grant(self, family: Family, scope: str) -> AccessToken:
+        now = self._time.now()
+        token = AccessToken(
+            value="sim-access-" + secrets.token_urlsafe(48),
+            family=family,
+            scope=scope,
+            issued=now,
+            expires=now + self._dials.now.access_token_seconds,
+        )
+        self._access[token.value] = token
+        return token
+
+    def access(self, value: str) -> AccessToken | None:
+        """Return the access token if it is good now."""
+        token = self._access.get(value)
+        if token is None or token.family.revoked or token.expires <= self._time.now():
+            return None
+        return token
+
+    def revoke_all(self) -> int:
+        """Revoke every family, as its users could; return how many were alive."""
+        alive = [family for family in self._families if not family.revoked]
+        for family in alive:
+            family.revoked = True
+        return len(alive)
+
+    def expire_access_tokens(self) -> int:
+        """Make every access token bad and leave the refresh tokens alone; return how many."""
+        count = len(self._access)
+        self._access.clear()
+        return count
+
+    def remaining_seconds(self, token: RefreshToken) -> int:
+        return max(0, round(token.expires - self._time.now()))
+
+    def _new_refresh(self, family: Family, value: str | None = None) -> RefreshToken:
+        token = RefreshToken(
+            value=value or "sim-refresh-" + secrets.token_urlsafe(48),
+            family=family,
+            expires=self._time.now() + self._dials.now.refresh_token_seconds,
+        )
+        self._refresh[token.value] = token
+        return token

@@ -1,0 +1,31 @@
+"""The kinds of calls that are counted and that faults can strike."""
+
+LISTS = frozenset({"list", "list_detail", "list_page"})
+"""First pages, brief or detailed; ``list_page`` is any page after the first."""
+
+ACTIONS = frozenset({"start", "stop", "reboot", "shelve", "shelve_offload", "unshelve"})
+
+COMPUTE = (
+    LISTS
+    | ACTIONS
+    | {"get", "create", "delete", "metadata", "tags", "flavors", "action_other", "compute_version"}
+)
+
+TOKENS = frozenset({"token_password", "token_application_credential", "rescope"})
+
+IDENTITY = TOKENS | {"federation", "projects", "token_check", "token_revoke", "identity_version"}
+
+OIDC = frozenset({"refresh", "client_credentials", "userinfo", "introspect", "oidc_discovery"})
+
+GROUPS = {
+    "any": COMPUTE | IDENTITY | OIDC,
+    "compute": COMPUTE,
+    "identity": IDENTITY,
+    "oidc": OIDC,
+    "lists": LISTS,
+    "actions": ACTIONS,
+    "token": TOKENS,
+}
+
+KINDS: dict[str, frozenset[str]] = {kind: frozenset({kind}) for kind in GROUPS["any"]} | GROUPS
+"""Every name a fault may give as its kind, with the kinds of calls it stands for."""

@@ -1,0 +1,81 @@
+"""The body of a login at Keystone, and whether its secrets are right."""
+
+import hmac
+
+import msgspec
+
+from tests.testbed.simcloud import credentials
+
+
+class Domain(msgspec.Struct, frozen=True):
+    id: str | None = None
+    name: str | None = None
+
+    def is_default(self) -> bool:
+        return self.id == credentials.DOMAIN_ID or self.name == credentials.DOMAIN_NAME
+
+
+class User(msgspec.Struct, frozen=True):
+    id: str | None = None
+    name: str | None = None
+    domain: Domain | None = None
+    password: str = ""
+
+    def is_keeper(self) -> bool:
+        """Tell whether these are the name and password of the one user there is."""
+        named = self.name == credentials.USERNAME and self.domain is not None
+        known = self.id == credentials.USER_ID or (
+            named and self.domain is not None and self.domain.is_default()
+        )
+        return known and _same(self.password, credentials.PASSWORD)
+
+
+class PasswordMethod(msgspec.Struct, frozen=True):
+    user: User
+
+
+class ApplicationCredential(msgspec.Struct, frozen=True):
+    id: str | None = None
+    name: str | None = None
+    user: User | None = None
+    secret: str = ""
+
+    def is_known(self) -> bool:
+        """Tell whether this is the one application credential there is, with its secret."""
+        by_name = self.name == credentials.APPLICATION_CREDENTIAL_NAME and self.user is not None
+        known = self.id == credentials.APPLICATION_CREDENTIAL_ID or by_name
+        return known and _same(self.secret, credentials.APPLICATION_CREDENTIAL_SECRET)
+
+
+class TokenMethod(msgspec.Struct, frozen=True):
+    id: str
+
+
+class Identity(msgspec.Struct, frozen=True):
+    methods: list[str]
+    password: PasswordMethod | None = None
+    application_credential: ApplicationCredential | None = None
+    token: TokenMethod | None = None
+
+
+class Project(msgspec.Struct, frozen=True):
+    id: str | None = None
+    name: str | None = None
+    domain: Domain | None = None
+
+
+class Scope(msgspec.Struct, frozen=True):
+    project: Project | None = None
+
+
+class Auth(msgspec.Struct, frozen=True):
+    identity: Identity
+    scope: Scope | None = None
+
+
+class AuthRequest(msgspec.Struct, frozen=True):
+    auth: Auth
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())

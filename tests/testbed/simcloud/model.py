@@ -1,0 +1,197 @@
+"""One server as Nova keeps it, and which action is allowed in which state.
+
+The states, the table of actions and the wording of refusals follow Nova 33 (nova/compute/api.py
+and nova/api/openstack/common.py). Nova looks at the vm state first and at the task state after.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from tests.testbed.simcloud.errors import ConflictError
+from tests.testbed.simcloud.settings import Span
+
+
+class VmState(StrEnum):
+    BUILDING = "building"
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    SHELVED = "shelved"
+    SHELVED_OFFLOADED = "shelved_offloaded"
+    ERROR = "error"
+    DELETED = "deleted"
+
+
+class TaskState(StrEnum):
+    SPAWNING = "spawning"
+    POWERING_ON = "powering-on"
+    POWERING_OFF = "powering-off"
+    REBOOTING = "rebooting"
+    REBOOTING_HARD = "rebooting_hard"
+    SHELVING = "shelving"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
+    DELETING = "deleting"
+
+
+class PowerState(IntEnum):
+    NOSTATE = 0
+    RUNNING = 1
+    PAUSED = 3
+    SHUTDOWN = 4
+    SUSPENDED = 7
+
+
+_STATUS = {
+    VmState.BUILDING: "BUILD",
+    VmState.STOPPED: "SHUTOFF",
+}
+_TASK_STATUS = {
+    (VmState.ACTIVE, TaskState.REBOOTING): "REBOOT",
+    (VmState.ACTIVE, TaskState.REBOOTING_HARD): "HARD_REBOOT",
+}
+_POWER = {
+    VmState.ACTIVE: PowerState.RUNNING,
+    VmState.STOPPED: PowerState.SHUTDOWN,
+    VmState.PAUSED: PowerState.PAUSED,
+    VmState.SUSPENDED: PowerState.SUSPENDED,
+    VmState.SHELVED: PowerState.SHUTDOWN,
+}
+
+
+def default_status(vm_state: VmState) -> str:
+    """Return the status the API shows for ``vm_state`` when no task runs."""
+    return _STATUS.get(vm_state, vm_state.value.upper())
+
+
+VM_STATES_BY_STATUS = {default_status(state): state for state in VmState}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a server is in ERROR. ``created`` is in seconds since the epoch."""
+
+    code: int
+    message: str
+    created: float
+
+
+@dataclass(slots=True)
+class Server:
+    """One server. Times are seconds since the epoch on the cloud's clock.
+
+    ``revision`` grows with every change, so that renderings can be kept until then.
+    ``operation`` grows with every action, so that an older action's timer finds itself void.
+    """
+
+    id: str
+    name: str
+    project_id: str
+    created: float
+    updated: float
+    vm_state: VmState
+    address: str
+    launched: float | None = None
+    terminated: float | None = None
+    task_state: TaskState | None = None
+    power_state: PowerState = PowerState.NOSTATE
+    fault: Fault | None = None
+    locked: bool = False
+    flavor: str = "m1.tiny"
+    image_id: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    boot_seconds: Span | None = None
+    stop_seconds: Span | None = None
+    revision: int = 0
+    operation: int = 0
+
+    @property
+    def status(self) -> str:
+        """The API's status. Nova shows most tasks only in the task state."""
+        if self.task_state is not None:
+            shown = _TASK_STATUS.get((self.vm_state, self.task_state))
+            if shown is not None:
+                return shown
+        return default_status(self.vm_state)
+
+    @property
+    def powered(self) -> bool:
+        """Whether the machine runs, and so costs."""
+        return self.power_state == PowerState.RUNNING
+
+    def touch(self, now: float) -> None:
+        """Note a change at ``now``."""
+        self.updated = now
+        self.revision += 1
+
+    def settle(self, vm_state: VmState, now: float) -> None:
+        """Enter ``vm_state`` with no task running, and the power state that goes with it."""
+        self.vm_state = vm_state
+        self.task_state = None
+        self.power_state = _POWER.get(vm_state, PowerState.NOSTATE)
+        if vm_state != VmState.ERROR:
+            self.fault = None
+        if vm_state == VmState.ACTIVE and self.launched is None:
+            self.launched = now
+        if vm_state == VmState.DELETED:
+            self.terminated = now
+        self.touch(now)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an action needs, what it shows while it runs and where it ends. Empty needs: any."""
+
+    name: str
+    vm_states: frozenset[VmState]
+    task_state: TaskState
+    ends_in: VmState
+    task_states: frozenset[TaskState | None] = frozenset({None})
+
+
+_SHELVABLE = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED})
+_SHELVED = frozenset({VmState.SHELVED, VmState.SHELVED_OFFLOADED})
+
+START = Action("start", frozenset({VmState.STOPPED}), TaskState.POWERING_ON, VmState.ACTIVE)
+STOP = Action(
+    "stop", frozenset({VmState.ACTIVE, VmState.ERROR}), TaskState.POWERING_OFF, VmState.STOPPED
+)
+SOFT_REBOOT = Action("reboot", frozenset({VmState.ACTIVE}), TaskState.REBOOTING, VmState.ACTIVE)
+HARD_REBOOT = Action(
+    "reboot",
+    _SHELVABLE | {VmState.ERROR},
+    TaskState.REBOOTING_HARD,
+    VmState.ACTIVE,
+    frozenset({None, TaskState.REBOOTING, TaskState.REBOOTING_HARD}),
+)
+SHELVE = Action("shelve", _SHELVABLE, TaskState.SHELVING, VmState.SHELVED_OFFLOADED)
+SHELVE_OFFLOAD = Action(
+    "shelveOffload",
+    frozenset({VmState.SHELVED}),
+    TaskState.SHELVING_OFFLOADING,
+    VmState.SHELVED_OFFLOADED,
+)
+UNSHELVE = Action("unshelve", _SHELVED, TaskState.UNSHELVING, VmState.ACTIVE)
+DELETE = Action("delete", frozenset(), TaskState.DELETING, VmState.DELETED, frozenset())
+
+
+def check(server: Server, action: Action) -> None:
+    """Refuse ``action`` as Nova does.
+
+    Raises:
+        ConflictError: the server is locked, or its vm state or task state does not allow the action.
+    """
+    if server.locked:
+        raise ConflictError(f"Instance {server.id} is locked")
+    if action.vm_states and server.vm_state not in action.vm_states:
+        raise _conflict(server, action, f"vm_state {server.vm_state}")
+    if action.task_states and server.task_state not in action.task_states:
+        raise _conflict(server, action, f"task_state {server.task_state}")
+    if action is not DELETE and server.launched is None:
+        raise ConflictError(f"Instance {server.id} is in an invalid state for '{action.name}'")
+
+
+def _conflict(server: Server, action: Action, state: str) -> ConflictError:
+    return ConflictError(f"Cannot '{action.name}' instance {server.id} while it is in {state}")

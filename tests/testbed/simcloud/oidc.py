@@ -1,0 +1,204 @@
+"""The login provider: an OpenID Connect provider with the paths and answers of EGI Check-in.
+
+Check-in is a Keycloak. Its error wording and ``refresh_expires_in`` are Keycloak's.
+"""
+
+import base64
+import binascii
+from urllib.parse import parse_qsl, unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.errors import ApiError
+from tests.testbed.simcloud.gate import Call, Gate, ServiceName
+from tests.testbed.simcloud.grants import AccessToken, GrantStore, InvalidGrantError
+from tests.testbed.simcloud.web import base_url, json_response
+
+REALM = "/oidc/auth/realms/egi"
+_PROTOCOL = f"{REALM}/protocol/openid-connect"
+_ERROR_CODES = {
+    401: "invalid_client",
+    403: "access_denied",
+    429: "temporarily_unavailable",
+    503: "temporarily_unavailable",
+}
+
+
+class OidcError(ApiError):
+    """A refusal with one of OAuth's error codes."""
+
+    def __init__(self, status: int, code: str, description: str) -> None:
+        super().__init__(status, description)
+        self.code = code
+
+
+class OidcApi:
+    """The provider at ``/oidc``."""
+
+    name: ServiceName = "oidc"
+
+    def __init__(self, grants: GrantStore) -> None:
+        self._grants = grants
+
+    def routes(self, gate: Gate) -> list[Route]:
+        guard = gate.guard
+        return [
+            Route(f"{_PROTOCOL}/token", guard(self, _token_kind, self._token), methods=["POST"]),
+            Route(
+                f"{_PROTOCOL}/userinfo",
+                guard(self, "userinfo", self._userinfo),
+                methods=["GET", "POST"],
+            ),
+            Route(
+                f"{_PROTOCOL}/token/introspect",
+                guard(self, "introspect", self._introspect),
+                methods=["POST"],
+            ),
+            Route(
+                f"{REALM}/.well-known/openid-configuration",
+                guard(self, "oidc_discovery", self._discovery),
+            ),
+        ]
+
+    def refuse(self, error: ApiError) -> Response:
+        code = error.code if isinstance(error, OidcError) else _ERROR_CODES.get(error.status)
+        if code is None:
+            code = "server_error" if error.status >= 500 else "invalid_request"
+        response = json_response({"error": code, "error_description": error.message}, error.status)
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = error.retry_after
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = f'Bearer realm="egi", error="{code}"'
+        return response
+
+    def server_name(self, server_id: str) -> str | None:  # noqa: ARG002 (knows of no servers)
+        return None
+
+    def _token(self, call: Call) -> Response:
+        form = _form(call.body)
+        client_id = _authenticate_client(call.request, form)
+        scope = form.get("scope", "")
+        match form.get("grant_type"):
+            case "refresh_token":
+                return self._refresh(form.get("refresh_token", ""), client_id, scope)
+            case "client_credentials":
+                if client_id != credentials.CONFIDENTIAL_CLIENT:
+                    raise OidcError(
+                        401, "unauthorized_client", "Public client not allowed to use this grant"
+                    )
+                access = self._grants.service_login(client_id, scope or "openid profile email")
+                return json_response(self._granted(access) | {"refresh_expires_in": 0}, 200)
+            case None:
+                raise OidcError(400, "invalid_request", "Missing form parameter: grant_type")
+            case _:
+                raise OidcError(400, "unsupported_grant_type", "Unsupported grant_type")
+
+    def _refresh(self, value: str, client_id: str, scope: str) -> Response:
+        if not value:
+            raise OidcError(400, "invalid_request", "No refresh token")
+        try:
+            access, refresh = self._grants.refresh(value, client_id, scope)
+        except InvalidGrantError as error:
+            raise OidcError(400, "invalid_grant", str(error)) from None
+        granted = self._granted(access)
+        granted["refresh_token"] = refresh.value
+        granted["refresh_expires_in"] = self._grants.remaining_seconds(refresh)
+        return json_response(granted, 200)
+
+    def _granted(self, access: AccessToken) -> dict[str, object]:
+        return {
+            "access_token": access.value,
+            "token_type": "Bearer",
+            "expires_in": int(access.expires - access.issued),
+            "not-before-policy": 0,
+            "scope": access.scope,
+        }
+
+    def _userinfo(self, call: Call) -> Response:
+        scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
+        access = self._grants.access(value.strip()) if scheme.lower() == "bearer" else None
+        if access is None:
+            raise OidcError(401, "invalid_token", "Token verification failed")
+        return json_response(_claims(access.family.subject), 200)
+
+    def _introspect(self, call: Call) -> Response:
+        form = _form(call.body)
+        _authenticate_client(call.request, form)
+        access = self._grants.access(form.get("token", ""))
+        if access is None:
+            return json_response({"active": False}, 200)
+        claims = _claims(access.family.subject) | {
+            "active": True,
+            "iss": f"{base_url(call.request)}{REALM}",
+            "client_id": access.family.client_id,
+            "scope": access.scope,
+            "iat": int(access.issued),
+            "exp": int(access.expires),
+            "token_type": "Bearer",
+        }
+        return json_response(claims, 200)
+
+    def _discovery(self, call: Call) -> Response:
+        base = base_url(call.request)
+        return json_response(
+            {
+                "issuer": f"{base}{REALM}",
+                "token_endpoint": f"{base}{_PROTOCOL}/token",
+                "userinfo_endpoint": f"{base}{_PROTOCOL}/userinfo",
+                "introspection_endpoint": f"{base}{_PROTOCOL}/token/introspect",
+                "grant_types_supported": ["refresh_token", "client_credentials"],
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "token_endpoint_auth_methods_supported": [
+                    "client_secret_basic",
+                    "client_secret_post",
+                ],
+            },
+            200,
+        )
+
+
+def _form(body: bytes) -> dict[str, str]:
+    return dict(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+
+
+def _token_kind(_request: Request, body: bytes) -> str:
+    grant_type = _form(body).get("grant_type")
+    return "client_credentials" if grant_type == "client_credentials" else "refresh"
+
+
+def _authenticate_client(request: Request, form: dict[str, str]) -> str:
+    """Return the id of the client that calls.
+
+    Raises:
+        OidcError: 401, the client is unknown or its secret is wrong.
+    """
+    client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise OidcError(401, "invalid_client", "Malformed Basic credentials") from None
+        client_id, _, secret = (unquote(part) for part in pair.partition(":"))
+    if client_id == credentials.PUBLIC_CLIENT:
+        return client_id
+    expected = (credentials.CONFIDENTIAL_CLIENT, credentials.CONFIDENTIAL_CLIENT_SECRET)
+    if (client_id, secret) != expected:
+        raise OidcError(401, "invalid_client", "Invalid client or Invalid client credentials")
+    return client_id
+
+
+def _claims(subject: str) -> dict[str, object]:
+    return {
+        "sub": subject,
+        "voperson_id": subject,
+        "email": "keeper@example.org",
+        "email_verified": True,
+        "preferred_username": "keeper",
+        "eduperson_entitlement": [credentials.ENTITLEMENT],
+        "entitlements": [credentials.ENTITLEMENT],
+    }

@@ -1,0 +1,109 @@
+"""What can be set on a simulation, at its start or while it runs."""
+
+import random
+from typing import Annotated
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+# Its bounds are checked by check_span: msgspec 0.22 crashes on a constrained float or tuple.
+Span = float | tuple[float, float]
+"""A duration in seconds: fixed, or drawn evenly between two bounds."""
+
+
+def draw(span: Span, rng: random.Random) -> float:
+    """Return one duration out of ``span``, in seconds."""
+    return rng.uniform(*span) if isinstance(span, tuple) else span
+
+
+def check_span(field: str, span: Span | None) -> None:
+    """Refuse a negative duration or bounds in the wrong order.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if span is None:
+        return
+    low, high = span if isinstance(span, tuple) else (span, span)
+    if not 0 <= low <= high:
+        raise ValueError(f"{field}: {span} is no duration; give seconds >= 0, or [least, most]")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Durations in seconds throughout; ``None`` means no limit."""
+
+    latency_seconds: Span = 0.0
+    boot_seconds: Span = 1.0
+    stop_seconds: Span = 0.5
+    shelve_seconds: Span = 0.5
+    clock_skew_seconds: float = 0.0
+    token_seconds: Seconds = 3600.0
+    access_token_seconds: Seconds = 3600.0
+    refresh_token_seconds: Seconds = 400 * 86400.0
+    rotate_refresh_tokens: bool = True
+    rate_limit_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    rate_limit_burst: Annotated[int, msgspec.Meta(ge=1)] = 1
+    instance_quota: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    page_limit: Annotated[int, msgspec.Meta(ge=1)] = 1000
+
+    def __post_init__(self) -> None:
+        check_span("latency_seconds", self.latency_seconds)
+        check_span("boot_seconds", self.boot_seconds)
+        check_span("stop_seconds", self.stop_seconds)
+        check_span("shelve_seconds", self.shelve_seconds)
+
+    def changed(self, changes: object) -> "Settings":
+        """Return these settings with ``changes`` (a mapping by field name) applied.
+
+        Raises:
+            msgspec.ValidationError: a field is unknown or its value is out of range.
+        """
+        fields = msgspec.convert(changes, dict[str, object])
+        return msgspec.convert(msgspec.to_builtins(self) | fields, Settings)
+
+
+class Dials:
+    """Holds the settings in force, for all parts that must see a change at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = settings
+
+
+class ServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server to put into the cloud. ``boot_seconds`` and ``stop_seconds`` override the settings."""
+
+    name: str
+    status: str = "SHUTOFF"
+    project_id: str | None = None
+    address: str | None = None
+    metadata: dict[str, str] = {}
+    tags: list[str] = []
+    locked: bool = False
+    boot_seconds: Span | None = None
+    stop_seconds: Span | None = None
+
+    def __post_init__(self) -> None:
+        check_span("boot_seconds", self.boot_seconds)
+        check_span("stop_seconds", self.stop_seconds)
+
+
+class HookSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command run when a server's power changes.
+
+    ``{name}``, ``{id}``, ``{address}`` and ``{event}`` (``power_on`` or ``power_off``) are filled
+    in within each argument. The command gets ``environment`` and nothing else of ours.
+    """
+
+    arguments: Annotated[list[str], msgspec.Meta(min_length=1)]
+    log_file: str
+    environment: dict[str, str] = {}
+    timeout_seconds: Seconds = 60.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``--config`` file."""
+
+    seed: int = 0
+    settings: Settings = Settings()
+    servers: list[ServerSpec] = []
+    hook: HookSpec | None = None

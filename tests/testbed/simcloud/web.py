@@ -1,0 +1,27 @@
+"""What all services share in talking HTTP."""
+
+import uuid
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+def base_url(request: Request) -> str:
+    """Return the address that the caller used, ``http://host:port``.
+
+    Links and the catalog are built on it, so that they lead back by the way the caller came.
+    """
+    return f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}"
+
+
+def request_id() -> str:
+    """Return a new ``x-openstack-request-id``."""
+    return f"req-{uuid.uuid4()}"
+
+
+def json_response(
+    content: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return ``content`` (anything that msgspec encodes) as JSON."""
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

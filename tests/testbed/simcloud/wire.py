@@ -1,0 +1,85 @@
+"""What the control API says, for both of its ends. Times in seconds since the epoch."""
+
+import msgspec
+
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.simcloud.gate import ActionCall, Outage
+from tests.testbed.simcloud.ledger import Interval
+from tests.testbed.simcloud.settings import Settings, Span, check_span
+
+
+class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A server as it is, whoever may see it."""
+
+    id: str
+    name: str
+    project_id: str
+    status: str
+    task_state: str | None
+    powered: bool
+    locked: bool
+    address: str
+    metadata: dict[str, str]
+    tags: list[str]
+
+
+class ServerChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Changes to all servers whose names match the glob ``names``; what is ``None`` stays.
+
+    ``status`` is set at once, whatever the server was doing; ``fault`` is the message of an ERROR.
+    """
+
+    names: str
+    status: str | None = None
+    fault: str | None = None
+    locked: bool | None = None
+    boot_seconds: Span | None = None
+    stop_seconds: Span | None = None
+
+    def __post_init__(self) -> None:
+        check_span("boot_seconds", self.boot_seconds)
+        check_span("stop_seconds", self.stop_seconds)
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls by kind, answers by kind and status (0: connection reset), and each action call."""
+
+    calls: dict[str, int]
+    answers: dict[str, dict[int, int]]
+    action_calls: list[ActionCall]
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """When one server was powered on."""
+
+    server_id: str
+    name: str
+    intervals: list[Interval]
+
+
+class FaultInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault and how often it will strike yet (``None``: for ever)."""
+
+    number: int
+    fault: Fault
+    left: int | None
+
+
+class HookState(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of the power hook's commands wait or run, succeeded and failed."""
+
+    pending: int
+    finished: int
+    failed: int
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulation at a glance; ``statuses`` counts settled servers, ``tasks`` the others."""
+
+    now: float
+    statuses: dict[str, int]
+    tasks: dict[str, int]
+    settings: Settings
+    outage: Outage
+    faults: list[FaultInForce]
+    hook: HookState
