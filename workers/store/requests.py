@@ -1,0 +1,122 @@
+"""The rounds of requests, and the one outcome of each, fixed before its event is published.
+
+Functions over a connection, so that a caller can put them into one transaction with what else it
+writes. Each takes many rounds at once and costs a few statements.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import sqlalchemy as sa
+
+from schemas.events import Happening, RequestEvent
+from workers.store.tables import requests
+from workers.store.upsert import insert
+
+# request id and round
+Key: TypeAlias = tuple[str, int]
+
+_KEYS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round that begins; times are ns since the epoch."""
+
+    request_id: str
+    round: int
+    node: str
+    generation: int
+    accepted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a round ended: the one terminal event it may have, as published."""
+
+    happening: Happening
+    event: bytes
+
+
+def insert_requests(connection: sa.Connection, cluster: str, rows: Sequence[Round]) -> None:
+    """Open these rounds; one that is open already, or ended, stays as it is."""
+    if not rows:
+        return
+    connection.execute(
+        insert(connection, requests).on_conflict_do_nothing(),
+        [
+            {
+                "cluster": cluster,
+                "request_id": row.request_id,
+                "round": row.round,
+                "node": row.node,
+                "generation": row.generation,
+                "accepted_at": row.accepted_at,
+            }
+            for row in sorted(rows, key=lambda row: (row.request_id, row.round))
+        ],
+    )
+
+
+def outcomes(connection: sa.Connection, cluster: str, keys: Sequence[Key]) -> Mapping[Key, Outcome]:
+    """How these rounds ended; those that are open or unknown are left out."""
+    found: dict[Key, Outcome] = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        part = keys[start : start + _KEYS_PER_QUERY]
+        query = sa.select(
+            requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
+        ).where(
+            requests.c.cluster == cluster,
+            requests.c.outcome.is_not(None),
+            sa.tuple_(requests.c.request_id, requests.c.round).in_(part),
+        )
+        for request_id, round_, outcome, event in connection.execute(query):
+            found[request_id, round_] = Outcome(Happening(outcome), event)
+    return found
+
+
+def fix_outcomes(
+    connection: sa.Connection, cluster: str, events: Sequence[RequestEvent]
+) -> list[bytes]:
+    """Compare-and-set: end each event's round with it, unless the round has ended already.
+
+    Commit before publishing what this returns, and publish nothing else: then a round has one
+    terminal event, however many workers and operators try to end it.
+
+    Returns:
+        The bodies that stand, one per event, in order.
+    """
+    if not events:
+        return []
+    first: dict[Key, RequestEvent] = {}
+    for event in events:
+        first.setdefault((event.request_id, event.round), event)
+    statement = insert(connection, requests)
+    statement = statement.on_conflict_do_update(
+        index_elements=[requests.c.cluster, requests.c.request_id, requests.c.round],
+        set_={
+            name: statement.excluded[name] for name in ("outcome", "event", "decided_at", "actions")
+        },
+        where=requests.c.outcome.is_(None),
+    )
+    # in one order for everybody: two transactions that lock the same rows never wait in a circle
+    connection.execute(statement, [_row(cluster, first[key]) for key in sorted(first)])
+    stands = outcomes(connection, cluster, list(first))
+    return [stands[event.request_id, event.round].event for event in events]
+
+
+def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
+    return {
+        "cluster": cluster,
+        "request_id": event.request_id,
+        "round": event.round,
+        "node": event.node,
+        "generation": event.generation,
+        "accepted_at": event.time,
+        "outcome": str(event.happening),
+        "event": event.to_envelope().to_json(),
+        "decided_at": event.time,
+        "actions": json.dumps([action.to_data() for action in event.actions]),
+    }

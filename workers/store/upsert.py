@@ -1,0 +1,15 @@
+"""INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy keeps per dialect."""
+
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+Upsert: TypeAlias = postgresql.Insert | sqlite.Insert
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> Upsert:
+    """An INSERT into `table` with the `on_conflict_...` methods of the connection's dialect."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
