@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,6 +26,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._ready_file = ready_file
         self._url = url
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal anew at the end; a graceful stop ends with status 0.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -47,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(config: Config, host: str, port: int, ready_file: Path | None) -> None:
     with socket.create_server((host, port), backlog=2048) as listener:
+        # asyncio sees to this only for sockets made with TCP's number; without it Nagle's
+        # algorithm holds every small answer back for 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         web = uvicorn.Config(
             application(Simulation(config)),
             http=Protocol,

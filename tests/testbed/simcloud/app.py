@@ -7,26 +7,28 @@ from starlette.applications import Starlette
 
 from tests.testbed.simcloud.control import ControlApi
 from tests.testbed.simcloud.keystone import KeystoneApi
-from tests.testbed.simcloud.nova import NovaApi
+from tests.testbed.simcloud.nova_discovery import DiscoveryApi
+from tests.testbed.simcloud.nova_metadata import MetadataApi
+from tests.testbed.simcloud.nova_servers import ServersApi
 from tests.testbed.simcloud.oidc import OidcApi
 from tests.testbed.simcloud.simulation import Simulation
 
 
 def application(sim: Simulation) -> Starlette:
     """Return the application that serves ``sim``."""
-    nova = NovaApi(sim.dials, sim.compute, sim.tokens)
-    keystone = KeystoneApi(sim.time, sim.dials, sim.tokens, sim.grants)
-    oidc = OidcApi(sim.grants)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await sim.hook.close()
 
+    gate, compute, tokens, grants = sim.gate, sim.compute, sim.tokens, sim.grants
     routes = [
-        *nova.routes(sim.gate),
-        *keystone.routes(sim.gate),
-        *oidc.routes(sim.gate),
+        *ServersApi(gate, sim.dials, compute, tokens).routes(),
+        *MetadataApi(gate, compute, tokens).routes(),
+        *DiscoveryApi(gate, compute, tokens).routes(),
+        *KeystoneApi(gate, sim.time, sim.dials, tokens, grants).routes(),
+        *OidcApi(gate, grants).routes(),
         *ControlApi(sim).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

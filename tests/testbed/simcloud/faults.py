@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from tests.testbed.simcloud.effects import Effect
-from tests.testbed.simcloud.kinds import KINDS
+from tests.testbed.simcloud.effects import Effect, Fate
+from tests.testbed.simcloud.kinds import KINDS, WORKS
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,7 +15,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     ``kind`` is a kind of call or a group of kinds (see ``kinds``); ``server`` a glob over server
     names, which a call about no single server matches only as ``*``. The fault is used up after
-    ``times`` matches (``None``: never) and strikes a matching call with ``probability``.
+    ``times`` matches (``None``: never) and strikes a matching call with ``probability``. A fate
+    matches only calls that begin some work.
     """
 
     effect: Effect
@@ -29,6 +30,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"kind: unknown {self.kind!r}; one of {', '.join(sorted(KINDS))}")
 
     def matches(self, kind: str, server: str) -> bool:
+        if isinstance(self.effect, Fate) and kind not in WORKS:
+            return False
         return kind in KINDS[self.kind] and fnmatchcase(server, self.server)
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.catalog import catalog, version_document
 from tests.testbed.simcloud.clock import Time, iso_micros
 from tests.testbed.simcloud.errors import (
     ApiError,
@@ -35,18 +36,21 @@ class KeystoneApi:
 
     name: ServiceName = "identity"
 
-    def __init__(self, time: Time, dials: Dials, tokens: TokenStore, grants: GrantStore) -> None:
+    def __init__(
+        self, gate: Gate, time: Time, dials: Dials, tokens: TokenStore, grants: GrantStore
+    ) -> None:
+        self._gate = gate
         self._time = time
         self._dials = dials
         self._tokens = tokens
         self._grants = grants
 
-    def routes(self, gate: Gate) -> list[Route]:
+    def routes(self) -> list[Route]:
         v3 = "/identity/v3"
         federation = (
             f"{v3}/OS-FEDERATION/identity_providers/{{provider}}/protocols/{{protocol}}/auth"
         )
-        guard = gate.guard
+        guard = self._gate.guard
         return [
             Route(
                 f"{v3}/auth/tokens", guard(self, _token_kind, self._authenticate), methods=["POST"]
@@ -179,7 +183,7 @@ class KeystoneApi:
             content["is_domain"] = False
             content["roles"] = [{"id": "9fe2ff9ee4384b1894a90878d3e92bab", "name": "member"}]
             if "nocatalog" not in request.query_params:
-                content["catalog"] = _catalog(base_url(request))
+                content["catalog"] = catalog(base_url(request))
         headers = {"X-Subject-Token": token.id, "Vary": "X-Auth-Token"}
         headers["x-openstack-request-id"] = request_id()
         return json_response({"token": content}, status, headers)
@@ -203,10 +207,10 @@ class KeystoneApi:
         return json_response({"projects": projects, "links": links}, 200)
 
     def _version(self, call: Call) -> Response:
-        return json_response({"version": _version_document(call.request)}, 200)
+        return json_response({"version": version_document(call.request)}, 200)
 
     def _versions(self, call: Call) -> Response:
-        return json_response({"versions": {"values": [_version_document(call.request)]}}, 300)
+        return json_response({"versions": {"values": [version_document(call.request)]}}, 300)
 
 
 def _token_kind(_request: Request, body: bytes) -> str:
@@ -244,40 +248,3 @@ def _user(token: Token) -> dict[str, object]:
     else:
         user["password_expires_at"] = None
     return user
-
-
-def _catalog(base: str) -> list[dict[str, object]]:
-    return [
-        _service("compute", "nova", f"{base}/compute/v2.1"),
-        _service("identity", "keystone", f"{base}/identity"),
-    ]
-
-
-def _service(kind: str, name: str, url: str) -> dict[str, object]:
-    endpoints = [
-        {
-            "id": uuid.uuid5(uuid.NAMESPACE_URL, f"{url} {interface}").hex,
-            "interface": interface,
-            "region": credentials.REGION,
-            "region_id": credentials.REGION,
-            "url": url,
-        }
-        for interface in ("public", "internal", "admin")
-    ]
-    service_id = uuid.uuid5(uuid.NAMESPACE_URL, url).hex
-    return {"id": service_id, "type": kind, "name": name, "endpoints": endpoints}
-
-
-def _version_document(request: Request) -> dict[str, object]:
-    return {
-        "id": "v3.14",
-        "status": "stable",
-        "updated": "2020-04-07T00:00:00Z",
-        "links": [{"rel": "self", "href": f"{base_url(request)}/identity/v3/"}],
-        "media-types": [
-            {
-                "base": "application/json",
-                "type": "application/vnd.openstack.identity-v3+json",
-            }
-        ],
-    }

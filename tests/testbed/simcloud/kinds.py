@@ -5,11 +5,12 @@ LISTS = frozenset({"list", "list_detail", "list_page"})
 
 ACTIONS = frozenset({"start", "stop", "reboot", "shelve", "shelve_offload", "unshelve"})
 
-COMPUTE = (
-    LISTS
-    | ACTIONS
-    | {"get", "create", "delete", "metadata", "tags", "flavors", "action_other", "compute_version"}
-)
+WORKS = ACTIONS | {"create", "delete"}
+"""Calls that begin work on a server, which goes on after the answer."""
+
+_OTHERS = frozenset({"get", "metadata", "tags", "flavors", "action_other", "compute_version"})
+
+COMPUTE = LISTS | WORKS | _OTHERS
 
 TOKENS = frozenset({"token_password", "token_application_credential", "rescope"})
 

@@ -40,11 +40,12 @@ class OidcApi:
 
     name: ServiceName = "oidc"
 
-    def __init__(self, grants: GrantStore) -> None:
+    def __init__(self, gate: Gate, grants: GrantStore) -> None:
+        self._gate = gate
         self._grants = grants
 
-    def routes(self, gate: Gate) -> list[Route]:
-        guard = gate.guard
+    def routes(self) -> list[Route]:
+        guard = self._gate.guard
         return [
             Route(f"{_PROTOCOL}/token", guard(self, _token_kind, self._token), methods=["POST"]),
             Route(

@@ -1,8 +1,9 @@
 """The power hook: a command for each change of a server's power, in order server by server."""
 
 import asyncio
-import contextlib
+import subprocess
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -15,6 +16,8 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class PowerEvent:
+    """What the hook's placeholders stand for."""
+
     server_id: str
     name: str
     address: str
@@ -22,7 +25,7 @@ class PowerEvent:
 
 
 class PowerHook:
-    """Runs the command of ``spec``, if there is one, off the event loop; one at a time per server."""
+    """Runs the command of ``spec``, if there is one, in threads; one at a time per server."""
 
     def __init__(self, spec: HookSpec | None) -> None:
         self.spec = spec
@@ -30,7 +33,8 @@ class PowerHook:
         self.failed = 0
         self._waiting: dict[str, deque[PowerEvent]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="power-hook")
 
     @property
     def pending(self) -> int:
@@ -38,7 +42,7 @@ class PowerHook:
         return sum(len(queue) for queue in self._waiting.values())
 
     def tell(self, event: PowerEvent) -> None:
-        """Have the command run for ``event`` after the ones before it. Needs a running loop."""
+        """Have the command run for ``event`` after the server's earlier ones. Needs a running loop."""
         if self.spec is None:
             return
         queue = self._waiting.get(event.server_id)
@@ -51,65 +55,63 @@ class PowerHook:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self, grace_seconds: float = 10.0) -> None:
-        """Let waiting commands finish for a while, then give them up."""
+        """Let waiting commands finish for a while, then kill the ones that run and drop the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            self.spec = None
+            for process in list(self._running):
+                process.kill()
+            await asyncio.gather(*late)
+        self._pool.shutdown()
 
     async def _drain(self, server_id: str) -> None:
         queue = self._waiting[server_id]
-        try:
-            while queue:
+        while queue:
+            if self.spec is not None:
                 # The event stays in the queue while its command runs, so that it counts as pending.
-                spec = self.spec
-                if spec is not None:
-                    async with self._slots:
-                        if await _run(spec, queue[0]):
-                            self.finished += 1
-                        else:
-                            self.failed += 1
-                queue.popleft()
+                run = asyncio.get_running_loop().run_in_executor
+                if await run(self._pool, self._run, self.spec, queue[0]):
+                    self.finished += 1
+                else:
+                    self.failed += 1
+            queue.popleft()
+        del self._waiting[server_id]
+
+    def _run(self, spec: HookSpec, event: PowerEvent) -> bool:
+        """Run the command for ``event``; return whether it succeeded. What went wrong is logged."""
+        with _appending(spec.log_file) as log:
+            try:
+                status = self._run_logged(spec, event, log)
+            except OSError as error:
+                said = str(error)
+            except subprocess.TimeoutExpired:
+                said = f"killed after {spec.timeout_seconds} s"
+            else:
+                if status == 0:
+                    return True
+                said = f"exit status {status}"
+            log.write(f"{event.name} {event.event}: {said}\n".encode())
+        return False
+
+    def _run_logged(self, spec: HookSpec, event: PowerEvent, log: FileIO) -> int:
+        process = subprocess.Popen(
+            [_fill(argument, event) for argument in spec.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=spec.environment,
+            # What the command leaves running (a slurmd) is not ours to signal.
+            start_new_session=True,
+        )
+        self._running.add(process)
+        try:
+            return process.wait(spec.timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
         finally:
-            del self._waiting[server_id]
-
-
-async def _run(spec: HookSpec, event: PowerEvent) -> bool:
-    values = {
-        "{name}": event.name,
-        "{id}": event.server_id,
-        "{address}": event.address,
-        "{event}": event.event,
-    }
-    arguments = [_fill(argument, values) for argument in spec.arguments]
-    with _appending(spec.log_file) as log:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=spec.environment,
-                # What the command leaves running (a slurmd) is its own master.
-                start_new_session=True,
-            )
-        except OSError as error:
-            log.write(f"{event.name} {event.event}: {error}\n".encode())
-            return False
-        try:
-            status = await asyncio.wait_for(process.wait(), spec.timeout_seconds)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            log.write(f"{event.name} {event.event}: killed, it ran too long\n".encode())
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return False
-        if status != 0:
-            log.write(f"{event.name} {event.event}: exit status {status}\n".encode())
-        return status == 0
+            self._running.discard(process)
 
 
 def _appending(log_file: str) -> FileIO:
@@ -117,7 +119,12 @@ def _appending(log_file: str) -> FileIO:
     return Path(log_file).open("ab", buffering=0)
 
 
-def _fill(argument: str, values: dict[str, str]) -> str:
-    for placeholder, value in values.items():
+def _fill(argument: str, event: PowerEvent) -> str:
+    for placeholder, value in {
+        "{name}": event.name,
+        "{id}": event.server_id,
+        "{address}": event.address,
+        "{event}": event.event,
+    }.items():
         argument = argument.replace(placeholder, value)
     return argument

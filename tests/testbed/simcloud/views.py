@@ -21,10 +21,15 @@ class ServerView:
         self._root = f"{base_url}/compute"
         self._minor = minor
         self._kept: dict[str, tuple[int, bytes]] = {}
+        self._kept_brief: dict[str, bytes] = {}
 
-    def brief(self, server: Server) -> Json:
-        """Return the server as ``GET /servers`` lists it."""
-        return {"id": server.id, "name": server.name, "links": self.links(server)}
+    def brief(self, server: Server) -> bytes:
+        """Return the server as JSON, as ``GET /servers`` lists it; none of that ever changes."""
+        kept = self._kept_brief.get(server.id)
+        if kept is None:
+            view = {"id": server.id, "name": server.name, "links": self.links(server)}
+            kept = self._kept_brief[server.id] = _encoder.encode(view)
+        return kept
 
     def links(self, server: Server) -> list[Json]:
         return [
