@@ -18,6 +18,8 @@ _SENDER = "the sender must speak CloudEvents 1.0 as schemas/json says"
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _CORRELATION = re.compile(r"[0-9a-f]{32}")
 _NS = 1_000_000_000
+# Times and generations are 64-bit in the stores: until the year 2262.
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ def parse(body: bytes) -> Envelope:
         MalformedMessageError: naming the attribute and the remedy.
     """
     try:
-        raw = json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raw = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise MalformedMessageError("body", f"not JSON: {error}", _SENDER) from None
     if not isinstance(raw, dict):
         raise MalformedMessageError("body", "not a JSON object", _SENDER)
@@ -87,23 +89,28 @@ def parse(body: bytes) -> Envelope:
     if not is_cluster_name(source):
         raise reader.wrong("source", "is not a cluster name")
     generation = reader.text("generation")
-    if not _DECIMAL.fullmatch(generation):
-        raise reader.wrong("generation", "must be a string of 1 to 19 decimal digits")
+    if not _DECIMAL.fullmatch(generation) or int(generation) > _MOST:
+        raise reader.wrong("generation", f"must be a string of decimal digits, at most {_MOST}")
     correlation = reader.text("correlationid")
     if not _CORRELATION.fullmatch(correlation):
         raise reader.wrong("correlationid", "must be 32 hex digits")
     return Envelope(
-        id=reader.text("id"),
+        id=reader.attribute("id"),
         source=source,
-        type=reader.text("type"),
-        subject=reader.text("subject"),
+        type=reader.attribute("type"),
+        subject=reader.attribute("subject"),
         time=reader.instant("time"),
         generation=int(generation),
         correlation_id=correlation,
-        traceparent=reader.text("traceparent"),
+        traceparent=reader.attribute("traceparent"),
         expiry=reader.instant("expirytime") if "expirytime" in raw else None,
         data=reader.object("data").raw,
     )
+
+
+def _no_number(word: str) -> None:
+    """JSON has no NaN and no infinities; Python's reader takes them unless told."""
+    raise ValueError(f"{word} is no JSON")
 
 
 class Fields:
@@ -133,15 +140,22 @@ class Fields:
             raise self.wrong(field, f"must have 1 to {longest} characters")
         return value
 
+    def attribute(self, field: str) -> str:
+        """A CloudEvents attribute: 1 to 255 printable characters, so that it can be a key."""
+        value = self.text(field, longest=255)
+        if not value.isprintable():
+            raise self.wrong(field, "must hold printable characters only")
+        return value
+
     def text_or_none(self, field: str, longest: int = 4096) -> str | None:
         """A string, or None where the field is absent, null or empty."""
         return self.text(field, longest) if self.raw.get(field) not in (None, "") else None
 
-    def number(self, field: str, least: int = 0) -> int:
+    def number(self, field: str, least: int = 0, most: int = _MOST) -> int:
         """A whole number."""
         value: int = self._get(field, int, "a whole number")
-        if value < least:
-            raise self.wrong(field, f"must be at least {least}")
+        if not least <= value <= most:
+            raise self.wrong(field, f"must be from {least} to {most}")
         return value
 
     def flag(self, field: str) -> bool:
@@ -151,13 +165,16 @@ class Fields:
 
     def instant(self, field: str) -> int:
         """An RFC 3339 time with its offset, as nanoseconds since the epoch."""
+        text = self.text(field, longest=64)
         try:
-            moment = datetime.fromisoformat(self.text(field))
+            moment = datetime.fromisoformat(text)
         except ValueError:
             raise self.wrong(field, "must be an RFC 3339 time") from None
         if moment.tzinfo is None:
             raise self.wrong(field, "must name its offset from UTC")
         whole = int(moment.replace(microsecond=0).timestamp())
+        if not 0 <= whole < _MOST // _NS:
+            raise self.wrong(field, "must lie between the years 1970 and 2262")
         return whole * _NS + moment.microsecond * 1000
 
     def object(self, field: str) -> "Fields":

@@ -157,6 +157,7 @@ class RequestEvent:
 
 _OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
 _OPTIONAL_NUMBERS = ("retry_in",)
+_MOST_ROUNDS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,17 +259,17 @@ def event_from(envelope: Envelope) -> RequestEvent:
     except ValueError:
         raise data.wrong("kind", f"must be one of {', '.join(Kind)}") from None
     cause = data.object("cause") if "cause" in data.raw else None
-    return RequestEvent(
+    event = RequestEvent(
         happening=happening,
-        request_id=data.text("request_id"),
-        round=data.number("round", least=1),
+        request_id=data.attribute("request_id"),
+        round=data.number("round", least=1, most=_MOST_ROUNDS),
         kind=kind,
         cluster=envelope.source,
         node=envelope.subject,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
         time=envelope.time,
-        attempt=data.number("attempt"),
+        attempt=data.number("attempt", most=_MOST_ROUNDS),
         jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
         expiry=envelope.expiry,
         origin=data.text_or_none("origin"),
@@ -285,6 +286,11 @@ def event_from(envelope: Envelope) -> RequestEvent:
         by=data.text_or_none("by"),
         reason=data.text_or_none("reason"),
     )
+    if event.id != envelope.id:
+        raise MalformedMessageError(
+            "id", "does not follow from request_id, round and step", "do not alter it"
+        )
+    return event
 
 
 def notice_from(envelope: Envelope) -> Notice:
@@ -302,7 +308,7 @@ def notice_from(envelope: Envelope) -> Notice:
     details = data.object("details").raw
     if not all(isinstance(value, str) for value in details.values()):
         raise data.wrong("details", "must hold strings only")
-    return Notice(
+    notice = Notice(
         name=name,
         cluster=envelope.source,
         subject=envelope.subject,
@@ -313,3 +319,8 @@ def notice_from(envelope: Envelope) -> Notice:
         details=details,
         correlation_id=envelope.correlation_id,
     )
+    if notice.id != envelope.id:
+        raise MalformedMessageError(
+            "id", "does not follow from type, source, subject and key", "do not alter it"
+        )
+    return notice
