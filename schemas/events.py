@@ -312,7 +312,7 @@ def notice_from(envelope: Envelope) -> Notice:
         name=name,
         cluster=envelope.source,
         subject=envelope.subject,
-        key=data.text("key"),
+        key=data.attribute("key"),
         time=envelope.time,
         message=data.text("message"),
         remedy=data.text("remedy"),
