@@ -69,6 +69,16 @@ class PrivateEngine:
         with locks.opened(self.kept) as lock:
             return not locks.alone(lock)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Docker's clients have to know."""
+        return {
+            "DOCKER_HOST": self.host,
+            "DOCKER_CONFIG": str(self.cache / "client"),
+            # Where this machine is itself a container, testcontainers would look elsewhere.
+            "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
+        }
+
     def argv(self) -> list[str]:
         """How dockerd is called."""
         return [
@@ -95,9 +105,7 @@ def private_engine(cache: Path) -> Iterator[Engine]:
     RUN.mkdir(mode=0o700, exist_ok=True)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     here = PrivateEngine(RUN, cache)
-    engine = Engine(
-        "private dockerd", {"DOCKER_HOST": here.host, "DOCKER_CONFIG": str(cache / "client")}
-    )
+    engine = Engine("private dockerd", here.environment)
     with locks.opened(here.users) as users:
         with locks.exclusive(RUN / "start.lock"):
             # Waits while a keeper ends the engine after its last user.

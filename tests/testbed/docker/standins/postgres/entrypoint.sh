@@ -18,7 +18,12 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     rm "$secret"
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
     echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
-    [ "$database" = postgres ] || echo "CREATE DATABASE \"$database\"" | postgres --single postgres >&2
+    single() { postgres --single -j "$1" >&2; }
+    [ "$database" = postgres ] || printf 'CREATE DATABASE "%s";\n' "$database" | single postgres
+    for script in /docker-entrypoint-initdb.d/*.sql; do
+        # Single-user mode wants an empty line after each statement.
+        [ ! -e "$script" ] || sed -e '/^--/d' -e 's/;$/;\n/' "$script" | single "$database"
+    done
 fi
 unset POSTGRES_PASSWORD
 exec "$@"

@@ -1,0 +1,62 @@
+# Lamplighter's workers, hooks and commands; the target `demo` holds the simulated cloud instead.
+#
+# Where packages come through a proxy of your own, give pip's configuration and your certificates
+# as build secrets, which stay out of the image:
+#   docker build --secret id=pip.conf,src=pip.conf --secret id=ca.crt,src=ca.crt .
+# with `cert = /run/secrets/ca.crt` in that pip.conf.
+ARG BASE=debian:trixie-slim
+
+FROM ${BASE} AS python
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        python3 ca-certificates >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --user-group --no-create-home lamplighter \
+    && install -d -o lamplighter -g lamplighter -m 0700 \
+        /var/lib/lamplighter /var/spool/lamplighter
+ENV PATH=/opt/lamplighter/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 PYTHONUNBUFFERED=1
+USER lamplighter
+
+FROM python AS libraries
+USER root
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        python3-pip >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /opt/lamplighter
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PYTHON=/opt/lamplighter
+WORKDIR /src
+# With empty packages, so that only a changed pyproject.toml fetches the libraries again.
+COPY pyproject.toml README.md ./
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
+    --mount=type=cache,target=/root/.cache/pip \
+    mkdir schemas producers workers ops && pip install --quiet '.[postgresql]'
+
+FROM libraries AS demo-libraries
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
+    --mount=type=cache,target=/root/.cache/pip \
+    pip install --quiet '.[testbed]' && pip uninstall --quiet --yes lamplighter
+
+FROM libraries AS build
+COPY schemas schemas
+COPY producers producers
+COPY workers workers
+COPY ops ops
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
+    --mount=type=cache,target=/root/.cache/pip \
+    pip install --quiet --no-deps --force-reinstall .
+
+FROM python AS demo
+COPY --from=demo-libraries /opt/lamplighter /opt/lamplighter
+COPY tests /srv/tests
+WORKDIR /srv
+ENTRYPOINT ["python", "-m", "tests.testbed.simcloud"]
+
+FROM python
+COPY --from=build /opt/lamplighter /opt/lamplighter
+WORKDIR /var/lib/lamplighter
+CMD ["lamplighter", "--help"]
