@@ -29,8 +29,10 @@ class ControlError(Exception):
 class SimControl:
     """Drives the simulation at ``url``. Every method raises ControlError when it is refused."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, initial: Settings | None = None) -> None:
+        """Call nothing yet; ``initial`` are the settings that ``reset`` returns to."""
         self.url = url.rstrip("/")
+        self._initial = initial or Settings()
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -92,6 +94,10 @@ class SimControl:
     def set_power(self, names: str, *, on: bool) -> list[ServerInfo]:
         """Switch the matching servers on or off at once, as someone else than us might."""
         return self.change_servers(names, status="ACTIVE" if on else "SHUTOFF")
+
+    def remove_servers(self, names: str = "*") -> int:
+        """Forget the servers whose names match the glob, as if they had never been; return how many."""
+        return self._ask(dict[str, int], "POST", "servers/remove", {"names": names})["removed"]
 
     def await_status(
         self, names: Iterable[str], status: str, timeout_seconds: float = 30.0
@@ -162,6 +168,15 @@ class SimControl:
     def mint_refresh_token(self) -> str:
         """Log the person in anew; return the new family's first refresh token."""
         return self._ask(dict[str, str], "POST", "refresh-tokens")["refresh_token"]
+
+    def reset(self) -> None:
+        """Return to the beginning: no servers, faults, outage, hook or counts; the first settings."""
+        self.clear_faults()
+        self.outage(on=False)
+        self.set_hook(None)
+        self.set(**msgspec.to_builtins(self._initial))
+        self.remove_servers()
+        self.reset_counts()
 
     # -- settings and what is to be seen
 

@@ -65,6 +65,7 @@ class Compute:
         self._on_power = on_power
         self._servers: dict[str, Server] = {}
         self._order: list[Server] = []
+        self._order_stale = False
         self._place: dict[str, int] = {}
 
     # -- looking
@@ -106,7 +107,8 @@ class Compute:
         return list(islice(admitted, query.limit))
 
     def _ordered(self) -> list[Server]:
-        if len(self._order) != len(self._servers):
+        if self._order_stale:
+            self._order_stale = False
             self._order = sorted(
                 self._servers.values(), key=lambda s: (int(s.created), s.id), reverse=True
             )
@@ -169,6 +171,13 @@ class Compute:
         server.settle(vm_state, self._time.now())
         self._note_power(server)
 
+    def forget(self, server: Server) -> None:
+        """Drop the server without a trace, timers and ledger included."""
+        server.operation += 1
+        del self._servers[server.id]
+        self.ledger.forget(server.id)
+        self._order_stale = True
+
     def describe(self, server: Server) -> None:
         """Note that the server's description (metadata, tags, lock) has changed."""
         server.touch(self._time.now())
@@ -204,6 +213,7 @@ class Compute:
             stop_seconds=spec.stop_seconds,
         )
         self._servers[server.id] = server
+        self._order_stale = True
         return server
 
     def _span(self, server: Server, ends_in: VmState) -> float:

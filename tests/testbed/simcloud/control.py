@@ -26,6 +26,7 @@ from tests.testbed.simcloud.wire import (
     LedgerEntry,
     ServerChange,
     ServerInfo,
+    ServerNames,
     State,
 )
 
@@ -47,6 +48,7 @@ class ControlApi:
             ("GET", "/servers", self._servers),
             ("POST", "/servers", self._add_servers),
             ("PATCH", "/servers", self._change_servers),
+            ("POST", "/servers/remove", self._remove_servers),
             ("POST", "/faults", self._add_fault),
             ("DELETE", "/faults", self._clear_faults),
             ("DELETE", "/faults/{number:int}", self._remove_fault),
@@ -101,6 +103,17 @@ class ControlApi:
         for server in matching:
             self._change(server, change)
         return [_info(server) for server in matching]
+
+    def _remove_servers(self, _request: Request, body: bytes) -> dict[str, int]:
+        names = _decode(body, ServerNames).names
+        matching = [
+            server
+            for server in self._sim.compute.all(deleted=True)
+            if fnmatchcase(server.name, names)
+        ]
+        for server in matching:
+            self._sim.compute.forget(server)
+        return {"removed": len(matching)}
 
     def _change(self, server: Server, change: ServerChange) -> None:
         compute = self._sim.compute

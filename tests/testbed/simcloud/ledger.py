@@ -28,5 +28,8 @@ class Ledger:
             intervals[-1].off = at
         return True
 
+    def forget(self, server_id: str) -> None:
+        self._intervals.pop(server_id, None)
+
     def intervals(self, server_id: str) -> list[Interval]:
         return self._intervals.get(server_id, [])

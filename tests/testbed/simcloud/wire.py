@@ -23,6 +23,12 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str]
 
 
+class ServerNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The servers whose names match the glob ``names``."""
+
+    names: str
+
+
 class ServerChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Changes to all servers whose names match the glob ``names``; what is ``None`` stays.
 

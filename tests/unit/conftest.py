@@ -1,0 +1,25 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.simcloud.handle import SimCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def _running_cloud() -> Iterator[SimCloud]:
+    with SimCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(_running_cloud: SimCloud) -> SimCloud:
+    """An empty simulated cloud without faults, its process shared by the tests of one module."""
+    _running_cloud.reset()
+    return _running_cloud
