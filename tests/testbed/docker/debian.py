@@ -37,8 +37,13 @@ def install(packages: Mapping[str, str]) -> None:
         remedy = f"apt-get install --no-install-recommends {' '.join(missing)}"
         if os.geteuid() or not shutil.which("apt-get"):
             raise DockerError(f"no Docker engine answers; start Docker, or as root: {remedy}")
-        _apt("update")
-        _apt("install", "--yes", "--no-install-recommends", *missing)
+        install = ("install", "--yes", "--no-install-recommends", *missing)
+        try:
+            _apt(*install)
+        except DockerError:
+            # Package lists that are missing or old.
+            _apt("update")
+            _apt(*install)
 
 
 def mirror() -> str:

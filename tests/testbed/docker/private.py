@@ -121,6 +121,7 @@ def private_engine(cache: Path) -> Iterator[Engine]:
 def _start(here: PrivateEngine, engine: Engine) -> None:
     # Of a dockerd that was killed; it would not start over it if that pid lives again.
     here.pidfile.unlink(missing_ok=True)
+    here.log.unlink(missing_ok=True)
     subprocess.run(
         [sys.executable, "-m", "tests.testbed.docker.keeper", str(here.run), str(here.cache)],
         stdin=subprocess.DEVNULL,
