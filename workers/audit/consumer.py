@@ -1,0 +1,142 @@
+"""The audit worker: takes every event from the broker and acknowledges what is committed."""
+
+import queue
+import random
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+import structlog
+
+from producers.amqp import connection_parameters
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.audit.log import Appended, append
+from workers.audit.record import QUARANTINED, record_of
+from workers.runtime import Runtime, declare_topology, runtime
+from workers.settings import Settings
+from workers.store.engine import open_store
+
+PREFETCH = 1000
+BATCH = 500
+BATCH_SECONDS = 0.1
+_IDLE_SECONDS = 0.5
+_LONGEST_WAIT = 10.0
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM; returns the exit code."""
+    with runtime("audit", settings) as run:
+        declare_topology(run)
+        engine = _open(run)
+        if engine is not None:
+            Consumer(run, engine).run()
+            engine.dispose()
+    return 0
+
+
+class Consumer:
+    """Batches of events, each written in one transaction, then acknowledged.
+
+    While the store is away nothing is acknowledged: the prefetch bounds what waits in memory,
+    all else stays with the broker.
+    """
+
+    def __init__(self, run: Runtime, engine: sa.Engine) -> None:
+        self._run = run
+        self._engine = engine
+        self._log = structlog.get_logger()
+        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._recorded = 0
+        parameters = connection_parameters(run.settings.broker, run.name)
+        self._link = Link(
+            parameters,
+            {topology.AUDIT_QUEUE: PREFETCH},
+            on_delivery=self._arrived,
+            on_up=self._forget,
+        )
+
+    def run(self) -> None:
+        """Consume until told to stop."""
+        self._link.start()
+        try:
+            while not self._run.stop.is_set():
+                batch = self._batch()
+                if batch and self._write(batch):
+                    self._link.ack(batch)
+        finally:
+            self._link.stop()
+
+    def _arrived(self, delivery: Delivery) -> None:
+        self._waiting.put(delivery)
+
+    def _forget(self) -> None:
+        """After a new connection the broker delivers again what was not acknowledged."""
+        self._waiting = queue.SimpleQueue()
+
+    def _batch(self) -> list[Delivery]:
+        """What came within BATCH_SECONDS of the first, at most BATCH."""
+        waiting = self._waiting
+        try:
+            batch = [waiting.get(timeout=_IDLE_SECONDS)]
+        except queue.Empty:
+            self._run.state = self._describe()
+            return []
+        until = time.monotonic() + BATCH_SECONDS
+        while len(batch) < BATCH and waiting is self._waiting:
+            try:
+                batch.append(waiting.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return batch
+
+    def _write(self, batch: Sequence[Delivery]) -> bool:
+        """Whether the batch is committed; gives up only when told to stop."""
+        now = time.time_ns()
+        records = [record_of(d.body, self._run.settings.cluster, now) for d in batch]
+        wait = 0.2
+        while True:
+            try:
+                self._report(append(self._engine, records))
+            except sa.exc.SQLAlchemyError as error:
+                self._run.state = "waits for the store"
+                self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
+            else:
+                for record in records:
+                    if record.type == QUARANTINED:
+                        self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
+                return True
+            if self._run.stop.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - jitter
+                return False
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def _report(self, appended: Appended) -> None:
+        self._recorded += appended.recorded
+        self._run.state = self._describe()
+        for record in appended.conflicts:
+            self._log.error(
+                "audit_conflict",
+                id=record.id,
+                type=record.type,
+                request_id=record.request_id,
+                remedy="two outcomes of one round were published: report this as a bug",
+            )
+
+    def _describe(self) -> str:
+        if not self._link.is_up:
+            return "waits for the broker"
+        return f"{self._recorded} events recorded"
+
+
+def _open(run: Runtime) -> sa.Engine | None:
+    """The audit's store, waiting for it as long as it takes; None when told to stop."""
+    wait = 0.2
+    while not run.stop.is_set():
+        try:
+            return open_store(run.settings.store.audit_url, "audit")
+        except sa.exc.OperationalError as error:
+            run.state = "waits for the store"
+            structlog.get_logger().warning("audit_store_away", error=type(error).__name__)
+        run.stop.wait(wait)
+        wait = min(wait * 2, _LONGEST_WAIT)
+    return None

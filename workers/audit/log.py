@@ -1,0 +1,116 @@
+"""Writes the audit log: append-only, each record's hash covers the one before.
+
+UNIQUE(prev_hash) makes the chain a chain: of two writers that follow the same record one fails,
+whatever the broker says about who consumes, and starts again from the new head.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from workers.audit.record import GENESIS, Record
+from workers.store.tables import audit, audit_jobs
+from workers.store.upsert import insert
+
+_ATTEMPTS = 10
+_KEYS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch.
+
+    Attributes:
+        recorded: how many are new.
+        folded: how many were there already.
+        conflicts: those whose id a record of another type has; this must never happen.
+    """
+
+    recorded: int
+    folded: int
+    conflicts: tuple[Record, ...]
+
+
+def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
+    """Write what is new of `records`, in order and in one transaction.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the store is away, or other writers were faster ten times.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            with engine.begin() as connection:
+                return _append(connection, records)
+        except sa.exc.IntegrityError:
+            continue  # another writer followed the same head
+    with engine.begin() as connection:
+        return _append(connection, records)
+
+
+def _append(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+    types = _types(connection, [(record.source, record.id) for record in records])
+    conflicts: list[Record] = []
+    new: list[Record] = []
+    for record in records:
+        known = types.get((record.source, record.id))
+        if known is None:
+            types[record.source, record.id] = record.type
+            new.append(record)
+        elif known != record.type:
+            conflicts.append(record)
+    if new:
+        connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
+        _remember_jobs(connection, new)
+    return Appended(len(new), len(records) - len(new), tuple(conflicts))
+
+
+def _types(
+    connection: sa.Connection, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The types of those of `keys` that the log holds."""
+    found: dict[tuple[str, str], str] = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        query = sa.select(audit.c.source, audit.c.id, audit.c.type).where(
+            sa.tuple_(audit.c.source, audit.c.id).in_(keys[start : start + _KEYS_PER_QUERY])
+        )
+        for source, id_, type_ in connection.execute(query):
+            found[source, id_] = type_
+    return found
+
+
+def _head(connection: sa.Connection) -> bytes:
+    query = sa.select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+    head: bytes | None = connection.execute(query).scalar()
+    return GENESIS if head is None else head
+
+
+def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:
+    for record in records:
+        hash_ = record.chained(previous)
+        yield {
+            "source": record.source,
+            "id": record.id,
+            "type": record.type,
+            "time": record.time,
+            "recorded_at": record.recorded_at,
+            "subject": record.subject,
+            "request_id": record.request_id,
+            "round": record.round,
+            "happening": record.happening,
+            "generation": record.generation,
+            "correlation_id": record.correlation_id,
+            "body": record.body,
+            "prev_hash": previous,
+            "hash": hash_,
+        }
+        previous = hash_
+
+
+def _remember_jobs(connection: sa.Connection, records: Iterable[Record]) -> None:
+    pairs = {(job, record.request_id) for record in records for job in record.jobs}
+    if pairs:
+        connection.execute(
+            insert(connection, audit_jobs).on_conflict_do_nothing(),
+            [{"job_id": job, "request_id": request} for job, request in sorted(pairs)],
+        )

@@ -1,0 +1,83 @@
+"""What people ask the audit log."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from workers.audit.record import QUARANTINED
+from workers.store.tables import audit, audit_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record as it is read back; times are ns since the epoch."""
+
+    seq: int
+    id: str
+    source: str
+    type: str
+    time: int
+    recorded_at: int
+    subject: str | None
+    request_id: str | None
+    round: int | None
+    happening: str | None
+    body: bytes
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the message could not be read."""
+        return self.type == QUARANTINED
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records; what is None is not asked.
+
+    Attributes:
+        nodes: any of these.
+        job: of requests that this job waited for.
+        since, until: by the event's own time, ns since the epoch; until is exclusive.
+        happenings: any of these (`completed`, `failed`, ...).
+        limit: the latest so many.
+    """
+
+    nodes: tuple[str, ...] | None = None
+    job: int | None = None
+    since: int | None = None
+    until: int | None = None
+    happenings: tuple[str, ...] | None = None
+    request_id: str | None = None
+    limit: int | None = None
+
+
+_COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
+
+
+def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
+    """The latest records that match, in the order they were recorded."""
+    query = sa.select(*_COLUMNS).order_by(audit.c.seq.desc()).limit(wanted.limit)
+    if wanted.nodes is not None:
+        query = query.where(audit.c.subject.in_(wanted.nodes))
+    if wanted.job is not None:
+        requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == wanted.job)
+        query = query.where(audit.c.request_id.in_(requests))
+    if wanted.since is not None:
+        query = query.where(audit.c.time >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(audit.c.time < wanted.until)
+    if wanted.happenings is not None:
+        query = query.where(audit.c.happening.in_(wanted.happenings))
+    if wanted.request_id is not None:
+        query = query.where(audit.c.request_id == wanted.request_id)
+    return [Entry(*row) for row in connection.execute(query)][::-1]
+
+
+def story(connection: sa.Connection, request_id: str) -> list[Entry]:
+    """Everything about one request, in the order it happened."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(audit.c.request_id == request_id)
+        .order_by(audit.c.time, audit.c.seq)
+    )
+    return [Entry(*row) for row in connection.execute(query)]

@@ -1,0 +1,123 @@
+"""From a message to the record that the audit keeps of it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import ids
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import Happening, event_from, notice_from
+
+QUARANTINED = "lamplighter.audit.quarantined.v1"
+GENESIS = bytes(32)
+
+_REQUEST_TYPES = frozenset(happening.type for happening in Happening)
+_NOTICE_PREFIXES = ("lamplighter.alarm.", "lamplighter.message.")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as the audit keeps it; times are ns since the epoch.
+
+    Attributes:
+        source, id: two records with the same are one.
+        subject: the node, or what else it is about; None where it is unreadable.
+        body: the message, byte for byte.
+        jobs: who waited; not part of the hash, the body holds them.
+    """
+
+    source: str
+    id: str
+    type: str
+    time: int
+    recorded_at: int
+    body: bytes
+    subject: str | None = None
+    request_id: str | None = None
+    round: int | None = None
+    happening: str | None = None
+    generation: int | None = None
+    correlation_id: str | None = None
+    jobs: tuple[int, ...] = ()
+
+    def chained(self, previous: bytes) -> bytes:
+        """This record's hash after a record with hash `previous`.
+
+        SHA-256 over the previous hash, the columns as one JSON list, and the body.
+        """
+        columns = [
+            self.source,
+            self.id,
+            self.type,
+            self.time,
+            self.recorded_at,
+            self.subject,
+            self.request_id,
+            self.round,
+            self.happening,
+            self.generation,
+            self.correlation_id,
+        ]
+        head = json.dumps(columns, separators=(",", ":")).encode()
+        return hashlib.sha256(previous + head + self.body).digest()
+
+
+def record_of(body: bytes, cluster: str, now: int) -> Record:
+    """The record of a message; of one that cannot be read, a quarantine record.
+
+    Args:
+        body: the message.
+        cluster: whose audit this is, for what names no source itself.
+        now: ns since the epoch.
+    """
+    try:
+        return _readable(body, now)
+    except MalformedMessageError:
+        digest = hashlib.sha256(body).hexdigest()
+        return Record(
+            source=cluster,
+            id=ids.derived_id(QUARANTINED, digest),
+            type=QUARANTINED,
+            time=now,
+            recorded_at=now,
+            body=body,
+        )
+
+
+def why_quarantined(body: bytes) -> str:
+    """What is wrong with a message that lies in quarantine."""
+    try:
+        _readable(body, 0)
+    except MalformedMessageError as error:
+        return str(error)
+    return "could not be read by the version that received it"
+
+
+def _readable(body: bytes, now: int) -> Record:
+    """Known types are read to the last field; unknown ones are kept by their envelope."""
+    envelope = parse(body)
+    more: dict[str, Any] = {}
+    if envelope.type in _REQUEST_TYPES:
+        event = event_from(envelope)
+        more = {
+            "request_id": event.request_id,
+            "round": event.round,
+            "happening": str(event.happening),
+            "jobs": tuple(sorted({job.job_id for job in event.jobs})),
+        }
+    elif envelope.type.startswith(_NOTICE_PREFIXES):
+        notice_from(envelope)
+    return Record(
+        source=envelope.source,
+        id=envelope.id,
+        type=envelope.type,
+        time=envelope.time,
+        recorded_at=now,
+        body=body,
+        subject=envelope.subject,
+        generation=envelope.generation,
+        correlation_id=envelope.correlation_id,
+        **more,
+    )
