@@ -180,6 +180,14 @@ def test_a_start_meets_its_fate(cloud: Cloud, fate: Fate, status: str, task: str
     assert not server.powered
 
 
+def test_a_stop_that_ends_in_error_leaves_the_machine_running_and_billed(cloud: Cloud) -> None:
+    server = cloud.add(status="ACTIVE")
+    cloud.compute.act(server, STOP, GoesToError())
+    cloud.time.pass_seconds(5)
+    assert shown(server) == ("ERROR", None, True)
+    assert cloud.compute.ledger.intervals(server.id)[0].off is None
+
+
 def test_a_fates_own_time_replaces_the_boot_time(cloud: Cloud) -> None:
     server = cloud.add()
     cloud.compute.act(server, START, GoesToError(after_seconds=2))

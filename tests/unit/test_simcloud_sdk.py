@@ -141,7 +141,7 @@ def test_listings_filter_by_status_and_name(cloud: SimCloud, connect: Connect) -
 
 
 def test_start_and_stop_go_their_way(cloud: SimCloud, connect: Connect) -> None:
-    cloud.set(boot_seconds=0.2, stop_seconds=0.2)
+    cloud.set(boot_seconds=1, stop_seconds=0.2)
     (info,) = cloud.add_servers(["node1"])
     compute = connect(*by_password(cloud)).compute
     compute.start_server(info.id)

@@ -72,7 +72,7 @@ async def _serve(config: Config, host: str, port: int, ready_file: Path | None) 
             server_header=False,
             date_header=False,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=1,
         )
         url = f"http://{host}:{listener.getsockname()[1]}"
         await _Server(web, ready_file, url).serve(sockets=[listener])

@@ -127,11 +127,14 @@ class Server:
         self.revision += 1
 
     def settle(self, vm_state: VmState, now: float) -> None:
-        """Enter ``vm_state`` with no task running, and the power state that goes with it."""
+        """Enter ``vm_state`` with no task running, and the power state that goes with it.
+
+        An error tells nothing of the machine, which stays as it was: on, if a stop went wrong.
+        """
         self.vm_state = vm_state
         self.task_state = None
-        self.power_state = _POWER.get(vm_state, PowerState.NOSTATE)
         if vm_state != VmState.ERROR:
+            self.power_state = _POWER.get(vm_state, PowerState.NOSTATE)
             self.fault = None
         if vm_state == VmState.ACTIVE and self.launched is None:
             self.launched = now
