@@ -11,13 +11,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import AMQPError, ConnectionWrongStateError
+from pika.exceptions import AMQPError
 
 from producers.amqp import properties
 from producers.message import Message
@@ -320,10 +319,10 @@ class Link:
         connection = self._connection
         if connection is None:
             return
-        with suppress(ConnectionWrongStateError):
+        if connection.is_closed:
+            connection.ioloop.stop()
+        elif not connection.is_closing:  # its channel closes first, and brings us here again
             connection.close()
-            return
-        connection.ioloop.stop()
 
     def _ended(self, error: BaseException | str) -> None:
         if not self._stopping.is_set():

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 from workers.settings import LogSettings
 
@@ -25,7 +26,8 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks
+            # never with the frames' local variables, which may hold tokens
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
             if settings.format == "json"
             else structlog.processors.format_exc_info,
             renderer,

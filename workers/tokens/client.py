@@ -1,0 +1,164 @@
+"""How a worker asks the token service: one request at a time for each cloud, however many ask."""
+
+import threading
+import time
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from producers.amqp import connection_parameters
+from producers.message import Message
+from schemas import ids
+from schemas.errors import MalformedMessageError
+from workers import topology
+from workers.amqp import REPLY_TO, Delivery, Link
+from workers.errors import (
+    BrokerAwayError,
+    BrokerError,
+    TokenError,
+    TokenRefusedError,
+    TokenServiceAwayError,
+)
+from workers.settings import Settings
+from workers.tokens.wire import Answer, Grant, Request, encode, parse_answer
+
+
+class TokenClient:
+    """A connection of its own to the broker, and the requests under way on it.
+
+    Use as a context manager, or `start` and `stop`. All methods may be called by any thread.
+
+    Args:
+        settings: all that lamplighter.toml says.
+        name: the worker's, shown in the broker's list of connections.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        parameters = connection_parameters(settings.broker, f"{name} tokens")
+        self._timeout = settings.tokens.timeout
+        self._service_user = settings.tokens.service_user or parameters.credentials.username
+        self._log = structlog.get_logger()
+        self._lock = threading.Lock()
+        self._flights: dict[Request, Future[Grant]] = {}
+        self._replies: dict[str, Future[Answer]] = {}
+        self._link = Link(parameters, {REPLY_TO: 1}, self._on_reply, self._on_up)
+
+    def start(self) -> None:
+        """Connect, and stay connected until `stop`."""
+        self._link.start()
+
+    def stop(self) -> None:
+        """Close the connection."""
+        self._link.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def fetch(self, cloud: str, refused: str | None = None) -> Grant:
+        """A token for `cloud`; threads that ask for the same at the same time share one request.
+
+        Args:
+            cloud: its name in lamplighter.toml.
+            refused: the SHA-256 (hex) of a token that the cloud has answered with 401.
+
+        Raises:
+            TokenServiceAwayError: nobody answered in time.
+            TokenRefusedError: this cloud has no token now.
+        """
+        request = Request(cloud, refused)
+        with self._lock:
+            flight = self._flights.get(request)
+            mine = flight is None
+            if flight is None:
+                flight = self._flights[request] = Future()
+        if mine:
+            try:
+                flight.set_result(self._ask(request))
+            except TokenError as error:
+                flight.set_exception(error)
+            except BaseException:
+                flight.set_exception(TokenServiceAwayError("the request was given up"))
+                raise
+            finally:
+                with self._lock:
+                    del self._flights[request]
+        return flight.result()
+
+    def _ask(self, request: Request) -> Grant:
+        deadline = time.monotonic() + self._timeout
+        while self._link.wait_up(deadline - time.monotonic()):
+            try:
+                answer = self._once(request, deadline)
+            except BrokerAwayError:
+                continue  # asking twice is harmless
+            except BrokerError as error:
+                raise TokenServiceAwayError(f"the broker takes no request: {error}") from None
+            except TimeoutError:
+                raise TokenServiceAwayError(
+                    f"the token service has not answered within {self._timeout:g} s"
+                ) from None
+            if isinstance(answer, Grant):
+                return answer
+            raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
+        raise TokenServiceAwayError("no connection to the broker")
+
+    def _once(self, request: Request, deadline: float) -> Answer:
+        correlation_id = ids.correlation_id()
+        reply: Future[Answer] = Future()
+        with self._lock:
+            self._replies[correlation_id] = reply
+        try:
+            left = max(0.0, deadline - time.monotonic())
+            sent = self._link.publish(
+                Message(
+                    topology.TOKENS,
+                    topology.TOKEN_KEY,
+                    encode(request),
+                    id=correlation_id,
+                    reply_to=REPLY_TO,
+                    correlation_id=correlation_id,
+                    # nobody needs the answer later
+                    expiration=int(left * 1000),
+                    persistent=False,
+                )
+            )
+            sent.result(left)
+            return reply.result(max(0.0, deadline - time.monotonic()))
+        finally:
+            with self._lock:
+                del self._replies[correlation_id]
+
+    # -- on the link's thread
+
+    def _on_up(self) -> None:
+        """Replies to what was asked over the lost connection will not come any more."""
+        with self._lock:
+            replies = list(self._replies.values())
+        for reply in replies:
+            if not reply.done():
+                reply.set_exception(BrokerAwayError("the connection ended before the reply"))
+
+    def _on_reply(self, delivery: Delivery) -> None:
+        if delivery.user_id != self._service_user:
+            # the true answer may still come
+            self._log.warning("token_reply_refused", user=delivery.user_id)
+            return
+        with self._lock:
+            reply = self._replies.get(delivery.correlation_id or "")
+        if reply is None or reply.done():
+            return
+        try:
+            reply.set_result(parse_answer(delivery.body))
+        except MalformedMessageError as error:
+            reply.set_exception(TokenServiceAwayError(str(error)))

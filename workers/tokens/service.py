@@ -1,0 +1,151 @@
+"""`lamplighter worker tokens`: answers requests for tokens over RabbitMQ.
+
+Replies go by direct reply-to: they pass through no queue, so no token is ever at rest in the
+broker. Who asks is known by the user id that the broker has validated.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+import structlog
+
+from producers.amqp import connection_parameters
+from producers.message import Message
+from schemas.errors import MalformedMessageError
+from schemas.names import shown
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.errors import BrokerError
+from workers.runtime import Runtime, declare_topology, runtime
+from workers.settings import Settings
+from workers.tokens.alarms import Alarms
+from workers.tokens.issuer import Issuer
+from workers.tokens.sources import Source, make_source
+from workers.tokens.wire import Answer, Refusal, encode, parse_request
+
+_PREFETCH = 200
+_TICK = 0.5
+# Of the asker's timeout: the rest is for the way there and back.
+_PATIENCE = 0.6
+# Any other address would be a queue, where the token would rest.
+_DIRECT_REPLY = "amq.rabbitmq.reply-to."
+
+
+class TokenService:
+    """Answers requests; `sources` gives each cloud's way to log in.
+
+    Args:
+        settings: all that lamplighter.toml says.
+        name: shown in the broker's list of connections.
+        sources: by cloud.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        sources: Mapping[str, Source],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        parameters = connection_parameters(settings.broker, name)
+        allowed = settings.tokens.allowed_users or (parameters.credentials.username,)
+        self._allowed = frozenset(allowed)
+        self._log = structlog.get_logger()
+        self.link = Link(parameters, {topology.TOKEN_QUEUE: _PREFETCH}, self._on_delivery)
+        self._alarms = Alarms(self.link, settings.cluster)
+        self.issuers = {
+            cloud: Issuer(
+                cloud,
+                source,
+                alarm=self._alarms.of(cloud, source),
+                patience=settings.tokens.timeout * _PATIENCE,
+                clock=clock,
+            )
+            for cloud, source in sources.items()
+        }
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set; fetches under way end first."""
+        self.link.start()
+        try:
+            while not stop.wait(_TICK):
+                self.tick()
+        finally:
+            self.link.pause()
+            for issuer in self.issuers.values():
+                issuer.close()
+            self.link.stop()
+
+    def tick(self) -> None:
+        """What is due by time alone."""
+        for issuer in self.issuers.values():
+            issuer.tick()
+        self._alarms.tick()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        reply_to, user = delivery.reply_to, delivery.user_id
+        if reply_to is None or not reply_to.startswith(_DIRECT_REPLY):
+            self._log.warning("token_request_dropped", reason="no direct reply-to", user=user)
+            self.link.ack([delivery])
+            return
+        if user not in self._allowed:
+            self._log.warning("token_request_refused", reason="user not allowed", user=user)
+            text = f"the broker user {shown(user)} is not in tokens.allowed_users"
+            self._reply(delivery, Refusal("not_allowed", text, permanent=True))
+            return
+        try:
+            request = parse_request(delivery.body)
+        except MalformedMessageError as error:
+            self._log.warning("token_request_refused", reason=error.problem, user=user)
+            self._reply(delivery, Refusal("malformed", str(error), permanent=True))
+            return
+        issuer = self.issuers.get(request.cloud)
+        if issuer is None:
+            text = f"the token service's configuration has no cloud {shown(request.cloud)}"
+            self._log.warning("token_request_refused", reason=text, user=user)
+            self._reply(delivery, Refusal("unknown_cloud", text, permanent=True))
+            return
+        issuer.ask(request.refused, lambda answer: self._reply(delivery, answer))
+
+    def _reply(self, delivery: Delivery, answer: Answer) -> None:
+        sent = self.link.publish(
+            Message(
+                # The default exchange is the only way to a direct reply-to.
+                exchange="",
+                routing_key=delivery.reply_to or "",
+                body=encode(answer),
+                id=f"reply-{delivery.correlation_id}",
+                correlation_id=delivery.correlation_id,
+                persistent=False,
+            )
+        )
+        sent.add_done_callback(lambda done: self._replied(delivery, done))
+
+    def _replied(self, delivery: Delivery, sent: Future[None]) -> None:
+        """The request is done with, also where its asker has gone or the connection has."""
+        error = sent.exception()
+        if isinstance(error, BrokerError):
+            self._log.info("token_reply_undelivered", error=type(error).__name__)
+        self.link.ack([delivery])
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        sqlalchemy.exc.OperationalError: the store cannot be reached.
+    """
+    with runtime("tokens", settings) as run:
+        sources = _sources(run)
+        declare_topology(run)
+        run.state = f"serving {len(sources)} clouds"
+        TokenService(settings, run.name, sources).run(run.stop)
+    return 0
+
+
+def _sources(run: Runtime) -> dict[str, Source]:
+    return {name: make_source(cloud) for name, cloud in run.settings.clouds.items()}

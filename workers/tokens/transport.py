@@ -1,0 +1,115 @@
+"""HTTP to login providers and Keystone: bounded, verified, and silent about what was sent."""
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import Path
+from time import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from workers.tokens.errors import SourceError, away
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 10.0
+
+
+class _Bearer(AuthBase):
+    """Sets the Authorization header, or none.
+
+    With an `auth` of our own, requests does not look into a ~/.netrc, whose entry would replace
+    the bearer token.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Http:
+    """Sends one request at a time; errors name the host and the kind of failure, nothing sent.
+
+    Args:
+        ca_file: the authority to trust, or None for the system's.
+    """
+
+    def __init__(self, ca_file: Path | None) -> None:
+        self._verify: bool | str = True if ca_file is None else str(ca_file)
+
+    def post(
+        self,
+        url: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        bearer: str | None = None,
+    ) -> requests.Response:
+        """The answer, whose status is 2xx or 4xx.
+
+        Raises:
+            SourceError: no such answer; the status was 429, 5xx or a redirect.
+        """
+        host = urlsplit(url).netloc
+        try:
+            response = requests.post(
+                url,
+                json=json,
+                data=form,
+                auth=_Bearer(bearer),
+                headers={"Accept": "application/json"},
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                verify=self._verify,
+                # a redirect would carry the credential to whomever it names
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError:
+            raise SourceError(
+                "untrusted_certificate",
+                f"{host} shows a certificate that is not trusted",
+                remedy="set ca_file of this cloud to the authority that signed it",
+            ) from None
+        except (requests.RequestException, OSError) as error:
+            raise away(f"{host} does not answer ({type(error).__name__})") from None
+        status = response.status_code
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise away(f"{host} answers {status}", _retry_after(response))
+        if status >= HTTPStatus.MULTIPLE_CHOICES and status < HTTPStatus.BAD_REQUEST:
+            raise SourceError(
+                "misconfigured",
+                f"{host} answers {status}, a redirect",
+                remedy="set this cloud's auth_url or token_endpoint to the final address",
+            )
+        return response
+
+
+def object_of(response: requests.Response) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        SourceError: it holds none.
+    """
+    try:
+        body = response.json()
+    except requests.exceptions.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise away(f"{urlsplit(response.url).netloc} answers something that is no JSON object")
+    return body
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Seconds; RFC 9110, 10.2.3 allows a number and a date."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return 0.0
