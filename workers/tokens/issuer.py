@@ -90,6 +90,12 @@ class Issuer:
         for waiter in late:
             waiter.answer(_said(away(f"still waiting for the login at {self.cloud}")))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a fetch is under way."""
+        with self._lock:
+            return self._fetching
+
     def close(self) -> None:
         """Let a fetch under way end: it may hold a rotated token that is not yet written down."""
         with self._lock:

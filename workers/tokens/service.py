@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 
+import sqlalchemy as sa
 import structlog
 
 from producers.amqp import connection_parameters
@@ -18,11 +20,13 @@ from schemas.names import shown
 from workers import topology
 from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
-from workers.runtime import Runtime, declare_topology, runtime
+from workers.runtime import declare_topology, runtime
 from workers.settings import Settings
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
+from workers.tokens.key import load_key
 from workers.tokens.sources import Source, make_source
+from workers.tokens.vault import Vault
 from workers.tokens.wire import Answer, Refusal, encode, parse_request
 
 _PREFETCH = 200
@@ -140,12 +144,23 @@ def main(settings: Settings) -> int:
         sqlalchemy.exc.OperationalError: the store cannot be reached.
     """
     with runtime("tokens", settings) as run:
-        sources = _sources(run)
+        sources = make_sources(settings, run.store, run.name)
         declare_topology(run)
         run.state = f"serving {len(sources)} clouds"
         TokenService(settings, run.name, sources).run(run.stop)
     return 0
 
 
-def _sources(run: Runtime) -> dict[str, Source]:
-    return {name: make_source(cloud) for name, cloud in run.settings.clouds.items()}
+def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:
+    """Each cloud's source, as the configuration names it.
+
+    Raises:
+        ConfigError: the key file cannot be used.
+    """
+
+    def vault_of(cloud: str) -> Vault:
+        return Vault(store, load_key(settings.tokens.key_file), cloud, owner)
+
+    return {
+        name: make_source(cloud, partial(vault_of, name)) for name, cloud in settings.clouds.items()
+    }

@@ -15,6 +15,8 @@ from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
+# The longest that one call takes: the two are counted anew for a second address of the host.
+CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 
 
 class _Bearer(AuthBase):

@@ -1,0 +1,215 @@
+"""One cloud's issuer, with a source that does as it is told and a clock that stands still."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog.testing
+
+from tests.testbed.waiting import until
+from workers.tokens.errors import SourceError, away
+from workers.tokens.issuer import Issuer
+from workers.tokens.scoped import ScopedToken
+from workers.tokens.wire import Answer, Grant, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOUR = 3600.0
+INVALID_GRANT = SourceError("invalid_grant", "revoked", permanent=True, remedy="log in again")
+
+
+class ScriptedSource:
+    """Numbers its tokens from 1; `trouble` is raised instead, `gate` holds each fetch up."""
+
+    def __init__(self, life: float = HOUR) -> None:
+        self.life = life
+        self.fetches = 0
+        self.trouble: Exception | None = None
+        self.file = "file 1"
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def fetch(self) -> ScopedToken:
+        self.fetches += 1
+        number = self.fetches
+        assert self.gate.wait(20)
+        if self.trouble is not None:
+            raise self.trouble
+        return ScopedToken(id=f"token {number}", body={"token": {}}, life=self.life)
+
+    def fingerprint(self) -> str:
+        return self.file
+
+
+class Bench:
+    """An issuer and everything around it."""
+
+    def __init__(self, life: float = HOUR) -> None:
+        self.now = 0.0
+        self.source = ScriptedSource(life)
+        self.alarms: list[SourceError] = []
+        self.issuer = Issuer(
+            "one", self.source, alarm=self.alarms.append, patience=6.0, clock=lambda: self.now
+        )
+
+    def ask_later(self, refused: str | None = None) -> list[Answer]:
+        answers: list[Answer] = []
+        self.issuer.ask(refused, answers.append)
+        return answers
+
+    def ask(self, refused: str | None = None) -> Answer:
+        answers = self.ask_later(refused)
+        return until(lambda: answers, 20.0, "an answer", interval=0.001)[0]
+
+    def tick(self) -> None:
+        """Let a second's work be done."""
+        self.issuer.tick()
+        until(lambda: not self.issuer.busy, 20.0, "the fetch", interval=0.0001)
+
+    def token(self) -> str:
+        answer = self.ask()
+        assert isinstance(answer, Grant)
+        return answer.token
+
+    def error(self) -> str:
+        answer = self.ask()
+        assert isinstance(answer, Refusal)
+        return answer.error
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.source.gate.set()
+    made.issuer.close()
+
+
+def test_all_who_ask_meanwhile_share_one_fetch(bench: Bench) -> None:
+    bench.source.gate.clear()
+    askers = [bench.ask_later() for _ in range(100)]
+    bench.source.gate.set()
+    until(lambda: all(askers), 20.0, "all answers")
+    assert bench.source.fetches == 1
+    assert bench.token() == "token 1"
+
+
+def test_a_slow_login_is_told_as_such_before_the_askers_give_up_and_goes_on(bench: Bench) -> None:
+    bench.source.gate.clear()
+    late = bench.ask_later()
+    bench.now = 5.9
+    bench.issuer.tick()
+    assert not late
+    bench.now = 6.0
+    bench.issuer.tick()
+    assert isinstance(late[0], Refusal)
+    assert (late[0].error, late[0].permanent) == ("provider_away", False)
+    patient = bench.ask_later()
+    bench.source.gate.set()
+    until(lambda: patient, 20.0, "the answer")
+    assert isinstance(patient[0], Grant)
+    assert bench.source.fetches == 1
+    assert len(late) == 1, "each asker is answered once"
+
+
+def test_a_revoked_token_is_replaced_once_however_many_complain(bench: Bench) -> None:
+    first = bench.ask()
+    assert isinstance(first, Grant)
+    digest = ScopedToken(first.token, {}, HOUR).digest
+    bench.source.gate.clear()
+    askers = [bench.ask_later(digest) for _ in range(50)]
+    bench.source.gate.set()
+    until(lambda: all(askers), 20.0, "all answers")
+    assert {answer.token for answers in askers for answer in answers if isinstance(answer, Grant)}
+    late = bench.ask(digest)
+    assert isinstance(late, Grant)
+    assert late.token == "token 2"
+    assert bench.source.fetches == 2
+
+
+def test_invalid_grant_is_asked_for_once_and_told_to_people_once(bench: Bench) -> None:
+    bench.source.trouble = INVALID_GRANT
+    for hour in range(100):
+        bench.now = hour * HOUR
+        assert bench.error() == "invalid_grant"
+        bench.issuer.tick()
+    assert bench.source.fetches == 1
+    assert [alarm.error for alarm in bench.alarms] == ["invalid_grant"]
+
+    bench.source.file, bench.source.trouble = "file 2", None
+    assert bench.token() == "token 2", "a new file is tried at once"
+
+
+def test_the_same_trouble_after_a_success_is_a_new_alarm(bench: Bench) -> None:
+    bench.source.trouble = INVALID_GRANT
+    bench.error()
+    bench.source.file, bench.source.trouble = "file 2", None
+    bench.token()
+    bench.now += HOUR
+    bench.source.trouble = INVALID_GRANT
+    bench.error()
+    assert len(bench.alarms) == 2
+
+
+def test_an_outage_is_answered_from_memory_between_the_retries(bench: Bench) -> None:
+    bench.source.trouble = away("503")
+    for step in range(600):
+        bench.now = step / 10
+        assert bench.error() == "provider_away"
+    assert bench.source.fetches <= 9, "1, 2, 4, ... seconds apart, at least half of each"
+    bench.source.trouble = None
+    bench.now += 61
+    bench.token()
+
+
+def test_an_outage_at_renewal_time_goes_unnoticed_while_the_token_lasts(bench: Bench) -> None:
+    assert bench.token() == "token 1"
+    bench.source.trouble = away("503")
+    bench.now = HOUR - 350  # past the time to renew, before the floor
+    while bench.now < HOUR - 300:
+        bench.tick()
+        assert bench.token() == "token 1"
+        bench.now += 1
+    assert bench.source.fetches > 1
+
+
+def test_a_token_nobody_asks_for_is_not_renewed(bench: Bench) -> None:
+    bench.token()
+    for _ in range(24):
+        bench.now += HOUR / 2
+        bench.tick()
+    assert bench.source.fetches == 2, "the one that was used has a successor, that one has none"
+
+
+def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> None:
+    """On a controlled clock; a worker asks when its hold has ended, and never waits or fails."""
+    logins = {}
+    for workers in (1, 4, 8):
+        bench = Bench()
+        holds = [0.0] * workers
+        while bench.now < 24 * HOUR:
+            bench.tick()
+            for worker, ends in enumerate(holds):
+                if bench.now >= ends:
+                    answer = bench.ask()
+                    assert isinstance(answer, Grant)
+                    assert answer.hold > 60
+                    holds[worker] = bench.now + answer.hold
+            bench.now += 10
+        bench.issuer.close()
+        logins[workers] = bench.source.fetches
+    least = 24 * HOUR / HOUR
+    for count in logins.values():
+        assert least <= count <= least * HOUR / (HOUR - 1.7 * 300) + 1
+
+
+def test_a_bug_in_a_source_is_answered_and_shows_no_secret(bench: Bench) -> None:
+    bench.source.trouble = RuntimeError("the secret is swordfish")
+    with structlog.testing.capture_logs() as logs:
+        answer = bench.ask()
+    assert isinstance(answer, Refusal)
+    assert answer.error == "internal"
+    assert "swordfish" not in f"{answer}{logs}"
