@@ -118,6 +118,13 @@ class CloudSettings(_Table, frozen=True):
     ca_file: Path | None = None
     concurrency: Count = 16
 
+    def __post_init__(self) -> None:
+        if not self.auth_url.rstrip("/").endswith("/v3"):
+            raise ValueError("auth_url must be Keystone's address, ending in /v3")
+        own_scope = isinstance(self.source, ApplicationCredentialSource)
+        if not own_scope and self.project_id is None and self.project_name is None:
+            raise ValueError("project_id or project_name is missing: say what to log in to")
+
 
 class GroupSettings(_Table, frozen=True):
     """A group of nodes on one cloud.
@@ -165,10 +172,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: the file it came from.
         nodes: each node's group, by node name.
+        management_url: root of RabbitMQ's management API, for operators, or None.
     """
 
     path: Path
     hook: HookSettings
+    management_url: str | None = None
     store: StoreSettings
     power: PowerSettings
     tokens: TokenSettings
@@ -209,6 +218,7 @@ def load(path: Path) -> Settings:
     return Settings(
         path=path,
         hook=hook,
+        management_url=file.broker.get("management_url"),
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
         ),

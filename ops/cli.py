@@ -1,0 +1,61 @@
+"""The command `lamplighter`.
+
+Exit codes: 0 done; 1 done, and the answer is no (a check found differences, a letter was refused);
+2 the configuration, the command line or a message is wrong; 3 the broker or a store is away.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ops.lazy import Lazy, LazyGroup
+
+
+class _Commands(LazyGroup):
+    lazy = {  # noqa: RUF012 - click makes one instance
+        "up": Lazy("ops.up:up", "Run all workers of a small site."),
+        "worker": Lazy("ops.worker:worker", "Run one worker."),
+        "relay": Lazy("ops.worker:relay", "Send what hooks left in the spool."),
+        "status": Lazy("ops.status:status", "What runs, queue depths, nodes by state."),
+        "topology": Lazy("ops.topology:topology", "The broker's exchanges and queues."),
+        "audit": Lazy("ops.audit:audit", "What happened, and why."),
+        "dead-letters": Lazy("ops.dead_letters:dead_letters", "Requests that failed for good."),
+    }
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="lamplighter.toml; else $LAMPLIGHTER_CONFIG, beside $SLURM_CONF, /etc/lamplighter.",
+)
+@click.version_option(package_name="lamplighter")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None) -> None:
+    """Lamplighter: wakes cloud nodes for Slurm, and puts them out."""
+    from ops.session import Session  # noqa: PLC0415 - --help needs no settings
+
+    ctx.obj = Session(config)
+
+
+def main() -> None:
+    """Run the command line and end the process; what goes wrong is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names in other scripts than the terminal's must not end a listing half-way.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        cli(prog_name="lamplighter")
+    except Exception as error:
+        from ops.failures import explain  # noqa: PLC0415 - needed only now
+
+        explained = explain(error)
+        if explained is None:
+            raise
+        line, code = explained
+        click.echo(f"lamplighter: {line}", err=True)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

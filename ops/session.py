@@ -1,0 +1,86 @@
+"""What a command of the operator's works with: settings, broker, stores; each opened when used."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import sqlalchemy as sa
+
+from ops.failures import StoreMissingError
+from producers.amqp import connection_parameters
+from producers.settings import find_config
+from workers.browse import browse
+from workers.settings import Settings, load
+
+
+class Session:
+    """One call of the command line."""
+
+    def __init__(self, config: Path | None) -> None:
+        self.config = config or find_config(os.environ)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """All that lamplighter.toml says.
+
+        Raises:
+            ConfigError: naming the file, the field and the remedy.
+        """
+        return load(self.config)
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        """A channel of a connection of its own.
+
+        Raises:
+            pika.exceptions.AMQPError: the broker is away or refuses.
+        """
+        parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
+        with browse(parameters) as channel:
+            yield channel
+
+    @contextmanager
+    def reading(self, kind: Literal["state", "audit"]) -> Iterator[sa.Connection]:
+        """A connection that only reads, and holds up no worker.
+
+        Raises:
+            StoreMissingError: no worker has made it yet.
+            sqlalchemy.exc.OperationalError: it is away.
+        """
+        store = self.settings.store
+        url = store.url if kind == "state" else store.audit_url
+        engine = _reader(url)
+        try:
+            with engine.connect() as connection:
+                table = "nodes" if kind == "state" else "audit"
+                if not sa.inspect(connection).has_table(table):
+                    raise StoreMissingError(
+                        f"the {kind} store has no tables yet; start a worker first"
+                    )
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def _reader(url: str) -> sa.Engine:
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, execution_options={"postgresql_readonly": True})
+    path = url.partition(":///")[2]
+    if not Path(path).exists():
+        raise StoreMissingError(f"{path} does not exist yet; start a worker first")
+    return sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+
+def operator() -> str:
+    """Who is at the keyboard, for the audit: the login name, and whose rights it borrowed."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {user})" if behind and behind != user else user
+
+
+pass_session = click.make_pass_decorator(Session)

@@ -1,0 +1,171 @@
+"""`lamplighter status`: what runs, how deep the queues are, how the nodes are."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import hostlist
+import sqlalchemy as sa
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from ops.failures import EXIT_AWAY, StoreMissingError, explain
+from ops.session import Session, pass_session
+from ops.terminal import duration, print_json, print_line, print_table
+from workers.store.tables import nodes, workers
+from workers.topology import topology
+
+# A worker signs every 5 s.
+SILENT_NS = 20 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker and its last sign of life; ages in ns."""
+
+    role: str
+    name: str
+    up: int
+    silent: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue as a passive declare sees it; None where it does not exist."""
+
+    name: str
+    ready: int | None
+    consumers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Nodes that are alike; observed is None where nobody looked yet."""
+
+    desired: str
+    observed: str | None
+    count: int
+    names: str
+
+
+@click.command
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@pass_session
+def status(session: Session, *, as_json: bool) -> None:
+    """Print what runs, queue depths, and nodes by desired and observed state.
+
+    What cannot be asked (a store or the broker is away) is said; the rest is printed.
+    """
+    problems: list[str] = []
+    running: list[Worker] = []
+    alike: list[Nodes] = []
+    queues: list[Queue] = []
+    try:
+        with session.reading("state") as connection:
+            running = _workers(connection, session.settings.cluster)
+            alike = _nodes(connection, session.settings.cluster)
+    except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
+        problems.append(_words(error))
+    try:
+        with session.channel() as channel:
+            queues = _queues(channel)
+    except (AMQPError, OSError) as error:
+        problems.append(_words(error))
+    if as_json:
+        print_json(
+            {
+                "cluster": session.settings.cluster,
+                "workers": [asdict(worker) for worker in running],
+                "queues": [asdict(queue) for queue in queues],
+                "nodes": [asdict(group) for group in alike],
+                "problems": problems,
+            }
+        )
+    else:
+        _print(running, queues, alike, problems)
+    if problems:
+        raise SystemExit(EXIT_AWAY)
+
+
+def _print(
+    running: list[Worker], queues: list[Queue], alike: list[Nodes], problems: list[str]
+) -> None:
+    print_table(
+        ("worker", "name", "up", "last sign", "state"),
+        [
+            (
+                worker.role,
+                worker.name,
+                duration(worker.up),
+                f"{duration(worker.silent)} ago{' (SILENT)' * (worker.silent > SILENT_NS)}",
+                worker.state,
+            )
+            for worker in running
+        ],
+    )
+    print_line("" if running else "no worker has signed")
+    print_table(
+        ("queue", "ready", "consumers"),
+        [
+            (
+                queue.name,
+                "MISSING: run lamplighter topology apply" if queue.ready is None else queue.ready,
+                queue.consumers,
+            )
+            for queue in queues
+        ],
+    )
+    print_line("")
+    print_table(
+        ("desired", "observed", "nodes", "names"),
+        [(group.desired, group.observed, group.count, group.names) for group in alike],
+    )
+    for problem in problems:
+        click.echo(f"lamplighter: {problem}", err=True)
+
+
+def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
+    now = time.time_ns()
+    query = (
+        sa.select(workers)
+        .where(workers.c.cluster == cluster)
+        .order_by(workers.c.role, workers.c.name)
+    )
+    return [
+        Worker(row.role, row.name, now - row.started_at, max(0, now - row.seen_at), row.state)
+        for row in connection.execute(query)
+    ]
+
+
+def _nodes(connection: sa.Connection, cluster: str) -> list[Nodes]:
+    query = sa.select(nodes.c.desired, nodes.c.observed, nodes.c.node).where(
+        nodes.c.cluster == cluster
+    )
+    alike: dict[tuple[str, str | None], list[str]] = {}
+    for desired, observed, node in connection.execute(query):
+        alike.setdefault((desired, observed), []).append(node)
+    return [
+        Nodes(desired, observed, len(names), hostlist.collect_hostlist(names))
+        for (desired, observed), names in sorted(alike.items(), key=lambda item: str(item[0]))
+    ]
+
+
+def _queues(channel: Any) -> list[Queue]:  # noqa: ANN401 - pika has no types
+    found = []
+    for queue in topology().queues:
+        # the broker answers a missing queue by closing the channel
+        probe = channel.connection.channel()
+        try:
+            answer = probe.queue_declare(queue=queue.name, passive=True).method
+            probe.close()
+        except ChannelClosedByBroker:
+            found.append(Queue(queue.name, None, None))
+        else:
+            found.append(Queue(queue.name, answer.message_count, answer.consumer_count))
+    return found
+
+
+def _words(error: Exception) -> str:
+    explained = explain(error)
+    return explained[0] if explained else f"{type(error).__name__}: {error}"

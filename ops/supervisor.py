@@ -1,0 +1,93 @@
+"""Keeps programs running: starts again what ends, ever later while it keeps ending."""
+
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+# Whoever ran this long is well: its next pause is the first again.
+WELL_AFTER = 60.0
+GRACE = 30.0
+_LOOK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Slot:
+    program: Program
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    pause: float = field(default=FIRST_PAUSE)
+
+
+class Supervisor:
+    """Runs programs until told to stop; their output is ours.
+
+    Args:
+        programs: what to run.
+        log: hears of starts and ends.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        log: structlog.typing.FilteringBoundLogger,
+        clock: Callable[[], float],
+    ) -> None:
+        self._slots = [_Slot(program) for program in programs]
+        self._log = log
+        self._clock = clock
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep them running until `stop`; then end them, by force after GRACE seconds."""
+        try:
+            while not stop.is_set():
+                for slot in self._slots:
+                    self._look_after(slot)
+                stop.wait(_LOOK)
+        finally:
+            self._end_all()
+
+    def _look_after(self, slot: _Slot) -> None:
+        now = self._clock()
+        if slot.process is None:
+            if now >= slot.start_at:
+                slot.process = subprocess.Popen(slot.program.argv, env=slot.program.environment)
+                slot.started = now
+                self._log.info("started", worker=slot.program.name, pid=slot.process.pid)
+            return
+        code = slot.process.poll()
+        if code is None:
+            return
+        if now - slot.started >= WELL_AFTER:
+            slot.pause = FIRST_PAUSE
+        self._log.error("ended", worker=slot.program.name, code=code, again_in=slot.pause)
+        slot.process, slot.start_at = None, now + slot.pause
+        slot.pause = min(slot.pause * 2, LONGEST_PAUSE)
+
+    def _end_all(self) -> None:
+        running = [slot.process for slot in self._slots if slot.process is not None]
+        for process in running:
+            process.terminate()
+        until = self._clock() + GRACE
+        for process in running:
+            try:
+                process.wait(max(0.0, until - self._clock()))
+            except subprocess.TimeoutExpired:
+                self._log.error("killed", pid=process.pid)
+                process.kill()
+                process.wait()

@@ -1,0 +1,73 @@
+"""Printing for people: nothing that a message holds can steer the terminal."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.envelope import rfc3339
+
+_PIPE_WIDTH = 200
+_NS = 1_000_000_000
+
+
+def plain(text: str) -> str:
+    """`text` with everything that is not printable escaped, direction marks included."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def console() -> Console:
+    """Standard output; wide where it is no terminal, so that pipes see whole lines."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """A table; None is printed as a dash."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column, style="bold"), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
+    console().print(table)
+
+
+def print_line(text: str, style: str = "") -> None:
+    """One line, escaped, never wrapped."""
+    console().print(Text(plain(text), style=style), soft_wrap=True)
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One JSON line; non-ASCII is escaped by JSON's own means."""
+    click.echo(json.dumps(value, separators=(", ", ": ")))
+
+
+def moment(ns: int | None) -> str:
+    """Nanoseconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return "-" if ns is None else f"{rfc3339(ns)[:23]}Z"
+
+
+def duration(ns: int) -> str:
+    """A length of time, as short as it is clear: 0.250 s, 12.5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    seconds = ns / _NS
+    if seconds < 10:  # noqa: PLR2004 - from here on milliseconds say nothing
+        return f"{seconds:.3f} s"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for size, name, smaller, smaller_name in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
+    raise AssertionError("unreachable")

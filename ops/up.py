@@ -1,0 +1,44 @@
+"""`lamplighter up`: all workers of a small site, each in a process of its own."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import click
+import structlog
+
+from ops.session import Session, pass_session
+from ops.supervisor import Program, Supervisor
+from ops.worker import SUPERVISOR, WORKERS
+from workers.logs import configure_logs
+
+
+@click.command
+@click.option(
+    "--only",
+    "names",
+    multiple=True,
+    type=click.Choice(WORKERS),
+    help="Only this worker; may be repeated.",
+)
+@pass_session
+def up(session: Session, *, names: tuple[str, ...]) -> None:
+    """Run all workers until SIGTERM; those that end are started again."""
+    settings = session.settings
+    configure_logs(settings.log, role="up", cluster=settings.cluster)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    environment = {
+        **os.environ,
+        "LAMPLIGHTER_CONFIG": str(settings.path.absolute()),
+        SUPERVISOR: str(os.getpid()),
+    }
+    programs = [
+        Program(name, (sys.executable, "-m", "ops.cli", "worker", name), environment)
+        for name in names or WORKERS
+    ]
+    supervisor = Supervisor(programs, structlog.get_logger(), clock=time.monotonic)
+    supervisor.run(stop)

@@ -1,0 +1,63 @@
+"""`lamplighter worker NAME` and `lamplighter relay`: one worker, in the foreground."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import TypeAlias
+
+import click
+
+from ops.session import Session, pass_session
+from workers.settings import Settings
+
+WORKERS = ("tokens", "power", "audit", "relay")
+# Set by `lamplighter up`: its process id.
+SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
+
+_MAINS = {
+    "power": "workers.power.main",
+    "tokens": "workers.tokens.service",
+    "audit": "workers.audit.consumer",
+}
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_Main: TypeAlias = Callable[[Settings], int]
+
+
+@click.command
+@click.argument("name", type=click.Choice(WORKERS))
+@pass_session
+def worker(session: Session, name: str) -> None:
+    """Run one worker until SIGTERM."""
+    _follow_supervisor()
+    if name == "relay":
+        sys.exit(_relay(session, once=False))
+    main: _Main = import_module(_MAINS[name]).main
+    sys.exit(main(session.settings))
+
+
+@click.command
+@click.option("--once", is_flag=True, help="Sweep the spool once; exit 1 if something is left.")
+@pass_session
+def relay(session: Session, *, once: bool) -> None:
+    """Send what hooks left in the spool, oldest first, until SIGTERM."""
+    sys.exit(_relay(session, once=once))
+
+
+def _relay(session: Session, *, once: bool) -> int:
+    from producers.relay import main  # noqa: PLC0415 - no other command needs it
+
+    return main(session.config, once=once)
+
+
+def _follow_supervisor() -> None:
+    """End when the supervisor does, however it ends: two generations of workers help nobody."""
+    supervisor = os.environ.pop(SUPERVISOR, None)
+    if supervisor is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(supervisor):  # it ended before we asked
+        sys.exit(0)
