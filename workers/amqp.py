@@ -69,7 +69,8 @@ class Link:
         parameters: from producers.amqp.connection_parameters.
         queues: what to consume, each with its prefetch; REPLY_TO needs no acknowledgements.
         on_delivery: called on the link's thread for every delivery.
-        on_up: called on the link's thread after each (re)connection, before deliveries.
+        on_up: called on the link's thread after each (re)connection, before deliveries, with its
+            number.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Link:
         parameters: pika.URLParameters,
         queues: Mapping[str, int] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
-        on_up: Callable[[], None] | None = None,
+        on_up: Callable[[int], None] | None = None,
     ) -> None:
         self._parameters = parameters
         self._user: str = parameters.credentials.username
@@ -202,7 +203,7 @@ class Link:
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
         if self._on_up is not None:
-            self._on_up()
+            self._on_up(session.number)
         if self._consuming:
             self._consume_all()
 

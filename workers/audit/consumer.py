@@ -70,7 +70,7 @@ class Consumer:
     def _arrived(self, delivery: Delivery) -> None:
         self._waiting.put(delivery)
 
-    def _forget(self) -> None:
+    def _forget(self, _connection: int) -> None:
         """After a new connection the broker delivers again what was not acknowledged."""
         self._waiting = queue.SimpleQueue()
 

@@ -1,5 +1,7 @@
 """Opens a store: engine options per database, migrations, and a clock that all workers share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
+_READ_ONLY = "lamplighter_read_only"
 
 
 def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
@@ -53,7 +56,15 @@ def _prepare_sqlite(connection: object, _record: object) -> None:
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not connection.get_execution_options().get(_READ_ONLY):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection that only reads: in SQLite it neither waits for writers nor holds them up."""
+    with engine.connect().execution_options(**{_READ_ONLY: True}) as connection:
+        yield connection
 
 
 def store_clock(dialect: str) -> sa.ColumnElement[int]:

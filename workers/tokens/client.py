@@ -141,7 +141,7 @@ class TokenClient:
 
     # -- on the link's thread
 
-    def _on_up(self) -> None:
+    def _on_up(self, _connection: int) -> None:
         """Replies to what was asked over the lost connection will not come any more."""
         with self._lock:
             replies = list(self._replies.values())

@@ -1,0 +1,132 @@
+"""The nodes under reconciliation, and the ways by which their requests leave."""
+
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.events import Cause, Happening
+from workers.power import post
+from workers.power.intake import Pending
+from workers.power.outbox import Outbox
+from workers.power.servers import Server
+from workers.power.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A node has got as far as it will; the store has the last word."""
+
+    happening: Happening
+    cause: Cause | None
+    server: Server | None
+
+
+@dataclass(slots=True)
+class Board:
+    """What the engine's turns work on.
+
+    Attributes:
+        outbox: publishes and acknowledges.
+        attempts: how many may fail before a request is dead.
+        works: the nodes under reconciliation.
+        dirty: those that something has happened to since the last turn.
+        ending: those to be settled this turn.
+        acted: those with actions not yet recorded.
+        reread: those whose row in the store is to be read again.
+        given_up: those whose lease is to be released this turn.
+    """
+
+    outbox: Outbox
+    attempts: int
+    works: dict[str, Work] = field(default_factory=dict)
+    dirty: set[str] = field(default_factory=set)
+    ending: dict[str, Ending] = field(default_factory=dict)
+    acted: dict[str, Work] = field(default_factory=dict)
+    reread: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+
+    def of_cloud(self, cloud: str) -> list[Work]:
+        """The nodes on that cloud."""
+        return [work for work in self.works.values() if work.group.cloud == cloud]
+
+    def end(
+        self, work: Work, happening: Happening, cause: Cause | None, server: Server | None
+    ) -> None:
+        """Settle the node at the end of this turn."""
+        self.ending[work.node] = Ending(happening, cause, server)
+
+    def retry(self, work: Work, cause: Cause) -> None:
+        """One more attempt has failed: to the next tier, or the end."""
+        if any(request.past.attempt + 1 >= self.attempts for request in work.pending):
+            self.end(work, Happening.FAILED, cause, None)
+            return
+        now = time.time_ns()
+        for request in work.pending:
+            _log(request).warning("request_retried", cause=cause.error)
+            self.outbox.finish(request.delivery, post.retried(request, cause, now))
+        self.give_up(work)
+
+    def park(self, work: Work, cause: Cause, tier: str) -> None:
+        """Nothing is wrong with these requests: they rest, their attempts unchanged."""
+        if work.calling:
+            return  # the call's answer comes first, and leads here again
+        for request in work.pending:
+            self.park_request(request, cause, tier)
+        self.give_up(work)
+
+    def park_request(self, request: Pending, cause: Cause, tier: str) -> None:
+        """Let one request rest."""
+        _log(request).info("request_parked", cause=cause.error, tier=tier)
+        self.outbox.finish(request.delivery, post.parked(request, cause, tier, time.time_ns()))
+
+    def publish_ending(self, request: Pending, body: bytes) -> None:
+        """Publish the outcome that stands in the store, and the letter where it is dead."""
+        told, message = post.stored(body)
+        messages = [message]
+        if told.happening is Happening.FAILED and told.cause is not None:
+            past = request.past.failed(told.cause, told.time)
+            letter = post.dead_letter(request.delivery, past, told.cause, told.time)
+            messages.insert(0, letter)
+        log = _log(request)
+        tell = log.error if told.happening is Happening.FAILED else log.info
+        tell("request_ended", outcome=str(told.happening), cause=told.cause and told.cause.error)
+        self.outbox.finish(request.delivery, messages)
+
+    def give_up(self, work: Work) -> None:
+        """Nobody waits for this node any more."""
+        work.pending.clear()
+        self.works.pop(work.node, None)
+        self.ending.pop(work.node, None)
+        self.given_up.add(work.node)
+
+    def clear(self) -> None:
+        """Forget everything: the requests are taken up anew."""
+        for everything in (
+            self.works,
+            self.dirty,
+            self.ending,
+            self.acted,
+            self.reread,
+            self.given_up,
+        ):
+            everything.clear()
+
+
+def _log(request: Pending) -> structlog.typing.FilteringBoundLogger:
+    command = request.command
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return log.bind(
+        node=command.node,
+        kind=str(command.kind),
+        generation=command.generation,
+        correlation_id=command.correlation_id,
+        request_id=command.id,
+        round=request.past.round,
+        attempt=request.past.attempt,
+    )
+
+
+def log_accepted(request: Pending) -> None:
+    """The first line of a request in this worker's log."""
+    _log(request).info("request_accepted")

@@ -1,0 +1,227 @@
+"""Calls and listings: whose turn it is, what guards a call, and what its answer means."""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+
+from schemas.events import Cause, CloudAction, Happening
+from workers.errors import LamplighterError
+from workers.power.board import Board
+from workers.power.book import Book
+from workers.power.classify import CloudError, Then, Verdict, classify
+from workers.power.decide import Act, Decision, Wait, decide
+from workers.power.desired import Row
+from workers.power.site import Site
+from workers.power.work import DONE, Key, Work
+from workers.settings import PowerSettings
+
+_LOOKS = 5
+_REST = 1.0
+
+
+class NotWantedError(LamplighterError):
+    """Said by the guard of a call: the desired state has moved on, or the lease is not ours."""
+
+
+class Calls:
+    """The engine's hand on the clouds. All methods but `_guard` run on the engine's thread.
+
+    Args:
+        settings: of the power worker.
+        board: the nodes.
+        book: the store.
+        sites: the clouds.
+        on_token_service: told when the token service goes (False) and comes back (True).
+    """
+
+    def __init__(
+        self,
+        settings: PowerSettings,
+        board: Board,
+        book: Book,
+        sites: Mapping[str, Site],
+        on_token_service: Callable[[bool], None],
+    ) -> None:
+        self._settings = settings
+        self._board = board
+        self._book = book
+        self._sites = sites
+        self._on_token_service = on_token_service
+        self._log = structlog.get_logger()
+
+    def decide(self, work: Work) -> Decision:
+        """What to do about a node, by what its cloud has shown lately."""
+        oldest = time.monotonic() - 2 * self._settings.poll_interval
+        sight = work.sight(self._sites[work.group.cloud].view, time.time_ns(), oldest)
+        return Wait() if sight is None else decide(work.row.desired, sight, work.limits)
+
+    # -- calling
+
+    def make(self) -> None:
+        """Make the calls whose turn it is."""
+        now = time.monotonic()
+        for site in self._sites.values():
+            while (node := site.next_turn(now)) is not None:
+                work = self._board.works.get(node)
+                if work is None or not work.queued:
+                    continue
+                work.queued = False
+                # its turn has come later: what was decided then may no longer be so
+                decision = self.decide(work)
+                if isinstance(decision, Act) and node not in self._board.ending:
+                    work.calling = True
+                    site.call(
+                        decision.action,
+                        decision.server_id,
+                        partial(self._guard, node, work.row),
+                        partial(self._called, site, work, work.key, decision),
+                    )
+                else:
+                    self._board.dirty.add(node)
+
+    def _guard(self, node: str, wanted: Row) -> None:
+        """Runs on the caller's thread, immediately before each try of a call.
+
+        Raises:
+            NotWantedError: it must not be made.
+        """
+        row = self._book.read([node])[node]
+        if row.lease_owner != self._book.owner:
+            raise NotWantedError("the lease is no longer ours")
+        if row.generation != wanted.generation:
+            raise NotWantedError(f"generation {row.generation} has come")
+        if row.lease_left <= self._settings.api_timeout:
+            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
+
+    def _called(
+        self, site: Site, work: Work, key: Key, act: Act, error: BaseException | None
+    ) -> None:
+        if self._board.works.get(work.node) is not work:
+            return  # given up meanwhile; whoever has it now looks for himself
+        work.calling = False
+        self._board.dirty.add(work.node)
+        if isinstance(error, sa.exc.DBAPIError):
+            raise error
+        if isinstance(error, NotWantedError):
+            self._log.info("call_not_wanted", node=work.node, why=str(error))
+            self._board.reread.add(work.node)
+            return
+        verdict = None if error is None else _verdict(error)
+        result = DONE if verdict is None else verdict.cause.error
+        work.record(key, CloudAction(act.action, act.server_id, time.time_ns(), result))
+        self._board.acted[work.node] = work
+        self._log.info(
+            "call_answered",
+            node=work.node,
+            generation=work.row.generation,
+            correlation_id=work.correlation_id,
+            cloud=site.name,
+            action=act.action,
+            result=result,
+        )
+        if verdict is None or verdict.then not in {Then.HOLD, Then.PARK, Then.PROBE}:
+            site.health = site.health.call_answered()
+        if verdict is None or verdict.then is not Then.SLOW_DOWN:
+            work.called, work.look_after = True, time.monotonic()
+        if verdict is None:
+            work.looks = 0
+        else:
+            self._failed(site, work, verdict, _retry_after(error))
+
+    def _failed(self, site: Site, work: Work, verdict: Verdict, retry_after: float) -> None:
+        now, cause = time.monotonic(), verdict.cause
+        if verdict.then is Then.LOOK:
+            work.looks += 1
+            if cause.error == "not_found":
+                site.list_all_next()
+            if work.looks > _LOOKS:
+                self._board.retry(work, cause)
+        elif verdict.then is Then.SLOW_DOWN:
+            site.not_before = now + retry_after
+        elif verdict.then is Then.PROBE:
+            work.fault = cause
+            site.health = site.health.call_failed(work.node, now)
+            site.list_soon(now)
+        elif verdict.then is Then.PARK:
+            site.health = site.health.listing_failed(cause, now)
+            self._board.park(work, cause, site.health.rest(now))
+        elif verdict.then is Then.HOLD:
+            self._on_token_service(False)
+        else:
+            self._board.end(work, Happening.FAILED, cause, None)
+
+    # -- listing
+
+    def list_due(self) -> None:
+        """List where nodes wait, and where a cloud is away, once an interval."""
+        now = time.monotonic()
+        waited_for = {work.group.cloud for work in self._board.works.values()}
+        for site in self._sites.values():
+            needed = site.health.away is not None or site.name in waited_for
+            if needed and not site.listing_now and now >= site.next_listing:
+                site.list(self._settings.poll_interval, partial(self._listed, site))
+
+    def next_due(self) -> float | None:
+        """Monotonic seconds when the next listing is due, if any is."""
+        waited_for = {work.group.cloud for work in self._board.works.values()}
+        due = [
+            site.next_listing
+            for site in self._sites.values()
+            if not site.listing_now and (site.health.away or site.name in waited_for)
+        ]
+        return min(due, default=None)
+
+    def _listed(self, site: Site, error: BaseException | None) -> None:
+        here = self._board.of_cloud(site.name)
+        self._board.dirty.update(work.node for work in here)
+        if error is not None:
+            self._not_listed(site, here, _verdict(error), _retry_after(error))
+            return
+        self._on_token_service(True)
+        if site.health.away is not None:
+            self._log.info("cloud_back", cloud=site.name)
+        site.health = site.health.listing_succeeded()
+        for work in here:
+            if work.fault is not None and site.view.as_of > work.look_after:
+                self._judge(site, work, work.fault)
+
+    def _not_listed(
+        self, site: Site, here: list[Work], verdict: Verdict, retry_after: float
+    ) -> None:
+        now = time.monotonic()
+        if verdict.then is Then.HOLD:
+            self._on_token_service(False)
+            site.next_listing = now + _REST
+        elif verdict.then is Then.SLOW_DOWN:
+            site.next_listing = now + retry_after
+        else:
+            if site.health.away is None:
+                self._log.warning(
+                    "cloud_away", cloud=site.name, cause=verdict.cause.error, pending=len(here)
+                )
+            site.health = site.health.listing_failed(verdict.cause, now)
+            site.next_listing = now + site.health.probe_in
+            for work in here:
+                self._board.park(work, verdict.cause, site.health.rest(now))
+
+    def _judge(self, site: Site, work: Work, fault: Cause) -> None:
+        """A call failed, a listing did not: the trouble is the node's, or all actions'."""
+        work.fault = None
+        if site.health.actions_away:
+            self._board.park(work, fault, site.health.rest(time.monotonic()))
+        else:
+            self._board.retry(work, fault)
+
+
+def _verdict(error: BaseException) -> Verdict:
+    if isinstance(error, LamplighterError):
+        return classify(error)
+    return Verdict(Cause("unknown", f"{type(error).__name__}: {error}"), Then.PROBE)
+
+
+def _retry_after(error: BaseException | None) -> float:
+    """Seconds that the cloud asks us to wait."""
+    return (error.retry_after if isinstance(error, CloudError) else None) or _REST

@@ -1,0 +1,95 @@
+"""What an error of a cloud means for the request: the one table, for calls and listings alike."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.events import Cause
+from workers.errors import LamplighterError, TokenError, TokenRefusedError, TokenServiceAwayError
+
+
+class Then(enum.StrEnum):
+    """What to do after an error.
+
+    LOOK: the server's state is not as thought: list again and decide anew, no attempt burned.
+    SLOW_DOWN: the cloud asks for it: nobody calls it before Retry-After, no attempt burned.
+    PROBE: the cloud or this one call is sick: a listing tells which; if the cloud, park.
+    PARK: this cloud has no token for us: park, no attempt burned.
+    HOLD: the token service is away: stop consuming.
+    REJECT: it cannot succeed: dead letter.
+    """
+
+    LOOK = "look"
+    SLOW_DOWN = "slow_down"
+    PROBE = "probe"
+    PARK = "park"
+    HOLD = "hold"
+    REJECT = "reject"
+
+
+class CloudError(LamplighterError):
+    """A cloud answered with an error, or not at all.
+
+    Attributes:
+        status: the HTTP status, or None without an answer.
+        message: Nova's words, or the network's.
+        retry_after: seconds it asks us to wait, or None.
+        timed_out: whether we waited for the answer in vain.
+    """
+
+    def __init__(
+        self,
+        status: int | None,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        timed_out: bool = False,
+    ) -> None:
+        super().__init__(f"{status or 'no answer'}: {message}")
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The error's class and words, and what to do."""
+
+    cause: Cause
+    then: Then
+
+
+_BY_STATUS: Mapping[int, tuple[str, Then]] = {
+    400: ("bad_request", Then.REJECT),
+    401: ("unauthorized", Then.PARK),  # keystoneauth has already fetched a new token once
+    403: ("forbidden", Then.REJECT),
+    404: ("not_found", Then.LOOK),
+    408: ("timeout", Then.PROBE),
+    409: ("conflict", Then.LOOK),
+    413: ("over_limit", Then.SLOW_DOWN),  # Nova's word for 429 before microversion 2.1
+    429: ("over_limit", Then.SLOW_DOWN),
+}
+
+
+def classify(error: LamplighterError) -> Verdict:
+    """The verdict on an error of a call or a listing."""
+    if isinstance(error, TokenServiceAwayError):
+        return Verdict(Cause("token_service_away", str(error)), Then.HOLD)
+    if isinstance(error, TokenRefusedError):
+        return Verdict(Cause(error.error, str(error)), Then.PARK)
+    if isinstance(error, TokenError):
+        return Verdict(Cause("token", str(error)), Then.PARK)
+    if not isinstance(error, CloudError):
+        return Verdict(Cause("unknown", str(error)), Then.PROBE)
+    if error.status is None:
+        return Verdict(Cause("network", error.message), Then.PROBE)
+    if error.status == 403 and "quota" in error.message.lower():  # noqa: PLR2004 - as in the table
+        return Verdict(Cause("quota", error.message), Then.REJECT)
+    if error.status == 503 and error.retry_after is not None:  # noqa: PLR2004
+        return Verdict(Cause("over_limit", error.message), Then.SLOW_DOWN)
+    name, then = _BY_STATUS.get(
+        error.status,
+        ("server_side", Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
+    )
+    return Verdict(Cause(name, f"HTTP {error.status}: {error.message}"), then)

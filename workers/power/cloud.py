@@ -1,0 +1,182 @@
+"""One cloud's API: the only place that imports openstack, and that speaks Nova's words.
+
+A call makes one HTTP request and short retries of it; each try first asks its guard whether the
+call is still wanted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import openstack.connection
+import requests
+import requests.adapters
+import tenacity
+from keystoneauth1 import exceptions as keystone_errors
+from keystoneauth1.plugin import BaseAuthPlugin
+from keystoneauth1.session import Session
+
+from workers.power.classify import CloudError
+from workers.power.servers import Server, server_from
+from workers.settings import CloudSettings
+
+PAGE = 1000
+_ERROR = 400
+_BLIPS = frozenset({502, 504})
+_LONGEST_MESSAGE = 500
+# Nova keeps times to the second, and the clocks of its hosts differ.
+_OVERLAP = timedelta(seconds=5)
+
+
+def _is_blip(error: BaseException) -> bool:
+    """A broken connection or a gateway's hiccup; what takes long has retry tiers of its own."""
+    if not isinstance(error, CloudError):
+        return False
+    return error.status in _BLIPS if error.status is not None else not error.timed_out
+
+
+_blip = tenacity.Retrying(
+    retry=tenacity.retry_if_exception(_is_blip),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=1.0),
+    stop=tenacity.stop_after_attempt(3),
+    reraise=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A listing's answer.
+
+    Attributes:
+        servers: all of the project, or those that changed.
+        since: what to ask for next time: the cloud's own time of this answer, RFC 3339.
+    """
+
+    servers: list[Server]
+    since: str
+
+
+class Cloud:
+    """Calls one OpenStack project; may be used by many threads.
+
+    Args:
+        settings: of this cloud.
+        auth: gives tokens and the catalog.
+        timeout: of one HTTP request, seconds.
+    """
+
+    def __init__(self, settings: CloudSettings, auth: BaseAuthPlugin, timeout: float) -> None:
+        http = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(
+            pool_connections=4, pool_maxsize=settings.concurrency + 2
+        )
+        for scheme in ("http://", "https://"):
+            http.mount(scheme, adapter)
+        session = Session(
+            auth=auth,
+            session=http,
+            verify=str(settings.ca_file) if settings.ca_file else True,
+            timeout=timeout,
+            additional_user_agent=[("lamplighter", "1")],
+        )
+        self._http = http
+        self._connection = openstack.connection.Connection(
+            session=session,
+            region_name=settings.region,
+            interface=settings.interface,
+            compute_api_version="2.1",
+        )
+
+    def close(self) -> None:
+        """Drop the connections kept open."""
+        self._connection.close()
+        self._http.close()
+
+    def act(self, action: str, server_id: str, guard: Callable[[], None]) -> None:
+        """Ask Nova to `os-start` or `os-stop` a server; it answers before it is done.
+
+        Raises:
+            CloudError: Nova refused, or did not answer.
+            TokenError: no token.
+            Exception: whatever `guard` raises, before anything was sent.
+        """
+
+        def once() -> None:
+            guard()
+            self._request("POST", f"/servers/{server_id}/action", json={action: None})
+
+        _blip.copy()(once)
+
+    def list_servers(self, since: str | None) -> Listing:
+        """All servers of the project, or with `since` those that changed, deleted ones included.
+
+        Raises:
+            CloudError, TokenError: as `act`.
+        """
+        servers: list[Server] = []
+        query: dict[str, str | int] = {"limit": PAGE}
+        if since is not None:
+            query["changes-since"] = since
+        answered: str | None = None
+        while True:
+            response = _blip.copy()(self._request, "GET", "/servers/detail", params=query)
+            answered = answered or _time_of(response)
+            try:
+                entries = response.json()["servers"]
+                servers += [server_from(entry) for entry in entries]
+                more = any(x["rel"] == "next" for x in response.json().get("servers_links", ()))
+            except (ValueError, KeyError, TypeError) as error:
+                raise CloudError(None, f"the listing is not Nova's: {error!r}") from None
+            if not more or not entries:
+                return Listing(servers, answered)
+            query["marker"] = entries[-1]["id"]
+
+    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:  # noqa: ANN401 - requests'
+        try:
+            response: requests.Response = self._connection.compute.request(
+                path, method, raise_exc=False, **arguments
+            )
+        except keystone_errors.HttpError as error:
+            raise CloudError(error.http_status, _cut(str(error))) from None
+        except keystone_errors.ConnectTimeout as error:
+            raise CloudError(None, _cut(str(error)), timed_out=True) from None
+        except (keystone_errors.ClientException, requests.RequestException) as error:
+            raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
+        if response.status_code >= _ERROR:
+            raise CloudError(
+                response.status_code, _message(response), retry_after=_retry_after(response)
+            )
+        return response
+
+
+def _message(response: requests.Response) -> str:
+    """Nova wraps its words: {"conflictingRequest": {"code": 409, "message": "..."}}."""
+    try:
+        body = next(iter(response.json().values()))
+        return _cut(str(body["message"]))
+    except (ValueError, AttributeError, StopIteration, KeyError, TypeError):
+        return _cut(response.reason or "no reason given")
+
+
+def _cut(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_MESSAGE]
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+def _time_of(response: requests.Response) -> str:
+    """From when on to ask next time, on the cloud's own clock, so that ours may be wrong.
+
+    Raises:
+        CloudError: the answer does not say.
+    """
+    try:
+        moment = parsedate_to_datetime(response.headers["Date"]) - _OVERLAP
+    except (KeyError, ValueError):
+        raise CloudError(None, "the answer has no Date") from None
+    return moment.isoformat()

@@ -1,0 +1,260 @@
+"""Each node's desired state in the store: the highest generation wins, one worker acts at a time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from schemas.commands import Desired, PowerCommand
+from workers.power.owners import Owner
+from workers.store.engine import store_clock
+from workers.store.tables import nodes, requests
+from workers.store.upsert import insert
+
+_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A node's row.
+
+    Attributes:
+        request_id: of the request that raised it to this generation.
+        lease_owner: who may act on the node, if anybody.
+        lease_left: seconds that the lease still runs; not above 0 where it has ended.
+    """
+
+    node: str
+    desired: Desired
+    generation: int
+    request_id: str
+    server_id: str | None
+    lease_owner: str | None
+    lease_left: float
+
+
+def accept(
+    connection: sa.Connection,
+    cluster: str,
+    commands: Sequence[PowerCommand],
+    owner: Owner,
+    lease: float,
+) -> Mapping[str, Row]:
+    """Raise desired states, and take the nodes' leases where they are free.
+
+    Args:
+        connection: within a transaction.
+        cluster: the cluster's name.
+        commands: any number, also several for one node, in any order.
+        owner: this worker.
+        lease: seconds.
+
+    Returns:
+        The rows as they are now, by node; ours are those with our name as lease_owner.
+    """
+    highest: dict[str, PowerCommand] = {}
+    for command in commands:
+        known = highest.get(command.node)
+        if known is None or command.generation > known.generation:
+            highest[command.node] = command
+    names = sorted(highest)
+    statement = insert(connection, nodes)
+    statement = statement.on_conflict_do_update(
+        index_elements=[nodes.c.cluster, nodes.c.node],
+        set_={name: statement.excluded[name] for name in ("desired", "generation", "request_id")},
+        where=statement.excluded.generation > nodes.c.generation,
+    )
+    connection.execute(
+        statement,
+        [
+            {
+                "cluster": cluster,
+                "node": name,
+                "desired": str(highest[name].desired),
+                "generation": highest[name].generation,
+                "request_id": highest[name].id,
+            }
+            for name in names
+        ],
+    )
+    _free_the_dead(connection, cluster, names, owner)
+    now = store_clock(connection.dialect.name)
+    free = sa.or_(
+        nodes.c.lease_owner.is_(None), nodes.c.lease_owner == owner.name, nodes.c.lease_until < now
+    )
+    for part in _parts(names):
+        connection.execute(
+            sa.update(nodes)
+            .where(nodes.c.cluster == cluster, nodes.c.node.in_(part), free)
+            .values(lease_owner=owner.name, lease_until=now + int(lease * 1000))
+        )
+    return read(connection, cluster, names)
+
+
+def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
+    """The rows of these nodes."""
+    left = nodes.c.lease_until - store_clock(connection.dialect.name)
+    columns = (
+        nodes.c.node,
+        nodes.c.desired,
+        nodes.c.generation,
+        nodes.c.request_id,
+        nodes.c.server_id,
+        nodes.c.lease_owner,
+        left,
+    )
+    rows: dict[str, Row] = {}
+    for part in _parts(names):
+        query = sa.select(*columns).where(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+        for (
+            node,
+            desired,
+            generation,
+            request_id,
+            server_id,
+            owner,
+            milliseconds,
+        ) in connection.execute(query):
+            rows[node] = Row(
+                node,
+                Desired(desired),
+                generation,
+                request_id,
+                server_id,
+                owner,
+                milliseconds / 1000,
+            )
+    return rows
+
+
+def lock(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
+    """The rows of these nodes, which nobody else changes before the transaction's end.
+
+    SQLite needs nothing for it: its writers begin one after the other.
+    """
+    if connection.dialect.name == "postgresql":
+        for part in _parts(sorted(names)):
+            connection.execute(
+                sa.select(nodes.c.node)
+                .where(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+                .order_by(nodes.c.node)
+                .with_for_update()
+            )
+    return read(connection, cluster, names)
+
+
+def renew(connection: sa.Connection, cluster: str, owner: Owner, lease: float) -> None:
+    """Prolong all leases of ours; one that another worker has taken stays taken."""
+    until = store_clock(connection.dialect.name) + int(lease * 1000)
+    connection.execute(
+        sa.update(nodes)
+        .where(nodes.c.cluster == cluster, nodes.c.lease_owner == owner.name)
+        .values(lease_until=until)
+    )
+
+
+def release(connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner) -> None:
+    """Give leases up."""
+    for part in _parts(names):
+        connection.execute(
+            sa.update(nodes)
+            .where(
+                nodes.c.cluster == cluster,
+                nodes.c.node.in_(part),
+                nodes.c.lease_owner == owner.name,
+            )
+            .values(lease_owner=None, lease_until=0)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a node was seen to be; `at` in ns since the epoch."""
+
+    node: str
+    server_id: str | None
+    status: str
+    at: int
+
+
+def observe(connection: sa.Connection, cluster: str, seen: Sequence[Observation]) -> None:
+    """Keep what was seen, for people and for the next action."""
+    if not seen:
+        return
+    statement = (
+        sa.update(nodes)
+        .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"))
+        .values(
+            server_id=sa.func.coalesce(sa.bindparam("server"), nodes.c.server_id),
+            observed=sa.bindparam("status"),
+            observed_at=sa.bindparam("at"),
+        )
+    )
+    connection.execute(
+        statement,
+        [
+            {"which": o.node, "server": o.server_id, "status": o.status, "at": o.at}
+            for o in sorted(seen, key=lambda o: o.node)
+        ],
+    )
+
+
+def actions_of(
+    connection: sa.Connection, cluster: str, request_ids: Iterable[str]
+) -> Mapping[tuple[str, int], str]:
+    """The recorded actions (JSON) of these requests' rounds."""
+    found: dict[tuple[str, int], str] = {}
+    for part in _parts(sorted(request_ids)):
+        query = sa.select(requests.c.request_id, requests.c.round, requests.c.actions).where(
+            requests.c.cluster == cluster, requests.c.request_id.in_(part)
+        )
+        for request_id, round_, actions in connection.execute(query):
+            found[request_id, round_] = actions
+    return found
+
+
+def record_actions(
+    connection: sa.Connection, cluster: str, actions: Mapping[tuple[str, int], str]
+) -> None:
+    """Keep the actions (JSON) made for these rounds."""
+    if not actions:
+        return
+    statement = (
+        sa.update(requests)
+        .where(
+            requests.c.cluster == cluster,
+            requests.c.request_id == sa.bindparam("which"),
+            requests.c.round == sa.bindparam("try_"),
+        )
+        .values(actions=sa.bindparam("made"))
+    )
+    connection.execute(
+        statement,
+        [{"which": key[0], "try_": key[1], "made": actions[key]} for key in sorted(actions)],
+    )
+
+
+def _free_the_dead(
+    connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner
+) -> None:
+    for part in _parts(names):
+        holders = connection.execute(
+            sa.select(nodes.c.lease_owner)
+            .distinct()
+            .where(
+                nodes.c.cluster == cluster,
+                nodes.c.node.in_(part),
+                nodes.c.lease_owner.is_not(None),
+                nodes.c.lease_owner != owner.name,
+            )
+        ).scalars()
+        for holder in [name for name in holders if owner.is_dead(name)]:
+            connection.execute(
+                sa.update(nodes)
+                .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
+                .values(lease_owner=None, lease_until=0)
+            )
+
+
+def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (names[start : start + _PER_QUERY] for start in range(0, len(names), _PER_QUERY))

@@ -1,0 +1,357 @@
+"""The engine: one thread that owns all pending nodes and decides; calls and listings run elsewhere.
+
+Everything reaches it as a function in its inbox. A turn takes in what is there, accepts new
+deliveries, reconciles the nodes that something has happened to, and settles in one commit those
+that have got as far as they will.
+"""
+
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause, CloudAction, Happening, Notice, about
+from schemas.ids import derived_id
+from workers.amqp import Delivery, Link
+from workers.power import intake, post
+from workers.power.board import Board, log_accepted
+from workers.power.book import Accepted, Book
+from workers.power.book import Ending as RequestEnding
+from workers.power.calls import Calls
+from workers.power.decide import Act, Fail, Settled
+from workers.power.desired import Observation, Row
+from workers.power.intake import Pending
+from workers.power.outbox import Outbox, Thunk
+from workers.power.site import Site
+from workers.power.work import Key, Work
+from workers.settings import Settings
+from workers.topology import RETRY_TIERS
+
+_FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
+_IDLE = 0.2
+_STORE_RETRY = 1.0
+_HOUSEKEEPING = 1.0
+_HELD = Cause("lease_held", "another worker acts on this node")
+
+
+class Engine:
+    """See the module.
+
+    Args:
+        settings: all of lamplighter.toml.
+        link: gives deliveries (to `deliver`), takes publishes.
+        book: the store.
+        open_site: makes a cloud's site, given its name and what it reports by.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        link: Link,
+        book: Book,
+        open_site: Callable[[str, Callable[[Thunk], None]], Site],
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._book = book
+        self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
+        self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
+        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
+        self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
+        self._arrived: list[Delivery] = []
+        self._connection = 0
+        self._token_service_away = False
+        self._store_away_until = 0.0
+        self._next_housekeeping = 0.0
+        self._next_renewal = 0.0
+        self._log = structlog.get_logger()
+
+    # -- called by the link's thread
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a delivery in."""
+        self._inbox.put(partial(self._arrived.append, delivery))
+
+    def connected(self, connection: int) -> None:
+        """The link has a new connection: what came over the old one will come again."""
+        self._inbox.put(partial(self._forget_before, connection))
+
+    # -- the loop
+
+    @property
+    def state(self) -> str:
+        """One line for `lamplighter status`."""
+        if self._store_away_until:
+            return "the store is away"
+        if self._token_service_away:
+            return "the token service is away"
+        sick = [f"{s.name}: {s.health.away.error}" for s in self._sites.values() if s.health.away]
+        pending = f"{len(self._board.works)} nodes pending"
+        return f"{pending}; away: {', '.join(sick)}" if sick else pending
+
+    def turn(self) -> None:
+        """One turn; waits at most _IDLE seconds for something to happen."""
+        try:
+            self._take_in()
+            if time.monotonic() < self._store_away_until:
+                return
+            self._accept()
+            self._housekeep()
+            self._reconcile()
+            self._settle()
+        except sa.exc.DBAPIError as error:
+            self._store_went(error)
+            return
+        if self._store_away_until:
+            self._store_away_until = 0.0
+            self._log.info("store_back")
+            self._consume_again()
+        self._calls.make()
+        self._calls.list_due()
+        self._board.outbox.resend()
+
+    def close(self) -> None:
+        """End the calls under way, and give the nodes up: others may go on at once."""
+        for site in self._sites.values():
+            site.close()
+        try:
+            self._take_in()
+            self._board.given_up.update(self._board.works)
+            self._settle()
+        except sa.exc.DBAPIError as error:
+            self._log.warning("leases_left_to_expire", error=type(error).__name__)
+
+    def _take_in(self) -> None:
+        due = self._calls.next_due()
+        wait = _IDLE if due is None else min(max(due - time.monotonic(), 0.001), _IDLE)
+        try:
+            self._inbox.get(timeout=wait)()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            pass
+
+    # -- accepting
+
+    def _accept(self) -> None:
+        pending: list[Pending] = []
+        for delivery in self._arrived:
+            try:
+                pending.append(intake.read(delivery, self._settings.cluster))
+            except MalformedMessageError as error:
+                self._reject_unreadable(delivery, error)
+        refused = self._refuse(pending)
+        pending = [request for request in pending if request.delivery not in refused]
+        if pending:
+            now = time.time_ns()
+            accepted = self._book.accept(pending, now)
+            for request in pending:
+                self._take_up(request, accepted, now)
+        self._arrived.clear()
+
+    def _take_up(self, request: Pending, accepted: Accepted, now: int) -> None:
+        ended = accepted.ended.get(request.key)
+        if ended is not None:
+            # the round had ended, but its delivery was not acknowledged: say the same again
+            self._board.publish_ending(request, ended.event)
+            return
+        if request.past.attempt == 0 and request.past.parked == 0:
+            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+        row = accepted.rows[request.command.node]
+        if row.lease_owner != self._book.owner:
+            self._board.park_request(request, _HELD, _FIRST_TIER)
+            return
+        self._take_node(request, row, accepted.actions)
+        log_accepted(request)
+
+    def _take_node(
+        self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]
+    ) -> None:
+        work = self._board.works.get(row.node)
+        if work is None:
+            group = self._settings.groups[self._settings.nodes[row.node]]
+            work = Work(row.node, group, row, time.time_ns(), time.monotonic())
+            self._board.works[row.node] = work
+        work.row = row
+        work.pending.append(request)
+        for key, made in actions.items():
+            if key[0] in {row.request_id, request.command.id}:
+                work.actions.setdefault(key, made)
+        self._board.dirty.add(row.node)
+
+    def _refuse(self, pending: Sequence[Pending]) -> list[Delivery]:
+        """End what cannot even be tried."""
+        now, refused = time.time_ns(), []
+        for request in pending:
+            cause = intake.refusal(
+                request, self._settings.nodes, self._settings.power.clock_ahead, now
+            )
+            if cause is None:
+                continue
+            told = about(
+                request.command,
+                Happening.FAILED,
+                round_=request.past.round,
+                time=now,
+                attempt=request.past.attempt,
+            )
+            [body] = self._book.end([(request, replace(told, cause=cause))])
+            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+            self._board.publish_ending(request, body)
+            refused.append(request.delivery)
+        return refused
+
+    def _reject_unreadable(self, delivery: Delivery, error: MalformedMessageError) -> None:
+        now = time.time_ns()
+        told = Notice(
+            name="message.rejected",
+            cluster=self._settings.cluster,
+            subject=delivery.queue,
+            key=derived_id(delivery.body.hex()),
+            time=now,
+            message=error.problem,
+            remedy=error.remedy,
+            details={"field": error.field, "bytes": str(len(delivery.body))},
+        )
+        self._log.error("message_rejected", queue=delivery.queue, field=error.field)
+        past = intake.past_from(delivery.headers)
+        letter = post.dead_letter(delivery, past, Cause("malformed", str(error)), now)
+        self._board.outbox.finish(delivery, [letter, post.event(told)])
+
+    # -- reconciling
+
+    def _reconcile(self) -> None:
+        for node in list(self._board.dirty):
+            work = self._board.works.get(node)
+            if work is not None and not work.calling and work.fault is None:
+                self._reconcile_node(work)
+        self._board.dirty.clear()
+
+    def _reconcile_node(self, work: Work) -> None:
+        site = self._sites[work.group.cloud]
+        if work.node in self._board.ending:
+            return
+        if site.health.away is not None:
+            self._board.park(work, site.health.away, site.health.rest(time.monotonic()))
+            return
+        decision = self._calls.decide(work)
+        if isinstance(decision, Settled):
+            self._board.end(work, Happening.COMPLETED, None, decision.server)
+        elif isinstance(decision, Fail):
+            self._board.end(work, Happening.FAILED, decision.cause, None)
+        elif isinstance(decision, Act) and not work.queued:
+            work.queued = True
+            site.queue(work.node, work.row.desired)
+
+    def _settle(self) -> None:
+        """Write what this turn has brought: actions, outcomes, leases given up."""
+        acted, self._board.acted = self._board.acted, {}
+        if acted:
+            self._book.record(
+                {key: a for work in acted.values() for key, a in work.actions.items()}
+            )
+        if self._board.ending:
+            self._settle_endings()
+        given_up, self._board.given_up = self._board.given_up, set()
+        if given_up:
+            self._book.release(sorted(given_up))
+
+    def _settle_endings(self) -> None:
+        now, ending = time.time_ns(), self._board.ending
+        self._board.ending = {}
+        endings: dict[str, tuple[int, list[RequestEnding]]] = {}
+        seen = []
+        for node, end in ending.items():
+            work = self._board.works[node]
+            events = work.events(end.happening, end.cause, end.server, now)
+            endings[node] = work.row.generation, events
+            server_id = end.server.id if end.server else None
+            status = end.server.status if end.server else end.cause.error if end.cause else "NONE"
+            seen.append(Observation(node, server_id, status, now))
+        ended, moved = self._book.settle(endings, seen)
+        for node, bodies in ended.items():
+            for request, body in bodies:
+                self._board.publish_ending(request, body)
+            del self._board.works[node]
+        self._moved(moved)
+
+    # -- keeping house
+
+    def _housekeep(self) -> None:
+        now = time.monotonic()
+        if self._board.reread:
+            self._reread()
+        if now < self._next_housekeeping or not self._board.works:
+            return
+        self._next_housekeeping = now + _HOUSEKEEPING
+        if now >= self._next_renewal:
+            self._next_renewal = now + self._settings.power.lease / 4
+            self._book.renew()
+        self._board.reread.update(self._board.works)
+        self._reread()
+        for work in list(self._board.works.values()):
+            if any(now - p.since > self._settings.power.hold for p in work.pending):
+                cause = Cause("held_long", "still pending; rests so that the broker keeps it")
+                self._board.park(work, cause, _LATER_TIER)
+        self._board.dirty.update(self._board.works)
+
+    def _reread(self) -> None:
+        """Another worker may have accepted something newer, or taken a lease that ended."""
+        names = [node for node in self._board.reread if node in self._board.works]
+        self._board.reread.clear()
+        rows = self._book.read(names)
+        self._moved(
+            {
+                node: row
+                for node, row in rows.items()
+                if row.generation != self._board.works[node].row.generation
+                or row.lease_owner != self._book.owner
+            }
+        )
+
+    def _moved(self, rows: Mapping[str, Row]) -> None:
+        for node, row in rows.items():
+            work = self._board.works[node]
+            work.row = row
+            self._board.dirty.add(node)
+            if row.lease_owner != self._book.owner:
+                self._board.park(work, _HELD, _FIRST_TIER)
+
+    def _forget_before(self, connection: int) -> None:
+        self._connection = connection
+        self._board.outbox.forget_before(connection)
+        self._arrived = [d for d in self._arrived if d.connection >= connection]
+        for work in list(self._board.works.values()):
+            work.pending = [p for p in work.pending if p.delivery.connection >= connection]
+            if not work.pending and not work.calling:
+                self._board.give_up(work)
+
+    def _store_went(self, error: Exception) -> None:
+        """Without the store nothing is known: start over with all that is ours, later."""
+        if not self._store_away_until:
+            self._log.warning("store_away", error=type(error).__name__)
+            self._link.pause()
+        self._store_away_until = time.monotonic() + _STORE_RETRY
+        held = [p.delivery for work in self._board.works.values() for p in work.pending]
+        self._arrived += [delivery for delivery in held if delivery not in self._arrived]
+        self._board.clear()
+
+    def _token_service_is(self, there: bool) -> None:  # noqa: FBT001 - said as a predicate
+        if there is not self._token_service_away:
+            return
+        self._token_service_away = not there
+        if there:
+            self._log.info("token_service_back")
+            self._consume_again()
+        else:
+            self._log.warning("token_service_away")
+            self._link.pause()
+
+    def _consume_again(self) -> None:
+        if not self._store_away_until and not self._token_service_away:
+            self._link.resume()

@@ -1,0 +1,121 @@
+"""From a delivery to a pending request: strict parsing, and what the headers say of its past."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schemas import headers
+from schemas.commands import PowerCommand, parse_command
+from schemas.envelope import rfc3339
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause
+from workers.amqp import Delivery
+
+_KEPT_ERRORS = 20
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a delivery's headers say: failed attempts, the round, how often it was parked."""
+
+    attempt: int = 0
+    round: int = 1
+    parked: int = 0
+    errors: tuple[Mapping[str, Any], ...] = ()
+
+    def failed(self, cause: Cause, now: int) -> "Past":
+        """The past after one more failed attempt; `now` in ns since the epoch."""
+        entry = {
+            "attempt": self.attempt + 1,
+            "time": rfc3339(now),
+            "error": cause.error,
+            "message": cause.message,
+        }
+        errors = (*self.errors, entry)[-_KEPT_ERRORS:]
+        return replace(self, attempt=self.attempt + 1, errors=errors)
+
+    def to_headers(self) -> dict[str, str | int]:
+        """As it travels."""
+        return {
+            headers.ATTEMPT: self.attempt,
+            headers.ROUND: self.round,
+            headers.PARKED: self.parked,
+            headers.ERRORS: json.dumps(self.errors, separators=(",", ":")),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A request that waits for its outcome; `since` is monotonic seconds of its delivery."""
+
+    delivery: Delivery
+    command: PowerCommand
+    past: Past
+    since: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Request id and round."""
+        return self.command.id, self.past.round
+
+
+def past_from(raw: Mapping[str, Any]) -> Past:
+    """Read the headers; one that is missing or odd counts as never set."""
+
+    def number(name: str, default: int) -> int:
+        value = raw.get(name)
+        return value if isinstance(value, int) and value >= default else default
+
+    try:
+        errors = json.loads(raw.get(headers.ERRORS, "[]"))
+    except (ValueError, TypeError):
+        errors = []
+    return Past(
+        attempt=number(headers.ATTEMPT, 0),
+        round=number(headers.ROUND, 1),
+        parked=number(headers.PARKED, 0),
+        errors=tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else (),
+    )
+
+
+def read(delivery: Delivery, cluster: str) -> Pending:
+    """The pending request a delivery carries.
+
+    Raises:
+        MalformedMessageError: it carries none, or one of another cluster.
+    """
+    command = parse_command(delivery.body)
+    if command.cluster != cluster:
+        raise MalformedMessageError(
+            "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
+        )
+    return Pending(delivery, command, past_from(delivery.headers), time.monotonic())
+
+
+def refusal(
+    pending: Pending, nodes: Mapping[str, str], clock_ahead: float, now: int
+) -> Cause | None:
+    """Why a well-formed request cannot even be tried, or None.
+
+    Args:
+        pending: the request.
+        nodes: each known node's group.
+        clock_ahead: seconds that a generation may lie in the future.
+        now: ns since the epoch.
+    """
+    command = pending.command
+    if command.generation > now + clock_ahead * _NS:
+        return Cause(
+            "implausible_generation",
+            f"generation {command.generation} lies {(command.generation - now) / _NS:.0f} s ahead; "
+            f"mend the clock of {command.origin} and remove hooks.state/generation",
+        )
+    if command.node not in nodes:
+        return Cause(
+            "unknown_node",
+            f"{command.node} is in no group of lamplighter.toml; add it, then replay",
+        )
+    return None

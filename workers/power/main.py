@@ -1,0 +1,62 @@
+"""`lamplighter worker power`."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from producers.amqp import connection_parameters
+from workers import topology
+from workers.amqp import Link
+from workers.power.book import Book
+from workers.power.cloud import Cloud
+from workers.power.engine import Engine
+from workers.power.outbox import Thunk
+from workers.power.owners import Owner
+from workers.power.site import Site
+from workers.runtime import Runtime, declare_topology, runtime
+from workers.settings import Settings
+from workers.tokens.client import TokenClient
+from workers.tokens.plugin import TokenServicePlugin
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        sqlalchemy.exc.OperationalError: the store cannot be reached at the start.
+    """
+    with (
+        runtime("power", settings) as run,
+        TokenClient(settings, run.name) as tokens,
+        closing(Owner(run.store.url)) as owner,
+    ):
+        declare_topology(run)
+        _serve(run, tokens, owner)
+    return 0
+
+
+def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
+    settings = run.settings
+
+    def open_site(name: str, report: Callable[[Thunk], None]) -> Site:
+        of_cloud = settings.clouds[name]
+        auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
+        cloud = Cloud(of_cloud, auth, settings.power.api_timeout)
+        return Site(name, settings.cluster, of_cloud, cloud, report)
+
+    link = Link(
+        connection_parameters(settings.broker, run.name),
+        dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), settings.power.prefetch),
+        on_delivery=lambda delivery: engine.deliver(delivery),  # noqa: PLW0108 - made below
+        on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below
+    )
+    book = Book(run.store, settings.cluster, owner, settings.power.lease)
+    engine = Engine(settings, link, book, open_site)
+    link.start()
+    try:
+        while not run.stop.is_set():
+            engine.turn()
+            run.state = engine.state
+    finally:
+        engine.close()
+        link.stop()

@@ -1,0 +1,102 @@
+"""What must be confirmed before a delivery may be acknowledged."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from producers.message import Message
+from workers.amqp import Delivery, Link
+from workers.errors import BrokerAwayError
+
+_RESEND = 1.0
+
+Thunk = Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Entry:
+    delivery: Delivery
+    unconfirmed: int = 0
+    finished: bool = False
+
+
+class Outbox:
+    """Publishes on behalf of deliveries, and acknowledges each when all its messages are safe.
+
+    A refused message is sent again until it is taken; meanwhile its delivery stays ours. When the
+    connection goes, what was on behalf of its deliveries is dropped: they come again.
+
+    Args:
+        link: publishes and acknowledges.
+        post: runs a function on the owner's thread; the outbox's methods belong to that thread.
+    """
+
+    def __init__(self, link: Link, post: Callable[[Thunk], None]) -> None:
+        self._link = link
+        self._post = post
+        self._entries: dict[tuple[int, int], _Entry] = {}
+        self._again: list[tuple[float, tuple[int, int] | None, Message]] = []
+        self._log = structlog.get_logger()
+
+    def send(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Publish on behalf of a delivery that goes on."""
+        key = delivery.connection, delivery.tag
+        entry = self._entries.setdefault(key, _Entry(delivery))
+        entry.unconfirmed += len(messages)
+        for message in messages:
+            self._publish(key, message)
+
+    def finish(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Publish what ends a delivery, then acknowledge it."""
+        self.send(delivery, messages)
+        key = delivery.connection, delivery.tag
+        self._entries[key].finished = True
+        self._acknowledge(key)
+
+    def tell(self, message: Message) -> None:
+        """Publish what belongs to no delivery: an alarm."""
+        self._publish(None, message)
+
+    def forget_before(self, connection: int) -> None:
+        """Drop all that came over earlier connections."""
+        self._entries = {key: e for key, e in self._entries.items() if key[0] >= connection}
+
+    def resend(self) -> None:
+        """Send again what was refused, once its time has come."""
+        now = time.monotonic()
+        due = [entry for entry in self._again if entry[0] <= now]
+        self._again = [entry for entry in self._again if entry[0] > now]
+        for _, key, message in due:
+            self._publish(key, message)
+
+    def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
+        future = self._link.publish(message)
+        future.add_done_callback(
+            lambda done: self._post(partial(self._published, key, message, done))
+        )
+
+    def _published(self, key: tuple[int, int] | None, message: Message, done: Future[None]) -> None:
+        error = done.exception()
+        if key is not None and key not in self._entries:
+            return
+        if error is None:
+            if key is not None:
+                self._entries[key].unconfirmed -= 1
+                self._acknowledge(key)
+            return
+        if isinstance(error, BrokerAwayError) and key is not None:
+            # its delivery comes again, and then so does this
+            del self._entries[key]
+            return
+        self._log.warning("publish_refused", exchange=message.exchange, error=str(error))
+        self._again.append((time.monotonic() + _RESEND, key, message))
+
+    def _acknowledge(self, key: tuple[int, int]) -> None:
+        entry = self._entries[key]
+        if entry.finished and entry.unconfirmed == 0:
+            del self._entries[key]
+            self._link.ack([entry.delivery])

@@ -1,0 +1,92 @@
+"""What the power worker publishes: events, retries, dead letters. Pure."""
+
+from dataclasses import replace
+
+from producers.message import Message
+from schemas import headers
+from schemas.envelope import parse, rfc3339
+from schemas.events import Cause, Happening, Notice, RequestEvent, about, event_from
+from workers import topology
+from workers.amqp import Delivery
+from workers.power.intake import Past, Pending
+
+_BY_ATTEMPT = list(topology.RETRY_TIERS)
+
+
+def event(told: RequestEvent | Notice) -> Message:
+    """An event for exchange power.events."""
+    key = told.routing_key if isinstance(told, Notice) else told.happening.routing_key
+    return Message(topology.EVENTS, key, told.to_envelope().to_json(), told.id)
+
+
+def stored(body: bytes) -> tuple[RequestEvent, Message]:
+    """The event that stands in the store, read and ready to publish."""
+    told = event_from(parse(body))
+    return told, Message(topology.EVENTS, told.happening.routing_key, body, told.id)
+
+
+def accepted(pending: Pending, now: int) -> Message:
+    """The event that carries the command into the audit."""
+    return event(
+        about(
+            pending.command,
+            Happening.ACCEPTED,
+            round_=pending.past.round,
+            time=now,
+            attempt=pending.past.attempt,
+        )
+    )
+
+
+def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
+    """The request on its way to the next tier with one more failed attempt, and the event."""
+    past = pending.past.failed(cause, now)
+    tier = _BY_ATTEMPT[min(past.attempt, len(_BY_ATTEMPT)) - 1]
+    told = about(
+        pending.command,
+        Happening.RETRIED,
+        round_=past.round,
+        time=now,
+        attempt=past.attempt,
+    )
+    told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    return [_to(tier, pending, past), event(told)]
+
+
+def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
+    """The request on its way to a tier with its attempts unchanged; the event once a round."""
+    past = replace(pending.past, parked=pending.past.parked + 1)
+    told = about(
+        pending.command, Happening.PARKED, round_=past.round, time=now, attempt=past.attempt
+    )
+    told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    return [_to(tier, pending, past), *([event(told)] if past.parked == 1 else [])]
+
+
+def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Message:
+    """The request as it came, with what it died of in its headers."""
+    return Message(
+        topology.DEAD_LETTERS,
+        delivery.routing_key,
+        delivery.body,
+        delivery.message_id or "unknown",
+        headers={
+            **past.to_headers(),
+            headers.DIED_IN: delivery.queue,
+            headers.CAUSE: cause.error,
+            headers.CAUSE_MESSAGE: cause.message,
+            headers.DIED_AT: rfc3339(now),
+        },
+    )
+
+
+def _to(tier: str, pending: Pending, past: Past) -> Message:
+    delivery = pending.delivery
+    return Message(
+        tier,
+        # the tier's fanout ignores it; it comes back with it to the work queue
+        delivery.routing_key,
+        delivery.body,
+        pending.command.id,
+        headers=past.to_headers(),
+    )

@@ -1,0 +1,154 @@
+"""One cloud as the engine drives it: its threads, its view, whose turn it is, when to list.
+
+All methods belong to the engine's thread; calls and listings run on the site's own, so that a sick
+cloud never holds up another.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from schemas.commands import Desired
+from workers.power.cloud import Cloud, Listing
+from workers.power.health import Health
+from workers.power.servers import View
+from workers.settings import CloudSettings
+
+Thunk = Callable[[], None]
+
+
+_FORGET_AFTER = 600.0
+
+
+class Site:
+    """A cloud under way.
+
+    Args:
+        name: the cloud's.
+        cluster: whose tags on servers are ours.
+        settings: of this cloud.
+        cloud: makes the calls.
+        post: runs a function on the engine's thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cluster: str,
+        settings: CloudSettings,
+        cloud: Cloud,
+        post: Callable[[Thunk], None],
+    ) -> None:
+        self.name = name
+        self.view = View(cluster)
+        self.health = Health()
+        self.not_before = 0.0
+        self.listing_now = False
+        self.next_listing = 0.0
+        self._concurrency = settings.concurrency
+        self._cloud = cloud
+        self._post = post
+        self._since: str | None = None
+        self._in_flight = 0
+        # resumes go first: a job waits for them
+        self._turns: dict[Desired, deque[str]] = {Desired.UP: deque(), Desired.DOWN: deque()}
+        self._callers = ThreadPoolExecutor(settings.concurrency, f"calls-{name}")
+        self._lister = ThreadPoolExecutor(1, f"listing-{name}")
+
+    def close(self) -> None:
+        """End the threads; a call under way is waited for."""
+        self._callers.shutdown(wait=True, cancel_futures=True)
+        self._lister.shutdown(wait=True, cancel_futures=True)
+        self._cloud.close()
+
+    # -- calls
+
+    def queue(self, node: str, desired: Desired) -> None:
+        """Let a node wait for its turn to call."""
+        self._turns[desired].append(node)
+
+    def next_turn(self, now: float) -> str | None:
+        """The node whose turn it is, or None while there is no room or the cloud wants rest."""
+        room = self._concurrency if self.health.well else 1
+        if self._in_flight >= room or now < self.not_before or self.health.away is not None:
+            return None
+        for turns in self._turns.values():
+            if turns:
+                return turns.popleft()
+        return None
+
+    def call(
+        self,
+        action: str,
+        server_id: str,
+        guard: Callable[[], None],
+        answered: Callable[[BaseException | None], None],
+    ) -> None:
+        """Make a call; `answered` gets its error or None, on the engine's thread."""
+        self._in_flight += 1
+        self._callers.submit(self._call, action, server_id, guard, answered)
+
+    def _call(
+        self,
+        action: str,
+        server_id: str,
+        guard: Callable[[], None],
+        answered: Callable[[BaseException | None], None],
+    ) -> None:
+        error: BaseException | None = None
+        try:
+            self._cloud.act(action, server_id, guard)
+        except Exception as caught:  # noqa: BLE001 - the engine classifies whatever it is
+            error = caught
+        self._post(partial(self._called, error, answered))
+
+    def _called(
+        self, error: BaseException | None, answered: Callable[[BaseException | None], None]
+    ) -> None:
+        self._in_flight -= 1
+        answered(error)
+
+    # -- listings
+
+    def list(self, interval: float, listed: Callable[[BaseException | None], None]) -> None:
+        """List what changed, or all after a long rest; `listed` runs on the engine's thread."""
+        now = time.monotonic()
+        self.listing_now, self.next_listing = True, now + interval
+        if now - self.view.as_of > _FORGET_AFTER:
+            self._since = None
+        self._lister.submit(self._list, self._since, now, listed)
+
+    def list_soon(self, now: float) -> None:
+        """Do not wait for the next interval."""
+        self.next_listing = min(self.next_listing, now)
+
+    def list_all_next(self) -> None:
+        """Something is not as thought: the next listing starts anew."""
+        self._since = None
+
+    def _list(
+        self, since: str | None, asked: float, listed: Callable[[BaseException | None], None]
+    ) -> None:
+        listing: Listing | None = None
+        error: BaseException | None = None
+        try:
+            listing = self._cloud.list_servers(since)
+        except Exception as caught:  # noqa: BLE001 - the engine classifies whatever it is
+            error = caught
+        self._post(partial(self._listed, since, asked, listing, error, listed))
+
+    def _listed(
+        self,
+        since: str | None,
+        asked: float,
+        listing: Listing | None,
+        error: BaseException | None,
+        listed: Callable[[BaseException | None], None],
+    ) -> None:
+        self.listing_now = False
+        if listing is not None:
+            self.view.fold(listing.servers, asked, whole=since is None)
+            self._since = listing.since
+        listed(error)

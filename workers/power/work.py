@@ -1,0 +1,139 @@
+"""A node that is being reconciled, and what becomes of the requests that wait for it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from schemas.commands import Desired
+from schemas.events import Cause, CloudAction, Happening, RequestEvent, about
+from workers.power.decide import START, STOP, Limits, Sight
+from workers.power.desired import Row
+from workers.power.intake import Pending
+from workers.power.servers import Server, View
+from workers.settings import GroupSettings
+
+Key: TypeAlias = tuple[str, int]
+DONE = "done"
+
+
+@dataclass(slots=True)
+class Work:
+    """A node under reconciliation; lives as long as a request waits for it.
+
+    Attributes:
+        row: its desired state, as last read.
+        began: ns since the epoch.
+        pending: who waits.
+        actions: the cloud actions made, by request and round.
+        look_after: monotonic seconds; only what was listed later can end the matter.
+        called: whether a call was answered: from then on only what was listed later counts at all.
+        calling: whether a call is under way.
+        queued: whether it waits for its turn to call.
+        fault: the error of a call that the next listing will judge.
+        looks: how often in a row the cloud has said that the server is not as thought.
+    """
+
+    node: str
+    group: GroupSettings
+    row: Row
+    began: int
+    look_after: float
+    pending: list[Pending] = field(default_factory=list)
+    actions: dict[Key, list[CloudAction]] = field(default_factory=dict)
+    called: bool = False
+    calling: bool = False
+    queued: bool = False
+    fault: Cause | None = None
+    looks: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The request and round on whose behalf actions are made now."""
+        rounds = [p.past.round for p in self.pending if p.command.id == self.row.request_id]
+        return self.row.request_id, max(rounds, default=1)
+
+    @property
+    def correlation_id(self) -> str | None:
+        """Of the hook call on whose behalf actions are made now."""
+        now = [p.command for p in self.pending if p.command.id == self.row.request_id]
+        return now[0].correlation_id if now else None
+
+    @property
+    def limits(self) -> Limits:
+        """Its group's patience."""
+        return Limits(self.group.boot_timeout, self.group.stop_timeout, self.group.boots)
+
+    def sight(self, view: View, now: int, oldest: float) -> Sight | None:
+        """What is known of the node, or None while nothing recent is.
+
+        Args:
+            view: its cloud's servers.
+            now: ns since the epoch.
+            oldest: monotonic seconds; a listing requested earlier tells nothing.
+        """
+        settles = view.as_of > self.look_after
+        if not settles and (self.called or view.as_of < oldest):
+            return None
+        wanted = START if self.row.desired is Desired.UP else STOP
+        made = [
+            a for a in self.actions.get(self.key, ()) if a.action == wanted and a.result == DONE
+        ]
+        return Sight(
+            servers=view.find(self.node, self.row.server_id),
+            settles=settles,
+            calls=len(made),
+            waited_since=made[-1].time if made else self.began,
+            now=now,
+        )
+
+    def record(self, key: Key, action: CloudAction) -> None:
+        """Note a call that was answered, on behalf of that request and round."""
+        self.actions.setdefault(key, []).append(action)
+
+    def events(
+        self, happening: Happening, cause: Cause | None, server: Server | None, now: int
+    ) -> list[tuple[Pending, RequestEvent]]:
+        """How each waiting request ends when the node has got as far as it will.
+
+        What asked for the opposite of the desired state has been superseded: its generation is
+        lower, or it would be the desired state.
+        """
+        ended = []
+        for pending in self.pending:
+            agrees = pending.command.desired is self.row.desired
+            own = about(
+                pending.command,
+                happening if agrees else Happening.SUPERSEDED,
+                round_=pending.past.round,
+                time=now,
+                attempt=pending.past.attempt,
+            )
+            ended.append((pending, self._filled(own, pending, cause if agrees else None, server)))
+        return ended
+
+    def _filled(
+        self, event: RequestEvent, pending: Pending, cause: Cause | None, server: Server | None
+    ) -> RequestEvent:
+        if event.happening is Happening.SUPERSEDED:
+            cause = Cause(
+                "superseded", f"generation {self.row.generation} wants the node {self.row.desired}"
+            )
+        return replace(
+            event,
+            cloud=self.group.cloud,
+            server_id=server.id if server else self.row.server_id,
+            address=server.address if server and self.row.desired is Desired.UP else None,
+            cause=cause,
+            actions=tuple(self.actions.get(pending.key, ())),
+        )
+
+
+def actions_to_json(actions: Iterable[CloudAction]) -> str:
+    """As the store keeps them."""
+    return json.dumps([action.to_data() for action in actions])
+
+
+def actions_from_json(text: str) -> list[CloudAction]:
+    """As the store kept them."""
+    return [CloudAction(**raw) for raw in json.loads(text)]
