@@ -1,0 +1,114 @@
+"""Fixtures shared by all tests: private servers, started when a test first asks for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from tests.testbed.broker import Broker, PrivateBroker
+from tests.testbed.broker_choice import Choice, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+# Set to keep the folders of servers, with their logs, after the run.
+KEEP = "LAMPLIGHTER_TEST_KEEP"
+BROKER = pytest.StashKey["Choice | RuntimeError"]()
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the broker once, for the header and for the fixtures."""
+    try:
+        config.stash[BROKER] = choose()
+    except RuntimeError as error:
+        config.stash[BROKER] = error
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which broker this run uses."""
+    chosen = config.stash[BROKER]
+    return f"broker: {chosen.description if isinstance(chosen, Choice) else chosen}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test be skipped silently."""
+    return _without_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let no file of tests be skipped silently."""
+    return _without_skip((yield))
+
+
+def _without_skip(report: Report) -> Report:
+    """Turn a skip into a failure where `CI` is true; an expected failure stays one."""
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"with CI=true a skip is a failure: {report.longrepr}"
+    return report
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="lamplighter-"))
+    # The servers that are given other users must reach their own folders below.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        if not os.environ.get(KEEP):
+            shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def session_dir() -> Iterator[Path]:
+    """A folder of this run, with a path short enough for Unix sockets, open to other users."""
+    with _folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    """A folder of this test, with a path short enough for Unix sockets, open to other users."""
+    with _folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config, session_dir: Path) -> Iterator[Broker]:
+    """The broker of this run; tests that restart or break one take `private_broker`."""
+    chosen = pytestconfig.stash[BROKER]
+    if isinstance(chosen, RuntimeError):
+        raise chosen
+    with chosen.open(session_dir) as server:
+        yield server
+
+
+@pytest.fixture
+def vhost(broker: Broker) -> Iterator[str]:
+    """The name of a fresh vhost on `broker`."""
+    name = broker.create_vhost()
+    yield name
+    broker.delete_vhost(name)
+
+
+@pytest.fixture
+def broker_url(broker: Broker, vhost: str) -> str:
+    """The AMQP URL of a fresh vhost, for its administrator."""
+    return broker.amqp_url(vhost)
+
+
+@pytest.fixture
+def private_broker(run_dir: Path) -> Iterator[PrivateBroker]:
+    """A broker for this test alone, which may be stopped, killed and restarted."""
+    with PrivateBroker(run_dir / "broker") as server:
+        yield server

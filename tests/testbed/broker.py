@@ -1,0 +1,347 @@
+"""RabbitMQ brokers for tests: what they have in common, and a private one of the system's package."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+import pika
+import pika.exceptions
+import psutil
+import requests
+
+from tests.testbed.management import Management
+from tests.testbed.ports import Ports
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+START_TIMEOUT = 60.0
+# The scripts of this folder run as whoever calls them; Debian's wrappers in /usr/sbin insist on
+# the user rabbitmq and on the system's own folders.
+SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
+
+
+@dataclass(frozen=True)
+class User:
+    """A broker account."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+class Broker:
+    """A running broker that tests may make vhosts on.
+
+    Attributes:
+        description: What it is, for people.
+        admin: An administrator with all permissions in every vhost made here.
+        management: The HTTP API, or None where the broker has none that lets us in.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by name but three
+        self,
+        host: str,
+        port: int,
+        admin: User,
+        *,
+        management: Management | None,
+        description: str,
+        scheme: str = "amqp",
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.admin = admin
+        self.management = management
+        self.description = description
+        self._scheme = scheme
+
+    @property
+    def api(self) -> Management:
+        """The HTTP API.
+
+        Raises:
+            RuntimeError: There is none.
+        """
+        if self.management is None:
+            raise RuntimeError(f"{self.description} has no management API that lets us in")
+        return self.management
+
+    @property
+    def management_url(self) -> str:
+        """The root of the management API, such as http://127.0.0.1:15672."""
+        return self.api.url
+
+    def amqp_url(self, vhost: str, user: User | None = None) -> str:
+        """Return the URL of a vhost for a user (by default the administrator)."""
+        who = user or self.admin
+        login = f"{quote(who.name, safe='')}:{quote(who.password, safe='')}"
+        return f"{self._scheme}://{login}@{self.host}:{self.port}/{quote(vhost, safe='')}"
+
+    def create_vhost(self, vhost: str | None = None) -> str:
+        """Create a vhost that the administrator may use; return its name (random by default)."""
+        name = vhost or f"test-{secrets.token_hex(6)}"
+        self.api.create_vhost(name)
+        self.api.permit(self.admin.name, name, ".*", ".*", ".*")
+        return name
+
+    def delete_vhost(self, vhost: str) -> None:
+        """Delete a vhost and all in it; closes its connections."""
+        self.api.delete_vhost(vhost)
+
+    def add_user(  # noqa: PLR0913 - the broker's own three permissions
+        self,
+        name: str,
+        password: str,
+        vhost: str,
+        *,
+        configure: str = "^$",
+        write: str = "^$",
+        read: str = "^$",
+    ) -> User:
+        """Create a user with these permissions (regular expressions, by default none)."""
+        self.api.put_user(name, password)
+        self.api.permit(name, vhost, configure, write, read)
+        return User(name, password)
+
+    def ready_messages(self, vhost: str, queue: str) -> int:
+        """Return how many messages wait in a queue at this moment.
+
+        Raises:
+            pika.exceptions.ChannelClosedByBroker: There is no such queue.
+        """
+        connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url(vhost)))
+        try:
+            answer = connection.channel().queue_declare(queue, passive=True)
+            return int(answer.method.message_count)
+        finally:
+            connection.close()
+
+    def accepts_connections(self) -> bool:
+        """Whether an AMQP login succeeds now."""
+        parameters = pika.URLParameters(self.amqp_url("/"))
+        parameters.socket_timeout = parameters.stack_timeout = 2.0
+        try:
+            # First without pika, which logs ten lines for each refusal.
+            socket.create_connection((self.host, self.port), 2.0).close()
+            pika.BlockingConnection(parameters).close()
+        except (pika.exceptions.AMQPError, OSError):
+            return False
+        return True
+
+
+class PrivateBroker(Broker):
+    """A rabbitmq-server that belongs to its owner alone: loopback, private ports and folders.
+
+    Use as a context manager; `start` may be called again after `stop` or `kill`.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        """Lay out the folder; nothing runs yet.
+
+        Args:
+            folder: Will hold all the broker writes; need not exist.
+            settings: More lines of rabbitmq.conf.
+
+        Raises:
+            FileNotFoundError: rabbitmq-server is not installed.
+        """
+        if not SCRIPTS.is_dir():
+            raise FileNotFoundError(f"no {SCRIPTS}: install the package rabbitmq-server")
+        self._resources = ExitStack()
+        ports = self._resources.enter_context(Ports())
+        admin = User("admin", secrets.token_urlsafe(18))
+        amqp, self._epmd_port, self._dist_port, self._cli_port, web = (
+            ports.take() for _ in range(5)
+        )
+        management = Management(f"http://127.0.0.1:{web}", admin.name, admin.password)
+        self._resources.callback(management.close)
+        super().__init__(
+            "127.0.0.1",
+            amqp,
+            admin,
+            management=management,
+            description=f"private rabbitmq-server {packaged_version()}",
+        )
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.log = folder / "broker.log"
+        self._epmd: Child | None = None
+        self._server: Child | None = None
+        self._write_files(web, settings or {})
+
+    def start(self) -> None:
+        """Start it and wait until it takes logins (about 4 s).
+
+        Raises:
+            RuntimeError: It ended; the message holds the end of its log.
+            TimeoutError: It does not answer.
+        """
+        env = self._environment()
+        if self._epmd is None or not self._epmd.running:
+            # Our own child: the daemon that the server would start itself outlives the server.
+            argv = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+            self._epmd = Child(argv, log=self.folder / "epmd.log", env=env)
+        self._server = Child([SCRIPTS / "rabbitmq-server"], log=self.log, env=env)
+        until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
+
+    def stop(self) -> None:
+        """Shut it down in good order."""
+        if self._server:
+            self._server.stop(grace=30.0)
+
+    def kill(self) -> None:
+        """End it as `kill -9` does; call `settle` between a declaration and this."""
+        if self._server:
+            self._server.kill()
+
+    def settle(self) -> None:
+        """Write out what the server knows of its quorum queues.
+
+        It keeps their directory in dets tables that are saved half a second after a change. A
+        kill before that leaves a new queue without leader and without its messages for ever,
+        although they were confirmed (seen on 3.10.8; a second later all is safe).
+        """
+        self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def raise_memory_alarm(self) -> None:
+        """Make the broker block all publishers."""
+        self.ctl("set_vm_memory_high_watermark", "0.0000001")
+        until(self.api.alarmed, 10.0, "the memory alarm")
+
+    def clear_memory_alarm(self) -> None:
+        """End `raise_memory_alarm`."""
+        self.ctl("set_vm_memory_high_watermark", "0.8")
+        until(lambda: not self.api.alarmed(), 10.0, "the end of the memory alarm")
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl (about 1 s) and return what it prints.
+
+        Raises:
+            RuntimeError: It failed; the message holds its output.
+        """
+        argv = [str(SCRIPTS / "rabbitmqctl"), "--quiet", *arguments]
+        done = subprocess.run(
+            argv, env=self._environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def pids(self) -> list[int]:
+        """Return the pids of the server and of its epmd, as far as they run."""
+        return [child.pid for child in (self._server, self._epmd) if child and child.running]
+
+    def listeners(self) -> list[tuple[str, int]]:
+        """Return the address and port of every socket that the server or its epmd listens on."""
+        return [
+            (connection.laddr.ip, connection.laddr.port)
+            for pid in self.pids()
+            for connection in psutil.Process(pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+
+    def close(self) -> None:
+        """Kill what runs and give the ports back; the folder stays."""
+        if self._server:
+            self._server.kill()
+        if self._epmd:
+            self._epmd.kill()
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_up(self) -> bool:
+        if self._server:
+            self._server.require_running()
+        if not self.accepts_connections():
+            return False
+        try:
+            self.api.version()
+        except requests.RequestException:
+            return False
+        return True
+
+    def _environment(self) -> dict[str, str]:
+        return MINIMAL_ENVIRONMENT | {
+            # Erlang's cookie lies in the home folder.
+            "HOME": str(self.folder),
+            "RABBITMQ_HOME": str(self.folder),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "no-such-file"),
+            "RABBITMQ_NODENAME": f"lamplighter-{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.data_dir),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            # Makes the script become the server instead of staying its parent; the parent could not
+            # be killed without leaving a zombie to whoever inherits the server.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2",
+            "RABBITMQ_CTL_ERL_ARGS": LOOPBACK,
+            "RABBITMQ_CTL_DIST_PORT_MIN": str(self._cli_port),
+            "RABBITMQ_CTL_DIST_PORT_MAX": str(self._cli_port),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+
+    def _write_files(self, web: int, settings: Mapping[str, str]) -> None:
+        for path in (self.folder, self.data_dir, self.folder / "log"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lines = {
+            "listeners.tcp.1": f"127.0.0.1:{self.port}",
+            "management.tcp.ip": "127.0.0.1",
+            "management.tcp.port": str(web),
+            "default_user": self.admin.name,
+            "default_pass": self.admin.password,
+            "disk_free_limit.absolute": "50MB",
+            "vm_memory_high_watermark.relative": "0.8",
+            # With the quorum queues' tick below: the API's numbers are about half a second old.
+            "collect_statistics_interval": "500",
+            **settings,
+        }
+        self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in lines.items()))
+        self._write("advanced.config", "[{rabbit, [{quorum_tick_interval, 500}]}].\n")
+        self._write("enabled_plugins", "[rabbitmq_management].\n")
+        self._write(".erlang.cookie", secrets.token_hex(16))
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        path.chmod(0o400)
+
+
+def packaged_version() -> str | None:
+    """Return the version of the system's rabbitmq-server, None if there is none."""
+    try:
+        home = (SCRIPTS / "rabbitmq-server").resolve(strict=True).parent.parent
+    except FileNotFoundError:
+        return None
+    return home.name.partition("-")[2]

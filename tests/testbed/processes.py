@@ -1,0 +1,122 @@
+"""Child processes that never outlive their owner's `with` block."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MINIMAL_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
+
+
+class Child:
+    """A running program: leader of a process group of its own, output appended to a log file.
+
+    The leader is reaped only after its group has been killed. Until then its pid, which is also
+    the group's number, cannot be given to a stranger, so no signal ever hits a wrong process.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start it.
+
+        Args:
+            argv: The program and its arguments; no secrets, everybody can read them.
+            log: Receives standard output and standard error.
+            env: The whole environment; `MINIMAL_ENVIRONMENT` if not given.
+            cwd: Working directory.
+
+        Raises:
+            OSError: The program cannot be started.
+        """
+        self.name = Path(argv[0]).name
+        self.log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                [str(word) for word in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(MINIMAL_ENVIRONMENT if env is None else env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self.pid = self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the program has not ended yet (its group may live on until `stop`)."""
+        if self._popen.returncode is not None:
+            return False
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return ended is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status after `stop`, `kill` or `wait`; negative: the signal that ended it."""
+        return self._popen.returncode
+
+    def require_running(self) -> None:
+        """Raise a RuntimeError with the end of the log if the program has ended."""
+        if not self.running:
+            raise RuntimeError(f"{self.name} (pid {self.pid}) has ended:\n{tail(self.log)}")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the program alone, if it still runs."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the program to end by itself; return its exit status.
+
+        Raises:
+            TimeoutError: It still runs after `timeout` seconds.
+        """
+        until(lambda: not self.running, timeout, f"the end of {self.name} (pid {self.pid})")
+        return self.kill()
+
+    def stop(self, grace: float = 10.0) -> int:
+        """Ask the program to end (SIGTERM), after `grace` seconds kill it; return its status."""
+        self.send(signal.SIGTERM)
+        with suppress(TimeoutError):
+            until(lambda: not self.running, grace, f"the end of {self.name}")
+        return self.kill()
+
+    def kill(self) -> int:
+        """Kill the whole group at once, as `kill -9` does; return the program's status."""
+        if self._popen.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        return self._popen.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def tail(path: Path, lines: int = 20) -> str:
+    """Return the last lines of a text file, for an error message."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return f"({path} does not exist)"
+    return "\n".join(text.splitlines()[-lines:])

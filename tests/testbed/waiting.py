@@ -1,0 +1,39 @@
+"""Waiting for a condition, with a deadline and a name for what is awaited."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def until(
+    condition: Callable[[], T | None],
+    timeout: float,
+    what: str,
+    *,
+    interval: float = 0.05,
+) -> T:
+    """Poll `condition` until it returns something truthy, and return that.
+
+    Args:
+        condition: Called at least once; what it raises is passed on.
+        timeout: Seconds.
+        what: The end of the sentence "waited for ...".
+        interval: Seconds between two calls.
+
+    Raises:
+        TimeoutError: Naming `what` and the last value seen.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"waited {timeout:g} s for {what}; last seen: {value!r}")
+        time.sleep(interval)
