@@ -46,7 +46,7 @@ class Project:
             DockerError: It failed.
         """
         return self.engine.run(
-            *("compose", "--project-name", self.name, "--profile", "*"),
+            *("compose", "--ansi", "never", "--project-name", self.name, "--profile", "*"),
             *("--project-directory", REPOSITORY, "--file", REPOSITORY / "compose.yaml"),
             *arguments,
             timeout=timeout,
