@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import sqlalchemy as sa
@@ -15,7 +15,12 @@ from ops.failures import StoreMissingError
 from producers.amqp import connection_parameters
 from producers.settings import find_config
 from workers.browse import browse
-from workers.settings import Settings, load
+from workers.logs import configure_logs
+from workers.settings import LogSettings, Settings, load
+from workers.store.engine import open_store
+
+if TYPE_CHECKING:
+    from workers.dead_letters.desk import Desk
 
 
 class Session:
@@ -43,6 +48,34 @@ class Session:
         parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
         with browse(parameters) as channel:
             yield channel
+
+    @contextmanager
+    def desk(self) -> "Iterator[Desk]":
+        """The dead letters.
+
+        Raises:
+            pika.exceptions.AMQPError, BrokerAwayError: the broker is away or refuses.
+        """
+        from workers.dead_letters.desk import Desk  # noqa: PLC0415 - few commands need it
+
+        configure_logs(
+            LogSettings(format="console", level="error"),
+            role="operator",
+            cluster=self.settings.cluster,
+        )
+        parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
+        with Desk(parameters, self.settings.cluster) as desk:
+            yield desk
+
+    def store(self) -> sa.Engine:
+        """The state store, for writing.
+
+        Raises:
+            StoreMissingError: no worker has made it yet.
+            sqlalchemy.exc.OperationalError: it is away.
+        """
+        with self.reading("state"):
+            return open_store(self.settings.store.url, "state")
 
     @contextmanager
     def reading(self, kind: Literal["state", "audit"]) -> Iterator[sa.Connection]:

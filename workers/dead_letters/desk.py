@@ -1,0 +1,282 @@
+"""Replays and discards dead letters so that a kill at any step loses nothing.
+
+A letter is acknowledged last, after the broker has confirmed all that follows from it; until then
+it stays in its queue, and doing the same again repeats messages that fold.
+
+Whether a letter has been dealt with is told by the store: once the round after the one it died in
+has an outcome, the request has gone on without it, and the letter is only dropped. A round that
+no worker ended, because the broker itself gave its delivery up, is ended here first.
+"""
+
+import enum
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import pika
+import sqlalchemy as sa
+
+from producers.message import Message
+from schemas.commands import PowerCommand
+from schemas.envelope import parse
+from schemas.events import Happening, event_from
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.browse import browse
+from workers.dead_letters import messages
+from workers.dead_letters.letter import Letter, letter_from
+from workers.dead_letters.messages import Operator
+from workers.errors import BrokerAwayError, RefusedError, UnroutableError
+from workers.store.requests import Key, Outcome, fix_outcomes, outcomes
+
+BATCH = 200
+# AMQP's prefetch has 16 bits: more letters than this are not seen at once.
+MOST = 65_535
+_SILENCE = 2.0
+_CONNECT_SECONDS = 15.0
+_CONFIRM_SECONDS = 60.0
+
+
+class Done(enum.StrEnum):
+    """What became of a letter; only a refused one is still there."""
+
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    DROPPED = "dropped"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a letter, and why where it is not what was asked for."""
+
+    letter: Letter
+    done: Done
+    why: str = ""
+
+
+class Desk:
+    """Holds dead letters, and gives back on closing what was not dealt with.
+
+    Args:
+        parameters: from producers.amqp.connection_parameters.
+        cluster: whose letters.
+    """
+
+    def __init__(self, parameters: pika.URLParameters, cluster: str) -> None:
+        self._parameters = parameters
+        self._cluster = cluster
+        self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._held: dict[int, Delivery] = {}
+        self._link = Link(
+            parameters, {topology.DEAD_LETTER_QUEUE: MOST}, on_delivery=self._arrived.put
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._link.stop()
+
+    def letters(self) -> list[Letter]:
+        """Take all letters that nobody else holds, at most MOST, oldest first. Call it once.
+
+        Raises:
+            pika.exceptions.AMQPError: the broker is away or refuses.
+            BrokerAwayError: likewise.
+        """
+        with browse(self._parameters) as channel:
+            answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
+            waiting = min(MOST, answer.method.message_count)
+        self._link.start()
+        if not self._link.wait_up(_CONNECT_SECONDS):
+            raise BrokerAwayError(f"no connection within {_CONNECT_SECONDS:g} s")
+        letters: list[Letter] = []
+        while len(letters) < waiting:
+            try:
+                delivery = self._arrived.get(timeout=_SILENCE)
+            except queue.Empty:
+                break  # others have taken the rest meanwhile
+            self._held[delivery.tag] = delivery
+            letters.append(
+                letter_from(delivery.tag, delivery.routing_key, delivery.headers, delivery.body)
+            )
+        return sorted(letters, key=lambda letter: letter.died_at or 0)
+
+    def replay(
+        self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
+    ) -> Iterator[Result]:
+        """Send each request again, in a new round with no attempt burned.
+
+        Raises:
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+        """
+        return self._settle(letters, lambda batch: self._replay(store, batch, operator))
+
+    def discard(
+        self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
+    ) -> Iterator[Result]:
+        """End each request in a new round, by the operator's will.
+
+        Raises:
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+        """
+        return self._settle(letters, lambda batch: self._discard(store, batch, operator))
+
+    def _settle(
+        self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[Result]]
+    ) -> Iterator[Result]:
+        for start in range(0, len(letters), BATCH):
+            results = decide(letters[start : start + BATCH])
+            done = [r.letter.tag for r in results if r.done is not Done.REFUSED]
+            self._link.ack([self._held.pop(tag) for tag in done])
+            yield from results
+
+    def _replay(
+        self, store: sa.Engine, batch: Sequence[Letter], operator: Operator
+    ) -> list[Result]:
+        with store.begin() as connection:
+            ends = self._ends(connection, batch)
+        malformed, gone, alive = _sorted(batch, ends)
+        now = time.time_ns()
+        refused = self._confirm(
+            {
+                letter.tag: [
+                    *_closing(letter, ends),
+                    messages.event(
+                        messages.decided(letter, command, Happening.REPLAYED, operator, now)
+                    ),
+                ]
+                for letter, command in alive
+            }
+        )
+        # after the event is safe, so that no replay goes untold
+        refused |= self._confirm(
+            {
+                letter.tag: [messages.again(letter, command)]
+                for letter, command in alive
+                if letter.tag not in refused
+            }
+        )
+        return [
+            *(Result(m, Done.REFUSED, f"malformed: {m.problem}") for m in malformed),
+            *self._drop(gone),
+            *(_result(letter, Done.REPLAYED, refused) for letter, _ in alive),
+        ]
+
+    def _discard(
+        self, store: sa.Engine, batch: Sequence[Letter], operator: Operator
+    ) -> list[Result]:
+        now = time.time_ns()
+        with store.begin() as connection:
+            ends = self._ends(connection, batch)
+            malformed, gone, alive = _sorted(batch, ends)
+            bodies = fix_outcomes(
+                connection,
+                self._cluster,
+                [
+                    messages.decided(letter, command, Happening.DISCARDED, operator, now)
+                    for letter, command in alive
+                ],
+            )
+        told = {
+            letter.tag: [*_closing(letter, ends), messages.standing(body)]
+            for (letter, _), body in zip(alive, bodies, strict=True)
+        }
+        for letter in malformed:
+            told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
+        refused = self._confirm(told)
+        return [
+            *self._drop(gone),
+            *(_result(letter, Done.DISCARDED, refused) for letter in malformed),
+            *(
+                _ended(letter, body, refused)
+                for (letter, _), body in zip(alive, bodies, strict=True)
+            ),
+        ]
+
+    def _ends(self, connection: sa.Connection, batch: Sequence[Letter]) -> Mapping[Key, Outcome]:
+        """The outcomes of the rounds that the letters died in, and of those that follow."""
+        now = time.time_ns()
+        read = [(letter, letter.command) for letter in batch if letter.command is not None]
+        given_up = [
+            messages.gave_up(letter, command, now) for letter, command in read if letter.by_broker
+        ]
+        fix_outcomes(connection, self._cluster, given_up)
+        keys = {(command.id, letter.round + more) for letter, command in read for more in (0, 1)}
+        return outcomes(connection, self._cluster, sorted(keys))
+
+    def _drop(self, gone: Sequence[tuple[Letter, Outcome]]) -> list[Result]:
+        """These live on elsewhere or have ended; whoever ended them may not have told it yet."""
+        refused = self._confirm(
+            {letter.tag: [messages.standing(outcome.event)] for letter, outcome in gone}
+        )
+        return [
+            _result(letter, Done.DROPPED, refused, f"the request is {outcome.happening} already")
+            for letter, outcome in gone
+        ]
+
+    def _confirm(self, wanted: Mapping[int, Sequence[Message]]) -> dict[int, str]:
+        """Publish, all at once; the tags of letters of which a message was refused, and why.
+
+        Raises:
+            BrokerAwayError: the connection ended, or nothing was confirmed in time.
+        """
+        published = [
+            (tag, self._link.publish(message)) for tag, many in wanted.items() for message in many
+        ]
+        until = time.monotonic() + _CONFIRM_SECONDS
+        refused: dict[int, str] = {}
+        for tag, future in published:
+            try:
+                future.result(max(0.0, until - time.monotonic()))
+            except (RefusedError, UnroutableError) as error:
+                refused[tag] = str(error)
+            except TimeoutError:
+                raise BrokerAwayError(f"no confirm within {_CONFIRM_SECONDS:g} s") from None
+        return refused
+
+
+def _sorted(
+    batch: Sequence[Letter], ends: Mapping[Key, Outcome]
+) -> tuple[list[Letter], list[tuple[Letter, Outcome]], list[tuple[Letter, PowerCommand]]]:
+    """The malformed letters, those already dealt with, and those that wait for a decision."""
+    malformed: list[Letter] = []
+    gone: list[tuple[Letter, Outcome]] = []
+    alive: list[tuple[Letter, PowerCommand]] = []
+    for letter in batch:
+        if letter.command is None:
+            malformed.append(letter)
+            continue
+        died = ends.get((letter.command.id, letter.round))
+        after = ends.get((letter.command.id, letter.round + 1))
+        if died is not None and died.happening is not Happening.FAILED:
+            gone.append((letter, died))
+        elif after is not None:
+            gone.append((letter, after))
+        else:
+            alive.append((letter, letter.command))
+    return malformed, gone, alive
+
+
+def _closing(letter: Letter, ends: Mapping[Key, Outcome]) -> list[Message]:
+    """The end of the round that the letter died in, where no worker may have told it."""
+    if not letter.by_broker or letter.command is None:
+        return []
+    return [messages.standing(ends[letter.command.id, letter.round].event)]
+
+
+def _ended(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
+    """The result of a discard: somebody may have ended the round between our look and our write."""
+    happening = event_from(parse(body)).happening
+    if happening is Happening.DISCARDED:
+        return _result(letter, Done.DISCARDED, refused)
+    return _result(letter, Done.DROPPED, refused, f"the request is {happening} already")
+
+
+def _result(letter: Letter, done: Done, refused: Mapping[int, str], why: str = "") -> Result:
+    if letter.tag in refused:
+        return Result(letter, Done.REFUSED, refused[letter.tag])
+    return Result(letter, done, why)

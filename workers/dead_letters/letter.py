@@ -1,0 +1,147 @@
+"""A dead letter as an operator sees it. Pure: nothing in a letter is trusted to be as it should."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas import headers
+from schemas.commands import Kind, PowerCommand, parse_command
+from schemas.envelope import Fields
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause
+from workers.topology import RESUME_QUEUE, SUSPEND_QUEUE
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed attempt; time in ns since the epoch, None where the header does not tell."""
+
+    attempt: int
+    time: int | None
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter.
+
+    Attributes:
+        tag: the delivery tag under which we hold it.
+        body: as it came.
+        command: what was asked, or None where the body is malformed.
+        problem: what is wrong with a malformed body, else None.
+        round: the round that it died in.
+        died_in: the work queue.
+        died_at: ns since the epoch, or None where nothing tells.
+        cause: what it died of.
+        by_broker: whether the broker itself gave it up: no worker has ended its round.
+        failures: the attempts, oldest first.
+    """
+
+    tag: int
+    body: bytes
+    command: PowerCommand | None
+    problem: str | None
+    round: int
+    died_in: str
+    died_at: int | None
+    cause: Cause
+    by_broker: bool
+    failures: tuple[Failure, ...] = field(default=())
+
+    @property
+    def id(self) -> str:
+        """The request's id; a malformed letter has the hash of its body instead."""
+        if self.command is not None:
+            return self.command.id
+        return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
+
+
+def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes) -> Letter:
+    """Read a letter.
+
+    Args:
+        tag: its delivery tag.
+        routing_key: as delivered.
+        raw: its AMQP headers; x-death is RabbitMQ's (Dead Letter Exchanges, "x-death").
+        body: its body.
+    """
+    command, problem = None, None
+    try:
+        command = parse_command(body)
+    except MalformedMessageError as error:
+        problem = str(error)
+    death = _latest_death(raw)
+    cause = _text(raw, headers.CAUSE)
+    by_broker = cause is None
+    if cause is None:
+        reason = _text(death, "reason") or "unknown"
+        told = Cause(f"broker_{reason}", f"the broker gave it up: {reason}")
+    else:
+        told = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
+    return Letter(
+        tag=tag,
+        body=body,
+        command=command,
+        problem=problem,
+        round=_number(raw, headers.ROUND, 1),
+        died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(routing_key),
+        died_at=_time(raw.get(headers.DIED_AT)) or _time(death.get("time")),
+        cause=told,
+        by_broker=by_broker,
+        failures=tuple(_failures(raw)),
+    )
+
+
+def _latest_death(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    deaths = raw.get("x-death")
+    if isinstance(deaths, Sequence) and deaths and isinstance(deaths[0], dict):
+        return deaths[0]
+    return {}
+
+
+def _queue_of(routing_key: str) -> str:
+    return RESUME_QUEUE if routing_key == Kind.RESUME.routing_key else SUSPEND_QUEUE
+
+
+def _text(raw: Mapping[str, Any], name: str) -> str | None:
+    value = raw.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _number(raw: Mapping[str, Any], name: str, least: int) -> int:
+    value = raw.get(name)
+    return value if isinstance(value, int) and least <= value < 2**31 - 1 else least
+
+
+def _time(value: object) -> int | None:
+    if isinstance(value, datetime):  # pika's, in UTC without saying so
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return int(aware.timestamp()) * _NS
+    try:
+        return Fields({"time": value}, "").instant("time")
+    except MalformedMessageError:
+        return None
+
+
+def _failures(raw: Mapping[str, Any]) -> list[Failure]:
+    try:
+        errors = json.loads(raw.get(headers.ERRORS, "[]"))
+    except (ValueError, TypeError, RecursionError):
+        return []
+    if not isinstance(errors, list):
+        return []
+    return [
+        Failure(
+            attempt=_number(error, "attempt", 0),
+            time=_time(error.get("time")),
+            cause=Cause(_text(error, "error") or "unknown", _text(error, "message") or ""),
+        )
+        for error in errors
+        if isinstance(error, dict)
+    ]

@@ -1,0 +1,89 @@
+"""What replaying and discarding publishes. Pure."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from producers.message import Message
+from schemas import headers
+from schemas.commands import PowerCommand
+from schemas.envelope import parse
+from schemas.events import Happening, Notice, RequestEvent, about, event_from
+from workers import topology
+from workers.dead_letters.letter import Letter
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who decides, and why, for the audit."""
+
+    name: str
+    reason: str | None = None
+
+
+def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
+    """The end of a round that no worker ended, because the broker gave its delivery up."""
+    event = about(
+        command,
+        Happening.FAILED,
+        round_=letter.round,
+        time=letter.died_at or now,
+        attempt=len(letter.failures),
+    )
+    return replace(event, cause=letter.cause)
+
+
+def decided(
+    letter: Letter, command: PowerCommand, happening: Happening, operator: Operator, now: int
+) -> RequestEvent:
+    """The operator's decision, `replayed` or `discarded`: the first event of a new round."""
+    event = about(command, happening, round_=letter.round + 1, time=now)
+    return replace(event, by=operator.name, reason=operator.reason)
+
+
+def again(letter: Letter, command: PowerCommand) -> Message:
+    """The command, byte for byte, on its way to the queue where it died."""
+    return Message(
+        topology.REQUEUE,
+        command.kind.routing_key,
+        letter.body,
+        command.id,
+        headers={
+            headers.ATTEMPT: 0,
+            headers.ROUND: letter.round + 1,
+            headers.PARKED: 0,
+            headers.ERRORS: "[]",
+        },
+    )
+
+
+def event(told: RequestEvent) -> Message:
+    """An event for exchange power.events."""
+    return Message(
+        topology.EVENTS, told.happening.routing_key, told.to_envelope().to_json(), told.id
+    )
+
+
+def standing(body: bytes) -> Message:
+    """The terminal event that stands in the store; a second copy folds in the audit."""
+    told = event_from(parse(body))
+    return Message(topology.EVENTS, told.happening.routing_key, body, told.id)
+
+
+def thrown_away(letter: Letter, cluster: str, operator: Operator, now: int) -> Message:
+    """The notice that a malformed letter was discarded; it belongs to no request."""
+    digest = hashlib.sha256(letter.body).hexdigest()
+    notice = Notice(
+        name="message.discarded",
+        cluster=cluster,
+        subject=letter.died_in,
+        key=digest,
+        time=now,
+        message=f"a malformed message was discarded: {letter.problem}",
+        remedy="none; find out who sent it",
+        details={
+            "sha256": digest,
+            "by": operator.name,
+            **({"reason": operator.reason} if operator.reason else {}),
+        },
+    )
+    return Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
