@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from schemas.events import Cause, Happening
+from schemas.events import Cause, CloudAction, Happening
 from workers.power import post
 from workers.power.intake import Pending
 from workers.power.outbox import Outbox
 from workers.power.servers import Server
-from workers.power.work import Work
+from workers.power.work import Key, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Board:
         works: the nodes under reconciliation.
         dirty: those that something has happened to since the last turn.
         ending: those to be settled this turn.
-        acted: those with actions not yet recorded.
+        acted: the actions of requests' rounds that the store does not have yet.
         reread: those whose row in the store is to be read again.
         given_up: those whose lease is to be released this turn.
     """
@@ -42,7 +42,7 @@ class Board:
     works: dict[str, Work] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
     ending: dict[str, Ending] = field(default_factory=dict)
-    acted: dict[str, Work] = field(default_factory=dict)
+    acted: dict[Key, list[CloudAction]] = field(default_factory=dict)
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
 
@@ -101,16 +101,9 @@ class Board:
         self.given_up.add(work.node)
 
     def clear(self) -> None:
-        """Forget everything: the requests are taken up anew."""
-        for everything in (
-            self.works,
-            self.dirty,
-            self.ending,
-            self.acted,
-            self.reread,
-            self.given_up,
-        ):
-            everything.clear()
+        """Forget the nodes: their requests are taken up anew. What was done stays known."""
+        for nodes in (self.works, self.dirty, self.ending, self.reread, self.given_up):
+            nodes.clear()
 
 
 def _log(request: Pending) -> structlog.typing.FilteringBoundLogger:

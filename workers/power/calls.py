@@ -50,6 +50,7 @@ class Calls:
         self._book = book
         self._sites = sites
         self._on_token_service = on_token_service
+        self._token_service_away = False
         self._log = structlog.get_logger()
 
     def decide(self, work: Work) -> Decision:
@@ -112,7 +113,7 @@ class Calls:
         verdict = None if error is None else _verdict(error)
         result = DONE if verdict is None else verdict.cause.error
         work.record(key, CloudAction(act.action, act.server_id, time.time_ns(), result))
-        self._board.acted[work.node] = work
+        self._board.acted[key] = work.actions[key]
         self._log.info(
             "call_answered",
             node=work.node,
@@ -149,30 +150,39 @@ class Calls:
             site.health = site.health.listing_failed(cause, now)
             self._board.park(work, cause, site.health.rest(now))
         elif verdict.then is Then.HOLD:
-            self._on_token_service(False)
+            self._token_service_is(there=False)
         else:
             self._board.end(work, Happening.FAILED, cause, None)
 
     # -- listing
 
     def list_due(self) -> None:
-        """List where nodes wait, and where a cloud is away, once an interval."""
+        """List, once an interval, what `_to_list` names."""
         now = time.monotonic()
-        waited_for = {work.group.cloud for work in self._board.works.values()}
-        for site in self._sites.values():
-            needed = site.health.away is not None or site.name in waited_for
-            if needed and not site.listing_now and now >= site.next_listing:
+        for site in self._to_list():
+            if now >= site.next_listing:
                 site.list(self._settings.poll_interval, partial(self._listed, site))
 
     def next_due(self) -> float | None:
         """Monotonic seconds when the next listing is due, if any is."""
+        return min((site.next_listing for site in self._to_list()), default=None)
+
+    def _to_list(self) -> list[Site]:
+        """Clouds that nodes wait for; those that are away, all of them when the tokens are."""
         waited_for = {work.group.cloud for work in self._board.works.values()}
-        due = [
-            site.next_listing
+        return [
+            site
             for site in self._sites.values()
-            if not site.listing_now and (site.health.away or site.name in waited_for)
+            if not site.listing_now
+            and (
+                site.name in waited_for or site.health.away is not None or self._token_service_away
+            )
         ]
-        return min(due, default=None)
+
+    def _token_service_is(self, *, there: bool) -> None:
+        if there is self._token_service_away:
+            self._token_service_away = not there
+            self._on_token_service(there)
 
     def _listed(self, site: Site, error: BaseException | None) -> None:
         here = self._board.of_cloud(site.name)
@@ -180,7 +190,7 @@ class Calls:
         if error is not None:
             self._not_listed(site, here, _verdict(error), _retry_after(error))
             return
-        self._on_token_service(True)
+        self._token_service_is(there=True)
         if site.health.away is not None:
             self._log.info("cloud_back", cloud=site.name)
         site.health = site.health.listing_succeeded()
@@ -193,7 +203,7 @@ class Calls:
     ) -> None:
         now = time.monotonic()
         if verdict.then is Then.HOLD:
-            self._on_token_service(False)
+            self._token_service_is(there=False)
             site.next_listing = now + _REST
         elif verdict.then is Then.SLOW_DOWN:
             site.next_listing = now + retry_after

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, CloudAction, Happening, Notice, about
-from schemas.ids import derived_id
+from schemas.events import Cause, CloudAction, Happening, about
 from workers.amqp import Delivery, Link
 from workers.power import intake, post
 from workers.power.board import Board, log_accepted
@@ -100,6 +99,7 @@ class Engine:
             self._take_in()
             if time.monotonic() < self._store_away_until:
                 return
+            self._record()
             self._accept()
             self._housekeep()
             self._reconcile()
@@ -121,6 +121,7 @@ class Engine:
             site.close()
         try:
             self._take_in()
+            self._record()
             self._board.given_up.update(self._board.works)
             self._settle()
         except sa.exc.DBAPIError as error:
@@ -147,6 +148,8 @@ class Engine:
                 self._reject_unreadable(delivery, error)
         refused = self._refuse(pending)
         pending = [request for request in pending if request.delivery not in refused]
+        # what was answered must not be answered again when the store goes now
+        self._arrived = [request.delivery for request in pending]
         if pending:
             now = time.time_ns()
             accepted = self._book.accept(pending, now)
@@ -186,7 +189,8 @@ class Engine:
 
     def _refuse(self, pending: Sequence[Pending]) -> list[Delivery]:
         """End what cannot even be tried."""
-        now, refused = time.time_ns(), []
+        now = time.time_ns()
+        refused: list[Delivery] = []
         for request in pending:
             cause = intake.refusal(
                 request, self._settings.nodes, self._settings.power.clock_ahead, now
@@ -203,25 +207,17 @@ class Engine:
             [body] = self._book.end([(request, replace(told, cause=cause))])
             self._board.outbox.send(request.delivery, [post.accepted(request, now)])
             self._board.publish_ending(request, body)
+            self._board.outbox.tell(post.event(post.refused(request, cause, now)))
             refused.append(request.delivery)
         return refused
 
     def _reject_unreadable(self, delivery: Delivery, error: MalformedMessageError) -> None:
         now = time.time_ns()
-        told = Notice(
-            name="message.rejected",
-            cluster=self._settings.cluster,
-            subject=delivery.queue,
-            key=derived_id(delivery.body.hex()),
-            time=now,
-            message=error.problem,
-            remedy=error.remedy,
-            details={"field": error.field, "bytes": str(len(delivery.body))},
-        )
         self._log.error("message_rejected", queue=delivery.queue, field=error.field)
         past = intake.past_from(delivery.headers)
         letter = post.dead_letter(delivery, past, Cause("malformed", str(error)), now)
-        self._board.outbox.finish(delivery, [letter, post.event(told)])
+        notice = post.rejected(delivery, self._settings.cluster, error, now)
+        self._board.outbox.finish(delivery, [letter, post.event(notice)])
 
     # -- reconciling
 
@@ -248,13 +244,14 @@ class Engine:
             work.queued = True
             site.queue(work.node, work.row.desired)
 
+    def _record(self) -> None:
+        """Keep actions as they are made: whoever goes on after a crash must know them."""
+        if self._board.acted:
+            self._book.record(self._board.acted)
+            self._board.acted = {}
+
     def _settle(self) -> None:
-        """Write what this turn has brought: actions, outcomes, leases given up."""
-        acted, self._board.acted = self._board.acted, {}
-        if acted:
-            self._book.record(
-                {key: a for work in acted.values() for key, a in work.actions.items()}
-            )
+        """Write what this turn has brought: outcomes, and leases given up."""
         if self._board.ending:
             self._settle_endings()
         given_up, self._board.given_up = self._board.given_up, set()
@@ -342,8 +339,6 @@ class Engine:
         self._board.clear()
 
     def _token_service_is(self, there: bool) -> None:  # noqa: FBT001 - said as a predicate
-        if there is not self._token_service_away:
-            return
         self._token_service_away = not there
         if there:
             self._log.info("token_service_back")

@@ -1,10 +1,12 @@
 """What the power worker publishes: events, retries, dead letters. Pure."""
 
+import hashlib
 from dataclasses import replace
 
 from producers.message import Message
 from schemas import headers
 from schemas.envelope import parse, rfc3339
+from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Happening, Notice, RequestEvent, about, event_from
 from workers import topology
 from workers.amqp import Delivery
@@ -77,6 +79,36 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
             headers.CAUSE_MESSAGE: cause.message,
             headers.DIED_AT: rfc3339(now),
         },
+    )
+
+
+def refused(pending: Pending, cause: Cause, now: int) -> Notice:
+    """The alarm about a request that could not even be tried: it shows a site set up wrong."""
+    command = pending.command
+    return Notice(
+        name="alarm.request_refused",
+        cluster=command.cluster,
+        subject=command.node,
+        key=f"{command.id}/{pending.past.round}",
+        time=now,
+        message=cause.message,
+        remedy="mend it, then replay the dead letter",
+        details={"error": cause.error, "origin": command.origin},
+        correlation_id=command.correlation_id,
+    )
+
+
+def rejected(delivery: Delivery, cluster: str, error: MalformedMessageError, now: int) -> Notice:
+    """The notice about a message that cannot be read."""
+    return Notice(
+        name="message.rejected",
+        cluster=cluster,
+        subject=delivery.queue,
+        key=hashlib.sha256(delivery.body).hexdigest(),
+        time=now,
+        message=error.problem,
+        remedy=error.remedy,
+        details={"field": error.field, "bytes": str(len(delivery.body))},
     )
 
 
