@@ -7,6 +7,9 @@ from ops.terminal import moment
 from schemas.commands import PowerCommand
 from workers.dead_letters.letter import Letter
 
+# A UUID whole, and as much of a hash.
+_SHOWN_ID = 36
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -51,13 +54,13 @@ def row(letter: Letter) -> tuple[object, ...]:
     """A line of the list; COLUMNS names its cells."""
     command = letter.command
     return (
-        letter.id,
+        letter.id[:_SHOWN_ID],
         command.node if command else None,
         str(command.kind) if command else "malformed",
         letter.round,
         moment(letter.died_at),
         len(letter.failures),
-        f"{letter.cause.error}: {letter.problem or letter.cause.message}",
+        f"{letter.cause.error}: {letter.cause.message}",
     )
 
 

@@ -16,17 +16,18 @@ from workers.store.tables import nodes, workers
 from workers.topology import topology
 
 # A worker signs every 5 s.
-SILENT_NS = 20 * 1_000_000_000
+SILENT_SECONDS = 20.0
+_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker and its last sign of life; ages in ns."""
+    """A worker: since when it is up, and how old its last sign of life is."""
 
     role: str
     name: str
-    up: int
-    silent: int
+    up_seconds: float
+    silent_seconds: float
     state: str
 
 
@@ -97,8 +98,8 @@ def _print(
             (
                 worker.role,
                 worker.name,
-                duration(worker.up),
-                f"{duration(worker.silent)} ago{' (SILENT)' * (worker.silent > SILENT_NS)}",
+                duration(round(worker.up_seconds * _NS)),
+                _last_sign(worker),
                 worker.state,
             )
             for worker in running
@@ -125,6 +126,11 @@ def _print(
         click.echo(f"lamplighter: {problem}", err=True)
 
 
+def _last_sign(worker: Worker) -> str:
+    ago = f"{duration(round(worker.silent_seconds * _NS))} ago"
+    return f"{ago}: SILENT" if worker.silent_seconds > SILENT_SECONDS else ago
+
+
 def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
     now = time.time_ns()
     query = (
@@ -133,7 +139,13 @@ def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
         .order_by(workers.c.role, workers.c.name)
     )
     return [
-        Worker(row.role, row.name, now - row.started_at, max(0, now - row.seen_at), row.state)
+        Worker(
+            row.role,
+            row.name,
+            max(0, now - row.started_at) / _NS,
+            max(0, now - row.seen_at) / _NS,
+            row.state,
+        )
         for row in connection.execute(query)
     ]
 

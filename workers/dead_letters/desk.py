@@ -161,7 +161,7 @@ class Desk:
             }
         )
         return [
-            *(Result(m, Done.REFUSED, f"malformed: {m.problem}") for m in malformed),
+            *(Result(m, Done.REFUSED, f"it can only be discarded: {m.problem}") for m in malformed),
             *self._drop(gone),
             *(_result(letter, Done.REPLAYED, refused) for letter, _ in alive),
         ]

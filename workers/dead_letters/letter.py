@@ -79,7 +79,9 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
     death = _latest_death(raw)
     cause = _text(raw, headers.CAUSE)
     by_broker = cause is None
-    if cause is None:
+    if cause is None and problem is not None:
+        told = Cause("malformed", problem)
+    elif cause is None:
         reason = _text(death, "reason") or "unknown"
         told = Cause(f"broker_{reason}", f"the broker gave it up: {reason}")
     else:

@@ -28,6 +28,7 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
         config = Config()
+        config.set_main_option("path_separator", "newline")
         config.set_main_option("script_location", str(_MIGRATIONS))
         config.set_main_option("version_locations", str(_MIGRATIONS / kind))
         config.attributes["connection"] = connection

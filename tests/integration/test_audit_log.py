@@ -1,0 +1,150 @@
+"""The audit log keeps every event once, in one chain, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from schemas.events import Happening
+from tests.testbed.messages import MOMENT, command, event
+from workers.audit.log import append
+from workers.audit.queries import Filter, find, story
+from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
+from workers.store.engine import open_store
+from workers.store.tables import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.events import RequestEvent
+
+NOW = MOMENT + 60 * 10**9
+
+
+@pytest.fixture
+def log(store_url: str) -> Iterator[sa.Engine]:
+    engine = open_store(store_url, "audit")
+    yield engine
+    engine.dispose()
+
+
+def record(told: RequestEvent) -> Record:
+    return record_of(told.to_envelope().to_json(), "test", NOW)
+
+
+def chain(engine: sa.Engine) -> list[sa.Row[tuple[bytes, bytes]]]:
+    with engine.connect() as connection:
+        return list(
+            connection.execute(sa.select(audit.c.prev_hash, audit.c.hash).order_by(audit.c.seq))
+        )
+
+
+def assert_chained(engine: sa.Engine, count: int) -> None:
+    links = chain(engine)
+    assert len(links) == count
+    assert links[0].prev_hash == GENESIS
+    assert all(after.prev_hash == before.hash for before, after in pairwise(links))
+
+
+def test_a_repeated_event_folds_within_a_batch_and_across_batches(log: sa.Engine) -> None:
+    accepted = record(event(Happening.ACCEPTED))
+    first = append(log, [accepted, accepted])
+    again = append(log, [replace(accepted, recorded_at=NOW + 1)])
+    assert (first.recorded, first.folded) == (1, 1)
+    assert (again.recorded, again.folded) == (0, 1)
+    assert_chained(log, 1)
+
+
+def test_a_second_outcome_of_a_round_folds_and_is_told_as_a_conflict(log: sa.Engine) -> None:
+    completed, failed = (
+        record(event(happening)) for happening in (Happening.COMPLETED, Happening.FAILED)
+    )
+    append(log, [completed])
+    told = append(log, [failed])
+    assert (told.recorded, told.folded, told.conflicts) == (0, 1, (failed,))
+    assert append(log, [completed]).conflicts == ()
+
+
+def test_each_hash_covers_its_predecessor_and_all_that_is_kept(log: sa.Engine) -> None:
+    records = [record(event(Happening.ACCEPTED, command(f"node{i}"))) for i in range(5)]
+    append(log, records[:2])
+    append(log, records[2:])
+    assert_chained(log, 5)
+    previous = GENESIS
+    for kept, link in zip(records, chain(log), strict=True):
+        previous = kept.chained(previous)
+        assert link.hash == previous
+
+
+def test_writers_at_once_never_fork_the_chain(log: sa.Engine) -> None:
+    writers, batches, size = 4, 5, 10
+    together = threading.Barrier(writers)
+
+    def write(writer: int) -> None:
+        together.wait()
+        for batch in range(batches):
+            append(
+                log,
+                [
+                    record(event(Happening.ACCEPTED, command(f"node{writer}-{batch}-{i}")))
+                    for i in range(size)
+                ],
+            )
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
+    assert_chained(log, writers * batches * size)
+
+
+def test_an_unreadable_message_is_kept_whole_and_once(log: sa.Engine) -> None:
+    body = b"\x00\xff no JSON"
+    append(log, [record_of(body, "test", NOW), record_of(body, "test", NOW + 1)])
+    with log.connect() as connection:
+        (entry,) = find(connection, Filter())
+    assert (entry.type, entry.body, entry.quarantined) == (QUARANTINED, body, True)
+
+
+def test_questions_are_answered_by_node_job_time_happening_and_request(log: sa.Engine) -> None:
+    one, two = command("node1", jobs=(1,)), command("node2", jobs=(1, 2))
+    late = MOMENT + 100 * 10**9
+    append(
+        log,
+        [
+            record(event(Happening.ACCEPTED, one)),
+            record(event(Happening.ACCEPTED, two)),
+            record(event(Happening.COMPLETED, one, time=late)),
+            record(event(Happening.FAILED, two, time=late)),
+        ],
+    )
+
+    def answer(wanted: Filter) -> list[tuple[str | None, str | None]]:
+        with log.connect() as connection:
+            return [(entry.subject, entry.happening) for entry in find(connection, wanted)]
+
+    assert answer(Filter(nodes=("node2", "node9"))) == [("node2", "accepted"), ("node2", "failed")]
+    assert answer(Filter(job=2)) == [("node2", "accepted"), ("node2", "failed")]
+    assert len(answer(Filter(job=1))) == 4
+    assert answer(Filter(since=late, happenings=("failed",))) == [("node2", "failed")]
+    assert answer(Filter(until=late, nodes=("node1",))) == [("node1", "accepted")]
+    assert answer(Filter(request_id=one.id, happenings=("completed",))) == [("node1", "completed")]
+    assert answer(Filter(limit=1)) == [("node2", "failed")]
+
+
+def test_a_story_is_told_in_the_order_it_happened(log: sa.Engine) -> None:
+    asked = command()
+    steps = [
+        event(Happening.COMPLETED, asked, time=MOMENT + 3000),
+        event(Happening.ACCEPTED, asked, time=MOMENT + 1000),
+        event(Happening.PARKED, asked, time=MOMENT + 2000),
+    ]
+    append(log, [record(step) for step in steps])
+    append(log, [record(event(Happening.ACCEPTED, command("other")))])
+    with log.connect() as connection:
+        told = [entry.happening for entry in story(connection, asked.id)]
+    assert told == ["accepted", "parked", "completed"]

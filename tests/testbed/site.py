@@ -1,0 +1,123 @@
+"""A small site for tests: lamplighter.toml on a fresh vhost, and the command line on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from producers.amqp import connection_parameters
+from producers.message import Batch, Message
+from producers.publish import publish
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.waiting import until
+from workers import topology
+from workers.browse import browse
+from workers.settings import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+CLUSTER = "test"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Site:
+    """A configuration in a folder, and what a person or a worker does with it.
+
+    Args:
+        folder: holds the file, the spool and the SQLite stores.
+        broker_url: with the password.
+        broker: further lines of its table [broker].
+        store: of its table [store].
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        *,
+        broker: str = "",
+        store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
+    ) -> None:
+        self.folder = folder
+        self.config = folder / "lamplighter.toml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.touch(mode=0o600)
+        self.config.write_text(
+            f'cluster = "{CLUSTER}"\n[broker]\nurl = "{broker_url}"\n{broker}\n[store]\n{store}\n'
+            '[hooks]\nspool = "spool"\nstate = "clock"\n'
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        """As a worker reads them."""
+        return load(self.config)
+
+    def declare(self) -> None:
+        """Put the topology in place."""
+        with browse(connection_parameters(self.settings.broker, "test topology")) as channel:
+            topology.apply(channel, topology.topology())
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send messages, confirmed."""
+        parameters = connection_parameters(self.settings.broker, "test publisher")
+        problem = publish(parameters, [Batch(list(messages), lambda: None)], 30.0)
+        assert problem is None, problem
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        with browse(connection_parameters(self.settings.broker, "test depth")) as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).method.message_count)
+
+    def wait_depth(self, queue: str, count: int, timeout: float = 20.0) -> None:
+        """Wait until so many messages wait in a queue."""
+        until(lambda: self.depth(queue) == count, timeout, f"{count} messages in {queue}")
+
+    def drain(self, queue: str) -> list[tuple[dict[str, Any], bytes]]:
+        """Take all messages that wait in a queue: their headers and bodies."""
+        taken: list[tuple[dict[str, Any], bytes]] = []
+        with browse(connection_parameters(self.settings.broker, "test drain")) as channel:
+            while True:
+                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    return taken
+                taken.append((properties.headers or {}, body))
+
+    def lamplighter(self, *arguments: str, typed: str = "") -> Said:
+        """Run the command line; `typed` is what the person types."""
+        done = subprocess.run(
+            self._argv(*arguments),
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(MINIMAL_ENVIRONMENT),
+            timeout=60,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> Child:
+        """Run the command line in the background; its output is in a file of the folder."""
+        name = "-".join(argument.strip("-") for argument in arguments)
+        return Child(self._argv(*arguments), log=self.folder / f"{name}.log")
+
+    def _argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ops.cli", "--config", str(self.config), *arguments]
