@@ -36,7 +36,7 @@ def install(packages: Mapping[str, str]) -> None:
             return
         remedy = f"apt-get install --no-install-recommends {' '.join(missing)}"
         if os.geteuid() or not shutil.which("apt-get"):
-            raise DockerError(f"no Docker engine answers; start Docker, or as root: {remedy}")
+            raise DockerError(f"{', '.join(missing)} needed; as root: {remedy}")
         install = ("install", "--yes", "--no-install-recommends", *missing)
         try:
             _apt(*install)
@@ -73,6 +73,7 @@ def import_base(engine: Engine, tag: str, label: str) -> None:
     Raises:
         DockerError: It failed; the text holds the end of the output.
     """
+    install({"debootstrap": "debootstrap"})
     # The temporary folder may forbid programs and devices.
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         root = Path(folder) / "root"

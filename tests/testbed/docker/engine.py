@@ -14,7 +14,7 @@ from tests.testbed.docker.private import private_engine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGES = {"docker": "docker.io", "dockerd": "docker.io", "debootstrap": "debootstrap"}
+PACKAGES = {"docker": "docker.io", "dockerd": "docker.io"}
 
 
 @contextmanager
@@ -30,7 +30,10 @@ def docker_engine() -> Iterator[Engine]:
     if present.succeeds("version"):
         yield with_plugins(present)
         return
-    debian.install(PACKAGES)
+    try:
+        debian.install(PACKAGES)
+    except DockerError as error:
+        raise DockerError(f"no Docker engine answers; start one ({error})") from error
     # With systemd, the package has just started an engine.
     if present.succeeds("version"):
         yield with_plugins(present)
