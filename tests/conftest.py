@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,9 +13,12 @@ import pytest
 
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import Choice, choose
+from tests.testbed.slurm import PrivateSlurm
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
+
+    from tests.testbed.slurm_conf import Settings
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
@@ -112,3 +115,16 @@ def private_broker(run_dir: Path) -> Iterator[PrivateBroker]:
     """A broker for this test alone, which may be stopped, killed and restarted."""
     with PrivateBroker(run_dir / "broker") as server:
         yield server
+
+
+@pytest.fixture
+def slurm_factory(run_dir: Path) -> Iterator[Callable[[Settings], PrivateSlurm]]:
+    """Start a private Slurm with these settings; it ends with the test."""
+    with ExitStack() as running:
+
+        def start(settings: Settings) -> PrivateSlurm:
+            folder = Path(tempfile.mkdtemp(prefix="slurm-", dir=run_dir))
+            folder.chmod(0o755)
+            return running.enter_context(PrivateSlurm(folder, settings))
+
+        yield start

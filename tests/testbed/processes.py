@@ -106,11 +106,29 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
         return self._popen.wait()
 
+    def kill_session(self) -> int:
+        """Kill all that the program has started, whatever its group, unless it left the session."""
+        if self._popen.returncode is None:
+            # The pid is still ours, running or not, so the session's number is too.
+            for pid in _session(self.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return self.kill()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _session(number: int) -> list[int]:
+    pids = []
+    for entry in Path("/proc").iterdir():
+        with suppress(ValueError, ProcessLookupError):
+            if os.getsid(int(entry.name)) == number:
+                pids.append(int(entry.name))
+    return pids
 
 
 def tail(path: Path, lines: int = 20) -> str:

@@ -1,0 +1,186 @@
+"""The configuration of a private Slurm: what may be chosen, and the files that say it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+NOTHING = Path("/usr/bin/true")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a test chooses; times are whole seconds.
+
+    Attributes:
+        nodes: How many elastic nodes there are: node1, node2, ... in partition `cloud`, all
+            powered down at first.
+        always_on: Whether there is also static1, in partition `static`, which is never suspended.
+        resume: ResumeProgram; like the next two an absolute path.
+        suspend: SuspendProgram.
+        resume_fail: ResumeFailProgram.
+        suspend_time: Idle time after which a node is suspended; seen by a scan each 10 s.
+        suspend_timeout: Time after which Slurm holds a suspended node to be off.
+        resume_timeout: Time in which a resumed node has to register.
+        cred_expire: Lifetime of credentials (at least 5). Requeued jobs are held one second
+            longer; Slurm's own default is 120.
+        slurmctld_parameters: SlurmctldParameters, such as `idle_on_node_suspend`.
+        extra_conf: More lines of slurm.conf; they win against the ones written here.
+    """
+
+    nodes: int = 2
+    always_on: bool = False
+    resume: Path = NOTHING
+    suspend: Path = NOTHING
+    resume_fail: Path = NOTHING
+    suspend_time: int = 20
+    suspend_timeout: int = 5
+    resume_timeout: int = 60
+    cred_expire: int = 15
+    slurmctld_parameters: str = ""
+    extra_conf: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what Slurm itself only logs.
+
+        Raises:
+            ValueError: Slurm would refuse a program, and switch power saving off for that.
+        """
+        for field in ("resume", "suspend", "resume_fail"):
+            path: Path = getattr(self, field)
+            if not path.is_absolute():
+                raise ValueError(f"{field}: {path} must be an absolute path")
+            if not os.access(path, os.X_OK):
+                raise ValueError(f"{field}: {path} must be an executable file")
+            if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise ValueError(f"{field}: {path} must not be writable for others: chmod go-w")
+
+    @property
+    def node_names(self) -> list[str]:
+        """Names of the elastic nodes."""
+        return [f"node{number}" for number in range(1, self.nodes + 1)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a private Slurm keeps its files, all below one folder."""
+
+    folder: Path
+
+    @property
+    def conf_dir(self) -> Path:
+        """Folder of slurm.conf; programs that Slurm runs find their own configuration here."""
+        return self.folder / "conf"
+
+    @property
+    def conf(self) -> Path:
+        """The value of SLURM_CONF."""
+        return self.conf_dir / "slurm.conf"
+
+    @property
+    def munge(self) -> Path:
+        """Folder of the private munged."""
+        return self.folder / "munge"
+
+    @property
+    def socket(self) -> Path:
+        """Socket of the private munged."""
+        return self.munge / "munge.socket"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of the daemons, and slurmctld's working directory."""
+        return self.folder / "log"
+
+    @property
+    def output_dir(self) -> Path:
+        """What jobs print, in JOBID.out."""
+        return self.folder / "output"
+
+    def create(self) -> None:
+        """Make the folders."""
+        for name in ("conf", "munge", "state", "spool", "log", "output", "nodes"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        # Where munged may listen, everybody may connect.
+        self.munge.chmod(0o755)
+
+
+def slurm_conf(
+    settings: Settings, layout: Layout, host: str, control_port: int, node_ports: range
+) -> str:
+    """Return slurm.conf for Slurm 22.05 and later.
+
+    Args:
+        settings: What the test chose.
+        layout: Where files are.
+        host: Short name of the machine that slurmctld believes to run on.
+        control_port: slurmctld's port.
+        node_ports: One port for each elastic node and one for the node that is always on.
+    """
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    names = [*settings.node_names, *(["static1"] if settings.always_on else [])]
+    lines = [
+        "ClusterName=testbed",
+        f"SlurmctldHost={host}(127.0.0.1)",
+        f"SlurmctldPort={control_port}",
+        f"SlurmUser={user}",
+        f"SlurmdUser={user}",
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={layout.socket},cred_expire={settings.cred_expire}",
+        "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",
+        f"StateSaveLocation={layout.folder}/state",
+        f"SlurmdSpoolDir={layout.folder}/spool/%n",
+        f"SlurmctldPidFile={layout.folder}/slurmctld.pid",
+        f"SlurmdPidFile={layout.folder}/spool/%n.pid",
+        f"SlurmctldLogFile={layout.log_dir}/slurmctld.log",
+        f"SlurmdLogFile={layout.log_dir}/slurmd-%n.log",
+        "SlurmctldDebug=debug",
+        "DebugFlags=Power",
+        # No cgroups, no accounting, no mail: none of it is needed, all of it needs a real machine.
+        "ProctrackType=proctrack/linuxproc",
+        "TaskPlugin=task/none",
+        "JobAcctGatherType=jobacct_gather/none",
+        "MpiDefault=none",
+        f"MailProg={NOTHING}",
+        # Nodes say what they have, not what the machine below them has.
+        "SlurmdParameters=config_overrides",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core",
+        "SchedulerParameters=sched_interval=5,bf_interval=5",
+        "ReturnToService=2",
+        "SlurmdTimeout=30",
+        "TreeWidth=65533",
+        # Else 22.05 hides nodes that are powered down from sinfo and scontrol.
+        "PrivateData=cloud",
+        f"ResumeProgram={settings.resume}",
+        f"SuspendProgram={settings.suspend}",
+        f"ResumeFailProgram={settings.resume_fail}",
+        f"SuspendTime={settings.suspend_time}",
+        f"SuspendTimeout={settings.suspend_timeout}",
+        f"ResumeTimeout={settings.resume_timeout}",
+        "SuspendRate=0",
+        "ResumeRate=0",
+    ]
+    if settings.slurmctld_parameters:
+        lines.append(f"SlurmctldParameters={settings.slurmctld_parameters}")
+    for name, port in zip(names, node_ports, strict=True):
+        state = "UNKNOWN" if name == "static1" else "CLOUD"
+        lines.append(
+            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} "
+            f"CPUs=2 RealMemory=1000 State={state}"
+        )
+    lines.append(f"PartitionName=cloud Nodes={','.join(settings.node_names)} Default=YES")
+    if settings.always_on:
+        lines += ["SuspendExcNodes=static1", "PartitionName=static Nodes=static1"]
+    return "\n".join([*lines, *settings.extra_conf, ""])
+
+
+def cgroup_conf(version: tuple[int, int]) -> str | None:
+    """Return cgroup.conf, None where that version (such as (22, 5)) needs none.
+
+    From 23.02 on slurmd starts a cgroup plugin even if none is used; 22.05 does not know the word.
+    """
+    return "CgroupPlugin=disabled\n" if version >= (23, 2) else None
