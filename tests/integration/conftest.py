@@ -32,7 +32,7 @@ def store_url(request: pytest.FixtureRequest, run_dir: Path) -> str:
 
 @pytest.fixture
 def site(run_dir: Path, broker_url: str) -> Site:
-    """A site with the topology in place, and SQLite stores that do not exist yet."""
+    """A site with the topology and empty SQLite stores in place."""
     made = Site(run_dir / "site", broker_url)
-    made.declare()
+    made.prepare()
     return made

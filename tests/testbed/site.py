@@ -10,17 +10,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from producers.amqp import connection_parameters
-from producers.message import Batch, Message
-from producers.publish import publish
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 from workers import topology
+from workers.amqp import Link
 from workers.browse import browse
 from workers.settings import Settings, load
+from workers.store.engine import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from producers.message import Message
 
 CLUSTER = "test"
 
@@ -58,6 +60,7 @@ class Site:
         store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
     ) -> None:
         self.folder = folder
+        self._started = 0
         self.config = folder / "lamplighter.toml"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.touch(mode=0o600)
@@ -71,16 +74,23 @@ class Site:
         """As a worker reads them."""
         return load(self.config)
 
-    def declare(self) -> None:
-        """Put the topology in place."""
+    def prepare(self) -> None:
+        """Put the topology in place, and the stores' tables."""
+        open_store(self.settings.store.url, "state").dispose()
+        open_store(self.settings.store.audit_url, "audit").dispose()
         with browse(connection_parameters(self.settings.broker, "test topology")) as channel:
             topology.apply(channel, topology.topology())
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send messages, confirmed."""
-        parameters = connection_parameters(self.settings.broker, "test publisher")
-        problem = publish(parameters, [Batch(list(messages), lambda: None)], 30.0)
-        assert problem is None, problem
+        link = Link(connection_parameters(self.settings.broker, "test publisher"))
+        link.start()
+        try:
+            assert link.wait_up(10.0)
+            for future in [link.publish(message) for message in messages]:
+                future.result(30.0)
+        finally:
+            link.stop()
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue."""
@@ -115,9 +125,9 @@ class Site:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:
-        """Run the command line in the background; its output is in a file of the folder."""
-        name = "-".join(argument.strip("-") for argument in arguments)
-        return Child(self._argv(*arguments), log=self.folder / f"{name}.log")
+        """Run the command line in the background; its output is in a file of its own."""
+        self._started += 1
+        return Child(self._argv(*arguments), log=self.folder / f"{self._started}.log")
 
     def _argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "ops.cli", "--config", str(self.config), *arguments]

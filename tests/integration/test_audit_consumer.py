@@ -1,0 +1,143 @@
+"""The audit worker over a real RabbitMQ: what is acknowledged is committed, once."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from producers.message import Message
+from schemas.events import Happening
+from tests.testbed.messages import command, event, published
+from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.site import Site
+from tests.testbed.waiting import until
+from workers import topology
+from workers.store.engine import connect
+from workers.store.tables import audit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.testbed.processes import Child
+
+
+def lives(count: int, first: int = 0) -> list[Message]:
+    """Two events a request."""
+    return [
+        published(event(happening, command(f"node{first + i}")))
+        for i in range(count)
+        for happening in (Happening.ACCEPTED, Happening.COMPLETED)
+    ]
+
+
+def recorded(site: Site) -> int:
+    engine = connect(site.settings.store.audit_url)
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(audit)).scalar_one()
+    finally:
+        engine.dispose()
+
+
+def wait_recorded(site: Site, count: int) -> None:
+    until(lambda: recorded(site) == count, 30.0, f"{count} records")
+
+
+def records_beyond(site: Site, count: int) -> bool:
+    return recorded(site) > count
+
+
+def wait_logged(worker: Child, what: str) -> None:
+    until(lambda: what in worker.log.read_text(), 20.0, what)
+
+
+@pytest.fixture
+def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Site:
+    """A site whose audit lies in either database."""
+    site = Site(
+        run_dir / "site",
+        broker_url,
+        store=f'url = "sqlite:///state.db"\naudit_url = "{store_url}"',
+    )
+    site.prepare()
+    return site
+
+
+def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> None:
+    site = stored_site
+    events = lives(600)
+    unreadable = Message(topology.EVENTS, "alarm.odd", b"{no json", "odd")
+    site.publish([*events, *events[:100], unreadable])
+    with site.start("worker", "audit") as worker:
+        site.wait_depth(topology.AUDIT_QUEUE, 0)
+        wait_recorded(site, 1201)
+        assert worker.stop() == 0
+    assert site.depth(topology.AUDIT_QUEUE) == 0
+    entries = site.lamplighter("audit", "list", "--limit", "2000", "--json").lines
+    assert len(entries) == 1201
+    (odd,) = (entry for entry in entries if entry["type"].endswith("quarantined.v1"))
+    assert odd["body"] == "{no json"
+    assert "not JSON" in odd["problem"]
+
+
+def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:
+    total = 3000
+    site.publish(lives(total // 2))
+    for _ in range(3):
+        before = recorded(site)
+        with site.start("worker", "audit") as worker:
+            until(partial(records_beyond, site, before), 30.0, "a batch")
+            worker.send(signal.SIGKILL)
+            worker.wait(10.0)
+    with site.start("worker", "audit"):
+        wait_recorded(site, total)
+        site.wait_depth(topology.AUDIT_QUEUE, 0)
+
+
+def test_a_standby_takes_over_from_a_dead_worker(site: Site) -> None:
+    with site.start("worker", "audit") as one, site.start("worker", "audit") as other:
+        for worker in (one, other):
+            wait_logged(worker, "broker_connected")
+        site.publish(lives(50))
+        wait_recorded(site, 100)
+        # whichever of them is the active one, the other goes on after it
+        one.send(signal.SIGKILL)
+        one.wait(10.0)
+        site.publish(lives(50, first=50))
+        wait_recorded(site, 200)
+
+
+def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
+    run_dir: Path, broker_url: str
+) -> None:
+    with PostgreSQL(run_dir / "postgresql") as server:
+        site = Site(
+            run_dir / "site",
+            broker_url,
+            store=f'url = "sqlite:///state.db"\naudit_url = "{server.create_database()}"',
+        )
+        site.prepare()
+        with site.start("worker", "audit") as worker:
+            site.publish(lives(50))
+            wait_recorded(site, 100)
+            server.stop()
+            site.publish(lives(50, first=50))
+            wait_logged(worker, "audit_store_away")
+            said = site.lamplighter("audit", "list")
+            assert (said.code, said.err.count("\n")) == (3, 1)
+            server.start()
+            wait_recorded(site, 200)
+            site.wait_depth(topology.AUDIT_QUEUE, 0)
+
+
+def test_two_outcomes_of_one_round_are_an_error_in_the_log(site: Site) -> None:
+    asked = command()
+    site.publish([published(event(Happening.COMPLETED, asked))])
+    site.publish([published(event(Happening.FAILED, asked))])
+    with site.start("worker", "audit") as worker:
+        wait_logged(worker, "audit_conflict")
+        wait_recorded(site, 1)
