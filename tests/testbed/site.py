@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from producers.amqp import connection_parameters
@@ -105,11 +106,14 @@ class Site:
         """Take all messages that wait in a queue: their headers and bodies."""
         taken: list[tuple[dict[str, Any], bytes]] = []
         with browse(connection_parameters(self.settings.broker, "test drain")) as channel:
-            while True:
-                method, properties, body = channel.basic_get(queue, auto_ack=True)
-                if method is None:
-                    return taken
+            count = channel.queue_declare(queue=queue, passive=True).method.message_count
+            # a queue with a single active consumer answers no basic.get
+            coming = channel.consume(queue, inactivity_timeout=10.0)
+            for method, properties, body in islice(coming, count):
+                assert method is not None, f"{queue} gave {len(taken)} of {count} messages"
+                channel.basic_ack(method.delivery_tag)
                 taken.append((properties.headers or {}, body))
+        return taken
 
     def lamplighter(self, *arguments: str, typed: str = "") -> Said:
         """Run the command line; `typed` is what the person types."""

@@ -1,0 +1,225 @@
+"""Dead letters over a real RabbitMQ: what an operator sees, and what their decisions leave behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pika
+
+from producers.amqp import connection_parameters
+from producers.message import Message
+from schemas import headers
+from schemas.commands import Kind
+from schemas.envelope import parse
+from schemas.events import Happening, event_from, notice_from
+from tests.testbed.messages import MOMENT, command, dead_letter, event
+from tests.testbed.waiting import until
+from workers import topology
+from workers.browse import browse
+from workers.store.engine import open_store
+from workers.store.requests import fix_outcomes
+
+if TYPE_CHECKING:
+    from schemas.commands import PowerCommand
+    from schemas.events import RequestEvent
+    from tests.testbed.site import Site
+
+HOSTILE = "\x1b]0;owned\x07[bold]x[/bold]\u202e"
+
+
+def told(site: Site) -> list[RequestEvent]:
+    return [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+
+
+def end(site: Site, *events: RequestEvent) -> None:
+    """Let a worker have ended these rounds."""
+    store = open_store(site.settings.store.url, "state")
+    with store.begin() as connection:
+        fix_outcomes(connection, "test", events)
+    store.dispose()
+
+
+def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
+    """Let the broker itself give a command up, as its delivery limit does."""
+    site.publish(
+        [
+            Message(
+                topology.COMMANDS, asked.kind.routing_key, asked.to_envelope().to_json(), asked.id
+            )
+        ]
+    )
+    with browse(connection_parameters(site.settings.broker, "test refusal")) as channel:
+        until(lambda: channel.basic_get(topology.RESUME_QUEUE)[0], 10.0, "the command")
+        channel.basic_reject(1, requeue=False)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+
+
+def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
+    one, two = command("node1", jobs=(1,)), command("node2", jobs=(2,), kind=Kind.SUSPEND)
+    malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
+    site.publish([dead_letter(one), dead_letter(two, cause="forbidden"), malformed])
+
+    def listed(*arguments: str) -> list[str]:
+        said = site.lamplighter("dead-letters", "list", "--json", *arguments)
+        assert said.code == 0, said.err
+        return [line.get("node", "malformed") for line in said.lines]
+
+    assert listed() == ["malformed", "node1", "node2"]
+    assert listed("--node", "node[2-3]") == ["node2"]
+    assert listed("--cause", "quota") == ["node1"]
+    assert listed("--queue", "power.suspend") == ["node2"]
+    assert listed("--job", "1") == ["node1"]
+    assert listed("--older-than", "1h") == ["node1", "node2"]
+    assert listed("--older-than", "1h", "--cause", "malformed") == []
+    assert listed(two.id[:23], "--node", "node2") == ["node2"]
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
+    table = site.lamplighter("dead-letters", "list").out
+    assert "1 of forbidden" in table
+
+
+def test_what_a_letter_holds_cannot_steer_the_terminal(site: Site) -> None:
+    asked = command("node1")
+    letter = dead_letter(asked, more={headers.CAUSE_MESSAGE: HOSTILE, headers.CAUSE: HOSTILE})
+    site.publish([letter])
+    for arguments in (("list",), ("list", "--json"), ("show", asked.id), ("show", "--json", "019")):
+        said = site.lamplighter("dead-letters", *arguments)
+        assert said.code == 0, said.err
+        assert all(char.isprintable() or char == "\n" for char in said.out)
+        assert "bold]x" in said.out
+
+
+def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Site) -> None:
+    asked = command("node1", kind=Kind.SUSPEND)
+    site.publish([dead_letter(asked, round_=2)])
+    said = site.lamplighter("dead-letters", "replay", asked.id, "--reason", "quota was raised")
+    assert said.code == 0, said.err
+    ((given, body),) = site.drain(topology.SUSPEND_QUEUE)
+    assert body == asked.to_envelope().to_json()
+    assert (given[headers.ROUND], given[headers.ATTEMPT], given[headers.ERRORS]) == (3, 0, "[]")
+    (replayed,) = told(site)
+    assert (replayed.happening, replayed.round) == (Happening.REPLAYED, 3)
+    assert replayed.request_id == asked.id
+    assert replayed.reason == "quota was raised"
+    assert replayed.by
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+
+
+def test_discard_ends_a_new_round_once(site: Site) -> None:
+    asked = command()
+    site.publish([dead_letter(asked), dead_letter(asked)])
+    said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "gone", "--yes")
+    assert said.code == 0, said.err
+    outcomes = told(site)
+    assert {(e.happening, e.round, e.id) for e in outcomes} == {
+        (Happening.DISCARDED, 2, event(Happening.DISCARDED, asked, round_=2).id)
+    }
+    assert len({e.to_envelope().to_json() for e in outcomes}) == 1
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    assert site.depth(topology.RESUME_QUEUE) == 0
+
+
+def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(site: Site) -> None:
+    asked = command()
+    end(
+        site,
+        event(Happening.FAILED, asked),
+        event(Happening.COMPLETED, asked, round_=2, time=MOMENT + 5 * 10**9),
+    )
+    for verb in ("replay", "discard"):
+        site.publish([dead_letter(asked)])
+        reason = ("--reason", "x")
+        said = site.lamplighter("dead-letters", verb, asked.id, *reason, "--json")
+        (line,) = said.lines
+        assert (said.code, line["done"]) == (0, "dropped")
+        assert line["why"] == "the request is completed already"
+        assert {e.happening for e in told(site)} == {Happening.COMPLETED}
+        assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    assert site.depth(topology.RESUME_QUEUE) == 0
+
+
+def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(site: Site) -> None:
+    asked = command()
+    refuse_for_ever(site, asked)
+    (line,) = site.lamplighter("dead-letters", "list", "--json").lines
+    assert (line["by_broker"], line["cause"]) == (True, "broker_rejected")
+    assert (line["died_in"], line["round"]) == (topology.RESUME_QUEUE, 1)
+    assert line["died_at"] is not None
+    assert site.lamplighter("dead-letters", "replay", asked.id).code == 0
+    steps = [(e.happening, e.round) for e in told(site)]
+    assert steps == [(Happening.FAILED, 1), (Happening.REPLAYED, 2)]
+
+
+def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
+    site: Site,
+) -> None:
+    body = b"\xff\x00not json"
+    site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", body, "x")])
+    out = site.folder / "body"
+    said = site.lamplighter("dead-letters", "show", "sha256:", "--raw", str(out))
+    assert said.code == 0, said.err
+    assert "not JSON" in said.out
+    assert out.read_bytes() == body
+    refused = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert (refused.code, "refused" in refused.out) == (1, True)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+    said = site.lamplighter("dead-letters", "discard", "sha256:", "--reason", "noise", "--yes")
+    assert said.code == 0, said.err
+    ((_, event_body),) = site.drain(topology.AUDIT_QUEUE)
+    notice = notice_from(parse(event_body))
+    assert notice.name == "message.discarded"
+    assert notice.details["reason"] == "noise"
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+
+
+def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(3)])
+    nothing_named = site.lamplighter("dead-letters", "replay")
+    assert (nothing_named.code, "--all" in nothing_named.err) == (2, True)
+    dry = site.lamplighter("dead-letters", "replay", "--all", "--dry-run")
+    assert (dry.code, "would replay: 3 letters" in dry.out) == (0, True)
+    no = site.lamplighter("dead-letters", "replay", "--node", "node[0-2]", typed="n\n")
+    assert no.code == 1
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
+    assert site.depth(topology.AUDIT_QUEUE) == 0
+    yes = site.lamplighter("dead-letters", "replay", "--node", "node[0-1]", typed="y\n")
+    assert (yes.code, "2 replayed" in yes.out) == (0, True)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+
+
+def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Site) -> None:
+    asked = command()
+    site.publish([dead_letter(asked)])
+    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+        channel.queue_unbind(
+            queue=topology.RESUME_QUEUE,
+            exchange=topology.REQUEUE,
+            routing_key=asked.kind.routing_key,
+        )
+    said = site.lamplighter("dead-letters", "replay", asked.id, "--json")
+    assert (said.code, said.lines[0]["done"]) == (1, "refused")
+    assert "no queue" in said.lines[0]["why"]
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+
+
+def test_show_tells_what_a_replay_would_do(site: Site) -> None:
+    asked = command()
+    site.publish([dead_letter(asked)])
+    said = site.lamplighter("dead-letters", "show", asked.id)
+    for fact in ("resume of node1", "4711", "quota: no room left", "attempt 1", "brought up"):
+        assert fact in said.out
+    assert json.loads(site.lamplighter("dead-letters", "show", asked.id, "--json").out)["jobs"] == [
+        4711
+    ]
+    assert site.lamplighter("dead-letters", "show", "nothing").code == 1
+
+
+def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
+    site.publish([dead_letter(command())])
+    for _ in range(3):
+        assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 1
+    properties = pika.BasicProperties(headers={headers.ROUND: "many", "x-death": "no list"})
+    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+        channel.basic_publish(topology.DEAD_LETTERS, "k", b"{}", properties)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+    assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 2
