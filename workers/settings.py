@@ -223,7 +223,7 @@ def load(path: Path) -> Settings:
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
         ),
         power=file.power,
-        tokens=file.tokens,
+        tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
         clouds=file.clouds,
         groups=file.groups,
         nodes=_nodes(file, path),

@@ -169,6 +169,10 @@ class SimControl:
         """Log the person in anew; return the new family's first refresh token."""
         return self._ask(dict[str, str], "POST", "refresh-tokens")["refresh_token"]
 
+    def issued_secrets(self) -> list[str]:
+        """Every token issued so far, good or bad, to look for where none may be."""
+        return self._ask(list[str], "GET", "secrets")
+
     def reset(self) -> None:
         """Return to the beginning: no servers, faults, outage, hook or counts; the first settings."""
         self.clear_faults()

@@ -61,6 +61,7 @@ class ControlApi:
             ("POST", "/grants/revoke", self._revoke_grants),
             ("POST", "/access-tokens/expire", self._expire_access_tokens),
             ("POST", "/refresh-tokens", self._mint_refresh_token),
+            ("GET", "/secrets", self._secrets),
         ]
         return [
             Route(f"/_sim{path}", _endpoint(handler), methods=[method])
@@ -87,6 +88,9 @@ class ControlApi:
     def _change_settings(self, _request: Request, body: bytes) -> object:
         self._sim.dials.now = self._sim.dials.now.changed(_decode(body, dict[str, object]))
         return self._sim.dials.now
+
+    def _secrets(self, _request: Request, _body: bytes) -> list[str]:
+        return [*self._sim.tokens.issued, *self._sim.grants.issued]
 
     def _servers(self, _request: Request, _body: bytes) -> list[ServerInfo]:
         return [_info(server) for server in self._sim.compute.all()]

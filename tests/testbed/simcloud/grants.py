@@ -51,6 +51,8 @@ class GrantStore:
         self._families: list[Family] = []
         self._refresh: dict[str, RefreshToken] = {}
         self._access: dict[str, AccessToken] = {}
+        # every token there ever was, for a test that looks for them where they must not be
+        self.issued: list[str] = []
 
     def login(
         self, subject: str, client_id: str, scope: str, value: str | None = None
@@ -103,6 +105,7 @@ class GrantStore:
             expires=now + self._dials.now.access_token_seconds,
         )
         self._access[token.value] = token
+        self.issued.append(token.value)
         return token
 
     def access(self, value: str) -> AccessToken | None:
@@ -135,4 +138,5 @@ class GrantStore:
             expires=self._time.now() + self._dials.now.refresh_token_seconds,
         )
         self._refresh[token.value] = token
+        self.issued.append(token.value)
         return token

@@ -27,6 +27,8 @@ class TokenStore:
     def __init__(self, time: Time) -> None:
         self._time = time
         self._tokens: dict[str, Token] = {}
+        # every token there ever was, for a test that looks for them where they must not be
+        self.issued: list[str] = []
 
     def issue(  # noqa: PLR0913 (a token's own members)
         self,
@@ -49,6 +51,7 @@ class TokenStore:
             federated=federated,
         )
         self._tokens[token.id] = token
+        self.issued.append(token.id)
         return token
 
     def check(self, token_id: str | None) -> Token:

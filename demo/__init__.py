@@ -1,0 +1,1 @@
+"""`make demo`: the whole story, live, on real Slurm and RabbitMQ and a simulated OpenStack."""

@@ -1,0 +1,102 @@
+"""The whole path on real Slurm and RabbitMQ: a job wakes nodes, runs, and they go out again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schemas.events import Happening
+from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.slurm_conf import Settings
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\n"
+# The files that are secrets, and the broker's own.
+_SECRET_FILES = frozenset({"refresh.token", "broker.password", "rabbitmq.conf"})
+
+
+@pytest.fixture
+def cluster(run_dir: Path) -> Iterator[Cluster]:
+    plan = Plan(Settings(nodes=3, suspend_time=8, suspend_timeout=5))
+    with Cluster(run_dir, plan) as running:
+        yield running
+
+
+def lamplighter(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
+    """What the command answers as JSON lines."""
+    done = subprocess.run(
+        [PROGRAMS / "lamplighter", "--config", cluster.settings.path, *arguments, "--json"],
+        env=dict(MINIMAL_ENVIRONMENT),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def lit(cluster: Cluster) -> set[str]:
+    """Nodes that Slurm can use."""
+    states = cluster.slurm.node_states()
+    off = {"POWERED_DOWN", "POWERING_UP", "POWERING_DOWN", "DOWN"}
+    return {node for node, state in states.items() if not state & off}
+
+
+def all_out(cluster: Cluster) -> bool:
+    """Whether Slurm and the cloud agree that every node is out."""
+    slurm = all("POWERED_DOWN" in state for state in cluster.slurm.node_states().values())
+    return slurm and all(server.status == "SHUTOFF" for server in cluster.cloud.servers().values())
+
+
+def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluster) -> None:
+    """P1, P6, P8: one terminal record a request, no secret written, one call a node and action."""
+    job_id = cluster.slurm.sbatch(JOB, nodes=2)
+    until(lambda: len(lit(cluster)) == 2, 60, "two nodes lit")
+    until(lambda: cluster.slurm.job_state(job_id) == "COMPLETED", 90, "the job's end")
+    assert cluster.slurm.output(job_id).split("\n")[:2] == ["hello from node1", "hello from node2"]
+    until(lambda: all_out(cluster), 90, "all nodes out")
+    until(lambda: len(outcomes(cluster)) == 4, 30, "four outcomes in the audit")
+
+    assert set(outcomes(cluster).values()) == {Happening.COMPLETED}
+    records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
+    assert {record["subject"] for record in records} == {"node1", "node2"}
+    calls = cluster.cloud.counts()
+    assert (calls["start"], calls["stop"], calls["rescope"]) == (2, 2, 1)
+    assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
+    assert lamplighter(cluster, "dead-letters", "list") == []
+    assert secrets_found(cluster) == _SECRET_FILES
+
+
+def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
+    """The one terminal happening of each request's round.
+
+    Fails when a round has two.
+    """
+    ended = [
+        (record["request_id"], record["round"], record["happening"])
+        for record in lamplighter(cluster, "audit", "list", "--limit", "1000")
+        if record["happening"] and Happening(record["happening"]).terminal
+    ]
+    twice = [key for key, n in Counter((r, n) for r, n, _ in ended).items() if n > 1]
+    assert not twice
+    return {(request, round_): happening for request, round_, happening in ended}
+
+
+def secrets_found(cluster: Cluster) -> set[str]:
+    """The names of the files below the cluster's folder that hold any token or password."""
+    secrets = [secret.encode() for secret in cluster.cloud.issued_secrets()]
+    secrets.append(cluster.broker.admin.password.encode())
+    files = [path for path in cluster.folder.rglob("*") if path.is_file()]
+    return {
+        path.name
+        for path, content in ((path, path.read_bytes()) for path in files)
+        if any(secret in content for secret in secrets)
+    }
