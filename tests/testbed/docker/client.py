@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# Ports are published on loopback. Where this machine is itself a container, testcontainers would
+# look for them elsewhere.
+TESTCONTAINERS = {"TESTCONTAINERS_CONNECTION_MODE": "docker_host"}
+
+
 class DockerError(RuntimeError):
     """A docker command failed, or there is no engine; the text says what to do or what it said."""
 

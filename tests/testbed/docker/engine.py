@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.testbed.docker import debian
-from tests.testbed.docker.client import DockerError, Engine, cache_folder
+from tests.testbed.docker.client import TESTCONTAINERS, DockerError, Engine, cache_folder
 from tests.testbed.docker.plugins import with_plugins
 from tests.testbed.docker.private import private_engine
 
@@ -26,7 +26,7 @@ def docker_engine() -> Iterator[Engine]:
     Raises:
         DockerError: There is none and none can be started; the text names the remedy.
     """
-    present = Engine("the Docker engine of this machine")
+    present = Engine("the Docker engine of this machine", TESTCONTAINERS)
     if present.succeeds("version"):
         yield with_plugins(present)
         return

@@ -7,6 +7,7 @@ others. Users hold a shared lock; when the last is gone, killed ones too, the en
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def keep(engine: PrivateEngine) -> None:
         )
         # Containers have 10 s to end; still under the lock, so that a newcomer finds it gone.
         daemon.stop(grace=30.0)
+        # dockerd leaves this one mounted.
+        mount = engine.run / "exec/netns/default"
+        if mount.exists():
+            subprocess.run(["umount", mount], capture_output=True, check=False)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.testbed.docker import locks
-from tests.testbed.docker.client import DockerError, Engine
+from tests.testbed.docker.client import TESTCONTAINERS, DockerError, Engine
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, tail
 from tests.testbed.waiting import until
 
@@ -75,8 +75,7 @@ class PrivateEngine:
         return {
             "DOCKER_HOST": self.host,
             "DOCKER_CONFIG": str(self.cache / "client"),
-            # Where this machine is itself a container, testcontainers would look elsewhere.
-            "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
+            **TESTCONTAINERS,
         }
 
     def argv(self) -> list[str]:
