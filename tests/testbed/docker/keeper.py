@@ -33,7 +33,8 @@ def keep(engine: PrivateEngine) -> None:
         # dockerd leaves this one mounted.
         mount = engine.run / "exec/netns/default"
         if mount.exists():
-            subprocess.run(["umount", mount], capture_output=True, check=False)
+            unmount = ["umount", str(mount)]
+            subprocess.run(unmount, capture_output=True, check=False)
 
 
 def main() -> None:
