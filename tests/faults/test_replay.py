@@ -1,0 +1,115 @@
+"""An operator is killed (-9) at every step of a replay and of a discard; doing it again mends all."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas import headers
+from schemas.commands import parse_command
+from schemas.envelope import parse
+from schemas.events import Happening, event_from
+from tests.testbed.messages import command, dead_letter
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.site import Site
+from workers import topology
+from workers.store.engine import connect
+from workers.store.requests import outcomes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.events import RequestEvent
+
+ASKED = [command(f"node{i}") for i in range(2)]
+# one commit, an event and a command for each letter, one acknowledgement of all
+REPLAY_STEPS = 1 + 2 * len(ASKED) + 1
+DISCARD_STEPS = 1 + len(ASKED) + 1
+
+
+@pytest.fixture
+def site(run_dir: Path, broker_url: str) -> Site:
+    made = Site(run_dir / "site", broker_url)
+    made.prepare()
+    made.publish([dead_letter(asked) for asked in ASKED])
+    return made
+
+
+def interrupted(site: Site, verb: str, step: int, when: str) -> int:
+    """The exit status of an operator who is killed at that step."""
+    argv = ["-m", "tests.faults.interrupted_operator", str(site.config), verb, str(step), when]
+    done = subprocess.run(
+        [sys.executable, *argv],
+        check=False,
+        capture_output=True,
+        env=dict(MINIMAL_ENVIRONMENT),
+        timeout=60,
+    )
+    return done.returncode
+
+
+def steps(last: int) -> list[tuple[int, str]]:
+    every = [(step, when) for step in range(1, last + 1) for when in ("before", "after")]
+    every.remove((1, "after"))  # after the commit is before the first publish
+    return every
+
+
+def folded(site: Site) -> list[RequestEvent]:
+    """The events, each once, as the audit folds them."""
+    told = [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    return list({event.id: event for event in told}.values())
+
+
+def outcome_of(site: Site, request_id: str, round_: int) -> Happening | None:
+    store = connect(site.settings.store.url)
+    with store.begin() as connection:
+        found = outcomes(connection, "test", [(request_id, round_)])
+    store.dispose()
+    return found[request_id, round_].happening if found else None
+
+
+@pytest.mark.parametrize(("step", "when"), steps(REPLAY_STEPS))
+def test_a_replay_killed_at_any_step_loses_nothing_and_its_repetition_folds(
+    site: Site, step: int, when: str
+) -> None:
+    assert interrupted(site, "replay", step, when) == -signal.SIGKILL
+    again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert again.code == 0, again.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    given = site.drain(topology.RESUME_QUEUE)
+    assert {parse_command(body).id for _, body in given} == {asked.id for asked in ASKED}
+    assert {header[headers.ROUND] for header, _ in given} == {2}
+    assert Counter((event.happening, event.request_id, event.round) for event in folded(site)) == {
+        (Happening.REPLAYED, asked.id, 2): 1 for asked in ASKED
+    }
+
+
+@pytest.mark.parametrize(("step", "when"), steps(DISCARD_STEPS))
+def test_a_discard_killed_at_any_step_ends_each_request_exactly_once(
+    site: Site, step: int, when: str
+) -> None:
+    assert interrupted(site, "discard", step, when) == -signal.SIGKILL
+    again = site.lamplighter("dead-letters", "discard", "--all", "--yes", "--reason", "as I said")
+    assert again.code == 0, again.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    assert site.depth(topology.RESUME_QUEUE) == 0
+    told = folded(site)
+    assert Counter((event.happening, event.request_id, event.round) for event in told) == {
+        (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    }
+    assert {outcome_of(site, asked.id, 2) for asked in ASKED} == {Happening.DISCARDED}
+
+
+def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -> None:
+    # after the decision is in the store, before anything is told
+    assert interrupted(site, "discard", 2, "before") == -signal.SIGKILL
+    said = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert said.code == 0, said.err
+    assert "the request is discarded already" in said.out
+    assert site.depth(topology.RESUME_QUEUE) == 0
+    assert {event.happening for event in folded(site)} == {Happening.DISCARDED}
