@@ -96,7 +96,7 @@ class PrivateSlurm:
             ],
             log=munge / "munged.out",
         )
-        until(self.layout.socket.exists, START_TIMEOUT, "the private munged")
+        until(self._munged_listens, START_TIMEOUT, "the private munged")
         self.start_ctld()
         if self.settings.always_on:
             self.boot("static1")
@@ -233,6 +233,11 @@ class PrivateSlurm:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _munged_listens(self) -> bool:
+        assert self._munged
+        self._munged.require_running()
+        return self.layout.socket.exists()
 
     def _answers(self) -> bool:
         assert self._ctld
