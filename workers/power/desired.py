@@ -52,6 +52,8 @@ def accept(
     Returns:
         The rows as they are now, by node; ours are those with our name as lease_owner.
     """
+    if not commands:
+        return {}
     highest: dict[str, PowerCommand] = {}
     for command in commands:
         known = highest.get(command.node)
