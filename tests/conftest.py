@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.testbed.broker import Broker, PrivateBroker
-from tests.testbed.broker_choice import Choice, choose
+from tests.testbed.broker_choice import choose
 from tests.testbed.slurm import PrivateSlurm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from tests.testbed.broker_choice import Choice
     from tests.testbed.slurm_conf import Settings
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
-BROKER = pytest.StashKey["Choice | RuntimeError"]()
+BROKER = pytest.StashKey["Choice | str"]()
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
@@ -34,13 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[BROKER] = choose()
     except RuntimeError as error:
-        config.stash[BROKER] = error
+        # The words alone: a traceback shows arguments, and with them the broker's password.
+        config.stash[BROKER] = str(error)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which broker this run uses."""
     chosen = config.stash[BROKER]
-    return f"broker: {chosen.description if isinstance(chosen, Choice) else chosen}"
+    return f"broker: {chosen if isinstance(chosen, str) else chosen.description}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -93,8 +95,8 @@ def run_dir() -> Iterator[Path]:
 def broker(pytestconfig: pytest.Config, session_dir: Path) -> Iterator[Broker]:
     """The broker of this run; tests that restart or break one take `private_broker`."""
     chosen = pytestconfig.stash[BROKER]
-    if isinstance(chosen, RuntimeError):
-        raise chosen
+    if isinstance(chosen, str):
+        pytest.fail(chosen)
     with chosen.open(session_dir) as server:
         yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pika
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from tests.testbed.broker import PrivateBroker
+from tests.testbed.broker_choice import ExistingBroker
 from tests.testbed.management import Depth
 from tests.testbed.waiting import until
 
@@ -124,3 +126,28 @@ def test_the_data_folder_holds_what_queues_hold_at_rest(own_broker: PrivateBroke
     put(own_broker.amqp_url("/"), "jobs", b"a secret in a message")
     files = [path for path in own_broker.data_dir.rglob("*") if path.is_file()]
     assert any(b"a secret in a message" in path.read_bytes() for path in files)
+
+
+def test_a_broker_of_somebody_else_gives_each_test_a_vhost_where_it_may(
+    own_broker: PrivateBroker,
+) -> None:
+    url = own_broker.amqp_url("/")
+    with closing(ExistingBroker(url, own_broker.management_url)) as theirs:
+        vhost = theirs.create_vhost()
+        put(theirs.amqp_url(vhost), "jobs", b"hello")
+        assert own_broker.ready_messages(vhost, "jobs") == 1
+        theirs.delete_vhost(vhost)
+        assert own_broker.accepts_connections()  # "/" is still there
+
+
+def test_without_its_management_api_all_share_the_vhost_of_the_url(
+    own_broker: PrivateBroker,
+) -> None:
+    vhost = own_broker.create_vhost()
+    # Port 1: nobody answers.
+    with closing(ExistingBroker(own_broker.amqp_url(vhost), "http://127.0.0.1:1")) as theirs:
+        assert theirs.create_vhost() == vhost
+        theirs.delete_vhost(vhost)
+        put(theirs.amqp_url(vhost), "jobs", b"hello")
+        assert f"all tests in vhost '{vhost}'" in theirs.description
+    own_broker.delete_vhost(vhost)
