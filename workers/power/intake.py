@@ -14,6 +14,8 @@ from schemas.events import Cause
 from workers.amqp import Delivery
 
 _KEPT_ERRORS = 20
+# More than any request lives through; and it fits what the stores keep a round in.
+_MOST = 1_000_000
 _NS = 1_000_000_000
 
 
@@ -67,11 +69,13 @@ def past_from(raw: Mapping[str, Any]) -> Past:
 
     def number(name: str, default: int) -> int:
         value = raw.get(name)
-        return value if isinstance(value, int) and value >= default else default
+        if isinstance(value, bool) or not isinstance(value, int):
+            return default  # a bool is an int to Python alone
+        return value if default <= value <= _MOST else default
 
     try:
         errors = json.loads(raw.get(headers.ERRORS, "[]"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         errors = []
     return Past(
         attempt=number(headers.ATTEMPT, 0),
