@@ -71,7 +71,8 @@ class Outbox:
         due = [entry for entry in self._again if entry[0] <= now]
         self._again = [entry for entry in self._again if entry[0] > now]
         for _, key, message in due:
-            self._publish(key, message)
+            if key is None or key in self._entries:
+                self._publish(key, message)
 
     def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
         future = self._link.publish(message)
