@@ -7,6 +7,7 @@ import structlog
 
 from schemas.events import Cause, CloudAction, Happening
 from workers.power import post
+from workers.power.desired import Row
 from workers.power.intake import Pending
 from workers.power.outbox import Outbox
 from workers.power.servers import Server
@@ -56,9 +57,22 @@ class Board:
         """Settle the node at the end of this turn."""
         self.ending[work.node] = Ending(happening, cause, server)
 
+    def follow(self, work: Work, row: Row) -> None:
+        """The node's row is this now; what was found out for another generation is void."""
+        if row.generation != work.row.generation:
+            work.fault, work.looks = None, 0
+            self.ending.pop(work.node, None)
+        work.row = row
+        self.dirty.add(work.node)
+
     def retry(self, work: Work, cause: Cause) -> None:
-        """One more attempt has failed: to the next tier, or the end."""
-        if any(request.past.attempt + 1 >= self.attempts for request in work.pending):
+        """One more attempt has failed: to the next tier, or the end.
+
+        The end comes when all that ask for what was tried have had their attempts: an old request
+        must not take a fresh one with it.
+        """
+        tried = [r for r in work.pending if r.command.desired is work.row.desired] or work.pending
+        if tried and all(r.past.attempt + 1 >= self.attempts for r in tried):
             self.end(work, Happening.FAILED, cause, None)
             return
         now = time.time_ns()
@@ -101,9 +115,16 @@ class Board:
         self.given_up.add(work.node)
 
     def clear(self) -> None:
-        """Forget the nodes: their requests are taken up anew. What was done stays known."""
-        for nodes in (self.works, self.dirty, self.ending, self.reread, self.given_up):
+        """Forget the nodes: their requests are taken up anew.
+
+        What was done stays known; and a call under way is waited for, or what is seen before its
+        answer would count, though it may still change the node.
+        """
+        for nodes in (self.dirty, self.ending, self.reread, self.given_up):
             nodes.clear()
+        self.works = {node: work for node, work in self.works.items() if work.calling}
+        for work in self.works.values():
+            work.pending.clear()
 
 
 def _log(request: Pending) -> structlog.typing.FilteringBoundLogger:

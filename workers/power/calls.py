@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import sqlalchemy as sa
@@ -24,6 +25,15 @@ _REST = 1.0
 
 class NotWantedError(LamplighterError):
     """Said by the guard of a call: the desired state has moved on, or the lease is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call under way: the row it was decided by, on whose behalf it is made, and what it is."""
+
+    wanted: Row
+    key: Key
+    act: Act
 
 
 class Calls:
@@ -78,7 +88,7 @@ class Calls:
                         decision.action,
                         decision.server_id,
                         partial(self._guard, node, work.row),
-                        partial(self._called, site, work, work.key, decision),
+                        partial(self._called, site, work, _Call(work.row, work.key, decision)),
                     )
                 else:
                     self._board.dirty.add(node)
@@ -97,28 +107,27 @@ class Calls:
         if row.lease_left <= self._settings.api_timeout:
             raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
 
-    def _called(
-        self, site: Site, work: Work, key: Key, act: Act, error: BaseException | None
-    ) -> None:
-        if self._board.works.get(work.node) is not work:
-            return  # given up meanwhile; whoever has it now looks for himself
+    def _called(self, site: Site, work: Work, call: _Call, error: BaseException | None) -> None:
         work.calling = False
         self._board.dirty.add(work.node)
         if isinstance(error, sa.exc.DBAPIError):
             raise error
         if isinstance(error, NotWantedError):
+            # an earlier try may have got through
+            work.called, work.look_after = True, time.monotonic()
             self._log.info("call_not_wanted", node=work.node, why=str(error))
             self._board.reread.add(work.node)
             return
         verdict = None if error is None else _verdict(error)
         result = DONE if verdict is None else verdict.cause.error
-        work.record(key, CloudAction(act.action, act.server_id, time.time_ns(), result))
-        self._board.acted[key] = work.actions[key]
+        act = call.act
+        work.record(call.key, CloudAction(act.action, act.server_id, time.time_ns(), result))
+        self._board.acted[call.key] = work.actions[call.key]
         self._log.info(
             "call_answered",
             node=work.node,
-            generation=work.row.generation,
-            correlation_id=work.correlation_id,
+            generation=call.wanted.generation,
+            correlation_id=work.correlation_id(call.key),
             cloud=site.name,
             action=act.action,
             result=result,
@@ -130,20 +139,19 @@ class Calls:
         if verdict is None:
             work.looks = 0
         else:
-            self._failed(site, work, verdict, _retry_after(error))
+            self._cloud_failed(site, work, verdict, _retry_after(error))
+            if work.row.generation == call.wanted.generation:
+                self._work_failed(work, verdict)
 
-    def _failed(self, site: Site, work: Work, verdict: Verdict, retry_after: float) -> None:
+    def _cloud_failed(self, site: Site, work: Work, verdict: Verdict, retry_after: float) -> None:
+        """What an error of a call says about its cloud."""
         now, cause = time.monotonic(), verdict.cause
         if verdict.then is Then.LOOK:
-            work.looks += 1
             if cause.error == "not_found":
                 site.list_all_next()
-            if work.looks > _LOOKS:
-                self._board.retry(work, cause)
         elif verdict.then is Then.SLOW_DOWN:
-            site.not_before = now + retry_after
+            site.slow_down(now + retry_after)
         elif verdict.then is Then.PROBE:
-            work.fault = cause
             site.health = site.health.call_failed(work.node, now)
             site.list_soon(now)
         elif verdict.then is Then.PARK:
@@ -151,8 +159,17 @@ class Calls:
             self._board.park(work, cause, site.health.rest(now))
         elif verdict.then is Then.HOLD:
             self._token_service_is(there=False)
-        else:
-            self._board.end(work, Happening.FAILED, cause, None)
+
+    def _work_failed(self, work: Work, verdict: Verdict) -> None:
+        """What it says about the requests, if they are still what is wanted."""
+        if verdict.then is Then.LOOK:
+            work.looks += 1
+            if work.looks > _LOOKS:
+                self._board.retry(work, verdict.cause)
+        elif verdict.then is Then.PROBE:
+            work.fault = verdict.cause
+        elif verdict.then is Then.REJECT:
+            self._board.end(work, Happening.FAILED, verdict.cause, None)
 
     # -- listing
 
@@ -206,7 +223,7 @@ class Calls:
             self._token_service_is(there=False)
             site.next_listing = now + _REST
         elif verdict.then is Then.SLOW_DOWN:
-            site.next_listing = now + retry_after
+            site.slow_down(now + retry_after)
         else:
             if site.health.away is None:
                 self._log.warning(

@@ -8,14 +8,13 @@ that have got as far as they will.
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
 import structlog
 
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, CloudAction, Happening, about
+from schemas.events import Cause, CloudAction, Happening
 from workers.amqp import Delivery, Link
 from workers.power import intake, post
 from workers.power.board import Board, log_accepted
@@ -146,9 +145,9 @@ class Engine:
                 pending.append(intake.read(delivery, self._settings.cluster))
             except MalformedMessageError as error:
                 self._reject_unreadable(delivery, error)
-        refused = self._refuse(pending)
-        pending = [request for request in pending if request.delivery not in refused]
         # what was answered must not be answered again when the store goes now
+        self._arrived = [request.delivery for request in pending]
+        pending = self._refuse(pending)
         self._arrived = [request.delivery for request in pending]
         if pending:
             now = time.time_ns()
@@ -180,36 +179,26 @@ class Engine:
             group = self._settings.groups[self._settings.nodes[row.node]]
             work = Work(row.node, group, row, time.time_ns(), time.monotonic())
             self._board.works[row.node] = work
-        work.row = row
+        self._board.follow(work, row)
+        self._board.given_up.discard(row.node)
         work.pending.append(request)
         for key, made in actions.items():
             if key[0] in {row.request_id, request.command.id}:
                 work.actions.setdefault(key, made)
-        self._board.dirty.add(row.node)
 
-    def _refuse(self, pending: Sequence[Pending]) -> list[Delivery]:
-        """End what cannot even be tried."""
+    def _refuse(self, pending: Sequence[Pending]) -> list[Pending]:
+        """End what cannot even be tried; return the rest."""
         now = time.time_ns()
-        refused: list[Delivery] = []
-        for request in pending:
-            cause = intake.refusal(
-                request, self._settings.nodes, self._settings.power.clock_ahead, now
-            )
-            if cause is None:
-                continue
-            told = about(
-                request.command,
-                Happening.FAILED,
-                round_=request.past.round,
-                time=now,
-                attempt=request.past.attempt,
-            )
-            [body] = self._book.end([(request, replace(told, cause=cause))])
-            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
-            self._board.publish_ending(request, body)
-            self._board.outbox.tell(post.event(post.refused(request, cause, now)))
-            refused.append(request.delivery)
-        return refused
+        nodes, ahead = self._settings.nodes, self._settings.power.clock_ahead
+        causes = [intake.refusal(request, nodes, ahead, now) for request in pending]
+        refused = [(r, cause) for r, cause in zip(pending, causes, strict=True) if cause]
+        if refused:
+            bodies = self._book.end([(r, post.refusal(r, cause, now)) for r, cause in refused])
+            for (request, cause), body in zip(refused, bodies, strict=True):
+                self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+                self._board.publish_ending(request, body)
+                self._board.outbox.tell(post.event(post.refused(request, cause, now)))
+        return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
 
     def _reject_unreadable(self, delivery: Delivery, error: MalformedMessageError) -> None:
         now = time.time_ns()
@@ -314,8 +303,7 @@ class Engine:
     def _moved(self, rows: Mapping[str, Row]) -> None:
         for node, row in rows.items():
             work = self._board.works[node]
-            work.row = row
-            self._board.dirty.add(node)
+            self._board.follow(work, row)
             if row.lease_owner != self._book.owner:
                 self._board.park(work, _HELD, _FIRST_TIER)
 

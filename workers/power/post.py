@@ -82,6 +82,18 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
     )
 
 
+def refusal(pending: Pending, cause: Cause, now: int) -> RequestEvent:
+    """How a request ends that could not even be tried."""
+    told = about(
+        pending.command,
+        Happening.FAILED,
+        round_=pending.past.round,
+        time=now,
+        attempt=pending.past.attempt,
+    )
+    return replace(told, cause=cause)
+
+
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
     """The alarm about a request that could not even be tried: it shows a site set up wrong."""
     command = pending.command

@@ -44,13 +44,14 @@ class Site:
         self.name = name
         self.view = View(cluster)
         self.health = Health()
-        self.not_before = 0.0
+        self._not_before = 0.0
         self.listing_now = False
         self.next_listing = 0.0
         self._concurrency = settings.concurrency
         self._cloud = cloud
         self._post = post
         self._since: str | None = None
+        self._all_next = True
         self._in_flight = 0
         # resumes go first: a job waits for them
         self._turns: dict[Desired, deque[str]] = {Desired.UP: deque(), Desired.DOWN: deque()}
@@ -72,7 +73,7 @@ class Site:
     def next_turn(self, now: float) -> str | None:
         """The node whose turn it is, or None while there is no room or the cloud wants rest."""
         room = self._concurrency if self.health.well else 1
-        if self._in_flight >= room or now < self.not_before or self.health.away is not None:
+        if self._in_flight >= room or now < self._not_before or self.health.away is not None:
             return None
         for turns in self._turns.values():
             if turns:
@@ -110,23 +111,28 @@ class Site:
         self._in_flight -= 1
         answered(error)
 
+    def slow_down(self, until: float) -> None:
+        """The cloud wants to rest: neither call nor list before `until` (monotonic seconds)."""
+        self._not_before = max(self._not_before, until)
+        self.next_listing = max(self.next_listing, until)
+
     # -- listings
 
     def list(self, interval: float, listed: Callable[[BaseException | None], None]) -> None:
         """List what changed, or all after a long rest; `listed` runs on the engine's thread."""
         now = time.monotonic()
         self.listing_now, self.next_listing = True, now + interval
-        if now - self.view.as_of > _FORGET_AFTER:
-            self._since = None
+        if self._all_next or now - self.view.as_of > _FORGET_AFTER:
+            self._since, self._all_next = None, False
         self._lister.submit(self._list, self._since, now, listed)
 
     def list_soon(self, now: float) -> None:
         """Do not wait for the next interval."""
-        self.next_listing = min(self.next_listing, now)
+        self.next_listing = max(min(self.next_listing, now), self._not_before)
 
     def list_all_next(self) -> None:
-        """Something is not as thought: the next listing starts anew."""
-        self._since = None
+        """Something is not as thought: the next listing starts anew, whatever is under way."""
+        self._all_next = True
 
     def _list(
         self, since: str | None, asked: float, listed: Callable[[BaseException | None], None]

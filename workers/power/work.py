@@ -53,11 +53,9 @@ class Work:
         rounds = [p.past.round for p in self.pending if p.command.id == self.row.request_id]
         return self.row.request_id, max(rounds, default=1)
 
-    @property
-    def correlation_id(self) -> str | None:
-        """Of the hook call on whose behalf actions are made now."""
-        now = [p.command for p in self.pending if p.command.id == self.row.request_id]
-        return now[0].correlation_id if now else None
+    def correlation_id(self, key: Key) -> str | None:
+        """Of the hook call that this request came of, if it still waits."""
+        return next((p.command.correlation_id for p in self.pending if p.key == key), None)
 
     @property
     def limits(self) -> Limits:
