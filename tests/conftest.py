@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
-BROKER = pytest.StashKey["Choice | str"]()
+BROKER: pytest.StashKey[Choice | str] = pytest.StashKey()
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
