@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, parse
+from schemas.envelope import Envelope, Fields, fit, parse
 from schemas.errors import MalformedMessageError
 from schemas.names import is_node_name, shown
 
@@ -60,8 +60,11 @@ class WaitingJob:
 
     def to_data(self) -> dict[str, Any]:
         """As it travels; what is unknown is left out."""
-        pairs = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: value for name, value in pairs if value is not None}
+        data: dict[str, Any] = {"job_id": self.job_id}
+        for name in ("features", "partition", "reservation"):
+            if text := getattr(self, name):
+                data[name] = fit(text)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,8 @@ class PowerCommand:
     def to_envelope(self) -> Envelope:
         """As it travels."""
         data: dict[str, Any] = {"origin": self.origin, "jobs": [j.to_data() for j in self.jobs]}
-        if self.note is not None:
-            data["note"] = self.note
+        if self.note:
+            data["note"] = fit(self.note)
         return Envelope(
             id=self.id,
             source=self.cluster,

@@ -14,9 +14,15 @@ from schemas.errors import MalformedMessageError
 from schemas.names import is_cluster_name, shown
 
 CONTENT_TYPE = "application/cloudevents+json"
+LONGEST_TEXT = 4096
+_DATA_TYPE = "application/json"
 _SENDER = "the sender must speak CloudEvents 1.0 as schemas/json says"
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _CORRELATION = re.compile(r"[0-9a-f]{32}")
+# RFC 3339, section 5.6; Python's reader takes other forms of ISO 8601 too.
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 _NS = 1_000_000_000
 # Times and generations are 64-bit in the stores: until the year 2262.
 _MOST = 2**63 - 1
@@ -59,7 +65,7 @@ class Envelope:
             "type": self.type,
             "subject": self.subject,
             "time": rfc3339(self.time),
-            "datacontenttype": "application/json",
+            "datacontenttype": _DATA_TYPE,
             "generation": str(self.generation),
             "correlationid": self.correlation_id,
             "traceparent": self.traceparent,
@@ -85,6 +91,8 @@ def parse(body: bytes) -> Envelope:
     reader = Fields(raw, "")
     if reader.text("specversion") != "1.0":
         raise reader.wrong("specversion", "must be 1.0")
+    if raw.get("datacontenttype", _DATA_TYPE) != _DATA_TYPE:
+        raise reader.wrong("datacontenttype", f"must be {_DATA_TYPE}")
     source = reader.text("source")
     if not is_cluster_name(source):
         raise reader.wrong("source", "is not a cluster name")
@@ -133,11 +141,11 @@ class Fields:
             raise self.wrong(field, f"must be {name}")
         return value
 
-    def text(self, field: str, longest: int = 4096) -> str:
-        """A non-empty string."""
+    def text(self, field: str, longest: int = LONGEST_TEXT, shortest: int = 1) -> str:
+        """A string, of at least one character unless told otherwise."""
         value: str = self._get(field, str, "a string")
-        if not value or len(value) > longest:
-            raise self.wrong(field, f"must have 1 to {longest} characters")
+        if not shortest <= len(value) <= longest:
+            raise self.wrong(field, f"must have {shortest} to {longest} characters")
         return value
 
     def attribute(self, field: str) -> str:
@@ -147,7 +155,7 @@ class Fields:
             raise self.wrong(field, "must hold printable characters only")
         return value
 
-    def text_or_none(self, field: str, longest: int = 4096) -> str | None:
+    def text_or_none(self, field: str, longest: int = LONGEST_TEXT) -> str | None:
         """A string, or None where the field is absent, null or empty."""
         return self.text(field, longest) if self.raw.get(field) not in (None, "") else None
 
@@ -166,16 +174,17 @@ class Fields:
     def instant(self, field: str) -> int:
         """An RFC 3339 time with its offset, as nanoseconds since the epoch."""
         text = self.text(field, longest=64)
+        if not _INSTANT.fullmatch(text):
+            raise self.wrong(field, "must be an RFC 3339 time with its offset from UTC")
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
-            raise self.wrong(field, "must be an RFC 3339 time") from None
-        if moment.tzinfo is None:
-            raise self.wrong(field, "must name its offset from UTC")
+            raise self.wrong(field, "is a time that does not exist") from None
         whole = int(moment.replace(microsecond=0).timestamp())
-        if not 0 <= whole < _MOST // _NS:
+        nanoseconds = whole * _NS + moment.microsecond * 1000
+        if not 0 <= nanoseconds <= _MOST:
             raise self.wrong(field, "must lie between the years 1970 and 2262")
-        return whole * _NS + moment.microsecond * 1000
+        return nanoseconds
 
     def object(self, field: str) -> "Fields":
         """A nested object."""
@@ -188,6 +197,11 @@ class Fields:
             if not isinstance(item, dict):
                 raise self.wrong(field, f"must hold objects (item {position} is none)")
         return [Fields(item, f"{self._path}{field}[{i}].") for i, item in enumerate(value)]
+
+
+def fit(text: str) -> str:
+    """Foreign words, cut to what a text field may hold."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
 def rfc3339(moment: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas import ids
 from schemas.commands import Kind, PowerCommand, WaitingJob, job_from
-from schemas.envelope import Envelope, Fields
+from schemas.envelope import Envelope, Fields, fit
 from schemas.errors import MalformedMessageError
 from schemas.names import is_node_name, shown
 
@@ -136,11 +136,13 @@ class RequestEvent:
             "jobs": [job.to_data() for job in self.jobs],
             "actions": [action.to_data() for action in self.actions],
         }
-        for name in _OPTIONAL_TEXTS + _OPTIONAL_NUMBERS:
-            if getattr(self, name) is not None:
-                data[name] = getattr(self, name)
+        for name in _OPTIONAL_TEXTS:
+            if text := getattr(self, name):
+                data[name] = fit(text)
+        if self.retry_in is not None:
+            data["retry_in"] = self.retry_in
         if self.cause is not None:
-            data["cause"] = {"error": self.cause.error, "message": self.cause.message}
+            data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
         return Envelope(
             id=self.id,
             source=self.cluster,
@@ -156,7 +158,6 @@ class RequestEvent:
 
 
 _OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
-_OPTIONAL_NUMBERS = ("retry_in",)
 _MOST_ROUNDS = 2**31 - 1
 
 
@@ -208,9 +209,9 @@ class Notice:
             traceparent=ids.traceparent(self.correlation_id, self.id),
             data={
                 "key": self.key,
-                "message": self.message,
-                "remedy": self.remedy,
-                "details": dict(self.details),
+                "message": fit(self.message),
+                "remedy": fit(self.remedy),
+                "details": {name: fit(value) for name, value in self.details.items()},
             },
         )
 
@@ -277,7 +278,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         cloud=data.text_or_none("cloud"),
         server_id=data.text_or_none("server_id"),
         address=data.text_or_none("address"),
-        cause=Cause(cause.text("error"), cause.text("message")) if cause else None,
+        cause=Cause(cause.text("error"), cause.text("message", shortest=0)) if cause else None,
         actions=tuple(
             CloudAction(f.text("action"), f.text("server_id"), f.number("time"), f.text("result"))
             for f in data.objects("actions")
@@ -314,8 +315,8 @@ def notice_from(envelope: Envelope) -> Notice:
         subject=envelope.subject,
         key=data.attribute("key"),
         time=envelope.time,
-        message=data.text("message"),
-        remedy=data.text("remedy"),
+        message=data.text("message", shortest=0),
+        remedy=data.text("remedy", shortest=0),
         details=details,
         correlation_id=envelope.correlation_id,
     )

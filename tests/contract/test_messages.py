@@ -1,0 +1,139 @@
+"""What is really sent is what schemas/json says, and any CloudEvents library can read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry, Resource
+
+from schemas.commands import Kind, PowerCommand, parse_command
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import Happening, Notice, RequestEvent, event_from, notice_from
+from tests.testbed.messages import command, event
+from tests.testbed.strategies import commands, events, json_values, notices
+from tests.unit.test_schemas_messages import changed
+from workers.tokens.wire import Grant, Refusal, Request, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.envelope import Envelope
+
+FOLDER = Path(__file__).parents[2] / "schemas" / "json"
+FILES = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+REGISTRY: Registry[Any] = Registry().with_resources(
+    (name, Resource.from_contents(content)) for name, content in FILES.items()
+)
+TYPES = [kind.type for kind in Kind] + [happening.type for happening in Happening]
+
+
+def validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(
+        {"$schema": Draft202012Validator.META_SCHEMA["$id"], "$ref": name},
+        registry=REGISTRY,
+        format_checker=FormatChecker(),
+    )
+
+
+VALIDATORS = {name: validator(name) for name in FILES}
+
+
+def of_type(type_: str) -> Draft202012Validator:
+    """The validator of a CloudEvents type; notices share one."""
+    return VALIDATORS.get(
+        f"{type_.removeprefix('lamplighter.')}.json", VALIDATORS["notice.v1.json"]
+    )
+
+
+def complain(type_: str, body: bytes) -> list[str]:
+    return [error.message for error in of_type(type_).iter_errors(json.loads(body))]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_schema_is_one_and_says_what_it_is_about(name: str) -> None:
+    Draft202012Validator.check_schema(FILES[name])
+    assert FILES[name]["title"]
+
+
+def test_each_type_has_a_schema_of_its_own_and_no_schema_is_left_over() -> None:
+    others = {"common.json", "notice.v1.json", "token.request.json", "token.answer.json"}
+    assert set(FILES) - others == {f"{t.removeprefix('lamplighter.')}.json" for t in TYPES}
+
+
+@given(commands | events | notices)
+def test_all_that_is_sent_is_as_its_schema_says(told: PowerCommand | RequestEvent | Notice) -> None:
+    envelope = told.to_envelope()
+    assert complain(envelope.type, envelope.to_json()) == []
+
+
+@given(commands | events | notices)
+def test_all_that_is_sent_is_a_cloudevent_to_its_own_library(
+    told: PowerCommand | RequestEvent | Notice,
+) -> None:
+    envelope = told.to_envelope()
+    read = JSONFormat().read(None, envelope.to_json())
+    assert (read.get_id(), read.get_source(), read.get_type(), read.get_subject()) == (
+        envelope.id,
+        envelope.source,
+        envelope.type,
+        envelope.subject,
+    )
+    assert read.get_specversion() == "1.0"
+    assert read.get_extension("generation") == str(envelope.generation)
+    assert read.get_extension("correlationid") == envelope.correlation_id
+    assert read.get_data() == json.loads(json.dumps(envelope.data))
+
+
+READERS: dict[type, Callable[[bytes], object]] = {
+    PowerCommand: parse_command,
+    RequestEvent: lambda body: event_from(parse(body)),
+    Notice: lambda body: notice_from(parse(body)),
+}
+
+
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+@given(commands | events | notices, st.data())
+def test_what_our_parser_takes_the_schema_takes_too(
+    told: PowerCommand | RequestEvent | Notice, data: st.DataObject
+) -> None:
+    body = changed(told.to_envelope(), data)
+    try:
+        READERS[type(told)](body)
+    except MalformedMessageError:
+        return
+    assert complain(json.loads(body)["type"], body) == []
+
+
+@pytest.mark.parametrize("whole", [command().to_envelope(), event(Happening.FAILED).to_envelope()])
+@given(value=json_values)
+def test_what_the_schema_refuses_our_parser_refuses_too(whole: Envelope, value: object) -> None:
+    raw = json.loads(whole.to_json())
+    read = READERS[PowerCommand if whole.type.endswith("requested.v1") else RequestEvent]
+    for name in list(raw):
+        body = json.dumps({**raw, name: value}).encode()
+        if complain(whole.type, body):
+            with pytest.raises(MalformedMessageError):
+                read(body)
+
+
+@pytest.mark.parametrize(
+    ("message", "schema"),
+    [
+        (Request("one"), "token.request.json"),
+        (Request("one", refused="0" * 64), "token.request.json"),
+        (Grant("secret", {"token": {}}, 300.0), "token.answer.json"),
+        (Refusal("invalid_grant", "expired", permanent=True), "token.answer.json"),
+    ],
+)
+def test_token_messages_are_as_their_schemas_say(
+    message: Request | Grant | Refusal, schema: str
+) -> None:
+    VALIDATORS[schema].validate(json.loads(encode(message)))

@@ -1,0 +1,91 @@
+"""Hypothesis strategies: every message our dataclasses can hold, however hostile its words."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from schemas.commands import Kind, PowerCommand, WaitingJob
+from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
+
+MOST = 2**63 - 1
+# rfc3339 keeps microseconds: what is finer does not come back
+moments = st.integers(0, MOST // 1000).map(lambda microseconds: microseconds * 1000)
+clusters = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", fullmatch=True)
+nodes = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
+correlations = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
+# lone surrogates included: JSON can say them
+words = st.text(st.characters(exclude_categories=()), max_size=50) | st.sampled_from(
+    ["", "x" * 5000, "\x1b[2J", "\ud800", "\0"]
+)
+some_words = words.filter(bool)
+keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
+
+waiting_jobs = st.builds(
+    WaitingJob,
+    job_id=st.integers(1, MOST),
+    features=st.none() | words,
+    partition=st.none() | words,
+    reservation=st.none() | words,
+)
+jobs = st.lists(waiting_jobs, max_size=3).map(tuple)
+
+commands = st.builds(
+    PowerCommand,
+    kind=st.sampled_from(Kind),
+    cluster=clusters,
+    node=nodes,
+    generation=st.integers(1, MOST),
+    correlation_id=correlations,
+    expiry=st.none() | moments,
+    jobs=jobs,
+    origin=keys,
+    note=st.none() | words,
+)
+
+events = st.builds(
+    RequestEvent,
+    happening=st.sampled_from(Happening),
+    request_id=st.uuids().map(str),
+    round=st.integers(1, 2**31 - 1),
+    kind=st.sampled_from(Kind),
+    cluster=clusters,
+    node=nodes,
+    generation=st.integers(0, MOST),
+    correlation_id=correlations,
+    time=moments,
+    attempt=st.integers(0, 1000),
+    jobs=jobs,
+    expiry=st.none() | moments,
+    origin=st.none() | words,
+    note=st.none() | words,
+    cloud=st.none() | words,
+    server_id=st.none() | words,
+    address=st.none() | words,
+    cause=st.none() | st.builds(Cause, error=keys, message=words),
+    actions=st.lists(
+        st.builds(CloudAction, action=keys, server_id=keys, time=st.integers(0, MOST), result=keys),
+        max_size=3,
+    ).map(tuple),
+    retry_in=st.none() | st.integers(0, 10**6),
+    by=st.none() | words,
+    reason=st.none() | words,
+)
+
+notices = st.builds(
+    Notice,
+    name=st.sampled_from(["alarm.token", "alarm.request_refused", "message.rejected"]),
+    cluster=clusters,
+    subject=keys,
+    key=keys,
+    time=moments,
+    message=words,
+    remedy=words,
+    details=st.dictionaries(words, words, max_size=3),
+    correlation_id=correlations,
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=8,
+)

@@ -1,0 +1,215 @@
+"""Messages: what is said comes back, and what cannot be read says why, whatever it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas.commands import PowerCommand, parse_command
+from schemas.envelope import LONGEST_TEXT, Envelope, fit, parse, rfc3339
+from schemas.errors import MalformedMessageError
+from schemas.events import Happening, Notice, RequestEvent, about, event_from, notice_from
+from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.strategies import commands, events, json_values, moments, notices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READERS: list[Callable[[bytes], object]] = [
+    parse_command,
+    lambda body: event_from(parse(body)),
+    lambda body: notice_from(parse(body)),
+]
+
+
+def said(text: str | None) -> str | None:
+    """What becomes of foreign words on the way: cut, and left out where they say nothing."""
+    return fit(text) if text else None
+
+
+def as_it_arrives(told: RequestEvent) -> RequestEvent:
+    names = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
+    texts: dict[str, Any] = {name: said(getattr(told, name)) for name in names}
+    cause = told.cause
+    return replace(
+        told,
+        jobs=tuple(
+            replace(
+                j,
+                features=said(j.features),
+                partition=said(j.partition),
+                reservation=said(j.reservation),
+            )
+            for j in told.jobs
+        ),
+        cause=replace(cause, message=fit(cause.message)) if cause else None,
+        **texts,
+    )
+
+
+@given(commands)
+def test_a_command_comes_back_as_it_was_sent(asked: PowerCommand) -> None:
+    back = parse_command(asked.to_envelope().to_json())
+    jobs = tuple(
+        replace(
+            j,
+            features=said(j.features),
+            partition=said(j.partition),
+            reservation=said(j.reservation),
+        )
+        for j in asked.jobs
+    )
+    assert back == replace(asked, jobs=jobs, note=said(asked.note))
+    assert back.id == asked.id
+
+
+@given(events)
+def test_an_event_comes_back_as_it_was_sent(told: RequestEvent) -> None:
+    back = event_from(parse(told.to_envelope().to_json()))
+    assert back == as_it_arrives(told)
+    assert back.id == told.id
+
+
+@given(notices)
+def test_a_notice_comes_back_as_it_was_sent(told: Notice) -> None:
+    back = notice_from(parse(told.to_envelope().to_json()))
+    assert back == replace(
+        told,
+        message=fit(told.message),
+        remedy=fit(told.remedy),
+        details={name: fit(value) for name, value in told.details.items()},
+    )
+
+
+@given(moments)
+def test_a_time_comes_back_to_the_microsecond(moment: int) -> None:
+    envelope = replace(command().to_envelope(), time=moment)
+    assert parse(envelope.to_json()).time == moment
+    assert rfc3339(moment).endswith("Z")
+
+
+@pytest.mark.parametrize("read", READERS)
+@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
+@example(b"1" * 5000)
+@example(b"[" * 100_000)
+@example(b'{"specversion": NaN}')
+@example(b"\xff\xfe")
+def test_whatever_arrives_is_read_or_refused_with_reason(
+    read: Callable[[bytes], object], body: bytes
+) -> None:
+    with pytest.raises(MalformedMessageError) as refusal:
+        read(body)
+    assert refusal.value.field
+    assert refusal.value.remedy
+    assert len(str(refusal.value)) < 1000
+
+
+def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where something stands in a JSON value."""
+    found = [path] if path else []
+    if isinstance(value, dict):
+        for name in value:
+            found += _paths(value[name], (*path, name))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            found += _paths(item, (*path, place))
+    return found
+
+
+def changed(whole: Envelope, data: st.DataObject) -> bytes:
+    """The message with one thing in it replaced or taken away."""
+    raw = json.loads(whole.to_json())
+    path = data.draw(st.sampled_from(_paths(raw)))
+    holder: Any = raw
+    for step in path[:-1]:
+        holder = holder[step]
+    if data.draw(st.booleans()):
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = data.draw(json_values)
+    return json.dumps(raw).encode()
+
+
+@given(commands | events | notices, st.data())
+def test_a_damaged_message_is_read_or_refused_with_reason(
+    whole: PowerCommand | RequestEvent | Notice, data: st.DataObject
+) -> None:
+    body = changed(whole.to_envelope(), data)
+    for read in READERS:
+        try:
+            read(body)
+        except MalformedMessageError as refusal:
+            assert refusal.problem  # noqa: PT017 - it may also be read
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (("specversion",), "0.3", "specversion"),
+        (("source",), "two words", "source"),
+        (("generation",), 1, "generation"),
+        (("generation",), "9999999999999999999", "generation"),
+        (("generation",), "0", "generation"),
+        (("time",), "2026-01-02", "time"),
+        (("time",), "2026-01-02T03:04:05", "time"),
+        (("time",), "2026-13-02T03:04:05Z", "time"),
+        (("time",), "2300-01-01T00:00:00Z", "time"),
+        (("time",), "1969-12-31T23:59:59Z", "time"),
+        (("expirytime",), None, "expirytime"),
+        (("id",), "x" * 256, "id"),
+        (("id",), "another", "id"),
+        (("subject",), "node1; rm -rf /", "subject"),
+        (("subject",), "n\x00", "subject"),
+        (("correlationid",), "0" * 31, "correlationid"),
+        (("datacontenttype",), "text/plain", "datacontenttype"),
+        (("type",), "lamplighter.node.explode.requested.v1", "type"),
+        (("data",), [], "data"),
+        (("data", "origin"), "", "data.origin"),
+        (("data", "jobs"), [1], "data.jobs"),
+        (("data", "jobs", 0, "job_id"), True, "data.jobs[0].job_id"),
+        (("data", "jobs", 0, "job_id"), 0, "data.jobs[0].job_id"),
+        (("data", "jobs", 0, "job_id"), 2**63, "data.jobs[0].job_id"),
+    ],
+)
+def test_a_refusal_names_the_field(path: tuple[str | int, ...], value: object, field: str) -> None:
+    raw = json.loads(command().to_envelope().to_json())
+    holder: Any = raw
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    with pytest.raises(MalformedMessageError) as refusal:
+        parse_command(json.dumps(raw).encode())
+    assert refusal.value.field == field
+
+
+def test_all_outcomes_of_a_round_share_one_id_and_no_other_step_does() -> None:
+    ids = {happening: event(happening).id for happening in Happening}
+    outcomes = {ids[happening] for happening in Happening if happening.terminal}
+    assert len(outcomes) == 1
+    assert len(set(ids.values())) == 1 + sum(not happening.terminal for happening in Happening)
+    assert event(Happening.COMPLETED, round_=2).id not in outcomes
+
+
+def test_each_failed_attempt_is_told_once() -> None:
+    asked = command()
+    ids = {
+        about(asked, Happening.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
+        for attempt in (1, 2, 2)
+    }
+    assert len(ids) == 2
+
+
+def test_a_request_keeps_its_id_however_often_it_is_sent_and_no_two_share_one() -> None:
+    assert command().id == command(jobs=()).id
+    assert len({command(f"node{i}").id for i in range(1000)}) == 1000
+    assert command().id != command(generation=MOMENT + 1_000_000).id
+
+
+def test_words_that_are_too_long_are_cut_and_marked() -> None:
+    assert fit("x" * LONGEST_TEXT) == "x" * LONGEST_TEXT
+    assert fit("x" * (LONGEST_TEXT + 1)) == "x" * (LONGEST_TEXT - 3) + "..."
