@@ -62,7 +62,7 @@ class Verdict:
 
 _BY_STATUS: Mapping[int, tuple[str, Then]] = {
     400: ("bad_request", Then.REJECT),
-    401: ("unauthorized", Then.PARK),  # keystoneauth has already fetched a new token once
+    401: ("unauthorized", Then.PARK),  # new tokens were refused as well
     403: ("forbidden", Then.REJECT),
     404: ("not_found", Then.LOOK),
     408: ("timeout", Then.PROBE),

@@ -24,14 +24,18 @@ from workers.settings import CloudSettings
 
 PAGE = 1000
 _ERROR = 400
-_BLIPS = frozenset({502, 504})
+_REFUSED_TOKEN = 401
+_BLIPS = frozenset({_REFUSED_TOKEN, 502, 504})
 _LONGEST_MESSAGE = 500
 # Nova keeps times to the second, and the clocks of its hosts differ.
 _OVERLAP = timedelta(seconds=5)
 
 
 def _is_blip(error: BaseException) -> bool:
-    """A broken connection or a gateway's hiccup; what takes long has retry tiers of its own."""
+    """A bad token, a broken connection or a gateway's hiccup: the next try may go well.
+
+    What takes longer has retry tiers of its own.
+    """
     if not isinstance(error, CloudError):
         return False
     return error.status in _BLIPS if error.status is not None else not error.timed_out
@@ -74,7 +78,9 @@ class Cloud:
         )
         for scheme in ("http://", "https://"):
             http.mount(scheme, adapter)
-        session = Session(
+        # connecting and answering together take no longer than we say
+        self._timeout = timeout / 4, timeout * 3 / 4
+        session = self._session = Session(
             auth=auth,
             session=http,
             verify=str(settings.ca_file) if settings.ca_file else True,
@@ -104,8 +110,7 @@ class Cloud:
         """
 
         def once() -> None:
-            guard()
-            self._request("POST", f"/servers/{server_id}/action", json={action: None})
+            self._request("POST", f"/servers/{server_id}/action", guard, json={action: None})
 
         _blip.copy()(once)
 
@@ -133,10 +138,25 @@ class Cloud:
                 return Listing(servers, answered)
             query["marker"] = entries[-1]["id"]
 
-    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:  # noqa: ANN401 - requests'
+    def _request(
+        self,
+        method: str,
+        path: str,
+        guard: Callable[[], None] = lambda: None,
+        **arguments: Any,  # noqa: ANN401 - requests'
+    ) -> requests.Response:
         try:
+            # Fetching a token takes time that must not pass between the guard and the call: it
+            # comes first, and a refused one leads to another try, with the guard asked anew.
+            self._session.get_auth_headers()
+            guard()
             response: requests.Response = self._connection.compute.request(
-                path, method, raise_exc=False, **arguments
+                path,
+                method,
+                raise_exc=False,
+                allow_reauth=False,
+                timeout=self._timeout,
+                **arguments,
             )
         except keystone_errors.HttpError as error:
             raise CloudError(error.http_status, _cut(str(error))) from None
@@ -144,6 +164,8 @@ class Cloud:
             raise CloudError(None, _cut(str(error)), timed_out=True) from None
         except (keystone_errors.ClientException, requests.RequestException) as error:
             raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
+        if response.status_code == _REFUSED_TOKEN:
+            self._session.invalidate()
         if response.status_code >= _ERROR:
             raise CloudError(
                 response.status_code, _message(response), retry_after=_retry_after(response)
@@ -165,8 +187,15 @@ def _cut(text: str) -> str:
 
 
 def _retry_after(response: requests.Response) -> float | None:
+    """Seconds; the cloud may also name a moment of its own clock (RFC 9110, section 10.2.3)."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    if value.isdecimal():
+        return float(value)
+    try:
+        rest = parsedate_to_datetime(value) - parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError, TypeError):
+        return None
+    return max(rest.total_seconds(), 0.0)
 
 
 def _time_of(response: requests.Response) -> str:
