@@ -130,43 +130,30 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
 
 
 def lock(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
-    """The rows of these nodes, which nobody else changes before the transaction's end.
-
-    SQLite needs nothing for it: its writers begin one after the other.
-    """
-    if connection.dialect.name == "postgresql":
-        for part in _parts(sorted(names)):
-            connection.execute(
-                sa.select(nodes.c.node)
-                .where(nodes.c.cluster == cluster, nodes.c.node.in_(part))
-                .order_by(nodes.c.node)
-                .with_for_update()
-            )
+    """The rows of these nodes, which nobody else changes before the transaction's end."""
+    for part in _parts(sorted(names)):
+        _lock(connection, sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part)))
     return read(connection, cluster, names)
 
 
 def renew(connection: sa.Connection, cluster: str, owner: Owner, lease: float) -> None:
     """Prolong all leases of ours; one that another worker has taken stays taken."""
     until = store_clock(connection.dialect.name) + int(lease * 1000)
-    connection.execute(
-        sa.update(nodes)
-        .where(nodes.c.cluster == cluster, nodes.c.lease_owner == owner.name)
-        .values(lease_until=until)
-    )
+    ours = sa.and_(nodes.c.cluster == cluster, nodes.c.lease_owner == owner.name)
+    _lock(connection, ours)
+    connection.execute(sa.update(nodes).where(ours).values(lease_until=until))
 
 
 def release(connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner) -> None:
     """Give leases up."""
-    for part in _parts(names):
-        connection.execute(
-            sa.update(nodes)
-            .where(
-                nodes.c.cluster == cluster,
-                nodes.c.node.in_(part),
-                nodes.c.lease_owner == owner.name,
-            )
-            .values(lease_owner=None, lease_until=0)
+    for part in _parts(sorted(names)):
+        ours = sa.and_(
+            nodes.c.cluster == cluster,
+            nodes.c.node.in_(part),
+            nodes.c.lease_owner == owner.name,
         )
+        _lock(connection, ours)
+        connection.execute(sa.update(nodes).where(ours).values(lease_owner=None, lease_until=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +221,17 @@ def record_actions(
         statement,
         [{"which": key[0], "try_": key[1], "made": actions[key]} for key in sorted(actions)],
     )
+
+
+def _lock(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Lock rows in one order for everybody, so that no two workers wait in a circle.
+
+    SQLite needs nothing for it: its writers begin one after the other.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            sa.select(nodes.c.node).where(which).order_by(nodes.c.node).with_for_update()
+        )
 
 
 def _free_the_dead(
