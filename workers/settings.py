@@ -49,6 +49,10 @@ class PowerSettings(_Table, frozen=True):
     attempts: Count = 5
     clock_ahead: Seconds = 3600.0
 
+    def __post_init__(self) -> None:
+        if self.lease < 2 * self.api_timeout:
+            raise ValueError("lease must be at least twice api_timeout, or no call could be made")
+
 
 class TokenSettings(_Table, frozen=True):
     """The token service.

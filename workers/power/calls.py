@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import sqlalchemy as sa
 import structlog
 
 from schemas.events import Cause, CloudAction, Happening
@@ -18,9 +17,12 @@ from workers.power.desired import Row
 from workers.power.site import Site
 from workers.power.work import DONE, Key, Work
 from workers.settings import PowerSettings
+from workers.store.engine import AWAY
 
 _LOOKS = 5
 _REST = 1.0
+# A cloud that asks for more has made a mistake, which must not stop its nodes for ever.
+_LONGEST_REST = 600.0
 
 
 class NotWantedError(LamplighterError):
@@ -110,7 +112,7 @@ class Calls:
     def _called(self, site: Site, work: Work, call: _Call, error: BaseException | None) -> None:
         work.calling = False
         self._board.dirty.add(work.node)
-        if isinstance(error, sa.exc.DBAPIError):
+        if isinstance(error, AWAY):
             raise error
         if isinstance(error, NotWantedError):
             # an earlier try may have got through
@@ -251,4 +253,5 @@ def _verdict(error: BaseException) -> Verdict:
 
 def _retry_after(error: BaseException | None) -> float:
     """Seconds that the cloud asks us to wait."""
-    return (error.retry_after if isinstance(error, CloudError) else None) or _REST
+    asked = error.retry_after if isinstance(error, CloudError) else None
+    return min(asked or _REST, _LONGEST_REST)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import sqlalchemy as sa
 import structlog
 
 from schemas.errors import MalformedMessageError
@@ -28,6 +27,7 @@ from workers.power.outbox import Outbox, Thunk
 from workers.power.site import Site
 from workers.power.work import Key, Work
 from workers.settings import Settings
+from workers.store.engine import AWAY
 from workers.topology import RETRY_TIERS
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
@@ -103,7 +103,7 @@ class Engine:
             self._housekeep()
             self._reconcile()
             self._settle()
-        except sa.exc.DBAPIError as error:
+        except AWAY as error:
             self._store_went(error)
             return
         if self._store_away_until:
@@ -123,7 +123,7 @@ class Engine:
             self._record()
             self._board.given_up.update(self._board.works)
             self._settle()
-        except sa.exc.DBAPIError as error:
+        except AWAY as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
 
     def _take_in(self) -> None:

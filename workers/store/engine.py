@@ -13,6 +13,9 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _READ_ONLY = "lamplighter_read_only"
 
+# What says that the store is away: the database's own errors, and that it keeps us waiting.
+AWAY = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+
 
 def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     """The engine of the store at `url`, its tables brought up to date.
