@@ -7,7 +7,6 @@ import socket
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -18,17 +17,15 @@ import requests
 
 from tests.testbed.management import Management
 from tests.testbed.ports import Ports
-from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.processes import Child
+from tests.testbed.rabbitmq_node import SCRIPTS, Node, packaged_version
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 START_TIMEOUT = 60.0
-# The scripts of this folder run as whoever calls them; Debian's wrappers in /usr/sbin insist on
-# the user rabbitmq and on the system's own folders.
-SCRIPTS = Path("/usr/lib/rabbitmq/bin")
-LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 
 
 @dataclass(frozen=True)
@@ -160,24 +157,23 @@ class PrivateBroker(Broker):
         self._resources = ExitStack()
         ports = self._resources.enter_context(Ports())
         admin = User("admin", secrets.token_urlsafe(18))
-        amqp, self._epmd_port, self._dist_port, self._cli_port, web = (
-            ports.take() for _ in range(5)
-        )
-        management = Management(f"http://127.0.0.1:{web}", admin.name, admin.password)
+        self._node = Node(folder, *(ports.take() for _ in range(5)))
+        web = f"http://127.0.0.1:{self._node.web}"
+        management = Management(web, admin.name, admin.password)
         self._resources.callback(management.close)
         super().__init__(
             "127.0.0.1",
-            amqp,
+            self._node.amqp,
             admin,
             management=management,
             description=f"private rabbitmq-server {packaged_version()}",
         )
         self.folder = folder
-        self.data_dir = folder / "data"
+        self.data_dir = self._node.data_dir
         self.log = folder / "broker.log"
         self._epmd: Child | None = None
         self._server: Child | None = None
-        self._write_files(web, settings or {})
+        self._node.write(admin.name, admin.password, settings or {})
 
     def start(self) -> None:
         """Start it and wait until it takes logins (about 4 s).
@@ -186,10 +182,10 @@ class PrivateBroker(Broker):
             RuntimeError: It ended; the message holds the end of its log.
             TimeoutError: It does not answer.
         """
-        env = self._environment()
+        env = self._node.environment()
         if self._epmd is None or not self._epmd.running:
             # Our own child: the daemon that the server would start itself outlives the server.
-            argv = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+            argv = ["epmd", "-port", str(self._node.epmd), "-address", "127.0.0.1"]
             self._epmd = Child(argv, log=self.folder / "epmd.log", env=env)
         self._server = Child([SCRIPTS / "rabbitmq-server"], log=self.log, env=env)
         until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
@@ -236,7 +232,7 @@ class PrivateBroker(Broker):
         """
         argv = [str(SCRIPTS / "rabbitmqctl"), "--quiet", *arguments]
         done = subprocess.run(
-            argv, env=self._environment(), capture_output=True, text=True, check=False
+            argv, env=self._node.environment(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
@@ -284,64 +280,3 @@ class PrivateBroker(Broker):
         except requests.RequestException:
             return False
         return True
-
-    def _environment(self) -> dict[str, str]:
-        return MINIMAL_ENVIRONMENT | {
-            # Erlang's cookie lies in the home folder.
-            "HOME": str(self.folder),
-            "RABBITMQ_HOME": str(self.folder),
-            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "no-such-file"),
-            "RABBITMQ_NODENAME": f"lamplighter-{self.port}@localhost",
-            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self.data_dir),
-            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-            "RABBITMQ_LOGS": "-",
-            # Makes the script become the server instead of staying its parent; the parent could not
-            # be killed without leaving a zombie to whoever inherits the server.
-            "RUNNING_UNDER_SYSTEMD": "true",
-            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2",
-            "RABBITMQ_CTL_ERL_ARGS": LOOPBACK,
-            "RABBITMQ_CTL_DIST_PORT_MIN": str(self._cli_port),
-            "RABBITMQ_CTL_DIST_PORT_MAX": str(self._cli_port),
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-        }
-
-    def _write_files(self, web: int, settings: Mapping[str, str]) -> None:
-        for path in (self.folder, self.data_dir, self.folder / "log"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lines = {
-            "listeners.tcp.1": f"127.0.0.1:{self.port}",
-            "management.tcp.ip": "127.0.0.1",
-            "management.tcp.port": str(web),
-            "default_user": self.admin.name,
-            "default_pass": self.admin.password,
-            "disk_free_limit.absolute": "50MB",
-            "vm_memory_high_watermark.relative": "0.8",
-            # With the quorum queues' tick below: the API's numbers are about half a second old.
-            "collect_statistics_interval": "500",
-            **settings,
-        }
-        self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in lines.items()))
-        self._write("advanced.config", "[{rabbit, [{quorum_tick_interval, 500}]}].\n")
-        self._write("enabled_plugins", "[rabbitmq_management].\n")
-        self._write(".erlang.cookie", secrets.token_hex(16))
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-        path.chmod(0o400)
-
-
-def packaged_version() -> str | None:
-    """Return the version of the system's rabbitmq-server, None if there is none."""
-    try:
-        home = (SCRIPTS / "rabbitmq-server").resolve(strict=True).parent.parent
-    except FileNotFoundError:
-        return None
-    return home.name.partition("-")[2]

@@ -14,8 +14,9 @@ import pika
 import pika.exceptions
 import requests
 
-from tests.testbed.broker import Broker, PrivateBroker, User, packaged_version
+from tests.testbed.broker import Broker, PrivateBroker, User
 from tests.testbed.management import Management
+from tests.testbed.rabbitmq_node import packaged_version
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
