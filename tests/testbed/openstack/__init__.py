@@ -1,0 +1,1 @@
+"""A real OpenStack for tests: Keystone, Placement, Nova, Glance and an OpenID provider."""

@@ -1,0 +1,155 @@
+"""Plain calls of an OpenStack cloud's APIs: answers as they come, nothing retried or translated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeAlias
+
+import requests
+
+Json: TypeAlias = dict[str, Any]
+
+TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """A Keystone token and what it is good for: the public endpoint of each type of service."""
+
+    id: str = field(repr=False)
+    body: Json = field(repr=False)
+    endpoints: dict[str, str]
+
+    @classmethod
+    def of(cls, response: requests.Response) -> Token:
+        """Read Keystone's answer to a login.
+
+        Raises:
+            RuntimeError: It is a refusal.
+        """
+        checked(response)
+        body: Json = response.json()["token"]
+        endpoints = {
+            service["type"]: endpoint["url"]
+            for service in body.get("catalog", [])
+            for endpoint in service["endpoints"]
+            if endpoint["interface"] == "public"
+        }
+        return cls(response.headers["X-Subject-Token"], body, endpoints)
+
+
+class Keystone:
+    """Logins at one Keystone."""
+
+    def __init__(self, auth_url: str) -> None:
+        self.auth_url = auth_url
+        self.http = session()
+
+    def login(self, identity: Json, scope: Json | None = None) -> requests.Response:
+        """Ask for a token; `identity` and `scope` as Keystone's API has them."""
+        auth = {"identity": identity} if scope is None else {"identity": identity, "scope": scope}
+        return self.http.post(
+            f"{self.auth_url}/auth/tokens", json={"auth": auth}, timeout=TIMEOUT_SECONDS
+        )
+
+    def federate(self, access_token: str) -> requests.Response:
+        """Ask for an unscoped token in exchange for the OpenID provider's."""
+        path = "OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
+        return self.http.get(
+            f"{self.auth_url}/{path}",
+            headers={"Authorization": f"Bearer {access_token}"},
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    def close(self) -> None:
+        """Release the connections."""
+        self.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def by_password(username: str, password: str) -> Json:
+    """Return the identity of a user of the default domain."""
+    user = {"name": username, "password": password, "domain": {"id": "default"}}
+    return {"methods": ["password"], "password": {"user": user}}
+
+
+def by_application_credential(credential_id: str, secret: str) -> Json:
+    """Return the identity of an application credential."""
+    given = {"id": credential_id, "secret": secret}
+    return {"methods": ["application_credential"], "application_credential": given}
+
+
+def by_token(token_id: str) -> Json:
+    """Return the identity of whom a token was given to."""
+    return {"methods": ["token"], "token": {"id": token_id}}
+
+
+def in_project(name: str) -> Json:
+    """Return the scope of a project of the default domain."""
+    return {"project": {"name": name, "domain": {"id": "default"}}}
+
+
+class Service:
+    """One service's API with one token."""
+
+    def __init__(self, url: str, token_id: str, headers: dict[str, str] | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._http = session()
+        self._http.headers.update({"X-Auth-Token": token_id} | (headers or {}))
+
+    def call(self, method: str, path: str, body: object = None) -> requests.Response:
+        """Return the answer, whatever it is. `path` may be a whole URL, as a `next` link is."""
+        url = path if path.startswith("http") else f"{self.url}{path}"
+        return self._http.request(method, url, json=body, timeout=TIMEOUT_SECONDS)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Return the content of the answer.
+
+        Raises:
+            RuntimeError: It is a refusal.
+        """
+        response = checked(self.call(method, path, body))
+        return response.json() if response.content else None
+
+    def upload(self, path: str, content: bytes) -> requests.Response:
+        """Send bytes as they are, as Glance takes an image's."""
+        headers = {"Content-Type": "application/octet-stream"}
+        url = f"{self.url}{path}"
+        return self._http.put(url, data=content, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def session() -> requests.Session:
+    """Return a session that keeps to itself: no proxies, no .netrc."""
+    http = requests.Session()
+    http.trust_env = False
+    http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
+    return http
+
+
+def checked(response: requests.Response) -> requests.Response:
+    """Return the answer if it is none of refusal.
+
+    Raises:
+        RuntimeError: It is one; the message has its status and text.
+    """
+    if not response.ok:
+        request = response.request
+        raise RuntimeError(
+            f"{request.method} {request.url}: {response.status_code} {response.text}"
+        )
+    return response

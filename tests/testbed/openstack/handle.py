@@ -1,0 +1,93 @@
+"""A real cloud, for as long as a ``with`` block lasts."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from tests.testbed.openstack import packages, state
+from tests.testbed.openstack.layout import Layout, PortMap
+from tests.testbed.openstack.login import LoginControl
+from tests.testbed.openstack.servers import ComputeControl
+from tests.testbed.openstack.stack import Stack
+from tests.testbed.ports import Ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.testbed.openstack.configuration import Tokens
+
+
+class RealOpenStack(ComputeControl, LoginControl):
+    """Keystone behind Apache, Placement, Nova, Glance and an OpenID provider, on private ports.
+
+    The people, projects and secrets are those of `tests.testbed.simcloud.credentials`; their ids
+    are this cloud's own. The first start on a machine installs and seeds, which takes minutes;
+    later ones take a copy.
+
+    Attributes:
+        layout: Its folders and addresses.
+        auth_url: Keystone's address.
+    """
+
+    def __init__(self, folder: Path, tokens: Tokens | None = None) -> None:
+        """Reserve ports; nothing runs yet.
+
+        Args:
+            folder: Will hold all that the cloud writes; need not exist. Its path is at most 60
+                characters long, as there are Unix sockets below it.
+            tokens: How long tokens live.
+
+        Raises:
+            RuntimeError: Packages are missing; the message says which.
+        """
+        self._exits = ExitStack()
+        self._tokens = tokens
+        self._software = packages.install()
+        ports = PortMap.take(self._exits.enter_context(Ports()))
+        self.layout = Layout(folder, ports, self._software.venv, self._software.oidc)
+        self.auth_url = self.layout.auth_url
+        ComputeControl.__init__(self, self.layout)
+        LoginControl.__init__(self, self.layout)
+
+    @property
+    def logs(self) -> Path:
+        """The folder of all logs; those of the APIs' calls end in ``-access.log``."""
+        return self.layout.log
+
+    @property
+    def data_folders(self) -> list[Path]:
+        """Where the cloud keeps what it is told: database, keys, images, message queues."""
+        return [self.layout.state, self.layout.folder / "mq"]
+
+    def start(self) -> None:
+        """Start everything and wait until it answers.
+
+        Raises:
+            RuntimeError: Something ended; the end of its log is in the message.
+            TimeoutError: Something does not answer.
+        """
+        self.layout.make_folders()
+        state.restore(self._software, self.layout)
+        self._stack = self._exits.enter_context(Stack(self.layout, self._tokens))
+        state.arrive(self._stack.database, self.layout)
+        self._stack.start_all()
+
+    def restart_compute(self) -> None:
+        """Kill nova-compute and start it again, as after a power cut; guests that ran still run."""
+        self._stack.restart_compute()
+
+    def stop(self) -> None:
+        """Stop everything and give the ports back; the folder stays."""
+        self._exits.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,69 @@
+// Where oidc-provider keeps its grants and tokens: in memory, for as long as the process lives.
+
+const entries = new Map();
+
+const key = (model, id) => `${model}:${id}`;
+const alive = (entry) => entry !== undefined && (entry.expires === null || entry.expires > Date.now());
+
+function forget(condition) {
+  let count = 0;
+  for (const [name, entry] of entries) {
+    if (condition(entry)) {
+      entries.delete(name);
+      count += 1;
+    }
+  }
+  return count;
+}
+
+/** One model's entries, with the methods that oidc-provider calls. */
+export class MemoryStore {
+  constructor(model) {
+    this.model = model;
+  }
+
+  async upsert(id, payload, expiresIn) {
+    const expires = expiresIn ? Date.now() + expiresIn * 1000 : null;
+    entries.set(key(this.model, id), { model: this.model, payload, expires });
+  }
+
+  async find(id) {
+    const entry = entries.get(key(this.model, id));
+    return alive(entry) ? structuredClone(entry.payload) : undefined;
+  }
+
+  async findByUid(uid) {
+    return this.#findBy('uid', uid);
+  }
+
+  async findByUserCode(userCode) {
+    return this.#findBy('userCode', userCode);
+  }
+
+  async consume(id) {
+    const entry = entries.get(key(this.model, id));
+    if (entry !== undefined) entry.payload.consumed = Math.floor(Date.now() / 1000);
+  }
+
+  async destroy(id) {
+    entries.delete(key(this.model, id));
+  }
+
+  async revokeByGrantId(grantId) {
+    forget((entry) => entry.payload.grantId === grantId);
+  }
+
+  #findBy(field, value) {
+    for (const entry of entries.values()) {
+      if (entry.model === this.model && entry.payload[field] === value && alive(entry)) {
+        return structuredClone(entry.payload);
+      }
+    }
+    return undefined;
+  }
+}
+
+/** Forget every entry of the given models; return how many there were. */
+export function drop(...models) {
+  return forget((entry) => models.includes(entry.model));
+}

@@ -1,0 +1,111 @@
+"""What the cloud is made of: system packages, Python packages and npm packages.
+
+The Python and npm packages are installed once per version of the lock files into a cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testbed.docker.locks import exclusive
+
+HERE = Path(__file__).parent
+
+PROGRAMS = {
+    "/usr/sbin/apache2": "apache2",
+    "/usr/lib/apache2/modules/mod_auth_openidc.so": "libapache2-mod-auth-openidc",
+    "/usr/sbin/mariadbd": "mariadb-server",
+    "/usr/bin/node": "nodejs",
+    "/usr/bin/npm": "npm",
+    "/usr/lib/rabbitmq/bin/rabbitmq-server": "rabbitmq-server",
+}
+"""Files that must be there, with the Debian package that has each."""
+
+SYSTEM_PACKAGES = tuple(PROGRAMS.values())
+"""Install with ``--no-install-recommends`` where the package's daemons do not start by themselves."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """Installed packages.
+
+    Attributes:
+        venv: The Python environment of the services.
+        oidc: The OpenID provider's folder, with its node_modules.
+        root: Their folder, where more may be kept that goes with these versions.
+    """
+
+    venv: Path
+    oidc: Path
+    root: Path
+
+
+def missing_packages() -> list[str]:
+    """Return the Debian packages that are not installed."""
+    return [package for file, package in PROGRAMS.items() if not Path(file).exists()]
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lamplighter-testbed"
+
+
+def install(cache: Path | None = None) -> Software:
+    """Return the packages of the lock files, installed by this call or an earlier one.
+
+    Raises:
+        RuntimeError: A Debian package is missing, or pip or npm fails.
+    """
+    missing = missing_packages()
+    if missing:
+        raise RuntimeError(
+            f"not installed: apt-get install --no-install-recommends {' '.join(missing)}"
+        )
+    root = (cache or cache_folder()) / f"openstack-{_version()}"
+    root.mkdir(parents=True, exist_ok=True)
+    software = Software(venv=root / "venv", oidc=root / "oidc", root=root)
+    complete = root / "complete"
+    with exclusive(root / "install.lock"):
+        if not complete.exists():
+            _install_python(software.venv)
+            _install_npm(software.oidc)
+            complete.touch()
+    return software
+
+
+def _version() -> str:
+    """Return a short hash of all that decides what gets installed."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {os.uname().machine}".encode())
+    for name in ("requirements.lock", "oidc/package-lock.json"):
+        digest.update((HERE / name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _install_python(folder: Path) -> None:
+    venv.create(folder, clear=True, with_pip=True)
+    command: list[str | Path] = [folder / "bin/pip", "install", "--quiet", "--require-hashes"]
+    # The lock is complete by itself; resolving it again would only take time.
+    _run([*command, "--no-deps", "--requirement", HERE / "requirements.lock"])
+
+
+def _install_npm(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(HERE / "oidc" / name, folder)
+    _run(["/usr/bin/npm", "ci", "--silent"], folder)
+
+
+def _run(command: list[str | Path], folder: Path | None = None) -> None:
+    # The caller's environment says how its registries are reached.
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} {command[1]} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,103 @@
+"""All processes of one cloud, from the database up."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Self
+
+import pika
+import pika.exceptions
+
+from tests.testbed.broker import PrivateBroker
+from tests.testbed.openstack import services
+from tests.testbed.openstack.configuration import Tokens, write_configuration
+from tests.testbed.openstack.database import Database
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from tests.testbed.openstack.layout import Layout
+
+
+COMPUTE_QUEUE = "compute.compute1"
+
+
+class Stack:
+    """Use as a context manager: it starts database and broker, and in the end stops everything."""
+
+    def __init__(self, layout: Layout, tokens: Tokens | None = None) -> None:
+        self._layout = layout
+        self._tokens = tokens or Tokens()
+        self._exits = ExitStack()
+        self._keystone = services.keystone(layout)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            self._layout.make_folders()
+            self._broker = exits.enter_context(closing(PrivateBroker(self._layout.folder / "mq")))
+            login = f"{self._broker.admin.name}:{self._broker.admin.password}"
+            url = f"rabbit://{login}@{self._broker.host}:{self._broker.port}/"
+            write_configuration(self._layout, url, self._tokens)
+            # It takes seconds, while which the database starts; Nova waits for it by itself.
+            starter = exits.enter_context(ThreadPoolExecutor(1))
+            self._broker_up: Future[None] = starter.submit(self._broker.start)
+            self.database = Database(self._layout)
+            exits.callback(self.database.stop)
+            self.services = exits.enter_context(services.Services(self._layout))
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def start_identity(self) -> None:
+        """Start Keystone alone and wait for it."""
+        self.services.start([self._keystone])
+        self.services.wait([self._keystone])
+
+    def start_all(self) -> None:
+        """Start what does not run yet, and wait until everything answers.
+
+        Raises:
+            RuntimeError: Something ended; the end of its log is in the message.
+            TimeoutError: Something does not answer.
+        """
+        layout = self._layout
+        programs = [self._keystone, *services.apis(layout), services.oidc(layout)]
+        programs.append(services.apache(layout))
+        running = self.services.children()
+        self.services.start(program for program in programs if program.name not in running)
+        self._broker_up.result()
+        self.services.start([services.conductor(layout), services.scheduler(layout)])
+        # A compute node that meets no conductor loses 10 s before it looks again.
+        self._await_consumer("conductor")
+        self.services.start([services.compute(layout)])
+        self.services.wait(programs)
+        self._await_consumer("scheduler")
+        self._await_consumer(COMPUTE_QUEUE)
+
+    def restart_compute(self) -> None:
+        """Kill nova-compute as a power cut would, and start it again."""
+        self.services.kill("nova-compute")
+        # The broker must have noticed, or it would still show the old one.
+        until(lambda: not self._has_consumer(COMPUTE_QUEUE), 30.0, "the end of nova-compute")
+        self.services.start([services.compute(self._layout)])
+        self._await_consumer(COMPUTE_QUEUE)
+
+    def _await_consumer(self, queue: str) -> None:
+        """Wait until a daemon of Nova's takes messages, which it says nowhere else."""
+        until(
+            lambda: self._has_consumer(queue),
+            services.START_TIMEOUT_SECONDS,
+            f"a consumer of Nova's queue {queue!r}",
+        )
+
+    def _has_consumer(self, queue: str) -> bool:
+        self.services.require_running()
+        parameters = pika.URLParameters(self._broker.amqp_url("/"))
+        with pika.BlockingConnection(parameters) as connection:
+            try:
+                declared = connection.channel().queue_declare(queue, passive=True)
+            except pika.exceptions.ChannelClosedByBroker:
+                return False
+            return bool(declared.method.consumer_count)
