@@ -72,7 +72,7 @@ class View:
     cluster: str
     as_of: float = 0.0
     _servers: dict[str, Server] = field(default_factory=dict)
-    _ids_by_node: dict[str, set[str]] = field(default_factory=dict)
+    _ids_by_node: dict[str | None, set[str]] = field(default_factory=dict)
 
     def fold(self, servers: Iterable[Server], as_of: float, *, whole: bool) -> None:
         """Take in a listing; `whole` says that it lists all there is, not only what changed."""
@@ -89,17 +89,23 @@ class View:
     def find(self, node: str, server_id: str | None) -> tuple[Server, ...]:
         """The node's server; none or several where that is not clear.
 
-        The server id that we acted on counts most, then our tags, then the name.
+        The server id that we acted on counts most, then our tags, then the name of one that is not
+        tagged as another cluster's.
         """
         if server_id is not None and server_id in self._servers:
             return (self._servers[server_id],)
         found = [self._servers[key] for key in sorted(self._ids_by_node.get(node, ()))]
-        tagged = [server for server in found if server.node == node]
+        tagged = [server for server in found if self._is_tagged(server)]
         return tuple(tagged or found)
 
-    def _node_of(self, server: Server) -> str:
-        ours = server.node is not None and server.cluster == self.cluster
-        return server.node if ours and server.node is not None else server.name
+    def _is_tagged(self, server: Server) -> bool:
+        return server.node is not None and server.cluster == self.cluster
+
+    def _node_of(self, server: Server) -> str | None:
+        """The node it can be; none where its tags say that it is another cluster's."""
+        if self._is_tagged(server):
+            return server.node
+        return server.name if server.cluster is None else None
 
     def _forget(self, server_id: str) -> None:
         known = self._servers.pop(server_id, None)
