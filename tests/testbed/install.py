@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from tests.testbed.openstack.system import SYSTEM_PACKAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,6 +38,7 @@ PROGRAMS = {
     "iproute2": "ss",
     "procps": "ps",
     "util-linux": "unshare",
+    **SYSTEM_PACKAGES,
 }
 
 # What Debian's maintainer scripts ask before they start a daemon; 101 means "do not".

@@ -39,7 +39,8 @@ class RealOpenStack(ComputeControl, LoginControl):
             tokens: How long tokens live.
 
         Raises:
-            RuntimeError: Packages are missing; the message says which.
+            RuntimeError: Packages cannot be installed; the message says why.
+            FileNotFoundError: A system package is missing.
         """
         self._exits = ExitStack()
         self._tokens = tokens

@@ -1,7 +1,4 @@
-"""What the cloud is made of: system packages, Python packages and npm packages.
-
-The Python and npm packages are installed once per version of the lock files into a cache.
-"""
+"""The cloud's Python and npm packages, installed once per version of the lock files into a cache."""
 
 from __future__ import annotations
 
@@ -17,19 +14,6 @@ from pathlib import Path
 from tests.testbed.docker.locks import exclusive
 
 HERE = Path(__file__).parent
-
-PROGRAMS = {
-    "/usr/sbin/apache2": "apache2",
-    "/usr/lib/apache2/modules/mod_auth_openidc.so": "libapache2-mod-auth-openidc",
-    "/usr/sbin/mariadbd": "mariadb-server",
-    "/usr/bin/node": "nodejs",
-    "/usr/bin/npm": "npm",
-    "/usr/lib/rabbitmq/bin/rabbitmq-server": "rabbitmq-server",
-}
-"""Files that must be there, with the Debian package that has each."""
-
-SYSTEM_PACKAGES = tuple(PROGRAMS.values())
-"""Install with ``--no-install-recommends`` where the package's daemons do not start by themselves."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +31,6 @@ class Software:
     root: Path
 
 
-def missing_packages() -> list[str]:
-    """Return the Debian packages that are not installed."""
-    return [package for file, package in PROGRAMS.items() if not Path(file).exists()]
-
-
 def cache_folder() -> Path:
     """Return the folder for what may be kept between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -62,13 +41,9 @@ def install(cache: Path | None = None) -> Software:
     """Return the packages of the lock files, installed by this call or an earlier one.
 
     Raises:
-        RuntimeError: A Debian package is missing, or pip or npm fails.
+        RuntimeError: pip or npm fails; its output is in the message.
+        FileNotFoundError: npm is missing, as other system packages may be (see `system`).
     """
-    missing = missing_packages()
-    if missing:
-        raise RuntimeError(
-            f"not installed: apt-get install --no-install-recommends {' '.join(missing)}"
-        )
     root = (cache or cache_folder()) / f"openstack-{_version()}"
     root.mkdir(parents=True, exist_ok=True)
     software = Software(venv=root / "venv", oidc=root / "oidc", root=root)
