@@ -2,8 +2,9 @@
 
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -30,7 +31,19 @@ class _Slot:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     start_at: float = 0.0
-    pause: float = field(default=FIRST_PAUSE)
+    pause: float = 0.0
+
+
+def pause_after(previous: float, ran: float) -> float:
+    """Seconds until the next start of a program that ended after `ran` seconds.
+
+    Args:
+        previous: the pause before its last start, 0 for its first.
+        ran: how long it ran.
+    """
+    if ran >= WELL_AFTER or previous == 0:
+        return FIRST_PAUSE
+    return min(previous * 2, LONGEST_PAUSE)
 
 
 class Supervisor:
@@ -39,18 +52,13 @@ class Supervisor:
     Args:
         programs: what to run.
         log: hears of starts and ends.
-        clock: monotonic seconds.
     """
 
     def __init__(
-        self,
-        programs: Sequence[Program],
-        log: structlog.typing.FilteringBoundLogger,
-        clock: Callable[[], float],
+        self, programs: Sequence[Program], log: structlog.typing.FilteringBoundLogger
     ) -> None:
         self._slots = [_Slot(program) for program in programs]
         self._log = log
-        self._clock = clock
 
     def run(self, stop: threading.Event) -> None:
         """Keep them running until `stop`; then end them, by force after GRACE seconds."""
@@ -63,7 +71,7 @@ class Supervisor:
             self._end_all()
 
     def _look_after(self, slot: _Slot) -> None:
-        now = self._clock()
+        now = time.monotonic()
         if slot.process is None:
             if now >= slot.start_at:
                 slot.process = subprocess.Popen(slot.program.argv, env=slot.program.environment)
@@ -73,20 +81,18 @@ class Supervisor:
         code = slot.process.poll()
         if code is None:
             return
-        if now - slot.started >= WELL_AFTER:
-            slot.pause = FIRST_PAUSE
+        slot.pause = pause_after(slot.pause, now - slot.started)
         self._log.error("ended", worker=slot.program.name, code=code, again_in=slot.pause)
         slot.process, slot.start_at = None, now + slot.pause
-        slot.pause = min(slot.pause * 2, LONGEST_PAUSE)
 
     def _end_all(self) -> None:
         running = [slot.process for slot in self._slots if slot.process is not None]
         for process in running:
             process.terminate()
-        until = self._clock() + GRACE
+        until = time.monotonic() + GRACE
         for process in running:
             try:
-                process.wait(max(0.0, until - self._clock()))
+                process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 self._log.error("killed", pid=process.pid)
                 process.kill()

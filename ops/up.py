@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import click
 import structlog
@@ -40,5 +39,4 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
         Program(name, (sys.executable, "-m", "ops.cli", "worker", name), environment)
         for name in names or WORKERS
     ]
-    supervisor = Supervisor(programs, structlog.get_logger(), clock=time.monotonic)
-    supervisor.run(stop)
+    Supervisor(programs, structlog.get_logger()).run(stop)

@@ -70,6 +70,7 @@ class Desk:
         self._cluster = cluster
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._held: dict[int, Delivery] = {}
+        self._started = False
         self._link = Link(
             parameters, {topology.DEAD_LETTER_QUEUE: MOST}, on_delivery=self._arrived.put
         )
@@ -78,7 +79,8 @@ class Desk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._link.stop()
+        if self._started:
+            self._link.stop()
 
     def letters(self) -> list[Letter]:
         """Take all letters that nobody else holds, at most MOST, oldest first. Call it once.
@@ -91,6 +93,7 @@ class Desk:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
             waiting = min(MOST, answer.method.message_count)
         self._link.start()
+        self._started = True
         if not self._link.wait_up(_CONNECT_SECONDS):
             raise BrokerAwayError(f"no connection within {_CONNECT_SECONDS:g} s")
         letters: list[Letter] = []

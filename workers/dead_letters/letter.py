@@ -118,7 +118,9 @@ def _text(raw: Mapping[str, Any], name: str) -> str | None:
 
 def _number(raw: Mapping[str, Any], name: str, least: int) -> int:
     value = raw.get(name)
-    return value if isinstance(value, int) and least <= value < 2**31 - 1 else least
+    if isinstance(value, bool) or not isinstance(value, int):
+        return least
+    return value if least <= value < 2**31 - 1 else least
 
 
 def _time(value: object) -> int | None:

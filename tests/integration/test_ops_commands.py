@@ -1,0 +1,225 @@
+"""The operator's command line on a real RabbitMQ: topology, status, audit, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from producers.amqp import connection_parameters
+from schemas.events import Cause, Happening
+from tests.testbed.messages import command, event
+from tests.testbed.site import Site
+from tests.testbed.waiting import until
+from workers import topology
+from workers.audit.log import append
+from workers.audit.record import record_of
+from workers.browse import browse
+from workers.store.engine import open_store
+from workers.store.tables import nodes, workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.testbed.broker import Broker
+
+HOSTILE = "\x1b]0;owned\x07[red]\u202e"
+
+
+@pytest.fixture
+def managed(run_dir: Path, broker: Broker, broker_url: str) -> Site:
+    """A site whose operator may ask the management API; nothing is declared yet."""
+    return Site(run_dir / "site", broker_url, broker=f'management_url = "{broker.management_url}"')
+
+
+def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
+    shown = managed.lamplighter("topology", "show", "--json")
+    assert {q["name"] for q in json.loads(shown.out)["queues"]} == {
+        queue.name for queue in topology.topology().queues
+    }
+    before = managed.lamplighter("topology", "check")
+    assert before.code == 1
+    assert "queue power.dlq: missing" in before.out
+    for _ in range(2):
+        assert managed.lamplighter("topology", "apply").code == 0
+    after = managed.lamplighter("topology", "check")
+    assert (after.code, "all is in place" in after.out) == (0, True)
+
+
+def test_check_names_every_difference(managed: Site) -> None:
+    with browse(connection_parameters(managed.settings.broker, "test")) as channel:
+        channel.exchange_declare(exchange=topology.TOKENS, exchange_type="direct", durable=False)
+        channel.queue_declare(
+            queue=topology.NOTIFY_QUEUE,
+            durable=True,
+            arguments={"x-queue-type": "quorum", "x-max-length": 5},
+        )
+        channel.exchange_declare(exchange=topology.COMMANDS, exchange_type="topic", durable=True)
+        channel.queue_declare(queue="catch-all")
+        channel.queue_bind(exchange=topology.COMMANDS, queue="catch-all", routing_key="#")
+    said = managed.lamplighter("topology", "check")
+    assert said.code == 1
+    for line in (
+        "exchange tokens: is not durable",
+        "queue notify: x-max-length is 5, should be 100000",
+        "queue notify: x-overflow is None, should be drop-head",
+        "binding power.commands -> catch-all by '#': should not be there",
+        "binding power.dlx -> power.dlq by '#': missing",
+    ):
+        assert line in said.out
+
+
+def test_check_without_the_management_api_says_what_it_cannot_see(site: Site) -> None:
+    said = site.lamplighter("topology", "check")
+    assert (said.code, "existence only" in said.out) == (0, True)
+    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+        channel.queue_delete(queue=topology.NOTIFY_QUEUE)
+    said = site.lamplighter("topology", "check")
+    assert (said.code, "queue notify: missing" in said.out) == (1, True)
+
+
+def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
+    store = open_store(site.settings.store.url, "state")
+    now = time.time_ns()
+    row = {"cluster": "test", "desired": "up", "generation": 1, "request_id": "r"}
+    with store.begin() as connection:
+        connection.execute(
+            sa.insert(nodes),
+            [{**row, "node": f"node{i}", "observed": "ACTIVE"} for i in (1, 2, 3)]
+            + [{**row, "node": "node9", "desired": "down", "observed": None}],
+        )
+        connection.execute(
+            sa.insert(workers).values(
+                cluster="test",
+                name=HOSTILE,
+                role="power",
+                host="h",
+                pid=1,
+                started_at=now - 3600 * 10**9,
+                seen_at=now - 60 * 10**9,
+                state="fine",
+            )
+        )
+    store.dispose()
+    said = site.lamplighter("status")
+    assert said.code == 0, said.err
+    assert all(char.isprintable() or char == "\n" for char in said.out)
+    for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min"):
+        assert fact in said.out
+    told = json.loads(site.lamplighter("status", "--json").out)
+    assert told["nodes"] == [
+        {"desired": "down", "observed": None, "count": 1, "names": "node9"},
+        {"desired": "up", "observed": "ACTIVE", "count": 3, "names": "node[1-3]"},
+    ]
+    assert {q["name"]: (q["ready"], q["consumers"]) for q in told["queues"]}["audit"] == (0, 0)
+    assert told["workers"][0]["silent_seconds"] >= 60
+
+
+def test_audit_commands_escape_what_they_print_and_tell_the_story(site: Site) -> None:
+    asked = command()
+    told = [
+        event(Happening.ACCEPTED, asked),
+        event(Happening.FAILED, asked, cause=Cause(HOSTILE, HOSTILE)),
+    ]
+    log = open_store(site.settings.store.audit_url, "audit")
+    append(log, [record_of(e.to_envelope().to_json(), "test", time.time_ns()) for e in told])
+    log.dispose()
+    for arguments in (
+        ("list", "--node", "node[1-5]", "--since", "2026-01-01", "--outcome", "failed"),
+        ("list", "--json"),
+        ("show", asked.id),
+        ("show", asked.id, "--json"),
+    ):
+        said = site.lamplighter("audit", *arguments)
+        assert said.code == 0, said.err
+        assert all(char.isprintable() or char == "\n" for char in said.out)
+        assert "owned" in said.out
+    story = site.lamplighter("audit", "show", asked.id).out
+    assert [word for word in ("asked", "accepted", "failed") if word in story] == [
+        "asked",
+        "accepted",
+        "failed",
+    ]
+    assert site.lamplighter("audit", "show", "unknown").code == 1
+
+
+COMMANDS = [
+    ("topology", "apply"),
+    ("topology", "check"),
+    ("dead-letters", "list"),
+    ("dead-letters", "replay", "--all", "--yes"),
+    ("audit", "list"),
+    ("status",),
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_without_broker_and_stores_every_command_ends_in_one_line(
+    run_dir: Path, arguments: tuple[str, ...]
+) -> None:
+    site = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
+    said = site.lamplighter(*arguments)
+    assert said.code == 3
+    lines = said.err.strip().splitlines()
+    assert len(lines) == (2 if arguments == ("status",) else 1)
+    assert all(line.startswith("lamplighter: ") for line in lines)
+    assert "secret" not in said.err + said.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [*COMMANDS, ("up",), ("worker", "audit"), ("relay",)], ids=" ".join
+)
+def test_a_wrong_configuration_is_one_line_that_names_the_field(
+    run_dir: Path, arguments: tuple[str, ...]
+) -> None:
+    site = Site(run_dir / "site", "http://me:secret@host/v")
+    said = site.lamplighter(*arguments)
+    assert said.code == 2
+    assert len(said.err.strip().splitlines()) == 1
+    assert "broker.url" in said.err
+    assert "secret" not in said.err
+
+
+def test_a_wrong_password_is_told_as_such(run_dir: Path, broker: Broker, vhost: str) -> None:
+    broker.add_user("someone", "right", vhost)
+    url = broker.amqp_url(vhost).replace(broker.admin.password, "wrong")
+    said = Site(run_dir / "site", url).lamplighter("topology", "apply")
+    assert said.code == 3
+    assert "refused the login" in said.err
+
+
+def test_up_restarts_what_dies_and_ends_all_together(site: Site) -> None:
+    with site.start("up", "--only", "audit", "--only", "relay") as up:
+
+        def running() -> set[int]:
+            return {child.pid for child in psutil.Process(up.pid).children()}
+
+        first = until(lambda: pids if len(pids := running()) == 2 else None, 20.0, "two workers")
+        until(lambda: consumers(site) == 1, 20.0, "the audit worker")
+        os.kill(min(first), signal.SIGKILL)
+        until(lambda: len(running() - first) == 1, 20.0, "a new worker")
+        assert up.stop() == 0
+    assert not any(psutil.pid_exists(pid) for pid in first)
+
+
+def test_workers_end_when_their_supervisor_is_killed(site: Site) -> None:
+    with site.start("up", "--only", "audit") as up:
+        until(lambda: consumers(site) == 1, 20.0, "the audit worker")
+        (worker,) = psutil.Process(up.pid).children()
+        up.send(signal.SIGKILL)
+        # it hears of it as of a SIGTERM, and leaves in good order
+        until(lambda: not worker.is_running(), 20.0, "the end of the worker")
+        until(lambda: consumers(site) == 0, 20.0, "no consumer")
+        assert "worker_stopped" in up.log.read_text()
+
+
+def consumers(site: Site) -> int:
+    told = json.loads(site.lamplighter("status", "--json").out)
+    found: int = {q["name"]: q["consumers"] for q in told["queues"]}[topology.AUDIT_QUEUE]
+    return found

@@ -1,0 +1,70 @@
+"""A dead letter is read for what it is worth; nothing in it can stop the reader."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import headers
+from schemas.commands import Kind
+from tests.testbed.messages import MOMENT, command, dead_letter
+from tests.testbed.strategies import words
+from workers.dead_letters.letter import letter_from
+
+OURS = [value for name, value in vars(headers).items() if name.isupper()]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words | st.binary() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def test_a_workers_letter_tells_cause_attempts_and_round() -> None:
+    asked = command()
+    sent = dead_letter(asked, round_=3)
+    letter = letter_from(7, sent.routing_key, sent.headers, sent.body)
+    assert (letter.tag, letter.id, letter.command, letter.round) == (7, asked.id, asked, 3)
+    assert (letter.cause.error, letter.died_in) == ("quota", "power.resume")
+    assert letter.died_at == MOMENT // 1000 * 1000 + 20 * 10**9
+    assert not letter.by_broker
+    (failure,) = letter.failures
+    assert (failure.attempt, failure.cause.error) == (1, "quota")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_letter_of_the_broker_is_derived_from_its_death(kind: Kind) -> None:
+    asked = command(kind=kind)
+    body = asked.to_envelope().to_json()
+    queue = "power.resume" if kind is Kind.RESUME else "power.suspend"
+    death = {"reason": "delivery_limit", "queue": queue, "time": datetime(2026, 1, 2, 3)}  # noqa: DTZ001 - as pika gives it
+    letter = letter_from(1, kind.routing_key, {"x-death": [death]}, body)
+    assert letter.by_broker
+    assert letter.cause.error == "broker_delivery_limit"
+    assert letter.died_in == queue
+    assert letter.died_at == int(datetime(2026, 1, 2, 3, tzinfo=UTC).timestamp()) * 10**9
+    bare = letter_from(1, kind.routing_key, {}, body)
+    assert (bare.died_in, bare.died_at, bare.round) == (queue, None, 1)
+
+
+def test_a_malformed_letter_is_known_by_its_hash_and_says_what_is_wrong() -> None:
+    letter = letter_from(1, "k", {}, b"{")
+    assert letter.id.startswith("sha256:")
+    assert letter.command is None
+    assert letter.cause.error == "malformed"
+    assert "not JSON" in letter.cause.message
+    assert letter.id != letter_from(1, "k", {}, b"[").id
+
+
+@given(
+    st.dictionaries(st.sampled_from([*OURS, "x-death"]), values),
+    st.binary() | st.just(command().to_envelope().to_json()),
+)
+def test_headers_of_any_kind_are_survived(raw: dict[str, object], body: bytes) -> None:
+    letter = letter_from(1, "k", raw, body)
+    assert type(letter.round) is int
+    assert 1 <= letter.round < 2**31
+    assert letter.cause.error
+    assert letter.died_in

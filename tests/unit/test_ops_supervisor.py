@@ -1,0 +1,78 @@
+"""The supervisor: what ends is started again, ever later; what is told to stop, stops."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from itertools import accumulate, repeat
+from typing import TYPE_CHECKING
+
+import psutil
+import structlog
+
+from ops import supervisor as module
+from ops.supervisor import LONGEST_PAUSE, WELL_AFTER, Program, Supervisor, pause_after
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
+SLEEP = "import time; time.sleep(600)"
+DEAF = (
+    f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); {SLEEP}"
+)
+
+
+def program(code: str) -> Program:
+    return Program("test", (sys.executable, "-c", code), dict(MINIMAL_ENVIRONMENT))
+
+
+@contextmanager
+def supervised(*programs: Program) -> Iterator[None]:
+    stop = threading.Event()
+    supervisor = Supervisor(programs, structlog.get_logger())
+    thread = threading.Thread(target=supervisor.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+def test_pauses_grow_to_a_limit_and_begin_anew_after_a_good_run() -> None:
+    pauses = list(accumulate(repeat(0.1, 8), pause_after, initial=0.0))
+    assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert pause_after(LONGEST_PAUSE, WELL_AFTER) == 0.5
+
+
+def test_what_ends_is_started_again(run_dir: Path) -> None:
+    trace = run_dir / "trace"
+    with supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
+        until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
+
+
+def test_all_are_ended_when_told_so() -> None:
+    before = len(children())
+    with supervised(program(SLEEP), program(SLEEP)):
+        until(lambda: len(children()) == before + 2, 10.0, "two programs")
+    assert len(children()) == before
+
+
+def test_what_does_not_listen_is_killed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.2)
+    before = len(children())
+    with supervised(program(DEAF)):
+        until(lambda: capfd.readouterr().out, 10.0, "the deaf program")
+    assert len(children()) == before

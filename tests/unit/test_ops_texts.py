@@ -1,0 +1,141 @@
+"""What a person reads and types: escaped, short, in UTC."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import click
+import pytest
+from hypothesis import given
+
+from ops.letters import Choice, description
+from ops.params import hostlist, length, when
+from ops.story import timeline
+from ops.terminal import duration, moment, plain
+from schemas.events import Cause, CloudAction, Happening
+from tests.testbed.messages import MOMENT, command, dead_letter, event
+from tests.testbed.strategies import words
+from workers.dead_letters.letter import Letter, letter_from
+
+SECOND = 10**9
+
+
+@given(words)
+def test_no_text_can_steer_the_terminal(text: str) -> None:
+    shown = plain(text)
+    assert shown.isprintable()
+    shown.encode()
+    assert text.isprintable() == (shown == text)
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0.000 s"),
+        (9_999_000_000, "9.999 s"),
+        (12_340_000_000, "12.3 s"),
+        (200 * SECOND, "3 min 20 s"),
+        (7500 * SECOND, "2 h 5 min"),
+        (100 * 3600 * SECOND, "4 d 4 h"),
+    ],
+)
+def test_a_length_of_time_is_short_and_clear(ns: int, text: str) -> None:
+    assert duration(ns) == text
+
+
+def test_times_are_utc() -> None:
+    assert moment(MOMENT) == "2026-01-02T03:04:05.678Z"
+    assert moment(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1.5h", 5400), ("3d", 259_200)],
+)
+def test_lengths_of_time_are_read(text: str, seconds: int) -> None:
+    assert length(text) == seconds * SECOND
+
+
+def test_a_moment_is_read_as_utc_or_as_a_time_ago() -> None:
+    assert when("2026-01-02T03:04:05") == when("2026-01-02T04:04:05+01:00")
+    assert when("2026-01-02") == when("2026-01-02T00:00:00Z")
+    assert abs(when("1h") - (time.time_ns() - 3600 * SECOND)) < 10 * SECOND
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1h", "1y", "99999999999h", "2026-13-01"])
+def test_other_times_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="write"):
+        when(text)
+    with pytest.raises(click.BadParameter, match="write"):
+        length(text)
+
+
+def test_nodes_are_read_as_a_hostlist() -> None:
+    assert hostlist("node[1-2],x") == ("node1", "node2", "x")
+    with pytest.raises(click.BadParameter):
+        hostlist("node[1-")
+
+
+def test_a_story_tells_the_asking_and_each_cloud_action_once() -> None:
+    asked = command()
+    action = CloudAction("os-start", "server-1", MOMENT + 2 * SECOND, "done")
+    completed = replace(
+        event(Happening.COMPLETED, asked, time=MOMENT + 9 * SECOND),
+        actions=(action,),
+        cloud="one",
+        address="10.0.0.1",
+    )
+    failed = replace(
+        event(Happening.RETRIED, asked, time=MOMENT + 5 * SECOND),
+        actions=(action,),
+        attempt=1,
+        cause=Cause("quota", "no room"),
+        retry_in=30,
+    )
+    accepted = event(Happening.ACCEPTED, asked)
+    bodies = [told.to_envelope().to_json() for told in (completed, failed, accepted)]
+    steps = timeline(bodies)
+    assert [step.what for step in steps] == [
+        "asked",
+        "accepted",
+        "os-start",
+        "retried",
+        "completed",
+    ]
+    assert steps[0].time == MOMENT
+    assert steps[1].details == "for job 4711; from controller"
+    assert (steps[3].attempt, steps[3].details) == (1, "quota: no room; again in 30.0 s")
+    assert "address 10.0.0.1" in steps[4].details
+
+
+def letter(node: str = "node1", jobs: tuple[int, ...] = (4711,)) -> Letter:
+    sent = dead_letter(command(node, jobs=jobs))
+    return letter_from(1, sent.routing_key, sent.headers, sent.body)
+
+
+def test_letters_are_chosen_by_all_that_is_asked_at_once() -> None:
+    one, two = letter("node1", (1,)), letter("node2", (2,))
+    malformed = letter_from(3, "k", {}, b"{")
+    everything = [one, two, malformed]
+    assert Choice().of(everything) == everything
+    assert Choice(ids=(two.id[:30], "sha256:")).of(everything) == [two, malformed]
+    assert Choice(nodes=("node1", "node2"), job=2).of(everything) == [two]
+    assert Choice(cause="malformed").of(everything) == [malformed]
+    assert Choice(before=MOMENT).of(everything) == []
+    assert Choice(queue="power.resume", nodes=("node1",)).of(everything) == [one]
+
+
+@pytest.mark.parametrize(
+    ("desired", "words_"),
+    [
+        (None, "node1 will be brought up"),
+        (("up", MOMENT), "nothing newer"),
+        (("down", MOMENT + 1), "stale: a newer request wants node1 down"),
+        (("up", MOMENT + 1), "completes with a newer request"),
+    ],
+)
+def test_a_description_tells_what_a_replay_would_do(
+    desired: tuple[str, int] | None, words_: str
+) -> None:
+    assert words_ in description(letter(), desired)[-1]
