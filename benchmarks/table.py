@@ -1,0 +1,83 @@
+"""How every benchmark tells its figures: one table, ours beside the baseline, with aim and verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COLUMNS = ("figure", "ours", "baseline", "ratio", "aim", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        name: what was measured.
+        ours: our figure, in `unit`.
+        aim: the most that it may be: of the ratio where there is a baseline, else of `ours`.
+        unit: printed after each figure, such as ms.
+        baseline: the figure we compare with, in `unit`, or None.
+        difference: whether the aim bounds `ours - baseline` instead of the ratio.
+    """
+
+    name: str
+    ours: float
+    aim: float
+    unit: str = ""
+    baseline: float | None = None
+    difference: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """`ours` over `baseline`."""
+        return self.ours / self.baseline if self.baseline else None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the aim is reached."""
+        if self.baseline is None:
+            return self.ours <= self.aim
+        if self.difference:
+            return self.ours - self.baseline <= self.aim
+        return self.ours <= self.aim * self.baseline
+
+    def cells(self) -> tuple[str, ...]:
+        """The figure's row."""
+        return (
+            self.name,
+            _number(self.ours, self.unit),
+            "-" if self.baseline is None else _number(self.baseline, self.unit),
+            "-" if self.ratio is None else f"{self.ratio:.2f}x",
+            self._aim(),
+            "reached" if self.reached else "MISSED",
+        )
+
+    def _aim(self) -> str:
+        if self.baseline is None:
+            return f"<= {_number(self.aim, self.unit)}"
+        return f"<= +{_number(self.aim, self.unit)}" if self.difference else f"<= {self.aim:g}x"
+
+
+def render(figures: Sequence[Figure]) -> str:
+    """The figures as a table in plain text, columns aligned."""
+    rows = [COLUMNS, *(figure.cells() for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "  ".join(
+            # The name and the verdict are words, all between them are numbers.
+            cell.ljust(width) if column in {0, len(COLUMNS) - 1} else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def _number(value: float, unit: str) -> str:
+    digits = f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
+    return f"{digits} {unit}".rstrip()
