@@ -39,5 +39,7 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
     structlog.contextvars.bind_contextvars(role=role, cluster=cluster)
     # The SDKs log request bodies at debug level; those hold tokens.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for name in ("keystoneauth", "openstack", "urllib3", "pika"):
+    for name in ("keystoneauth", "openstack", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # pika logs seven lines for each connection that fails; our links say it in one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

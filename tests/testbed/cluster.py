@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pika.exceptions import ChannelClosedByBroker
-
-from producers.amqp import connection_parameters
 from producers.settings import FILE_NAME
 from tests.testbed.broker import PrivateBroker
+from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
@@ -23,8 +21,6 @@ from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings as SlurmSettings
 from tests.testbed.waiting import until
-from workers import topology
-from workers.browse import browse
 from workers.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -115,14 +111,7 @@ class Cluster:
     def _consumed(self) -> bool:
         if self.workers is not None:
             self.workers.require_running()
-        parameters = connection_parameters(self.settings.broker, "test bed")
-        queues = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
-        try:
-            with browse(parameters) as channel:
-                found = [channel.queue_declare(queue=q, passive=True).method for q in queues]
-        except ChannelClosedByBroker:  # not yet declared
-            return False
-        return all(queue.consumer_count for queue in found)
+        return all_consume(self.settings)
 
     def _prepare_cloud(self) -> None:
         plan = self.plan

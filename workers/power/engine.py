@@ -73,7 +73,7 @@ class Engine:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery in."""
-        self._inbox.put(partial(self._arrived.append, delivery))
+        self._inbox.put(partial(self._arrive, delivery))
 
     def connected(self, connection: int) -> None:
         """The link has a new connection: what came over the old one will come again."""
@@ -125,6 +125,9 @@ class Engine:
             self._settle()
         except AWAY as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
+
+    def _arrive(self, delivery: Delivery) -> None:
+        self._arrived.append(delivery)
 
     def _take_in(self) -> None:
         due = self._calls.next_due()

@@ -4,10 +4,12 @@ from alembic import context
 
 from workers.store import tables
 
-_config = context.config
+_attributes = context.config.attributes
 context.configure(
-    connection=_config.attributes["connection"],
-    target_metadata=tables.STATE if _config.attributes["kind"] == "state" else tables.AUDIT,
+    connection=_attributes["connection"],
+    target_metadata=tables.STATE if _attributes["kind"] == "state" else tables.AUDIT,
+    # state and audit may share a database, each at its own version
+    version_table=f"{_attributes['kind']}_version",
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -1,0 +1,57 @@
+"""The baseline of the fleet benchmark: the same SDK, and nothing else.
+
+Lists the servers, starts them all with so many threads, lists once a second until all are ACTIVE, and
+prints the seconds that took. Reads the password from standard input.
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import openstack.connection
+import requests.adapters
+from keystoneauth1.identity.v3 import Password
+from keystoneauth1.session import Session
+
+
+def main() -> None:
+    """`python -m benchmarks.bare_client AUTH_URL USER PROJECT_ID THREADS`."""
+    auth_url, user, project_id, threads = sys.argv[1:]
+    http = requests.Session()
+    http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=int(threads) + 2))
+    auth = Password(
+        auth_url=auth_url,
+        username=user,
+        password=sys.stdin.readline().strip(),
+        project_id=project_id,
+        user_domain_id="default",
+    )
+    connection = openstack.connection.Connection(
+        session=Session(auth=auth, session=http), compute_api_version="2.1"
+    )
+    compute = connection.compute
+    compute.get_endpoint()  # logs in and discovers before the clock starts
+
+    def servers() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        query: dict[str, str | int] = {"limit": 1000}
+        while True:
+            page = compute.get("/servers/detail", params=query).json()
+            found += page["servers"]
+            if not page.get("servers_links"):
+                return found
+            query["marker"] = page["servers"][-1]["id"]
+
+    def start(server_id: str) -> None:
+        compute.post(f"/servers/{server_id}/action", json={"os-start": None}).raise_for_status()
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(int(threads)) as pool:
+        list(pool.map(start, [server["id"] for server in servers()]))
+    while not all(server["status"] == "ACTIVE" for server in servers()):
+        time.sleep(1.0)
+    print(time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()

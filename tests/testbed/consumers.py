@@ -1,0 +1,26 @@
+"""Whether a site's workers have connected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pika.exceptions import AMQPError
+
+from producers.amqp import connection_parameters
+from workers import topology
+from workers.browse import browse
+
+if TYPE_CHECKING:
+    from workers.settings import Settings
+
+_QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
+
+
+def all_consume(settings: Settings) -> bool:
+    """Whether the power, audit and token workers consume their queues."""
+    try:
+        with browse(connection_parameters(settings.broker, "test bed")) as channel:
+            found = [channel.queue_declare(queue=q, passive=True).method for q in _QUEUES]
+    except AMQPError:  # not yet declared, or not yet there
+        return False
+    return all(queue.consumer_count for queue in found)
