@@ -14,6 +14,9 @@ from schemas.events import Cause
 from workers.amqp import Delivery
 
 _KEPT_ERRORS = 20
+# All headers together must fit into one frame of 128 KiB, or the broker ends the connection.
+_LONGEST_ERRORS = 65_536
+_LONGEST_ERROR = 500
 # More than any request lives through; and it fits what the stores keep a round in.
 _MOST = 1_000_000
 _NS = 1_000_000_000
@@ -34,7 +37,7 @@ class Past:
             "attempt": self.attempt + 1,
             "time": rfc3339(now),
             "error": cause.error,
-            "message": cause.message,
+            "message": cause.message[:_LONGEST_ERROR],
         }
         errors = (*self.errors, entry)[-_KEPT_ERRORS:]
         return replace(self, attempt=self.attempt + 1, errors=errors)
@@ -73,16 +76,22 @@ def past_from(raw: Mapping[str, Any]) -> Past:
             return default  # a bool is an int to Python alone
         return value if default <= value <= _MOST else default
 
-    try:
-        errors = json.loads(raw.get(headers.ERRORS, "[]"))
-    except (ValueError, TypeError, RecursionError):
-        errors = []
     return Past(
         attempt=number(headers.ATTEMPT, 0),
         round=number(headers.ROUND, 1),
         parked=number(headers.PARKED, 0),
-        errors=tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else (),
+        errors=_errors(raw.get(headers.ERRORS)),
     )
+
+
+def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(text, str) or len(text) > _LONGEST_ERRORS:
+        return ()
+    try:
+        errors = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
 
 
 def read(delivery: Delivery, cluster: str) -> Pending:
@@ -111,7 +120,7 @@ def refusal(
         now: ns since the epoch.
     """
     command = pending.command
-    if command.generation > now + clock_ahead * _NS:
+    if command.generation > now + int(clock_ahead * _NS):
         return Cause(
             "implausible_generation",
             f"generation {command.generation} lies {(command.generation - now) / _NS:.0f} s ahead; "

@@ -76,7 +76,8 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
             **past.to_headers(),
             headers.DIED_IN: delivery.queue,
             headers.CAUSE: cause.error,
-            headers.CAUSE_MESSAGE: cause.message,
+            # a cloud's words may be no UTF-8, which no header can carry
+            headers.CAUSE_MESSAGE: cause.message.encode(errors="replace").decode(),
             headers.DIED_AT: rfc3339(now),
         },
     )
