@@ -1,0 +1,97 @@
+"""Deliveries as the broker gives them to a power worker, and a link that only takes notes."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+from schemas.commands import Kind
+from tests.testbed.messages import command
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.power.intake import Past, Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from producers.message import Message
+    from schemas.commands import PowerCommand
+    from workers.errors import BrokerError
+
+_tags = count(1)
+
+
+def delivery(
+    asked: PowerCommand | bytes | None = None,
+    headers: Mapping[str, Any] | None = None,
+    *,
+    connection: int = 1,
+) -> Delivery:
+    """One delivery; of a command, or of any bytes."""
+    asked = command() if asked is None else asked
+    up = isinstance(asked, bytes) or asked.kind is Kind.RESUME
+    return Delivery(
+        queue=topology.RESUME_QUEUE if up else topology.SUSPEND_QUEUE,
+        routing_key="node.resume.requested" if isinstance(asked, bytes) else asked.kind.routing_key,
+        body=asked if isinstance(asked, bytes) else asked.to_envelope().to_json(),
+        headers=headers or {},
+        message_id=None if isinstance(asked, bytes) else asked.id,
+        user_id=None,
+        reply_to=None,
+        correlation_id=None,
+        redelivered=False,
+        connection=connection,
+        tag=next(_tags),
+    )
+
+
+def pending(
+    asked: PowerCommand | None = None, past: Past | None = None, *, since: float = 0.0
+) -> Pending:
+    """A request that waits for its outcome."""
+    asked = asked or command()
+    past = past or Past()
+    return Pending(delivery(asked, past.to_headers()), asked, past, since)
+
+
+class NotedLink:
+    """Keeps what is published, unanswered until the test answers it, and what is acknowledged."""
+
+    def __init__(self) -> None:
+        self.published: list[Message] = []
+        self.acked: list[Delivery] = []
+        self._futures: list[Future[None]] = []
+
+    @property
+    def link(self) -> Link:
+        """As its users know it."""
+        return cast("Link", self)
+
+    def publish(self, message: Message) -> Future[None]:
+        """As Link.publish."""
+        self.published.append(message)
+        self._futures.append(Future())
+        return self._futures[-1]
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """As Link.ack."""
+        self.acked += deliveries
+
+    def answer(self, position: int, error: BrokerError | None = None) -> None:
+        """Let the broker confirm the message at this position, or refuse it."""
+        if error is None:
+            self._futures[position].set_result(None)
+        else:
+            self._futures[position].set_exception(error)
+
+    def answer_all(self) -> None:
+        """Let the broker confirm what it has not answered yet."""
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
+
+
+def at_once(thunk: Callable[[], None]) -> None:
+    """What an engine's inbox is where there is one thread."""
+    thunk()
