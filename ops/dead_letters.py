@@ -25,6 +25,9 @@ from workers.store.tables import nodes
 _Act: TypeAlias = Callable[[Desk, sa.Engine, Sequence[Letter], Operator], Iterator[Result]]
 _Command: TypeAlias = Callable[..., Any]
 
+# Of letters that are about to be dealt with, the table shows so many.
+_ANNOUNCED = 100
+
 
 def _choice_options(command: _Command) -> _Command:
     """The filters, alike for all commands."""
@@ -58,17 +61,28 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter; all of them.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    help="Of the table: the oldest so many (100).",
+)
 @_choice_options
 @pass_session
-def list_(session: Session, /, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - see _choice
-    """Print the letters, oldest first; IDs may be cut short."""
+def list_(session: Session, /, *, as_json: bool, limit: int, **options: Any) -> None:  # noqa: ANN401 - see _choice
+    """Print the letters, oldest first, and how many there are of each cause.
+
+    IDs may be cut short.
+    """
     found = _choice(**options).of(_look(session))
     if as_json:
         for letter in found:
             print_json(chosen.as_json(letter))
         return
-    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in found])
+    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in found[:limit]])
+    if len(found) > limit:
+        print_line(f"... and {len(found) - limit} more: use a filter, --limit or --json")
     for cause, count in Counter(letter.cause.error for letter in found).most_common():
         print_line(f"{count} of {cause}")
 
@@ -202,7 +216,9 @@ def _announce(letters: Sequence[Letter], what: str, *, as_json: bool) -> None:
         for letter in letters:
             print_json({**chosen.as_json(letter), "would": what.removeprefix("would ")})
         return
-    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in letters])
+    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in letters[:_ANNOUNCED]])
+    if len(letters) > _ANNOUNCED:
+        print_line(f"... and {len(letters) - _ANNOUNCED} more")
     print_line(f"{what}: {len(letters)} letters")
 
 

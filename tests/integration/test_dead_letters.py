@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pika
@@ -223,3 +224,39 @@ def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
         channel.basic_publish(topology.DEAD_LETTERS, "k", b"{}", properties)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
     assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 2
+
+
+def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site) -> None:
+    asked = command(generation=time.time_ns())
+    sent = Message(
+        topology.COMMANDS, asked.kind.routing_key, asked.to_envelope().to_json(), asked.id
+    )
+    with site.start("up", "--only", "power", "--only", "audit"):
+        # the site has no such node: nothing can be tried
+        site.publish([sent])
+        site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+        for round_ in (1, 2):
+            (line,) = site.lamplighter("dead-letters", "list", "--json").lines
+            assert (line["id"], line["cause"], line["round"]) == (asked.id, "unknown_node", round_)
+            if round_ == 1:
+                assert site.lamplighter("dead-letters", "replay", asked.id).code == 0
+                until(lambda: round_of_the_letter(site) == 2, 20.0, "the letter of round 2")
+        said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "no such node")
+        assert said.code == 0, said.err
+        until(
+            lambda: site.lamplighter("audit", "list", "--json", "--outcome", "discarded").lines,
+            20.0,
+            "the audit",
+        )
+        steps = [
+            (line["happening"], line["round"])
+            for line in site.lamplighter("audit", "list", "--json", "--request", asked.id).lines
+        ]
+    assert set(steps) >= {("failed", 1), ("replayed", 2), ("failed", 2), ("discarded", 3)}
+    assert len(steps) == len(set(steps))
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+
+
+def round_of_the_letter(site: Site) -> int | None:
+    lines = site.lamplighter("dead-letters", "list", "--json").lines
+    return lines[0]["round"] if len(lines) == 1 else None
