@@ -1,0 +1,157 @@
+"""A delivery is acknowledged when all that was published on its behalf is safe, and not before."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.message import Message
+from tests.testbed.deliveries import NotedLink, at_once, delivery
+from workers.errors import BrokerAwayError, RefusedError, UnroutableError
+from workers.power import outbox as module
+from workers.power.outbox import Outbox
+
+
+def message(name: str = "one") -> Message:
+    return Message("power.events", "node.request.completed", b"", name)
+
+
+@pytest.fixture
+def link() -> NotedLink:
+    return NotedLink()
+
+
+@pytest.fixture
+def outbox(link: NotedLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    monkeypatch.setattr(module, "_RESEND", 0.0)
+    return Outbox(link.link, at_once)
+
+
+def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
+    outbox: Outbox, link: NotedLink
+) -> None:
+    come = delivery()
+    outbox.send(come, [message()])
+    outbox.finish(come, [message("two"), message("three")])
+    for position in (2, 0):
+        link.answer(position)
+        assert link.acked == []
+    link.answer(1)
+    assert link.acked == [come]
+
+
+def test_confirms_alone_do_not_end_a_delivery_that_goes_on(outbox: Outbox, link: NotedLink) -> None:
+    come = delivery()
+    outbox.send(come, [message()])
+    link.answer_all()
+    assert link.acked == []
+    outbox.finish(come, [])
+    assert link.acked == [come]
+
+
+@pytest.mark.parametrize("refusal", [RefusedError("full"), UnroutableError("no queue")])
+def test_what_is_refused_is_sent_again_until_it_is_taken(
+    outbox: Outbox, link: NotedLink, refusal: RefusedError | UnroutableError
+) -> None:
+    come = delivery()
+    outbox.finish(come, [message()])
+    for position in (0, 1):
+        link.answer(position, refusal)
+        assert link.acked == []
+        outbox.resend()
+    link.answer(2)
+    assert link.acked == [come]
+    assert link.published == [message()] * 3
+
+
+def test_a_refused_message_rests_before_it_is_sent_again(link: NotedLink) -> None:
+    outbox = Outbox(link.link, at_once)
+    outbox.finish(delivery(), [message()])
+    link.answer(0, RefusedError("full"))
+    began = time.monotonic()
+    outbox.resend()
+    assert len(link.published) == 1 or time.monotonic() - began >= 1.0
+
+
+def test_what_is_lost_with_the_connection_is_dropped_with_its_delivery(
+    outbox: Outbox, link: NotedLink
+) -> None:
+    """The delivery comes again, and then so do its messages."""
+    come = delivery()
+    outbox.finish(come, [message(), message("two")])
+    link.answer(0, BrokerAwayError("gone"))
+    link.answer(1)
+    outbox.resend()
+    assert link.acked == []
+    assert len(link.published) == 2
+
+
+def test_a_new_connection_forgets_what_came_over_the_old_one(
+    outbox: Outbox, link: NotedLink
+) -> None:
+    old, new = delivery(connection=1), delivery(connection=2)
+    outbox.finish(old, [message("old")])
+    outbox.finish(new, [message("new")])
+    outbox.forget_before(2)
+    link.answer_all()
+    assert link.acked == [new]
+
+
+def test_nothing_refused_is_sent_again_for_a_delivery_that_comes_again_itself(
+    outbox: Outbox, link: NotedLink
+) -> None:
+    """Else a request would travel twice: once resent, once redelivered."""
+    outbox.finish(delivery(connection=1), [message()])
+    link.answer(0, RefusedError("full"))
+    outbox.forget_before(2)
+    outbox.resend()
+    assert len(link.published) == 1
+
+
+@pytest.mark.parametrize("error", [RefusedError("full"), BrokerAwayError("gone")])
+def test_an_alarm_belongs_to_no_delivery_and_is_sent_until_it_is_taken(
+    outbox: Outbox, link: NotedLink, error: RefusedError | BrokerAwayError
+) -> None:
+    outbox.tell(message("alarm"))
+    link.answer(0, error)
+    outbox.forget_before(2)
+    outbox.resend()
+    assert link.published == [message("alarm")] * 2
+    link.answer(1)
+    outbox.resend()
+    assert len(link.published) == 2
+
+
+def test_the_same_tag_of_another_connection_is_another_delivery(
+    outbox: Outbox, link: NotedLink
+) -> None:
+    first = delivery(connection=1)
+    second = delivery(connection=2)
+    object.__setattr__(second, "tag", first.tag)
+    outbox.finish(first, [message()])
+    outbox.finish(second, [message()])
+    link.answer(1)
+    assert link.acked == [second]
+
+
+@given(st.data())
+def test_in_whatever_order_answers_come_each_delivery_is_acknowledged_once_and_last(
+    data: st.DataObject,
+) -> None:
+    link = NotedLink()
+    outbox = Outbox(link.link, at_once)
+    comes = [delivery() for _ in range(3)]
+    owners = []
+    for come in comes:
+        outbox.send(come, [message()])
+        outbox.finish(come, [message(), message()])
+        owners += [come] * 3
+    left = {id(come): 3 for come in comes}
+    for position in data.draw(st.permutations(range(9))):
+        link.answer(position)
+        left[id(owners[position])] -= 1
+        assert {id(d) for d in link.acked} == {key for key, count in left.items() if count == 0}
+    assert len(link.acked) == 3
