@@ -1,0 +1,221 @@
+"""A node under reconciliation: what is known of it, and what becomes of who waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.commands import Desired, Kind, PowerCommand
+from schemas.events import Cause, CloudAction, Happening
+from tests.testbed.deliveries import pending
+from tests.testbed.messages import MOMENT, command
+from workers.power.decide import START, STOP
+from workers.power.desired import Row
+from workers.power.intake import Past
+from workers.power.servers import Server, View
+from workers.power.work import DONE, Work, actions_from_json, actions_to_json
+from workers.settings import GroupSettings
+
+if TYPE_CHECKING:
+    from workers.power.intake import Pending
+
+NOW = MOMENT + 60 * 10**9
+OLD = command(kind=Kind.RESUME, generation=MOMENT)
+NEW = command(kind=Kind.SUSPEND, generation=MOMENT + 10**9)
+SERVER = Server("id-1", "node1", "ACTIVE", address="10.0.0.7")
+GROUP = GroupSettings(nodes="node1", cloud="main", boot_timeout=7, stop_timeout=8, boots=2)
+CAUSE = Cause("quota", "Quota exceeded")
+
+
+def row(asked: PowerCommand, server_id: str | None = None) -> Row:
+    return Row(asked.node, asked.desired, asked.generation, asked.id, server_id, "we", 60.0)
+
+
+def work(wanted: PowerCommand, *waiting: Pending, server_id: str | None = None) -> Work:
+    made = Work("node1", GROUP, row(wanted, server_id), began=MOMENT, look_after=100.0)
+    made.pending = list(waiting)
+    return made
+
+
+def view(as_of: float, *servers: Server) -> View:
+    seen = View("test")
+    seen.fold(servers or [SERVER], as_of, whole=True)
+    return seen
+
+
+def action(name: str, time: int = NOW, result: str = DONE) -> CloudAction:
+    return CloudAction(name, "id-1", time, result)
+
+
+# -- outcomes
+
+
+def ended(of: Work, happening: Happening, cause: Cause | None = None) -> dict[str, object]:
+    events = of.events(happening, cause, SERVER, NOW)
+    return {request.command.id: told.happening for request, told in events}
+
+
+def test_what_asked_for_the_desired_state_ends_as_the_node_does() -> None:
+    waiting = work(NEW, pending(NEW))
+    assert ended(waiting, Happening.COMPLETED) == {NEW.id: Happening.COMPLETED}
+    assert ended(waiting, Happening.FAILED, CAUSE) == {NEW.id: Happening.FAILED}
+
+
+def test_an_older_request_for_the_same_completes_and_for_the_opposite_is_superseded() -> None:
+    same = command(kind=Kind.SUSPEND, generation=MOMENT - 10**9)
+    waiting = work(NEW, pending(OLD), pending(same), pending(NEW))
+    assert ended(waiting, Happening.COMPLETED) == {
+        OLD.id: Happening.SUPERSEDED,
+        same.id: Happening.COMPLETED,
+        NEW.id: Happening.COMPLETED,
+    }
+
+
+def test_a_superseded_request_does_not_fail_though_the_node_does() -> None:
+    waiting = work(NEW, pending(OLD), pending(NEW))
+    events = {p.command.id: e for p, e in waiting.events(Happening.FAILED, CAUSE, None, NOW)}
+    assert events[NEW.id].cause == CAUSE
+    assert events[OLD.id].happening is Happening.SUPERSEDED
+    assert events[OLD.id].cause == Cause(
+        "superseded", f"generation {NEW.generation} wants the node down"
+    )
+
+
+def test_resume_fail_wants_the_node_down() -> None:
+    failed = command(kind=Kind.RESUME_FAIL, generation=MOMENT + 10**9)
+    waiting = work(failed, pending(OLD), pending(failed))
+    assert ended(waiting, Happening.COMPLETED) == {
+        OLD.id: Happening.SUPERSEDED,
+        failed.id: Happening.COMPLETED,
+    }
+
+
+def test_an_outcome_says_where_the_node_runs_and_what_was_done_for_this_round() -> None:
+    first, second = pending(OLD, Past(round=1)), pending(OLD, Past(round=2, attempt=1))
+    waiting = work(OLD, first, second)
+    waiting.record((OLD.id, 1), action(START, result="conflict"))
+    waiting.record((OLD.id, 2), action(START))
+    events = [told for _, told in waiting.events(Happening.COMPLETED, None, SERVER, NOW)]
+    assert [told.round for told in events] == [1, 2]
+    assert [told.attempt for told in events] == [0, 1]
+    assert [told.actions for told in events] == [
+        (action(START, result="conflict"),),
+        (action(START),),
+    ]
+    assert {(told.cloud, told.server_id, told.address) for told in events} == {
+        ("main", "id-1", "10.0.0.7")
+    }
+
+
+def test_a_superseded_request_lists_the_actions_already_made_for_it() -> None:
+    waiting = work(NEW, pending(OLD), pending(NEW))
+    waiting.record((OLD.id, 1), action(START))
+    events = {p.command.id: e for p, e in waiting.events(Happening.COMPLETED, None, SERVER, NOW)}
+    assert events[OLD.id].actions == (action(START),)
+    assert events[NEW.id].actions == ()
+
+
+def test_a_node_that_is_down_has_no_address_and_one_without_a_server_keeps_its_last_id() -> None:
+    waiting = work(NEW, pending(NEW), server_id="id-9")
+    [(_, told)] = waiting.events(Happening.COMPLETED, None, SERVER, NOW)
+    assert (told.server_id, told.address) == ("id-1", None)
+    [(_, told)] = waiting.events(Happening.COMPLETED, None, None, NOW)
+    assert told.server_id == "id-9"
+
+
+# -- on whose behalf
+
+
+def test_actions_are_made_on_behalf_of_the_request_that_raised_the_state_in_its_last_round() -> (
+    None
+):
+    waiting = work(NEW, pending(OLD), pending(NEW), pending(NEW, Past(round=3)))
+    assert waiting.key == (NEW.id, 3)
+    assert waiting.correlation_id(waiting.key) == NEW.correlation_id
+
+
+def test_a_late_request_acts_on_behalf_of_the_one_that_has_raised_the_state() -> None:
+    waiting = work(NEW, pending(OLD))
+    assert waiting.key == (NEW.id, 1)
+    assert waiting.correlation_id(waiting.key) is None
+
+
+# -- sight
+
+
+@pytest.mark.parametrize(
+    ("as_of", "called", "known"),
+    [
+        (100.5, False, "settles"),
+        (100.5, True, "settles"),
+        (100.0, False, "seen"),  # requested at the moment itself: not after it
+        (99.0, False, "seen"),
+        (98.0, False, "seen"),
+        (97.9, False, "nothing"),
+        (99.0, True, "nothing"),
+    ],
+)
+def test_what_a_listing_is_worth(as_of: float, called: bool, known: str) -> None:  # noqa: FBT001
+    waiting = work(OLD, pending(OLD))
+    waiting.called = called
+    seen = waiting.sight(view(as_of), NOW, oldest=98.0)
+    worth = "nothing" if seen is None else "settles" if seen.settles else "seen"
+    assert worth == known
+
+
+def test_before_the_first_listing_nothing_is_known() -> None:
+    assert work(OLD, pending(OLD)).sight(View("test"), NOW, oldest=98.0) is None
+
+
+def test_only_calls_of_the_wanted_kind_that_were_taken_count() -> None:
+    waiting = work(OLD, pending(OLD))
+    for made in (
+        action(STOP),
+        action(START, time=NOW - 3),
+        action(START, result="conflict"),
+        action(START, time=NOW - 1),
+        action(START, result="server_side"),
+    ):
+        waiting.record(waiting.key, made)
+    seen = waiting.sight(view(101.0), NOW, oldest=0.0)
+    assert seen is not None
+    assert (seen.calls, seen.waited_since) == (2, NOW - 1)
+
+
+def test_patience_begins_with_the_work_where_nothing_was_done() -> None:
+    seen = work(OLD, pending(OLD)).sight(view(101.0), NOW, oldest=0.0)
+    assert seen is not None
+    assert (seen.calls, seen.waited_since) == (0, MOMENT)
+
+
+def test_each_round_counts_its_own_calls() -> None:
+    waiting = work(OLD, pending(OLD, Past(round=2)))
+    waiting.record((OLD.id, 1), action(START))
+    seen = waiting.sight(view(101.0), NOW, oldest=0.0)
+    assert seen is not None
+    assert seen.calls == 0
+
+
+def test_the_server_acted_on_before_is_looked_for_first() -> None:
+    other = replace(SERVER, id="id-2")
+    seen = work(OLD, pending(OLD), server_id="id-2").sight(view(101.0, SERVER, other), NOW, 0.0)
+    assert seen is not None
+    assert seen.servers == (other,)
+
+
+def test_its_group_sets_its_patience() -> None:
+    limits = work(OLD).limits
+    assert (limits.boot_timeout, limits.stop_timeout, limits.calls) == (7, 8, 2)
+
+
+def test_actions_are_kept_as_they_were() -> None:
+    made = [action(START), action(STOP, result="conflict")]
+    assert actions_from_json(actions_to_json(made)) == made
+    assert actions_from_json("[]") == []
+
+
+@pytest.mark.parametrize("want", Desired)
+def test_nobody_waiting_is_no_trouble(want: Desired) -> None:
+    assert work(OLD if want is Desired.UP else NEW).events(Happening.FAILED, CAUSE, None, 1) == []
