@@ -12,23 +12,33 @@ from schemas.names import is_node_name, shown
 
 
 class Desired(enum.StrEnum):
-    """What Slurm wants of a node."""
+    """What is wanted of a node.
+
+    UP and DOWN are Slurm's. The others are an operator's: READY is deployed and put out, GONE has no
+    server, ADOPTED has one that carries our tags.
+    """
 
     UP = "up"
     DOWN = "down"
+    READY = "ready"
+    GONE = "gone"
+    ADOPTED = "adopted"
 
 
 class Kind(enum.StrEnum):
-    """Which hook asked."""
+    """Which hook asked, or which command of an operator's."""
 
     RESUME = "resume"
     SUSPEND = "suspend"
     RESUME_FAIL = "resume_fail"
+    DEPLOY = "deploy"
+    RETIRE = "retire"
+    ADOPT = "adopt"
 
     @property
     def desired(self) -> Desired:
         """The state asked for; a failed resume wants its node down, so that nothing leaks."""
-        return Desired.UP if self is Kind.RESUME else Desired.DOWN
+        return _DESIRED[self]
 
     @property
     def routing_key(self) -> str:
@@ -45,6 +55,17 @@ _ROUTING_KEYS: Mapping[Kind, str] = {
     Kind.RESUME: "node.resume.requested",
     Kind.SUSPEND: "node.suspend.requested",
     Kind.RESUME_FAIL: "node.resume_fail.reported",
+    Kind.DEPLOY: "node.deploy.requested",
+    Kind.RETIRE: "node.retire.requested",
+    Kind.ADOPT: "node.adopt.requested",
+}
+_DESIRED: Mapping[Kind, Desired] = {
+    Kind.RESUME: Desired.UP,
+    Kind.SUSPEND: Desired.DOWN,
+    Kind.RESUME_FAIL: Desired.DOWN,
+    Kind.DEPLOY: Desired.READY,
+    Kind.RETIRE: Desired.GONE,
+    Kind.ADOPT: Desired.ADOPTED,
 }
 _KINDS = {kind.type: kind for kind in Kind}
 

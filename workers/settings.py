@@ -130,24 +130,58 @@ class CloudSettings(_Table, frozen=True):
             raise ValueError("project_id or project_name is missing: say what to log in to")
 
 
+class ServerTemplate(_Table, frozen=True):
+    """How a group's servers are made.
+
+    Attributes:
+        image, flavor: names or ids.
+        networks: names or ids; or ["auto"] or ["none"].
+        volume_size: GB of a root volume made from the image; without it the flavor's own disk.
+        user_data_file: a template for cloud-init: $node, $cluster and $group are filled in.
+        server_group: the id of one, for affinity.
+    """
+
+    image: str
+    flavor: str
+    networks: tuple[str, ...] = ("auto",)
+    key_name: str | None = None
+    security_groups: tuple[str, ...] = ()
+    availability_zone: str | None = None
+    server_group: str | None = None
+    volume_size: Count | None = None
+    user_data_file: Path | None = None
+    config_drive: bool = False
+    metadata: dict[str, str] = {}
+
+
 class GroupSettings(_Table, frozen=True):
     """A group of nodes on one cloud.
 
     Attributes:
         nodes: hostlist expression.
         cloud: a name from [clouds].
-        strategy: how its nodes are put out.
-        boot_timeout: from the start call to ACTIVE, else the boot has failed.
-        stop_timeout: likewise from the stop call to SHUTOFF.
-        boots: start calls per round before the boot has failed.
+        strategy: how its nodes are put out: `stop`, `shelve`, or `delete` and made anew.
+        server: how its servers are made; needed by `delete` and by `nodes deploy`.
+        boot_timeout: from a call that lights a node to ACTIVE, else the boot has failed.
+        stop_timeout: likewise from a call that puts it out.
+        boots: calls of one kind per round before the boot has failed.
+        cool_down: after the cloud has had no room (quota, no valid host), how long none is tried.
+        deploy_wait: from creating a server for later to putting it out: cloud-init's time.
     """
 
     nodes: str
     cloud: str
-    strategy: Literal["stop"] = "stop"
+    strategy: Literal["stop", "shelve", "delete"] = "stop"
+    server: ServerTemplate | None = None
     boot_timeout: Seconds = 600.0
     stop_timeout: Seconds = 600.0
     boots: Count = 3
+    cool_down: Seconds = 60.0
+    deploy_wait: Seconds = 180.0
+
+    def __post_init__(self) -> None:
+        if self.strategy == "delete" and self.server is None:
+            raise ValueError("strategy delete needs [groups.NAME.server]: say how servers are made")
 
 
 class LogSettings(_Table, frozen=True):

@@ -87,6 +87,10 @@ def topology() -> Topology:
         (RESUME_QUEUE, "node.resume.requested"),
         (SUSPEND_QUEUE, "node.suspend.requested"),
         (SUSPEND_QUEUE, "node.resume_fail.reported"),
+        # what an operator asks has time, as suspends have
+        (SUSPEND_QUEUE, "node.deploy.requested"),
+        (SUSPEND_QUEUE, "node.retire.requested"),
+        (SUSPEND_QUEUE, "node.adopt.requested"),
     )
     tiers = tuple(
         Queue(

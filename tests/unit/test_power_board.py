@@ -39,7 +39,7 @@ class Bench:
     def __init__(self, wanted: PowerCommand, *waiting: Pending) -> None:
         self.link = NotedLink()
         self.board = Board(Outbox(self.link.link, at_once), attempts=5)
-        self.work = Work(wanted.node, GROUP, row(wanted), began=MOMENT, look_after=0.0)
+        self.work = Work(wanted.node, "all", GROUP, row(wanted), began=MOMENT, look_after=0.0)
         self.work.pending = list(waiting)
         self.board.works[wanted.node] = self.work
 
@@ -133,7 +133,7 @@ def test_a_repeat_of_the_same_generation_voids_nothing() -> None:
 
 def test_when_all_is_taken_up_anew_a_call_under_way_stays_known() -> None:
     bench = Bench(NEW, pending(NEW))
-    idle = Work("node2", GROUP, row(NEW), began=MOMENT, look_after=0.0)
+    idle = Work("node2", "all", GROUP, row(NEW), began=MOMENT, look_after=0.0)
     bench.board.works["node2"] = idle
     bench.work.calling = True
     bench.board.clear()

@@ -11,10 +11,10 @@ from schemas.commands import Desired, Kind, PowerCommand
 from schemas.events import Cause, CloudAction, Happening
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.power.decide import START, STOP
 from workers.power.desired import Row
 from workers.power.intake import Past
 from workers.power.servers import Server, View
+from workers.power.ways import START, STOP
 from workers.power.work import DONE, Work, actions_from_json, actions_to_json
 from workers.settings import GroupSettings
 
@@ -34,7 +34,7 @@ def row(asked: PowerCommand, server_id: str | None = None) -> Row:
 
 
 def work(wanted: PowerCommand, *waiting: Pending, server_id: str | None = None) -> Work:
-    made = Work("node1", GROUP, row(wanted, server_id), began=MOMENT, look_after=100.0)
+    made = Work("node1", "all", GROUP, row(wanted, server_id), began=MOMENT, look_after=100.0)
     made.pending = list(waiting)
     return made
 
@@ -169,7 +169,7 @@ def test_before_the_first_listing_nothing_is_known() -> None:
     assert work(OLD, pending(OLD)).sight(View("test"), NOW, oldest=98.0) is None
 
 
-def test_only_calls_of_the_wanted_kind_that_were_taken_count() -> None:
+def test_calls_that_were_taken_count_by_their_kind() -> None:
     waiting = work(OLD, pending(OLD))
     for made in (
         action(STOP),
@@ -181,13 +181,13 @@ def test_only_calls_of_the_wanted_kind_that_were_taken_count() -> None:
         waiting.record(waiting.key, made)
     seen = waiting.sight(view(101.0), NOW, oldest=0.0)
     assert seen is not None
-    assert (seen.calls, seen.waited_since) == (2, NOW - 1)
+    assert (seen.calls, seen.waited_since) == ({STOP: 1, START: 2}, NOW - 1)
 
 
 def test_patience_begins_with_the_work_where_nothing_was_done() -> None:
     seen = work(OLD, pending(OLD)).sight(view(101.0), NOW, oldest=0.0)
     assert seen is not None
-    assert (seen.calls, seen.waited_since) == (0, MOMENT)
+    assert (seen.calls, seen.waited_since) == ({}, MOMENT)
 
 
 def test_each_round_counts_its_own_calls() -> None:
@@ -195,7 +195,7 @@ def test_each_round_counts_its_own_calls() -> None:
     waiting.record((OLD.id, 1), action(START))
     seen = waiting.sight(view(101.0), NOW, oldest=0.0)
     assert seen is not None
-    assert seen.calls == 0
+    assert seen.calls == {}
 
 
 def test_the_server_acted_on_before_is_looked_for_first() -> None:

@@ -7,10 +7,12 @@ import structlog
 
 from schemas.events import Cause, CloudAction, Happening
 from workers.power import post
+from workers.power.cooling import Cooling
 from workers.power.desired import Row
 from workers.power.intake import Pending
 from workers.power.outbox import Outbox
 from workers.power.servers import Server
+from workers.power.ways import NEEDS_ROOM
 from workers.power.work import Key, Work
 
 
@@ -35,6 +37,7 @@ class Board:
         ending: those to be settled this turn.
         acted: the actions of requests' rounds that the store does not have yet.
         reread: those whose row in the store is to be read again.
+        cooling: the groups whose cloud had no room.
         given_up: those whose lease is to be released this turn.
     """
 
@@ -46,6 +49,7 @@ class Board:
     acted: dict[Key, list[CloudAction]] = field(default_factory=dict)
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
+    cooling: Cooling = field(default_factory=Cooling)
 
     def of_cloud(self, cloud: str) -> list[Work]:
         """The nodes on that cloud."""
@@ -55,6 +59,10 @@ class Board:
         self, work: Work, happening: Happening, cause: Cause | None, server: Server | None
     ) -> None:
         """Settle the node at the end of this turn."""
+        if cause is not None:
+            cause = self.cooling.note(
+                work.group_name, cause, work.group.cool_down, time.monotonic()
+            )
         self.ending[work.node] = Ending(happening, cause, server)
 
     def follow(self, work: Work, row: Row) -> None:
@@ -64,6 +72,12 @@ class Board:
             self.ending.pop(work.node, None)
         work.row = row
         self.dirty.add(work.node)
+
+    def may_call(self, work: Work, action: str) -> bool:
+        """Whether a call makes sense: the node is not at its end, and there may be room for it."""
+        now = time.monotonic()
+        resting = action in NEEDS_ROOM and self.cooling.refusal(work.group_name, now) is not None
+        return work.node not in self.ending and not resting
 
     def retry(self, work: Work, cause: Cause) -> None:
         """One more attempt has failed: to the next tier, or the end.

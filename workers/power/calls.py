@@ -14,6 +14,7 @@ from workers.power.book import Book
 from workers.power.classify import CloudError, Then, Verdict, classify
 from workers.power.decide import Act, Decision, Wait, decide
 from workers.power.desired import Row
+from workers.power.novarequests import Call
 from workers.power.site import Site
 from workers.power.work import DONE, Key, Work
 from workers.settings import PowerSettings
@@ -30,7 +31,7 @@ class NotWantedError(LamplighterError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _UnderWay:
     """A call under way: the row it was decided by, on whose behalf it is made, and what it is."""
 
     wanted: Row
@@ -84,13 +85,12 @@ class Calls:
                 work.queued = False
                 # its turn has come later: what was decided then may no longer be so
                 decision = self.decide(work)
-                if isinstance(decision, Act) and node not in self._board.ending:
+                if isinstance(decision, Act) and self._board.may_call(work, decision.action):
                     work.calling = True
                     site.call(
-                        decision.action,
-                        decision.server_id,
+                        Call(decision.action, decision.server_id, node, work.group_name),
                         partial(self._guard, node, work.row),
-                        partial(self._called, site, work, _Call(work.row, work.key, decision)),
+                        partial(self._called, site, work, _UnderWay(work.row, work.key, decision)),
                     )
                 else:
                     self._board.dirty.add(node)
@@ -109,7 +109,8 @@ class Calls:
         if row.lease_left <= self._settings.api_timeout:
             raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
 
-    def _called(self, site: Site, work: Work, call: _Call, error: BaseException | None) -> None:
+    def _called(self, site: Site, work: Work, call: _UnderWay, answer: str | BaseException) -> None:
+        error = answer if isinstance(answer, BaseException) else None
         work.calling = False
         self._board.dirty.add(work.node)
         if isinstance(error, AWAY):
@@ -123,7 +124,10 @@ class Calls:
         verdict = None if error is None else _verdict(error)
         result = DONE if verdict is None else verdict.cause.error
         act = call.act
-        work.record(call.key, CloudAction(act.action, act.server_id, time.time_ns(), result))
+        server_id = answer if isinstance(answer, str) else act.server_id or "none"
+        work.record(call.key, CloudAction(act.action, server_id, time.time_ns(), result))
+        if act.because is not None:
+            work.trouble = act.because
         self._board.acted[call.key] = work.actions[call.key]
         self._log.info(
             "call_answered",
@@ -136,6 +140,8 @@ class Calls:
         )
         if verdict is None or verdict.then not in {Then.HOLD, Then.PARK, Then.PROBE}:
             site.health = site.health.call_answered()
+        if verdict is None:
+            site.pace.answered(time.monotonic())
         if verdict is None or verdict.then is not Then.SLOW_DOWN:
             work.called, work.look_after = True, time.monotonic()
         if verdict is None:

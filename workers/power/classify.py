@@ -52,6 +52,10 @@ class CloudError(LamplighterError):
         self.timed_out = timed_out
 
 
+class BadTemplateError(LamplighterError):
+    """A server cannot be made as its group's template says; the text names what is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The error's class and words, and what to do."""
@@ -72,14 +76,20 @@ _BY_STATUS: Mapping[int, tuple[str, Then]] = {
 }
 
 
+_BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
+    (TokenServiceAwayError, "token_service_away", Then.HOLD),
+    (TokenError, "token", Then.PARK),
+    (BadTemplateError, "bad_template", Then.REJECT),
+)
+
+
 def classify(error: LamplighterError) -> Verdict:
     """The verdict on an error of a call or a listing."""
-    if isinstance(error, TokenServiceAwayError):
-        return Verdict(Cause("token_service_away", str(error)), Then.HOLD)
     if isinstance(error, TokenRefusedError):
         return Verdict(Cause(error.error, str(error)), Then.PARK)
-    if isinstance(error, TokenError):
-        return Verdict(Cause("token", str(error)), Then.PARK)
+    for kind, name, then in _BY_KIND:
+        if isinstance(error, kind):
+            return Verdict(Cause(name, str(error)), then)
     if not isinstance(error, CloudError):
         return Verdict(Cause("unknown", str(error)), Then.PROBE)
     if error.status is None:

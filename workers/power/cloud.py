@@ -4,7 +4,7 @@ A call makes one HTTP request and short retries of it; each try first asks its g
 call is still wanted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -18,9 +18,12 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
-from workers.power.classify import CloudError
+from workers.power import novarequests, ways
+from workers.power.classify import BadTemplateError, CloudError
+from workers.power.novarequests import Call, Parts, Request
+from workers.power.resolve import resolve
 from workers.power.servers import Server, server_from
-from workers.settings import CloudSettings
+from workers.settings import CloudSettings, ServerTemplate
 
 PAGE = 1000
 _ERROR = 400
@@ -69,9 +72,21 @@ class Cloud:
         settings: of this cloud.
         auth: gives tokens and the catalog.
         timeout: of one HTTP request, seconds.
+        cluster: whose tags servers get.
+        templates: how servers are made, by group.
     """
 
-    def __init__(self, settings: CloudSettings, auth: BaseAuthPlugin, timeout: float) -> None:
+    def __init__(
+        self,
+        settings: CloudSettings,
+        auth: BaseAuthPlugin,
+        timeout: float,
+        cluster: str = "",
+        templates: Mapping[str, ServerTemplate] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._templates = templates or {}
+        self._parts: dict[str, Parts] = {}
         http = requests.Session()
         adapter = requests.adapters.HTTPAdapter(
             pool_connections=4, pool_maxsize=settings.concurrency + 2
@@ -100,19 +115,52 @@ class Cloud:
         self._connection.close()
         self._http.close()
 
-    def act(self, action: str, server_id: str, guard: Callable[[], None]) -> None:
-        """Ask Nova to `os-start` or `os-stop` a server; it answers before it is done.
+    def act(self, call: Call, guard: Callable[[], None]) -> str:
+        """Make a call; Nova answers before it is done.
+
+        Returns:
+            The server's id, which for `create` is new.
 
         Raises:
             CloudError: Nova refused, or did not answer.
             TokenError: no token.
             Exception: whatever `guard` raises, before anything was sent.
         """
+        request = self._prepare(call)
+        # a creation that was perhaps heard is not said again: the next listing shows it
+        tries = (
+            _blip.copy(stop=tenacity.stop_after_attempt(1)) if not call.server_id else _blip.copy()
+        )
+        response = tries(self._send, request, guard)
+        return call.server_id or str(response.json()["server"]["id"])
 
-        def once() -> None:
-            self._request("POST", f"/servers/{server_id}/action", guard, json={action: None})
+    def _prepare(self, call: Call) -> Request:
+        if call.action != ways.CREATE:
+            return novarequests.act(call, self._cluster)
+        template = self._templates[call.group]
+        if call.group not in self._parts:
+            self._parts[call.group] = resolve(self._connection, template)
+        user_data = None
+        if template.user_data_file is not None:
+            try:
+                user_data = template.user_data_file.read_text()
+            except OSError as error:
+                raise BadTemplateError(
+                    f"groups.{call.group}.server.user_data_file: {error}"
+                ) from None
+        try:
+            return novarequests.create(
+                call, self._cluster, template, self._parts[call.group], user_data
+            )
+        except (KeyError, ValueError) as error:
+            raise BadTemplateError(
+                f"groups.{call.group}.server.user_data_file: {error}: only $node, $cluster and $group "
+                "are filled in; write $$ for a dollar"
+            ) from None
 
-        _blip.copy()(once)
+    def _send(self, request: Request, guard: Callable[[], None]) -> requests.Response:
+        arguments = {"microversion": request.microversion} if request.microversion else {}
+        return self._request(request.method, request.path, guard, json=request.json, **arguments)
 
     def list_servers(self, since: str | None) -> Listing:
         """All servers of the project, or with `since` those that changed, deleted ones included.

@@ -25,6 +25,7 @@ from workers.power.desired import Observation, Row
 from workers.power.intake import Pending
 from workers.power.outbox import Outbox, Thunk
 from workers.power.site import Site
+from workers.power.ways import NEEDS_ROOM
 from workers.power.work import Key, Work
 from workers.settings import Settings
 from workers.store.engine import AWAY
@@ -179,8 +180,9 @@ class Engine:
     ) -> None:
         work = self._board.works.get(row.node)
         if work is None:
-            group = self._settings.groups[self._settings.nodes[row.node]]
-            work = Work(row.node, group, row, time.time_ns(), time.monotonic())
+            name = self._settings.nodes[row.node]
+            group = self._settings.groups[name]
+            work = Work(row.node, name, group, row, time.time_ns(), time.monotonic())
             self._board.works[row.node] = work
         self._board.follow(work, row)
         self._board.given_up.discard(row.node)
@@ -233,8 +235,15 @@ class Engine:
         elif isinstance(decision, Fail):
             self._board.end(work, Happening.FAILED, decision.cause, None)
         elif isinstance(decision, Act) and not work.queued:
-            work.queued = True
-            site.queue(work.node, work.row.desired)
+            self._queue(site, work, decision)
+
+    def _queue(self, site: Site, work: Work, act: Act) -> None:
+        refusal = self._board.cooling.refusal(work.group_name, time.monotonic())
+        if refusal is not None and act.action in NEEDS_ROOM:
+            self._board.end(work, Happening.FAILED, refusal, None)
+            return
+        work.queued = True
+        site.queue(work.node, work.row.desired)
 
     def _record(self) -> None:
         """Keep actions as they are made: whoever goes on after a crash must know them."""

@@ -41,7 +41,8 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     def open_site(name: str, report: Callable[[Thunk], None]) -> Site:
         of_cloud = settings.clouds[name]
         auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
-        cloud = Cloud(of_cloud, auth, settings.power.api_timeout)
+        templates = {n: g.server for n, g in settings.groups.items() if g.server is not None}
+        cloud = Cloud(of_cloud, auth, settings.power.api_timeout, settings.cluster, templates)
         return Site(name, settings.cluster, of_cloud, cloud, report)
 
     link = Link(

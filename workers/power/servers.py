@@ -98,6 +98,10 @@ class View:
         tagged = [server for server in found if self._is_tagged(server)]
         return tuple(tagged or found)
 
+    def ours(self, servers: Iterable[Server], server_id: str | None) -> frozenset[str]:
+        """The ids of those that carry our tags, or that we have acted on as `server_id`."""
+        return frozenset(s.id for s in servers if self._is_tagged(s) or s.id == server_id)
+
     def _is_tagged(self, server: Server) -> bool:
         return server.node is not None and server.cluster == self.cluster
 

@@ -13,10 +13,13 @@ from functools import partial
 from schemas.commands import Desired
 from workers.power.cloud import Cloud, Listing
 from workers.power.health import Health
+from workers.power.novarequests import Call
+from workers.power.pace import Pace
 from workers.power.servers import View
 from workers.settings import CloudSettings
 
 Thunk = Callable[[], None]
+Answered = Callable[[str | BaseException], None]
 
 
 _FORGET_AFTER = 600.0
@@ -44,17 +47,16 @@ class Site:
         self.name = name
         self.view = View(cluster)
         self.health = Health()
-        self._not_before = 0.0
         self.listing_now = False
         self.next_listing = 0.0
-        self._concurrency = settings.concurrency
+        self.pace = Pace(settings.concurrency)
         self._cloud = cloud
         self._post = post
         self._since: str | None = None
         self._all_next = True
         self._in_flight = 0
         # resumes go first: a job waits for them
-        self._turns: dict[Desired, deque[str]] = {Desired.UP: deque(), Desired.DOWN: deque()}
+        self._turns: dict[bool, deque[str]] = {True: deque(), False: deque()}
         self._callers = ThreadPoolExecutor(settings.concurrency, f"calls-{name}")
         self._lister = ThreadPoolExecutor(1, f"listing-{name}")
 
@@ -68,13 +70,14 @@ class Site:
 
     def queue(self, node: str, desired: Desired) -> None:
         """Let a node wait for its turn to call."""
-        self._turns[desired].append(node)
+        self._turns[desired is Desired.UP].append(node)
 
     def next_turn(self, now: float) -> str | None:
         """The node whose turn it is, or None while there is no room or the cloud wants rest."""
-        room = self._concurrency if self.health.well else 1
-        if self._in_flight >= room or now < self._not_before or self.health.away is not None:
+        if self.health.away is not None or not self.pace.allows(self._in_flight, now):
             return None
+        if not self.health.well and self._in_flight:
+            return None  # one at a time tries whether it acts again
         for turns in self._turns.values():
             if turns:
                 return turns.popleft()
@@ -82,38 +85,36 @@ class Site:
 
     def call(
         self,
-        action: str,
-        server_id: str,
+        call: Call,
         guard: Callable[[], None],
-        answered: Callable[[BaseException | None], None],
+        answered: Answered,
     ) -> None:
-        """Make a call; `answered` gets its error or None, on the engine's thread."""
+        """Make a call; `answered` gets the server's id or the error, on the engine's thread."""
         self._in_flight += 1
-        self._callers.submit(self._call, action, server_id, guard, answered)
+        self.pace.sent(time.monotonic())
+        self._callers.submit(self._call, call, guard, answered)
 
     def _call(
         self,
-        action: str,
-        server_id: str,
+        call: Call,
         guard: Callable[[], None],
-        answered: Callable[[BaseException | None], None],
+        answered: Answered,
     ) -> None:
-        error: BaseException | None = None
+        answer: str | BaseException
         try:
-            self._cloud.act(action, server_id, guard)
+            answer = self._cloud.act(call, guard)
         except Exception as caught:  # noqa: BLE001 - the engine classifies whatever it is
-            error = caught
-        self._post(partial(self._called, error, answered))
+            answer = caught
+        self._post(partial(self._called, answer, answered))
 
-    def _called(
-        self, error: BaseException | None, answered: Callable[[BaseException | None], None]
-    ) -> None:
+    def _called(self, answer: str | BaseException, answered: Answered) -> None:
         self._in_flight -= 1
-        answered(error)
+        answered(answer)
 
     def slow_down(self, until: float) -> None:
         """The cloud wants to rest: neither call nor list before `until` (monotonic seconds)."""
-        self._not_before = max(self._not_before, until)
+        now = time.monotonic()
+        self.pace.refused(now, until - now)
         self.next_listing = max(self.next_listing, until)
 
     # -- listings
@@ -122,13 +123,14 @@ class Site:
         """List what changed, or all after a long rest; `listed` runs on the engine's thread."""
         now = time.monotonic()
         self.listing_now, self.next_listing = True, now + interval
+        self.pace.sent(now)
         if self._all_next or now - self.view.as_of > _FORGET_AFTER:
             self._since, self._all_next = None, False
         self._lister.submit(self._list, self._since, now, listed)
 
     def list_soon(self, now: float) -> None:
         """Do not wait for the next interval."""
-        self.next_listing = max(min(self.next_listing, now), self._not_before)
+        self.next_listing = max(min(self.next_listing, now), self.pace.rests_until)
 
     def list_all_next(self) -> None:
         """Something is not as thought: the next listing starts anew, whatever is under way."""

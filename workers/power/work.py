@@ -1,16 +1,18 @@
 """A node that is being reconciled, and what becomes of the requests that wait for it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Happening, RequestEvent, about
-from workers.power.decide import START, STOP, Limits, Sight
+from workers.power.decide import Limits, Sight
 from workers.power.desired import Row
 from workers.power.intake import Pending
 from workers.power.servers import Server, View
+from workers.power.ways import REBOOT, Strategy
 from workers.settings import GroupSettings
 
 Key: TypeAlias = tuple[str, int]
@@ -22,6 +24,7 @@ class Work:
     """A node under reconciliation; lives as long as a request waits for it.
 
     Attributes:
+        group_name, group: its group.
         row: its desired state, as last read.
         began: ns since the epoch.
         pending: who waits.
@@ -32,9 +35,11 @@ class Work:
         queued: whether it waits for its turn to call.
         fault: the error of a call that the next listing will judge.
         looks: how often in a row the cloud has said that the server is not as thought.
+        trouble: what was wrong with a server that was deleted for it.
     """
 
     node: str
+    group_name: str
     group: GroupSettings
     row: Row
     began: int
@@ -46,6 +51,7 @@ class Work:
     queued: bool = False
     fault: Cause | None = None
     looks: int = 0
+    trouble: Cause | None = None
 
     @property
     def key(self) -> Key:
@@ -59,8 +65,15 @@ class Work:
 
     @property
     def limits(self) -> Limits:
-        """Its group's patience."""
-        return Limits(self.group.boot_timeout, self.group.stop_timeout, self.group.boots)
+        """Its group's patience and means."""
+        return Limits(
+            self.group.boot_timeout,
+            self.group.stop_timeout,
+            self.group.boots,
+            Strategy(self.group.strategy),
+            creates=self.group.server is not None,
+            deploy_wait=self.group.deploy_wait,
+        )
 
     def sight(self, view: View, now: int, oldest: float) -> Sight | None:
         """What is known of the node, or None while nothing recent is.
@@ -73,16 +86,18 @@ class Work:
         settles = view.as_of > self.look_after
         if not settles and (self.called or view.as_of < oldest):
             return None
-        wanted = START if self.row.desired is Desired.UP else STOP
-        made = [
-            a for a in self.actions.get(self.key, ()) if a.action == wanted and a.result == DONE
-        ]
+        made = self.actions.get(self.key, ())
+        done = [action for action in made if action.result == DONE]
+        servers = view.find(self.node, self.row.server_id)
         return Sight(
-            servers=view.find(self.node, self.row.server_id),
+            servers=servers,
             settles=settles,
-            calls=len(made),
-            waited_since=made[-1].time if made else self.began,
+            calls=Counter(action.action for action in done),
+            waited_since=done[-1].time if done else self.began,
             now=now,
+            ours=view.ours(servers, self.row.server_id),
+            trouble=self.trouble,
+            recovered=any(action.action == REBOOT for action in made),
         )
 
     def record(self, key: Key, action: CloudAction) -> None:
