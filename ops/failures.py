@@ -1,5 +1,7 @@
 """Errors as one line and an exit code."""
 
+import socket
+
 import sqlalchemy as sa
 from pika.exceptions import AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
 
@@ -20,21 +22,30 @@ def explain(error: Exception) -> tuple[str, int] | None:
     """The line to print and the exit code, or None for what is a bug."""
     match error:
         case ConfigError() | MalformedMessageError():
-            return plain(str(error)), EXIT_WRONG
-        case StoreMissingError():
-            return plain(str(error)), EXIT_AWAY
-        case ProbableAuthenticationError() | ProbableAccessDeniedError():
-            return (
-                "the broker refused the login; check broker.url and broker.password_file",
-                EXIT_AWAY,
+            line, code = str(error), EXIT_WRONG
+        case sa.exc.ArgumentError():
+            line, code = f"store.url or store.audit_url: {error}", EXIT_WRONG
+        case ModuleNotFoundError(name="psycopg" | "psycopg2"):
+            line, code = (
+                "PostgreSQL's driver is missing: install lamplighter[postgresql]",
+                EXIT_WRONG,
             )
+        case StoreMissingError():
+            line, code = str(error), EXIT_AWAY
+        case ProbableAuthenticationError() | ProbableAccessDeniedError():
+            line = "the broker refused the login; check broker.url and broker.password_file"
+            code = EXIT_AWAY
         case AMQPError() | BrokerError():
-            text = str(error) or type(error).__name__
-            return f"the broker is away or refused: {plain(text)}", EXIT_AWAY
+            line = f"the broker is away or refused: {str(error) or type(error).__name__}"
+            code = EXIT_AWAY
         case sa.exc.DBAPIError():
             # the driver's own words: SQLAlchemy's would add the statement and its values
-            text = str(error.orig).strip().partition("\n")[0]
-            return f"the store is away or refused: {plain(text)}", EXIT_AWAY
-        case ConnectionError() | TimeoutError():
-            return f"the broker is away: {plain(str(error))}", EXIT_AWAY
-    return None
+            words = str(error.orig).strip().partition("\n")[0]
+            line, code = f"the store is away or refused: {words}", EXIT_AWAY
+        case ConnectionError() | TimeoutError() | socket.gaierror():
+            line, code = f"the broker is away: {error}", EXIT_AWAY
+        case OSError():
+            line, code = str(error), EXIT_WRONG
+        case _:
+            return None
+    return plain(line), code

@@ -2,11 +2,13 @@
 
 import os
 import pwd
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 import click
 import sqlalchemy as sa
@@ -101,12 +103,18 @@ class Session:
 
 
 def _reader(url: str) -> sa.Engine:
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, execution_options={"postgresql_readonly": True})
-    path = url.partition(":///")[2]
-    if not Path(path).exists():
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, execution_options={"postgresql_readonly": True})
+    path = Path(parsed.database or "")
+    if not path.is_file():
         raise StoreMissingError(f"{path} does not exist yet; start a worker first")
-    return sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    # Said to SQLite itself: in SQLAlchemy's URL, odd characters of a path would be read twice.
+    return sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True),
+        poolclass=sa.NullPool,
+    )
 
 
 def operator() -> str:

@@ -46,8 +46,9 @@ def print_line(text: str, style: str = "") -> None:
 
 
 def print_json(value: Mapping[str, object]) -> None:
-    """One JSON line; non-ASCII is escaped by JSON's own means."""
-    click.echo(json.dumps(value, separators=(", ", ": ")))
+    """One JSON line; what is not printable is escaped by JSON's own means."""
+    # the one control character that json.dumps leaves as it is
+    click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
 
 
 def moment(ns: int | None) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.testbed.broker import Broker
 
-HOSTILE = "\x1b]0;owned\x07[red]\u202e"
+HOSTILE = "\x1b]0;owned\x07[red]\u202e\x7f"
 
 
 @pytest.fixture
@@ -184,6 +184,32 @@ def test_a_wrong_configuration_is_one_line_that_names_the_field(
     assert len(said.err.strip().splitlines()) == 1
     assert "broker.url" in said.err
     assert "secret" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [("nonsense", "parse"), ("oracel://me:secret@host/db", "oracel")],
+)
+def test_a_wrong_store_is_told_in_one_line(run_dir: Path, url: str, word: str) -> None:
+    site = Site(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
+    for arguments in (("audit", "list"), ("worker", "audit")):
+        said = site.lamplighter(*arguments)
+        assert said.code == 2
+        assert word in said.err.strip().splitlines()[-1]
+        assert "Traceback" not in said.err
+        assert "secret" not in said.err
+
+
+def test_stores_in_oddly_named_folders_are_found(run_dir: Path) -> None:
+    site = Site(run_dir / "a folder #1", "amqp://h/v")
+    open_store(site.settings.store.audit_url, "audit").dispose()
+    said = site.lamplighter("audit", "list", "--json")
+    assert (said.code, said.err) == (0, "")
+
+
+def test_a_host_that_does_not_exist_is_told_in_one_line(run_dir: Path) -> None:
+    said = Site(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter("topology", "apply")
+    assert (said.code, len(said.err.splitlines())) == (3, 1)
 
 
 def test_a_wrong_password_is_told_as_such(run_dir: Path, broker: Broker, vhost: str) -> None:

@@ -229,9 +229,9 @@ def _lock(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     SQLite needs nothing for it: its writers begin one after the other.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(
-            sa.select(nodes.c.node).where(which).order_by(nodes.c.node).with_for_update()
-        )
+        # the order of Python's sorted, which a locale's is not
+        order = nodes.c.node.collate("C")
+        connection.execute(sa.select(nodes.c.node).where(which).order_by(order).with_for_update())
 
 
 def _free_the_dead(
