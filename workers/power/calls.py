@@ -137,6 +137,7 @@ class Calls:
             cloud=site.name,
             action=act.action,
             result=result,
+            error=None if verdict is None else verdict.cause.message,
         )
         if verdict is None or verdict.then not in {Then.HOLD, Then.PARK, Then.PROBE}:
             site.health = site.health.call_answered()

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openstack.connection
+import openstack.exceptions
 import requests
 import requests.adapters
 import tenacity
@@ -139,7 +140,7 @@ class Cloud:
             return novarequests.act(call, self._cluster)
         template = self._templates[call.group]
         if call.group not in self._parts:
-            self._parts[call.group] = resolve(self._connection, template)
+            self._parts[call.group] = self._resolve(template)
         user_data = None
         if template.user_data_file is not None:
             try:
@@ -157,6 +158,16 @@ class Cloud:
                 f"groups.{call.group}.server.user_data_file: {error}: only $node, $cluster and $group "
                 "are filled in; write $$ for a dollar"
             ) from None
+
+    def _resolve(self, template: ServerTemplate) -> Parts:
+        try:
+            return resolve(self._connection, template)
+        except openstack.exceptions.ServiceDisabledException as error:
+            raise BadTemplateError(f"names need look-ups: {_cut(str(error))}; give ids") from None
+        except openstack.exceptions.HttpException as error:
+            raise CloudError(error.status_code, _cut(str(error))) from None
+        except (openstack.exceptions.SDKException, keystone_errors.ClientException) as error:
+            raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
 
     def _send(self, request: Request, guard: Callable[[], None]) -> requests.Response:
         arguments = {"microversion": request.microversion} if request.microversion else {}

@@ -1,6 +1,6 @@
 """A template's names of image, flavor and networks as ids, asked of the cloud once."""
 
-from collections.abc import Callable
+import uuid
 from typing import Any, Protocol
 
 from workers.power.classify import BadTemplateError
@@ -29,17 +29,29 @@ def resolve(cloud: _Finder, template: ServerTemplate) -> Parts:
         openstack.exceptions.SDKException: it does not answer.
     """
     return Parts(
-        image=_one("image", template.image, cloud.image.find_image),
-        flavor=_one("flavor", template.flavor, cloud.compute.find_flavor),
+        image=_one(cloud, "image", template.image),
+        flavor=_one(cloud, "flavor", template.flavor),
         networks=tuple(
-            name if name in _WORDS else _one("network", name, cloud.network.find_network)
-            for name in template.networks
+            name if name in _WORDS else _one(cloud, "network", name) for name in template.networks
         ),
     )
 
 
-def _one(kind: str, name: str, find: Callable[..., Any]) -> str:
-    found = find(name, ignore_missing=True)
+def _is_id(name: str) -> bool:
+    """Ids need no look-up, nor the service that knows names; a flavor's may be anything."""
+    try:
+        uuid.UUID(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _one(cloud: _Finder, kind: str, name: str) -> str:
+    if _is_id(name):
+        return name
+    # only now: naming a service that the catalog lacks is an error
+    service = {"image": "image", "flavor": "compute", "network": "network"}[kind]
+    found = getattr(getattr(cloud, service), f"find_{kind}")(name)
     if found is None:
         raise BadTemplateError(f"the cloud has no {kind} {name}; mend the group's template")
     return str(found.id)
