@@ -17,9 +17,10 @@ from ops.letters import Choice
 from ops.params import hostlist, length
 from ops.session import Session, operator, pass_session
 from ops.terminal import plain, print_json, print_line, print_table
-from workers.dead_letters.desk import MOST, Desk, Done, Result
+from workers.dead_letters.desk import MOST, Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
+from workers.dead_letters.results import Done, Result
 from workers.store.tables import nodes
 
 _Act: TypeAlias = Callable[[Desk, sa.Engine, Sequence[Letter], Operator], Iterator[Result]]

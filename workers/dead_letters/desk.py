@@ -8,26 +8,23 @@ has an outcome, the request has gone on without it, and the letter is only dropp
 no worker ended, because the broker itself gave its delivery up, is ended here first.
 """
 
-import enum
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import pika
 import sqlalchemy as sa
 
 from producers.message import Message
-from schemas.commands import PowerCommand
-from schemas.envelope import parse
-from schemas.events import Happening, event_from
+from schemas.events import Happening
 from workers import topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
+from workers.dead_letters.results import Done, Result, closing, ended, result, sort
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 from workers.store.requests import Key, Outcome, fix_outcomes, outcomes
 
@@ -37,24 +34,6 @@ MOST = 65_535
 _SILENCE = 2.0
 _CONNECT_SECONDS = 15.0
 _CONFIRM_SECONDS = 60.0
-
-
-class Done(enum.StrEnum):
-    """What became of a letter; only a refused one is still there."""
-
-    REPLAYED = "replayed"
-    DISCARDED = "discarded"
-    DROPPED = "dropped"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a letter, and why where it is not what was asked for."""
-
-    letter: Letter
-    done: Done
-    why: str = ""
 
 
 class Desk:
@@ -142,12 +121,12 @@ class Desk:
     ) -> list[Result]:
         with store.begin() as connection:
             ends = self._ends(connection, batch)
-        malformed, gone, alive = _sorted(batch, ends)
+        malformed, gone, alive = sort(batch, ends)
         now = time.time_ns()
         refused = self._confirm(
             {
                 letter.tag: [
-                    *_closing(letter, ends),
+                    *closing(letter, ends),
                     messages.event(
                         messages.decided(letter, command, Happening.REPLAYED, operator, now)
                     ),
@@ -166,7 +145,7 @@ class Desk:
         return [
             *(Result(m, Done.REFUSED, f"it can only be discarded: {m.problem}") for m in malformed),
             *self._drop(gone),
-            *(_result(letter, Done.REPLAYED, refused) for letter, _ in alive),
+            *(result(letter, Done.REPLAYED, refused) for letter, _ in alive),
         ]
 
     def _discard(
@@ -175,7 +154,7 @@ class Desk:
         now = time.time_ns()
         with store.begin() as connection:
             ends = self._ends(connection, batch)
-            malformed, gone, alive = _sorted(batch, ends)
+            malformed, gone, alive = sort(batch, ends)
             bodies = fix_outcomes(
                 connection,
                 self._cluster,
@@ -185,7 +164,7 @@ class Desk:
                 ],
             )
         told = {
-            letter.tag: [*_closing(letter, ends), messages.standing(body)]
+            letter.tag: [*closing(letter, ends), messages.standing(body)]
             for (letter, _), body in zip(alive, bodies, strict=True)
         }
         for letter in malformed:
@@ -193,9 +172,9 @@ class Desk:
         refused = self._confirm(told)
         return [
             *self._drop(gone),
-            *(_result(letter, Done.DISCARDED, refused) for letter in malformed),
+            *(result(letter, Done.DISCARDED, refused) for letter in malformed),
             *(
-                _ended(letter, body, refused)
+                ended(letter, body, refused)
                 for (letter, _), body in zip(alive, bodies, strict=True)
             ),
         ]
@@ -217,7 +196,7 @@ class Desk:
             {letter.tag: [messages.standing(outcome.event)] for letter, outcome in gone}
         )
         return [
-            _result(letter, Done.DROPPED, refused, f"the request is {outcome.happening} already")
+            result(letter, Done.DROPPED, refused, f"the request is {outcome.happening} already")
             for letter, outcome in gone
         ]
 
@@ -240,46 +219,3 @@ class Desk:
             except TimeoutError:
                 raise BrokerAwayError(f"no confirm within {_CONFIRM_SECONDS:g} s") from None
         return refused
-
-
-def _sorted(
-    batch: Sequence[Letter], ends: Mapping[Key, Outcome]
-) -> tuple[list[Letter], list[tuple[Letter, Outcome]], list[tuple[Letter, PowerCommand]]]:
-    """The malformed letters, those already dealt with, and those that wait for a decision."""
-    malformed: list[Letter] = []
-    gone: list[tuple[Letter, Outcome]] = []
-    alive: list[tuple[Letter, PowerCommand]] = []
-    for letter in batch:
-        if letter.command is None:
-            malformed.append(letter)
-            continue
-        died = ends.get((letter.command.id, letter.round))
-        after = ends.get((letter.command.id, letter.round + 1))
-        if died is not None and died.happening is not Happening.FAILED:
-            gone.append((letter, died))
-        elif after is not None:
-            gone.append((letter, after))
-        else:
-            alive.append((letter, letter.command))
-    return malformed, gone, alive
-
-
-def _closing(letter: Letter, ends: Mapping[Key, Outcome]) -> list[Message]:
-    """The end of the round that the letter died in, where no worker may have told it."""
-    if not letter.by_broker or letter.command is None:
-        return []
-    return [messages.standing(ends[letter.command.id, letter.round].event)]
-
-
-def _ended(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
-    """The result of a discard: somebody may have ended the round between our look and our write."""
-    happening = event_from(parse(body)).happening
-    if happening is Happening.DISCARDED:
-        return _result(letter, Done.DISCARDED, refused)
-    return _result(letter, Done.DROPPED, refused, f"the request is {happening} already")
-
-
-def _result(letter: Letter, done: Done, refused: Mapping[int, str], why: str = "") -> Result:
-    if letter.tag in refused:
-        return Result(letter, Done.REFUSED, refused[letter.tag])
-    return Result(letter, done, why)
