@@ -14,6 +14,8 @@ from pika.exceptions import AMQPError
 from producers.amqp import properties
 from producers.message import Batch
 
+_GOODBYE = 0.3
+
 
 @dataclass(slots=True)
 class _State:
@@ -60,18 +62,23 @@ def publish(parameters: pika.URLParameters, batches: Iterable[Batch], seconds: f
         connection.ioloop.start()
     except (AMQPError, OSError) as error:
         return state.problem or f"cannot connect: {error!r}"
+    connection.ioloop.close()
     return state.problem
 
 
 def _on_channel(state: _State, connection: Any, channel: Any) -> None:  # noqa: ANN401 - pika has no types
-    channel.add_on_close_callback(
-        lambda _channel, error: _end(state, connection, f"channel closed: {error}")
-    )
+    channel.add_on_close_callback(lambda _channel, error: _channel_closed(state, connection, error))
     channel.add_on_return_callback(lambda *_: _count_return(state))
     channel.confirm_delivery(
         lambda frame: _on_confirm(state, connection, channel, frame.method),
         callback=lambda _frame: _next_batch(state, connection, channel),
     )
+
+
+def _channel_closed(state: _State, connection: Any, error: BaseException) -> None:  # noqa: ANN401 - pika has no types
+    """Our own goodbye closes the channel first; then the connection's close is still to come."""
+    if not state.finished:
+        _end(state, connection, f"channel closed: {error}")
 
 
 def _next_batch(state: _State, connection: Any, channel: Any) -> None:  # noqa: ANN401 - pika has no types
@@ -119,12 +126,14 @@ def _on_confirm(state: _State, connection: Any, channel: Any, method: Any) -> No
 
 
 def _end(state: _State, connection: Any, problem: str | None) -> None:  # noqa: ANN401 - pika has no types
-    """Say goodbye after success; after trouble, or once the goodbye is said, stop the loop."""
-    if state.finished or problem is not None or not connection.is_open:
+    """Say goodbye and wait a moment for the answer; what comes after that ends the loop."""
+    if state.finished or not connection.is_open:
         if not state.finished:
             state.problem = problem
         state.finished = True
         connection.ioloop.stop()
         return
-    state.finished = True
+    state.finished, state.problem = True, problem
+    # a broker in memory alarm reads nothing from us, not even a goodbye
+    connection.ioloop.call_later(_GOODBYE, connection.ioloop.stop)
     connection.close()
