@@ -1,6 +1,6 @@
 """The ways from every state of a server to the one that is wanted, as tables. Pure.
 
-Nova's rules behind them (its API guide, "Server concepts", and docs/adr/0007-strategies.md): start
+Nova's rules behind them (its API guide, "Server concepts", and docs/adr/0008-strategies.md): start
 works from SHUTOFF alone; stop from ACTIVE and ERROR; shelve from ACTIVE, SHUTOFF, PAUSED and SUSPENDED;
 a hard reboot also from ERROR; delete from everywhere.
 """
