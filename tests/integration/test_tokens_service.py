@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-import threading
+import json
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from keystoneauth1.session import Session
 
+from tests.testbed.simcloud.effects import Hang
+from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
-from tests.testbed.token_site import TokenSite
+from tests.testbed.token_site import TokenSite, serving
+from workers.errors import TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
-from workers.tokens.service import TokenService
-from workers.tokens.sources import make_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workers.settings import Settings
-
-
-@contextmanager
-def serving(settings: Settings) -> Iterator[TokenService]:
-    sources = {name: make_source(cloud) for name, cloud in settings.clouds.items()}
-    service = TokenService(settings, "tokens under test", sources)
-    stop = threading.Event()
-    thread = threading.Thread(target=service.run, args=(stop,))
-    thread.start()
-    try:
-        yield service
-    finally:
-        stop.set()
-        thread.join()
-
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[SimCloud]:
+def _running_cloud() -> Iterator[SimCloud]:
     with SimCloud() as simulation:
         yield simulation
 
 
 @pytest.fixture
+def cloud(_running_cloud: SimCloud) -> SimCloud:
+    _running_cloud.reset()
+    return _running_cloud
+
+
+@pytest.fixture
 def site(run_dir: Path, broker_url: str) -> TokenSite:
-    return TokenSite(run_dir, broker_url)
+    made = TokenSite(run_dir / "site", broker_url)
+    made.prepare()
+    return made
 
 
-@pytest.mark.parametrize("way", ["password_cloud", "application_credential_cloud"])
+LOGINS = {
+    "password": {"token_password": 1},
+    "application_credential": {"token_application_credential": 1},
+    "refresh_token": {"refresh": 1, "federation": 1, "rescope": 1},
+}
+
+
+@pytest.mark.parametrize("way", LOGINS)
 def test_a_thousand_requests_from_32_threads_cost_one_login(
     cloud: SimCloud, site: TokenSite, way: str
 ) -> None:
-    settings = site.settings({"one": getattr(site, way)(cloud.auth_url)})
-    site.declare(settings)
-    cloud.reset_counts()
+    settings = site.configure({"one": getattr(site, f"{way}_cloud")(cloud)})
     with serving(settings), TokenClient(settings, "power") as client:
         plugin = TokenServicePlugin(client, "one", cloud.auth_url)
         session = Session(auth=plugin)
@@ -65,5 +63,117 @@ def test_a_thousand_requests_from_32_threads_cost_one_login(
     assert len(tokens) == 1
     assert compute is not None
     assert compute.startswith(cloud.url)
-    kind = "token_" + way.removesuffix("_cloud")
-    assert cloud.counts() == {kind: 1}
+    assert cloud.counts() == LOGINS[way]
+
+
+@pytest.mark.parametrize("way", ["password", "refresh_token"])
+def test_a_token_revoked_under_many_calls_is_replaced_once_and_all_calls_succeed(
+    cloud: SimCloud, site: TokenSite, way: str
+) -> None:
+    settings = site.configure({"one": getattr(site, f"{way}_cloud")(cloud)})
+    with serving(settings), TokenClient(settings, "power") as client:
+        session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
+        wanted = {"service_type": "compute"}
+
+        def call(_: int) -> int:
+            return session.get("/servers", endpoint_filter=wanted).status_code
+
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(call, range(64))) == {200}
+            cloud.reset_counts()
+            cloud.revoke_tokens()
+            assert set(pool.map(call, range(64))) == {200}
+        session.session.close()
+    counts = cloud.counts()
+    if way == "password":
+        assert counts["token_password"] == 1
+    else:
+        assert (counts["federation"], counts["rescope"]) == (1, 1)
+        assert "refresh" not in counts, "the access token is still good: no rotation for this"
+
+
+def test_invalid_grant_costs_one_call_and_one_alarm_and_a_new_file_heals_it(
+    cloud: SimCloud, site: TokenSite
+) -> None:
+    settings = site.configure({"one": site.refresh_token_cloud(cloud)})
+    cloud.revoke_grants()
+    with serving(settings), TokenClient(settings, "power") as client:
+        session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
+        for _ in range(50):
+            # keystoneauth lets our error through as it is
+            with pytest.raises(TokenRefusedError, match="Session not active") as caught:
+                session.get("/servers", endpoint_filter={"service_type": "compute"})
+            assert (caught.value.error, caught.value.permanent) == ("invalid_grant", True)
+        assert cloud.counts() == {"refresh": 1}
+        site.wait_depth("notify", 1)
+
+        path = site.secret("refresh-token", cloud.mint_refresh_token())
+        assert client.fetch("one").token
+    [(_, body)] = site.drain("notify")
+    alarm = json.loads(body)
+    assert alarm["type"] == "lamplighter.alarm.token.v1"
+    assert alarm["subject"] == "one"
+    assert "invalid_grant" in alarm["data"]["message"]
+    assert str(path) in alarm["data"]["remedy"]
+
+
+def test_a_slow_cloud_delays_no_other_and_is_told_from_a_dead_service(
+    cloud: SimCloud, site: TokenSite
+) -> None:
+    settings = site.configure(
+        {"slow": site.password_cloud(cloud), "quick": site.application_credential_cloud(cloud)},
+        tokens={"timeout": 4},
+    )
+    cloud.inject(Fault(kind="token_password", effect=Hang(seconds=5)))
+    with (
+        serving(settings),
+        TokenClient(settings, "power") as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slow = pool.submit(client.fetch, "slow")
+        began = time.monotonic()
+        client.fetch("quick")
+        assert time.monotonic() - began < 1.5
+        with pytest.raises(TokenRefusedError, match="waiting for the login") as caught:
+            slow.result()
+        assert (caught.value.error, caught.value.permanent) == ("provider_away", False)
+
+
+def test_nobody_there_is_told_within_the_timeout_to_all_who_ask(
+    cloud: SimCloud, site: TokenSite
+) -> None:
+    settings = site.configure({"one": site.password_cloud(cloud)}, tokens={"timeout": 1})
+    with TokenClient(settings, "power") as client:
+        session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
+
+        def told(_: int) -> bool:
+            with pytest.raises(TokenServiceAwayError):
+                session.get_token()
+            return True
+
+        began = time.monotonic()
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(told, range(16)))
+        assert time.monotonic() - began < 3, "together, not one after the other"
+
+
+def test_a_broker_that_is_away_is_told_within_the_timeout(cloud: SimCloud, site: TokenSite) -> None:
+    settings = site.configure(
+        {"one": site.password_cloud(cloud)},
+        tokens={"timeout": 1},
+        broker_url="amqp://nobody:nothing@127.0.0.1:9/",
+    )
+    with (
+        TokenClient(settings, "power") as client,
+        pytest.raises(TokenServiceAwayError, match="no connection"),
+    ):
+        client.fetch("one")
+
+
+def test_a_topology_that_is_not_in_place_is_told(
+    cloud: SimCloud, run_dir: Path, broker_url: str
+) -> None:
+    site = TokenSite(run_dir / "site", broker_url)
+    settings = site.configure({"one": site.password_cloud(cloud)}, tokens={"timeout": 2})
+    with TokenClient(settings, "power") as client, pytest.raises(TokenServiceAwayError):
+        client.fetch("one")

@@ -1,93 +1,123 @@
-"""A site for tests of the token service: configuration, secrets and topology, on a fresh vhost."""
+"""A site whose clouds are simulated, with the secrets in files that the token service reads."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from producers.amqp import connection_parameters
 from tests.testbed.simcloud import credentials
-from workers import topology
-from workers.browse import browse
+from tests.testbed.site import Site
 from workers.settings import Settings, load
+from workers.store.engine import open_store
+from workers.tokens.service import TokenService, make_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tests.testbed.simcloud.client import SimControl
 
-def secret(path: Path, text: str) -> Path:
-    """Write a file that only its owner may read, replacing what was there."""
-    fresh = path.with_suffix(".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    fresh.rename(path)
-    return path
+Table = dict[str, object]
 
 
-@dataclass(frozen=True)
-class TokenSite:
-    """A folder with lamplighter.toml, whose clouds are given as `[clouds]` tables.
+class TokenSite(Site):
+    """A site to which clouds are added as they are needed."""
 
-    Attributes:
-        folder: where it and its secrets are.
-        broker_url: with the password.
-    """
-
-    folder: Path
-    broker_url: str
-
-    def settings(
+    def configure(
         self,
-        clouds: Mapping[str, Mapping[str, object]],
-        tokens: Mapping[str, object] | None = None,
+        clouds: Mapping[str, Table],
+        tokens: Table | None = None,
         broker_url: str | None = None,
     ) -> Settings:
-        """Write the configuration and read it as a worker does."""
-        lines = [
-            'cluster = "test"',
-            f"broker = {inline({'url': broker_url or self.broker_url})}",
-            f"store = {inline({'url': 'sqlite:///state.db', 'audit_url': 'sqlite:///audit.db'})}",
-            f"tokens = {inline(tokens or {})}",
-            "[clouds]",
-            *(f"{name} = {inline(cloud)}" for name, cloud in clouds.items()),
-        ]
-        path = self.folder / "lamplighter.toml"
+        """Write the configuration and read it as a worker does.
+
+        Args:
+            clouds: the tables [clouds.NAME].
+            tokens: the table [tokens].
+            broker_url: another user's, in place of the site's.
+        """
+        text = self.config.read_text().partition("\n[tokens]")[0]
+        lines = [text, "[tokens]", *(_pair(item) for item in (tokens or {}).items()), "[clouds]"]
+        lines += [_pair(item) for item in clouds.items()]
+        path = self.config
+        if broker_url is not None:
+            lines[0] = text.replace(self.settings.broker.full_url(), broker_url)
+            path = self.folder / "another.toml"
         path.write_text("\n".join(lines) + "\n")
+        path.chmod(0o600)
         return load(path)
 
-    def declare(self, settings: Settings) -> None:
-        """Put the topology in place."""
-        with browse(connection_parameters(settings.broker, "test topology")) as channel:
-            topology.apply(channel, topology.topology())
-
-    def password_cloud(self, auth_url: str) -> dict[str, object]:
-        """A cloud of the simulation, by password."""
-        secret(self.folder / "password", credentials.PASSWORD)
-        source = {
-            "type": "password",
-            "username": credentials.USERNAME,
-            "password_file": "password",
+    def password_cloud(self, cloud: SimControl) -> Table:
+        """A table [clouds.NAME]: by password."""
+        return {
+            "auth_url": cloud.auth_url,
+            "project_id": credentials.PROJECT_ID,
+            "source": {
+                "type": "password",
+                "username": credentials.USERNAME,
+                "password_file": self.secret("password", credentials.PASSWORD).name,
+            },
         }
-        return {"auth_url": auth_url, "project_id": credentials.PROJECT_ID, "source": source}
 
-    def application_credential_cloud(self, auth_url: str) -> dict[str, object]:
-        """A cloud of the simulation, by application credential."""
-        secret(self.folder / "application-secret", credentials.APPLICATION_CREDENTIAL_SECRET)
-        source = {
-            "type": "application_credential",
-            "id": credentials.APPLICATION_CREDENTIAL_ID,
-            "secret_file": "application-secret",
+    def application_credential_cloud(self, cloud: SimControl) -> Table:
+        """A table [clouds.NAME]: by application credential."""
+        secret = self.secret("application-secret", credentials.APPLICATION_CREDENTIAL_SECRET)
+        return {
+            "auth_url": cloud.auth_url,
+            "source": {
+                "type": "application_credential",
+                "id": credentials.APPLICATION_CREDENTIAL_ID,
+                "secret_file": secret.name,
+            },
         }
-        return {"auth_url": auth_url, "source": source}
+
+    def refresh_token_cloud(self, cloud: SimControl, token: str | None = None) -> Table:
+        """A table [clouds.NAME]: by refresh token, as at EGI; by default of a new login."""
+        secret = self.secret("refresh-token", token or cloud.mint_refresh_token())
+        return {
+            "auth_url": cloud.auth_url,
+            "project_id": credentials.PROJECT_ID,
+            "source": {
+                "type": "oidc_refresh_token",
+                "refresh_token_file": secret.name,
+                "token_endpoint": cloud.token_endpoint,
+                "client_id": credentials.PUBLIC_CLIENT,
+            },
+        }
+
+    def secret(self, name: str, text: str) -> Path:
+        """Put a secret into a file that only its owner may read, as an operator replaces one."""
+        path = self.folder / name
+        fresh = path.with_suffix(".new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(f"{text}\n")
+        fresh.rename(path)
+        return path
 
 
-def inline(table: Mapping[str, object]) -> str:
-    """A table as inline TOML; of strings, numbers, lists of them, and tables."""
-    pairs = (
-        f"{key} = {inline(value) if isinstance(value, dict) else json.dumps(value)}"
-        for key, value in table.items()
-    )
-    return "{ " + ", ".join(pairs) + " }"
+@contextmanager
+def serving(settings: Settings, name: str = "tokens under test") -> Iterator[TokenService]:
+    """A token service in a thread of this process."""
+    store = open_store(settings.store.url, "state")
+    service = TokenService(settings, name, make_sources(settings, store, name))
+    stop = threading.Event()
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+    try:
+        assert service.link.wait_up(10.0)
+        yield service
+    finally:
+        stop.set()
+        thread.join()
+        store.dispose()
+
+
+def _pair(item: tuple[str, object]) -> str:
+    """A key and its value, in TOML; tables are inline."""
+    key, value = item
+    if isinstance(value, dict):
+        return f"{key} = {{ {', '.join(_pair(inner) for inner in value.items())} }}"
+    return f"{key} = {json.dumps(value)}"

@@ -15,6 +15,7 @@ import structlog
 
 from producers.amqp import connection_parameters
 from producers.message import Message
+from schemas import ids
 from schemas.errors import MalformedMessageError
 from schemas.names import shown
 from workers import topology
@@ -121,7 +122,7 @@ class TokenService:
                 exchange="",
                 routing_key=delivery.reply_to or "",
                 body=encode(answer),
-                id=f"reply-{delivery.correlation_id}",
+                id=ids.correlation_id(),
                 correlation_id=delivery.correlation_id,
                 persistent=False,
             )
