@@ -1,0 +1,47 @@
+"""kill -9 of the power worker, wherever it is: nothing is lost, nothing is said twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.simcloud.effects import Hang
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
+    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=5)) as running:
+        yield running
+
+
+def test_killed_between_the_call_and_its_answer(fleet: Fleet) -> None:
+    """The calls are performed, their answers withheld; the next worker starts nothing twice."""
+    fleet.cloud.inject(Fault(effect=Hang(seconds=60, performed=True), kind="start", times=5))
+    fleet.ask("resume")
+    until(lambda: fleet.cloud.counts().get("start", 0) == 5, 20, "five start calls")
+    fleet.workers["power"].kill()
+    fleet.worker("power")
+    fleet.settle()
+    fleet.check()
+    assert fleet.outcomes() == {"completed": 5}
+    assert fleet.cloud.counts()["start"] == 5
+
+
+def test_killed_between_the_acceptance_and_the_call(fleet: Fleet) -> None:
+    fleet.cloud.inject(Fault(effect=Hang(seconds=60), kind="lists"))
+    fleet.ask("resume")
+    until(lambda: len(fleet.records(happenings=("accepted",))) == 5, 20, "five acceptances")
+    fleet.workers["power"].kill()
+    fleet.cloud.clear_faults()
+    fleet.worker("power")
+    fleet.settle()
+    fleet.check()
+    assert fleet.cloud.counts()["start"] == 5
