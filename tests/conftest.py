@@ -14,6 +14,7 @@ import pytest
 
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
+from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.slurm import PrivateSlurm
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ def pytest_report_header(config: pytest.Config) -> str:
     """Say which broker this run uses."""
     chosen = config.stash[BROKER]
     return f"broker: {chosen if isinstance(chosen, str) else chosen.description}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests on real OpenStack last: it need not run beside all others."""
+    items.sort(key=lambda item: item.get_closest_marker("openstack") is not None)
+    for item in items:
+        if item.get_closest_marker("openstack"):
+            # The first of them waits for the installation where there is none yet.
+            item.add_marker(pytest.mark.timeout(1200), append=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -133,3 +144,10 @@ def slurm_factory(run_dir: Path) -> Iterator[Callable[[Settings], PrivateSlurm]]
             return running.enter_context(PrivateSlurm(folder, settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def openstack(session_dir: Path) -> Iterator[RealOpenStack]:
+    """A real OpenStack; tests that use it bear its mark, and leave neither servers nor orders."""
+    with RealOpenStack(session_dir / "os") as cloud:
+        yield cloud

@@ -142,7 +142,7 @@ def test_another_clients_refresh_token_is_an_invalid_grant(cloud: SimCloud) -> N
 @pytest.mark.parametrize("basic", [True, False])
 def test_a_service_account_logs_in_with_its_secret(cloud: SimCloud, *, basic: bool) -> None:
     pair = (credentials.CONFIDENTIAL_CLIENT, credentials.CONFIDENTIAL_CLIENT_SECRET)
-    form = {"grant_type": "client_credentials", "scope": "openid"}
+    form = {"grant_type": "client_credentials", "scope": "openid entitlements"}
     if not basic:
         form |= {"client_id": pair[0], "client_secret": pair[1]}
     answer = requests.post(

@@ -113,9 +113,7 @@ def test_stop_keeps_the_server_powered_until_it_is_down(cloud: Cloud) -> None:
         ("ACTIVE", START, "vm_state active"),
         ("SUSPENDED", START, "vm_state suspended"),
         ("ERROR", START, "vm_state error"),
-        ("SHELVED_OFFLOADED", START, "vm_state shelved_offloaded"),
         ("SHUTOFF", STOP, "vm_state stopped"),
-        ("SHELVED_OFFLOADED", STOP, "vm_state shelved_offloaded"),
     ],
 )
 def test_a_state_that_forbids_the_action_is_a_conflict_in_novas_words(
@@ -124,6 +122,13 @@ def test_a_state_that_forbids_the_action_is_a_conflict_in_novas_words(
     server = cloud.add(status=status)
     expected = f"Cannot '{action.name}' instance {server.id} while it is in {state}"
     with pytest.raises(ConflictError, match=re.escape(expected)):
+        cloud.compute.act(server, action)
+
+
+@pytest.mark.parametrize("action", [START, STOP])
+def test_a_server_that_is_on_no_host_is_not_ready(cloud: Cloud, action: Action) -> None:
+    server = cloud.add(status="SHELVED_OFFLOADED")
+    with pytest.raises(ConflictError, match="is not ready"):
         cloud.compute.act(server, action)
 
 

@@ -55,7 +55,7 @@ class Keystone:
     def federate(self, access_token: str) -> requests.Response:
         """Ask for an unscoped token in exchange for the OpenID provider's."""
         path = "OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
-        return self.http.get(
+        return self.http.post(
             f"{self.auth_url}/{path}",
             headers={"Authorization": f"Bearer {access_token}"},
             timeout=TIMEOUT_SECONDS,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tests.testbed.openstack import packages, state
+from tests.testbed.openstack.configuration import Tokens
 from tests.testbed.openstack.layout import Layout, PortMap
 from tests.testbed.openstack.login import LoginControl
 from tests.testbed.openstack.servers import ComputeControl
@@ -14,8 +16,6 @@ from tests.testbed.ports import Ports
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.testbed.openstack.configuration import Tokens
 
 
 class RealOpenStack(ComputeControl, LoginControl):
@@ -73,6 +73,10 @@ class RealOpenStack(ComputeControl, LoginControl):
         self._stack = self._exits.enter_context(Stack(self.layout, self._tokens))
         state.arrive(self._stack.database, self.layout)
         self._stack.start_all()
+
+    def set_token_seconds(self, seconds: int) -> None:
+        """Let Keystone's tokens live so long from now on (restarts it, which takes seconds)."""
+        self._stack.restart_identity(replace(self._tokens or Tokens(), keystone_seconds=seconds))
 
     def restart_compute(self) -> None:
         """Kill nova-compute and start it again, as after a power cut; guests that ran still run."""

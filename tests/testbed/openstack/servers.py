@@ -170,10 +170,7 @@ class ComputeControl:
     def delete_servers(self) -> None:
         """Delete all servers of the project and wait until they are gone."""
         with self._nova() as nova:
-            ids = [server.id for server in self.servers().values()]
-            # One may be on its way out already, and its answer be a 404.
-            _each(lambda server: nova.call("DELETE", f"/servers/{server}"), ids)
-            until(lambda: not self.servers(), 60.0 + len(ids), "the servers' end", interval=0.2)
+            delete_all(nova)
 
     def set_lock(self, name: str, *, locked: bool) -> None:
         """Lock a server as the administrator, so that its owner may not act on it; or unlock."""
@@ -240,6 +237,23 @@ class ComputeControl:
         partial = self._orders_file.with_suffix(".partial")
         partial.write_text(json.dumps(self._orders))
         partial.replace(self._orders_file)
+
+
+def delete_all(nova: Service) -> None:
+    """Delete all servers that a token shows, and wait until they are gone.
+
+    Raises:
+        TimeoutError: Some stay.
+    """
+
+    def none_left() -> bool:
+        ids = [server["id"] for server in nova.ask("GET", "/servers")["servers"]]
+        # Nova may lose a deletion that overtakes the server's creation, so each round asks again;
+        # one that is on its way out already answers 404.
+        _each(lambda server: nova.call("DELETE", f"/servers/{server}"), ids)
+        return not ids
+
+    until(none_left, 120.0, "the end of all servers", interval=0.5)
 
 
 def _refuses(api: Service) -> bool:

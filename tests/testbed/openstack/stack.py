@@ -37,6 +37,7 @@ class Stack:
             self._broker = exits.enter_context(closing(PrivateBroker(self._layout.folder / "mq")))
             login = f"{self._broker.admin.name}:{self._broker.admin.password}"
             url = f"rabbit://{login}@{self._broker.host}:{self._broker.port}/"
+            self._broker_url = url
             write_configuration(self._layout, url, self._tokens)
             # It takes seconds, while which the database starts; Nova waits for it by itself.
             starter = exits.enter_context(ThreadPoolExecutor(1))
@@ -76,6 +77,12 @@ class Stack:
         self._await_consumer("scheduler")
         self._await_consumer(COMPUTE_QUEUE)
 
+    def restart_identity(self, tokens: Tokens) -> None:
+        """Start Keystone anew, with other lifetimes for the tokens that it gives out from now on."""
+        write_configuration(self._layout, self._broker_url, tokens)
+        self.services.kill(self._keystone.name)
+        self.start_identity()
+
     def restart_compute(self) -> None:
         """Kill nova-compute as a power cut would, and start it again."""
         self.services.kill("nova-compute")
@@ -94,6 +101,9 @@ class Stack:
 
     def _has_consumer(self, queue: str) -> bool:
         self.services.require_running()
+        # To ask AMQP for a queue that is not there would leave warnings in the log.
+        if queue not in self._broker.api.depths("/"):
+            return False
         parameters = pika.URLParameters(self._broker.amqp_url("/"))
         with pika.BlockingConnection(parameters) as connection:
             try:

@@ -8,11 +8,16 @@ import secrets
 from dataclasses import dataclass
 
 from tests.testbed.simcloud.clock import Time
+from tests.testbed.simcloud.scopes import beyond
 from tests.testbed.simcloud.settings import Dials
 
 
 class InvalidGrantError(Exception):
     """The refresh token is unknown, expired, revoked, already used or another client's."""
+
+
+class InvalidScopeError(Exception):
+    """More was asked for than the login covers; the refresh token stays good."""
 
 
 @dataclass(slots=True)
@@ -67,6 +72,7 @@ class GrantStore:
 
         Raises:
             InvalidGrantError: the token is good for nothing, or not for this client.
+            InvalidScopeError: ``scope`` has words that the login's has not.
         """
         token = self._refresh.get(value)
         if token is None:
@@ -83,6 +89,8 @@ class GrantStore:
             raise InvalidGrantError("Maximum allowed refresh token reuse exceeded")
         if token.expires <= self._time.now():
             raise InvalidGrantError("Token is not active")
+        if excess := beyond(scope, family.scope):
+            raise InvalidScopeError(f"Invalid scopes: {' '.join(sorted(excess))}")
         access = self.grant(family, scope or family.scope)
         if not self._dials.now.rotate_refresh_tokens:
             return access, token

@@ -18,7 +18,8 @@ from tests.testbed.simcloud.errors import (
 )
 from tests.testbed.simcloud.gate import Call, Gate, ServiceName
 from tests.testbed.simcloud.grants import GrantStore
-from tests.testbed.simcloud.login import AuthRequest, Scope
+from tests.testbed.simcloud.login import ApplicationCredential, AuthRequest, Scope
+from tests.testbed.simcloud.scopes import entitlement_claims
 from tests.testbed.simcloud.settings import Dials
 from tests.testbed.simcloud.tokens import Token, TokenStore
 from tests.testbed.simcloud.web import base_url, json_response, request_id
@@ -96,8 +97,7 @@ class KeystoneApi:
                     raise UnauthorizedError
                 token = self._issue("password", project_id, expires)
             case ["application_credential"] if identity.application_credential is not None:
-                if not identity.application_credential.is_known():
-                    raise UnauthorizedError
+                self._check(identity.application_credential)
                 if auth.scope is not None:
                     raise UnauthorizedError("Application credentials cannot request a scope.")
                 token = self._issue("application_credential", credentials.PROJECT_ID, expires)
@@ -106,6 +106,12 @@ class KeystoneApi:
             case methods:
                 raise UnauthorizedError(f"Unsupported authentication methods: {', '.join(methods)}")
         return self._token_response(call.request, token, 201)
+
+    def _check(self, given: ApplicationCredential) -> None:
+        if given.id not in {None, credentials.APPLICATION_CREDENTIAL_ID}:
+            raise NotFoundError(f"Could not find Application Credential: {given.id}.")
+        if not given.is_known():
+            raise UnauthorizedError
 
     def _issue(self, method: str, project_id: str | None, expires: float) -> Token:
         return self._tokens.issue(
@@ -128,15 +134,14 @@ class KeystoneApi:
 
     def _federate(self, call: Call) -> Response:
         given = call.request.path_params
-        known = (credentials.IDENTITY_PROVIDER, credentials.FEDERATION_PROTOCOL)
-        if (given["provider"], given["protocol"]) != known:
-            raise NotFoundError(
-                f"Could not find federated protocol {given['protocol']} for identity provider"
-                f" {given['provider']}."
-            )
+        if given["provider"] != credentials.IDENTITY_PROVIDER:
+            raise NotFoundError(f"Could not find Identity Provider: {given['provider']}.")
+        if given["protocol"] != credentials.FEDERATION_PROTOCOL:
+            raise UnauthorizedError("Attempted to authenticate with an unsupported method.")
         scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
         access = self._grants.access(value.strip()) if scheme.lower() == "bearer" else None
-        if access is None:
+        # The mapping lets in who holds the entitlement, by either of its names.
+        if access is None or not entitlement_claims(access.scope):
             raise UnauthorizedError
         subject = access.family.subject
         token = self._tokens.issue(

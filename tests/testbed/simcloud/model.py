@@ -170,12 +170,6 @@ HARD_REBOOT = Action(
     frozenset({None, TaskState.REBOOTING, TaskState.REBOOTING_HARD}),
 )
 SHELVE = Action("shelve", _SHELVABLE, TaskState.SHELVING, VmState.SHELVED_OFFLOADED)
-SHELVE_OFFLOAD = Action(
-    "shelveOffload",
-    frozenset({VmState.SHELVED}),
-    TaskState.SHELVING_OFFLOADING,
-    VmState.SHELVED_OFFLOADED,
-)
 UNSHELVE = Action("unshelve", _SHELVED, TaskState.UNSHELVING, VmState.ACTIVE)
 DELETE = Action("delete", frozenset(), TaskState.DELETING, VmState.DELETED, frozenset())
 
@@ -188,6 +182,9 @@ def check(server: Server, action: Action) -> None:
     """
     if server.locked:
         raise ConflictError(f"Instance {server.id} is locked")
+    if action in {START, STOP} and server.vm_state == VmState.SHELVED_OFFLOADED:
+        # It is on no host that could be asked.
+        raise ConflictError(f"Instance {server.id} is not ready")
     if action.vm_states and server.vm_state not in action.vm_states:
         raise _conflict(server, action, f"vm_state {server.vm_state}")
     if action.task_states and server.task_state not in action.task_states:

@@ -10,14 +10,13 @@ from starlette.routing import Route
 
 from tests.testbed.simcloud.compute import Compute
 from tests.testbed.simcloud.effects import Fate, GoesToError
-from tests.testbed.simcloud.errors import BadRequestError
+from tests.testbed.simcloud.errors import BadRequestError, ForbiddenError, NotFoundError
 from tests.testbed.simcloud.flavors import FLAVORS, HUGE, Flavor
 from tests.testbed.simcloud.gate import Call, Gate
 from tests.testbed.simcloud.model import (
     DELETE,
     HARD_REBOOT,
     SHELVE,
-    SHELVE_OFFLOAD,
     SOFT_REBOOT,
     START,
     STOP,
@@ -37,7 +36,6 @@ _ACTIONS: dict[str, tuple[str, Action]] = {
     "os-stop": ("stop", STOP),
     "reboot": ("reboot", SOFT_REBOOT),
     "shelve": ("shelve", SHELVE),
-    "shelveOffload": ("shelve_offload", SHELVE_OFFLOAD),
     "unshelve": ("unshelve", UNSHELVE),
 }
 _NO_HOST = GoesToError(
@@ -108,12 +106,21 @@ class ServersApi(NovaService):
         return nova_response(call, b'{"server":' + self.view(call).detail(server) + b"}")
 
     def _action(self, call: Call) -> Response:
-        server = self.server(call)
+        project_id = self.project(call)
+        server_id = call.request.path_params["server_id"]
+        if self.compute.find(server_id) is None:
+            # Nova words it so where it never had the server.
+            raise NotFoundError(f"Instance {server_id} has no mapping to a cell.")
+        server = self.compute.get(project_id, server_id)
         name, argument = _read_action(call.body)
         if name in {"lock", "unlock"}:
             server.locked = name == "lock"
             self.compute.describe(server)
             return nova_response(call, b"", 202)
+        if name == "shelveOffload":
+            raise ForbiddenError(
+                "Policy doesn't allow os_compute_api:os-shelve:shelve_offload to be performed."
+            )
         if name not in _ACTIONS:
             raise BadRequestError(f"There is no such action: {name}")
         action = _ACTIONS[name][1]

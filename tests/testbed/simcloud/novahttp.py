@@ -77,7 +77,10 @@ def query_of(request: Request, page_limit: int) -> Query | None:
     try:
         name = re.compile(given["name"]) if "name" in given else None
     except re.error:
-        raise BadRequestError("Invalid filter field: name.") from None
+        raise BadRequestError(
+            f"Invalid input for query parameters name. Value: {given['name']}."
+            f" '{given['name']}' is not a 'regex'"
+        ) from None
     tags = frozenset(filter(None, given.get("tags", "").split(",")))
     return Query(
         limit=_limit(given.get("limit"), page_limit),
@@ -106,7 +109,10 @@ def _changes_since(given: str | None) -> float | None:
     try:
         at = datetime.fromisoformat(given)
     except ValueError:
-        raise BadRequestError("Invalid filter field: changes-since.") from None
+        raise BadRequestError(
+            f"Invalid input for query parameters changes-since. Value: {given}."
+            f" '{given}' is not a 'date-time'"
+        ) from None
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 

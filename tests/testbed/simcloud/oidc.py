@@ -14,7 +14,13 @@ from starlette.routing import Route
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.gate import Call, Gate, ServiceName
-from tests.testbed.simcloud.grants import AccessToken, GrantStore, InvalidGrantError
+from tests.testbed.simcloud.grants import (
+    AccessToken,
+    GrantStore,
+    InvalidGrantError,
+    InvalidScopeError,
+)
+from tests.testbed.simcloud.scopes import entitlement_claims
 from tests.testbed.simcloud.web import base_url, json_response
 
 REALM = "/oidc/auth/realms/egi"
@@ -104,6 +110,8 @@ class OidcApi:
             access, refresh = self._grants.refresh(value, client_id, scope)
         except InvalidGrantError as error:
             raise OidcError(400, "invalid_grant", str(error)) from None
+        except InvalidScopeError as error:
+            raise OidcError(400, "invalid_scope", str(error)) from None
         granted = self._granted(access)
         granted["refresh_token"] = refresh.value
         granted["refresh_expires_in"] = self._grants.remaining_seconds(refresh)
@@ -123,7 +131,7 @@ class OidcApi:
         access = self._grants.access(value.strip()) if scheme.lower() == "bearer" else None
         if access is None:
             raise OidcError(401, "invalid_token", "Token verification failed")
-        return json_response(_claims(access.family.subject), 200)
+        return json_response(_claims(access), 200)
 
     def _introspect(self, call: Call) -> Response:
         form = _form(call.body)
@@ -131,7 +139,7 @@ class OidcApi:
         access = self._grants.access(form.get("token", ""))
         if access is None:
             return json_response({"active": False}, 200)
-        claims = _claims(access.family.subject) | {
+        claims = _claims(access) | {
             "active": True,
             "iss": f"{base_url(call.request)}{REALM}",
             "client_id": access.family.client_id,
@@ -193,13 +201,13 @@ def _authenticate_client(request: Request, form: dict[str, str]) -> str:
     return client_id
 
 
-def _claims(subject: str) -> dict[str, object]:
+def _claims(access: AccessToken) -> dict[str, object]:
+    subject = access.family.subject
     return {
         "sub": subject,
         "voperson_id": subject,
         "email": "keeper@example.org",
         "email_verified": True,
         "preferred_username": "keeper",
-        "eduperson_entitlement": [credentials.ENTITLEMENT],
-        "entitlements": [credentials.ENTITLEMENT],
+        **entitlement_claims(access.scope),
     }
