@@ -1,0 +1,206 @@
+"""The refresh token in the store, on both kinds of database."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.testbed.waiting import until
+from workers.store.engine import open_store
+from workers.store.tables import refresh_tokens
+from workers.tokens.errors import SourceError
+from workers.tokens.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST = "from the file"
+KEY = secrets.token_bytes(32)
+CALL = 30.0
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[sa.Engine]:
+    engine = open_store(store_url, "state")
+    yield engine
+    engine.dispose()
+
+
+def vault(store: sa.Engine, owner: str = "a", *, key: bytes = KEY, cloud: str = "one") -> Vault:
+    return Vault(store, key, cloud, owner)
+
+
+def row(store: sa.Engine) -> Any:  # noqa: ANN401 - a row
+    columns = refresh_tokens.c
+    with store.begin() as connection:
+        return connection.execute(
+            sa.select(columns.ciphertext, columns.seed, columns.rotated_at, columns.expires_at)
+        ).one()
+
+
+def newest(store: sa.Engine, file_token: str = FIRST) -> str:
+    with vault(store, "reader").turn(file_token) as turn:
+        return turn.token(CALL)
+
+
+def rotate(store: sa.Engine, token: str, file_token: str = FIRST) -> None:
+    with vault(store).turn(file_token) as turn:
+        turn.keep(token, None)
+
+
+def let_the_lease_run_out(store: sa.Engine) -> None:
+    with store.begin() as connection:
+        connection.execute(sa.update(refresh_tokens).values(lease_until=1))
+
+
+def test_the_newest_token_is_kept_unreadably_for_whoever_comes_next(store: sa.Engine) -> None:
+    assert newest(store) == "from the file"
+    with vault(store).turn("from the file") as turn:
+        turn.keep("rotated", 86400.0)
+    assert newest(store) == "rotated"
+    kept = row(store)
+    assert b"rotated" not in kept.ciphertext
+    assert kept.expires_at - kept.rotated_at == 86400 * 10**9
+
+
+def test_a_new_file_begins_a_new_line_and_the_old_stays_until_that_has_worked(
+    store: sa.Engine,
+) -> None:
+    rotate(store, "rotated")
+    before = row(store)
+    assert newest(store, "another file") == "another file"
+    assert row(store) == before
+    rotate(store, "rotated anew", "another file")
+    assert newest(store, "another file") == "rotated anew"
+    assert newest(store, "from the file") == "from the file"
+
+
+def test_one_service_at_a_time_has_the_turn(store: sa.Engine) -> None:
+    with (
+        vault(store, "service a").turn("from the file"),
+        pytest.raises(SourceError, match=r"another token service.*service a"),
+        vault(store, "service b").turn("from the file"),
+    ):
+        pass
+    assert newest(store) == "from the file"
+
+
+def test_a_lease_ends_by_itself_on_the_stores_clock(store: sa.Engine) -> None:
+    dead = Vault(store, KEY, "one", "dead", lease=0.5)
+    turn = dead.turn("from the file")
+    turn.__enter__()
+
+    def free() -> bool:
+        try:
+            return newest(store) == "from the file"
+        except SourceError:
+            return False
+
+    assert not free()
+    until(free, 10.0, "the end of the lease")
+
+
+def test_a_lease_that_does_not_outlast_the_call_gives_no_token(store: sa.Engine) -> None:
+    with Vault(store, KEY, "one", "a", lease=CALL - 1).turn("from the file") as turn:
+        with pytest.raises(SourceError, match="ran out"):
+            turn.token(CALL)
+        assert turn.token(CALL - 5) == "from the file"
+
+
+def test_a_predecessor_that_wakes_up_gets_no_token_and_overwrites_none(store: sa.Engine) -> None:
+    with vault(store, "frozen").turn("from the file") as turn:
+        let_the_lease_run_out(store)
+        rotate(store, "the successor's")
+        with pytest.raises(SourceError, match="ran out"):
+            turn.token(CALL)
+        turn.keep("the predecessor's", None)
+    assert newest(store) == "the successor's"
+
+
+def test_what_a_predecessor_received_before_it_froze_is_not_lost(store: sa.Engine) -> None:
+    with vault(store, "frozen").turn("from the file") as turn:
+        let_the_lease_run_out(store)
+        with vault(store, "successor").turn("from the file"):
+            turn.keep("received", None)
+    assert newest(store) == "received"
+
+
+def test_a_store_that_fails_at_the_wrong_moment_gets_the_token_later(store: sa.Engine) -> None:
+    mine = vault(store)
+    with mine.turn("from the file") as turn:
+        with store.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE refresh_tokens RENAME TO hidden"))
+        with pytest.raises(SourceError, match="store does not answer") as caught:
+            turn.keep("rotated", None)
+        assert not caught.value.permanent
+        with store.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE hidden RENAME TO refresh_tokens"))
+    assert newest(store) == "from the file"
+    with mine.turn("from the file") as turn:
+        assert turn.token(CALL) == "rotated"
+    assert newest(store) == "rotated"
+
+
+def test_another_key_is_told_as_such_and_spoils_nothing(store: sa.Engine) -> None:
+    rotate(store, "rotated")
+    with (
+        pytest.raises(SourceError, match="another key") as caught,
+        vault(store, key=secrets.token_bytes(32)).turn("from the file"),
+    ):
+        pass
+    assert (caught.value.error, caught.value.permanent) == ("wrong_key", True)
+    assert "key_file" in (caught.value.remedy or "")
+    assert newest(store) == "rotated"
+
+
+def test_a_row_moved_to_another_cloud_is_not_believed(store: sa.Engine) -> None:
+    rotate(store, "rotated")
+    with store.begin() as connection:
+        connection.execute(sa.update(refresh_tokens).values(cloud="two"))
+    with (
+        pytest.raises(SourceError, match="another key"),
+        vault(store, cloud="two").turn("from the file"),
+    ):
+        pass
+
+
+class RotatingProvider:
+    """Takes each token once; a second use is remembered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._good = "from the file"
+        self.uses = 0
+        self.reused: list[str] = []
+
+    def redeem(self, token: str) -> str:
+        with self._lock:
+            if token != self._good:
+                self.reused.append(token)
+            self.uses += 1
+            self._good = f"token {self.uses}"
+            return self._good
+
+
+def test_many_services_at_once_never_use_a_token_twice(store: sa.Engine) -> None:
+    provider = RotatingProvider()
+
+    def service(number: int) -> int:
+        mine, turns = vault(store, f"service {number}"), 0
+        while turns < 10:
+            try:
+                with mine.turn("from the file") as turn:
+                    turn.keep(provider.redeem(turn.token(CALL)), None)
+                    turns += 1
+            except SourceError:
+                continue
+        return turns
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(service, range(4))) == provider.uses == 40
+    assert not provider.reused
