@@ -51,16 +51,18 @@ class TokenServicePlugin(BaseIdentityPlugin):
         return held.access
 
     def get_auth_ref(self, session: Session) -> access.AccessInfo:  # noqa: ARG002 - the base's
-        """Ask the service."""
-        with self._guard:
-            refused = self._refused
-        asked = time.monotonic()
-        grant = self._client.fetch(self._cloud, refused)
-        reference = access.create(auth_token=grant.token, body=grant.body)
-        with self._guard:
-            self._held = _Held(reference, asked + grant.hold)
-            self._refused = None
-        return reference
+        """Ask the service, again where what it gave has been refused meanwhile."""
+        while True:
+            with self._guard:
+                refused = self._refused
+            asked = time.monotonic()
+            grant = self._client.fetch(self._cloud, refused)
+            reference = access.create(auth_token=grant.token, body=grant.body)
+            with self._guard:
+                if digest_of(grant.token) != self._refused:
+                    self._held = _Held(reference, asked + grant.hold)
+                    self._refused = None
+                    return reference
 
     def get_token(self, session: Session) -> str | None:
         """The token, remembered as the one that this thread's request uses."""

@@ -1,0 +1,279 @@
+"""Logins at Keystone and at a login provider: what is sent, and what an answer is taken for."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+import pytest
+
+from workers.settings import ApplicationCredentialSource, CloudSettings, RefreshTokenSource
+from workers.tokens.errors import SourceError
+from workers.tokens.keystone import Keystone
+from workers.tokens.oidc import redeem
+from workers.tokens.scoped import scoped_token
+from workers.tokens.transport import Http
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SECRET = "first-refresh-token"
+Json = dict[str, object]
+
+
+@dataclass
+class Server:
+    """Answers everything in one way and keeps what it was sent."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    seen: list[tuple[str, Mapping[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+
+    def answers(self, status: int, body: object, **headers: str) -> None:
+        self.status = status
+        self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            server.seen.append((self.path, dict(self.headers), body))
+            self.send_response(server.status)
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(server.body)))
+            self.end_headers()
+            self.wfile.write(server.body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+    thread.start()
+    server.url = f"http://127.0.0.1:{listener.server_port}"
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        thread.join()
+        listener.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running(Server()) as made:
+        yield made
+
+
+def source(server: Server, tmp_path: Path) -> RefreshTokenSource:
+    return RefreshTokenSource(
+        refresh_token_file=tmp_path / "refresh-token",
+        token_endpoint=f"{server.url}/token",
+        scope="openid eduperson_entitlement:urn:x#y entitlements:urn:x#y",
+    )
+
+
+def refused(server: Server, tmp_path: Path) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        redeem(Http(None), source(server, tmp_path), SECRET)
+    error = caught.value
+    assert SECRET not in f"{error!r}{error}{error.remedy}"
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+    return error
+
+
+def test_a_refresh_is_a_public_clients_form_without_any_secret_of_its_own(
+    server: Server, tmp_path: Path
+) -> None:
+    server.answers(
+        200,
+        {
+            "access_token": "access",
+            "expires_in": 3600,
+            "refresh_token": "next",
+            "refresh_expires_in": 0,
+        },
+    )
+    redeemed = redeem(Http(None), source(server, tmp_path), SECRET)
+    assert (redeemed.access_token, redeemed.refresh_token) == ("access", "next")
+    assert (redeemed.expires_in, redeemed.refresh_expires_in) == (3600, None)
+    [(path, headers, body)] = server.seen
+    assert path == "/token"
+    assert "Authorization" not in headers
+    assert parse_qs(body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "client_id": ["token-portal"],
+        "scope": ["openid eduperson_entitlement:urn:x#y entitlements:urn:x#y"],
+        "refresh_token": [SECRET],
+    }
+    assert "access" not in repr(redeemed)
+    assert "next" not in repr(redeemed)
+
+
+def test_a_provider_that_does_not_rotate_leaves_the_token_as_it_was(
+    server: Server, tmp_path: Path
+) -> None:
+    server.answers(200, {"access_token": "access"})
+    redeemed = redeem(Http(None), source(server, tmp_path), SECRET)
+    assert (redeemed.refresh_token, redeemed.expires_in) == (SECRET, 0)
+
+
+def test_invalid_grant_is_for_a_person(server: Server, tmp_path: Path) -> None:
+    server.answers(400, {"error": "invalid_grant", "error_description": "Session not active"})
+    error = refused(server, tmp_path)
+    assert (error.error, error.permanent) == ("invalid_grant", True)
+    assert "Session not active" in error.message
+    assert str(tmp_path / "refresh-token") in (error.remedy or "")
+
+
+def test_a_description_that_quotes_the_token_is_not_passed_on(
+    server: Server, tmp_path: Path
+) -> None:
+    server.answers(400, {"error": "invalid_grant", "error_description": f"{SECRET} is bad"})
+    assert "is bad" not in refused(server, tmp_path).message
+
+
+def test_a_wrong_client_is_for_a_person_too(server: Server, tmp_path: Path) -> None:
+    server.answers(401, {"error": "invalid_client"})
+    error = refused(server, tmp_path)
+    assert (error.error, error.permanent) == ("invalid_client", True)
+    assert "token-portal" in (error.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b"oops"),
+        (502, b"<html>"),
+        (503, b""),
+        (429, b""),
+        (400, b'{"error": "temporarily_unavailable"}'),
+        (400, b'{"error": "<script>"}'),
+        (404, b"<html>no such page"),
+        (200, b"<html>a login page"),
+        (200, b'{"access_token": 1}'),
+        (200, b"[]"),
+    ],
+)
+def test_what_may_pass_by_itself_is_waited_for(
+    server: Server, tmp_path: Path, status: int, body: bytes
+) -> None:
+    server.answers(status, body)
+    error = refused(server, tmp_path)
+    assert (error.error, error.permanent, error.remedy) == ("provider_away", False, None)
+    assert "<" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [("7", 7, 7), ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 1e11), ("soon", 0, 0), ("-1", 0, 0)],
+)
+def test_retry_after_is_understood_in_both_forms(
+    server: Server, tmp_path: Path, value: str, least: float, most: float
+) -> None:
+    server.answers(429, b"", Retry_After=value)
+    assert least <= refused(server, tmp_path).retry_after <= most
+
+
+def test_nobody_there_is_named_without_what_was_sent(server: Server, tmp_path: Path) -> None:
+    server.url = "http://127.0.0.1:9"
+    error = refused(server, tmp_path)
+    assert error.message == "127.0.0.1:9 does not answer (ConnectionError)"
+
+
+def test_a_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
+    with running(Server()) as elsewhere:
+        server.answers(307, b"", Location=f"{elsewhere.url}/token")
+        error = refused(server, tmp_path)
+        assert error.error == "misconfigured"
+        assert not elsewhere.seen
+
+
+def test_a_netrc_does_not_replace_the_bearer_token(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    Http(None).post(server.url, bearer="mine")
+    Http(None).post(server.url, form={})
+    assert server.seen[0][1]["Authorization"] == "Bearer mine"
+    assert "Authorization" not in server.seen[1][1]
+
+
+def keystone(server: Server) -> Keystone:
+    unused = ApplicationCredentialSource(id="unused", secret_file=Path("unused"))
+    cloud = CloudSettings(auth_url=f"{server.url}/v3", source=unused, project_id="p")
+    return Keystone(cloud, Http(None))
+
+
+IDENTITY: Json = {"methods": ["password"]}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refused_password_is_for_a_person(server: Server, status: int) -> None:
+    server.answers(status, b"{}")
+    with pytest.raises(SourceError) as caught:
+        keystone(server).login(IDENTITY, "the remedy")
+    error = caught.value
+    assert (error.error, error.permanent, error.remedy) == ("unauthorized", True, "the remedy")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_federated_login_may_pass_but_is_told(server: Server, status: int) -> None:
+    server.answers(status, b"{}")
+    with pytest.raises(SourceError) as caught:
+        keystone(server).federated_login("egi.eu", "openid", "access")
+    error = caught.value
+    assert (error.error, error.permanent) == ("unauthorized", False)
+    assert error.remedy is not None
+    [(path, headers, _)] = server.seen
+    assert path == "/v3/OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
+    assert headers["Authorization"] == "Bearer access"
+
+
+def test_an_unknown_identity_provider_is_a_matter_of_configuration(server: Server) -> None:
+    server.answers(404, b"{}")
+    with pytest.raises(SourceError) as caught:
+        keystone(server).federated_login("egi.eu", "oidc", "access")
+    assert caught.value.error == "misconfigured"
+    assert "protocol" in (caught.value.remedy or "")
+
+
+GOOD: Json = {
+    "issued_at": "2026-07-01T10:00:00.000000Z",
+    "expires_at": "2026-07-01T11:00:00.000000Z",
+    "catalog": [{"type": "compute"}],
+}
+
+
+def test_a_tokens_life_is_taken_from_keystones_clock_alone() -> None:
+    token = scoped_token("id", {"token": GOOD})
+    assert token.life == 3600
+    assert "id=" not in repr(token)
+    assert "compute" not in repr(token)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"catalog": []}, {"catalog": None}, {"expires_at": GOOD["issued_at"]}, {"issued_at": 5}],
+)
+def test_a_token_without_catalog_or_life_is_not_taken(change: Json) -> None:
+    with pytest.raises(SourceError, match="no scoped token"):
+        scoped_token("id", {"token": GOOD | change})
+    with pytest.raises(SourceError, match="no scoped token"):
+        scoped_token("id", {})
