@@ -20,7 +20,6 @@ from schemas.errors import MalformedMessageError
 from schemas.names import shown
 from workers import topology
 from workers.amqp import Delivery, Link
-from workers.errors import BrokerError
 from workers.runtime import declare_topology, runtime
 from workers.settings import Settings
 from workers.tokens.alarms import Alarms
@@ -123,6 +122,8 @@ class TokenService:
                 routing_key=delivery.reply_to or "",
                 body=encode(answer),
                 id=ids.correlation_id(),
+                # RabbitMQ 3.10 returns a mandatory direct reply even where it has delivered it
+                mandatory=False,
                 correlation_id=delivery.correlation_id,
                 persistent=False,
             )
@@ -130,10 +131,10 @@ class TokenService:
         sent.add_done_callback(lambda done: self._replied(delivery, done))
 
     def _replied(self, delivery: Delivery, sent: Future[None]) -> None:
-        """The request is done with, also where its asker has gone or the connection has."""
+        """The request is done with, also where its asker has gone, which nobody tells us."""
         error = sent.exception()
-        if isinstance(error, BrokerError):
-            self._log.info("token_reply_undelivered", error=type(error).__name__)
+        if error is not None:  # the connection; then the broker delivers the request again
+            self._log.info("token_reply_unsent", error=type(error).__name__)
         self.link.ack([delivery])
 
 
