@@ -1,0 +1,149 @@
+"""P4: an outage costs time, never a request, and by itself never a dead letter or an attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.simcloud.effects import Answer
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.testbed.broker import PrivateBroker
+
+
+def no_attempt_was_burned(fleet: Fleet) -> bool:
+    """Whether no request had to be retried."""
+    return not fleet.records(happenings=("retried",))
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["503", "reset"])
+def test_a_cloud_away_with_200_requests_pending(
+    run_dir: Path, broker_url: str, *, reset: bool
+) -> None:
+    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=200)) as fleet:
+        fleet.cloud.outage(on=True, looks_like_reset=reset, services=("compute",))
+        fleet.ask("resume")
+        until(lambda: len(fleet.records(happenings=("parked",))) == 200, 60, "all to be parked")
+        fleet.cloud.outage(on=False)
+        fleet.settle(120)
+        fleet.check()
+        assert fleet.outcomes() == {"completed": 200}
+        assert no_attempt_was_burned(fleet)
+        assert fleet.cloud.counts()["start"] <= 204
+
+
+def test_a_cloud_that_goes_in_the_middle_of_its_calls(run_dir: Path, broker_url: str) -> None:
+    plan = Plan(nodes=60, latency=0.1)
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        fleet.ask("resume")
+        until(lambda: fleet.cloud.counts().get("start", 0) >= 10, 30, "some start calls")
+        fleet.cloud.outage(on=True, services=("compute",))
+        until(lambda: fleet.records(happenings=("parked",)), 60, "requests to be parked")
+        fleet.cloud.outage(on=False)
+        fleet.settle(120)
+        fleet.check()
+
+
+def test_a_brown_out_in_which_it_lists_but_does_not_act(run_dir: Path, broker_url: str) -> None:
+    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=50)) as fleet:
+        number = fleet.cloud.inject(Fault(effect=Answer(status=500), kind="start"))
+        fleet.ask("resume")
+        until(lambda: len(fleet.records(happenings=("parked",))) >= 40, 60, "most to be parked")
+        fleet.cloud.remove_fault(number)
+        fleet.settle(120)
+        fleet.check()
+        assert fleet.outcomes() == {"completed": 50}
+
+
+def test_a_token_revoked_in_mid_batch(run_dir: Path, broker_url: str) -> None:
+    """One more login, and nobody notices."""
+    plan = Plan(nodes=60, latency=0.1, source="oidc_refresh_token")
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        fleet.ask("resume")
+        until(lambda: fleet.cloud.counts().get("start", 0) >= 10, 30, "some start calls")
+        fleet.cloud.revoke_tokens()
+        fleet.settle(90)
+        fleet.check()
+        assert fleet.outcomes() == {"completed": 60}
+        assert no_attempt_was_burned(fleet)
+        assert fleet.cloud.counts()["rescope"] == 2
+
+
+def test_the_token_service_killed_and_away(run_dir: Path, broker_url: str) -> None:
+    """Nothing is consumed meanwhile, nothing is parked, and it goes on by itself."""
+    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=20), start=("audit", "power")) as fleet:
+        fleet.ask("resume")
+        until(lambda: "token_service_away" in fleet.log("power"), 60, "the worker to notice")
+        fleet.ask("suspend", "node1")
+        fleet.worker("tokens")
+        fleet.settle(90)
+        fleet.check()
+        assert no_attempt_was_burned(fleet)
+
+
+def test_a_login_provider_away(run_dir: Path, broker_url: str) -> None:
+    plan = Plan(nodes=10, source="oidc_refresh_token")
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        fleet.cloud.outage(on=True, services=("oidc", "identity"))
+        fleet.ask("resume")
+        until(lambda: len(fleet.records(happenings=("parked",))) == 10, 60, "all to be parked")
+        fleet.cloud.outage(on=False)
+        fleet.settle(120)
+        fleet.check()
+        assert no_attempt_was_burned(fleet)
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["restarted", "killed"])
+def test_the_broker_gone_with_requests_in_flight(
+    run_dir: Path, private_broker: PrivateBroker, *, hard: bool
+) -> None:
+    url = private_broker.amqp_url(private_broker.create_vhost("fleet"))
+    with Fleet(run_dir / "fleet", url, Plan(nodes=20, boot=2.0)) as fleet:
+        fleet.ask("resume")
+        until(lambda: fleet.cloud.counts().get("start", 0) >= 5, 30, "some start calls")
+        if hard:
+            private_broker.settle()
+            private_broker.kill()
+            private_broker.start()
+        else:
+            private_broker.restart()
+        fleet.settle(120)
+        fleet.check()
+        assert fleet.outcomes() == {"completed": 20}
+        assert fleet.cloud.counts()["start"] == 20
+
+
+def test_a_broker_absent_for_a_hook(run_dir: Path, private_broker: PrivateBroker) -> None:
+    """The hook spools and exits 0; the next one sends its own request first, then that."""
+    url = private_broker.amqp_url(private_broker.create_vhost("fleet"))
+    with Fleet(run_dir / "fleet", url, Plan(nodes=4)) as fleet:
+        private_broker.settle()
+        private_broker.stop()
+        assert fleet.ask("resume", "node[1-2]").returncode == 0
+        private_broker.start()
+        fleet.ready()
+        assert fleet.ask("resume", "node[3-4]").returncode == 0
+        fleet.settle(90)
+        fleet.check()
+
+
+def test_the_store_away_with_requests_in_flight(run_dir: Path, broker_url: str) -> None:
+    with PostgreSQL(run_dir / "postgresql") as server:
+        store = (server.create_database(), server.create_database())
+        with Fleet(run_dir / "fleet", broker_url, Plan(nodes=20, boot=2.0, store=store)) as fleet:
+            fleet.ask("resume")
+            until(lambda: fleet.cloud.counts().get("start", 0) >= 5, 30, "some start calls")
+            server.stop()
+            until(lambda: "store_away" in fleet.log("power"), 60, "the worker to notice")
+            server.start()
+            fleet.settle(120)
+            fleet.check()
+            assert fleet.outcomes() == {"completed": 20}
+            assert fleet.cloud.counts()["start"] == 20
