@@ -68,8 +68,9 @@ class Calls:
 
     def decide(self, work: Work) -> Decision:
         """What to do about a node, by what its cloud has shown lately."""
-        oldest = time.monotonic() - 2 * self._settings.poll_interval
-        sight = work.sight(self._sites[work.group.cloud].view, time.time_ns(), oldest)
+        site = self._sites[work.group.cloud]
+        oldest = time.monotonic() - 2 * site.pace.interval(self._settings.poll_interval)
+        sight = work.sight(site.view, time.time_ns(), oldest)
         return Wait() if sight is None else decide(work.row.desired, sight, work.limits)
 
     # -- calling

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 _FIRST_WINDOW = 4.0
 _LESS = 0.7
 _SLOWEST = 0.5
-# Calls a second gained in a second without a refusal: some, and some in a hundred.
-_GAIN, _GAIN_SHARE = 0.1, 0.02
+_FIRST_RATE = 3.0
+# Of the requests that a cloud takes, the share that listings may use up.
+_LISTINGS = 0.25
+# The share gained in a second without a refusal: much while far from where the last refusal came.
+_CLIMB, _CREEP = 0.15, 0.03
+_NEAR = 0.85
 _LATELY = 1.0
 
 
@@ -32,6 +36,7 @@ class Pace:
     rests_until: float = 0.0
     _starting: bool = True
     _next: float = 0.0
+    _refused_at: float | None = None
     _grown: float = 0.0
     _answers: deque[float] = field(default_factory=deque)
 
@@ -43,10 +48,14 @@ class Pace:
         """When the next may be sent, as far as time decides."""
         return max(self.rests_until, self._next)
 
+    def interval(self, shortest: float) -> float:
+        """Seconds between two listings: as wished, unless that left too little for calls."""
+        return shortest if self.rate is None else max(shortest, 1 / (self.rate * _LISTINGS))
+
     def sent(self, now: float) -> None:
-        """One was sent."""
+        """One was sent, also what needs no leave: a listing."""
         if self.rate is not None:
-            self._next = max(now, self._next) + 1 / self.rate
+            self._next = now + 1 / self.rate
 
     def answered(self, now: float) -> None:
         """The cloud took one."""
@@ -55,15 +64,18 @@ class Pace:
         step = 1.0 if self._starting else 1 / self.window
         self.window = min(float(self.most), self.window + step)
         if self.rate is not None:
-            gain = _GAIN + _GAIN_SHARE * self.rate
-            self.rate += gain * min(max(now - self._grown, 0.0), _LATELY)
+            near = self._refused_at is not None and self.rate > _NEAR * self._refused_at
+            gain = (_CREEP if near else _CLIMB) * min(max(now - self._grown, 0.0), _LATELY)
+            self.rate *= 1 + gain
             self._grown = now
 
     def refused(self, now: float, retry_after: float) -> None:
         """The cloud said that it was too much; of many such answers to one burst the first counts."""
         if now >= self.rests_until:
             self._forget(now)
-            lately = float(len(self._answers)) if self.rate is None else self.rate
+            lately = max(float(len(self._answers)), _FIRST_RATE)
+            if self.rate is not None:
+                lately = self._refused_at = self.rate
             self.rate = max(_SLOWEST, lately * _LESS)
             self.window = max(1.0, self.window / 2)
             self._starting = False

@@ -122,7 +122,7 @@ class Site:
     def list(self, interval: float, listed: Callable[[BaseException | None], None]) -> None:
         """List what changed, or all after a long rest; `listed` runs on the engine's thread."""
         now = time.monotonic()
-        self.listing_now, self.next_listing = True, now + interval
+        self.listing_now, self.next_listing = True, now + self.pace.interval(interval)
         self.pace.sent(now)
         if self._all_next or now - self.view.as_of > _FORGET_AFTER:
             self._since, self._all_next = None, False
