@@ -14,7 +14,7 @@ _FIRST_RATE = 3.0
 # Of the requests that a cloud takes, the share that listings may use up.
 _LISTINGS = 0.25
 # The share gained in a second without a refusal: much while far from where the last refusal came.
-_CLIMB, _CREEP = 0.15, 0.03
+_CLIMB, _CREEP = 0.15, 0.02
 _NEAR = 0.85
 _LATELY = 1.0
 
