@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Self
 
 from producers.settings import FILE_NAME
@@ -21,6 +22,7 @@ from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings as SlurmSettings
 from tests.testbed.waiting import until
+from workers import topology
 from workers.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -39,12 +41,20 @@ class Plan:
         slurm: what is chosen of Slurm; the hooks are filled in.
         boot, stop: how long the cloud takes.
         latency: of each request to the cloud.
+        groups: TOML of the groups; $nodes is filled in.
+        slurm_toml: more lines of [slurm].
+        clouds: TOML of more clouds; $auth_url and $project_id are filled in.
+        absent: nodes that have no server at first.
     """
 
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     boot: float = 3.0
     stop: float = 1.0
     latency: float = 0.02
+    groups: str = '[groups.elastic]\nnodes = "$nodes"\ncloud = "simulated"'
+    slurm_toml: str = ""
+    clouds: str = ""
+    absent: tuple[str, ...] = ()
 
 
 class Cluster:
@@ -92,7 +102,7 @@ class Cluster:
         self._stack.callback(self.slurm.close)
         self._prepare_cloud()
         self.settings = self._configure()
-        self._say("Lamplighter: tokens, power, audit and relay workers")
+        self._say("Lamplighter: tokens, power, audit, relay and slurm workers")
         self.start_workers()
         self._say("a private Slurm, all nodes powered down")
         self.slurm.start()
@@ -101,7 +111,7 @@ class Cluster:
         """`lamplighter up`, until all workers have connected."""
         config = str(self.settings.path)
         self.workers = Child(
-            [PROGRAMS / "lamplighter", "--config", config, "up"],
+            [sys.executable, "-m", "ops.cli", "--config", config, "up"],
             log=self.folder / "lamplighter.log",
             cwd=ROOT,
         )
@@ -111,12 +121,12 @@ class Cluster:
     def _consumed(self) -> bool:
         if self.workers is not None:
             self.workers.require_running()
-        return all_consume(self.settings)
+        return all_consume(self.settings, topology.FEEDBACK_QUEUE)
 
     def _prepare_cloud(self) -> None:
         plan = self.plan
         self.cloud.set(boot_seconds=plan.boot, stop_seconds=plan.stop, latency_seconds=plan.latency)
-        self.cloud.add_servers(self.slurm.settings.node_names)
+        self.cloud.add_servers(n for n in self.slurm.settings.node_names if n not in plan.absent)
         node = [sys.executable, "-m", "tests.testbed.slurmnode", "{event}", "{name}"]
         self.cloud.set_hook(
             HookSpec(
@@ -135,7 +145,11 @@ class Cluster:
         password = folder / "broker.password"
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
-        nodes = f"node[1-{self.plan.slurm.nodes}]"
+        words = {
+            "nodes": f"node[1-{self.plan.slurm.nodes}]",
+            "auth_url": self.cloud.auth_url,
+            "project_id": credentials.PROJECT_ID,
+        }
         config = folder / FILE_NAME
         config.write_text(
             f"""
@@ -150,6 +164,7 @@ log_file = "hooks.log"
 [slurm]
 resume_timeout = {self.plan.slurm.resume_timeout}
 suspend_timeout = {self.plan.slurm.suspend_timeout}
+{self.plan.slurm_toml}
 [store]
 url = "sqlite:///state.db"
 audit_url = "sqlite:///audit.db"
@@ -160,9 +175,8 @@ project_id = "{credentials.PROJECT_ID}"
 type = "oidc_refresh_token"
 refresh_token_file = "refresh.token"
 token_endpoint = "{self.cloud.token_endpoint}"
-[groups.elastic]
-nodes = "{nodes}"
-cloud = "simulated"
+{Template(self.plan.clouds).substitute(words)}
+{Template(self.plan.groups).substitute(words)}
 """
         )
         return load(config)
