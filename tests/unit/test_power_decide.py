@@ -35,7 +35,7 @@ VERIFY_RESIZE      here          here          here       confirmResize  confirm
 ERROR              reboot        reboot        delete     os-stop        os-stop        delete       delete         delete         delete     here
 UNKNOWN            server_state  server_state  server_state  server_state  server_state  delete       server_state   server_state   delete     here
 none               server_missing  server_missing  create  here           here           here         create         create         here       server_missing
-two                ambiguous_server  ambiguous_server  delete  ambiguous_server  ambiguous_server  delete  ambiguous_server  ambiguous_server  ambiguous_server  ambiguous_server
+two                ambiguous_server  ambiguous_server  delete  ambiguous_server  ambiguous_server  delete  delete         delete         delete     ambiguous_server
 """
 _HEAD, *_ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [
