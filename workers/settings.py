@@ -13,6 +13,8 @@ import msgspec
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
 
+# The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
+CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -71,12 +73,25 @@ class TokenSettings(_Table, frozen=True):
     timeout: Seconds = 10.0
 
 
+def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
+    if (file is None) == (not command):
+        raise ValueError(f"give either {field}_file or {field}_command")
+
+
 class PasswordSource(_Table, frozen=True, tag_field="type", tag="password"):
-    """Keystone user and password."""
+    """Keystone user and password.
+
+    Here and below, a secret comes from a file of our own (or of systemd's:
+    "$CREDENTIALS_DIRECTORY/name"), or is what a command prints: its words, run by no shell.
+    """
 
     username: str
-    password_file: Path
+    password_file: Path | None = None
+    password_command: tuple[str, ...] = ()
     user_domain: str = "Default"
+
+    def __post_init__(self) -> None:
+        _one_of("password", self.password_file, self.password_command)
 
 
 class ApplicationCredentialSource(
@@ -85,21 +100,67 @@ class ApplicationCredentialSource(
     """Keystone application credential."""
 
     id: str
-    secret_file: Path
+    secret_file: Path | None = None
+    secret_command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("secret", self.secret_file, self.secret_command)
 
 
-class RefreshTokenSource(_Table, frozen=True, tag_field="type", tag="oidc_refresh_token"):
-    """EGI's way: an OIDC refresh token of a public client, then Keystone's federated login."""
+class _FederatedSource(_Table, frozen=True):
+    """An OpenID Connect login, then Keystone's federated one; by default as at EGI.
 
-    refresh_token_file: Path
+    Attributes:
+        token_endpoint: the login provider's.
+        scope: what to ask for, word for word; by default EGI's scopes with `entitlements`.
+        entitlements: the only ones that the access token shall carry; by default all.
+    """
+
     token_endpoint: str
-    client_id: str = "token-portal"
-    scope: str = "openid email profile voperson_id eduperson_entitlement entitlements"
+    scope: str | None = None
+    entitlements: tuple[str, ...] = ()
     identity_provider: str = "egi.eu"
     protocol: str = "openid"
 
+    @property
+    def full_scope(self) -> str:
+        """What to ask for; entitlements by the claim's old name and by its new one."""
+        if self.scope is not None:
+            return self.scope
+        claims = ("eduperson_entitlement", "entitlements")
+        narrowed = [f"{claim}:{value}" for value in self.entitlements for claim in claims]
+        return " ".join(["openid email profile voperson_id", *(narrowed or claims)])
 
-Source = PasswordSource | ApplicationCredentialSource | RefreshTokenSource
+
+class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
+    """The refresh token of a public client, which has no secret; the provider may rotate it."""
+
+    refresh_token_file: Path | None = None
+    refresh_token_command: tuple[str, ...] = ()
+    client_id: str = "token-portal"
+
+    def __post_init__(self) -> None:
+        _one_of("refresh_token", self.refresh_token_file, self.refresh_token_command)
+
+
+class ClientCredentialsSource(
+    _FederatedSource,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="oidc_client_credentials",
+):
+    """A service account: an OIDC client with a secret, in its own name."""
+
+    client_id: str
+    client_secret_file: Path | None = None
+    client_secret_command: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("client_secret", self.client_secret_file, self.client_secret_command)
+
+
+Source = PasswordSource | ApplicationCredentialSource | RefreshTokenSource | ClientCredentialsSource
 
 
 class CloudSettings(_Table, frozen=True):
@@ -246,7 +307,8 @@ def load(path: Path) -> Settings:
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str):
-            return folder / value
+            # systemd's folder is known to the service alone, and not to who reads this file too
+            return Path(value) if value.startswith(CREDENTIALS) else folder / value
         raise NotImplementedError
 
     try:

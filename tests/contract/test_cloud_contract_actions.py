@@ -93,6 +93,8 @@ WRONG = {
     "SHUTOFF": ("stopped", ["stop", "unshelve", "reboot"]),
     "PAUSED": ("paused", ["start", "stop"]),
     "SUSPENDED": ("suspended", ["start", "stop"]),
+    "RESCUE": ("rescued", ["start", "shelve"]),
+    "VERIFY_RESIZE": ("resized", ["start", "stop", "shelve"]),
     "ERROR": ("error", ["start", "shelve"]),
     "SHELVED_OFFLOADED": ("shelved_offloaded", ["shelve", "reboot"]),
 }
@@ -156,6 +158,27 @@ def test_an_unknown_action_is_a_bad_request(cloud: Cloud, nova: Service) -> None
     assert answer.status_code == 400
     message = "There is no such action: made-up"
     assert answer.json() == {"badRequest": {"code": 400, "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        ("PAUSED", {"unpause": None}),
+        ("SUSPENDED", {"resume": None}),
+        ("RESCUE", {"unrescue": None}),
+        ("VERIFY_RESIZE", {"confirmResize": None}),
+        ("ERROR", {"reboot": {"type": "HARD"}}),
+        ("SHUTOFF", {"reboot": {"type": "HARD"}}),
+    ],
+)
+def test_every_status_has_a_way_to_active(
+    cloud: Cloud, nova: Service, status: str, action: Json
+) -> None:
+    server = cloud.add_servers(["node1"], status)["node1"]
+    answer = act(nova, server, action)
+    assert answer.status_code == (204 if "confirmResize" in action else 202)
+    cloud.await_status(["node1"], "ACTIVE")
+    assert "fault" not in nova.ask("GET", f"/servers/{server}")["server"]
 
 
 # -- shelve and unshelve

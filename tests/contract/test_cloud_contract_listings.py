@@ -120,6 +120,8 @@ def test_later_microversions_show_more(cloud: Cloud) -> None:
         ("SHUTOFF", "stopped", 4),
         ("PAUSED", "paused", 3),
         ("SUSPENDED", "suspended", None),
+        ("RESCUE", "rescued", 1),
+        ("VERIFY_RESIZE", "resized", 1),
         ("ERROR", "error", None),
         ("SHELVED_OFFLOADED", "shelved_offloaded", None),
     ],

@@ -118,7 +118,10 @@ def test_killed_after_the_provider_rotated_and_before_receipt_asks_for_a_new_log
 def test_a_standby_takes_over_from_a_killed_service_again_and_again(
     cloud: SimCloud, site: TokenSite, settings: Settings
 ) -> None:
-    services = [site.start("worker", "tokens") for _ in range(2)]
+    services = [site.start("worker", "tokens")]
+    # a login never used before is tried at once, by whoever is there
+    until(lambda: _active(services), 20.0, "the first login")
+    services.append(site.start("worker", "tokens"))
     try:
         with TokenClient(settings, "power") as client:
             for _ in range(4):

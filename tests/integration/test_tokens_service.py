@@ -46,6 +46,7 @@ LOGINS = {
     "password": {"token_password": 1},
     "application_credential": {"token_application_credential": 1},
     "refresh_token": {"refresh": 1, "federation": 1, "rescope": 1},
+    "client_credentials": {"client_credentials": 1, "federation": 1, "rescope": 1},
 }
 
 

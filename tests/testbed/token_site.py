@@ -88,6 +88,20 @@ class TokenSite(Site):
             },
         }
 
+    def client_credentials_cloud(self, cloud: SimControl) -> Table:
+        """A table [clouds.NAME]: by a service account, whose secret a command prints."""
+        secret = self.secret("client-secret", credentials.CONFIDENTIAL_CLIENT_SECRET)
+        return {
+            "auth_url": cloud.auth_url,
+            "project_id": credentials.PROJECT_ID,
+            "source": {
+                "type": "oidc_client_credentials",
+                "client_id": credentials.CONFIDENTIAL_CLIENT,
+                "client_secret_command": ["cat", str(secret)],
+                "token_endpoint": cloud.token_endpoint,
+            },
+        }
+
     def secret(self, name: str, text: str) -> Path:
         """Put a secret into a file that only its owner may read, as an operator replaces one."""
         path = self.folder / name

@@ -1,4 +1,4 @@
-"""Secrets come from files, and the files are looked at closely."""
+"""Secrets come from files, which are looked at closely, and from commands."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import base64
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from producers.settings import ConfigError
 from workers.tokens.errors import SourceError
 from workers.tokens.key import load_key
-from workers.tokens.secretfile import fingerprint, read_secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from workers.tokens.secret import SecretCommand, SecretFile, read_secret, secret_of
 
 
 def put(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -56,17 +53,18 @@ def test_a_fingerprint_tells_a_replaced_changed_missing_or_newly_protected_file(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "secret"
-    seen = {fingerprint(path)}
+    fingerprint = SecretFile(path).fingerprint
+    seen = {fingerprint()}
     put(path, "a")
-    seen.add(fingerprint(path))
+    seen.add(fingerprint())
     os.utime(path, ns=(1, 1))
-    seen.add(fingerprint(path))
+    seen.add(fingerprint())
     path.chmod(0o644)
-    seen.add(fingerprint(path))
+    seen.add(fingerprint())
     put(tmp_path / "new", "a").rename(path)
-    seen.add(fingerprint(path))
+    seen.add(fingerprint())
     assert len(seen) == 5
-    assert fingerprint(path) in seen
+    assert fingerprint() in seen
 
 
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
@@ -98,3 +96,65 @@ def test_a_key_file_that_cannot_be_used_is_refused_by_name(
 def test_a_key_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be made: No such file"):
         load_key(tmp_path / "missing" / "token.key")
+
+
+def test_systemds_credentials_may_be_let_in_by_an_acl_but_not_to_the_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ACL for the unit's user shows as the group's permission."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    secret = SecretFile(Path("$CREDENTIALS_DIRECTORY/password"))
+    put(tmp_path / "password", "swordfish", 0o440)
+    assert secret.read() == "swordfish"
+    before = secret.fingerprint()
+    put(tmp_path / "password", "swordfish", 0o444)
+    with pytest.raises(SourceError, match="open to others"):
+        secret.read()
+    assert secret.fingerprint() != before
+
+
+def test_without_systemd_its_credentials_are_missed_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    secret = SecretFile(Path("$CREDENTIALS_DIRECTORY/password"))
+    with pytest.raises(SourceError, match="CREDENTIALS_DIRECTORY/password") as caught:
+        secret.read()
+    assert "LoadCredential" in (caught.value.remedy or "")
+    assert secret.fingerprint() == "credential_unusable"
+
+
+def test_a_command_prints_the_secret_and_no_shell_reads_its_words() -> None:
+    secret = secret_of(None, ("printf", "%s\n", "$HOME; sword fish"))
+    assert secret.read() == "$HOME; sword fish"
+    assert "sword" not in secret.place
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("sh", "-c", "echo swordfish; echo swordfish >&2; exit 3"), "ended with status 3"),
+        (("true",), "printed nothing"),
+        (("printf", "\\377"), "no text"),
+        (("/no/such/program",), "cannot be run: No such file"),
+    ],
+)
+def test_a_command_that_fails_is_told_without_what_it_said(
+    words: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(SourceError, match=problem) as caught:
+        SecretCommand(words).read()
+    error = caught.value
+    assert (error.error, error.permanent) == ("command_failed", False)
+    assert error.remedy is not None
+    assert "swordfish" not in f"{error!r}{error}{error.remedy}"
+
+
+def test_what_a_command_gave_may_have_changed_after_an_hour() -> None:
+    now = 0.0
+    secret = SecretCommand(("true",), clock=lambda: now)
+    first = secret.fingerprint()
+    now = 3599.0
+    assert secret.fingerprint() == first
+    now = 3600.0
+    assert secret.fingerprint() != first

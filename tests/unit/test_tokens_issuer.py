@@ -12,6 +12,7 @@ from tests.testbed.waiting import until
 from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
 from workers.tokens.scoped import ScopedToken
+from workers.tokens.upkeep import Ending, Upkeep
 from workers.tokens.wire import Answer, Grant, Refusal
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class ScriptedSource:
         self.fetches = 0
         self.trouble: Exception | None = None
         self.file = "file 1"
+        self.due = Upkeep()
+        self.looked_after = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -43,6 +46,11 @@ class ScriptedSource:
     def fingerprint(self) -> str:
         return self.file
 
+    def upkeep(self, now: int) -> Upkeep:
+        assert now > 0
+        self.looked_after += 1
+        return self.due
+
 
 class Bench:
     """An issuer and everything around it."""
@@ -51,9 +59,14 @@ class Bench:
         self.now = 0.0
         self.source = ScriptedSource(life)
         self.alarms: list[SourceError] = []
+        self.keys: list[str] = []
         self.issuer = Issuer(
-            "one", self.source, alarm=self.alarms.append, patience=6.0, clock=lambda: self.now
+            "one", self.source, alarm=self.alarm, patience=6.0, clock=lambda: self.now
         )
+
+    def alarm(self, key: str, error: SourceError) -> None:
+        self.keys.append(key)
+        self.alarms.append(error)
 
     def ask_later(self, refused: str | None = None) -> list[Answer]:
         answers: list[Answer] = []
@@ -67,7 +80,7 @@ class Bench:
     def tick(self) -> None:
         """Let a second's work be done."""
         self.issuer.tick()
-        until(lambda: not self.issuer.busy, 20.0, "the fetch", interval=0.0001)
+        until(lambda: not self.issuer.busy, 20.0, "what is due", interval=0.0001)
 
     def token(self) -> str:
         answer = self.ask()
@@ -204,6 +217,36 @@ def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> No
     least = 24 * HOUR / HOUR
     for count in logins.values():
         assert least <= count <= least * HOUR / (HOUR - 1.7 * 300) + 1
+
+
+def test_a_login_that_nobody_uses_is_used_once_when_that_is_due(bench: Bench) -> None:
+    bench.source.due = Upkeep(use=True)
+    bench.tick()
+    assert bench.source.fetches == 1
+    bench.source.due = Upkeep()
+    for _ in range(10):
+        bench.now += HOUR / 2
+        bench.tick()
+    assert bench.source.fetches == 1
+    assert bench.source.looked_after == 6, "once an hour"
+
+
+def test_upkeep_does_not_go_round_a_permanent_refusal(bench: Bench) -> None:
+    bench.source.due, bench.source.trouble = Upkeep(use=True), INVALID_GRANT
+    for _ in range(10):
+        bench.now += HOUR
+        bench.tick()
+    assert bench.source.fetches == 1
+    assert len(bench.alarms) == 1
+
+
+def test_each_warning_of_an_end_is_given_once(bench: Bench) -> None:
+    for days in (30, 30, 30, 14, 14, 7):
+        soon = SourceError("login_ends", f"in {days} days", remedy="log in again")
+        bench.source.due = Upkeep(ending=Ending(f"{days} days", soon))
+        bench.tick()
+        bench.now += HOUR
+    assert bench.keys == ["30 days", "14 days", "7 days"]
 
 
 def test_a_bug_in_a_source_is_answered_and_shows_no_secret(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +15,15 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from workers.settings import ApplicationCredentialSource, CloudSettings, RefreshTokenSource
+from workers.settings import (
+    ApplicationCredentialSource,
+    ClientCredentialsSource,
+    CloudSettings,
+    RefreshTokenSource,
+)
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
-from workers.tokens.oidc import redeem
+from workers.tokens.oidc import redeem, service_login
 from workers.tokens.scoped import scoped_token
 from workers.tokens.transport import Http
 
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SECRET = "first-refresh-token"
+PLACE = "file /etc/refresh-token"
 Json = dict[str, object]
 
 
@@ -87,7 +95,7 @@ def source(server: Server, tmp_path: Path) -> RefreshTokenSource:
 
 def refused(server: Server, tmp_path: Path) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        redeem(Http(None), source(server, tmp_path), SECRET)
+        redeem(Http(None), source(server, tmp_path), SECRET, PLACE)
     error = caught.value
     assert SECRET not in f"{error!r}{error}{error.remedy}"
     assert error.__cause__ is None
@@ -101,15 +109,15 @@ def test_a_refresh_is_a_public_clients_form_without_any_secret_of_its_own(
     server.answers(
         200,
         {
-            "access_token": "access",
+            "access_token": "swordfish",
             "expires_in": 3600,
             "refresh_token": "next",
             "refresh_expires_in": 0,
         },
     )
-    redeemed = redeem(Http(None), source(server, tmp_path), SECRET)
-    assert (redeemed.access_token, redeemed.refresh_token) == ("access", "next")
-    assert (redeemed.expires_in, redeemed.refresh_expires_in) == (3600, None)
+    redeemed = redeem(Http(None), source(server, tmp_path), SECRET, PLACE)
+    assert (redeemed.access.token, redeemed.refresh_token) == ("swordfish", "next")
+    assert (redeemed.access.expires_in, redeemed.refresh_expires_in) == (3600, None)
     [(path, headers, body)] = server.seen
     assert path == "/token"
     assert "Authorization" not in headers
@@ -119,7 +127,7 @@ def test_a_refresh_is_a_public_clients_form_without_any_secret_of_its_own(
         "scope": ["openid eduperson_entitlement:urn:x#y entitlements:urn:x#y"],
         "refresh_token": [SECRET],
     }
-    assert "access" not in repr(redeemed)
+    assert "swordfish" not in repr(redeemed)
     assert "next" not in repr(redeemed)
 
 
@@ -127,8 +135,72 @@ def test_a_provider_that_does_not_rotate_leaves_the_token_as_it_was(
     server: Server, tmp_path: Path
 ) -> None:
     server.answers(200, {"access_token": "access"})
-    redeemed = redeem(Http(None), source(server, tmp_path), SECRET)
-    assert (redeemed.refresh_token, redeemed.expires_in) == (SECRET, 0)
+    redeemed = redeem(Http(None), source(server, tmp_path), SECRET, PLACE)
+    assert (redeemed.refresh_token, redeemed.access.expires_in) == (SECRET, 0)
+
+
+def jwt(claims: Json) -> str:
+    parts = (b"{}", msgspec.json.encode(claims), b"signature")
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("token", "said", "life"),
+    [
+        ("opaque", 50, 50),
+        ("opaque", None, None),
+        (jwt({"exp": time.time() + 1000}), None, pytest.approx(1000, abs=60)),
+        (jwt({"exp": time.time() + 1000}), 50, 50),
+        (jwt({"sub": "me"}), 0, None),
+        (jwt({"exp": "soon"}), None, None),
+        ("a.b.c", None, None),
+        ("a.e30.c", None, None),
+        ("ä.ä.ä", None, None),
+    ],
+)
+def test_a_refresh_tokens_end_is_known_from_the_provider_or_from_itself(
+    server: Server, tmp_path: Path, token: str, said: int | None, life: object
+) -> None:
+    body = {"access_token": "access", "refresh_token": token}
+    server.answers(200, body if said is None else body | {"refresh_expires_in": said})
+    assert redeem(Http(None), source(server, tmp_path), SECRET, PLACE).refresh_expires_in == life
+
+
+def service(server: Server) -> ClientCredentialsSource:
+    return ClientCredentialsSource(
+        token_endpoint=f"{server.url}/token",
+        client_id="node:manager",
+        client_secret_file=Path("unused"),
+        entitlements=("urn:a", "urn:b"),
+    )
+
+
+def test_a_service_account_logs_in_with_its_secret_in_the_header(server: Server) -> None:
+    server.answers(200, {"access_token": "access", "expires_in": 60})
+    access = service_login(Http(None), service(server), "p@ss word", PLACE)
+    assert (access.token, access.expires_in) == ("access", 60)
+    [(_, headers, body)] = server.seen
+    pair = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
+    assert pair == "node%3Amanager:p%40ss+word"
+    assert parse_qs(body.decode()) == {
+        "grant_type": ["client_credentials"],
+        "scope": [
+            (
+                "openid email profile voperson_id eduperson_entitlement:urn:a entitlements:urn:a"
+                " eduperson_entitlement:urn:b entitlements:urn:b"
+            )
+        ],
+    }
+
+
+def test_a_wrong_client_secret_is_for_a_person(server: Server) -> None:
+    server.answers(401, {"error": "invalid_client", "error_description": "p@ss is wrong"})
+    with pytest.raises(SourceError) as caught:
+        service_login(Http(None), service(server), "p@ss", PLACE)
+    error = caught.value
+    assert (error.error, error.permanent) == ("invalid_client", True)
+    assert PLACE in (error.remedy or "")
+    assert "p@ss" not in f"{error}{error.remedy}"
 
 
 def test_invalid_grant_is_for_a_person(server: Server, tmp_path: Path) -> None:
@@ -136,7 +208,7 @@ def test_invalid_grant_is_for_a_person(server: Server, tmp_path: Path) -> None:
     error = refused(server, tmp_path)
     assert (error.error, error.permanent) == ("invalid_grant", True)
     assert "Session not active" in error.message
-    assert str(tmp_path / "refresh-token") in (error.remedy or "")
+    assert PLACE in (error.remedy or "")
 
 
 def test_a_description_that_quotes_the_token_is_not_passed_on(
@@ -209,7 +281,7 @@ def test_a_netrc_does_not_replace_the_bearer_token(
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    Http(None).post(server.url, bearer="mine")
+    Http(None).post(server.url, authorization="Bearer mine")
     Http(None).post(server.url, form={})
     assert server.seen[0][1]["Authorization"] == "Bearer mine"
     assert "Authorization" not in server.seen[1][1]

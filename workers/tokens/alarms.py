@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 
 import structlog
@@ -12,7 +11,6 @@ from schemas.events import Notice
 from workers import topology
 from workers.amqp import Link
 from workers.tokens.errors import SourceError
-from workers.tokens.sources import Source
 
 NAME = "alarm.token"
 
@@ -26,27 +24,23 @@ class Alarms:
         self._lock = threading.Lock()
         self._unsent: list[Message] = []
 
-    def of(self, cloud: str, source: Source) -> Callable[[SourceError], None]:
-        """What raises the alarm about one cloud; one per kind of trouble and credential."""
-
-        def alarm(error: SourceError) -> None:
-            notice = Notice(
-                name=NAME,
-                cluster=self._cluster,
-                subject=cloud,
-                key=f"{error.error}/{source.fingerprint()}",
-                time=time.time_ns(),
-                message=f"no token for cloud {cloud}: {error.message}",
-                remedy=error.remedy or "wait",
-                details={"error": error.error, "permanent": str(error.permanent).lower()},
-            )
-            structlog.get_logger().error(
-                "token_alarm", cloud=cloud, reason=notice.message, remedy=notice.remedy
-            )
-            body = notice.to_envelope().to_json()
-            self._send(Message(topology.EVENTS, notice.routing_key, body, notice.id))
-
-        return alarm
+    def alarm(self, cloud: str, key: str, error: SourceError) -> None:
+        """Tell people about a cloud's credential; two alarms with the same key are one."""
+        notice = Notice(
+            name=NAME,
+            cluster=self._cluster,
+            subject=cloud,
+            key=key,
+            time=time.time_ns(),
+            message=f"cloud {cloud}: {error.message}",
+            remedy=error.remedy or "wait",
+            details={"error": error.error, "permanent": str(error.permanent).lower()},
+        )
+        structlog.get_logger().error(
+            "token_alarm", cloud=cloud, reason=error.message, remedy=notice.remedy
+        )
+        body = notice.to_envelope().to_json()
+        self._send(Message(topology.EVENTS, notice.routing_key, body, notice.id))
 
     def tick(self) -> None:
         """Send again what the broker has not confirmed."""

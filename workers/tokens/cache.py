@@ -92,6 +92,11 @@ def due(slot: Slot, now: float, fingerprint: str) -> bool:
     held = slot.held
     if held is None or not held.served or now < held.renew:
         return False
+    return may_fetch(slot, now, fingerprint)
+
+
+def may_fetch(slot: Slot, now: float, fingerprint: str) -> bool:
+    """Whether no trouble of late stands in the way."""
     return _blocked(slot, now, fingerprint) is None
 
 

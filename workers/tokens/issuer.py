@@ -1,11 +1,13 @@
 """One cloud's tokens: asks the source in a thread of its own, once for everybody who waits."""
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -14,7 +16,10 @@ from workers.tokens.cache import Decision, Fetch, Serve, Slot
 from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import ScopedToken, shown
 from workers.tokens.sources import Source
+from workers.tokens.upkeep import Upkeep
 from workers.tokens.wire import Answer, Grant, Refusal
+
+_UPKEEP_INTERVAL = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Issuer:
     Args:
         cloud: its name.
         source: where its tokens come from.
-        alarm: called once for each new trouble that a person must mend.
+        alarm: called with a key and what is wrong, once for each key.
         patience: seconds after which a waiter is told that the provider is slow; shorter than
             its own timeout, or a slow cloud would look like a dead token service.
         clock: seconds, never going back.
@@ -42,7 +47,7 @@ class Issuer:
         cloud: str,
         source: Source,
         *,
-        alarm: Callable[[SourceError], None],
+        alarm: Callable[[str, SourceError], None],
         patience: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,6 +64,9 @@ class Issuer:
         self._fetching = False
         self._closed = False
         self._alarmed: tuple[str, str] | None = None
+        self._ending: str | None = None
+        self._looking = False
+        self._next_upkeep = -math.inf
 
     def ask(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
         """Answer at once from what is held, or when the fetch under way has ended.
@@ -85,6 +93,10 @@ class Issuer:
             now = self._clock()
             if cache.due(self._slot, now, self._source.fingerprint()):
                 self._begin()
+            if now >= self._next_upkeep and not self._closed:
+                self._next_upkeep = now + _UPKEEP_INTERVAL
+                self._looking = True
+                self._pool.submit(self._look_after)
             late = [waiter for waiter in self._waiters if waiter.deadline <= now]
             self._waiters = [waiter for waiter in self._waiters if waiter.deadline > now]
         for waiter in late:
@@ -92,9 +104,9 @@ class Issuer:
 
     @property
     def busy(self) -> bool:
-        """Whether a fetch is under way."""
+        """Whether something is under way."""
         with self._lock:
-            return self._fetching
+            return self._fetching or self._looking
 
     def close(self) -> None:
         """Let a fetch under way end: it may hold a rotated token that is not yet written down."""
@@ -137,6 +149,21 @@ class Issuer:
             # its text and its traceback may show secrets; its class does not
             return SourceError("internal", f"the token service failed ({type(error).__name__})")
 
+    def _look_after(self) -> None:
+        upkeep = Upkeep()
+        try:
+            upkeep = self._source.upkeep(time.time_ns())
+        except SourceError as error:
+            self._log.warning("upkeep_put_off", error=error.error, reason=error.message)
+        if upkeep.ending is not None and upkeep.ending.key != self._ending:
+            self._ending = upkeep.ending.key
+            self._alarm(upkeep.ending.key, upkeep.ending.error)
+        with self._lock:
+            self._looking = False
+            now, fingerprint = self._clock(), self._source.fingerprint()
+            if upkeep.use and cache.may_fetch(self._slot, now, fingerprint):
+                self._begin()
+
     def _report(self, outcome: ScopedToken | SourceError, fingerprint: str) -> None:
         if isinstance(outcome, ScopedToken):
             self._log.info("token_obtained", token=shown(outcome.digest), life=outcome.life)
@@ -146,7 +173,8 @@ class Issuer:
         trouble = (outcome.error, fingerprint)
         if outcome.remedy is not None and self._alarmed != trouble:
             self._alarmed = trouble
-            self._alarm(outcome)
+            # the same trouble may come back one day
+            self._alarm(f"{outcome.error}/{fingerprint}/{datetime.now(UTC):%Y-%m-%d}", outcome)
 
 
 def _said(decision: Decision) -> Answer:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from producers.settings import ConfigError
 from workers.tokens.errors import SourceError
-from workers.tokens.secretfile import read_secret
+from workers.tokens.secret import read_secret
 
 _BYTES = 32
 

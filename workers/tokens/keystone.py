@@ -52,7 +52,7 @@ class Keystone:
             f"{self._url}/OS-FEDERATION/identity_providers/{quote(identity_provider, safe='')}"
             f"/protocols/{quote(protocol, safe='')}/auth"
         )
-        answer = self._http.post(url, bearer=bearer)
+        answer = self._http.post(url, authorization=f"Bearer {bearer}")
         if answer.status_code == HTTPStatus.NOT_FOUND:
             raise SourceError(
                 "misconfigured",

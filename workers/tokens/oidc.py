@@ -1,15 +1,21 @@
-"""An OpenID Connect provider's token endpoint, as far as a refresh token needs it (RFC 6749, 6)."""
+"""An OpenID Connect provider's token endpoint (RFC 6749), for the two ways that need no browser."""
 
+import base64
+import binascii
+import json
 import math
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote_plus
 
 import requests
 
 from schemas.names import shown
-from workers.settings import RefreshTokenSource
+from workers.settings import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http, object_of
 
@@ -19,24 +25,36 @@ _PASSING = {"temporarily_unavailable", "server_error"}
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """An access token for Keystone; `expires_in` is 0 where the provider does not say (seconds)."""
+
+    token: str = field(repr=False)
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
 class Redeemed:
     """What a refresh token was exchanged for.
 
     Attributes:
-        access_token: for Keystone.
-        expires_in: its lifetime in seconds; 0 where the provider does not say.
+        access: for Keystone.
         refresh_token: the next refresh token; where the provider does not rotate, the same.
         refresh_expires_in: its lifetime in seconds, or None where unlimited or not said.
     """
 
-    access_token: str = field(repr=False)
-    expires_in: float
+    access: Access
     refresh_token: str = field(repr=False)
     refresh_expires_in: float | None
 
 
-def redeem(http: Http, source: RefreshTokenSource, refresh_token: str) -> Redeemed:
+def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: str) -> Redeemed:
     """Exchange a refresh token, as a public client: there is no client secret.
+
+    Args:
+        http: to send by.
+        source: whom to ask, and for what.
+        refresh_token: the newest.
+        place: where a person puts a new one, for the remedy.
 
     Raises:
         SourceError: `invalid_grant` and the like, permanent; or another.
@@ -44,26 +62,62 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str) -> Redeem
     form = {
         "grant_type": "refresh_token",
         "client_id": source.client_id,
-        "scope": source.scope,
+        "scope": source.full_scope,
         "refresh_token": refresh_token,
     }
     answer = http.post(source.token_endpoint, form=form)
     if not answer.ok:
-        raise _refusal(answer, source, refresh_token)
+        remedies = {
+            "invalid_grant": "log in at the provider again and put the new refresh token"
+            f" where it is read from, {place}; it is tried at once"
+        }
+        raise _refusal(answer, source.client_id, refresh_token, remedies)
     body = object_of(answer)
-    access_token, rotated = body.get("access_token"), body.get("refresh_token", refresh_token)
-    if not isinstance(access_token, str) or not isinstance(rotated, str):
+    rotated = body.get("refresh_token", refresh_token)
+    if not isinstance(rotated, str):
         raise away("the login provider's answer holds no tokens")
     return Redeemed(
-        access_token=access_token,
-        expires_in=_seconds(body.get("expires_in")) or 0.0,
+        access=_access(body),
         refresh_token=rotated,
         # Keycloak's own field; 0 for an offline token without an end.
-        refresh_expires_in=_seconds(body.get("refresh_expires_in")),
+        refresh_expires_in=_seconds(body.get("refresh_expires_in")) or _life_left(rotated),
     )
 
 
-def _refusal(answer: requests.Response, source: RefreshTokenSource, sent: str) -> SourceError:
+def service_login(
+    http: Http, source: ClientCredentialsSource, client_secret: str, place: str
+) -> Access:
+    """Log in as the client itself.
+
+    Raises:
+        SourceError: `invalid_client` and the like, permanent; or another.
+    """
+    # RFC 6749, 2.3.1: encoded before they are joined
+    pair = f"{quote_plus(source.client_id)}:{quote_plus(client_secret)}"
+    answer = http.post(
+        source.token_endpoint,
+        form={"grant_type": "client_credentials", "scope": source.full_scope},
+        authorization=f"Basic {base64.b64encode(pair.encode()).decode()}",
+    )
+    if not answer.ok:
+        remedies = {
+            "invalid_client": f"put the secret of client {shown(source.client_id)} where it is"
+            f" read from, {place}"
+        }
+        raise _refusal(answer, source.client_id, client_secret, remedies)
+    return _access(object_of(answer))
+
+
+def _access(body: Mapping[str, Any]) -> Access:
+    token = body.get("access_token")
+    if not isinstance(token, str):
+        raise away("the login provider's answer holds no tokens")
+    return Access(token, _seconds(body.get("expires_in")) or 0.0)
+
+
+def _refusal(
+    answer: requests.Response, client_id: str, sent: str, remedies: Mapping[str, str]
+) -> SourceError:
     body = object_of(answer)
     code = body.get("error")
     if not isinstance(code, str) or not _CODE.fullmatch(code):
@@ -72,15 +126,21 @@ def _refusal(answer: requests.Response, source: RefreshTokenSource, sent: str) -
     words = f"the login provider answers {answer.status_code} {code}"
     if isinstance(description, str) and sent not in description:
         words = f"{words}: {shown(description)}"
-    remedy = f"check client_id and scope of this cloud's source, {shown(source.client_id)}"
-    if code == "invalid_grant":
-        remedy = (
-            "log in at the provider again and put the new refresh token into"
-            f" {source.refresh_token_file}; it is read at once"
-        )
     if code in _PASSING or answer.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return away(words)
-    return SourceError(code, words, permanent=True, remedy=remedy)
+    remedy = f"check client_id ({shown(client_id)}), scope and entitlements of this cloud's source"
+    return SourceError(code, words, permanent=True, remedy=remedies.get(code, remedy))
+
+
+def _life_left(token: str) -> float | None:
+    """Seconds until the end of a token that is a JWT (RFC 7519) and says when that is."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(f"{payload}==="))
+    except (IndexError, ValueError, binascii.Error):
+        return None
+    end = _seconds(claims.get("exp")) if isinstance(claims, dict) else None
+    return None if end is None else max(1.0, end - time.time())
 
 
 def _seconds(value: Any) -> float | None:  # noqa: ANN401 - whatever stood in the JSON

@@ -64,7 +64,7 @@ class TokenService:
             cloud: Issuer(
                 cloud,
                 source,
-                alarm=self._alarms.of(cloud, source),
+                alarm=partial(self._alarms.alarm, cloud),
                 patience=settings.tokens.timeout * _PATIENCE,
                 clock=clock,
             )

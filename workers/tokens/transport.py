@@ -19,19 +19,19 @@ READ_TIMEOUT = 10.0
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 
 
-class _Bearer(AuthBase):
+class _Authorization(AuthBase):
     """Sets the Authorization header, or none.
 
     With an `auth` of our own, requests does not look into a ~/.netrc, whose entry would replace
-    the bearer token.
+    the header.
     """
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token
+    def __init__(self, value: str | None) -> None:
+        self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
         return request
 
 
@@ -51,7 +51,7 @@ class Http:
         *,
         json: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
-        bearer: str | None = None,
+        authorization: str | None = None,
     ) -> requests.Response:
         """The answer, whose status is 2xx or 4xx.
 
@@ -64,7 +64,7 @@ class Http:
                 url,
                 json=json,
                 data=form,
-                auth=_Bearer(bearer),
+                auth=_Authorization(authorization),
                 headers={"Accept": "application/json"},
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 verify=self._verify,

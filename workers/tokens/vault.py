@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -26,10 +27,10 @@ from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.lease import Lease, store_errors
 from workers.tokens.scoped import digest_of
+from workers.tokens.upkeep import NS, Standing
 
 _LEASE = 60.0
 _NONCE = 12
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,22 @@ class _Line:
         seed: SHA-256 of the token in the file that the line began with.
         written: what the store held; None for nothing.
         token: the newest.
+        standing: the newest's.
     """
 
     seed: str
     written: bytes | None
     token: str = field(repr=False)
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class _Successor:
-    """The token that followed, and its lifetime in seconds if it has an end."""
+    """The token that followed."""
 
     line: _Line
     token: str = field(repr=False)
-    expires_in: float | None
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,11 @@ class Turn:
     _line: _Line
     _write: Callable[[_Successor], None]
 
+    @property
+    def standing(self) -> Standing:
+        """How the newest refresh token stands."""
+        return self._line.standing
+
     def token(self, seconds: float) -> str:
         """The newest refresh token, to be used now, in a call that takes `seconds` at most.
 
@@ -73,13 +81,23 @@ class Turn:
         self._lease.require(seconds)
         return self._line.token
 
-    def keep(self, token: str, expires_in: float | None) -> None:
+    def keep(self, token: str, expires_in: float | None) -> Standing:
         """Write down the refresh token that the provider gave, before anything else is done.
+
+        Args:
+            token: the new one, or the same again where the provider does not rotate.
+            expires_in: its lifetime in seconds; None for unlimited or not known.
+
+        Returns:
+            How it stands.
 
         Raises:
             SourceError: the store is away; the next turn writes it first.
         """
-        self._write(_Successor(self._line, token, expires_in))
+        now = time.time_ns()
+        standing = Standing(now, None if expires_in is None else now + int(expires_in * NS))
+        self._write(_Successor(self._line, token, standing))
+        return standing
 
 
 class Vault:
@@ -124,15 +142,30 @@ class Vault:
             with suppress(SourceError):
                 lease.release()
 
-    def _read(self, file_token: str) -> _Line:
-        table, seed = refresh_tokens, digest_of(file_token)
+    def standing(self) -> Standing:
+        """How the newest refresh token stands.
+
+        Raises:
+            SourceError: the store is away.
+        """
+        row = self._row()
+        return Standing() if row is None else Standing(row.rotated_at, row.expires_at)
+
+    def _row(self) -> Any:  # noqa: ANN401 - a row or None
+        table = refresh_tokens
         with store_errors(), self._store.begin() as connection:
-            row = connection.execute(
-                sa.select(table.c.ciphertext, table.c.seed).where(table.c.cloud == self._cloud)
-            ).one()
-        if row.ciphertext is None or row.seed != seed:
-            return _Line(seed, row.ciphertext, file_token)
-        return _Line(seed, row.ciphertext, self._decrypt(row.ciphertext, seed))
+            return connection.execute(
+                sa.select(
+                    table.c.ciphertext, table.c.seed, table.c.rotated_at, table.c.expires_at
+                ).where(table.c.cloud == self._cloud)
+            ).one_or_none()
+
+    def _read(self, file_token: str) -> _Line:
+        seed, row = digest_of(file_token), self._row()
+        if row is None or row.ciphertext is None or row.seed != seed:
+            return _Line(seed, row and row.ciphertext, file_token, Standing())
+        standing = Standing(row.rotated_at, row.expires_at)
+        return _Line(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), standing)
 
     def _write(self, next_: _Successor) -> None:
         """Put a token in its predecessor's place, and only there.
@@ -141,7 +174,7 @@ class Vault:
         followed from it is the newest there is.
         """
         self._unwritten = next_
-        table, line, now = refresh_tokens, next_.line, time.time_ns()
+        table, line = refresh_tokens, next_.line
         with store_errors(), self._store.begin() as connection:
             written = connection.execute(
                 sa.update(table)
@@ -152,8 +185,8 @@ class Vault:
                 .values(
                     ciphertext=self._encrypt(next_.token, line.seed),
                     seed=line.seed,
-                    rotated_at=now,
-                    expires_at=_after(now, next_.expires_in),
+                    rotated_at=next_.standing.used,
+                    expires_at=next_.standing.expires,
                 )
             )
         self._unwritten = None
@@ -182,7 +215,3 @@ class Vault:
     def _bound_to(self, seed: str) -> bytes:
         """Who can write to the store still cannot pass one cloud's token off as another's."""
         return f"{self._cloud}\0{seed}".encode()
-
-
-def _after(now: int, seconds: float | None) -> int | None:
-    return None if seconds is None else now + int(seconds * _NS)

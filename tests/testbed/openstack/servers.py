@@ -35,6 +35,8 @@ ACTIONS: dict[str, Json] = {
     "SHELVED_OFFLOADED": {"shelve": None},
     "PAUSED": {"pause": None},
     "SUSPENDED": {"suspend": None},
+    "RESCUE": {"rescue": None},
+    "VERIFY_RESIZE": {"resize": {"flavorRef": "2"}},
     "ERROR": {"os-resetState": {"state": "error"}},
 }
 """How a server that is ACTIVE gets into another status."""
@@ -56,8 +58,8 @@ class DriverFailure:
 
     Attributes:
         names: A glob for the servers' names.
-        operation: spawn, power_on, power_off, destroy, snapshot, reboot, pause, unpause, suspend
-            or resume.
+        operation: spawn, power_on, power_off, destroy, snapshot, reboot, pause, unpause, suspend,
+            resume, rescue or unrescue.
         message: Ends up in the server's fault, where Nova records one.
     """
 
@@ -104,16 +106,19 @@ class ComputeControl:
         with Service(token.endpoints["image"], token.id) as glance:
             return str(glance.ask("GET", f"/v2/images?name={IMAGE_NAME}")["images"][0]["id"])
 
-    def add_servers(self, names: Iterable[str], status: str = "SHUTOFF") -> list[ServerInfo]:
+    def add_servers(
+        self, names: Iterable[str], status: str = "SHUTOFF", *, networks: str = "auto"
+    ) -> list[ServerInfo]:
         """Create servers and bring them into a status: ACTIVE or one of `ACTIONS`.
 
+        With `networks` "auto" they have an address on the loopback, with "none" they have none.
         The driver's orders and hook count for this too.
 
         Raises:
             TimeoutError: Some did not get there.
         """
         wanted = list(names)
-        about = {"flavorRef": "1", "imageRef": self.image_id, "networks": "none"}
+        about = {"flavorRef": "1", "imageRef": self.image_id, "networks": networks}
         with self._nova() as nova, self._nova(admin=True) as admin:
 
             def create(name: str) -> str:

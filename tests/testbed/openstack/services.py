@@ -80,7 +80,7 @@ def apis(layout: Layout) -> list[Program]:
         _wsgi(layout, "nova-api", "nova.wsgi.osapi_compute:application", ports.nova, etc, "/"),
         _wsgi(layout, "placement", "placement.wsgi.api:application", ports.placement, etc, "/", 6),
         _wsgi(layout, "glance", "glance.wsgi.api:application", ports.glance, etc, "/healthcheck"),
-        _wsgi(layout, "neutron", "neutron_stub:application", ports.neutron, {}, "/"),
+        _wsgi(layout, "neutron", "neutron_stub:create()", ports.neutron, {}, "/"),
     ]
 
 

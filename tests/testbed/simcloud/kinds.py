@@ -3,7 +3,10 @@
 LISTS = frozenset({"list", "list_detail", "list_page"})
 """First pages, brief or detailed; ``list_page`` is any page after the first."""
 
-ACTIONS = frozenset({"start", "stop", "reboot", "shelve", "unshelve"})
+ACTIONS = frozenset(
+    {"start", "stop", "reboot", "shelve", "unshelve"}
+    | {"pause", "unpause", "suspend", "resume", "unrescue", "confirm_resize"}
+)
 
 WORKS = ACTIONS | {"create", "delete"}
 """Calls that begin work on a server, which goes on after the answer."""

@@ -19,6 +19,8 @@ class VmState(StrEnum):
     SUSPENDED = "suspended"
     SHELVED = "shelved"
     SHELVED_OFFLOADED = "shelved_offloaded"
+    RESCUED = "rescued"
+    RESIZED = "resized"
     ERROR = "error"
     DELETED = "deleted"
 
@@ -32,6 +34,12 @@ class TaskState(StrEnum):
     SHELVING = "shelving"
     SHELVING_OFFLOADING = "shelving_offloading"
     UNSHELVING = "unshelving"
+    PAUSING = "pausing"
+    UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"
+    RESUMING = "resuming"
+    UNRESCUING = "unrescuing"
+    RESIZE_FINISH = "resize_finish"
     DELETING = "deleting"
 
 
@@ -46,6 +54,8 @@ class PowerState(IntEnum):
 _STATUS = {
     VmState.BUILDING: "BUILD",
     VmState.STOPPED: "SHUTOFF",
+    VmState.RESCUED: "RESCUE",
+    VmState.RESIZED: "VERIFY_RESIZE",
 }
 _TASK_STATUS = {
     (VmState.ACTIVE, TaskState.REBOOTING): "REBOOT",
@@ -57,6 +67,8 @@ _POWER = {
     VmState.PAUSED: PowerState.PAUSED,
     VmState.SUSPENDED: PowerState.SUSPENDED,
     VmState.SHELVED: PowerState.SHUTDOWN,
+    VmState.RESCUED: PowerState.RUNNING,
+    VmState.RESIZED: PowerState.RUNNING,
 }
 
 
@@ -171,6 +183,15 @@ HARD_REBOOT = Action(
 )
 SHELVE = Action("shelve", _SHELVABLE, TaskState.SHELVING, VmState.SHELVED_OFFLOADED)
 UNSHELVE = Action("unshelve", _SHELVED, TaskState.UNSHELVING, VmState.ACTIVE)
+_RUNNING = frozenset({VmState.ACTIVE})
+PAUSE = Action("pause", _RUNNING, TaskState.PAUSING, VmState.PAUSED)
+UNPAUSE = Action("unpause", frozenset({VmState.PAUSED}), TaskState.UNPAUSING, VmState.ACTIVE)
+SUSPEND = Action("suspend", _RUNNING, TaskState.SUSPENDING, VmState.SUSPENDED)
+RESUME = Action("resume", frozenset({VmState.SUSPENDED}), TaskState.RESUMING, VmState.ACTIVE)
+UNRESCUE = Action("unrescue", frozenset({VmState.RESCUED}), TaskState.UNRESCUING, VmState.ACTIVE)
+CONFIRM_RESIZE = Action(
+    "confirmResize", frozenset({VmState.RESIZED}), TaskState.RESIZE_FINISH, VmState.ACTIVE
+)
 DELETE = Action("delete", frozenset(), TaskState.DELETING, VmState.DELETED, frozenset())
 
 

@@ -14,12 +14,18 @@ from tests.testbed.simcloud.errors import BadRequestError, ForbiddenError, NotFo
 from tests.testbed.simcloud.flavors import FLAVORS, HUGE, Flavor
 from tests.testbed.simcloud.gate import Call, Gate
 from tests.testbed.simcloud.model import (
+    CONFIRM_RESIZE,
     DELETE,
     HARD_REBOOT,
+    PAUSE,
+    RESUME,
     SHELVE,
     SOFT_REBOOT,
     START,
     STOP,
+    SUSPEND,
+    UNPAUSE,
+    UNRESCUE,
     UNSHELVE,
     Action,
     Server,
@@ -37,6 +43,12 @@ _ACTIONS: dict[str, tuple[str, Action]] = {
     "reboot": ("reboot", SOFT_REBOOT),
     "shelve": ("shelve", SHELVE),
     "unshelve": ("unshelve", UNSHELVE),
+    "pause": ("pause", PAUSE),
+    "unpause": ("unpause", UNPAUSE),
+    "suspend": ("suspend", SUSPEND),
+    "resume": ("resume", RESUME),
+    "unrescue": ("unrescue", UNRESCUE),
+    "confirmResize": ("confirm_resize", CONFIRM_RESIZE),
 }
 _NO_HOST = GoesToError(
     message="No valid host was found. There are not enough hosts available.", after_seconds=0.1
@@ -127,7 +139,7 @@ class ServersApi(NovaService):
         if action is SOFT_REBOOT and argument == {"type": "HARD"}:
             action = HARD_REBOOT
         self.compute.act(server, action, call.fate)
-        return nova_response(call, b"", 202)
+        return nova_response(call, b"", 204 if action is CONFIRM_RESIZE else 202)
 
     def _create(self, call: Call) -> Response:
         project_id = self.project(call)

@@ -81,6 +81,12 @@ class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova
     def resume(self, _context: Nova, instance: Nova, *_rest: Nova, **_more: Nova) -> None:
         self._set_state("resume", instance, power_state.RUNNING)
 
+    def rescue(self, _context: Nova, instance: Nova, *_rest: Nova, **_more: Nova) -> None:
+        self._set_state("rescue", instance, power_state.RUNNING)
+
+    def unrescue(self, _context: Nova, instance: Nova) -> None:
+        self._set_state("unrescue", instance, power_state.RUNNING)
+
     def snapshot(
         self,
         context: Nova,

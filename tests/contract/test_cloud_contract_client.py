@@ -1,0 +1,104 @@
+"""The power worker's own client, on both clouds: every request that it makes is understood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from keystoneauth1.identity.v3 import Password
+
+from tests.testbed.simcloud import credentials
+from tests.testbed.waiting import until
+from workers.power import ways
+from workers.power.classify import CloudError
+from workers.power.cloud import Cloud as Client
+from workers.power.novarequests import Call
+from workers.settings import CloudSettings, PasswordSource, ServerTemplate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.contract.clouds import Cloud
+
+pytestmark = [
+    # Of the SDK's own making, in its own calls.
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
+GROUP = "group"
+
+
+@pytest.fixture
+def client(cloud: Cloud, tmp_path: Path) -> Iterator[Client]:
+    """Our client, logged in by keystoneauth's own plugin."""
+    source = PasswordSource(username=credentials.USERNAME, password_file=tmp_path / "unused")
+    settings = CloudSettings(
+        auth_url=cloud.auth_url,
+        source=source,
+        project_name=credentials.PROJECT_NAME,
+        region=credentials.REGION,
+    )
+    auth = Password(
+        auth_url=cloud.auth_url,
+        username=credentials.USERNAME,
+        password=credentials.PASSWORD,
+        project_name=credentials.PROJECT_NAME,
+        user_domain_id=credentials.DOMAIN_ID,
+        project_domain_id=credentials.DOMAIN_ID,
+    )
+    user_data = tmp_path / "user-data"
+    user_data.write_text("#cloud-config\nhostname: $node\n")
+    template = ServerTemplate(
+        image=cloud.image_id,
+        flavor="m1.tiny",
+        user_data_file=user_data,
+        metadata={"eu.egi.cloud.orchestrator": "lamplighter"},
+    )
+    made = Client(settings, auth, 60.0, cluster="alpha", templates={GROUP: template})
+    yield made
+    made.close()
+
+
+def act(client: Client, action: str, server_id: str = "") -> str:
+    return client.act(Call(action, server_id, "node1", GROUP), lambda: None)
+
+
+def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client) -> None:
+    server_id = act(client, ways.CREATE)
+    cloud.await_status(["node1"], "ACTIVE")
+    listing = client.list_servers(None)
+    (server,) = listing.servers
+    assert (server.id, server.name, server.status) == (server_id, "node1", "ACTIVE")
+    assert (server.cluster, server.node) == ("alpha", "node1"), "tagged from its first moment"
+    assert server.address is not None
+    for action, status in (
+        (ways.STOP, "SHUTOFF"),
+        (ways.START, "ACTIVE"),
+        (ways.SHELVE, "SHELVED_OFFLOADED"),
+        (ways.UNSHELVE, "ACTIVE"),
+        (ways.REBOOT, "ACTIVE"),
+    ):
+        act(client, action, server_id)
+        cloud.await_status(["node1"], status)
+    act(client, ways.DELETE, server_id)
+    until(lambda: not client.list_servers(None).servers, 30.0, "its end")
+    seen = {s.id: s.status for s in client.list_servers(listing.since).servers}
+    assert seen[server_id] == "DELETED"
+
+
+def test_our_client_adopts_a_server_that_others_made(cloud: Cloud, client: Client) -> None:
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    assert client.list_servers(None).servers[0].node is None
+    act(client, ways.TAG, server_id)
+    (server,) = client.list_servers(None).servers
+    assert (server.cluster, server.node) == ("alpha", "node1")
+
+
+def test_our_client_says_what_nova_says(cloud: Cloud, client: Client) -> None:
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    with pytest.raises(CloudError) as refused:
+        act(client, ways.STOP, server_id)
+    assert (refused.value.status, refused.value.retry_after) == (409, None)
+    words = f"Cannot 'stop' instance {server_id} while it is in vm_state stopped"
+    assert refused.value.message == words

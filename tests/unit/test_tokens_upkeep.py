@@ -1,0 +1,68 @@
+"""The care of a refresh token: when it is used only to stay alive, and when its end is announced."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.tokens.upkeep import DAY, NS, Standing, due_for_use, ending, fixed_end
+
+NOW = 1_800_000_000 * NS
+YEAR = 365 * DAY
+
+
+def test_a_token_never_used_is_tried_at_once() -> None:
+    assert due_for_use(Standing(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("life", "idle"),
+    [
+        (None, 7 * DAY),
+        (400 * DAY, 7 * DAY),
+        (30 * DAY, DAY),
+        (DAY, DAY // 2),
+        (3600 * NS, 1800 * NS),
+    ],
+)
+def test_an_idle_login_is_used_weekly_or_as_often_as_its_life_asks(
+    life: int | None, idle: int
+) -> None:
+    standing = Standing(NOW, None if life is None else NOW + life)
+    assert not due_for_use(standing, NOW + idle - 1)
+    assert due_for_use(standing, NOW + idle)
+
+
+def test_near_its_end_a_login_is_used_daily_to_see_whether_that_helps() -> None:
+    standing = Standing(NOW, NOW + 33 * DAY)
+    assert not due_for_use(standing, NOW + 2 * DAY - 1)
+    assert due_for_use(standing, NOW + 2 * DAY)
+
+
+@given(passed=st.integers(min_value=60, max_value=60 * 86400), drift=st.integers(-2, 2))
+def test_an_end_is_fixed_when_use_does_not_put_it_off(passed: int, drift: int) -> None:
+    before = Standing(NOW, NOW + YEAR)
+    used = NOW + passed * NS
+    stays = Standing(used, NOW + YEAR + drift * NS)
+    moves = Standing(used, used + YEAR + drift * NS)
+    assert fixed_end(before, stays) == stays.expires
+    assert fixed_end(before, moves) is None
+
+
+@pytest.mark.parametrize("unknown", [Standing(), Standing(NOW)])
+def test_what_is_not_known_is_not_announced(unknown: Standing) -> None:
+    known = Standing(NOW, NOW + DAY)
+    assert fixed_end(unknown, known) is None
+    assert fixed_end(known, unknown) is None
+
+
+def test_the_end_is_announced_at_30_14_7_and_1_days() -> None:
+    told = []
+    for hour in range(60 * 24):
+        found = ending(NOW + 60 * DAY, NOW + hour * 3600 * NS, "log in again")
+        if found is not None and found.key not in told:
+            told.append(found.key)
+            assert found.error.remedy == "log in again"
+            assert "2027-03-" in found.error.message
+    assert [key.rpartition("/")[2] for key in told] == ["30 days", "14 days", "7 days", "1 days"]
