@@ -23,7 +23,6 @@ from workers import topology
 from workers.browse import browse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
 
     from tests.testbed.broker import PrivateBroker
 
@@ -115,7 +114,7 @@ def controller(run_dir: Path, broker_url: str) -> Controller:
 
 
 @pytest.fixture
-def alone(run_dir: Path, private_broker: PrivateBroker) -> Iterator[Controller]:
+def alone(run_dir: Path, private_broker: PrivateBroker) -> Controller:
     """A controller whose broker may be broken."""
     site = Site(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks")))
     site.prepare()
