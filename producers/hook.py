@@ -148,7 +148,9 @@ def _batches(settings: HookSettings, own: calls.HookCall, path: Path | None) -> 
     """Our own call first; then what earlier calls left, for at most a second."""
     yield Batch(messages(own), lambda: spool.done(path))
     until = time.monotonic() + LEFTOVER_SECONDS
-    for leftover, earlier in spool.read(spool.waiting(settings.spool)):
+    for leftover, earlier in spool.read(
+        spool.waiting(settings.spool), partial(report, settings, EXIT_SPOOLED)
+    ):
         if time.monotonic() > until:
             return
         if leftover != path:
