@@ -71,6 +71,8 @@ class Board:
             work.fault, work.looks = None, 0
             self.ending.pop(work.node, None)
         work.row = row
+        if row.wary_left:
+            work.look_later(time.monotonic() + row.wary_left)
         self.dirty.add(work.node)
 
     def may_call(self, work: Work, action: str) -> bool:

@@ -34,13 +34,24 @@ class Accepted:
 
 
 class Book:
-    """The store, as the engine uses it. Every method is safe to repeat."""
+    """The store, as the engine uses it. Every method is safe to repeat.
 
-    def __init__(self, store: sa.Engine, cluster: str, owner: Owner, lease: float) -> None:
+    Args:
+        store: with the state's tables.
+        cluster: the cluster's name.
+        owner: this worker.
+        lease: seconds that a node is ours without renewing.
+        landing: seconds within which a call that was sent takes effect, if ever.
+    """
+
+    def __init__(
+        self, store: sa.Engine, cluster: str, owner: Owner, lease: float, landing: float
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._owner = owner
         self._lease = lease
+        self._landing = landing
 
     @property
     def owner(self) -> str:
@@ -61,7 +72,12 @@ class Book:
                 ],
             )
             rows = desired.accept(
-                connection, self._cluster, [p.command for p in fresh], self._owner, self._lease
+                connection,
+                self._cluster,
+                [p.command for p in fresh],
+                self._owner,
+                self._lease,
+                self._landing,
             )
             recorded = desired.actions_of(
                 connection,

@@ -118,7 +118,8 @@ class Calls:
             raise error
         if isinstance(error, NotWantedError):
             # an earlier try may have got through
-            work.called, work.look_after = True, time.monotonic()
+            work.called = True
+            work.look_later(time.monotonic())
             self._log.info("call_not_wanted", node=work.node, why=str(error))
             self._board.reread.add(work.node)
             return
@@ -145,7 +146,8 @@ class Calls:
         if verdict is None:
             site.pace.answered(time.monotonic())
         if verdict is None or verdict.then is not Then.SLOW_DOWN:
-            work.called, work.look_after = True, time.monotonic()
+            work.called = True
+            work.look_later(time.monotonic())
         if verdict is None:
             work.looks = 0
         else:
