@@ -23,7 +23,6 @@ from workers import topology
 from workers.browse import browse
 
 if TYPE_CHECKING:
-
     from tests.testbed.broker import PrivateBroker
 
 PROGRAMS = Path(sys.executable).parent
