@@ -1,0 +1,319 @@
+"""A hook call: every hostlist Slurm writes, every resume file, and what neither may break."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from producers import hosts
+from producers.call import HookCall, call_from, commands, expand
+from schemas.commands import Kind, WaitingJob, parse_command
+from schemas.errors import MalformedMessageError
+
+CALL = HookCall(
+    kind=Kind.RESUME,
+    cluster="test",
+    nodes="node[2-3]",
+    generation=1_767_323_045_678_901_234,
+    correlation_id="0123456789abcdef0123456789abcdef",
+    expiry=1_767_323_645_678_901_234,
+    resume_file=None,
+    origin="controller",
+)
+# What slurmctld writes, in these versions.
+FILE_22_05 = '{"jobs":[{"job_id":1,"nodes":"node[2-3]"}],"all_nodes":"node[2-3]"}'
+FILE_24_11 = (
+    '{"jobs":[{"extra":null,"job_id":1,"features":"f0|f1","nodes_alloc":"node[1-3]",'
+    '"nodes_resume":"node[2-3]","oversubscribe":"YES","partition":"cloud","reservation":null}],'
+    '"all_nodes_resume":"node[2-3]"}'
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def jobs_of(resume_file: str | None, nodes: str = "node[2-3]") -> dict[str, tuple[WaitingJob, ...]]:
+    asked = commands(replace(CALL, nodes=nodes, resume_file=resume_file))
+    return {command.node: command.jobs for command in asked}
+
+
+def note_of(resume_file: str) -> str:
+    (note,) = {command.note for command in commands(replace(CALL, resume_file=resume_file))}
+    assert note is not None
+    return note
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("node2", ["node2"]),
+        ("login", ["login"]),
+        ("node[2-3]", ["node2", "node3"]),
+        ("node[7]", ["node7"]),
+        ("node[1-3,7]", ["node1", "node2", "node3", "node7"]),
+        ("c[001-003]", ["c001", "c002", "c003"]),
+        ("c[008-011]", ["c008", "c009", "c010", "c011"]),
+        ("c[098-101]", ["c098", "c099", "c100", "c101"]),
+        ("x-1-[1-2]", ["x-1-1", "x-1-2"]),
+        ("n[1-2]-ib", ["n1-ib", "n2-ib"]),
+        ("r[1-2]n[01-02]", ["r1n01", "r1n02", "r2n01", "r2n02"]),
+        ("r[1-2]n[1,3]-x", ["r1n1-x", "r1n3-x", "r2n1-x", "r2n3-x"]),
+        ("n[1-2].example.org", ["n1.example.org", "n2.example.org"]),
+        ("n1,n1,n[1-2]", ["n1", "n2"]),
+        ("[1-2]", ["1", "2"]),
+        (
+            "gpu-a[01-02],hpc[1-2,7-8],login,x-1-[1-2]",
+            ["gpu-a01", "gpu-a02", "hpc1", "hpc2", "hpc7", "hpc8", "login", "x-1-1", "x-1-2"],
+        ),
+    ],
+)
+def test_every_form_slurm_writes_is_understood(expression: str, names: list[str]) -> None:
+    assert expand(expression) == names
+
+
+def test_the_largest_cluster_slurm_knows_is_one_call() -> None:
+    assert len(expand(f"n[1-{hosts.MOST_NODES}]")) == hosts.MOST_NODES
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        ",",
+        " ",
+        "node[1-2",
+        "node1-2]",
+        "node[[1-2]]",
+        "node[]",
+        "node[a-b]",
+        "node[3-1]",
+        "node[1-2-3]",
+        "node[-1]",
+        "node[1,]",
+        "node1 node2",
+        "node1\n",
+        "node[1\n]",
+        "-rf",
+        "../etc",
+        "node;reboot",
+        "node$(id)",
+        "n\u00f6de1",
+        "node[\u0661-\u0663]",
+        "node\udcff1",
+        "node\x00",
+        "n" * 254,
+    ],
+)
+def test_what_names_no_nodes_says_what_is_wrong_and_how_to_call(expression: str) -> None:
+    with pytest.raises(MalformedMessageError, match="hostlist: ") as refusal:
+        expand(expression)
+    assert "call it as slurmctld does" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"n[1-{hosts.MOST_NODES + 1}]",
+        "n[1-999999999999999999]",
+        f"n[1-{'9' * 5000}]",
+        f"n[{'0' * 5000}1-9]",
+        f"n[{'1' * 5000}]",
+        "n[1-60000],m[1-60000]",
+        f"n[{','.join(['1-60000'] * 10_000)}]",
+        ",".join(["n[1-300]m[1-200]"] * 5_000),
+        "n" + "[1-2]" * 40,
+        "n" + "[1]" * 30_000,
+        "[" * 100_000,
+        "]" * 100_000,
+        "[1-60000" * 10_000,
+        "," * 100_000,
+        "n1," * 40_000 + "[",
+    ],
+)
+def test_a_hostile_list_is_refused_at_once(expression: str) -> None:
+    started = time.process_time()
+    with pytest.raises(MalformedMessageError) as refusal:
+        expand(expression)
+    assert time.process_time() - started < 1.0
+    assert len(str(refusal.value)) < 500
+
+
+@given(st.text(alphabet="n01-9[],.x \n", max_size=40) | st.text(max_size=20))
+def test_whatever_is_given_is_expanded_or_refused(expression: str) -> None:
+    try:
+        names = expand(expression)
+    except MalformedMessageError:
+        return
+    assert names
+    assert len(set(names)) == len(names)
+
+
+def test_one_command_a_node_with_the_calls_identity() -> None:
+    asked = commands(CALL)
+    assert [command.node for command in asked] == ["node2", "node3"]
+    assert {command.generation for command in asked} == {CALL.generation}
+    assert len({command.id for command in asked}) == 2
+    assert asked == commands(CALL), "sent again it is the same request"
+
+
+def test_the_resume_file_of_22_05_names_the_jobs() -> None:
+    job = (WaitingJob(1),)
+    assert jobs_of(FILE_22_05) == {"node2": job, "node3": job}
+
+
+def test_the_resume_file_of_24_11_names_jobs_and_features() -> None:
+    job = (WaitingJob(1, features="f0|f1", partition="cloud"),)
+    assert jobs_of(FILE_24_11) == {"node2": job, "node3": job}
+
+
+def test_each_node_has_the_jobs_that_wait_for_it_and_no_others() -> None:
+    file = {
+        "jobs": [
+            {"job_id": 1, "nodes": "node[2-3]"},
+            {"job_id": 2, "nodes": "node3"},
+            {"job_id": 3, "nodes": "node[8-9]"},
+        ],
+        "all_nodes": "node[2-3]",
+    }
+    assert jobs_of(json.dumps(file)) == {
+        "node2": (WaitingJob(1),),
+        "node3": (WaitingJob(1), WaitingJob(2)),
+    }
+
+
+@pytest.mark.parametrize("file", [None, '{"jobs":[],"all_nodes":"node[2-3]"}'])
+def test_a_call_without_jobs_has_none(file: str | None) -> None:
+    assert jobs_of(file) == {"node2": (), "node3": ()}
+    assert commands(replace(CALL, resume_file=file))[0].note is None
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        '{"jobs":null}',
+        '{"jobs":7}',
+        '{"all_nodes":"node2"}',
+        "[" * 100_000,
+        '{"jobs":[{"job_id":' + "1" * 5000 + "}]}",
+    ],
+)
+def test_a_resume_file_nobody_can_read_costs_only_the_jobs(file: str) -> None:
+    assert jobs_of(file) == {"node2": (), "node3": ()}
+    assert "SLURM_RESUME_FILE" in note_of(file)
+    assert len(note_of(file)) < 500
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        None,
+        7,
+        "job",
+        [],
+        {},
+        {"job_id": 7},
+        {"job_id": "7", "nodes": "node2"},
+        {"job_id": True, "nodes": "node2"},
+        {"job_id": 0, "nodes": "node2"},
+        {"job_id": 2**63, "nodes": "node2"},
+        {"job_id": 7, "nodes": "node["},
+        {"job_id": 7, "nodes": ["node2"]},
+        {"job_id": 7, "nodes": None},
+    ],
+)
+def test_a_job_nobody_can_read_costs_only_that_job(job: object) -> None:
+    file = json.dumps({"jobs": [{"job_id": 1, "nodes": "node2"}, job]})
+    assert jobs_of(file) == {"node2": (WaitingJob(1),), "node3": ()}
+    assert "SLURM_RESUME_FILE" in note_of(file)
+
+
+def test_what_went_wrong_earlier_is_kept_beside() -> None:
+    (first, *_) = commands(replace(CALL, resume_file="{", note="hooks.state: no space"))
+    assert first.note
+    assert first.note.startswith("hooks.state: no space; SLURM_RESUME_FILE: ")
+
+
+@given(
+    st.text()
+    | json_values.map(json.dumps)
+    | st.fixed_dictionaries(
+        {
+            "jobs": st.lists(
+                st.fixed_dictionaries(
+                    {"job_id": st.integers(), "nodes": st.just("node[1-3]")},
+                    optional={"features": json_values, "partition": st.text()},
+                )
+            )
+        }
+    ).map(json.dumps)
+)
+@example('{"jobs":[{"job_id":1,"nodes":"node2","features":"\\ud800"}]}')
+@example(json.dumps({"jobs": [{"job_id": 1, "nodes": "node2", "features": "f" * 10_000}]}))
+def test_whatever_the_resume_file_holds_the_workers_read_the_command(file: str) -> None:
+    for command in commands(replace(CALL, resume_file=file)):
+        read = parse_command(command.to_envelope().to_json())
+        assert read.id == command.id
+        for job in read.jobs:
+            assert job.features is None or job.features.encode()
+
+
+@given(st.sampled_from(Kind), st.none() | st.text(), st.none() | st.text())
+def test_a_call_comes_back_from_disk_as_it_was(
+    kind: Kind, file: str | None, note: str | None
+) -> None:
+    call = replace(CALL, kind=kind, resume_file=file, note=note)
+    assert call_from(call.to_json()) == call
+
+
+def altered(**fields: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return json.dumps({**json.loads(CALL.to_json()), **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"7",
+        b"{}",
+        b"[" * 100_000,
+        CALL.to_json()[:-1],
+        altered(kind="dance"),
+        altered(kind=None),
+        altered(cluster=5),
+        altered(cluster="a b"),
+        altered(nodes=""),
+        altered(nodes="node["),
+        altered(nodes=["node1"]),
+        altered(generation=0),
+        altered(generation="1"),
+        altered(generation=1.5),
+        altered(generation=2**63),
+        altered(generation=10**40),
+        altered(correlation_id="AB"),
+        altered(correlation_id=None),
+        altered(expiry="soon"),
+        altered(expiry=10**40),
+        altered(expiry=-(10**12)),
+        altered(origin=""),
+        altered(origin=5),
+        altered(note=5),
+        altered(more="than a hook writes"),
+    ],
+)
+def test_a_spool_file_that_no_hook_wrote_is_refused(body: bytes) -> None:
+    with pytest.raises(MalformedMessageError, match="not written by a hook"):
+        call_from(body)
