@@ -1,6 +1,6 @@
-"""What is published and how it went, free of any AMQP library."""
+"""A message to publish, free of any AMQP library."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -29,29 +29,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages that belong together.
+    """Messages that belong together, and what to do once the broker has confirmed them all."""
 
-    Attributes:
-        messages: read as they are sent.
-        settled: called once, with the messages that the broker did not take: none when it has
-            confirmed them all.
-        seconds: how long it may take.
-    """
-
-    messages: Iterable[Message]
-    settled: Callable[[list[Message]], None]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a publish ended.
-
-    Attributes:
-        problem: what went wrong first, in words; None when the broker has every batch.
-        lost: whether the broker ended the connection or the channel in the midst of a batch,
-            perhaps because of that batch: those behind it may fare better.
-    """
-
-    problem: str | None
-    lost: bool
+    messages: list[Message]
+    confirmed: Callable[[], None]
