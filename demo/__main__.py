@@ -125,7 +125,7 @@ def _print_end(cluster: Cluster, job_id: int, first: str, screen: Screen) -> Non
         console.print(Text(f"\n$ lamplighter {' '.join(told)}", style="bold"))
         done = subprocess.run([*command, *told], capture_output=True, text=True, check=True)
         console.print(Text(done.stdout.rstrip()), soft_wrap=True)
-    calls = cluster.cloud.call_counts()
+    calls = cluster.simulated.call_counts()
     console.print(
         Text(
             f"\nCalls to the cloud: {calls.calls['start']} starts, {calls.calls['stop']} stops, "

@@ -12,6 +12,7 @@ import sys
 import syslog
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -86,20 +87,40 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
 
 
 def _spool_and_publish(settings: HookSettings, hook_call: calls.HookCall) -> int:
+    sent = submit(settings, hook_call, PUBLISH_SECONDS)
+    if sent.unsafe is not None:
+        fate = "it was published all the same" if sent.open is None else f"and is LOST: {sent.open}"
+        return report(
+            settings, EXIT_NOT_DURABLE, f"{hook_call.nodes}: not durable: {sent.unsafe}; {fate}"
+        )
+    if sent.open is not None:
+        report(
+            settings, EXIT_SPOOLED, f"{hook_call.nodes}: spooled, not yet published: {sent.open}"
+        )
+    return EXIT_SPOOLED
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a call; both None when all is well.
+
+    Attributes:
+        unsafe: why it could not be made durable.
+        open: why it is not published yet.
+    """
+
+    unsafe: str | None
+    open: str | None
+
+
+def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> Sent:
+    """Make a call durable and publish it, for at most so many seconds."""
     path, unsafe = None, None
     try:
         path = spool.put(settings.spool, hook_call)
     except spool.SpoolError as error:
         unsafe = str(error)
-    problem = send(settings, _batches(settings, hook_call, path), PUBLISH_SECONDS)
-    if unsafe is not None:
-        fate = "it was published all the same" if problem is None else f"and is LOST: {problem}"
-        return report(
-            settings, EXIT_NOT_DURABLE, f"{hook_call.nodes}: not durable: {unsafe}; {fate}"
-        )
-    if problem is not None:
-        report(settings, EXIT_SPOOLED, f"{hook_call.nodes}: spooled, not yet published: {problem}")
-    return EXIT_SPOOLED
+    return Sent(unsafe, send(settings, _batches(settings, hook_call, path), seconds))
 
 
 def send(settings: HookSettings, batches: Iterator[Batch], seconds: float) -> str | None:
@@ -127,7 +148,9 @@ def _batches(settings: HookSettings, own: calls.HookCall, path: Path | None) -> 
     """Our own call first; then what earlier calls left, for at most a second."""
     yield Batch(messages(own), lambda: spool.done(path))
     until = time.monotonic() + LEFTOVER_SECONDS
-    for leftover, earlier in spool.read(spool.waiting(settings.spool)):
+    for leftover, earlier in spool.read(
+        spool.waiting(settings.spool), partial(report, settings, EXIT_SPOOLED)
+    ):
         if time.monotonic() > until:
             return
         if leftover != path:

@@ -45,7 +45,7 @@ def sweep(settings: HookSettings, min_age: float) -> str | None:
     if not paths:
         return None
     started = time.monotonic()
-    problem = hook.send(settings, _batches(paths), _SECONDS)
+    problem = hook.send(settings, _batches(settings, paths), _SECONDS)
     left = len(spool.waiting(settings.spool, min_age))
     if problem is not None:
         hook.report(settings, hook.EXIT_SPOOLED, f"relay: {left} calls still spooled: {problem}")
@@ -57,6 +57,6 @@ def sweep(settings: HookSettings, min_age: float) -> str | None:
     return problem
 
 
-def _batches(paths: list[Path]) -> Iterator[Batch]:
-    for path, hook_call in spool.read(paths):
+def _batches(settings: HookSettings, paths: list[Path]) -> Iterator[Batch]:
+    for path, hook_call in spool.read(paths, partial(hook.report, settings, hook.EXIT_SPOOLED)):
         yield Batch(hook.messages(hook_call), partial(spool.done, path))

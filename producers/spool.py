@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from producers.call import HookCall, call_from
+from producers.call import HookCall, call_from, expand
 from schemas.errors import MalformedMessageError
 
 _SUFFIX = ".call"
@@ -63,15 +63,25 @@ def waiting(folder: Path, min_age: float = 0.0) -> list[Path]:
     return sorted(found)
 
 
-def read(paths: list[Path]) -> Iterator[tuple[Path, HookCall]]:
-    """The calls in `paths`; one that cannot be read is set aside as `.unreadable`, never lost."""
+def read(paths: list[Path], tell: Callable[[str], object]) -> Iterator[tuple[Path, HookCall]]:
+    """The calls in `paths`; one that cannot be read is set aside as `.unreadable`, never lost.
+
+    Args:
+        paths: from `waiting`.
+        tell: hears of what was set aside.
+    """
     for path in paths:
         try:
-            yield path, call_from(path.read_bytes())
+            call = call_from(path.read_bytes())
+            expand(call.nodes)
         except FileNotFoundError:  # another process has just sent it
             continue
-        except MalformedMessageError:
-            path.rename(path.with_suffix(".unreadable"))
+        except MalformedMessageError as error:
+            aside = path.with_suffix(".unreadable")
+            path.rename(aside)
+            tell(f"{aside}: set aside: {error}")
+            continue
+        yield path, call
 
 
 def done(path: Path | None) -> None:

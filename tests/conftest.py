@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.testbed.broker import Broker, PrivateBroker
@@ -33,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the broker once, for the header and for the fixtures."""
     # Who ends the run with SIGTERM wants the servers gone as well, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # How long an example takes on a busy machine is no property of ours.
+    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.load_profile("unhurried")
     try:
         config.stash[BROKER] = choose()
     except RuntimeError as error:

@@ -92,7 +92,7 @@ def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
 
 def secrets_found(cluster: Cluster) -> set[str]:
     """The names of the files below the cluster's folder that hold any token or password."""
-    secrets = [secret.encode() for secret in cluster.cloud.issued_secrets()]
+    secrets = [secret.encode() for secret in cluster.simulated.issued_secrets()]
     secrets.append(cluster.broker.admin.password.encode())
     files = [path for path in cluster.folder.rglob("*") if path.is_file()]
     return {

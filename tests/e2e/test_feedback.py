@@ -97,7 +97,7 @@ def wakes(cluster: Cluster, node: str) -> int:
     The cloud is slow until Slurm has heard of the spare one again.
     """
     slurm = cluster.slurm
-    cluster.cloud.set_latency(1.5)
+    cluster.simulated.set_latency(1.5)
     until(lambda: is_lit(cluster, SPARE), 60, "the spare node to be idle")
     slurm.scontrol("update", f"NodeName={SPARE}", "State=DRAIN", "Reason=test")
     others = set(slurm.settings.node_names) - {node, SPARE}
@@ -105,7 +105,7 @@ def wakes(cluster: Cluster, node: str) -> int:
     until(lambda: "POWERING_UP" in slurm.node_state(node), 30, f"{node} to be powered up")
     slurm.scontrol("update", f"NodeName={SPARE}", "State=RESUME")
     until(lambda: responds(cluster, SPARE), 10, "the spare node to be free")
-    cluster.cloud.set_latency(0.02)
+    cluster.simulated.set_latency(0.02)
     return job_id
 
 
@@ -160,7 +160,7 @@ def is_out(cluster: Cluster, node: str, cause: str) -> bool:
 
 
 def no_server(cluster: Cluster, node: str) -> bool:
-    server = cluster.cloud.servers().get(node)
+    server = cluster.simulated.servers().get(node)
     return server is None or (server.status == "SHUTOFF" and not server.task_state)
 
 
@@ -170,19 +170,21 @@ def last_call(told: RequestEvent) -> int:
 
 def test_no_quota(cluster: Cluster) -> None:
     words = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
-    cluster.cloud.inject(Fault(effect=Answer(status=403, message=words), kind="create", times=1))
+    cluster.simulated.inject(
+        Fault(effect=Answer(status=403, message=words), kind="create", times=1)
+    )
     moves(cluster, QUOTA, Happening.FAILED, last_call)
 
 
 def test_no_valid_host(cluster: Cluster) -> None:
     effect = GoesToError(after_seconds=0.0)
-    cluster.cloud.inject(Fault(effect=effect, kind="create", times=1))
+    cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
     moves(cluster, NO_HOST, Happening.FAILED, lambda told: told.actions[0].time)
 
 
 def test_the_image_is_gone(cluster: Cluster) -> None:
     effect = Answer(status=400, message="Can not find requested image (HTTP 400)")
-    cluster.cloud.inject(Fault(effect=effect, kind="create", times=1))
+    cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
     moves(cluster, NO_IMAGE, Happening.FAILED, last_call)
 
 
@@ -204,22 +206,22 @@ def test_failed_nodes_stay_out_with_their_reason_and_leave_no_server(cluster: Cl
 
 def test_a_boot_that_never_ends_is_given_back_and_tried_again_later(cluster: Cluster) -> None:
     """Retryable: the node stays in service. The second time in a row it goes out of service."""
-    number = cluster.cloud.inject(Fault(effect=NeverCompletes(), kind="start", server=ENDLESS))
+    number = cluster.simulated.inject(Fault(effect=NeverCompletes(), kind="start", server=ENDLESS))
     gives_up = lambda told: last_call(told) + BOOT_TIMEOUT * NS  # noqa: E731
     moves(cluster, ENDLESS, Happening.FAILED, gives_up)
     in_service = {"IDLE", "POWERED_DOWN"}
     until(lambda: in_service <= cluster.slurm.node_state(ENDLESS), 30, "the node in service")
-    cluster.cloud.change_servers(ENDLESS, status="SHUTOFF")
+    cluster.simulated.change_servers(ENDLESS, status="SHUTOFF")
     moves(cluster, ENDLESS, Happening.FAILED, gives_up)
-    cluster.cloud.remove_fault(number)
+    cluster.simulated.remove_fault(number)
     until(lambda: "DOWN" in cluster.slurm.node_state(ENDLESS), 10, "the node to be out")
     assert cluster.slurm.node_reason(ENDLESS).startswith("lamplighter: boot_timeout: ")
 
 
 def test_a_revoked_login_never_sets_a_node_down(cluster: Cluster) -> None:
     """It is waited for, then the node is given back: in service, its job elsewhere."""
-    cluster.cloud.revoke_grants()
-    cluster.cloud.revoke_tokens()
+    cluster.simulated.revoke_grants()
+    cluster.simulated.revoke_tokens()
     moves(cluster, REVOKED, Happening.PARKED, lambda told: told.time + GIVE_BACK_AFTER * NS)
     assert "DOWN" not in cluster.slurm.node_state(REVOKED)
     assert cluster.slurm.node_reason(REVOKED).startswith("lamplighter: invalid_grant: ")
@@ -231,7 +233,7 @@ def test_a_late_failure_touches_neither_a_running_node_nor_a_newer_boot(cluster:
     job_id = slurm.sbatch("#!/bin/sh\ndate +%s.%N\nhostname\nsleep 60\n", nodelist=SPARE)
     until(lambda: slurm.job_state(job_id) == "RUNNING", 40, "a job on the spare node")
     booted = event_of(cluster, SPARE, Happening.COMPLETED)
-    cluster.cloud.set(boot_seconds=2.0)
+    cluster.simulated.set(boot_seconds=2.0)
     slurm.scontrol("update", f"NodeName={LATE}", "State=POWER_UP")
     until(lambda: "POWERING_UP" in slurm.node_state(LATE), 20, "a newer boot")
     accepted = event_of(cluster, LATE, Happening.ACCEPTED)

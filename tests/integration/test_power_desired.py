@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RESUME = command(kind=Kind.RESUME, generation=MOMENT)
 SUSPEND = command(kind=Kind.SUSPEND, generation=MOMENT + 10**9)
 LEASE = 60.0
+LANDING = 20.0
 NOW = MOMENT + 10**10
 ACTION = CloudAction("os-start", "id-1", NOW, "done")
 
@@ -53,13 +54,13 @@ class Store:
         return owner
 
     def book(self, lease: float = LEASE) -> Book:
-        return Book(self.engine, self.cluster, self.owner(), lease)
+        return Book(self.engine, self.cluster, self.owner(), lease, landing=LANDING)
 
     def accept(
         self, owner: Owner, *commands: PowerCommand, lease: float = LEASE
     ) -> Mapping[str, Row]:
         with self.engine.begin() as connection:
-            return desired.accept(connection, self.cluster, commands, owner, lease)
+            return desired.accept(connection, self.cluster, commands, owner, lease, LANDING)
 
     def read(self, node: str = "node1") -> Row:
         with self.engine.begin() as connection:
@@ -218,6 +219,34 @@ def test_a_dead_owner_s_leases_are_free_at_once_and_a_living_one_s_are_not(
     assert rows["node1"].lease_owner == third.name
     assert rows["node3"].lease_owner == living.name
     assert store.read("node2").lease_owner is None
+
+
+def test_what_a_dead_owner_has_sent_may_land_whoever_holds_the_node_by_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a completion could be told on what is seen before its last call takes effect."""
+    dead, second, third = store.owner(), store.owner(), store.owner()
+    monkeypatch.setattr(second, "is_dead", lambda name: name == dead.name)
+    store.accept(dead, RESUME, command("node2"))
+    assert store.read().wary_left == 0
+    assert LANDING - 5 < store.accept(second, RESUME)["node1"].wary_left <= LANDING
+    with store.engine.begin() as connection:
+        desired.release(connection, "test", ["node1"], second)
+    rows = store.accept(third, RESUME, command("node2"))
+    assert rows["node1"].lease_owner == rows["node2"].lease_owner == third.name
+    assert all(LANDING - 5 < row.wary_left <= LANDING for row in rows.values())
+
+
+def test_no_call_outlasts_the_lease_that_it_was_made_under(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, second = store.owner(), store.owner()
+    monkeypatch.setattr(second, "is_dead", lambda name: name == dead.name)
+    store.accept(dead, RESUME, lease=5.0)
+    store.accept(dead, command("node2"), lease=0.0)
+    rows = store.accept(second, RESUME, command("node2"))
+    assert 0 < rows["node1"].wary_left <= 5
+    assert rows["node2"].wary_left == 0
 
 
 # -- what was done and seen

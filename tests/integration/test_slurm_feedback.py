@@ -127,7 +127,7 @@ def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
     owner = Owner(store.url)
     try:
         with store.begin() as connection:
-            desired.accept(connection, "test", [command()], owner, 60.0)
+            desired.accept(connection, "test", [command()], owner, 60.0, 5.0)
             row = memory.newest(connection, "test", ["node1", "node2"])
             assert row == {"node1": Newest(Desired.UP, MOMENT, leased=True)}
             desired.release(connection, "test", ["node1"], owner)

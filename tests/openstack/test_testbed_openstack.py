@@ -232,6 +232,24 @@ def test_the_hook_runs_for_each_change_of_power_in_order(
 # -- the test bed itself
 
 
+def test_calls_are_counted_by_kind_and_the_test_beds_own_are_not(cloud: RealOpenStack) -> None:
+    cloud.add_servers(["one", "two"])
+    user = by_password(credentials.USERNAME, credentials.PASSWORD)
+    with Keystone(cloud.auth_url) as keystone:
+        token = Token.of(keystone.login(user, in_project(credentials.PROJECT_NAME)))
+    compute = token.endpoints["compute"]
+    cloud.reset_counts()
+    with Service(compute, token.id, {"User-Agent": "somebody"}) as nova:
+        first = nova.ask("GET", "/servers/detail?limit=1")
+        nova.ask("GET", first["servers_links"][0]["href"])
+        server = first["servers"][0]["id"]
+        nova.call("POST", f"/servers/{server}/action", {"os-start": None})
+        nova.call("GET", f"/servers/{server}")
+        nova.call("DELETE", f"/servers/{server}")
+    expected = {"list_detail": 1, "list_page": 1, "action": 1, "get": 1, "delete": 1}
+    assert cloud.counts() == expected
+
+
 def test_two_clouds_run_side_by_side_and_leave_nothing_behind(
     cloud: RealOpenStack, run_dir: Path
 ) -> None:

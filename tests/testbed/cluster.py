@@ -1,6 +1,7 @@
-"""A whole elastic cluster: real Slurm and RabbitMQ, the simulated cloud, and Lamplighter between.
+"""A whole elastic cluster: real Slurm and RabbitMQ, a cloud, and Lamplighter between.
 
-The cloud boots a real slurmd when a server becomes ACTIVE, and kills it when the server stops.
+The cloud boots a real slurmd when a server becomes ACTIVE, and kills it when the server stops. It is the
+simulated one, or a real Keystone and Nova whose hypervisor alone is simulated.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from producers.settings import FILE_NAME
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.consumers import all_consume
+from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
@@ -26,11 +28,12 @@ from workers import topology
 from workers.settings import Settings, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 VHOST = "cluster"
+_NO_IMAGE = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class Plan:
     Attributes:
         slurm: what is chosen of Slurm; the hooks are filled in.
         boot, stop: how long the cloud takes.
-        latency: of each request to the cloud.
-        groups: TOML of the groups; $nodes is filled in.
+        latency: of each request to the simulated cloud.
+        strategies: by node name; nodes that are not named here are stopped and started.
+        real: whether the cloud is a real one.
+        groups: TOML of all groups, in the place of those; clouds: TOML of more clouds. $auth_url and
+            $project_id are filled in.
         slurm_toml: more lines of [slurm].
-        clouds: TOML of more clouds; $auth_url and $project_id are filled in.
         absent: nodes that have no server at first.
     """
 
@@ -51,9 +56,11 @@ class Plan:
     boot: float = 3.0
     stop: float = 1.0
     latency: float = 0.02
-    groups: str = '[groups.elastic]\nnodes = "$nodes"\ncloud = "simulated"'
-    slurm_toml: str = ""
+    strategies: Mapping[str, str] = field(default_factory=dict)
+    real: bool = False
+    groups: str = ""
     clouds: str = ""
+    slurm_toml: str = ""
     absent: tuple[str, ...] = ()
 
 
@@ -90,8 +97,13 @@ class Cluster:
         self._say("a private RabbitMQ")
         self.broker = self._stack.enter_context(PrivateBroker(self.folder / "broker"))
         self.broker.create_vhost(VHOST)
-        self._say("a simulated OpenStack with a login provider as EGI's")
-        self.cloud = self._stack.enter_context(SimCloud())
+        self.cloud: SimCloud | RealOpenStack
+        if self.plan.real:
+            self._say("a real Keystone, Placement and Nova, and a login provider as EGI's")
+            self.cloud = self._stack.enter_context(RealOpenStack(self.folder / "os"))
+        else:
+            self._say("a simulated OpenStack with a login provider as EGI's")
+            self.cloud = self._stack.enter_context(SimCloud())
         slurm = replace(
             self.plan.slurm,
             resume=PROGRAMS / "lamplighter-resume",
@@ -125,8 +137,17 @@ class Cluster:
 
     def _prepare_cloud(self) -> None:
         plan = self.plan
-        self.cloud.set(boot_seconds=plan.boot, stop_seconds=plan.stop, latency_seconds=plan.latency)
-        self.cloud.add_servers(n for n in self.slurm.settings.node_names if n not in plan.absent)
+        deleted = {node for node, strategy in plan.strategies.items() if strategy == "delete"}
+        absent = deleted.union(plan.absent)
+        made = [node for node in self.slurm.settings.node_names if node not in absent]
+        if isinstance(self.cloud, SimCloud):
+            self.cloud.set(
+                boot_seconds=plan.boot, stop_seconds=plan.stop, latency_seconds=plan.latency
+            )
+            self.cloud.add_servers(made)
+        else:
+            self.cloud.add_servers(made, networks="none")
+            self.cloud.set_driver(boot_seconds=plan.boot, stop_seconds=plan.stop)
         node = [sys.executable, "-m", "tests.testbed.slurmnode", "{event}", "{name}"]
         self.cloud.set_hook(
             HookSpec(
@@ -145,11 +166,6 @@ class Cluster:
         password = folder / "broker.password"
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
-        words = {
-            "nodes": f"node[1-{self.plan.slurm.nodes}]",
-            "auth_url": self.cloud.auth_url,
-            "project_id": credentials.PROJECT_ID,
-        }
         config = folder / FILE_NAME
         config.write_text(
             f"""
@@ -170,13 +186,45 @@ url = "sqlite:///state.db"
 audit_url = "sqlite:///audit.db"
 [clouds.simulated]
 auth_url = "{self.cloud.auth_url}"
-project_id = "{credentials.PROJECT_ID}"
+project_id = "{self.project_id}"
 [clouds.simulated.source]
 type = "oidc_refresh_token"
 refresh_token_file = "refresh.token"
 token_endpoint = "{self.cloud.token_endpoint}"
-{Template(self.plan.clouds).substitute(words)}
-{Template(self.plan.groups).substitute(words)}
+{self._filled(self.plan.clouds)}
+{self._filled(self.plan.groups) or self._groups()}
 """
         )
         return load(config)
+
+    @property
+    def simulated(self) -> SimCloud:
+        """The cloud, where it is the simulated one.
+
+        Raises:
+            TypeError: it is a real one.
+        """
+        if not isinstance(self.cloud, SimCloud):
+            raise TypeError("this cluster's cloud is a real one")
+        return self.cloud
+
+    @property
+    def project_id(self) -> str:
+        """The project that the nodes are in."""
+        return credentials.PROJECT_ID if isinstance(self.cloud, SimCloud) else self.cloud.project_id
+
+    def _filled(self, toml: str) -> str:
+        words = {"auth_url": self.cloud.auth_url, "project_id": self.project_id}
+        return Template(toml).substitute(words)
+
+    def _groups(self) -> str:
+        """One group a strategy."""
+        image = _NO_IMAGE if isinstance(self.cloud, SimCloud) else self.cloud.image_id
+        by_strategy: dict[str, list[str]] = {}
+        for node in self.slurm.settings.node_names:
+            by_strategy.setdefault(self.plan.strategies.get(node, "stop"), []).append(node)
+        return "".join(
+            f'[groups.{name}]\nnodes = "{",".join(nodes)}"\ncloud = "simulated"\nstrategy = "{name}"\n'
+            f'[groups.{name}.server]\nimage = "{image}"\nflavor = "m1.tiny"\nnetworks = ["none"]\n'
+            for name, nodes in by_strategy.items()
+        )

@@ -29,7 +29,7 @@ from workers.settings import Settings, load
 from workers.store.engine import connect, open_store, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -50,6 +50,8 @@ class Plan:
         power: further lines of [power].
         group: further lines of the group.
         more: further tables of lamplighter.toml.
+        servers: the servers that there are before; None for those of all `nodes`.
+        files: further files beside lamplighter.toml, by name.
     """
 
     nodes: int = 3
@@ -61,6 +63,8 @@ class Plan:
     power: str = "poll_interval = 0.3"
     group: str = ""
     more: str = ""
+    servers: tuple[str, ...] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -125,6 +129,23 @@ class Fleet:
             timeout=30,
         )
 
+    def operator(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the command line; `typed` is what the person types."""
+        return subprocess.run(
+            self.command(*arguments),
+            input=typed,
+            env=dict(MINIMAL_ENVIRONMENT),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=120,
+        )
+
+    def command(self, *arguments: str) -> list[str | Path]:
+        """The command line's words."""
+        return [sys.executable, "-m", "ops.cli", "--config", self.settings.path, *arguments]
+
     def note(self, what: Asked, hostlist: str) -> None:
         """Remember that this was asked."""
         names = expand(hostlist)
@@ -134,16 +155,12 @@ class Fleet:
     def worker(self, name: str, instance: str | None = None) -> Child:
         """Start a worker; `instance` tells a second one of the same kind apart."""
         which = instance or name
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "ops.cli",
-            "--config",
-            self.settings.path,
-            "worker",
-            name,
-        ]
-        child = Child(command, log=self.folder / f"{which}.log", env=MINIMAL_ENVIRONMENT, cwd=ROOT)
+        child = Child(
+            self.command("worker", name),
+            log=self.folder / f"{which}.log",
+            env=MINIMAL_ENVIRONMENT,
+            cwd=ROOT,
+        )
         self._stack.callback(child.stop)
         self.workers[which] = child
         return child
@@ -227,6 +244,13 @@ class Fleet:
         )
         until(lambda: not self.wrong(), 20, "every node in its last desired state")
 
+    def statuses(self) -> dict[str, str]:
+        """Each server's status at rest, else its task, by name."""
+        return {
+            name: server.status if server.task_state is None else str(server.task_state)
+            for name, server in self.cloud.servers().items()
+        }
+
     def wrong(self) -> dict[str, str]:
         """Nodes that are not as was last asked, with their status."""
         servers = self.cloud.servers()
@@ -246,7 +270,9 @@ class Fleet:
             stop_seconds=self.plan.stop,
             latency_seconds=self.plan.latency,
         )
-        self.cloud.add_servers(self.nodes)
+        self.cloud.add_servers(self.nodes if self.plan.servers is None else self.plan.servers)
+        for name in ("spool", "clock"):  # an operator who is root wants them to be there
+            (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         self.settings: Settings = load(self._configure())
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
@@ -266,6 +292,7 @@ class Fleet:
 
     def _files(self) -> Iterator[tuple[str, str]]:
         yield "cloud.password", credentials.PASSWORD
+        yield from self.plan.files.items()
         yield "refresh.token", self.cloud.mint_refresh_token()
         source = (
             f'username = "{credentials.USERNAME}"\npassword_file = "cloud.password"'

@@ -50,6 +50,7 @@ class Site:
         broker_url: with the password.
         broker: further lines of its table [broker].
         store: of its table [store].
+        more: further tables.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Site:
         *,
         broker: str = "",
         store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
+        more: str = "",
     ) -> None:
         self.folder = folder
         self._started = 0
@@ -67,7 +69,7 @@ class Site:
         self.config.touch(mode=0o600)
         self.config.write_text(
             f'cluster = "{CLUSTER}"\n[broker]\nurl = "{broker_url}"\n{broker}\n[store]\n{store}\n'
-            '[hooks]\nspool = "spool"\nstate = "clock"\n'
+            f'[hooks]\nspool = "spool"\nstate = "clock"\n{more}'
         )
 
     @cached_property

@@ -22,7 +22,6 @@ NEW = Call(ways.CREATE, "", "node1", "compute")
         (ways.START, Request("POST", "/servers/x/action", {"os-start": None})),
         (ways.STOP, Request("POST", "/servers/x/action", {"os-stop": None})),
         (ways.SHELVE, Request("POST", "/servers/x/action", {"shelve": None})),
-        (ways.OFFLOAD, Request("POST", "/servers/x/action", {"shelveOffload": None})),
         (ways.UNSHELVE, Request("POST", "/servers/x/action", {"unshelve": None})),
         (ways.REBOOT, Request("POST", "/servers/x/action", {"reboot": {"type": "HARD"}})),
         (ways.DELETE, Request("DELETE", "/servers/x")),

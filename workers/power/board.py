@@ -15,6 +15,8 @@ from workers.power.servers import Server
 from workers.power.ways import NEEDS_ROOM
 from workers.power.work import Key, Work
 
+HELD = Cause("lease_held", "another worker acts on this node")
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -36,6 +38,7 @@ class Board:
         dirty: those that something has happened to since the last turn.
         ending: those to be settled this turn.
         acted: the actions of requests' rounds that the store does not have yet.
+        unsure: those where a call without an answer may still take effect; the store must know.
         reread: those whose row in the store is to be read again.
         cooling: the groups whose cloud had no room.
         given_up: those whose lease is to be released this turn.
@@ -47,6 +50,7 @@ class Board:
     dirty: set[str] = field(default_factory=set)
     ending: dict[str, Ending] = field(default_factory=dict)
     acted: dict[Key, list[CloudAction]] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
     cooling: Cooling = field(default_factory=Cooling)
@@ -71,6 +75,8 @@ class Board:
             work.fault, work.looks = None, 0
             self.ending.pop(work.node, None)
         work.row = row
+        if row.wary_left:
+            work.look_later(time.monotonic() + row.wary_left)
         self.dirty.add(work.node)
 
     def may_call(self, work: Work, action: str) -> bool:

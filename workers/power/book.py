@@ -1,6 +1,6 @@
 """The engine's transactions: each is one commit for many nodes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,13 +34,24 @@ class Accepted:
 
 
 class Book:
-    """The store, as the engine uses it. Every method is safe to repeat."""
+    """The store, as the engine uses it. Every method is safe to repeat.
 
-    def __init__(self, store: sa.Engine, cluster: str, owner: Owner, lease: float) -> None:
+    Args:
+        store: with the state's tables.
+        cluster: the cluster's name.
+        owner: this worker.
+        lease: seconds that a node is ours without renewing.
+        landing: seconds within which a call that was sent takes effect, if ever.
+    """
+
+    def __init__(
+        self, store: sa.Engine, cluster: str, owner: Owner, lease: float, landing: float
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._owner = owner
         self._lease = lease
+        self._landing = landing
 
     @property
     def owner(self) -> str:
@@ -61,7 +72,12 @@ class Book:
                 ],
             )
             rows = desired.accept(
-                connection, self._cluster, [p.command for p in fresh], self._owner, self._lease
+                connection,
+                self._cluster,
+                [p.command for p in fresh],
+                self._owner,
+                self._lease,
+                self._landing,
             )
             recorded = desired.actions_of(
                 connection,
@@ -81,14 +97,22 @@ class Book:
         with self._store.begin() as connection:
             desired.renew(connection, self._cluster, self._owner, self._lease)
 
-    def record(self, actions: Mapping[Key, Sequence[CloudAction]]) -> None:
-        """Keep actions as they are made, so that whoever goes on after a crash knows them."""
+    def record(
+        self, actions: Mapping[Key, Sequence[CloudAction]], unsure: Collection[str] = ()
+    ) -> None:
+        """Keep actions as they are made, so that whoever goes on after a crash knows them.
+
+        Args:
+            actions: all of these rounds so far.
+            unsure: nodes where a call without an answer may still take effect.
+        """
         with self._store.begin() as connection:
             desired.record_actions(
                 connection,
                 self._cluster,
                 {key: actions_to_json(made) for key, made in actions.items()},
             )
+            desired.be_wary(connection, self._cluster, unsure, self._landing)
 
     def settle(
         self,

@@ -118,7 +118,7 @@ def decide(desired: Desired, sight: Sight, limits: Limits) -> Decision:
         return _without_server(desired, sight, limits)
     server, *surplus = _best_first(sight)
     if surplus:
-        return _with_surplus(sight, limits, surplus)
+        return _with_surplus(desired, sight, limits, surplus)
     action = way(limits.strategy, desired).get(server.status)
     if action == DELETE:
         return _replace(desired, sight, limits, server)
@@ -178,10 +178,13 @@ def _best_first(sight: Sight) -> list[Server]:
     return sorted(sight.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
 
 
-def _with_surplus(sight: Sight, limits: Limits, surplus: list[Server]) -> Decision:
+def _with_surplus(
+    desired: Desired, sight: Sight, limits: Limits, surplus: list[Server]
+) -> Decision:
     """A creation whose answer was lost may have been made twice."""
     extra = [server for server in surplus if server.id in sight.ours]
-    if limits.strategy is Strategy.DELETE and extra and sight.settles:
+    ours_to_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
+    if ours_to_delete and extra and sight.settles:
         return Act(DELETE, extra[0].id)
     ids = ", ".join(sorted(server.id for server in sight.servers))
     return _fail(sight, "ambiguous_server", f"several servers have this name: {ids}; rename one")

@@ -22,6 +22,8 @@ class Row:
         request_id: of the request that raised it to this generation.
         lease_owner: who may act on the node, if anybody.
         lease_left: seconds that the lease still runs; not above 0 where it has ended.
+        wary_left: seconds in which a call may still take effect whose answer nobody has heard, for
+            its worker was killed, or the cloud said none; what is seen before ends nothing.
     """
 
     node: str
@@ -31,14 +33,16 @@ class Row:
     server_id: str | None
     lease_owner: str | None
     lease_left: float
+    wary_left: float = 0.0
 
 
-def accept(
+def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
     connection: sa.Connection,
     cluster: str,
     commands: Sequence[PowerCommand],
     owner: Owner,
     lease: float,
+    landing: float,
 ) -> Mapping[str, Row]:
     """Raise desired states, and take the nodes' leases where they are free.
 
@@ -48,6 +52,7 @@ def accept(
         commands: any number, also several for one node, in any order.
         owner: this worker.
         lease: seconds.
+        landing: seconds within which a call that was sent takes effect, if ever.
 
     Returns:
         The rows as they are now, by node; ours are those with our name as lease_owner.
@@ -79,7 +84,7 @@ def accept(
             for name in names
         ],
     )
-    _free_the_dead(connection, cluster, names, owner)
+    _free_the_dead(connection, cluster, names, owner, landing)
     now = store_clock(connection.dialect.name)
     free = sa.or_(
         nodes.c.lease_owner.is_(None), nodes.c.lease_owner == owner.name, nodes.c.lease_until < now
@@ -95,7 +100,7 @@ def accept(
 
 def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
     """The rows of these nodes."""
-    left = nodes.c.lease_until - store_clock(connection.dialect.name)
+    now = store_clock(connection.dialect.name)
     columns = (
         nodes.c.node,
         nodes.c.desired,
@@ -103,7 +108,8 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
         nodes.c.request_id,
         nodes.c.server_id,
         nodes.c.lease_owner,
-        left,
+        nodes.c.lease_until - now,
+        nodes.c.wary_until - now,
     )
     rows: dict[str, Row] = {}
     for part in _parts(names):
@@ -115,7 +121,8 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
             request_id,
             server_id,
             owner,
-            milliseconds,
+            lease,
+            wary,
         ) in connection.execute(query):
             rows[node] = Row(
                 node,
@@ -124,7 +131,8 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
                 request_id,
                 server_id,
                 owner,
-                milliseconds / 1000,
+                lease / 1000,
+                max(wary / 1000, 0.0),
             )
     return rows
 
@@ -154,6 +162,15 @@ def release(connection: sa.Connection, cluster: str, names: Sequence[str], owner
         )
         _lock(connection, ours)
         connection.execute(sa.update(nodes).where(ours).values(lease_owner=None, lease_until=0))
+
+
+def be_wary(connection: sa.Connection, cluster: str, names: Iterable[str], landing: float) -> None:
+    """Say that something sent just now may take effect within `landing` seconds."""
+    until = store_clock(connection.dialect.name) + int(landing * 1000)
+    for part in _parts(sorted(names)):
+        which = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+        _lock(connection, which)
+        connection.execute(sa.update(nodes).where(which).values(wary_until=_later(until)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +252,12 @@ def _lock(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
 
 
 def _free_the_dead(
-    connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner
+    connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner, landing: float
 ) -> None:
+    """Free what killed workers held, also where we were not asked; but what they sent may land."""
+    landed = store_clock(connection.dialect.name) + int(landing * 1000)
+    # no call outlasts the lease that it was made under
+    until = sa.case((nodes.c.lease_until < landed, nodes.c.lease_until), else_=landed)
     for part in _parts(names):
         holders = connection.execute(
             sa.select(nodes.c.lease_owner)
@@ -252,8 +273,13 @@ def _free_the_dead(
             connection.execute(
                 sa.update(nodes)
                 .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
-                .values(lease_owner=None, lease_until=0)
+                .values(lease_owner=None, lease_until=0, wary_until=_later(until))
             )
+
+
+def _later(until: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """That, unless there is reason to be wary for longer."""
+    return sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
 
 
 def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:

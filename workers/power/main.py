@@ -51,7 +51,8 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
         on_delivery=lambda delivery: engine.deliver(delivery),  # noqa: PLW0108 - made below
         on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below
     )
-    book = Book(run.store, settings.cluster, owner, settings.power.lease)
+    power = settings.power
+    book = Book(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
     engine = Engine(settings, link, book, open_site)
     link.start()
     try:

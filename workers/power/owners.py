@@ -2,7 +2,8 @@
 
 A worker killed -9 leaves its leases behind. Where the store is a file on this host, each worker
 holds a lock on a file beside it, which the kernel gives up when the process dies, however it dies:
-then the next worker need not wait for the lease to end. With PostgreSQL it waits.
+then the next worker need not wait for the lease to end before it acts; only before it ends a matter
+must what the dead one has sent have had its time. With PostgreSQL it waits.
 """
 
 import fcntl

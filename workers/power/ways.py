@@ -13,7 +13,6 @@ from schemas.commands import Desired
 START = "os-start"
 STOP = "os-stop"
 SHELVE = "shelve"
-OFFLOAD = "shelveOffload"
 UNSHELVE = "unshelve"
 UNPAUSE = "unpause"
 WAKE = "resume"
@@ -74,7 +73,8 @@ _SHELVE: Mapping[str, str] = {
     "SHUTOFF": SHELVE,
     "PAUSED": SHELVE,
     "SUSPENDED": SHELVE,
-    "SHELVED": OFFLOAD,
+    # offloading is the cloud's own matter: at once by default, and by policy an administrator's
+    "SHELVED": HERE,
 }
 _EVERYWHERE = (*_LIGHT, "UNKNOWN")
 _DELETE: Mapping[str, str] = dict.fromkeys((*_EVERYWHERE, *PASSING), DELETE)

@@ -100,6 +100,10 @@ class Work:
             recovered=any(action.action == REBOOT for action in made),
         )
 
+    def look_later(self, moment: float) -> None:
+        """Only what is listed after this moment (monotonic seconds) can end the matter."""
+        self.look_after = max(self.look_after, moment)
+
     def record(self, key: Key, action: CloudAction) -> None:
         """Note a call that was answered, on behalf of that request and round."""
         self.actions.setdefault(key, []).append(action)

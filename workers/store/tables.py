@@ -22,6 +22,8 @@ nodes = sa.Table(
     # One worker acts on a node at a time: the lease, on the store's own clock (ms).
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
+    # Until then (same clock) a call may still take effect whose answer nobody has heard.
+    sa.Column("wary_until", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 requests = sa.Table(

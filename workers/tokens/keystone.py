@@ -16,7 +16,13 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import ScopedToken, scoped_token
 from workers.tokens.transport import Http, object_of
 
-_REFUSALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST}
+# Keystone answers 404 to an application credential that it does not know, or no longer.
+_REFUSALS = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+}
 
 
 class Keystone:

@@ -10,6 +10,8 @@ import requests
 Json: TypeAlias = dict[str, Any]
 
 TIMEOUT_SECONDS = 120.0
+USER_AGENT = "lamplighter-testbed"
+"""By it the test bed's own calls are told from those of whom it serves."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def session() -> requests.Session:
     """Return a session that keeps to itself: no proxies, no .netrc."""
     http = requests.Session()
     http.trust_env = False
+    http.headers["User-Agent"] = USER_AGENT
     http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
     return http
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tests.testbed.openstack import packages, state
+from tests.testbed.openstack.calls import count_calls
 from tests.testbed.openstack.configuration import Tokens
 from tests.testbed.openstack.layout import Layout, PortMap
 from tests.testbed.openstack.login import LoginControl
@@ -44,6 +46,7 @@ class RealOpenStack(ComputeControl, LoginControl):
         """
         self._exits = ExitStack()
         self._tokens = tokens
+        self._counted: Counter[str] = Counter()
         self._software = packages.install()
         ports = PortMap.take(self._exits.enter_context(Ports()))
         self.layout = Layout(folder, ports, self._software.venv, self._software.oidc)
@@ -60,6 +63,17 @@ class RealOpenStack(ComputeControl, LoginControl):
     def data_folders(self) -> list[Path]:
         """Where the cloud keeps what it is told: database, keys, images, message queues."""
         return [self.layout.state, self.layout.folder / "mq"]
+
+    def counts(self) -> dict[str, int]:
+        """Return the calls of Nova and Keystone since `reset_counts`, by kind (see `calls`).
+
+        Kinds never called are missing; the test bed's own calls do not count.
+        """
+        return dict(count_calls(self.layout) - self._counted)
+
+    def reset_counts(self) -> None:
+        """Count from now on."""
+        self._counted = count_calls(self.layout)
 
     def start(self) -> None:
         """Start everything and wait until it answers.

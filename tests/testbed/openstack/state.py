@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Command: TypeAlias = list[str | Path]
 
 HERE = Path(__file__).parent
+KEPT_UNUSED_SECONDS = 7 * 86400.0
 SOURCES = (
     *(HERE / name for name in ("configuration.py", "layout.py", "seed.py", "state.py")),
     *(HERE.parent / "simcloud" / name for name in ("credentials.py", "flavors.py")),
@@ -56,7 +58,9 @@ def restore(software: Software, layout: Layout) -> None:
     with exclusive(software.root / "state.lock"):
         if not kept.exists():
             _make(software, kept)
-    shutil.copytree(kept, layout.state, dirs_exist_ok=True)
+        kept.touch()
+        _forget_unused(software.root)
+        shutil.copytree(kept, layout.state, dirs_exist_ok=True)
 
 
 def arrive(database: Database, layout: Layout) -> None:
@@ -91,6 +95,13 @@ def _version() -> str:
     for source in SOURCES:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _forget_unused(root: Path) -> None:
+    """Remove states of other versions that nobody has asked for lately."""
+    for state in root.glob("state-*"):
+        if time.time() - state.stat().st_mtime > KEPT_UNUSED_SECONDS:
+            shutil.rmtree(state)
 
 
 def _make(software: Software, kept: Path) -> None:

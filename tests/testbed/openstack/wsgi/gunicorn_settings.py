@@ -17,7 +17,7 @@ keepalive = 75
 graceful_timeout = 1
 loglevel = "warning"
 accesslog = os.environ["WSGI_ACCESS_LOG"]
-access_log_format = "%(t)s %(m)s %(U)s %(q)s %(s)s %(D)s"
+access_log_format = '%(s)s %(D)s %(m)s "%(U)s" "%(q)s" "%(a)s"'
 control_socket_disable = True
 # Apache hands claims over in headers whose names have underscores. Clients cannot reach a service
 # that believes them: Keystone's own port is known to Apache and the other services alone.

@@ -1,0 +1,116 @@
+"""kill -9 in the middle of a deployment: every node gets one server, and only one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.fleet import ROOT, Fleet, Plan
+from tests.testbed.processes import Child, tail
+from tests.testbed.simcloud.effects import Hang
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NODES = 12
+GROUP = """deploy_wait = 0.3
+[groups.all.server]
+image = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"
+flavor = "m1.tiny"
+networks = ["none"]
+"""
+
+
+@pytest.fixture
+def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
+    plan = Plan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=())
+    with Fleet(run_dir / "fleet", broker_url, plan) as running:
+        yield running
+
+
+def deploying(fleet: Fleet) -> Child:
+    log = fleet.folder / "deploy.log"
+    return Child(fleet.command("nodes", "deploy", "all", "--json"), log=log, cwd=ROOT)
+
+
+def created(fleet: Fleet) -> int:
+    return fleet.cloud.counts().get("create", 0)
+
+
+def has_created(fleet: Fleet, count: int) -> bool:
+    return created(fleet) >= count
+
+
+def check(fleet: Fleet, operator: Child) -> None:
+    """The operator has heard of one outcome a node, all good; and that is how the cloud is."""
+    code = operator.wait(90)
+    assert code == 0, tail(operator.log)
+    told = [json.loads(line) for line in operator.log.read_text().splitlines()]
+    assert sorted(one["node"] for one in told) == sorted(fleet.nodes)
+    assert {one["outcome"] for one in told} == {"completed"}
+    assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
+    assert fleet.cloud.state().statuses == {"SHUTOFF": NODES}  # hence no two of one name
+    fleet.requests = NODES
+    fleet.check()
+
+
+def test_killed_between_the_creations_and_their_answers(fleet: Fleet) -> None:
+    """The creations are performed, their answers withheld; the next worker creates nothing twice."""
+    hang = Hang(seconds=60, performed=True)
+    fleet.cloud.inject(Fault(effect=hang, kind="create", times=NODES))
+    operator = deploying(fleet)
+    try:
+        until(partial(has_created, fleet, 4), 20, "as many creations as are made at once")
+        fleet.workers["power"].kill()
+        fleet.cloud.clear_faults()
+        fleet.worker("power")
+        check(fleet, operator)
+        assert created(fleet) == NODES
+    finally:
+        operator.stop()
+
+
+def test_killed_again_and_again(fleet: Fleet) -> None:
+    operator = deploying(fleet)
+    try:
+        for part in (1, 4, 7):
+            until(partial(has_created, fleet, part), 30, f"{part} creations")
+            fleet.workers["power"].kill()
+            fleet.worker("power")
+        check(fleet, operator)
+    finally:
+        operator.stop()
+
+
+def test_the_operator_killed_before_publishing_has_asked_all_the_same(
+    run_dir: Path, broker_url: str
+) -> None:
+    """What is in the spool is sent by the relay; asking again does no harm."""
+    plan = Plan(nodes=2, boot=0.3, group=GROUP, servers=())
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        dies = (
+            "import os, signal\n"
+            "from producers import hook\n"
+            "hook.send = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "from ops.cli import main\n"
+            "main()\n"
+        )
+        words = [str(word) for word in fleet.command("nodes", "deploy", "all")]
+        killed = subprocess.run(
+            [words[0], "-c", dies, *words[3:]], cwd=ROOT, check=False, capture_output=True
+        )
+        assert killed.returncode == -9
+        assert len(list((fleet.folder / "spool").glob("*.call"))) == 1
+        assert fleet.operator("relay", "--once").returncode == 0
+        fleet.requests = 2
+        fleet.settle()
+        assert fleet.outcomes() == {"completed": 2}
+        assert fleet.operator("nodes", "deploy", "all").returncode == 0
+        assert fleet.cloud.counts()["create"] == 2

@@ -1,0 +1,162 @@
+"""An operator deploys, adopts and retires the nodes of a group; real broker, real workers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.simcloud import credentials
+from tests.testbed.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GROUP = """deploy_wait = 0.3
+[groups.all.server]
+image = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"
+flavor = "m1.tiny"
+networks = ["none"]
+user_data_file = "user-data"
+"""
+BARE = '[groups.bare]\nnodes = "bare[1-2]"\ncloud = "main"\n'
+ONE_GROUP = f"""
+[clouds.main]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "{credentials.PROJECT_ID}"
+source = {{ type = "password", username = "nobody", password_file = "none" }}
+[groups.all]
+nodes = "node[1-2]"
+cloud = "main"
+"""
+PLAN = Plan(
+    nodes=4,
+    group=GROUP,
+    more=BARE,
+    servers=(),
+    files={"user-data": "#cloud-config\nhostname: $node\n"},
+)
+
+
+@pytest.fixture
+def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
+    with Fleet(run_dir / "fleet", broker_url, PLAN) as running:
+        yield running
+
+
+def test_a_group_is_deployed_lit_and_retired(fleet: Fleet) -> None:
+    said = fleet.operator("nodes", "deploy", "all", "--reason", "a new cluster")
+    assert said.returncode == 0, said.stderr
+    assert "4 of 4 nodes done" in said.stdout
+    assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
+    assert fleet.cloud.counts()["create"] == 4
+    notes = [json.loads(e.body)["data"]["note"] for e in fleet.records(happenings=("accepted",))]
+    assert len(notes) == 4
+    assert all(note.startswith("by ") and note.endswith(": a new cluster") for note in notes)
+
+    again = fleet.operator("nodes", "deploy", "node[1-4]")  # what is there stays
+    assert (again.returncode, fleet.cloud.counts()["create"]) == (0, 4)
+
+    fleet.requests = 8
+    fleet.ask("resume", "node[1-2]")
+    fleet.settle()
+    said = fleet.operator("nodes", "deploy", "all")
+    assert said.returncode == 0, said.stderr
+    assert "left alone, lit: node[1-2]" in said.stderr
+    assert fleet.statuses()["node1"] == "ACTIVE"
+
+    listed = fleet.operator("nodes", "list", "--json", "--group", "all")
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [row["node"] for row in rows] == fleet.nodes
+    assert [row["desired"] for row in rows] == ["up", "up", "ready", "ready"]
+    assert {row["server_id"] for row in rows} == {s.id for s in fleet.cloud.servers().values()}
+
+    refused = fleet.operator("nodes", "retire", "node[3-4]", typed="n\n")
+    assert refused.returncode == 1
+    assert len(fleet.statuses()) == 4
+    gone = fleet.operator("nodes", "retire", "all", typed="y\n")
+    assert gone.returncode == 0, gone.stderr
+    assert "left alone, lit: node[1-2]" in gone.stderr
+    assert set(fleet.statuses()) == {"node1", "node2"}
+    gone = fleet.operator("nodes", "retire", "all", "--lit", "--yes", "--json")
+    assert gone.returncode == 0, gone.stderr
+    assert {json.loads(line)["outcome"] for line in gone.stdout.splitlines()} == {"completed"}
+    assert fleet.statuses() == {}
+
+
+def test_servers_of_others_are_left_alone_until_they_are_adopted(fleet: Fleet) -> None:
+    fleet.cloud.add_servers(["node1", "node2"], status="ACTIVE")
+    said = fleet.operator("nodes", "retire", "node[1-2]", "--yes")
+    assert said.returncode == 1
+    assert "2 failed, not_ours: node[1-2]" in said.stdout
+    assert fleet.operator("nodes", "adopt", "node[1-3]").returncode == 1  # node3 has no server
+    assert fleet.statuses() == {"node1": "ACTIVE", "node2": "ACTIVE"}
+    tags = fleet.cloud.servers()["node1"].metadata
+    assert (tags["lamplighter_cluster"], tags["lamplighter_node"]) == ("test", "node1")
+    assert fleet.operator("nodes", "retire", "node[1-2]", "--yes").returncode == 0
+    assert fleet.statuses() == {}
+
+
+def test_failures_are_grouped_by_cause_and_shown_with_the_node(fleet: Fleet) -> None:
+    fleet.cloud.set(instance_quota=0)
+    said = fleet.operator("nodes", "deploy", "all")
+    assert said.returncode == 1
+    assert "0 of 4 nodes done" in said.stdout
+    assert "4 failed, quota: node[1-4]" in said.stdout
+    shown = fleet.operator("nodes", "show", "node2", "--json")
+    told = json.loads(shown.stdout)
+    assert (told["desired"], told["requests"][0]["kind"]) == ("ready", "deploy")
+    assert told["requests"][0]["cause"].startswith("quota: ")
+    assert "quota" in fleet.operator("nodes", "show", "node2").stdout
+
+
+def test_nodes_are_lit_and_put_out_by_hand(fleet: Fleet) -> None:
+    fleet.cloud.add_servers(["node1"])
+    assert fleet.operator("resume", "node1").returncode == 2  # the reason is missing
+    assert fleet.operator("resume", "node1", "--reason", "look at it").returncode == 0
+    assert fleet.statuses() == {"node1": "ACTIVE"}
+    said = fleet.operator("suspend", "node1", "--reason", "done", typed="y\n")
+    assert (said.returncode, fleet.statuses()) == (0, {"node1": "SHUTOFF"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("deploy", "nowhere[1-2]"), "nowhere[1-2]: neither a group nor nodes of one"),
+        (("deploy", "node[1"), "no group, and hostlist"),
+        (("retire", "node1; rm -rf /"), "no node name"),
+        (("adopt", "\x1b[2J"), "no group, and hostlist"),
+        (("deploy", "bare"), "[groups.bare.server] is missing"),
+        (("list", "--group", "nobody"), "there is no [groups.nobody]"),
+        (("show", "nowhere1"), "is in no group"),
+        (("deploy", "all", "--timeout", "soon"), "no length of time"),
+    ],
+)
+def test_nonsense_is_refused_with_what_to_do_and_nothing_is_asked(
+    run_dir: Path, broker_url: str, arguments: tuple[str, ...], words: str
+) -> None:
+    with Fleet(run_dir / "fleet", broker_url, PLAN, start=()) as fleet:
+        said = fleet.operator("nodes", *arguments)
+        assert said.returncode in {1, 2}
+        assert words in " ".join(said.stderr.split())
+        assert "\x1b" not in said.stderr
+        assert not list((fleet.folder / "spool").iterdir())
+
+
+def test_a_request_waits_in_the_spool_while_the_broker_is_away(run_dir: Path) -> None:
+    """Said to the operator, with what happens next; and it is asked only once."""
+    url = "amqp://guest:hidden-word@127.0.0.1:1/gone"
+    site = Site(run_dir / "site", url, more=ONE_GROUP)
+    for name in ("spool", "clock"):
+        (site.folder / name).mkdir()
+    said = site.lamplighter("nodes", "adopt", "node[1-2]", "--no-wait")
+    assert said.code == 3
+    assert "the relay sends it" in said.err
+    assert "hidden-word" not in said.err
+    assert len(list((site.folder / "spool").glob("*.call"))) == 1
+    # whoever could not be told the outcome hears so first, and nothing is asked
+    assert "start a worker first" in site.lamplighter("nodes", "adopt", "node[1-2]").err
+    assert len(list((site.folder / "spool").glob("*.call"))) == 1
