@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from errno import EACCES
 from pathlib import Path
 
 from producers.call import HookCall, call_from
@@ -114,7 +115,8 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
         except FileNotFoundError:  # another process has just sent it
             continue
         except OSError as error:
-            report(f"{path}: cannot be read: {error.strerror}; run the relay as SlurmUser")
+            remedy = "run the relay as SlurmUser" if error.errno == EACCES else "mend the spool"
+            report(f"{path}: cannot be read: {error.strerror}; {remedy}")
             continue
         spooled = None
         try:
