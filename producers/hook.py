@@ -5,7 +5,6 @@ environment of SLURM_CONF and (for a resume) SLURM_RESUME_FILE; 24.11 kills what
 its reconfigure waits for us. So: make the request durable, publish it, and be gone.
 """
 
-import gc
 import os
 import signal
 import sys
@@ -41,8 +40,6 @@ _CLOCK_AHEAD = 60.0
 
 def main(kind: Kind) -> None:
     """The whole life of a hook process; ends it."""
-    # Nothing here lives long enough to be worth collecting.
-    gc.disable()
     _repair_process()
     try:
         code = run(kind, sys.argv, dict(os.environ))
