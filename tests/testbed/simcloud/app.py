@@ -28,7 +28,7 @@ def application(sim: Simulation) -> Starlette:
         *MetadataApi(gate, compute, tokens).routes(),
         *DiscoveryApi(gate, compute, tokens).routes(),
         *KeystoneApi(gate, sim.time, sim.dials, tokens, grants).routes(),
-        *OidcApi(gate, grants).routes(),
+        *OidcApi(gate, sim.dials, grants, sim.devices).routes(),
         *ControlApi(sim).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

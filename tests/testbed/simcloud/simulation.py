@@ -3,6 +3,7 @@
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.clock import LoopTime
 from tests.testbed.simcloud.compute import Compute
+from tests.testbed.simcloud.devices import DeviceCodes
 from tests.testbed.simcloud.gate import Gate
 from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.model import Server
@@ -21,6 +22,7 @@ class Simulation:
         self.compute = Compute(self.time, self.dials, config.seed, self._tell_hook)
         self.tokens = TokenStore(self.time)
         self.grants = GrantStore(self.time, self.dials)
+        self.devices = DeviceCodes(self.time, self.dials)
         self.gate = Gate(self.time, self.dials, config.seed)
         self.grants.login(
             credentials.SUBJECT,
