@@ -91,6 +91,7 @@ def topology() -> Topology:
         (SUSPEND_QUEUE, "node.deploy.requested"),
         (SUSPEND_QUEUE, "node.retire.requested"),
         (SUSPEND_QUEUE, "node.adopt.requested"),
+        (SUSPEND_QUEUE, "node.bake.requested"),
     )
     tiers = tuple(
         Queue(

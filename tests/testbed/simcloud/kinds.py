@@ -8,7 +8,7 @@ ACTIONS = frozenset(
     | {"pause", "unpause", "suspend", "resume", "unrescue", "confirm_resize"}
 )
 
-WORKS = ACTIONS | {"create", "delete"}
+WORKS = ACTIONS | {"create", "delete", "create_image"}
 """Calls that begin work on a server, which goes on after the answer."""
 
 _OTHERS = frozenset({"get", "metadata", "tags", "flavors", "action_other", "compute_version"})
@@ -21,8 +21,10 @@ IDENTITY = TOKENS | {"federation", "projects", "token_check", "token_revoke", "i
 
 OIDC = frozenset({"refresh", "client_credentials", "userinfo", "introspect", "oidc_discovery"})
 
+IMAGE = frozenset({"images", "image", "image_version"})
+
 GROUPS = {
-    "any": COMPUTE | IDENTITY | OIDC,
+    "any": COMPUTE | IDENTITY | OIDC | IMAGE,
     "compute": COMPUTE,
     "identity": IDENTITY,
     "oidc": OIDC,
