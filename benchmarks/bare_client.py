@@ -1,7 +1,7 @@
 """The baseline of the fleet benchmark: the same SDK, and nothing else.
 
-Lists the servers, starts them all with so many threads, lists once a second until all are ACTIVE, and
-prints the seconds that took. Reads the password from standard input.
+Lists the servers, starts or stops them all with so many threads, lists once a second until all are there,
+and prints the seconds that took. Reads the password from standard input.
 """
 
 import sys
@@ -15,8 +15,9 @@ from keystoneauth1.session import Session
 
 
 def main() -> None:
-    """`python -m benchmarks.bare_client AUTH_URL USER PROJECT_ID THREADS`."""
-    auth_url, user, project_id, threads = sys.argv[1:]
+    """`python -m benchmarks.bare_client AUTH_URL USER PROJECT_ID THREADS os-start|os-stop`."""
+    auth_url, user, project_id, threads, action = sys.argv[1:]
+    wanted = {"os-start": "ACTIVE", "os-stop": "SHUTOFF"}[action]
     http = requests.Session()
     http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=int(threads) + 2))
     auth = Password(
@@ -42,13 +43,13 @@ def main() -> None:
                 return found
             query["marker"] = page["servers"][-1]["id"]
 
-    def start(server_id: str) -> None:
-        compute.post(f"/servers/{server_id}/action", json={"os-start": None}).raise_for_status()
+    def act(server_id: str) -> None:
+        compute.post(f"/servers/{server_id}/action", json={action: None}).raise_for_status()
 
     began = time.monotonic()
     with ThreadPoolExecutor(int(threads)) as pool:
-        list(pool.map(start, [server["id"] for server in servers()]))
-    while not all(server["status"] == "ACTIVE" for server in servers()):
+        list(pool.map(act, [server["id"] for server in servers()]))
+    while not all(server["status"] == wanted for server in servers()):
         time.sleep(1.0)
     print(time.monotonic() - began)
 

@@ -112,7 +112,7 @@ cloud = "simulated"
         self._all_out()
         self._cloud.reset_counts()
         command = [sys.executable, "-m", "benchmarks.bare_client", self._cloud.auth_url]
-        command += [credentials.USERNAME, credentials.PROJECT_ID, str(CONCURRENCY)]
+        command += [credentials.USERNAME, credentials.PROJECT_ID, str(CONCURRENCY), "os-start"]
         done = subprocess.run(
             command,
             input=credentials.PASSWORD,

@@ -75,8 +75,12 @@ class Topology:
     bindings: tuple[Binding, ...]
 
 
-def topology() -> Topology:
-    """What one virtual host, hence one Slurm cluster, holds."""
+def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
+    """What one virtual host, hence one Slurm cluster, holds.
+
+    Args:
+        rests: seconds by retry tier; only a test that will not wait has others.
+    """
     work = {
         **_SAFE,
         "x-dead-letter-exchange": DEAD_LETTERS,
@@ -96,9 +100,9 @@ def topology() -> Topology:
     tiers = tuple(
         Queue(
             name,
-            {**_SAFE, "x-dead-letter-exchange": REQUEUE, "x-message-ttl": seconds * 1000},
+            {**_SAFE, "x-dead-letter-exchange": REQUEUE, "x-message-ttl": int(seconds * 1000)},
         )
-        for name, seconds in RETRY_TIERS.items()
+        for name, seconds in rests.items()
     )
     return Topology(
         exchanges=(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.powerbench import NODES, PowerBench
+from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.simcloud.settings import Config, Settings
 from tests.testbed.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -36,3 +40,37 @@ def site(run_dir: Path, broker_url: str) -> Site:
     made = Site(run_dir / "site", broker_url)
     made.prepare()
     return made
+
+
+@pytest.fixture(scope="module")
+def _running_cloud() -> Iterator[SimCloud]:
+    with SimCloud(Config(settings=Settings(boot_seconds=0.3, stop_seconds=0.2))) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def power_cloud(_running_cloud: SimCloud) -> SimCloud:
+    """A cloud with nine dark nodes, main1 to main9."""
+    _running_cloud.reset()
+    _running_cloud.add_servers(NODES)
+    return _running_cloud
+
+
+@pytest.fixture
+def open_power_bench(
+    power_cloud: SimCloud, run_dir: Path, broker_url: str
+) -> Iterator[Callable[..., PowerBench]]:
+    """Opens an engine on `power_cloud`; takes PowerBench's options, and further clouds by name."""
+    with ExitStack() as opened:
+
+        def start(more: dict[str, SimCloud] | None = None, **options: Any) -> PowerBench:  # noqa: ANN401 - PowerBench's
+            clouds = {"main": power_cloud, **(more or {})}
+            return opened.enter_context(PowerBench(run_dir, broker_url, clouds, **options))
+
+        yield start
+
+
+@pytest.fixture
+def power_bench(open_power_bench: Callable[..., PowerBench]) -> PowerBench:
+    """An engine on `power_cloud`."""
+    return open_power_bench()

@@ -27,7 +27,9 @@ from workers.power.ways import (
 
 NOW = 1_767_323_045_678_901_000
 NS = 1_000_000_000
-LIMITS = Limits(boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60, bake_timeout=601)
+LIMITS = Limits(
+    boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60, bake_timeout=601
+)
 
 # What is done about a server of ours at rest, seen after all that was done before, with no calls made
 # yet: by what is wanted and by the group's strategy. A word in small letters with an underline is the

@@ -15,6 +15,8 @@ from workers.power.servers import Server
 from workers.power.ways import NEEDS_ROOM
 from workers.power.work import Key, Work
 
+HELD = Cause("lease_held", "another worker acts on this node")
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

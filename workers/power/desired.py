@@ -247,6 +247,9 @@ def _free_the_dead(
 ) -> None:
     """Free what killed workers held, also where we were not asked; but what they sent may land."""
     landed = store_clock(connection.dialect.name) + int(landing * 1000)
+    # no call outlasts the lease that it was made under
+    until = sa.case((nodes.c.lease_until < landed, nodes.c.lease_until), else_=landed)
+    wary_until = sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
     for part in _parts(names):
         holders = connection.execute(
             sa.select(nodes.c.lease_owner)
@@ -262,14 +265,7 @@ def _free_the_dead(
             connection.execute(
                 sa.update(nodes)
                 .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
-                .values(
-                    lease_owner=None,
-                    lease_until=0,
-                    # no call outlasts the lease that it was made under
-                    wary_until=sa.case(
-                        (nodes.c.lease_until < landed, nodes.c.lease_until), else_=landed
-                    ),
-                )
+                .values(lease_owner=None, lease_until=0, wary_until=wary_until)
             )
 
 

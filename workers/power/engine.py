@@ -7,26 +7,24 @@ that have got as far as they will.
 
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
 
-from schemas.errors import MalformedMessageError
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
-from workers.power import intake, post
-from workers.power.board import Board, Ending, log_accepted
-from workers.power.book import Accepted, Book
+from workers.power.acceptance import Acceptance
+from workers.power.board import HELD, Board, Ending
+from workers.power.book import Book
 from workers.power.book import Ending as RequestEnding
 from workers.power.calls import Calls
 from workers.power.decide import Act, Fail, Settled
 from workers.power.desired import Observation, Row
-from workers.power.intake import Pending
 from workers.power.outbox import Outbox, Thunk
 from workers.power.site import Site
 from workers.power.ways import NEEDS_ROOM
-from workers.power.work import Key, Work
+from workers.power.work import Work
 from workers.settings import Settings
 from workers.store.engine import AWAY
 from workers.store.images import GroupImage
@@ -36,7 +34,6 @@ _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
 _IDLE = 0.2
 _STORE_RETRY = 1.0
 _HOUSEKEEPING = 1.0
-_HELD = Cause("lease_held", "another worker acts on this node")
 
 
 class Engine:
@@ -63,6 +60,7 @@ class Engine:
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
         self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
+        self._acceptance = Acceptance(settings, self._board, book)
         self._arrived: list[Delivery] = []
         self._connection = 0
         self._token_service_away = False
@@ -144,75 +142,14 @@ class Engine:
     # -- accepting
 
     def _accept(self) -> None:
-        pending: list[Pending] = []
-        for delivery in self._arrived:
-            try:
-                pending.append(intake.read(delivery, self._settings.cluster))
-            except MalformedMessageError as error:
-                self._reject_unreadable(delivery, error)
-        # what was answered must not be answered again when the store goes now
+        # what was answered must not be answered again when the store goes at a later step
+        pending = self._acceptance.read(self._arrived)
         self._arrived = [request.delivery for request in pending]
-        pending = self._refuse(pending)
+        pending = self._acceptance.refuse(pending)
         self._arrived = [request.delivery for request in pending]
         if pending:
-            now = time.time_ns()
-            accepted = self._book.accept(pending, now)
-            for request in pending:
-                self._take_up(request, accepted, now)
-        self._arrived.clear()
-
-    def _take_up(self, request: Pending, accepted: Accepted, now: int) -> None:
-        ended = accepted.ended.get(request.key)
-        if ended is not None:
-            # the round had ended, but its delivery was not acknowledged: say the same again
-            self._board.publish_ending(request, ended.event)
-            return
-        if request.past.attempt == 0 and request.past.parked == 0:
-            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
-        row = accepted.rows[request.command.node]
-        if row.lease_owner != self._book.owner:
-            self._board.park_request(request, _HELD, _FIRST_TIER)
-            return
-        self._take_node(request, row, accepted.actions)
-        log_accepted(request)
-
-    def _take_node(
-        self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]
-    ) -> None:
-        work = self._board.works.get(row.node)
-        if work is None:
-            name = self._settings.nodes[row.node]
-            group = self._settings.groups[name]
-            work = Work(row.node, name, group, row, time.time_ns(), time.monotonic())
-            self._board.works[row.node] = work
-        self._board.follow(work, row)
-        self._board.given_up.discard(row.node)
-        work.pending.append(request)
-        for key, made in actions.items():
-            if key[0] in {row.request_id, request.command.id}:
-                work.actions.setdefault(key, made)
-
-    def _refuse(self, pending: Sequence[Pending]) -> list[Pending]:
-        """End what cannot even be tried; return the rest."""
-        now = time.time_ns()
-        nodes, ahead = self._settings.nodes, self._settings.power.clock_ahead
-        causes = [intake.refusal(request, nodes, ahead, now) for request in pending]
-        refused = [(r, cause) for r, cause in zip(pending, causes, strict=True) if cause]
-        if refused:
-            bodies = self._book.end([(r, post.refusal(r, cause, now)) for r, cause in refused])
-            for (request, cause), body in zip(refused, bodies, strict=True):
-                self._board.outbox.send(request.delivery, [post.accepted(request, now)])
-                self._board.publish_ending(request, body)
-                self._board.outbox.tell(post.event(post.refused(request, cause, now)))
-        return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
-
-    def _reject_unreadable(self, delivery: Delivery, error: MalformedMessageError) -> None:
-        now = time.time_ns()
-        self._log.error("message_rejected", queue=delivery.queue, field=error.field)
-        past = intake.past_from(delivery.headers)
-        letter = post.dead_letter(delivery, past, Cause("malformed", str(error)), now)
-        notice = post.rejected(delivery, self._settings.cluster, error, now)
-        self._board.outbox.finish(delivery, [letter, post.event(notice)])
+            self._acceptance.take_up(pending)
+            self._arrived.clear()
 
     # -- reconciling
 
@@ -322,7 +259,7 @@ class Engine:
             work = self._board.works[node]
             self._board.follow(work, row)
             if row.lease_owner != self._book.owner:
-                self._board.park(work, _HELD, _FIRST_TIER)
+                self._board.park(work, HELD, _FIRST_TIER)
 
     def _forget_before(self, connection: int) -> None:
         self._connection = connection

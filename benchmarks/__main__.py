@@ -1,0 +1,20 @@
+"""`make bench`: every benchmark in turn, each with its table."""
+
+import subprocess
+import sys
+
+BENCHMARKS = ("hooks", "fleet", "nova")
+
+
+def main() -> int:
+    """Run them; 1 when one of them could not be run."""
+    codes = []
+    for name in BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        codes.append(done.returncode)
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The engine on a real broker and a simulated cloud: requests end as promised, whatever comes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.events import Cause, Happening
+from tests.testbed.asking import resume, starts, stops, suspend
+from tests.testbed.deliveries import pending
+from tests.testbed.powerbench import NODES
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from tests.testbed.powerbench import PowerBench
+    from tests.testbed.simcloud.handle import SimCloud
+
+# The SDK warns of deprecated parts of itself that it still uses.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
+COMPLETED, SUPERSEDED = Happening.COMPLETED, Happening.SUPERSEDED
+
+
+# -- what is asked comes to be
+
+
+def test_a_node_is_lit_and_put_out_with_one_call_each(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    up = resume()
+    power_bench.ask(up)
+    told = power_bench.ending(up)
+    assert told.happening is COMPLETED
+    server = power_cloud.servers()["main1"]
+    assert (told.cloud, told.server_id, told.address) == ("main", server.id, server.address)
+    assert [(a.action, a.result) for a in told.actions] == [("os-start", "done")]
+    assert server.status == "ACTIVE"
+
+    down = suspend()
+    power_bench.ask(down)
+    told = power_bench.ending(down)
+    assert (told.happening, told.address) == (COMPLETED, None)
+    assert [(a.action, a.result) for a in told.actions] == [("os-stop", "done")]
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+    assert (starts(power_cloud), stops(power_cloud)) == (1, 1)
+    assert power_bench.happenings(up) == [Happening.ACCEPTED, COMPLETED]
+    power_bench.idle()
+
+
+def test_what_is_so_already_completes_without_a_call(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    down = suspend()
+    power_bench.ask(down)
+    assert power_bench.ending(down).happening is COMPLETED
+    assert (starts(power_cloud), stops(power_cloud)) == (0, 0)
+
+
+def test_one_listing_a_poll_serves_all_nodes(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    power_cloud.set(boot_seconds=1.0)
+    asked = [resume(node) for node in NODES]
+    power_bench.ask(*asked)
+    power_bench.endings(*asked)
+    assert starts(power_cloud) == 9
+    counts = power_cloud.counts()
+    assert counts["list_detail"] <= 40
+    assert not {"get", "list", "list_page"} & set(counts)
+
+
+# -- P3: duplicates, reordering, redelivery
+
+
+def test_duplicates_make_one_call_and_say_one_thing(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    up = resume()
+    power_bench.ask(up, up, up)
+    told = power_bench.ending(up)
+    power_bench.idle()
+    until(lambda: len(power_bench.bodies(told.id)) == 3, 20, "three completions")
+    assert len(set(power_bench.bodies(told.id))) == 1
+    assert starts(power_cloud) == 1
+
+
+def test_a_delivery_after_the_end_says_the_same_again_and_does_nothing(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    up, down = resume(), suspend(after=0.001)
+    power_bench.ask(up)
+    told = power_bench.ending(up)
+    power_bench.ask(down)
+    power_bench.ending(down)
+    power_bench.ask(up)
+    until(lambda: len(power_bench.bodies(told.id)) == 2, 20, "the completion again")
+    power_bench.idle()
+    assert len(set(power_bench.bodies(told.id))) == 1
+    assert (starts(power_cloud), stops(power_cloud)) == (1, 1)
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+
+
+def test_a_suspend_that_comes_after_its_resume_is_superseded_and_stops_nothing(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """The race of a late SuspendProgram."""
+    down, up = suspend(), resume(after=0.001)
+    power_bench.ask(up)
+    assert power_bench.ending(up).happening is COMPLETED
+    power_bench.ask(down)
+    told = power_bench.ending(down)
+    assert told.happening is SUPERSEDED
+    assert told.cause == Cause("superseded", f"generation {up.generation} wants the node up")
+    assert stops(power_cloud) == 0
+    assert power_cloud.servers()["main1"].status == "ACTIVE"
+
+
+def test_a_mind_changed_during_the_boot_is_followed(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    power_cloud.set(boot_seconds=0.8)
+    up, down = resume(), suspend(after=0.001)
+    power_bench.ask(up)
+    until(lambda: starts(power_cloud) == 1, 20, "the start call")
+    power_bench.ask(down)
+    first, second = power_bench.endings(up, down)
+    assert (first.happening, second.happening) == (SUPERSEDED, COMPLETED)
+    assert [a.action for a in first.actions] == ["os-start"]
+    assert [a.action for a in second.actions] == ["os-stop"]
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+
+
+def test_a_generation_that_another_worker_accepts_is_followed_too(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    power_cloud.set(boot_seconds=2.0)
+    up, down = resume(), suspend(after=0.001)
+    power_bench.ask(up)
+    until(lambda: starts(power_cloud) == 1, 20, "the start call")
+    power_bench.other_worker().accept([pending(down)], time.time_ns())
+    assert power_bench.ending(up).happening is SUPERSEDED
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+    power_bench.ask(down)
+    assert power_bench.ending(down).happening is COMPLETED
+
+
+def test_while_another_worker_has_the_node_requests_rest_without_a_call(
+    power_bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    up = resume()
+    other = power_bench.other_worker()
+    other.accept([pending(up)], time.time_ns())
+    power_bench.ask(up)
+    power_bench.saw(up, Happening.PARKED)
+    [parked] = [e for e in power_bench.events(up) if e.happening is Happening.PARKED]
+    assert parked.cause is not None
+    assert (parked.cause.error, parked.attempt) == ("lease_held", 0)
+    assert starts(power_cloud) == 0
+    other.release(["main1"])
+    assert power_bench.ending(up).happening is COMPLETED
+    assert starts(power_cloud) == 1

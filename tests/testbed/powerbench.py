@@ -1,0 +1,270 @@
+"""The power worker's engine in a thread: a real broker and store, simulated clouds, no token service.
+
+Its retry tiers rest for a moment only. What the engine raises is raised when the bench is left.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from keystoneauth1.identity import v3
+
+from producers.amqp import connection_parameters
+from producers.message import Message
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import Notice, RequestEvent, event_from, notice_from
+from tests.testbed.simcloud import credentials
+from tests.testbed.site import CLUSTER, Site
+from tests.testbed.waiting import until
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.browse import browse
+from workers.power.book import Book
+from workers.power.cloud import Cloud
+from workers.power.engine import Engine
+from workers.power.owners import Owner
+from workers.power.site import Site as CloudSite
+from workers.settings import PasswordSource
+from workers.store.engine import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from schemas.commands import PowerCommand
+    from schemas.events import Happening
+    from tests.testbed.simcloud.handle import SimCloud
+
+TIERS = dict.fromkeys(topology.RETRY_TIERS, 0.3)
+NODES = [f"main{number}" for number in range(1, 10)]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One dead letter."""
+
+    headers: Mapping[str, Any]
+    body: bytes
+
+
+class PowerBench:
+    """Use as a context manager.
+
+    Args:
+        folder: for configuration and store.
+        broker_url: with the password, on a fresh vhost.
+        clouds: by name; each has one group of its name, whose nodes begin with it: `main1` to `main9`.
+        power: lines of [power], later than the bench's own.
+        group: further lines of every group.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        clouds: Mapping[str, SimCloud],
+        *,
+        power: Mapping[str, float] | None = None,
+        group: str = "",
+    ) -> None:
+        lines = {"poll_interval": 0.1, "api_timeout": 5.0, "lease": 20.0, **(power or {})}
+        tables = ["[power]", *(f"{key} = {value}" for key, value in lines.items())]
+        for name, cloud in clouds.items():
+            tables += [*_tables(name, cloud.auth_url), group]
+        self.site = Site(folder, broker_url, more="\n".join(tables) + "\n")
+        self.settings = self.site.settings
+        self._parameters = connection_parameters(self.settings.broker, "test bench")
+        self._events: list[bytes] = []
+        self._stack = ExitStack()
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._turning = threading.Thread(target=self._turn, name="engine")
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self) -> None:
+        with browse(self._parameters) as channel:
+            topology.apply(channel, topology.topology(TIERS))
+        self.store: sa.Engine = open_store(self.settings.store.url, "state")
+        self._stack.callback(self.store.dispose)
+        owner = self._stack.enter_context(closing(Owner(self.store.url)))
+        self._listen()
+        link = Link(
+            self._parameters,
+            dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), 100),
+            on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - made below
+            on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
+        )
+        self.engine = Engine(self.settings, link, self.book(owner), self._open_site)
+        self._stack.callback(link.stop)
+        self._stack.callback(self.engine.close)
+        link.start()
+        assert link.wait_up(20)
+        self._turning.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._turning.join()
+        self._stack.close()
+        if self._error is not None:
+            raise self._error
+
+    # -- what others do
+
+    def other_worker(self) -> Book:
+        """The store, as another worker uses it."""
+        return self.book(self._stack.enter_context(closing(Owner(self.store.url))))
+
+    def book(self, owner: Owner) -> Book:
+        """The store, as this owner uses it."""
+        power = self.settings.power
+        return Book(self.store, CLUSTER, owner, power.lease, landing=power.api_timeout)
+
+    def ask(self, *commands: PowerCommand, headers: Mapping[str, str | int] | None = None) -> None:
+        """Publish commands as a hook does, in this order."""
+        self.site.publish(
+            [
+                Message(
+                    topology.COMMANDS,
+                    asked.kind.routing_key,
+                    asked.to_envelope().to_json(),
+                    asked.id,
+                    headers=headers or {},
+                )
+                for asked in commands
+            ]
+        )
+
+    # -- what is to be seen
+
+    def events(self, asked: PowerCommand | None = None) -> list[RequestEvent]:
+        """What was told of requests, or of one, in order."""
+        told = []
+        for body in list(self._events):
+            try:
+                event = event_from(parse(body))
+            except MalformedMessageError:
+                continue
+            if asked is None or event.request_id == asked.id:
+                told.append(event)
+        return told
+
+    def notices(self) -> list[Notice]:
+        """The alarms and other notices."""
+        told = []
+        for body in list(self._events):
+            try:
+                told.append(notice_from(parse(body)))
+            except MalformedMessageError:
+                continue
+        return told
+
+    def happenings(self, asked: PowerCommand) -> list[Happening]:
+        """What has happened to a request, in order."""
+        return [event.happening for event in self.events(asked)]
+
+    def bodies(self, event_id: str) -> list[bytes]:
+        """Every publication of an event, byte for byte."""
+        return [body for body in list(self._events) if parse(body).id == event_id]
+
+    def ending(self, asked: PowerCommand, timeout: float = 20.0) -> RequestEvent:
+        """Wait for a request's end."""
+        return self.endings(asked, timeout=timeout)[0]
+
+    def endings(self, *asked: PowerCommand, timeout: float = 20.0) -> list[RequestEvent]:
+        """Wait for the ends of several requests."""
+
+        def ended() -> list[RequestEvent] | None:
+            self.alive()
+            ends = {e.request_id: e for e in self.events() if e.happening.terminal}
+            found = [ends[one.id] for one in asked if one.id in ends]
+            return found if len(found) == len(asked) else None
+
+        return until(ended, timeout, f"the ends of {', '.join(one.node for one in asked)}")
+
+    def saw(self, asked: PowerCommand, happening: Happening, timeout: float = 20.0) -> None:
+        """Wait until this has happened to a request."""
+        until(
+            lambda: happening in self.happenings(asked), timeout, f"{asked.node} to be {happening}"
+        )
+
+    def letters(self, count: int, timeout: float = 20.0) -> list[Letter]:
+        """Wait for so many dead letters, and take them."""
+        self.site.wait_depth(topology.DEAD_LETTER_QUEUE, count, timeout)
+        return [Letter(*taken) for taken in self.site.drain(topology.DEAD_LETTER_QUEUE)]
+
+    def idle(self, timeout: float = 20.0) -> None:
+        """Wait until nothing is pending, nothing rests, and all is acknowledged."""
+        queues = (topology.RESUME_QUEUE, topology.SUSPEND_QUEUE, *topology.RETRY_TIERS)
+        until(
+            lambda: (
+                self.engine.state == "0 nodes pending"
+                and not any(self.site.depth(queue) for queue in queues)
+            ),
+            timeout,
+            "the engine to be idle",
+        )
+
+    def alive(self) -> None:
+        """Raise what the engine has raised."""
+        if self._error is not None:
+            raise self._error
+
+    # -- inside
+
+    def _listen(self) -> None:
+        def heard(delivery: Delivery) -> None:
+            self._events.append(delivery.body)
+            listener.ack([delivery])
+
+        listener = Link(self._parameters, {topology.AUDIT_QUEUE: 1000}, on_delivery=heard)
+        self._stack.callback(listener.stop)
+        listener.start()
+        assert listener.wait_up(20)
+
+    def _open_site(self, name: str, report: Callable[[Callable[[], None]], None]) -> CloudSite:
+        of_cloud = self.settings.clouds[name]
+        assert isinstance(of_cloud.source, PasswordSource)
+        auth = v3.Password(
+            of_cloud.auth_url,
+            username=of_cloud.source.username,
+            password=credentials.PASSWORD,
+            user_domain_name=of_cloud.source.user_domain,
+            project_id=of_cloud.project_id,
+        )
+        cloud = Cloud(of_cloud, auth, self.settings.power.api_timeout, CLUSTER)
+        return CloudSite(name, CLUSTER, of_cloud, cloud, report)
+
+    def _turn(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.engine.turn()
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
+            self._error = error
+
+
+def _tables(name: str, auth_url: str) -> list[str]:
+    return [
+        f"[clouds.{name}]",
+        f'auth_url = "{auth_url}"',
+        f'project_id = "{credentials.PROJECT_ID}"',
+        f"[clouds.{name}.source]",
+        'type = "password"',
+        f'username = "{credentials.USERNAME}"',
+        'password_file = "not-read"',
+        f"[groups.{name}]",
+        f'nodes = "{name}[1-9]"',
+        f'cloud = "{name}"',
+    ]
