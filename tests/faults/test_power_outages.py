@@ -90,8 +90,9 @@ def test_the_token_service_killed_and_away(run_dir: Path, broker_url: str) -> No
 
 def test_a_login_provider_away(run_dir: Path, broker_url: str) -> None:
     plan = Plan(nodes=10, source="oidc_refresh_token")
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    with Fleet(run_dir / "fleet", broker_url, plan, start=("audit", "power")) as fleet:
         fleet.cloud.outage(on=True, services=("oidc", "identity"))
+        fleet.worker("tokens")  # only now: it logs in as soon as it runs
         fleet.ask("resume")
         until(lambda: len(fleet.records(happenings=("parked",))) == 10, 60, "all to be parked")
         fleet.cloud.outage(on=False)
