@@ -12,9 +12,9 @@ from tests.testbed.simcloud.gate import Outage, ServiceName
 from tests.testbed.simcloud.settings import HookSpec, ServerSpec, Settings, Span
 from tests.testbed.simcloud.wire import (
     Counts,
-    ImageInfo,
     DeviceDecision,
     DeviceLogin,
+    ImageInfo,
     LedgerEntry,
     ServerChange,
     ServerInfo,
