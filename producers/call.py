@@ -29,7 +29,8 @@ class HookCall:
         expiry: ns since the epoch, or None.
         resume_file: SLURM_RESUME_FILE's content, or None.
         origin: the host.
-        note: what went wrong on the way, or None.
+        note: what went wrong on the way, or an operator's words, or None.
+        image: what a bake shall name the image, or None.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class HookCall:
     resume_file: str | None
     origin: str
     note: str | None = None
+    image: str | None = None
 
     def to_json(self) -> bytes:
         """As it is spooled."""
@@ -90,6 +92,7 @@ def commands(call: HookCall) -> list[PowerCommand]:
             jobs=tuple(waiting.get(node, ())),
             origin=call.origin,
             note=note,
+            image=call.image,
         )
         for node in nodes
     ]
