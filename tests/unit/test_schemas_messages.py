@@ -33,7 +33,16 @@ def said(text: str | None) -> str | None:
 
 
 def as_it_arrives(told: RequestEvent) -> RequestEvent:
-    names = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
+    names = (
+        "origin",
+        "note",
+        "cloud",
+        "server_id",
+        "address",
+        "image_id",
+        "by",
+        "reason",
+    )
     texts: dict[str, Any] = {name: said(getattr(told, name)) for name in names}
     cause = told.cause
     return replace(

@@ -21,8 +21,11 @@ from tests.testbed.simcloud.simulation import Simulation
 from tests.testbed.simcloud.web import json_response
 from tests.testbed.simcloud.wire import (
     Counts,
+    DeviceDecision,
+    DeviceLogin,
     FaultInForce,
     HookState,
+    ImageInfo,
     LedgerEntry,
     ServerChange,
     ServerInfo,
@@ -48,6 +51,7 @@ class ControlApi:
             ("GET", "/servers", self._servers),
             ("POST", "/servers", self._add_servers),
             ("PATCH", "/servers", self._change_servers),
+            ("GET", "/images", self._images),
             ("POST", "/servers/remove", self._remove_servers),
             ("POST", "/faults", self._add_fault),
             ("DELETE", "/faults", self._clear_faults),
@@ -61,6 +65,8 @@ class ControlApi:
             ("POST", "/grants/revoke", self._revoke_grants),
             ("POST", "/access-tokens/expire", self._expire_access_tokens),
             ("POST", "/refresh-tokens", self._mint_refresh_token),
+            ("GET", "/device-codes", self._device_codes),
+            ("POST", "/device-codes", self._decide_device),
             ("GET", "/secrets", self._secrets),
         ]
         return [
@@ -162,6 +168,12 @@ class ControlApi:
             action_calls=gate.action_calls,
         )
 
+    def _images(self, _request: Request, _body: bytes) -> list[ImageInfo]:
+        return [
+            ImageInfo(id=i.id, name=i.name, status=i.status, properties=i.properties)
+            for i in self._sim.images.matching({})
+        ]
+
     def _reset_counts(self, _request: Request, _body: bytes) -> None:
         self._sim.gate.reset_counts()
 
@@ -195,6 +207,16 @@ class ControlApi:
         )
         return {"refresh_token": token.value}
 
+    def _device_codes(self, _request: Request, _body: bytes) -> list[DeviceLogin]:
+        return [
+            DeviceLogin(user_code=code.user_code, client_id=code.client_id, scope=code.scope)
+            for code in self._sim.devices.waiting()
+        ]
+
+    def _decide_device(self, _request: Request, body: bytes) -> dict[str, bool]:
+        decision = _decode(body, DeviceDecision)
+        return {"decided": self._sim.devices.decide(decision.user_code, agree=decision.agree)}
+
 
 def _endpoint(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
@@ -224,6 +246,7 @@ def _info(server: Server) -> ServerInfo:
         powered=server.powered,
         locked=server.locked,
         address=server.address,
+        image_id=server.image_id,
         metadata=server.metadata,
         tags=server.tags,
     )

@@ -8,7 +8,7 @@ ACTIONS = frozenset(
     | {"pause", "unpause", "suspend", "resume", "unrescue", "confirm_resize"}
 )
 
-WORKS = ACTIONS | {"create", "delete"}
+WORKS = ACTIONS | {"create", "delete", "create_image"}
 """Calls that begin work on a server, which goes on after the answer."""
 
 _OTHERS = frozenset({"get", "metadata", "tags", "flavors", "action_other", "compute_version"})
@@ -19,10 +19,15 @@ TOKENS = frozenset({"token_password", "token_application_credential", "rescope"}
 
 IDENTITY = TOKENS | {"federation", "projects", "token_check", "token_revoke", "identity_version"}
 
-OIDC = frozenset({"refresh", "client_credentials", "userinfo", "introspect", "oidc_discovery"})
+OIDC = frozenset(
+    {"refresh", "client_credentials", "device_authorization", "device_token"}
+    | {"userinfo", "introspect", "oidc_discovery"}
+)
+
+IMAGE = frozenset({"images", "image", "image_version"})
 
 GROUPS = {
-    "any": COMPUTE | IDENTITY | OIDC,
+    "any": COMPUTE | IDENTITY | OIDC | IMAGE,
     "compute": COMPUTE,
     "identity": IDENTITY,
     "oidc": OIDC,

@@ -19,8 +19,18 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     powered: bool
     locked: bool
     address: str
+    image_id: str | None
     metadata: dict[str, str]
     tags: list[str]
+
+
+class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An image as it is."""
+
+    id: str
+    name: str
+    status: str
+    properties: dict[str, str]
 
 
 class ServerNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +71,21 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     server_id: str
     name: str
     intervals: list[Interval]
+
+
+class DeviceLogin(msgspec.Struct, frozen=True, kw_only=True):
+    """A login by device code that waits for the person."""
+
+    user_code: str
+    client_id: str
+    scope: str
+
+
+class DeviceDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the person decides about it."""
+
+    user_code: str
+    agree: bool
 
 
 class FaultInForce(msgspec.Struct, frozen=True, kw_only=True):
