@@ -22,6 +22,7 @@ class _Commands(LazyGroup):
         "resume": Lazy("ops.nodes:resume", "Light nodes."),
         "suspend": Lazy("ops.nodes:suspend", "Put nodes out."),
         "status": Lazy("ops.status:status", "What runs, queue depths, nodes by state."),
+        "tokens": Lazy("ops.tokens:tokens", "How logins to the clouds stand; log in; try a cloud."),
         "topology": Lazy("ops.topology:topology", "The broker's exchanges and queues."),
         "audit": Lazy("ops.audit:audit", "What happened, and why."),
         "dead-letters": Lazy("ops.dead_letters:dead_letters", "Requests that failed for good."),

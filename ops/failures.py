@@ -8,7 +8,7 @@ from pika.exceptions import AMQPError, ProbableAccessDeniedError, ProbableAuthen
 from ops.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError
+from workers.errors import BrokerError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
@@ -30,7 +30,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
                 "PostgreSQL's driver is missing: install lamplighter[postgresql]",
                 EXIT_WRONG,
             )
-        case StoreMissingError():
+        case StoreMissingError() | TokenServiceAwayError():
             line, code = str(error), EXIT_AWAY
         case ProbableAuthenticationError() | ProbableAccessDeniedError():
             line = "the broker refused the login; check broker.url and broker.password_file"

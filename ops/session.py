@@ -23,6 +23,7 @@ from workers.store.engine import open_store
 
 if TYPE_CHECKING:
     from workers.dead_letters.desk import Desk
+    from workers.tokens.client import TokenClient
 
 
 class Session:
@@ -60,14 +61,19 @@ class Session:
         """
         from workers.dead_letters.desk import Desk  # noqa: PLC0415 - few commands need it
 
-        configure_logs(
-            LogSettings(format="console", level="error"),
-            role="operator",
-            cluster=self.settings.cluster,
-        )
+        self._log_errors()
         parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
         with Desk(parameters, self.settings.cluster) as desk:
             yield desk
+
+    @contextmanager
+    def token_client(self) -> "Iterator[TokenClient]":
+        """A way to ask the token service."""
+        from workers.tokens.client import TokenClient  # noqa: PLC0415 - few commands need it
+
+        self._log_errors()
+        with TokenClient(self.settings, f"operator {operator()}") as client:
+            yield client
 
     def store(self) -> sa.Engine:
         """The state store, for writing.
@@ -100,6 +106,14 @@ class Session:
                 yield connection
         finally:
             engine.dispose()
+
+    def _log_errors(self) -> None:
+        """What the workers' parts log is for people here, and only where something is wrong."""
+        configure_logs(
+            LogSettings(format="console", level="error"),
+            role="operator",
+            cluster=self.settings.cluster,
+        )
 
 
 def _reader(url: str) -> sa.Engine:

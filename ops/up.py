@@ -12,6 +12,8 @@ from ops.session import Session, pass_session
 from ops.supervisor import Program, Supervisor
 from ops.worker import SUPERVISOR, WORKERS
 from workers.logs import configure_logs
+from workers.settings import Settings
+from workers.slurm.scontrol import is_installed
 
 
 @click.command
@@ -37,6 +39,16 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
     }
     programs = [
         Program(name, (sys.executable, "-m", "ops.cli", "worker", name), environment)
-        for name in names or WORKERS
+        for name in names or _all_here(settings)
     ]
     Supervisor(programs, structlog.get_logger()).run(stop)
+
+
+def _all_here(settings: Settings) -> list[str]:
+    """All workers, the one that tells Slurm only where it can or must: on slurmctld's host."""
+    feedback = settings.slurm.feedback
+    if feedback is None:
+        feedback = is_installed(settings)
+        if not feedback:
+            structlog.get_logger().info("no_slurm_here", remedy="run `lamplighter worker slurm`")
+    return [name for name in WORKERS if name != "slurm" or feedback]

@@ -13,7 +13,7 @@ import click
 from ops.session import Session, pass_session
 from workers.settings import Settings
 
-WORKERS = ("tokens", "power", "audit", "relay")
+WORKERS = ("tokens", "power", "audit", "relay", "slurm")
 # Set by `lamplighter up`: its process id.
 SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
 
@@ -21,6 +21,7 @@ _MAINS = {
     "power": "workers.power.main",
     "tokens": "workers.tokens.service",
     "audit": "workers.audit.consumer",
+    "slurm": "workers.slurm.main",
 }
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

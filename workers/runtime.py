@@ -30,7 +30,7 @@ class Runtime:
     """A running worker process.
 
     Attributes:
-        role: power, tokens, audit, relay.
+        role: power, tokens, audit, slurm.
         name: unique among all workers.
         stop: set by SIGTERM and SIGINT.
         state: one line for `lamplighter status`; the worker writes it.

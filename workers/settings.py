@@ -23,6 +23,35 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A table of the file: frozen, and a field it does not know is an error."""
 
 
+class SlurmSettings(_Table, frozen=True):
+    """Slurm, and what it is told; seconds.
+
+    Attributes:
+        resume_timeout, suspend_timeout: as in slurm.conf.
+        feedback: whether `lamplighter up` runs the slurm worker; without a word where Slurm's
+            commands and slurm.conf are found.
+        conf: slurm.conf; by default the one beside this file, else $SLURM_CONF's.
+        bin: the folder of scontrol and squeue; by default they are searched.
+        timeout: of one command of Slurm's.
+        set_addresses: whether Slurm is told at which address a node has booted.
+        return_after: from a failed boot to the node's return to service; twice as long after each
+            further failure in a row.
+        return_at_most: the longest such time.
+        give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
+    """
+
+    resume_timeout: Count = 600
+    suspend_timeout: Count = 60
+    feedback: bool | None = None
+    conf: Path | None = None
+    bin: Path | None = None
+    timeout: Seconds = 30.0
+    set_addresses: bool = False
+    return_after: Seconds = 300.0
+    return_at_most: Seconds = 7200.0
+    give_back_after: Seconds = 300.0
+
+
 class StoreSettings(_Table, frozen=True):
     """Where state and audit live: SQLAlchemy URLs; SQLite files of their own by default."""
 
@@ -229,6 +258,7 @@ class GroupSettings(_Table, frozen=True):
         cool_down: after the cloud has had no room (quota, no valid host), how long none is tried.
         deploy_wait: from creating a server for later to putting it out: cloud-init's time.
         bake_timeout: how long making an image of a node may take.
+        hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
     """
 
     nodes: str
@@ -241,6 +271,7 @@ class GroupSettings(_Table, frozen=True):
     cool_down: Seconds = 60.0
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
+    hostname: str | None = None
 
     def __post_init__(self) -> None:
         if self.strategy == "delete" and self.server is None:
@@ -258,7 +289,7 @@ class _File(_Table, frozen=True):
     cluster: str
     broker: dict[str, str]
     hooks: dict[str, str] = {}
-    slurm: dict[str, int] = {}
+    slurm: SlurmSettings = SlurmSettings()
     store: StoreSettings = StoreSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
@@ -279,6 +310,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     hook: HookSettings
     management_url: str | None = None
+    slurm: SlurmSettings
     store: StoreSettings
     power: PowerSettings
     tokens: TokenSettings
@@ -321,6 +353,7 @@ def load(path: Path) -> Settings:
         path=path,
         hook=hook,
         management_url=file.broker.get("management_url"),
+        slurm=file.slurm,
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
         ),

@@ -17,10 +17,13 @@ RESUME_QUEUE = "power.resume"
 SUSPEND_QUEUE = "power.suspend"
 DEAD_LETTER_QUEUE = "power.dlq"
 AUDIT_QUEUE = "audit"
-FEEDBACK_QUEUE = "slurm.feedback"
+FEEDBACK_QUEUE = "slurm.events"
 NOTIFY_QUEUE = "notify"
 TOKEN_QUEUE = "token.rpc"  # noqa: S105 - a queue's name
 TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
+
+# What Slurm may have to hear of.
+FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
 
 # Name of the exchange and queue -> seconds a request rests there.
 RETRY_TIERS: Mapping[str, int] = {
@@ -121,7 +124,8 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Queue(DEAD_LETTER_QUEUE, {**_QUORUM, "x-delivery-limit": 1_000_000}),
             # no dead-letter exchange: the audit also reads what is dead, which would loop for ever
             Queue(AUDIT_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
-            Queue(FEEDBACK_QUEUE, {**_QUORUM, "x-delivery-limit": 1_000_000}),
+            # what is said of one node is said in order
+            Queue(FEEDBACK_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
             # a full queue with reject-publish would refuse every worker's events
             Queue(NOTIFY_QUEUE, {**_QUORUM, "x-max-length": 100_000, "x-overflow": "drop-head"}),
             Queue(TOKEN_QUEUE, {**_SINGLE, "x-message-ttl": 10_000}),
@@ -131,7 +135,7 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             *(Binding(name, name, "") for name in RETRY_TIERS),
             Binding(DEAD_LETTERS, DEAD_LETTER_QUEUE, "#"),
             Binding(EVENTS, AUDIT_QUEUE, "#"),
-            Binding(EVENTS, FEEDBACK_QUEUE, "node.#"),
+            *(Binding(EVENTS, FEEDBACK_QUEUE, key) for key in FEEDBACK_KEYS),
             *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in ("node.request.failed", "alarm.#")),
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),
         ),

@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Self
 
 from producers.settings import FILE_NAME
@@ -23,6 +24,7 @@ from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings as SlurmSettings
 from tests.testbed.waiting import until
+from workers import topology
 from workers.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ class Plan:
         latency: of each request to the simulated cloud.
         strategies: by node name; nodes that are not named here are stopped and started.
         real: whether the cloud is a real one.
+        groups: TOML of all groups, in the place of those; clouds: TOML of more clouds. $auth_url and
+            $project_id are filled in.
+        slurm_toml: more lines of [slurm].
+        absent: nodes that have no server at first.
     """
 
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
@@ -52,6 +58,10 @@ class Plan:
     latency: float = 0.02
     strategies: Mapping[str, str] = field(default_factory=dict)
     real: bool = False
+    groups: str = ""
+    clouds: str = ""
+    slurm_toml: str = ""
+    absent: tuple[str, ...] = ()
 
 
 class Cluster:
@@ -104,7 +114,7 @@ class Cluster:
         self._stack.callback(self.slurm.close)
         self._prepare_cloud()
         self.settings = self._configure()
-        self._say("Lamplighter: tokens, power, audit and relay workers")
+        self._say("Lamplighter: tokens, power, audit, relay and slurm workers")
         self.start_workers()
         self._say("a private Slurm, all nodes powered down")
         self.slurm.start()
@@ -113,7 +123,7 @@ class Cluster:
         """`lamplighter up`, until all workers have connected."""
         config = str(self.settings.path)
         self.workers = Child(
-            [PROGRAMS / "lamplighter", "--config", config, "up"],
+            [sys.executable, "-m", "ops.cli", "--config", config, "up"],
             log=self.folder / "lamplighter.log",
             cwd=ROOT,
         )
@@ -123,11 +133,13 @@ class Cluster:
     def _consumed(self) -> bool:
         if self.workers is not None:
             self.workers.require_running()
-        return all_consume(self.settings)
+        return all_consume(self.settings, topology.FEEDBACK_QUEUE)
 
     def _prepare_cloud(self) -> None:
         plan = self.plan
-        made = [n for n in self.slurm.settings.node_names if plan.strategies.get(n) != "delete"]
+        deleted = {node for node, strategy in plan.strategies.items() if strategy == "delete"}
+        absent = deleted.union(plan.absent)
+        made = [node for node in self.slurm.settings.node_names if node not in absent]
         if isinstance(self.cloud, SimCloud):
             self.cloud.set(
                 boot_seconds=plan.boot, stop_seconds=plan.stop, latency_seconds=plan.latency
@@ -168,6 +180,7 @@ log_file = "hooks.log"
 [slurm]
 resume_timeout = {self.plan.slurm.resume_timeout}
 suspend_timeout = {self.plan.slurm.suspend_timeout}
+{self.plan.slurm_toml}
 [store]
 url = "sqlite:///state.db"
 audit_url = "sqlite:///audit.db"
@@ -178,7 +191,8 @@ project_id = "{self.project_id}"
 type = "oidc_refresh_token"
 refresh_token_file = "refresh.token"
 token_endpoint = "{self.cloud.token_endpoint}"
-{self._groups()}
+{self._filled(self.plan.clouds)}
+{self._filled(self.plan.groups) or self._groups()}
 """
         )
         return load(config)
@@ -198,6 +212,10 @@ token_endpoint = "{self.cloud.token_endpoint}"
     def project_id(self) -> str:
         """The project that the nodes are in."""
         return credentials.PROJECT_ID if isinstance(self.cloud, SimCloud) else self.cloud.project_id
+
+    def _filled(self, toml: str) -> str:
+        words = {"auth_url": self.cloud.auth_url, "project_id": self.project_id}
+        return Template(toml).substitute(words)
 
     def _groups(self) -> str:
         """One group a strategy."""

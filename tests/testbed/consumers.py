@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 
 
-def all_consume(settings: Settings) -> bool:
-    """Whether the power, audit and token workers consume their queues."""
+def all_consume(settings: Settings, *more: str) -> bool:
+    """Whether the power, audit and token workers consume their queues, and others `more`."""
     try:
         with browse(connection_parameters(settings.broker, "test bed")) as channel:
-            found = [channel.queue_declare(queue=q, passive=True).method for q in _QUEUES]
+            found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
     except AMQPError:  # not yet declared, or not yet there
         return False
     return all(queue.consumer_count for queue in found)

@@ -120,7 +120,7 @@ class Site:
     def lamplighter(self, *arguments: str, typed: str = "") -> Said:
         """Run the command line; `typed` is what the person types."""
         done = subprocess.run(
-            self._argv(*arguments),
+            self.argv(*arguments),
             input=typed,
             capture_output=True,
             text=True,
@@ -133,7 +133,8 @@ class Site:
     def start(self, *arguments: str) -> Child:
         """Run the command line in the background; its output is in a file of its own."""
         self._started += 1
-        return Child(self._argv(*arguments), log=self.folder / f"{self._started}.log")
+        return Child(self.argv(*arguments), log=self.folder / f"{self._started}.log")
 
-    def _argv(self, *arguments: str) -> list[str]:
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line, to be run somewhere else."""
         return [sys.executable, "-m", "ops.cli", "--config", str(self.config), *arguments]

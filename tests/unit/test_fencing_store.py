@@ -108,7 +108,9 @@ def engine() -> Iterator[sa.Engine]:
 def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:
     """Do one thing to both; return its name and what the model has become."""
     worker, generation = rng.randrange(2), rng.choice([1, 2])
-    what = rng.choice(["accept", "accept", "settle", "renew", "release", "ends", "dies", "calm"])
+    what = rng.choice(
+        ["accept", "accept", "settle", "renew", "release", "ends", "dies", "wary", "calm"]
+    )
     if model.generation == 0:
         what = "accept"
     book = real.books[worker]
@@ -136,6 +138,9 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:
         case "dies":
             model = stores.died(model, worker)
             real.kill(worker)
+        case "wary":
+            model = model._replace(wary=True)
+            book.record({}, ["node1"])
         case _:
             model = model._replace(wary=False)
             real.change(wary_until=1)

@@ -95,6 +95,8 @@ class Acceptance:
             work = Work(row.node, name, group, row, time.time_ns(), time.monotonic())
             self._board.works[row.node] = work
         self._board.follow(work, row)
+        # what was seen before ends nothing: whoever had the request may have acted
+        work.look_later(time.monotonic())
         self._board.given_up.discard(row.node)
         work.pending.append(request)
         for key, made in actions.items():

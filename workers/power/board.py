@@ -38,6 +38,7 @@ class Board:
         dirty: those that something has happened to since the last turn.
         ending: those to be settled this turn.
         acted: the actions of requests' rounds that the store does not have yet.
+        unsure: those where a call without an answer may still take effect; the store must know.
         reread: those whose row in the store is to be read again.
         cooling: the groups whose cloud had no room.
         given_up: those whose lease is to be released this turn.
@@ -49,6 +50,7 @@ class Board:
     dirty: set[str] = field(default_factory=set)
     ending: dict[str, Ending] = field(default_factory=dict)
     acted: dict[Key, list[CloudAction]] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
     cooling: Cooling = field(default_factory=Cooling)

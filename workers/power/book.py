@@ -1,6 +1,6 @@
 """The engine's transactions: each is one commit for many nodes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -105,14 +105,22 @@ class Book:
         with self._store.begin() as connection:
             desired.renew(connection, self._cluster, self._owner, self._lease)
 
-    def record(self, actions: Mapping[Key, Sequence[CloudAction]]) -> None:
-        """Keep actions as they are made, so that whoever goes on after a crash knows them."""
+    def record(
+        self, actions: Mapping[Key, Sequence[CloudAction]], unsure: Collection[str] = ()
+    ) -> None:
+        """Keep actions as they are made, so that whoever goes on after a crash knows them.
+
+        Args:
+            actions: all of these rounds so far.
+            unsure: nodes where a call without an answer may still take effect.
+        """
         with self._store.begin() as connection:
             desired.record_actions(
                 connection,
                 self._cluster,
                 {key: actions_to_json(made) for key, made in actions.items()},
             )
+            desired.be_wary(connection, self._cluster, unsure, self._landing)
 
     def settle(
         self,

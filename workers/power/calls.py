@@ -1,9 +1,10 @@
 """Calls and listings: whose turn it is, what guards a call, and what its answer means."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import structlog
 
@@ -12,7 +13,7 @@ from workers.errors import LamplighterError
 from workers.power.board import Board
 from workers.power.book import Book
 from workers.power.classify import CloudError, Then, Verdict, classify
-from workers.power.decide import Act, Decision, Wait, decide
+from workers.power.decide import Act, Decision, Settled, Wait, decide
 from workers.power.desired import Row
 from workers.power.novarequests import Call
 from workers.power.site import Site
@@ -28,7 +29,15 @@ _LONGEST_REST = 600.0
 
 
 class NotWantedError(LamplighterError):
-    """Said by the guard of a call: the desired state has moved on, or the lease is not ours."""
+    """Said by the guard of a call: the desired state has moved on, or the lease is not ours.
+
+    Attributes:
+        earlier: tries of this call that were made before.
+    """
+
+    def __init__(self, why: str, earlier: int) -> None:
+        super().__init__(why)
+        self.earlier = earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ class Calls:
                     work.calling = True
                     site.call(
                         call,
-                        partial(self._guard, node, work.row),
+                        partial(self._guard, node, work.row, count()),
                         partial(self._called, site, work, _UnderWay(work.row, work.key, decision)),
                     )
                 else:
@@ -111,19 +120,20 @@ class Calls:
             image, request_id = work.baking.image, work.baking.id
         return Call(act.action, act.server_id, work.node, work.group_name, image, request_id)
 
-    def _guard(self, node: str, wanted: Row) -> None:
+    def _guard(self, node: str, wanted: Row, tries: Iterator[int]) -> None:
         """Runs on the caller's thread, immediately before each try of a call.
 
         Raises:
             NotWantedError: it must not be made.
         """
+        earlier = next(tries)
         row = self._book.read([node])[node]
         if row.lease_owner != self._book.owner:
-            raise NotWantedError("the lease is no longer ours")
+            raise NotWantedError("the lease is no longer ours", earlier)
         if row.generation != wanted.generation:
-            raise NotWantedError(f"generation {row.generation} has come")
+            raise NotWantedError(f"generation {row.generation} has come", earlier)
         if row.lease_left <= self._settings.api_timeout:
-            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s")
+            raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s", earlier)
 
     def _called(self, site: Site, work: Work, call: _UnderWay, answer: str | BaseException) -> None:
         error = answer if isinstance(answer, BaseException) else None
@@ -131,8 +141,10 @@ class Calls:
         self._board.dirty.add(work.node)
         if isinstance(error, AWAY):
             raise error
+        if error is not None and _may_land(error):
+            work.look_later(time.monotonic() + self._settings.api_timeout)
+            self._board.unsure.add(work.node)
         if isinstance(error, NotWantedError):
-            # an earlier try may have got through
             work.called = True
             work.look_later(time.monotonic())
             self._log.info("call_not_wanted", node=work.node, why=str(error))
@@ -273,10 +285,21 @@ class Calls:
     def _judge(self, site: Site, work: Work, fault: Cause) -> None:
         """A call failed, a listing did not: the trouble is the node's, or all actions'."""
         work.fault = None
+        if isinstance(self.decide(work), Settled):
+            return  # it has taken effect all the same
         if site.health.actions_away:
             self._board.park(work, fault, site.health.rest(time.monotonic()))
         else:
             self._board.retry(work, fault)
+
+
+def _may_land(error: BaseException) -> bool:
+    """Whether the call, or an earlier try of it, may still take effect."""
+    if isinstance(error, NotWantedError):
+        return error.earlier > 0
+    if isinstance(error, CloudError):
+        return not error.answered
+    return not isinstance(error, LamplighterError)
 
 
 def _verdict(error: BaseException) -> Verdict:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from schemas.events import Cause
 from workers.errors import LamplighterError, TokenError, TokenRefusedError, TokenServiceAwayError
 
+# Said by what stands before the cloud, when that has not answered in time.
+_GATEWAYS = frozenset({408, 502, 504})
+
 
 class Then(enum.StrEnum):
     """What to do after an error.
@@ -50,6 +53,11 @@ class CloudError(LamplighterError):
         self.message = message
         self.retry_after = retry_after
         self.timed_out = timed_out
+
+    @property
+    def answered(self) -> bool:
+        """Whether the cloud itself has answered; else the call may take effect later."""
+        return self.status is not None and self.status not in _GATEWAYS
 
 
 class BadTemplateError(LamplighterError):

@@ -22,8 +22,8 @@ class Row:
         request_id: of the request that raised it to this generation.
         lease_owner: who may act on the node, if anybody.
         lease_left: seconds that the lease still runs; not above 0 where it has ended.
-        wary_left: seconds in which a call that a killed worker has sent may still take effect; what
-            is seen before may change, and ends nothing.
+        wary_left: seconds in which a call may still take effect whose answer nobody has heard, for
+            its worker was killed, or the cloud said none; what is seen before ends nothing.
     """
 
     node: str
@@ -164,6 +164,15 @@ def release(connection: sa.Connection, cluster: str, names: Sequence[str], owner
         connection.execute(sa.update(nodes).where(ours).values(lease_owner=None, lease_until=0))
 
 
+def be_wary(connection: sa.Connection, cluster: str, names: Iterable[str], landing: float) -> None:
+    """Say that something sent just now may take effect within `landing` seconds."""
+    until = store_clock(connection.dialect.name) + int(landing * 1000)
+    for part in _parts(sorted(names)):
+        which = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+        _lock(connection, which)
+        connection.execute(sa.update(nodes).where(which).values(wary_until=_later(until)))
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a node was seen to be; `at` in ns since the epoch."""
@@ -249,7 +258,6 @@ def _free_the_dead(
     landed = store_clock(connection.dialect.name) + int(landing * 1000)
     # no call outlasts the lease that it was made under
     until = sa.case((nodes.c.lease_until < landed, nodes.c.lease_until), else_=landed)
-    wary_until = sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
     for part in _parts(names):
         holders = connection.execute(
             sa.select(nodes.c.lease_owner)
@@ -265,8 +273,13 @@ def _free_the_dead(
             connection.execute(
                 sa.update(nodes)
                 .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
-                .values(lease_owner=None, lease_until=0, wary_until=wary_until)
+                .values(lease_owner=None, lease_until=0, wary_until=_later(until))
             )
+
+
+def _later(until: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """That, unless there is reason to be wary for longer."""
+    return sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
 
 
 def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:

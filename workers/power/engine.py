@@ -188,9 +188,9 @@ class Engine:
 
     def _record(self) -> None:
         """Keep actions as they are made: whoever goes on after a crash must know them."""
-        if self._board.acted:
-            self._book.record(self._board.acted)
-            self._board.acted = {}
+        if self._board.acted or self._board.unsure:
+            self._book.record(self._board.acted, self._board.unsure)
+            self._board.acted, self._board.unsure = {}, set()
 
     def _settle(self) -> None:
         """Write what this turn has brought: outcomes, and leases given up."""

@@ -22,7 +22,7 @@ nodes = sa.Table(
     # One worker acts on a node at a time: the lease, on the store's own clock (ms).
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
-    # Until then (same clock) a call that a killed worker has sent may still take effect.
+    # Until then (same clock) a call may still take effect whose answer nobody has heard.
     sa.Column("wary_until", sa.BigInteger, nullable=False, server_default="0"),
 )
 
@@ -71,6 +71,23 @@ refresh_tokens = sa.Table(
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+# What Slurm was told of nodes, and what is due: failures in a row must outlive a restart.
+feedback = sa.Table(
+    "feedback",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("due", sa.Text, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("failed_at", sa.BigInteger, nullable=False),
+    # JSON list of job ids
+    sa.Column("jobs", sa.Text, nullable=False, server_default="[]"),
 )
 
 workers = sa.Table(

@@ -87,6 +87,14 @@ def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> Dec
     return _blocked(slot, now, fingerprint) or Fetch()
 
 
+def left(slot: Slot, now: float) -> float | None:
+    """Seconds that the token in hand is still served; None where there is none to serve."""
+    if slot.held is None:
+        return None
+    seconds = slot.held.expires - floor(slot.held.token.life) - now
+    return seconds if seconds >= 0 else None
+
+
 def due(slot: Slot, now: float, fingerprint: str) -> bool:
     """Whether to get the next token ahead of time: this one is in use and runs out soon."""
     held = slot.held

@@ -22,7 +22,7 @@ from workers.errors import (
     TokenServiceAwayError,
 )
 from workers.settings import Settings
-from workers.tokens.wire import Answer, Grant, Request, encode, parse_answer
+from workers.tokens.wire import Answer, Grant, Refusal, Report, Request, encode, parse_answer
 
 
 class TokenClient:
@@ -84,7 +84,10 @@ class TokenClient:
                 flight = self._flights[request] = Future()
         if mine:
             try:
-                flight.set_result(self._ask(request))
+                answer = self._ask(request)
+                if not isinstance(answer, Grant):
+                    raise _unexpected(answer)  # noqa: TRY301 - for those who share the flight, too
+                flight.set_result(answer)
             except TokenError as error:
                 flight.set_exception(error)
             except BaseException:
@@ -95,7 +98,19 @@ class TokenClient:
                     del self._flights[request]
         return flight.result()
 
-    def _ask(self, request: Request) -> Grant:
+    def look(self, cloud: str) -> Report:
+        """How a cloud's token stands; nobody logs in for it.
+
+        Raises:
+            TokenServiceAwayError: nobody answered in time.
+            TokenRefusedError: the service does not know the cloud, or not us.
+        """
+        answer = self._ask(Request(cloud, look=True))
+        if not isinstance(answer, Report):
+            raise _unexpected(answer)
+        return answer
+
+    def _ask(self, request: Request) -> Grant | Report:
         deadline = time.monotonic() + self._timeout
         while self._link.wait_up(deadline - time.monotonic()):
             try:
@@ -108,9 +123,9 @@ class TokenClient:
                 raise TokenServiceAwayError(
                     f"the token service has not answered within {self._timeout:g} s"
                 ) from None
-            if isinstance(answer, Grant):
-                return answer
-            raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
+            if isinstance(answer, Refusal):
+                raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
+            return answer
         raise TokenServiceAwayError("no connection to the broker")
 
     def _once(self, request: Request, deadline: float) -> Answer:
@@ -162,3 +177,7 @@ class TokenClient:
             reply.set_result(parse_answer(delivery.body))
         except MalformedMessageError as error:
             reply.set_exception(TokenServiceAwayError(str(error)))
+
+
+def _unexpected(answer: Answer) -> TokenServiceAwayError:
+    return TokenServiceAwayError(f"the token service answers with a {type(answer).__name__}")

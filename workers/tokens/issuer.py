@@ -17,7 +17,7 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import ScopedToken, shown
 from workers.tokens.sources import Source
 from workers.tokens.upkeep import Upkeep
-from workers.tokens.wire import Answer, Grant, Refusal
+from workers.tokens.wire import Answer, Grant, Refusal, Report
 
 _UPKEEP_INTERVAL = 3600.0
 
@@ -86,6 +86,15 @@ class Issuer:
             if isinstance(decision, Serve):
                 self._slot = cache.served(self._slot)
         answer(_said(decision))
+
+    def look(self) -> Report:
+        """How the token stands, as far as is known without asking anybody."""
+        with self._lock:
+            slot, left = self._slot, cache.left(self._slot, self._clock())
+        if slot.trouble is None:
+            return Report(left)
+        error = slot.trouble.error
+        return Report(left, f"{error.error}: {error.message}", error.remedy)
 
     def tick(self) -> None:
         """Renew early, and answer those who have waited too long; to be called every second."""

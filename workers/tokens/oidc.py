@@ -71,16 +71,24 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
             "invalid_grant": "log in at the provider again and put the new refresh token"
             f" where it is read from, {place}; it is tried at once"
         }
-        raise _refusal(answer, source.client_id, refresh_token, remedies)
-    body = object_of(answer)
-    rotated = body.get("refresh_token", refresh_token)
-    if not isinstance(rotated, str):
+        raise refusal(answer, source.client_id, refresh_token, remedies)
+    return redeemed({"refresh_token": refresh_token, **object_of(answer)})
+
+
+def redeemed(body: Mapping[str, Any]) -> Redeemed:
+    """What an answer holds, refresh token included.
+
+    Raises:
+        SourceError: it lacks one of the two.
+    """
+    refresh_token = body.get("refresh_token")
+    if not isinstance(refresh_token, str):
         raise away("the login provider's answer holds no tokens")
     return Redeemed(
         access=_access(body),
-        refresh_token=rotated,
+        refresh_token=refresh_token,
         # Keycloak's own field; 0 for an offline token without an end.
-        refresh_expires_in=_seconds(body.get("refresh_expires_in")) or _life_left(rotated),
+        refresh_expires_in=seconds(body.get("refresh_expires_in")) or _life_left(refresh_token),
     )
 
 
@@ -104,7 +112,7 @@ def service_login(
             "invalid_client": f"put the secret of client {shown(source.client_id)} where it is"
             f" read from, {place}"
         }
-        raise _refusal(answer, source.client_id, client_secret, remedies)
+        raise refusal(answer, source.client_id, client_secret, remedies)
     return _access(object_of(answer))
 
 
@@ -112,12 +120,20 @@ def _access(body: Mapping[str, Any]) -> Access:
     token = body.get("access_token")
     if not isinstance(token, str):
         raise away("the login provider's answer holds no tokens")
-    return Access(token, _seconds(body.get("expires_in")) or 0.0)
+    return Access(token, seconds(body.get("expires_in")) or 0.0)
 
 
-def _refusal(
+def refusal(
     answer: requests.Response, client_id: str, sent: str, remedies: Mapping[str, str]
 ) -> SourceError:
+    """What an answer that is not 2xx means.
+
+    Args:
+        answer: the provider's.
+        client_id: ours.
+        sent: the secret that was sent, which the provider's words must not repeat.
+        remedies: by OAuth 2.0 error code, in place of the general one.
+    """
     body = object_of(answer)
     code = body.get("error")
     if not isinstance(code, str) or not _CODE.fullmatch(code):
@@ -139,11 +155,12 @@ def _life_left(token: str) -> float | None:
         claims = json.loads(base64.urlsafe_b64decode(f"{payload}==="))
     except (IndexError, ValueError, binascii.Error):
         return None
-    end = _seconds(claims.get("exp")) if isinstance(claims, dict) else None
+    end = seconds(claims.get("exp")) if isinstance(claims, dict) else None
     return None if end is None else max(1.0, end - time.time())
 
 
-def _seconds(value: Any) -> float | None:  # noqa: ANN401 - whatever stood in the JSON
+def seconds(value: Any) -> float | None:  # noqa: ANN401 - whatever stood in the JSON
+    """The value where it is a number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if value > 0 and math.isfinite(value) else None

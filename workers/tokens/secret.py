@@ -8,7 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from workers.settings import CREDENTIALS
+from workers.settings import (
+    CREDENTIALS,
+    ApplicationCredentialSource,
+    ClientCredentialsSource,
+    PasswordSource,
+    RefreshTokenSource,
+    Source,
+)
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -40,15 +47,19 @@ class Secret(Protocol):
 
 
 class SecretFile:
-    """A file of ours alone, or one of systemd's credentials."""
+    """A file of ours alone, or one of systemd's credentials.
+
+    Attributes:
+        path: as configured.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @property
     def place(self) -> str:
         """The file."""
-        return f"file {self._path}"
+        return f"file {self.path}"
 
     def read(self) -> str:
         """As Secret.
@@ -71,20 +82,20 @@ class SecretFile:
     @property
     def _systemd(self) -> bool:
         """Whether systemd guards the file; it may let its user in by an ACL, shown as group's."""
-        return str(self._path).startswith(CREDENTIALS)
+        return str(self.path).startswith(CREDENTIALS)
 
     def _resolved(self) -> Path:
         if not self._systemd:
-            return self._path
+            return self.path
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if folder is None:
             raise SourceError(
                 "credential_unusable",
-                f"{self._path}: systemd has given us no credentials",
+                f"{self.path}: systemd has given us no credentials",
                 permanent=True,
                 remedy="name it in LoadCredential= or LoadCredentialEncrypted= of the unit",
             )
-        return Path(folder) / str(self._path).removeprefix(CREDENTIALS)
+        return Path(folder) / str(self.path).removeprefix(CREDENTIALS)
 
 
 class SecretCommand:
@@ -134,6 +145,19 @@ class SecretCommand:
     def fingerprint(self) -> str:
         """Changes every hour."""
         return f"hour {self._clock() // _COMMAND_RETRY:g}"
+
+
+def credential(source: Source) -> Secret:
+    """The secret of a source."""
+    match source:
+        case PasswordSource():
+            return secret_of(source.password_file, source.password_command)
+        case ApplicationCredentialSource():
+            return secret_of(source.secret_file, source.secret_command)
+        case ClientCredentialsSource():
+            return secret_of(source.client_secret_file, source.client_secret_command)
+        case RefreshTokenSource():
+            return secret_of(source.refresh_token_file, source.refresh_token_command)
 
 
 def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:

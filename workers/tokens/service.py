@@ -112,6 +112,9 @@ class TokenService:
             self._log.warning("token_request_refused", reason=text, user=user)
             self._reply(delivery, Refusal("unknown_cloud", text, permanent=True))
             return
+        if request.look:
+            self._reply(delivery, issuer.look())
+            return
         issuer.ask(request.refused, lambda answer: self._reply(delivery, answer))
 
     def _reply(self, delivery: Delivery, answer: Answer) -> None:

@@ -13,7 +13,7 @@ from workers.settings import (
 from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.secret import Secret, secret_of
+from workers.tokens.secret import Secret, credential
 from workers.tokens.transport import Http
 from workers.tokens.upkeep import Upkeep
 from workers.tokens.vault import Vault
@@ -60,7 +60,7 @@ class Password(_Keystones):
     """Keystone user and password."""
 
     def __init__(self, settings: PasswordSource, keystone: Keystone) -> None:
-        super().__init__(secret_of(settings.password_file, settings.password_command), keystone)
+        super().__init__(credential(settings), keystone)
         self._settings = settings
 
     def fetch(self) -> ScopedToken:
@@ -85,7 +85,7 @@ class ApplicationCredential(_Keystones):
     """Keystone application credential."""
 
     def __init__(self, settings: ApplicationCredentialSource, keystone: Keystone) -> None:
-        super().__init__(secret_of(settings.secret_file, settings.secret_command), keystone)
+        super().__init__(credential(settings), keystone)
         self._settings = settings
 
     def fetch(self) -> ScopedToken:
@@ -117,9 +117,7 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
         case ApplicationCredentialSource():
             return ApplicationCredential(source, keystone)
         case ClientCredentialsSource():
-            secret = secret_of(source.client_secret_file, source.client_secret_command)
-            return Federated(source, ServiceLogin(source, secret, http), keystone)
+            return Federated(source, ServiceLogin(source, credential(source), http), keystone)
         case RefreshTokenSource():
-            secret = secret_of(source.refresh_token_file, source.refresh_token_command)
-            login = RefreshLogin(source, secret, http, vault())
+            login = RefreshLogin(source, credential(source), http, vault())
             return Federated(source, login, keystone)

@@ -45,6 +45,14 @@ class Http:
     def __init__(self, ca_file: Path | None) -> None:
         self._verify: bool | str = True if ca_file is None else str(ca_file)
 
+    def get(self, url: str) -> requests.Response:
+        """As `post`, of what everybody may read.
+
+        Raises:
+            SourceError: as `post`.
+        """
+        return self._send("GET", url)
+
     def post(
         self,
         url: str,
@@ -58,9 +66,20 @@ class Http:
         Raises:
             SourceError: no such answer; the status was 429, 5xx or a redirect.
         """
+        return self._send("POST", url, json, form, authorization)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        json: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        authorization: str | None = None,
+    ) -> requests.Response:
         host = urlsplit(url).netloc
         try:
-            response = requests.post(
+            response = requests.request(
+                method,
                 url,
                 json=json,
                 data=form,

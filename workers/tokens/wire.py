@@ -14,10 +14,12 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         cloud: its name in lamplighter.toml.
         refused: SHA-256 (hex) of a token that the cloud has answered with 401, so that it is
             replaced once, however many ask.
+        look: only tell how the cloud's token stands: a Report, and no login for its sake.
     """
 
     cloud: str
     refused: str | None = None
+    look: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
@@ -37,6 +39,20 @@ class Grant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
         return f"Grant(hold={self.hold})"
 
 
+class Report(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
+    """How a cloud's token stands.
+
+    Attributes:
+        left: seconds that a token in hand is still served; None where none is held.
+        trouble: why the last login gave none, until one does; None where it went well.
+        remedy: what a person should do about it; None where waiting is the remedy.
+    """
+
+    left: float | None = None
+    trouble: str | None = None
+    remedy: str | None = None
+
+
 class Refusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
     """The answer without one; as workers.errors.TokenRefusedError."""
 
@@ -45,7 +61,7 @@ class Refusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
     permanent: bool
 
 
-Answer = Grant | Refusal
+Answer = Grant | Report | Refusal
 
 
 def parse_request(body: bytes) -> Request:
@@ -69,7 +85,7 @@ def parse_answer(body: bytes) -> Answer:
         MalformedMessageError: it is none.
     """
     try:
-        return msgspec.json.decode(body, type=Grant | Refusal)
+        return msgspec.json.decode(body, type=Grant | Report | Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # the decoder's words could quote what it read, which may be a token
         raise MalformedMessageError(

@@ -30,7 +30,7 @@ def application(sim: Simulation) -> Starlette:
         *DiscoveryApi(gate, compute, tokens).routes(),
         *ImagesApi(gate, sim.images, tokens).routes(),
         *KeystoneApi(gate, sim.time, sim.dials, tokens, grants).routes(),
-        *OidcApi(gate, grants).routes(),
+        *OidcApi(gate, sim.dials, grants, sim.devices).routes(),
         *ControlApi(sim).routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

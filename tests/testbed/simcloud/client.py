@@ -12,6 +12,8 @@ from tests.testbed.simcloud.gate import Outage, ServiceName
 from tests.testbed.simcloud.settings import HookSpec, ServerSpec, Settings, Span
 from tests.testbed.simcloud.wire import (
     Counts,
+    DeviceDecision,
+    DeviceLogin,
     ImageInfo,
     LedgerEntry,
     ServerChange,
@@ -173,6 +175,15 @@ class SimControl:
     def mint_refresh_token(self) -> str:
         """Log the person in anew; return the new family's first refresh token."""
         return self._ask(dict[str, str], "POST", "refresh-tokens")["refresh_token"]
+
+    def device_logins(self) -> list[DeviceLogin]:
+        """Return the logins by device code that wait for the person to agree."""
+        return self._ask(list[DeviceLogin], "GET", "device-codes")
+
+    def approve_device(self, user_code: str, *, agree: bool = True) -> bool:
+        """Agree (or not) as the person in their browser; return whether such a login waited."""
+        decision = DeviceDecision(user_code=user_code, agree=agree)
+        return self._ask(dict[str, bool], "POST", "device-codes", decision)["decided"]
 
     def issued_secrets(self) -> list[str]:
         """Every token issued so far, good or bad, to look for where none may be."""

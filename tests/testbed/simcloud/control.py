@@ -21,6 +21,8 @@ from tests.testbed.simcloud.simulation import Simulation
 from tests.testbed.simcloud.web import json_response
 from tests.testbed.simcloud.wire import (
     Counts,
+    DeviceDecision,
+    DeviceLogin,
     FaultInForce,
     HookState,
     ImageInfo,
@@ -63,6 +65,8 @@ class ControlApi:
             ("POST", "/grants/revoke", self._revoke_grants),
             ("POST", "/access-tokens/expire", self._expire_access_tokens),
             ("POST", "/refresh-tokens", self._mint_refresh_token),
+            ("GET", "/device-codes", self._device_codes),
+            ("POST", "/device-codes", self._decide_device),
             ("GET", "/secrets", self._secrets),
         ]
         return [
@@ -202,6 +206,16 @@ class ControlApi:
             credentials.SUBJECT, credentials.PUBLIC_CLIENT, credentials.SCOPE
         )
         return {"refresh_token": token.value}
+
+    def _device_codes(self, _request: Request, _body: bytes) -> list[DeviceLogin]:
+        return [
+            DeviceLogin(user_code=code.user_code, client_id=code.client_id, scope=code.scope)
+            for code in self._sim.devices.waiting()
+        ]
+
+    def _decide_device(self, _request: Request, body: bytes) -> dict[str, bool]:
+        decision = _decode(body, DeviceDecision)
+        return {"decided": self._sim.devices.decide(decision.user_code, agree=decision.agree)}
 
 
 def _endpoint(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:

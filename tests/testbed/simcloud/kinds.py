@@ -19,7 +19,10 @@ TOKENS = frozenset({"token_password", "token_application_credential", "rescope"}
 
 IDENTITY = TOKENS | {"federation", "projects", "token_check", "token_revoke", "identity_version"}
 
-OIDC = frozenset({"refresh", "client_credentials", "userinfo", "introspect", "oidc_discovery"})
+OIDC = frozenset(
+    {"refresh", "client_credentials", "device_authorization", "device_token"}
+    | {"userinfo", "introspect", "oidc_discovery"}
+)
 
 IMAGE = frozenset({"images", "image", "image_version"})
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.devices import DeviceCodeError, DeviceCodes
 from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.gate import Call, Gate, ServiceName
 from tests.testbed.simcloud.grants import (
@@ -19,12 +20,16 @@ from tests.testbed.simcloud.grants import (
     GrantStore,
     InvalidGrantError,
     InvalidScopeError,
+    RefreshToken,
 )
-from tests.testbed.simcloud.scopes import entitlement_claims
+from tests.testbed.simcloud.scopes import beyond, entitlement_claims
+from tests.testbed.simcloud.settings import Dials
 from tests.testbed.simcloud.web import base_url, json_response
 
 REALM = "/oidc/auth/realms/egi"
 _PROTOCOL = f"{REALM}/protocol/openid-connect"
+_DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_KINDS = {"client_credentials": "client_credentials", _DEVICE_GRANT: "device_token"}
 _ERROR_CODES = {
     401: "invalid_client",
     403: "access_denied",
@@ -46,14 +51,21 @@ class OidcApi:
 
     name: ServiceName = "oidc"
 
-    def __init__(self, gate: Gate, grants: GrantStore) -> None:
+    def __init__(self, gate: Gate, dials: Dials, grants: GrantStore, devices: DeviceCodes) -> None:
         self._gate = gate
+        self._dials = dials
         self._grants = grants
+        self._devices = devices
 
     def routes(self) -> list[Route]:
         guard = self._gate.guard
         return [
             Route(f"{_PROTOCOL}/token", guard(self, _token_kind, self._token), methods=["POST"]),
+            Route(
+                f"{_PROTOCOL}/auth/device",
+                guard(self, "device_authorization", self._begin_device),
+                methods=["POST"],
+            ),
             Route(
                 f"{_PROTOCOL}/userinfo",
                 guard(self, "userinfo", self._userinfo),
@@ -98,6 +110,8 @@ class OidcApi:
                     )
                 access = self._grants.service_login(client_id, scope or "openid profile email")
                 return json_response(self._granted(access) | {"refresh_expires_in": 0}, 200)
+            case grant if grant == _DEVICE_GRANT:
+                return self._redeem_device(form.get("device_code", ""), client_id)
             case None:
                 raise OidcError(400, "invalid_request", "Missing form parameter: grant_type")
             case _:
@@ -112,6 +126,41 @@ class OidcApi:
             raise OidcError(400, "invalid_grant", str(error)) from None
         except InvalidScopeError as error:
             raise OidcError(400, "invalid_scope", str(error)) from None
+        return self._granted_for_long(access, refresh)
+
+    def _begin_device(self, call: Call) -> Response:
+        form = _form(call.body)
+        client_id = _authenticate_client(call.request, form)
+        if client_id != credentials.PUBLIC_CLIENT or not self._dials.now.device_flow:
+            raise OidcError(
+                400, "unauthorized_client", "Client is not allowed to initiate this grant"
+            )
+        scope = form.get("scope", "openid")
+        if excess := beyond(scope, credentials.SCOPE):
+            raise OidcError(400, "invalid_scope", f"Invalid scopes: {' '.join(sorted(excess))}")
+        code = self._devices.begin(client_id, scope)
+        page = f"{base_url(call.request)}{REALM}/device"
+        return json_response(
+            {
+                "device_code": code.value,
+                "user_code": code.user_code,
+                "verification_uri": page,
+                "verification_uri_complete": f"{page}?user_code={code.user_code}",
+                "expires_in": int(self._dials.now.device_code_seconds),
+                "interval": code.interval,
+            },
+            200,
+        )
+
+    def _redeem_device(self, value: str, client_id: str) -> Response:
+        try:
+            scope = self._devices.redeem(value, client_id)
+        except DeviceCodeError as error:
+            raise OidcError(400, error.code, str(error)) from None
+        refresh = self._grants.login(credentials.SUBJECT, client_id, scope)
+        return self._granted_for_long(self._grants.grant(refresh.family, scope), refresh)
+
+    def _granted_for_long(self, access: AccessToken, refresh: RefreshToken) -> Response:
         granted = self._granted(access)
         granted["refresh_token"] = refresh.value
         granted["refresh_expires_in"] = self._grants.remaining_seconds(refresh)
@@ -152,13 +201,19 @@ class OidcApi:
 
     def _discovery(self, call: Call) -> Response:
         base = base_url(call.request)
+        device: dict[str, object] = {}
+        grant_types = ["refresh_token", "client_credentials"]
+        if self._dials.now.device_flow:
+            device["device_authorization_endpoint"] = f"{base}{_PROTOCOL}/auth/device"
+            grant_types.append(_DEVICE_GRANT)
         return json_response(
             {
+                **device,
                 "issuer": f"{base}{REALM}",
                 "token_endpoint": f"{base}{_PROTOCOL}/token",
                 "userinfo_endpoint": f"{base}{_PROTOCOL}/userinfo",
                 "introspection_endpoint": f"{base}{_PROTOCOL}/token/introspect",
-                "grant_types_supported": ["refresh_token", "client_credentials"],
+                "grant_types_supported": grant_types,
                 "response_types_supported": ["code"],
                 "subject_types_supported": ["public"],
                 "token_endpoint_auth_methods_supported": [
@@ -175,8 +230,7 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 def _token_kind(_request: Request, body: bytes) -> str:
-    grant_type = _form(body).get("grant_type")
-    return "client_credentials" if grant_type == "client_credentials" else "refresh"
+    return _KINDS.get(_form(body).get("grant_type", ""), "refresh")
 
 
 def _authenticate_client(request: Request, form: dict[str, str]) -> str:

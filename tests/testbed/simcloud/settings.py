@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     token_seconds: Seconds = 3600.0
     access_token_seconds: Seconds = 3600.0
     refresh_token_seconds: Seconds = 400 * 86400.0
+    device_flow: bool = True
+    device_code_seconds: Seconds = 600.0
+    device_interval_seconds: Seconds = 5.0
     rotate_refresh_tokens: bool = True
     rate_limit_per_second: Annotated[float, msgspec.Meta(gt=0)] | None = None
     rate_limit_burst: Annotated[int, msgspec.Meta(ge=1)] = 1

@@ -3,6 +3,7 @@
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.clock import LoopTime
 from tests.testbed.simcloud.compute import Compute
+from tests.testbed.simcloud.devices import DeviceCodes
 from tests.testbed.simcloud.gate import Gate
 from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.images import ImageStore
@@ -23,6 +24,7 @@ class Simulation:
         self.images = ImageStore(self.time, config.seed)
         self.tokens = TokenStore(self.time)
         self.grants = GrantStore(self.time, self.dials)
+        self.devices = DeviceCodes(self.time, self.dials)
         self.gate = Gate(self.time, self.dials, config.seed)
         self.grants.login(
             credentials.SUBJECT,

@@ -73,6 +73,21 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     intervals: list[Interval]
 
 
+class DeviceLogin(msgspec.Struct, frozen=True, kw_only=True):
+    """A login by device code that waits for the person."""
+
+    user_code: str
+    client_id: str
+    scope: str
+
+
+class DeviceDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the person decides about it."""
+
+    user_code: str
+    agree: bool
+
+
 class FaultInForce(msgspec.Struct, frozen=True, kw_only=True):
     """A fault and how often it will strike yet (``None``: for ever)."""
 

@@ -2,10 +2,10 @@
 
 One node, one server, two requests: the first has generation 1, the second 2. They are delivered in
 any order, to either worker, and again after a fault. At most one fault happens, at any step: a worker
-is killed, or loses its connection to the broker. A lease may end at any moment, as if its holder were
+is killed, or loses its connection to the broker, or gets no answer to a call. A lease may end at any moment, as if its holder were
 frozen, except while a call of its is under way: that is what the guard of a call makes sure of
-(`lease_left > api_timeout`). A call takes effect before it is answered, or not at all; a killed
-worker's may do so later, but not after the lease that it was made under.
+(`lease_left > api_timeout`). A call takes effect before it is answered, or not at all; one whose answer
+nobody hears may do so later, but within the API's timeout.
 
 Of steps that nothing can come between but a fault, those of a worker that no fault can hit any more
 are one: it has told and acknowledged what has ended, and has heard what was answered.
@@ -39,9 +39,9 @@ class Rules:
         reconcile: raise the desired state and pursue that; else drop what is stale, do the rest.
         guard: read the row immediately before a call.
         lease: one worker acts on the node at a time.
-        wary: after a worker was killed, let nothing end before what it sent has had its time.
+        wary: let nothing end before a call whose answer nobody heard has had its time.
         death_shows: whether the store tells a killed worker's lease from a living one's.
-        freeze: whether a process may be frozen between the guard and the call.
+        freeze: whether a process may be frozen between the guard and the call, as a fault.
     """
 
     reconcile: bool = True
@@ -107,7 +107,7 @@ class Model:
             )
             state = state._replace(store=store._replace(wary=store.wary and self.rules.wary))
             if self._holds(state, worker):
-                yield Step(name, _follow(state.with_message(number, "held", worker), worker))
+                yield Step(name, _take(state, number, worker))
             else:
                 yield Step(f"{name}, who parks it", state)
         elif number + 1 < state.store.generation:
@@ -116,7 +116,7 @@ class Model:
             yield Step(f"{name}, who drops it", _end(state, number, worker))
         elif state.workers[worker].generation == 0:
             state = state._replace(store=state.store._replace(generation=number + 1))
-            yield Step(name, _follow(state.with_message(number, "held", worker), worker))
+            yield Step(name, _take(state, number, worker))
 
     # -- workers
 
@@ -204,8 +204,8 @@ class Model:
         landed = rest._replace(server=server or state.server)
         effect = "works" if server else "is refused"
         if call.worker == DEAD:
-            yield Step("the killed worker's call is lost", rest)
-            yield Step(f"the killed worker's {call.action} {effect}", landed, late)
+            yield Step("the unheard call is lost", rest)
+            yield Step(f"the unheard {call.action} {effect}", landed, late)
             return
         worker = state.workers[call.worker]
         answered = worker._replace(phase="answered", done=server is not None)
@@ -220,7 +220,7 @@ class Model:
         if (call.action == START) is (wanted is Desired.UP):
             return None
         if call.worker == DEAD:
-            whose = "killed"
+            whose = "unheard"
         else:
             whose = "racing" if state.store.owner == call.worker else "frozen"
         ended = state.store.outcomes[state.store.generation - 1] is not None
@@ -236,20 +236,26 @@ class Model:
             return
         if any(call.worker == store.owner for call in state.calls):
             return
-        guarded = store.owner != DEAD and state.workers[store.owner].phase == "guarded"
-        if self.rules.freeze or not guarded:
-            yield Step("the lease ends", state._replace(store=store._replace(live=False)))
+        ended = state._replace(store=store._replace(live=False))
+        if store.owner == DEAD or state.workers[store.owner].phase != "guarded":
+            yield Step("the lease ends", ended)
+        elif self.rules.freeze and state.faults:
+            yield Step(f"worker {store.owner} is frozen", ended._replace(faults=state.faults - 1))
 
-    @staticmethod
-    def _faults(state: State) -> Iterator[Step]:
+    def _faults(self, state: State) -> Iterator[Step]:
         """Of worker 0: worker 1's are the same by another name."""
-        worker, calls = state.workers[0], state.calls
+        worker = state.workers[0]
         state = state._replace(faults=state.faults - 1)
+        calls = tuple(c._replace(worker=DEAD) if c.worker == 0 else c for c in state.calls)
+        if worker.phase == "calling":
+            store = state.store._replace(wary=self.rules.wary)
+            unheard = worker._replace(phase="idle", call=None, called=True, settles=False)
+            state_of = state._replace(calls=calls, store=store)
+            yield Step("worker 0 gets no answer", state_of.with_worker(0, unheard))
         for i, message in enumerate(state.messages):
             if message.worker == 0:
                 state = state.with_message(i, "queued")
-        orphans = tuple(c._replace(worker=DEAD) if c.worker == 0 else c for c in calls)
-        killed = state._replace(calls=orphans, store=stores.died(state.store, 0))
+        killed = state._replace(calls=calls, store=stores.died(state.store, 0))
         yield Step("worker 0 is killed", killed.with_worker(0, Worker()))
         if worker.generation and worker.phase == "idle":
             state = _give_up(state, 0)
@@ -273,6 +279,12 @@ def _hear(state: State, number: int) -> State:
     heard = worker._replace(phase="idle", call=None, done=False, called=True, settles=False)
     state = state._replace(made=put(state.made, generation - 1, made))
     return state.with_worker(number, heard)
+
+
+def _take(state: State, number: int, worker: int) -> State:
+    """What was seen before the request came settles nothing: whoever had it may have acted."""
+    state = _follow(state.with_message(number, "held", worker), worker)
+    return state.with_worker(worker, state.workers[worker]._replace(settles=False))
 
 
 def _follow(state: State, number: int) -> State:

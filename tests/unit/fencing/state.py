@@ -18,7 +18,7 @@ class Shown(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call under way; of a killed worker's, `worker` is DEAD."""
+    """A call under way; of one whose answer nobody will hear, `worker` is DEAD."""
 
     worker: int
     action: str
@@ -90,7 +90,7 @@ class State(NamedTuple):
         return self._replace(messages=put(self.messages, number, Message(place, worker)))
 
 
-def initial(status: str) -> State:
+def initial(status: str, faults: int = 1) -> State:
     """Both requests wait, nothing is known."""
     return State(
         server=Shown(status),
@@ -100,7 +100,7 @@ def initial(status: str) -> State:
         told=(frozenset(), frozenset()),
         messages=(Message("queued"), Message("queued")),
         workers=(Worker(), Worker()),
-        faults=1,
+        faults=faults,
     )
 
 

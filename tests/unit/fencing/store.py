@@ -18,7 +18,7 @@ class Store(NamedTuple):
         generation: the highest accepted; 0 before the first.
         owner: who holds the lease: a worker, DEAD or None.
         live: whether the lease still runs.
-        wary: whether something that a killed worker has sent may still take effect.
+        wary: whether a call may still take effect whose answer nobody has heard.
         outcomes: of each request, by generation - 1; None while it is open.
     """
 

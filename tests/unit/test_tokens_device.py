@@ -1,0 +1,156 @@
+"""A login by device code: where it is found, how often it asks, and when it gives up."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.effects import Answer
+from tests.testbed.simcloud.faults import Fault
+from workers.settings import RefreshTokenSource
+from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
+from workers.tokens.errors import SourceError, away
+from workers.tokens.transport import Http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.testbed.simcloud.handle import SimCloud
+
+GRANTED: Mapping[str, object] = {"access_token": "a", "expires_in": 60, "refresh_token": "r"}
+
+
+class Scripted(Http):
+    """Gives one answer after the other: an object for 200, a text for a refusal, or an error."""
+
+    def __init__(self, *answers: Mapping[str, object] | str | SourceError) -> None:
+        super().__init__(None)
+        self._answers = list(answers)
+
+    def post(self, url: str, **_: object) -> requests.Response:
+        answer = self._answers.pop(0)
+        if isinstance(answer, SourceError):
+            raise answer
+        response = requests.Response()
+        response.url = url
+        response.status_code = 400 if isinstance(answer, str) else 200
+        body = {"error": answer} if isinstance(answer, str) else answer
+        response._content = json.dumps(body).encode()
+        return response
+
+
+class Clock:
+    """Time passes by sleeping alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def source(token_endpoint: str, **more: object) -> RefreshTokenSource:
+    return RefreshTokenSource(
+        token_endpoint=token_endpoint,
+        refresh_token_command=("true",),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def code(**more: object) -> DeviceCode:
+    given = {"code": "secret-code", "user_code": "AB-CD", "url": "u", "full_url": None}
+    return DeviceCode(**{**given, "expires_in": 600.0, "interval": 5.0, **more})  # type: ignore[arg-type]
+
+
+def waited(clock: Clock, http: Http, **more: object) -> str:
+    tokens = wait(
+        http, source("http://x"), code(**more), sleep=clock.sleep, clock=lambda: clock.now
+    )
+    return tokens.refresh_token
+
+
+def test_it_asks_as_often_as_it_is_told_and_slows_down_when_told() -> None:
+    clock = Clock()
+    pending = "authorization_pending"
+    assert waited(clock, Scripted(pending, "slow_down", pending, GRANTED)) == "r"
+    assert clock.slept == [5, 5, 10, 10]
+
+
+def test_a_provider_that_is_away_is_asked_less_and_less_often_until_it_is_back() -> None:
+    clock = Clock()
+    http = Scripted(away("gone"), away("busy", retry_after=90), "server_error", GRANTED)
+    assert waited(clock, http) == "r"
+    assert clock.slept == [5, 10, 90, 90], "no question sooner than it was asked to be"
+
+
+def test_it_gives_up_when_the_code_runs_out() -> None:
+    clock = Clock()
+    with pytest.raises(SourceError, match="ran out") as caught:
+        waited(clock, Scripted(*["authorization_pending"] * 4), expires_in=20.0)
+    assert (caught.value.error, clock.now) == ("expired_token", 20)
+
+
+@pytest.mark.parametrize("refusal", ["access_denied", "expired_token", "invalid_grant"])
+def test_a_refusal_ends_it_with_a_remedy_and_without_the_code(refusal: str) -> None:
+    with pytest.raises(SourceError, match=refusal) as caught:
+        waited(Clock(), Scripted(refusal))
+    assert caught.value.remedy
+    assert "secret-code" not in f"{caught.value!r}{caught.value.remedy}{code()!r}"
+
+
+def test_an_answer_without_a_refresh_token_is_no_login() -> None:
+    with pytest.raises(SourceError, match="offline_access"):
+        waited(Clock(), Scripted({"access_token": "a"}))
+
+
+def test_the_endpoint_is_found_by_the_discovery_document_above_the_token_endpoint(
+    cloud: SimCloud,
+) -> None:
+    http = Http(None)
+    found = device_endpoint(http, cloud.token_endpoint)
+    assert found == f"{cloud.issuer}/protocol/openid-connect/auth/device"
+    # a document about another endpoint is another provider's
+    assert device_endpoint(http, f"{cloud.token_endpoint}/other") is None
+    assert device_endpoint(http, f"{cloud.url}/elsewhere/token") is None
+    cloud.set(device_flow=False)
+    assert device_endpoint(http, cloud.token_endpoint) is None
+
+
+def test_a_provider_that_is_away_is_not_taken_for_one_without_device_codes(
+    cloud: SimCloud,
+) -> None:
+    cloud.inject(Fault(kind="oidc_discovery", effect=Answer(status=503)))
+    with pytest.raises(SourceError) as caught:
+        device_endpoint(Http(None), cloud.token_endpoint)
+    assert caught.value.error == "provider_away"
+
+
+def test_the_login_asks_for_no_more_than_the_cloud_needs_and_for_long(cloud: SimCloud) -> None:
+    narrow = source(cloud.token_endpoint, entitlements=(credentials.ENTITLEMENT,))
+    http = Http(None)
+    endpoint = device_endpoint(http, cloud.token_endpoint)
+    assert endpoint is not None
+    given = ask(http, narrow, endpoint)
+    [waiting] = cloud.device_logins()
+    words = waiting.scope.split()
+    assert f"entitlements:{credentials.ENTITLEMENT}" in words
+    assert "entitlements" not in words
+    assert words.count("offline_access") == 1
+    assert (given.interval, given.expires_in) == (5.0, 600.0)
+    assert given.full_url is not None
+    assert given.user_code in given.full_url
+
+
+def test_a_client_that_may_have_no_code_is_told(cloud: SimCloud) -> None:
+    http = Http(None)
+    endpoint = device_endpoint(http, cloud.token_endpoint)
+    assert endpoint is not None
+    with pytest.raises(SourceError, match="invalid_client") as caught:
+        ask(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
+    assert "client_id" in (caught.value.remedy or "")

@@ -1,0 +1,255 @@
+"""The slurm worker: hears what became of boots, and says it to slurmctld."""
+
+import queue
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import Happening, RequestEvent, event_from
+from workers.amqp import Delivery, Link
+from workers.runtime import Runtime
+from workers.slurm import memory
+from workers.slurm.decide import Action, Policy, decide, waits_for_cloud
+from workers.slurm.memory import Due, Memory
+from workers.slurm.outcome import after_event, hastened
+from workers.slurm.requeued import PATIENCE, Requeued, look
+from workers.slurm.scontrol import Slurm, SlurmAwayError
+from workers.slurm.teller import tell
+from workers.slurm.timers import after_due, due_actions
+from workers.store.engine import AWAY, reading
+
+BATCH = 500
+BATCH_SECONDS = 0.05
+_IDLE = 0.5
+_JOBS_IDLE = 0.25
+_TIMERS = 1.0
+_LONGEST_WAIT = 10.0
+
+
+class Feedback:
+    """Batches of events, each told to Slurm, remembered, then acknowledged.
+
+    A delivery whose jobs are still to be let go stays ours until they are: whoever goes on after a
+    crash finds the node told, and the jobs still waiting. While slurmctld or the store is away,
+    nothing is acknowledged.
+
+    Args:
+        run: the process.
+        slurm: slurmctld.
+        link: gives deliveries (to `deliver`) and takes acknowledgements.
+    """
+
+    def __init__(self, run: Runtime, slurm: Slurm, link: Link) -> None:
+        self._run = run
+        self._slurm = slurm
+        self._link = link
+        self._settings = run.settings
+        self._policy = policy_of(run)
+        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._requeued: list[Requeued[Delivery]] = []
+        self._next_timers = 0.0
+        self._told = 0
+        self._log = structlog.get_logger()
+
+    # -- called by the link's thread
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a delivery in."""
+        self._waiting.put(delivery)
+
+    def connected(self, _connection: int) -> None:
+        """The broker delivers again what was not acknowledged."""
+        self._waiting = queue.SimpleQueue()
+
+    # -- the loop
+
+    def turn(self) -> None:
+        """Wait for something to happen, and see to it; returns early when told to stop."""
+        batch = self._batch()
+        if batch:
+            self._hear(batch)
+        if self._requeued:
+            self._persist(self._let_go)
+        if time.monotonic() >= self._next_timers:
+            self._persist(self._see_to_timers)
+            self._next_timers = time.monotonic() + _TIMERS
+        self._run.state = self._describe()
+
+    def _persist(self, step: Callable[[], None]) -> None:
+        """Repeat a step until neither slurmctld nor the store is away; each may be repeated."""
+        wait = 0.2
+        while True:
+            try:
+                step()
+            except SlurmAwayError as error:
+                self._run.state = "waits for slurmctld"
+                self._log.warning("slurmctld_away", error=str(error))
+            except AWAY as error:
+                self._run.state = "waits for the store"
+                self._log.warning("store_away", error=type(error).__name__)
+            else:
+                return
+            if self._run.stop.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - jitter
+                return
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def _batch(self) -> list[Delivery]:
+        """What came within BATCH_SECONDS of the first, at most BATCH."""
+        waiting = self._waiting
+        try:
+            batch = [waiting.get(timeout=_JOBS_IDLE if self._requeued else _IDLE)]
+        except queue.Empty:
+            return []
+        until = time.monotonic() + BATCH_SECONDS
+        while len(batch) < BATCH and waiting is self._waiting:
+            try:
+                batch.append(waiting.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return batch
+
+    # -- events
+
+    def _hear(self, batch: Sequence[Delivery]) -> None:
+        events = [(d, told) for d in batch if (told := self._read(d)) is not None]
+        heard = {id(delivery) for delivery, _ in events}
+        self._link.ack([delivery for delivery in batch if id(delivery) not in heard])
+        while events and not self._run.stop.is_set():
+            # of several events of one node, the later ones meet Slurm as the first has left it
+            first = {told.node: (delivery, told) for delivery, told in reversed(events)}
+            wave = list(first.values())
+            self._persist(lambda wave=wave: self._see_to(wave))  # type: ignore[misc]
+            done = {id(delivery) for delivery, _ in wave}
+            events = [pair for pair in events if id(pair[0]) not in done]
+
+    def _read(self, delivery: Delivery) -> RequestEvent | None:
+        """The event, or None where Slurm has nothing to hear; the audit keeps what is unreadable."""
+        try:
+            told = event_from(parse(delivery.body))
+        except MalformedMessageError as error:
+            self._log.error("message_rejected", queue=delivery.queue, field=error.field)
+            return None
+        return told if told.cluster == self._settings.cluster else None
+
+    def _see_to(self, events: Sequence[tuple[Delivery, RequestEvent]]) -> None:
+        """See to at most one event a node."""
+        names = sorted(told.node for _, told in events)
+        speaks = any(not waits_for_cloud(told) for _, told in events)
+        # Slurm is asked first: what is stamped after this reading is newer than what it shows
+        states = self._slurm.nodes() if speaks else {}
+        cluster = self._settings.cluster
+        with reading(self._run.store) as connection:
+            newest = memory.newest(connection, cluster, names)
+            known = memory.recall(connection, cluster, names)
+        acted: list[tuple[Delivery, RequestEvent, Action]] = []
+        for delivery, told in events:
+            before = known.get(told.node)
+            failures = before.failures if before and before.generation < told.generation else 0
+            action = decide(
+                told, states.get(told.node), newest.get(told.node), failures, self._policy
+            )
+            acted.append((delivery, told, action))
+        refused = tell(self._slurm, [action for _, _, action in acted])
+        self._told += sum(action.step.fails for _, _, action in acted)
+        self._remember(acted, known, refused)
+        failed = [(d, a) for d, _, a in acted if a.step.fails and a.jobs and a.node not in refused]
+        if failed:
+            self._wait_for_jobs([a for _, a in failed], tuple(d for d, _ in failed))
+        held = {id(delivery) for delivery, _ in failed}
+        self._link.ack([delivery for delivery, _ in events if id(delivery) not in held])
+
+    def _remember(
+        self,
+        acted: Sequence[tuple[Delivery, RequestEvent, Action]],
+        known: Mapping[str, Memory],
+        refused: frozenset[str],
+    ) -> None:
+        now, cluster = time.time_ns(), self._settings.cluster
+        memories = [
+            after
+            for _, told, action in acted
+            if told.node not in refused
+            and (after := after_event(told, action, known.get(told.node), self._policy, now))
+        ]
+        lit = [t.node for _, t, _ in acted if t.happening is Happening.COMPLETED and t.address]
+        with self._run.store.begin() as connection:
+            memory.remember(connection, cluster, memories)
+            if lit:
+                out = memory.returning(connection, cluster)
+                sooner = hastened(out, lit, self._settings.nodes, self._policy, now)
+                memory.remember(connection, cluster, sooner)
+
+    # -- jobs
+
+    def _wait_for_jobs(
+        self, actions: Sequence[Action], deliveries: tuple[Delivery, ...] = ()
+    ) -> None:
+        jobs = frozenset().union(*(action.jobs for action in actions))
+        nodes = frozenset(action.node for action in actions)
+        until = time.monotonic() + PATIENCE
+        self._requeued.append(Requeued(jobs, nodes, until, deliveries))
+
+    def _let_go(self) -> None:
+        jobs = self._slurm.jobs(frozenset().union(*(r.jobs for r in self._requeued)))
+        looked = [look(requeued, jobs) for requeued in self._requeued]
+        lift = frozenset().union(*(lifted for lifted, _ in looked))
+        if lift:
+            self._slurm.start_now(lift)
+            self._log.info("jobs_let_go", jobs=sorted(lift))
+        now = time.monotonic()
+        still = [requeued for _, requeued in looked]
+        done = [requeued for requeued in still if not requeued.jobs or now >= requeued.until]
+        self._requeued = [requeued for requeued in still if requeued not in done]
+        self._link.ack([delivery for requeued in done for delivery in requeued.deliveries])
+
+    # -- timers
+
+    def _see_to_timers(self) -> None:
+        now, cluster = time.time_ns(), self._settings.cluster
+        with reading(self._run.store) as connection:
+            due = memory.due(connection, cluster, now)
+        if not due:
+            return
+        speaks = any(entry.due is not Due.FORGET for entry in due)
+        states = self._slurm.nodes() if speaks else {}
+        with reading(self._run.store) as connection:
+            newest = memory.newest(connection, cluster, sorted(entry.node for entry in due))
+        acted = due_actions(due, states, newest)
+        refused = tell(self._slurm, [action for _, action in acted])
+        self._told += sum(action.step.fails for _, action in acted)
+        after = {entry.node: after_due(entry, a, self._policy, now) for entry, a in acted}
+        with self._run.store.begin() as connection:
+            memory.remember(connection, cluster, [kept for kept in after.values() if kept])
+            gone = sorted(node for node, kept in after.items() if kept is None)
+            memory.forget(connection, cluster, gone)
+        given_back = [a for _, a in acted if a.step.fails and a.jobs and a.node not in refused]
+        if given_back:
+            self._wait_for_jobs(given_back)
+
+    def _describe(self) -> str:
+        if not self._link.is_up:
+            return "waits for the broker"
+        return f"{self._told} failed boots told"
+
+
+def policy_of(run: Runtime) -> Policy:
+    """The site's policy."""
+    settings = run.settings
+    hostnames = {
+        node: wanted.replace("$node", node)
+        for node, group in settings.nodes.items()
+        if (wanted := settings.groups[group].hostname) is not None
+    }
+    of_slurm = settings.slurm
+    return Policy(
+        return_after=of_slurm.return_after,
+        return_at_most=of_slurm.return_at_most,
+        give_back_after=of_slurm.give_back_after,
+        resume_timeout=of_slurm.resume_timeout,
+        set_addresses=of_slurm.set_addresses,
+        hostnames=hostnames,
+    )

@@ -1,0 +1,97 @@
+"""Slurm's view of a node and of a job, read from `scontrol --oneliner show node` and squeue. Pure.
+
+22.05 has no `scontrol --json`, and 24.11 shapes its JSON differently from 22.05's sinfo; the one-line
+form is the same in all of them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# The words of Slurm's own for a node that did not register in time; 24.11 appends them to a reason.
+RESUME_TIMEOUT = "ResumeTimeout reached"
+_REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One node, as Slurm sees it.
+
+    Attributes:
+        base: its base state (`IDLE`, `MIXED`, `DOWN`, ...).
+        flags: what else is said of it (`CLOUD`, `POWERING_UP`, ...).
+        reason: why it is out of service, without who said so; empty if nobody did.
+        address: NodeAddr.
+        hostname: NodeHostName.
+    """
+
+    node: str
+    base: str
+    flags: frozenset[str] = frozenset()
+    reason: str = ""
+    address: str = ""
+    hostname: str = ""
+
+    @property
+    def down(self) -> bool:
+        """Whether no job may use it until somebody says so."""
+        return self.base == "DOWN"
+
+    @property
+    def booting(self) -> bool:
+        """Whether Slurm waits for it to register after a resume."""
+        return "POWERING_UP" in self.flags
+
+    @property
+    def out(self) -> bool:
+        """Whether Slurm holds it to be powered down, by a suspend or by its own ResumeTimeout."""
+        return "POWERED_DOWN" in self.flags
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """One job: its state (`PENDING`, `RUNNING`, ...) and the nodes it has, as a hostlist."""
+
+    job_id: int
+    state: str
+    nodes: str
+
+
+def nodes_from(shown: str) -> Mapping[str, NodeState]:
+    """The nodes that `scontrol --oneliner show node` has printed; lines without a name are no nodes."""
+    nodes = (_node(line) for line in shown.splitlines() if line.startswith("NodeName="))
+    return {node.node: node for node in nodes}
+
+
+def _node(line: str) -> NodeState:
+    # `*` (does not respond), `~`, `#`... stand behind the state in some versions
+    base, *flags = re.sub(r"[^A-Z_+]", "", _field(line, "State")).split("+")
+    reason = _REASON.search(line)
+    return NodeState(
+        node=_field(line, "NodeName"),
+        base=base,
+        flags=frozenset(flags),
+        reason=reason[1] if reason else "",
+        address=_field(line, "NodeAddr"),
+        hostname=_field(line, "NodeHostName"),
+    )
+
+
+def _field(line: str, name: str) -> str:
+    found = re.search(rf"(?:^|\s){name}=(\S*)", line)
+    return found[1] if found else ""
+
+
+# squeue's --format that `jobs_from` reads: id, state, nodes
+JOB_FORMAT = "%A|%T|%N"
+
+
+def jobs_from(shown: str) -> Mapping[int, JobState]:
+    """The jobs that squeue has printed in JOB_FORMAT."""
+    jobs = {}
+    for line in shown.splitlines():
+        job_id, found, rest = line.partition("|")
+        state, _, nodes = rest.partition("|")
+        if found and job_id.isascii() and job_id.isdigit():
+            jobs[int(job_id)] = JobState(int(job_id), state, nodes)
+    return jobs

@@ -1,0 +1,60 @@
+"""Jobs whose boot has failed: Slurm holds a requeued job for `cred_expire` (121 s), which we lift. Pure.
+
+A job that was allocated to a node had begun in Slurm's eyes, so that a begin time of its own has
+passed: what holds it now is the requeue alone. A job held by a person has no priority, and stays
+held. One of several nodes first leaves the others (COMPLETING), which takes a while.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import hostlist
+
+from workers.slurm.nodes import JobState
+
+# Where Slurm holds it longer, the hold has nothing to do with us.
+PATIENCE = 130.0
+_UNDER_WAY = frozenset({"CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued(Generic[T]):
+    """Jobs that are about to be requeued for nodes whose boots have failed.
+
+    Attributes:
+        jobs, nodes: which.
+        until: monotonic seconds; then they are no longer waited for.
+        deliveries: what may be acknowledged when all have been dealt with.
+    """
+
+    jobs: frozenset[int]
+    nodes: frozenset[str]
+    until: float
+    deliveries: tuple[T, ...] = ()
+
+
+def look(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> tuple[frozenset[int], Requeued[T]]:
+    """The jobs to let begin now, and what is still waited for."""
+    lift = {job_id for job_id in waiting.jobs if _state(jobs, job_id) == "PENDING"}
+    still = {
+        job_id
+        for job_id in waiting.jobs
+        if _state(jobs, job_id) in _UNDER_WAY and _is_on(jobs[job_id], waiting.nodes)
+    }
+    return frozenset(lift), replace(waiting, jobs=frozenset(still))
+
+
+def _state(jobs: Mapping[int, JobState], job_id: int) -> str:
+    job = jobs.get(job_id)
+    return job.state if job else ""
+
+
+def _is_on(job: JobState, nodes: Iterable[str]) -> bool:
+    """Whether it still has one of these nodes; a job that runs elsewhere has been helped."""
+    try:
+        return not set(nodes).isdisjoint(hostlist.expand_hostlist(job.nodes))
+    except hostlist.BadHostlist:
+        return True

@@ -1,0 +1,223 @@
+"""Slurm's commands: the only module that runs them. Argument lists, absolute paths, time limits."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import hostlist
+import structlog
+
+from producers.settings import ConfigError
+from workers.errors import LamplighterError
+from workers.settings import Settings
+from workers.slurm.nodes import JOB_FORMAT, JobState, NodeState, jobs_from, nodes_from
+
+# Where packages and sites put Slurm, beside $PATH.
+_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
+# Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
+_NODES_PER_CALL = 500
+_JOBS_PER_CALL = 200
+
+
+class SlurmAwayError(LamplighterError):
+    """slurmctld did not answer."""
+
+
+class _RefusedError(LamplighterError):
+    """A command failed; the text is what it printed."""
+
+
+class Slurm:
+    """One cluster's slurmctld, asked and told as the user we run as.
+
+    Args:
+        settings: of the site; [slurm] says where the commands and slurm.conf are.
+
+    Raises:
+        ConfigError: the commands are not installed here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.slurm.bin
+        self._scontrol = _find("scontrol", folder)
+        self._squeue = _find("squeue", folder)
+        self._timeout = settings.slurm.timeout
+        conf = slurm_conf(settings)
+        # nothing of ours goes along: no secret, no locale
+        self._environment = {"PATH": os.defpath, "LC_ALL": "C"}
+        if conf is not None:
+            self._environment["SLURM_CONF"] = str(conf)
+        self._log = structlog.get_logger()
+
+    def version(self) -> str:
+        """As `slurm-wlm 22.05.8` or `slurm 24.11.5`.
+
+        Raises:
+            SlurmAwayError: the command does not run: it wants a slurm.conf.
+        """
+        return self._ask(self._scontrol, "--version").strip()
+
+    def nodes(self) -> Mapping[str, NodeState]:
+        """All nodes, by name.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        # --all: 22.05 hides powered-down nodes without PrivateData=cloud
+        return nodes_from(self._ask(self._scontrol, "--all", "--oneliner", "show", "node"))
+
+    def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
+        """Those of these jobs that Slurm still knows.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        found: dict[int, JobState] = {}
+        for part in _parts(sorted(job_ids), _JOBS_PER_CALL):
+            which = ",".join(str(int(job_id)) for job_id in part)
+            arguments = ("--noheader", "--states=all", f"--jobs={which}", f"--format={JOB_FORMAT}")
+            try:
+                found |= jobs_from(self._run(self._squeue, *arguments))
+            except _RefusedError:  # it knows none of them, or is away
+                self._ping()
+        return found
+
+    def update_nodes(self, names: Iterable[str], *words: str) -> frozenset[str]:
+        """Say the same of many nodes; the ones that Slurm has refused.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer; some may have been told.
+        """
+        refused: set[str] = set()
+        for part in _parts(sorted(names), _NODES_PER_CALL):
+            refused |= self._update("NodeName", part, hostlist.collect_hostlist(part), words)
+        return frozenset(refused)
+
+    def set_addresses(self, places: Mapping[str, tuple[str, str]]) -> frozenset[str]:
+        """Say where nodes are: their address and, unless empty, host name. The refused ones.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        for named in (False, True):
+            names = sorted(node for node, place in places.items() if bool(place[1]) is named)
+            for part in _parts(names, _NODES_PER_CALL):
+                words = _place(*zip(*(places[node] for node in part), strict=True))
+                self._update_or_ping("NodeName", ",".join(part), words)
+        # lists go by position, and a slurmctld that sorts them differently would mix them up
+        refused: set[str] = set()
+        shown = self.nodes()
+        for node, (address, hostname) in places.items():
+            now = shown.get(node)
+            if now and (now.address, now.hostname) != (address, hostname or now.hostname):
+                refused |= self._update("NodeName", [node], node, _place([address], [hostname]))
+        return frozenset(refused)
+
+    def start_now(self, job_ids: Iterable[int]) -> None:
+        """Let requeued jobs begin at once; one that has begun or gone meanwhile is left alone.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        for part in _parts([str(int(job_id)) for job_id in sorted(job_ids)], _JOBS_PER_CALL):
+            self._update("JobId", part, ",".join(part), ("StartTime=now",))
+
+    def _update(
+        self, kind: str, names: Sequence[str], all_of_them: str, words: Sequence[str]
+    ) -> set[str]:
+        """Update all at once; if Slurm refuses one of them, each alone. The refused ones."""
+        problem = self._update_or_ping(kind, all_of_them, words)
+        if problem is None:
+            return set()
+        if len(names) > 1:
+            return set().union(*(self._update(kind, [name], name, words) for name in names))
+        self._log.warning("slurm_refused", what=f"{kind}={names[0]}", error=problem)
+        return set(names)
+
+    def _update_or_ping(self, kind: str, which: str, words: Sequence[str]) -> str | None:
+        """Update; what Slurm has against it, or None."""
+        try:
+            self._run(self._scontrol, "update", f"{kind}={which}", *words)
+        except _RefusedError as error:
+            self._ping()
+            return str(error)
+        return None
+
+    def _ping(self) -> None:
+        """Tell a refusal from an absence: whoever refuses is there.
+
+        Raises:
+            SlurmAwayError: it is not.
+        """
+        if " UP" not in self._ask(self._scontrol, "ping"):
+            raise SlurmAwayError("slurmctld is not up")
+
+    def _ask(self, *arguments: str) -> str:
+        try:
+            return self._run(*arguments)
+        except _RefusedError as error:
+            raise SlurmAwayError(str(error)) from None
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                arguments,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self._timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SlurmAwayError(f"no answer within {self._timeout:g} s") from None
+        except OSError as error:
+            raise SlurmAwayError(f"{arguments[0]}: {error.strerror}") from None
+        if done.returncode:
+            words = (done.stderr or done.stdout).decode(errors="replace")
+            raise _RefusedError(" ".join(words.split())[:500])
+        return done.stdout.decode(errors="replace")
+
+
+def _place(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
+    words = [f"NodeAddr={','.join(addresses)}"]
+    return [*words, f"NodeHostName={','.join(hostnames)}"] if all(hostnames) else words
+
+
+def is_installed(settings: Settings) -> bool:
+    """Whether a slurmctld can be told from here: its commands and its slurm.conf are at hand."""
+    conf = slurm_conf(settings)
+    if conf is None or not conf.exists():
+        return False
+    try:
+        _find("scontrol", settings.slurm.bin)
+    except ConfigError:
+        return False
+    return True
+
+
+def slurm_conf(settings: Settings) -> Path | None:
+    """slurm.conf: as [slurm] says, else beside lamplighter.toml, else as the environment says."""
+    beside = settings.path.absolute().parent / "slurm.conf"
+    if settings.slurm.conf is not None:
+        return settings.slurm.conf
+    if beside.exists():
+        return beside
+    named = os.environ.get("SLURM_CONF")
+    return Path(named) if named else None
+
+
+def _find(name: str, folder: Path | None) -> str:
+    places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise ConfigError(
+            f"slurm.bin: there is no {name} in {os.pathsep.join(places)}; run this worker on "
+            "slurmctld's host, or say in which folder Slurm's commands are"
+        )
+    return str(Path(found).absolute())
+
+
+def _parts(names: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]
+    return (names[start : start + size] for start in range(0, len(names), size))

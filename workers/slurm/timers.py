@@ -1,0 +1,41 @@
+"""What is due without an event: nodes that have waited too long, and nodes whose cool-down has ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from workers.slurm.decide import Action, Newest, Policy, Step, bring_back, give_back
+from workers.slurm.memory import Due, Memory
+from workers.slurm.nodes import NodeState
+
+_NS = 1_000_000_000
+_AGAIN = 2 * _NS
+
+
+def due_actions(
+    memories: Sequence[Memory],
+    states: Mapping[str, NodeState],
+    newest: Mapping[str, Newest],
+) -> list[tuple[Memory, Action]]:
+    """What Slurm is to be told of the nodes that are due."""
+    return [(memory, _due(memory, states, newest)) for memory in memories]
+
+
+def _due(memory: Memory, states: Mapping[str, NodeState], newest: Mapping[str, Newest]) -> Action:
+    state = states.get(memory.node)
+    if memory.due is Due.RETURN:
+        return bring_back(memory.node, memory.reason, state)
+    if memory.due is Due.FORGET:
+        return Action(Step.NOTHING, memory.node, "its failures are long past")
+    action = give_back(
+        memory.node, memory.generation, memory.reason, state, newest.get(memory.node)
+    )
+    return replace(action, jobs=frozenset(memory.jobs))
+
+
+def after_due(memory: Memory, action: Action, policy: Policy, now: int) -> Memory | None:
+    """What is remembered of the node then, or None for nothing; `now` in ns since the epoch."""
+    if action.step is Step.WAIT:
+        return replace(memory, due_at=now + _AGAIN)
+    if action.step in {Step.GIVE_BACK, Step.RETURN} and memory.failures:
+        return replace(memory, due=Due.FORGET, due_at=now + int(policy.return_at_most * _NS))
+    return None
