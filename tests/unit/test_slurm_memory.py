@@ -10,7 +10,7 @@ from tests.testbed.messages import MOMENT, command, event
 from workers.slurm.decide import Action, Policy, Step
 from workers.slurm.memory import Due, Memory
 from workers.slurm.nodes import JobState
-from workers.slurm.outcome import after_event, hastened
+from workers.slurm.outcome import after_event, failures_before, hastened
 from workers.slurm.requeued import Requeued, look
 from workers.slurm.timers import after_due, due_actions
 
@@ -30,6 +30,19 @@ def test_failures_in_a_row_count_and_one_told_twice_counts_once() -> None:
     assert again is not None
     assert (again.failures, again.due_at) == (2, NOW + 20 * NS)
     assert after_event(FAILED, TOLD, again, POLICY, NOW) is None
+
+
+def test_having_waited_for_a_cloud_does_not_wipe_out_earlier_failures() -> None:
+    asked = command(generation=MOMENT + 1)
+    parked = event(Happening.PARKED, asked, cause=Cause("network", "away"))
+    waits = after_event(parked, Action(Step.NOTHING, "node1", ""), OUT, POLICY, NOW)
+    told = event(Happening.FAILED, asked, cause=FAILED.cause)
+    assert failures_before(told, waits) == 1
+    failed = after_event(told, TOLD, waits, POLICY, NOW)
+    assert failed is not None
+    assert failed.failures == 2
+    assert failures_before(told, failed) == 1
+    assert failures_before(told, None) == 0
 
 
 def test_a_node_that_was_given_back_needs_no_return_but_its_failure_counts() -> None:

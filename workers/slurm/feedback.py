@@ -15,7 +15,7 @@ from workers.runtime import Runtime
 from workers.slurm import memory
 from workers.slurm.decide import Action, Policy, decide, waits_for_cloud
 from workers.slurm.memory import Due, Memory
-from workers.slurm.outcome import after_event, hastened
+from workers.slurm.outcome import after_event, failures_before, hastened
 from workers.slurm.requeued import PATIENCE, Requeued, look
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 from workers.slurm.teller import tell
@@ -148,11 +148,9 @@ class Feedback:
             known = memory.recall(connection, cluster, names)
         acted: list[tuple[Delivery, RequestEvent, Action]] = []
         for delivery, told in events:
-            before = known.get(told.node)
-            failures = before.failures if before and before.generation < told.generation else 0
-            action = decide(
-                told, states.get(told.node), newest.get(told.node), failures, self._policy
-            )
+            node = told.node
+            failures = failures_before(told, known.get(node))
+            action = decide(told, states.get(node), newest.get(node), failures, self._policy)
             acted.append((delivery, told, action))
         refused = tell(self._slurm, [action for _, _, action in acted])
         self._told += sum(action.step.fails for _, _, action in acted)

@@ -12,6 +12,14 @@ from workers.slurm.memory import Due, Memory
 _NS = 1_000_000_000
 
 
+def failures_before(told: RequestEvent, known: Memory | None) -> int:
+    """How often the node's boots had failed in a row before the one that an event is about."""
+    if known is None:
+        return 0
+    counted = known.generation == told.generation and known.failed_at > 0
+    return known.failures - 1 if counted else known.failures
+
+
 def after_event(
     told: RequestEvent,
     action: Action,
@@ -44,10 +52,9 @@ def after_event(
 def _failed(
     told: RequestEvent, action: Action, known: Memory | None, policy: Policy, now: int
 ) -> Memory | None:
-    before = known.failures if known else 0
     if known is not None and known.generation == told.generation and known.failed_at:
         return None  # told twice, failed once
-    failures = before + 1
+    failures = failures_before(told, known) + 1
     if action.step is Step.GIVE_BACK:
         # it is in service; what it has done counts against it for a while
         due, due_at = Due.FORGET, now + int(policy.return_at_most * _NS)
