@@ -12,15 +12,17 @@ from schemas.events import Cause, Happening, RequestEvent
 from tests.testbed.messages import MOMENT, command, event
 from workers.slurm.causes import Weight, reason, weigh
 from workers.slurm.decide import (
+    Action,
     Newest,
     Policy,
+    Seen,
     Step,
     bring_back,
-    decide,
     give_back,
     returns_at,
     waits_for_cloud,
 )
+from workers.slurm.decide import decide as decide_on
 from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
 
 POLICY = Policy(set_addresses=True, hostnames={"node1": "node1.cluster"})
@@ -60,6 +62,17 @@ def failed(cause: Cause = FINAL) -> RequestEvent:
     return event(Happening.FAILED, cause=cause)
 
 
+def decide(  # noqa: PLR0913, PLR0917 - as the cases are laid out
+    told: RequestEvent,
+    slurm: NodeState | None,
+    newest: Newest | None,
+    failures: int,
+    policy: Policy,
+    now: int = MOMENT + 2 * 10**9,
+) -> Action:
+    return decide_on(told, Seen(slurm, newest, failures, now), policy)
+
+
 @pytest.mark.parametrize("happening", Happening)
 @pytest.mark.parametrize("kind", Kind)
 def test_only_ends_of_resumes_and_resume_fails_are_told(kind: Kind, happening: Happening) -> None:
@@ -90,6 +103,14 @@ def test_no_failure_ever_takes_down_what_slurm_does_not_wait_for(
         assert half_told or not state.down or state.reason != "broken disk"
         out = CAUSES[cause] is Weight.FINAL or (CAUSES[cause] is Weight.RETRYABLE and failures > 0)
         assert half_told or action.step is (Step.TAKE_OUT if out else Step.GIVE_BACK)
+
+
+def test_a_failure_whose_boot_slurm_has_given_up_cannot_be_about_the_boot_it_waits_for() -> None:
+    """The newer resume has been called, and no power worker has accepted it yet."""
+    expiry = failed().expiry
+    assert expiry is not None
+    assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry).step is Step.TAKE_OUT
+    assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry + 1).step is Step.NOTHING
 
 
 def test_a_transient_cause_never_sets_a_node_down() -> None:

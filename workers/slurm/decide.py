@@ -99,31 +99,33 @@ class Action:
     jobs: frozenset[int] = frozenset()
 
 
-def decide(
-    told: RequestEvent,
-    slurm: NodeState | None,
-    newest: Newest | None,
-    failures: int,
-    policy: Policy,
-) -> Action:
-    """What an event of a resume asks for.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a node when an event about it comes.
 
-    Args:
-        told: the event; others than completed and failed resumes, and completed resume-fails, ask for
-            nothing.
+    Attributes:
         slurm: the node as Slurm sees it, or None where it knows none of that name.
         newest: the store's row, or None.
-        failures: how often the node's boots have failed in a row before.
-        policy: the site's.
+        failures: how often its boots have failed in a row before.
+        now: ns since the epoch.
     """
-    if slurm is None:
+
+    slurm: NodeState | None
+    newest: Newest | None
+    failures: int
+    now: int
+
+
+def decide(told: RequestEvent, seen: Seen, policy: Policy) -> Action:
+    """What an event asks for; others than ends of resumes and of resume-fails ask for nothing."""
+    if seen.slurm is None:
         return _nothing(told, "unknown to Slurm")
     if told.kind is Kind.RESUME_FAIL and told.happening is Happening.COMPLETED:
-        return _given_up_by_slurm(told, slurm, newest)
+        return _given_up_by_slurm(told, seen.slurm, seen.newest)
     if told.kind is Kind.RESUME and told.happening is Happening.COMPLETED:
-        return _completed(told, slurm, newest, policy)
+        return _completed(told, seen.slurm, seen.newest, policy)
     if told.kind is Kind.RESUME and told.happening is Happening.FAILED:
-        return _failed(told, slurm, newest, failures)
+        return _failed(told, seen.slurm, seen)
     return _nothing(told, "says nothing to Slurm")
 
 
@@ -141,30 +143,40 @@ def _completed(
     return Action(Step.ADDRESS, told.node, "booted", address=told.address, hostname=changed)
 
 
-def _failed(told: RequestEvent, slurm: NodeState, newest: Newest | None, failures: int) -> Action:
-    because = reason(told.cause)
+def _failed(told: RequestEvent, slurm: NodeState, seen: Seen) -> Action:
+    step, why = _on_failure(told, slurm, seen)
+    if step is Step.NOTHING:
+        return _nothing(told, why)
     jobs = frozenset(job.job_id for job in told.jobs)
+    return Action(step, told.node, why, reason(told.cause), jobs=jobs)
 
-    def act(step: Step, why: str) -> Action:
-        return Action(step, told.node, why, because, jobs=jobs)
 
-    if slurm.reason == because and slurm.booting and slurm.down:
-        return act(Step.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN")
-    if slurm.reason == because and not slurm.booting:
-        return act(Step.STANDS, "told already")
+def _on_failure(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
+    ours = slurm.reason == reason(told.cause)
+    if ours and slurm.booting and slurm.down:
+        return Step.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN"
+    if ours and not slurm.booting:
+        return Step.STANDS, "told already"
+    newest = seen.newest
     anew = newest is not None and newest.generation > told.generation
     if _given_up(slurm) and not (anew and newest and newest.desired is Desired.UP):
-        return act(Step.EXPLAIN, "Slurm has given up by itself")
+        return Step.EXPLAIN, "Slurm has given up by itself"
     if anew:
-        return _nothing(told, "the node has been asked for anew")
+        return Step.NOTHING, "the node has been asked for anew"
     if not slurm.booting:
-        return _nothing(told, "Slurm does not wait for it")
+        return Step.NOTHING, "Slurm does not wait for it"
+    return _on_failed_boot(told, slurm, seen)
+
+
+def _on_failed_boot(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
+    if told.expiry is not None and seen.now > told.expiry:
+        return Step.NOTHING, "Slurm has given up that boot: it waits for a newer one"
     if slurm.down and not _may_overwrite(slurm.reason):
-        return _nothing(told, "somebody else has set it down")
+        return Step.NOTHING, "somebody else has set it down"
     weight = weigh(told.cause.error if told.cause else "")
-    if weight is Weight.FINAL or (weight is Weight.RETRYABLE and failures > 0):
-        return act(Step.TAKE_OUT, "the boot has failed")
-    return act(Step.GIVE_BACK, "the boot has failed and may be tried again")
+    if weight is Weight.FINAL or (weight is Weight.RETRYABLE and seen.failures > 0):
+        return Step.TAKE_OUT, "the boot has failed"
+    return Step.GIVE_BACK, "the boot has failed and may be tried again"
 
 
 def _given_up_by_slurm(told: RequestEvent, slurm: NodeState, newest: Newest | None) -> Action:

@@ -13,7 +13,7 @@ from schemas.events import Happening, RequestEvent, event_from
 from workers.amqp import Delivery, Link
 from workers.runtime import Runtime
 from workers.slurm import memory
-from workers.slurm.decide import Action, Policy, decide, waits_for_cloud
+from workers.slurm.decide import Action, Policy, Seen, decide, waits_for_cloud
 from workers.slurm.memory import Due, Memory
 from workers.slurm.outcome import after_event, failures_before, hastened
 from workers.slurm.requeued import PATIENCE, Requeued, look
@@ -150,7 +150,8 @@ class Feedback:
         for delivery, told in events:
             node = told.node
             failures = failures_before(told, known.get(node))
-            action = decide(told, states.get(node), newest.get(node), failures, self._policy)
+            seen = Seen(states.get(node), newest.get(node), failures, time.time_ns())
+            action = decide(told, seen, self._policy)
             acted.append((delivery, told, action))
         refused = tell(self._slurm, [action for _, _, action in acted])
         self._told += sum(action.step.fails for _, _, action in acted)
