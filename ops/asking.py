@@ -22,9 +22,14 @@ _PUBLISH_SECONDS = 60.0
 
 
 def ask(
-    session: Session, kind: Kind, nodes: Sequence[str], reason: str | None
+    session: Session,
+    kind: Kind,
+    nodes: Sequence[str],
+    reason: str | None,
+    *,
+    image: str | None = None,
 ) -> list[PowerCommand]:
-    """Ask this of nodes, with one generation for all.
+    """Ask this of nodes, with one generation for all; `image` is what a bake names the image.
 
     Returns:
         The commands, which the broker has confirmed.
@@ -50,6 +55,7 @@ def ask(
         resume_file=None,
         origin=socket.gethostname() or "unknown",
         note=f"{who}: {reason}" if reason else who,
+        image=image,
     )
     sent = hook.submit(settings, call, _PUBLISH_SECONDS)
     if sent.open is not None and sent.unsafe is not None:

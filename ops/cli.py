@@ -18,6 +18,7 @@ class _Commands(LazyGroup):
         "worker": Lazy("ops.worker:worker", "Run one worker."),
         "relay": Lazy("ops.worker:relay", "Send what hooks left in the spool."),
         "nodes": Lazy("ops.nodes:nodes", "Deploy, adopt and retire servers; how nodes stand."),
+        "image": Lazy("ops.images:image", "Make an image of a node, for all of its group."),
         "resume": Lazy("ops.nodes:resume", "Light nodes."),
         "suspend": Lazy("ops.nodes:suspend", "Put nodes out."),
         "status": Lazy("ops.status:status", "What runs, queue depths, nodes by state."),

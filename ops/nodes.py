@@ -13,9 +13,10 @@ from ops.failures import StoreMissingError
 from ops.params import length
 from ops.session import Session, pass_session
 from ops.standing import Standing, busy, last_asked, standings
-from ops.terminal import moment, print_json, print_line, print_table
+from ops.terminal import moment, plain, print_json, print_line, print_table
 from ops.waiting import wait_and_report
-from schemas.commands import Kind
+from schemas.commands import Kind, PowerCommand
+from workers.store.images import GroupImage, by_group
 
 _Command: TypeAlias = Callable[..., Any]
 _NS = 1_000_000_000
@@ -27,16 +28,21 @@ def nodes() -> None:
     """The nodes' servers."""
 
 
-def _asking(command: _Command) -> _Command:
-    """The options of all commands that ask something of nodes."""
-    for option in (
+def asking(*, target: str = "GROUP|HOSTLIST") -> Callable[[_Command], _Command]:
+    """The argument and the options of all commands that ask something of nodes."""
+    options = (
         click.option("--json", "as_json", is_flag=True, help="One JSON object a node, as it ends."),
         click.option("--timeout", type=length, help="Wait no longer than this: 30m."),
         click.option("--no-wait", is_flag=True, help="Ask, and do not wait for the outcomes."),
-        click.argument("target", metavar="GROUP|HOSTLIST"),
-    ):
-        command = option(command)
-    return command
+        click.argument("target", metavar=target),
+    )
+
+    def decorate(command: _Command) -> _Command:
+        for option in options:
+            command = option(command)
+        return command
+
+    return decorate
 
 
 _lit = click.option("--lit", is_flag=True, help="Also nodes that are lit: THEIR JOBS END.")
@@ -46,11 +52,11 @@ _why = click.option("--reason", required=True, help="Why; kept in the audit.")
 
 
 @nodes.command
-@_asking
+@asking()
 @_reason
 @_lit
 @pass_session
-def deploy(session: Session, /, target: str, *, lit: bool, **options: Any) -> None:  # noqa: ANN401 - see _ask
+def deploy(session: Session, /, target: str, *, lit: bool, **options: Any) -> None:  # noqa: ANN401 - see carry_out
     """Create the servers of nodes that have none, let cloud-init finish, and put them out.
 
     A node that has a server is only put out; one that is lit is left alone.
@@ -64,31 +70,29 @@ def deploy(session: Session, /, target: str, *, lit: bool, **options: Any) -> No
         )
     known = _known(session, wait=not options["no_wait"])
     chosen = chosen if lit else _without(chosen, [n for n in chosen if _is_lit(known, n)], "lit")
-    _ask(session, Kind.DEPLOY, chosen, **options)
+    _ask(session, Kind.DEPLOY, chosen, options)
 
 
 @nodes.command
-@_asking
+@asking()
 @_reason
 @_lit
 @_yes
 @pass_session
-def retire(session: Session, /, target: str, *, lit: bool, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see _ask
+def retire(session: Session, /, target: str, *, lit: bool, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see carry_out
     """Delete the servers of nodes, by their ids and only those that are ours."""
     chosen = members(session, target)
     known = _known(session, wait=not options["no_wait"])
     chosen = chosen if lit else _without(chosen, [n for n in chosen if _is_lit(known, n)], "lit")
-    _confirm(
-        f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, for good", chosen, yes=yes
-    )
-    _ask(session, Kind.RETIRE, chosen, **options)
+    confirm(f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, for good", yes=yes)
+    _ask(session, Kind.RETIRE, chosen, options)
 
 
 @nodes.command
-@_asking
+@asking()
 @_reason
 @pass_session
-def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see _ask
+def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see carry_out
     """Tag the servers that have these nodes' names as ours; their power stays as it is."""
     chosen = members(session, target)
     waits = not options["no_wait"]
@@ -101,28 +105,28 @@ def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: AN
         under_way = set()
     # adopting is the newer wish: a node on its way up would stay where it is
     chosen = _without(chosen, [node for node in chosen if node in under_way], "under way")
-    _ask(session, Kind.ADOPT, chosen, **options)
+    _ask(session, Kind.ADOPT, chosen, options)
 
 
 @click.command
-@_asking
+@asking()
 @_why
 @pass_session
-def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see _ask
+def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see carry_out
     """Light nodes, as Slurm's ResumeProgram would."""
-    _ask(session, Kind.RESUME, members(session, target), **options)
+    _ask(session, Kind.RESUME, members(session, target), options)
 
 
 @click.command
-@_asking
+@asking()
 @_why
 @_yes
 @pass_session
-def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see _ask
+def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see carry_out
     """Put nodes out, as Slurm's SuspendProgram would; jobs on them end."""
     chosen = members(session, target)
-    _confirm(f"put out {len(chosen)} nodes, {_names(chosen)}, whose jobs end", chosen, yes=yes)
-    _ask(session, Kind.SUSPEND, chosen, **options)
+    confirm(f"put out {len(chosen)} nodes, {_names(chosen)}, whose jobs end", yes=yes)
+    _ask(session, Kind.SUSPEND, chosen, options)
 
 
 @nodes.command("list")
@@ -135,10 +139,12 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
         raise click.BadParameter(f"there is no [groups.{group}]", param_hint="--group")
     with session.reading("state") as connection:
         found = standings(connection, session.settings)
+        images = by_group(connection, session.settings.cluster)
     found = [node for node in found if group is None or node.group == group]
     if as_json:
         for node in found:
-            print_json(_as_json(node))
+            baked = images.get(node.group or "")
+            print_json({**_as_json(node), "image_id": baked and baked.image_id})
         return
     print_table(
         ("node", "group", "cloud", "strategy", "desired", "since", "observed", "server"),
@@ -156,6 +162,9 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
             for node in found
         ],
     )
+    for baked in images.values():
+        if group in {None, baked.group_name}:
+            print_line(f"servers of {baked.group_name} are made from {words(baked)}")
 
 
 @nodes.command
@@ -195,24 +204,26 @@ def show(session: Session, node: str, *, as_json: bool) -> None:
     print_line("more: lamplighter audit show REQUEST")
 
 
-def _ask(  # noqa: PLR0913 - one per option
+def _ask(session: Session, kind: Kind, chosen: Sequence[str], options: dict[str, Any]) -> None:
+    carry_out(session, lambda reason: ask(session, kind, chosen, reason), **options)
+
+
+def carry_out(  # noqa: PLR0913 - one per option
     session: Session,
-    kind: Kind,
-    chosen: Sequence[str],
+    asks: Callable[[str | None], Sequence[PowerCommand]],
     *,
     reason: str | None,
     no_wait: bool,
     timeout: int | None,
     as_json: bool,
 ) -> None:
-    if not chosen:
-        raise click.ClickException("no node is left to ask this of")
+    """Ask, then wait and report as the options say; ends the process where it has waited."""
     if not no_wait:
         with session.reading("state"):
             pass  # whoever cannot be told the outcome hears so before anything is asked
-    asked = ask(session, kind, chosen, reason)
+    asked = asks(reason)
     if no_wait:
-        print_line(f"asked: {kind} of {len(asked)} nodes; see lamplighter nodes list")
+        print_line(f"asked of {len(asked)} nodes; see lamplighter nodes list")
         return
     seconds = None if timeout is None else timeout / _NS
     sys.exit(wait_and_report(session, asked, seconds, as_json=as_json))
@@ -236,12 +247,22 @@ def _is_lit(known: dict[str, Standing], node: str) -> bool:
 def _without(chosen: Sequence[str], spared: Sequence[str], why: str) -> list[str]:
     if spared:
         click.echo(f"lamplighter: left alone, {why}: {_names(spared)}", err=True)
-    return [node for node in chosen if node not in set(spared)]
+    left = [node for node in chosen if node not in set(spared)]
+    if not left:
+        raise click.ClickException("no node is left to ask this of")
+    return left
 
 
-def _confirm(what: str, chosen: Sequence[str], *, yes: bool) -> None:
-    if chosen and not yes:
-        click.confirm(what[0].upper() + what[1:] + "?", abort=True)
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask whether to do this, unless that was said already."""
+    if not yes:
+        click.confirm(plain(what[0].upper() + what[1:]) + "?", abort=True)
+
+
+def words(image: GroupImage) -> str:
+    """An image in words."""
+    since = moment(image.set_at)
+    return f"image {image.image_name} ({image.image_id}), baked of {image.node}, since {since}"
 
 
 def _names(chosen: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from schemas.errors import MalformedMessageError
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _NS = 1_000_000_000
+_LONGEST_NAME = 255
 
 
 def length(text: str) -> int:
@@ -45,6 +46,19 @@ def when(text: str) -> int:
         raise click.BadParameter(
             f"{text!r} is no time; write 2026-11-24T08:30:00Z, or 2h for two hours ago"
         ) from None
+
+
+def image_name(text: str) -> str:
+    """An image's name, as Nova takes it.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if not text.isprintable() or not 1 <= len(text) <= _LONGEST_NAME or text != text.strip():
+        raise click.BadParameter(
+            f"{text[:40]!r}... is no image's name; write 1 to {_LONGEST_NAME} printable characters"
+        )
+    return text
 
 
 def hostlist(text: str) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from ops.failures import EXIT_AWAY, StoreMissingError, explain
+from ops.nodes import words
 from ops.session import Session, pass_session
 from ops.terminal import duration, print_json, print_line, print_table
+from workers.store.images import GroupImage, by_group
 from workers.store.tables import nodes, workers
 from workers.topology import topology
 
@@ -62,10 +64,12 @@ def status(session: Session, *, as_json: bool) -> None:
     running: list[Worker] = []
     alike: list[Nodes] = []
     queues: list[Queue] = []
+    images: list[GroupImage] = []
     try:
         with session.reading("state") as connection:
             running = _workers(connection, session.settings.cluster)
             alike = _nodes(connection, session.settings.cluster)
+            images = list(by_group(connection, session.settings.cluster).values())
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
         problems.append(_words(error))
     try:
@@ -80,18 +84,21 @@ def status(session: Session, *, as_json: bool) -> None:
                 "workers": [asdict(worker) for worker in running],
                 "queues": [asdict(queue) for queue in queues],
                 "nodes": [asdict(group) for group in alike],
+                "images": [asdict(image) for image in images],
                 "problems": problems,
             }
         )
     else:
-        _print(running, queues, alike, problems)
+        _print(running, queues, alike)
+        for image in images:
+            print_line(f"servers of {image.group_name} are made from {words(image)}")
+        for problem in problems:
+            click.echo(f"lamplighter: {problem}", err=True)
     if problems:
         raise SystemExit(EXIT_AWAY)
 
 
-def _print(
-    running: list[Worker], queues: list[Queue], alike: list[Nodes], problems: list[str]
-) -> None:
+def _print(running: list[Worker], queues: list[Queue], alike: list[Nodes]) -> None:
     print_table(
         ("worker", "name", "up", "last sign", "state"),
         [
@@ -122,8 +129,6 @@ def _print(
         ("desired", "observed", "nodes", "names"),
         [(group.desired, group.observed, group.count, group.names) for group in alike],
     )
-    for problem in problems:
-        click.echo(f"lamplighter: {problem}", err=True)
 
 
 def _last_sign(worker: Worker) -> str:

@@ -42,8 +42,12 @@ def connection_parameters(
     """
     try:
         parameters = pika.URLParameters(broker.full_url())
-    except ValueError as error:
-        raise ConfigError(f"broker.url: {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        # The text may quote the URL, and with it the password.
+        raise ConfigError(
+            f"broker.url: {type(error).__name__} in {broker.shown}; "
+            "write it as amqp://user@host:5672/vhost"
+        ) from None
     parameters.socket_timeout = timeout
     parameters.stack_timeout = timeout * 2
     parameters.blocked_connection_timeout = blocked_timeout
@@ -54,6 +58,8 @@ def connection_parameters(
         try:
             context = ssl.create_default_context(cafile=str(broker.ca_file))
         except OSError as error:
-            raise ConfigError(f"broker.ca_file: {error}") from None
+            raise ConfigError(
+                f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
+            ) from None
         parameters.ssl_options = pika.SSLOptions(context, parameters.host)
     return parameters

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import hostlist
-
-from schemas.commands import Kind, PowerCommand, WaitingJob
+from producers.hosts import expand
+from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name, shown
+from schemas.names import shown
+
+__all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 
 _NS = 1_000_000_000
-_AS_SLURM = "call it as slurmctld does, with a hostlist such as node[1-3,7]"
+_MOST_JOB = 2**63 - 1  # what a message may carry; Slurm's own have 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class HookCall:
         expiry: ns since the epoch, or None.
         resume_file: SLURM_RESUME_FILE's content, or None.
         origin: the host.
-        note: what went wrong on the way, or None.
+        note: what went wrong on the way, or an operator's words, or None.
+        image: what a bake shall name the image, or None.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class HookCall:
     resume_file: str | None
     origin: str
     note: str | None = None
+    image: str | None = None
 
     def to_json(self) -> bytes:
         """As it is spooled."""
@@ -47,38 +50,21 @@ class HookCall:
 
 
 def call_from(body: bytes) -> HookCall:
-    """Read a spooled call.
+    """Read a spooled call; what this returns can be sent.
 
     Raises:
         MalformedMessageError: it was not written by a hook.
     """
     try:
         raw = json.loads(body)
-        return HookCall(**{**raw, "kind": Kind(raw["kind"])})
-    except (ValueError, TypeError, KeyError) as error:
+        call = HookCall(**{**raw, "kind": Kind(raw["kind"])})
+        # Put to the proof: what the workers would refuse is better found here.
+        parse_command(commands(call)[0].to_envelope().to_json())
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
         raise MalformedMessageError(
             "spool file", f"not written by a hook: {error}", "move it away"
         ) from None
-
-
-def expand(expression: str) -> list[str]:
-    """The nodes of a hostlist expression, in its order, each once.
-
-    Raises:
-        MalformedMessageError: naming what is wrong with the expression.
-    """
-    try:
-        names: list[str] = hostlist.expand_hostlist(expression)
-    except hostlist.BadHostlist as error:
-        raise MalformedMessageError(
-            "hostlist", f"{error}: {shown(expression)}", _AS_SLURM
-        ) from None
-    if not names:
-        raise MalformedMessageError("hostlist", "names no node", _AS_SLURM)
-    for name in names:
-        if not is_node_name(name):
-            raise MalformedMessageError("hostlist", f"{shown(name)} is no node name", _AS_SLURM)
-    return list(dict.fromkeys(names))
+    return call
 
 
 def commands(call: HookCall) -> list[PowerCommand]:
@@ -91,12 +77,10 @@ def commands(call: HookCall) -> list[PowerCommand]:
     """
     nodes = expand(call.nodes)
     note = call.note
-    waiting: dict[str, tuple[WaitingJob, ...]] = {}
+    waiting: dict[str, list[WaitingJob]] = {}
     if call.resume_file is not None:
-        try:
-            waiting = _jobs_by_node(call.resume_file, nodes)
-        except MalformedMessageError as error:
-            note = f"{note}; {error}" if note else str(error)
+        waiting, wrong = _jobs_by_node(call.resume_file, nodes)
+        note = "; ".join(text for text in (note, wrong) if text) or None
     return [
         PowerCommand(
             kind=call.kind,
@@ -105,9 +89,10 @@ def commands(call: HookCall) -> list[PowerCommand]:
             generation=call.generation,
             correlation_id=call.correlation_id,
             expiry=call.expiry,
-            jobs=waiting.get(node, ()),
+            jobs=tuple(waiting.get(node, ())),
             origin=call.origin,
             note=note,
+            image=call.image,
         )
         for node in nodes
     ]
@@ -118,36 +103,49 @@ def expiry(generation: int, timeout: int) -> int:
     return generation + timeout * _NS
 
 
-def _jobs_by_node(resume_file: str, nodes: Iterable[str]) -> dict[str, tuple[WaitingJob, ...]]:
-    """Who waits for which node.
+def _jobs_by_node(
+    resume_file: str, nodes: Iterable[str]
+) -> tuple[dict[str, list[WaitingJob]], str | None]:
+    """Who waits for which node, and what could not be read; one bad job costs that job.
 
     Slurm 22.05 names a job's nodes `nodes`, later versions `nodes_resume`; resume_program in
     slurm.conf(5).
     """
     waiting: dict[str, list[WaitingJob]] = {node: [] for node in nodes}
+    wrong = None
     try:
-        for raw in json.loads(resume_file)["jobs"]:
-            job = _job(raw)
-            for node in expand(raw.get("nodes_resume") or raw["nodes"]):
-                if node in waiting:
-                    waiting[node].append(job)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise MalformedMessageError(
-            "SLURM_RESUME_FILE",
-            f"{type(error).__name__}: {shown(resume_file)}",
-            "see slurm.conf(5)",
-        ) from None
-    return {node: tuple(jobs) for node, jobs in waiting.items()}
+        jobs = list(json.loads(resume_file)["jobs"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return waiting, _unread(error, resume_file)
+    for raw in jobs:
+        try:
+            job, names = _job(raw)
+        except (ValueError, TypeError, KeyError) as error:
+            wrong = wrong or _unread(error, raw)
+            continue
+        for name in names:
+            if name in waiting:
+                waiting[name].append(job)
+    return waiting, wrong
 
 
-def _job(raw: dict[str, Any]) -> WaitingJob:
+def _job(raw: dict[str, Any]) -> tuple[WaitingJob, list[str]]:
+    """A job, and the nodes it waits for."""
     job_id = raw["job_id"]
-    if not isinstance(job_id, int) or isinstance(job_id, bool) or job_id < 1:
+    if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= _MOST_JOB:
         raise ValueError(f"job_id {shown(job_id)}")
     texts = {name: _text(raw.get(name)) for name in ("features", "partition", "reservation")}
-    return WaitingJob(job_id=job_id, **texts)
+    nodes = raw.get("nodes_resume") or raw["nodes"]
+    if not isinstance(nodes, str):
+        raise TypeError(f"nodes {shown(nodes)}")
+    return WaitingJob(job_id=job_id, **texts), expand(nodes)
 
 
 def _text(value: object) -> str | None:
-    """A job's string within what a message may carry; absent and empty are the same."""
-    return value[:4096] or None if isinstance(value, str) else None
+    """A job's words: absent and empty are the same, and half a character is none."""
+    return value.encode(errors="replace").decode() or None if isinstance(value, str) else None
+
+
+def _unread(error: Exception, held: object) -> str:
+    what = f"{type(error).__name__}: {error}"
+    return f"SLURM_RESUME_FILE: {shown(what)} in {shown(held)} (see slurm.conf(5))"

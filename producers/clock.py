@@ -9,7 +9,14 @@ import os
 import time
 from pathlib import Path
 
+from producers.disk import make_folder, sync_folder
+
+FILE_NAME = "generation"
+# Another call holds the lock for one small write. A file server that hangs must not stop us.
+LOCK_SECONDS = 1.0
+
 _DIGITS = 20
+_MOST = 2**63 - 1  # what a message may carry
 
 
 class ClockError(Exception):
@@ -20,27 +27,48 @@ def stamp(folder: Path) -> int:
     """A new generation: nanoseconds since the epoch, above all stamped before in `folder`.
 
     Raises:
-        ClockError: the folder cannot be used.
+        ClockError: the folder cannot be used, or another process holds its lock for too long.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "generation", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        make_folder(folder)
+        descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ClockError(
             f"hooks.state: {error.strerror}: {folder}; make it writable for SlurmUser"
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        generation = max(_last(os.pread(descriptor, _DIGITS, 0)) + 1, time.time_ns())
+        _lock(descriptor)
+        content = os.pread(descriptor, _DIGITS, 0)
+        generation = max(_last(content) + 1, time.time_ns())
         os.pwrite(descriptor, f"{generation:0{_DIGITS}d}".encode(), 0)
         os.fdatasync(descriptor)
+        if not content:
+            sync_folder(folder)
     except OSError as error:
-        raise ClockError(f"hooks.state: {error.strerror}: {folder}; free the disk") from None
+        raise ClockError(
+            f"hooks.state: {error.strerror}: {folder}; free the disk or see who holds the lock"
+        ) from None
     finally:
         os.close(descriptor)
     return generation
 
 
+def _lock(descriptor: int) -> None:
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.001)
+        else:
+            return
+
+
 def _last(content: bytes) -> int:
     """What was stamped last; 0 when the file is new or was torn: then the time decides alone."""
-    return int(content) if len(content) == _DIGITS and content.isdigit() else 0
+    if len(content) != _DIGITS or not content.isdigit():
+        return 0
+    last = int(content)
+    return last if last < _MOST else 0

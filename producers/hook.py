@@ -7,36 +7,44 @@ its reconfigure waits for us. So: make the request durable, publish it, and be g
 
 import os
 import signal
-import socket
 import sys
-import syslog
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from producers import call as calls
 from producers import clock, spool
-from producers.message import Batch, Message
+from producers.message import Batch
+from producers.outbox import Sending, deliver, messages
+from producers.report import report
 from producers.settings import ConfigError, HookSettings, find_config, hook_settings
 from schemas import ids
 from schemas.commands import Kind
-from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
+from schemas.names import shown
 
-PUBLISH_SECONDS = 4.0
+# Together with a goodbye that nobody answers they leave a second of the five a hook may take.
+PUBLISH_SECONDS = 3.7
 LEFTOVER_SECONDS = 1.0
+
+__all__ = ["Sent", "main", "messages", "report", "run", "send", "submit"]
 
 EXIT_SPOOLED = 0
 EXIT_NOT_DURABLE = 1
 EXIT_BAD_CALL = 2
 
+_CLOCK_AHEAD = 60.0
+
 
 def main(kind: Kind) -> None:
     """The whole life of a hook process; ends it."""
     _repair_process()
-    code = run(kind, sys.argv, dict(os.environ))
+    try:
+        code = run(kind, sys.argv, dict(os.environ))
+    except Exception as error:  # noqa: BLE001 - nobody reads a traceback here
+        code = report(None, EXIT_NOT_DURABLE, f"{type(error).__name__}: {error}; please report it")
     # Skips the interpreter's farewell, and a resolver thread that may hang: all is on disk.
     os._exit(code)
 
@@ -71,6 +79,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         generation = arrived
         note = f"{note}; {error}" if note else str(error)
         report(settings, EXIT_SPOOLED, str(error))
+    _look_at_clock(settings, generation, arrived)
     timeout = settings.resume_timeout if kind is Kind.RESUME else settings.suspend_timeout
     hook_call = calls.HookCall(
         kind=kind,
@@ -80,7 +89,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         correlation_id=ids.correlation_id(),
         expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(generation, timeout),
         resume_file=resume_file,
-        origin=socket.gethostname() or "unknown",
+        origin=os.uname().nodename or "unknown",
         note=note,
     )
     return _spool_and_publish(settings, hook_call)
@@ -88,73 +97,70 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
 
 def _spool_and_publish(settings: HookSettings, hook_call: calls.HookCall) -> int:
     sent = submit(settings, hook_call, PUBLISH_SECONDS)
+    nodes = shown(hook_call.nodes)
     if sent.unsafe is not None:
         fate = "it was published all the same" if sent.open is None else f"and is LOST: {sent.open}"
-        return report(
-            settings, EXIT_NOT_DURABLE, f"{hook_call.nodes}: not durable: {sent.unsafe}; {fate}"
-        )
+        return report(settings, EXIT_NOT_DURABLE, f"{nodes}: not durable: {sent.unsafe}; {fate}")
     if sent.open is not None:
-        report(
-            settings, EXIT_SPOOLED, f"{hook_call.nodes}: spooled, not yet published: {sent.open}"
-        )
+        report(settings, EXIT_SPOOLED, f"{nodes}: spooled, not yet published: {sent.open}")
+    elif sent.earlier is not None:
+        report(settings, EXIT_SPOOLED, f"earlier calls are still spooled: {sent.earlier}")
     return EXIT_SPOOLED
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a call; both None when all is well.
+    """What became of a call; all None when all is well.
 
     Attributes:
         unsafe: why it could not be made durable.
         open: why it is not published yet.
+        earlier: why calls that were left in the spool before are still there.
     """
 
     unsafe: str | None
     open: str | None
+    earlier: str | None
 
 
 def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> Sent:
     """Make a call durable and publish it, for at most so many seconds."""
-    path, unsafe = None, None
+    spooled, unsafe = None, None
     try:
-        path = spool.put(settings.spool, hook_call)
+        spooled = spool.put(settings.spool, hook_call)
     except spool.SpoolError as error:
         unsafe = str(error)
-    return Sent(unsafe, send(settings, _batches(settings, hook_call, path), seconds))
+    own = Sending(hook_call, spooled, partial(report, settings, EXIT_SPOOLED))
+    batches = _batches(settings, own, time.monotonic() + seconds)
+    problem = send(settings, batches, seconds)
+    if spooled is not None:
+        spooled.release()
+    if own.through:
+        return Sent(unsafe, None, problem)
+    return Sent(unsafe, problem or "the broker did not answer", None)
 
 
-def send(settings: HookSettings, batches: Iterator[Batch], seconds: float) -> str | None:
-    """Publish; returns None, or what went wrong in words."""
-    # pika costs five times what all else here does; the request is on disk before it is paid.
-    from producers.amqp import connection_parameters  # noqa: PLC0415
-    from producers.publish import publish  # noqa: PLC0415
-
-    try:
-        parameters = connection_parameters(settings.broker, "lamplighter hook", timeout=3.0)
-    except ConfigError as error:
-        return str(error)
-    return publish(parameters, batches, seconds)
+def send(settings: HookSettings, batches: Iterable[Batch], seconds: float) -> str | None:
+    """Publish; returns None, or what went wrong first, in words."""
+    return deliver(settings, "lamplighter hook", batches, seconds).problem
 
 
-def messages(hook_call: calls.HookCall) -> list[Message]:
-    """The call's messages, the same however often it is sent."""
-    return [
-        Message("power.commands", c.kind.routing_key, c.to_envelope().to_json(), c.id)
-        for c in calls.commands(hook_call)
-    ]
-
-
-def _batches(settings: HookSettings, own: calls.HookCall, path: Path | None) -> Iterator[Batch]:
+def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Batch]:
     """Our own call first; then what earlier calls left, for at most a second."""
-    yield Batch(messages(own), lambda: spool.done(path))
-    until = time.monotonic() + LEFTOVER_SECONDS
-    for leftover, earlier in spool.read(
-        spool.waiting(settings.spool), partial(report, settings, EXIT_SPOOLED)
-    ):
-        if time.monotonic() > until:
+    yield own.batch(until - time.monotonic())
+    if own.spooled is None:
+        return
+    until = min(until, time.monotonic() + LEFTOVER_SECONDS)
+    try:
+        paths = spool.waiting(settings.spool)
+    except spool.SpoolError as error:
+        own.report(str(error))
+        return
+    for earlier in spool.claim((p for p in paths if p != own.spooled.path), own.report):
+        left = until - time.monotonic()
+        if left <= 0:
             return
-        if leftover != path:
-            yield Batch(messages(earlier), partial(spool.done, leftover))
+        yield Sending(earlier.call, earlier, own.report).batch(left)
 
 
 def _expression(argv: list[str]) -> str:
@@ -171,24 +177,21 @@ def _resume_file(environ: dict[str, str]) -> tuple[str | None, str | None]:
     if not path:
         return None, None
     try:
-        return Path(path).read_text(errors="replace"), None
-    except OSError as error:
-        return None, f"SLURM_RESUME_FILE: {error.strerror}"
+        return Path(path).read_text(encoding="utf-8", errors="replace"), None
+    except (OSError, ValueError) as error:
+        return None, f"SLURM_RESUME_FILE: {error}"
 
 
-def report(settings: HookSettings | None, code: int, text: str) -> int:
-    """Tell syslog and the log file; the text names field and remedy. Returns `code`."""
-    line = " ".join(text.split())
-    syslog.openlog("lamplighter", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_ERR if code else syslog.LOG_WARNING, line)
-    print(f"lamplighter: {line}", file=sys.stderr)  # noqa: T201 - Slurm 24.11 logs it
-    if settings is not None and settings.log_file is not None:
-        try:
-            with settings.log_file.open("a") as file:
-                file.write(f"{rfc3339(time.time_ns())} exit={code} {line}\n")
-        except OSError as error:
-            syslog.syslog(syslog.LOG_ERR, f"hooks.log_file: {error.strerror}")
-    return code
+def _look_at_clock(settings: HookSettings, generation: int, now: int) -> None:
+    """Warn of generations from the future: workers refuse those that are far ahead."""
+    ahead = (generation - now) / 1e9
+    if ahead > _CLOCK_AHEAD:
+        report(
+            settings,
+            EXIT_SPOOLED,
+            f"hooks.state: generations are {ahead:.0f} s ahead of this host's time; mend the time, "
+            f"or if it is right remove {settings.state / clock.FILE_NAME}",
+        )
 
 
 def _repair_process() -> None:

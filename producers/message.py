@@ -1,6 +1,6 @@
-"""A message to publish, free of any AMQP library."""
+"""What is published and how it went, free of any AMQP library."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -29,7 +29,30 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages that belong together, and what to do once the broker has confirmed them all."""
+    """Messages that belong together; one of its two callables is called, once.
 
-    messages: list[Message]
+    Attributes:
+        messages: read as they are sent.
+        confirmed: what to do once the broker has confirmed them all.
+        left: what to do, instead, with those that it did not take.
+        seconds: how long it may take; None for as long as the whole publish.
+    """
+
+    messages: Iterable[Message]
     confirmed: Callable[[], None]
+    left: Callable[[list[Message]], None] = lambda _: None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a publish ended.
+
+    Attributes:
+        problem: what went wrong first, in words; None when the broker has every batch.
+        lost: whether the broker ended the connection or the channel in the midst of a batch,
+            perhaps because of that batch: those behind it may fare better.
+    """
+
+    problem: str | None
+    lost: bool

@@ -1,20 +1,26 @@
 """The relay: sends what hooks left in the spool, oldest generation first."""
 
 import signal
-import threading
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from producers import hook, spool
+from producers import spool
 from producers.message import Batch
+from producers.outbox import Sending, deliver
+from producers.report import report
 from producers.settings import HookSettings, hook_settings
 
 _INTERVAL = 2.0
 _LONGEST = 30.0
-_AGE = 5.0  # a hook publishes for at most 4 s; younger files may still be its own
-_SECONDS = 60.0
+_CONNECT_SECONDS = 10.0
+_BATCH_SECONDS = 30.0
+# Calls in a row that the broker answered by ending the connection. They are passed over, each at
+# the cost of a connection; so many say that it is not the calls.
+_MOST_LOST = 20
 
 
 def main(config: Path, *, once: bool) -> int:
@@ -28,35 +34,63 @@ def main(config: Path, *, once: bool) -> int:
     """
     settings = hook_settings(config)
     if once:
-        return 0 if sweep(settings, min_age=0.0) is None else 1
-    stop = threading.Event()
+        return 0 if sweep(settings) is None else 1
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # At any point: a relay that is killed loses nothing either.
+        signal.signal(number, lambda *_: sys.exit(0))
     wait = _INTERVAL
-    while not stop.wait(wait):
-        problem = sweep(settings, min_age=_AGE)
-        wait = _INTERVAL if problem is None else min(wait * 2, _LONGEST)
-    return 0
+    while True:
+        time.sleep(wait)
+        wait = _INTERVAL if sweep(settings) is None else min(wait * 2, _LONGEST)
 
 
-def sweep(settings: HookSettings, min_age: float) -> str | None:
-    """Send all that waits; returns None, or what went wrong, which is also logged."""
-    paths = spool.waiting(settings.spool, min_age)
-    if not paths:
-        return None
-    started = time.monotonic()
-    problem = hook.send(settings, _batches(settings, paths), _SECONDS)
-    left = len(spool.waiting(settings.spool, min_age))
-    if problem is not None:
-        hook.report(settings, hook.EXIT_SPOOLED, f"relay: {left} calls still spooled: {problem}")
-    else:
+def sweep(settings: HookSettings) -> str | None:
+    """Send all that waits and that no hook is sending; returns what went wrong, also logged."""
+    return _Sweep(settings).run()
+
+
+@dataclass(slots=True)
+class _Sweep:
+    settings: HookSettings
+    sent: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def run(self) -> str | None:
+        started = time.monotonic()
+        torn: list[str] = []
+        try:
+            torn = spool.remove_torn(self.settings.spool)
+            paths = spool.waiting(self.settings.spool)
+        except (spool.SpoolError, OSError) as error:
+            self.problems.append(str(error))
+            paths = []
+        if paths:
+            self._send(paths)
         seconds = time.monotonic() - started
-        hook.report(
-            settings, hook.EXIT_SPOOLED, f"relay: sent {len(paths)} calls in {seconds:.1f} s"
-        )
-    return problem
+        tell = partial(report, self.settings, 0)
+        if torn:
+            tell(f"relay: removed what killed hooks never finished: {', '.join(torn)}")
+        if self.sent:
+            tell(f"relay: sent {self.sent} calls in {seconds:.1f} s")
+        for problem in dict.fromkeys(self.problems):
+            tell(f"relay: calls are still spooled in {self.settings.spool}: {problem}")
+        return self.problems[0] if self.problems else None
 
+    def _send(self, paths: list[Path]) -> None:
+        batches = self._batches(paths)
+        lost = 0
+        while lost < _MOST_LOST:
+            before = self.sent
+            outcome = deliver(self.settings, "lamplighter relay", batches, _CONNECT_SECONDS)
+            if outcome.problem is not None:
+                self.problems.append(outcome.problem)
+            if not outcome.lost:
+                return
+            lost = 1 if self.sent > before else lost + 1
 
-def _batches(settings: HookSettings, paths: list[Path]) -> Iterator[Batch]:
-    for path, hook_call in spool.read(paths, partial(hook.report, settings, hook.EXIT_SPOOLED)):
-        yield Batch(hook.messages(hook_call), partial(spool.done, path))
+    def _batches(self, paths: list[Path]) -> Iterator[Batch]:
+        for spooled in spool.claim(paths, self.problems.append):
+            sending = Sending(spooled.call, spooled, self.problems.append)
+            yield sending.batch(_BATCH_SECONDS)
+            # We come back here once it is settled.
+            self.sent += sending.through

@@ -4,6 +4,7 @@ Found at $LAMPLIGHTER_CONFIG, else beside $SLURM_CONF, else in /etc/lamplighter.
 programs an almost empty environment, but always SLURM_CONF.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from schemas.names import is_cluster_name, shown
 
 FILE_NAME = "lamplighter.toml"
 DEFAULT_FOLDER = Path("/etc/lamplighter")
+
+_YEAR = 31_536_000
 
 
 class ConfigError(Exception):
@@ -39,16 +42,28 @@ class BrokerSettings:
         """The URL with its password; never log it.
 
         Raises:
-            ConfigError: the password file cannot be read.
+            ConfigError: there is no password, or its file cannot be read.
         """
         if self.password_file is None:
+            parts = urlsplit(self.url)
+            if parts.username and parts.password is None:
+                raise ConfigError('broker.password_file: is missing: write password_file = "..."')
             return self.url
         try:
-            password = self.password_file.read_text().strip()
+            password = self.password_file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(
                 f"broker.password_file: {error}; make it readable for this user alone"
             ) from None
+        except UnicodeDecodeError:
+            # Its text would quote what it could not read.
+            raise ConfigError(
+                f"broker.password_file: {self.password_file} is no text in UTF-8"
+            ) from None
+        if not password:
+            raise ConfigError(
+                f"broker.password_file: {self.password_file} is empty; write the password into it"
+            )
         parts = urlsplit(self.url)
         place = parts.hostname or "localhost"
         place = f"[{place}]" if ":" in place else place
@@ -58,9 +73,9 @@ class BrokerSettings:
 
     @property
     def shown(self) -> str:
-        """The URL without its password, for people."""
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        """The URL without user and password, however malformed it is, for people."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,7 @@ def find_config(environ: Mapping[str, str]) -> Path:
         return Path(environ["LAMPLIGHTER_CONFIG"])
     if environ.get("SLURM_CONF"):
         beside = Path(environ["SLURM_CONF"]).parent / FILE_NAME
-        if beside.exists():
+        if os.path.exists(beside):  # noqa: PTH110 - where we may not look, Path.exists raises
             return beside
     return DEFAULT_FOLDER / FILE_NAME
 
@@ -103,13 +118,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{path}: {error.strerror}; write one (docs/configuration.md) or set LAMPLIGHTER_CONFIG"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is no valid TOML: {error}") from None
+        raise ConfigError(f"{path}: is no valid TOML: {error}; mend that line") from None
 
 
 def hook_settings(path: Path) -> HookSettings:
@@ -125,11 +140,7 @@ def hook_settings(path: Path) -> HookSettings:
     broker, hooks, slurm = (section.table(name) for name in ("broker", "hooks", "slurm"))
     return HookSettings(
         cluster=cluster,
-        broker=BrokerSettings(
-            url=_amqp_url(broker),
-            password_file=broker.path("password_file"),
-            ca_file=broker.path("ca_file"),
-        ),
+        broker=_broker(broker),
         spool=hooks.path("spool") or Path("/var/spool/lamplighter"),
         state=hooks.path("state") or Path("/var/lib/lamplighter/clock"),
         log_file=hooks.path("log_file"),
@@ -138,12 +149,20 @@ def hook_settings(path: Path) -> HookSettings:
     )
 
 
-def _amqp_url(broker: "_Section") -> str:
+def _broker(broker: "_Section") -> BrokerSettings:
     url = broker.text("url")
-    parts = urlsplit(url)
-    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
-        raise broker.wrong("url", "must look like amqp://user@host:5672/vhost")
-    return url
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"amqp", "amqps"} and parts.hostname and parts.port != 0
+    except ValueError:
+        # Its text may quote a part of the password, taken for a port.
+        usable = False
+    if not usable:
+        raise broker.wrong(
+            "url",
+            "must look like amqp://user@host:5672/vhost, special characters written as %2F and so on",
+        )
+    return BrokerSettings(url, broker.path("password_file"), broker.path("ca_file"))
 
 
 class _Section:
@@ -172,6 +191,8 @@ class _Section:
 
     def seconds(self, field: str, default: int) -> int:
         value = self._raw.get(field, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-            raise self.wrong(field, f"must be whole seconds above 0: write {field} = {default}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _YEAR:
+            raise self.wrong(
+                field, f"must be whole seconds, from 1 to {_YEAR}: write {field} = {default}"
+            )
         return value

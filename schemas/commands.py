@@ -15,7 +15,7 @@ class Desired(enum.StrEnum):
     """What is wanted of a node.
 
     UP and DOWN are Slurm's. The others are an operator's: READY is deployed and put out, GONE has no
-    server, ADOPTED has one that carries our tags.
+    server, ADOPTED has one that carries our tags, BAKED is put out and has been made an image of.
     """
 
     UP = "up"
@@ -23,6 +23,7 @@ class Desired(enum.StrEnum):
     READY = "ready"
     GONE = "gone"
     ADOPTED = "adopted"
+    BAKED = "baked"
 
 
 class Kind(enum.StrEnum):
@@ -34,6 +35,7 @@ class Kind(enum.StrEnum):
     DEPLOY = "deploy"
     RETIRE = "retire"
     ADOPT = "adopt"
+    BAKE = "bake"
 
     @property
     def desired(self) -> Desired:
@@ -58,6 +60,7 @@ _ROUTING_KEYS: Mapping[Kind, str] = {
     Kind.DEPLOY: "node.deploy.requested",
     Kind.RETIRE: "node.retire.requested",
     Kind.ADOPT: "node.adopt.requested",
+    Kind.BAKE: "node.bake.requested",
 }
 _DESIRED: Mapping[Kind, Desired] = {
     Kind.RESUME: Desired.UP,
@@ -66,6 +69,7 @@ _DESIRED: Mapping[Kind, Desired] = {
     Kind.DEPLOY: Desired.READY,
     Kind.RETIRE: Desired.GONE,
     Kind.ADOPT: Desired.ADOPTED,
+    Kind.BAKE: Desired.BAKED,
 }
 _KINDS = {kind.type: kind for kind in Kind}
 
@@ -100,7 +104,8 @@ class PowerCommand:
         expiry: ns since the epoch after which Slurm has given up waiting, or None.
         jobs: who waits; empty for a suspend.
         origin: the host whose hook asked.
-        note: what went wrong while the request was made, or None.
+        note: what went wrong while the request was made, or an operator's words, or None.
+        image: the name of the image to make of the node; for a bake alone.
     """
 
     kind: Kind
@@ -112,6 +117,7 @@ class PowerCommand:
     jobs: tuple[WaitingJob, ...] = ()
     origin: str = "unknown"
     note: str | None = None
+    image: str | None = None
 
     @property
     def id(self) -> str:
@@ -128,6 +134,8 @@ class PowerCommand:
         data: dict[str, Any] = {"origin": self.origin, "jobs": [j.to_data() for j in self.jobs]}
         if self.note:
             data["note"] = fit(self.note)
+        if self.image:
+            data["image"] = self.image
         return Envelope(
             id=self.id,
             source=self.cluster,
@@ -181,6 +189,7 @@ def command_from(envelope: Envelope) -> PowerCommand:
         jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
         origin=data.text("origin"),
         note=data.text_or_none("note"),
+        image=data.attribute("image") if kind is Kind.BAKE else None,
     )
     if command.id != envelope.id:
         raise MalformedMessageError(

@@ -87,6 +87,7 @@ class RequestEvent:
         attempt: how many attempts had failed before.
         jobs, expiry, origin, note: the command's (carried by `accepted`).
         cloud, server_id, address: where the node runs, once known.
+        image_id: the image that was made of it.
         cause: why, for retried, parked, failed and superseded.
         actions: the cloud actions made for this round, in order.
         retry_in: seconds until the next delivery, for retried and parked.
@@ -110,6 +111,7 @@ class RequestEvent:
     cloud: str | None = None
     server_id: str | None = None
     address: str | None = None
+    image_id: str | None = None
     cause: Cause | None = None
     actions: tuple[CloudAction, ...] = ()
     retry_in: int | None = None
@@ -157,7 +159,7 @@ class RequestEvent:
         )
 
 
-_OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
+_OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "image_id", "by", "reason")
 _MOST_ROUNDS = 2**31 - 1
 
 
@@ -166,7 +168,8 @@ class Notice:
     """Something people must hear of that is no step of a request: an alarm, a rejected message.
 
     Attributes:
-        name: routing key and type follow from it: `alarm.token`, `message.rejected`.
+        name: routing key and type follow from it: `alarm.token`, `message.rejected`,
+            `group.image_unset`.
         cluster: where.
         subject: what it is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.
@@ -278,6 +281,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         cloud=data.text_or_none("cloud"),
         server_id=data.text_or_none("server_id"),
         address=data.text_or_none("address"),
+        image_id=data.text_or_none("image_id"),
         cause=Cause(cause.text("error"), cause.text("message", shortest=0)) if cause else None,
         actions=tuple(
             CloudAction(f.text("action"), f.text("server_id"), f.number("time"), f.text("result"))
@@ -301,7 +305,10 @@ def notice_from(envelope: Envelope) -> Notice:
         MalformedMessageError: naming the field and the remedy; also for other types.
     """
     name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
-    if not name.startswith(("alarm.", "message.")) or envelope.type != f"lamplighter.{name}.v1":
+    if (
+        not name.startswith(("alarm.", "message.", "group."))
+        or envelope.type != f"lamplighter.{name}.v1"
+    ):
         raise MalformedMessageError(
             "type", f"{shown(envelope.type)} is no notice", "send one of schemas/json"
         )

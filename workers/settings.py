@@ -283,6 +283,7 @@ class GroupSettings(_Table, frozen=True):
         boots: calls of one kind per round before the boot has failed.
         cool_down: after the cloud has had no room (quota, no valid host), how long none is tried.
         deploy_wait: from creating a server for later to putting it out: cloud-init's time.
+        bake_timeout: how long making an image of a node may take.
         hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
     """
 
@@ -295,6 +296,7 @@ class GroupSettings(_Table, frozen=True):
     boots: Count = 3
     cool_down: Seconds = 60.0
     deploy_wait: Seconds = 180.0
+    bake_timeout: Seconds = 3600.0
     hostname: str | None = None
 
     def __post_init__(self) -> None:

@@ -98,6 +98,7 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
         (SUSPEND_QUEUE, "node.deploy.requested"),
         (SUSPEND_QUEUE, "node.retire.requested"),
         (SUSPEND_QUEUE, "node.adopt.requested"),
+        (SUSPEND_QUEUE, "node.bake.requested"),
     )
     tiers = tuple(
         Queue(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from keystoneauth1.identity.v3 import Password
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.power import ways
-from workers.power.classify import CloudError
+from workers.power.classify import CloudError, ImageLostError, ImageNotReadyError
 from workers.power.cloud import Cloud as Client
 from workers.power.novarequests import Call
 from workers.settings import CloudSettings, PasswordSource, ServerTemplate
@@ -102,3 +103,43 @@ def test_our_client_says_what_nova_says(cloud: Cloud, client: Client) -> None:
     assert (refused.value.status, refused.value.retry_after) == (409, None)
     words = f"Cannot 'stop' instance {server_id} while it is in vm_state stopped"
     assert refused.value.message == words
+
+
+def test_our_client_makes_one_image_of_a_server_at_rest_and_finds_it(
+    cloud: Cloud, client: Client
+) -> None:
+    """However often it is asked: what a killed worker has begun is found, and not made again."""
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    request_id = str(uuid.uuid4())
+
+    def image(action: str, asked: str = request_id) -> str:
+        call = Call(action, server_id, "node1", GROUP, image="prepared", request_id=asked)
+        return client.act(call, lambda: None)
+
+    def found() -> str | None:
+        try:
+            return image(ways.FIND_IMAGE)
+        except ImageNotReadyError:
+            return None
+
+    with pytest.raises(ImageLostError):
+        image(ways.FIND_IMAGE)
+    assert image(ways.BAKE) == server_id
+    assert image(ways.BAKE) == server_id, "the first one is found: a second would be refused, 409"
+    image_id = until(found, 60.0, "the image")
+    cloud.await_status(["node1"], "SHUTOFF")
+    assert image(ways.BAKE) == server_id
+    assert image(ways.FIND_IMAGE) == image_id
+    # a server is made from it in place of the template's image
+    call = Call(ways.CREATE, "", "node2", GROUP, image=image_id)
+    client.act(call, lambda: None)
+    cloud.await_status(["node2"], "ACTIVE")
+
+
+def test_no_image_is_made_of_a_server_that_is_on_no_host(cloud: Cloud, client: Client) -> None:
+    server_id = cloud.add_servers(["node1"], "SHELVED_OFFLOADED")["node1"]
+    call = Call(ways.BAKE, server_id, "node1", GROUP, image="x", request_id=str(uuid.uuid4()))
+    with pytest.raises(CloudError) as refused:
+        client.act(call, lambda: None)
+    assert refused.value.status == 409
+    assert "createImage" in refused.value.message

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# What a killed worker has sent has its time, the API's, before its successor ends anything.
+BRISK = "poll_interval = 0.3\napi_timeout = 4\nlease = 20"
+
+
 @pytest.fixture
 def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=5)) as running:
+    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=5, power=BRISK)) as running:
         yield running
 
 
@@ -64,7 +68,8 @@ sys.exit(main(load(Path(sys.argv[1]))))
 
 def test_killed_between_the_event_and_the_acknowledgement(run_dir: Path, broker_url: str) -> None:
     """The event is said again, the same; the audit has it once."""
-    with Fleet(run_dir / "fleet", broker_url, start=("tokens", "audit")) as fleet:
+    plan = Plan(power=BRISK)
+    with Fleet(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as fleet:
         config = fleet.settings.path
         dying = Child(
             [sys.executable, "-c", DIES_AT_ACK, config], log=run_dir / "dying.log", cwd=ROOT

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.fleet import ROOT, Fleet, Plan
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.site import Site
+from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +127,46 @@ def test_nodes_are_lit_and_put_out_by_hand(fleet: Fleet) -> None:
     assert fleet.statuses() == {"node1": "ACTIVE"}
     said = fleet.operator("suspend", "node1", "--reason", "done", typed="y\n")
     assert (said.returncode, fleet.statuses()) == (0, {"node1": "SHUTOFF"})
+
+
+def test_ctrl_c_and_timeout_end_the_waiting_not_the_work(fleet: Fleet) -> None:
+    fleet.cloud.set(boot_seconds=3.0)
+    said = fleet.operator("nodes", "deploy", "node1", "--timeout", "1s")
+    assert said.returncode == 1
+    assert "1 still under way: node1" in said.stdout
+    log = fleet.folder / "deploy.log"
+    child = Child(fleet.command("nodes", "deploy", "node[1-2]"), log=log, cwd=ROOT)
+    try:
+        until(lambda: fleet.cloud.counts().get("create") == 2, 30, "the second creation")
+        child.send(signal.SIGINT)
+        assert child.wait(10) == 130
+    finally:
+        child.stop()
+    assert "the requests go on" in log.read_text()
+    fleet.requests = 3
+    fleet.settle()
+    assert fleet.statuses() == {"node1": "SHUTOFF", "node2": "SHUTOFF"}
+
+
+def test_progress_is_a_bar_on_a_terminal(fleet: Fleet) -> None:
+    parent, child = pty.openpty()
+    try:
+        done = subprocess.run(
+            fleet.command("nodes", "deploy", "all"),
+            cwd=ROOT,
+            env={**MINIMAL_ENVIRONMENT, "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=child,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=120,
+        )
+        shown = os.read(parent, 1_000_000).decode()
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert done.returncode == 0, done.stderr
+    assert "4/4 nodes" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
 
 
 @pytest.mark.parametrize(

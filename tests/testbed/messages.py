@@ -38,6 +38,7 @@ def command(
         expiry=generation + 600 * 10**9,
         jobs=tuple(WaitingJob(job, features="gpu", partition="cloud") for job in jobs),
         origin="controller",
+        image="prepared" if kind is Kind.BAKE else None,
     )
 
 

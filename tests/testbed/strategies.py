@@ -29,18 +29,28 @@ waiting_jobs = st.builds(
 )
 jobs = st.lists(waiting_jobs, max_size=3).map(tuple)
 
-commands = st.builds(
-    PowerCommand,
-    kind=st.sampled_from(Kind),
-    cluster=clusters,
-    node=nodes,
-    generation=st.integers(1, MOST),
-    correlation_id=correlations,
-    expiry=st.none() | moments,
-    jobs=jobs,
-    origin=keys,
-    note=st.none() | words,
-)
+
+def _commands(
+    kinds: st.SearchStrategy[Kind], images: st.SearchStrategy[str | None]
+) -> st.SearchStrategy[PowerCommand]:
+    return st.builds(
+        PowerCommand,
+        kind=kinds,
+        cluster=clusters,
+        node=nodes,
+        generation=st.integers(1, MOST),
+        correlation_id=correlations,
+        expiry=st.none() | moments,
+        jobs=jobs,
+        origin=keys,
+        note=st.none() | words,
+        image=images,
+    )
+
+
+commands = _commands(
+    st.sampled_from([kind for kind in Kind if kind is not Kind.BAKE]), st.none()
+) | _commands(st.just(Kind.BAKE), keys)
 
 events = st.builds(
     RequestEvent,
@@ -61,6 +71,7 @@ events = st.builds(
     cloud=st.none() | words,
     server_id=st.none() | words,
     address=st.none() | words,
+    image_id=st.none() | words,
     cause=st.none() | st.builds(Cause, error=keys, message=words),
     actions=st.lists(
         st.builds(CloudAction, action=keys, server_id=keys, time=st.integers(0, MOST), result=keys),
@@ -73,7 +84,9 @@ events = st.builds(
 
 notices = st.builds(
     Notice,
-    name=st.sampled_from(["alarm.token", "alarm.request_refused", "message.rejected"]),
+    name=st.sampled_from(
+        ["alarm.token", "alarm.request_refused", "message.rejected", "group.image_unset"]
+    ),
     cluster=clusters,
     subject=keys,
     key=keys,

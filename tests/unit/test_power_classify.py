@@ -12,7 +12,13 @@ from workers.errors import (
     TokenRefusedError,
     TokenServiceAwayError,
 )
-from workers.power.classify import CloudError, Then, classify
+from workers.power.classify import (
+    CloudError,
+    ImageLostError,
+    ImageNotReadyError,
+    Then,
+    classify,
+)
 
 QUOTA = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
 
@@ -74,3 +80,9 @@ def test_only_an_answer_that_blames_the_request_rejects_it(
     if verdict.then is Then.REJECT:
         assert 400 <= status < 500
         assert status not in {401, 408, 409, 429}
+
+
+def test_an_image_that_is_being_saved_is_looked_for_again_and_a_lost_one_ends_the_request() -> None:
+    waits, lost = classify(ImageNotReadyError("it is saving")), classify(ImageLostError("gone"))
+    assert (waits.cause.error, waits.then) == ("image_not_ready", Then.LOOK)
+    assert (lost.cause.error, lost.then) == ("image_failed", Then.REJECT)

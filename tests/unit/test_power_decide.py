@@ -13,29 +13,41 @@ from schemas.events import Cause
 from workers.power import ways
 from workers.power.decide import Act, Decision, Fail, Limits, Settled, Sight, Wait, decide
 from workers.power.servers import Server
-from workers.power.ways import CREATE, DELETE, REBOOT, START, TAG, UNSHELVE, Strategy
+from workers.power.ways import (
+    BAKE,
+    CREATE,
+    DELETE,
+    FIND_IMAGE,
+    REBOOT,
+    START,
+    TAG,
+    UNSHELVE,
+    Strategy,
+)
 
 NOW = 1_767_323_045_678_901_000
 NS = 1_000_000_000
-LIMITS = Limits(boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60)
+LIMITS = Limits(
+    boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60, bake_timeout=601
+)
 
 # What is done about a server of ours at rest, seen after all that was done before, with no calls made
 # yet: by what is wanted and by the group's strategy. A word in small letters with an underline is the
 # class of a failure; `here` is settled.
 TABLE = """
-status             up/stop       up/shelve     up/delete  down/stop      down/shelve    down/delete  ready/stop     ready/shelve   gone/stop  adopted/stop
-ACTIVE             here          here          here       os-stop        shelve         delete       os-stop        shelve         delete     here
-SHUTOFF            os-start      os-start      os-start   here           shelve         delete       here           shelve         delete     here
-SHELVED            unshelve      unshelve      unshelve   here           here           delete       here           here           delete     here
-SHELVED_OFFLOADED  unshelve      unshelve      unshelve   here           here           delete       here           here           delete     here
-PAUSED             unpause       unpause       unpause    unpause        shelve         delete       unpause        shelve         delete     here
-SUSPENDED          resume        resume        resume     resume         shelve         delete       resume         shelve         delete     here
-RESCUE             unrescue      unrescue      unrescue   unrescue       unrescue       delete       unrescue       unrescue       delete     here
-VERIFY_RESIZE      here          here          here       confirmResize  confirmResize  delete       confirmResize  confirmResize  delete     here
-ERROR              reboot        reboot        delete     os-stop        os-stop        delete       delete         delete         delete     here
-UNKNOWN            server_state  server_state  server_state  server_state  server_state  delete       server_state   server_state   delete     here
-none               server_missing  server_missing  create  here           here           here         create         create         here       server_missing
-two                ambiguous_server  ambiguous_server  delete  ambiguous_server  ambiguous_server  delete  delete         delete         delete     ambiguous_server
+status             up/stop           up/shelve         up/delete     down/stop         down/shelve       down/delete  ready/stop     ready/shelve   gone/stop  adopted/stop      baked/stop        baked/shelve
+ACTIVE             here              here              here          os-stop           shelve            delete       os-stop        shelve         delete     here              os-stop           os-stop
+SHUTOFF            os-start          os-start          os-start      here              shelve            delete       here           shelve         delete     here              createImage       createImage
+SHELVED            unshelve          unshelve          unshelve      here              here              delete       here           here           delete     here              unshelve          unshelve
+SHELVED_OFFLOADED  unshelve          unshelve          unshelve      here              here              delete       here           here           delete     here              unshelve          unshelve
+PAUSED             unpause           unpause           unpause       unpause           shelve            delete       unpause        shelve         delete     here              unpause           unpause
+SUSPENDED          resume            resume            resume        resume            shelve            delete       resume         shelve         delete     here              resume            resume
+RESCUE             unrescue          unrescue          unrescue      unrescue          unrescue          delete       unrescue       unrescue       delete     here              unrescue          unrescue
+VERIFY_RESIZE      here              here              here          confirmResize     confirmResize     delete       confirmResize  confirmResize  delete     here              confirmResize     confirmResize
+ERROR              reboot            reboot            delete        os-stop           os-stop           delete       delete         delete         delete     here              server_state      server_state
+UNKNOWN            server_state      server_state      server_state  server_state      server_state      delete       server_state   server_state   delete     here              server_state      server_state
+none               server_missing    server_missing    create        here              here              here         create         create         here       server_missing    server_missing    server_missing
+two                ambiguous_server  ambiguous_server  delete        ambiguous_server  ambiguous_server  delete       delete         delete         delete     ambiguous_server  ambiguous_server  ambiguous_server
 """
 _HEAD, *_ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [
@@ -45,7 +57,7 @@ CASES = [
 ]
 STATUSES = [row[0] for row in _ROWS if row[0] not in {"none", "two"}]
 # What cannot be taken back, or burns twice when made twice, needs a sight that settles.
-GRAVE = {CREATE, DELETE, TAG}
+GRAVE = {CREATE, DELETE, TAG, BAKE}
 
 
 def servers(status: str, task: str | None = None) -> tuple[Server, ...]:
@@ -201,6 +213,38 @@ def test_adopting_tags_a_server_and_changes_nothing_else() -> None:
     assert decide(Desired.ADOPTED, found, LIMITS) == Act(TAG, "id-1")
 
 
+def test_an_image_is_made_once_then_looked_for_until_it_is_ready() -> None:
+    rest = sight(servers("SHUTOFF"))
+    assert decide(Desired.BAKED, rest, LIMITS) == Act(BAKE, "id-1")
+    called = replace(rest, calls={BAKE: 1})
+    assert decide(Desired.BAKED, replace(called, settles=False), LIMITS) == Wait()
+    saving = replace(called, servers=servers("SHUTOFF", "image_uploading"))
+    assert decide(Desired.BAKED, saving, LIMITS) == Wait()
+    late = replace(saving, waited_since=NOW - 602 * NS)
+    assert said(decide(Desired.BAKED, late, LIMITS)) == "bake_timeout"
+    assert decide(Desired.BAKED, called, LIMITS) == Act(FIND_IMAGE, "id-1")
+    ready = replace(called, image_id="image")
+    assert said(decide(Desired.BAKED, ready, LIMITS)) == "here"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "status", "word"),
+    [
+        ("stop", "ACTIVE", "os-stop"),
+        ("stop", "SHUTOFF", "here"),
+        ("shelve", "SHUTOFF", "shelve"),
+        ("shelve", "SHELVED_OFFLOADED", "here"),
+        ("delete", "SHUTOFF", "here"),
+        ("delete", "ACTIVE", "os-stop"),
+    ],
+)
+def test_a_node_whose_image_is_ready_is_put_out_as_its_group_is_but_never_deleted(
+    strategy: str, status: str, word: str
+) -> None:
+    ready = sight(servers(status), image_id="image")
+    assert said(decide(Desired.BAKED, ready, limits(strategy))) == word
+
+
 def test_several_servers_are_named_so_that_a_person_can_rename_one() -> None:
     decision = decide(Desired.DOWN, sight(servers("two")), LIMITS)
     assert isinstance(decision, Fail)
@@ -212,7 +256,7 @@ TASKS = st.one_of(st.none(), st.sampled_from(["powering-on", "deleting"]), st.te
 SERVERS = st.lists(
     st.builds(Server, st.sampled_from(["a", "b"]), st.just("node1"), ANY_STATUS, TASKS), max_size=2
 ).map(tuple)
-ACTIONS = st.sampled_from([START, ways.STOP, CREATE, DELETE, UNSHELVE, ways.SHELVE])
+ACTIONS = st.sampled_from([START, ways.STOP, CREATE, DELETE, UNSHELVE, ways.SHELVE, BAKE])
 SIGHTS = st.builds(
     Sight,
     servers=SERVERS,
@@ -222,6 +266,7 @@ SIGHTS = st.builds(
     now=st.just(NOW),
     ours=st.frozensets(st.sampled_from(["a", "b"])),
     trouble=st.one_of(st.none(), st.just(Cause("server_error", "it broke"))),
+    image_id=st.none() | st.just("image"),
     recovered=st.booleans(),
 )
 DESIRES = st.sampled_from(Desired)
@@ -241,7 +286,7 @@ def test_what_is_settled_is_never_acted_upon(
     want: Desired, seen: Sight, other: Sight, group: Limits
 ) -> None:
     if isinstance(decide(want, seen, group), Settled):
-        alike = replace(other, servers=seen.servers, ours=seen.ours)
+        alike = replace(other, servers=seen.servers, ours=seen.ours, image_id=seen.image_id)
         acted = decide(want, alike, group)
         # one that is still young is not yet put out; that is all that calls can change
         assert not isinstance(acted, Act) or acted.action == CREATE
@@ -277,5 +322,5 @@ def test_no_server_is_both_lit_and_put_out(seen: Sight, group: Limits) -> None:
 def test_a_sure_sight_beyond_all_patience_always_leads_on(
     want: Desired, seen: Sight, group: Limits
 ) -> None:
-    late = replace(seen, settles=True, waited_since=NOW - 601 * NS)
+    late = replace(seen, settles=True, waited_since=NOW - 602 * NS)
     assert decide(want, late, group) != Wait()

@@ -32,6 +32,12 @@ def test_each_action_is_one_request(action: str, expected: Request) -> None:
     assert act(Call(action, "x", "node1", "compute"), "vespa") == expected
 
 
+def test_an_image_carries_our_tags_and_the_request_so_that_it_is_found_again() -> None:
+    call = Call(ways.BAKE, "x", "node1", "compute", image="prepared", request_id="r")
+    about = {"name": "prepared", "metadata": {**TAGS, "lamplighter_request": "r"}}
+    assert act(call, "vespa") == Request("POST", "/servers/x/action", {"createImage": about})
+
+
 def test_a_server_is_ours_from_its_first_moment() -> None:
     template = ServerTemplate(image="i", flavor="f", metadata={"lamplighter_node": "x", "a": "b"})
     made = create(NEW, "vespa", template, PARTS, None)

@@ -125,6 +125,36 @@ def test_a_node_that_is_down_has_no_address_and_one_without_a_server_keeps_its_l
     assert told.server_id == "id-9"
 
 
+# -- baking
+
+
+def test_a_bake_tells_its_image_and_an_older_one_with_another_name_is_superseded() -> None:
+    older = command(kind=Kind.BAKE, generation=MOMENT)
+    newer = replace(command(kind=Kind.BAKE, generation=MOMENT + 10**9), image="better")
+    waiting = work(newer, pending(older), pending(newer))
+    assert (waiting.baking, waiting.overtaken) == (newer, False)
+    waiting.image_id = "image"
+    events = {p.command.id: e for p, e in waiting.events(Happening.COMPLETED, None, SERVER, NOW)}
+    assert (events[newer.id].happening, events[newer.id].image_id) == (
+        Happening.COMPLETED,
+        "image",
+    )
+    assert (events[older.id].happening, events[older.id].image_id) == (
+        Happening.SUPERSEDED,
+        None,
+    )
+
+
+def test_older_bakes_do_not_act_for_a_newer_one_that_waits_elsewhere() -> None:
+    """They do not know how it names its image."""
+    older = command(kind=Kind.BAKE, generation=MOMENT)
+    newer = command(kind=Kind.BAKE, generation=MOMENT + 10**9)
+    waiting = work(newer, pending(older))
+    assert (waiting.baking, waiting.overtaken) == (None, True)
+    assert ended(waiting, Happening.COMPLETED) == {older.id: Happening.SUPERSEDED}
+    assert not work(NEW, pending(older)).overtaken
+
+
 # -- on whose behalf
 
 

@@ -1,100 +1,154 @@
-"""A hook's call: hostlists in every form that slurmctld gives, and who waits for which node."""
+"""A hook call: every hostlist Slurm writes, every resume file, and what neither may break."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from producers.call import HookCall, call_from, commands, expand, expiry
-from schemas.commands import Desired, Kind, WaitingJob
+from producers import hosts
+from producers.call import HookCall, call_from, commands, expand
+from schemas.commands import Desired, Kind, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 
-GENERATION = 1_767_323_045_678_901_000
 CALL = HookCall(
     kind=Kind.RESUME,
-    cluster="vespa",
-    nodes="node[1-3]",
-    generation=GENERATION,
-    correlation_id="0123456789abcdef" * 2,
-    expiry=expiry(GENERATION, 600),
+    cluster="test",
+    nodes="node[2-3]",
+    generation=1_767_323_045_678_901_234,
+    correlation_id="0123456789abcdef0123456789abcdef",
+    expiry=1_767_323_645_678_901_234,
     resume_file=None,
     origin="controller",
 )
-# As measured: the whole file of Slurm 22.05, and of 24.11.
-OLD_FILE = '{"jobs":[{"job_id":1,"nodes":"node[2-3]"}],"all_nodes":"node[2-3]"}'
-NEW_FILE = json.dumps(
-    {
-        "jobs": [
-            {
-                "extra": None,
-                "job_id": 1,
-                "features": "f0|f1",
-                "nodes_alloc": "node[1-3]",
-                "nodes_resume": "node[2-3]",
-                "oversubscribe": "YES",
-                "partition": "cloud",
-                "reservation": None,
-            }
-        ],
-        "all_nodes_resume": "node[2-3]",
-    }
+# What slurmctld writes, in these versions.
+FILE_22_05 = '{"jobs":[{"job_id":1,"nodes":"node[2-3]"}],"all_nodes":"node[2-3]"}'
+FILE_24_11 = (
+    '{"jobs":[{"extra":null,"job_id":1,"features":"f0|f1","nodes_alloc":"node[1-3]",'
+    '"nodes_resume":"node[2-3]","oversubscribe":"YES","partition":"cloud","reservation":null}],'
+    '"all_nodes_resume":"node[2-3]"}'
 )
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def jobs_of(resume_file: str | None, nodes: str = "node[2-3]") -> dict[str, tuple[WaitingJob, ...]]:
+    asked = commands(replace(CALL, nodes=nodes, resume_file=resume_file))
+    return {command.node: command.jobs for command in asked}
+
+
+def note_of(resume_file: str) -> str:
+    (note,) = {command.note for command in commands(replace(CALL, resume_file=resume_file))}
+    assert note is not None
+    return note
 
 
 @pytest.mark.parametrize(
-    ("expression", "nodes"),
+    ("expression", "names"),
     [
-        ("node1", ["node1"]),
+        ("node2", ["node2"]),
+        ("login", ["login"]),
         ("node[2-3]", ["node2", "node3"]),
-        ("node[1,3-4]", ["node1", "node3", "node4"]),
-        (
-            "gpu-a[01-03],hpc[1,7-8],login",
-            ["gpu-a01", "gpu-a02", "gpu-a03", "hpc1", "hpc7", "hpc8", "login"],
-        ),
+        ("node[7]", ["node7"]),
+        ("node[1-3,7]", ["node1", "node2", "node3", "node7"]),
+        ("c[001-003]", ["c001", "c002", "c003"]),
+        ("c[008-011]", ["c008", "c009", "c010", "c011"]),
+        ("c[098-101]", ["c098", "c099", "c100", "c101"]),
         ("x-1-[1-2]", ["x-1-1", "x-1-2"]),
-        ("rack[1-2]n[1-2]", ["rack1n1", "rack1n2", "rack2n1", "rack2n2"]),
-        ("node[1-2]-ib", ["node1-ib", "node2-ib"]),
-        ("c[0998-1001]", ["c0998", "c0999", "c1000", "c1001"]),
-        ("node1,node1,node[1-2]", ["node1", "node2"]),
+        ("n[1-2]-ib", ["n1-ib", "n2-ib"]),
+        ("r[1-2]n[01-02]", ["r1n01", "r1n02", "r2n01", "r2n02"]),
+        ("r[1-2]n[1,3]-x", ["r1n1-x", "r1n3-x", "r2n1-x", "r2n3-x"]),
+        ("n[1-2].example.org", ["n1.example.org", "n2.example.org"]),
+        ("n1,n1,n[1-2]", ["n1", "n2"]),
+        ("[1-2]", ["1", "2"]),
+        (
+            "gpu-a[01-02],hpc[1-2,7-8],login,x-1-[1-2]",
+            ["gpu-a01", "gpu-a02", "hpc1", "hpc2", "hpc7", "hpc8", "login", "x-1-1", "x-1-2"],
+        ),
     ],
 )
-def test_every_form_that_slurmctld_gives(expression: str, nodes: list[str]) -> None:
-    assert expand(expression) == nodes
+def test_every_form_slurm_writes_is_understood(expression: str, names: list[str]) -> None:
+    assert expand(expression) == names
+
+
+def test_the_largest_cluster_slurm_knows_is_one_call() -> None:
+    assert len(expand(f"n[1-{hosts.MOST_NODES}]")) == hosts.MOST_NODES
 
 
 @pytest.mark.parametrize(
     "expression",
     [
         "",
-        "node[",
-        "node[1-",
-        "node[3-1]",
-        "node]1[",
+        ",",
+        " ",
+        "node[1-2",
+        "node1-2]",
+        "node[[1-2]]",
+        "node[]",
         "node[a-b]",
-        "no de1",
-        "node;reboot",
-        "$(id)",
+        "node[3-1]",
+        "node[1-2-3]",
+        "node]1[",
         "node\n1",
-        "../etc",
-        "node[1-99999999]",
+        "node[-1]",
+        "node[1,]",
+        "node1 node2",
+        "node1\n",
+        "node[1\n]",
         "-rf",
+        "../etc",
+        "node;reboot",
+        "node$(id)",
         "n\u00f6de1",
-        "\x00",
+        "node[\u0661-\u0663]",
+        "node\udcff1",
+        "node\x00",
+        "n" * 254,
     ],
 )
-def test_what_slurmctld_never_says_is_refused_naming_the_field(expression: str) -> None:
-    with pytest.raises(MalformedMessageError) as caught:
+def test_what_names_no_nodes_says_what_is_wrong_and_how_to_call(expression: str) -> None:
+    with pytest.raises(MalformedMessageError, match="hostlist: ") as refusal:
         expand(expression)
-    assert caught.value.field == "hostlist"
-    assert "slurmctld" in caught.value.remedy
+    assert "call it as slurmctld does" in refusal.value.remedy
 
 
-@given(st.text(max_size=40))
-def test_no_expression_does_worse_than_being_refused(expression: str) -> None:
+@pytest.mark.parametrize(
+    "expression",
+    [
+        f"n[1-{hosts.MOST_NODES + 1}]",
+        "n[1-999999999999999999]",
+        f"n[1-{'9' * 5000}]",
+        f"n[{'0' * 5000}1-9]",
+        f"n[{'1' * 5000}]",
+        "n[1-60000],m[1-60000]",
+        f"n[{','.join(['1-60000'] * 10_000)}]",
+        ",".join(["n[1-300]m[1-200]"] * 5_000),
+        "n" + "[1-2]" * 40,
+        "n" + "[1]" * 30_000,
+        "[" * 100_000,
+        "]" * 100_000,
+        "[1-60000" * 10_000,
+        "," * 100_000,
+        "n1," * 40_000 + "[",
+    ],
+)
+def test_a_hostile_list_is_refused_at_once(expression: str) -> None:
+    started = time.process_time()
+    with pytest.raises(MalformedMessageError) as refusal:
+        expand(expression)
+    assert time.process_time() - started < 1.0
+    assert len(str(refusal.value)) < 500
+
+
+@given(st.text(alphabet="n01-9[],.x \n", max_size=40) | st.text(max_size=20))
+def test_whatever_is_given_is_expanded_or_refused(expression: str) -> None:
     try:
         names = expand(expression)
     except MalformedMessageError:
@@ -103,74 +157,176 @@ def test_no_expression_does_worse_than_being_refused(expression: str) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_each_node_has_its_command_with_the_call_s_generation() -> None:
-    made = commands(CALL)
-    assert [command.node for command in made] == ["node1", "node2", "node3"]
-    assert {command.generation for command in made} == {GENERATION}
-    assert len({command.id for command in made}) == 3
-    assert all(command.desired is Desired.UP for command in made)
+def test_one_command_a_node_with_the_calls_identity() -> None:
+    asked = commands(CALL)
+    assert [command.node for command in asked] == ["node2", "node3"]
+    assert {command.generation for command in asked} == {CALL.generation}
+    assert len({command.id for command in asked}) == 2
+    assert all(command.desired is Desired.UP for command in asked)
+    assert asked == commands(CALL), "sent again it is the same request"
 
 
-def test_sent_again_they_are_the_same_commands() -> None:
-    """P3: what a killed hook left behind is the same request when the relay sends it."""
-    assert commands(call_from(CALL.to_json())) == commands(CALL)
+def test_the_resume_file_of_22_05_names_the_jobs() -> None:
+    job = (WaitingJob(1),)
+    assert jobs_of(FILE_22_05) == {"node2": job, "node3": job}
+
+
+def test_the_resume_file_of_24_11_names_jobs_and_features() -> None:
+    job = (WaitingJob(1, features="f0|f1", partition="cloud"),)
+    assert jobs_of(FILE_24_11) == {"node2": job, "node3": job}
+
+
+def test_each_node_has_the_jobs_that_wait_for_it_and_no_others() -> None:
+    file = {
+        "jobs": [
+            {"job_id": 1, "nodes": "node[2-3]"},
+            {"job_id": 2, "nodes": "node3"},
+            {"job_id": 3, "nodes": "node[8-9]"},
+        ],
+        "all_nodes": "node[2-3]",
+    }
+    assert jobs_of(json.dumps(file)) == {
+        "node2": (WaitingJob(1),),
+        "node3": (WaitingJob(1), WaitingJob(2)),
+    }
+
+
+@pytest.mark.parametrize("file", [None, '{"jobs":[],"all_nodes":"node[2-3]"}'])
+def test_a_call_without_jobs_has_none(file: str | None) -> None:
+    assert jobs_of(file) == {"node2": (), "node3": ()}
+    assert commands(replace(CALL, resume_file=file))[0].note is None
 
 
 @pytest.mark.parametrize(
-    ("resume_file", "job"),
-    [
-        (OLD_FILE, WaitingJob(1)),
-        (NEW_FILE, WaitingJob(1, features="f0|f1", partition="cloud")),
-    ],
-    ids=["22.05", "24.11"],
-)
-def test_each_node_carries_the_jobs_that_wait_for_it(resume_file: str, job: WaitingJob) -> None:
-    waiting = {c.node: c.jobs for c in commands(replace(CALL, resume_file=resume_file))}
-    assert waiting == {"node1": (), "node2": (job,), "node3": (job,)}
-
-
-def test_several_jobs_may_wait_for_one_node() -> None:
-    jobs = [{"job_id": n, "nodes": "node1"} for n in (7, 8)]
-    [first, *_] = commands(replace(CALL, resume_file=json.dumps({"jobs": jobs})))
-    assert [job.job_id for job in first.jobs] == [7, 8]
-
-
-@pytest.mark.parametrize(
-    "resume_file",
+    "file",
     [
         "",
         "{",
         "[]",
+        "7",
         "null",
-        '{"jobs": 5}',
-        '{"jobs": [{}]}',
-        '{"jobs": [{"job_id": "1; rm"}]}',
-        '{"jobs": [{"job_id": 1, "nodes": "node["}]}',
-        '{"jobs": [{"job_id": true, "nodes": "node1"}]}',
+        '{"jobs":null}',
+        '{"jobs":7}',
+        '{"all_nodes":"node2"}',
         "[" * 100_000,
+        '{"jobs":[{"job_id":' + "1" * 5000 + "}]}",
     ],
 )
-def test_a_resume_file_that_cannot_be_read_costs_the_jobs_never_the_request(
-    resume_file: str,
-) -> None:
-    made = commands(replace(CALL, resume_file=resume_file))
-    assert len(made) == 3
-    assert all(command.jobs == () for command in made)
-    assert all("SLURM_RESUME_FILE" in (command.note or "") for command in made)
-
-
-def test_hostile_job_strings_travel_as_data_and_no_longer_than_may_be() -> None:
-    hostile = "$(reboot)\n\x1b[31m" + "x" * 10_000
-    job = {"job_id": 1, "features": hostile, "nodes": "node1", "partition": 5}
-    [first, *_] = commands(replace(CALL, resume_file=json.dumps({"jobs": [job]})))
-    [waiting] = first.jobs
-    assert waiting.features == hostile[:4096]
-    assert waiting.partition is None
+def test_a_resume_file_nobody_can_read_costs_only_the_jobs(file: str) -> None:
+    assert jobs_of(file) == {"node2": (), "node3": ()}
+    assert "SLURM_RESUME_FILE" in note_of(file)
+    assert len(note_of(file)) < 500
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[]", b"\xff", b'{"kind": "reboot"}', b'{"kind": 5}']
+    "job",
+    [
+        None,
+        7,
+        "job",
+        [],
+        {},
+        {"job_id": 7},
+        {"job_id": "7", "nodes": "node2"},
+        {"job_id": True, "nodes": "node2"},
+        {"job_id": 0, "nodes": "node2"},
+        {"job_id": 2**63, "nodes": "node2"},
+        {"job_id": 7, "nodes": "node["},
+        {"job_id": 7, "nodes": ["node2"]},
+        {"job_id": 7, "nodes": None},
+    ],
 )
-def test_a_file_that_no_hook_wrote_is_told_apart(body: bytes) -> None:
+def test_a_job_nobody_can_read_costs_only_that_job(job: object) -> None:
+    file = json.dumps({"jobs": [{"job_id": 1, "nodes": "node2"}, job]})
+    assert jobs_of(file) == {"node2": (WaitingJob(1),), "node3": ()}
+    assert "SLURM_RESUME_FILE" in note_of(file)
+
+
+def test_what_went_wrong_earlier_is_kept_beside() -> None:
+    (first, *_) = commands(replace(CALL, resume_file="{", note="hooks.state: no space"))
+    assert first.note
+    assert first.note.startswith("hooks.state: no space; SLURM_RESUME_FILE: ")
+
+
+def test_hostile_words_of_a_job_travel_as_data_cut_to_what_a_message_may_hold() -> None:
+    hostile = "$(reboot)\n\x1b[31m" + "x" * 10_000
+    file = {"jobs": [{"job_id": 1, "features": hostile, "nodes": "node2", "partition": 5}]}
+    first, _ = commands(replace(CALL, resume_file=json.dumps(file)))
+    (job,) = parse_command(first.to_envelope().to_json()).jobs
+    assert job.features is not None
+    assert job.features.startswith(hostile[:4000])
+    assert job.partition is None
+
+
+@given(
+    st.text()
+    | json_values.map(json.dumps)
+    | st.fixed_dictionaries(
+        {
+            "jobs": st.lists(
+                st.fixed_dictionaries(
+                    {"job_id": st.integers(), "nodes": st.just("node[1-3]")},
+                    optional={"features": json_values, "partition": st.text()},
+                )
+            )
+        }
+    ).map(json.dumps)
+)
+@example('{"jobs":[{"job_id":1,"nodes":"node2","features":"\\ud800"}]}')
+@example(json.dumps({"jobs": [{"job_id": 1, "nodes": "node2", "features": "f" * 10_000}]}))
+def test_whatever_the_resume_file_holds_the_workers_read_the_command(file: str) -> None:
+    for command in commands(replace(CALL, resume_file=file)):
+        read = parse_command(command.to_envelope().to_json())
+        assert read.id == command.id
+        for job in read.jobs:
+            assert job.features is None or job.features.encode()
+
+
+@given(st.sampled_from(Kind), st.none() | st.text(), st.none() | st.text())
+def test_a_call_comes_back_from_disk_as_it_was(
+    kind: Kind, file: str | None, note: str | None
+) -> None:
+    call = replace(CALL, kind=kind, resume_file=file, note=note)
+    assert call_from(call.to_json()) == call
+
+
+def altered(**fields: Any) -> bytes:  # noqa: ANN401 - any JSON
+    return json.dumps({**json.loads(CALL.to_json()), **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"7",
+        b"{}",
+        b"[" * 100_000,
+        CALL.to_json()[:-1],
+        altered(kind="dance"),
+        altered(kind=None),
+        altered(cluster=5),
+        altered(cluster="a b"),
+        altered(nodes=""),
+        altered(nodes="node["),
+        altered(nodes=["node1"]),
+        altered(generation=0),
+        altered(generation="1"),
+        altered(generation=1.5),
+        altered(generation=2**63),
+        altered(generation=10**40),
+        altered(correlation_id="AB"),
+        altered(correlation_id=None),
+        altered(expiry="soon"),
+        altered(expiry=10**40),
+        altered(expiry=-(10**12)),
+        altered(origin=""),
+        altered(origin=5),
+        altered(note=5),
+        altered(more="than a hook writes"),
+    ],
+)
+def test_a_spool_file_that_no_hook_wrote_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="not written by a hook"):
         call_from(body)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from producers.settings import ConfigError, find_config, hook_settings
+from producers.amqp import connection_parameters
+from producers.settings import BrokerSettings, ConfigError, find_config, hook_settings
 from workers.settings import load
 
 WHOLE = """
@@ -26,6 +27,13 @@ def test_it_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(tmp_path
     assert find_config({}) == Path("/etc/lamplighter/lamplighter.toml")
 
 
+def test_a_folder_we_may_not_look_into_holds_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environ = {"SLURM_CONF": str(tmp_path / "file" / "slurm.conf")}
+    assert find_config(environ) == Path("/etc/lamplighter/lamplighter.toml")
+    assert find_config({"SLURM_CONF": "x" * 5000}) == Path("/etc/lamplighter/lamplighter.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
@@ -36,7 +44,17 @@ def test_it_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(tmp_path
         ('cluster = "x"\n[broker]\nurl = "http://x"', r"broker\.url: must look like amqp://"),
         (WHOLE + "[hooks]\nspool = 5", r"hooks\.spool: must be a text"),
         (WHOLE + "[slurm]\nresume_timeout = -1", r"slurm\.resume_timeout: must be whole seconds"),
-        (WHOLE + "[slurm]\nsuspend_timeout = true", r"slurm\.suspend_timeout"),
+        (WHOLE + "[slurm]\nsuspend_timeout = true", r"slurm\.suspend_timeout: .* write suspend_t"),
+        (
+            WHOLE + "[slurm]\nresume_timeout = 99999999999999",
+            r"slurm\.resume_timeout: .* to 31536000",
+        ),
+        (WHOLE + "[hooks]\nstate = ''", r"hooks\.state: .* write state ="),
+        (WHOLE + "[hooks]\nlog_file = []", r"hooks\.log_file: .* write log_file ="),
+        (WHOLE + "password_file = 5", r"broker\.password_file: .* write password_file ="),
+        (WHOLE + "ca_file = true", r"broker\.ca_file: .* write ca_file ="),
+        (WHOLE + "[[hooks]]\n", r"hooks: must be a table: write \[hooks\]"),
+        ('cluster = "x"\n[broker]\nurl = "amqp:///v"', r"broker\.url: must look like amqp://"),
         ("cluster = ", "is no valid TOML"),
     ],
 )
@@ -79,3 +97,65 @@ def test_the_workers_part_names_the_field_too(tmp_path: Path, more: str, field: 
     path.write_text(WHOLE + more)
     with pytest.raises(ConfigError, match=field):
         load(path)
+
+
+def test_a_file_that_is_no_text_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"lamplighter\.toml: is no valid TOML: "):
+        hook_settings(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://me:s3cr/3t@localhost:5672/v",
+        "amqp://me:s3cr#3t@localhost:5672/v",
+        "amqp://me:s3cr?3t@localhost:5672/v",
+        "amqp://me:s3cr3t@localhost:s3cr3t/v",
+        "amqp://me:s3cr3t@localhost:99999/v",
+        "amqp://me:s3cr3t@[::1/v",
+        "http://me:s3cr3t@localhost/v",
+    ],
+)
+def test_no_fault_in_the_url_shows_its_password(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(f'cluster = "vespa"\n[broker]\nurl = "{url}"\n')
+    with pytest.raises(ConfigError, match=r"broker\.url: must look like amqp://") as caught:
+        hook_settings(path)
+    assert "s3cr" not in str(caught.value)
+    assert "s3cr" not in BrokerSettings(url).shown.replace("localhost:s3cr3t", "")
+
+
+@pytest.mark.parametrize(
+    ("broker", "field"),
+    [
+        (BrokerSettings("amqp://me@h/v"), r"broker\.password_file: is missing: write"),
+        (
+            BrokerSettings("amqp://me@h/v", Path("none")),
+            r"broker\.password_file: .*make it readable",
+        ),
+        (BrokerSettings("amqp://me@h/v", Path("/dev/null")), r"broker\.password_file: .*is empty"),
+        (
+            BrokerSettings("amqp://me:x@h/v?heartbeat=s3cr"),
+            r"broker\.url: ValueError in amqp://h/v",
+        ),
+        (BrokerSettings("amqps://me:x@h/v", None, Path("none")), r"broker\.ca_file: none: No such"),
+        (
+            BrokerSettings("amqps://me:x@h/v", None, Path(__file__)),
+            r"broker\.ca_file: .*name a file",
+        ),
+    ],
+)
+def test_what_only_shows_when_it_is_used_names_its_field_too(
+    broker: BrokerSettings, field: str
+) -> None:
+    with pytest.raises(ConfigError, match=field):
+        connection_parameters(broker, "test")
+
+
+def test_a_password_file_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
+    with pytest.raises(ConfigError, match=r"broker\.password_file: .* is no text") as caught:
+        connection_parameters(BrokerSettings("amqp://me@h/v", tmp_path / "pw"), "test")
+    assert "s3cr3t" not in str(caught.value)

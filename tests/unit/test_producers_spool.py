@@ -1,20 +1,23 @@
-"""The spool: what is in it is durable; what cannot be put there is said."""
+"""The spool: what is in it is durable and sent by one; what cannot be put there is said."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from producers import spool
-from producers.call import HookCall
+from producers.call import HookCall, call_from
 from schemas.commands import Kind
 
+ROOT = Path(__file__).parents[2]
 CALL = HookCall(
     kind=Kind.RESUME,
     cluster="vespa",
@@ -25,93 +28,249 @@ CALL = HookCall(
     resume_file="{}",
     origin="controller",
 )
-# Stops the process at each step that makes a call durable, once for each way to be killed.
-STEPS = ("os.open", "os.fsync", "os.close", "pathlib.Path.rename")
+# Runs a step, and kills itself -9 before the line of spool.py or disk.py whose turn it is.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from producers import disk, spool
+from tests.unit.test_producers_spool import CALL
+folder, turn = Path(sys.argv[1]), int(sys.argv[2])
+{prepare}
+left = [turn]
+def watch(frame, event, _):
+    if frame.f_code.co_filename not in (spool.__file__, disk.__file__):
+        return None
+    if event == "line":
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return watch
+sys.settrace(watch)
+{step}
+sys.settrace(None)
+"""
+
+
+def calls(folder: Path, told: list[str] | None = None) -> list[HookCall]:
+    """What a relay that comes now would send; lets go of it again."""
+    found = []
+    for spooled in spool.claim(
+        spool.waiting(folder), told.append if told is not None else pytest.fail
+    ):
+        found.append(spooled.call)
+        spooled.release()
+    return found
+
+
+def put(folder: Path, call: HookCall = CALL) -> Path:
+    """Leave a call as a hook does that has ended."""
+    spooled = spool.put(folder, call)
+    spooled.release()
+    return spooled.path
+
+
+def killed(folder: Path, turn: int, step: str, prepare: str = "") -> bool:
+    """Run `step` in a process that is killed at its turn-th line; False when it was through."""
+    program = KILLED.format(step=step, prepare=prepare)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder), str(turn)], check=False, cwd=ROOT
+    )
+    assert done.returncode in {0, -signal.SIGKILL}
+    return done.returncode != 0
 
 
 def test_what_is_put_is_read_again_oldest_generation_first(tmp_path: Path) -> None:
     for offset in (2, 0, 1):
-        spool.put(tmp_path, replace(CALL, generation=CALL.generation + offset))
-    calls = [call for _, call in spool.read(spool.waiting(tmp_path), print)]
-    assert [call.generation - CALL.generation for call in calls] == [0, 1, 2]
-    assert calls[0] == CALL
+        put(tmp_path, replace(CALL, generation=CALL.generation + offset))
+    found = calls(tmp_path)
+    assert [call.generation - CALL.generation for call in found] == [0, 1, 2]
+    assert found[0] == CALL
 
 
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
-    assert spool.put(tmp_path, CALL).stat().st_mode & 0o077 == 0
+    assert put(tmp_path).stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_there_is_a_whole_call_or_none(tmp_path: Path, step: str) -> None:
-    """Kill -9 before each system call: never half a call, and nothing blocks the next one."""
-    program = f"""
-import os, pathlib, signal
-from producers import spool
-from tests.unit.test_producers_spool import CALL
-from pathlib import Path
-{step} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-spool.put(Path({str(tmp_path)!r}), CALL)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert list(spool.read(spool.waiting(tmp_path), print)) == []
-    other = replace(CALL, correlation_id="f" * 32)
-    spool.put(tmp_path, other)
-    assert [call for _, call in spool.read(spool.waiting(tmp_path), print)] == [other]
+def test_folders_are_made_where_they_are_missing(tmp_path: Path) -> None:
+    put(tmp_path / "var" / "spool" / "lamplighter")
+    assert calls(tmp_path / "var" / "spool" / "lamplighter") == [CALL]
+    assert spool.waiting(tmp_path / "never made") == []
+
+
+def test_killed_at_any_line_of_spooling_there_is_a_whole_call_or_none(tmp_path: Path) -> None:
+    """P1: kill -9 before each step; never half a call, and nothing blocks the next one."""
+    turn, whole = 1, 0
+    while killed(tmp_path / str(turn), turn, "spool.put(folder, CALL)"):
+        found = calls(tmp_path / str(turn))
+        assert found in ([], [CALL])
+        whole += bool(found)
+        other = replace(CALL, correlation_id="f" * 32)
+        put(tmp_path / str(turn), other)
+        assert other in calls(tmp_path / str(turn))
+        turn += 1
+    assert turn > 15, "the steps were not met"
+    assert 0 < whole < turn - 1, "killed before and after the call was whole"
+
+
+def test_killed_at_any_line_of_shrinking_nothing_that_is_left_is_lost(tmp_path: Path) -> None:
+    """P1: the broker has node1 and node3; node2 stays in the spool whatever happens."""
+    turn = 1
+    while True:
+        folder = tmp_path / str(turn)
+        put(folder)
+        prepare = "[it] = spool.claim(spool.waiting(folder), print)"
+        was_killed = killed(folder, turn, "it.keep(['node2'])", prepare)
+        (left,) = calls(folder)
+        assert left in (CALL, replace(CALL, nodes="node2"))
+        if not was_killed:
+            break
+        turn += 1
+    assert left.nodes == "node2"
+    assert turn > 10, "the steps were not met"
+
+
+def test_one_process_sends_a_call_and_others_pass_it_over(tmp_path: Path) -> None:
+    spooled = spool.put(tmp_path, CALL)
+    assert calls(tmp_path) == []
+    spooled.release()
+    assert calls(tmp_path) == [CALL]
+
+
+def test_a_call_whose_sender_was_killed_is_free_at_once(tmp_path: Path) -> None:
+    program = "import os\nspool.put(folder, CALL)\nos.kill(os.getpid(), signal.SIGKILL)"
+    assert killed(tmp_path, -1, program)
+    assert calls(tmp_path) == [CALL]
+
+
+def test_a_call_that_is_done_is_gone(tmp_path: Path) -> None:
+    spooled = spool.put(tmp_path, CALL)
+    spooled.done()
+    assert list(tmp_path.iterdir()) == []
+    spooled.done()
+
+
+def test_what_was_opened_before_another_sent_it_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path)
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        path.unlink(missing_ok=True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert calls(tmp_path) == []
+
+
+def test_what_was_opened_before_it_shrank_is_left_to_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path)
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        if path.read_bytes() == CALL.to_json():
+            fresh = path.with_suffix(".fresh")
+            fresh.write_bytes(replace(CALL, nodes="node2").to_json())
+            fresh.rename(path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert calls(tmp_path) == []
+    assert [call.nodes for call in calls(tmp_path)] == ["node2"]
+
+
+def test_what_shrank_is_the_same_request_at_the_same_place(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    (spooled,) = spool.claim([path], pytest.fail)
+    spooled.keep(["node1", "node3"])
+    assert spool.waiting(tmp_path) == [path]
+    assert calls(tmp_path) == [replace(CALL, nodes="node1,node3")]
+
+
+def test_a_call_that_cannot_shrink_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path)
+    (spooled,) = spool.claim([path], pytest.fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _no_space)
+        with pytest.raises(spool.SpoolError, match="No space left"):
+            spooled.keep(["node1"])
+    assert calls(tmp_path) == [CALL]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _no_space(_: int) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_folder_that_is_a_file_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("")
-    with pytest.raises(spool.SpoolError, match=r"hooks\.spool: .*free the disk or mend"):
+    with pytest.raises(spool.SpoolError, match=r"hooks\.spool: .*spool; free the disk or mend"):
         spool.put(tmp_path / "spool", CALL)
+    with pytest.raises(spool.SpoolError, match=r"hooks\.spool: .*spool; free the disk or mend"):
+        spool.waiting(tmp_path / "spool")
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_call(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_said_and_leaves_no_half_call(tmp_path: Path) -> None:
     """The limit on file size stands for a disk that fills up in mid-write."""
-    program = f"""
-import resource, signal
-from producers import spool
-from tests.unit.test_producers_spool import CALL
-from pathlib import Path
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    program = """
+import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
 try:
-    spool.put(Path({str(tmp_path)!r}), CALL)
+    spool.put(folder, CALL)
 except spool.SpoolError as error:
-    print(error)
+    print(error, file=sys.stderr)
+    sys.exit(3)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        check=True,
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-c", KILLED.format(step=program, prepare=""), str(tmp_path), "-1"],
+        check=False,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert "hooks.spool" in done.stdout
+    assert done.returncode == 3
+    assert "hooks.spool: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_no_hook_wrote_is_set_aside_not_lost_and_not_in_the_way(tmp_path: Path) -> None:
-    spool.put(tmp_path, CALL)
+    put(tmp_path)
     (tmp_path / "00000000000000000001-x.call").write_bytes(b"not a call")
     (tmp_path / "00000000000000000002-x.call").write_bytes(replace(CALL, nodes="node[").to_json())
     told: list[str] = []
-    assert [call for _, call in spool.read(spool.waiting(tmp_path), told.append)] == [CALL]
+    assert calls(tmp_path, told) == [CALL]
     assert len(list(tmp_path.glob("*.unreadable"))) == 2
-    assert ["set aside" in line for line in told] == [True, True]
+    assert ["set aside as" in line for line in told] == [True, True]
+    assert calls(tmp_path) == [CALL]
 
 
-def test_a_running_hook_s_own_file_is_left_to_it_for_a_while(tmp_path: Path) -> None:
-    path = spool.put(tmp_path, CALL)
-    assert spool.waiting(tmp_path, min_age=60) == []
-    os.utime(path, (0, 0))
-    assert spool.waiting(tmp_path, min_age=60) == [path]
+def test_what_cannot_be_opened_is_said_and_not_in_the_way(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "00000000000000000001-x.call").mkdir()
+    told: list[str] = []
+    assert calls(tmp_path, told) == [CALL]
+    assert len(told) == 1
+    assert "00000000000000000001-x.call: cannot be read: Is a directory" in told[0]
 
 
-def test_what_another_process_has_sent_meanwhile_is_passed_over(tmp_path: Path) -> None:
-    paths = [spool.put(tmp_path, CALL)]
-    spool.done(paths[0])
-    assert list(spool.read(paths, print)) == []
-    assert spool.waiting(tmp_path / "never-made") == []
+def test_what_was_never_finished_goes_after_an_hour_and_not_before(tmp_path: Path) -> None:
+    old, young = tmp_path / "1-x.partial", tmp_path / "2-x.partial"
+    for path in (old, young):
+        path.write_bytes(CALL.to_json()[:20])
+    os.utime(old, (time.time() - 3601,) * 2)
+    assert spool.remove_torn(tmp_path) == ["1-x.partial"]
+    assert list(tmp_path.iterdir()) == [young]
+
+
+def test_a_call_spooled_by_an_earlier_version_is_read(tmp_path: Path) -> None:
+    body = (
+        b'{"kind": "resume", "cluster": "vespa", "nodes": "node[1-3]", "generation":'
+        b' 1767323045678901000, "correlation_id": "0123456789abcdef0123456789abcdef",'
+        b' "expiry": null, "resume_file": "{}", "origin": "controller", "note": null}'
+    )
+    (tmp_path / "00000000000000000001-x.call").write_bytes(body)
+    assert calls(tmp_path) == [CALL] == [call_from(CALL.to_json())]

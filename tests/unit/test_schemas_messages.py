@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.commands import PowerCommand, parse_command
+from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import LONGEST_TEXT, Envelope, fit, parse, rfc3339
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, Notice, RequestEvent, about, event_from, notice_from
@@ -33,7 +33,16 @@ def said(text: str | None) -> str | None:
 
 
 def as_it_arrives(told: RequestEvent) -> RequestEvent:
-    names = ("origin", "note", "cloud", "server_id", "address", "by", "reason")
+    names = (
+        "origin",
+        "note",
+        "cloud",
+        "server_id",
+        "address",
+        "image_id",
+        "by",
+        "reason",
+    )
     texts: dict[str, Any] = {name: said(getattr(told, name)) for name in names}
     cause = told.cause
     return replace(
@@ -185,6 +194,15 @@ def test_a_refusal_names_the_field(path: tuple[str | int, ...], value: object, f
     with pytest.raises(MalformedMessageError) as refusal:
         parse_command(json.dumps(raw).encode())
     assert refusal.value.field == field
+
+
+@pytest.mark.parametrize("image", [None, "", " \x1b[2J", "x" * 256, 7, ["a"]])
+def test_a_bake_names_its_image_in_printable_characters(image: object) -> None:
+    raw = json.loads(command(kind=Kind.BAKE).to_envelope().to_json())
+    assert parse_command(json.dumps(raw).encode()).image == "prepared"
+    raw["data"]["image"] = image
+    with pytest.raises(MalformedMessageError, match=r"data\.image"):
+        parse_command(json.dumps(raw).encode())
 
 
 def test_all_outcomes_of_a_round_share_one_id_and_no_other_step_does() -> None:

@@ -72,7 +72,7 @@ class Board:
     def follow(self, work: Work, row: Row) -> None:
         """The node's row is this now; what was found out for another generation is void."""
         if row.generation != work.row.generation:
-            work.fault, work.looks = None, 0
+            work.fault, work.looks, work.image_id = None, 0, None
             self.ending.pop(work.node, None)
         work.row = row
         if row.wary_left:

@@ -12,7 +12,9 @@ from workers.power.desired import Observation, Row
 from workers.power.intake import Pending
 from workers.power.owners import Owner
 from workers.power.work import Key, actions_from_json, actions_to_json
+from workers.store import images
 from workers.store.engine import reading
+from workers.store.images import GroupImage
 from workers.store.requests import Outcome, Round, fix_outcomes, insert_requests, outcomes
 
 Ending: TypeAlias = tuple[Pending, RequestEvent]
@@ -92,6 +94,12 @@ class Book:
         with reading(self._store) as connection:
             return desired.read(connection, self._cluster, names)
 
+    def image_of(self, group: str) -> str | None:
+        """The id of the image to make a group's servers from, in place of its template's."""
+        with reading(self._store) as connection:
+            found = images.by_group(connection, self._cluster).get(group)
+        return None if found is None else found.image_id
+
     def renew(self) -> None:
         """Prolong our leases."""
         with self._store.begin() as connection:
@@ -118,12 +126,14 @@ class Book:
         self,
         endings: Mapping[str, tuple[int, Sequence[Ending]]],
         seen: Iterable[Observation],
+        kept: Sequence[GroupImage] = (),
     ) -> tuple[dict[str, list[tuple[Pending, bytes]]], Mapping[str, Row]]:
         """End the rounds of nodes whose desired state has not moved on, and give them up.
 
         Args:
             endings: by node, the generation that was reached and how its requests end.
             seen: what the nodes were seen to be.
+            kept: images made of them; their groups use them once the bake stands as completed.
 
         Returns:
             The bodies that stand, by node; and the rows of those nodes that have moved on or are
@@ -139,6 +149,12 @@ class Book:
             stays = [node for node in endings if node not in moved]
             flat = [(node, ending) for node in stays for ending in endings[node][1]]
             bodies = fix_outcomes(connection, self._cluster, [event for _, (_, event) in flat])
+            stand = {
+                event.request_id
+                for (_, (_, event)), body in zip(flat, bodies, strict=True)
+                if event.image_id and body == event.to_envelope().to_json()
+            }
+            images.keep(connection, self._cluster, [k for k in kept if k.request_id in stand])
             desired.observe(connection, self._cluster, [o for o in seen if o.node not in moved])
             desired.release(connection, self._cluster, stays, self._owner)
         ended: dict[str, list[tuple[Pending, bytes]]] = {node: [] for node in stays}

@@ -17,6 +17,7 @@ from workers.power.decide import Act, Decision, Settled, Wait, decide
 from workers.power.desired import Row
 from workers.power.novarequests import Call
 from workers.power.site import Site
+from workers.power.ways import BAKE, CREATE, FIND_IMAGE
 from workers.power.work import DONE, Key, Work
 from workers.settings import PowerSettings
 from workers.store.engine import AWAY
@@ -85,7 +86,11 @@ class Calls:
     # -- calling
 
     def make(self) -> None:
-        """Make the calls whose turn it is."""
+        """Make the calls whose turn it is.
+
+        Raises:
+            What says that the store is away.
+        """
         now = time.monotonic()
         for site in self._sites.values():
             while (node := site.next_turn(now)) is not None:
@@ -96,14 +101,24 @@ class Calls:
                 # its turn has come later: what was decided then may no longer be so
                 decision = self.decide(work)
                 if isinstance(decision, Act) and self._board.may_call(work, decision.action):
+                    call = self._call(work, decision)
                     work.calling = True
                     site.call(
-                        Call(decision.action, decision.server_id, node, work.group_name),
+                        call,
                         partial(self._guard, node, work.row, count()),
                         partial(self._called, site, work, _UnderWay(work.row, work.key, decision)),
                     )
                 else:
                     self._board.dirty.add(node)
+
+    def _call(self, work: Work, act: Act) -> Call:
+        """What is to be called; may ask the store."""
+        image, request_id = None, ""
+        if act.action == CREATE:
+            image = self._book.image_of(work.group_name)
+        elif act.action in {BAKE, FIND_IMAGE} and work.baking is not None:
+            image, request_id = work.baking.image, work.baking.id
+        return Call(act.action, act.server_id, work.node, work.group_name, image, request_id)
 
     def _guard(self, node: str, wanted: Row, tries: Iterator[int]) -> None:
         """Runs on the caller's thread, immediately before each try of a call.
@@ -138,11 +153,9 @@ class Calls:
         verdict = None if error is None else _verdict(error)
         result = DONE if verdict is None else verdict.cause.error
         act = call.act
-        server_id = answer if isinstance(answer, str) else act.server_id or "none"
-        work.record(call.key, CloudAction(act.action, server_id, time.time_ns(), result))
+        self._note(work, call, answer, result)
         if act.because is not None:
             work.trouble = act.because
-        self._board.acted[call.key] = work.actions[call.key]
         self._log.info(
             "call_answered",
             node=work.node,
@@ -166,6 +179,17 @@ class Calls:
             self._cloud_failed(site, work, verdict, _retry_after(error))
             if work.row.generation == call.wanted.generation:
                 self._work_failed(work, verdict)
+
+    def _note(self, work: Work, call: _UnderWay, answer: str | BaseException, result: str) -> None:
+        """Keep what was done; what was only asked changes nothing, and can be asked again."""
+        answered = answer if isinstance(answer, str) else None
+        if call.act.action != FIND_IMAGE:
+            server_id = answered or call.act.server_id or "none"
+            action = CloudAction(call.act.action, server_id, time.time_ns(), result)
+            work.record(call.key, action)
+            self._board.acted[call.key] = work.actions[call.key]
+        elif work.row.generation == call.wanted.generation:
+            work.image_id = answered
 
     def _cloud_failed(self, site: Site, work: Work, verdict: Verdict, retry_after: float) -> None:
         """What an error of a call says about its cloud."""

@@ -64,6 +64,14 @@ class BadTemplateError(LamplighterError):
     """A server cannot be made as its group's template says; the text names what is wrong."""
 
 
+class ImageNotReadyError(LamplighterError):
+    """The image that a request has made is still being saved."""
+
+
+class ImageLostError(LamplighterError):
+    """The image that a request has made is not there: Nova deletes one that could not be saved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The error's class and words, and what to do."""
@@ -88,6 +96,8 @@ _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
     (TokenServiceAwayError, "token_service_away", Then.HOLD),
     (TokenError, "token", Then.PARK),
     (BadTemplateError, "bad_template", Then.REJECT),
+    (ImageNotReadyError, "image_not_ready", Then.LOOK),
+    (ImageLostError, "image_failed", Then.REJECT),
 )
 
 

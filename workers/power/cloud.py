@@ -10,6 +10,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import msgspec
 import openstack.connection
 import openstack.exceptions
 import requests
@@ -19,8 +20,13 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
-from workers.power import novarequests, ways
-from workers.power.classify import BadTemplateError, CloudError
+from workers.power import images, novarequests, ways
+from workers.power.classify import (
+    BadTemplateError,
+    CloudError,
+    ImageLostError,
+    ImageNotReadyError,
+)
 from workers.power.novarequests import Call, Parts, Request
 from workers.power.resolve import resolve
 from workers.power.servers import Server, server_from
@@ -87,7 +93,7 @@ class Cloud:
     ) -> None:
         self._cluster = cluster
         self._templates = templates or {}
-        self._parts: dict[str, Parts] = {}
+        self._parts: dict[tuple[str, str], Parts] = {}
         http = requests.Session()
         adapter = requests.adapters.HTTPAdapter(
             pool_connections=4, pool_maxsize=settings.concurrency + 2
@@ -120,18 +126,24 @@ class Cloud:
         """Make a call; Nova answers before it is done.
 
         Returns:
-            The server's id, which for `create` is new.
+            The server's id, which for `create` is new; for `findImage` the image's.
 
         Raises:
             CloudError: Nova refused, or did not answer.
+            ImageNotReadyError, ImageLostError: of `findImage`.
             TokenError: no token.
             Exception: whatever `guard` raises, before anything was sent.
         """
+        if call.action in {ways.BAKE, ways.FIND_IMAGE}:
+            found = self._find_image(call, guard)
+            if call.action == ways.FIND_IMAGE:
+                return _ready_id(found)
+            if found is not None:  # an earlier try's, whose answer nobody heard
+                return call.server_id
         request = self._prepare(call)
         # a creation that was perhaps heard is not said again: the next listing shows it
-        tries = (
-            _blip.copy(stop=tenacity.stop_after_attempt(1)) if not call.server_id else _blip.copy()
-        )
+        once = call.action in {ways.CREATE, ways.BAKE}
+        tries = _blip.copy(stop=tenacity.stop_after_attempt(1)) if once else _blip.copy()
         response = tries(self._send, request, guard)
         return call.server_id or str(response.json()["server"]["id"])
 
@@ -139,8 +151,11 @@ class Cloud:
         if call.action != ways.CREATE:
             return novarequests.act(call, self._cluster)
         template = self._templates[call.group]
-        if call.group not in self._parts:
-            self._parts[call.group] = self._resolve(template)
+        if call.image is not None:
+            template = msgspec.structs.replace(template, image=call.image)
+        key = call.group, template.image
+        if key not in self._parts:
+            self._parts[key] = self._resolve(template)
         user_data = None
         if template.user_data_file is not None:
             try:
@@ -150,14 +165,23 @@ class Cloud:
                     f"groups.{call.group}.server.user_data_file: {error}"
                 ) from None
         try:
-            return novarequests.create(
-                call, self._cluster, template, self._parts[call.group], user_data
-            )
+            return novarequests.create(call, self._cluster, template, self._parts[key], user_data)
         except (KeyError, ValueError) as error:
             raise BadTemplateError(
                 f"groups.{call.group}.server.user_data_file: {error}: only $node, $cluster and $group "
                 "are filled in; write $$ for a dollar"
             ) from None
+
+    def _find_image(self, call: Call, guard: Callable[[], None]) -> images.Image | None:
+        try:
+            asked = images.query(call.request_id, self._session.get_project_id())
+            # through the same door as Nova's: one token, one kind of error
+            response = _blip.copy()(
+                self._request, "GET", "/images", guard, service="image", params=asked
+            )
+            return images.pick(response.json())
+        except (ValueError, KeyError, TypeError) as error:
+            raise CloudError(None, f"the list of images is not Glance's: {error!r}") from None
 
     def _resolve(self, template: ServerTemplate) -> Parts:
         try:
@@ -202,6 +226,7 @@ class Cloud:
         method: str,
         path: str,
         guard: Callable[[], None] = lambda: None,
+        service: str = "compute",
         **arguments: Any,  # noqa: ANN401 - requests'
     ) -> requests.Response:
         try:
@@ -209,7 +234,7 @@ class Cloud:
             # comes first, and a refused one leads to another try, with the guard asked anew.
             self._session.get_auth_headers()
             guard()
-            response: requests.Response = self._connection.compute.request(
+            response: requests.Response = getattr(self._connection, service).request(
                 path,
                 method,
                 raise_exc=False,
@@ -217,6 +242,8 @@ class Cloud:
                 timeout=self._timeout,
                 **arguments,
             )
+        except openstack.exceptions.ServiceDisabledException as error:
+            raise BadTemplateError(f"the cloud offers no images: {_cut(str(error))}") from None
         except keystone_errors.HttpError as error:
             raise CloudError(error.http_status, _cut(str(error))) from None
         except keystone_errors.ConnectTimeout as error:
@@ -230,6 +257,19 @@ class Cloud:
                 response.status_code, _message(response), retry_after=_retry_after(response)
             )
         return response
+
+
+def _ready_id(found: images.Image | None) -> str:
+    """The id of an image that is ready.
+
+    Raises:
+        ImageNotReadyError, ImageLostError: it is not.
+    """
+    if found is None:
+        raise ImageLostError("the cloud did not keep the image: its making has failed")
+    if not found.ready:
+        raise ImageNotReadyError(f"image {found.id} is {found.status}")
+    return found.id
 
 
 def _message(response: requests.Response) -> str:

@@ -13,8 +13,10 @@ from schemas.commands import Desired
 from schemas.events import Cause
 from workers.power.servers import Server
 from workers.power.ways import (
+    BAKE,
     CREATE,
     DELETE,
+    FIND_IMAGE,
     HERE,
     PASSING,
     REBOOT,
@@ -42,6 +44,7 @@ class Limits:
         strategy: how its nodes are put out.
         creates: whether the group says how its servers are made.
         deploy_wait: seconds from creating a server for later to putting it out.
+        bake_timeout: seconds from a call to where it leads, when an image is to be made.
     """
 
     boot_timeout: float
@@ -50,6 +53,7 @@ class Limits:
     strategy: Strategy = Strategy.STOP
     creates: bool = False
     deploy_wait: float = 0.0
+    bake_timeout: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Sight:
         now: ns since the epoch.
         ours: the ids of those that carry our tags, or that we have made: they may be deleted.
         trouble: what was wrong with a server that this round has deleted.
+        image_id: the image that this request has made, once it is ready.
         recovered: whether this round has tried to reboot it out of ERROR, whatever came of it.
     """
 
@@ -75,6 +80,7 @@ class Sight:
     now: int
     ours: frozenset[str] = field(default_factory=frozenset)
     trouble: Cause | None = None
+    image_id: str | None = None
     recovered: bool = False
 
 
@@ -119,7 +125,7 @@ def decide(desired: Desired, sight: Sight, limits: Limits) -> Decision:
     server, *surplus = _best_first(sight)
     if surplus:
         return _with_surplus(desired, sight, limits, surplus)
-    action = way(limits.strategy, desired).get(server.status)
+    action = _way(desired, sight, limits).get(server.status)
     if action == DELETE:
         return _replace(desired, sight, limits, server)
     if desired is Desired.ADOPTED:
@@ -127,6 +133,14 @@ def decide(desired: Desired, sight: Sight, limits: Limits) -> Decision:
     if server.task is not None or server.status in PASSING:
         return _in_passing(desired, sight, limits, server)
     return _at_rest(desired, sight, limits, server, action)
+
+
+def _way(desired: Desired, sight: Sight, limits: Limits) -> Mapping[str, str]:
+    """The table that applies; a node whose image is ready is put out, but never deleted."""
+    if desired is not Desired.BAKED or sight.image_id is None:
+        return way(limits.strategy, desired)
+    shelved = limits.strategy is Strategy.SHELVE
+    return way(Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN)
 
 
 def _at_rest(
@@ -140,6 +154,8 @@ def _at_rest(
         )
     if action == HERE:
         return Settled(server) if sight.settles else Wait()
+    if action == BAKE:
+        return _bake(sight, server)
     if action == REBOOT and (
         sight.recovered or sight.calls.get(START) or sight.calls.get(UNSHELVE)
     ):
@@ -214,6 +230,13 @@ def _adopt(sight: Sight, server: Server) -> Decision:
     return Settled(server) if server.id in sight.ours else Act(TAG, server.id)
 
 
+def _bake(sight: Sight, server: Server) -> Decision:
+    """What is made twice fills the cloud: only a look that settles says that all is at rest."""
+    if not sight.settles:
+        return Wait()
+    return Act(FIND_IMAGE if sight.calls.get(BAKE) else BAKE, server.id)
+
+
 def _still_deploying(sight: Sight, limits: Limits) -> bool:
     """Whether what we have just created still needs time to make itself ready."""
     if not sight.calls.get(CREATE):
@@ -222,16 +245,24 @@ def _still_deploying(sight: Sight, limits: Limits) -> bool:
 
 
 def _in_passing(desired: Desired, sight: Sight, limits: Limits, server: Server) -> Decision:
-    up = desired in {Desired.UP, Desired.READY}
-    patience = limits.boot_timeout if up else limits.stop_timeout
+    error, patience = _patience(desired, limits)
     if sight.now - sight.waited_since <= patience * _NS:
         return Wait()
     state = server.status if server.task is None else f"{server.status} ({server.task})"
     return _fail(
         sight,
-        "boot_timeout" if up else "stop_timeout",
+        error,
         f"the server is {state} after {patience:g} s",
     )
+
+
+def _patience(desired: Desired, limits: Limits) -> tuple[str, float]:
+    """What it is called when patience ends, and its seconds."""
+    if desired is Desired.BAKED:
+        return "bake_timeout", limits.bake_timeout
+    if desired in {Desired.UP, Desired.READY}:
+        return "boot_timeout", limits.boot_timeout
+    return "stop_timeout", limits.stop_timeout
 
 
 def _call(sight: Sight, limits: Limits, action: str, server: Server) -> Decision:

@@ -15,7 +15,7 @@ import structlog
 from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
 from workers.power.acceptance import Acceptance
-from workers.power.board import HELD, Board
+from workers.power.board import HELD, Board, Ending
 from workers.power.book import Book
 from workers.power.book import Ending as RequestEnding
 from workers.power.calls import Calls
@@ -27,6 +27,7 @@ from workers.power.ways import NEEDS_ROOM
 from workers.power.work import Work
 from workers.settings import Settings
 from workers.store.engine import AWAY
+from workers.store.images import GroupImage
 from workers.topology import RETRY_TIERS
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
@@ -102,6 +103,7 @@ class Engine:
             self._housekeep()
             self._reconcile()
             self._settle()
+            self._calls.make()
         except AWAY as error:
             self._store_went(error)
             return
@@ -109,7 +111,6 @@ class Engine:
             self._store_away_until = 0.0
             self._log.info("store_back")
             self._consume_again()
-        self._calls.make()
         self._calls.list_due()
         self._board.outbox.resend()
 
@@ -166,6 +167,9 @@ class Engine:
         if site.health.away is not None:
             self._board.park(work, site.health.away, site.health.rest(time.monotonic()))
             return
+        if work.overtaken:
+            self._board.end(work, Happening.COMPLETED, None, None)
+            return
         decision = self._calls.decide(work)
         if isinstance(decision, Settled):
             self._board.end(work, Happening.COMPLETED, None, decision.server)
@@ -200,15 +204,16 @@ class Engine:
         now, ending = time.time_ns(), self._board.ending
         self._board.ending = {}
         endings: dict[str, tuple[int, list[RequestEnding]]] = {}
-        seen = []
+        seen, kept = [], []
         for node, end in ending.items():
             work = self._board.works[node]
             events = work.events(end.happening, end.cause, end.server, now)
             endings[node] = work.row.generation, events
-            server_id = end.server.id if end.server else None
-            status = end.server.status if end.server else end.cause.error if end.cause else "NONE"
-            seen.append(Observation(node, server_id, status, now))
-        ended, moved = self._book.settle(endings, seen)
+            if work.baking is not None and work.image_id is not None:
+                kept.append(GroupImage.of(work.baking, work.group_name, work.image_id, now))
+            if not work.overtaken:
+                seen.append(_observed(node, end, now))
+        ended, moved = self._book.settle(endings, seen, kept)
         for node, bodies in ended.items():
             for request, body in bodies:
                 self._board.publish_ending(request, body)
@@ -287,3 +292,8 @@ class Engine:
     def _consume_again(self) -> None:
         if not self._store_away_until and not self._token_service_away:
             self._link.resume()
+
+
+def _observed(node: str, end: Ending, now: int) -> Observation:
+    status = end.server.status if end.server else end.cause.error if end.cause else "NONE"
+    return Observation(node, end.server.id if end.server else None, status, now)

@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from workers.power import ways
-from workers.power.servers import CLUSTER_KEY, NODE_KEY
+from workers.power.servers import CLUSTER_KEY, NODE_KEY, REQUEST_KEY
 from workers.settings import ServerTemplate
 
 # "auto" and "none" as networks came with 2.37.
@@ -17,12 +17,20 @@ _WORDS = frozenset({"auto", "none"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One action that is to be made on a node's server; `server_id` is empty for `create`."""
+    """One action that is to be made on a node's server; `server_id` is empty for `create`.
+
+    Attributes:
+        image: for `create` the id of an image in place of the template's, for `createImage` the
+            name of the one to make.
+        request_id: on whose behalf; an image is tagged with it, so that it is found again.
+    """
 
     action: str
     server_id: str
     node: str
     group: str
+    image: str | None = None
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,10 @@ def act(call: Call, cluster: str) -> Request:
     if call.action == ways.TAG:
         tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node}
         return Request("POST", f"{path}/metadata", {"metadata": tags})
+    if call.action == ways.BAKE:
+        tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node, REQUEST_KEY: call.request_id}
+        about = {"name": call.image, "metadata": tags}
+        return Request("POST", f"{path}/action", {call.action: about})
     argument = {"type": "HARD"} if call.action == ways.REBOOT else None
     return Request("POST", f"{path}/action", {call.action: argument})
 

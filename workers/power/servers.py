@@ -7,6 +7,7 @@ from typing import Any
 DELETED = frozenset({"DELETED", "SOFT_DELETED"})
 NODE_KEY = "lamplighter_node"
 CLUSTER_KEY = "lamplighter_cluster"
+REQUEST_KEY = "lamplighter_request"
 
 
 @dataclass(frozen=True, slots=True)

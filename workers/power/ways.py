@@ -22,6 +22,9 @@ REBOOT = "reboot"
 CREATE = "create"
 DELETE = "delete"
 TAG = "tag"
+BAKE = "createImage"
+# Asks for what createImage has made, and changes nothing.
+FIND_IMAGE = "findImage"
 
 
 # What the cloud may have no room for.
@@ -76,6 +79,13 @@ _SHELVE: Mapping[str, str] = {
     # offloading is the cloud's own matter: at once by default, and by policy an administrator's
     "SHELVED": HERE,
 }
+# An image is made of a disk at rest, that is on a host.
+_BAKE: Mapping[str, str] = {
+    **{status: action for status, action in _STOP.items() if status != "ERROR"},
+    "SHUTOFF": BAKE,
+    "SHELVED": UNSHELVE,
+    "SHELVED_OFFLOADED": UNSHELVE,
+}
 _EVERYWHERE = (*_LIGHT, "UNKNOWN")
 _DELETE: Mapping[str, str] = dict.fromkeys((*_EVERYWHERE, *PASSING), DELETE)
 
@@ -89,6 +99,8 @@ def way(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
         return {**_LIGHT, "ERROR": DELETE} if strategy is Strategy.DELETE else _LIGHT
     if desired is Desired.GONE or (desired is Desired.DOWN and strategy is Strategy.DELETE):
         return _DELETE
+    if desired is Desired.BAKED:
+        return _BAKE
     if desired is Desired.ADOPTED:
         return dict.fromkeys((*_EVERYWHERE, *PASSING), HERE)
     out = _STOP if strategy is Strategy.STOP else _SHELVE

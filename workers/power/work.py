@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from schemas.commands import Desired
+from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction, Happening, RequestEvent, about
 from workers.power.decide import Limits, Sight
 from workers.power.desired import Row
@@ -36,6 +36,7 @@ class Work:
         fault: the error of a call that the next listing will judge.
         looks: how often in a row the cloud has said that the server is not as thought.
         trouble: what was wrong with a server that was deleted for it.
+        image_id: the image that was made for this generation, once it is ready.
     """
 
     node: str
@@ -52,12 +53,24 @@ class Work:
     fault: Cause | None = None
     looks: int = 0
     trouble: Cause | None = None
+    image_id: str | None = None
 
     @property
     def key(self) -> Key:
         """The request and round on whose behalf actions are made now."""
         rounds = [p.past.round for p in self.pending if p.command.id == self.row.request_id]
         return self.row.request_id, max(rounds, default=1)
+
+    @property
+    def baking(self) -> PowerCommand | None:
+        """The bake that the row asks for; None where it asks for none, or it waits elsewhere."""
+        asked = (p.command for p in self.pending if p.command.id == self.row.request_id)
+        return next((c for c in asked if c.image is not None), None)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a later bake is wanted, which waits elsewhere: all that waits here is superseded."""
+        return self.row.desired is Desired.BAKED and self.baking is None
 
     def correlation_id(self, key: Key) -> str | None:
         """Of the hook call that this request came of, if it still waits."""
@@ -73,6 +86,7 @@ class Work:
             Strategy(self.group.strategy),
             creates=self.group.server is not None,
             deploy_wait=self.group.deploy_wait,
+            bake_timeout=self.group.bake_timeout,
         )
 
     def sight(self, view: View, now: int, oldest: float) -> Sight | None:
@@ -97,6 +111,7 @@ class Work:
             now=now,
             ours=view.ours(servers, self.row.server_id),
             trouble=self.trouble,
+            image_id=self.image_id,
             recovered=any(action.action == REBOOT for action in made),
         )
 
@@ -114,11 +129,11 @@ class Work:
         """How each waiting request ends when the node has got as far as it will.
 
         What asked for the opposite of the desired state has been superseded: its generation is
-        lower, or it would be the desired state.
+        lower, or it would be the desired state. So has a bake by a later one: each names its image.
         """
         ended = []
         for pending in self.pending:
-            agrees = pending.command.desired is self.row.desired
+            agrees = self._agrees(pending.command)
             own = about(
                 pending.command,
                 happening if agrees else Happening.SUPERSEDED,
@@ -128,6 +143,11 @@ class Work:
             )
             ended.append((pending, self._filled(own, pending, cause if agrees else None, server)))
         return ended
+
+    def _agrees(self, command: PowerCommand) -> bool:
+        if command.desired is Desired.BAKED:
+            return command.id == self.row.request_id
+        return command.desired is self.row.desired
 
     def _filled(
         self, event: RequestEvent, pending: Pending, cause: Cause | None, server: Server | None
@@ -141,6 +161,7 @@ class Work:
             cloud=self.group.cloud,
             server_id=server.id if server else self.row.server_id,
             address=server.address if server and self.row.desired is Desired.UP else None,
+            image_id=self.image_id if event.happening is Happening.COMPLETED else None,
             cause=cause,
             actions=tuple(self.actions.get(pending.key, ())),
         )

@@ -45,6 +45,20 @@ requests = sa.Table(
     sa.Index("requests_decided", "decided_at"),
 )
 
+# What a group's servers are made from, in place of its template's image.
+group_images = sa.Table(
+    "group_images",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("group_name", sa.Text, primary_key=True),
+    sa.Column("image_id", sa.Text, nullable=False),
+    sa.Column("image_name", sa.Text, nullable=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("set_at", sa.BigInteger, nullable=False),
+)
+
 refresh_tokens = sa.Table(
     "refresh_tokens",
     STATE,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from tests.testbed.simcloud.control import ControlApi
+from tests.testbed.simcloud.glance import ImagesApi
 from tests.testbed.simcloud.keystone import KeystoneApi
 from tests.testbed.simcloud.nova_discovery import DiscoveryApi
 from tests.testbed.simcloud.nova_metadata import MetadataApi
@@ -24,9 +25,10 @@ def application(sim: Simulation) -> Starlette:
 
     gate, compute, tokens, grants = sim.gate, sim.compute, sim.tokens, sim.grants
     routes = [
-        *ServersApi(gate, sim.dials, compute, tokens).routes(),
+        *ServersApi(gate, sim.dials, compute, tokens, sim.images).routes(),
         *MetadataApi(gate, compute, tokens).routes(),
         *DiscoveryApi(gate, compute, tokens).routes(),
+        *ImagesApi(gate, sim.images, tokens).routes(),
         *KeystoneApi(gate, sim.time, sim.dials, tokens, grants).routes(),
         *OidcApi(gate, sim.dials, grants, sim.devices).routes(),
         *ControlApi(sim).routes(),

@@ -12,6 +12,7 @@ def catalog(base: str) -> list[dict[str, object]]:
     """Return the service catalog that a scoped token carries."""
     return [
         _service("compute", "nova", f"{base}/compute/v2.1"),
+        _service("image", "glance", f"{base}/image"),
         _service("identity", "keystone", f"{base}/identity"),
     ]
 

@@ -14,6 +14,7 @@ from tests.testbed.simcloud.wire import (
     Counts,
     DeviceDecision,
     DeviceLogin,
+    ImageInfo,
     LedgerEntry,
     ServerChange,
     ServerInfo,
@@ -21,7 +22,7 @@ from tests.testbed.simcloud.wire import (
 )
 
 _Shape = TypeVar("_Shape")
-_EVERYTHING: tuple[ServiceName, ...] = ("compute", "identity", "oidc")
+_EVERYTHING: tuple[ServiceName, ...] = ("compute", "identity", "oidc", "image")
 
 
 class ControlError(Exception):
@@ -71,6 +72,10 @@ class SimControl:
     def servers(self) -> dict[str, ServerInfo]:
         """Return all servers that are not deleted, by name."""
         return {server.name: server for server in self._ask(list[ServerInfo], "GET", "servers")}
+
+    def images(self) -> list[ImageInfo]:
+        """Return all images."""
+        return self._ask(list[ImageInfo], "GET", "images")
 
     def change_servers(  # noqa: PLR0913 (each is an independent, optional change)
         self,

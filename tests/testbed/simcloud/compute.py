@@ -13,6 +13,7 @@ from tests.testbed.simcloud.effects import FallsBack, Fate, GoesToError, NeverCo
 from tests.testbed.simcloud.errors import BadRequestError, ForbiddenError, NotFoundError
 from tests.testbed.simcloud.ledger import Ledger
 from tests.testbed.simcloud.model import (
+    CREATE_IMAGE,
     DELETE,
     HARD_REBOOT,
     SOFT_REBOOT,
@@ -162,6 +163,30 @@ class Compute:
             self._on_power(server, False)
         seconds = 0.0 if action is DELETE else self._span(server, action.ends_in)
         self._run(server, action.ends_in, seconds, fate)
+
+    def snapshot(
+        self, server: Server, seconds: float, fate: Fate | None, done: Callable[[bool], None]
+    ) -> None:
+        """Begin to make an image of a server; ``done`` hears whether it has succeeded.
+
+        Raises:
+            ConflictError: the server's state does not allow it.
+        """
+        check(server, CREATE_IMAGE)
+        server.operation += 1
+        operation = server.operation
+        server.task_state = CREATE_IMAGE.task_state
+        server.touch(self._time.now())
+        if isinstance(fate, NeverCompletes):
+            return
+
+        def finish() -> None:
+            done(fate is None and server.operation == operation)
+            if server.operation == operation:
+                server.task_state = None
+                server.touch(self._time.now())
+
+        self._time.call_later(seconds, finish)
 
     def put(self, server: Server, vm_state: VmState, fault: Fault | None = None) -> None:
         """Set the server's state at once, whatever it was doing: from outside, not by the API."""

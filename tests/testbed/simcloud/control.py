@@ -25,6 +25,7 @@ from tests.testbed.simcloud.wire import (
     DeviceLogin,
     FaultInForce,
     HookState,
+    ImageInfo,
     LedgerEntry,
     ServerChange,
     ServerInfo,
@@ -50,6 +51,7 @@ class ControlApi:
             ("GET", "/servers", self._servers),
             ("POST", "/servers", self._add_servers),
             ("PATCH", "/servers", self._change_servers),
+            ("GET", "/images", self._images),
             ("POST", "/servers/remove", self._remove_servers),
             ("POST", "/faults", self._add_fault),
             ("DELETE", "/faults", self._clear_faults),
@@ -166,6 +168,12 @@ class ControlApi:
             action_calls=gate.action_calls,
         )
 
+    def _images(self, _request: Request, _body: bytes) -> list[ImageInfo]:
+        return [
+            ImageInfo(id=i.id, name=i.name, status=i.status, properties=i.properties)
+            for i in self._sim.images.matching({})
+        ]
+
     def _reset_counts(self, _request: Request, _body: bytes) -> None:
         self._sim.gate.reset_counts()
 
@@ -238,6 +246,7 @@ def _info(server: Server) -> ServerInfo:
         powered=server.powered,
         locked=server.locked,
         address=server.address,
+        image_id=server.image_id,
         metadata=server.metadata,
         tags=server.tags,
     )

@@ -20,7 +20,7 @@ from tests.testbed.simcloud.ratelimit import RateLimit
 from tests.testbed.simcloud.settings import Dials, draw
 from tests.testbed.simcloud.transport import ResetConnection
 
-ServiceName = Literal["compute", "identity", "oidc"]
+ServiceName = Literal["compute", "identity", "oidc", "image"]
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

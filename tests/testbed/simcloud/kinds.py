@@ -8,7 +8,7 @@ ACTIONS = frozenset(
     | {"pause", "unpause", "suspend", "resume", "unrescue", "confirm_resize"}
 )
 
-WORKS = ACTIONS | {"create", "delete"}
+WORKS = ACTIONS | {"create", "delete", "create_image"}
 """Calls that begin work on a server, which goes on after the answer."""
 
 _OTHERS = frozenset({"get", "metadata", "tags", "flavors", "action_other", "compute_version"})
@@ -24,8 +24,10 @@ OIDC = frozenset(
     | {"userinfo", "introspect", "oidc_discovery"}
 )
 
+IMAGE = frozenset({"images", "image", "image_version"})
+
 GROUPS = {
-    "any": COMPUTE | IDENTITY | OIDC,
+    "any": COMPUTE | IDENTITY | OIDC | IMAGE,
     "compute": COMPUTE,
     "identity": IDENTITY,
     "oidc": OIDC,

@@ -41,6 +41,7 @@ class TaskState(StrEnum):
     UNRESCUING = "unrescuing"
     RESIZE_FINISH = "resize_finish"
     DELETING = "deleting"
+    IMAGE_SNAPSHOT = "image_snapshot"
 
 
 class PowerState(IntEnum):
@@ -192,6 +193,8 @@ UNRESCUE = Action("unrescue", frozenset({VmState.RESCUED}), TaskState.UNRESCUING
 CONFIRM_RESIZE = Action(
     "confirmResize", frozenset({VmState.RESIZED}), TaskState.RESIZE_FINISH, VmState.ACTIVE
 )
+# It ends where it began.
+CREATE_IMAGE = Action("createImage", _SHELVABLE, TaskState.IMAGE_SNAPSHOT, VmState.ACTIVE)
 DELETE = Action("delete", frozenset(), TaskState.DELETING, VmState.DELETED, frozenset())
 
 

@@ -1,5 +1,6 @@
 """Servers: listed, shown, acted upon, created and deleted."""
 
+import random
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -10,9 +11,15 @@ from starlette.routing import Route
 
 from tests.testbed.simcloud.compute import Compute
 from tests.testbed.simcloud.effects import Fate, GoesToError
-from tests.testbed.simcloud.errors import BadRequestError, ForbiddenError, NotFoundError
+from tests.testbed.simcloud.errors import (
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+)
 from tests.testbed.simcloud.flavors import FLAVORS, HUGE, Flavor
 from tests.testbed.simcloud.gate import Call, Gate
+from tests.testbed.simcloud.images import ImageStore
 from tests.testbed.simcloud.model import (
     CONFIRM_RESIZE,
     DELETE,
@@ -31,8 +38,8 @@ from tests.testbed.simcloud.model import (
     Server,
 )
 from tests.testbed.simcloud.nova import SERVER, V21, NovaService, decode
-from tests.testbed.simcloud.novahttp import nova_response, query_of
-from tests.testbed.simcloud.settings import Dials, ServerSpec
+from tests.testbed.simcloud.novahttp import minor_version, nova_response, query_of
+from tests.testbed.simcloud.settings import Dials, ServerSpec, draw
 from tests.testbed.simcloud.tokens import TokenStore
 from tests.testbed.simcloud.views import ServerView
 from tests.testbed.simcloud.web import base_url
@@ -55,6 +62,14 @@ _NO_HOST = GoesToError(
 )
 
 
+_CREATE_IMAGE = "createImage"
+
+
+class _CreateImage(msgspec.Struct):
+    name: str
+    metadata: dict[str, str] = {}
+
+
 class _CreateServer(msgspec.Struct):
     name: str
     flavor: str = msgspec.field(name="flavorRef")
@@ -70,9 +85,13 @@ class _CreateBody(msgspec.Struct):
 class ServersApi(NovaService):
     """``/compute/v2.1/servers``."""
 
-    def __init__(self, gate: Gate, dials: Dials, compute: Compute, tokens: TokenStore) -> None:
+    def __init__(
+        self, gate: Gate, dials: Dials, compute: Compute, tokens: TokenStore, images: ImageStore
+    ) -> None:
         super().__init__(gate, compute, tokens)
         self._dials = dials
+        self._images = images
+        self._rng = random.Random(4711)
 
     def routes(self) -> list[Route]:
         return [
@@ -133,6 +152,8 @@ class ServersApi(NovaService):
             raise ForbiddenError(
                 "Policy doesn't allow os_compute_api:os-shelve:shelve_offload to be performed."
             )
+        if name == _CREATE_IMAGE:
+            return self._create_image(call, server, argument)
         if name not in _ACTIONS:
             raise BadRequestError(f"There is no such action: {name}")
         action = _ACTIONS[name][1]
@@ -140,6 +161,33 @@ class ServersApi(NovaService):
             action = HARD_REBOOT
         self.compute.act(server, action, call.fate)
         return nova_response(call, b"", 204 if action is CONFIRM_RESIZE else 202)
+
+    def _create_image(self, call: Call, server: Server, argument: object) -> Response:
+        try:
+            wanted = msgspec.convert(argument, _CreateImage)
+        except msgspec.ValidationError as error:
+            raise BadRequestError(
+                f"Invalid input for field/attribute createImage: {error}"
+            ) from None
+        seconds = draw(self._dials.now.image_seconds, self._rng)
+        image = self._images.begin(wanted.name, server.project_id, wanted.metadata)
+
+        def done(well: bool) -> None:  # noqa: FBT001 (a listener's shape)
+            if well:
+                image.status = "active"
+            else:
+                self._images.drop(image)
+
+        try:
+            self.compute.snapshot(server, seconds, call.fate, done)
+        except ConflictError:
+            self._images.drop(image)
+            raise
+        if minor_version(call.request) >= 45:
+            return nova_response(call, msgspec.json.encode({"image_id": image.id}), 202)
+        response = nova_response(call, b"", 202)
+        response.headers["Location"] = f"{base_url(call.request)}/image/images/{image.id}"
+        return response
 
     def _create(self, call: Call) -> Response:
         project_id = self.project(call)
@@ -181,6 +229,8 @@ def _action_kind(_request: Request, body: bytes) -> str:
         name, _ = _read_action(body)
     except BadRequestError:
         return "action_other"
+    if name == _CREATE_IMAGE:
+        return "create_image"
     return _ACTIONS[name][0] if name in _ACTIONS else "action_other"
 
 

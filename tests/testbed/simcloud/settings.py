@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     boot_seconds: Span = 1.0
     stop_seconds: Span = 0.5
     shelve_seconds: Span = 0.5
+    image_seconds: Span = 0.5
     clock_skew_seconds: float = 0.0
     token_seconds: Seconds = 3600.0
     access_token_seconds: Seconds = 3600.0
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         check_span("boot_seconds", self.boot_seconds)
         check_span("stop_seconds", self.stop_seconds)
         check_span("shelve_seconds", self.shelve_seconds)
+        check_span("image_seconds", self.image_seconds)
 
     def changed(self, changes: object) -> "Settings":
         """Return these settings with ``changes`` (a mapping by field name) applied.

@@ -6,6 +6,7 @@ from tests.testbed.simcloud.compute import Compute
 from tests.testbed.simcloud.devices import DeviceCodes
 from tests.testbed.simcloud.gate import Gate
 from tests.testbed.simcloud.grants import GrantStore
+from tests.testbed.simcloud.images import ImageStore
 from tests.testbed.simcloud.model import Server
 from tests.testbed.simcloud.power import PowerEvent, PowerHook
 from tests.testbed.simcloud.settings import Config, Dials
@@ -20,6 +21,7 @@ class Simulation:
         self.time = LoopTime(self.dials)
         self.hook = PowerHook(config.hook)
         self.compute = Compute(self.time, self.dials, config.seed, self._tell_hook)
+        self.images = ImageStore(self.time, config.seed)
         self.tokens = TokenStore(self.time)
         self.grants = GrantStore(self.time, self.dials)
         self.devices = DeviceCodes(self.time, self.dials)

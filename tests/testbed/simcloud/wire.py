@@ -19,8 +19,18 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     powered: bool
     locked: bool
     address: str
+    image_id: str | None
     metadata: dict[str, str]
     tags: list[str]
+
+
+class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An image as it is."""
+
+    id: str
+    name: str
+    status: str
+    properties: dict[str, str]
 
 
 class ServerNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

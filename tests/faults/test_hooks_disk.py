@@ -1,0 +1,156 @@
+"""A hook whose disk is full or read-only, as root too: real file systems in a namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producers import relay
+from schemas.commands import parse_command
+from tests.testbed.controller import Controller
+from tests.testbed.site import Site
+from workers import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FULL = (
+    'mount -t tmpfs -o size=16k none "{folder}"; cat /dev/zero >"{folder}/filler" 2>/dev/null || :'
+)
+READ_ONLY = 'mount --bind "{folder}" "{folder}"; mount -o remount,bind,ro "{folder}"'
+# A /dev of our own, with a log socket that nobody else has.
+SYSLOG = """
+mount -t tmpfs none "{folder}"
+for name in null zero full random urandom; do
+    touch "{folder}/$name"; mount --bind "/dev/$name" "{folder}/$name"
+done
+touch "{folder}/log"; mount --bind "{socket}" "{folder}/log"
+mount --rbind "{folder}" /dev
+"""
+AWAY = "amqp://x:y@127.0.0.1:1/v"
+
+
+def namespace(setup: str) -> list[str]:
+    """What to put before a command so that it sees these mounts, and nobody else."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "sh", "-ec", f'{setup}\nexec "$@"', "sh"]
+
+
+@pytest.fixture
+def mounted(run_dir: Path, broker_url: str) -> Callable[..., Controller]:
+    """Makes a controller where `setup` is done to one of its folders."""
+
+    def make(setup: str, name: str = "spool", url: str = broker_url, **more: object) -> Controller:
+        site = Site(run_dir / "site", url)
+        if url == broker_url:
+            site.prepare()
+        folder = site.folder / name
+        folder.mkdir()
+        return Controller(site, prefix=namespace(setup.format(folder=folder, **more)))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("setup", "reason"),
+    [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_what_cannot_be_spooled_is_said_and_published_all_the_same(
+    mounted: Callable[..., Controller], setup: str, reason: str
+) -> None:
+    controller = mounted(setup)
+    assert controller.hook("resume", "node[1-3]").code == 1
+    assert (
+        f"not durable: hooks.spool: {reason}: {controller.spool}; free the disk" in controller.log
+    )
+    assert "it was published all the same" in controller.log
+    assert controller.nodes(topology.RESUME_QUEUE) == ["node1", "node2", "node3"]
+
+
+@pytest.mark.parametrize("setup", [FULL, READ_ONLY], ids=["full", "read-only"])
+def test_with_no_broker_either_the_loss_is_said(
+    mounted: Callable[..., Controller], setup: str
+) -> None:
+    controller = mounted(setup, url=AWAY)
+    assert controller.hook("resume", "node1").code == 1
+    assert "'node1': not durable: hooks.spool: " in controller.log
+    assert "and is LOST: cannot connect" in controller.log
+
+
+@pytest.mark.parametrize("setup", [FULL, READ_ONLY], ids=["full", "read-only"])
+def test_a_clock_whose_disk_is_full_costs_no_request(
+    mounted: Callable[..., Controller], setup: str
+) -> None:
+    controller = mounted(setup, name="clock")
+    assert controller.hook("resume", "node1").code == 0
+    assert "hooks.state: " in controller.log
+    (body,) = [body for _, body in controller.site.drain(topology.RESUME_QUEUE)]
+    assert "hooks.state: " in (parse_command(body).note or "")
+
+
+def test_what_was_spooled_before_the_disk_went_read_only_is_sent_when_it_is_writable_again(
+    run_dir: Path, broker_url: str
+) -> None:
+    away = Controller(Site(run_dir / "site", AWAY))
+    assert away.hook("resume", "node1").code == 0
+    site = Site(run_dir / "site", broker_url)
+    site.prepare()
+    controller = Controller(site, prefix=namespace(READ_ONLY.format(folder=away.spool)))
+    assert controller.hook("resume", "node2").code == 1
+    assert controller.left() == ["node1"]
+    assert relay.main(site.config, once=True) == 0
+    assert controller.spooled == []
+    assert set(controller.nodes(topology.RESUME_QUEUE)) == {"node1", "node2"}
+
+
+@pytest.fixture
+def syslog(run_dir: Path) -> Iterator[socket.socket]:
+    """A syslog daemon's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(run_dir / "log"))
+        server.settimeout(10.0)
+        yield server
+
+
+def test_syslog_hears_what_went_wrong_even_without_a_configuration(
+    mounted: Callable[..., Controller], syslog: socket.socket
+) -> None:
+    controller = mounted(SYSLOG, name="dev", url=AWAY, socket=syslog.getsockname())
+    assert controller.hook("resume", "node[").code == 2
+    said = syslog.recv(8192).decode()
+    assert said.startswith("<27>"), "facility daemon, severity error"
+    assert "lamplighter[" in said
+    assert "hostlist: unbalanced brackets: 'node['" in said
+    assert controller.hook("resume", "node1").code == 0
+    said = syslog.recv(8192).decode()
+    assert said.startswith("<28>"), "facility daemon, severity warning"
+    assert "'node1': spooled, not yet published: cannot connect" in said
+    controller.site.config.unlink()
+    assert controller.hook("resume", "node1").code == 2
+    assert "set LAMPLIGHTER_CONFIG" in syslog.recv(8192).decode()
+
+
+def test_a_log_file_that_cannot_be_written_is_said_to_syslog_and_costs_nothing(
+    mounted: Callable[..., Controller], syslog: socket.socket
+) -> None:
+    controller = mounted(SYSLOG, name="dev", url=AWAY, socket=syslog.getsockname())
+    (controller.folder / "hooks.log").mkdir()
+    assert controller.hook("resume", "node1").code == 0
+    assert len(controller.spooled) == 1
+    syslog.recv(8192)
+    assert "hooks.log_file: Is a directory" in syslog.recv(8192).decode()
+
+
+def test_no_mount_of_these_tests_is_seen_outside(mounted: Callable[..., Controller]) -> None:
+    controller = mounted(FULL)
+    controller.hook("resume", "node1")
+    mounts = subprocess.run(
+        ["/bin/cat", "/proc/mounts"], capture_output=True, text=True, check=True
+    )
+    assert str(controller.folder) not in mounts.stdout

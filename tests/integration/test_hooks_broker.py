@@ -1,0 +1,145 @@
+"""What a hook publishes, as the real broker has it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producers import hook
+from producers.amqp import connection_parameters
+from producers.call import HookCall
+from producers.message import Batch, Message
+from producers.publish import publish
+from schemas.commands import Kind, parse_command
+from tests.testbed.controller import Controller
+from tests.testbed.site import Site
+from workers import topology
+from workers.browse import browse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RESUME_KEY = "node.resume.requested"
+
+
+@pytest.fixture
+def controller(run_dir: Path, broker_url: str) -> Controller:
+    site = Site(run_dir / "site", broker_url)
+    site.prepare()
+    return Controller(site)
+
+
+def run(controller: Controller, kind: Kind, nodes: str) -> int:
+    """The hook in this process."""
+    return hook.run(kind, ["hook", nodes], {"SLURM_CONF": str(controller.folder / "slurm.conf")})
+
+
+def test_a_thousand_nodes_are_a_thousand_messages_of_one_call(controller: Controller) -> None:
+    file = {"jobs": [{"job_id": n, "nodes": f"node{n}"} for n in range(1, 1001)]}
+    assert controller.hook("resume", "node[1-1000]", content=json.dumps(file)).code == 0
+    asked = [parse_command(body) for _, body in controller.site.drain(topology.RESUME_QUEUE)]
+    assert [command.node for command in asked] == [f"node{n}" for n in range(1, 1001)]
+    assert all(command.node == f"node{command.jobs[0].job_id}" for command in asked)
+    assert len({command.id for command in asked}) == 1000
+    assert len({(command.generation, command.correlation_id) for command in asked}) == 1
+    assert controller.spooled == []
+
+
+def test_each_message_is_persistent_and_named_by_its_request(controller: Controller) -> None:
+    assert run(controller, Kind.RESUME, "node1") == 0
+    with browse(connection_parameters(controller.site.settings.broker, "test")) as channel:
+        method, properties, body = channel.basic_get(topology.RESUME_QUEUE, auto_ack=True)
+    assert method.exchange == topology.COMMANDS
+    assert properties.delivery_mode == 2
+    assert properties.content_type == "application/cloudevents+json"
+    assert properties.message_id == parse_command(body).id
+
+
+@pytest.mark.parametrize(
+    ("kind", "queue"),
+    [
+        (Kind.RESUME, topology.RESUME_QUEUE),
+        (Kind.SUSPEND, topology.SUSPEND_QUEUE),
+        (Kind.RESUME_FAIL, topology.SUSPEND_QUEUE),
+    ],
+)
+def test_each_kind_reaches_its_queue_with_its_expiry(
+    controller: Controller, kind: Kind, queue: str
+) -> None:
+    assert run(controller, kind, "node1") == 0
+    (body,) = [body for _, body in controller.site.drain(queue)]
+    command = parse_command(body)
+    assert command.kind is kind
+    expiry = {Kind.RESUME: 600, Kind.SUSPEND: 60, Kind.RESUME_FAIL: None}[kind]
+    asked = command.generation // 1000 * 1000  # times travel in microseconds
+    assert command.expiry == (None if expiry is None else asked + expiry * 10**9)
+
+
+def test_the_same_call_sent_twice_is_the_same_requests(controller: Controller) -> None:
+    assert run(controller, Kind.RESUME, "node[1-2]") == 0
+    first = [body for _, body in controller.site.drain(topology.RESUME_QUEUE)]
+    command = parse_command(first[0])
+    again = HookCall(
+        kind=Kind.RESUME,
+        cluster=command.cluster,
+        nodes="node[1-2]",
+        generation=command.generation,
+        correlation_id=command.correlation_id,
+        expiry=command.expiry,
+        resume_file=None,
+        origin=command.origin,
+    )
+    confirmed: list[bool] = []
+    batch = Batch(hook.messages(again), lambda: confirmed.append(True))
+    assert hook.send(controller.site.settings.hook, [batch], 10.0) is None
+    assert confirmed == [True]
+    assert [body for _, body in controller.site.drain(topology.RESUME_QUEUE)] == first
+
+
+def test_later_calls_have_higher_generations(controller: Controller) -> None:
+    for _ in range(3):
+        assert run(controller, Kind.RESUME, "node1") == 0
+    bodies = [body for _, body in controller.site.drain(topology.RESUME_QUEUE)]
+    generations = [parse_command(body).generation for body in bodies]
+    assert generations == sorted(set(generations))
+
+
+def test_each_batch_hears_which_of_its_messages_were_not_taken(controller: Controller) -> None:
+    controller.replace_queue(
+        topology.RESUME_QUEUE,
+        topology.COMMANDS,
+        RESUME_KEY,
+        queue_type="classic",
+        overflow="reject-publish",
+        max_length=2,
+    )
+    parameters = connection_parameters(controller.site.settings.broker, "test")
+    told: list[list[str]] = []
+
+    def batch(*keys: str) -> Batch:
+        messages = [
+            Message(topology.COMMANDS, key, b"{}", f"{len(told)}-{place}-{key}")
+            for place, key in enumerate(keys)
+        ]
+        return Batch(
+            messages,
+            lambda: told.append([]),
+            lambda left: told.append([message.routing_key for message in left]),
+        )
+
+    suspend = "node.suspend.requested"
+    outcome = publish(
+        parameters,
+        [
+            batch(RESUME_KEY, "nowhere", RESUME_KEY),
+            batch(suspend, RESUME_KEY),
+            batch(),
+            batch(suspend),
+        ],
+        10.0,
+    )
+    assert told == [["nowhere"], [RESUME_KEY], [], []]
+    assert outcome.problem == "1 messages reached no queue: run lamplighter topology apply"
+    assert not outcome.lost

@@ -1,0 +1,161 @@
+"""A controller's host: what lies beside slurm.conf, and slurmctld's way of starting a hook."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from producers import spool
+from producers.amqp import connection_parameters
+from producers.call import call_from
+from schemas.commands import parse_command
+from workers.browse import browse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from producers.call import HookCall
+    from tests.testbed.site import Site
+
+PROGRAMS = Path(sys.executable).parent
+# As measured under slurmctld 22.05 (SigBlk 0x887a27).
+BLOCKED = ["HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "PIPE", "ALRM", "TERM", "TSTP", "XCPU"]
+# Becomes slurmctld for one program: it holds the resume file, and the program's end is its own.
+STARTER = """
+import json, os, signal, sys
+told = json.loads(sys.argv[1])
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.Signals["SIG" + name] for name in told["blocked"]})
+environ = {"SLURM_CONF": told["conf"]}
+if told["content"] is not None:
+    memory = os.memfd_create("resume")
+    os.write(memory, told["content"].encode())
+    environ["SLURM_RESUME_FILE"] = f"/proc/{os.getpid()}/fd/{memory}"
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    os.chdir(told["cwd"])
+    os.closerange(0, 3)
+    os.execve(told["argv"][0], told["argv"], environ)
+print(child, flush=True)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(status, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a hook ended (negative: by which signal), and after how many seconds."""
+
+    code: int
+    seconds: float
+
+
+class Hook:
+    """A hook that runs; leaving its `with` block kills it."""
+
+    def __init__(self, told: Mapping[str, object], prefix: Sequence[str]) -> None:
+        self._began = time.monotonic()
+        self._starter = subprocess.Popen(
+            [*prefix, sys.executable, "-c", STARTER, json.dumps(told)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._starter.stdout
+        self.pid = int(self._starter.stdout.readline())
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the hook."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 30.0) -> Ran:
+        """Wait for its end."""
+        output, _ = self._starter.communicate(timeout=timeout)
+        return Ran(int(output), time.monotonic() - self._began)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Until the starter has ended, the hook's pid is nobody else's.
+        if self._starter.poll() is None:
+            self.send(signal.SIGKILL)
+        self._starter.communicate()
+
+
+class Controller:
+    """The site's folder as that of slurm.conf.
+
+    Args:
+        site: its broker and its settings.
+        prefix: put in front of each hook's start, such as unshare(1) and its options.
+        cwd: where slurmctld, hence the hook, stands.
+    """
+
+    def __init__(self, site: Site, *, prefix: Sequence[str] = (), cwd: str = "/") -> None:
+        self.site = site
+        self.folder = site.folder
+        self._prefix, self._cwd = prefix, cwd
+        site.config.write_text(
+            site.config.read_text().replace("[hooks]\n", '[hooks]\nlog_file = "hooks.log"\n')
+        )
+
+    def start(self, kind: str, *arguments: str, content: str | None = None) -> Hook:
+        """Start a hook as slurmctld 22.05 does: descriptors closed, signals blocked, bare."""
+        told = {
+            "argv": [str(PROGRAMS / f"lamplighter-{kind}"), *arguments],
+            "blocked": BLOCKED,
+            "content": content,
+            "conf": str(self.folder / "slurm.conf"),
+            "cwd": self._cwd,
+        }
+        return Hook(told, self._prefix)
+
+    def hook(self, kind: str, *arguments: str, content: str | None = None) -> Ran:
+        """Start a hook and wait for its end."""
+        with self.start(kind, *arguments, content=content) as running:
+            return running.wait()
+
+    @property
+    def spool(self) -> Path:
+        """Where calls wait."""
+        return self.folder / "spool"
+
+    @property
+    def spooled(self) -> list[Path]:
+        """What waits in the spool."""
+        return spool.waiting(self.spool)
+
+    def leave(self, call: HookCall) -> Path:
+        """Put a call into the spool as a hook leaves it that was killed there."""
+        spooled = spool.put(self.spool, call)
+        spooled.release()
+        return spooled.path
+
+    def left(self) -> list[str]:
+        """The hostlists of what waits in the spool, oldest first."""
+        return [call_from(path.read_bytes()).nodes for path in self.spooled]
+
+    def nodes(self, queue: str) -> list[str]:
+        """Take what waits in a queue; the nodes it is about, in order."""
+        return [parse_command(body).node for _, body in self.site.drain(queue)]
+
+    def replace_queue(self, queue: str, exchange: str, key: str, **arguments: str | int) -> None:
+        """Put another queue in the place of one of the topology's."""
+        named = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
+        with browse(connection_parameters(self.site.settings.broker, "test")) as channel:
+            channel.queue_delete(queue)
+            channel.queue_declare(queue, durable=True, arguments=named)
+            channel.queue_bind(queue, exchange, key)
+
+    @property
+    def log(self) -> str:
+        """The hooks' log file."""
+        path = self.folder / "hooks.log"
+        return path.read_text() if path.exists() else ""

@@ -1,0 +1,75 @@
+"""The image that a group's servers are made from, in place of its template's: the last one baked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import sqlalchemy as sa
+
+from schemas.commands import PowerCommand
+from workers.store.tables import group_images
+from workers.store.upsert import insert
+
+
+@dataclass(frozen=True, slots=True)
+class GroupImage:
+    """An image of a group's; times in ns since the epoch.
+
+    Attributes:
+        node, request_id, generation: the bake that has made it.
+        set_at: since when the group uses it.
+    """
+
+    group_name: str
+    image_id: str
+    image_name: str
+    node: str
+    request_id: str
+    generation: int
+    set_at: int
+
+    @classmethod
+    def of(cls, bake: PowerCommand, group: str, image_id: str, now: int) -> Self:
+        """What this bake has made."""
+        name = bake.image or image_id
+        return cls(group, image_id, name, bake.node, bake.id, bake.generation, now)
+
+
+_COLUMNS = tuple(group_images.c[name] for name in GroupImage.__dataclass_fields__)
+
+
+def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) -> None:
+    """Let groups use these; of two for one group the one that was asked for last."""
+    if not images:
+        return
+    statement = insert(connection, group_images)
+    statement = statement.on_conflict_do_update(
+        index_elements=[group_images.c.cluster, group_images.c.group_name],
+        set_={
+            column.name: statement.excluded[column.name]
+            for column in _COLUMNS
+            if column.name != "group_name"
+        },
+        where=statement.excluded.generation > group_images.c.generation,
+    )
+    # in the order of asking, as two in one statement are taken one after the other
+    for image in sorted(images, key=lambda image: (image.group_name, image.generation)):
+        connection.execute(statement, {"cluster": cluster, **asdict(image)})
+
+
+def by_group(connection: sa.Connection, cluster: str) -> Mapping[str, GroupImage]:
+    """All of a cluster's, by group."""
+    query = sa.select(*_COLUMNS).where(group_images.c.cluster == cluster)
+    images = [GroupImage(*row) for row in connection.execute(query)]
+    return {image.group_name: image for image in images}
+
+
+def unset(connection: sa.Connection, cluster: str, group: str) -> GroupImage | None:
+    """Let a group use its template's image again; what it used until now, if there was one."""
+    found = by_group(connection, cluster).get(group)
+    connection.execute(
+        sa.delete(group_images).where(
+            group_images.c.cluster == cluster, group_images.c.group_name == group
+        )
+    )
+    return found
