@@ -11,6 +11,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from ops.failures import EXIT_AWAY, StoreMissingError, explain
 from ops.nodes import words
+from ops.out import Out, out_of_service, print_out
 from ops.session import Session, pass_session
 from ops.terminal import duration, print_json, print_line, print_table
 from workers.store.images import GroupImage, by_group
@@ -65,11 +66,13 @@ def status(session: Session, *, as_json: bool) -> None:
     alike: list[Nodes] = []
     queues: list[Queue] = []
     images: list[GroupImage] = []
+    out: list[Out] = []
     try:
         with session.reading("state") as connection:
             running = _workers(connection, session.settings.cluster)
             alike = _nodes(connection, session.settings.cluster)
             images = list(by_group(connection, session.settings.cluster).values())
+            out = out_of_service(connection, session.settings.cluster)
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
         problems.append(_words(error))
     try:
@@ -84,12 +87,14 @@ def status(session: Session, *, as_json: bool) -> None:
                 "workers": [asdict(worker) for worker in running],
                 "queues": [asdict(queue) for queue in queues],
                 "nodes": [asdict(group) for group in alike],
+                "out_of_service": [asdict(group) for group in out],
                 "images": [asdict(image) for image in images],
                 "problems": problems,
             }
         )
     else:
         _print(running, queues, alike)
+        print_out(out)
         for image in images:
             print_line(f"servers of {image.group_name} are made from {words(image)}")
         for problem in problems:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -21,6 +22,7 @@ from workers import topology
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.browse import browse
+from workers.slurm.memory import Due, Memory, remember
 from workers.store.engine import open_store
 from workers.store.tables import nodes, workers
 
@@ -106,17 +108,30 @@ def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
                 state="fine",
             )
         )
+        out = [
+            Memory(name, 1, 2, Due.RETURN, now + 90 * 10**9, "quota", "lamplighter: quota", now)
+            for name in ("node7", "node8")
+        ]
+        remember(connection, "test", out)
+        remember(connection, "other", [replace(out[0], node="elsewhere")])
     store.dispose()
     said = site.lamplighter("status")
     assert said.code == 0, said.err
     assert all(char.isprintable() or char == "\n" for char in said.out)
-    for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min"):
+    for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min", "node[7-8]"):
         assert fact in said.out
     told = json.loads(site.lamplighter("status", "--json").out)
     assert told["nodes"] == [
         {"desired": "down", "observed": None, "count": 1, "names": "node9"},
         {"desired": "up", "observed": "ACTIVE", "count": 3, "names": "node[1-3]"},
     ]
+    (group,) = told["out_of_service"]
+    assert (group["names"], group["reason"], group["failures"]) == (
+        "node[7-8]",
+        "lamplighter: quota",
+        2,
+    )
+    assert 60 < group["returns_in_seconds"] <= 90
     assert {q["name"]: (q["ready"], q["consumers"]) for q in told["queues"]}["audit"] == (0, 0)
     assert told["workers"][0]["silent_seconds"] >= 60
 

@@ -102,7 +102,9 @@ def store(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def test_what_is_remembered_comes_back_and_is_due_in_order(store: sa.Engine) -> None:
+def test_what_is_remembered_comes_back_and_each_entry_is_due_to_one_worker(
+    store: sa.Engine,
+) -> None:
     one = Memory("node1", MOMENT, 2, Due.RETURN, 200, "quota", "lamplighter: quota", 100, (1, 2))
     two = Memory("node2", MOMENT, 0, Due.GIVE_BACK, 150, "network", "lamplighter: network")
     with store.begin() as connection:
@@ -110,15 +112,19 @@ def test_what_is_remembered_comes_back_and_is_due_in_order(store: sa.Engine) -> 
         memory.remember(connection, "other", [replace(one, due_at=1)])
         memory.remember(connection, "test", [])
         assert memory.recall(connection, "test", ["node1", "node3"]) == {"node1": one}
-        assert memory.due(connection, "test", 199) == [two]
-        assert memory.due(connection, "test", 200) == [two, one]
         assert memory.returning(connection, "test") == [one]
         newer = replace(one, generation=MOMENT + 1, failures=3)
         memory.remember(connection, "test", [newer])
         assert memory.recall(connection, "test", ["node1"]) == {"node1": newer}
+        assert memory.claim(connection, "test", 149, 999) == []
+        assert memory.claim(connection, "test", 200, 300) == [two, newer]
+        assert memory.claim(connection, "test", 200, 300) == []
+    with store.begin() as connection:
+        again = [replace(newer, due_at=300), replace(two, due_at=300)]
+        assert memory.claim(connection, "test", 300, 400) == again
         memory.forget(connection, "test", ["node1", "node2"])
-        assert memory.due(connection, "test", 10**18) == []
-        assert len(memory.due(connection, "other", 10**18)) == 1
+        assert memory.claim(connection, "test", 10**18, 10**18) == []
+        assert len(memory.claim(connection, "other", 10**18, 10**18)) == 1
 
 
 def test_a_node_is_leased_only_while_a_power_worker_is_at_it(

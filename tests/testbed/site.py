@@ -100,6 +100,15 @@ class Site:
         with browse(connection_parameters(self.settings.broker, "test depth")) as channel:
             return int(channel.queue_declare(queue=queue, passive=True).method.message_count)
 
+    def consumers(self, queue: str) -> int:
+        """How many consume a queue."""
+        with browse(connection_parameters(self.settings.broker, "test consumers")) as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).method.consumer_count)
+
+    def logs(self) -> str:
+        """What the last command in the background has printed."""
+        return (self.folder / f"{self._started}.log").read_text()
+
     def wait_depth(self, queue: str, count: int, timeout: float = 20.0) -> None:
         """Wait until so many messages wait in a queue."""
         until(lambda: self.depth(queue) == count, timeout, f"{count} messages in {queue}")

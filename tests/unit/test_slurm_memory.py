@@ -92,7 +92,7 @@ def test_requeued_jobs_are_let_go_and_others_left_alone() -> None:
     jobs = {
         1: JobState(1, "PENDING", ""),
         2: JobState(2, "CONFIGURING", "node1"),
-        3: JobState(3, "COMPLETING", "node[1-2]"),
+        3: JobState(3, "COMPLETING", "node2"),
         4: JobState(4, "RUNNING", "node[2-3]"),
         5: JobState(5, "NODE_FAIL", "node1"),
         6: JobState(6, "CONFIGURING", "node[[["),

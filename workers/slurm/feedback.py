@@ -27,6 +27,7 @@ BATCH_SECONDS = 0.05
 _IDLE = 0.5
 _JOBS_IDLE = 0.25
 _TIMERS = 1.0
+_CLAIM = 10 * 10**9
 _LONGEST_WAIT = 10.0
 
 
@@ -210,8 +211,8 @@ class Feedback:
 
     def _see_to_timers(self) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
-        with reading(self._run.store) as connection:
-            due = memory.due(connection, cluster, now)
+        with self._run.store.begin() as connection:
+            due = memory.claim(connection, cluster, now, now + _CLAIM)
         if not due:
             return
         speaks = any(entry.due is not Due.FORGET for entry in due)

@@ -4,6 +4,7 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -76,9 +77,21 @@ def recall(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Map
     return found
 
 
-def due(connection: sa.Connection, cluster: str, now: int) -> list[Memory]:
-    """What is due at `now`, the longest due first."""
-    return _select(connection, cluster, feedback.c.due_at <= now)
+def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list[Memory]:
+    """What is due at `now`, the longest due first; it is due again at `until` if nobody sees to it.
+
+    A worker that stands by on the backup controller looks too: each entry goes to one of them.
+    """
+    which = sa.and_(feedback.c.cluster == cluster, feedback.c.due_at <= now)
+    query = sa.select(feedback).where(which).with_for_update(skip_locked=True)
+    due = _memories(connection, query)
+    for part in _parts([memory.node for memory in due]):
+        connection.execute(
+            sa.update(feedback)
+            .where(feedback.c.cluster == cluster, feedback.c.node.in_(part))
+            .values(due_at=until)
+        )
+    return due
 
 
 def returning(connection: sa.Connection, cluster: str) -> list[Memory]:
@@ -123,7 +136,10 @@ def forget(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Non
 
 
 def _select(connection: sa.Connection, cluster: str, which: sa.ColumnElement[bool]) -> list[Memory]:
-    query = sa.select(feedback).where(feedback.c.cluster == cluster, which)
+    return _memories(connection, sa.select(feedback).where(feedback.c.cluster == cluster, which))
+
+
+def _memories(connection: sa.Connection, query: sa.Select[Any]) -> list[Memory]:
     return [
         Memory(
             node=row.node,

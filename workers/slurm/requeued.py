@@ -15,7 +15,9 @@ from workers.slurm.nodes import JobState
 
 # Where Slurm holds it longer, the hold has nothing to do with us.
 PATIENCE = 130.0
-_UNDER_WAY = frozenset({"CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED"})
+# On its way out of its other nodes; the one that has failed is no longer among them.
+_LEAVING = frozenset({"COMPLETING", "REQUEUED"})
+_RUNS = frozenset({"CONFIGURING", "RUNNING", "SUSPENDED"})
 
 T = TypeVar("T")
 
@@ -42,7 +44,8 @@ def look(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> tuple[frozenset[
     still = {
         job_id
         for job_id in waiting.jobs
-        if _state(jobs, job_id) in _UNDER_WAY and _is_on(jobs[job_id], waiting.nodes)
+        if (state := _state(jobs, job_id)) in _LEAVING
+        or (state in _RUNS and _is_on(jobs[job_id], waiting.nodes))
     }
     return frozenset(lift), replace(waiting, jobs=frozenset(still))
 

@@ -133,7 +133,8 @@ class Slurm:
             return set()
         if len(names) > 1:
             return set().union(*(self._update(kind, [name], name, words) for name in names))
-        self._log.warning("slurm_refused", what=f"{kind}={names[0]}", error=problem)
+        remedy = "run this worker as SlurmUser" if "denied" in problem.lower() else None
+        self._log.warning("slurm_refused", what=f"{kind}={names[0]}", error=problem, remedy=remedy)
         return set(names)
 
     def _update_or_ping(self, kind: str, which: str, words: Sequence[str]) -> str | None:

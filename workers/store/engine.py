@@ -11,6 +11,7 @@ from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
+_FROZEN_SECONDS = 10
 _READ_ONLY = "lamplighter_read_only"
 
 # What says that the store is away: the database's own errors, and that it keeps us waiting.
@@ -41,13 +42,27 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
 
 
 def connect(url: str) -> sa.Engine:
-    """The engine alone, for callers that must not change the tables."""
+    """The engine alone, for callers that must not change the tables.
+
+    PostgreSQL ends a transaction of ours in which nothing happens for _FROZEN_SECONDS: its process
+    is frozen, or its host is, and the rows that it has locked would hold up all other workers.
+    """
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _prepare_postgresql(connection: object, _record: object) -> None:
+    # Said here and not in the URL's options, which are the administrator's.
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+    cursor.close()
+    connection.commit()  # type: ignore[attr-defined]
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:

@@ -1,0 +1,235 @@
+"""The slurm worker on a real slurmctld and broker; the power worker's part is played by the test."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producers.message import Message
+from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
+from schemas.events import Cause, Happening, RequestEvent, about
+from tests.testbed.messages import CORRELATION, published
+from tests.testbed.site import CLUSTER, Site
+from tests.testbed.slurm import PrivateSlurm
+from tests.testbed.slurm_conf import Settings
+from tests.testbed.waiting import until
+from workers import topology
+from workers.power import desired
+from workers.power.owners import Owner
+from workers.slurm.causes import reason
+from workers.store.engine import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.testbed.broker import Broker
+
+QUOTA = Cause("quota", "used 10 of 10")
+NODES = 60
+JOB = "#!/bin/sh\nsleep 30\n"
+
+
+@dataclass
+class Bench:
+    """A slurmctld, a site beside it, and the word of a power worker."""
+
+    slurm: PrivateSlurm
+    site: Site
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """The slurm worker runs inside."""
+        with self.site.start("worker", "slurm"):
+            yield
+
+    def wakes(self, *nodes: str, jobs: tuple[int, ...] = ()) -> list[PowerCommand]:
+        """Slurm powers nodes up, and a power worker has accepted it."""
+        states = self.slurm.node_states()
+        if any("POWERING_UP" not in states[node] for node in nodes):
+            self.slurm.scontrol("update", f"NodeName={','.join(nodes)}", "State=POWER_UP")
+        until(lambda: all(self.has(n, "POWERING_UP") for n in nodes), 20, f"{nodes} to be woken")
+        return self.accept(Kind.RESUME, *nodes, jobs=jobs)
+
+    def accept(self, kind: Kind, *nodes: str, jobs: tuple[int, ...] = ()) -> list[PowerCommand]:
+        """A hook's call that a power worker has accepted."""
+        generation = time.time_ns()
+        commands = [
+            PowerCommand(
+                kind=kind,
+                cluster=CLUSTER,
+                node=node,
+                generation=generation,
+                correlation_id=CORRELATION,
+                jobs=tuple(WaitingJob(job) for job in jobs),
+            )
+            for node in nodes
+        ]
+        store = open_store(self.site.settings.store.url, "state")
+        with closing(Owner(store.url)) as owner:
+            with store.begin() as connection:
+                desired.accept(connection, CLUSTER, commands, owner, 60.0, 5.0)
+                desired.release(connection, CLUSTER, list(nodes), owner)
+            store.dispose()
+        return commands
+
+    def tell(self, *events: RequestEvent) -> None:
+        """Publish events."""
+        self.site.publish([published(told) for told in events])
+
+    def has(self, node: str, *flags: str) -> bool:
+        return set(flags) <= self.slurm.node_state(node)
+
+    def heard(self) -> None:
+        """Wait until every event has been acknowledged."""
+        self.site.wait_depth(topology.FEEDBACK_QUEUE, 0, 30)
+
+
+@pytest.fixture(scope="module")
+def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
+    settings = Settings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
+    vhost = broker.create_vhost()
+    with PrivateSlurm(session_dir / "worker", replace(settings, cred_expire=120)) as slurm:
+        site = Site(slurm.conf_dir, broker.amqp_url(vhost))
+        site.config.write_text(
+            site.config.read_text()
+            + "[slurm]\nset_addresses = true\nreturn_after = 2\ngive_back_after = 2\n"
+            '[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
+            'source = { type = "password", username = "u", password_command = ["true"] }\n'
+            f'[groups.g]\nnodes = "node[1-{NODES}]"\ncloud = "c"\nhostname = "$node.cloud"\n'
+        )
+        site.prepare()
+        yield Bench(slurm, site)
+    broker.delete_vhost(vhost)
+
+
+def ended(asked: PowerCommand, happening: Happening, cause: Cause | None = None) -> RequestEvent:
+    return replace(about(asked, happening, round_=1, time=time.time_ns()), cause=cause)
+
+
+def test_many_nodes_fail_at_once_and_return(bench: Bench) -> None:
+    """In few commands: a hostlist each, not a node each. Unreadable messages are passed over."""
+    names = [f"node{i}" for i in range(21, NODES + 1)]
+    asked = bench.wakes(*names)
+    bench.site.publish([Message(topology.EVENTS, "node.request.failed", b"no JSON", "x")])
+    bench.tell(*(ended(command, Happening.FAILED, QUOTA) for command in asked))
+    with bench.worker():
+        until(lambda: all(bench.has(n, "DOWN") for n in names), 20, "all nodes down", interval=0.2)
+        assert bench.slurm.node_reason(names[-1]) == reason(QUOTA)
+        bench.heard()
+        calls = bench.slurm.log.read_text().count("_slurm_rpc_update_node")
+        assert calls < NODES / 4
+        until(
+            lambda: all(bench.has(n, "IDLE", "POWERED_DOWN") for n in names),
+            60,
+            "all nodes back in service",
+            interval=0.5,
+        )
+
+
+def test_a_failure_waits_for_slurmctld(bench: Bench) -> None:
+    (asked,) = bench.wakes("node1")
+    with bench.worker():
+        until(lambda: bench.site.consumers(topology.FEEDBACK_QUEUE), 20, "the worker")
+        bench.slurm.stop_ctld()
+        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        until(lambda: "slurmctld_away" in bench.site.logs(), 20, "the worker to find it away")
+        bench.slurm.start_ctld()
+        until(lambda: bench.has("node1", "DOWN"), 30, "the node to be down")
+
+
+def test_whoever_goes_on_after_a_crash_lets_the_jobs_go(bench: Bench) -> None:
+    """Its predecessor had said DOWN and POWER_DOWN, then died; SuspendProgram was called since."""
+    slurm = bench.slurm
+    others = f"node1,node[3-{NODES}]"
+    job_id = slurm.sbatch(JOB, exclude=others)
+    (asked,) = bench.wakes("node2", jobs=(job_id,))
+    slurm.scontrol("update", "NodeName=node2", "State=DOWN", f"Reason={reason(QUOTA)}")
+    slurm.scontrol("update", "NodeName=node2", "State=POWER_DOWN")
+    bench.accept(Kind.SUSPEND, "node2")
+    held = begins(bench, job_id)
+    with bench.worker():
+        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        until(lambda: begins(bench, job_id) != held, 20, "the job to be let go")
+        bench.heard()
+    slurm.run("scancel", str(job_id))
+
+
+def begins(bench: Bench, job_id: int) -> str:
+    shown = bench.slurm.scontrol("--oneliner", "show", "job", str(job_id))
+    return shown.partition("EligibleTime=")[2].split()[0]
+
+
+def test_a_job_of_two_nodes_is_let_go_when_it_has_left_the_other(bench: Bench) -> None:
+    slurm = bench.slurm
+    bench.wakes("node3")
+    slurm.boot("node3")
+    until(lambda: not bench.has("node3", "POWERING_UP"), 20, "node3 to register")
+    job_id = slurm.sbatch(JOB, nodes=2, exclude=f"node[1-2],node[5-{NODES}]")
+    until(lambda: bench.has("node4", "POWERING_UP"), 20, "node4 to be woken")
+    (asked,) = bench.wakes("node4", jobs=(job_id,))
+    with bench.worker():
+        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        until(lambda: bench.has("node4", "DOWN"), 20, "the node to be down")
+        # the hold of cred_expire would last two minutes
+        until(lambda: slurm.job_state(job_id) == "PENDING", 40, "the job to leave node3")
+        until(lambda: "jobs_let_go" in bench.site.logs(), 20, "the job to be let go")
+        assert not bench.has("node3", "DOWN")
+    slurm.run("scancel", str(job_id))
+
+
+def test_a_boot_that_slurm_gave_up_is_explained_and_the_node_returns(bench: Bench) -> None:
+    slurm = bench.slurm
+    slurm.scontrol("update", "NodeName=node5", "State=DOWN", "Reason=ResumeTimeout reached")
+    slurm.scontrol("update", "NodeName=node6", "State=DOWN", "Reason=broken disk")
+    slurm.scontrol("update", "NodeName=node[5-6]", "State=POWER_DOWN")
+    asked = bench.accept(Kind.RESUME_FAIL, "node5", "node6")
+    with bench.worker():
+        bench.tell(*(ended(command, Happening.COMPLETED) for command in asked))
+        until(lambda: "resume_timeout" in slurm.node_reason("node5"), 20, "its explanation")
+        until(lambda: bench.has("node5", "IDLE"), 40, "its return")
+        bench.heard()
+    assert slurm.node_reason("node6") == "broken disk"
+    assert bench.has("node6", "DOWN")
+
+
+def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
+    """Only what is parked: a node at which a power worker is busy is left its time."""
+    lit, parked, busy = bench.wakes("node7", "node8", "node9")
+    store = open_store(bench.site.settings.store.url, "state")
+    with closing(Owner(store.url)) as owner:
+        with store.begin() as connection:
+            desired.accept(connection, CLUSTER, [busy], owner, 600.0, 5.0)
+        away = Cause("network", "no route")
+        told = replace(ended(lit, Happening.COMPLETED), address="127.0.0.7")
+        waiting = [ended(command, Happening.PARKED, away) for command in (parked, busy)]
+        with bench.worker():
+            bench.tell(told, *waiting)
+            until(lambda: bench.has("node8", "POWERING_DOWN"), 20, "node8 to be given back")
+            shown = bench.slurm.scontrol("--oneliner", "show", "node", "node7")
+            assert "NodeAddr=127.0.0.7 NodeHostName=node7.cloud " in shown
+            assert bench.slurm.node_reason("node8") == reason(away)
+            assert bench.has("node9", "POWERING_UP")
+            with store.begin() as connection:
+                desired.release(connection, CLUSTER, ["node9"], owner)
+            until(lambda: bench.has("node9", "POWERING_DOWN"), 20, "node9 to be given back")
+            assert not bench.has("node9", "DOWN")
+    store.dispose()
+
+
+def test_a_late_failure_finds_the_node_wanted_anew(bench: Bench) -> None:
+    (older,) = bench.wakes("node10")
+    (newer,) = bench.accept(Kind.RESUME, "node10")
+    assert newer.generation > older.generation
+    assert newer.desired is Desired.UP
+    with bench.worker():
+        bench.tell(ended(older, Happening.FAILED, QUOTA))
+        bench.heard()
+        assert bench.has("node10", "POWERING_UP")
+        assert not bench.has("node10", "DOWN")
+        bench.tell(ended(newer, Happening.FAILED, QUOTA))
+        until(lambda: bench.has("node10", "DOWN"), 20, "the node to be down")
