@@ -17,10 +17,11 @@ from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
 from workers.settings import CloudSettings
 from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
+from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 from workers.tokens.probe import Tried, probe
 from workers.tokens.scoped import digest_of
-from workers.tokens.secret import SecretFile, credential
+from workers.tokens.secret import SecretFile
 from workers.tokens.wire import Report
 
 _NS = 1_000_000_000

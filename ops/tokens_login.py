@@ -11,9 +11,10 @@ from ops.terminal import duration, moment, plain, print_line
 from ops.tokens import cloud_of
 from producers.settings import ConfigError
 from workers.settings import CloudSettings, RefreshTokenSource
+from workers.tokens.credential import credential
 from workers.tokens.device import ask, device_endpoint, wait
 from workers.tokens.errors import SourceError
-from workers.tokens.secret import SecretFile, credential
+from workers.tokens.secret import SecretFile
 from workers.tokens.secret_write import require_writable, write_secret
 from workers.tokens.transport import Http
 

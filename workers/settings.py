@@ -3,6 +3,7 @@
 Durations are seconds. Relative paths start at the file's own folder.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,8 @@ import msgspec
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
+from workers import clouds_yaml
+from workers.clouds import whole_clouds
 
 # The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
@@ -189,7 +192,27 @@ class ClientCredentialsSource(
         _one_of("client_secret", self.client_secret_file, self.client_secret_command)
 
 
-Source = PasswordSource | ApplicationCredentialSource | RefreshTokenSource | ClientCredentialsSource
+class CloudsYamlSource(_Table, frozen=True, tag_field="type", tag="clouds_yaml"):
+    """An entry of OpenStack's clouds.yaml, read anew for each login; made of `clouds_yaml`.
+
+    Attributes:
+        file: the clouds.yaml.
+        entry: its name there.
+        kind: how it logs in.
+    """
+
+    file: Path
+    entry: str
+    kind: clouds_yaml.Kind
+
+
+Source = (
+    PasswordSource
+    | ApplicationCredentialSource
+    | RefreshTokenSource
+    | ClientCredentialsSource
+    | CloudsYamlSource
+)
 
 
 class CloudSettings(_Table, frozen=True):
@@ -215,7 +238,10 @@ class CloudSettings(_Table, frozen=True):
     def __post_init__(self) -> None:
         if not self.auth_url.rstrip("/").endswith("/v3"):
             raise ValueError("auth_url must be Keystone's address, ending in /v3")
-        own_scope = isinstance(self.source, ApplicationCredentialSource)
+        own_scope = isinstance(self.source, ApplicationCredentialSource) or (
+            isinstance(self.source, CloudsYamlSource)
+            and self.source.kind == "application_credential"
+        )
         if not own_scope and self.project_id is None and self.project_name is None:
             raise ValueError("project_id or project_name is missing: say what to log in to")
 
@@ -330,14 +356,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.hook.broker
 
 
-def load(path: Path) -> Settings:
-    """Read and check the file at `path`.
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the file at `path`, and those that define its clouds.
+
+    Args:
+        path: the file.
+        environ: where defaults for clouds come from; the process's environment if not given.
 
     Raises:
         ConfigError: naming the file, the field and the remedy.
     """
     hook = hook_settings(path)
     folder = path.parent
+    content = read_toml(path)
+    if "clouds" in content:
+        given = os.environ if environ is None else environ
+        content["clouds"] = whole_clouds(path, content["clouds"], given)
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str):
@@ -346,7 +380,7 @@ def load(path: Path) -> Settings:
         raise NotImplementedError
 
     try:
-        file = msgspec.convert(read_toml(path), _File, dec_hook=absolute)
+        file = msgspec.convert(content, _File, dec_hook=absolute)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}; see docs/configuration.md") from None
     return Settings(

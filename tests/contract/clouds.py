@@ -60,6 +60,9 @@ class Cloud(Protocol):
     def mint_refresh_token(self) -> str:
         """Log the person in; return a refresh token."""
 
+    def approve_device(self, user_code: str) -> bool:
+        """Agree to a login by device code; return whether such a login waited."""
+
     def revoke_grants(self) -> None:
         """Revoke all logins at the provider."""
 
@@ -104,6 +107,9 @@ class Simulated:
 
     def set_token_seconds(self, seconds: int) -> None:
         self._cloud.set(token_seconds=float(seconds))
+
+    def approve_device(self, user_code: str) -> bool:
+        return self._cloud.approve_device(user_code)
 
     def revoke_grants(self) -> None:
         self._cloud.revoke_grants()
@@ -156,6 +162,9 @@ class Real:
     def set_token_seconds(self, seconds: int) -> None:
         self._cloud.set_token_seconds(seconds)
         self._token_seconds = seconds
+
+    def approve_device(self, user_code: str) -> bool:
+        return self._cloud.approve_device(user_code)
 
     def revoke_grants(self) -> None:
         self._cloud.revoke_grants()

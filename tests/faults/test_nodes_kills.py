@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES = 12
+# What a killed worker has sent has its time, the API's, before its successor ends anything.
+BRISK = "poll_interval = 0.3\napi_timeout = 4\nlease = 20"
 GROUP = """deploy_wait = 0.3
 [groups.all.server]
 image = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"
@@ -30,7 +32,7 @@ networks = ["none"]
 
 @pytest.fixture
 def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    plan = Plan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=())
+    plan = Plan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=(), power=BRISK)
     with Fleet(run_dir / "fleet", broker_url, plan) as running:
         yield running
 
@@ -93,7 +95,7 @@ def test_the_operator_killed_before_publishing_has_asked_all_the_same(
     run_dir: Path, broker_url: str
 ) -> None:
     """What is in the spool is sent by the relay; asking again does no harm."""
-    plan = Plan(nodes=2, boot=0.3, group=GROUP, servers=())
+    plan = Plan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
     with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
         dies = (
             "import os, signal\n"

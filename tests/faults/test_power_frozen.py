@@ -44,7 +44,7 @@ def test_a_worker_frozen_within_its_transaction_holds_others_up_for_seconds_only
             nodes=8, power=power, store=(server.create_database(), server.create_database())
         )
         with Fleet(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as fleet:
-            argv = [sys.executable, "-c", FREEZES, fleet.settings.path]
+            argv = [sys.executable, "-c", FREEZES, str(fleet.settings.path)]
             with Child(argv, log=fleet.folder / "power.log", cwd=ROOT) as frozen:
                 process = psutil.Process(frozen.pid)
                 fleet.ask("resume")

@@ -26,7 +26,8 @@ image = "{BASE_IMAGE_NAME}"
 flavor = "m1.tiny"
 networks = ["none"]
 """
-PLAN = Plan(nodes=4, boot=0.3, group=GROUP, servers=(), power="poll_interval = 0.3\nattempts = 1")
+POWER = "poll_interval = 0.3\nattempts = 1\napi_timeout = 4\nlease = 20"
+PLAN = Plan(nodes=4, boot=0.3, group=GROUP, servers=(), power=POWER)
 BAKE = ("image", "bake", "node1", "--name", "prepared", "--yes")
 
 

@@ -71,6 +71,25 @@ def test_what_is_no_plain_answer_is_classed_by_its_kind(
     assert (verdict.cause.error, verdict.then) == (name, then)
 
 
+@pytest.mark.parametrize(
+    ("status", "answered"),
+    [
+        (None, False),
+        (408, False),
+        (502, False),
+        (504, False),
+        (500, True),
+        (503, True),
+        (409, True),
+    ],
+)
+def test_what_a_gateway_or_nobody_has_said_leaves_open_whether_the_call_takes_effect(
+    status: int | None,
+    answered: bool,  # noqa: FBT001
+) -> None:
+    assert CloudError(status, "so it said").answered is answered
+
+
 @given(status=st.integers(400, 599), message=st.text(max_size=20), rest=st.none() | st.just(1.0))
 def test_only_an_answer_that_blames_the_request_rejects_it(
     status: int, message: str, rest: float | None

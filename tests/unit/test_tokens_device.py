@@ -151,6 +151,6 @@ def test_a_client_that_may_have_no_code_is_told(cloud: SimCloud) -> None:
     http = Http(None)
     endpoint = device_endpoint(http, cloud.token_endpoint)
     assert endpoint is not None
-    with pytest.raises(SourceError, match="invalid_client") as caught:
+    with pytest.raises(SourceError, match=r"invalid_client: .*credentials") as caught:
         ask(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
     assert "client_id" in (caught.value.remedy or "")

@@ -13,7 +13,7 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.upkeep import Ending, Upkeep
-from workers.tokens.wire import Answer, Grant, Refusal
+from workers.tokens.wire import Answer, Grant, Refusal, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,3 +256,20 @@ def test_a_bug_in_a_source_is_answered_and_shows_no_secret(bench: Bench) -> None
     assert isinstance(answer, Refusal)
     assert answer.error == "internal"
     assert "swordfish" not in f"{answer}{logs}"
+
+
+def test_a_look_tells_how_the_token_stands_and_fetches_none(bench: Bench) -> None:
+    assert bench.issuer.look() == Report()
+    assert bench.source.fetches == 0
+    bench.token()
+    assert bench.issuer.look() == Report(left=HOUR - 300)
+    bench.now = HOUR - 200
+    assert bench.issuer.look() == Report(), "what is left is not served any more"
+    bench.source.trouble = INVALID_GRANT
+    assert bench.error() == "invalid_grant"
+    assert bench.issuer.look() == Report(
+        trouble="invalid_grant: revoked", remedy=INVALID_GRANT.remedy
+    )
+    bench.source.trouble, bench.source.file = None, "file 2"
+    bench.token()
+    assert bench.issuer.look().trouble is None

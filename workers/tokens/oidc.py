@@ -131,7 +131,7 @@ def refusal(
     Args:
         answer: the provider's.
         client_id: ours.
-        sent: the secret that was sent, which the provider's words must not repeat.
+        sent: the secret that was sent, which the provider's words must not repeat; "" for none.
         remedies: by OAuth 2.0 error code, in place of the general one.
     """
     body = object_of(answer)
@@ -140,7 +140,7 @@ def refusal(
         return away(f"the login provider answers {answer.status_code}")
     description = body.get("error_description")
     words = f"the login provider answers {answer.status_code} {code}"
-    if isinstance(description, str) and sent not in description:
+    if isinstance(description, str) and not (sent and sent in description):
         words = f"{words}: {shown(description)}"
     if code in _PASSING or answer.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return away(words)

@@ -8,14 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from workers.settings import (
-    CREDENTIALS,
-    ApplicationCredentialSource,
-    ClientCredentialsSource,
-    PasswordSource,
-    RefreshTokenSource,
-    Source,
-)
+from workers.settings import CREDENTIALS
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -147,19 +140,6 @@ class SecretCommand:
         return f"hour {self._clock() // _COMMAND_RETRY:g}"
 
 
-def credential(source: Source) -> Secret:
-    """The secret of a source."""
-    match source:
-        case PasswordSource():
-            return secret_of(source.password_file, source.password_command)
-        case ApplicationCredentialSource():
-            return secret_of(source.secret_file, source.secret_command)
-        case ClientCredentialsSource():
-            return secret_of(source.client_secret_file, source.client_secret_command)
-        case RefreshTokenSource():
-            return secret_of(source.refresh_token_file, source.refresh_token_command)
-
-
 def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:
     """The one of the two that is configured."""
     return SecretCommand(command) if file is None else SecretFile(file)
@@ -181,15 +161,16 @@ def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
             text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no text"
-        raise _unusable(path, f"cannot be read: {reason}") from None
+        raise unusable(path, f"cannot be read: {reason}") from None
     if mode & closed_to:
-        raise _unusable(path, f"is open to others (mode {stat.S_IMODE(mode):04o})")
+        raise unusable(path, f"is open to others (mode {stat.S_IMODE(mode):04o})")
     if not text:
-        raise _unusable(path, "is empty")
+        raise unusable(path, "is empty")
     return text
 
 
-def _unusable(path: Path, problem: str) -> SourceError:
+def unusable(path: Path, problem: str) -> SourceError:
+    """A secret's file does not do; nobody but a person can mend that."""
     return SourceError(
         "credential_unusable",
         f"{path} {problem}",

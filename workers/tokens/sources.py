@@ -3,17 +3,22 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from producers.settings import ConfigError
+from workers.clouds_yaml import entry_identity
 from workers.settings import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
     CloudSettings,
+    CloudsYamlSource,
     PasswordSource,
     RefreshTokenSource,
 )
+from workers.tokens.credential import credential
+from workers.tokens.errors import SourceError
 from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.secret import Secret, credential
+from workers.tokens.secret import Secret
 from workers.tokens.transport import Http
 from workers.tokens.upkeep import Upkeep
 from workers.tokens.vault import Vault
@@ -102,6 +107,32 @@ class ApplicationCredential(_Keystones):
         )
 
 
+class CloudsYamlEntry(_Keystones):
+    """An entry of OpenStack's clouds.yaml."""
+
+    def __init__(self, settings: CloudsYamlSource, keystone: Keystone) -> None:
+        super().__init__(credential(settings), keystone)
+        self._settings = settings
+
+    def fetch(self) -> ScopedToken:
+        """Log in.
+
+        Raises:
+            SourceError: there is no token.
+        """
+        file, entry = self._settings.file, self._settings.entry
+        secret = self._secret.read()
+        try:
+            identity = entry_identity(file, entry, secret)
+        except ConfigError as error:
+            raise SourceError(
+                "credential_unusable", str(error), permanent=True, remedy=f"mend {file}"
+            ) from None
+        return self._keystone.login(
+            identity, remedy=f"put a credential that Keystone takes into {self._secret.place}"
+        )
+
+
 def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
     """The source that the configuration names for this cloud.
 
@@ -116,6 +147,8 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
             return Password(source, keystone)
         case ApplicationCredentialSource():
             return ApplicationCredential(source, keystone)
+        case CloudsYamlSource():
+            return CloudsYamlEntry(source, keystone)
         case ClientCredentialsSource():
             return Federated(source, ServiceLogin(source, credential(source), http), keystone)
         case RefreshTokenSource():

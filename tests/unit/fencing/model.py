@@ -2,10 +2,10 @@
 
 One node, one server, two requests: the first has generation 1, the second 2. They are delivered in
 any order, to either worker, and again after a fault. At most one fault happens, at any step: a worker
-is killed, or loses its connection to the broker, or gets no answer to a call. A lease may end at any moment, as if its holder were
-frozen, except while a call of its is under way: that is what the guard of a call makes sure of
-(`lease_left > api_timeout`). A call takes effect before it is answered, or not at all; one whose answer
-nobody hears may do so later, but within the API's timeout.
+is killed, or loses its connection to the broker, or gets no answer to a call. A lease may end at any
+moment, as if its holder were frozen, except while a call of its is under way: that is what the guard
+of a call makes sure of (`lease_left > api_timeout`). A call takes effect before it is answered, or not
+at all; one whose answer nobody hears may do so later, but within the API's timeout.
 
 Of steps that nothing can come between but a fault, those of a worker that no fault can hit any more
 are one: it has told and acknowledged what has ended, and has heard what was answered.
