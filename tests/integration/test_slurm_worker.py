@@ -21,10 +21,11 @@ from workers import topology
 from workers.power import desired
 from workers.power.owners import Owner
 from workers.slurm.causes import reason
-from workers.store.engine import open_store
+from workers.slurm.memory import Memory, recall
+from workers.store.engine import connect, open_store, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.testbed.broker import Broker
@@ -233,3 +234,33 @@ def test_a_late_failure_finds_the_node_wanted_anew(bench: Bench) -> None:
         assert not bench.has("node10", "DOWN")
         bench.tell(ended(newer, Happening.FAILED, QUOTA))
         until(lambda: bench.has("node10", "DOWN"), 20, "the node to be down")
+
+
+def test_killed_workers_leave_nothing_untold_and_nothing_counted_twice(bench: Bench) -> None:
+    names = [f"node{i}" for i in range(11, 21)]
+    asked = bench.wakes(*names)
+    for part in (asked[:4], asked[4:7], asked[7:]):
+        with bench.site.start("worker", "slurm") as worker:
+            bench.tell(*(ended(command, Happening.FAILED, QUOTA) for command in part))
+            until(lambda: "slurm_told" in bench.site.logs(), 30, "a word", interval=0.005)
+            worker.kill()
+    with bench.worker():
+        until(lambda: len(recalled(bench, names)) == len(names), 30, "all to be remembered")
+        bench.heard()
+        assert {memory.failures for memory in recalled(bench, names).values()} == {1}
+        until(
+            lambda: all(bench.has(n, "IDLE", "POWERED_DOWN") for n in names),
+            60,
+            "all nodes back in service",
+            interval=0.5,
+        )
+
+
+def recalled(bench: Bench, names: list[str]) -> Mapping[str, Memory]:
+    """What the worker remembers of nodes."""
+    store = connect(bench.site.settings.store.url)
+    try:
+        with reading(store) as connection:
+            return recall(connection, CLUSTER, names)
+    finally:
+        store.dispose()
