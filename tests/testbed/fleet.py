@@ -6,6 +6,8 @@ without trusting any worker, whether every promise about it was kept.
 
 from __future__ import annotations
 
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -14,19 +16,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+import sqlalchemy as sa
+
 from producers.amqp import connection_parameters
 from producers.call import expand
+from schemas.commands import Desired
 from schemas.events import Happening
+from tests.testbed.checker import Run, broken_promises
 from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
-from tests.testbed.waiting import until
+from tests.testbed.waiting import until, until_none
 from workers import topology
 from workers.audit.queries import Entry, Filter, find
 from workers.browse import browse
 from workers.settings import Settings, load
 from workers.store.engine import connect, open_store, reading
+from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +42,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 WORKERS = ("tokens", "audit", "power")
 Asked = Literal["resume", "suspend", "resume-fail"]
+# Takes every event, as the audit's queue does; what it holds is the checker's.
+_WITNESS = "test.witness"
 _LIT = {"resume": True, "suspend": False, "resume-fail": False}
 
 
@@ -86,6 +95,7 @@ class Fleet:
     asked: dict[str, bool] = field(default_factory=dict)
     requests: int = 0
     workers: dict[str, Child] = field(default_factory=dict)
+    _told: list[bytes] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -215,6 +225,13 @@ class Fleet:
         """All that a worker has written."""
         return (self.folder / f"{worker}.log").read_text()
 
+    def freeze(self, worker: str) -> None:
+        """Stop a worker where it stands (SIGSTOP), but not where it holds the lock of SQLite.
+
+        With that it would hold up everybody until it is awakened by SIGCONT.
+        """
+        until(lambda: self._frozen(self.workers[worker]), 30, f"{worker} to be frozen")
+
     def settle(self, timeout: float = 60.0) -> None:
         """Wait until every request has ended.
 
@@ -228,21 +245,32 @@ class Fleet:
             raise TimeoutError(f"{error}: {seen}\n{tail(self.folder / 'power.log', 10)}") from None
 
     def check(self, *, dead: int = 0) -> None:
-        """What was promised, by the audit, the cloud and the broker alone.
+        """What was promised, by what the broker, the audit's tables and the cloud show. Ends it all.
+
+        The workers are stopped: what they have not acknowledged is then seen in its queue.
 
         Args:
             dead: letters that are expected in the dead-letter queue.
         """
-        ended = self.ended()
-        assert len(ended) == self.requests, f"{len(ended)} of {self.requests} requests ended"
-        twice = {key: count for key, count in ended.items() if count > 1}
-        assert not twice, f"rounds with more than one outcome: {twice}"
-        until(
-            lambda: self.depths() == ({topology.DEAD_LETTER_QUEUE: dead} if dead else {}),
-            20,
-            f"empty queues and {dead} dead letters",
-        )
-        until(lambda: not self.wrong(), 20, "every node in its last desired state")
+        expected = {topology.DEAD_LETTER_QUEUE: dead} if dead else {}
+        until(lambda: self.depths() == expected, 20, f"empty queues and {dead} dead letters")
+        until_none(self.wrong, 20, "nodes that are not as was last asked")
+        until_none(self.broken, 20, "broken promises")
+        living = {name: c for name, c in self.workers.items() if c.returncode is None}
+        ended = {name: child.stop() for name, child in living.items()}
+        assert not any(ended.values()), f"workers did not end in order: {ended}"
+        assert self.depths() == expected, "there are messages that no worker has acknowledged"
+        assert not self.broken()
+
+    def broken(self) -> list[str]:
+        """Promises about requests and records that do not hold, or do not hold yet."""
+        engine = connect(self.settings.store.audit_url)
+        with reading(engine) as connection:
+            rows = connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings()
+            records = [dict(row) for row in rows]
+        engine.dispose()
+        wanted = {n: Desired.UP if lit else Desired.DOWN for n, lit in self.asked.items()}
+        return broken_promises(Run(records, self._hear(), self.requests, wanted))
 
     def statuses(self) -> dict[str, str]:
         """Each server's status at rest, else its task, by name."""
@@ -259,6 +287,28 @@ class Fleet:
             for node, lit in self.asked.items()
             if servers[node].status != ("ACTIVE" if lit else "SHUTOFF") or servers[node].task_state
         }
+
+    def _hear(self) -> list[bytes]:
+        """All events that were told so far; the audit's order need not be the same."""
+        with browse(connection_parameters(self.settings.broker, "test witness")) as channel:
+            while True:
+                method, _, body = channel.basic_get(_WITNESS, auto_ack=True)
+                if method is None:
+                    return list(self._told)
+                self._told.append(body)
+
+    def _frozen(self, child: Child) -> bool:
+        child.send(signal.SIGSTOP)
+        if self.settings.store.url.startswith("sqlite"):
+            store = sqlite3.connect(sa.make_url(self.settings.store.url).database or "", timeout=1)
+            try:
+                store.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                child.send(signal.SIGCONT)
+                return False
+            finally:
+                store.close()
+        return True
 
     # -- setting it up
 
@@ -278,6 +328,8 @@ class Fleet:
         open_store(self.settings.store.audit_url, "audit").dispose()
         with browse(connection_parameters(self.settings.broker, "test bed")) as channel:
             topology.apply(channel, topology.topology())
+            channel.queue_declare(_WITNESS, durable=True, arguments={"x-queue-type": "quorum"})
+            channel.queue_bind(_WITNESS, topology.EVENTS, "#")
         for name in self.start:
             self.worker(name)
         if set(WORKERS) <= set(self.start):

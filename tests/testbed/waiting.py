@@ -37,3 +37,26 @@ def until(
         if time.monotonic() >= deadline:
             raise TimeoutError(f"waited {timeout:g} s for {what}; last seen: {value!r}")
         time.sleep(interval)
+
+
+def until_none(find: Callable[[], object], timeout: float, what: str) -> None:
+    """Poll `find` until it returns something falsy.
+
+    Args:
+        find: Called at least once; what it raises is passed on.
+        timeout: Seconds.
+        what: The end of the sentence "waited for the end of ...".
+
+    Raises:
+        TimeoutError: Naming `what` and what was still found.
+    """
+    found: list[object] = []
+
+    def none() -> bool:
+        found[:] = [find()]
+        return not found[0]
+
+    try:
+        until(none, timeout, what)
+    except TimeoutError:
+        raise TimeoutError(f"waited {timeout:g} s for the end of {what}: {found[0]!r}") from None
