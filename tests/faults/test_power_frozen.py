@@ -34,6 +34,25 @@ sys.exit(main(load(Path(sys.argv[1]))))
 """
 
 
+def test_a_frozen_worker_whose_lease_has_gone_does_no_harm_when_it_wakes(
+    run_dir: Path, broker_url: str
+) -> None:
+    """P2: another worker has the nodes by then, and Slurm has changed its mind."""
+    plan = Plan(nodes=8, power="poll_interval = 0.3\nlease = 4\napi_timeout = 2", boot=3.0)
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        fleet.ask("resume")
+        until(lambda: fleet.cloud.counts().get("start", 0) == 8, 20, "eight start calls")
+        fleet.freeze("power")
+        fleet.worker("power", "second")
+        until(lambda: "broker_connected" in fleet.log("second"), 30, "the second worker")
+        fleet.ask("suspend")
+        # the broker deals the commands out to both; the frozen one's share waits with it
+        until(lambda: fleet.outcomes().get("completed", 0) >= 1, 60, "a suspend by the second")
+        fleet.workers["power"].send(signal.SIGCONT)
+        fleet.settle(90)
+        fleet.check()
+
+
 def test_a_worker_frozen_within_its_transaction_holds_others_up_for_seconds_only(
     run_dir: Path, broker_url: str
 ) -> None:

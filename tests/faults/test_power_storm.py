@@ -1,0 +1,51 @@
+"""P1, P2, P3 at once: every worker is killed -9 again and again while what is wanted changes."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.postgresql import PostgreSQL
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = 8
+# two power workers share the load; the name tells what kind of worker it is
+VICTIMS = {"power": "power", "second": "power", "audit": "audit", "tokens": "tokens"}
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["sqlite", "postgresql"])
+def test_every_worker_killed_again_and_again_under_changing_wishes(
+    run_dir: Path, broker_url: str, *, shared: bool
+) -> None:
+    """50 nodes: seeded chance decides who is asked what, and who dies after how many events."""
+    chance = random.Random(20261124)  # noqa: S311 - seeded, so that a failure comes again
+    with PostgreSQL(run_dir / "postgresql") if shared else nullcontext() as server:
+        plan = Plan(
+            nodes=50,
+            boot=1.0,
+            stop=0.5,
+            power="poll_interval = 0.3\nlease = 8\napi_timeout = 4",
+            store=(server.create_database(), server.create_database()) if server else Plan.store,
+        )
+        with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+            fleet.worker("power", "second")
+            for _ in range(ROUNDS):
+                recorded = len(fleet.records())
+                some = chance.sample(fleet.nodes, 40)
+                fleet.ask("resume", ",".join(some[:20]))
+                fleet.ask("suspend", ",".join(some[20:]))
+                # at least their 40 acceptances will be recorded, whoever died before
+                enough = recorded + chance.randrange(1, 40)
+                until(lambda: len(fleet.records()) >= enough, 60, "some events")  # noqa: B023 - at once
+                for victim in chance.sample(sorted(VICTIMS), 2):
+                    fleet.workers[victim].kill()
+                    fleet.worker(VICTIMS[victim], victim)
+            fleet.settle(120)
+            fleet.check()
