@@ -50,11 +50,11 @@ def test_children_of_a_child_end_too(log: Path, end: object) -> None:
 
 def test_the_session_includes_those_that_left_the_group(log: Path) -> None:
     # timeout(1) makes a process group of its own.
-    child = shell("timeout 1000 sleep 1000 & echo $!; wait", log)
-    grandchild = psutil.Process(int(until(log.read_text, 5, "the pid")))
-    assert os.getpgid(grandchild.pid) != child.pid
-    child.kill_session()
-    until(lambda: is_gone(grandchild), 5, "the end of the grandchild")
+    with shell("timeout 1000 sleep 1000 & echo $!; wait", log) as child:
+        grandchild = psutil.Process(int(until(log.read_text, 5, "the pid")))
+        until(lambda: os.getpgid(grandchild.pid) != child.pid, 5, "a group of its own")
+        child.kill_session()
+        until(lambda: is_gone(grandchild), 5, "the end of the grandchild")
 
 
 def test_an_exception_in_the_block_ends_the_child(log: Path) -> None:

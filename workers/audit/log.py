@@ -1,7 +1,8 @@
 """Writes the audit log: append-only, each record's hash covers the one before.
 
-UNIQUE(prev_hash) makes the chain a chain: of two writers that follow the same record one fails,
-whatever the broker says about who consumes, and starts again from the new head.
+UNIQUE(prev_hash) makes the chain a chain, whatever the broker says about who consumes. So that
+two writers need not meet there, they stand in line: on SQLite by BEGIN IMMEDIATE, on PostgreSQL by
+an advisory lock (unlike a table lock it needs no more than the right to insert).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,8 @@ from workers.audit.record import GENESIS, Record
 from workers.store.tables import audit, audit_jobs
 from workers.store.upsert import insert
 
-_ATTEMPTS = 10
+_ATTEMPTS = 3
+_LINE = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 _KEYS_PER_QUERY = 500
 
 
@@ -36,7 +38,7 @@ def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
     """Write what is new of `records`, in order and in one transaction.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is away, or other writers were faster ten times.
+        sqlalchemy.exc.SQLAlchemyError: the store is away, or writers that stand in no line were faster.
     """
     for _ in range(_ATTEMPTS - 1):
         try:
@@ -49,6 +51,8 @@ def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
 
 
 def _append(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LINE)
     types = _types(connection, [(record.source, record.id) for record in records])
     conflicts: list[Record] = []
     new: list[Record] = []
