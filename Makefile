@@ -13,7 +13,7 @@ demo: .venv/.system .venv/.ready ## The whole story, live: a job wakes two nodes
 	$(BIN)/python -m demo
 
 test: .venv/.system .venv/.ready ## Every test but the big volumes
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
 
 check: .venv/.ready ## Lint, types, layers
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
@@ -21,11 +22,15 @@ from tests.testbed.slurm import PrivateSlurm
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from xdist.remote import Producer
+
     from tests.testbed.broker_choice import Choice
     from tests.testbed.slurm_conf import Settings
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
+# Files whose tests all run on real OpenStack; elsewhere a parameter says so.
+OPENSTACK = ("tests/openstack/", "tests/e2e/test_real_cloud.py")
 BROKER: pytest.StashKey[Choice | str] = pytest.StashKey()
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -52,12 +57,26 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests on real OpenStack last: it need not run beside all others."""
-    items.sort(key=lambda item: item.get_closest_marker("openstack") is not None)
+    """Put the tests on real OpenStack first: theirs is the longest share of the run."""
+    items.sort(key=lambda item: item.get_closest_marker("openstack") is None)
     for item in items:
         if item.get_closest_marker("openstack"):
             # The first of them waits for the installation where there is none yet.
             item.add_marker(pytest.mark.timeout(1200), append=False)
+
+
+class Shares(LoadScopeScheduling):  # type: ignore[misc]
+    """Two processes share the run file by file; one of them has all that needs real OpenStack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        on_openstack = "[real" in nodeid or file.startswith(OPENSTACK)
+        return "openstack" if on_openstack else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:
+    """Let pytest-xdist share the run so."""
+    return Shares(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
