@@ -294,7 +294,7 @@ def _anchored(url: str, folder: Path) -> str:
 
 
 def _nodes(file: _File, path: Path) -> dict[str, str]:
-    nodes: dict[str, str] = msgspec.field(default_factory=dict)
+    nodes: dict[str, str] = {}
     for name, group in file.groups.items():
         if group.cloud not in file.clouds:
             raise ConfigError(f"{path}: groups.{name}.cloud: there is no [clouds.{group.cloud}]")
