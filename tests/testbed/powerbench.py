@@ -28,6 +28,7 @@ from workers.power.cloud import Cloud
 from workers.power.engine import Engine
 from workers.power.owners import Owner
 from workers.power.site import Site as CloudSite
+from workers.power.witness import Witness
 from workers.settings import PasswordSource
 from workers.store.engine import open_store
 
@@ -100,6 +101,7 @@ class PowerBench:
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))
+        self.witness = Witness(self.store, CLUSTER, enabled=self.settings.resync.enabled)
         self._listen()
         link = Link(
             self._parameters,
@@ -107,7 +109,7 @@ class PowerBench:
             on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - made below
             on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
         )
-        self.engine = Engine(self.settings, link, self.book(owner), self._open_site)
+        self.engine = Engine(self.settings, link, self.book(owner), self.witness, self._open_site)
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)
         link.start()

@@ -49,6 +49,8 @@ class Site:
         self.health = Health()
         self.listing_now = False
         self.next_listing = 0.0
+        # monotonic seconds when a snapshot asked for a listing that is yet to come
+        self.ordered: float | None = None
         self.pace = Pace(settings.concurrency)
         self._cloud = cloud
         self._post = post
