@@ -1,11 +1,10 @@
 """Slurm's snapshots as a power worker uses them: what they confirm, and the listings they ask for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
 
-from schemas.snapshot import Power
 from workers.power.gate import SlurmView
 from workers.power.servers import Server
 from workers.store import snapshots
@@ -43,9 +42,7 @@ class Witness:
             if newest is None:
                 return self._view if self._enabled else None
             if newest.generation != self._view.generation:
-                self._view = replace(
-                    self._view, generation=newest.generation, power=self._read(connection)
-                )
+                self._read(connection)
         return replace(self._view, vouched=newest.at > trusted_from)
 
     def wanted(self, clouds: Sequence[str]) -> tuple[int, list[str]]:
@@ -72,6 +69,8 @@ class Witness:
             self._trusted_from = snapshots.store_now(connection)
         return self._trusted_from
 
-    def _read(self, connection: sa.Connection) -> Mapping[str, Power]:
+    def _read(self, connection: sa.Connection) -> None:
         snapshot = snapshots.newest(connection, self._cluster)
-        return {node.node: node.power for node in snapshot.nodes} if snapshot else {}
+        if snapshot is not None:
+            power = {node.node: node.power for node in snapshot.nodes}
+            self._view = SlurmView(snapshot.generation, power, vouched=False)
