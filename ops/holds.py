@@ -5,7 +5,6 @@ import time
 
 import click
 import hostlist
-import sqlalchemy as sa
 
 from ops.asking import members
 from ops.session import Session, operator, pass_session
@@ -35,8 +34,8 @@ def hold(session: Session, nodes: str, reason: str) -> None:
         store.dispose()
     names = hostlist.collect_hostlist(chosen)
     print_line(f"on hold: {names}")
-    for node in chosen:
-        tell(session, by_operator(session, "hold.placed", node, f"{node} is on hold", reason))
+    told = (by_operator(session, "hold.placed", n, f"{n} is on hold", reason) for n in chosen)
+    tell(session, *told)
 
 
 @click.command
@@ -56,14 +55,11 @@ def release(session: Session, nodes: str) -> None:
         click.echo("lamplighter: none of them is on hold", err=True)
         sys.exit(1)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
-    for node in lifted:
-        words = f"{node} is on hold no more"
-        tell(session, by_operator(session, "hold.released", node, words, reasons[node].reason))
-
-
-def on_hold(connection: sa.Connection, cluster: str) -> list[Hold]:
-    """All holds, by node."""
-    return list(all_holds(connection, cluster).values())
+    told = (
+        by_operator(session, "hold.released", n, f"{n} is on hold no more", reasons[n].reason)
+        for n in lifted
+    )
+    tell(session, *told)
 
 
 def print_holds(holds: list[Hold]) -> None:

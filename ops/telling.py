@@ -12,17 +12,18 @@ from workers.errors import BrokerError
 _PUBLISH_SECONDS = 20.0
 
 
-def tell(session: Session, notice: Notice) -> None:
-    """Publish a notice of something that is done already.
+def tell(session: Session, *notices: Notice) -> None:
+    """Publish notices of something that is done already.
 
     Raises:
         BrokerError: it is done, but nobody was told.
     """
-    body = notice.to_envelope().to_json()
-    message = Message(topology.EVENTS, notice.routing_key, body, notice.id)
-    problem = hook.send(
-        session.settings.hook, iter([Batch([message], lambda: None)]), _PUBLISH_SECONDS
-    )
+    messages = [
+        Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
+        for notice in notices
+    ]
+    batches = iter([Batch(messages, lambda: None)])
+    problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
     if problem is not None:
         raise BrokerError(f"done, but the audit could not be told: {problem}")
 

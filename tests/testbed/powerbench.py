@@ -63,6 +63,7 @@ class PowerBench:
         clouds: by name; each has one group of its name, whose nodes begin with it: `main1` to `main9`.
         power: lines of [power], later than the bench's own.
         group: further lines of every group.
+        resync: lines of [resync].
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class PowerBench:
         *,
         power: Mapping[str, float] | None = None,
         group: str = "",
+        resync: str = "",
     ) -> None:
         lines = {"poll_interval": 0.1, "api_timeout": 5.0, "lease": 20.0, **(power or {})}
-        tables = ["[power]", *(f"{key} = {value}" for key, value in lines.items())]
+        tables = ["[resync]", resync, "[power]"]
+        tables += [f"{key} = {value}" for key, value in lines.items()]
         for name, cloud in clouds.items():
             tables += [*_tables(name, cloud.auth_url), group]
         self.site = Site(folder, broker_url, more="\n".join(tables) + "\n")

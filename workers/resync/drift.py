@@ -199,6 +199,8 @@ def find_drift(node: Node) -> Action:
     found = TABLE[node.power, node.desired is Desired.UP][node.seen]
     if found.drift is Drift.BROKEN and node.frees:
         found = Action(Drift.BROKEN, Step.SUSPEND)
+    if node.desired is None and node.seen is Seen.LEFT and node.power is Power.OUT:
+        return _FINE  # nobody has asked anything of it yet, and it does not run
     if found.drift is Drift.UNASKED and node.desired is Desired.GONE:
         # whoever has retired it wants no other server in its place
         found = Action(Drift.UNASKED, Step.REPORT)

@@ -28,7 +28,7 @@ _TRANSIENT = frozenset(
     {
         *("network", "timeout", "server_side", "over_limit", "unknown"),
         *("unauthorized", "invalid_grant", "token", "token_service_away", "provider_away"),
-        *("lease_held", "held_long", "on_hold", "unconfirmed"),
+        *("lease_held", "held_long", "on_hold"),
     }
 )
 _RETRYABLE = frozenset(
