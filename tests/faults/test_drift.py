@@ -19,7 +19,7 @@ from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
 from tests.testbed.fleet import WORKERS, Fleet, Plan
-from tests.testbed.waiting import until
+from tests.testbed.waiting import until, until_none
 from workers import topology
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NODES, DRIFTS = 100, 50
 INTERVAL = 6.0
+STALE_AFTER = 5.0
 LIT, OUT = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
 KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
 
@@ -75,7 +76,8 @@ class Controller:
 def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
     plan = Plan(
         nodes=NODES,
-        more=f"[slurm]\nsnapshot_interval = {INTERVAL}\n[resync]\nenabled = true\ngrace = 0\n",
+        more=f"[slurm]\nsnapshot_interval = {INTERVAL}\n[resync]\nenabled = true\ngrace = 0\n"
+        f"stale_after = {STALE_AFTER}\n",
     )
     with Fleet(run_dir / "fleet", broker_url, plan, start=()) as running:
         for name in (*WORKERS, "resync"):
@@ -106,11 +108,16 @@ def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
     assert (
         len(injected) >= DRIFTS // 2
     )  # ghosts and what is unasked for may differ in our books alone
-    # nobody says how Slurm sees it: nothing is repaired, and hooks are served
+    # nobody says how Slurm sees it: nothing is repaired, and it is said; hooks are served
     slurm.ask(*chance.sample(sorted(slurm.lit & set(busy)), 5), lit=False)
     until(lambda: not set(slurm.wrong()) - set(injected), 60, "what the hooks asked")
+    until(lambda: "alarm.no_snapshot" in told(fleet), 60, "an alarm")
     assert slurm.wrong() == injected
-    print(f"\nundisturbed for {time.monotonic() - began:.1f} s without a snapshot")  # noqa: T201
+    assert fleet.cloud.counts()["stop"] == 5
+    said = fleet.operator("drift")
+    assert (said.returncode, "nothing is repaired" in said.stderr) == (3, True), said
+    assert "STALE" in fleet.operator("status").stdout
+    print(f"\nuntouched for {time.monotonic() - began:.1f} s without a snapshot")  # noqa: T201
 
     began = time.monotonic()
     for number in range(2):
@@ -122,6 +129,13 @@ def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
     assert not still(slurm, drifted)
     print(f"{DRIFTS} drifts repaired in {time.monotonic() - began:.1f} s: {Counter(kinds)}")  # noqa: T201
     until(lambda: not slurm.wrong(), 60, "what the hooks asked")
+    until_none(lambda: fleet.broken(others_ask=True), 30, "broken promises")
+    assert fleet.depths() == {}
+
+
+def told(fleet: Fleet) -> set[str]:
+    """The names of the notices that the audit has."""
+    return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in fleet.records()}
 
 
 def still(slurm: Controller, drifted: list[str]) -> dict[str, str]:

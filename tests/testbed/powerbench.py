@@ -66,7 +66,7 @@ class PowerBench:
         resync: lines of [resync].
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a part of lamplighter.toml
         self,
         folder: Path,
         broker_url: str,
