@@ -151,13 +151,16 @@ class Cluster:
         else:
             self.cloud.add_servers(made, networks="none")
             self.cloud.set_driver(boot_seconds=plan.boot, stop_seconds=plan.stop)
+        self.cloud.set_hook(self.hook)
+
+    @property
+    def hook(self) -> HookSpec:
+        """What the cloud runs when a server's power changes: a real slurmd, or its end."""
         node = [sys.executable, "-m", "tests.testbed.slurmnode", "{event}", "{name}"]
-        self.cloud.set_hook(
-            HookSpec(
-                arguments=[*node, "--slurm-conf", str(self.slurm.conf)],
-                log_file=str(self.folder / "power-hook.log"),
-                environment={**MINIMAL_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-            )
+        return HookSpec(
+            arguments=[*node, "--slurm-conf", str(self.slurm.conf)],
+            log_file=str(self.folder / "power-hook.log"),
+            environment={**MINIMAL_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         )
 
     def _configure(self) -> Settings:

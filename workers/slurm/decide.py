@@ -157,7 +157,7 @@ def _failed(told: RequestEvent, slurm: NodeState, seen: Seen) -> Action:
 
 def _on_failure(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
     ours = slurm.reason == reason(told.cause)
-    if ours and slurm.booting and slurm.down:
+    if ours and slurm.down and (slurm.booting or slurm.lost):
         return Step.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN"
     if ours and not slurm.booting:
         return Step.STANDS, "told already"
@@ -186,10 +186,10 @@ def _on_failed_boot(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[S
 
 
 def _on_lost(told: RequestEvent, slurm: NodeState) -> tuple[Step, str]:
-    """A node that Slurm counted on: it does not answer, and its cloud does not bring it back."""
+    """Slurm has requeued its jobs; with our reason it is powered down, and returns by itself."""
     if weigh(told.cause.error if told.cause else "") is Weight.TRANSIENT:
         return Step.NOTHING, "its cloud may yet bring it back"
-    if slurm.down and not _may_overwrite(slurm.reason):
+    if not _may_overwrite(slurm.reason):
         return Step.NOTHING, "somebody else has set it down"
     return Step.TAKE_OUT, "it does not answer, and its cloud does not bring it back"
 

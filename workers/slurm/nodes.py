@@ -44,9 +44,9 @@ class NodeState:
 
     @property
     def lost(self) -> bool:
-        """Whether it is powered up, or was, and does not answer."""
+        """Whether Slurm has given it up, and its jobs with it, for it no longer answers."""
         power = {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"}
-        return "NOT_RESPONDING" in self.flags and not self.flags & power
+        return self.down and "NOT_RESPONDING" in self.flags and not self.flags & power
 
     @property
     def out(self) -> bool:
