@@ -48,7 +48,7 @@ class Listing:
 
 
 def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
-    """Keep it if it is newer than what is there; whether it was."""
+    """Keep it unless what is there is newer; whether it is the newest now."""
     clock = store_clock(connection.dialect.name)
     statement = insert(connection, snapshots).values(
         cluster=snapshot.cluster,
@@ -61,7 +61,9 @@ def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
         set_={name: statement.excluded[name] for name in ("generation", "body", "received_at")},
         where=statement.excluded.generation > snapshots.c.generation,
     )
-    return bool(connection.execute(statement).rowcount)
+    connection.execute(statement)
+    newest = received(connection, snapshot.cluster)
+    return newest is not None and newest.generation == snapshot.generation
 
 
 def received(connection: sa.Connection, cluster: str) -> Received | None:
