@@ -6,7 +6,7 @@ Durations are seconds. Relative paths start at the file's own folder.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import hostlist
 import msgspec
@@ -52,7 +52,7 @@ class SlurmSettings(Table, frozen=True):
     snapshot_interval: Seconds = 60.0
 
 
-class ResyncSettings(_Table, frozen=True):
+class ResyncSettings(Table, frozen=True):
     """What is made of Slurm's snapshots; seconds.
 
     Attributes:
