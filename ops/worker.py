@@ -13,7 +13,9 @@ import click
 from ops.session import Session, pass_session
 from workers.settings import Settings
 
-WORKERS = ("tokens", "power", "audit", "relay", "slurm")
+WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync")
+# Those of slurmctld's host.
+BESIDE_SLURM = ("slurm", "snapshot")
 # Set by `lamplighter up`: its process id.
 SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
 
@@ -22,6 +24,8 @@ _MAINS = {
     "tokens": "workers.tokens.service",
     "audit": "workers.audit.consumer",
     "slurm": "workers.slurm.main",
+    "snapshot": "workers.slurm.snapshots",
+    "resync": "workers.resync.main",
 }
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

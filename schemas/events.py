@@ -169,7 +169,7 @@ class Notice:
 
     Attributes:
         name: routing key and type follow from it: `alarm.token`, `message.rejected`,
-            `group.image_unset`.
+            `group.image_unset`, `hold.placed`.
         cluster: where.
         subject: what it is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.
@@ -306,7 +306,7 @@ def notice_from(envelope: Envelope) -> Notice:
     """
     name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
     if (
-        not name.startswith(("alarm.", "message.", "group."))
+        not name.startswith(("alarm.", "message.", "group.", "hold."))
         or envelope.type != f"lamplighter.{name}.v1"
     ):
         raise MalformedMessageError(

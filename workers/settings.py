@@ -6,7 +6,7 @@ Durations are seconds. Relative paths start at the file's own folder.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import hostlist
 import msgspec
@@ -36,6 +36,7 @@ class SlurmSettings(Table, frozen=True):
             further failure in a row.
         return_at_most: the longest such time.
         give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
+        snapshot_interval: from one reading of all nodes for the resync worker to the next.
     """
 
     resume_timeout: Count = 600
@@ -48,6 +49,25 @@ class SlurmSettings(Table, frozen=True):
     return_after: Seconds = 300.0
     return_at_most: Seconds = 7200.0
     give_back_after: Seconds = 300.0
+    snapshot_interval: Seconds = 60.0
+
+
+class ResyncSettings(Table, frozen=True):
+    """What is made of Slurm's snapshots; seconds.
+
+    Attributes:
+        enabled: whether suspends are held against snapshots, and drift is repaired; without a word
+            where Slurm's commands and slurm.conf are found, or once a snapshot is in the store.
+        grace: how long a node must have been seen to differ before it is put out.
+        stale_after: a snapshot older than this says nothing any more; three intervals by default.
+        repeat_after: from one request for a repair to the next, if it has not helped; doubled each
+            time, to an hour at most.
+    """
+
+    enabled: bool | None = None
+    grace: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    stale_after: Seconds | None = None
+    repeat_after: Seconds = 300.0
 
 
 class StoreSettings(Table, frozen=True):
@@ -201,6 +221,7 @@ class _File(Table, frozen=True):
     broker: dict[str, str]
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     slurm: SlurmSettings = SlurmSettings()
+    resync: ResyncSettings = ResyncSettings()
     store: StoreSettings = StoreSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
@@ -222,6 +243,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hook: HookSettings
     management_url: str | None = None
     slurm: SlurmSettings
+    resync: ResyncSettings = ResyncSettings()
     store: StoreSettings
     power: PowerSettings
     tokens: TokenSettings
@@ -229,6 +251,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
     log: LogSettings
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds after which a snapshot says nothing any more."""
+        return self.resync.stale_after or 3 * self.slurm.snapshot_interval
 
     @property
     def cluster(self) -> str:
@@ -273,6 +300,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         hook=hook,
         management_url=file.broker.get("management_url"),
         slurm=file.slurm,
+        resync=file.resync,
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
         ),

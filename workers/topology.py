@@ -11,6 +11,7 @@ COMMANDS = "power.commands"
 REQUEUE = "power.requeue"
 DEAD_LETTERS = "power.dlx"
 EVENTS = "power.events"
+SNAPSHOTS = "slurm.snapshots"
 TOKENS = "tokens"
 
 RESUME_QUEUE = "power.resume"
@@ -19,6 +20,7 @@ DEAD_LETTER_QUEUE = "power.dlq"
 AUDIT_QUEUE = "audit"
 FEEDBACK_QUEUE = "slurm.events"
 NOTIFY_QUEUE = "notify"
+SNAPSHOT_QUEUE = "resync"
 TOKEN_QUEUE = "token.rpc"  # noqa: S105 - a queue's name
 TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
 
@@ -114,6 +116,7 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             *(Exchange(name, "fanout") for name in RETRY_TIERS),
             Exchange(DEAD_LETTERS, "topic"),
             Exchange(EVENTS, "topic"),
+            Exchange(SNAPSHOTS, "topic"),
             Exchange(TOKENS, "direct"),
         ),
         queues=(
@@ -128,6 +131,8 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Queue(FEEDBACK_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
             # a full queue with reject-publish would refuse every worker's events
             Queue(NOTIFY_QUEUE, {**_QUORUM, "x-max-length": 100_000, "x-overflow": "drop-head"}),
+            # only the newest is of use; a large cluster's has several parts
+            Queue(SNAPSHOT_QUEUE, {**_SINGLE, "x-max-length": 100, "x-overflow": "drop-head"}),
             Queue(TOKEN_QUEUE, {**_SINGLE, "x-message-ttl": 10_000}),
         ),
         bindings=(
@@ -137,6 +142,7 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Binding(EVENTS, AUDIT_QUEUE, "#"),
             *(Binding(EVENTS, FEEDBACK_QUEUE, key) for key in FEEDBACK_KEYS),
             *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in ("node.request.failed", "alarm.#")),
+            Binding(SNAPSHOTS, SNAPSHOT_QUEUE, "slurm.snapshot.taken"),
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),
         ),
     )

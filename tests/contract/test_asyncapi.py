@@ -12,6 +12,8 @@ import yaml
 from schemas import headers
 from schemas.commands import Kind
 from schemas.events import Happening
+from schemas.snapshot import ROUTING_KEY
+from schemas.snapshot import TYPE as SNAPSHOT
 from workers import topology as place
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def test_each_message_has_its_type_key_and_schema(document: dict[str, Any]) -> N
     for kind in (*Kind, *Happening):
         file = f"./json/{kind.type.removeprefix('lamplighter.')}.json"
         assert described.pop(kind.type) == (kind.routing_key, file)
+    snapshot = f"./json/{SNAPSHOT.removeprefix('lamplighter.')}.json"
+    assert described.pop(SNAPSHOT) == (ROUTING_KEY, snapshot)
     assert len(described) == 3  # notices, and the token service's two
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
+from schemas.snapshot import SlurmNode, Snapshot
 
 MOST = 2**63 - 1
 # rfc3339 keeps microseconds: what is finer does not come back
@@ -85,7 +86,13 @@ events = st.builds(
 notices = st.builds(
     Notice,
     name=st.sampled_from(
-        ["alarm.token", "alarm.request_refused", "message.rejected", "group.image_unset"]
+        [
+            "alarm.token",
+            "alarm.request_refused",
+            "message.rejected",
+            "group.image_unset",
+            "hold.placed",
+        ]
     ),
     cluster=clusters,
     subject=keys,
@@ -95,6 +102,26 @@ notices = st.builds(
     remedy=words,
     details=st.dictionaries(words, words, max_size=3),
     correlation_id=correlations,
+)
+
+snapshots = st.builds(
+    Snapshot,
+    cluster=clusters,
+    generation=st.integers(1, MOST),
+    correlation_id=correlations,
+    origin=keys,
+    nodes=st.lists(
+        st.builds(
+            SlurmNode,
+            node=nodes,
+            state=keys,
+            reason=words,
+            jobs=st.lists(st.integers(1, MOST), max_size=3).map(tuple),
+        ),
+        max_size=3,
+    ).map(tuple),
+    part=st.integers(1, 5),
+    parts=st.integers(5, 10_000),
 )
 
 json_values = st.recursive(

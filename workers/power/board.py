@@ -18,6 +18,11 @@ from workers.power.work import Key, Work
 HELD = Cause("lease_held", "another worker acts on this node")
 
 
+def on_hold(reason: str) -> Cause:
+    """Why nothing is done about a node that somebody is at."""
+    return Cause("on_hold", f"the node is on hold: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """A node has got as far as it will; the store has the last word."""

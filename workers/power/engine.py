@@ -15,15 +15,17 @@ import structlog
 from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
 from workers.power.acceptance import Acceptance
-from workers.power.board import HELD, Board, Ending
+from workers.power.board import HELD, Board, Ending, on_hold
 from workers.power.book import Book
 from workers.power.book import Ending as RequestEnding
 from workers.power.calls import Calls
 from workers.power.decide import Act, Fail, Settled
 from workers.power.desired import Observation, Row
+from workers.power.listings import Listings
 from workers.power.outbox import Outbox, Thunk
 from workers.power.site import Site
 from workers.power.ways import NEEDS_ROOM
+from workers.power.witness import Witness
 from workers.power.work import Work
 from workers.settings import Settings
 from workers.store.engine import AWAY
@@ -43,6 +45,7 @@ class Engine:
         settings: all of lamplighter.toml.
         link: gives deliveries (to `deliver`), takes publishes.
         book: the store.
+        witness: what Slurm has said of itself.
         open_site: makes a cloud's site, given its name and what it reports by.
     """
 
@@ -51,16 +54,19 @@ class Engine:
         settings: Settings,
         link: Link,
         book: Book,
+        witness: Witness,
         open_site: Callable[[str, Callable[[Thunk], None]], Site],
     ) -> None:
         self._settings = settings
         self._link = link
         self._book = book
+        self._witness = witness
         self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
         self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
-        self._acceptance = Acceptance(settings, self._board, book)
+        self._acceptance = Acceptance(settings, self._board, book, witness)
+        self._listings = Listings(witness, self._sites)
         self._arrived: list[Delivery] = []
         self._connection = 0
         self._token_service_away = False
@@ -101,6 +107,7 @@ class Engine:
             self._record()
             self._accept()
             self._housekeep()
+            self._listings.turn()
             self._reconcile()
             self._settle()
             self._calls.make()
@@ -146,6 +153,8 @@ class Engine:
         pending = self._acceptance.read(self._arrived)
         self._arrived = [request.delivery for request in pending]
         pending = self._acceptance.refuse(pending)
+        self._arrived = [request.delivery for request in pending]
+        pending = self._acceptance.confirm(pending)
         self._arrived = [request.delivery for request in pending]
         if pending:
             self._acceptance.take_up(pending)
@@ -251,6 +260,7 @@ class Engine:
                 for node, row in rows.items()
                 if row.generation != self._board.works[node].row.generation
                 or row.lease_owner != self._book.owner
+                or row.held is not None
             }
         )
 
@@ -260,6 +270,8 @@ class Engine:
             self._board.follow(work, row)
             if row.lease_owner != self._book.owner:
                 self._board.park(work, HELD, _FIRST_TIER)
+            elif row.held is not None:
+                self._board.park(work, on_hold(row.held), _LATER_TIER)
 
     def _forget_before(self, connection: int) -> None:
         self._connection = connection
@@ -275,6 +287,7 @@ class Engine:
         if not self._store_away_until:
             self._log.warning("store_away", error=type(error).__name__)
             self._link.pause()
+        self._witness.doubt()
         self._store_away_until = time.monotonic() + _STORE_RETRY
         held = [p.delivery for work in self._board.works.values() for p in work.pending]
         self._arrived += [delivery for delivery in held if delivery not in self._arrived]

@@ -95,6 +95,11 @@ def refusal(pending: Pending, cause: Cause, now: int) -> RequestEvent:
     return replace(told, cause=cause)
 
 
+def overtaken(pending: Pending, cause: Cause, now: int) -> RequestEvent:
+    """How a request ends that Slurm itself has gone back on."""
+    return replace(refusal(pending, cause, now), happening=Happening.SUPERSEDED)
+
+
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
     """The alarm about a request that could not even be tried: it shows a site set up wrong."""
     command = pending.command

@@ -43,6 +43,12 @@ class NodeState:
         return "POWERING_UP" in self.flags
 
     @property
+    def lost(self) -> bool:
+        """Whether Slurm has given it up, and its jobs with it, for it no longer answers."""
+        power = {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"}
+        return self.down and "NOT_RESPONDING" in self.flags and not self.flags & power
+
+    @property
     def out(self) -> bool:
         """Whether Slurm holds it to be powered down, by a suspend or by its own ResumeTimeout."""
         return "POWERED_DOWN" in self.flags
@@ -84,6 +90,8 @@ def _field(line: str, name: str) -> str:
 
 # squeue's --format that `jobs_from` reads: id, state, nodes
 JOB_FORMAT = "%A|%T|%N"
+# squeue(1), "JOB STATE CODES", of jobs that have nodes
+HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED")
 
 
 def jobs_from(shown: str) -> Mapping[int, JobState]:

@@ -12,7 +12,7 @@ import structlog
 from producers.settings import ConfigError
 from workers.errors import LamplighterError
 from workers.settings import Settings
-from workers.slurm.nodes import JOB_FORMAT, JobState, NodeState, jobs_from, nodes_from
+from workers.slurm.nodes import HAVE_NODES, JOB_FORMAT, JobState, NodeState, jobs_from, nodes_from
 
 # Where packages and sites put Slurm, beside $PATH.
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
@@ -83,6 +83,16 @@ class Slurm:
             except _RefusedError:  # it knows none of them, or is away
                 self._ping()
         return found
+
+    def running(self) -> Mapping[int, JobState]:
+        """The jobs that have nodes.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        states = f"--states={','.join(HAVE_NODES)}"
+        shown = self._ask(self._squeue, "--noheader", "--all", states, f"--format={JOB_FORMAT}")
+        return jobs_from(shown)
 
     def update_nodes(self, names: Iterable[str], *words: str) -> frozenset[str]:
         """Say the same of many nodes; the ones that Slurm has refused.

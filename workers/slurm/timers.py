@@ -23,7 +23,7 @@ def due_actions(
 def _due(memory: Memory, states: Mapping[str, NodeState], newest: Mapping[str, Newest]) -> Action:
     state = states.get(memory.node)
     if memory.due is Due.RETURN:
-        return bring_back(memory.node, memory.reason, state)
+        return bring_back(memory.node, memory.reason, state, newest.get(memory.node))
     if memory.due is Due.FORGET:
         return Action(Step.NOTHING, memory.node, "its failures are long past")
     action = give_back(

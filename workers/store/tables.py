@@ -90,6 +90,52 @@ feedback = sa.Table(
     sa.Column("jobs", sa.Text, nullable=False, server_default="[]"),
 )
 
+# The newest of Slurm's view; the body is schemas.snapshot's, whole.
+snapshots = sa.Table(
+    "snapshots",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    # On the store's own clock (ms), as leases are: hosts' clocks differ.
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Each cloud's servers as they were listed for a snapshot: one row, hence all or nothing.
+listings = sa.Table(
+    "listings",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("cloud", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Nodes that somebody is at: everybody else keeps off.
+holds = sa.Table(
+    "holds",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_by", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+)
+
+# What is not as Slurm wants it, of a node or of a server in no node's place.
+drifts = sa.Table(
+    "drifts",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    # How often its repair was asked for, and when last.
+    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+)
+
 workers = sa.Table(
     "workers",
     STATE,
