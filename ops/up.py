@@ -45,10 +45,14 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
 
 
 def _all_here(settings: Settings) -> list[str]:
-    """All workers, the one that tells Slurm only where it can or must: on slurmctld's host."""
+    """All workers but those that have nothing to do here.
+
+    The one that tells Slurm runs where it can or must: on slurmctld's host.
+    """
     feedback = settings.slurm.feedback
     if feedback is None:
         feedback = is_installed(settings)
         if not feedback:
             structlog.get_logger().info("no_slurm_here", remedy="run `lamplighter worker slurm`")
-    return [name for name in WORKERS if name != "slurm" or feedback]
+    wanted = {"slurm": feedback, "notify": bool(settings.webhooks)}
+    return [name for name in WORKERS if wanted.get(name, True)]

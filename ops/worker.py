@@ -13,7 +13,7 @@ import click
 from ops.session import Session, pass_session
 from workers.settings import Settings
 
-WORKERS = ("tokens", "power", "audit", "relay", "slurm")
+WORKERS = ("tokens", "power", "audit", "relay", "slurm", "notify")
 # Set by `lamplighter up`: its process id.
 SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
 
@@ -22,6 +22,7 @@ _MAINS = {
     "tokens": "workers.tokens.service",
     "audit": "workers.audit.consumer",
     "slurm": "workers.slurm.main",
+    "notify": "workers.notify.main",
 }
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

@@ -130,6 +130,8 @@ def job_event_from(envelope: Envelope) -> JobEvent:
 
 def _nodes(data: Fields) -> tuple[str, ...]:
     names = data.raw.get("nodes")
-    if not isinstance(names, list) or not all(isinstance(n, str) and is_node_name(n) for n in names):
+    if not isinstance(names, list) or not all(
+        isinstance(n, str) and is_node_name(n) for n in names
+    ):
         raise data.wrong("nodes", "must be a list of node names")
     return tuple(names)

@@ -15,6 +15,7 @@ from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_s
 from schemas.names import is_node_name, shown
 from workers import clouds_yaml
 from workers.clouds import whole_clouds
+from workers.notify.webhook import Webhook
 
 # The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
@@ -41,6 +42,7 @@ class SlurmSettings(_Table, frozen=True):
             further failure in a row.
         return_at_most: the longest such time.
         give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
+        uws_jobdata: OPUS's SLURM_JOBDATA_PATH, by which a job shows for which UWS job it runs.
     """
 
     resume_timeout: Count = 600
@@ -53,6 +55,11 @@ class SlurmSettings(_Table, frozen=True):
     return_after: Seconds = 300.0
     return_at_most: Seconds = 7200.0
     give_back_after: Seconds = 300.0
+    uws_jobdata: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.uws_jobdata is not None and not self.uws_jobdata.startswith("/"):
+            raise ValueError("uws_jobdata must be absolute, as OPUS's SLURM_JOBDATA_PATH is")
 
 
 class StoreSettings(_Table, frozen=True):
@@ -285,6 +292,7 @@ class GroupSettings(_Table, frozen=True):
         deploy_wait: from creating a server for later to putting it out: cloud-init's time.
         bake_timeout: how long making an image of a node may take.
         hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
+        dry_run: everything happens but the calls to the cloud, and to Slurm.
     """
 
     nodes: str
@@ -298,6 +306,7 @@ class GroupSettings(_Table, frozen=True):
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
     hostname: str | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy == "delete" and self.server is None:
@@ -311,9 +320,21 @@ class LogSettings(_Table, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class NotifySettings(_Table, frozen=True):
+    """Who is told of what happens."""
+
+    webhook: tuple[Webhook, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [webhook.name for webhook in self.webhook]
+        if len(set(names)) < len(names):
+            raise ValueError("two webhooks have one name: give each its own")
+
+
 class _File(_Table, frozen=True):
     cluster: str
     broker: dict[str, str]
+    dry_run: bool = False
     hooks: dict[str, str] = {}
     slurm: SlurmSettings = SlurmSettings()
     store: StoreSettings = StoreSettings()
@@ -321,6 +342,7 @@ class _File(_Table, frozen=True):
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = {}
     groups: dict[str, GroupSettings] = {}
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
 
@@ -331,6 +353,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path: the file it came from.
         nodes: each node's group, by node name.
         management_url: root of RabbitMQ's management API, for operators, or None.
+        dry_run: of all groups.
+        webhooks: who is told of what happens.
     """
 
     path: Path
@@ -343,7 +367,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clouds: Mapping[str, CloudSettings]
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
+    dry_run: bool
+    webhooks: tuple[Webhook, ...]
     log: LogSettings
+
+    def is_dry(self, node: str) -> bool:
+        """Whether nothing is done about this node, but said what would be."""
+        group = self.nodes.get(node)
+        return self.dry_run or (group is not None and self.groups[group].dry_run)
+
+    @property
+    def notify_keys(self) -> tuple[str, ...]:
+        """The routing keys of the events that webhooks ask for; topic patterns."""
+        return tuple(dict.fromkeys(key for webhook in self.webhooks for key in webhook.keys))
 
     @property
     def cluster(self) -> str:
@@ -394,8 +430,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         power=file.power,
         tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
         clouds=file.clouds,
-        groups=file.groups,
+        groups={
+            name: msgspec.structs.replace(group, dry_run=group.dry_run or file.dry_run)
+            for name, group in file.groups.items()
+        },
         nodes=_nodes(file, path),
+        dry_run=file.dry_run,
+        webhooks=file.notify.webhook,
         log=file.log,
     )
 

@@ -103,9 +103,7 @@ READERS: dict[type, Callable[[bytes], object]] = {
 
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(ANYTHING, st.data())
-def test_what_our_parser_takes_the_schema_takes_too(
-    told: Told, data: st.DataObject
-) -> None:
+def test_what_our_parser_takes_the_schema_takes_too(told: Told, data: st.DataObject) -> None:
     body = changed(told.to_envelope(), data)
     try:
         READERS[type(told)](body)

@@ -1,6 +1,6 @@
 """What is due without an event: nodes that have waited too long, and nodes whose cool-down has ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from workers.slurm.decide import Action, Newest, Policy, Step, bring_back, give_back
@@ -15,9 +15,19 @@ def due_actions(
     memories: Sequence[Memory],
     states: Mapping[str, NodeState],
     newest: Mapping[str, Newest],
+    dry: Collection[str] = (),
 ) -> list[tuple[Memory, Action]]:
-    """What Slurm is to be told of the nodes that are due."""
-    return [(memory, _due(memory, states, newest)) for memory in memories]
+    """What Slurm is to be told of the nodes that are due; nothing yet of those in a dry run."""
+    rests = "a dry run: it is told when that ends"
+    return [
+        (
+            memory,
+            Action(Step.WAIT, memory.node, rests)
+            if memory.node in dry
+            else _due(memory, states, newest),
+        )
+        for memory in memories
+    ]
 
 
 def _due(memory: Memory, states: Mapping[str, NodeState], newest: Mapping[str, Newest]) -> Action:
