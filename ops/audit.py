@@ -121,8 +121,14 @@ def _cause(entry: Entry) -> str | None:
     data = json.loads(entry.body)["data"]
     if isinstance(cause := data.get("cause"), dict):
         return f"{cause.get('error')}: {cause.get('message')}"
+    if data.get("dry_run") and entry.happening == Happening.COMPLETED:
+        return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
     words = data.get("reason") or data.get("message")
     return None if words is None else str(words)
+
+
+def _action(action: dict[str, object]) -> str:
+    return f"{action['action']} on {action['server_id']}"
 
 
 def _as_json(entry: Entry) -> dict[str, object]:

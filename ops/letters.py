@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ops.terminal import moment
 from schemas.commands import PowerCommand
+from schemas.jobs import JobHappening
 from workers.dead_letters.letter import Letter
 
 # A UUID whole, and as much of a hash.
@@ -46,7 +47,7 @@ class Choice:
             and (
                 self.before is None or (letter.died_at is not None and letter.died_at < self.before)
             )
-            and (self.job is None or self.job in _jobs(command))
+            and (self.job is None or self.job in _jobs_of(letter))
         )
 
 
@@ -166,6 +167,14 @@ def _prospect(letter: Letter, desired: tuple[str, int] | None) -> str:
     if state == command.desired:
         return f"completes with a newer request that wants {command.node} {state} too"
     return f"stale: a newer request wants {command.node} {state}; it will end as superseded"
+
+
+def _jobs_of(letter: Letter) -> list[int]:
+    """The jobs that a request waits for, or that an event is about."""
+    told = letter.undelivered.event if letter.undelivered else None
+    if told is not None and told.type == JobHappening.FAILED.type and told.subject.isdecimal():
+        return [int(told.subject)]
+    return _jobs(letter.command)
 
 
 def _jobs(command: PowerCommand | None) -> list[int]:

@@ -377,6 +377,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.dry_run or (group is not None and self.groups[group].dry_run)
 
     @property
+    def dry_groups(self) -> tuple[str, ...]:
+        """The groups in a dry run, in words."""
+        if self.dry_run:
+            return ("all groups",)
+        return tuple(sorted(name for name, group in self.groups.items() if group.dry_run))
+
+    @property
     def notify_keys(self) -> tuple[str, ...]:
         """The routing keys of the events that webhooks ask for; topic patterns."""
         return tuple(dict.fromkeys(key for webhook in self.webhooks for key in webhook.keys))

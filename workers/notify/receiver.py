@@ -23,6 +23,8 @@ _NS = 1_000_000_000
 _IDLE = 1.0
 _CONFIRM_SECONDS = 15.0
 _STORE_RETRY = 1.0
+# As after so many failures in a row: about a minute, so that one that is back is soon found.
+_LONGEST_REST = 7
 
 
 class Receiver:
@@ -44,6 +46,7 @@ class Receiver:
         self._post = Post(webhook)
         self._news = threading.Event()
         self._in_a_row = 0
+        self._asked = 0.0
         self._log = structlog.get_logger().bind(webhook=webhook.name)
         self._thread = threading.Thread(target=self._serve, name=webhook.name, daemon=True)
 
@@ -75,7 +78,7 @@ class Receiver:
                 continue
             if self._in_a_row:
                 # all that is due rests together: a sick receiver is not hammered event by event
-                self._run.stop.wait(backoff(self._in_a_row))
+                self._run.stop.wait(max(self._asked, backoff(min(self._in_a_row, _LONGEST_REST))))
             elif not busy:
                 self._news.wait(_IDLE)
                 self._news.clear()
@@ -92,7 +95,10 @@ class Receiver:
             self._in_a_row = 0
             return False
         verdict = self._try(which)
-        self._in_a_row = self._in_a_row + 1 if isinstance(verdict, Again) else 0
+        if isinstance(verdict, Again):
+            self._in_a_row, self._asked = self._in_a_row + 1, verdict.asked
+        else:
+            self._in_a_row, self._asked = 0, 0.0
         self._settle(which, verdict)
         return True
 
@@ -108,7 +114,7 @@ class Receiver:
         return judge(answer, attempt=which.attempt, left=left, opus=opus, now=now)
 
     def _settle(self, which: Notification, verdict: Verdict) -> None:
-        log = self._log.bind(event=which.event_id, attempt=which.attempt)
+        log = self._log.bind(event_id=which.event_id, attempt=which.attempt)
         now = time.time_ns()
         if isinstance(verdict, Again):
             log.warning("notification_retried", cause=verdict.cause.error, again=verdict.seconds)
@@ -137,5 +143,5 @@ class Receiver:
         except (BrokerError, TimeoutError) as error:
             self._log.warning("dead_letter_refused", error=type(error).__name__)
             return False
-        self._log.error("notification_dead", event=which.event_id, cause=cause.error)
+        self._log.error("notification_dead", event_id=which.event_id, cause=cause.error)
         return True

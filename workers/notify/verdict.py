@@ -46,10 +46,11 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """It is tried again after so many seconds."""
+    """It is tried again after so many seconds; `asked` of them the receiver has asked for."""
 
     cause: Cause
     seconds: float
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,9 @@ def judge(answer: Answer, *, attempt: int, left: float, opus: bool, now: int) ->
     cause = _cause(status, words)
     if status is not None and status < _TROUBLES and status not in _PASSING:
         return Dead(cause)
-    seconds = max(backoff(attempt), _asked(answer.retry_after, now))
-    return Again(cause, seconds) if seconds < left else Dead(cause)
+    asked = _asked(answer.retry_after, now)
+    seconds = max(backoff(attempt), asked)
+    return Again(cause, seconds, asked) if seconds < left else Dead(cause)
 
 
 def backoff(attempt: int) -> float:
