@@ -16,11 +16,13 @@ from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
 from workers.runtime import Runtime
 from workers.slurm import memory
-from workers.slurm.decide import Action, Policy, Seen, decide, rehearsed, waits_for_cloud
+from workers.slurm.decide import Action, Seen, Step, decide, rehearsed, waits_for_cloud
 from workers.slurm.herald import Herald
 from workers.slurm.jobs import Jobs
 from workers.slurm.memory import Due, Memory
+from workers.slurm.nodes import FAILED
 from workers.slurm.outcome import after_event, failures_before, hastened
+from workers.slurm.policy import policy_of
 from workers.slurm.requeued import on_node
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 from workers.slurm.teller import tell
@@ -55,12 +57,13 @@ class Feedback:
         self._slurm = slurm
         self._link = link
         self._settings = run.settings
-        self._policy = policy_of(run)
+        self._policy = policy_of(run.settings)
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._jobs = Jobs(slurm, link, herald)
         self._herald = herald
         self._next_timers = 0.0
         self._told = 0
+        self._looked_back = False
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
@@ -82,6 +85,8 @@ class Feedback:
             self._hear(batch)
         if self._jobs:
             self._persist(self._jobs.see_to)
+        if not self._looked_back:
+            self._persist(self._look_back)
         if time.monotonic() >= self._next_timers:
             self._persist(self._see_to_timers)
             self._next_timers = time.monotonic() + _TIMERS
@@ -237,26 +242,22 @@ class Feedback:
         if given_back:
             self._jobs.wait_for(given_back)
 
+    def _look_back(self) -> None:
+        """See to the jobs of nodes that a predecessor gave back, or told of, and then died."""
+        with reading(self._run.store) as connection:
+            known = memory.recall_all(connection, self._settings.cluster)
+        found = self._slurm.jobs_left_by(known.keys() & self._slurm.nodes().keys()) if known else {}
+        ended = {job_id: job for job_id, job in found.items() if job.state in FAILED}
+        actions = [
+            Action(Step.STANDS, node, "told by a predecessor", entry.reason, jobs=jobs)
+            for node, entry in known.items()
+            if (jobs := on_node(node, ended))
+        ]
+        if actions:
+            self._jobs.wait_for(actions)
+        self._looked_back = True
+
     def _describe(self) -> str:
         if not self._link.is_up:
             return "waits for the broker"
         return f"{self._told} failed boots told"
-
-
-def policy_of(run: Runtime) -> Policy:
-    """The site's policy."""
-    settings = run.settings
-    hostnames = {
-        node: wanted.replace("$node", node)
-        for node, group in settings.nodes.items()
-        if (wanted := settings.groups[group].hostname) is not None
-    }
-    of_slurm = settings.slurm
-    return Policy(
-        return_after=of_slurm.return_after,
-        return_at_most=of_slurm.return_at_most,
-        give_back_after=of_slurm.give_back_after,
-        resume_timeout=of_slurm.resume_timeout,
-        set_addresses=of_slurm.set_addresses,
-        hostnames=hostnames,
-    )

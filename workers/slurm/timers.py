@@ -46,6 +46,7 @@ def after_due(memory: Memory, action: Action, policy: Policy, now: int) -> Memor
     """What is remembered of the node then, or None for nothing; `now` in ns since the epoch."""
     if action.step is Step.WAIT:
         return replace(memory, due_at=now + _AGAIN)
-    if action.step in {Step.GIVE_BACK, Step.RETURN} and memory.failures:
+    # what was given back is remembered, so that whoever goes on after a crash tells of its jobs
+    if action.step is Step.GIVE_BACK or (action.step is Step.RETURN and memory.failures):
         return replace(memory, due=Due.FORGET, due_at=now + int(policy.return_at_most * _NS))
     return None
