@@ -22,6 +22,7 @@ from workers.store.engine import AWAY
 _NS = 1_000_000_000
 _IDLE = 1.0
 _CONFIRM_SECONDS = 15.0
+_GRACE = 5.0
 _STORE_RETRY = 1.0
 # As after so many failures in a row: about a minute, so that one that is back is soon found.
 _LONGEST_REST = 7
@@ -87,8 +88,8 @@ class Receiver:
     def _turn(self) -> bool:
         """Try what has been due longest; whether there was any."""
         now = time.time_ns()
-        # connecting and each reading may take so long
-        until = now + int((3 * self._webhook.timeout + _CONFIRM_SECONDS) * _NS)
+        # connecting takes so long at most, and so does waiting for the answer
+        until = now + int((2 * self._webhook.timeout + _GRACE) * _NS)
         with self._run.store.begin() as connection:
             which = box.claim(connection, self._cluster, self._webhook.name, now, until)
         if which is None:
