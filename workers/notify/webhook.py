@@ -3,14 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-import msgspec
-
 from schemas.events import Happening
-
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+from workers.table import Seconds, Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
@@ -19,7 +16,7 @@ _HAPPENINGS = frozenset(Happening)
 OPUS_PATH = "/handler/job_event"
 
 
-class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Webhook(Table, frozen=True):
     """Who is told of what, and how; seconds.
 
     Attributes:
@@ -75,6 +72,17 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def asks_for(self, routing_key: str) -> bool:
         """Whether it is to hear of events with this key."""
         return any(matches(pattern.split("."), routing_key.split(".")) for pattern in self.keys)
+
+
+class NotifySettings(Table, frozen=True):
+    """Who is told of what happens."""
+
+    webhook: tuple[Webhook, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [webhook.name for webhook in self.webhook]
+        if len(set(names)) < len(names):
+            raise ValueError("two webhooks have one name: give each its own")
 
 
 def _key(word: str) -> str:
