@@ -22,7 +22,8 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--node", "nodes", type=hostlist, help="Nodes, as a hostlist: node[1-3].")
-@click.option("--job", type=int, help="Requests that this job waited for.")
+@click.option("--job", type=int, help="About this job, and the requests it waited for.")
+@click.option("--uws", help="Of the jobs that ran for this UWS job.")
 @click.option("--since", type=when, help="A time, or how long ago: 2h.")
 @click.option("--until", type=when, help="Likewise; exclusive.")
 @click.option("--outcome", multiple=True, type=click.Choice(_HAPPENINGS), help="May be repeated.")
@@ -36,6 +37,7 @@ def list_(  # noqa: PLR0913 - one per option
     *,
     nodes: tuple[str, ...] | None,
     job: int | None,
+    uws: str | None,
     since: int | None,
     until: int | None,
     outcome: tuple[str, ...],
@@ -47,6 +49,7 @@ def list_(  # noqa: PLR0913 - one per option
     wanted = Filter(
         nodes=nodes,
         job=job,
+        uws=uws,
         since=since,
         until=until,
         happenings=outcome or None,
@@ -118,8 +121,14 @@ def _cause(entry: Entry) -> str | None:
     data = json.loads(entry.body)["data"]
     if isinstance(cause := data.get("cause"), dict):
         return f"{cause.get('error')}: {cause.get('message')}"
+    if data.get("dry_run") and entry.happening == Happening.COMPLETED:
+        return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
     words = data.get("reason") or data.get("message")
     return None if words is None else str(words)
+
+
+def _action(action: dict[str, object]) -> str:
+    return f"{action['action']} on {action['server_id']}"
 
 
 def _as_json(entry: Entry) -> dict[str, object]:

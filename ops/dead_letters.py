@@ -228,6 +228,6 @@ def _report(result: Result, *, as_json: bool) -> None:
     if as_json:
         print_json({**chosen.as_json(letter), "done": str(result.done), "why": result.why})
         return
-    node = letter.command.node if letter.command else "malformed"
-    line = f"{result.done} {letter.id} {node}"
+    node, kind = chosen.about(letter)
+    line = f"{result.done} {letter.id} {node or kind}"
     click.echo(plain(f"{line}: {result.why}" if result.why else line))

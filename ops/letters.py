@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ops.terminal import moment
 from schemas.commands import PowerCommand
+from schemas.jobs import JobHappening
 from workers.dead_letters.letter import Letter
 
 # A UUID whole, and as much of a hash.
@@ -46,22 +47,32 @@ class Choice:
             and (
                 self.before is None or (letter.died_at is not None and letter.died_at < self.before)
             )
-            and (self.job is None or self.job in _jobs(command))
+            and (self.job is None or self.job in _jobs_of(letter))
         )
 
 
 def row(letter: Letter) -> tuple[object, ...]:
     """A line of the list; COLUMNS names its cells."""
-    command = letter.command
+    node, kind = about(letter)
     return (
-        letter.id[:_SHOWN_ID],
-        command.node if command else None,
-        str(command.kind) if command else "malformed",
+        letter.id if letter.undelivered else letter.id[:_SHOWN_ID],
+        node,
+        kind,
         letter.round,
         moment(letter.died_at),
         len(letter.failures),
         f"{letter.cause.error}: {letter.cause.message}",
     )
+
+
+def about(letter: Letter) -> tuple[str | None, str]:
+    """The node, and what kind of letter it is."""
+    if letter.command is not None:
+        return letter.command.node, str(letter.command.kind)
+    if letter.undelivered is not None:
+        told = letter.undelivered.event
+        return told.subject, told.type.removeprefix("lamplighter.").removesuffix(".v1")
+    return None, "malformed"
 
 
 COLUMNS = ("id", "node", "kind", "round", "died at", "attempts", "cause")
@@ -89,6 +100,9 @@ def as_json(letter: Letter) -> dict[str, object]:
             for failure in letter.failures
         ],
     }
+    if letter.undelivered is not None:
+        told = letter.undelivered.event
+        known |= {"webhook": letter.undelivered.webhook, "type": told.type, "subject": told.subject}
     if command is not None:
         known |= {
             "node": command.node,
@@ -108,7 +122,13 @@ def description(letter: Letter, desired: tuple[str, int] | None) -> list[str]:
     """
     command = letter.command
     lines = [f"letter     {letter.id}"]
-    if command is None:
+    if letter.undelivered is not None:
+        told = letter.undelivered.event
+        lines += [
+            f"not taken  by webhook {letter.undelivered.webhook}",
+            f"event      {told.type} of {told.subject}, {moment(told.time)}",
+        ]
+    elif command is None:
         lines += [
             f"malformed  {letter.problem}",
             f"size       {len(letter.body)} bytes; dead-letters show ID --raw FILE exports them",
@@ -129,11 +149,14 @@ def description(letter: Letter, desired: tuple[str, int] | None) -> list[str]:
         f"{failure.cause.error}: {failure.cause.message}"
         for failure in letter.failures
     ]
-    lines.append(f"on replay  {_prospect(command, desired)}")
+    lines.append(f"on replay  {_prospect(letter, desired)}")
     return lines
 
 
-def _prospect(command: PowerCommand | None, desired: tuple[str, int] | None) -> str:
+def _prospect(letter: Letter, desired: tuple[str, int] | None) -> str:
+    command = letter.command
+    if letter.undelivered is not None:
+        return f"{letter.undelivered.webhook} is told again, under the same webhook-id"
     if command is None:
         return "impossible: it cannot be read; discard it"
     if desired is None:
@@ -144,6 +167,14 @@ def _prospect(command: PowerCommand | None, desired: tuple[str, int] | None) -> 
     if state == command.desired:
         return f"completes with a newer request that wants {command.node} {state} too"
     return f"stale: a newer request wants {command.node} {state}; it will end as superseded"
+
+
+def _jobs_of(letter: Letter) -> list[int]:
+    """The jobs that a request waits for, or that an event is about."""
+    told = letter.undelivered.event if letter.undelivered else None
+    if told is not None and told.type == JobHappening.FAILED.type and told.subject.isdecimal():
+        return [int(told.subject)]
+    return _jobs(letter.command)
 
 
 def _jobs(command: PowerCommand | None) -> list[int]:

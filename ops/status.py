@@ -64,6 +64,7 @@ def status(session: Session, *, as_json: bool) -> None:
 
     What cannot be asked (a store or the broker is away) is said; the rest is printed.
     """
+    dry = session.settings.dry_groups
     problems: list[str] = []
     running: list[Worker] = []
     alike: list[Nodes] = []
@@ -91,6 +92,7 @@ def status(session: Session, *, as_json: bool) -> None:
         print_json(
             {
                 "cluster": session.settings.cluster,
+                "dry_run": dry,
                 "workers": [asdict(worker) for worker in running],
                 "queues": [asdict(queue) for queue in queues],
                 "nodes": [asdict(group) for group in alike],
@@ -102,6 +104,9 @@ def status(session: Session, *, as_json: bool) -> None:
             }
         )
     else:
+        if dry:
+            line = f"DRY RUN of {', '.join(dry)}: no cloud is called, Slurm is told nothing"
+            print_line(line, style="bold white on red")
         _print(running, queues, alike)
         print_out(out)
         print_holds(holds)

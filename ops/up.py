@@ -45,12 +45,16 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
 
 
 def _all_here(settings: Settings) -> list[str]:
-    """All workers; those that ask or tell Slurm only where they can or must: on slurmctld's host."""
+    """All workers but those that have nothing to do here.
+
+    Those that ask or tell Slurm run where they can or must: on slurmctld's host.
+    """
     here = is_installed(settings)
     wanted = {
         "slurm": _or_if(settings.slurm.feedback, here),
         "snapshot": here and settings.resync.enabled is not False,
         "resync": _or_if(settings.resync.enabled, here),
+        "notify": bool(settings.webhooks),
     }
     if not here:
         remedy = f"there, run `lamplighter worker` with {' and '.join(BESIDE_SLURM)}"

@@ -13,7 +13,7 @@ import click
 from ops.session import Session, pass_session
 from workers.settings import Settings
 
-WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync")
+WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync", "notify")
 # Those of slurmctld's host.
 BESIDE_SLURM = ("slurm", "snapshot")
 # Set by `lamplighter up`: its process id.
@@ -26,6 +26,7 @@ _MAINS = {
     "slurm": "workers.slurm.main",
     "snapshot": "workers.slurm.snapshots",
     "resync": "workers.resync.main",
+    "notify": "workers.notify.main",
 }
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

@@ -62,7 +62,7 @@ class CloudAction:
         action: Nova's word (`os-start`).
         server_id: the server it was made on.
         time: ns since the epoch when the answer came.
-        result: `done`, or the error's class.
+        result: `done`, `dry_run` where it was not made at all, or the error's class.
     """
 
     action: str
@@ -92,6 +92,7 @@ class RequestEvent:
         actions: the cloud actions made for this round, in order.
         retry_in: seconds until the next delivery, for retried and parked.
         by, reason: the operator and their words, for replayed and discarded.
+        dry_run: whether nothing was done, and `actions` are what would have been called first.
     """
 
     happening: Happening
@@ -117,6 +118,7 @@ class RequestEvent:
     retry_in: int | None = None
     by: str | None = None
     reason: str | None = None
+    dry_run: bool = False
 
     @property
     def id(self) -> str:
@@ -141,6 +143,8 @@ class RequestEvent:
         for name in _OPTIONAL_TEXTS:
             if text := getattr(self, name):
                 data[name] = fit(text)
+        if self.dry_run:
+            data["dry_run"] = True
         if self.retry_in is not None:
             data["retry_in"] = self.retry_in
         if self.cause is not None:
@@ -290,6 +294,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         retry_in=data.number("retry_in") if "retry_in" in data.raw else None,
         by=data.text_or_none("by"),
         reason=data.text_or_none("reason"),
+        dry_run=data.flag("dry_run") if "dry_run" in data.raw else False,
     )
     if event.id != envelope.id:
         raise MalformedMessageError(

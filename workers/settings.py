@@ -15,6 +15,7 @@ from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_s
 from schemas.names import is_node_name, shown
 from workers.clouds import whole_clouds
 from workers.logins import ApplicationCredentialSource, CloudsYamlSource, Source
+from workers.notify.webhook import NotifySettings, Webhook
 from workers.table import Count, Seconds, Table
 
 # The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
@@ -37,6 +38,7 @@ class SlurmSettings(Table, frozen=True):
         return_at_most: the longest such time.
         give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
         snapshot_interval: from one reading of all nodes for the resync worker to the next.
+        uws_jobdata: OPUS's SLURM_JOBDATA_PATH, by which a job shows for which UWS job it runs.
     """
 
     resume_timeout: Count = 600
@@ -50,6 +52,11 @@ class SlurmSettings(Table, frozen=True):
     return_at_most: Seconds = 7200.0
     give_back_after: Seconds = 300.0
     snapshot_interval: Seconds = 60.0
+    uws_jobdata: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.uws_jobdata is not None and not self.uws_jobdata.startswith("/"):
+            raise ValueError("uws_jobdata must be absolute, as OPUS's SLURM_JOBDATA_PATH is")
 
 
 class ResyncSettings(Table, frozen=True):
@@ -190,6 +197,7 @@ class GroupSettings(Table, frozen=True):
         deploy_wait: from creating a server for later to putting it out: cloud-init's time.
         bake_timeout: how long making an image of a node may take.
         hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
+        dry_run: everything happens but the calls to the cloud, and to Slurm.
     """
 
     nodes: str
@@ -203,6 +211,7 @@ class GroupSettings(Table, frozen=True):
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
     hostname: str | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy == "delete" and self.server is None:
@@ -219,6 +228,7 @@ class LogSettings(Table, frozen=True):
 class _File(Table, frozen=True):
     cluster: str
     broker: dict[str, str]
+    dry_run: bool = False
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     slurm: SlurmSettings = SlurmSettings()
     resync: ResyncSettings = ResyncSettings()
@@ -227,6 +237,7 @@ class _File(Table, frozen=True):
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
     groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 
 
@@ -237,6 +248,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path: the file it came from.
         nodes: each node's group, by node name.
         management_url: root of RabbitMQ's management API, for operators, or None.
+        dry_run: of all groups.
+        webhooks: who is told of what happens.
     """
 
     path: Path
@@ -250,7 +263,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clouds: Mapping[str, CloudSettings]
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
+    dry_run: bool
+    webhooks: tuple[Webhook, ...]
     log: LogSettings
+
+    def is_dry(self, node: str) -> bool:
+        """Whether nothing is done about this node, but said what would be."""
+        group = self.nodes.get(node)
+        return self.dry_run or (group is not None and self.groups[group].dry_run)
+
+    @property
+    def dry_groups(self) -> tuple[str, ...]:
+        """The groups in a dry run, in words."""
+        if self.dry_run:
+            return ("all groups",)
+        return tuple(sorted(name for name, group in self.groups.items() if group.dry_run))
+
+    @property
+    def notify_keys(self) -> tuple[str, ...]:
+        """The routing keys of the events that webhooks ask for; topic patterns."""
+        return tuple(dict.fromkeys(key for webhook in self.webhooks for key in webhook.keys))
 
     @property
     def stale_after(self) -> float:
@@ -307,8 +339,13 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         power=file.power,
         tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
         clouds=file.clouds,
-        groups=file.groups,
+        groups={
+            name: msgspec.structs.replace(group, dry_run=group.dry_run or file.dry_run)
+            for name, group in file.groups.items()
+        },
         nodes=_nodes(file, path),
+        dry_run=file.dry_run,
+        webhooks=file.notify.webhook,
         log=file.log,
     )
 

@@ -3,7 +3,7 @@
 Why each argument is as it is: docs/adr/0003-broker-topology.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -26,6 +26,11 @@ TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
 
 # What Slurm may have to hear of.
 FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
+
+# What people may have to hear of; webhooks add what else they ask for.
+NOTIFY_KEYS = ("node.request.failed", "job.failed", "alarm.#")
+# Of a notification that an operator sends again; it comes back through power.requeue.
+NOTIFY_AGAIN = "notify.again"
 
 # Name of the exchange and queue -> seconds a request rests there.
 RETRY_TIERS: Mapping[str, int] = {
@@ -80,12 +85,16 @@ class Topology:
     bindings: tuple[Binding, ...]
 
 
-def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
+def topology(
+    rests: Mapping[str, float] = RETRY_TIERS, notify_keys: Collection[str] = ()
+) -> Topology:
     """What one virtual host, hence one Slurm cluster, holds.
 
     Args:
         rests: seconds by retry tier; only a test that will not wait has others.
+        notify_keys: what the site's webhooks ask for (Settings.notify_keys).
     """
+    notify = dict.fromkeys((*NOTIFY_KEYS, *notify_keys))
     work = {
         **_SAFE,
         "x-dead-letter-exchange": DEAD_LETTERS,
@@ -141,7 +150,8 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Binding(DEAD_LETTERS, DEAD_LETTER_QUEUE, "#"),
             Binding(EVENTS, AUDIT_QUEUE, "#"),
             *(Binding(EVENTS, FEEDBACK_QUEUE, key) for key in FEEDBACK_KEYS),
-            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in ("node.request.failed", "alarm.#")),
+            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in notify),
+            Binding(REQUEUE, NOTIFY_QUEUE, NOTIFY_AGAIN),
             Binding(SNAPSHOTS, SNAPSHOT_QUEUE, "slurm.snapshot.taken"),
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),
         ),

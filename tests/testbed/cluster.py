@@ -48,7 +48,7 @@ class Plan:
         real: whether the cloud is a real one.
         groups: TOML of all groups, in the place of those; clouds: TOML of more clouds. $auth_url and
             $project_id are filled in.
-        slurm_toml: more lines of [slurm].
+        slurm_toml: more lines of [slurm]; more: further tables.
         snapshot_interval, grace: of resync.
         absent: nodes that have no server at first.
     """
@@ -64,6 +64,7 @@ class Plan:
     slurm_toml: str = ""
     snapshot_interval: float = 3.0
     grace: float = 2.0
+    more: str = ""
     absent: tuple[str, ...] = ()
 
 
@@ -204,6 +205,7 @@ refresh_token_file = "refresh.token"
 token_endpoint = "{self.cloud.token_endpoint}"
 {self._filled(self.plan.clouds)}
 {self._filled(self.plan.groups) or self._groups()}
+{self.plan.more}
 """
         )
         return load(config)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
+from schemas.jobs import JobEvent, JobHappening
 from schemas.snapshot import SlurmNode, Snapshot
 
 MOST = 2**63 - 1
@@ -81,6 +82,25 @@ events = st.builds(
     retry_in=st.none() | st.integers(0, 10**6),
     by=st.none() | words,
     reason=st.none() | words,
+    dry_run=st.booleans(),
+)
+
+_of_job = {
+    "cluster": clusters,
+    "job_id": st.integers(1, MOST),
+    "submitted_at": moments,
+    "time": moments,
+    "nodes": st.lists(nodes, max_size=3).map(tuple),
+}
+job_events = st.builds(
+    JobEvent, happening=st.just(JobHappening.IDENTIFIED), uws_id=keys, **_of_job
+) | st.builds(
+    JobEvent,
+    happening=st.just(JobHappening.FAILED),
+    uws_id=st.none() | keys,
+    state=keys,
+    cause=st.builds(Cause, error=keys, message=words),
+    **_of_job,
 )
 
 notices = st.builds(

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from schemas.jobs import JobHappening
 from workers.audit.record import QUARANTINED
-from workers.store.tables import audit, audit_jobs
+from workers.store.tables import audit, audit_jobs, audit_uws
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Filter:
 
     Attributes:
         nodes: any of these.
-        job: of requests that this job waited for.
+        job: about this job, and of requests that it waited for.
+        uws: likewise of each job that has run for this UWS job.
         since, until: by the event's own time, ns since the epoch; until is exclusive.
         happenings: any of these (`completed`, `failed`, ...).
         limit: the latest so many.
@@ -44,6 +46,7 @@ class Filter:
 
     nodes: tuple[str, ...] | None = None
     job: int | None = None
+    uws: str | None = None
     since: int | None = None
     until: int | None = None
     happenings: tuple[str, ...] | None = None
@@ -60,8 +63,15 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
     if wanted.nodes is not None:
         query = query.where(audit.c.subject.in_(wanted.nodes))
     if wanted.job is not None:
-        requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == wanted.job)
-        query = query.where(audit.c.request_id.in_(requests))
+        query = query.where(_of_job(sa.literal(wanted.job)))
+    if wanted.uws is not None:
+        query = query.where(
+            sa.exists().where(
+                audit_uws.c.uws_id == wanted.uws,
+                audit.c.time >= audit_uws.c.submitted_at,
+                _of_job(audit_uws.c.job_id),
+            )
+        )
     if wanted.since is not None:
         query = query.where(audit.c.time >= wanted.since)
     if wanted.until is not None:
@@ -81,3 +91,13 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
         .order_by(audit.c.time, audit.c.seq)
     )
     return [Entry(*row) for row in connection.execute(query)]
+
+
+def _of_job(job_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether a record is about this job, or about a request that it waited for."""
+    requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == job_id)
+    own = sa.and_(
+        audit.c.type.in_([happening.type for happening in JobHappening]),
+        audit.c.subject == sa.cast(job_id, sa.Text),
+    )
+    return sa.or_(audit.c.request_id.in_(requests), own)

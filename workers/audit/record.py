@@ -9,11 +9,13 @@ from schemas import ids
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, event_from, notice_from
+from schemas.jobs import JobEvent, JobHappening, job_event_from
 
 QUARANTINED = "lamplighter.audit.quarantined.v1"
 GENESIS = bytes(32)
 
 _REQUEST_TYPES = frozenset(happening.type for happening in Happening)
+_JOB_TYPES = frozenset(happening.type for happening in JobHappening)
 _NOTICE_PREFIXES = ("lamplighter.alarm.", "lamplighter.message.")
 
 
@@ -26,6 +28,7 @@ class Record:
         subject: the node, or what else it is about; None where it is unreadable.
         body: the message, byte for byte.
         jobs: who waited; not part of the hash, the body holds them.
+        job: for an event of a job's, likewise.
     """
 
     source: str
@@ -41,6 +44,7 @@ class Record:
     generation: int | None = None
     correlation_id: str | None = None
     jobs: tuple[int, ...] = ()
+    job: JobEvent | None = None
 
     def chained(self, previous: bytes) -> bytes:
         """This record's hash after a record with hash `previous`.
@@ -107,6 +111,8 @@ def _readable(body: bytes, now: int) -> Record:
             "happening": str(event.happening),
             "jobs": tuple(sorted({job.job_id for job in event.jobs})),
         }
+    elif envelope.type in _JOB_TYPES:
+        more = {"job": job_event_from(envelope)}
     elif envelope.type.startswith(_NOTICE_PREFIXES):
         notice_from(envelope)
     return Record(

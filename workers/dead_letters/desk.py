@@ -123,8 +123,16 @@ class Desk:
             ends = self._ends(connection, batch)
         malformed, gone, alive = sort(batch, ends)
         now = time.time_ns()
+        untaken = [(each, each.undelivered) for each in batch if each.undelivered is not None]
+        replayed, cluster = Happening.REPLAYED, self._cluster
         refused = self._confirm(
             {
+                letter.tag: [
+                    messages.about_webhook(letter, which, replayed, cluster, operator, now)
+                ]
+                for letter, which in untaken
+            }
+            | {
                 letter.tag: [
                     *closing(letter, ends),
                     messages.event(
@@ -141,11 +149,16 @@ class Desk:
                 for letter, command in alive
                 if letter.tag not in refused
             }
+            | {
+                letter.tag: [messages.told_again(letter, which)]
+                for letter, which in untaken
+                if letter.tag not in refused
+            }
         )
         return [
             *(Result(m, Done.REFUSED, f"it can only be discarded: {m.problem}") for m in malformed),
             *self._drop(gone),
-            *(result(letter, Done.REPLAYED, refused) for letter, _ in alive),
+            *(result(letter, Done.REPLAYED, refused) for letter, _ in (*alive, *untaken)),
         ]
 
     def _discard(
@@ -169,8 +182,15 @@ class Desk:
         }
         for letter in malformed:
             told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
+        untaken = [(each, each.undelivered) for each in batch if each.undelivered is not None]
+        for letter, which in untaken:
+            happening, cluster = Happening.DISCARDED, self._cluster
+            told[letter.tag] = [
+                messages.about_webhook(letter, which, happening, cluster, operator, now)
+            ]
         refused = self._confirm(told)
         return [
+            *(result(letter, Done.DISCARDED, refused) for letter, _ in untaken),
             *self._drop(gone),
             *(result(letter, Done.DISCARDED, refused) for letter in malformed),
             *(

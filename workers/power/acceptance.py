@@ -46,7 +46,8 @@ class Acceptance:
         pending = []
         for delivery in deliveries:
             try:
-                pending.append(intake.read(delivery, self._settings.cluster))
+                settings = self._settings
+                pending.append(intake.read(delivery, settings.cluster, settings.is_dry))
             except MalformedMessageError as error:
                 self._reject_unreadable(delivery, error)
         return pending

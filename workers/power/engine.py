@@ -96,6 +96,8 @@ class Engine:
             return "the token service is away"
         sick = [f"{s.name}: {s.health.away.error}" for s in self._sites.values() if s.health.away]
         pending = f"{len(self._board.works)} nodes pending"
+        if dry := self._settings.dry_groups:
+            pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         return f"{pending}; away: {', '.join(sick)}" if sick else pending
 
     def turn(self) -> None:
@@ -184,8 +186,16 @@ class Engine:
             self._board.end(work, Happening.COMPLETED, None, decision.server)
         elif isinstance(decision, Fail):
             self._board.end(work, Happening.FAILED, decision.cause, None)
+        elif isinstance(decision, Act) and work.group.dry_run:
+            self._rehearse(site, work, decision)
         elif isinstance(decision, Act) and not work.queued:
             self._queue(site, work, decision)
+
+    def _rehearse(self, site: Site, work: Work, act: Act) -> None:
+        """In a dry run nothing is tried: what would be done must be seen for sure."""
+        if site.view.as_of > work.look_after:
+            servers = site.view.find(work.node, work.row.server_id)
+            self._board.rehearse(work, act, servers[0] if len(servers) == 1 else None)
 
     def _queue(self, site: Site, work: Work, act: Act) -> None:
         refusal = self._board.cooling.refusal(work.group_name, time.monotonic())

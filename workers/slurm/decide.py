@@ -30,6 +30,7 @@ class Step(enum.StrEnum):
     ADDRESS: its NodeAddr, and NodeHostName where the group asks for it.
     RETURN: RESUME: back in service.
     WAIT: nothing yet: look again soon.
+    DRY: nothing, for its group is in a dry run; `why` says what it would have been told.
     NOTHING: nothing at all.
     """
 
@@ -40,6 +41,7 @@ class Step(enum.StrEnum):
     ADDRESS = "address"
     RETURN = "return"
     WAIT = "wait"
+    DRY = "dry"
     NOTHING = "nothing"
 
     @property
@@ -251,6 +253,13 @@ def _given_up(slurm: NodeState) -> bool:
         and RESUME_TIMEOUT in slurm.reason
         and _may_overwrite(slurm.reason)
     )
+
+
+def rehearsed(action: Action) -> Action:
+    """What becomes of an action in a dry run."""
+    if action.step in {Step.NOTHING, Step.WAIT}:
+        return action
+    return Action(Step.DRY, action.node, f"dry run: would be {action.step}", action.reason)
 
 
 def _nothing(told: RequestEvent, why: str) -> Action:

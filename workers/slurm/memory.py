@@ -81,6 +81,11 @@ def recall(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Map
     return found
 
 
+def recall_all(connection: sa.Connection, cluster: str) -> Mapping[str, Memory]:
+    """What is remembered of any node."""
+    return {memory.node: memory for memory in _select(connection, cluster, sa.true())}
+
+
 def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list[Memory]:
     """What is due at `now`, the longest due first; it is due again at `until` if nobody sees to it.
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 # The words of Slurm's own for a node that did not register in time; 24.11 appends them to a reason.
 RESUME_TIMEOUT = "ResumeTimeout reached"
+# Slurm's words for a job that has ended because a node of it failed, or did not boot.
+FAILED = frozenset({"NODE_FAIL", "BOOT_FAIL"})
+LEFT_BY_NODE = FAILED | {"COMPLETING"}
 _REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
 
 

@@ -1,6 +1,7 @@
 """Slurm's commands: the only module that runs them. Argument lists, absolute paths, time limits."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,16 @@ import structlog
 from producers.settings import ConfigError
 from workers.errors import LamplighterError
 from workers.settings import Settings
-from workers.slurm.nodes import HAVE_NODES, JOB_FORMAT, JobState, NodeState, jobs_from, nodes_from
+from workers.slurm.nodes import (
+    HAVE_NODES,
+    JOB_FORMAT,
+    LEFT_BY_NODE,
+    JobState,
+    NodeState,
+    jobs_from,
+    nodes_from,
+)
+from workers.slurm.origins import Origin, origin_format, origins_from
 
 # Where packages and sites put Slurm, beside $PATH.
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
@@ -93,6 +103,48 @@ class Slurm:
         states = f"--states={','.join(HAVE_NODES)}"
         shown = self._ask(self._squeue, "--noheader", "--all", states, f"--format={JOB_FORMAT}")
         return jobs_from(shown)
+
+    def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
+        """The jobs that have ended, or are ending, because a node of theirs has failed.
+
+        Args:
+            names: of nodes that Slurm knows, of which the job had one.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        found: dict[int, JobState] = {}
+        for part in _parts(sorted(names), _NODES_PER_CALL):
+            which = f"--nodelist={hostlist.collect_hostlist(part)}"
+            states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
+            try:
+                shown = self._run(
+                    self._squeue, "--noheader", states, which, f"--format={JOB_FORMAT}"
+                )
+            except _RefusedError as error:
+                self._ping()
+                self._log.warning("slurm_refused", what="squeue", error=str(error), remedy=None)
+            else:
+                found |= jobs_from(shown)
+        return found
+
+    def origins(self, job_ids: Iterable[int]) -> Mapping[int, Origin]:
+        """Where those of these jobs come from that Slurm still knows.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        found: dict[int, Origin] = {}
+        for part in _parts(sorted(job_ids), _JOBS_PER_CALL):
+            mark = f"|{secrets.token_hex(16)}|"
+            which = ",".join(str(int(job_id)) for job_id in part)
+            shape = f"--format={origin_format(mark)}"
+            arguments = ("--noheader", "--states=all", f"--jobs={which}", shape)
+            try:
+                found |= origins_from(self._run(self._squeue, *arguments), mark)
+            except _RefusedError:  # it knows none of them, or is away
+                self._ping()
+        return found
 
     def update_nodes(self, names: Iterable[str], *words: str) -> frozenset[str]:
         """Say the same of many nodes; the ones that Slurm has refused.

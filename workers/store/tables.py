@@ -136,6 +136,25 @@ drifts = sa.Table(
     sa.Column("asked_at", sa.BigInteger, nullable=False),
 )
 
+# What webhooks are to be told, until they have taken it; then for a while, so that repeats fold.
+notifications = sa.Table(
+    "notifications",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("webhook", sa.Text, primary_key=True),
+    sa.Column("event_id", sa.Text, primary_key=True),
+    # From 1; an operator's replay opens the next.
+    sa.Column("round", sa.Integer, primary_key=True),
+    # The event as it came; empty once it has been dealt with.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("taken_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("done_at", sa.BigInteger),
+    # JSON list of {"attempt", "time", "error", "message"}
+    sa.Column("errors", sa.Text, nullable=False, server_default="[]"),
+    sa.Index("notifications_due", "cluster", "webhook", "due_at"),
+)
+
 workers = sa.Table(
     "workers",
     STATE,
@@ -182,4 +201,14 @@ audit_jobs = sa.Table(
     AUDIT,
     sa.Column("job_id", sa.BigInteger, primary_key=True),
     sa.Column("request_id", sa.Text, primary_key=True),
+)
+
+# Which Slurm jobs ran for which UWS job. Slurm counts its jobs anew when its state is lost: only what
+# happened after the job was submitted is about it.
+audit_uws = sa.Table(
+    "audit_uws",
+    AUDIT,
+    sa.Column("uws_id", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.BigInteger, primary_key=True),
+    sa.Column("submitted_at", sa.BigInteger, primary_key=True),
 )
