@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.message import Message
+from schemas import headers
 from schemas.events import Cause, Happening
 from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.messages import MOMENT, command, event, published
@@ -207,6 +208,33 @@ def test_status_says_how_many_wait_and_which_receiver_is_away(
         until(
             lambda: "5 notifications wait; away: gone" in site.lamplighter("status").out, 30, "it"
         )
+
+
+def test_what_waits_for_a_webhook_that_is_no_more_is_a_dead_letter_again(
+    make_site: Callable[[str], Site],
+) -> None:
+    """An operator has replayed it after somebody took the webhook out: it must not vanish."""
+    with Receiver() as receiver:
+        site = make_site(hook("one", receiver.url))
+        (told,) = failures("node1")
+        again = Message(
+            topology.REQUEUE,
+            topology.NOTIFY_AGAIN,
+            told.body,
+            told.id,
+            headers={headers.WEBHOOK: "gone", headers.ROUND: 2},
+        )
+        with site.start("worker", "notify"):
+            site.publish([again])
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+        ((raw, body),) = site.drain(topology.DEAD_LETTER_QUEUE)
+        assert body == told.body
+        assert (raw[headers.WEBHOOK], raw[headers.CAUSE], raw[headers.ROUND]) == (
+            "gone",
+            "no_webhook",
+            2,
+        )
+        assert receiver.got == []
 
 
 def test_without_webhooks_the_worker_names_what_is_missing(site: Site) -> None:

@@ -11,9 +11,10 @@ from producers.settings import ConfigError
 from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
+from schemas.events import Cause
 from workers import topology
 from workers.amqp import Delivery, Link
-from workers.notify import box
+from workers.notify import box, letters
 from workers.notify.box import Notification
 from workers.notify.letters import UNDELIVERED
 from workers.notify.receiver import Receiver
@@ -28,6 +29,10 @@ _BATCH = 200
 _IDLE = 0.5
 _STORE_RETRY = 1.0
 _HOUSEKEEPING = 5.0
+_FORGETTING = 3600.0
+# A try under way may end; a slow receiver is told again.
+_FAREWELL = 5.0
+_CLAIM = 60 * 10**9
 # Longer than any event is published anew: by a worker that was killed, or from the spool.
 _REMEMBERED = 7 * 24 * 3600 * 10**9
 _MOST_ROUNDS = 2**31 - 1
@@ -55,7 +60,7 @@ class Intake:
         self._run = run
         self._webhooks = run.settings.webhooks
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._next_housekeeping = 0.0
+        self._next_housekeeping = self._next_forgetting = 0.0
         self._log = structlog.get_logger()
         self._link = Link(
             connection_parameters(run.settings.broker, run.name),
@@ -74,8 +79,9 @@ class Intake:
                 self._take_over(self._batch())
                 self._keep_house()
         finally:
+            until = time.monotonic() + _FAREWELL
             for receiver in self._receivers:
-                receiver.join()
+                receiver.join(max(0.0, until - time.monotonic()))
             self._link.stop()
 
     def _batch(self) -> list[Delivery]:
@@ -118,18 +124,34 @@ class Intake:
         return notifications(delivery, event, self._webhooks, now)
 
     def _keep_house(self) -> None:
-        if time.monotonic() < self._next_housekeeping:
+        now = time.monotonic()
+        if now < self._next_housekeeping:
             return
-        self._next_housekeeping = time.monotonic() + _HOUSEKEEPING
+        self._next_housekeeping = now + _HOUSEKEEPING
         cluster = self._run.settings.cluster
         try:
-            with self._run.store.begin() as connection:
-                box.forget(connection, cluster, time.time_ns() - _REMEMBERED)
+            if now >= self._next_forgetting:
+                self._next_forgetting = now + _FORGETTING
+                with self._run.store.begin() as connection:
+                    box.forget(connection, cluster, time.time_ns() - _REMEMBERED)
             with reading(self._run.store) as connection:
-                self._run.state = self._describe(sum(box.waiting(connection, cluster).values()))
+                waiting = box.waiting(connection, cluster)
+            for name in waiting.keys() - {webhook.name for webhook in self._webhooks}:
+                self._bury_orphan(name)
+            self._run.state = self._describe(sum(waiting.values()))
         except AWAY as error:
             self._run.state = "waits for the store"
             self._log.warning("store_away", error=type(error).__name__)
+
+    def _bury_orphan(self, name: str) -> None:
+        """One of what waits for a webhook that is configured no more."""
+        cluster, now = self._run.settings.cluster, time.time_ns()
+        with self._run.store.begin() as connection:
+            which = box.claim(connection, cluster, name, now, now + _CLAIM)
+        cause = Cause("no_webhook", "no webhook of this name is configured any more")
+        if which is not None and letters.bury(self._link, which, cause):
+            with self._run.store.begin() as connection:
+                box.done(connection, cluster, which, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
         if not self._link.is_up:
@@ -145,11 +167,9 @@ def notifications(
     """Whom a delivery is for; one that was replayed, for the webhook that it died for. Pure."""
     only = delivery.headers.get(headers.WEBHOOK)
     if delivery.routing_key == topology.NOTIFY_AGAIN:
-        return [
-            Notification(webhook.name, event.id, _round(delivery), delivery.body, now, now)
-            for webhook in webhooks
-            if webhook.name == only
-        ]
+        # whether that webhook is still configured or not: it is not lost
+        again = Notification(str(only), event.id, _round(delivery), delivery.body, now, now)
+        return [again] if isinstance(only, str) else []
     if delivery.routing_key == UNDELIVERED:
         return []
     return [

@@ -9,7 +9,6 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.amqp import Link
-from workers.errors import BrokerError
 from workers.notify import box, letters
 from workers.notify.box import Notification
 from workers.notify.post import Post
@@ -21,7 +20,6 @@ from workers.store.engine import AWAY
 
 _NS = 1_000_000_000
 _IDLE = 1.0
-_CONFIRM_SECONDS = 15.0
 _GRACE = 5.0
 _STORE_RETRY = 1.0
 # As after so many failures in a row: about a minute, so that one that is back is soon found.
@@ -60,10 +58,10 @@ class Receiver:
         """Begin."""
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait for its end, but not longer than a try may take: another claim comes for that."""
+    def join(self, seconds: float) -> None:
+        """Wait for its end; what it was trying then is tried again when its claim ends."""
         self._news.set()
-        self._thread.join(2 * self._webhook.timeout)
+        self._thread.join(seconds)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -126,23 +124,7 @@ class Receiver:
             return
         if isinstance(verdict, Taken):
             log.info("notification_taken", answer=verdict.words or None)
-        elif not self._bury(which, verdict, now):
+        elif not letters.bury(self._link, which, verdict.cause):
             return
         with self._run.store.begin() as connection:
             box.done(connection, self._cluster, which, now)
-
-    def _bury(self, which: Notification, verdict: Dead, now: int) -> bool:
-        """Make a dead letter of it; whether the broker has taken it. If not, it is tried once more."""
-        cause = verdict.cause
-        told = (
-            letters.dead_letter(which, cause, now),
-            letters.undelivered(which, parse(which.body), cause, now),
-        )
-        try:
-            for future in [self._link.publish(message) for message in told]:
-                future.result(_CONFIRM_SECONDS)
-        except (BrokerError, TimeoutError) as error:
-            self._log.warning("dead_letter_refused", error=type(error).__name__)
-            return False
-        self._log.error("notification_dead", event_id=which.event_id, cause=cause.error)
-        return True

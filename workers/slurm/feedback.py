@@ -16,11 +16,11 @@ from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
 from workers.runtime import Runtime
 from workers.slurm import memory
-from workers.slurm.decide import Action, Seen, Step, decide, rehearsed, waits_for_cloud
+from workers.slurm.decide import Action, Seen, decide, rehearsed, waits_for_cloud
 from workers.slurm.herald import Herald
 from workers.slurm.jobs import Jobs
+from workers.slurm.lookback import left_behind
 from workers.slurm.memory import Due, Memory
-from workers.slurm.nodes import FAILED
 from workers.slurm.outcome import after_event, failures_before, hastened
 from workers.slurm.policy import policy_of
 from workers.slurm.requeued import on_node
@@ -102,8 +102,9 @@ class Feedback:
                 self._run.state = "waits for slurmctld"
                 self._log.warning("slurmctld_away", error=str(error))
             except BrokerError as error:
-                self._run.state = "waits for the broker"
                 self._log.warning("job_untold", error=str(error))
+                if not self._link.is_up:
+                    return  # what it was for is delivered again; what Slurm is to hear goes on
             except AWAY as error:
                 self._run.state = "waits for the store"
                 self._log.warning("store_away", error=type(error).__name__)
@@ -199,11 +200,11 @@ class Feedback:
         refused: frozenset[str],
     ) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
+        acted = [each for each in acted if not self._is_dry(each[1])]
         memories = [
             after
             for _, told, action in acted
             if told.node not in refused
-            and not self._is_dry(told)
             and (after := after_event(told, action, known.get(told.node), self._policy, now))
         ]
         lit = [t.node for _, t, _ in acted if t.happening is Happening.COMPLETED and t.address]
@@ -243,16 +244,7 @@ class Feedback:
             self._jobs.wait_for(given_back)
 
     def _look_back(self) -> None:
-        """See to the jobs of nodes that a predecessor gave back, or told of, and then died."""
-        with reading(self._run.store) as connection:
-            known = memory.recall_all(connection, self._settings.cluster)
-        found = self._slurm.jobs_left_by(known.keys() & self._slurm.nodes().keys()) if known else {}
-        ended = {job_id: job for job_id, job in found.items() if job.state in FAILED}
-        actions = [
-            Action(Step.STANDS, node, "told by a predecessor", entry.reason, jobs=jobs)
-            for node, entry in known.items()
-            if (jobs := on_node(node, ended))
-        ]
+        actions = left_behind(self._run.store, self._slurm, self._settings.cluster)
         if actions:
             self._jobs.wait_for(actions)
         self._looked_back = True

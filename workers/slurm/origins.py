@@ -61,5 +61,5 @@ def uws_id(script: str, jobdata: str) -> str | None:
     """
     path = PurePosixPath(script)
     found = path.parent.name
-    whole = str(PurePosixPath(jobdata) / found / "sbatch.sh")
-    return found if script == whole and _UWS_ID.fullmatch(found) else None
+    is_its = path == PurePosixPath(jobdata) / found / "sbatch.sh"
+    return found if is_its and _UWS_ID.fullmatch(found) else None

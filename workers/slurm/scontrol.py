@@ -2,15 +2,12 @@
 
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import hostlist
 import structlog
 
-from producers.settings import ConfigError
 from workers.errors import LamplighterError
 from workers.settings import Settings
 from workers.slurm.nodes import (
@@ -23,9 +20,10 @@ from workers.slurm.nodes import (
     nodes_from,
 )
 from workers.slurm.origins import Origin, origin_format, origins_from
+from workers.slurm.place import find, is_installed, slurm_conf
 
-# Where packages and sites put Slurm, beside $PATH.
-_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
+__all__ = ["Slurm", "SlurmAwayError", "is_installed", "slurm_conf"]
+
 # Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
 _NODES_PER_CALL = 500
 _JOBS_PER_CALL = 200
@@ -51,8 +49,8 @@ class Slurm:
 
     def __init__(self, settings: Settings) -> None:
         folder = settings.slurm.bin
-        self._scontrol = _find("scontrol", folder)
-        self._squeue = _find("squeue", folder)
+        self._scontrol = find("scontrol", folder)
+        self._squeue = find("squeue", folder)
         self._timeout = settings.slurm.timeout
         conf = slurm_conf(settings)
         # nothing of ours goes along: no secret, no locale
@@ -246,40 +244,6 @@ class Slurm:
 def _place(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
     words = [f"NodeAddr={','.join(addresses)}"]
     return [*words, f"NodeHostName={','.join(hostnames)}"] if all(hostnames) else words
-
-
-def is_installed(settings: Settings) -> bool:
-    """Whether a slurmctld can be told from here: its commands and its slurm.conf are at hand."""
-    conf = slurm_conf(settings)
-    if conf is None or not conf.exists():
-        return False
-    try:
-        _find("scontrol", settings.slurm.bin)
-    except ConfigError:
-        return False
-    return True
-
-
-def slurm_conf(settings: Settings) -> Path | None:
-    """slurm.conf: as [slurm] says, else beside lamplighter.toml, else as the environment says."""
-    beside = settings.path.absolute().parent / "slurm.conf"
-    if settings.slurm.conf is not None:
-        return settings.slurm.conf
-    if beside.exists():
-        return beside
-    named = os.environ.get("SLURM_CONF")
-    return Path(named) if named else None
-
-
-def _find(name: str, folder: Path | None) -> str:
-    places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise ConfigError(
-            f"slurm.bin: there is no {name} in {os.pathsep.join(places)}; run this worker on "
-            "slurmctld's host, or say in which folder Slurm's commands are"
-        )
-    return str(Path(found).absolute())
 
 
 def _parts(names: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]
