@@ -304,6 +304,17 @@ class GroupSettings(_Table, frozen=True):
             raise ValueError("strategy delete needs [groups.NAME.server]: say how servers are made")
 
 
+class MetricsSettings(_Table, frozen=True):
+    """Figures for Prometheus.
+
+    Attributes:
+        listen: host and first port; each kind of process has its own from there on
+            (workers/metrics/endpoint.py). None for no figures.
+    """
+
+    listen: str | None = None
+
+
 class LogSettings(_Table, frozen=True):
     """Structured logs: JSON lines, or colours for people."""
 
@@ -321,6 +332,7 @@ class _File(_Table, frozen=True):
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = {}
     groups: dict[str, GroupSettings] = {}
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 
@@ -343,6 +355,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clouds: Mapping[str, CloudSettings]
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
+    metrics: MetricsSettings
     log: LogSettings
 
     @property
@@ -396,6 +409,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         clouds=file.clouds,
         groups=file.groups,
         nodes=_nodes(file, path),
+        metrics=file.metrics,
         log=file.log,
     )
 

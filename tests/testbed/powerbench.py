@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from keystoneauth1.identity import v3
+from prometheus_client import CollectorRegistry
 
 from producers.amqp import connection_parameters
 from producers.message import Message
@@ -23,6 +24,7 @@ from tests.testbed.waiting import until
 from workers import topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
+from workers.metrics.power import PowerFigures
 from workers.power.book import Book
 from workers.power.cloud import Cloud
 from workers.power.engine import Engine
@@ -107,7 +109,13 @@ class PowerBench:
             on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - made below
             on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
         )
-        self.engine = Engine(self.settings, link, self.book(owner), self._open_site)
+        self.engine = Engine(
+            self.settings,
+            link,
+            self.book(owner),
+            self._open_site,
+            PowerFigures(CollectorRegistry()),
+        )
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)
         link.start()

@@ -54,7 +54,7 @@ class Acceptance:
         if refused:
             bodies = self._book.end([(r, post.refusal(r, cause, now)) for r, cause in refused])
             for (request, cause), body in zip(refused, bodies, strict=True):
-                self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+                self._open(request, now)
                 self._board.publish_ending(request, body)
                 self._board.outbox.tell(post.event(post.refused(request, cause, now)))
         return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
@@ -77,13 +77,18 @@ class Acceptance:
             self._board.publish_ending(request, ended.event)
             return
         if request.past.attempt == 0 and request.past.parked == 0:
-            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+            self._open(request, now)
         row = accepted.rows[request.command.node]
         if row.lease_owner != self._book.owner:
             self._board.park_request(request, HELD, _FIRST_TIER)
             return
         self._take_node(request, row, accepted.actions)
         log_accepted(request)
+
+    def _open(self, request: Pending, now: int) -> None:
+        """Tell of a round's first delivery."""
+        self._board.figures.accepted(request.command.kind)
+        self._board.outbox.send(request.delivery, [post.accepted(request, now)])
 
     def _take_node(
         self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]

@@ -14,6 +14,7 @@ import structlog
 
 from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
+from workers.metrics.power import PowerFigures
 from workers.power.acceptance import Acceptance
 from workers.power.board import HELD, Board, Ending
 from workers.power.book import Book
@@ -44,6 +45,7 @@ class Engine:
         link: gives deliveries (to `deliver`), takes publishes.
         book: the store.
         open_site: makes a cloud's site, given its name and what it reports by.
+        figures: are told what happens.
     """
 
     def __init__(
@@ -52,13 +54,14 @@ class Engine:
         link: Link,
         book: Book,
         open_site: Callable[[str, Callable[[Thunk], None]], Site],
+        figures: PowerFigures,
     ) -> None:
         self._settings = settings
         self._link = link
         self._book = book
         self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
-        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
+        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts, figures=figures)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
         self._acceptance = Acceptance(settings, self._board, book)
         self._arrived: list[Delivery] = []
@@ -94,6 +97,7 @@ class Engine:
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""
+        self._board.figures.look(self._board.works.values(), self._sites.values())
         try:
             self._take_in()
             if time.monotonic() < self._store_away_until:

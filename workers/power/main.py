@@ -6,6 +6,7 @@ from contextlib import closing
 from producers.amqp import connection_parameters
 from workers import topology
 from workers.amqp import Link
+from workers.metrics.power import PowerFigures
 from workers.power.book import Book
 from workers.power.cloud import Cloud
 from workers.power.engine import Engine
@@ -53,7 +54,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     )
     power = settings.power
     book = Book(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
-    engine = Engine(settings, link, book, open_site)
+    engine = Engine(settings, link, book, open_site, PowerFigures(run.registry))
     link.start()
     try:
         while not run.stop.is_set():

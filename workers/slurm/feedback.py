@@ -11,6 +11,7 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
 from workers.amqp import Delivery, Link
+from workers.metrics.slurm import SlurmFigures
 from workers.runtime import Runtime
 from workers.slurm import memory
 from workers.slurm.decide import Action, Policy, Seen, decide, waits_for_cloud
@@ -54,6 +55,7 @@ class Feedback:
         self._requeued: list[Requeued[Delivery]] = []
         self._next_timers = 0.0
         self._told = 0
+        self._figures = SlurmFigures(run.registry)
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
@@ -88,6 +90,7 @@ class Feedback:
                 step()
             except SlurmAwayError as error:
                 self._run.state = "waits for slurmctld"
+                self._figures.away()
                 self._log.warning("slurmctld_away", error=str(error))
             except AWAY as error:
                 self._run.state = "waits for the store"
@@ -154,7 +157,7 @@ class Feedback:
             action = decide(told, seen, self._policy)
             acted.append((delivery, told, action))
         refused = tell(self._slurm, [action for _, _, action in acted])
-        self._told += sum(action.step.fails for _, _, action in acted)
+        self._count(sum(action.step.fails for _, _, action in acted))
         self._remember(acted, known, refused)
         failed = [(d, a) for d, _, a in acted if a.step.fails and a.jobs and a.node not in refused]
         if failed:
@@ -220,7 +223,7 @@ class Feedback:
             newest = memory.newest(connection, cluster, sorted(entry.node for entry in due))
         acted = due_actions(due, states, newest)
         refused = tell(self._slurm, [action for _, action in acted])
-        self._told += sum(action.step.fails for _, action in acted)
+        self._count(sum(action.step.fails for _, action in acted))
         after = {entry.node: after_due(entry, a, self._policy, now) for entry, a in acted}
         with self._run.store.begin() as connection:
             memory.remember(connection, cluster, [kept for kept in after.values() if kept])
@@ -229,6 +232,10 @@ class Feedback:
         given_back = [a for _, a in acted if a.step.fails and a.jobs and a.node not in refused]
         if given_back:
             self._wait_for_jobs(given_back)
+
+    def _count(self, failed: int) -> None:
+        self._told += failed
+        self._figures.told(failed)
 
     def _describe(self) -> str:
         if not self._link.is_up:
