@@ -315,6 +315,37 @@ class MetricsSettings(_Table, frozen=True):
     listen: str | None = None
 
 
+class ProxySettings(_Table, frozen=True):
+    """A proxy that has made sure who somebody is, and says so in a header.
+
+    Attributes:
+        address: its IP address; whoever connects from there is believed.
+        header: names the person.
+    """
+
+    address: str
+    header: str
+
+
+class ConsoleSettings(_Table, frozen=True):
+    """The web console.
+
+    Attributes:
+        listen: host and port.
+        hosts: further names by which it may be asked for: a proxy's.
+        operators_file: who may act (`lamplighter console operator NAME`); None for nobody.
+        proxy: who else may say who somebody is.
+        login_to_read: whether looking needs a login too; by default only where others than this
+            host can connect.
+    """
+
+    listen: str = "127.0.0.1:8617"
+    hosts: tuple[str, ...] = ()
+    operators_file: Path | None = None
+    proxy: ProxySettings | None = None
+    login_to_read: bool | None = None
+
+
 class LogSettings(_Table, frozen=True):
     """Structured logs: JSON lines, or colours for people."""
 
@@ -332,6 +363,7 @@ class _File(_Table, frozen=True):
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = {}
     groups: dict[str, GroupSettings] = {}
+    console: ConsoleSettings = ConsoleSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
@@ -355,6 +387,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clouds: Mapping[str, CloudSettings]
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
+    console: ConsoleSettings
     metrics: MetricsSettings
     log: LogSettings
 
@@ -409,6 +442,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         clouds=file.clouds,
         groups=file.groups,
         nodes=_nodes(file, path),
+        console=file.console,
         metrics=file.metrics,
         log=file.log,
     )

@@ -1,0 +1,78 @@
+"""Pages from templates: everything that is filled in is escaped, for HTML and for the eye."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ops.console.view import View, concerns, summary
+from ops.terminal import duration, moment, plain
+from workers.lamps import Lamp
+
+_NS = 1_000_000_000
+WORDS = {
+    Lamp.LIT: "lit",
+    Lamp.LIGHTING: "lighting",
+    Lamp.GOING_OUT: "going out",
+    Lamp.OUT: "out",
+    Lamp.FAILED: "not as wanted",
+}
+
+
+def environment() -> Environment:
+    """The templates."""
+    made = Environment(
+        loader=PackageLoader("ops.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    made.filters |= {
+        "when": moment,
+        "clock": _clock,
+        "iso": _iso,
+        "lasted": duration,
+        "many": _many,
+    }
+    made.filters |= {"summary": summary, "concerns": concerns}
+    made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS}
+    made.globals["parts"] = made.get_template("parts.html").module
+    return made
+
+
+def parts(templates: Environment) -> Callable[[View], dict[str, str]]:
+    """What changes while a page is open, as HTML by the id of its place."""
+    module: Any = templates.globals["parts"]
+
+    def render(view: View) -> dict[str, str]:
+        made = {
+            name: str(getattr(module, name)(view))
+            for name in ("concerns", "summary", "open", "queues", "workers", "logins", "events")
+        }
+        for number, group in enumerate(view.groups):
+            made[f"counts-{number}"] = str(module.counts(view, group))
+        made["letters"] = str(module.letters(view))
+        return made
+
+    return render
+
+
+def _visible(value: object) -> object:
+    """What a message holds cannot turn the text around it: direction marks are spelt out."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _iso(ns: int) -> str:
+    return moment(ns)
+
+
+def _clock(ns: int) -> str:
+    return datetime.fromtimestamp(ns / _NS, UTC).strftime("%H:%M:%S")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
