@@ -8,6 +8,9 @@ import click
 from ops.console.look import line_of
 from ops.console.stages import stages
 from ops.params import hostlist, when
+from ops.report.made import make
+from ops.report.page import values
+from ops.report.sums import BY
 from ops.session import Session
 from ops.standing import last_asked, standings
 from ops.story import timeline
@@ -90,9 +93,24 @@ class Pages:
             "HAPPENINGS": [str(happening) for happening in Happening],
         }
 
-    def report(self, _said: Mapping[str, str]) -> Page:
-        """The usage report."""
-        return "problem.html", {"title": "Report", "words": "To come."}
+    def report(self, said: Mapping[str, str]) -> Page:
+        """The usage report; of the last week, by group, unless something else is asked."""
+        asked = {name: said.get(name, "").strip() for name in ("from", "to", "by")}
+        by = asked["by"] if asked["by"] in BY else BY[0]
+        shown: dict[str, Any] = {
+            "asked": asked,
+            "by": by,
+            "BY": BY,
+            "problem": None,
+            "report": None,
+        }
+        try:
+            begin, end = when(asked["from"] or "7d"), when(asked["to"] or "0s")
+        except click.BadParameter as error:
+            return "report.html", {**shown, "problem": error.message}
+        if begin >= end:
+            return "report.html", {**shown, "problem": "From must be before to."}
+        return "report.html", {**shown, **values(make(self._session, begin, end, by, None))}
 
 
 def _filter(asked: Mapping[str, str]) -> Filter:

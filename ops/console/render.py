@@ -4,32 +4,25 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from ops.console.view import View, concerns, summary
-from ops.terminal import duration, moment, plain
+from ops.console.view import WORDS, View, concerns, summary, words
+from ops.report.page import visible
+from ops.terminal import duration, moment
 from workers.lamps import Lamp
 
 _NS = 1_000_000_000
-WORDS = {
-    Lamp.LIT: "lit",
-    Lamp.LIGHTING: "lighting",
-    Lamp.GOING_OUT: "going out",
-    Lamp.OUT: "out",
-    Lamp.FAILED: "not as wanted",
-}
 
 
 def environment() -> Environment:
     """The templates."""
     made = Environment(
-        loader=PackageLoader("ops.console"),
+        loader=ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_visible,
+        finalize=visible,
     )
     made.filters |= {
         "when": moment,
@@ -38,7 +31,7 @@ def environment() -> Environment:
         "lasted": duration,
         "many": _many,
     }
-    made.filters |= {"summary": summary, "concerns": concerns}
+    made.filters |= {"summary": summary, "concerns": concerns, "words": words, "day": _day}
     made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS}
     made.globals["parts"] = made.get_template("parts.html").module
     return made
@@ -61,13 +54,14 @@ def parts(templates: Environment) -> Callable[[View], dict[str, str]]:
     return render
 
 
-def _visible(value: object) -> object:
-    """What a message holds cannot turn the text around it: direction marks are spelt out."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
 def _iso(ns: int) -> str:
     return moment(ns)
+
+
+def _day(ns: int | None) -> str:
+    return (
+        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    )
 
 
 def _clock(ns: int) -> str:

@@ -23,9 +23,16 @@ _CONSUMED = {
     TOKEN_QUEUE: "tokens",
     AUDIT_QUEUE: "audit",
 }
-_SHOWN_OPEN = 12
+_SHOWN_OPEN = 8
 _DAY = 86_400 * 10**9
 _SOON = 14 * _DAY
+WORDS = {
+    Lamp.LIT: "lit",
+    Lamp.LIGHTING: "lighting",
+    Lamp.GOING_OUT: "going out",
+    Lamp.OUT: "out",
+    Lamp.FAILED: "not as wanted",
+}
 # A worker signs every 5 s.
 SILENT = 20 * 10**9
 
@@ -126,7 +133,7 @@ def _unconsumed(view: View) -> Iterator[str]:
         _CONSUMED[q.name] for q in view.queues or () if q.consumers == 0 and q.name in _CONSUMED
     }
     if absent:
-        yield f"no {' and no '.join(sorted(absent))} worker consumes; nothing is lost, start it"
+        yield f"nothing consumes for: {', '.join(sorted(absent))}; nothing is lost, start what is missing"
 
 
 def _silent(view: View) -> Iterator[str]:
@@ -170,10 +177,21 @@ def same_nodes(before: View, after: View) -> bool:
     }
 
 
-def changed_lamps(before: View, after: View) -> list[tuple[int, Lamp]]:
-    """The lamps that have changed, by number, between views of the same nodes."""
+def changed_lamps(before: View, after: View) -> list[tuple[int, Lamp, str]]:
+    """The lamps that have changed, by number, between views of the same nodes; and their words."""
     pairs = zip(before.lamps, after.lamps, strict=True)
-    return [(n, now.lamp) for n, (then, now) in enumerate(pairs) if then.lamp is not now.lamp]
+    return [
+        (n, now.lamp, words(now))
+        for n, (then, now) in enumerate(pairs)
+        if then.lamp is not now.lamp or words(then) != words(now)
+    ]
+
+
+def words(lit: Lit) -> str:
+    """A node's lamp in words; where it is not as wanted, what Slurm wants against what is there."""
+    if lit.lamp is not Lamp.FAILED:
+        return WORDS[lit.lamp]
+    return f"wanted {lit.desired}, but {lit.observed or 'never seen'}"
 
 
 def _many(count: int, noun: str) -> str:

@@ -167,7 +167,7 @@ def serving(made: Street) -> Iterator[None]:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/static/lamp.svg", timeout=5).status_code == requests.codes.ok
+        return requests.get(f"{url}/static/lamp.svg", timeout=5).ok
     except requests.ConnectionError:
         return False
 

@@ -1,13 +1,12 @@
 "use strict";
 // Lamps, parts and times follow the site while the page is open. Without this file the page still says it all.
 
-const WORDS = { lit: "lit", lighting: "lighting", going_out: "going out", out: "out", failed: "not as wanted" };
 const lamps = Array.from(document.querySelectorAll(".lamps a"));
 
-function setLamp(number, lamp) {
+function setLamp(number, lamp, words) {
   const link = lamps[number];
   link.className = lamp;
-  link.firstElementChild.textContent = `${link.dataset.node}: ${WORDS[lamp]}`;
+  link.firstElementChild.textContent = `${link.dataset.node}: ${words}`;
 }
 
 // What somebody's focus is in is not replaced under their hands, but once they leave it.
@@ -50,7 +49,7 @@ function follow(since) {
     source.onmessage = (message) => {
       number = Number(message.lastEventId);
       const change = JSON.parse(message.data);
-      for (const [place, lamp] of change.lamps) setLamp(place, lamp);
+      for (const [place, lamp, words] of change.lamps) setLamp(place, lamp, words);
       for (const [name, html] of Object.entries(change.parts)) setPart(name, html);
       tick();
     };
@@ -94,6 +93,13 @@ function point(event) {
   const link = event.target.closest ? event.target.closest(".lamps a") : null;
   tip.hidden = !link;
   if (link) tip.textContent = link.firstElementChild.textContent;
+}
+
+// One box chooses all letters of a cause.
+for (const all of document.querySelectorAll("input[name=cause]")) {
+  all.addEventListener("change", () => {
+    for (const one of all.form.querySelectorAll("input[name=id]")) one.checked = all.checked;
+  });
 }
 
 tick();

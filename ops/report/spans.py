@@ -1,0 +1,34 @@
+"""Sums of times that may overlap. Pure; a span is its begin and its exclusive end."""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+
+
+def clip(spans: Iterable[Span], window: Span) -> list[Span]:
+    """Their parts within the window."""
+    clipped = [(max(begin, window[0]), min(end, window[1])) for begin, end in spans]
+    return [(begin, end) for begin, end in clipped if begin < end]
+
+
+def union(spans: Iterable[Span]) -> list[Span]:
+    """The same times without overlaps, in order."""
+    joined: list[Span] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        elif begin < end:
+            joined.append((begin, end))
+    return joined
+
+
+def length(spans: Iterable[Span]) -> int:
+    """How long they are together."""
+    return sum(end - begin for begin, end in spans)
+
+
+def overlap(some: Iterable[Span], others: Iterable[Span]) -> int:
+    """How long both are; `others` must not overlap among themselves."""
+    cut = list(others)
+    return sum(length(clip(cut, span)) for span in some)
