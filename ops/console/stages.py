@@ -12,6 +12,7 @@ from schemas.envelope import parse
 from schemas.events import Happening, RequestEvent, event_from
 from workers.audit.queries import Entry
 
+_NS = 1_000_000_000
 Name = Literal["hook, broker", "worker", "cloud", "rest", "audit", "person"]
 
 
@@ -46,13 +47,18 @@ def _walk(told: Sequence[tuple[RequestEvent, int]]) -> Iterator[Stage]:
         return
     at = told[0][0].generation
     name: Name = "hook, broker"
+    rested = 0
     for event, recorded_at in told:
         for action in event.actions if event.happening.terminal else ():
             if action.time > at:
                 yield Stage(event.round, name, at, action.time, f"{action.action}: {action.result}")
                 at, name = action.time, "cloud"
         end = max(at, event.time)
+        if name == "rest" and at < rested < end:
+            yield Stage(event.round, name, at, rested, "taken up again")
+            at, name = rested, "worker"
         yield Stage(event.round, name, at, end, _words(event))
+        rested = end + (event.retry_in or 0) * _NS
         at, name = end, _next(event)
         if event.happening.terminal:
             at = max(end, recorded_at)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from ops.report.history import histories
 from ops.report.read import outcomes, places
-from ops.report.sums import PERSONAL, Allocation, Question, Row, rows, total
+from ops.report.sums import NOBODY, PERSONAL, Allocation, Question, Row, rows, total
 from ops.session import Session
 from ops.terminal import moment, plain
 
 BINS = 48
 _HOUR = 3600 * 10**9
+_TIMES = ("lit", "booting", "allocated", "idle", "saved", "visible")
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -43,14 +44,20 @@ class Report:
     @property
     def columns(self) -> tuple[str, ...]:
         """What `cells` are; hours but for nodes and boots."""
-        names = (self.by, "nodes", "boots", "failed", "lit", "booting", "allocated", "idle")
-        return names if self.personal else (*names, "saved", "visible")
+        names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
+        if self.total.allocated is not None:
+            names += ["allocated", "idle"]
+        if not self.personal:
+            names += ["saved", "visible"]
+        return tuple(names)
 
     @property
     def cells(self) -> list[tuple[object, ...]]:
         """The rows and their sum."""
-        width = len(self.columns)
-        return [_cells(row)[:width] for row in (*self.rows, self.total)]
+        return [
+            tuple(_cells(row)[name] for name in ("key", *self.columns[1:]))
+            for row in (*self.rows, self.total)
+        ]
 
     def as_json(self) -> dict[str, object]:
         """All of it; seconds, exact."""
@@ -84,25 +91,25 @@ def hours(ns: float | None) -> str | None:
     return None if ns is None else f"{ns / _HOUR:.2f}"
 
 
-def _cells(row: Row) -> tuple[object, ...]:
+def _cells(row: Row) -> dict[str, object]:
     key = plain(row.key)
-    return (
-        f"'{key}" if key.startswith(_FORMULA) and len(key) > 1 else key,
-        len(row.nodes),
-        round(row.boots, 2),
-        round(row.boots_failed, 2),
-        hours(row.lit),
-        hours(row.booting),
-        hours(row.allocated),
-        hours(row.idle),
-        hours(row.saved),
-        hours(row.visible),
-    )
+    return {
+        # what a spreadsheet would take for a formula
+        "key": f"'{key}" if key.startswith(_FORMULA) and key != NOBODY else key,
+        "nodes": len(row.nodes),
+        "boots": _count(row.boots),
+        "failed": _count(row.boots_failed),
+        **{name: hours(getattr(row, name)) for name in _TIMES},
+    }
+
+
+def _count(value: float) -> object:
+    """Boots are whole, but where jobs share one."""
+    return f"{value:.2f}" if value % 1 else int(value)
 
 
 def _seconds(row: Row) -> dict[str, object]:
-    names = ("lit", "booting", "allocated", "idle", "saved", "visible")
-    values = {name: getattr(row, name) for name in names}
+    values = {name: getattr(row, name) for name in _TIMES}
     return {
         "key": row.key,
         "nodes": len(row.nodes),

@@ -123,7 +123,12 @@ class Street:
 
 @contextmanager
 def street(
-    folder: Path, broker_url: str, groups: Mapping[str, str], console: str = "", more: str = ""
+    folder: Path,
+    broker_url: str,
+    groups: Mapping[str, str],
+    console: str = "",
+    *,
+    broker_is_there: bool = True,
 ) -> Iterator[Street]:
     """A site with these groups (hostlists), and its console running.
 
@@ -132,7 +137,7 @@ def street(
         broker_url: with the password, on a fresh vhost.
         groups: hostlists by name.
         console: further lines of [console].
-        more: further tables.
+        broker_is_there: whether it is.
     """
     with Ports() as ports:
         port = ports.take()
@@ -143,10 +148,12 @@ def street(
                 for name, nodes in groups.items()
             ),
             f'[console]\nlisten = "127.0.0.1:{port}"\n{console}\n',
-            more,
         ]
         site = Site(folder, broker_url, more="\n".join(tables))
-        site.prepare()
+        if broker_is_there:
+            site.prepare()
+        else:
+            open_store(site.settings.store.url, "state").dispose()
         made = Street(site, f"http://127.0.0.1:{port}")
         with serving(made):
             yield made
