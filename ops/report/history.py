@@ -1,7 +1,8 @@
 """What a node's events tell of its power. Pure.
 
-A node is lit from when the worker saw it so to when it saw it out. Where a round ended before that was
-seen (it failed, or something newer came), the call that lit or put out the node stands in.
+A node is lit from when the worker saw it so to when it saw it out. Where a resume was overtaken, the call
+that put the node out stands in for the first: it is made as soon as the node is seen lit. Where it failed,
+the node had not been seen lit until then. Where a suspend was overtaken, its call stands in for the second.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,7 +70,8 @@ def histories(events: Iterable[RequestEvent], until: int) -> list[History]:
 
 def _history(node: str, events: list[RequestEvent], until: int) -> History:
     walk = _Walk()
-    for event in sorted(events, key=lambda told: told.time):
+    # of what ended at the same moment, the older request comes first
+    for event in sorted(events, key=lambda told: (told.time, told.generation)):
         walk.hear(event)
     walk.go_out(until)
     return History(
@@ -88,12 +90,14 @@ class _Walk:
 
     Attributes:
         burning: since when it is lit, or None.
-        perhaps: when a call lit it of which nobody saw the effect, or None.
+        overtaken: whether that was a resume that something newer overtook.
+        perhaps: since when it may have been lit by a call of which nobody saw the effect, or None.
     """
 
     since: int | None = None
     burning: int | None = None
     perhaps: int | None = None
+    overtaken: bool = False
     jobs: tuple[int, ...] = ()
     cloud: str | None = None
     lit: list[Lit] = field(default_factory=list)
@@ -112,7 +116,7 @@ class _Walk:
             self._seen_lit(event, lights)
         elif event.happening is Happening.COMPLETED and event.kind in _PUT_OUT_BY:
             if self.burning is None and puts_out:
-                self.burning = self.perhaps or (lights[0] if lights else None)
+                self.burning = lights[0] if lights else self._unseen(puts_out[0])
             self.go_out(event.time)
             if _times(event.actions, {"delete"}):
                 self.deletions.append(event.time)
@@ -145,6 +149,10 @@ class _Walk:
             self.jobs = _jobs(event)
         self.perhaps = None
 
+    def _unseen(self, put_out: int) -> int | None:
+        """Since when a node was lit that nobody saw lit, but that had to be put out."""
+        return put_out if self.perhaps is not None and self.overtaken else self.perhaps
+
     def _ended_early(self, event: RequestEvent, lights: list[int], puts_out: list[int]) -> None:
         if event.kind is Kind.RESUME and event.happening is Happening.FAILED:
             first = event.actions[0].time if event.actions else event.generation
@@ -153,7 +161,9 @@ class _Walk:
         if puts_out and self.burning is not None:
             self.go_out(puts_out[-1])
         if lights and self.burning is None:
-            self.perhaps, self.jobs = lights[-1], _jobs(event)
+            failed = event.happening is Happening.FAILED
+            self.perhaps = event.time if failed else lights[-1]
+            self.overtaken, self.jobs = not failed, _jobs(event)
 
 
 def _times(actions: Iterable[CloudAction], words: Iterable[str]) -> list[int]:

@@ -90,7 +90,7 @@ def test_a_lamp_is_lit_on_the_open_page_when_its_node_is(made: Street, page: Pag
     assert lamp.get_attribute("class") == "out"
     made.set({"node40": ("up", "ACTIVE")})
     page.locator('a[data-node="node40"].lit').wait_for(timeout=5000)
-    assert lamp.text_content() == "node40: lit"
+    assert lamp.get_attribute("aria-label") == "node40: lit"
     page.get_by_role("heading", name="30 of 68 nodes lit").wait_for(timeout=5000)
     made.set({"node40": ("down", "SHUTOFF")})
     page.locator('a[data-node="node40"].out').wait_for(timeout=5000)

@@ -51,13 +51,16 @@ def test_asking_twice_lights_once() -> None:
 def test_a_boot_that_failed_lit_nothing_unless_it_had_to_be_put_out() -> None:
     failed = told(Kind.RESUME, 100, (START, 60), ends=Happening.FAILED)
     assert lit(failed, told(Kind.RESUME_FAIL, 130)) == []
-    assert lit(failed, told(Kind.RESUME_FAIL, 130, (STOP, 120))) == [(60, 130)]
+    assert lit(failed, told(Kind.RESUME_FAIL, 130, (STOP, 120))) == [(100, 130)]
     assert [boot.done for boot in histories([failed], 1000 * SECOND)[0].boots] == [False]
 
 
 def test_a_resume_that_was_overtaken_may_have_lit_its_node() -> None:
     overtaken = told(Kind.RESUME, 100, (START, 60), ends=Happening.SUPERSEDED)
-    assert lit(overtaken, told(Kind.SUSPEND, 100, (STOP, 95))) == [(60, 100)]
+    suspend = told(Kind.SUSPEND, 100, (STOP, 95))
+    assert lit(overtaken, suspend) == [(95, 100)]
+    later = replace(suspend, generation=overtaken.generation + 1)
+    assert lit(later, overtaken) == [(95, 100)], "recorded the other way round"
     assert lit(overtaken, told(Kind.SUSPEND, 100)) == []
 
 

@@ -3,10 +3,23 @@
 
 const lamps = Array.from(document.querySelectorAll(".lamps a"));
 
+// Thousands may change at once: so many a frame that none takes long.
+const A_FRAME = 200;
+const due = new Map();
 function setLamp(number, lamp, words) {
-  const link = lamps[number];
-  link.className = lamp;
-  link.firstElementChild.textContent = `${link.dataset.node}: ${words}`;
+  if (due.size === 0) requestAnimationFrame(setDue);
+  due.set(number, [lamp, words]);
+}
+function setDue() {
+  let left = A_FRAME;
+  for (const [number, [lamp, words]] of due) {
+    if (left-- === 0) break;
+    const link = lamps[number];
+    link.className = lamp;
+    link.setAttribute("aria-label", `${link.dataset.node}: ${words}`);
+    due.delete(number);
+  }
+  if (due.size > 0) requestAnimationFrame(setDue);
 }
 
 // What somebody's focus is in is not replaced under their hands, but once they leave it.
@@ -92,7 +105,7 @@ const tip = document.getElementById("tip");
 function point(event) {
   const link = event.target.closest ? event.target.closest(".lamps a") : null;
   tip.hidden = !link;
-  if (link) tip.textContent = link.firstElementChild.textContent;
+  if (link) tip.textContent = link.getAttribute("aria-label");
 }
 
 // One box chooses all letters of a cause.
