@@ -4,7 +4,7 @@
 const lamps = Array.from(document.querySelectorAll(".lamps a"));
 
 // Thousands may change at once: so many a frame that none takes long.
-const A_FRAME = 200;
+const A_FRAME = 100;
 const due = new Map();
 function setLamp(number, lamp, words) {
   if (due.size === 0) requestAnimationFrame(setDue);
