@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import hypothesis
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
+from xdist.workermanage import NodeManager
 
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
@@ -39,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the broker once, for the header and for the fixtures."""
     # Who ends the run with SIGTERM wants the servers gone as well, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Processes that share the run get the time to end their servers; pytest-xdist gives 10 s.
+    NodeManager.EXIT_TIMEOUT = 60
     # How long an example takes on a busy machine is no property of ours.
     hypothesis.settings.register_profile("unhurried", deadline=None)
     hypothesis.settings.load_profile("unhurried")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ops.console.people import Person, Sessions, digest, is_person
 from producers.settings import ConfigError
-from workers.settings import ConsoleSettings
+from workers.observers import ConsoleSettings
 
 _COOKIE = "lamplighter"
 

@@ -17,9 +17,10 @@ from workers.audit.queries import Entry, Filter, find
 from workers.audit.record import why_quarantined
 from workers.errors import BrokerError
 from workers.lamps import Lamp
+from workers.logins import RefreshTokenSource
 from workers.queues import Queue
 from workers.queues import look as look_at_queues
-from workers.settings import RefreshTokenSource, Settings
+from workers.settings import Settings
 from workers.store import overview
 from workers.store.overview import Lit
 from workers.store.tables import workers

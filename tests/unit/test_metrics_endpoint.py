@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
 from workers.metrics.endpoint import ROLES, address, serving
-from workers.settings import MetricsSettings
+from workers.observers import MetricsSettings
 
 
 def test_each_kind_of_process_has_a_port_of_its_own() -> None:
