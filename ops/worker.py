@@ -12,7 +12,7 @@ from typing import TypeAlias
 import click
 
 from ops.session import Session, pass_session
-from producers.settings import ConfigError
+from producers.settings import ConfigError, hook_settings
 from workers.logs import configure_logs
 from workers.settings import Settings
 
@@ -65,7 +65,7 @@ def _spool_figures(session: Session) -> AbstractContextManager[None]:
     try:
         settings = session.settings
     except ConfigError as error:
-        # of the file the relay needs no more than the hooks do
+        hook_settings(session.config)  # of the file the relay needs no more than the hooks do
         click.echo(f"lamplighter: relay: no metrics: {error}", err=True)
         return nullcontext()
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it

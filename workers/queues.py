@@ -24,14 +24,17 @@ def look(channel: Any) -> list[Queue]:  # noqa: ANN401 - pika has no types
         pika.exceptions.AMQPError: the broker is away or refuses.
     """
     found = []
+    connection, probe = channel.connection, None
     for queue in topology().queues:
-        # the broker answers a missing queue by closing the channel
-        probe = channel.connection.channel()
+        if probe is None:
+            probe = connection.channel()
         try:
             answer = probe.queue_declare(queue=queue.name, passive=True).method
-            probe.close()
-        except ChannelClosedByBroker:
+        except ChannelClosedByBroker:  # the broker's answer to a missing queue
+            probe = None
             found.append(Queue(queue.name, None, None))
         else:
             found.append(Queue(queue.name, answer.message_count, answer.consumer_count))
+    if probe is not None:
+        probe.close()
     return found

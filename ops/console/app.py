@@ -76,6 +76,7 @@ class Console:
     async def _lamps(self, request: Request) -> Response:
         if self._shut(request):
             return RedirectResponse("/login", 303)
+        await run_in_threadpool(self._live.freshen)
         number, view = self._live.now
         return self._show(request, "lamps.html", {"number": number, "view": view, "page": "/"})
 

@@ -1,5 +1,7 @@
 """Dead letters on the console: the same desk as the command's, with the person's name."""
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,6 +18,7 @@ from workers.store.tables import nodes
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _SHOWN = 100
+_KEPT = 2.0
 _LABEL = 11
 
 
@@ -28,6 +31,9 @@ class Letters:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._lock = threading.Lock()
+        self._letters: list[Letter] = []
+        self._looked_at = -_KEPT
 
     def all(self, said: Mapping[str, str]) -> Page:
         """All letters by what they died of, the most frequent first."""
@@ -57,17 +63,26 @@ class Letters:
         fields = {name: str(value).strip() for name, value in form}
         ids = tuple(sorted({str(value) for name, value in form if name == "id"}))
         verb, reason, cause = fields.get("do"), fields.get("reason", "")[:500], fields.get("cause")
+        # what dies while somebody thinks was not agreed to
+        before = fields.get("before", "")
+        before_ns = int(before) if before.isascii() and before.isdecimal() else time.time_ns()
         if verb not in {"replay", "discard"}:
             return self._list("", "Say what to do: replay or discard.")
         if verb == "discard" and not reason:
             return self._list("", "To discard needs a reason; the audit keeps it.")
         if not ids and not cause:
             return self._list("", "Choose letters first.")
-        choice = Choice(cause=cause) if cause else Choice(ids=ids)
+        choice = Choice(cause=cause, before=before_ns) if cause else Choice(ids=ids)
         if fields.get("sure") != "yes":
             chosen = choice.of(self._look())
             if len(chosen) > 1:
-                return "confirm.html", {"letters": chosen, "verb": verb, "reason": reason}
+                return "confirm.html", {
+                    "letters": chosen,
+                    "verb": verb,
+                    "reason": reason,
+                    "cause": cause,
+                    "before": before_ns,
+                }
         return "", {"said": self._do(verb, choice, Operator(f"{person} (console)", reason or None))}
 
     def _do(self, verb: str, choice: Choice, operator: Operator) -> str:
@@ -78,6 +93,7 @@ class Letters:
                 results = list(act(desk, store, choice.of(desk.letters()), operator))
         finally:
             store.dispose()
+            self._looked_at = -_KEPT
         counts = Counter(result.done for result in results)
         refused = next((result.why for result in results if result.why), "")
         told = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
@@ -98,8 +114,13 @@ class Letters:
         }
 
     def _look(self) -> list[Letter]:
-        with self._session.desk() as desk:
-            return desk.letters()
+        """All letters, given back at once; of many who look in the same moment, one takes them."""
+        with self._lock:
+            if time.monotonic() - self._looked_at > _KEPT:
+                with self._session.desk() as desk:
+                    self._letters = desk.letters()
+                self._looked_at = time.monotonic()
+            return self._letters
 
     def _desired(self, letter: Letter) -> tuple[str, int] | None:
         if letter.command is None:

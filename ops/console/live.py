@@ -1,4 +1,4 @@
-"""The site, looked at once a second by one thread for all who watch.
+"""The site, looked at once a second by one thread for all who watch; when nobody does, not at all.
 
 Each look that finds a change gets a number and a message. A page knows the number it was made at
 and asks for what came later; who is too far behind is told to load the page anew.
@@ -18,6 +18,8 @@ import structlog
 from ops.console.view import View, changed_lamps, same_nodes
 
 _EVERY = 1.0
+# A page that finds an old look waits so long for a new one, then shows the old.
+_PATIENCE = 2.0
 _KEPT = 60
 _HEARTBEAT = 15.0
 # Browsers allow few streams a host, and each costs a connection here.
@@ -52,6 +54,9 @@ class Live:
         self._number = time.time_ns() // 1_000_000
         self._changes: deque[Change] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
+        self._looked_at = time.monotonic()
+        self._looked = threading.Condition(self._lock)
+        self._wanted = threading.Event()
         self._stop = threading.Event()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._thread = threading.Thread(target=self._run, name="console-look", daemon=True)
@@ -63,7 +68,19 @@ class Live:
     def stop(self) -> None:
         """Look no more, and let all watchers go."""
         self._stop.set()
+        self._wanted.set()
         self._wake()
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE)
+
+    def freshen(self) -> None:
+        """Have the latest view be one of the last second, if the site answers in time."""
+        with self._looked:
+            seen = self._looked_at
+            if time.monotonic() - seen < _EVERY:
+                return
+            self._wanted.set()
+            self._looked.wait_for(lambda: self._looked_at > seen, _PATIENCE)
 
     @property
     def now(self) -> tuple[int, View]:
@@ -103,7 +120,11 @@ class Live:
             return missed if complete else [Change(self._number, None)]
 
     def _run(self) -> None:
-        while not self._stop.wait(_EVERY):
+        while not self._stop.is_set():
+            wanted = self._wanted.wait(_EVERY)
+            self._wanted.clear()
+            if not wanted and not self._waiters:
+                continue
             try:
                 self.turn()
             except Exception:  # noqa: BLE001 - one bad look must not be the last
@@ -116,6 +137,8 @@ class Live:
         data = self._difference(view, parts)
         with self._lock:
             self._view, self._parts = view, parts
+            self._looked_at = time.monotonic()
+            self._looked.notify_all()
             if data == "":
                 return
             self._number += 1

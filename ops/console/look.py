@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -32,7 +33,7 @@ AWAY = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingErr
 
 
 class Looker:
-    """Looks at one site again and again.
+    """Looks at one site again and again; from one thread at a time.
 
     Args:
         session: the site.
@@ -41,6 +42,8 @@ class Looker:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._settings = session.settings
+        self._broker = ExitStack()
+        self._channel: Any = None
 
     def look(self) -> View:
         """The site now."""
@@ -67,8 +70,15 @@ class Looker:
             }
 
     def _queues(self) -> tuple[Queue, ...]:
-        with self._session.channel() as channel:
-            return tuple(look_at_queues(channel))
+        """Over one connection for as long as it holds."""
+        if self._channel is None:
+            self._channel = self._broker.enter_context(self._session.channel())
+        try:
+            return tuple(look_at_queues(self._channel))
+        except AWAY:
+            self._channel = None
+            self._broker.close()
+            raise
 
     def _events(self) -> Sequence[Line]:
         with self._session.reading("audit") as connection:
