@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import signal
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -83,8 +84,6 @@ def _serve(session: Session) -> None:
     pages = Console(templates, live, door, Pages(session), Letters(session), settings.cluster)
     config = uvicorn.Config(
         pages.asgi(host_names((host, port), settings.console.hosts)),
-        host=host,
-        port=port,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -95,13 +94,23 @@ def _serve(session: Session) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends in order, then raises what it has caught once more: that is in order too
         signal.signal(number, lambda *_: None)
-    live.start()
-    structlog.get_logger().info("console_serves", url=f"http://{host}:{port}/")
+    with _bound(host, port) as bound, serving(settings.metrics, "console", CollectorRegistry()):
+        live.start()
+        structlog.get_logger().info("console_serves", url=f"http://{settings.console.listen}/")
+        try:
+            _Server(config, live).run(sockets=[bound])
+        finally:
+            live.stop()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with serving(settings.metrics, "console", CollectorRegistry()):
-            _Server(config, live).run()
-    finally:
-        live.stop()
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"console.listen: {host}:{port}: {error.strerror}; end what listens there, or name another port"
+        ) from None
 
 
 def _operators(path: Path | None) -> "partial[dict[str, str]] | None":

@@ -110,7 +110,7 @@ class Pages:
             return "report.html", {**shown, "problem": error.message}
         if begin >= end:
             return "report.html", {**shown, "problem": "From must be before to."}
-        return "report.html", {**shown, **values(make(self._session, begin, end, by, None))}
+        return "report.html", {**shown, **values(make(self._session, begin, end, by))}
 
 
 def _filter(asked: Mapping[str, str]) -> Filter:

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import click
 
-from ops.params import when
+from ops.params import length, when
 from ops.report.made import Report, make
 from ops.report.page import page
 from ops.report.read import allocations
@@ -28,6 +28,11 @@ _WEEK = 7 * 86_400 * 10**9
 @click.option(
     "--sacct", type=click.File(), help="What sacct printed, for allocated and idle hours."
 )
+@click.option(
+    "--suspend-time",
+    type=length,
+    help="With --sacct: the idle hours that it would have spared: 10m.",
+)
 @pass_session
 def report(  # noqa: PLR0913 - one per option
     session: Session,
@@ -38,18 +43,23 @@ def report(  # noqa: PLR0913 - one per option
     by: str,
     form: str,
     sacct: TextIO | None,
+    suspend_time: int | None,
 ) -> None:
     """Print how long nodes were lit, booting and idle, and what that saved. Times are hours.
 
     lit: powered on. booting: from a boot's first call to its end. allocated and idle: by --sacct.
-    saved: against nodes that are always on. visible: what EGI's accounting counts.
+    spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
     """
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin
     if since >= until:
         raise click.BadParameter("it must be before --to", param_hint="--from")
+    if suspend_time is not None and sacct is None:
+        raise click.UsageError(
+            "--suspend-time needs --sacct: without it nobody knows what was idle"
+        )
     given = None if sacct is None else allocations(sacct)
-    made = make(session, since, until, by, given)
+    made = make(session, since, until, by, given, suspend_time=suspend_time)
     if form == "html":
         click.echo(page(made, session.settings.cluster))
     elif form == "json":

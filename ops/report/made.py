@@ -12,7 +12,7 @@ from ops.terminal import moment, plain
 
 BINS = 48
 _HOUR = 3600 * 10**9
-_TIMES = ("lit", "booting", "allocated", "idle", "saved", "visible")
+_TIMES = ("lit", "booting", "allocated", "idle", "spared", "saved", "visible")
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -47,6 +47,8 @@ class Report:
         names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
+        if self.total.spared is not None:
+            names += ["spared"]
         if not self.personal:
             names += ["saved", "visible"]
         return tuple(names)
@@ -70,16 +72,22 @@ class Report:
         }
 
 
-def make(
-    session: Session, begin: int, end: int, by: str, allocations: Sequence[Allocation] | None
+def make(  # noqa: PLR0913 - what is asked
+    session: Session,
+    begin: int,
+    end: int,
+    by: str,
+    allocations: Sequence[Allocation] | None = None,
+    *,
+    suspend_time: int | None = None,
 ) -> Report:
-    """Read and sum.
+    """Read and sum; times are ns.
 
     Raises:
         StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the audit's store is away.
     """
     end = min(end, time.time_ns())  # what is to come is neither lit nor saved
-    asked = Question(begin, end, by, places(session.settings), allocations)
+    asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
     found = rows(known, asked, BINS)

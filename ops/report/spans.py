@@ -32,3 +32,20 @@ def overlap(some: Iterable[Span], others: Iterable[Span]) -> int:
     """How long both are; `others` must not overlap among themselves."""
     cut = list(others)
     return sum(length(clip(cut, span)) for span in some)
+
+
+def minus(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """What of `some` is in none of `others`; neither may overlap among themselves."""
+    cut = sorted(others)
+    left: list[Span] = []
+    for begin, end in sorted(some):
+        at = begin
+        for other_begin, other_end in cut:
+            if other_end <= at or other_begin >= end:
+                continue
+            if other_begin > at:
+                left.append((at, other_begin))
+            at = max(at, other_end)
+        if at < end:
+            left.append((at, end))
+    return left

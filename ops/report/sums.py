@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ops.report.history import History
-from ops.report.spans import Span, clip, length, overlap, union
+from ops.report.spans import Span, clip, length, minus, overlap, union
 
 # What was lit for no job, or for one that nobody knows, is told under this name.
 NOBODY = "-"
@@ -43,6 +43,7 @@ class Question:
         by: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
         places: of the configured nodes.
         allocations: Slurm's; None where they are not known.
+        suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
     """
 
     begin: int
@@ -50,6 +51,7 @@ class Question:
     by: str
     places: Mapping[str, Place]
     allocations: Sequence[Allocation] | None = None
+    suspend_time: int | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Row:
         lit: powered on.
         booting: from a boot's first call to its end.
         allocated: lit and given to jobs; None where that is not known. What is lit beyond is waste.
+        spared: of the idle time, what the asked SuspendTime would have spared; boots not counted.
         saved: not lit, while the node was known: against nodes that always burn.
         visible: what EGI's accounting counts: the server's whole life, lit or not.
         bins: lit, by part of the time.
@@ -74,6 +77,7 @@ class Row:
     lit: float = 0
     booting: float = 0
     allocated: float | None = None
+    spared: float | None = None
     saved: float = 0
     visible: float = 0
     bins: list[float] = field(default_factory=list)
@@ -119,6 +123,8 @@ def total(found: Sequence[Row], bins: int = 0) -> Row:
             setattr(whole, name, getattr(whole, name) + getattr(row, name))
         if whole.allocated is not None:
             whole.allocated += row.allocated or 0
+        if row.spared is not None:
+            whole.spared = (whole.spared or 0) + row.spared
         whole.bins = [a + b for a, b in zip(whole.bins, row.bins, strict=True)]
     return whole
 
@@ -137,7 +143,12 @@ def _by_place(
     strategy = None if place is None else place.strategy
     found.visible += length(clip(union(_visible(history, strategy, asked.end)), window))
     if found.allocated is not None:
-        found.allocated += overlap(lit, union((a.begin, a.end) for a in given))
+        given_spans = union((a.begin, a.end) for a in given)
+        found.allocated += overlap(lit, given_spans)
+        if asked.suspend_time is not None:
+            idle = minus(lit, given_spans)
+            spared = sum(max(0, end - begin - asked.suspend_time) for begin, end in idle)
+            found.spared = (found.spared or 0) + spared
     for boot in history.boots:
         _count_boot(found, boot.begin, boot.end, 1.0, done=boot.done, window=window)
     _fill(found, lit, window, 1.0)

@@ -304,8 +304,10 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
             assert "audit.db does not exist yet" in get(lonely, "/events").text
             stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)
             watching.enter_context(stream)
+            lines = stream.iter_lines(decode_unicode=True)
+            assert "event: reload" in lines
         # leaving, `street` has seen that the console ended in order
-        assert "event: reload" in list(stream.iter_lines(decode_unicode=True))
+        assert not any(line.startswith("event:") for line in lines), "the stream has ended"
 
 
 def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Street) -> None:
@@ -333,6 +335,7 @@ def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Stree
     [
         ('listen = "0.0.0.0:8617"', "nobody could log in"),
         ('listen = "everywhere"', "is no address"),
+        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "name another port"),
         ('operators_file = "missing"', "lamplighter console operator NAME"),
         ('operators_file = "open"', "chmod 0600"),
     ],
@@ -341,6 +344,7 @@ def test_a_console_that_cannot_be_served_safely_says_what_to_mend(
     site_folder: Path, lines: str, words: str
 ) -> None:
     site = Site(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
+    (site_folder / "ours").touch(mode=0o600)
     (site_folder / "open").touch(mode=0o644)
     (site_folder / "open").chmod(0o644)
     said = site.lamplighter("console")

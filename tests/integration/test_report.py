@@ -75,7 +75,7 @@ def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
         assert total["saved_seconds"] + total["lit_seconds"] <= whole * plan.nodes
         session, since = Session(fleet.settings.path), int(begin) * 10**9
         for by in BY:
-            made = make(session, since, time.time_ns(), by, None)
+            made = make(session, since, time.time_ns(), by)
             assert made.total.lit / 1e9 == pytest.approx(total["lit_seconds"], abs=0.01)
             html = page(made, "<vespa>")
             assert "<svg" in html

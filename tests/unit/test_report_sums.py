@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from ops.report.chart import chart
 from ops.report.history import Boot, History, Lit
 from ops.report.made import Report
 from ops.report.read import allocations
-from ops.report.spans import length, overlap, union
+from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import NOBODY, Allocation, Place, Question, rows, total
 from producers.settings import ConfigError
 
@@ -62,6 +64,9 @@ def test_where_allocations_are_known_the_rest_is_idle() -> None:
     given = [Allocation("n1", 1, "anna", 10, 30), Allocation("n1", 2, "bert", 20, 40)]
     (row,) = rows([history("n1", (0, 60))], ask("group", given=given))
     assert (row.allocated, row.idle) == (30, 30)
+    shorter = replace(ask("group", given=given), suspend_time=15)
+    (row,) = rows([history("n1", (0, 60))], shorter)
+    assert row.spared == 5, "of two gaps of 10 and 20, what is beyond 15"
     found = {r.key: r.lit for r in rows([history("n1", (0, 60))], ask("user", given=given))}
     assert found == {"anna": 20, "bert": 20, NOBODY: 30}
 
@@ -79,6 +84,7 @@ def test_sums_of_spans_are_those_of_their_moments(
     there = {moment for begin, end in others for moment in range(begin, end)}
     assert length(union(some)) == len(here)
     assert overlap(union(some), union(others)) == len(here & there)
+    assert length(minus(union(some), union(others))) == len(here - there)
 
 
 @given(st.lists(spans, max_size=4), st.integers(1, 7))
