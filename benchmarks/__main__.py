@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("hooks", "fleet", "nova")
+BENCHMARKS = ("hooks", "fleet", "nova", "console")
 
 
 def main() -> int:

@@ -29,6 +29,8 @@ class _Commands(LazyGroup):
         "tokens": Lazy("ops.tokens:tokens", "How logins to the clouds stand; log in; try a cloud."),
         "topology": Lazy("ops.topology:topology", "The broker's exchanges and queues."),
         "audit": Lazy("ops.audit:audit", "What happened, and why."),
+        "report": Lazy("ops.report.command:report", "Usage and waste."),
+        "console": Lazy("ops.console.command:console", "The site on a web page, live."),
         "dead-letters": Lazy("ops.dead_letters:dead_letters", "Requests that failed for good."),
     }
 

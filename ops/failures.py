@@ -12,6 +12,12 @@ from workers.errors import BrokerError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
+_EXTRAS = {
+    "psycopg": "postgresql",
+    "psycopg2": "postgresql",
+    "starlette": "console",
+    "uvicorn": "console",
+}
 
 
 class StoreMissingError(Exception):
@@ -25,11 +31,9 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line, code = str(error), EXIT_WRONG
         case sa.exc.ArgumentError():
             line, code = f"store.url or store.audit_url: {error}", EXIT_WRONG
-        case ModuleNotFoundError(name="psycopg" | "psycopg2"):
-            line, code = (
-                "PostgreSQL's driver is missing: install lamplighter[postgresql]",
-                EXIT_WRONG,
-            )
+        case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
+            line = f"{name} is missing: install lamplighter[{_EXTRAS[name]}]"
+            code = EXIT_WRONG
         case StoreMissingError() | TokenServiceAwayError():
             line, code = str(error), EXIT_AWAY
         case ProbableAuthenticationError() | ProbableAccessDeniedError():

@@ -2,12 +2,11 @@
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import click
 import hostlist
 import sqlalchemy as sa
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
 from ops.failures import EXIT_AWAY, StoreMissingError, explain
 from ops.holds import print_holds
@@ -16,10 +15,10 @@ from ops.out import Out, out_of_service, print_out
 from ops.session import Session, pass_session
 from ops.slurmview import View, print_view, slurms_view
 from ops.terminal import duration, print_json, print_line, print_table
+from workers.queues import Queue, look
 from workers.store.holds import Hold, all_holds
 from workers.store.images import GroupImage, by_group
 from workers.store.tables import nodes, workers
-from workers.topology import topology
 
 # A worker signs every 5 s.
 SILENT_SECONDS = 20.0
@@ -35,15 +34,6 @@ class Worker:
     up_seconds: float
     silent_seconds: float
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue as a passive declare sees it; None where it does not exist."""
-
-    name: str
-    ready: int | None
-    consumers: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,7 @@ def status(session: Session, *, as_json: bool) -> None:
         problems.append(_words(error))
     try:
         with session.channel() as channel:
-            queues = _queues(channel)
+            queues = look(channel)
     except (AMQPError, OSError) as error:
         problems.append(_words(error))
     if as_json:
@@ -187,21 +177,6 @@ def _nodes(connection: sa.Connection, cluster: str) -> list[Nodes]:
         Nodes(desired, observed, len(names), hostlist.collect_hostlist(names))
         for (desired, observed), names in sorted(alike.items(), key=lambda item: str(item[0]))
     ]
-
-
-def _queues(channel: Any) -> list[Queue]:  # noqa: ANN401 - pika has no types
-    found = []
-    for queue in topology().queues:
-        # the broker answers a missing queue by closing the channel
-        probe = channel.connection.channel()
-        try:
-            answer = probe.queue_declare(queue=queue.name, passive=True).method
-            probe.close()
-        except ChannelClosedByBroker:
-            found.append(Queue(queue.name, None, None))
-        else:
-            found.append(Queue(queue.name, answer.message_count, answer.consumer_count))
-    return found
 
 
 def _words(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -52,13 +52,18 @@ class Supervisor:
     Args:
         programs: what to run.
         log: hears of starts and ends.
+        on_start: is told the name of each program that was started.
     """
 
     def __init__(
-        self, programs: Sequence[Program], log: structlog.typing.FilteringBoundLogger
+        self,
+        programs: Sequence[Program],
+        log: structlog.typing.FilteringBoundLogger,
+        on_start: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._slots = [_Slot(program) for program in programs]
         self._log = log
+        self._on_start = on_start
 
     def run(self, stop: threading.Event) -> None:
         """Keep them running until `stop`; then end them, by force after GRACE seconds."""
@@ -77,6 +82,7 @@ class Supervisor:
                 slot.process = subprocess.Popen(slot.program.argv, env=slot.program.environment)
                 slot.started = now
                 self._log.info("started", worker=slot.program.name, pid=slot.process.pid)
+                self._on_start(slot.program.name)
             return
         code = slot.process.poll()
         if code is None:

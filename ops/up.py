@@ -7,11 +7,14 @@ import threading
 
 import click
 import structlog
+from prometheus_client import CollectorRegistry
 
 from ops.session import Session, pass_session
 from ops.supervisor import Program, Supervisor
 from ops.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
 from workers.logs import configure_logs
+from workers.metrics.endpoint import serving
+from workers.metrics.up import UpFigures
 from workers.settings import Settings
 from workers.slurm.scontrol import is_installed
 
@@ -41,7 +44,10 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
         Program(name, (sys.executable, "-m", "ops.cli", "worker", name), environment)
         for name in names or _all_here(settings)
     ]
-    Supervisor(programs, structlog.get_logger()).run(stop)
+    registry = CollectorRegistry()
+    figures = UpFigures(registry)
+    with serving(settings.metrics, "up", registry):
+        Supervisor(programs, structlog.get_logger(), figures.started).run(stop)
 
 
 def _all_here(settings: Settings) -> list[str]:

@@ -5,12 +5,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import TypeAlias
 
 import click
 
 from ops.session import Session, pass_session
+from producers.settings import ConfigError, hook_settings
+from workers.logs import configure_logs
 from workers.settings import Settings
 
 WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync", "notify")
@@ -56,7 +59,29 @@ def relay(session: Session, *, once: bool) -> None:
 def _relay(session: Session, *, once: bool) -> int:
     from producers.relay import main  # noqa: PLC0415 - no other command needs it
 
-    return main(session.config, once=once)
+    if once:
+        return main(session.config, once=True)
+    with _spool_figures(session):
+        return main(session.config, once=False)
+
+
+def _spool_figures(session: Session) -> AbstractContextManager[None]:
+    """The relay's figures: it has none of its own, for what hooks import knows no metrics."""
+    try:
+        settings = session.settings
+    except ConfigError as error:
+        hook_settings(session.config)  # of the file the relay needs no more than the hooks do
+        click.echo(f"lamplighter: relay: no metrics: {error}", err=True)
+        return nullcontext()
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it
+
+    from workers.metrics.endpoint import serving  # noqa: PLC0415
+    from workers.metrics.spool import SpoolFigures  # noqa: PLC0415
+
+    configure_logs(settings.log, role="relay", cluster=settings.cluster)
+    registry = CollectorRegistry()
+    registry.register(SpoolFigures(settings.hook.spool))
+    return serving(settings.metrics, "relay", registry)
 
 
 def _follow_supervisor() -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 import structlog
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError
+from prometheus_client import CollectorRegistry
 
 from producers.amqp import connection_parameters
 from workers import topology
 from workers.browse import browse
 from workers.logs import configure_logs
+from workers.metrics.endpoint import serving
 from workers.settings import Settings
 from workers.store.engine import open_store
 from workers.store.tables import workers
@@ -34,6 +36,7 @@ class Runtime:
         name: unique among all workers.
         stop: set by SIGTERM and SIGINT.
         state: one line for `lamplighter status`; the worker writes it.
+        registry: of the figures that the process shows.
     """
 
     settings: Settings
@@ -42,6 +45,7 @@ class Runtime:
     store: sa.Engine
     stop: threading.Event = field(default_factory=threading.Event)
     state: str = "starting"
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 @contextmanager
@@ -61,7 +65,8 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     beat.start()
     structlog.get_logger().info("worker_started", name=name)
     try:
-        yield run
+        with serving(settings.metrics, role, run.registry):
+            yield run
     finally:
         run.stop.set()
         beat.join()

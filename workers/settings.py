@@ -16,6 +16,7 @@ from schemas.names import is_node_name, shown
 from workers.clouds import whole_clouds
 from workers.logins import ApplicationCredentialSource, CloudsYamlSource, Source
 from workers.notify.webhook import NotifySettings, Webhook
+from workers.observers import ConsoleSettings, MetricsSettings
 from workers.table import Count, Seconds, Table
 
 # The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
@@ -238,6 +239,8 @@ class _File(Table, frozen=True):
     clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
     groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
     notify: NotifySettings = NotifySettings()
+    console: ConsoleSettings = ConsoleSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 
@@ -265,6 +268,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, str]
     dry_run: bool
     webhooks: tuple[Webhook, ...]
+    console: ConsoleSettings
+    metrics: MetricsSettings
     log: LogSettings
 
     def is_dry(self, node: str) -> bool:
@@ -346,6 +351,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         nodes=_nodes(file, path),
         dry_run=file.dry_run,
         webhooks=file.notify.webhook,
+        console=file.console,
+        metrics=file.metrics,
         log=file.log,
     )
 

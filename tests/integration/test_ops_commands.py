@@ -170,6 +170,7 @@ COMMANDS = [
     ("dead-letters", "list"),
     ("dead-letters", "replay", "--all", "--yes"),
     ("audit", "list"),
+    ("report",),
     ("status",),
 ]
 
@@ -188,7 +189,7 @@ def test_without_broker_and_stores_every_command_ends_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [*COMMANDS, ("up",), ("worker", "audit"), ("relay",)], ids=" ".join
+    "arguments", [*COMMANDS, ("up",), ("worker", "audit"), ("relay",), ("console",)], ids=" ".join
 )
 def test_a_wrong_configuration_is_one_line_that_names_the_field(
     run_dir: Path, arguments: tuple[str, ...]

@@ -38,6 +38,8 @@ PROGRAMS = {
     "iproute2": "ss",
     "procps": "ps",
     "util-linux": "unshare",
+    "prometheus": "promtool",
+    "chromium": "chromium",
     **SYSTEM_PACKAGES,
 }
 

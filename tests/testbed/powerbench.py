@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from keystoneauth1.identity import v3
+from prometheus_client import CollectorRegistry
 
 from producers.amqp import connection_parameters
 from producers.message import Message
@@ -24,6 +25,7 @@ from workers import topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
 from workers.logins import PasswordSource
+from workers.metrics.power import PowerFigures
 from workers.power.book import Book
 from workers.power.cloud import Cloud
 from workers.power.engine import Engine
@@ -112,7 +114,14 @@ class PowerBench:
             on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - made below
             on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
         )
-        self.engine = Engine(self.settings, link, self.book(owner), self.witness, self._open_site)
+        self.engine = Engine(
+            self.settings,
+            link,
+            self.book(owner),
+            self.witness,
+            self._open_site,
+            figures=PowerFigures(CollectorRegistry()),
+        )
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)
         link.start()

@@ -13,6 +13,8 @@ from workers import topology
 from workers.amqp import Delivery, Link
 from workers.audit.log import Appended, append
 from workers.audit.record import QUARANTINED, record_of
+from workers.metrics.audit import AuditFigures
+from workers.metrics.site import SiteFigures
 from workers.runtime import Runtime, declare_topology, runtime
 from workers.settings import Settings
 from workers.store.engine import open_store
@@ -28,6 +30,7 @@ def main(settings: Settings) -> int:
     """Run until SIGTERM; returns the exit code."""
     with runtime("audit", settings) as run:
         declare_topology(run)
+        run.registry.register(SiteFigures(settings, run.store))
         engine = _open(run)
         if engine is not None:
             Consumer(run, engine).run()
@@ -48,6 +51,7 @@ class Consumer:
         self._log = structlog.get_logger()
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._recorded = 0
+        self._figures = AuditFigures(run.registry)
         parameters = connection_parameters(run.settings.broker, run.name)
         self._link = Link(
             parameters,
@@ -102,6 +106,7 @@ class Consumer:
                 self._run.state = "waits for the store"
                 self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
             else:
+                self._figures.read(records)
                 for record in records:
                     if record.type == QUARANTINED:
                         self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
@@ -112,6 +117,7 @@ class Consumer:
 
     def _report(self, appended: Appended) -> None:
         self._recorded += appended.recorded
+        self._figures.wrote(appended.recorded, appended.folded, len(appended.conflicts))
         self._run.state = self._describe()
         for record in appended.conflicts:
             self._log.error(

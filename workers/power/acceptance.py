@@ -61,7 +61,7 @@ class Acceptance:
         if refused:
             bodies = self._book.end([(r, post.refusal(r, cause, now)) for r, cause in refused])
             for (request, cause), body in zip(refused, bodies, strict=True):
-                self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+                self._open(request, now)
                 self._board.publish_ending(request, body)
                 self._board.outbox.tell(post.event(post.refused(request, cause, now)))
         return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
@@ -120,7 +120,11 @@ class Acceptance:
     def _tell_accepted(self, request: Pending, now: int) -> None:
         """Once a round: what comes back from a tier has been accepted before."""
         if request.past.attempt == 0 and request.past.parked == 0:
-            self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+            self._open(request, now)
+
+    def _open(self, request: Pending, now: int) -> None:
+        self._board.figures.accepted(request.command.kind)
+        self._board.outbox.send(request.delivery, [post.accepted(request, now)])
 
     def _take_node(
         self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]

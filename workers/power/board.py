@@ -4,8 +4,10 @@ import time
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from schemas.events import Cause, CloudAction, Happening
+from workers.metrics.power import PowerFigures
 from workers.power import post
 from workers.power.cooling import Cooling
 from workers.power.decide import Act
@@ -47,6 +49,7 @@ class Board:
         unsure: those where a call without an answer may still take effect; the store must know.
         reread: those whose row in the store is to be read again.
         cooling: the groups whose cloud had no room.
+        figures: are told what happens.
         given_up: those whose lease is to be released this turn.
     """
 
@@ -60,6 +63,7 @@ class Board:
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
     cooling: Cooling = field(default_factory=Cooling)
+    figures: PowerFigures = field(default_factory=lambda: PowerFigures(CollectorRegistry()))
 
     def of_cloud(self, cloud: str) -> list[Work]:
         """The nodes on that cloud."""
@@ -110,6 +114,7 @@ class Board:
         now = time.time_ns()
         for request in work.pending:
             _log(request).warning("request_retried", cause=cause.error)
+            self.figures.retried(cause)
             self.outbox.finish(request.delivery, post.retried(request, cause, now))
         self.give_up(work)
 
@@ -124,6 +129,7 @@ class Board:
     def park_request(self, request: Pending, cause: Cause, tier: str) -> None:
         """Let one request rest."""
         _log(request).info("request_parked", cause=cause.error, tier=tier)
+        self.figures.parked(cause)
         self.outbox.finish(request.delivery, post.parked(request, cause, tier, time.time_ns()))
 
     def publish_ending(self, request: Pending, body: bytes) -> None:
@@ -136,6 +142,7 @@ class Board:
             messages.insert(0, letter)
         log = _log(request)
         tell = log.error if told.happening is Happening.FAILED else log.info
+        self.figures.ended(told)
         tell("request_ended", outcome=str(told.happening), cause=told.cause and told.cause.error)
         self.outbox.finish(request.delivery, messages)
 

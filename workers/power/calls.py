@@ -42,11 +42,12 @@ class NotWantedError(LamplighterError):
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """A call under way: the row it was decided by, on whose behalf it is made, and what it is."""
+    """A call under way: the row it was decided by, on whose behalf, what it is, and since when."""
 
     wanted: Row
     key: Key
     act: Act
+    since: float
 
 
 class Calls:
@@ -106,7 +107,12 @@ class Calls:
                     site.call(
                         call,
                         partial(self._guard, node, work.row, count()),
-                        partial(self._called, site, work, _UnderWay(work.row, work.key, decision)),
+                        partial(
+                            self._called,
+                            site,
+                            work,
+                            _UnderWay(work.row, work.key, decision, time.monotonic()),
+                        ),
                     )
                 else:
                     self._board.dirty.add(node)
@@ -155,6 +161,8 @@ class Calls:
         verdict = None if error is None else _verdict(error)
         result = DONE if verdict is None else verdict.cause.error
         act = call.act
+        seconds = time.monotonic() - call.since
+        self._board.figures.called(site.name, act.action, result, seconds)
         self._note(work, call, answer, result)
         if act.because is not None:
             work.trouble = act.because
@@ -228,7 +236,7 @@ class Calls:
         now = time.monotonic()
         for site in self._to_list():
             if now >= site.listing_at():
-                site.list(self._settings.poll_interval, partial(self._listed, site))
+                site.list(self._settings.poll_interval, partial(self._listed, site, now))
 
     def next_due(self) -> float | None:
         """Monotonic seconds when the next listing is due, if any is."""
@@ -254,7 +262,9 @@ class Calls:
             self._token_service_away = not there
             self._on_token_service(there)
 
-    def _listed(self, site: Site, error: BaseException | None) -> None:
+    def _listed(self, site: Site, asked: float, error: BaseException | None) -> None:
+        result = DONE if error is None else _verdict(error).cause.error
+        self._board.figures.called(site.name, "list", result, time.monotonic() - asked)
         here = self._board.of_cloud(site.name)
         self._board.dirty.update(work.node for work in here)
         if error is not None:

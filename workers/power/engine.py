@@ -14,6 +14,7 @@ import structlog
 
 from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
+from workers.metrics.power import PowerFigures
 from workers.power.acceptance import Acceptance
 from workers.power.board import HELD, Board, Ending, on_hold
 from workers.power.book import Book
@@ -47,15 +48,18 @@ class Engine:
         book: the store.
         witness: what Slurm has said of itself.
         open_site: makes a cloud's site, given its name and what it reports by.
+        figures: are told what happens.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a world of its own
         self,
         settings: Settings,
         link: Link,
         book: Book,
         witness: Witness,
         open_site: Callable[[str, Callable[[Thunk], None]], Site],
+        *,
+        figures: PowerFigures,
     ) -> None:
         self._settings = settings
         self._link = link
@@ -63,7 +67,7 @@ class Engine:
         self._witness = witness
         self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
-        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
+        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts, figures=figures)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
         self._acceptance = Acceptance(settings, self._board, book, witness)
         self._listings = Listings(witness, self._sites)
@@ -102,6 +106,7 @@ class Engine:
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""
+        self._board.figures.look(self._board.works.values(), self._sites.values())
         try:
             self._take_in()
             if time.monotonic() < self._store_away_until:

@@ -6,6 +6,7 @@ from contextlib import closing
 from producers.amqp import connection_parameters
 from workers import topology
 from workers.amqp import Link
+from workers.metrics.power import PowerFigures
 from workers.power.book import Book
 from workers.power.cloud import Cloud
 from workers.power.engine import Engine
@@ -59,7 +60,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     if enabled is None and is_installed(settings):
         enabled = True
     witness = Witness(run.store, settings.cluster, enabled=enabled)
-    engine = Engine(settings, link, book, witness, open_site)
+    engine = Engine(settings, link, book, witness, open_site, figures=PowerFigures(run.registry))
     link.start()
     try:
         while not run.stop.is_set():

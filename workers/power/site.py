@@ -70,6 +70,11 @@ class Site:
         self._lister.shutdown(wait=True, cancel_futures=True)
         self._cloud.close()
 
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._in_flight
+
     # -- calls
 
     def queue(self, node: str, desired: Desired) -> None:

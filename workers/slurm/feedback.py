@@ -14,6 +14,7 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
 from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
+from workers.metrics.slurm import SlurmFigures
 from workers.runtime import Runtime
 from workers.slurm import memory
 from workers.slurm.decide import Action, Seen, decide, rehearsed, waits_for_cloud
@@ -64,6 +65,7 @@ class Feedback:
         self._next_timers = 0.0
         self._told = 0
         self._looked_back = False
+        self._figures = SlurmFigures(run.registry)
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
@@ -100,6 +102,7 @@ class Feedback:
                 step()
             except SlurmAwayError as error:
                 self._run.state = "waits for slurmctld"
+                self._figures.away()
                 self._log.warning("slurmctld_away", error=str(error))
             except BrokerError as error:
                 self._log.warning("job_untold", error=str(error))
@@ -178,7 +181,7 @@ class Feedback:
                 action = replace(action, jobs=left[node])
             acted.append((delivery, told, action))
         refused = tell(self._slurm, [action for _, _, action in acted])
-        self._told += sum(action.step.fails for _, _, action in acted)
+        self._count(sum(action.step.fails for _, _, action in acted))
         self._remember(acted, known, refused)
         self._herald.identify(
             job.job_id for _, told, _ in acted if told.kind is Kind.RESUME for job in told.jobs
@@ -233,7 +236,7 @@ class Feedback:
         dry = frozenset(entry.node for entry in due if self._settings.is_dry(entry.node))
         acted = due_actions(due, states, newest, dry)
         refused = tell(self._slurm, [action for _, action in acted])
-        self._told += sum(action.step.fails for _, action in acted)
+        self._count(sum(action.step.fails for _, action in acted))
         after = {entry.node: after_due(entry, a, self._policy, now) for entry, a in acted}
         with self._run.store.begin() as connection:
             memory.remember(connection, cluster, [kept for kept in after.values() if kept])
@@ -248,6 +251,10 @@ class Feedback:
         if actions:
             self._jobs.wait_for(actions)
         self._looked_back = True
+
+    def _count(self, failed: int) -> None:
+        self._told += failed
+        self._figures.told(failed)
 
     def _describe(self) -> str:
         if not self._link.is_up:

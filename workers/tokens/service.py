@@ -20,6 +20,7 @@ from schemas.errors import MalformedMessageError
 from schemas.names import shown
 from workers import topology
 from workers.amqp import Delivery, Link
+from workers.metrics.tokens import TokenFigures
 from workers.runtime import declare_topology, runtime
 from workers.settings import Settings
 from workers.tokens.alarms import Alarms
@@ -152,7 +153,11 @@ def main(settings: Settings) -> int:
         sources = make_sources(settings, run.store, run.name)
         declare_topology(run)
         run.state = f"serving {len(sources)} clouds"
-        TokenService(settings, run.name, sources).run(run.stop)
+        service = TokenService(settings, run.name, sources)
+        run.registry.register(
+            TokenFigures(lambda: {c: issuer.look() for c, issuer in service.issuers.items()})
+        )
+        service.run(run.stop)
     return 0
 
 

@@ -1,0 +1,169 @@
+"""The console as an ASGI application: which page is where. Handlers that wait run in threads."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from ops.console.door import Door
+from ops.console.guard import Guard
+from ops.console.letters import Letters
+from ops.console.live import Live
+from ops.console.look import AWAY
+from ops.console.reading import Pages
+from ops.failures import explain
+
+_AWAY = 503
+_NOT_FOUND = 404
+
+
+class Console:
+    """The pages.
+
+    Args:
+        templates: how they look.
+        live: the site.
+        door: who may what.
+        pages: what is only read.
+        letters: what a person decides on.
+        cluster: the site's name.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - one per part
+        self,
+        templates: Environment,
+        live: Live,
+        door: Door,
+        pages: Pages,
+        letters: Letters,
+        cluster: str,
+    ) -> None:
+        self._templates = templates
+        self._live = live
+        self._door = door
+        self._pages = pages
+        self._letters = letters
+        self._cluster = cluster
+
+    def asgi(self, hosts: set[str]) -> ASGIApp:
+        """The application, guarded."""
+        routes = [
+            Route("/", self._lamps),
+            Route("/live", self._stream),
+            Route("/nodes/{name:path}", self._page(self._pages.node)),
+            Route("/requests/{id:path}", self._page(self._pages.request)),
+            Route("/events", self._page(self._pages.events)),
+            Route("/report", self._page(self._pages.report)),
+            Route("/dead-letters", self._page(self._letters.all)),
+            Route("/dead-letters/act", self._act, methods=["POST"]),
+            Route("/dead-letters/{id:path}", self._page(self._letters.one)),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/logout", self._logout, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=str(files("ops.console") / "static"))),
+        ]
+        return Guard(Starlette(routes=routes, exception_handlers={404: self._missing}), hosts)
+
+    async def _lamps(self, request: Request) -> Response:
+        if self._shut(request):
+            return RedirectResponse("/login", 303)
+        await run_in_threadpool(self._live.freshen)
+        number, view = self._live.now
+        return self._show(request, "lamps.html", {"number": number, "view": view, "page": "/"})
+
+    async def _stream(self, request: Request) -> Response:
+        if self._shut(request):
+            return Response(status_code=403)
+        asked = request.headers.get("last-event-id") or request.query_params.get("since", "")
+        since = int(asked) if asked.isascii() and asked.isdecimal() else 0
+        return StreamingResponse(self._live.watch(since), media_type="text/event-stream")
+
+    def _page(self, make: Callable[..., tuple[str, dict[str, Any]]]) -> Callable[..., Any]:
+        async def answer(request: Request) -> Response:
+            if self._shut(request):
+                return RedirectResponse("/login", 303)
+            said = request.query_params
+            try:
+                name, values = await run_in_threadpool(make, *request.path_params.values(), said)
+            except LookupError as error:
+                return self._problem(request, _NOT_FOUND, "Not found", str(error.args[0]))
+            except AWAY as error:
+                return self._away(request, error)
+            return self._show(request, name, values)
+
+        return answer
+
+    async def _act(self, request: Request) -> Response:
+        form = await request.form(max_files=0, max_fields=100_000)
+        person = self._door.who(request)
+        if person is None or not self._door.same(person, form.get("csrf")):
+            return self._problem(request, 403, "Not allowed", "Log in first, then try again.")
+        try:
+            name, values = await run_in_threadpool(
+                self._letters.act, person.name, form.multi_items()
+            )
+        except AWAY as error:
+            return self._away(request, error)
+        if name == "":
+            return RedirectResponse(f"/dead-letters?said={quote(values['said'])}", 303)
+        return self._show(request, name, values)
+
+    async def _login(self, request: Request) -> Response:
+        if not self._door.can_login:
+            return self._problem(
+                request, 403, "Read only", "Nobody may log in: console.operators_file is not set."
+            )
+        if request.method == "GET":
+            return self._show(request, "login.html", {"problem": None})
+        form = await request.form(max_files=0, max_fields=10)
+        answer = RedirectResponse("/", 303)
+        if not await run_in_threadpool(self._door.open, form.get("token"), answer, request):
+            return self._show(request, "login.html", {"problem": "That token is not known."}, 403)
+        return answer
+
+    async def _logout(self, request: Request) -> Response:
+        form = await request.form(max_files=0, max_fields=10)
+        person = self._door.who(request)
+        answer = RedirectResponse("/", 303)
+        if person is not None and self._door.same(person, form.get("csrf")):
+            self._door.close(request, answer)
+        return answer
+
+    def _shut(self, request: Request) -> bool:
+        return self._door.login_to_read and self._door.who(request) is None
+
+    def _show(
+        self, request: Request, template: str, values: dict[str, Any], status: int = 200
+    ) -> Response:
+        values = {"page": request.url.path, "view": self._live.now[1], **values}
+        html = self._templates.get_template(template).render(
+            cluster=self._cluster,
+            person=self._door.who(request),
+            can_login=self._door.can_login,
+            can_logout=self._door.by_session(request),
+            **values,
+        )
+        return HTMLResponse(html, status)
+
+    def _problem(self, request: Request, status: int, title: str, words: str) -> Response:
+        return self._show(request, "problem.html", {"title": title, "words": words}, status)
+
+    def _away(self, request: Request, error: Exception) -> Response:
+        explained = explain(error)
+        words = explained[0] if explained else type(error).__name__
+        return self._problem(request, _AWAY, "Away", words)
+
+    async def _missing(self, request: Request, _error: Exception) -> Response:
+        with suppress(LookupError):
+            if self._shut(request):
+                return RedirectResponse("/login", 303)
+        return self._problem(request, _NOT_FOUND, "Not found", "There is no such page.")

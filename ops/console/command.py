@@ -1,0 +1,139 @@
+"""`lamplighter console`: the web page; and `console operator`, which lets somebody act on it."""
+
+import ipaddress
+import os
+import signal
+import socket
+from functools import partial
+from pathlib import Path
+
+import click
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from ops.console.app import Console
+from ops.console.door import Door
+from ops.console.guard import host_names
+from ops.console.letters import Letters
+from ops.console.live import Live
+from ops.console.look import Looker
+from ops.console.people import digest, is_person, new_token, read_operators
+from ops.console.reading import Pages
+from ops.console.render import environment, parts
+from ops.session import Session, pass_session
+from ops.terminal import print_line
+from producers.settings import ConfigError
+from workers.logs import configure_logs
+from workers.metrics.endpoint import serving
+
+_MOST_PORT = 65_535
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def console(ctx: click.Context) -> None:
+    """Serve the console until SIGTERM; on loopback and read only unless [console] says otherwise."""
+    if ctx.invoked_subcommand is None:
+        _serve(ctx.find_object(Session) or Session(None))
+
+
+@console.command
+@click.argument("name")
+@pass_session
+def operator(session: Session, name: str) -> None:
+    """Let NAME act: print a new token, once, and keep its digest in console.operators_file."""
+    path = session.settings.console.operators_file
+    if path is None:
+        raise ConfigError('console.operators_file: is missing: write operators_file = "operators"')
+    if not is_person(name):
+        raise click.BadParameter("write letters, digits and . _ @ -", param_hint="NAME")
+    token = new_token()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
+        file.write(f"{name} sha256:{digest(token)}\n")
+    read_operators(path)  # says so where it would not be believed
+    print_line(f"{name} logs in with: {token}")
+    print_line(f"it is shown only now; to take it back, delete the line from {path}")
+
+
+class _Server(uvicorn.Server):
+    """Lets those who watch go before it waits for them to go."""
+
+    def __init__(self, config: uvicorn.Config, live: Live) -> None:
+        super().__init__(config)
+        self._live = live
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self._live.stop()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def _serve(session: Session) -> None:
+    settings = session.settings
+    configure_logs(settings.log, role="console", cluster=settings.cluster)
+    host, port = listening(settings.console.listen)
+    local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    door = Door(settings.console, _operators(settings.console.operators_file), local=local)
+    if door.login_to_read and not door.can_login and settings.console.proxy is None:
+        raise ConfigError(
+            "console: nobody could log in to read it: set operators_file, or listen on 127.0.0.1"
+        )
+    templates = environment()
+    live = Live(Looker(session).look, parts(templates))
+    pages = Console(templates, live, door, Pages(session), Letters(session), settings.cluster)
+    config = uvicorn.Config(
+        pages.asgi(host_names((host, port), settings.console.hosts)),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn ends in order, then raises what it has caught once more: that is in order too
+        signal.signal(number, lambda *_: None)
+    with _bound(host, port) as bound, serving(settings.metrics, "console", CollectorRegistry()):
+        live.start()
+        structlog.get_logger().info("console_serves", url=f"http://{settings.console.listen}/")
+        try:
+            _Server(config, live).run(sockets=[bound])
+        finally:
+            live.stop()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"console.listen: {host}:{port}: {error.strerror}; end what listens there, or name another port"
+        ) from None
+
+
+def _operators(path: Path | None) -> "partial[dict[str, str]] | None":
+    if path is None:
+        return None
+    read_operators(path)
+    return partial(read_operators, path)
+
+
+def listening(text: str) -> tuple[str, int]:
+    """Host and port.
+
+    Raises:
+        ConfigError: the text is none.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    try:
+        if host != "localhost":
+            ipaddress.ip_address(host)
+        valid = port.isdecimal() and 0 < int(port) <= _MOST_PORT
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f'console.listen: {text!r} is no address; write "127.0.0.1:8617"')
+    return host, int(port)

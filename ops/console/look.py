@@ -1,0 +1,157 @@
+"""Reads the site for the console. What is away is said in the view; nothing here writes."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from pika.exceptions import AMQPError
+
+from ops.console.view import Line, Login, View, Worker
+from ops.failures import StoreMissingError, explain
+from ops.session import Session
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import event_from, notice_from
+from workers.audit.queries import Entry, Filter, find
+from workers.audit.record import why_quarantined
+from workers.errors import BrokerError
+from workers.lamps import Lamp
+from workers.logins import RefreshTokenSource
+from workers.queues import Queue
+from workers.queues import look as look_at_queues
+from workers.settings import Settings
+from workers.store import overview
+from workers.store.overview import Lit
+from workers.store.tables import workers
+
+_EVENTS = 14
+T = TypeVar("T")
+
+AWAY = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+
+
+class Looker:
+    """Looks at one site again and again; from one thread at a time.
+
+    Args:
+        session: the site.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._settings = session.settings
+        self._broker = ExitStack()
+        self._channel: Any = None
+
+    def look(self) -> View:
+        """The site now."""
+        problems: list[str] = []
+        state = _try(problems, self._state) or {}
+        queues = _try(problems, self._queues)
+        events = _try(problems, self._events) or ()
+        return View(
+            taken_at=time.time_ns(),
+            queues=queues,
+            events=tuple(events),
+            problems=tuple(problems),
+            **(state or {"groups": _groups(self._settings, {})}),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        cluster = self._settings.cluster
+        with self._session.reading("state") as connection:
+            return {
+                "groups": _groups(self._settings, overview.lamps(connection, cluster)),
+                "open": tuple(overview.open_requests(connection, cluster)),
+                "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
+                "workers": tuple(_workers(connection, cluster)),
+            }
+
+    def _queues(self) -> tuple[Queue, ...]:
+        """Over one connection for as long as it holds."""
+        if self._channel is None:
+            self._channel = self._broker.enter_context(self._session.channel())
+        try:
+            return tuple(look_at_queues(self._channel))
+        except AWAY:
+            self._channel = None
+            self._broker.close()
+            raise
+
+    def _events(self) -> Sequence[Line]:
+        with self._session.reading("audit") as connection:
+            return [line_of(entry) for entry in reversed(find(connection, Filter(limit=_EVENTS)))]
+
+
+def _try(problems: list[str], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except AWAY as error:
+        explained = explain(error)
+        problems.append(explained[0] if explained else type(error).__name__)
+        return None
+
+
+def _groups(settings: Settings, known: dict[str, Lit]) -> dict[str, tuple[Lit, ...]]:
+    groups: dict[str, list[Lit]] = {name: [] for name in settings.groups}
+    for node, group in settings.nodes.items():
+        groups[group].append(known.get(node) or Lit(node, Lamp.OUT, None, None, None))
+    forgotten = sorted(set(known) - set(settings.nodes))
+    if forgotten:
+        groups[""] = [known[node] for node in forgotten]
+    return {name: tuple(nodes) for name, nodes in groups.items()}
+
+
+def _logins(settings: Settings, ends: dict[str, int]) -> tuple[Login, ...]:
+    return tuple(
+        Login(name, ends.get(name))
+        for name, cloud in settings.clouds.items()
+        if isinstance(cloud.source, RefreshTokenSource)
+    )
+
+
+def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
+    query = (
+        sa.select(workers.c.role, workers.c.name, workers.c.seen_at, workers.c.state)
+        .where(workers.c.cluster == cluster)
+        .order_by(workers.c.role, workers.c.name)
+    )
+    return [Worker(*row) for row in connection.execute(query)]
+
+
+def line_of(entry: Entry) -> Line:
+    """A record as a line of the stream."""
+    what = entry.happening or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
+    return Line(
+        seq=entry.seq,
+        time=entry.time,
+        what=what,
+        subject=entry.subject,
+        request_id=entry.request_id,
+        words=_words(entry),
+    )
+
+
+def _words(entry: Entry) -> str | None:
+    """Why, or of what kind: the most telling words of an event."""
+    if entry.quarantined:
+        return why_quarantined(entry.body)
+    try:
+        envelope = parse(entry.body)
+        if entry.happening is None:
+            return notice_from(envelope).message
+        event = event_from(envelope)
+    except MalformedMessageError:
+        return None  # of a type that a later version knows
+    told = [str(event.kind)]
+    if event.cause is not None:
+        told.append(f"{event.cause.error}: {event.cause.message}")
+    if event.by:
+        told.append(f"by {event.by}")
+    if event.reason:
+        told.append(event.reason)
+    if event.happening.terminal and event.address:
+        told.append(event.address)
+    return ", ".join(told)

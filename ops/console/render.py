@@ -1,0 +1,72 @@
+"""Pages from templates: everything that is filled in is escaped, for HTML and for the eye."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from ops.console.view import WORDS, View, concerns, summary, words
+from ops.report.page import visible
+from ops.terminal import duration, moment
+from workers.lamps import Lamp
+
+_NS = 1_000_000_000
+
+
+def environment() -> Environment:
+    """The templates."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
+    made.filters |= {
+        "when": moment,
+        "clock": _clock,
+        "iso": _iso,
+        "lasted": duration,
+        "many": _many,
+    }
+    made.filters |= {"summary": summary, "concerns": concerns, "words": words, "day": _day}
+    made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS}
+    made.globals["parts"] = made.get_template("parts.html").module
+    return made
+
+
+def parts(templates: Environment) -> Callable[[View], dict[str, str]]:
+    """What changes while a page is open, as HTML by the id of its place."""
+    module: Any = templates.globals["parts"]
+
+    def render(view: View) -> dict[str, str]:
+        made = {
+            name: str(getattr(module, name)(view))
+            for name in ("concerns", "summary", "open", "queues", "workers", "logins", "events")
+        }
+        for number, group in enumerate(view.groups):
+            made[f"counts-{number}"] = str(module.counts(view, group))
+        made["letters"] = str(module.letters(view))
+        return made
+
+    return render
+
+
+def _iso(ns: int) -> str:
+    return moment(ns)
+
+
+def _day(ns: int | None) -> str:
+    return (
+        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def _clock(ns: int) -> str:
+    return datetime.fromtimestamp(ns / _NS, UTC).strftime("%H:%M:%S")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,78 @@
+"""`lamplighter report`: usage and waste."""
+
+import csv
+import sys
+import time
+from typing import TextIO
+
+import click
+
+from ops.params import length, when
+from ops.report.made import Report, make
+from ops.report.page import page
+from ops.report.read import allocations
+from ops.report.sums import BY
+from ops.session import Session, pass_session
+from ops.terminal import print_json, print_line, print_table
+
+_WEEK = 7 * 86_400 * 10**9
+
+
+@click.command
+@click.option("--from", "begin", type=when, help="A time, or how long ago: 7d (the default).")
+@click.option("--to", "end", type=when, help="Likewise; exclusive; now by default.")
+@click.option("--by", type=click.Choice(BY), default="group", help="What the rows are (group).")
+@click.option(
+    "--format", "form", type=click.Choice(("table", "json", "csv", "html")), default="table"
+)
+@click.option(
+    "--sacct", type=click.File(), help="What sacct printed, for allocated and idle hours."
+)
+@click.option(
+    "--suspend-time",
+    type=length,
+    help="With --sacct: the idle hours that it would have spared: 10m.",
+)
+@pass_session
+def report(  # noqa: PLR0913 - one per option
+    session: Session,
+    /,
+    *,
+    begin: int | None,
+    end: int | None,
+    by: str,
+    form: str,
+    sacct: TextIO | None,
+    suspend_time: int | None,
+) -> None:
+    """Print how long nodes were lit, booting and idle, and what that saved. Times are hours.
+
+    lit: powered on. booting: from a boot's first call to its end. allocated and idle: by --sacct.
+    spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
+    """
+    until = time.time_ns() if end is None else end
+    since = until - _WEEK if begin is None else begin
+    if since >= until:
+        raise click.BadParameter("it must be before --to", param_hint="--from")
+    if suspend_time is not None and sacct is None:
+        raise click.UsageError(
+            "--suspend-time needs --sacct: without it nobody knows what was idle"
+        )
+    given = None if sacct is None else allocations(sacct)
+    made = make(session, since, until, by, given, suspend_time=suspend_time)
+    if form == "html":
+        click.echo(page(made, session.settings.cluster))
+    elif form == "json":
+        print_json(made.as_json())
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(made.columns)
+        writer.writerows(made.cells)
+    else:
+        _print(made)
+
+
+def _print(made: Report) -> None:
+    print_table(made.columns, made.cells, title=f"{made.begin_words} to {made.end_words}")
+    if made.total.allocated is None:
+        print_line("allocated and idle hours need --sacct; see lamplighter report --help")

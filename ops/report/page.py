@@ -1,0 +1,38 @@
+"""A report as one HTML file that needs nothing else."""
+
+from functools import partial
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ops.report.chart import chart, share
+from ops.report.made import Report, hours
+from ops.terminal import plain
+
+
+def page(report: Report, cluster: str) -> str:
+    """The whole file."""
+    templates = Environment(
+        loader=PackageLoader("ops.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible,
+    )
+    return templates.get_template("page.html").render(cluster=cluster, **values(report))
+
+
+def values(report: Report) -> dict[str, object]:
+    """What the template `figures.html` shows."""
+    return {
+        "report": report,
+        "chart": chart(report) if report.rows else None,
+        "share": partial(share, of=report.rows),
+        "hours": hours,
+    }
+
+
+def visible(value: object) -> object:
+    """What a message holds cannot turn the text around it: direction marks are spelt out."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,369 @@
+"""The console over HTTP: who may read, who may act, and that nothing a message says gets out of its place."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from html import unescape
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from ops.console.people import digest
+from schemas.envelope import parse
+from schemas.events import Cause, Happening, event_from
+from tests.testbed.messages import command, dead_letter, event
+from tests.testbed.site import Site
+from tests.testbed.street import NS, failed, resumed, street
+from tests.testbed.waiting import until
+from workers import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.testbed.broker import Broker
+    from tests.testbed.street import Street
+
+TOKEN = "anna's token"
+HOSTILE = "</td><script>alert(1)</script>\u202e\x1b[31m\"'"
+PAGES = ("/", "/events", "/dead-letters", "/report", "/nodes/node1", "/login", "/no/such/page")
+
+
+@pytest.fixture(scope="module")
+def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
+    """A street of 20 nodes, and a console at which anna may act."""
+    folder = session_dir / "console"
+    folder.mkdir()
+    operators = folder / "operators"
+    operators.touch(mode=0o600)
+    operators.write_text(f"anna sha256:{digest(TOKEN)}\n")
+    lines = (
+        'operators_file = "operators"\nhosts = ["console.example.org"]\n'
+        'proxy = {address = "127.0.0.2", header = "X-Remote-User"}\n'
+    )
+    url = broker.amqp_url(broker.create_vhost())
+    with street(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
+        found.set({f"node{n}": ("up", "ACTIVE") for n in range(1, 9)})
+        now = time.time_ns()
+        found.tell(resumed("node1", now - 90 * NS) + failed("gpu1", now - 60 * NS, words=HOSTILE))
+        yield found
+
+
+@pytest.fixture
+def anna(made: Street) -> Iterator[requests.Session]:
+    """A browser in which anna has logged in."""
+    with requests.Session() as browser:
+        answer = browser.post(
+            f"{made.url}/login", data={"token": TOKEN}, headers=origin(made), timeout=20
+        )
+        assert "anna" in answer.text
+        yield browser
+
+
+def origin(made: Street) -> dict[str, str]:
+    return {"Origin": made.url}
+
+
+def get(made: Street, path: str, **headers: str) -> requests.Response:
+    return requests.get(made.url + path, headers=headers, timeout=20, allow_redirects=False)
+
+
+def csrf(browser: requests.Session, made: Street) -> str:
+    page = browser.get(f"{made.url}/dead-letters", timeout=20).text
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert found
+    return found[1]
+
+
+def told(made: Street) -> list[Any]:
+    events = [event_from(parse(body)) for _, body in made.site.drain(topology.AUDIT_QUEUE)]
+    return [(e.happening, e.by, e.reason) for e in events]
+
+
+def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) -> None:
+    for path in (*PAGES, "/static/console.js"):
+        headers = get(made, path).headers
+        assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(made: Street) -> None:
+    port = made.url.rpartition(":")[2]
+    for host in (
+        f"evil.example:{port}",
+        "evil.example",
+        f"127.0.0.1.evil.example:{port}",
+        "127.0.0.1",
+    ):
+        assert get(made, "/", Host=host).status_code == 421
+    for host in (f"localhost:{port}", "console.example.org", "CONSOLE.example.org"):
+        assert get(made, "/", Host=host).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+def test_nothing_is_done_without_a_login(made: Street, verb: str) -> None:
+    letter = command("gpu2", generation=time.time_ns())
+    made.site.publish([dead_letter(letter)])
+    form = {"do": verb, "id": letter.id, "reason": "x", "sure": "yes", "csrf": "0" * 64}
+    tries: list[dict[str, str]] = [
+        origin(made),
+        {**origin(made), "Cookie": "lamplighter=guessed"},
+        # of a proxy, but from an address that is none
+        {**origin(made), "X-Remote-User": "anna"},
+    ]
+    for headers in tries:
+        answer = requests.post(
+            f"{made.url}/dead-letters/act", data=form, headers=headers, timeout=20
+        )
+        assert answer.status_code == 403
+    assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 1
+    assert "Replay" not in get(made, "/dead-letters").text
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+
+
+def test_a_form_of_another_page_is_refused_though_its_victim_is_logged_in(
+    made: Street, anna: requests.Session
+) -> None:
+    letter = command("gpu2", generation=time.time_ns())
+    made.site.publish([dead_letter(letter)])
+    good = csrf(anna, made)
+    form = {"do": "discard", "id": letter.id, "reason": "x", "sure": "yes"}
+    act = f"{made.url}/dead-letters/act"
+    for headers, token in (
+        ({"Origin": "https://evil.example"}, good),
+        ({}, good),
+        ({"Origin": "null"}, good),
+        ({**origin(made), "Sec-Fetch-Site": "cross-site"}, good),
+        (origin(made), "0" * 64),
+        (origin(made), ""),
+    ):
+        answer = anna.post(act, data={**form, "csrf": token}, headers=headers, timeout=20)
+        assert answer.status_code == 403, headers
+    assert anna.get(act, timeout=20).status_code == 404, "nothing is done by a link"
+    assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 1
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+
+
+def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
+    made: Street, anna: requests.Session
+) -> None:
+    now = time.time_ns()
+    one, two, three = (command(f"gpu{n}", generation=now) for n in (2, 3, 4))
+    made.site.publish([dead_letter(letter) for letter in (one, two, three)])
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
+    made.site.drain(topology.AUDIT_QUEUE)
+    form = {"csrf": csrf(anna, made), "reason": "room again"}
+    act = f"{made.url}/dead-letters/act"
+    answer = anna.post(
+        act, data={**form, "do": "replay", "id": one.id}, headers=origin(made), timeout=30
+    )
+    assert "1 replayed" in answer.text
+    # of several, only once that was confirmed
+    many = {**form, "do": "discard", "cause": "quota"}
+    answer = anna.post(act, data=many, headers=origin(made), timeout=30)
+    assert "Discard 2 dead letters?" in answer.text
+    assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 2
+    before = re.search(r'name="before" value="([0-9]+)"', answer.text)
+    assert before
+    made.site.publish([dead_letter(command("gpu1", generation=now), died_at=time.time_ns())])
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
+    sure = {**many, "sure": "yes", "before": before[1]}
+    answer = anna.post(act, data=sure, headers=origin(made), timeout=30)
+    assert "2 discarded" in answer.text
+    until(lambda: made.site.depth(topology.DEAD_LETTER_QUEUE) == 1, 10, "the later letter")
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+    who = ("anna (console)", "room again")
+    assert told(made) == [
+        (Happening.REPLAYED, *who),
+        (Happening.DISCARDED, *who),
+        (Happening.DISCARDED, *who),
+    ]
+    assert made.site.depth(topology.RESUME_QUEUE) == 1
+
+
+def test_a_discard_needs_a_reason_and_a_choice(made: Street, anna: requests.Session) -> None:
+    form = {"csrf": csrf(anna, made)}
+    for more, words in (
+        ({"do": "discard", "id": "x"}, "needs a reason"),
+        ({"do": "replay"}, "Choose letters first"),
+        ({"do": "burn", "id": "x"}, "replay or discard"),
+    ):
+        answer = anna.post(
+            f"{made.url}/dead-letters/act", data={**form, **more}, headers=origin(made), timeout=20
+        )
+        assert words in answer.text
+
+
+def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None:
+    cookie = anna.cookies["lamplighter"]
+    anna.post(
+        f"{made.url}/logout", data={"csrf": csrf(anna, made)}, headers=origin(made), timeout=20
+    )
+    assert "anna" not in get(made, "/", Cookie=f"lamplighter={cookie}").text
+
+
+def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts(
+    made: Street,
+) -> None:
+    login = f"{made.url}/login"
+    wrong = requests.post(login, data={"token": "guess"}, headers=origin(made), timeout=20)
+    assert wrong.status_code == 403
+    assert "Set-Cookie" not in wrong.headers
+    right = requests.post(
+        login, data={"token": TOKEN}, headers=origin(made), timeout=20, allow_redirects=False
+    )
+    flags = right.headers["Set-Cookie"].lower()
+    assert "httponly" in flags
+    assert "samesite=strict" in flags
+    assert TOKEN not in made.site.logs()
+
+
+def test_a_hostile_name_or_error_is_text_on_every_page(
+    made: Street, anna: requests.Session
+) -> None:
+    letter = replace(command("gpu3", generation=time.time_ns()), note=HOSTILE)
+    broken = dead_letter(letter, cause="quota", more={"x-cause-message": HOSTILE})
+    made.site.publish([broken])
+    hostile_event = replace(
+        event(Happening.REPLAYED, command("gpu3"), cause=Cause(HOSTILE, HOSTILE)),
+        by=HOSTILE,
+        reason=HOSTILE,
+    )
+    made.tell([hostile_event])
+    pages = [
+        "/",
+        "/events",
+        "/dead-letters",
+        f"/dead-letters/{letter.id}",
+        f"/requests/{hostile_event.request_id}",
+        f"/events?node={HOSTILE}&since={HOSTILE}",
+        f"/report?from={HOSTILE}&by={HOSTILE}",
+        f"/dead-letters?said={HOSTILE}",
+        f"/nodes/{HOSTILE}",
+    ]
+    for path in pages:
+        text = anna.get(made.url + path, timeout=20).text
+        assert "<script>alert" not in text, path
+        assert "\u202e" not in text, path
+        assert "\x1b" not in text, path
+    shown = unescape(anna.get(f"{made.url}/events", timeout=20).text)
+    assert "<script>alert(1)</script>\\u202e" in shown, "it is shown, spelt out"
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+
+
+def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
+    at = time.time_ns() - 40 * NS
+    events = resumed("node5", at, took=30.0)
+    made.tell(events, now=at + 31 * NS)
+    page = get(made, f"/requests/{events[0].request_id}").text
+    rows = re.findall(
+        r'<th scope="row">([a-z, ]+)</th>.*?<td class="n">([^<]+)</td>', page, re.DOTALL
+    )
+    assert rows == [
+        ("hook, broker", "0.200 s"),
+        ("worker", "0.400 s"),
+        ("cloud", "29.4 s"),
+        ("audit", "1.000 s"),
+    ]
+    assert get(made, "/requests/none").status_code == 404
+
+
+def test_changes_reach_who_watches_and_who_is_far_behind_loads_anew(made: Street) -> None:
+    page = get(made, "/").text
+    number = re.search(r'data-live="(\d+)"', page)
+    assert number
+    with requests.get(f"{made.url}/live?since={number[1]}", stream=True, timeout=20) as stream:
+        lines = stream.iter_lines(decode_unicode=True)
+        assert next(lines) == "retry: 2000"
+        made.set({"node16": ("up", "ACTIVE")})
+        told = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
+        data = next(change for change in told if [15, "lit", "lit"] in change["lamps"])
+    assert "9 of 20 nodes lit" in data["parts"]["summary"]
+    with requests.get(f"{made.url}/live?since=1", stream=True, timeout=20) as stream:
+        lines = stream.iter_lines(decode_unicode=True)
+        assert "event: reload" in (next(lines), next(lines), next(lines), next(lines))
+
+
+def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watchers_go(
+    run_dir: Path,
+) -> None:
+    url = "amqp://nobody:x@127.0.0.1:1/none"
+    with ExitStack() as watching:
+        with street(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
+            lonely.set({"n1": ("up", "ACTIVE")})
+            until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
+            assert "the broker is away" in get(lonely, "/").text
+            assert get(lonely, "/dead-letters").status_code == 503
+            assert "audit.db does not exist yet" in get(lonely, "/events").text
+            stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)
+            watching.enter_context(stream)
+            lines = stream.iter_lines(decode_unicode=True)
+            assert "event: reload" in lines
+        # leaving, `street` has seen that the console ended in order
+        assert not any(line.startswith("event:") for line in lines), "the stream has ended"
+
+
+def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Street) -> None:
+    port = int(made.url.rpartition(":")[2])
+
+    def page(source: str, *names: str) -> str:
+        connection = HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
+        with closing(connection):
+            connection.putrequest("GET", "/dead-letters")
+            for name in names:
+                connection.putheader("X-Remote-User", name)
+            connection.endheaders()
+            return connection.getresponse().read().decode()
+
+    assert "<span>zoe</span>" in page("127.0.0.2", "zoe")
+    assert "<span>zoe</span>" not in page("127.0.0.1", "zoe")
+    assert "<span>zoe</span>" not in page("127.0.0.2", "zoe", "root")
+    assert (
+        "<span>" not in page("127.0.0.2", "zoe</span><b>").partition("<main")[0].partition("who")[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('listen = "0.0.0.0:8617"', "nobody could log in"),
+        ('listen = "everywhere"', "is no address"),
+        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "name another port"),
+        ('operators_file = "missing"', "lamplighter console operator NAME"),
+        ('operators_file = "open"', "chmod 0600"),
+    ],
+)
+def test_a_console_that_cannot_be_served_safely_says_what_to_mend(
+    site_folder: Path, lines: str, words: str
+) -> None:
+    site = Site(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
+    (site_folder / "ours").touch(mode=0o600)
+    (site_folder / "open").touch(mode=0o644)
+    (site_folder / "open").chmod(0o644)
+    said = site.lamplighter("console")
+    assert said.code == 2
+    assert words in said.err
+
+
+def test_an_operators_token_is_shown_once_and_kept_as_a_digest(site_folder: Path) -> None:
+    site = Site(
+        site_folder, "amqp://x:y@127.0.0.1:1/x", more='[console]\noperators_file = "operators"\n'
+    )
+    said = site.lamplighter("console", "operator", "bert")
+    token = said.out.partition("logs in with: ")[2].split()[0]
+    file = site_folder / "operators"
+    assert file.read_text() == f"bert sha256:{digest(token)}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert site.lamplighter("console", "operator", "b b").code != 0
+
+
+@pytest.fixture
+def site_folder(run_dir: Path) -> Path:
+    return run_dir / "site"

@@ -1,0 +1,155 @@
+"""The console in a real browser: live, by keyboard, for everyone, and alone with its own server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.console.people import digest
+from tests.testbed.browser import axe_source, chromium, violations
+from tests.testbed.messages import command, dead_letter
+from tests.testbed.street import NS, failed, resumed, street, suspended
+from workers import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page, ViewportSize
+
+    from tests.testbed.broker import Broker
+    from tests.testbed.street import Street
+
+TOKEN = "a token"
+PHONE: ViewportSize = {"width": 360, "height": 780}
+
+
+@pytest.fixture(scope="module")
+def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
+    """A street where something of each kind has happened."""
+    folder = session_dir / "browser"
+    folder.mkdir()
+    (folder / "operators").touch(mode=0o600)
+    (folder / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
+    url = broker.amqp_url(broker.create_vhost())
+    groups = {"compute": "node[1-60]", "gpu": "gpu[1-8]"}
+    with street(folder, url, groups, 'operators_file = "operators"\n') as found:
+        now = time.time_ns()
+        lamps: dict[str, tuple[str, str | None]] = {
+            f"node{n}": ("up", "ACTIVE") if n < 30 else ("down", "SHUTOFF") for n in range(1, 61)
+        }
+        found.set(
+            {
+                **lamps,
+                "gpu1": ("up", "quota"),
+                "gpu2": ("up", "SHUTOFF"),
+                "gpu3": ("down", "ACTIVE"),
+            }
+        )
+        resuming = command("gpu2", generation=now - 9 * NS)
+        found.begin([resuming, command("gpu3", generation=now - 5 * NS)])
+        found.tell(
+            [
+                *resumed("node1", now - 900 * NS),
+                *suspended("node1", now - 300 * NS),
+                *failed("gpu1", now - 60 * NS),
+            ]
+        )
+        found.site.publish([dead_letter(command(f"gpu{n}", generation=now)) for n in (1, 4)])
+        found.site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(made: Street, browser: Browser) -> Iterator[Page]:
+    """A page that complains of nothing, and asks nobody but the console."""
+    context = browser.new_context(base_url=made.url)
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    opened.on(
+        "request", lambda asked: None if asked.url.startswith(made.url) else wrong.append(asked.url)
+    )
+    yield opened
+    context.close()
+    assert not wrong
+
+
+def test_a_lamp_is_lit_on_the_open_page_when_its_node_is(made: Street, page: Page) -> None:
+    page.goto("/")
+    lamp = page.locator('a[data-node="node40"]')
+    assert lamp.get_attribute("class") == "out"
+    made.set({"node40": ("up", "ACTIVE")})
+    page.locator('a[data-node="node40"].lit').wait_for(timeout=5000)
+    assert lamp.get_attribute("aria-label") == "node40: lit"
+    page.get_by_role("heading", name="30 of 68 nodes lit").wait_for(timeout=5000)
+    made.set({"node40": ("down", "SHUTOFF")})
+    page.locator('a[data-node="node40"].out').wait_for(timeout=5000)
+
+
+def test_the_lamps_are_walked_by_the_keyboard(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.locator('a[data-node="node1"]').focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.dataset.node") == "node2"
+    assert page.locator("#tip").text_content() == "node2: lit"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.dataset.node") == "gpu1", "a group is one stop"
+    page.locator('a[data-node="node2"]').focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/nodes/node2")
+
+
+def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
+    page.goto("/dead-letters")
+    page.get_by_role("link", name="Log in").first.click()
+    page.get_by_label("Operator's token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.goto("/dead-letters")
+    page.get_by_role("checkbox", name="gpu4").check()
+    page.get_by_label("Reason").fill("there is room again")
+    page.get_by_role("button", name="Replay the chosen").click()
+    page.get_by_text("1 replayed.").wait_for(timeout=10_000)
+    assert page.get_by_role("heading", name="1 dead letter").is_visible()
+    made.site.wait_depth(topology.RESUME_QUEUE, 1)
+    made.site.drain(topology.RESUME_QUEUE)
+    made.site.publish([dead_letter(command("gpu4", generation=time.time_ns()))])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_pass_the_accessibility_check_and_fit_a_phone(
+    made: Street, browser: Browser, scheme: str
+) -> None:
+    axe = axe_source()
+    paths = ["/", "/events", "/dead-letters", "/report", "/login", "/nodes/node1", "/nowhere"]
+    context = browser.new_context(
+        base_url=made.url,
+        viewport=PHONE,
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("Operator's token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/")
+    link = page.locator("#events a").first.get_attribute("href")
+    assert link
+    for path in (*paths, link):
+        page.goto(path)
+        assert violations(page, axe) == [], path
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], f"{path} is {width} wide"
+    context.close()

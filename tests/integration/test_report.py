@@ -1,0 +1,107 @@
+"""The report's hours against the simulated cloud's own ledger, kept apart from what its API says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ops.report.made import make
+from ops.report.page import page
+from ops.report.sums import BY
+from ops.session import Session
+from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.simcloud.images import BASE_IMAGE_NAME
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLL = 0.2
+SECOND = 1.0
+_DELETED = f"""
+strategy = "delete"
+[groups.all.server]
+image = "{BASE_IMAGE_NAME}"
+flavor = "m1.tiny"
+networks = ["none"]
+"""
+
+
+def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    done = fleet.operator("report", "--from", "1h", "--format", "json", *arguments)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def billed(fleet: Fleet) -> tuple[float, int]:
+    """Seconds that servers were on, and how many times that was."""
+    spans = [i for entry in fleet.cloud.ledger() for i in entry.intervals]
+    assert all(span.off is not None for span in spans)
+    return sum((span.off or 0) - span.on for span in spans), len(spans)
+
+
+def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
+    run_dir: Path, broker_url: str
+) -> None:
+    plan = Plan(nodes=6, boot=1.0, stop=0.6, power=f"poll_interval = {POLL}")
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        begin = time.time()
+        fleet.ask("resume", "node[1-4]")
+        fleet.settle()
+        fleet.ask("suspend", "node[1-2]")
+        fleet.settle()
+        fleet.ask("resume", "node[1-2]")  # a second time
+        fleet.settle()
+        # overtaken on its way: the resume ends as superseded, though it may have lit the node
+        fleet.ask("resume", "node5")
+        until(lambda: fleet.records(happenings=("accepted",), nodes=("node5",)), 20, "node5")
+        fleet.ask("suspend", "node[1-5]")
+        fleet.settle()
+        bill, times = billed(fleet)
+        whole = time.time() - begin
+        found = report(fleet)
+        total = found["total"]
+        assert abs(total["lit_seconds"] - bill) < SECOND
+        assert total["boots"] >= times - 1
+        assert total["boots_failed"] == 0
+        # stopped servers are visible to EGI's accounting all the time that they are known
+        assert total["visible_seconds"] > total["lit_seconds"]
+        assert total["saved_seconds"] + total["lit_seconds"] <= whole * plan.nodes
+        session, since = Session(fleet.settings.path), int(begin) * 10**9
+        for by in BY:
+            made = make(session, since, time.time_ns(), by)
+            assert made.total.lit / 1e9 == pytest.approx(total["lit_seconds"], abs=0.01)
+            html = page(made, "<vespa>")
+            assert "<svg" in html
+            assert "://" not in html, "it needs nothing from elsewhere"
+            assert "<vespa>" not in html
+        sheet = fleet.operator("report", "--from", "1h", "--format", "csv").stdout
+        assert [row["group"] for row in csv.DictReader(io.StringIO(sheet))] == ["all", "all"]
+
+
+def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
+    run_dir: Path, broker_url: str
+) -> None:
+    plan = Plan(
+        nodes=3, boot=0.8, stop=0.3, power=f"poll_interval = {POLL}", group=_DELETED, servers=()
+    )
+    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+        fleet.ask("resume")
+        fleet.settle()
+        lit = time.time()
+        fleet.ask("suspend")
+        fleet.settle()
+        total = report(fleet, "--by", "strategy")["total"]
+        bill, times = billed(fleet)
+        assert times == plan.nodes
+        assert abs(total["lit_seconds"] - bill) < SECOND
+        assert total["lit_seconds"] < plan.nodes * (time.time() - lit + SECOND)
+        assert total["lit_seconds"] <= total["visible_seconds"]
+        alive = total["lit_seconds"] + total["booting_seconds"]
+        assert abs(total["visible_seconds"] - alive) < SECOND

@@ -1,0 +1,74 @@
+"""Debian's Chromium, headless, and axe-core to check pages with; nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import sync_playwright
+
+from tests.testbed.docker.locks import exclusive
+from tests.testbed.openstack.packages import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = "/usr/bin/chromium"
+_AXE = Path(__file__).parent / "axe"
+_FILES = ("package.json", "package-lock.json", ".npmrc")
+# WCAG 2.2, level AA, and what axe holds for good practice.
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser for as long as the block lasts."""
+    with sync_playwright() as playwright:
+        # its sandbox needs rights that a container's root does not have
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def axe_source() -> str:
+    """axe-core's script, of the version and with the hash that the lock file names."""
+    version = hashlib.sha256((_AXE / "package-lock.json").read_bytes()).hexdigest()[:12]
+    root = cache_folder() / f"axe-{version}"
+    root.mkdir(parents=True, exist_ok=True)
+    script = root / "node_modules/axe-core/axe.min.js"
+    with exclusive(root / "install.lock"):
+        if not script.exists():
+            for name in _FILES:
+                shutil.copy(_AXE / name, root)
+            done = subprocess.run(
+                ["/usr/bin/npm", "ci", "--silent"],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise RuntimeError(f"npm ci failed:\n{done.stdout}{done.stderr}")
+    return script.read_text()
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe finds wrong with the page, one line each."""
+    page.evaluate(axe)  # as the debugger may: the page's own policy would forbid it
+    found: dict[str, Any] = page.evaluate(
+        "rules => axe.run(document, { runOnly: { type: 'tag', values: rules } })", _RULES
+    )
+    return [
+        f"{one['id']}: {one['help']}: {node['html'][:200]}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]

@@ -1,0 +1,194 @@
+"""The console's pure parts: what concerns a person, what has changed, a request's way, who may act."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+
+from ops.console.live import Live
+from ops.console.look import line_of
+from ops.console.people import Sessions, digest, is_person, read_operators
+from ops.console.render import environment, parts
+from ops.console.stages import stages
+from ops.console.view import View, Worker, changed_lamps, concerns, summary
+from ops.story import timeline
+from producers.settings import ConfigError
+from schemas.events import Cause, Happening
+from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.strategies import events as any_events
+from workers.audit.queries import Entry
+from workers.lamps import Lamp, lamp
+from workers.queues import Queue
+from workers.store.overview import Lit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.events import RequestEvent
+
+NS = 10**9
+
+
+def entry(told: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
+    envelope = told.to_envelope()
+    return Entry(
+        1, told.id, told.cluster, told.happening.type, told.time, recorded_at,
+        told.node, told.request_id, told.round, str(told.happening), envelope.to_json(),
+    )  # fmt: skip
+
+
+def lit(node: str, how: Lamp, desired: str = "up", observed: str | None = "ACTIVE") -> Lit:
+    return Lit(node, how, desired, observed, MOMENT)
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "busy", "shown"),
+    [
+        (None, None, False, Lamp.OUT),
+        ("up", "ACTIVE", False, Lamp.LIT),
+        ("up", "SHUTOFF", True, Lamp.LIGHTING),
+        ("up", "SHUTOFF", False, Lamp.FAILED),
+        ("up", "quota", False, Lamp.FAILED),
+        ("down", "ACTIVE", True, Lamp.GOING_OUT),
+        ("down", "ACTIVE", False, Lamp.FAILED),
+        ("down", "SHELVED_OFFLOADED", False, Lamp.OUT),
+        ("gone", "NONE", False, Lamp.OUT),
+        ("adopted", "ACTIVE", False, Lamp.LIT),
+        ("adopted", "ERROR", False, Lamp.FAILED),
+    ],
+)
+def test_a_lamp_shows_what_is_wanted_against_what_is_there(
+    *, desired: str | None, observed: str | None, busy: bool, shown: Lamp
+) -> None:
+    assert lamp(desired, observed, busy=busy) is shown
+
+
+def test_nothing_concerns_anybody_where_all_is_well() -> None:
+    queues = tuple(
+        Queue(name, 0, 1) for name in ("power.resume", "power.suspend", "token.rpc", "audit")
+    )
+    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (Worker("power", "p", MOMENT, ""),))
+    assert concerns(view) == []
+    assert summary(view) == "1 of 1 node lit"
+
+
+def test_the_gravest_comes_first() -> None:
+    view = View(
+        MOMENT,
+        {"a": (lit("n1", Lamp.FAILED),)},
+        (Queue("power.resume", 5, 0), Queue("power.dlq", 2, 0), Queue("audit", None, None)),
+        (Worker("power", "power@host:1", MOMENT - 60 * NS, ""),),
+        problems=("the store is away",),
+    )
+    assert concerns(view) == [
+        "the store is away",
+        "queues are missing: run lamplighter topology apply (audit)",
+        "nothing consumes for: power; nothing is lost, start what is missing",
+        "worker power@host:1 is silent",
+        "2 dead letters to decide on",
+        "1 node not as wanted",
+    ]
+
+
+def test_changes_name_lamps_by_their_place_on_the_page() -> None:
+    before = View(MOMENT, {"a": (lit("n1", Lamp.LIT),), "b": (lit("n2", Lamp.LIGHTING),)})
+    dark = lit("n2", Lamp.FAILED, "up", "SHUTOFF")
+    after = replace(before, groups={"a": before.groups["a"], "b": (dark,)})
+    assert changed_lamps(before, after) == [(1, Lamp.FAILED, "wanted up, but SHUTOFF")]
+
+
+def test_a_look_without_a_change_tells_nobody_and_other_nodes_load_the_page_anew() -> None:
+    views = [View(MOMENT, {"a": (lit("n1", Lamp.LIT),)})]
+    live = Live(lambda: views[-1], parts(environment()))
+    first, _ = live.now
+    live.turn()
+    assert live.now[0] == first
+    views.append(View(MOMENT, {"a": (lit("n1", Lamp.OUT),)}))
+    live.turn()
+    assert live.now[0] == first + 1
+    views.append(View(MOMENT, {"a": (lit("n2", Lamp.OUT),)}))
+    live.turn()
+    assert [change.data is None for change in live._after(first)] == [False, True]
+
+
+def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
+    asked, why = command(), Cause("quota", "no room")
+    tell = [
+        event(Happening.ACCEPTED, asked, time=MOMENT + NS),
+        replace(
+            event(Happening.RETRIED, asked, time=MOMENT + 2 * NS, cause=why), attempt=1, retry_in=5
+        ),
+        event(Happening.FAILED, asked, time=MOMENT + 9 * NS, cause=why),
+        event(Happening.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
+        event(Happening.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
+    ]
+    way = stages([entry(one, one.time + NS) for one in tell])
+    assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
+        ("hook, broker", 1),
+        ("worker", 1),
+        ("rest", 5),
+        ("worker", 2),
+        ("audit", 1),
+        ("person", 90),
+        ("hook, broker", 10),
+        ("audit", 1),
+    ]
+
+
+@given(any_events)
+def test_any_event_however_hostile_can_be_shown(told: RequestEvent) -> None:
+    templates = environment()
+    held = entry(told)
+    lines = str(templates.globals["parts"].lines([line_of(held)]))  # type: ignore[attr-defined]
+    way = stages([held])
+    assert all(stage.begin <= stage.end for stage in way)
+    page = templates.get_template("request.html").render(
+        cluster="x", person=None, can_login=False, can_logout=False, page="", view=View(0),
+        request_id=told.request_id, node=told.node, stages=way, begin=way[0].begin, span=1,
+        rounds=1, steps=timeline([held.body]),
+    )  # fmt: skip
+    for text in (lines, page):
+        text.encode()
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+def test_a_session_ends_by_time_and_each_has_its_own_forms() -> None:
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    one, two = sessions.open("anna"), sessions.open("anna")
+    first, second = sessions.person(one), sessions.person(two)
+    assert first is not None
+    assert second is not None
+    assert first.name == "anna"
+    assert first.csrf != second.csrf
+    now[0] = 8 * 3600.0
+    assert sessions.person(one) is None
+    assert sessions.person("never given") is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "-a", "<b>", "x" * 65])
+def test_who_cannot_be_written_down_is_nobody(name: str) -> None:
+    assert not is_person(name)
+
+
+def test_the_operators_file_is_believed_only_if_no_other_can_have_written_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "operators"
+    path.write_text(f"# ours\n\nanna sha256:{digest('a')}\nbert sha256:{digest('b')}\n")
+    path.chmod(0o640)
+    assert read_operators(path) == {digest("a"): "anna", digest("b"): "bert"}
+    for mode in (0o620, 0o644, 0o602):
+        path.chmod(mode)
+        with pytest.raises(ConfigError, match="chmod 0600"):
+            read_operators(path)
+    path.chmod(0o600)
+    path.write_text("anna plain-text\n")
+    with pytest.raises(ConfigError, match="line 1: write NAME"):
+        read_operators(path)
+    assert os.access(path, os.R_OK)

@@ -1,0 +1,46 @@
+"""Where figures are shown; what is no address is said, and a taken port stops no worker."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import requests
+from prometheus_client import CollectorRegistry, Counter
+
+from producers.settings import ConfigError
+from tests.testbed.ports import Ports
+from workers.metrics.endpoint import ROLES, address, serving
+from workers.observers import MetricsSettings
+
+
+def test_each_kind_of_process_has_a_port_of_its_own() -> None:
+    settings = MetricsSettings(listen="127.0.0.1:9464")
+    found = [address(settings, role, {}) for role in ROLES]
+    assert len(set(found)) == len(ROLES)
+    assert found[0] == ("127.0.0.1", 9464)
+
+
+def test_the_environment_names_another_for_one_process() -> None:
+    given = {"LAMPLIGHTER_METRICS": "[::1]:1234"}
+    assert address(MetricsSettings(), "power", given) == ("::1", 1234)
+    assert address(MetricsSettings(), "power", {}) is None
+
+
+@pytest.mark.parametrize("text", ["9464", "localhost", "127.0.0.1:x", "127.0.0.1:65535", ":1"])
+def test_what_is_no_address_is_said(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"metrics\.listen.*write"):
+        address(MetricsSettings(listen=text), "up", {})
+
+
+def test_figures_are_served_meanwhile_and_a_second_worker_does_without_them() -> None:
+    registry = CollectorRegistry()
+    Counter("lamplighter_test", "A test's.", registry=registry).inc()
+    with Ports() as ports:
+        port = ports.take()
+        settings = MetricsSettings(listen=f"127.0.0.1:{port}")
+        with serving(settings, "up", registry), serving(settings, "up", CollectorRegistry()):
+            answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+            assert "lamplighter_test_total 1.0" in answer.text
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0

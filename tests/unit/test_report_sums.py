@@ -1,0 +1,119 @@
+"""A report's figures from histories: nothing is counted twice, and the parts make the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.report.chart import chart
+from ops.report.history import Boot, History, Lit
+from ops.report.made import Report
+from ops.report.read import allocations
+from ops.report.spans import length, minus, overlap, union
+from ops.report.sums import NOBODY, Allocation, Place, Question, rows, total
+from producers.settings import ConfigError
+
+STOPPED, DELETED = Place("a", "sbg", "stop", "vo.x"), Place("b", "ifca", "delete")
+
+
+def history(node: str = "n1", *lit: tuple[int, int], jobs: tuple[int, ...] = ()) -> History:
+    return History(
+        node=node,
+        since=0,
+        lit=tuple(Lit(begin, end, jobs) for begin, end in lit),
+        boots=(Boot(0, 10, done=True, jobs=jobs), Boot(20, 25, done=False, jobs=jobs)),
+        made=(),
+        cloud="sbg",
+    )
+
+
+def ask(
+    by: str, *, begin: int = 0, end: int = 100, given: list[Allocation] | None = None
+) -> Question:
+    return Question(begin, end, by, {"n1": STOPPED, "n2": DELETED}, given)
+
+
+def test_only_the_part_within_the_time_counts() -> None:
+    (row,) = rows([history("n1", (10, 30), (90, 200))], ask("group", begin=20, end=100))
+    assert (row.key, row.lit, row.saved, row.visible) == ("a", 20, 60, 80)
+    assert (row.boots, row.boots_failed, row.booting) == (1, 1, 5)
+
+
+def test_a_server_that_is_deleted_is_visible_while_it_lives() -> None:
+    lived = History("n2", 0, (Lit(20, 50),), (), ((15, 55), (80, None)), "ifca")
+    (row,) = rows([lived], ask("strategy"))
+    assert (row.key, row.lit, row.visible) == ("delete", 30, 60)
+
+
+@pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
+def test_rows_are_what_is_asked_for(by: str, key: str) -> None:
+    assert [row.key for row in rows([history("n1", (0, 1))], ask(by))] == [key]
+    assert [row.key for row in rows([history("gone", (0, 1))], ask("group"))] == [NOBODY]
+
+
+def test_jobs_share_what_was_lit_for_them() -> None:
+    found = {r.key: r for r in rows([history("n1", (0, 60), jobs=(1, 2))], ask("job"))}
+    assert {key: row.lit for key, row in found.items()} == {"1": 30, "2": 30}
+    assert {key: row.boots for key, row in found.items()} == {"1": 1, "2": 1}
+
+
+def test_where_allocations_are_known_the_rest_is_idle() -> None:
+    given = [Allocation("n1", 1, "anna", 10, 30), Allocation("n1", 2, "bert", 20, 40)]
+    (row,) = rows([history("n1", (0, 60))], ask("group", given=given))
+    assert (row.allocated, row.idle) == (30, 30)
+    shorter = replace(ask("group", given=given), suspend_time=15)
+    (row,) = rows([history("n1", (0, 60))], shorter)
+    assert row.spared == 5, "of two gaps of 10 and 20, what is beyond 15"
+    found = {r.key: r.lit for r in rows([history("n1", (0, 60))], ask("user", given=given))}
+    assert found == {"anna": 20, "bert": 20, NOBODY: 30}
+
+
+spans = st.lists(
+    st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda s: (min(s), max(s))), max_size=6
+)
+
+
+@given(spans, spans)
+def test_sums_of_spans_are_those_of_their_moments(
+    some: list[tuple[int, int]], others: list[tuple[int, int]]
+) -> None:
+    here = {moment for begin, end in some for moment in range(begin, end)}
+    there = {moment for begin, end in others for moment in range(begin, end)}
+    assert length(union(some)) == len(here)
+    assert overlap(union(some), union(others)) == len(here & there)
+    assert length(minus(union(some), union(others))) == len(here - there)
+
+
+@given(st.lists(spans, max_size=4), st.integers(1, 7))
+def test_the_parts_of_the_time_make_the_whole(
+    all_spans: list[list[tuple[int, int]]], bins: int
+) -> None:
+    known = [history(f"n{n}", *union(lit), jobs=(n,)) for n, lit in enumerate(all_spans, 1)]
+    for by in ("group", "job"):
+        found = rows(known, ask(by), bins)
+        whole = total(found, bins)
+        assert sum(whole.bins) == pytest.approx(whole.lit)
+        assert whole.lit == sum(length(union(lit)) for lit in all_spans)
+        shown = chart(Report(0, 100, by, tuple(found), whole)) if found else None
+        assert shown is None or all(bar.y >= 0 and bar.height > 0 for bar in shown.bars)
+
+
+def test_what_sacct_prints_is_read_and_what_is_not_says_its_line() -> None:
+    head = "JobIDRaw|User|NodeList|Start|End\n"
+    lines = [
+        head,
+        "7|anna|n[1-2]|2026-01-01T00:00:00|2026-01-01T01:00:00\n",
+        "8|bert|None assigned|Unknown|Unknown\n",
+    ]
+    found = allocations(lines)
+    assert [(a.node, a.job, a.user, a.end - a.begin) for a in found] == [
+        ("n1", 7, "anna", 3600 * 10**9),
+        ("n2", 7, "anna", 3600 * 10**9),
+    ]
+    with pytest.raises(ConfigError, match="line 2"):
+        allocations([head, "7|anna|n1|yesterday|today\n"])
+    with pytest.raises(ConfigError, match="--parsable2"):
+        allocations(["JobID|User\n"])

@@ -1,0 +1,1 @@
+"""Figures for Prometheus: what each process counts, and where it shows them."""

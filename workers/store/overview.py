@@ -1,0 +1,65 @@
+"""What the state store says of all nodes at once; read only."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from workers.lamps import Lamp, lamp
+from workers.store.tables import nodes, refresh_tokens, requests
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A round of a request that has no outcome yet; times in ns since the epoch."""
+
+    request_id: str
+    round: int
+    node: str
+    generation: int
+    accepted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A node's lamp; `since` is when it was asked of last, ns since the epoch, or None."""
+
+    node: str
+    lamp: Lamp
+    desired: str | None
+    observed: str | None
+    since: int | None
+
+
+def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
+    """What is under way, the oldest first."""
+    query = (
+        sa.select(
+            requests.c.request_id,
+            requests.c.round,
+            requests.c.node,
+            requests.c.generation,
+            requests.c.accepted_at,
+        )
+        # decided_at has an index, outcome has none
+        .where(requests.c.cluster == cluster, requests.c.decided_at.is_(None))
+        .order_by(requests.c.generation, requests.c.node, requests.c.round)
+    )
+    return [Open(*row) for row in connection.execute(query)]
+
+
+def lamps(connection: sa.Connection, cluster: str) -> dict[str, Lit]:
+    """Every node that anything was ever asked of, by name."""
+    busy = {request.node for request in open_requests(connection, cluster)}
+    query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
+        nodes.c.cluster == cluster
+    )
+    return {
+        node: Lit(node, lamp(desired, observed, busy=node in busy), desired, observed, generation)
+        for node, desired, observed, generation in connection.execute(query)
+    }
+
+
+def refresh_token_ends(connection: sa.Connection) -> dict[str, int]:
+    """By cloud, when its refresh token ends unless it is used, as far as that is known; ns."""
+    query = sa.select(refresh_tokens.c.cloud, refresh_tokens.c.expires_at)
+    return {cloud: end for cloud, end in connection.execute(query) if end is not None}
