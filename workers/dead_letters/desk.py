@@ -25,6 +25,7 @@ from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.results import Done, Result, closing, ended, result, sort
+from workers.dead_letters.untaken import settle, told_apart
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 from workers.store.requests import Key, Outcome, fix_outcomes, outcomes
 
@@ -95,7 +96,11 @@ class Desk:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
         """
-        return self._settle(letters, lambda batch: self._replay(store, batch, operator))
+        requests, untaken = told_apart(letters)
+        yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
+        yield from self._settle(
+            untaken, lambda batch: self._told(batch, Happening.REPLAYED, operator)
+        )
 
     def discard(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
@@ -105,7 +110,11 @@ class Desk:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
         """
-        return self._settle(letters, lambda batch: self._discard(store, batch, operator))
+        requests, untaken = told_apart(letters)
+        yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
+        yield from self._settle(
+            untaken, lambda batch: self._told(batch, Happening.DISCARDED, operator)
+        )
 
     def _settle(
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[Result]]
@@ -123,16 +132,8 @@ class Desk:
             ends = self._ends(connection, batch)
         malformed, gone, alive = sort(batch, ends)
         now = time.time_ns()
-        untaken = [(each, each.undelivered) for each in batch if each.undelivered is not None]
-        replayed, cluster = Happening.REPLAYED, self._cluster
         refused = self._confirm(
             {
-                letter.tag: [
-                    messages.about_webhook(letter, which, replayed, cluster, operator, now)
-                ]
-                for letter, which in untaken
-            }
-            | {
                 letter.tag: [
                     *closing(letter, ends),
                     messages.event(
@@ -149,16 +150,11 @@ class Desk:
                 for letter, command in alive
                 if letter.tag not in refused
             }
-            | {
-                letter.tag: [messages.told_again(letter, which)]
-                for letter, which in untaken
-                if letter.tag not in refused
-            }
         )
         return [
             *(Result(m, Done.REFUSED, f"it can only be discarded: {m.problem}") for m in malformed),
             *self._drop(gone),
-            *(result(letter, Done.REPLAYED, refused) for letter, _ in (*alive, *untaken)),
+            *(result(letter, Done.REPLAYED, refused) for letter, _ in alive),
         ]
 
     def _discard(
@@ -182,15 +178,8 @@ class Desk:
         }
         for letter in malformed:
             told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
-        untaken = [(each, each.undelivered) for each in batch if each.undelivered is not None]
-        for letter, which in untaken:
-            happening, cluster = Happening.DISCARDED, self._cluster
-            told[letter.tag] = [
-                messages.about_webhook(letter, which, happening, cluster, operator, now)
-            ]
         refused = self._confirm(told)
         return [
-            *(result(letter, Done.DISCARDED, refused) for letter, _ in untaken),
             *self._drop(gone),
             *(result(letter, Done.DISCARDED, refused) for letter in malformed),
             *(
@@ -198,6 +187,11 @@ class Desk:
                 for (letter, _), body in zip(alive, bodies, strict=True)
             ),
         ]
+
+    def _told(
+        self, batch: Sequence[Letter], happening: Happening, operator: Operator
+    ) -> list[Result]:
+        return settle(self._confirm, batch, happening, self._cluster, operator)
 
     def _ends(self, connection: sa.Connection, batch: Sequence[Letter]) -> Mapping[Key, Outcome]:
         """The outcomes of the rounds that the letters died in, and of those that follow."""

@@ -9,7 +9,7 @@ from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Happening, Notice, RequestEvent, about, event_from
 from workers import topology
-from workers.dead_letters.letter import Letter, Undelivered
+from workers.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +54,6 @@ def again(letter: Letter, command: PowerCommand) -> Message:
             headers.ERRORS: "[]",
         },
     )
-
-
-def told_again(letter: Letter, undelivered: Undelivered) -> Message:
-    """The event, byte for byte, on its way to the webhook that did not take it."""
-    return Message(
-        topology.REQUEUE,
-        topology.NOTIFY_AGAIN,
-        letter.body,
-        undelivered.event.id,
-        headers={headers.WEBHOOK: undelivered.webhook, headers.ROUND: letter.round + 1},
-    )
-
-
-def about_webhook(  # noqa: PLR0913, PLR0917 - what the audit keeps
-    letter: Letter,
-    undelivered: Undelivered,
-    happening: Happening,
-    cluster: str,
-    operator: Operator,
-    now: int,
-) -> Message:
-    """The notice of the operator's decision on what a webhook did not take."""
-    told = undelivered.event
-    notice = Notice(
-        name=f"message.{happening}",
-        cluster=cluster,
-        subject=undelivered.webhook,
-        key=f"{told.id}/{letter.round + 1}",
-        time=now,
-        message=f"{told.type} of {told.subject}: {happening} by {operator.name}",
-        remedy="none",
-        details={
-            "event_id": told.id,
-            "by": operator.name,
-            **({"reason": operator.reason} if operator.reason else {}),
-        },
-    )
-    return Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
 
 
 def event(told: RequestEvent) -> Message:

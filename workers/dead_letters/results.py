@@ -34,9 +34,7 @@ class Result:
 def sort(
     batch: Sequence[Letter], ends: Mapping[Key, Outcome]
 ) -> tuple[list[Letter], list[tuple[Letter, Outcome]], list[tuple[Letter, PowerCommand]]]:
-    """The malformed letters, those dealt with already, and the requests that wait for a decision.
-
-    What a webhook did not take is in none of them.
+    """The malformed letters, those dealt with already, and those that wait for a decision.
 
     Args:
         batch: the letters.
@@ -46,8 +44,6 @@ def sort(
     gone: list[tuple[Letter, Outcome]] = []
     alive: list[tuple[Letter, PowerCommand]] = []
     for letter in batch:
-        if letter.undelivered is not None:
-            continue
         if letter.command is None:
             malformed.append(letter)
             continue
