@@ -92,6 +92,7 @@ class RequestEvent:
         actions: the cloud actions made for this round, in order.
         retry_in: seconds until the next delivery, for retried and parked.
         by, reason: the operator and their words, for replayed and discarded.
+        restamped: for discarded, the generation of the request that was asked in its stead.
     """
 
     happening: Happening
@@ -117,6 +118,7 @@ class RequestEvent:
     retry_in: int | None = None
     by: str | None = None
     reason: str | None = None
+    restamped: int | None = None
 
     @property
     def id(self) -> str:
@@ -143,6 +145,8 @@ class RequestEvent:
                 data[name] = fit(text)
         if self.retry_in is not None:
             data["retry_in"] = self.retry_in
+        if self.restamped is not None:
+            data["restamped"] = self.restamped
         if self.cause is not None:
             data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
         return Envelope(
@@ -290,6 +294,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         retry_in=data.number("retry_in") if "retry_in" in data.raw else None,
         by=data.text_or_none("by"),
         reason=data.text_or_none("reason"),
+        restamped=data.number("restamped", least=1) if "restamped" in data.raw else None,
     )
     if event.id != envelope.id:
         raise MalformedMessageError(

@@ -1,4 +1,4 @@
-"""An operator is killed (-9) at every step of a replay and of a discard; doing it again mends all."""
+"""An operator is killed (-9) at every step of a decision about letters; doing it again mends all."""
 
 from __future__ import annotations
 
@@ -113,3 +113,26 @@ def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -
     assert "the request is discarded already" in said.out
     assert site.depth(topology.RESUME_QUEUE) == 0
     assert {event.happening for event in folded(site)} == {Happening.DISCARDED}
+
+
+@pytest.mark.parametrize(
+    ("step", "again"), [*((s, "restamp") for s in range(2, REPLAY_STEPS + 1)), (2, "replay")]
+)
+def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
+    site: Site, step: int, again: str
+) -> None:
+    """From the commit on it stands, whatever is wanted of the letters next."""
+    assert interrupted(site, "restamp", step, "before") == -signal.SIGKILL
+    options = ("--restamp",) if again == "restamp" else ()
+    said = site.lamplighter("dead-letters", "replay", "--all", "--yes", *options)
+    assert said.code == 0, said.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    given = {body for _, body in site.drain(topology.RESUME_QUEUE)}
+    anew = [parse_command(body) for body in given]
+    assert sorted(asked.node for asked in anew) == [asked.node for asked in ASKED]
+    assert all(asked.generation > max(old.generation for old in ASKED) for asked in anew)
+    told = folded(site)
+    assert Counter((event.happening, event.request_id, event.round) for event in told) == {
+        (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    }
+    assert {event.restamped for event in told} == {asked.generation for asked in anew}
