@@ -1,18 +1,22 @@
 """`lamplighter audit`: what happened to which node, and the whole story of a request."""
 
-import json
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from ops.params import hostlist, when
+from ops.audit_chain import heads, prune, seal, verify
+from ops.audit_export import export
+from ops.audit_filters import filter_options, wanted
+from ops.audit_questions import failures, slowest, why
+from ops.entries import COLUMNS, as_json, row
 from ops.session import Session, pass_session
 from ops.story import timeline
 from ops.terminal import duration, moment, print_json, print_line, print_table
-from schemas.events import Happening
-from workers.audit.queries import Entry, Filter, find, story
-from workers.audit.record import why_quarantined
+from workers.audit.queries import Entry, find, last_seq, story
 
-_HAPPENINGS = [str(happening) for happening in Happening]
+_LOOK = 0.5
 
 
 @click.group
@@ -20,74 +24,65 @@ def audit() -> None:
     """The audit log: every event, once."""
 
 
+for _command in (why, failures, slowest, export, verify, heads, seal, prune):
+    audit.add_command(_command)
+
+
 @audit.command("list")
-@click.option("--node", "nodes", type=hostlist, help="Nodes, as a hostlist: node[1-3].")
-@click.option("--job", type=int, help="Requests that this job waited for.")
-@click.option("--since", type=when, help="A time, or how long ago: 2h.")
-@click.option("--until", type=when, help="Likewise; exclusive.")
-@click.option("--outcome", multiple=True, type=click.Choice(_HAPPENINGS), help="May be repeated.")
-@click.option("--request", "request_id", help="Only this request's.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, help="The latest so many (100).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json_", is_flag=True, help="One JSON object a line.")
 @pass_session
-def list_(  # noqa: PLR0913 - one per option
+def list_(session: Session, /, *, limit: int, as_json_: bool, **options: Any) -> None:  # noqa: ANN401 - see wanted
+    """Print the latest events, in the order they happened."""
+    with session.reading("audit") as connection:
+        _print(find(connection, wanted(limit=limit, **options)), as_json_=as_json_)
+
+
+@audit.command
+@filter_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("-n", "lines", type=click.IntRange(min=0), default=10, help="Begin with so many.")
+@click.option("--json", "as_json_", is_flag=True, help="One JSON object a line.")
+@pass_session
+def tail(
     session: Session,
     /,
     *,
-    nodes: tuple[str, ...] | None,
-    job: int | None,
-    since: int | None,
-    until: int | None,
-    outcome: tuple[str, ...],
-    request_id: str | None,
-    limit: int,
-    as_json: bool,
+    follow: bool,
+    lines: int,
+    as_json_: bool,
+    **options: Any,  # noqa: ANN401 - see wanted
 ) -> None:
-    """Print the latest events."""
-    wanted = Filter(
-        nodes=nodes,
-        job=job,
-        since=since,
-        until=until,
-        happenings=outcome or None,
-        request_id=request_id,
-        limit=limit,
-    )
+    """Print the last events, one a line, and those that come."""
     with session.reading("audit") as connection:
-        entries = find(connection, wanted)
-    if as_json:
-        for entry in entries:
-            print_json(_as_json(entry))
-        return
-    print_table(
-        ("time", "what", "about", "request", "round", "cause"),
-        [
-            (
-                moment(entry.time),
-                _what(entry),
-                entry.subject,
-                entry.request_id or entry.id,
-                entry.round,
-                _cause(entry),
-            )
-            for entry in entries
-        ],
-    )
+        seen = last_seq(connection)
+        shown = find(connection, wanted(limit=lines, **options)) if lines else []
+        # what has come since that look is shown below
+        _print_lines([entry for entry in shown if entry.seq <= seen], as_json_=as_json_)
+        while follow:
+            connection.rollback()  # or PostgreSQL would go on showing what was
+            last = last_seq(connection)
+            if last > seen:
+                coming = find(connection, wanted(limit=None, after=seen, **options))
+                _print_lines(sorted(coming, key=lambda entry: entry.seq), as_json_=as_json_)
+                seen = max(last, *(entry.seq for entry in coming), seen)
+            time.sleep(_LOOK)
 
 
 @audit.command
 @click.argument("request_id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json_", is_flag=True, help="One JSON object a line.")
 @pass_session
-def show(session: Session, request_id: str, *, as_json: bool) -> None:
+def show(session: Session, request_id: str, *, as_json_: bool) -> None:
     """Print the whole story of one request."""
     with session.reading("audit") as connection:
         entries = story(connection, request_id)
     if not entries:
         raise click.ClickException(f"the audit knows no request {request_id!r}")
-    if as_json:
+    if as_json_:
         for entry in entries:
-            print_json(_as_json(entry))
+            print_json(as_json(entry))
         return
     steps = timeline([entry.body for entry in entries])
     print_line(f"request {request_id}, node {entries[0].subject}", style="bold")
@@ -108,35 +103,16 @@ def show(session: Session, request_id: str, *, as_json: bool) -> None:
     )
 
 
-def _what(entry: Entry) -> str:
-    return entry.happening or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
+def _print(entries: Sequence[Entry], *, as_json_: bool) -> None:
+    if as_json_:
+        _print_lines(entries, as_json_=True)
+    else:
+        print_table(COLUMNS, [row(entry) for entry in entries])
 
 
-def _cause(entry: Entry) -> str | None:
-    if entry.quarantined:
-        return why_quarantined(entry.body)
-    data = json.loads(entry.body)["data"]
-    if isinstance(cause := data.get("cause"), dict):
-        return f"{cause.get('error')}: {cause.get('message')}"
-    words = data.get("reason") or data.get("message")
-    return None if words is None else str(words)
-
-
-def _as_json(entry: Entry) -> dict[str, object]:
-    shown: dict[str, object] = {
-        "seq": entry.seq,
-        "time": moment(entry.time),
-        "recorded_at": moment(entry.recorded_at),
-        "type": entry.type,
-        "happening": entry.happening,
-        "subject": entry.subject,
-        "request_id": entry.request_id,
-        "round": entry.round,
-    }
-    if entry.quarantined:
-        return {
-            **shown,
-            "problem": why_quarantined(entry.body),
-            "body": entry.body.decode(errors="backslashreplace"),
-        }
-    return {**shown, "event": json.loads(entry.body)}
+def _print_lines(entries: Sequence[Entry], *, as_json_: bool) -> None:
+    for entry in entries:
+        if as_json_:
+            print_json(as_json(entry))
+        else:
+            print_line("  ".join("-" if cell is None else str(cell) for cell in row(entry)))

@@ -1,22 +1,18 @@
 """Dead letters that are alike as one line: 500 letters of one outage are one trouble. Pure."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import hostlist
 
+from ops.alike import likeness
 from ops.letters import Places, jobs_of
 from ops.terminal import moment
 from workers.dead_letters.letter import Letter
 
 COLUMNS = ("letters", "of", "nodes", "first died", "last died", "example")
 _LONGEST = 80
-# What differs from one server or request to the next: ids in hex, then all other numbers.
-_PARTICULAR = re.compile(
-    r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|0x[0-9a-fA-F]+|\d+"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +53,6 @@ class Group:
             "example": self.example,
             "jobs": list(self.jobs),
         }
-
-
-def likeness(words: str) -> str:
-    """The words of an error without what differs from one node or request to the next."""
-    return _PARTICULAR.sub("#", words)
 
 
 # What letters can be grouped by; of causes those are alike whose words are.

@@ -1,7 +1,7 @@
 """A progress bar on a terminal, for what takes long."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +15,11 @@ MANY = 50
 
 
 def counted(
-    results: Iterable[tuple[int, T]], what: str, *, hidden: bool
+    results: Iterable[tuple[int, T]],
+    what: str,
+    *,
+    hidden: bool,
+    weight: Callable[[T], int] = lambda _: 1,
 ) -> Iterator[tuple[T, bool]]:
     """The results as they come, each with whether a bar tells of it.
 
@@ -23,6 +27,7 @@ def counted(
         results: each with how many there are in all.
         what: their name.
         hidden: whether there is no bar in any case.
+        weight: for how many things a result stands.
     """
     bar: Progress | None = None
     try:
@@ -38,7 +43,7 @@ def counted(
                 bar.add_task(what, total=total)
                 bar.start()
             if bar is not None:
-                bar.advance(bar.task_ids[0])
+                bar.advance(bar.task_ids[0], weight(result))
             yield result, bar is not None
     finally:
         if bar is not None:

@@ -105,6 +105,21 @@ class TokenSettings(_Table, frozen=True):
     timeout: Seconds = 10.0
 
 
+class AuditSettings(_Table, frozen=True):
+    """The audit worker.
+
+    Attributes:
+        key_file: signs the log's heads (Ed25519, PEM); made at first start, and its public half
+            beside it as key_file.pub.
+        heads_file: signed heads are appended to it; have it copied to another host.
+        heads_every: seconds between two of them, while something is recorded.
+    """
+
+    key_file: Path = Path("audit.key")
+    heads_file: Path = Path("audit.heads")
+    heads_every: Seconds = 300.0
+
+
 def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
     if (file is None) == (not command):
         raise ValueError(f"give either {field}_file or {field}_command")
@@ -317,6 +332,7 @@ class _File(_Table, frozen=True):
     hooks: dict[str, str] = {}
     slurm: SlurmSettings = SlurmSettings()
     store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = {}
@@ -338,6 +354,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     management_url: str | None = None
     slurm: SlurmSettings
     store: StoreSettings
+    audit: AuditSettings
     power: PowerSettings
     tokens: TokenSettings
     clouds: Mapping[str, CloudSettings]
@@ -390,6 +407,11 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         slurm=file.slurm,
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
+        ),
+        audit=msgspec.structs.replace(
+            file.audit,
+            key_file=folder / file.audit.key_file,
+            heads_file=folder / file.audit.heads_file,
         ),
         power=file.power,
         tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
