@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("hooks", "fleet", "nova")
+BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit")
 
 
 def main() -> int:
