@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
-from tests.testbed.auditlog import SECOND, fill
+from tests.testbed.auditlog import SECOND, fill, flood
 from tests.testbed.messages import MOMENT
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.site import Site
@@ -36,7 +36,8 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
     begun = time.monotonic()
     fill(engine, _SAMPLE // 2)
     written = time.monotonic() - begun
-    fill(engine, (records - _SAMPLE) // 2, begin=MOMENT + _SAMPLE // 2 * SECOND)
+    print(f"{kind}: {_SAMPLE / written:.0f} records/s made and written", flush=True)
+    flood(engine, (records - _SAMPLE) // 2, begin=MOMENT + _SAMPLE // 2 * SECOND)
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:  # as its autovacuum does by itself after a while
             connection.execute(sa.text("ANALYZE"))

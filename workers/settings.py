@@ -6,27 +6,22 @@ Durations are seconds. Relative paths start at the file's own folder.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import hostlist
 import msgspec
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
-from workers import clouds_yaml
 from workers.clouds import whole_clouds
+from workers.logins import ApplicationCredentialSource, CloudsYamlSource, Source
+from workers.table import Count, Seconds, Table
 
 # The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: frozen, and a field it does not know is an error."""
-
-
-class SlurmSettings(_Table, frozen=True):
+class SlurmSettings(Table, frozen=True):
     """Slurm, and what it is told; seconds.
 
     Attributes:
@@ -55,14 +50,14 @@ class SlurmSettings(_Table, frozen=True):
     give_back_after: Seconds = 300.0
 
 
-class StoreSettings(_Table, frozen=True):
+class StoreSettings(Table, frozen=True):
     """Where state and audit live: SQLAlchemy URLs; SQLite files of their own by default."""
 
     url: str = "sqlite:////var/lib/lamplighter/state.db"
     audit_url: str = "sqlite:////var/lib/lamplighter/audit.db"
 
 
-class PowerSettings(_Table, frozen=True):
+class PowerSettings(Table, frozen=True):
     """The power worker.
 
     Attributes:
@@ -88,7 +83,7 @@ class PowerSettings(_Table, frozen=True):
             raise ValueError("lease must be at least twice api_timeout, or no call could be made")
 
 
-class TokenSettings(_Table, frozen=True):
+class TokenSettings(Table, frozen=True):
     """The token service.
 
     Attributes:
@@ -105,7 +100,7 @@ class TokenSettings(_Table, frozen=True):
     timeout: Seconds = 10.0
 
 
-class AuditSettings(_Table, frozen=True):
+class AuditSettings(Table, frozen=True):
     """The audit worker.
 
     Attributes:
@@ -120,117 +115,7 @@ class AuditSettings(_Table, frozen=True):
     heads_every: Seconds = 300.0
 
 
-def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
-    if (file is None) == (not command):
-        raise ValueError(f"give either {field}_file or {field}_command")
-
-
-class PasswordSource(_Table, frozen=True, tag_field="type", tag="password"):
-    """Keystone user and password.
-
-    Here and below, a secret comes from a file of our own (or of systemd's:
-    "$CREDENTIALS_DIRECTORY/name"), or is what a command prints: its words, run by no shell.
-    """
-
-    username: str
-    password_file: Path | None = None
-    password_command: tuple[str, ...] = ()
-    user_domain: str = "Default"
-
-    def __post_init__(self) -> None:
-        _one_of("password", self.password_file, self.password_command)
-
-
-class ApplicationCredentialSource(
-    _Table, frozen=True, tag_field="type", tag="application_credential"
-):
-    """Keystone application credential."""
-
-    id: str
-    secret_file: Path | None = None
-    secret_command: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_of("secret", self.secret_file, self.secret_command)
-
-
-class _FederatedSource(_Table, frozen=True):
-    """An OpenID Connect login, then Keystone's federated one; by default as at EGI.
-
-    Attributes:
-        token_endpoint: the login provider's.
-        scope: what to ask for, word for word; by default EGI's scopes with `entitlements`.
-        entitlements: the only ones that the access token shall carry; by default all.
-    """
-
-    token_endpoint: str
-    scope: str | None = None
-    entitlements: tuple[str, ...] = ()
-    identity_provider: str = "egi.eu"
-    protocol: str = "openid"
-
-    @property
-    def full_scope(self) -> str:
-        """What to ask for; entitlements by the claim's old name and by its new one."""
-        if self.scope is not None:
-            return self.scope
-        claims = ("eduperson_entitlement", "entitlements")
-        narrowed = [f"{claim}:{value}" for value in self.entitlements for claim in claims]
-        return " ".join(["openid email profile voperson_id", *(narrowed or claims)])
-
-
-class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
-    """The refresh token of a public client, which has no secret; the provider may rotate it."""
-
-    refresh_token_file: Path | None = None
-    refresh_token_command: tuple[str, ...] = ()
-    client_id: str = "token-portal"
-
-    def __post_init__(self) -> None:
-        _one_of("refresh_token", self.refresh_token_file, self.refresh_token_command)
-
-
-class ClientCredentialsSource(
-    _FederatedSource,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="oidc_client_credentials",
-):
-    """A service account: an OIDC client with a secret, in its own name."""
-
-    client_id: str
-    client_secret_file: Path | None = None
-    client_secret_command: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_of("client_secret", self.client_secret_file, self.client_secret_command)
-
-
-class CloudsYamlSource(_Table, frozen=True, tag_field="type", tag="clouds_yaml"):
-    """An entry of OpenStack's clouds.yaml, read anew for each login; made of `clouds_yaml`.
-
-    Attributes:
-        file: the clouds.yaml.
-        entry: its name there.
-        kind: how it logs in.
-    """
-
-    file: Path
-    entry: str
-    kind: clouds_yaml.Kind
-
-
-Source = (
-    PasswordSource
-    | ApplicationCredentialSource
-    | RefreshTokenSource
-    | ClientCredentialsSource
-    | CloudsYamlSource
-)
-
-
-class CloudSettings(_Table, frozen=True):
+class CloudSettings(Table, frozen=True):
     """One OpenStack project.
 
     Attributes:
@@ -261,7 +146,7 @@ class CloudSettings(_Table, frozen=True):
             raise ValueError("project_id or project_name is missing: say what to log in to")
 
 
-class ServerTemplate(_Table, frozen=True):
+class ServerTemplate(Table, frozen=True):
     """How a group's servers are made.
 
     Attributes:
@@ -282,10 +167,10 @@ class ServerTemplate(_Table, frozen=True):
     volume_size: Count | None = None
     user_data_file: Path | None = None
     config_drive: bool = False
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class GroupSettings(_Table, frozen=True):
+class GroupSettings(Table, frozen=True):
     """A group of nodes on one cloud.
 
     Attributes:
@@ -319,24 +204,24 @@ class GroupSettings(_Table, frozen=True):
             raise ValueError("strategy delete needs [groups.NAME.server]: say how servers are made")
 
 
-class LogSettings(_Table, frozen=True):
+class LogSettings(Table, frozen=True):
     """Structured logs: JSON lines, or colours for people."""
 
     format: Literal["json", "console"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class _File(_Table, frozen=True):
+class _File(Table, frozen=True):
     cluster: str
     broker: dict[str, str]
-    hooks: dict[str, str] = {}
+    hooks: dict[str, str] = msgspec.field(default_factory=dict)
     slurm: SlurmSettings = SlurmSettings()
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
-    clouds: dict[str, CloudSettings] = {}
-    groups: dict[str, GroupSettings] = {}
+    clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
+    groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
     log: LogSettings = LogSettings()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.events import Happening
 from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.leaks import SECRET_FILES, secrets_found
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\n"
-# The files that are secrets, and the broker's own.
-_SECRET_FILES = frozenset({"refresh.token", "broker.password", "rabbitmq.conf"})
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluste
     assert (calls["start"], calls["stop"], calls["rescope"]) == (2, 2, 1)
     assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
     assert lamplighter(cluster, "dead-letters", "list") == []
-    assert secrets_found(cluster) == _SECRET_FILES
+    assert secrets_found(cluster) == SECRET_FILES
 
 
 def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
@@ -88,15 +87,3 @@ def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
     twice = [key for key, n in Counter((r, n) for r, n, _ in ended).items() if n > 1]
     assert not twice
     return {(request, round_): happening for request, round_, happening in ended}
-
-
-def secrets_found(cluster: Cluster) -> set[str]:
-    """The names of the files below the cluster's folder that hold any token or password."""
-    secrets = [secret.encode() for secret in cluster.simulated.issued_secrets()]
-    secrets.append(cluster.broker.admin.password.encode())
-    files = [path for path in cluster.folder.rglob("*") if path.is_file()]
-    return {
-        path.name
-        for path, content in ((path, path.read_bytes()) for path in files)
-        if any(secret in content for secret in secrets)
-    }

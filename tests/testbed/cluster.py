@@ -225,6 +225,7 @@ token_endpoint = "{self.cloud.token_endpoint}"
             by_strategy.setdefault(self.plan.strategies.get(node, "stop"), []).append(node)
         return "".join(
             f'[groups.{name}]\nnodes = "{",".join(nodes)}"\ncloud = "simulated"\nstrategy = "{name}"\n'
+            "deploy_wait = 1.0\n"
             f'[groups.{name}.server]\nimage = "{image}"\nflavor = "m1.tiny"\nnetworks = ["none"]\n'
             for name, nodes in by_strategy.items()
         )

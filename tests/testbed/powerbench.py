@@ -23,12 +23,12 @@ from tests.testbed.waiting import until
 from workers import topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
+from workers.logins import PasswordSource
 from workers.power.book import Book
 from workers.power.cloud import Cloud
 from workers.power.engine import Engine
 from workers.power.owners import Owner
 from workers.power.site import Site as CloudSite
-from workers.settings import PasswordSource
 from workers.store.engine import open_store
 
 if TYPE_CHECKING:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.settings import ConfigError
-from workers.settings import (
-    ApplicationCredentialSource,
-    CloudSettings,
-    CloudsYamlSource,
-    RefreshTokenSource,
-    load,
-)
+from workers.logins import ApplicationCredentialSource, CloudsYamlSource, RefreshTokenSource
+from workers.settings import CloudSettings, load
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 

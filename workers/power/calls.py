@@ -225,12 +225,12 @@ class Calls:
         """List, once an interval, what `_to_list` names."""
         now = time.monotonic()
         for site in self._to_list():
-            if now >= site.next_listing:
+            if now >= site.listing_at():
                 site.list(self._settings.poll_interval, partial(self._listed, site))
 
     def next_due(self) -> float | None:
         """Monotonic seconds when the next listing is due, if any is."""
-        return min((site.next_listing for site in self._to_list()), default=None)
+        return min((site.listing_at() for site in self._to_list()), default=None)
 
     def _to_list(self) -> list[Site]:
         """Clouds that nodes wait for; those that are away, all of them when the tokens are."""

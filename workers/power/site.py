@@ -21,8 +21,9 @@ from workers.settings import CloudSettings
 Thunk = Callable[[], None]
 Answered = Callable[[str | BaseException], None]
 
-
 _FORGET_AFTER = 600.0
+# While calls wait for their turn, listings keep the cloud busy for no more than this share of time.
+_SHARE = 0.25
 
 
 class Site:
@@ -49,6 +50,7 @@ class Site:
         self.health = Health()
         self.listing_now = False
         self.next_listing = 0.0
+        self._spared_until = 0.0
         self.pace = Pace(settings.concurrency)
         self._cloud = cloud
         self._post = post
@@ -131,6 +133,16 @@ class Site:
     def list_soon(self, now: float) -> None:
         """Do not wait for the next interval."""
         self.next_listing = max(min(self.next_listing, now), self.pace.rests_until)
+        self._spared_until = 0.0
+
+    def listing_at(self) -> float:
+        """When the next listing is due (monotonic seconds).
+
+        A listing of a real Nova costs as much as a few actions, and one made while most calls are
+        still to come settles little.
+        """
+        calls_wait = any(self._turns.values())
+        return max(self.next_listing, self._spared_until) if calls_wait else self.next_listing
 
     def list_all_next(self) -> None:
         """Something is not as thought: the next listing starts anew, whatever is under way."""
@@ -156,6 +168,7 @@ class Site:
         listed: Callable[[BaseException | None], None],
     ) -> None:
         self.listing_now = False
+        self._spared_until = asked + (time.monotonic() - asked) / _SHARE
         if listing is not None:
             self.view.fold(listing.servers, asked, whole=since is None)
             self._since = listing.since

@@ -2,7 +2,7 @@
 
 from producers.settings import ConfigError
 from workers.clouds_yaml import entry_kind, entry_secret, secret_file
-from workers.settings import (
+from workers.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
     CloudsYamlSource,

@@ -5,14 +5,14 @@ from typing import Protocol
 
 from producers.settings import ConfigError
 from workers.clouds_yaml import entry_identity
-from workers.settings import (
+from workers.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
-    CloudSettings,
     CloudsYamlSource,
     PasswordSource,
     RefreshTokenSource,
 )
+from workers.settings import CloudSettings
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin

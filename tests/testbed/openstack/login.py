@@ -53,6 +53,11 @@ class LoginControl:
         given = {name: value for name, value in changes.items() if value is not None}
         self._tell("PATCH", "settings", given)
 
+    def issued_secrets(self) -> list[str]:
+        """Every token that the provider has issued so far, to look for where none may be."""
+        tokens: list[str] = self._tell("GET", "secrets")
+        return tokens
+
     def login_counts(self) -> dict[str, int]:
         """Return the calls since the start, by path below the issuer."""
         counts: dict[str, int] = self._tell("GET", "counts")

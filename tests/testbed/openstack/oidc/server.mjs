@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { approveDevice, createProvider, mintRefreshToken } from './provider.mjs';
-import { drop } from './store.mjs';
+import { drop, issuedTokens } from './store.mjs';
 
 const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const { pathname: realm, hostname, port } = new URL(config.issuer);
@@ -26,6 +26,7 @@ const HANDLES = {
   'DELETE access-tokens': async () => ({ expired: drop('AccessToken', 'ClientCredentials') }),
   'PATCH settings': async (changes) => Object.assign(settings, changes),
   'GET counts': async () => counts,
+  'GET secrets': async () => issuedTokens(),
 };
 
 function reply(response, status, content) {

@@ -1,6 +1,8 @@
 // Where oidc-provider keeps its grants and tokens: in memory, for as long as the process lives.
 
 const entries = new Map();
+const TOKENS = ['AccessToken', 'ClientCredentials', 'RefreshToken'];
+const issued = new Set();
 
 const key = (model, id) => `${model}:${id}`;
 const alive = (entry) => entry !== undefined && (entry.expires === null || entry.expires > Date.now());
@@ -25,6 +27,7 @@ export class MemoryStore {
   async upsert(id, payload, expiresIn) {
     const expires = expiresIn ? Date.now() + expiresIn * 1000 : null;
     entries.set(key(this.model, id), { model: this.model, payload, expires });
+    if (TOKENS.includes(this.model)) issued.add(id);
   }
 
   async find(id) {
@@ -66,4 +69,9 @@ export class MemoryStore {
 /** Forget every entry of the given models; return how many there were. */
 export function drop(...models) {
   return forget((entry) => models.includes(entry.model));
+}
+
+/** Every token given out so far, good or bad: an opaque token is its own id. */
+export function issuedTokens() {
+  return [...issued];
 }

@@ -1,0 +1,35 @@
+"""Finds secrets where none may be, in all that a cluster has written (P6)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.testbed.simcloud import credentials
+
+if TYPE_CHECKING:
+    from tests.testbed.cluster import Cluster
+
+# The files that are secrets, and the broker's own.
+SECRET_FILES = frozenset({"refresh.token", "broker.password", "rabbitmq.conf"})
+# A real Keystone does not say which tokens it has issued, but all look so (Fernet's version byte
+# and time come first).
+KEYSTONE_TOKEN = re.compile(rb"gAAAAA[A-Za-z0-9_-]{80,}")
+
+
+def secrets_found(cluster: Cluster) -> set[str]:
+    """The names of the files that hold any token or password: logs, stores, spool, broker's data.
+
+    What the cloud itself writes is not ours to judge.
+    """
+    secrets = [secret.encode() for secret in cluster.cloud.issued_secrets()]
+    secrets += [cluster.broker.admin.password.encode(), credentials.PASSWORD.encode()]
+    files = (path for path in cluster.folder.rglob("*") if path.is_file())
+    clouds = cluster.folder / "os"
+    found = set()
+    for path in files:
+        content = path.read_bytes()
+        known = any(secret in content for secret in secrets) or KEYSTONE_TOKEN.search(content)
+        if known and not path.is_relative_to(clouds):
+            found.add(path.name)
+    return found
