@@ -17,6 +17,7 @@ from schemas.events import Happening, event_from
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.site import Site
+from tests.testbed.waiting import until
 from workers import topology
 from workers.store.engine import connect
 from workers.store.requests import outcomes
@@ -136,3 +137,28 @@ def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
         (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
     }
     assert {event.restamped for event in told} == {asked.generation for asked in anew}
+
+
+def test_a_long_replay_killed_in_its_midst_adds_up(run_dir: Path, broker_url: str) -> None:
+    """What is left and what was sent make up all; done again, each was sent and told, and counts once."""
+    site = Site(run_dir / "site", broker_url)
+    site.prepare()
+    letters = [command(f"node{i}") for i in range(600)]
+    site.publish([dead_letter(asked) for asked in letters])
+    argv = ("dead-letters", "replay", "--all", "--yes", "--rate", "150")
+    with site.start(*argv) as operator:
+        until(lambda: site.depth(topology.RESUME_QUEUE) >= 100, 60.0, "some")
+        operator.send(signal.SIGKILL)
+        operator.wait(10.0)
+    # the broker takes back what the dead one held
+    sent = site.depth(topology.RESUME_QUEUE)
+    until(lambda: site.depth(topology.DEAD_LETTER_QUEUE) >= 600 - sent, 30.0, "the rest")
+    assert 0 < site.depth(topology.DEAD_LETTER_QUEUE) < 600
+    again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert again.code == 0, again.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    given = {parse_command(body).id for _, body in site.drain(topology.RESUME_QUEUE)}
+    assert given == {asked.id for asked in letters}
+    assert Counter((event.happening, event.request_id, event.round) for event in folded(site)) == {
+        (Happening.REPLAYED, asked.id, 2): 1 for asked in letters
+    }
