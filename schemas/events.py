@@ -93,6 +93,7 @@ class RequestEvent:
         retry_in: seconds until the next delivery, for retried and parked.
         by, reason: the operator and their words, for replayed and discarded.
         dry_run: whether nothing was done, and `actions` are what would have been called first.
+        restamped: for discarded, the generation of the request that was asked in its stead.
     """
 
     happening: Happening
@@ -119,6 +120,7 @@ class RequestEvent:
     by: str | None = None
     reason: str | None = None
     dry_run: bool = False
+    restamped: int | None = None
 
     @property
     def id(self) -> str:
@@ -147,6 +149,8 @@ class RequestEvent:
             data["dry_run"] = True
         if self.retry_in is not None:
             data["retry_in"] = self.retry_in
+        if self.restamped is not None:
+            data["restamped"] = self.restamped
         if self.cause is not None:
             data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
         return Envelope(
@@ -295,6 +299,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         by=data.text_or_none("by"),
         reason=data.text_or_none("reason"),
         dry_run=data.flag("dry_run") if "dry_run" in data.raw else False,
+        restamped=data.number("restamped", least=1) if "restamped" in data.raw else None,
     )
     if event.id != envelope.id:
         raise MalformedMessageError(

@@ -128,6 +128,21 @@ class TokenSettings(Table, frozen=True):
     timeout: Seconds = 10.0
 
 
+class AuditSettings(Table, frozen=True):
+    """The audit worker.
+
+    Attributes:
+        key_file: signs the log's heads (Ed25519, PEM); made at first start, and its public half
+            beside it as key_file.pub.
+        heads_file: signed heads are appended to it; have it copied to another host.
+        heads_every: seconds between two of them, while something is recorded.
+    """
+
+    key_file: Path = Path("audit.key")
+    heads_file: Path = Path("audit.heads")
+    heads_every: Seconds = 300.0
+
+
 class CloudSettings(Table, frozen=True):
     """One OpenStack project.
 
@@ -234,6 +249,7 @@ class _File(Table, frozen=True):
     slurm: SlurmSettings = SlurmSettings()
     resync: ResyncSettings = ResyncSettings()
     store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
@@ -261,6 +277,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slurm: SlurmSettings
     resync: ResyncSettings = ResyncSettings()
     store: StoreSettings
+    audit: AuditSettings
     power: PowerSettings
     tokens: TokenSettings
     clouds: Mapping[str, CloudSettings]
@@ -340,6 +357,11 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         resync=file.resync,
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
+        ),
+        audit=msgspec.structs.replace(
+            file.audit,
+            key_file=folder / file.audit.key_file,
+            heads_file=folder / file.audit.heads_file,
         ),
         power=file.power,
         tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-import sqlalchemy as sa
-
-from ops.failures import StoreMissingError
-from ops.letters import Choice, description
+from ops.around import around
+from ops.explain import description
+from ops.letters import Choice
 from ops.session import Session
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
-from workers.store.tables import nodes
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _SHOWN = 100
@@ -50,7 +48,8 @@ class Letters:
             raise LookupError(
                 "That letter is no longer there: somebody has decided, or is deciding."
             )
-        lines = description(found[0], self._desired(found[0]))
+        known = around(self._session, found[0].command)
+        lines = description(found[0], known, time.time_ns())
         facts = [(line[:_LABEL].strip(), line[_LABEL:].strip()) for line in lines]
         return "letter.html", {"letter": found[0], "facts": facts}
 
@@ -121,16 +120,3 @@ class Letters:
                     self._letters = desk.letters()
                 self._looked_at = time.monotonic()
             return self._letters
-
-    def _desired(self, letter: Letter) -> tuple[str, int] | None:
-        if letter.command is None:
-            return None
-        query = sa.select(nodes.c.desired, nodes.c.generation).where(
-            nodes.c.cluster == self._session.settings.cluster, nodes.c.node == letter.command.node
-        )
-        try:
-            with self._session.reading("state") as connection:
-                row = connection.execute(query).first()
-        except (sa.exc.SQLAlchemyError, StoreMissingError):
-            return None
-        return None if row is None else (row.desired, row.generation)

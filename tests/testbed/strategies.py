@@ -82,6 +82,7 @@ events = st.builds(
     retry_in=st.none() | st.integers(0, 10**6),
     by=st.none() | words,
     reason=st.none() | words,
+    restamped=st.none() | st.integers(1, MOST),
     dry_run=st.booleans(),
 )
 

@@ -43,16 +43,22 @@ def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
     for _ in range(_ATTEMPTS - 1):
         try:
             with engine.begin() as connection:
-                return _append(connection, records)
+                return append_within(connection, records)
         except sa.exc.IntegrityError:
             continue  # another writer followed the same head
     with engine.begin() as connection:
-        return _append(connection, records)
+        return append_within(connection, records)
 
 
-def _append(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+def stand_in_line(connection: sa.Connection) -> None:
+    """Wait until no other writer is at work; nobody writes before this transaction's end."""
     if connection.dialect.name == "postgresql":
         connection.execute(_LINE)
+
+
+def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+    """As `append`, within the caller's transaction."""
+    stand_in_line(connection)
     types = _types(connection, [(record.source, record.id) for record in records])
     conflicts: list[Record] = []
     new: list[Record] = []

@@ -191,8 +191,27 @@ audit = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
     sa.UniqueConstraint("source", "id", name="audit_once"),
     sa.Index("audit_by_request", "request_id", "seq"),
-    sa.Index("audit_by_subject", "subject", "seq"),
-    sa.Index("audit_by_time", "time"),
+    # People ask for the latest of something: each index ends in what the answer is sorted by.
+    sa.Index("audit_in_time", "time", "seq"),
+    sa.Index("audit_of_subject", "subject", "time", "seq"),
+    sa.Index("audit_of_happening", "happening", "time", "seq"),
+    # Seals and notices: few, and looked for by type.
+    sa.Index(
+        "audit_no_happening",
+        "type",
+        "seq",
+        sqlite_where=sa.text("happening IS NULL"),
+        postgresql_where=sa.text("happening IS NULL"),
+    ),
+)
+
+# Signed statements of what the log's last record was at a time (workers/audit/heads.py).
+audit_heads = sa.Table(
+    "audit_heads",
+    AUDIT,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("statement", sa.Text, nullable=False),
 )
 
 # Which jobs waited for which request, so that "why did job 4711 wait" is one look-up.
