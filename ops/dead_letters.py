@@ -1,6 +1,5 @@
 """`lamplighter dead-letters`: look at requests that failed for good; what to do with them is in decisions."""
 
-import json
 import sys
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from ops.letter_groups import KEYS, grouped
 from ops.letter_options import choice, choice_options
 from ops.letters import Choice, Places
 from ops.session import Session, pass_session
-from ops.terminal import print_json, print_line, print_table
+from ops.terminal import json_line, print_json, print_line, print_table
 from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
@@ -100,10 +99,11 @@ def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> N
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)
+    known = around(session, letter.command)
     if as_json:
-        print_json(chosen.as_json(letter))
+        print_json({**chosen.as_json(letter), **known.as_json(letter.command)})
         return
-    for line in description(letter, around(session, letter.command), time.time_ns()):
+    for line in description(letter, known, time.time_ns()):
         print_line(line)
     if len(found) > 1:
         print_line(f"copies     {len(found)}: a decision deals with all of them")
@@ -119,7 +119,7 @@ def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa:
     They stay in their queue. FILE must not exist yet.
     """
     found = choice(session.settings, **options).of(look(session))
-    lines = (f"{json.dumps(chosen.exported(letter))}\n" for letter in found)
+    lines = (f"{json_line(chosen.exported(letter))}\n" for letter in found)
     if str(file) == "-":
         sys.stdout.writelines(lines)
         return
