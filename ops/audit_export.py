@@ -14,7 +14,7 @@ import click
 from ops.audit_filters import filter_options, wanted
 from ops.entries import data_of, what, words
 from ops.session import Session, pass_session
-from ops.terminal import moment
+from ops.terminal import json_line, moment, plain
 from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
@@ -31,7 +31,8 @@ _COLUMNS = (
     "why",
 )
 # What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# Tabs and line ends, which do too, are escaped.
+_FORMULA = ("=", "+", "-", "@")
 
 
 @click.command
@@ -64,7 +65,7 @@ def _output(file: Path) -> Iterator[TextIO]:
 def _write_jsonl(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
     count = 0
     for entry, hash_ in entries:
-        out.write(f"{json.dumps(cloud_event(entry, hash_))}\n")
+        out.write(f"{json_line(cloud_event(entry, hash_))}\n")
         count += 1
     return count
 
@@ -105,5 +106,5 @@ def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
 
 def cell_of(value: object) -> str:
     """A cell that no spreadsheet takes for a formula; what is not printable is escaped."""
-    text = "" if value is None else str(value)
+    text = "" if value is None else plain(str(value))
     return f"'{text}" if text.startswith(_FORMULA) else text

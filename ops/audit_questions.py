@@ -33,7 +33,8 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         entries = find(connection, Filter(job=job))
         bodies: dict[str, list[bytes]] = {}
         for entry in entries:
-            bodies.setdefault(entry.request_id or "", []).append(entry.body)
+            if entry.request_id is not None:
+                bodies.setdefault(entry.request_id, []).append(entry.body)
     if not bodies:
         raise click.ClickException(f"the audit knows of no node that job {job} has waited for")
     now = time.time_ns()

@@ -42,6 +42,21 @@ class Around:
     cloud: str | None = None
     silent: tuple[str, ...] = field(default=())
 
+    def as_json(self, command: PowerCommand | None) -> dict[str, object]:
+        """For machines."""
+        slurm, store = self.slurm, self.store
+        return {
+            "desired": store and store.desired,
+            "desired_since": store and moment(store.generation),
+            "slurm": slurm and "+".join((slurm.base, *sorted(slurm.flags))),
+            "slurm_reason": slurm and slurm.reason,
+            "job_states": self.jobs and {str(id_): job.state for id_, job in self.jobs.items()},
+            "cloud": self.cloud,
+            "not_told": list(self.silent),
+            "stale": is_stale(command, store),
+            "on_replay": prospect(command, store),
+        }
+
 
 def description(letter: Letter, around: Around, now: int) -> list[str]:
     """What a person needs to decide, line by line."""
