@@ -68,6 +68,7 @@ def test_nothing_is_put_out_before_a_snapshot_has_vouched_for_the_store(
     bench.saw(down, PARKED)
     assert bench.ending(up).happening is COMPLETED
     assert stops(power_cloud) == 0
+    assert "suspends wait for a snapshot" in bench.engine.state
     takes(bench, main1=OUT)
     assert bench.ending(down).happening is COMPLETED
     assert stops(power_cloud) == 1

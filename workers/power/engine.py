@@ -96,6 +96,8 @@ class Engine:
             return "the token service is away"
         sick = [f"{s.name}: {s.health.away.error}" for s in self._sites.values() if s.health.away]
         pending = f"{len(self._board.works)} nodes pending"
+        if self._witness.silent:
+            pending += "; suspends wait for a snapshot of Slurm"
         return f"{pending}; away: {', '.join(sick)}" if sick else pending
 
     def turn(self) -> None:

@@ -19,6 +19,10 @@ class Witness:
         store: with the state's tables.
         cluster: the cluster's name.
         enabled: whether snapshots count; None for as soon as there is one.
+
+    Attributes:
+        silent: whether Slurm has said nothing since this worker began to use the store: late
+            suspends and new ones wait.
     """
 
     def __init__(self, store: sa.Engine, cluster: str, *, enabled: bool | None) -> None:
@@ -27,6 +31,7 @@ class Witness:
         self._enabled = enabled
         self._trusted_from: int | None = None
         self._view = SlurmView(0, {}, vouched=False)
+        self.silent = False
 
     def doubt(self) -> None:
         """The store was away, and may have come back as it was long ago."""
@@ -50,8 +55,9 @@ class Witness:
         if self._enabled is False:
             return 0, []
         with reading(self._store) as connection:
-            self._trust(connection)
+            trusted_from = self._trust(connection)
             newest = snapshots.received(connection, self._cluster)
+            self.silent = newest.at <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
             listed = snapshots.listed_for(connection, self._cluster)
