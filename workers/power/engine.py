@@ -66,7 +66,7 @@ class Engine:
         self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
         self._acceptance = Acceptance(settings, self._board, book, witness)
-        self._listings = Listings(witness, self._sites)
+        self._listings = Listings(settings, witness, self._sites)
         self._arrived: list[Delivery] = []
         self._connection = 0
         self._token_service_away = False

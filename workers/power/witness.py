@@ -10,6 +10,7 @@ from workers.power.servers import Server
 from workers.store import snapshots
 from workers.store.engine import reading
 from workers.store.snapshots import Listing
+from workers.store.tables import STRAY, drifts
 
 
 class Witness:
@@ -69,6 +70,14 @@ class Witness:
         with self._store.begin() as connection:
             listing = Listing(cloud, generation, asked_at, tuple(servers))
             snapshots.keep_listing(connection, self._cluster, listing)
+
+    def condemned(self) -> frozenset[str]:
+        """The ids of servers with our tags that are no node's, and are to be deleted."""
+        query = sa.select(drifts.c.subject).where(
+            drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.asked > 0
+        )
+        with reading(self._store) as connection:
+            return frozenset(connection.scalars(query))
 
     def _trust(self, connection: sa.Connection) -> int:
         if self._trusted_from is None:
