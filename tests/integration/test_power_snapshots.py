@@ -46,7 +46,11 @@ NS = 10**9
 def bench(open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud) -> PowerBench:
     """With snapshots, of which none has come; main1 is lit."""
     power_cloud.set_power("main1", on=True)
-    return open_power_bench(resync="enabled = true")
+    opened = open_power_bench(resync="enabled = true")
+    until(
+        lambda: "suspends wait for a snapshot" in opened.engine.state, 20, "the engine's first turn"
+    )
+    return opened
 
 
 def takes(bench: PowerBench, **states: str) -> int:
@@ -72,7 +76,6 @@ def test_nothing_is_put_out_before_a_snapshot_has_vouched_for_the_store(
     bench.saw(down, PARKED)
     assert bench.ending(up).happening is COMPLETED
     assert stops(power_cloud) == 0
-    assert "suspends wait for a snapshot" in bench.engine.state
     takes(bench, main1=OUT)
     assert bench.ending(down).happening is COMPLETED
     assert stops(power_cloud) == 1

@@ -12,6 +12,8 @@ from workers.store.engine import reading
 from workers.store.snapshots import Listing
 from workers.store.tables import STRAY, drifts
 
+_NS_PER_MS = 1_000_000
+
 
 class Witness:
     """What the store holds of Slurm's own word.
@@ -49,7 +51,7 @@ class Witness:
                 return self._view if self._enabled else None
             if newest.generation != self._view.generation:
                 self._read(connection)
-        return replace(self._view, vouched=newest.at > trusted_from)
+        return replace(self._view, vouched=newest.generation > trusted_from)
 
     def wanted(self, clouds: Sequence[str]) -> tuple[int, list[str]]:
         """The newest snapshot's generation, and those of these clouds not yet listed for it."""
@@ -58,7 +60,7 @@ class Witness:
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
             newest = snapshots.received(connection, self._cluster)
-            self.silent = newest.at <= trusted_from if newest else self._enabled is True
+            self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
             listed = snapshots.listed_for(connection, self._cluster)
@@ -80,8 +82,9 @@ class Witness:
             return frozenset(connection.scalars(query))
 
     def _trust(self, connection: sa.Connection) -> int:
+        """From when on (ns since the epoch) a snapshot has to be taken to vouch for the store."""
         if self._trusted_from is None:
-            self._trusted_from = snapshots.store_now(connection)
+            self._trusted_from = snapshots.store_now(connection) * _NS_PER_MS
         return self._trusted_from
 
     def _read(self, connection: sa.Connection) -> None:

@@ -95,9 +95,11 @@ class Resync:
         except MalformedMessageError as error:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return
-        ahead = (part.generation - time.time_ns()) / _NS
-        if part.cluster != self._settings.cluster or ahead > self._settings.power.clock_ahead:
-            self._log.error("snapshot_refused", cluster=part.cluster, seconds_ahead=round(ahead))
+        age = (time.time_ns() - part.generation) / _NS
+        # what lay in the queue for long says no more how Slurm sees it now
+        fresh = -self._settings.power.clock_ahead <= age <= self._settings.stale_after
+        if part.cluster != self._settings.cluster or not fresh:
+            self._log.error("snapshot_refused", cluster=part.cluster, age=round(age, 1))
             return
         if self._parts and part.generation < self._parts[0].generation:
             return
