@@ -89,7 +89,12 @@ def test_what_is_not_seen_or_not_understood_is_left_alone() -> None:
         (Node(Power.COMING, UP, Seen.BROKEN), Drift.DEAD, Step.RESUME),
         (Node(Power.LIT, DOWN, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
         (Node(Power.LIT, None, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
+        # an operator has put it out, and Slurm was not told
         (Node(Power.LIT, Desired.GONE, Seen.GONE), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.READY, Seen.OUT), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.BAKED, Seen.OUT), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.ADOPTED, Seen.OUT), Drift.UNASKED, Step.RESUME),
+        (Node(Power.LIT, Desired.READY, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
         (Node(Power.ASIDE, UP, Seen.OUT), Drift.SET_ASIDE, Step.REPORT),
         (Node(Power.ASIDE, DOWN, Seen.RUNNING), Drift.NONE, Step.NOTHING),
         (Node(Power.LIT, UP, Seen.SEVERAL), Drift.AMBIGUOUS, Step.REPORT),

@@ -140,6 +140,8 @@ class Action:
 
 
 _LONGEST_REPEAT = 3600.0
+# What operators have wanted out; DOWN is Slurm's own word.
+_PUT_OUT = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
 _FINE = Action(Drift.NONE, Step.NOTHING)
 _Rules: TypeAlias = Mapping[Seen, Action]
 
@@ -205,8 +207,8 @@ def find_drift(node: Node) -> Action:
         found = Action(Drift.BROKEN, Step.SUSPEND)
     if found.drift is Drift.ORPHAN and node.seen is Seen.LEFT and node.desired is not Desired.DOWN:
         return _FINE  # it does not run; an operator has left it so, or nobody has asked for it yet
-    if found.drift is Drift.UNASKED and node.desired is Desired.GONE:
-        # whoever has retired it wants no other server in its place
+    if found.drift is Drift.UNASKED and node.desired in _PUT_OUT and node.seen is not Seen.RUNNING:
+        # an operator's word, of which Slurm knows nothing: perhaps the next is on its way
         found = Action(Drift.UNASKED, Step.REPORT)
     if node.held and found.drift is not Drift.NONE:
         return Action(found.drift, Step.HELD)

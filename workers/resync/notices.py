@@ -15,7 +15,7 @@ _REMEDIES = {
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
     Drift.NOT_UNDERSTOOD: "name it in slurm.conf, or take it out of lamplighter.toml",
     Drift.STRAY: "delete it, or name its node in a group of its cloud",
-    Drift.UNASKED: "power it down in Slurm: it was retired",
+    Drift.UNASKED: "power it down in Slurm: an operator has put it out, or retired it",
 }
 
 
