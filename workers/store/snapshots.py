@@ -5,7 +5,7 @@ snapshot, so that what is missing there is never taken for gone.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
@@ -80,7 +80,7 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
 
 def keep_listing(connection: sa.Connection, cluster: str, listing: Listing) -> None:
     """Keep it, unless one for a newer snapshot is there."""
-    body = msgspec.json.encode([asdict(server) for server in listing.servers])
+    body = msgspec.json.encode(listing.servers)
     statement = insert(connection, listings).values(
         cluster=cluster,
         cloud=listing.cloud,
