@@ -184,3 +184,15 @@ def test_a_stray_is_reported_once_and_left_alone(bench: Bench) -> None:
     (notice,) = bench.notices
     assert (notice.name, notice.subject) == ("alarm.drift", "id-9")
     assert bench.asked == []
+
+
+def test_a_whole_site_that_differs_is_told_in_few_words(bench: Bench) -> None:
+    snapshot = view()
+    bench.says(*messages(snapshot))
+    strays = [
+        Server(f"id-{i}", f"old{i}", "ACTIVE", cluster=CLUSTER, node=f"old{i}") for i in range(50)
+    ]
+    bench.lists(snapshot.generation, *strays)
+    *each, rest = bench.notices
+    assert len(each) == 20
+    assert rest.message == "30 more differ"
