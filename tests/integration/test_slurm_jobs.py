@@ -138,6 +138,13 @@ def failed(bench: Bench, job_id: int) -> bool:
     return any(e.job_id == job_id and e.happening is JobHappening.FAILED for e in told(bench))
 
 
+def said(bench: Bench, name: str) -> bool:
+    """Whether the audit is told of what Slurm would have heard: out of service, and why."""
+    bodies = [body for _, body in bench.site.drain(topology.AUDIT_QUEUE)]
+    notices = [body for body in bodies if f"lamplighter.{name}.v1".encode() in body]
+    return any(b"take_out: lamplighter: quota" in body for body in notices)
+
+
 def test_in_a_dry_run_slurm_is_told_nothing(bench: Bench) -> None:
     (asked,) = bench.wakes("node9")
     away = Cause("network", "no route")
@@ -147,7 +154,7 @@ def test_in_a_dry_run_slurm_is_told_nothing(bench: Bench) -> None:
             ended(asked, Happening.FAILED, QUOTA),
         )
         bench.heard()
-        until(lambda: "would be take_out" in bench.site.logs(), 20, "it to say so")
+        until(lambda: said(bench, "group.dry_run"), 20, "it to say so")
     assert bench.slurm.node_reason("node9") != reason(QUOTA)
     assert bench.has("node9", "POWERING_UP")
     assert not bench.has("node9", "DOWN")
