@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workers.audit.queries import Entry
 
-# Two seconds on an idle machine; without Lamplighter OPUS never hears.
+# About a second on an idle machine; without Lamplighter OPUS never hears.
 LIMIT = 20.0
 QUOTA, NO_HOST, DRY = "node1", "node2", "node3"
 SERVER = """
