@@ -112,9 +112,8 @@ def test_a_node_that_never_registers_fails_its_job_though_its_hook_names_none(
     (given_up,) = bench.accept(Kind.RESUME_FAIL, "node4")
     with bench.worker():
         bench.tell(ended(given_up, Happening.COMPLETED))
-        until(lambda: "job_failed" in bench.site.logs(), 20, "the job to be told of")
+        event = until(lambda: failure_of(bench, job_id), 20, "the job to be told of")
         bench.heard()
-    (event,) = (event for event in told(bench) if event.job_id == job_id)
     assert (event.job_id, event.uws_id, event.state) == (job_id, "abcdef", "NODE_FAIL")
     assert event.cause is not None
     assert event.cause.error == "resume_timeout"
@@ -131,11 +130,13 @@ def test_a_job_whose_node_is_given_back_is_told_of_though_the_worker_dies(
         until(lambda: bench.slurm.job_state(job_id) == "NODE_FAIL", 20, "it", interval=0.005)
         worker.kill()
     with bench.worker():
-        until(lambda: failed(bench, job_id), 30, "the job to be told of")
+        until(lambda: failure_of(bench, job_id), 30, "the job to be told of")
 
 
-def failed(bench: Bench, job_id: int) -> bool:
-    return any(e.job_id == job_id and e.happening is JobHappening.FAILED for e in told(bench))
+def failure_of(bench: Bench, job_id: int) -> JobEvent | None:
+    """What has been told of that job's end since the last look."""
+    events = (e for e in told(bench) if e.happening is JobHappening.FAILED)
+    return next((e for e in events if e.job_id == job_id), None)
 
 
 def said(bench: Bench, name: str) -> bool:
