@@ -58,7 +58,9 @@ def submit(bench: Bench, script: Path, node: str, *more: str) -> int:
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text("#!/bin/sh\nsleep 60\n")
     words = ("--parsable", "--output=/dev/null", f"--nodelist={node}", *more)
-    return int(bench.slurm.run("sbatch", *words, str(script)).strip())
+    job_id = int(bench.slurm.run("sbatch", *words, str(script)).strip())
+    until(lambda: bench.slurm.job_state(job_id) == "CONFIGURING", 30, "the job to have its node")
+    return job_id
 
 
 def told(bench: Bench) -> list[JobEvent]:
