@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from ops.failures import StoreMissingError
-from ops.letters import Choice, description
+from ops.letters import Choice
 from ops.session import Session
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
@@ -19,7 +19,6 @@ from workers.store.tables import nodes
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _SHOWN = 100
 _KEPT = 2.0
-_LABEL = 11
 
 
 class Letters:
@@ -45,14 +44,13 @@ class Letters:
         Raises:
             LookupError: nobody waits under that id.
         """
-        found = [letter for letter in self._look() if letter.id == id_]
+        named = Choice(ids=(id_,))
+        found = named.of(self._look()) or named.of(self._look(fresh=True))
         if not found:
             raise LookupError(
                 "That letter is no longer there: somebody has decided, or is deciding."
             )
-        lines = description(found[0], self._desired(found[0]))
-        facts = [(line[:_LABEL].strip(), line[_LABEL:].strip()) for line in lines]
-        return "letter.html", {"letter": found[0], "facts": facts}
+        return "letter.html", {"letter": found[0], "newer": self._newer(found[0])}
 
     def act(self, person: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard the chosen letters, of several only once that was confirmed.
@@ -61,7 +59,7 @@ class Letters:
             A page; or "" and what to say, once it is done.
         """
         fields = {name: str(value).strip() for name, value in form}
-        ids = tuple(sorted({str(value) for name, value in form if name == "id"}))
+        ids = tuple(sorted({str(value) for name, value in form if name == "id" and value}))
         verb, reason, cause = fields.get("do"), fields.get("reason", "")[:500], fields.get("cause")
         # what dies while somebody thinks was not agreed to
         before = fields.get("before", "")
@@ -113,24 +111,27 @@ class Letters:
             "problem": problem,
         }
 
-    def _look(self) -> list[Letter]:
+    def _look(self, *, fresh: bool = False) -> list[Letter]:
         """All letters, given back at once; of many who look in the same moment, one takes them."""
         with self._lock:
-            if time.monotonic() - self._looked_at > _KEPT:
+            if fresh or time.monotonic() - self._looked_at > _KEPT:
                 with self._session.desk() as desk:
                     self._letters = desk.letters()
                 self._looked_at = time.monotonic()
             return self._letters
 
-    def _desired(self, letter: Letter) -> tuple[str, int] | None:
+    def _newer(self, letter: Letter) -> str | None:
+        """What a newer request wants of the node; None where there is none, or none is known."""
         if letter.command is None:
             return None
-        query = sa.select(nodes.c.desired, nodes.c.generation).where(
-            nodes.c.cluster == self._session.settings.cluster, nodes.c.node == letter.command.node
+        query = sa.select(nodes.c.desired).where(
+            nodes.c.cluster == self._session.settings.cluster,
+            nodes.c.node == letter.command.node,
+            nodes.c.generation > letter.command.generation,
         )
         try:
             with self._session.reading("state") as connection:
-                row = connection.execute(query).first()
+                newer: str | None = connection.scalar(query)
         except (sa.exc.SQLAlchemyError, StoreMissingError):
             return None
-        return None if row is None else (row.desired, row.generation)
+        return newer

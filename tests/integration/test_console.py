@@ -253,6 +253,12 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         assert "<script>alert" not in text, path
         assert "\u202e" not in text, path
         assert "\x1b" not in text, path
+    assert "will be brought up" in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
+    made.set({"gpu3": ("down", "SHUTOFF")})
+    assert (
+        "stale: a newer request wants the node down"
+        in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
+    )
     shown = unescape(anna.get(f"{made.url}/events", timeout=20).text)
     assert "<script>alert(1)</script>\\u202e" in shown, "it is shown, spelt out"
     made.site.drain(topology.DEAD_LETTER_QUEUE)
