@@ -21,6 +21,7 @@ from ops.console.letters import Letters
 from ops.console.live import Live
 from ops.console.look import AWAY
 from ops.console.reading import Pages
+from ops.console.view import View
 from ops.failures import explain
 
 _AWAY = 503
@@ -144,7 +145,8 @@ class Console:
     def _show(
         self, request: Request, template: str, values: dict[str, Any], status: int = 200
     ) -> Response:
-        values = {"page": request.url.path, "view": self._live.now[1], **values}
+        view = View(0) if self._shut(request) else self._live.now[1]
+        values = {"page": request.url.path, "view": view, **values}
         html = self._templates.get_template(template).render(
             cluster=self._cluster,
             person=self._door.who(request),

@@ -80,7 +80,8 @@ def _serve(session: Session) -> None:
             "console: nobody could log in to read it: set operators_file, or listen on 127.0.0.1"
         )
     templates = environment()
-    live = Live(Looker(session).look, parts(templates))
+    looker = Looker(session)
+    live = Live(looker.look, parts(templates))
     pages = Console(templates, live, door, Pages(session), Letters(session), settings.cluster)
     config = uvicorn.Config(
         pages.asgi(host_names((host, port), settings.console.hosts)),
@@ -101,6 +102,7 @@ def _serve(session: Session) -> None:
             _Server(config, live).run(sockets=[bound])
         finally:
             live.stop()
+            looker.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ops.around import around
-from ops.explain import description
+from ops.around import around, standings
+from ops.explain import Around, description
 from ops.letters import Choice
 from ops.session import Session
+from schemas.commands import PowerCommand
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
@@ -37,21 +38,26 @@ class Letters:
         """All letters by what they died of, the most frequent first."""
         return self._list(said.get("said", "")[:500], None)
 
-    def one(self, id_: str, _said: Mapping[str, str]) -> Page:
+    def one(self, id_: str, *, whole: bool) -> Page:
         """One letter, and what a replay would do.
+
+        Args:
+            id_: its id, or how that begins.
+            whole: whether Slurm and the cloud are asked too; not at the word of just anybody.
 
         Raises:
             LookupError: nobody waits under that id.
         """
-        found = [letter for letter in self._look() if letter.id == id_]
+        named = Choice(ids=(id_,))
+        found = named.of(self._look()) or named.of(self._look(fresh=True))
         if not found:
             raise LookupError(
                 "That letter is no longer there: somebody has decided, or is deciding."
             )
-        known = around(self._session, found[0].command)
+        command = found[0].command
+        known = around(self._session, command) if whole else self._stored(command)
         lines = description(found[0], known, time.time_ns())
-        facts = [(line[:_LABEL].strip(), line[_LABEL:].strip()) for line in lines]
-        return "letter.html", {"letter": found[0], "facts": facts}
+        return "letter.html", {"letter": found[0], "facts": _facts(lines)}
 
     def act(self, person: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard the chosen letters, of several only once that was confirmed.
@@ -60,7 +66,7 @@ class Letters:
             A page; or "" and what to say, once it is done.
         """
         fields = {name: str(value).strip() for name, value in form}
-        ids = tuple(sorted({str(value) for name, value in form if name == "id"}))
+        ids = tuple(sorted({str(value) for name, value in form if name == "id" and value}))
         verb, reason, cause = fields.get("do"), fields.get("reason", "")[:500], fields.get("cause")
         # what dies while somebody thinks was not agreed to
         before = fields.get("before", "")
@@ -112,11 +118,30 @@ class Letters:
             "problem": problem,
         }
 
-    def _look(self) -> list[Letter]:
+    def _stored(self, command: PowerCommand | None) -> Around:
+        if command is None:
+            return Around()
+        silent: list[str] = []
+        store = standings(self._session, [command.node], silent).get(command.node)
+        return Around(store=store, silent=tuple(silent))
+
+    def _look(self, *, fresh: bool = False) -> list[Letter]:
         """All letters, given back at once; of many who look in the same moment, one takes them."""
         with self._lock:
-            if time.monotonic() - self._looked_at > _KEPT:
+            if fresh or time.monotonic() - self._looked_at > _KEPT:
                 with self._session.desk() as desk:
                     self._letters = desk.letters()
                 self._looked_at = time.monotonic()
             return self._letters
+
+
+def _facts(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """A description's lines as names and words; what has no name goes on with the one before."""
+    facts: list[tuple[str, str]] = []
+    for line in lines:
+        name, words = line[:_LABEL].strip(), line[_LABEL:].strip()
+        if name or not facts:
+            facts.append((name, words))
+        else:
+            facts[-1] = facts[-1][0], f"{facts[-1][1]}; {words}"
+    return facts

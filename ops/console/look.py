@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -58,6 +58,11 @@ class Looker:
             problems=tuple(problems),
             **(state or {"groups": _groups(self._settings, {})}),
         )
+
+    def close(self) -> None:
+        """Let the broker go."""
+        with suppress(*AWAY):
+            self._broker.close()
 
     def _state(self) -> dict[str, Any]:
         cluster = self._settings.cluster

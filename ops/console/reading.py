@@ -1,5 +1,6 @@
 """Pages about one thing, and lists: each reads what it shows, and answers a template and its values."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -62,7 +63,7 @@ class Pages:
             entries = story(connection, request_id)
         if not entries:
             raise LookupError("The audit knows no such request yet.")
-        way = stages(entries)
+        way = stages(entries, time.time_ns())
         begin = min(stage.begin for stage in way)
         return "request.html", {
             "request_id": request_id,

@@ -32,17 +32,19 @@ class Stage:
     words: str
 
 
-def stages(entries: Sequence[Entry]) -> list[Stage]:
+def stages(entries: Sequence[Entry], now: int) -> list[Stage]:
     """The stages of one request, in order; clocks that disagree make none shorter than nothing.
+
+    What is under way lasts until `now`, ns since the epoch.
 
     Raises:
         MalformedMessageError: one is no event of a request.
     """
     told = [(event_from(parse(entry.body)), entry.recorded_at) for entry in entries]
-    return list(_walk(sorted(told, key=lambda pair: (pair[0].round, pair[0].time))))
+    return list(_walk(sorted(told, key=lambda pair: (pair[0].round, pair[0].time)), now))
 
 
-def _walk(told: Sequence[tuple[RequestEvent, int]]) -> Iterator[Stage]:
+def _walk(told: Sequence[tuple[RequestEvent, int]], now: int) -> Iterator[Stage]:
     if not told:
         return
     at = told[0][0].generation
@@ -64,6 +66,9 @@ def _walk(told: Sequence[tuple[RequestEvent, int]]) -> Iterator[Stage]:
             at = max(end, recorded_at)
             yield Stage(event.round, "audit", end, at, "recorded")
             name = "person"
+    last = told[-1][0]
+    if not last.happening.terminal:
+        yield Stage(last.round, name, at, max(at, now), "under way")
 
 
 def _next(event: RequestEvent) -> Name:

@@ -8,7 +8,7 @@ from ops.report.spans import Span, clip, length, minus, overlap, union
 
 # What was lit for no job, or for one that nobody knows, is told under this name.
 NOBODY = "-"
-ALL = "all"
+TOTAL = "total"
 BY = ("group", "cloud", "strategy", "vo", "user", "job")
 PERSONAL = frozenset({"job", "user"})
 
@@ -116,7 +116,7 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
 def total(found: Sequence[Row], bins: int = 0) -> Row:
     """All rows as one."""
     known = any(row.allocated is not None for row in found)
-    whole = Row(ALL, allocated=0 if known else None, bins=[0.0] * bins)
+    whole = Row(TOTAL, allocated=0 if known else None, bins=[0.0] * bins)
     for row in found:
         whole.nodes |= row.nodes
         for name in ("boots", "boots_failed", "lit", "booting", "saved", "visible"):

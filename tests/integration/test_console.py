@@ -253,6 +253,12 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         assert "<script>alert" not in text, path
         assert "\u202e" not in text, path
         assert "\x1b" not in text, path
+    assert "will be brought up" in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
+    made.set({"gpu3": ("down", "SHUTOFF")})
+    assert (
+        "stale: a newer request wants the node down"
+        in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
+    )
     shown = unescape(anna.get(f"{made.url}/events", timeout=20).text)
     assert "<script>alert(1)</script>\\u202e" in shown, "it is shown, spelt out"
     made.site.drain(topology.DEAD_LETTER_QUEUE)
@@ -308,6 +314,23 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
             assert "event: reload" in lines
         # leaving, `street` has seen that the console ended in order
         assert not any(line.startswith("event:") for line in lines), "the stream has ended"
+
+
+def test_where_looking_needs_a_login_nothing_is_told_without(run_dir: Path) -> None:
+    (run_dir / "operators").touch(mode=0o600)
+    (run_dir / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
+    lines = f'login_to_read = true\noperators_file = "{run_dir}/operators"\n'
+    url = "amqp://nobody:x@127.0.0.1:1/none"
+    with street(run_dir / "site", url, {"a": "secret[1-2]"}, lines, broker_is_there=False) as shut:
+        for path in PAGES:
+            answer = get(shut, path)
+            assert "secret1" not in answer.text
+            assert answer.status_code == (200 if path == "/login" else 303), path
+        assert get(shut, "/live?since=0").status_code == 403
+        with requests.Session() as browser:
+            login = {"token": TOKEN}
+            answer = browser.post(f"{shut.url}/login", login, headers=origin(shut), timeout=20)
+            assert "secret1" in answer.text
 
 
 def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Street) -> None:

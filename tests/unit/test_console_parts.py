@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from ops.console.live import Live
 from ops.console.look import line_of
@@ -126,7 +126,7 @@ def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
         event(Happening.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
         event(Happening.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
     ]
-    way = stages([entry(one, one.time + NS) for one in tell])
+    way = stages([entry(one, one.time + NS) for one in tell], MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
         ("hook, broker", 1),
         ("worker", 1),
@@ -139,12 +139,18 @@ def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
     ]
 
 
+def test_what_is_under_way_lasts_until_now() -> None:
+    (_, last) = stages([entry(event(Happening.ACCEPTED, time=MOMENT + NS))], MOMENT + 31 * NS)
+    assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
+
+
+@settings(max_examples=50)
 @given(any_events)
 def test_any_event_however_hostile_can_be_shown(told: RequestEvent) -> None:
     templates = environment()
     held = entry(told)
     lines = str(templates.globals["parts"].lines([line_of(held)]))  # type: ignore[attr-defined]
-    way = stages([held])
+    way = stages([held], MOMENT)
     assert all(stage.begin <= stage.end for stage in way)
     page = templates.get_template("request.html").render(
         cluster="x", person=None, can_login=False, can_logout=False, page="", view=View(0),
