@@ -70,7 +70,7 @@ class Heads:
         self._trusted = trusted
         self._first = connection.execute(sa.select(sa.func.min(audit.c.seq))).scalar()
         self._last = connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
-        self._seals: list[Seal] = seals(connection)
+        self._begin = _first_seal(connection)
         self.held = 0
         self.dropped = 0
 
@@ -123,7 +123,13 @@ class Heads:
 
     def _was_dropped(self, head: Head) -> bool:
         """Whether the seal by which the log begins vouches for what came before."""
-        if self._first is None or not self._seals:
-            return False
-        begin = self._seals[0]
-        return begin.seq == self._first and head.seq <= begin.last
+        begin = self._begin
+        return begin is not None and begin.seq == self._first and head.seq <= begin.last
+
+
+def _first_seal(connection: sa.Connection) -> Seal | None:
+    """None also where a seal cannot be read: whoever follows the chain names it."""
+    try:
+        return next(iter(seals(connection)), None)
+    except MalformedMessageError:
+        return None
