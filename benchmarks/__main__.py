@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("hooks", "fleet", "nova", "console")
+BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit", "console")
 
 
 def main() -> int:

@@ -10,17 +10,12 @@ from ops.asking import ask, members
 from ops.nodes import asking, carry_out, confirm
 from ops.params import image_name
 from ops.session import Session, operator, pass_session
+from ops.telling import tell
 from ops.terminal import moment, print_json, print_line, print_table
-from producers import hook
-from producers.message import Batch, Message
 from schemas.commands import Kind
 from schemas.events import Notice
-from workers import topology
-from workers.errors import BrokerError
 from workers.store.images import GroupImage, by_group
 from workers.store.images import unset as unset_in
-
-_PUBLISH_SECONDS = 10.0
 
 
 @click.group
@@ -119,9 +114,4 @@ def _tell(session: Session, was: GroupImage, reason: str) -> None:
             "image": was.image_name,
         },
     )
-    body = notice.to_envelope().to_json()
-    message = Message(topology.EVENTS, notice.routing_key, body, notice.id)
-    batch = Batch([message], lambda: None)
-    problem = hook.send(session.settings.hook, iter([batch]), _PUBLISH_SECONDS)
-    if problem is not None:
-        raise BrokerError(f"done, but the audit could not be told: {problem}")
+    tell(session, notice)

@@ -1,14 +1,18 @@
-"""Choosing and describing dead letters. Pure."""
+"""Choosing dead letters, and what a line or an object says of one. Pure."""
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ops.terminal import moment
 from schemas.commands import PowerCommand
+from schemas.jobs import JobHappening
 from workers.dead_letters.letter import Letter
+from workers.settings import Settings
 
 # A UUID whole, and as much of a hash.
 _SHOWN_ID = 36
+_NO_GROUP = "in no group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +21,18 @@ class Choice:
 
     Attributes:
         ids: any of these, each a request id, a sha256:... of a malformed body, or its beginning.
-        before: died before this, ns since the epoch.
+        only: any of these ids, whole, with the round that the letter died in.
+        nodes: any of these.
+        before, after: died before this, or not before that; ns since the epoch.
     """
 
     ids: tuple[str, ...] = ()
-    nodes: tuple[str, ...] | None = None
+    only: Collection[tuple[str, int]] | None = None
+    nodes: Collection[str] | None = None
     cause: str | None = None
     queue: str | None = None
     before: int | None = None
+    after: int | None = None
     job: int | None = None
 
     @property
@@ -39,29 +47,76 @@ class Choice:
     def _matches(self, letter: Letter) -> bool:
         command = letter.command
         return (
-            (not self.ids or any(letter.id.startswith(id_) for id_ in self.ids))
+            (self.only is None or key(letter) in self.only)
+            and (not self.ids or letter.id.startswith(self.ids))
             and (self.nodes is None or (command is not None and command.node in self.nodes))
             and (self.cause is None or letter.cause.error == self.cause)
             and (self.queue is None or letter.died_in == self.queue)
-            and (
-                self.before is None or (letter.died_at is not None and letter.died_at < self.before)
-            )
-            and (self.job is None or self.job in _jobs(command))
+            and self._is_of_that_age(letter.died_at)
+            and (self.job is None or self.job in jobs_about(letter))
         )
+
+    def _is_of_that_age(self, died_at: int | None) -> bool:
+        if died_at is None:
+            return self.before is None and self.after is None
+        return (self.before is None or died_at < self.before) and (
+            self.after is None or died_at >= self.after
+        )
+
+
+def key(letter: Letter) -> tuple[str, int]:
+    """What a letter is known by; copies of one share it."""
+    return letter.id, letter.round
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where nodes belong by the configuration, which may have forgotten them since."""
+
+    groups: Mapping[str, str]
+    clouds: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Places":
+        """By lamplighter.toml."""
+        clouds = {name: group.cloud for name, group in settings.groups.items()}
+        return cls(settings.nodes, {node: clouds[name] for node, name in settings.nodes.items()})
+
+    def group(self, letter: Letter) -> str:
+        """The group of a letter's node."""
+        return self.groups.get(letter.command.node, _NO_GROUP) if letter.command else _apart(letter)
+
+    def cloud(self, letter: Letter) -> str:
+        """The cloud of a letter's node."""
+        return self.clouds.get(letter.command.node, _NO_GROUP) if letter.command else _apart(letter)
+
+
+def _apart(letter: Letter) -> str:
+    return "malformed" if letter.undelivered is None else f"webhook {letter.undelivered.webhook}"
 
 
 def row(letter: Letter) -> tuple[object, ...]:
     """A line of the list; COLUMNS names its cells."""
-    command = letter.command
+    node, kind = about(letter)
     return (
-        letter.id[:_SHOWN_ID],
-        command.node if command else None,
-        str(command.kind) if command else "malformed",
+        letter.id if letter.undelivered else letter.id[:_SHOWN_ID],
+        node,
+        kind,
         letter.round,
         moment(letter.died_at),
         len(letter.failures),
         f"{letter.cause.error}: {letter.cause.message}",
     )
+
+
+def about(letter: Letter) -> tuple[str | None, str]:
+    """The node, and what kind of letter it is."""
+    if letter.command is not None:
+        return letter.command.node, str(letter.command.kind)
+    if letter.undelivered is not None:
+        told = letter.undelivered.event
+        return told.subject, told.type.removeprefix("lamplighter.").removesuffix(".v1")
+    return None, "malformed"
 
 
 COLUMNS = ("id", "node", "kind", "round", "died at", "attempts", "cause")
@@ -89,62 +144,32 @@ def as_json(letter: Letter) -> dict[str, object]:
             for failure in letter.failures
         ],
     }
+    if letter.undelivered is not None:
+        told = letter.undelivered.event
+        known |= {"webhook": letter.undelivered.webhook, "type": told.type, "subject": told.subject}
     if command is not None:
         known |= {
             "node": command.node,
             "kind": str(command.kind),
             "generation": command.generation,
-            "jobs": _jobs(command),
+            "jobs": jobs_of(command),
         }
     return known
 
 
-def description(letter: Letter, desired: tuple[str, int] | None) -> list[str]:
-    """What a person needs to decide: what was asked, what failed, what a replay would do.
-
-    Args:
-        letter: the letter.
-        desired: the node's desired state and generation as the store holds them, or None.
-    """
-    command = letter.command
-    lines = [f"letter     {letter.id}"]
-    if command is None:
-        lines += [
-            f"malformed  {letter.problem}",
-            f"size       {len(letter.body)} bytes; dead-letters show ID --raw FILE exports them",
-        ]
-    else:
-        jobs = ", ".join(str(job) for job in _jobs(command)) or "none"
-        lines += [
-            f"asked      {command.kind} of {command.node}, {moment(command.generation)}",
-            f"from       {command.origin}, hook call {command.correlation_id}",
-            f"jobs       {jobs}",
-        ]
-        if command.note:
-            lines.append(f"note       {command.note}")
-    lines.append(f"died       in {letter.died_in}, round {letter.round}, {moment(letter.died_at)}")
-    lines.append(f"cause      {letter.cause.error}: {letter.cause.message}")
-    lines += [
-        f"attempt {failure.attempt:<2} {moment(failure.time)}  "
-        f"{failure.cause.error}: {failure.cause.message}"
-        for failure in letter.failures
-    ]
-    lines.append(f"on replay  {_prospect(command, desired)}")
-    return lines
+def exported(letter: Letter) -> dict[str, object]:
+    """Likewise, with the body byte for byte."""
+    return {**as_json(letter), "body_base64": base64.b64encode(letter.body).decode()}
 
 
-def _prospect(command: PowerCommand | None, desired: tuple[str, int] | None) -> str:
-    if command is None:
-        return "impossible: it cannot be read; discard it"
-    if desired is None:
-        return f"{command.node} will be brought {command.desired}"
-    state, generation = desired
-    if generation <= command.generation:
-        return f"{command.node} will be brought {command.desired}; nothing newer was asked"
-    if state == command.desired:
-        return f"completes with a newer request that wants {command.node} {state} too"
-    return f"stale: a newer request wants {command.node} {state}; it will end as superseded"
+def jobs_about(letter: Letter) -> list[int]:
+    """The jobs that a request waits for, or that an event is about."""
+    told = letter.undelivered.event if letter.undelivered else None
+    if told is not None and told.type == JobHappening.FAILED.type and told.subject.isdecimal():
+        return [int(told.subject)]
+    return jobs_of(letter.command)
 
 
-def _jobs(command: PowerCommand | None) -> list[int]:
+def jobs_of(command: PowerCommand | None) -> list[int]:
+    """Who waits."""
     return [job.job_id for job in command.jobs] if command else []

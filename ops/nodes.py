@@ -147,7 +147,7 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
             print_json({**_as_json(node), "image_id": baked and baked.image_id})
         return
     print_table(
-        ("node", "group", "cloud", "strategy", "desired", "since", "observed", "server"),
+        ("node", "group", "cloud", "strategy", "desired", "since", "observed", "server", "hold"),
         [
             (
                 node.node,
@@ -158,6 +158,7 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
                 moment(node.generation),
                 node.observed,
                 node.server_id,
+                node.held,
             )
             for node in found
         ],

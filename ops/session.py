@@ -85,6 +85,16 @@ class Session:
         with self.reading("state"):
             return open_store(self.settings.store.url, "state")
 
+    def audit_store(self) -> sa.Engine:
+        """The audit's store, for writing.
+
+        Raises:
+            StoreMissingError: no worker has made it yet.
+            sqlalchemy.exc.OperationalError: it is away.
+        """
+        with self.reading("audit"):
+            return open_store(self.settings.store.audit_url, "audit")
+
     @contextmanager
     def reading(self, kind: Literal["state", "audit"]) -> Iterator[sa.Connection]:
         """A connection that only reads, and holds up no worker.

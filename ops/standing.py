@@ -11,6 +11,7 @@ from schemas.commands import Desired
 from schemas.envelope import parse
 from schemas.events import event_from
 from workers.settings import Settings
+from workers.store.holds import all_holds
 from workers.store.tables import nodes, requests
 
 _PER_QUERY = 500
@@ -24,6 +25,7 @@ class Standing:
         group, cloud, strategy: by the configuration; None where it names the node no more.
         desired, generation, request_id: what was asked last; the generation is also when.
         observed, observed_at: the server's status when a request last ended.
+        held: why somebody keeps everybody off it.
     """
 
     node: str
@@ -37,6 +39,7 @@ class Standing:
     observed_at: int | None = None
     request_id: str | None = None
     lease_owner: str | None = None
+    held: str | None = None
 
     @property
     def lit(self) -> bool:
@@ -61,6 +64,8 @@ def standings(connection: sa.Connection, settings: Settings) -> list[Standing]:
         nodes.c.cluster == settings.cluster
     )
     kept = {row[0]: dict(zip(_KEPT, row[1:], strict=True)) for row in connection.execute(query)}
+    for node, hold in all_holds(connection, settings.cluster).items():
+        kept.setdefault(node, {})["held"] = hold.reason
     forgotten = sorted(set(kept) - set(settings.nodes))
     return [_standing(settings, name, kept.get(name, {})) for name in (*settings.nodes, *forgotten)]
 

@@ -9,11 +9,14 @@ import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
 from ops.failures import EXIT_AWAY, StoreMissingError, explain
+from ops.holds import print_holds
 from ops.nodes import words
 from ops.out import Out, out_of_service, print_out
 from ops.session import Session, pass_session
+from ops.slurmview import View, print_view, slurms_view
 from ops.terminal import duration, print_json, print_line, print_table
 from workers.queues import Queue, look
+from workers.store.holds import Hold, all_holds
 from workers.store.images import GroupImage, by_group
 from workers.store.tables import nodes, workers
 
@@ -51,18 +54,23 @@ def status(session: Session, *, as_json: bool) -> None:
 
     What cannot be asked (a store or the broker is away) is said; the rest is printed.
     """
+    dry = session.settings.dry_groups
     problems: list[str] = []
     running: list[Worker] = []
     alike: list[Nodes] = []
     queues: list[Queue] = []
     images: list[GroupImage] = []
     out: list[Out] = []
+    holds: list[Hold] = []
+    view: View | None = None
     try:
         with session.reading("state") as connection:
             running = _workers(connection, session.settings.cluster)
             alike = _nodes(connection, session.settings.cluster)
             images = list(by_group(connection, session.settings.cluster).values())
             out = out_of_service(connection, session.settings.cluster)
+            holds = list(all_holds(connection, session.settings.cluster).values())
+            view = slurms_view(connection, session.settings)
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
         problems.append(_words(error))
     try:
@@ -74,17 +82,25 @@ def status(session: Session, *, as_json: bool) -> None:
         print_json(
             {
                 "cluster": session.settings.cluster,
+                "dry_run": dry,
                 "workers": [asdict(worker) for worker in running],
                 "queues": [asdict(queue) for queue in queues],
                 "nodes": [asdict(group) for group in alike],
                 "out_of_service": [asdict(group) for group in out],
+                "on_hold": [asdict(hold) for hold in holds],
+                "slurm": asdict(view) if view else None,
                 "images": [asdict(image) for image in images],
                 "problems": problems,
             }
         )
     else:
+        if dry:
+            line = f"DRY RUN of {', '.join(dry)}: no cloud is called, Slurm is told nothing"
+            print_line(line, style="bold white on red")
         _print(running, queues, alike)
         print_out(out)
+        print_holds(holds)
+        print_view(view)
         for image in images:
             print_line(f"servers of {image.group_name} are made from {words(image)}")
         for problem in problems:

@@ -38,7 +38,7 @@ def timeline(bodies: Sequence[bytes]) -> list[Step]:
             Step(
                 event.time,
                 event.round,
-                str(event.happening),
+                f"{event.happening}, dry run" if event.dry_run else str(event.happening),
                 attempt=event.attempt or None,
                 details="; ".join(_details(event)),
             )
@@ -54,9 +54,9 @@ def _asked(event: RequestEvent) -> Step:
 
 def _actions(event: RequestEvent) -> Iterator[Step]:
     for action in event.actions:
-        yield Step(
-            action.time, event.round, action.action, details=f"{action.server_id}: {action.result}"
-        )
+        result = "would be called: dry run" if event.dry_run else action.result
+        details = f"{action.server_id}: {result}"
+        yield Step(action.time, event.round, action.action, details=details)
 
 
 def _details(event: RequestEvent) -> Iterator[str]:

@@ -45,10 +45,15 @@ def print_line(text: str, style: str = "") -> None:
     console().print(Text(plain(text), style=style), soft_wrap=True)
 
 
-def print_json(value: Mapping[str, object]) -> None:
-    """One JSON line; what is not printable is escaped by JSON's own means."""
+def json_line(value: Mapping[str, object]) -> str:
+    """One line of JSON; what is not printable is escaped by JSON's own means."""
     # the one control character that json.dumps leaves as it is
-    click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """Print one line of JSON."""
+    click.echo(json_line(value))
 
 
 def moment(ns: int | None) -> str:

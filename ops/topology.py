@@ -42,7 +42,7 @@ def show(*, as_json: bool) -> None:
 @pass_session
 def apply(session: Session) -> None:
     """Declare what is missing; what is there stays as it is."""
-    all_ = wanted()
+    all_ = wanted(notify_keys=session.settings.notify_keys)
     with session.channel() as channel:
         declare(channel, all_)
     print_line(
@@ -60,14 +60,15 @@ def check(session: Session) -> None:
     exist, for AMQP tells no more without changing anything.
     """
     settings = session.settings
+    all_ = wanted(notify_keys=settings.notify_keys)
     if settings.management_url is None:
         with session.channel() as channel:
-            found = missing(channel, wanted())
+            found = missing(channel, all_)
         print_line(
             "existence only: set broker.management_url to compare types, arguments and bindings"
         )
     else:
-        found = differences(settings.broker, settings.management_url, wanted())
+        found = differences(settings.broker, settings.management_url, all_)
     for line in found:
         print_line(line)
     print_line(f"{len(found)} differences" if found else "all is in place")

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ops.session import Session, pass_session
 from ops.supervisor import Program, Supervisor
-from ops.worker import SUPERVISOR, WORKERS
+from ops.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
 from workers.logs import configure_logs
 from workers.metrics.endpoint import serving
 from workers.metrics.up import UpFigures
@@ -51,10 +51,22 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
 
 
 def _all_here(settings: Settings) -> list[str]:
-    """All workers, the one that tells Slurm only where it can or must: on slurmctld's host."""
-    feedback = settings.slurm.feedback
-    if feedback is None:
-        feedback = is_installed(settings)
-        if not feedback:
-            structlog.get_logger().info("no_slurm_here", remedy="run `lamplighter worker slurm`")
-    return [name for name in WORKERS if name != "slurm" or feedback]
+    """All workers but those that have nothing to do here.
+
+    Those that ask or tell Slurm run where they can or must: on slurmctld's host.
+    """
+    here = is_installed(settings)
+    wanted = {
+        "slurm": _or_if(settings.slurm.feedback, here),
+        "snapshot": here and settings.resync.enabled is not False,
+        "resync": _or_if(settings.resync.enabled, here),
+        "notify": bool(settings.webhooks),
+    }
+    if not here:
+        remedy = f"there, run `lamplighter worker` with {' and '.join(BESIDE_SLURM)}"
+        structlog.get_logger().info("no_slurm_here", remedy=remedy)
+    return [name for name in WORKERS if wanted.get(name, True)]
+
+
+def _or_if(chosen: bool | None, here: bool) -> bool:  # noqa: FBT001 - a setting and its default
+    return here if chosen is None else chosen

@@ -97,6 +97,8 @@ def summed_up(
             wrong[event.happening, event.cause.error if event.cause else "-"].append(event)
     done = len(ended) - sum(map(len, wrong.values()))
     lines = [f"{done} of {len(commands)} nodes done in {duration(round(seconds * _NS))}"]
+    if dry := [event.node for event in ended if event.dry_run]:
+        lines.append(f"DRY RUN: nothing was done to {hostlist.collect_hostlist(dry)}")
     for (happening, error), events in sorted(wrong.items(), key=lambda item: -len(item[1])):
         names = hostlist.collect_hostlist([event.node for event in events])
         words = {event.cause.message for event in events if event.cause}
@@ -194,5 +196,6 @@ class Json:
                     and {"error": event.cause.error, "message": event.cause.message},
                     "server_id": event.server_id,
                     "cloud": event.cloud,
+                    "dry_run": event.dry_run,
                 }
             )

@@ -16,7 +16,9 @@ from producers.settings import ConfigError, hook_settings
 from workers.logs import configure_logs
 from workers.settings import Settings
 
-WORKERS = ("tokens", "power", "audit", "relay", "slurm")
+WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync", "notify")
+# Those of slurmctld's host.
+BESIDE_SLURM = ("slurm", "snapshot")
 # Set by `lamplighter up`: its process id.
 SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
 
@@ -25,6 +27,9 @@ _MAINS = {
     "tokens": "workers.tokens.service",
     "audit": "workers.audit.consumer",
     "slurm": "workers.slurm.main",
+    "snapshot": "workers.slurm.snapshots",
+    "resync": "workers.resync.main",
+    "notify": "workers.notify.main",
 }
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

@@ -62,7 +62,7 @@ class CloudAction:
         action: Nova's word (`os-start`).
         server_id: the server it was made on.
         time: ns since the epoch when the answer came.
-        result: `done`, or the error's class.
+        result: `done`, `dry_run` where it was not made at all, or the error's class.
     """
 
     action: str
@@ -92,6 +92,8 @@ class RequestEvent:
         actions: the cloud actions made for this round, in order.
         retry_in: seconds until the next delivery, for retried and parked.
         by, reason: the operator and their words, for replayed and discarded.
+        dry_run: whether nothing was done, and `actions` are what would have been called first.
+        restamped: for discarded, the generation of the request that was asked in its stead.
     """
 
     happening: Happening
@@ -117,6 +119,8 @@ class RequestEvent:
     retry_in: int | None = None
     by: str | None = None
     reason: str | None = None
+    dry_run: bool = False
+    restamped: int | None = None
 
     @property
     def id(self) -> str:
@@ -141,8 +145,12 @@ class RequestEvent:
         for name in _OPTIONAL_TEXTS:
             if text := getattr(self, name):
                 data[name] = fit(text)
+        if self.dry_run:
+            data["dry_run"] = True
         if self.retry_in is not None:
             data["retry_in"] = self.retry_in
+        if self.restamped is not None:
+            data["restamped"] = self.restamped
         if self.cause is not None:
             data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
         return Envelope(
@@ -169,7 +177,7 @@ class Notice:
 
     Attributes:
         name: routing key and type follow from it: `alarm.token`, `message.rejected`,
-            `group.image_unset`.
+            `group.image_unset`, `hold.placed`.
         cluster: where.
         subject: what it is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.
@@ -290,6 +298,8 @@ def event_from(envelope: Envelope) -> RequestEvent:
         retry_in=data.number("retry_in") if "retry_in" in data.raw else None,
         by=data.text_or_none("by"),
         reason=data.text_or_none("reason"),
+        dry_run=data.flag("dry_run") if "dry_run" in data.raw else False,
+        restamped=data.number("restamped", least=1) if "restamped" in data.raw else None,
     )
     if event.id != envelope.id:
         raise MalformedMessageError(
@@ -306,7 +316,7 @@ def notice_from(envelope: Envelope) -> Notice:
     """
     name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
     if (
-        not name.startswith(("alarm.", "message.", "group."))
+        not name.startswith(("alarm.", "message.", "group.", "hold."))
         or envelope.type != f"lamplighter.{name}.v1"
     ):
         raise MalformedMessageError(

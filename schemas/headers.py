@@ -1,4 +1,4 @@
-"""What a command's delivery carries beside the command: AMQP headers of our own.
+"""What a command's delivery, or a dead letter, carries beside its body: AMQP headers of our own.
 
 x-death is frozen when a client republishes on RabbitMQ 4, hence an attempt header of our own.
 """
@@ -11,3 +11,4 @@ DIED_IN = "x-died-in"  # the work queue where a dead letter died
 CAUSE = "x-cause"  # the class of the error it died of
 CAUSE_MESSAGE = "x-cause-message"
 DIED_AT = "x-died-at"  # RFC 3339
+WEBHOOK = "x-webhook"  # which one did not take this event; of notifications alone

@@ -32,7 +32,7 @@ class Runtime:
     """A running worker process.
 
     Attributes:
-        role: power, tokens, audit, slurm.
+        role: power, tokens, audit, slurm, notify.
         name: unique among all workers.
         stop: set by SIGTERM and SIGINT.
         state: one line for `lamplighter status`; the worker writes it.
@@ -85,7 +85,8 @@ def declare_topology(run: Runtime) -> None:
     while not run.stop.is_set():
         try:
             with browse(parameters) as channel:
-                topology.apply(channel, topology.topology())
+                wanted = topology.topology(notify_keys=run.settings.notify_keys)
+                topology.apply(channel, wanted)
         except ChannelClosedByBroker as error:
             if error.reply_code == _ACCESS_REFUSED:
                 log.info("topology_left_to_the_administrator")

@@ -6,7 +6,7 @@ Durations are seconds. Relative paths start at the file's own folder.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import hostlist
 import msgspec
@@ -15,6 +15,7 @@ from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_s
 from schemas.names import is_node_name, shown
 from workers.clouds import whole_clouds
 from workers.logins import ApplicationCredentialSource, CloudsYamlSource, Source
+from workers.notify.webhook import NotifySettings, Webhook
 from workers.observers import ConsoleSettings, MetricsSettings
 from workers.table import Count, Seconds, Table
 
@@ -37,6 +38,8 @@ class SlurmSettings(Table, frozen=True):
             further failure in a row.
         return_at_most: the longest such time.
         give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
+        snapshot_interval: from one reading of all nodes for the resync worker to the next.
+        uws_jobdata: OPUS's SLURM_JOBDATA_PATH, by which a job shows for which UWS job it runs.
     """
 
     resume_timeout: Count = 600
@@ -49,6 +52,30 @@ class SlurmSettings(Table, frozen=True):
     return_after: Seconds = 300.0
     return_at_most: Seconds = 7200.0
     give_back_after: Seconds = 300.0
+    snapshot_interval: Seconds = 60.0
+    uws_jobdata: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.uws_jobdata is not None and not self.uws_jobdata.startswith("/"):
+            raise ValueError("uws_jobdata must be absolute, as OPUS's SLURM_JOBDATA_PATH is")
+
+
+class ResyncSettings(Table, frozen=True):
+    """What is made of Slurm's snapshots; seconds.
+
+    Attributes:
+        enabled: whether suspends are held against snapshots, and drift is repaired; without a word
+            where Slurm's commands and slurm.conf are found, or once a snapshot is in the store.
+        grace: how long a node must have been seen to differ before it is put out.
+        stale_after: a snapshot older than this says nothing any more; three intervals by default.
+        repeat_after: from one request for a repair to the next, if it has not helped; doubled each
+            time, to an hour at most.
+    """
+
+    enabled: bool | None = None
+    grace: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    stale_after: Seconds | None = None
+    repeat_after: Seconds = 300.0
 
 
 class StoreSettings(Table, frozen=True):
@@ -99,6 +126,21 @@ class TokenSettings(Table, frozen=True):
     service_user: str | None = None
     allowed_users: tuple[str, ...] = ()
     timeout: Seconds = 10.0
+
+
+class AuditSettings(Table, frozen=True):
+    """The audit worker.
+
+    Attributes:
+        key_file: signs the log's heads (Ed25519, PEM); made at first start, and its public half
+            beside it as key_file.pub.
+        heads_file: signed heads are appended to it; have it copied to another host.
+        heads_every: seconds between two of them, while something is recorded.
+    """
+
+    key_file: Path = Path("audit.key")
+    heads_file: Path = Path("audit.heads")
+    heads_every: Seconds = 300.0
 
 
 class CloudSettings(Table, frozen=True):
@@ -171,6 +213,7 @@ class GroupSettings(Table, frozen=True):
         deploy_wait: from creating a server for later to putting it out: cloud-init's time.
         bake_timeout: how long making an image of a node may take.
         hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
+        dry_run: everything happens but the calls to the cloud, and to Slurm.
     """
 
     nodes: str
@@ -184,6 +227,7 @@ class GroupSettings(Table, frozen=True):
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
     hostname: str | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy == "delete" and self.server is None:
@@ -200,13 +244,17 @@ class LogSettings(Table, frozen=True):
 class _File(Table, frozen=True):
     cluster: str
     broker: dict[str, str]
+    dry_run: bool = False
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     slurm: SlurmSettings = SlurmSettings()
+    resync: ResyncSettings = ResyncSettings()
     store: StoreSettings = StoreSettings()
+    audit: AuditSettings = AuditSettings()
     power: PowerSettings = PowerSettings()
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
     groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
+    notify: NotifySettings = NotifySettings()
     console: ConsoleSettings = ConsoleSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
@@ -219,21 +267,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         path: the file it came from.
         nodes: each node's group, by node name.
         management_url: root of RabbitMQ's management API, for operators, or None.
+        dry_run: of all groups.
+        webhooks: who is told of what happens.
     """
 
     path: Path
     hook: HookSettings
     management_url: str | None = None
     slurm: SlurmSettings
+    resync: ResyncSettings = ResyncSettings()
     store: StoreSettings
+    audit: AuditSettings
     power: PowerSettings
     tokens: TokenSettings
     clouds: Mapping[str, CloudSettings]
     groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
+    dry_run: bool
+    webhooks: tuple[Webhook, ...]
     console: ConsoleSettings
     metrics: MetricsSettings
     log: LogSettings
+
+    def is_dry(self, node: str) -> bool:
+        """Whether nothing is done about this node, but said what would be."""
+        group = self.nodes.get(node)
+        return self.dry_run or (group is not None and self.groups[group].dry_run)
+
+    @property
+    def dry_groups(self) -> tuple[str, ...]:
+        """The groups in a dry run, in words."""
+        if self.dry_run:
+            return ("all groups",)
+        return tuple(sorted(name for name, group in self.groups.items() if group.dry_run))
+
+    @property
+    def notify_keys(self) -> tuple[str, ...]:
+        """The routing keys of the events that webhooks ask for; topic patterns."""
+        return tuple(dict.fromkeys(key for webhook in self.webhooks for key in webhook.keys))
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds after which a snapshot says nothing any more."""
+        return self.resync.stale_after or 3 * self.slurm.snapshot_interval
 
     @property
     def cluster(self) -> str:
@@ -278,14 +354,25 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         hook=hook,
         management_url=file.broker.get("management_url"),
         slurm=file.slurm,
+        resync=file.resync,
         store=StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
+        ),
+        audit=msgspec.structs.replace(
+            file.audit,
+            key_file=folder / file.audit.key_file,
+            heads_file=folder / file.audit.heads_file,
         ),
         power=file.power,
         tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
         clouds=file.clouds,
-        groups=file.groups,
+        groups={
+            name: msgspec.structs.replace(group, dry_run=group.dry_run or file.dry_run)
+            for name, group in file.groups.items()
+        },
         nodes=_nodes(file, path),
+        dry_run=file.dry_run,
+        webhooks=file.notify.webhook,
         console=file.console,
         metrics=file.metrics,
         log=file.log,

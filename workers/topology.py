@@ -3,7 +3,7 @@
 Why each argument is as it is: docs/adr/0003-broker-topology.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -11,6 +11,7 @@ COMMANDS = "power.commands"
 REQUEUE = "power.requeue"
 DEAD_LETTERS = "power.dlx"
 EVENTS = "power.events"
+SNAPSHOTS = "slurm.snapshots"
 TOKENS = "tokens"
 
 RESUME_QUEUE = "power.resume"
@@ -19,11 +20,17 @@ DEAD_LETTER_QUEUE = "power.dlq"
 AUDIT_QUEUE = "audit"
 FEEDBACK_QUEUE = "slurm.events"
 NOTIFY_QUEUE = "notify"
+SNAPSHOT_QUEUE = "resync"
 TOKEN_QUEUE = "token.rpc"  # noqa: S105 - a queue's name
 TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
 
 # What Slurm may have to hear of.
 FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
+
+# What people may have to hear of; webhooks add what else they ask for.
+NOTIFY_KEYS = ("node.request.failed", "job.failed", "alarm.#")
+# Of a notification that an operator sends again; it comes back through power.requeue.
+NOTIFY_AGAIN = "notify.again"
 
 # Name of the exchange and queue -> seconds a request rests there.
 RETRY_TIERS: Mapping[str, int] = {
@@ -78,12 +85,16 @@ class Topology:
     bindings: tuple[Binding, ...]
 
 
-def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
+def topology(
+    rests: Mapping[str, float] = RETRY_TIERS, notify_keys: Collection[str] = ()
+) -> Topology:
     """What one virtual host, hence one Slurm cluster, holds.
 
     Args:
         rests: seconds by retry tier; only a test that will not wait has others.
+        notify_keys: what the site's webhooks ask for (Settings.notify_keys).
     """
+    notify = dict.fromkeys((*NOTIFY_KEYS, *notify_keys))
     work = {
         **_SAFE,
         "x-dead-letter-exchange": DEAD_LETTERS,
@@ -114,6 +125,7 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             *(Exchange(name, "fanout") for name in RETRY_TIERS),
             Exchange(DEAD_LETTERS, "topic"),
             Exchange(EVENTS, "topic"),
+            Exchange(SNAPSHOTS, "topic"),
             Exchange(TOKENS, "direct"),
         ),
         queues=(
@@ -128,6 +140,8 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Queue(FEEDBACK_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
             # a full queue with reject-publish would refuse every worker's events
             Queue(NOTIFY_QUEUE, {**_QUORUM, "x-max-length": 100_000, "x-overflow": "drop-head"}),
+            # only the newest is of use; a large cluster's has several parts
+            Queue(SNAPSHOT_QUEUE, {**_SINGLE, "x-max-length": 100, "x-overflow": "drop-head"}),
             Queue(TOKEN_QUEUE, {**_SINGLE, "x-message-ttl": 10_000}),
         ),
         bindings=(
@@ -136,7 +150,9 @@ def topology(rests: Mapping[str, float] = RETRY_TIERS) -> Topology:
             Binding(DEAD_LETTERS, DEAD_LETTER_QUEUE, "#"),
             Binding(EVENTS, AUDIT_QUEUE, "#"),
             *(Binding(EVENTS, FEEDBACK_QUEUE, key) for key in FEEDBACK_KEYS),
-            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in ("node.request.failed", "alarm.#")),
+            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in notify),
+            Binding(REQUEUE, NOTIFY_QUEUE, NOTIFY_AGAIN),
+            Binding(SNAPSHOTS, SNAPSHOT_QUEUE, "slurm.snapshot.taken"),
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),
         ),
     )

@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-import sqlalchemy as sa
-
-from ops.failures import StoreMissingError
+from ops.around import around, standings
+from ops.explain import Around, description
 from ops.letters import Choice
 from ops.session import Session
+from schemas.commands import PowerCommand
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
-from workers.store.tables import nodes
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _SHOWN = 100
 _KEPT = 2.0
+_LABEL = 11
 
 
 class Letters:
@@ -38,8 +38,12 @@ class Letters:
         """All letters by what they died of, the most frequent first."""
         return self._list(said.get("said", "")[:500], None)
 
-    def one(self, id_: str, _said: Mapping[str, str]) -> Page:
+    def one(self, id_: str, *, whole: bool) -> Page:
         """One letter, and what a replay would do.
+
+        Args:
+            id_: its id, or how that begins.
+            whole: whether Slurm and the cloud are asked too; not at the word of just anybody.
 
         Raises:
             LookupError: nobody waits under that id.
@@ -50,7 +54,10 @@ class Letters:
             raise LookupError(
                 "That letter is no longer there: somebody has decided, or is deciding."
             )
-        return "letter.html", {"letter": found[0], "newer": self._newer(found[0])}
+        command = found[0].command
+        known = around(self._session, command) if whole else self._stored(command)
+        lines = description(found[0], known, time.time_ns())
+        return "letter.html", {"letter": found[0], "facts": _facts(lines)}
 
     def act(self, person: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard the chosen letters, of several only once that was confirmed.
@@ -111,6 +118,13 @@ class Letters:
             "problem": problem,
         }
 
+    def _stored(self, command: PowerCommand | None) -> Around:
+        if command is None:
+            return Around()
+        silent: list[str] = []
+        store = standings(self._session, [command.node], silent).get(command.node)
+        return Around(store=store, silent=tuple(silent))
+
     def _look(self, *, fresh: bool = False) -> list[Letter]:
         """All letters, given back at once; of many who look in the same moment, one takes them."""
         with self._lock:
@@ -120,18 +134,14 @@ class Letters:
                 self._looked_at = time.monotonic()
             return self._letters
 
-    def _newer(self, letter: Letter) -> str | None:
-        """What a newer request wants of the node; None where there is none, or none is known."""
-        if letter.command is None:
-            return None
-        query = sa.select(nodes.c.desired).where(
-            nodes.c.cluster == self._session.settings.cluster,
-            nodes.c.node == letter.command.node,
-            nodes.c.generation > letter.command.generation,
-        )
-        try:
-            with self._session.reading("state") as connection:
-                newer: str | None = connection.scalar(query)
-        except (sa.exc.SQLAlchemyError, StoreMissingError):
-            return None
-        return newer
+
+def _facts(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """A description's lines as names and words; what has no name goes on with the one before."""
+    facts: list[tuple[str, str]] = []
+    for line in lines:
+        name, words = line[:_LABEL].strip(), line[_LABEL:].strip()
+        if name or not facts:
+            facts.append((name, words))
+        else:
+            facts[-1] = facts[-1][0], f"{facts[-1][1]}; {words}"
+    return facts

@@ -12,6 +12,9 @@ import yaml
 from schemas import headers
 from schemas.commands import Kind
 from schemas.events import Happening
+from schemas.jobs import JobHappening
+from schemas.snapshot import ROUTING_KEY
+from schemas.snapshot import TYPE as SNAPSHOT
 from workers import topology as place
 
 if TYPE_CHECKING:
@@ -89,10 +92,12 @@ def test_each_message_has_its_type_key_and_schema(document: dict[str, Any]) -> N
         message["name"]: (message.get("x-routing-key"), message["payload"]["schema"]["$ref"])
         for message in document["components"]["messages"].values()
     }
-    for kind in (*Kind, *Happening):
+    for kind in (*Kind, *Happening, *JobHappening):
         file = f"./json/{kind.type.removeprefix('lamplighter.')}.json"
         assert described.pop(kind.type) == (kind.routing_key, file)
-    assert len(described) == 3  # notices, and the token service's two
+    snapshot = f"./json/{SNAPSHOT.removeprefix('lamplighter.')}.json"
+    assert described.pop(SNAPSHOT) == (ROUTING_KEY, snapshot)
+    assert len(described) == 4  # notices, notifications, and the token service's two
 
 
 def test_an_operation_names_only_messages_of_its_channel(document: dict[str, Any]) -> None:

@@ -83,6 +83,10 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
     ):
         act(client, action, server_id)
         cloud.await_status(["node1"], status)
+    shown = client.show_server(server_id)
+    assert shown is not None
+    assert (shown.name, shown.status, shown.node) == ("node1", "ACTIVE", "node1")
+    assert client.show_server(str(uuid.uuid4())) is None
     act(client, ways.DELETE, server_id)
     until(lambda: not client.list_servers(None).servers, 30.0, "its end")
     seen = {s.id: s.status for s in client.list_servers(listing.since).servers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from cloudevents.core.formats.json import JSONFormat
@@ -17,8 +17,11 @@ from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, Notice, RequestEvent, event_from, notice_from
+from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.snapshot import TYPE as SNAPSHOT
+from schemas.snapshot import Snapshot, parse_snapshot
 from tests.testbed.messages import command, event
-from tests.testbed.strategies import commands, events, json_values, notices
+from tests.testbed.strategies import commands, events, job_events, json_values, notices, snapshots
 from tests.unit.test_schemas_messages import changed
 from workers.tokens.wire import Grant, Refusal, Request, encode
 
@@ -32,7 +35,9 @@ FILES = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json
 REGISTRY: Registry[Any] = Registry().with_resources(
     (name, Resource.from_contents(content)) for name, content in FILES.items()
 )
-TYPES = [kind.type for kind in Kind] + [happening.type for happening in Happening]
+TYPES = [*(told.type for told in (*Kind, *Happening, *JobHappening)), SNAPSHOT]
+Told: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Snapshot
+ANYTHING = commands | events | job_events | notices | snapshots
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -68,16 +73,14 @@ def test_each_type_has_a_schema_of_its_own_and_no_schema_is_left_over() -> None:
     assert set(FILES) - others == {f"{t.removeprefix('lamplighter.')}.json" for t in TYPES}
 
 
-@given(commands | events | notices)
-def test_all_that_is_sent_is_as_its_schema_says(told: PowerCommand | RequestEvent | Notice) -> None:
+@given(ANYTHING)
+def test_all_that_is_sent_is_as_its_schema_says(told: Told) -> None:
     envelope = told.to_envelope()
     assert complain(envelope.type, envelope.to_json()) == []
 
 
-@given(commands | events | notices)
-def test_all_that_is_sent_is_a_cloudevent_to_its_own_library(
-    told: PowerCommand | RequestEvent | Notice,
-) -> None:
+@given(ANYTHING)
+def test_all_that_is_sent_is_a_cloudevent_to_its_own_library(told: Told) -> None:
     envelope = told.to_envelope()
     read = JSONFormat().read(None, envelope.to_json())
     assert (read.get_id(), read.get_source(), read.get_type(), read.get_subject()) == (
@@ -95,15 +98,15 @@ def test_all_that_is_sent_is_a_cloudevent_to_its_own_library(
 READERS: dict[type, Callable[[bytes], object]] = {
     PowerCommand: parse_command,
     RequestEvent: lambda body: event_from(parse(body)),
+    JobEvent: lambda body: job_event_from(parse(body)),
     Notice: lambda body: notice_from(parse(body)),
+    Snapshot: parse_snapshot,
 }
 
 
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-@given(commands | events | notices, st.data())
-def test_what_our_parser_takes_the_schema_takes_too(
-    told: PowerCommand | RequestEvent | Notice, data: st.DataObject
-) -> None:
+@given(ANYTHING, st.data())
+def test_what_our_parser_takes_the_schema_takes_too(told: Told, data: st.DataObject) -> None:
     body = changed(told.to_envelope(), data)
     try:
         READERS[type(told)](body)

@@ -1,4 +1,4 @@
-"""An operator who is killed (-9) at a chosen step of a replay or a discard; run as a program.
+"""An operator who is killed (-9) at a chosen step of a decision; run as a program.
 
 Steps are the operations that leave a trace: each commit in the store, each publish and each
 acknowledgement. The kill comes just before the step, or once it has surely taken effect.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from producers import clock
 from producers.amqp import connection_parameters
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.messages import Operator
@@ -81,7 +82,7 @@ class DoomedLink:
 
 
 def main(config: str, verb: str, step: str, when: str) -> None:
-    """Replay or discard all letters, and be killed; without so many steps, end in peace."""
+    """Replay, discard or restamp all letters, and be killed; without so many steps, end in peace."""
     settings = load(Path(config))
     fate = Fate(int(step), after=when == "after")
     store = open_store(settings.store.url, "state")
@@ -89,8 +90,15 @@ def main(config: str, verb: str, step: str, when: str) -> None:
     with Desk(connection_parameters(settings.broker, "doomed"), settings.cluster) as desk:
         letters = desk.letters()
         desk._link = DoomedLink(desk._link, fate)  # type: ignore[assignment]
-        act = desk.replay if verb == "replay" else desk.discard
-        for _ in act(store, letters, Operator("doomed", "a test")):
+        who = Operator("doomed", "a test")
+        act = {
+            "replay": lambda: desk.replay(store, letters, who),
+            "discard": lambda: desk.discard(store, letters, who),
+            "restamp": lambda: desk.restamp(
+                store, letters, who, lambda: clock.stamp(settings.hook.state)
+            ),
+        }
+        for _ in act[verb]():
             pass
     store.dispose()
 

@@ -1,4 +1,4 @@
-"""An operator is killed (-9) at every step of a replay and of a discard; doing it again mends all."""
+"""An operator is killed (-9) at every step of a decision about letters; doing it again mends all."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from schemas.events import Happening, event_from
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.site import Site
+from tests.testbed.waiting import until
 from workers import topology
 from workers.store.engine import connect
 from workers.store.requests import outcomes
@@ -113,3 +114,51 @@ def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -
     assert "the request is discarded already" in said.out
     assert site.depth(topology.RESUME_QUEUE) == 0
     assert {event.happening for event in folded(site)} == {Happening.DISCARDED}
+
+
+@pytest.mark.parametrize(
+    ("step", "again"), [*((s, "restamp") for s in range(2, REPLAY_STEPS + 1)), (2, "replay")]
+)
+def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
+    site: Site, step: int, again: str
+) -> None:
+    """From the commit on it stands, whatever is wanted of the letters next."""
+    assert interrupted(site, "restamp", step, "before") == -signal.SIGKILL
+    options = ("--restamp",) if again == "restamp" else ()
+    said = site.lamplighter("dead-letters", "replay", "--all", "--yes", *options)
+    assert said.code == 0, said.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    given = {body for _, body in site.drain(topology.RESUME_QUEUE)}
+    anew = [parse_command(body) for body in given]
+    assert sorted(asked.node for asked in anew) == [asked.node for asked in ASKED]
+    assert all(asked.generation > max(old.generation for old in ASKED) for asked in anew)
+    told = folded(site)
+    assert Counter((event.happening, event.request_id, event.round) for event in told) == {
+        (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    }
+    assert {event.restamped for event in told} == {asked.generation for asked in anew}
+
+
+def test_a_long_replay_killed_in_its_midst_adds_up(run_dir: Path, broker_url: str) -> None:
+    """What is left and what was sent make up all; done again, each was sent and told, and counts once."""
+    site = Site(run_dir / "site", broker_url)
+    site.prepare()
+    letters = [command(f"node{i}") for i in range(600)]
+    site.publish([dead_letter(asked) for asked in letters])
+    argv = ("dead-letters", "replay", "--all", "--yes", "--rate", "150")
+    with site.start(*argv) as operator:
+        until(lambda: site.depth(topology.RESUME_QUEUE) >= 100, 60.0, "some")
+        operator.send(signal.SIGKILL)
+        operator.wait(10.0)
+    # the broker takes back what the dead one held
+    sent = site.depth(topology.RESUME_QUEUE)
+    until(lambda: site.depth(topology.DEAD_LETTER_QUEUE) >= 600 - sent, 30.0, "the rest")
+    assert 0 < site.depth(topology.DEAD_LETTER_QUEUE) < 600
+    again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert again.code == 0, again.err
+    assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+    given = {parse_command(body).id for _, body in site.drain(topology.RESUME_QUEUE)}
+    assert given == {asked.id for asked in letters}
+    assert Counter((event.happening, event.request_id, event.round) for event in folded(site)) == {
+        (Happening.REPLAYED, asked.id, 2): 1 for asked in letters
+    }

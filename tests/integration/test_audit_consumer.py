@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -82,6 +83,26 @@ def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> Non
     (odd,) = (entry for entry in entries if entry["type"].endswith("quarantined.v1"))
     assert odd["body"] == "{no json"
     assert "not JSON" in odd["problem"]
+    # and the log's head was signed at the end, and put where it can be kept
+    heads = site.folder / "audit.heads"
+    (last,) = [json.loads(line) for line in heads.read_text().splitlines()][-1:]
+    verified = site.lamplighter("audit", "verify", "--heads", str(heads), "--json")
+    assert verified.code == 0, verified.out
+    sums = verified.lines[-1]
+    assert (sums["records"], sums["hash"]) == (1201, last["hash"])
+    assert (site.folder / "audit.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_key_that_cannot_be_made_keeps_no_event_from_being_recorded(
+    run_dir: Path, broker_url: str
+) -> None:
+    site = Site(run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n')
+    site.prepare()
+    site.publish(lives(10))
+    with site.start("worker", "audit") as worker:
+        wait_recorded(site, 20)
+        wait_logged(worker, "audit_head_unsigned")
+        assert worker.stop() == 0
 
 
 def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:

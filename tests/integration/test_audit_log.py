@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import Happening
+from schemas.events import Cause, Happening
+from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.queries import Filter, find, story
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
-from workers.store.engine import open_store
+from workers.store.engine import open_store, reading
 from workers.store.tables import audit
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from schemas.events import RequestEvent
 
-NOW = MOMENT + 60 * 10**9
+NS = 10**9
+NOW = MOMENT + 60 * NS
 
 
 @pytest.fixture
@@ -148,3 +150,35 @@ def test_a_story_is_told_in_the_order_it_happened(log: sa.Engine) -> None:
     with log.connect() as connection:
         told = [entry.happening for entry in story(connection, asked.id)]
     assert told == ["accepted", "parked", "completed"]
+
+
+def test_a_uws_job_finds_its_requests_and_no_other_jobs_of_the_same_number(
+    log: sa.Engine,
+) -> None:
+    """Slurm counts its jobs anew when its state is lost; the words asked for are hostile or empty."""
+    older = command("node1", generation=MOMENT, jobs=(7,))
+    newer = command("node2", generation=MOMENT + 100 * NS, jobs=(7,))
+    others = command("node3", generation=MOMENT + 100 * NS, jobs=(8,))
+    submitted = (MOMENT + 50 * NS) // NS * NS
+    known = JobEvent(JobHappening.IDENTIFIED, "test", 7, submitted, MOMENT + 101 * NS, "f755f0")
+    failed = replace(
+        known, happening=JobHappening.FAILED, state="NODE_FAIL", cause=Cause("quota", "no")
+    )
+    told: list[RequestEvent | JobEvent] = [
+        *(event(Happening.ACCEPTED, c, time=c.generation + NS) for c in (older, newer, others)),
+        known,
+        failed,
+    ]
+    records = [record_of(each.to_envelope().to_json(), "test", MOMENT) for each in told]
+    assert append(log, records).recorded == 5
+    assert append(log, records).recorded == 0
+    with reading(log) as connection:
+        found = find(connection, Filter(uws="f755f0"))
+        assert [(e.subject, e.type.split(".")[-2]) for e in found] == [
+            ("node2", "accepted"),
+            ("7", "identified"),
+            ("7", "failed"),
+        ]
+        assert len(find(connection, Filter(job=7))) == 4
+        for words in ("", "' OR '1'='1", "%", "f755f", "F755F0"):
+            assert find(connection, Filter(uws=words)) == []

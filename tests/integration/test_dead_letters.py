@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pika
+import pytest
+import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas import headers
-from schemas.commands import Kind
+from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import Happening, event_from, notice_from
+from schemas.events import Cause, Happening, event_from, notice_from
 from tests.testbed.messages import MOMENT, command, dead_letter, event
+from tests.testbed.site import Site
 from tests.testbed.waiting import until
 from workers import topology
+from workers.audit.log import append
+from workers.audit.record import record_of
 from workers.browse import browse
 from workers.store.engine import open_store
 from workers.store.requests import fix_outcomes
+from workers.store.tables import nodes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemas.commands import PowerCommand
     from schemas.events import RequestEvent
-    from tests.testbed.site import Site
 
 HOSTILE = "\x1b]0;owned\x07[bold]x[/bold]\u202e"
+
+
+CLOUDS = "".join(
+    f"""
+[clouds.{cloud}]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = {{ type = "password", username = "u", password_file = "secret" }}
+[groups.{group}]
+nodes = "{group}[1-9]"
+cloud = "{cloud}"
+"""
+    for group, cloud in (("cpu", "near"), ("gpu", "far"))
+)
+
+
+@pytest.fixture
+def grouped_site(run_dir: Path, broker_url: str) -> Site:
+    """A site with two groups on two clouds."""
+    made = Site(run_dir / "site", broker_url, more=CLOUDS)
+    made.prepare()
+    return made
 
 
 def told(site: Site) -> list[RequestEvent]:
@@ -77,6 +108,125 @@ def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
     table = site.lamplighter("dead-letters", "list").out
     assert "1 of forbidden" in table
+
+
+def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Site) -> None:
+    site = grouped_site
+    site.publish([dead_letter(command(node)) for node in ("cpu1", "gpu1", "stranger")])
+    site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")])
+
+    def listed(*arguments: str) -> list[str]:
+        said = site.lamplighter("dead-letters", "list", "--json", *arguments)
+        assert said.code == 0, said.err
+        return [line.get("node", "malformed") for line in said.lines]
+
+    assert listed("--group", "cpu") == ["cpu1"]
+    assert listed("--cloud", "far") == ["gpu1"]
+    assert listed("--cloud", "far", "--node", "cpu1") == []
+    assert listed("--younger-than", "1h") == []
+    wrong = site.lamplighter("dead-letters", "list", "--group", "nothing")
+    assert (wrong.code, "[groups.nothing]" in wrong.err) == (2, True)
+    groups = site.lamplighter("dead-letters", "list", "--json", "--by", "cloud").lines
+    assert {(g["group"], g["letters"]) for g in groups} == {
+        *(("near", 1), ("far", 1), ("in no group", 1), ("malformed", 1))
+    }
+
+
+def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
+    site.publish(
+        [
+            dead_letter(
+                command(f"node{i}", jobs=(i,)),
+                more={headers.CAUSE_MESSAGE: f"no room on host{i} for {i:032x}"},
+            )
+            for i in range(1, 41)
+        ]
+    )
+    site.publish([dead_letter(command("odd"), cause="forbidden")])
+    said = site.lamplighter("dead-letters", "list")
+    (line,) = (line for line in said.out.splitlines() if "quota" in line)
+    assert "40" in line
+    assert "node[1-40]" in line
+    each = site.lamplighter("dead-letters", "list", "--by", "letter", "--limit", "2").out
+    assert "... and 39 more" in each
+
+
+def test_letters_are_exported_whole_and_stay(site: Site) -> None:
+    body = b"\xff\x00"
+    site.publish(
+        [
+            dead_letter(command()),
+            Message(topology.DEAD_LETTERS, "node.resume.requested", body, "x"),
+        ]
+    )
+    file = site.folder / "letters.jsonl"
+    said = site.lamplighter("dead-letters", "export", str(file), "--cause", "malformed")
+    assert said.code == 0, said.err
+    (line,) = [json.loads(line) for line in file.read_text().splitlines()]
+    assert base64.b64decode(line["body_base64"]) == body
+    assert file.stat().st_mode & 0o077 == 0
+    again = site.lamplighter("dead-letters", "export", str(file))
+    assert (again.code, "exists" in again.err) == (2, True)
+    assert len(site.lamplighter("dead-letters", "export", "-").lines) == 2
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+
+
+def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> None:
+    asked = command("node1", jobs=(4711, 4712))
+    malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
+    site.publish([dead_letter(asked), malformed])
+    argv = ("dead-letters", "replay", "--restamp", "--all", "--yes", "--reason", "needed now")
+    said = site.lamplighter(*argv, "--json")
+    assert said.code == 1, said.err  # the malformed one is refused, and stays
+    assert {line["done"] for line in said.lines} == {"restamped", "refused"}
+    ((given, body),) = site.drain(topology.RESUME_QUEUE)
+    anew = parse_command(body)
+    assert given.get(headers.ROUND) is None
+    assert anew.generation > asked.generation
+    assert (anew.node, anew.kind, anew.jobs) == (asked.node, asked.kind, asked.jobs)
+    assert anew.expiry == (anew.generation + 600 * 10**9) // 1000 * 1000
+    assert asked.id in (anew.note or "")
+    assert "needed now" in (anew.note or "")
+    (ended,) = told(site)
+    assert (ended.happening, ended.request_id) == (Happening.DISCARDED, asked.id)
+    assert (ended.restamped, ended.reason) == (anew.generation, "needed now")
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+
+
+def test_a_rate_is_kept(site: Site) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(6)])
+    begun = time.monotonic()
+    said = site.lamplighter("dead-letters", "replay", "--all", "--yes", "--rate", "5")
+    assert (said.code, "6 replayed" in said.out) == (0, True)
+    assert time.monotonic() - begun >= 1.0
+
+
+def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Site) -> None:
+    asked = command()
+    newer = command(kind=Kind.SUSPEND, generation=asked.generation + 10**9)
+    store = open_store(site.settings.store.url, "state")
+    with store.begin() as connection:
+        row = {"desired": "down", "generation": newer.generation, "request_id": newer.id}
+        connection.execute(sa.insert(nodes).values(cluster="test", node="node1", **row))
+    store.dispose()
+    audit = open_store(site.settings.store.audit_url, "audit")
+    steps = [
+        replace(event(Happening.RETRIED, asked, time=MOMENT + i * 10**9), attempt=i, cause=cause)
+        for i, cause in ((1, Cause("server_side", "HTTP 500: oops")), (2, Cause("quota", "full")))
+    ]
+    append(audit, [record_of(step.to_envelope().to_json(), "test", MOMENT) for step in steps])
+    audit.dispose()
+    site.publish([dead_letter(asked)])
+    said = site.lamplighter("dead-letters", "show", asked.id)
+    assert said.code == 0, said.err
+    for fact in ("stale", "wants node1 down", "server_side: HTTP 500: oops", "quota: full"):
+        assert fact in said.out
+    dry = site.lamplighter("dead-letters", "replay", "--all", "--dry-run")
+    assert "1 are stale" in dry.out
+    (site.folder / "audit.db").write_bytes(b"no database" * 100)
+    broken = site.lamplighter("dead-letters", "show", asked.id)
+    assert (broken.code, "not told   by the audit" in broken.out) == (0, True)
+    assert "attempt 1" in broken.out
 
 
 def test_what_a_letter_holds_cannot_steer_the_terminal(site: Site) -> None:
@@ -209,9 +359,8 @@ def test_show_tells_what_a_replay_would_do(site: Site) -> None:
     said = site.lamplighter("dead-letters", "show", asked.id)
     for fact in ("resume of node1", "4711", "quota: no room left", "attempt 1", "brought up"):
         assert fact in said.out
-    assert json.loads(site.lamplighter("dead-letters", "show", asked.id, "--json").out)["jobs"] == [
-        4711
-    ]
+    (line,) = site.lamplighter("dead-letters", "show", asked.id, "--json").lines
+    assert (line["jobs"], line["stale"]) == ([4711], False)
     assert site.lamplighter("dead-letters", "show", "nothing").code == 1
 
 

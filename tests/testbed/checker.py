@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
+from workers.power.gate import DISAGREES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -113,15 +114,20 @@ def _ended(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
 
 
 def _superseded(events: Sequence[RequestEvent]) -> Iterator[str]:
-    """P2: only by a newer request that wants otherwise."""
+    """P2: only by a newer request that wants otherwise, or by Slurm's own later word."""
     asked: dict[str, list[RequestEvent]] = defaultdict(list)
     for event in events:
         if event.happening is Happening.ACCEPTED:
             asked[event.node].append(event)
     for event in events:
-        if event.happening is Happening.SUPERSEDED and not any(
-            other.generation > event.generation and other.kind.desired is not event.kind.desired
-            for other in asked[event.node]
+        by_slurm = event.cause is not None and event.cause.error == DISAGREES
+        if (
+            event.happening is Happening.SUPERSEDED
+            and not by_slurm
+            and not any(
+                other.generation > event.generation and other.kind.desired is not event.kind.desired
+                for other in asked[event.node]
+            )
         ):
             yield f"{event.request_id} ({event.node}) is superseded by nothing that was asked"
 

@@ -48,7 +48,8 @@ class Plan:
         real: whether the cloud is a real one.
         groups: TOML of all groups, in the place of those; clouds: TOML of more clouds. $auth_url and
             $project_id are filled in.
-        slurm_toml: more lines of [slurm].
+        slurm_toml: more lines of [slurm]; more: further tables.
+        snapshot_interval, grace: of resync.
         absent: nodes that have no server at first.
     """
 
@@ -61,6 +62,9 @@ class Plan:
     groups: str = ""
     clouds: str = ""
     slurm_toml: str = ""
+    snapshot_interval: float = 3.0
+    grace: float = 2.0
+    more: str = ""
     absent: tuple[str, ...] = ()
 
 
@@ -114,7 +118,7 @@ class Cluster:
         self._stack.callback(self.slurm.close)
         self._prepare_cloud()
         self.settings = self._configure()
-        self._say("Lamplighter: tokens, power, audit, relay and slurm workers")
+        self._say("Lamplighter: its workers")
         self.start_workers()
         self._say("a private Slurm, all nodes powered down")
         self.slurm.start()
@@ -133,7 +137,7 @@ class Cluster:
     def _consumed(self) -> bool:
         if self.workers is not None:
             self.workers.require_running()
-        return all_consume(self.settings, topology.FEEDBACK_QUEUE)
+        return all_consume(self.settings, topology.FEEDBACK_QUEUE, topology.SNAPSHOT_QUEUE)
 
     def _prepare_cloud(self) -> None:
         plan = self.plan
@@ -148,13 +152,16 @@ class Cluster:
         else:
             self.cloud.add_servers(made, networks="none")
             self.cloud.set_driver(boot_seconds=plan.boot, stop_seconds=plan.stop)
+        self.cloud.set_hook(self.hook)
+
+    @property
+    def hook(self) -> HookSpec:
+        """What the cloud runs when a server's power changes: a real slurmd, or its end."""
         node = [sys.executable, "-m", "tests.testbed.slurmnode", "{event}", "{name}"]
-        self.cloud.set_hook(
-            HookSpec(
-                arguments=[*node, "--slurm-conf", str(self.slurm.conf)],
-                log_file=str(self.folder / "power-hook.log"),
-                environment={**MINIMAL_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-            )
+        return HookSpec(
+            arguments=[*node, "--slurm-conf", str(self.slurm.conf)],
+            log_file=str(self.folder / "power-hook.log"),
+            environment={**MINIMAL_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         )
 
     def _configure(self) -> Settings:
@@ -166,6 +173,8 @@ class Cluster:
         password = folder / "broker.password"
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
+        for name in ("spool", "clock"):  # whoever takes snapshots as root wants them to be there
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
         config = folder / FILE_NAME
         config.write_text(
             f"""
@@ -181,6 +190,9 @@ log_file = "hooks.log"
 resume_timeout = {self.plan.slurm.resume_timeout}
 suspend_timeout = {self.plan.slurm.suspend_timeout}
 {self.plan.slurm_toml}
+snapshot_interval = {self.plan.snapshot_interval}
+[resync]
+grace = {self.plan.grace}
 [store]
 url = "sqlite:///state.db"
 audit_url = "sqlite:///audit.db"
@@ -193,6 +205,7 @@ refresh_token_file = "refresh.token"
 token_endpoint = "{self.cloud.token_endpoint}"
 {self._filled(self.plan.clouds)}
 {self._filled(self.plan.groups) or self._groups()}
+{self.plan.more}
 """
         )
         return load(config)

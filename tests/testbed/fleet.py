@@ -262,15 +262,23 @@ class Fleet:
         assert self.depths() == expected, "there are messages that no worker has acknowledged"
         assert not self.broken()
 
-    def broken(self) -> list[str]:
-        """Promises about requests and records that do not hold, or do not hold yet."""
+    def broken(self, *, others_ask: bool = False) -> list[str]:
+        """Promises about requests and records that do not hold, or do not hold yet.
+
+        Args:
+            others_ask: whether not only our hooks have asked, but the resync worker too.
+        """
         engine = connect(self.settings.store.audit_url)
         with reading(engine) as connection:
             rows = connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings()
             records = [dict(row) for row in rows]
         engine.dispose()
         wanted = {n: Desired.UP if lit else Desired.DOWN for n, lit in self.asked.items()}
-        return broken_promises(Run(records, self._hear(), self.requests, wanted))
+        told = self._hear()
+        if others_ask:
+            accepted = {r["request_id"] for r in records if r["happening"] == Happening.ACCEPTED}
+            return broken_promises(Run(records, told, len(accepted), {}))
+        return broken_promises(Run(records, told, self.requests, wanted))
 
     def statuses(self) -> dict[str, str]:
         """Each server's status at rest, else its task, by name."""

@@ -31,6 +31,7 @@ from workers.power.cloud import Cloud
 from workers.power.engine import Engine
 from workers.power.owners import Owner
 from workers.power.site import Site as CloudSite
+from workers.power.witness import Witness
 from workers.store.engine import open_store
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ class PowerBench:
         clouds: by name; each has one group of its name, whose nodes begin with it: `main1` to `main9`.
         power: lines of [power], later than the bench's own.
         group: further lines of every group.
+        resync: lines of [resync].
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a part of lamplighter.toml
         self,
         folder: Path,
         broker_url: str,
@@ -74,9 +76,11 @@ class PowerBench:
         *,
         power: Mapping[str, float] | None = None,
         group: str = "",
+        resync: str = "",
     ) -> None:
         lines = {"poll_interval": 0.1, "api_timeout": 5.0, "lease": 20.0, **(power or {})}
-        tables = ["[power]", *(f"{key} = {value}" for key, value in lines.items())]
+        tables = ["[resync]", resync, "[power]"]
+        tables += [f"{key} = {value}" for key, value in lines.items()]
         for name, cloud in clouds.items():
             tables += [*_tables(name, cloud.auth_url), group]
         self.site = Site(folder, broker_url, more="\n".join(tables) + "\n")
@@ -102,6 +106,7 @@ class PowerBench:
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))
+        self.witness = Witness(self.store, CLUSTER, enabled=self.settings.resync.enabled)
         self._listen()
         link = Link(
             self._parameters,
@@ -113,8 +118,9 @@ class PowerBench:
             self.settings,
             link,
             self.book(owner),
+            self.witness,
             self._open_site,
-            PowerFigures(CollectorRegistry()),
+            figures=PowerFigures(CollectorRegistry()),
         )
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)

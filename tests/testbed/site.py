@@ -78,7 +78,9 @@ class Site:
         return load(self.config)
 
     def prepare(self) -> None:
-        """Put the topology in place, and the stores' tables."""
+        """Put the topology in place, the stores' tables, and the hooks' folders."""
+        for name in ("spool", "clock"):
+            (self.folder / name).mkdir(exist_ok=True)
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with browse(connection_parameters(self.settings.broker, "test topology")) as channel:

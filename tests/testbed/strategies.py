@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
+from schemas.jobs import JobEvent, JobHappening
+from schemas.snapshot import SlurmNode, Snapshot
 
 MOST = 2**63 - 1
 # rfc3339 keeps microseconds: what is finer does not come back
@@ -80,12 +82,38 @@ events = st.builds(
     retry_in=st.none() | st.integers(0, 10**6),
     by=st.none() | words,
     reason=st.none() | words,
+    restamped=st.none() | st.integers(1, MOST),
+    dry_run=st.booleans(),
+)
+
+_of_job = {
+    "cluster": clusters,
+    "job_id": st.integers(1, MOST),
+    "submitted_at": moments,
+    "time": moments,
+    "nodes": st.lists(nodes, max_size=3).map(tuple),
+}
+job_events = st.builds(
+    JobEvent, happening=st.just(JobHappening.IDENTIFIED), uws_id=keys, **_of_job
+) | st.builds(
+    JobEvent,
+    happening=st.just(JobHappening.FAILED),
+    uws_id=st.none() | keys,
+    state=keys,
+    cause=st.builds(Cause, error=keys, message=words),
+    **_of_job,
 )
 
 notices = st.builds(
     Notice,
     name=st.sampled_from(
-        ["alarm.token", "alarm.request_refused", "message.rejected", "group.image_unset"]
+        [
+            "alarm.token",
+            "alarm.request_refused",
+            "message.rejected",
+            "group.image_unset",
+            "hold.placed",
+        ]
     ),
     cluster=clusters,
     subject=keys,
@@ -95,6 +123,26 @@ notices = st.builds(
     remedy=words,
     details=st.dictionaries(words, words, max_size=3),
     correlation_id=correlations,
+)
+
+snapshots = st.builds(
+    Snapshot,
+    cluster=clusters,
+    generation=st.integers(1, MOST),
+    correlation_id=correlations,
+    origin=keys,
+    nodes=st.lists(
+        st.builds(
+            SlurmNode,
+            node=nodes,
+            state=keys,
+            reason=words,
+            jobs=st.lists(st.integers(1, MOST), max_size=3).map(tuple),
+        ),
+        max_size=3,
+    ).map(tuple),
+    part=st.integers(1, 5),
+    parts=st.integers(5, 10_000),
 )
 
 json_values = st.recursive(

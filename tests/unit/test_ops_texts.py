@@ -9,14 +9,12 @@ import click
 import pytest
 from hypothesis import given
 
-from ops.letters import Choice, description
 from ops.params import hostlist, length, when
 from ops.story import timeline
 from ops.terminal import duration, moment, plain
 from schemas.events import Cause, CloudAction, Happening
-from tests.testbed.messages import MOMENT, command, dead_letter, event
+from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import words
-from workers.dead_letters.letter import Letter, letter_from
 
 SECOND = 10**9
 
@@ -107,35 +105,3 @@ def test_a_story_tells_the_asking_and_each_cloud_action_once() -> None:
     assert steps[1].details == "for job 4711; from controller"
     assert (steps[3].attempt, steps[3].details) == (1, "quota: no room; again in 30.0 s")
     assert "address 10.0.0.1" in steps[4].details
-
-
-def letter(node: str = "node1", jobs: tuple[int, ...] = (4711,)) -> Letter:
-    sent = dead_letter(command(node, jobs=jobs))
-    return letter_from(1, sent.routing_key, sent.headers, sent.body)
-
-
-def test_letters_are_chosen_by_all_that_is_asked_at_once() -> None:
-    one, two = letter("node1", (1,)), letter("node2", (2,))
-    malformed = letter_from(3, "k", {}, b"{")
-    everything = [one, two, malformed]
-    assert Choice().of(everything) == everything
-    assert Choice(ids=(two.id[:30], "sha256:")).of(everything) == [two, malformed]
-    assert Choice(nodes=("node1", "node2"), job=2).of(everything) == [two]
-    assert Choice(cause="malformed").of(everything) == [malformed]
-    assert Choice(before=MOMENT).of(everything) == []
-    assert Choice(queue="power.resume", nodes=("node1",)).of(everything) == [one]
-
-
-@pytest.mark.parametrize(
-    ("desired", "words_"),
-    [
-        (None, "node1 will be brought up"),
-        (("up", MOMENT), "nothing newer"),
-        (("down", MOMENT + 1), "stale: a newer request wants node1 down"),
-        (("up", MOMENT + 1), "completes with a newer request"),
-    ],
-)
-def test_a_description_tells_what_a_replay_would_do(
-    desired: tuple[str, int] | None, words_: str
-) -> None:
-    assert words_ in description(letter(), desired)[-1]

@@ -91,18 +91,21 @@ def test_only_ends_of_resumes_and_resume_fails_are_told(kind: Kind, happening: H
 def test_no_failure_ever_takes_down_what_slurm_does_not_wait_for(
     cause: Cause, failures: int
 ) -> None:
-    """Over all states and rows: a node is powered down only while POWERING_UP, by the newest."""
+    """Over all states and rows: a node is powered down only while POWERING_UP, by the newest.
+
+    Or when Slurm itself has given it up, and its jobs with it.
+    """
     for state, row in product(STATES, ROWS):
         action = decide(failed(cause), state, row, failures, POLICY)
         assert action.step in {*(s for s in Step if s.fails), Step.NOTHING}
         if action.step not in {Step.TAKE_OUT, Step.GIVE_BACK}:
             continue
         half_told = state.down and state.reason == action.reason
-        assert state.booting
+        assert state.booting or state.lost
         assert half_told or row is None or row.generation <= MOMENT
         assert half_told or not state.down or state.reason != "broken disk"
         out = CAUSES[cause] is Weight.FINAL or (CAUSES[cause] is Weight.RETRYABLE and failures > 0)
-        assert half_told or action.step is (Step.TAKE_OUT if out else Step.GIVE_BACK)
+        assert half_told or state.lost or action.step is (Step.TAKE_OUT if out else Step.GIVE_BACK)
 
 
 def test_a_failure_whose_boot_slurm_has_given_up_cannot_be_about_the_boot_it_waits_for() -> None:
@@ -111,6 +114,33 @@ def test_a_failure_whose_boot_slurm_has_given_up_cannot_be_about_the_boot_it_wai
     assert expiry is not None
     assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry).step is Step.TAKE_OUT
     assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry + 1).step is Step.NOTHING
+
+
+@pytest.mark.parametrize("words", ["", "Not responding", "broken disk"])
+def test_a_node_that_slurm_has_lost_and_its_cloud_does_not_bring_back_is_powered_down(
+    words: str,
+) -> None:
+    """With the cloud's words as its reason, so that it returns; a person's own word stands."""
+    lost = NodeState("node1", "DOWN", frozenset({"CLOUD", "NOT_RESPONDING"}), words)
+    ours = words != "broken disk"
+    for cause, weight in CAUSES.items():
+        out = ours and weight is not Weight.TRANSIENT
+        expected = Step.TAKE_OUT if out else Step.NOTHING
+        assert decide(failed(cause), lost, SAME, 0, POLICY).step is expected
+    older = Newest(Desired.UP, MOMENT - 1)
+    for row in (None, older, Newest(Desired.UP, MOMENT + 1)):
+        assert decide(failed(), lost, row, 0, POLICY).step is Step.NOTHING
+    silent = replace(lost, base="MIXED")  # perhaps the network: its job may still run
+    assert decide(failed(), silent, SAME, 0, POLICY).step is Step.NOTHING
+
+
+def test_slurm_is_told_nothing_of_a_node_on_hold() -> None:
+    held = replace(SAME, held=True)
+    for state, told in product(STATES, (failed(), replace(event(Happening.COMPLETED)))):
+        assert decide(told, state, held, 0, POLICY).step is Step.NOTHING
+    assert give_back("node1", MOMENT, "words", BOOTING, held).step is Step.WAIT
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), "words")
+    assert bring_back("node1", "words", down, held).step is Step.WAIT
 
 
 def test_a_transient_cause_never_sets_a_node_down() -> None:

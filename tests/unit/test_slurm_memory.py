@@ -85,7 +85,10 @@ def test_after_its_time_a_node_is_forgotten_or_looked_at_again() -> None:
     assert (back.due, back.failures) == (Due.FORGET, 1)
     assert after_due(OUT, replace(action, step=Step.NOTHING), POLICY, NOW) is None
     never_failed = replace(OUT, failures=0, due=Due.GIVE_BACK)
-    assert after_due(never_failed, replace(action, step=Step.GIVE_BACK), POLICY, NOW) is None
+    assert after_due(never_failed, replace(action, step=Step.RETURN), POLICY, NOW) is None
+    given_back = after_due(never_failed, replace(action, step=Step.GIVE_BACK), POLICY, NOW)
+    assert given_back is not None
+    assert (given_back.due, given_back.failures) == (Due.FORGET, 0)
 
 
 def test_when_one_of_a_group_boots_the_others_return_sooner_but_not_at_once() -> None:

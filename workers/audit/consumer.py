@@ -11,6 +11,7 @@ import structlog
 from producers.amqp import connection_parameters
 from workers import topology
 from workers.amqp import Delivery, Link
+from workers.audit.announcer import Announcer
 from workers.audit.log import Appended, append
 from workers.audit.record import QUARANTINED, record_of
 from workers.metrics.audit import AuditFigures
@@ -33,7 +34,7 @@ def main(settings: Settings) -> int:
         run.registry.register(SiteFigures(settings, run.store))
         engine = _open(run)
         if engine is not None:
-            Consumer(run, engine).run()
+            Consumer(run, engine, Announcer(run, engine)).run()
             engine.dispose()
     return 0
 
@@ -45,9 +46,10 @@ class Consumer:
     all else stays with the broker.
     """
 
-    def __init__(self, run: Runtime, engine: sa.Engine) -> None:
+    def __init__(self, run: Runtime, engine: sa.Engine, announcer: Announcer) -> None:
         self._run = run
         self._engine = engine
+        self._announcer = announcer
         self._log = structlog.get_logger()
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._recorded = 0
@@ -68,8 +70,10 @@ class Consumer:
                 batch = self._batch()
                 if batch and self._write(batch):
                     self._link.ack(batch)
+                self._announcer.announce_in_time()
         finally:
             self._link.stop()
+            self._announcer.announce()
 
     def _arrived(self, delivery: Delivery) -> None:
         self._waiting.put(delivery)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from workers.audit.record import GENESIS, Record
-from workers.store.tables import audit, audit_jobs
+from workers.store.tables import audit, audit_jobs, audit_uws
 from workers.store.upsert import insert
 
 _ATTEMPTS = 3
@@ -43,16 +43,22 @@ def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
     for _ in range(_ATTEMPTS - 1):
         try:
             with engine.begin() as connection:
-                return _append(connection, records)
+                return append_within(connection, records)
         except sa.exc.IntegrityError:
             continue  # another writer followed the same head
     with engine.begin() as connection:
-        return _append(connection, records)
+        return append_within(connection, records)
 
 
-def _append(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+def stand_in_line(connection: sa.Connection) -> None:
+    """Wait until no other writer is at work; nobody writes before this transaction's end."""
     if connection.dialect.name == "postgresql":
         connection.execute(_LINE)
+
+
+def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appended:
+    """As `append`, within the caller's transaction."""
+    stand_in_line(connection)
     types = _types(connection, [(record.source, record.id) for record in records])
     conflicts: list[Record] = []
     new: list[Record] = []
@@ -66,6 +72,7 @@ def _append(connection: sa.Connection, records: Sequence[Record]) -> Appended:
     if new:
         connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
         _remember_jobs(connection, new)
+        _remember_uws(connection, new)
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
@@ -117,4 +124,20 @@ def _remember_jobs(connection: sa.Connection, records: Iterable[Record]) -> None
         connection.execute(
             insert(connection, audit_jobs).on_conflict_do_nothing(),
             [{"job_id": job, "request_id": request} for job, request in sorted(pairs)],
+        )
+
+
+def _remember_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
+    known = {
+        (job.uws_id, job.job_id, job.submitted_at)
+        for record in records
+        if (job := record.job) is not None and job.uws_id is not None
+    }
+    if known:
+        connection.execute(
+            insert(connection, audit_uws).on_conflict_do_nothing(),
+            [
+                {"uws_id": uws_id, "job_id": job_id, "submitted_at": submitted_at}
+                for uws_id, job_id, submitted_at in sorted(known)
+            ],
         )

@@ -1,11 +1,15 @@
 """What people ask the audit log."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
+from schemas.events import Happening
+from schemas.jobs import JobHappening
 from workers.audit.record import QUARANTINED
-from workers.store.tables import audit, audit_jobs
+from workers.store.tables import audit, audit_jobs, audit_uws
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +40,72 @@ class Filter:
 
     Attributes:
         nodes: any of these.
-        job: of requests that this job waited for.
+        job: about this job, and of requests that it waited for.
+        uws: likewise of each job that has run for this UWS job.
         since, until: by the event's own time, ns since the epoch; until is exclusive.
         happenings: any of these (`completed`, `failed`, ...).
+        after: recorded after the one with this number (seq).
         limit: the latest so many.
     """
 
     nodes: tuple[str, ...] | None = None
     job: int | None = None
+    uws: str | None = None
     since: int | None = None
     until: int | None = None
     happenings: tuple[str, ...] | None = None
     request_id: str | None = None
+    after: int | None = None
     limit: int | None = None
 
 
+_PORTION = 2000
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
 
 def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
-    """The latest records that match, in the order they were recorded."""
-    query = sa.select(*_COLUMNS).order_by(audit.c.seq.desc()).limit(wanted.limit)
+    """The latest records that match, in the order they happened."""
+    return list(latest_first(connection, wanted))[::-1]
+
+
+def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
+    """Likewise, the latest first and as they are read."""
+    # a sum is in no index: what is asked of few records must not be sought along the times of all
+    few = wanted.job is not None or wanted.request_id is not None
+    time = audit.c.time + 0 if few else audit.c.time
+    query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
+    for row in connection.execute(_narrowed(query, wanted)):
+        yield Entry(*row)
+
+
+def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[Entry, bytes]]:
+    """All that match with their hashes, as they were recorded, a portion at a time."""
+    after = wanted.after or 0
+    while True:
+        query = sa.select(*_COLUMNS, audit.c.hash).order_by(audit.c.seq).limit(_PORTION)
+        found = connection.execute(_narrowed(query, replace(wanted, after=after))).all()
+        for row in found:
+            yield Entry(*row[:-1]), row[-1]
+        if len(found) < _PORTION:
+            return
+        after = found[-1].seq
+
+
+def _narrowed(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+    if wanted.after is not None:
+        query = query.where(audit.c.seq > wanted.after)
     if wanted.nodes is not None:
         query = query.where(audit.c.subject.in_(wanted.nodes))
     if wanted.job is not None:
-        requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == wanted.job)
-        query = query.where(audit.c.request_id.in_(requests))
+        query = query.where(_of_job(sa.literal(wanted.job)))
+    if wanted.uws is not None:
+        query = query.where(
+            sa.exists().where(
+                audit_uws.c.uws_id == wanted.uws,
+                audit.c.time >= audit_uws.c.submitted_at,
+                _of_job(audit_uws.c.job_id),
+            )
+        )
     if wanted.since is not None:
         query = query.where(audit.c.time >= wanted.since)
     if wanted.until is not None:
@@ -70,7 +114,7 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
         query = query.where(audit.c.happening.in_(wanted.happenings))
     if wanted.request_id is not None:
         query = query.where(audit.c.request_id == wanted.request_id)
-    return [Entry(*row) for row in connection.execute(query)][::-1]
+    return query
 
 
 def story(connection: sa.Connection, request_id: str) -> list[Entry]:
@@ -81,3 +125,35 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
         .order_by(audit.c.time, audit.c.seq)
     )
     return [Entry(*row) for row in connection.execute(query)]
+
+
+def _of_job(job_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether a record is about this job, or about a request that it waited for."""
+    requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == job_id)
+    own = sa.and_(
+        audit.c.type.in_([happening.type for happening in JobHappening]),
+        audit.c.subject == sa.cast(job_id, sa.Text),
+    )
+    return sa.or_(audit.c.request_id.in_(requests), own)
+
+
+def longest(
+    connection: sa.Connection, happening: Happening, since: int | None, until: int | None
+) -> Iterator[Entry]:
+    """Outcomes of this kind, those first that came the longest after they were asked for."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(audit.c.happening == str(happening))
+        .order_by((audit.c.time - audit.c.generation).desc(), audit.c.seq)
+    )
+    if since is not None:
+        query = query.where(audit.c.time >= since)
+    if until is not None:
+        query = query.where(audit.c.time < until)
+    for row in connection.execute(query):
+        yield Entry(*row)
+
+
+def last_seq(connection: sa.Connection) -> int:
+    """The number of the last record; 0 where there is none."""
+    return connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0

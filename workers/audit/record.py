@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from schemas import ids
-from schemas.envelope import parse
+from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, event_from, notice_from
+from schemas.jobs import JobEvent, JobHappening, job_event_from
 
-QUARANTINED = "lamplighter.audit.quarantined.v1"
+# Types of what the audit says itself, of the log and of what it could not read.
+OWN_PREFIX = "lamplighter.audit."
+QUARANTINED = f"{OWN_PREFIX}quarantined.v1"
 GENESIS = bytes(32)
 
 _REQUEST_TYPES = frozenset(happening.type for happening in Happening)
+_JOB_TYPES = frozenset(happening.type for happening in JobHappening)
 _NOTICE_PREFIXES = ("lamplighter.alarm.", "lamplighter.message.")
 
 
@@ -26,6 +30,7 @@ class Record:
         subject: the node, or what else it is about; None where it is unreadable.
         body: the message, byte for byte.
         jobs: who waited; not part of the hash, the body holds them.
+        job: for an event of a job's, likewise.
     """
 
     source: str
@@ -41,27 +46,40 @@ class Record:
     generation: int | None = None
     correlation_id: str | None = None
     jobs: tuple[int, ...] = ()
+    job: JobEvent | None = None
 
     def chained(self, previous: bytes) -> bytes:
         """This record's hash after a record with hash `previous`.
 
         SHA-256 over the previous hash, the columns as one JSON list, and the body.
         """
-        columns = [
-            self.source,
-            self.id,
-            self.type,
-            self.time,
-            self.recorded_at,
-            self.subject,
-            self.request_id,
-            self.round,
-            self.happening,
-            self.generation,
-            self.correlation_id,
-        ]
-        head = json.dumps(columns, separators=(",", ":")).encode()
-        return hashlib.sha256(previous + head + self.body).digest()
+        return chained(previous, [getattr(self, name) for name in HASHED], self.body)
+
+
+# The columns that a record's hash covers, in their order there.
+HASHED = (
+    "source",
+    "id",
+    "type",
+    "time",
+    "recorded_at",
+    "subject",
+    "request_id",
+    "round",
+    "happening",
+    "generation",
+    "correlation_id",
+)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def chained(previous: bytes, columns: Sequence[object], body: bytes) -> bytes:
+    """The hash of a record with these columns (HASHED) after one with hash `previous`.
+
+    Raises:
+        TypeError: a value is of a kind that no record has.
+    """
+    return hashlib.sha256(previous + _encode(columns).encode() + body).digest()
 
 
 def record_of(body: bytes, cluster: str, now: int) -> Record:
@@ -86,6 +104,15 @@ def record_of(body: bytes, cluster: str, now: int) -> Record:
         )
 
 
+def own_record(body: bytes, now: int) -> Record:
+    """The record of what is said about the log itself; nobody else may say such things.
+
+    Raises:
+        MalformedMessageError: it is no CloudEvent of ours.
+    """
+    return _record(parse(body), body, now)
+
+
 def why_quarantined(body: bytes) -> str:
     """What is wrong with a message that lies in quarantine."""
     try:
@@ -98,17 +125,25 @@ def why_quarantined(body: bytes) -> str:
 def _readable(body: bytes, now: int) -> Record:
     """Known types are read to the last field; unknown ones are kept by their envelope."""
     envelope = parse(body)
-    more: dict[str, Any] = {}
     if envelope.type in _REQUEST_TYPES:
         event = event_from(envelope)
-        more = {
-            "request_id": event.request_id,
-            "round": event.round,
-            "happening": str(event.happening),
-            "jobs": tuple(sorted({job.job_id for job in event.jobs})),
-        }
-    elif envelope.type.startswith(_NOTICE_PREFIXES):
+        return replace(
+            _record(envelope, body, now),
+            request_id=event.request_id,
+            round=event.round,
+            happening=str(event.happening),
+            jobs=tuple(sorted({job.job_id for job in event.jobs})),
+        )
+    if envelope.type in _JOB_TYPES:
+        return replace(_record(envelope, body, now), job=job_event_from(envelope))
+    if envelope.type.startswith(_NOTICE_PREFIXES):
         notice_from(envelope)
+    if envelope.type.startswith(OWN_PREFIX):
+        raise MalformedMessageError("type", "is the audit's own", "send no such message")
+    return _record(envelope, body, now)
+
+
+def _record(envelope: Envelope, body: bytes, now: int) -> Record:
     return Record(
         source=envelope.source,
         id=envelope.id,
@@ -119,5 +154,4 @@ def _readable(body: bytes, now: int) -> Record:
         subject=envelope.subject,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
-        **more,
     )

@@ -6,26 +6,31 @@ it stays in its queue, and doing the same again repeats messages that fold.
 Whether a letter has been dealt with is told by the store: once the round after the one it died in
 has an outcome, the request has gone on without it, and the letter is only dropped. A round that
 no worker ended, because the broker itself gave its delivery up, is ended here first.
+
+A restamp is a discard that says which request was asked instead: that is fixed in the store with
+the outcome, so that whoever finds the letter again, whatever they want, asks the very same.
 """
 
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Self
 
 import pika
 import sqlalchemy as sa
 
-from producers.message import Message
 from schemas.events import Happening
 from workers import topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
 from workers.dead_letters import messages
+from workers.dead_letters.confirms import confirm
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.results import Done, Result, closing, ended, result, sort
-from workers.errors import BrokerAwayError, RefusedError, UnroutableError
+from workers.dead_letters.results import Done, Result, closing, ended, result, sort, unreadable
+from workers.dead_letters.untaken import settle, told_apart
+from workers.errors import BrokerAwayError
 from workers.store.requests import Key, Outcome, fix_outcomes, outcomes
 
 BATCH = 200
@@ -33,7 +38,6 @@ BATCH = 200
 MOST = 65_535
 _SILENCE = 2.0
 _CONNECT_SECONDS = 15.0
-_CONFIRM_SECONDS = 60.0
 
 
 class Desk:
@@ -50,8 +54,12 @@ class Desk:
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._held: dict[int, Delivery] = {}
         self._started = False
+        self._connection = 0
         self._link = Link(
-            parameters, {topology.DEAD_LETTER_QUEUE: MOST}, on_delivery=self._arrived.put
+            parameters,
+            {topology.DEAD_LETTER_QUEUE: MOST},
+            on_delivery=self._arrived.put,
+            on_up=self._connected,
         )
 
     def __enter__(self) -> Self:
@@ -60,6 +68,9 @@ class Desk:
     def __exit__(self, *_: object) -> None:
         if self._started:
             self._link.stop()
+
+    def _connected(self, number: int) -> None:
+        self._connection = number
 
     def letters(self) -> list[Letter]:
         """Take all letters that nobody else holds, at most MOST, oldest first. Call it once.
@@ -95,7 +106,11 @@ class Desk:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
         """
-        return self._settle(letters, lambda batch: self._replay(store, batch, operator))
+        requests, untaken = told_apart(letters)
+        yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
+        yield from self._settle(
+            untaken, lambda batch: self._told(batch, Happening.REPLAYED, operator)
+        )
 
     def discard(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
@@ -105,12 +120,39 @@ class Desk:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
         """
-        return self._settle(letters, lambda batch: self._discard(store, batch, operator))
+        requests, untaken = told_apart(letters)
+        yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
+        yield from self._settle(
+            untaken, lambda batch: self._told(batch, Happening.DISCARDED, operator)
+        )
+
+    def restamp(
+        self,
+        store: sa.Engine,
+        letters: Sequence[Letter],
+        operator: Operator,
+        stamp: Callable[[], int],
+    ) -> Iterator[Result]:
+        """Ask each anew, with a generation of its own from `stamp`; the old requests are discarded.
+
+        Raises:
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+        """
+        # the clock keeps the order in which they were asked
+        requests, untaken = told_apart(letters)
+        old = sorted(requests, key=lambda one: one.command.generation if one.command else 0)
+        yield from self._settle(old, lambda batch: self._discard(store, batch, operator, stamp))
+        for letter in untaken:
+            yield Result(letter, Done.REFUSED, "it is no request, and has no generation: replay it")
 
     def _settle(
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[Result]]
     ) -> Iterator[Result]:
         for start in range(0, len(letters), BATCH):
+            if self._connection != 1:
+                raise BrokerAwayError(
+                    "the connection was lost; the letters are in their queue again"
+                )
             results = decide(letters[start : start + BATCH])
             done = [r.letter.tag for r in results if r.done is not Done.REFUSED]
             self._link.ack([self._held.pop(tag) for tag in done])
@@ -123,61 +165,73 @@ class Desk:
             ends = self._ends(connection, batch)
         malformed, gone, alive = sort(batch, ends)
         now = time.time_ns()
-        refused = self._confirm(
+        refused = confirm(
+            self._link,
             {
                 letter.tag: [
                     *closing(letter, ends),
-                    messages.event(
-                        messages.decided(letter, command, Happening.REPLAYED, operator, now)
-                    ),
+                    messages.event(messages.replayed(letter, command, operator, now)),
                 ]
                 for letter, command in alive
-            }
+            },
         )
         # after the event is safe, so that no replay goes untold
-        refused |= self._confirm(
+        refused |= confirm(
+            self._link,
             {
                 letter.tag: [messages.again(letter, command)]
                 for letter, command in alive
                 if letter.tag not in refused
-            }
+            },
         )
         return [
-            *(Result(m, Done.REFUSED, f"it can only be discarded: {m.problem}") for m in malformed),
+            *map(unreadable, malformed),
             *self._drop(gone),
             *(result(letter, Done.REPLAYED, refused) for letter, _ in alive),
         ]
 
     def _discard(
-        self, store: sa.Engine, batch: Sequence[Letter], operator: Operator
+        self,
+        store: sa.Engine,
+        batch: Sequence[Letter],
+        operator: Operator,
+        stamp: Callable[[], int] | None = None,
     ) -> list[Result]:
         now = time.time_ns()
+        # before the transaction: the clock waits for its disk, and must hold up no worker
+        stamps = {letter.tag: stamp() for letter in batch} if stamp else {}
         with store.begin() as connection:
             ends = self._ends(connection, batch)
             malformed, gone, alive = sort(batch, ends)
-            bodies = fix_outcomes(
-                connection,
-                self._cluster,
-                [
-                    messages.decided(letter, command, Happening.DISCARDED, operator, now)
-                    for letter, command in alive
-                ],
-            )
+            decided = [
+                messages.discarded(letter, command, operator, now, stamps.get(letter.tag))
+                for letter, command in alive
+            ]
+            bodies = fix_outcomes(connection, self._cluster, decided)
         told = {
-            letter.tag: [*closing(letter, ends), messages.standing(body)]
+            letter.tag: [*closing(letter, ends), *messages.ending(letter, body)]
             for (letter, _), body in zip(alive, bodies, strict=True)
         }
-        for letter in malformed:
-            told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
-        refused = self._confirm(told)
+        if stamp is None:
+            for letter in malformed:
+                told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
+        refused = confirm(self._link, told)
         return [
             *self._drop(gone),
-            *(result(letter, Done.DISCARDED, refused) for letter in malformed),
+            *(
+                unreadable(letter) if stamp else result(letter, Done.DISCARDED, refused)
+                for letter in malformed
+            ),
             *(
                 ended(letter, body, refused)
                 for (letter, _), body in zip(alive, bodies, strict=True)
             ),
         ]
+
+    def _told(
+        self, batch: Sequence[Letter], happening: Happening, operator: Operator
+    ) -> list[Result]:
+        return settle(partial(confirm, self._link), batch, happening, self._cluster, operator)
 
     def _ends(self, connection: sa.Connection, batch: Sequence[Letter]) -> Mapping[Key, Outcome]:
         """The outcomes of the rounds that the letters died in, and of those that follow."""
@@ -192,30 +246,11 @@ class Desk:
 
     def _drop(self, gone: Sequence[tuple[Letter, Outcome]]) -> list[Result]:
         """These live on elsewhere or have ended; whoever ended them may not have told it yet."""
-        refused = self._confirm(
-            {letter.tag: [messages.standing(outcome.event)] for letter, outcome in gone}
+        refused = confirm(
+            self._link,
+            {letter.tag: messages.ending(letter, outcome.event) for letter, outcome in gone},
         )
         return [
             result(letter, Done.DROPPED, refused, f"the request is {outcome.happening} already")
             for letter, outcome in gone
         ]
-
-    def _confirm(self, wanted: Mapping[int, Sequence[Message]]) -> dict[int, str]:
-        """Publish, all at once; the tags of letters of which a message was refused, and why.
-
-        Raises:
-            BrokerAwayError: the connection ended, or nothing was confirmed in time.
-        """
-        published = [
-            (tag, self._link.publish(message)) for tag, many in wanted.items() for message in many
-        ]
-        until = time.monotonic() + _CONFIRM_SECONDS
-        refused: dict[int, str] = {}
-        for tag, future in published:
-            try:
-                future.result(max(0.0, until - time.monotonic()))
-            except (RefusedError, UnroutableError) as error:
-                refused[tag] = str(error)
-            except TimeoutError:
-                raise BrokerAwayError(f"no confirm within {_CONFIRM_SECONDS:g} s") from None
-        return refused

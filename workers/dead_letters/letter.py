@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, parse_command
-from schemas.envelope import Fields
+from schemas.envelope import Envelope, Fields, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.topology import RESUME_QUEUE, SUSPEND_QUEUE
@@ -27,13 +27,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """An event that a webhook did not take: whose, and which."""
+
+    webhook: str
+    event: Envelope
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter.
+    """A dead letter: a request, or an event that a webhook did not take, or unreadable.
 
     Attributes:
         tag: the delivery tag under which we hold it.
         body: as it came.
-        command: what was asked, or None where the body is malformed.
+        command: what was asked, or None where it is no request.
+        undelivered: what was not taken, or None where it is no event for a webhook.
         problem: what is wrong with a malformed body, else None.
         round: the round that it died in.
         died_in: the work queue.
@@ -53,12 +62,15 @@ class Letter:
     cause: Cause
     by_broker: bool
     failures: tuple[Failure, ...] = field(default=())
+    undelivered: Undelivered | None = None
 
     @property
     def id(self) -> str:
-        """The request's id; a malformed letter has the hash of its body instead."""
+        """The request's id, or WEBHOOK/EVENT; a malformed letter has the hash of its body instead."""
         if self.command is not None:
             return self.command.id
+        if self.undelivered is not None:
+            return f"{self.undelivered.webhook}/{self.undelivered.event.id}"
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
@@ -71,9 +83,13 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         raw: its AMQP headers; x-death is RabbitMQ's (Dead Letter Exchanges, "x-death").
         body: its body.
     """
-    command, problem = None, None
+    command, undelivered, problem = None, None, None
+    webhook = _text(raw, headers.WEBHOOK)
     try:
-        command = parse_command(body)
+        if webhook is not None and webhook.isprintable():
+            undelivered = Undelivered(webhook, parse(body))
+        else:
+            command = parse_command(body)
     except MalformedMessageError as error:
         problem = str(error)
     death = _latest_death(raw)
@@ -97,6 +113,7 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         cause=told,
         by_broker=by_broker,
         failures=tuple(_failures(raw)),
+        undelivered=undelivered,
     )
 
 

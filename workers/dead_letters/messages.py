@@ -32,12 +32,18 @@ def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
     return replace(event, cause=letter.cause)
 
 
-def decided(
-    letter: Letter, command: PowerCommand, happening: Happening, operator: Operator, now: int
-) -> RequestEvent:
-    """The operator's decision, `replayed` or `discarded`: the first event of a new round."""
-    event = about(command, happening, round_=letter.round + 1, time=now)
+def replayed(letter: Letter, command: PowerCommand, operator: Operator, now: int) -> RequestEvent:
+    """The operator's decision: the first event of a new round."""
+    event = about(command, Happening.REPLAYED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason)
+
+
+def discarded(
+    letter: Letter, command: PowerCommand, operator: Operator, now: int, restamped: int | None
+) -> RequestEvent:
+    """The operator's decision: the only event of a new round; it says what is asked in its stead."""
+    event = about(command, Happening.DISCARDED, round_=letter.round + 1, time=now)
+    return replace(event, by=operator.name, reason=operator.reason, restamped=restamped)
 
 
 def again(letter: Letter, command: PowerCommand) -> Message:
@@ -67,6 +73,39 @@ def standing(body: bytes) -> Message:
     """The terminal event that stands in the store; a second copy folds in the audit."""
     told = event_from(parse(body))
     return Message(topology.EVENTS, told.happening.routing_key, body, told.id)
+
+
+def ending(letter: Letter, body: bytes) -> list[Message]:
+    """All that follows from the outcome that stands: where it was restamped, the new request too.
+
+    The same bytes however often they are made, so that who was killed between may be finished for.
+    """
+    told = event_from(parse(body))
+    anew = [_asked(s) for s in [successor(letter, told)] if s is not None]
+    return [*anew, standing(body)]
+
+
+def successor(letter: Letter, told: RequestEvent) -> PowerCommand | None:
+    """The request that was asked in the letter's stead, or None where none was."""
+    command, generation = letter.command, told.restamped
+    if command is None or generation is None:
+        return None
+    note = f"by {told.by}, in the stead of {command.id}"
+    expiry = command.expiry
+    if expiry is not None:  # as long after it was asked as the first one's
+        expiry = min(max(0, expiry + generation - command.generation), 2**63 - 1)
+    return replace(
+        command,
+        generation=generation,
+        expiry=expiry,
+        note=f"{note}: {told.reason}" if told.reason else note,
+    )
+
+
+def _asked(command: PowerCommand) -> Message:
+    return Message(
+        topology.COMMANDS, command.kind.routing_key, command.to_envelope().to_json(), command.id
+    )
 
 
 def thrown_away(letter: Letter, cluster: str, operator: Operator, now: int) -> Message:

@@ -18,6 +18,7 @@ class Done(enum.StrEnum):
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
+    RESTAMPED = "restamped"
     DROPPED = "dropped"
     REFUSED = "refused"
 
@@ -80,7 +81,15 @@ def ended(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
         body: the outcome that stands.
         refused: of which letters a message was refused, and why.
     """
-    happening = event_from(parse(body)).happening
-    if happening is Happening.DISCARDED:
+    told = event_from(parse(body))
+    anew = messages.successor(letter, told)
+    if anew is not None:
+        return result(letter, Done.RESTAMPED, refused, f"asked anew as {anew.id}")
+    if told.happening is Happening.DISCARDED:
         return result(letter, Done.DISCARDED, refused)
-    return result(letter, Done.DROPPED, refused, f"the request is {happening} already")
+    return result(letter, Done.DROPPED, refused, f"the request is {told.happening} already")
+
+
+def unreadable(letter: Letter) -> Result:
+    """What cannot be read cannot be asked again."""
+    return Result(letter, Done.REFUSED, f"it can only be discarded: {letter.problem}")

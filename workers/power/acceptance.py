@@ -9,30 +9,36 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, CloudAction
 from workers.amqp import Delivery
 from workers.power import intake, post
-from workers.power.board import HELD, Board, log_accepted
+from workers.power.board import HELD, Board, log_accepted, on_hold
 from workers.power.book import Accepted, Book
 from workers.power.desired import Row
+from workers.power.gate import Overtaken, Passed, Waits, is_gated, judge
 from workers.power.intake import Pending
+from workers.power.witness import Witness
 from workers.power.work import Key, Work
 from workers.settings import Settings
 from workers.topology import RETRY_TIERS
 
-_FIRST_TIER = next(iter(RETRY_TIERS))
+_FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
+# So often in the first tier, then in the next: about a minute of the first.
+_SOON = 12
 
 
 class Acceptance:
-    """Takes deliveries in three steps, so that each is answered once though the store goes between.
+    """Takes deliveries in four steps, so that each is answered once though the store goes between.
 
     Args:
         settings: all of lamplighter.toml.
         board: the nodes.
         book: the store.
+        witness: what Slurm has said.
     """
 
-    def __init__(self, settings: Settings, board: Board, book: Book) -> None:
+    def __init__(self, settings: Settings, board: Board, book: Book, witness: Witness) -> None:
         self._settings = settings
         self._board = board
         self._book = book
+        self._witness = witness
         self._log = structlog.get_logger()
 
     def read(self, deliveries: Sequence[Delivery]) -> list[Pending]:
@@ -40,7 +46,8 @@ class Acceptance:
         pending = []
         for delivery in deliveries:
             try:
-                pending.append(intake.read(delivery, self._settings.cluster))
+                settings = self._settings
+                pending.append(intake.read(delivery, settings.cluster, settings.is_dry))
             except MalformedMessageError as error:
                 self._reject_unreadable(delivery, error)
         return pending
@@ -59,6 +66,27 @@ class Acceptance:
                 self._board.outbox.tell(post.event(post.refused(request, cause, now)))
         return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
 
+    def confirm(self, pending: Sequence[Pending]) -> list[Pending]:
+        """Let rest, or end, what Slurm has not confirmed or has gone back on; return the rest."""
+        view = None
+        if any(is_gated(request.command) for request in pending):
+            view = self._witness.view()
+        if view is None:
+            return list(pending)
+        now = time.time_ns()
+        judged = [(request, judge(request.command, view, now)) for request in pending]
+        ended = [(r, verdict.cause) for r, verdict in judged if isinstance(verdict, Overtaken)]
+        bodies = self._book.end([(r, post.overtaken(r, cause, now)) for r, cause in ended])
+        for (request, _), body in zip(ended, bodies, strict=True):
+            self._tell_accepted(request, now)
+            self._board.publish_ending(request, body)
+        for request, verdict in judged:
+            if isinstance(verdict, Waits):
+                self._tell_accepted(request, now)
+                tier = _FIRST_TIER if request.past.parked < _SOON else _LATER_TIER
+                self._board.park_request(request, verdict.cause, tier)
+        return [request for request, verdict in judged if isinstance(verdict, Passed)]
+
     def take_up(self, pending: Sequence[Pending]) -> None:
         """Raise desired states, take leases, and put the nodes on the board.
 
@@ -76,17 +104,25 @@ class Acceptance:
             # the round had ended, but its delivery was not acknowledged: say the same again
             self._board.publish_ending(request, ended.event)
             return
-        if request.past.attempt == 0 and request.past.parked == 0:
-            self._open(request, now)
+        self._tell_accepted(request, now)
         row = accepted.rows[request.command.node]
         if row.lease_owner != self._book.owner:
             self._board.park_request(request, HELD, _FIRST_TIER)
             return
+        if row.held is not None:
+            self._board.park_request(request, on_hold(row.held), _LATER_TIER)
+            if row.node not in self._board.works:
+                self._board.given_up.add(row.node)
+            return
         self._take_node(request, row, accepted.actions)
         log_accepted(request)
 
+    def _tell_accepted(self, request: Pending, now: int) -> None:
+        """Once a round: what comes back from a tier has been accepted before."""
+        if request.past.attempt == 0 and request.past.parked == 0:
+            self._open(request, now)
+
     def _open(self, request: Pending, now: int) -> None:
-        """Tell of a round's first delivery."""
         self._board.figures.accepted(request.command.kind)
         self._board.outbox.send(request.delivery, [post.accepted(request, now)])
 

@@ -10,14 +10,20 @@ from schemas.events import Cause, CloudAction, Happening
 from workers.metrics.power import PowerFigures
 from workers.power import post
 from workers.power.cooling import Cooling
+from workers.power.decide import Act
 from workers.power.desired import Row
 from workers.power.intake import Pending
 from workers.power.outbox import Outbox
 from workers.power.servers import Server
 from workers.power.ways import NEEDS_ROOM
-from workers.power.work import Key, Work
+from workers.power.work import DRY_RUN, Key, Work
 
 HELD = Cause("lease_held", "another worker acts on this node")
+
+
+def on_hold(reason: str) -> Cause:
+    """Why nothing is done about a node that somebody is at."""
+    return Cause("on_hold", f"the node is on hold: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,12 @@ class Board:
                 work.group_name, cause, work.group.cool_down, time.monotonic()
             )
         self.ending[work.node] = Ending(happening, cause, server)
+
+    def rehearse(self, work: Work, act: Act, server: Server | None) -> None:
+        """A dry run ends here: note what would have been called first, and call nothing."""
+        now = time.time_ns()
+        work.record(work.key, CloudAction(act.action, act.server_id or "none", now, DRY_RUN))
+        self.end(work, Happening.COMPLETED, None, server)
 
     def follow(self, work: Work, row: Row) -> None:
         """The node's row is this now; what was found out for another generation is void."""

@@ -138,6 +138,8 @@ class Calls:
             raise NotWantedError("the lease is no longer ours", earlier)
         if row.generation != wanted.generation:
             raise NotWantedError(f"generation {row.generation} has come", earlier)
+        if row.held is not None:
+            raise NotWantedError(f"it is on hold: {row.held}", earlier)
         if row.lease_left <= self._settings.api_timeout:
             raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s", earlier)
 
@@ -241,14 +243,17 @@ class Calls:
         return min((site.listing_at() for site in self._to_list()), default=None)
 
     def _to_list(self) -> list[Site]:
-        """Clouds that nodes wait for; those that are away, all of them when the tokens are."""
+        """Clouds that nodes or a snapshot wait for; those that are away, all when the tokens are."""
         waited_for = {work.group.cloud for work in self._board.works.values()}
         return [
             site
             for site in self._sites.values()
             if not site.listing_now
             and (
-                site.name in waited_for or site.health.away is not None or self._token_service_away
+                site.name in waited_for
+                or site.ordered is not None
+                or site.health.away is not None
+                or self._token_service_away
             )
         ]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import openstack.connection
@@ -35,6 +36,7 @@ from workers.settings import CloudSettings, ServerTemplate
 PAGE = 1000
 _ERROR = 400
 _REFUSED_TOKEN = 401
+_NOT_FOUND = 404
 _BLIPS = frozenset({_REFUSED_TOKEN, 502, 504})
 _LONGEST_MESSAGE = 500
 # Nova keeps times to the second, and the clocks of its hosts differ.
@@ -220,6 +222,23 @@ class Cloud:
             if not more or not entries:
                 return Listing(servers, answered)
             query["marker"] = entries[-1]["id"]
+
+    def show_server(self, server_id: str) -> Server | None:
+        """One server, for people; None where the cloud has none of this id.
+
+        Raises:
+            CloudError, TokenError: as `act`.
+        """
+        try:
+            response = _blip.copy()(self._request, "GET", f"/servers/{quote(server_id, safe='')}")
+        except CloudError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+        try:
+            return server_from(response.json()["server"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CloudError(None, f"the answer is not Nova's: {error!r}") from None
 
     def _request(
         self,

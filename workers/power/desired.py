@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from schemas.commands import Desired, PowerCommand
 from workers.power.owners import Owner
 from workers.store.engine import store_clock
-from workers.store.tables import nodes, requests
+from workers.store.tables import holds, nodes, requests
 from workers.store.upsert import insert
 
 _PER_QUERY = 500
@@ -24,6 +24,7 @@ class Row:
         lease_left: seconds that the lease still runs; not above 0 where it has ended.
         wary_left: seconds in which a call may still take effect whose answer nobody has heard, for
             its worker was killed, or the cloud said none; what is seen before ends nothing.
+        held: why somebody keeps everybody off the node, if so.
     """
 
     node: str
@@ -34,6 +35,7 @@ class Row:
     lease_owner: str | None
     lease_left: float
     wary_left: float = 0.0
+    held: str | None = None
 
 
 def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
@@ -110,10 +112,14 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
         nodes.c.lease_owner,
         nodes.c.lease_until - now,
         nodes.c.wary_until - now,
+        holds.c.reason,
     )
+    on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
+    known = nodes.outerjoin(holds, on_hold)
     rows: dict[str, Row] = {}
     for part in _parts(names):
-        query = sa.select(*columns).where(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+        these = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
+        query = sa.select(*columns).select_from(known).where(these)
         for (
             node,
             desired,
@@ -123,6 +129,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
             owner,
             lease,
             wary,
+            held,
         ) in connection.execute(query):
             rows[node] = Row(
                 node,
@@ -133,6 +140,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
                 owner,
                 lease / 1000,
                 max(wary / 1000, 0.0),
+                held,
             )
     return rows
 

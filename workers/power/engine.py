@@ -16,15 +16,17 @@ from schemas.events import Cause, Happening
 from workers.amqp import Delivery, Link
 from workers.metrics.power import PowerFigures
 from workers.power.acceptance import Acceptance
-from workers.power.board import HELD, Board, Ending
+from workers.power.board import HELD, Board, Ending, on_hold
 from workers.power.book import Book
 from workers.power.book import Ending as RequestEnding
 from workers.power.calls import Calls
 from workers.power.decide import Act, Fail, Settled
 from workers.power.desired import Observation, Row
+from workers.power.listings import Listings
 from workers.power.outbox import Outbox, Thunk
 from workers.power.site import Site
 from workers.power.ways import NEEDS_ROOM
+from workers.power.witness import Witness
 from workers.power.work import Work
 from workers.settings import Settings
 from workers.store.engine import AWAY
@@ -44,26 +46,31 @@ class Engine:
         settings: all of lamplighter.toml.
         link: gives deliveries (to `deliver`), takes publishes.
         book: the store.
+        witness: what Slurm has said of itself.
         open_site: makes a cloud's site, given its name and what it reports by.
         figures: are told what happens.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a world of its own
         self,
         settings: Settings,
         link: Link,
         book: Book,
+        witness: Witness,
         open_site: Callable[[str, Callable[[Thunk], None]], Site],
+        *,
         figures: PowerFigures,
     ) -> None:
         self._settings = settings
         self._link = link
         self._book = book
+        self._witness = witness
         self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
         self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts, figures=figures)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
-        self._acceptance = Acceptance(settings, self._board, book)
+        self._acceptance = Acceptance(settings, self._board, book, witness)
+        self._listings = Listings(witness, self._sites)
         self._arrived: list[Delivery] = []
         self._connection = 0
         self._token_service_away = False
@@ -93,6 +100,8 @@ class Engine:
             return "the token service is away"
         sick = [f"{s.name}: {s.health.away.error}" for s in self._sites.values() if s.health.away]
         pending = f"{len(self._board.works)} nodes pending"
+        if dry := self._settings.dry_groups:
+            pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         return f"{pending}; away: {', '.join(sick)}" if sick else pending
 
     def turn(self) -> None:
@@ -105,6 +114,7 @@ class Engine:
             self._record()
             self._accept()
             self._housekeep()
+            self._listings.turn()
             self._reconcile()
             self._settle()
             self._calls.make()
@@ -151,6 +161,8 @@ class Engine:
         self._arrived = [request.delivery for request in pending]
         pending = self._acceptance.refuse(pending)
         self._arrived = [request.delivery for request in pending]
+        pending = self._acceptance.confirm(pending)
+        self._arrived = [request.delivery for request in pending]
         if pending:
             self._acceptance.take_up(pending)
             self._arrived.clear()
@@ -179,8 +191,16 @@ class Engine:
             self._board.end(work, Happening.COMPLETED, None, decision.server)
         elif isinstance(decision, Fail):
             self._board.end(work, Happening.FAILED, decision.cause, None)
+        elif isinstance(decision, Act) and work.group.dry_run:
+            self._rehearse(site, work, decision)
         elif isinstance(decision, Act) and not work.queued:
             self._queue(site, work, decision)
+
+    def _rehearse(self, site: Site, work: Work, act: Act) -> None:
+        """In a dry run nothing is tried: what would be done must be seen for sure."""
+        if site.view.as_of > work.look_after:
+            servers = site.view.find(work.node, work.row.server_id)
+            self._board.rehearse(work, act, servers[0] if len(servers) == 1 else None)
 
     def _queue(self, site: Site, work: Work, act: Act) -> None:
         refusal = self._board.cooling.refusal(work.group_name, time.monotonic())
@@ -255,6 +275,7 @@ class Engine:
                 for node, row in rows.items()
                 if row.generation != self._board.works[node].row.generation
                 or row.lease_owner != self._book.owner
+                or row.held is not None
             }
         )
 
@@ -264,6 +285,8 @@ class Engine:
             self._board.follow(work, row)
             if row.lease_owner != self._book.owner:
                 self._board.park(work, HELD, _FIRST_TIER)
+            elif row.held is not None:
+                self._board.park(work, on_hold(row.held), _LATER_TIER)
 
     def _forget_before(self, connection: int) -> None:
         self._connection = connection
@@ -279,6 +302,7 @@ class Engine:
         if not self._store_away_until:
             self._log.warning("store_away", error=type(error).__name__)
             self._link.pause()
+        self._witness.doubt()
         self._store_away_until = time.monotonic() + _STORE_RETRY
         held = [p.delivery for work in self._board.works.values() for p in work.pending]
         self._arrived += [delivery for delivery in held if delivery not in self._arrived]

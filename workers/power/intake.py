@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,12 +54,18 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A request that waits for its outcome; `since` is monotonic seconds of its delivery."""
+    """A request that waits for its outcome.
+
+    Attributes:
+        since: monotonic seconds of its delivery.
+        dry_run: whether nothing is done for it, but said what would be.
+    """
 
     delivery: Delivery
     command: PowerCommand
     past: Past
     since: float
+    dry_run: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -94,8 +100,15 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
 
 
-def read(delivery: Delivery, cluster: str) -> Pending:
+def read(
+    delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] = lambda _node: False
+) -> Pending:
     """The pending request a delivery carries.
+
+    Args:
+        delivery: it.
+        cluster: whose requests we serve.
+        is_dry: whether a node is in a dry run.
 
     Raises:
         MalformedMessageError: it carries none, or one of another cluster.
@@ -105,7 +118,8 @@ def read(delivery: Delivery, cluster: str) -> Pending:
         raise MalformedMessageError(
             "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
         )
-    return Pending(delivery, command, past_from(delivery.headers), time.monotonic())
+    past = past_from(delivery.headers)
+    return Pending(delivery, command, past, time.monotonic(), is_dry(command.node))
 
 
 def refusal(

@@ -13,8 +13,10 @@ from workers.power.engine import Engine
 from workers.power.outbox import Thunk
 from workers.power.owners import Owner
 from workers.power.site import Site
+from workers.power.witness import Witness
 from workers.runtime import Runtime, declare_topology, runtime
 from workers.settings import Settings
+from workers.slurm.scontrol import is_installed
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 
@@ -54,7 +56,11 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     )
     power = settings.power
     book = Book(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
-    engine = Engine(settings, link, book, open_site, PowerFigures(run.registry))
+    enabled = settings.resync.enabled
+    if enabled is None and is_installed(settings):
+        enabled = True
+    witness = Witness(run.store, settings.cluster, enabled=enabled)
+    engine = Engine(settings, link, book, witness, open_site, figures=PowerFigures(run.registry))
     link.start()
     try:
         while not run.stop.is_set():

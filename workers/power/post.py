@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import replace
 
 from producers.message import Message
-from schemas import headers
+from schemas import events, headers
 from schemas.envelope import parse, rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening, Notice, RequestEvent, about, event_from
+from schemas.events import Cause, Happening, Notice, RequestEvent, event_from
 from workers import topology
 from workers.amqp import Delivery
 from workers.power.intake import Past, Pending
@@ -27,30 +27,24 @@ def stored(body: bytes) -> tuple[RequestEvent, Message]:
     return told, Message(topology.EVENTS, told.happening.routing_key, body, told.id)
 
 
+def about(pending: Pending, happening: Happening, past: Past, now: int) -> RequestEvent:
+    """The event of a step of a request of ours."""
+    told = events.about(
+        pending.command, happening, round_=past.round, time=now, attempt=past.attempt
+    )
+    return replace(told, dry_run=pending.dry_run)
+
+
 def accepted(pending: Pending, now: int) -> Message:
     """The event that carries the command into the audit."""
-    return event(
-        about(
-            pending.command,
-            Happening.ACCEPTED,
-            round_=pending.past.round,
-            time=now,
-            attempt=pending.past.attempt,
-        )
-    )
+    return event(about(pending, Happening.ACCEPTED, pending.past, now))
 
 
 def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
     """The request on its way to the next tier with one more failed attempt, and the event."""
     past = pending.past.failed(cause, now)
     tier = _BY_ATTEMPT[min(past.attempt, len(_BY_ATTEMPT)) - 1]
-    told = about(
-        pending.command,
-        Happening.RETRIED,
-        round_=past.round,
-        time=now,
-        attempt=past.attempt,
-    )
+    told = about(pending, Happening.RETRIED, past, now)
     told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
     return [_to(tier, pending, past), event(told)]
 
@@ -58,9 +52,7 @@ def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
 def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
     """The request on its way to a tier with its attempts unchanged; the event once a round."""
     past = replace(pending.past, parked=pending.past.parked + 1)
-    told = about(
-        pending.command, Happening.PARKED, round_=past.round, time=now, attempt=past.attempt
-    )
+    told = about(pending, Happening.PARKED, past, now)
     told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
     return [_to(tier, pending, past), *([event(told)] if past.parked == 1 else [])]
 
@@ -85,14 +77,12 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
 
 def refusal(pending: Pending, cause: Cause, now: int) -> RequestEvent:
     """How a request ends that could not even be tried."""
-    told = about(
-        pending.command,
-        Happening.FAILED,
-        round_=pending.past.round,
-        time=now,
-        attempt=pending.past.attempt,
-    )
-    return replace(told, cause=cause)
+    return replace(about(pending, Happening.FAILED, pending.past, now), cause=cause)
+
+
+def overtaken(pending: Pending, cause: Cause, now: int) -> RequestEvent:
+    """How a request ends that Slurm itself has gone back on."""
+    return replace(refusal(pending, cause, now), happening=Happening.SUPERSEDED)
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:

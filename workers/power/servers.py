@@ -87,6 +87,11 @@ class View:
                 self._ids_by_node.setdefault(self._node_of(server), set()).add(server.id)
         self.as_of = as_of
 
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All of them."""
+        return tuple(self._servers.values())
+
     def find(self, node: str, server_id: str | None) -> tuple[Server, ...]:
         """The node's server; none or several where that is not clear.
 

@@ -50,6 +50,8 @@ class Site:
         self.health = Health()
         self.listing_now = False
         self.next_listing = 0.0
+        # monotonic seconds when a snapshot asked for a listing that is yet to come
+        self.ordered: float | None = None
         self._spared_until = 0.0
         self.pace = Pace(settings.concurrency)
         self._cloud = cloud

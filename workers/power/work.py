@@ -17,6 +17,7 @@ from workers.settings import GroupSettings
 
 Key: TypeAlias = tuple[str, int]
 DONE = "done"
+DRY_RUN = "dry_run"
 
 
 @dataclass(slots=True)
@@ -163,6 +164,7 @@ class Work:
             address=server.address if server and self.row.desired is Desired.UP else None,
             image_id=self.image_id if event.happening is Happening.COMPLETED else None,
             cause=cause,
+            dry_run=pending.dry_run,
             actions=tuple(self.actions.get(pending.key, ())),
         )
 

@@ -28,7 +28,7 @@ _TRANSIENT = frozenset(
     {
         *("network", "timeout", "server_side", "over_limit", "unknown"),
         *("unauthorized", "invalid_grant", "token", "token_service_away", "provider_away"),
-        *("lease_held", "held_long"),
+        *("lease_held", "held_long", "on_hold"),
     }
 )
 _RETRYABLE = frozenset(
@@ -40,7 +40,7 @@ _RETRYABLE = frozenset(
 # Of the whole group: when one of its nodes has booted, it is worth trying the others.
 OF_THE_GROUP = frozenset({"quota", "no_valid_host", "bad_template", "forbidden", "bad_request"})
 # Why a request is parked though its cloud is well: nothing to give up for.
-BUSY = frozenset({"lease_held", "held_long"})
+BUSY = frozenset({"lease_held", "held_long", "on_hold"})
 
 
 def weigh(error: str) -> Weight:

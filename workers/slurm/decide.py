@@ -30,6 +30,7 @@ class Step(enum.StrEnum):
     ADDRESS: its NodeAddr, and NodeHostName where the group asks for it.
     RETURN: RESUME: back in service.
     WAIT: nothing yet: look again soon.
+    DRY: nothing, for its group is in a dry run; `why` says what it would have been told.
     NOTHING: nothing at all.
     """
 
@@ -40,6 +41,7 @@ class Step(enum.StrEnum):
     ADDRESS = "address"
     RETURN = "return"
     WAIT = "wait"
+    DRY = "dry"
     NOTHING = "nothing"
 
     @property
@@ -57,11 +59,13 @@ class Newest:
 
     Attributes:
         leased: whether a power worker is at work on the node now; not so while it is parked.
+        held: whether an operator keeps everybody off the node.
     """
 
     desired: Desired
     generation: int
     leased: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ def decide(told: RequestEvent, seen: Seen, policy: Policy) -> Action:
     """What an event asks for; others than ends of resumes and of resume-fails ask for nothing."""
     if seen.slurm is None:
         return _nothing(told, "unknown to Slurm")
+    if seen.newest is not None and seen.newest.held:
+        return _nothing(told, "it is on hold")
     if told.kind is Kind.RESUME_FAIL and told.happening is Happening.COMPLETED:
         return _given_up_by_slurm(told, seen.slurm, seen.newest)
     if told.kind is Kind.RESUME and told.happening is Happening.COMPLETED:
@@ -153,7 +159,7 @@ def _failed(told: RequestEvent, slurm: NodeState, seen: Seen) -> Action:
 
 def _on_failure(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
     ours = slurm.reason == reason(told.cause)
-    if ours and slurm.booting and slurm.down:
+    if ours and slurm.down and (slurm.booting or slurm.lost):
         return Step.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN"
     if ours and not slurm.booting:
         return Step.STANDS, "told already"
@@ -163,6 +169,8 @@ def _on_failure(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step,
         return Step.EXPLAIN, "Slurm has given up by itself"
     if anew:
         return Step.NOTHING, "the node has been asked for anew"
+    if slurm.lost and newest is not None and newest.generation == told.generation:
+        return _on_lost(told, slurm)
     if not slurm.booting:
         return Step.NOTHING, "Slurm does not wait for it"
     return _on_failed_boot(told, slurm, seen)
@@ -179,6 +187,15 @@ def _on_failed_boot(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[S
     return Step.GIVE_BACK, "the boot has failed and may be tried again"
 
 
+def _on_lost(told: RequestEvent, slurm: NodeState) -> tuple[Step, str]:
+    """Slurm has requeued its jobs; with our reason it is powered down, and returns by itself."""
+    if weigh(told.cause.error if told.cause else "") is Weight.TRANSIENT:
+        return Step.NOTHING, "its cloud may yet bring it back"
+    if not _may_overwrite(slurm.reason):
+        return Step.NOTHING, "somebody else has set it down"
+    return Step.TAKE_OUT, "it does not answer, and its cloud does not bring it back"
+
+
 def _given_up_by_slurm(told: RequestEvent, slurm: NodeState, newest: Newest | None) -> Action:
     """ResumeFailProgram was called, and the server has been put out since."""
     if newest is None or newest.generation != told.generation or not _given_up(slurm):
@@ -192,15 +209,19 @@ def give_back(
     """What becomes of a node that has waited long enough for a cloud that is away."""
     if slurm is None or newest is None or newest.generation != generation:
         return Action(Step.NOTHING, node, "the node has been asked for anew")
-    if newest.leased:
-        return Action(Step.WAIT, node, "a power worker is at it")
+    if newest.leased or newest.held:
+        return Action(Step.WAIT, node, "a power worker is at it, or an operator")
     if not slurm.booting or slurm.down:
         return Action(Step.NOTHING, node, "Slurm does not wait for it")
     return Action(Step.GIVE_BACK, node, "its cloud has been away for long", words)
 
 
-def bring_back(node: str, words: str, slurm: NodeState | None) -> Action:
+def bring_back(
+    node: str, words: str, slurm: NodeState | None, newest: Newest | None = None
+) -> Action:
     """What becomes of a node whose cool-down has ended."""
+    if newest is not None and newest.held:
+        return Action(Step.WAIT, node, "it is on hold")
     if slurm is None or not slurm.down or slurm.reason != words:
         return Action(Step.NOTHING, node, "somebody else has seen to it")
     if not slurm.out:
@@ -232,6 +253,13 @@ def _given_up(slurm: NodeState) -> bool:
         and RESUME_TIMEOUT in slurm.reason
         and _may_overwrite(slurm.reason)
     )
+
+
+def rehearsed(action: Action) -> Action:
+    """What becomes of an action in a dry run."""
+    if action.step in {Step.NOTHING, Step.WAIT}:
+        return action
+    return Action(Step.DRY, action.node, f"dry run: would be {action.step}", action.reason)
 
 
 def _nothing(told: RequestEvent, why: str) -> Action:

@@ -4,20 +4,27 @@ import queue
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
+from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
 from workers.amqp import Delivery, Link
+from workers.errors import BrokerError
 from workers.metrics.slurm import SlurmFigures
 from workers.runtime import Runtime
 from workers.slurm import memory
-from workers.slurm.decide import Action, Policy, Seen, decide, waits_for_cloud
+from workers.slurm.decide import Action, Seen, decide, rehearsed, waits_for_cloud
+from workers.slurm.herald import Herald
+from workers.slurm.jobs import Jobs
+from workers.slurm.lookback import left_behind
 from workers.slurm.memory import Due, Memory
 from workers.slurm.outcome import after_event, failures_before, hastened
-from workers.slurm.requeued import PATIENCE, Requeued, look
+from workers.slurm.policy import policy_of
+from workers.slurm.requeued import on_node
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 from workers.slurm.teller import tell
 from workers.slurm.timers import after_due, due_actions
@@ -43,18 +50,21 @@ class Feedback:
         run: the process.
         slurm: slurmctld.
         link: gives deliveries (to `deliver`) and takes acknowledgements.
+        herald: tells of jobs.
     """
 
-    def __init__(self, run: Runtime, slurm: Slurm, link: Link) -> None:
+    def __init__(self, run: Runtime, slurm: Slurm, link: Link, herald: Herald) -> None:
         self._run = run
         self._slurm = slurm
         self._link = link
         self._settings = run.settings
-        self._policy = policy_of(run)
+        self._policy = policy_of(run.settings)
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._requeued: list[Requeued[Delivery]] = []
+        self._jobs = Jobs(slurm, link, herald)
+        self._herald = herald
         self._next_timers = 0.0
         self._told = 0
+        self._looked_back = False
         self._figures = SlurmFigures(run.registry)
         self._log = structlog.get_logger()
 
@@ -75,8 +85,10 @@ class Feedback:
         batch = self._batch()
         if batch:
             self._hear(batch)
-        if self._requeued:
-            self._persist(self._let_go)
+        if self._jobs:
+            self._persist(self._jobs.see_to)
+        if not self._looked_back:
+            self._persist(self._look_back)
         if time.monotonic() >= self._next_timers:
             self._persist(self._see_to_timers)
             self._next_timers = time.monotonic() + _TIMERS
@@ -92,6 +104,10 @@ class Feedback:
                 self._run.state = "waits for slurmctld"
                 self._figures.away()
                 self._log.warning("slurmctld_away", error=str(error))
+            except BrokerError as error:
+                self._log.warning("job_untold", error=str(error))
+                if not self._link.is_up:
+                    return  # what it was for is delivered again; what Slurm is to hear goes on
             except AWAY as error:
                 self._run.state = "waits for the store"
                 self._log.warning("store_away", error=type(error).__name__)
@@ -105,7 +121,7 @@ class Feedback:
         """What came within BATCH_SECONDS of the first, at most BATCH."""
         waiting = self._waiting
         try:
-            batch = [waiting.get(timeout=_JOBS_IDLE if self._requeued else _IDLE)]
+            batch = [waiting.get(timeout=_JOBS_IDLE if self._jobs else _IDLE)]
         except queue.Empty:
             return []
         until = time.monotonic() + BATCH_SECONDS
@@ -149,19 +165,34 @@ class Feedback:
         with reading(self._run.store) as connection:
             newest = memory.newest(connection, cluster, names)
             known = memory.recall(connection, cluster, names)
+        # ResumeFailProgram is not told who waited
+        given_up = {told.node for _, told in events if told.kind is Kind.RESUME_FAIL}
+        found = self._slurm.jobs_left_by(given_up & states.keys())
+        left = {node: on_node(node, found) for node in given_up}
         acted: list[tuple[Delivery, RequestEvent, Action]] = []
         for delivery, told in events:
             node = told.node
             failures = failures_before(told, known.get(node))
             seen = Seen(states.get(node), newest.get(node), failures, time.time_ns())
             action = decide(told, seen, self._policy)
+            if self._is_dry(told):
+                action = rehearsed(action)
+            if node in left:
+                action = replace(action, jobs=left[node])
             acted.append((delivery, told, action))
         refused = tell(self._slurm, [action for _, _, action in acted])
         self._count(sum(action.step.fails for _, _, action in acted))
         self._remember(acted, known, refused)
-        failed = [(d, a) for d, _, a in acted if a.step.fails and a.jobs and a.node not in refused]
+        self._herald.identify(
+            job.job_id for _, told, _ in acted if told.kind is Kind.RESUME for job in told.jobs
+        )
+        failed = [
+            (d, a)
+            for d, told, a in acted
+            if a.jobs and a.node not in refused and (a.step.fails or told.kind is Kind.RESUME_FAIL)
+        ]
         if failed:
-            self._wait_for_jobs([a for _, a in failed], tuple(d for d, _ in failed))
+            self._jobs.wait_for([a for _, a in failed], [d for d, _ in failed])
         held = {id(delivery) for delivery, _ in failed}
         self._link.ack([delivery for delivery, _ in events if id(delivery) not in held])
 
@@ -172,6 +203,7 @@ class Feedback:
         refused: frozenset[str],
     ) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
+        acted = [each for each in acted if not self._is_dry(each[1])]
         memories = [
             after
             for _, told, action in acted
@@ -186,28 +218,8 @@ class Feedback:
                 sooner = hastened(out, lit, self._settings.nodes, self._policy, now)
                 memory.remember(connection, cluster, sooner)
 
-    # -- jobs
-
-    def _wait_for_jobs(
-        self, actions: Sequence[Action], deliveries: tuple[Delivery, ...] = ()
-    ) -> None:
-        jobs = frozenset().union(*(action.jobs for action in actions))
-        nodes = frozenset(action.node for action in actions)
-        until = time.monotonic() + PATIENCE
-        self._requeued.append(Requeued(jobs, nodes, until, deliveries))
-
-    def _let_go(self) -> None:
-        jobs = self._slurm.jobs(frozenset().union(*(r.jobs for r in self._requeued)))
-        looked = [look(requeued, jobs) for requeued in self._requeued]
-        lift = frozenset().union(*(lifted for lifted, _ in looked))
-        if lift:
-            self._slurm.start_now(lift)
-            self._log.info("jobs_let_go", jobs=sorted(lift))
-        now = time.monotonic()
-        still = [requeued for _, requeued in looked]
-        done = [requeued for requeued in still if not requeued.jobs or now >= requeued.until]
-        self._requeued = [requeued for requeued in still if requeued not in done]
-        self._link.ack([delivery for requeued in done for delivery in requeued.deliveries])
+    def _is_dry(self, told: RequestEvent) -> bool:
+        return told.dry_run or self._settings.is_dry(told.node)
 
     # -- timers
 
@@ -221,7 +233,8 @@ class Feedback:
         states = self._slurm.nodes() if speaks else {}
         with reading(self._run.store) as connection:
             newest = memory.newest(connection, cluster, sorted(entry.node for entry in due))
-        acted = due_actions(due, states, newest)
+        dry = frozenset(entry.node for entry in due if self._settings.is_dry(entry.node))
+        acted = due_actions(due, states, newest, dry)
         refused = tell(self._slurm, [action for _, action in acted])
         self._count(sum(action.step.fails for _, action in acted))
         after = {entry.node: after_due(entry, a, self._policy, now) for entry, a in acted}
@@ -231,7 +244,13 @@ class Feedback:
             memory.forget(connection, cluster, gone)
         given_back = [a for _, a in acted if a.step.fails and a.jobs and a.node not in refused]
         if given_back:
-            self._wait_for_jobs(given_back)
+            self._jobs.wait_for(given_back)
+
+    def _look_back(self) -> None:
+        actions = left_behind(self._run.store, self._slurm, self._settings.cluster)
+        if actions:
+            self._jobs.wait_for(actions)
+        self._looked_back = True
 
     def _count(self, failed: int) -> None:
         self._told += failed
@@ -241,22 +260,3 @@ class Feedback:
         if not self._link.is_up:
             return "waits for the broker"
         return f"{self._told} failed boots told"
-
-
-def policy_of(run: Runtime) -> Policy:
-    """The site's policy."""
-    settings = run.settings
-    hostnames = {
-        node: wanted.replace("$node", node)
-        for node, group in settings.nodes.items()
-        if (wanted := settings.groups[group].hostname) is not None
-    }
-    of_slurm = settings.slurm
-    return Policy(
-        return_after=of_slurm.return_after,
-        return_at_most=of_slurm.return_at_most,
-        give_back_after=of_slurm.give_back_after,
-        resume_timeout=of_slurm.resume_timeout,
-        set_addresses=of_slurm.set_addresses,
-        hostnames=hostnames,
-    )

@@ -10,6 +10,7 @@ from workers.amqp import Link
 from workers.runtime import Runtime, declare_topology, runtime
 from workers.settings import Settings
 from workers.slurm.feedback import Feedback
+from workers.slurm.herald import Herald
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 
 PREFETCH = 1000
@@ -39,7 +40,9 @@ def _serve(run: Runtime, slurm: Slurm) -> None:
         on_delivery=lambda delivery: feedback.deliver(delivery),  # noqa: PLW0108 - made below
         on_up=lambda connection: feedback.connected(connection),  # noqa: PLW0108 - made below
     )
-    feedback = Feedback(run, slurm, link)
+    jobdata = run.settings.slurm.uws_jobdata
+    herald = Herald(link, slurm, run.settings.cluster, jobdata)
+    feedback = Feedback(run, slurm, link, herald)
     link.start()
     try:
         while not run.stop.is_set():

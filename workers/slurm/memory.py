@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from schemas.commands import Desired
 from workers.slurm.decide import Newest
 from workers.store.engine import store_clock
+from workers.store.holds import all_holds
 from workers.store.tables import feedback, nodes
 from workers.store.upsert import insert
 
@@ -58,13 +59,16 @@ def newest(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Map
     """The desired states of these nodes."""
     now = store_clock(connection.dialect.name)
     leased = sa.and_(nodes.c.lease_owner.is_not(None), nodes.c.lease_until > now)
+    held = all_holds(connection, cluster)
     found: dict[str, Newest] = {}
     for part in _parts(names):
         query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
             nodes.c.cluster == cluster, nodes.c.node.in_(part)
         )
         for node, desired, generation, is_leased in connection.execute(query):
-            found[node] = Newest(Desired(desired), generation, leased=bool(is_leased))
+            found[node] = Newest(
+                Desired(desired), generation, leased=bool(is_leased), held=node in held
+            )
     return found
 
 
@@ -75,6 +79,11 @@ def recall(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Map
         which = feedback.c.node.in_(part)
         found |= {memory.node: memory for memory in _select(connection, cluster, which)}
     return found
+
+
+def recall_all(connection: sa.Connection, cluster: str) -> Mapping[str, Memory]:
+    """What is remembered of any node."""
+    return {memory.node: memory for memory in _select(connection, cluster, sa.true())}
 
 
 def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list[Memory]:

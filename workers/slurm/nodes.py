@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 # The words of Slurm's own for a node that did not register in time; 24.11 appends them to a reason.
 RESUME_TIMEOUT = "ResumeTimeout reached"
+# Slurm's words for a job that has ended because a node of it failed, or did not boot.
+FAILED = frozenset({"NODE_FAIL", "BOOT_FAIL"})
+LEFT_BY_NODE = FAILED | {"COMPLETING"}
 _REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
 
 
@@ -41,6 +44,12 @@ class NodeState:
     def booting(self) -> bool:
         """Whether Slurm waits for it to register after a resume."""
         return "POWERING_UP" in self.flags
+
+    @property
+    def lost(self) -> bool:
+        """Whether Slurm has given it up, and its jobs with it, for it no longer answers."""
+        power = {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"}
+        return self.down and "NOT_RESPONDING" in self.flags and not self.flags & power
 
     @property
     def out(self) -> bool:
@@ -84,6 +93,8 @@ def _field(line: str, name: str) -> str:
 
 # squeue's --format that `jobs_from` reads: id, state, nodes
 JOB_FORMAT = "%A|%T|%N"
+# squeue(1), "JOB STATE CODES", of jobs that have nodes
+HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED")
 
 
 def jobs_from(shown: str) -> Mapping[int, JobState]:

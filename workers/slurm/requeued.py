@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 import hostlist
 
-from workers.slurm.nodes import JobState
+from workers.slurm.decide import Action
+from workers.slurm.nodes import FAILED, JobState
 
 # Where Slurm holds it longer, the hold has nothing to do with us.
 PATIENCE = 130.0
@@ -30,12 +31,31 @@ class Requeued(Generic[T]):
         jobs, nodes: which.
         until: monotonic seconds; then they are no longer waited for.
         deliveries: what may be acknowledged when all have been dealt with.
+        actions: what Slurm was told of the nodes, each with its jobs.
     """
 
     jobs: frozenset[int]
     nodes: frozenset[str]
     until: float
     deliveries: tuple[T, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that has ended for good: Slurm's word for it, and what was told of its nodes."""
+
+    state: str
+    actions: tuple[Action, ...]
+
+
+def failed(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> dict[int, Ended]:
+    """The jobs that their nodes' failure has ended: they may not be requeued."""
+    return {
+        job_id: Ended(state, tuple(a for a in waiting.actions if job_id in a.jobs))
+        for job_id in waiting.jobs
+        if (state := _state(jobs, job_id)) in FAILED
+    }
 
 
 def look(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> tuple[frozenset[int], Requeued[T]]:
@@ -61,3 +81,8 @@ def _is_on(job: JobState, nodes: Iterable[str]) -> bool:
         return not set(nodes).isdisjoint(hostlist.expand_hostlist(job.nodes))
     except hostlist.BadHostlist:
         return True
+
+
+def on_node(node: str, jobs: Mapping[int, JobState]) -> frozenset[int]:
+    """The ids of those jobs that have this node."""
+    return frozenset(job_id for job_id, job in jobs.items() if _is_on(job, (node,)))

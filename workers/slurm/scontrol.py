@@ -1,21 +1,29 @@
 """Slurm's commands: the only module that runs them. Argument lists, absolute paths, time limits."""
 
 import os
-import shutil
+import secrets
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import hostlist
 import structlog
 
-from producers.settings import ConfigError
 from workers.errors import LamplighterError
 from workers.settings import Settings
-from workers.slurm.nodes import JOB_FORMAT, JobState, NodeState, jobs_from, nodes_from
+from workers.slurm.nodes import (
+    HAVE_NODES,
+    JOB_FORMAT,
+    LEFT_BY_NODE,
+    JobState,
+    NodeState,
+    jobs_from,
+    nodes_from,
+)
+from workers.slurm.origins import Origin, origin_format, origins_from
+from workers.slurm.place import find, is_installed, slurm_conf
 
-# Where packages and sites put Slurm, beside $PATH.
-_FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
+__all__ = ["Slurm", "SlurmAwayError", "is_installed", "slurm_conf"]
+
 # Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
 _NODES_PER_CALL = 500
 _JOBS_PER_CALL = 200
@@ -41,8 +49,8 @@ class Slurm:
 
     def __init__(self, settings: Settings) -> None:
         folder = settings.slurm.bin
-        self._scontrol = _find("scontrol", folder)
-        self._squeue = _find("squeue", folder)
+        self._scontrol = find("scontrol", folder)
+        self._squeue = find("squeue", folder)
         self._timeout = settings.slurm.timeout
         conf = slurm_conf(settings)
         # nothing of ours goes along: no secret, no locale
@@ -80,6 +88,58 @@ class Slurm:
             arguments = ("--noheader", "--states=all", f"--jobs={which}", f"--format={JOB_FORMAT}")
             try:
                 found |= jobs_from(self._run(self._squeue, *arguments))
+            except _RefusedError:  # it knows none of them, or is away
+                self._ping()
+        return found
+
+    def running(self) -> Mapping[int, JobState]:
+        """The jobs that have nodes.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        states = f"--states={','.join(HAVE_NODES)}"
+        shown = self._ask(self._squeue, "--noheader", "--all", states, f"--format={JOB_FORMAT}")
+        return jobs_from(shown)
+
+    def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
+        """The jobs that have ended, or are ending, because a node of theirs has failed.
+
+        Args:
+            names: of nodes that Slurm knows, of which the job had one.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        found: dict[int, JobState] = {}
+        for part in _parts(sorted(names), _NODES_PER_CALL):
+            which = f"--nodelist={hostlist.collect_hostlist(part)}"
+            states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
+            try:
+                shown = self._run(
+                    self._squeue, "--noheader", states, which, f"--format={JOB_FORMAT}"
+                )
+            except _RefusedError as error:
+                self._ping()
+                self._log.warning("slurm_refused", what="squeue", error=str(error), remedy=None)
+            else:
+                found |= jobs_from(shown)
+        return found
+
+    def origins(self, job_ids: Iterable[int]) -> Mapping[int, Origin]:
+        """Where those of these jobs come from that Slurm still knows.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        found: dict[int, Origin] = {}
+        for part in _parts(sorted(job_ids), _JOBS_PER_CALL):
+            mark = f"|{secrets.token_hex(16)}|"
+            which = ",".join(str(int(job_id)) for job_id in part)
+            shape = f"--format={origin_format(mark)}"
+            arguments = ("--noheader", "--states=all", f"--jobs={which}", shape)
+            try:
+                found |= origins_from(self._run(self._squeue, *arguments), mark)
             except _RefusedError:  # it knows none of them, or is away
                 self._ping()
         return found
@@ -184,40 +244,6 @@ class Slurm:
 def _place(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
     words = [f"NodeAddr={','.join(addresses)}"]
     return [*words, f"NodeHostName={','.join(hostnames)}"] if all(hostnames) else words
-
-
-def is_installed(settings: Settings) -> bool:
-    """Whether a slurmctld can be told from here: its commands and its slurm.conf are at hand."""
-    conf = slurm_conf(settings)
-    if conf is None or not conf.exists():
-        return False
-    try:
-        _find("scontrol", settings.slurm.bin)
-    except ConfigError:
-        return False
-    return True
-
-
-def slurm_conf(settings: Settings) -> Path | None:
-    """slurm.conf: as [slurm] says, else beside lamplighter.toml, else as the environment says."""
-    beside = settings.path.absolute().parent / "slurm.conf"
-    if settings.slurm.conf is not None:
-        return settings.slurm.conf
-    if beside.exists():
-        return beside
-    named = os.environ.get("SLURM_CONF")
-    return Path(named) if named else None
-
-
-def _find(name: str, folder: Path | None) -> str:
-    places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        raise ConfigError(
-            f"slurm.bin: there is no {name} in {os.pathsep.join(places)}; run this worker on "
-            "slurmctld's host, or say in which folder Slurm's commands are"
-        )
-    return str(Path(found).absolute())
 
 
 def _parts(names: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]

@@ -1,6 +1,6 @@
 """What is due without an event: nodes that have waited too long, and nodes whose cool-down has ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from workers.slurm.decide import Action, Newest, Policy, Step, bring_back, give_back
@@ -15,15 +15,25 @@ def due_actions(
     memories: Sequence[Memory],
     states: Mapping[str, NodeState],
     newest: Mapping[str, Newest],
+    dry: Collection[str] = (),
 ) -> list[tuple[Memory, Action]]:
-    """What Slurm is to be told of the nodes that are due."""
-    return [(memory, _due(memory, states, newest)) for memory in memories]
+    """What Slurm is to be told of the nodes that are due; nothing yet of those in a dry run."""
+    rests = "a dry run: it is told when that ends"
+    return [
+        (
+            memory,
+            Action(Step.WAIT, memory.node, rests)
+            if memory.node in dry
+            else _due(memory, states, newest),
+        )
+        for memory in memories
+    ]
 
 
 def _due(memory: Memory, states: Mapping[str, NodeState], newest: Mapping[str, Newest]) -> Action:
     state = states.get(memory.node)
     if memory.due is Due.RETURN:
-        return bring_back(memory.node, memory.reason, state)
+        return bring_back(memory.node, memory.reason, state, newest.get(memory.node))
     if memory.due is Due.FORGET:
         return Action(Step.NOTHING, memory.node, "its failures are long past")
     action = give_back(
@@ -36,6 +46,7 @@ def after_due(memory: Memory, action: Action, policy: Policy, now: int) -> Memor
     """What is remembered of the node then, or None for nothing; `now` in ns since the epoch."""
     if action.step is Step.WAIT:
         return replace(memory, due_at=now + _AGAIN)
-    if action.step in {Step.GIVE_BACK, Step.RETURN} and memory.failures:
+    # what was given back is remembered, so that whoever goes on after a crash tells of its jobs
+    if action.step is Step.GIVE_BACK or (action.step is Step.RETURN and memory.failures):
         return replace(memory, due=Due.FORGET, due_at=now + int(policy.return_at_most * _NS))
     return None

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
@@ -27,6 +25,10 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     Raises:
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
+    # a sixth of a second that nobody who only reads should wait for
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     engine = connect(url)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":

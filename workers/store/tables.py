@@ -90,6 +90,71 @@ feedback = sa.Table(
     sa.Column("jobs", sa.Text, nullable=False, server_default="[]"),
 )
 
+# The newest of Slurm's view; the body is schemas.snapshot's, whole.
+snapshots = sa.Table(
+    "snapshots",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    # On the store's own clock (ms), as leases are: hosts' clocks differ.
+    sa.Column("received_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Each cloud's servers as they were listed for a snapshot: one row, hence all or nothing.
+listings = sa.Table(
+    "listings",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("cloud", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+# Nodes that somebody is at: everybody else keeps off.
+holds = sa.Table(
+    "holds",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_by", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+)
+
+# What is not as Slurm wants it, of a node or of a server in no node's place.
+drifts = sa.Table(
+    "drifts",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    # How often its repair was asked for, and when last.
+    sa.Column("asked", sa.Integer, nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+)
+
+# What webhooks are to be told, until they have taken it; then for a while, so that repeats fold.
+notifications = sa.Table(
+    "notifications",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    sa.Column("webhook", sa.Text, primary_key=True),
+    sa.Column("event_id", sa.Text, primary_key=True),
+    # From 1; an operator's replay opens the next.
+    sa.Column("round", sa.Integer, primary_key=True),
+    # The event as it came; empty once it has been dealt with.
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("taken_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("done_at", sa.BigInteger),
+    # JSON list of {"attempt", "time", "error", "message"}
+    sa.Column("errors", sa.Text, nullable=False, server_default="[]"),
+    sa.Index("notifications_due", "cluster", "webhook", "due_at"),
+)
+
 workers = sa.Table(
     "workers",
     STATE,
@@ -126,8 +191,27 @@ audit = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
     sa.UniqueConstraint("source", "id", name="audit_once"),
     sa.Index("audit_by_request", "request_id", "seq"),
-    sa.Index("audit_by_subject", "subject", "seq"),
-    sa.Index("audit_by_time", "time"),
+    # People ask for the latest of something: each index ends in what the answer is sorted by.
+    sa.Index("audit_in_time", "time", "seq"),
+    sa.Index("audit_of_subject", "subject", "time", "seq"),
+    sa.Index("audit_of_happening", "happening", "time", "seq"),
+    # Seals and notices: few, and looked for by type.
+    sa.Index(
+        "audit_no_happening",
+        "type",
+        "seq",
+        sqlite_where=sa.text("happening IS NULL"),
+        postgresql_where=sa.text("happening IS NULL"),
+    ),
+)
+
+# Signed statements of what the log's last record was at a time (workers/audit/heads.py).
+audit_heads = sa.Table(
+    "audit_heads",
+    AUDIT,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("statement", sa.Text, nullable=False),
 )
 
 # Which jobs waited for which request, so that "why did job 4711 wait" is one look-up.
@@ -136,4 +220,14 @@ audit_jobs = sa.Table(
     AUDIT,
     sa.Column("job_id", sa.BigInteger, primary_key=True),
     sa.Column("request_id", sa.Text, primary_key=True),
+)
+
+# Which Slurm jobs ran for which UWS job. Slurm counts its jobs anew when its state is lost: only what
+# happened after the job was submitted is about it.
+audit_uws = sa.Table(
+    "audit_uws",
+    AUDIT,
+    sa.Column("uws_id", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.BigInteger, primary_key=True),
+    sa.Column("submitted_at", sa.BigInteger, primary_key=True),
 )

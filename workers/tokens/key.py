@@ -2,13 +2,11 @@
 
 import base64
 import binascii
-import os
 import secrets
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from producers.settings import ConfigError
+from workers.newfile import make_once
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import read_secret
 
@@ -23,7 +21,7 @@ def load_key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            _make(path)
+            make_once(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
         key = base64.b64decode(read_secret(path), validate=True)
     except OSError as error:
         raise ConfigError(f"tokens.key_file: {path} cannot be made: {error.strerror}") from None
@@ -34,22 +32,3 @@ def load_key(path: Path) -> bytes:
     if len(key) != _BYTES:
         raise ConfigError(f"tokens.key_file: {path} does not hold 32 bytes in base64")
     return key
-
-
-def _make(path: Path) -> None:
-    """Put a new key there; a service that starts at the same time finds it or is found."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,0 +1,27 @@
+"""`lamplighter snapshot`: Slurm's view now, without waiting for the interval."""
+
+import click
+
+from ops.session import Session, pass_session
+from ops.terminal import print_line
+from producers.clock import ClockError
+from producers.owner import refuse_to_shut_the_hooks_out
+from producers.settings import ConfigError
+from workers.errors import BrokerError
+
+
+@click.command
+@pass_session
+def snapshot(session: Session) -> None:
+    """Say now how Slurm sees its nodes; to be run on slurmctld's host, as SlurmUser."""
+    from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.snapshots import take_and_publish  # noqa: PLC0415
+
+    refuse_to_shut_the_hooks_out(session.settings.hook)
+    try:
+        taken = take_and_publish(session.settings, Slurm(session.settings))
+    except SlurmAwayError as error:
+        raise BrokerError(f"no snapshot: slurmctld does not answer: {error}") from None
+    except ClockError as error:
+        raise ConfigError(str(error)) from None
+    print_line(f"{len(taken.nodes)} nodes said, generation {taken.generation}")

@@ -1,0 +1,43 @@
+"""Tells the audit, and who else listens, what an operator has done."""
+
+import time
+
+from ops.session import Session, operator
+from producers import hook
+from producers.message import Batch, Message
+from schemas.events import Notice
+from workers import topology
+from workers.errors import BrokerError
+
+_PUBLISH_SECONDS = 20.0
+
+
+def tell(session: Session, *notices: Notice) -> None:
+    """Publish notices of something that is done already.
+
+    Raises:
+        BrokerError: it is done, but nobody was told.
+    """
+    messages = [
+        Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
+        for notice in notices
+    ]
+    batches = iter([Batch(messages, lambda: None)])
+    problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
+    if problem is not None:
+        raise BrokerError(f"done, but the audit could not be told: {problem}")
+
+
+def by_operator(session: Session, name: str, subject: str, message: str, reason: str) -> Notice:
+    """A notice of something that the operator has just done."""
+    now = time.time_ns()
+    return Notice(
+        name=name,
+        cluster=session.settings.cluster,
+        subject=subject,
+        key=str(now),
+        time=now,
+        message=message,
+        remedy="none is needed",
+        details={"by": operator(), "reason": reason},
+    )

@@ -1,0 +1,137 @@
+"""What is known and what became of a Slurm job that waited for a node."""
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from schemas import ids
+from schemas.envelope import Envelope, Fields, fit, rfc3339
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause
+from schemas.names import is_node_name, shown
+
+_MOST_JOB = 2**63 - 1
+
+
+class JobHappening(enum.StrEnum):
+    """What is told of a job.
+
+    IDENTIFIED: whose it is: its batch script shows the UWS job that it runs for.
+    FAILED: it has ended because a node of it could not boot, as Slurm itself confirms.
+    """
+
+    IDENTIFIED = "identified"
+    FAILED = "failed"
+
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return f"job.{self}"
+
+    @property
+    def type(self) -> str:
+        """Its CloudEvents type."""
+        return f"lamplighter.{self.routing_key}.v1"
+
+
+_HAPPENINGS = {happening.type: happening for happening in JobHappening}
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One such event.
+
+    Attributes:
+        happening: what is told.
+        cluster, job_id: the job.
+        submitted_at: ns since the epoch, in whole seconds; with the job's id it names the job: Slurm
+            counts anew when its state is lost.
+        time: ns since the epoch.
+        uws_id: the UWS job that it runs for, or None.
+        state: Slurm's word (`NODE_FAIL`, `BOOT_FAIL`), for a failed job.
+        nodes: those that could not boot.
+        cause: why not.
+    """
+
+    happening: JobHappening
+    cluster: str
+    job_id: int
+    submitted_at: int
+    time: int
+    uws_id: str | None = None
+    state: str | None = None
+    nodes: tuple[str, ...] = ()
+    cause: Cause | None = None
+
+    @property
+    def id(self) -> str:
+        """Derived: told twice it is the same event."""
+        submitted = rfc3339(self.submitted_at)
+        return ids.derived_id(self.happening.routing_key, self.cluster, str(self.job_id), submitted)
+
+    def to_envelope(self) -> Envelope:
+        """As it travels."""
+        data: dict[str, Any] = {
+            "job_id": self.job_id,
+            "submitted_at": rfc3339(self.submitted_at),
+            "nodes": list(self.nodes),
+        }
+        if self.uws_id is not None:
+            data["uws_id"] = self.uws_id
+        if self.state is not None:
+            data["state"] = self.state
+        if self.cause is not None:
+            data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
+        correlation = "0" * 32
+        return Envelope(
+            id=self.id,
+            source=self.cluster,
+            type=self.happening.type,
+            subject=str(self.job_id),
+            time=self.time,
+            generation=0,
+            correlation_id=correlation,
+            traceparent=ids.traceparent(correlation, self.id),
+            data=data,
+        )
+
+
+def job_event_from(envelope: Envelope) -> JobEvent:
+    """The event that an envelope carries.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy; also for other types.
+    """
+    happening = _HAPPENINGS.get(envelope.type)
+    if happening is None:
+        raise MalformedMessageError(
+            "type", f"{shown(envelope.type)} is no job's event", "send one of schemas/json"
+        )
+    data = Fields(envelope.data, "data.")
+    failed = happening is JobHappening.FAILED
+    cause = data.object("cause") if failed else None
+    event = JobEvent(
+        happening=happening,
+        cluster=envelope.source,
+        job_id=data.number("job_id", least=1, most=_MOST_JOB),
+        submitted_at=data.instant("submitted_at"),
+        time=envelope.time,
+        uws_id=data.attribute("uws_id") if "uws_id" in data.raw or not failed else None,
+        state=data.attribute("state") if failed else None,
+        nodes=_nodes(data),
+        cause=Cause(cause.text("error"), cause.text("message", shortest=0)) if cause else None,
+    )
+    if (event.id, str(event.job_id)) != (envelope.id, envelope.subject):
+        raise MalformedMessageError(
+            "id", "or subject does not follow from job_id and submitted_at", "do not alter it"
+        )
+    return event
+
+
+def _nodes(data: Fields) -> tuple[str, ...]:
+    names = data.raw.get("nodes")
+    if not isinstance(names, list) or not all(
+        isinstance(n, str) and is_node_name(n) for n in names
+    ):
+        raise data.wrong("nodes", "must be a list of node names")
+    return tuple(names)

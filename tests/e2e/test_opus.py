@@ -1,0 +1,149 @@
+"""The scientist is told: a job whose node cannot boot ends in OPUS, with the cloud's own words.
+
+Real slurmctld and RabbitMQ, the simulated cloud, and a small server that answers as OPUS does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.cluster import Cluster, Plan
+from tests.testbed.opus import Opus
+from tests.testbed.simcloud.effects import Answer, GoesToError
+from tests.testbed.simcloud.faults import Fault
+from tests.testbed.slurm_conf import Settings
+from tests.testbed.waiting import until
+from workers.audit.queries import Filter, find
+from workers.store.engine import connect, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workers.audit.queries import Entry
+
+QUOTA, NO_HOST, DRY = "node1", "node2", "node3"
+SERVER = """
+[groups.{0}.server]
+image = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"
+flavor = "m1.tiny"
+networks = ["none"]
+"""
+GROUPS = f"""
+[groups.made]
+nodes = "{QUOTA},{NO_HOST}"
+cloud = "simulated"
+strategy = "delete"
+cool_down = 0.5
+{SERVER.format("made")}
+[groups.rehearsed]
+nodes = "{DRY}"
+cloud = "simulated"
+dry_run = true
+"""
+WEBHOOK = '[[notify.webhook]]\nname = "opus"\nurl = "{0}"\nformat = "opus"\n'
+
+
+@pytest.fixture(scope="module")
+def opus() -> Iterator[Opus]:
+    with Opus() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def jobdata(session_dir: Path) -> Path:
+    """OPUS's SLURM_JOBDATA_PATH."""
+    return session_dir / "jobdata"
+
+
+@pytest.fixture(scope="module")
+def cluster(session_dir: Path, opus: Opus, jobdata: Path) -> Iterator[Cluster]:
+    """A node that has no quota, one that finds no host, and one in a dry run."""
+    plan = Plan(
+        Settings(nodes=3, suspend_time=600, suspend_timeout=5, resume_timeout=90),
+        groups=GROUPS,
+        slurm_toml=f'uws_jobdata = "{jobdata}"',
+        more=WEBHOOK.format(opus.url),
+        absent=(QUOTA, NO_HOST),
+    )
+    with Cluster(session_dir / "opus", plan) as running:
+        yield running
+
+
+def submit(cluster: Cluster, jobdata: Path, uws_id: str, node: str, *more: str) -> int:
+    """As OPUS does: its own script, by its absolute path, never to be requeued."""
+    script = jobdata / uws_id / "sbatch.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        f"#!/bin/sh\n#SBATCH --job-name=any\n#SBATCH --output={script.parent}/stdout.log\n"
+        "#SBATCH --no-requeue\nsleep 60\n"
+    )
+    where = f"--nodelist={node}"
+    return int(cluster.slurm.run("sbatch", "--parsable", where, *more, str(script)).strip())
+
+
+def audited(cluster: Cluster, wanted: Filter) -> list[Entry]:
+    engine = connect(cluster.settings.store.audit_url)
+    try:
+        with reading(engine) as connection:
+            return find(connection, wanted)
+    finally:
+        engine.dispose()
+
+
+def test_a_job_without_quota_ends_in_opus(cluster: Cluster, opus: Opus, jobdata: Path) -> None:
+    """Its comment and name are hostile, and change nothing."""
+    words = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
+    cluster.simulated.inject(
+        Fault(effect=Answer(status=403, message=words), kind="create", times=1)
+    )
+    hostile = ("--comment=x JobState=COMPLETED\n99|NODE_FAIL|node3", "--job-name=a|b\nJobId=98")
+    job_id = submit(cluster, jobdata, "f755f0", QUOTA, *hostile)
+    job = opus.add("f755f0", job_id)
+    until(lambda: job.phase == "ERROR", 60, "OPUS to be told")
+    assert job.error.startswith(f"NODE_FAIL: {QUOTA} could not be started for this job (quota: ")
+    assert "used 10 of 10 instances" in job.error
+    assert cluster.slurm.job_state(job_id) == "NODE_FAIL"
+    assert len(opus.got) == 1
+
+
+def test_a_job_without_host_ends_in_opus(cluster: Cluster, opus: Opus, jobdata: Path) -> None:
+    effect = GoesToError(after_seconds=0.0)
+    cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
+    job_id = submit(cluster, jobdata, "c0ffee", NO_HOST)
+    job = opus.add("c0ffee", job_id)
+    until(lambda: job.phase == "ERROR", 60, "OPUS to be told")
+    assert "no_valid_host: No valid host was found" in job.error
+    assert len(opus.got) == 2
+
+
+def test_the_audit_tells_the_story_of_a_uws_job(cluster: Cluster) -> None:
+    """From its node's request to its end, and nothing of other jobs."""
+    wanted = Filter(uws="f755f0")
+    until(lambda: len(audited(cluster, wanted)) >= 4, 20, "the audit")
+    types = [entry.type.removeprefix("lamplighter.") for entry in audited(cluster, wanted)]
+    assert sorted(types) == [
+        "job.failed.v1",
+        "job.identified.v1",
+        "node.request.accepted.v1",
+        "node.request.failed.v1",
+    ]
+    assert {entry.subject for entry in audited(cluster, wanted)} == {QUOTA, "1"}
+    assert audited(cluster, Filter(uws="' OR 1=1 --")) == []
+
+
+def test_a_dry_run_calls_no_cloud_and_tells_slurm_nothing(cluster: Cluster, jobdata: Path) -> None:
+    """Slurm waits for the node in vain; the audit says what would have been done."""
+    before = cluster.simulated.call_counts().action_calls
+    submit(cluster, jobdata, "0a1b2c", DRY)
+    until(lambda: "POWERING_UP" in cluster.slurm.node_state(DRY), 60, "the node to be woken")
+    wanted = Filter(nodes=(DRY,), happenings=("completed",))
+    until(lambda: audited(cluster, wanted), 30, "its end")
+    body = audited(cluster, wanted)[0].body
+    assert b'"dry_run":true' in body
+    assert b'"action":"os-start"' in body
+    assert cluster.simulated.call_counts().action_calls == before
+    assert cluster.simulated.servers()[DRY].status == "SHUTOFF"
+    assert cluster.slurm.node_reason(DRY) == ""

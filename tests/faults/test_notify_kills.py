@@ -1,0 +1,96 @@
+"""No notification is lost, whatever the receiver and whoever kills the notify worker."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from schemas.events import Cause, Happening
+from tests.testbed.messages import command, event, published
+from tests.testbed.receiver import Receiver, Reply
+from tests.testbed.site import Site
+from tests.testbed.waiting import until
+from workers import topology
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from producers.message import Message
+
+COUNT = 40
+
+
+def failures(first: int, count: int) -> list[Message]:
+    nodes = (f"node{i}" for i in range(first, first + count))
+    return [
+        published(event(Happening.FAILED, command(node), cause=Cause("quota", "no")))
+        for node in nodes
+    ]
+
+
+def site_of(folder: Path, broker_url: str, receiver: Receiver, more: str = "timeout = 0.5") -> Site:
+    site = Site(
+        folder / "site",
+        broker_url,
+        more=f'[[notify.webhook]]\nname = "one"\nurl = "{receiver.url}"\nevents = ["failed"]\n{more}\n',
+    )
+    site.prepare()
+    return site
+
+
+def ids(receiver: Receiver) -> Counter[str]:
+    return Counter(got.headers["webhook-id"] for got in receiver.got)
+
+
+def test_a_worker_killed_between_its_post_and_its_note_tells_again_under_the_same_id(
+    run_dir: Path, broker_url: str
+) -> None:
+    with Receiver(lambda _: Reply(after=60.0)) as receiver:
+        site = site_of(run_dir, broker_url, receiver, "timeout = 0.3")
+        with site.start("worker", "notify") as worker:
+            site.publish(failures(1, 1))
+            until(lambda: receiver.got, 20, "the first post")
+            worker.kill()
+        site.wait_depth(topology.NOTIFY_QUEUE, 0)
+        receiver.answer = lambda _: Reply()
+        with site.start("worker", "notify"):
+            until(lambda: len(receiver.got) == 2, 40, "the second post")
+            until(lambda: "notification_taken" in site.logs(), 20, "its note")
+        assert len(ids(receiver)) == 1
+        assert receiver.got[0].body == receiver.got[1].body
+
+
+def test_killed_workers_and_a_receiver_that_fails_in_every_way_lose_nothing(
+    run_dir: Path, broker_url: str
+) -> None:
+    """Down, slow, refusing for a while, in any order; the worker is killed over and over."""
+    moods = cycle([Reply(), Reply(), Reply(500, "no"), Reply(), Reply(), Reply(after=1.0), Reply()])
+    with Receiver(lambda _: next(moods)) as receiver:
+        site = site_of(run_dir, broker_url, receiver)
+        site.publish(failures(1, COUNT))
+        for round_ in range(1, 4):
+            with site.start("worker", "notify") as worker:
+                site.publish(failures(1 + round_ * COUNT, COUNT // 3))
+                heard = len(receiver.got)
+                until(lambda h=heard: len(receiver.got) > h + 3, 30, "some posts")  # type: ignore[misc]
+                worker.kill()
+        receiver.answer = lambda _: Reply()
+        with site.start("worker", "notify"):
+            until(lambda: len(ids(receiver)) == COUNT + COUNT // 3 * 3, 60, "all to be told")
+            until(lambda: "0 notifications wait" in site.lamplighter("status").out, 60, "the rest")
+        assert {json.loads(got.body)["id"] for got in receiver.got} == set(ids(receiver))
+        assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+        assert site.depth(topology.NOTIFY_QUEUE) == 0
+
+
+def test_a_receiver_that_is_down_is_told_when_it_is_back(run_dir: Path, broker_url: str) -> None:
+    with Receiver() as gone:
+        port = gone.port
+        site = site_of(run_dir, broker_url, gone)
+    with site.start("worker", "notify"):
+        site.publish(failures(1, 3))
+        until(lambda: "notification_retried" in site.logs(), 20, "a try")
+        with Receiver(port=port) as back:
+            until(lambda: len(ids(back)) == 3, 30, "all to be told")

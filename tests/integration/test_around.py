@@ -1,0 +1,78 @@
+"""What `dead-letters show` learns from those around a letter: store, token service and cloud, Slurm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from tests.testbed.messages import command, dead_letter
+from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.token_site import TokenSite, serving
+from workers.settings import load
+from workers.store.engine import open_store
+from workers.store.tables import nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# As Slurm 24.11 prints them.
+SCONTROL = """#!/bin/sh
+echo 'NodeName=node1 Arch=x86_64 NodeAddr=node1 NodeHostName=node1 State=DOWN+CLOUD+POWERED_DOWN Reason=it broke [root@2026-01-02T03:04:05]'
+"""
+SQUEUE = """#!/bin/sh
+echo '4711|PENDING|'
+"""
+
+
+@pytest.fixture
+def cloud() -> Iterator[SimCloud]:
+    with SimCloud() as simulation:
+        simulation.add_servers(["node1"])
+        yield simulation
+
+
+@pytest.fixture
+def site(run_dir: Path, broker_url: str, cloud: SimCloud) -> TokenSite:
+    """A site with one node on the cloud, and stand-ins for Slurm's commands."""
+    made = TokenSite(run_dir / "site", broker_url)
+    made.prepare()
+    made.configure({"near": made.application_credential_cloud(cloud)})
+    with made.config.open("a") as config:
+        config.write('[groups.g]\nnodes = "node[1-2]"\ncloud = "near"\n[slurm]\nbin = "bin"\n')
+    (made.folder / "slurm.conf").touch()
+    (made.folder / "bin").mkdir()
+    for name, script in (("scontrol", SCONTROL), ("squeue", SQUEUE)):
+        (made.folder / "bin" / name).write_text(script)
+        (made.folder / "bin" / name).chmod(0o755)
+    store = open_store(made.settings.store.url, "state")
+    row = {"desired": "up", "generation": 1, "request_id": "r", "observed": "ACTIVE"}
+    with store.begin() as connection:
+        for node, server in (("node1", cloud.servers()["node1"].id), ("node2", "no-such-server")):
+            given = {**row, "cluster": "test", "node": node, "server_id": server}
+            connection.execute(sa.insert(nodes).values(given))
+    store.dispose()
+    return made
+
+
+def test_show_tells_what_slurm_and_the_cloud_say_now(site: TokenSite) -> None:
+    asked, gone = command("node1", jobs=(4711, 4712)), command("node2", jobs=())
+    site.publish([dead_letter(asked), dead_letter(gone)])
+    alone = site.lamplighter("dead-letters", "show", asked.id)
+    assert alone.code == 0, alone.err
+    assert "not told   by near: no token service is there" in alone.out
+    with serving(load(site.config)):
+        said = site.lamplighter("dead-letters", "show", asked.id)
+        other = site.lamplighter("dead-letters", "show", gone.id)
+    assert said.code == 0, said.err
+    for fact in (
+        "cloud now  near: SHUTOFF",
+        "Slurm now  DOWN+CLOUD+POWERED_DOWN, reason: it broke",
+        "4711 (PENDING), 4712 (Slurm knows it no more)",
+        "store now  wants node1 up",
+        "last saw ACTIVE",
+    ):
+        assert fact in said.out
+    assert "cloud now  near has no server no-such-server" in other.out

@@ -1,0 +1,172 @@
+"""Questions to the audit that take one command each, and what is done to the log by commands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from cloudevents.core.formats.json import JSONFormat
+
+from ops.terminal import plain
+from schemas.events import Cause, CloudAction, Happening
+from tests.testbed.auditlog import SECOND
+from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.site import Site
+from tests.testbed.waiting import until
+from workers.audit.log import append
+from workers.audit.record import record_of
+from workers.store.engine import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from schemas.events import RequestEvent
+
+HOSTILE = "=cmd|' /C calc'!A0\x1b[2J"
+ONE, TWO, THREE = (command(f"node{i}", jobs=(4711,), generation=MOMENT) for i in (7, 8, 9))
+
+
+def at(seconds: float) -> int:
+    return MOMENT + int(seconds * SECOND)
+
+
+def happened() -> Iterator[RequestEvent]:
+    """node7 is parked for five minutes, node8 boots at once, node9 fails and is replayed."""
+    for asked in (ONE, TWO, THREE):
+        yield event(Happening.ACCEPTED, asked, time=at(1))
+    away = Cause("network", "no route to the cloud")
+    yield event(Happening.PARKED, ONE, time=at(2), cause=away)
+    for asked, began, ended in ((ONE, 302, 340), (TWO, 2, 22)):
+        act = CloudAction("os-start", "s", at(began), "done")
+        done = event(Happening.COMPLETED, asked, time=at(ended))
+        yield replace(done, actions=(act,), cloud="near")
+    yield event(Happening.FAILED, THREE, time=at(3), cause=Cause("quota", HOSTILE))
+    again = event(Happening.REPLAYED, THREE, round_=2, time=at(3600))
+    yield replace(again, by="ada", reason="quota was raised")
+
+
+@pytest.fixture
+def site(run_dir: Path) -> Site:
+    """A site without a broker: the audit alone is asked."""
+    made = Site(run_dir / "site", "amqp://guest:guest@127.0.0.1:1/gone")
+    record(made, list(happened()))
+    return made
+
+
+def record(site: Site, events: list[RequestEvent]) -> None:
+    engine = open_store(site.settings.store.audit_url, "audit")
+    append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
+    engine.dispose()
+
+
+def answer(site: Site, *arguments: str) -> str:
+    said = site.lamplighter("audit", *arguments)
+    assert said.code == 0, said.err
+    assert all(char.isprintable() or char in "\n\r" for char in said.out)
+    return said.out
+
+
+def test_why_did_job_4711_wait(site: Site) -> None:
+    said = answer(site, "why", "4711")
+    first = said.splitlines()[0]
+    # node9, asked again an hour later, is still under way
+    assert "job 4711 waited for 3 requests; node9" in first
+    (seven,) = [line for line in said.splitlines() if line.startswith("node7")]
+    assert "5 min 40 s" in seven
+    assert "5 min 0 s parked: network: no route to the cloud" in seven
+    lines = site.lamplighter("audit", "why", "4711", "--json").lines
+    (eight,) = [line for line in lines if line["node"] == "node8"]
+    assert eight["waited_seconds"] == pytest.approx(22, abs=0.1)
+    assert [x["what"] for x in eight["stretches"]] == [
+        *("spool and broker", "until the cloud was called", "booting")
+    ]
+    assert site.lamplighter("audit", "why", "4").code == 1
+
+
+def test_who_replayed_what_last_night(site: Site) -> None:
+    said = answer(site, "list", "--outcome", "replayed", "--since", "2026-01-02T03:30:00")
+    (line,) = [line for line in said.splitlines() if "replayed" in line]
+    assert "node9" in line
+    assert "by ada; quota was raised" in line
+
+
+def test_everything_about_node7_between_two_times(site: Site) -> None:
+    window = ("--since", "2026-01-02T03:04:07", "--until", "2026-01-02T03:09:00")
+    lines = site.lamplighter("audit", "list", "--node", "node7", *window, "--json").lines
+    assert [line["happening"] for line in lines] == ["parked"]
+
+
+def test_all_failures_by_cause(site: Site) -> None:
+    more = [command(f"node{i}") for i in range(20, 40)]
+    record(
+        site,
+        [event(Happening.FAILED, x, cause=Cause("no_host", f"no host for {x.id}")) for x in more],
+    )
+    said = answer(site, "failures", "--since", "2026-01-01")
+    first, second = said.splitlines()[1:3]
+    assert first.split()[:3] == ["20", "no_host", "node[20-39]"]
+    assert second.split()[:3] == ["1", "quota", "node9"]
+    assert len(site.lamplighter("audit", "failures", "--json").lines) == 2
+
+
+def test_the_slowest_boots(site: Site) -> None:
+    lines = site.lamplighter("audit", "slowest", "--limit", "2", "--json").lines
+    assert [line["node"] for line in lines] == ["node7", "node8"]
+    assert "5 min 0 s parked" in answer(site, "slowest", "--limit", "1")
+
+
+def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Site) -> None:
+    file = site.folder / "audit.jsonl"
+    answer(site, "export", str(file))
+    lines = file.read_bytes().splitlines()
+    assert len(lines) == 8
+    read = [JSONFormat().read(None, line) for line in lines]
+    assert [event.get_extension("auditseq") for event in read] == [str(i) for i in range(1, 9)]
+    assert site.lamplighter("audit", "export", str(file)).code == 2
+    said = site.lamplighter("audit", "export", "-", "--format", "csv", "--outcome", "failed")
+    (row,) = csv.DictReader(io.StringIO(said.out))
+    assert (row["about"], row["jobs"]) == ("node9", "4711")
+    assert row["why"] == f"quota: {plain(HOSTILE)}"
+
+
+def test_tail_follows_what_is_recorded(site: Site) -> None:
+    with site.start("audit", "tail", "-f", "-n", "1", "--json") as child:
+        until(lambda: "replayed" in site.logs(), 20.0, "the last record")
+        record(site, [event(Happening.COMPLETED, THREE, round_=2, time=at(3700))])
+        until(lambda: '"completed"' in site.logs(), 20.0, "the new record")
+        child.send(signal.SIGINT)
+        child.wait(10.0)
+    seen = [json.loads(line)["seq"] for line in site.logs().splitlines() if line.startswith("{")]
+    assert seen == [8, 9]
+
+
+def test_verify_seal_and_prune_by_command(site: Site) -> None:
+    unsigned = site.lamplighter("audit", "verify")
+    assert (unsigned.code, "8 records" in unsigned.out) == (0, True)
+    kept = site.folder / "kept"
+    kept.write_text(site.lamplighter("audit", "heads", "--sign").out)
+    assert "records 1 to 8" in answer(site, "seal")
+    nothing = site.lamplighter("audit", "seal")
+    assert (nothing.code, "since the last seal" in nothing.err) == (1, True)
+    argv = ("prune", "--before", "2026-01-02T05:00:00", "--reason", "the law", "--yes")
+    assert "no sealed segment" in answer(site, *argv[:2], "2026-01-02T03:30:00", *argv[3:])
+    assert "records 1 to 8" in answer(site, *argv, "--dry-run")
+    assert "8 records are gone" in answer(site, *argv)
+    said = answer(site, "verify", "--heads", str(kept))
+    assert "2 records" in said
+    assert "2 of dropped segments" in said
+    engine = open_store(site.settings.store.audit_url, "audit")
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM audit WHERE seq = 9"))
+    engine.dispose()
+    broken = site.lamplighter("audit", "verify", "--heads", str(kept))
+    assert broken.code == 1
+    assert "more came before" in broken.out
+    assert "is missing" in broken.out

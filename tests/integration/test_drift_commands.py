@@ -1,0 +1,128 @@
+"""`lamplighter drift`, `hold`, `release` and `snapshot`, as a person types them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.commands import Kind, parse_command
+from schemas.envelope import parse
+from schemas.events import notice_from
+from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.messages import CORRELATION
+from tests.testbed.site import CLUSTER, Site
+from workers import topology
+from workers.power.servers import Server
+from workers.store import snapshots
+from workers.store.engine import connect
+from workers.store.snapshots import Listing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUT = "IDLE+CLOUD+POWERED_DOWN"
+MORE = """
+[resync]
+grace = 3600.0
+[clouds.one]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = { type = "password", username = "u", password_command = ["true"] }
+[groups.all]
+nodes = "node[1-3]"
+cloud = "one"
+"""
+
+
+@pytest.fixture
+def site(run_dir: Path, broker_url: str) -> Site:
+    made = Site(run_dir / "site", broker_url, more=MORE)
+    for name in ("spool", "clock"):
+        (made.folder / name).mkdir(mode=0o700)
+    made.prepare()
+    return made
+
+
+def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
+    """Slurm holds all to be out, and node1 burns; the snapshot's generation."""
+    now = time.time_ns()
+    nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, 4))
+    servers = (Server("id-1", "node1", "ACTIVE"), Server("id-2", "node2", "SHUTOFF"))
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        whole = Snapshot(CLUSTER, now, CORRELATION, "host", nodes)
+        snapshots.keep_snapshot(connection, whole)
+        snapshots.keep_listing(connection, CLUSTER, Listing("one", now, now + 1, servers))
+        connection.exec_driver_sql(
+            f"UPDATE snapshots SET received_at = received_at - {int(seconds_ago * 1000)}"  # noqa: S608 - a number
+        )
+    engine.dispose()
+    return now
+
+
+def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Site) -> None:
+    """Waiting out the grace is the worker's matter; a dry run asks for nothing."""
+    generation = burns(site)
+    shown = site.lamplighter("drift")
+    assert shown.code == 1, shown.err
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("node1")]
+    assert all(word in line for word in ("orphan", OUT, "ACTIVE", "waits"))
+
+    dry = site.lamplighter("drift", "--fix", "--dry-run")
+    assert (dry.code, "would be asked for" in dry.out) == (1, True)
+    assert site.depth(topology.SUSPEND_QUEUE) == 0
+    fixed = site.lamplighter("drift", "--fix")
+    assert (fixed.code, "1 repairs asked for" in fixed.out) == (0, True)
+    ((_, body),) = site.drain(topology.SUSPEND_QUEUE)
+    asked = parse_command(body)
+    assert (asked.kind, asked.node, asked.generation) == (Kind.SUSPEND, "node1", generation)
+    assert asked.note is not None
+    assert asked.note.startswith("by ")
+
+    (said,) = site.lamplighter("drift", "--json").lines
+    (drift,) = said["drifts"]
+    assert (drift["subject"], drift["drift"], drift["step"], drift["asked"]) == (
+        "node1",
+        "orphan",
+        "wait",
+        1,
+    )
+
+
+def test_a_snapshot_that_is_old_or_missing_repairs_nothing(site: Site) -> None:
+    missing = site.lamplighter("drift", "--fix")
+    assert (missing.code, "no snapshot has come yet" in missing.err) == (3, True)
+    burns(site, seconds_ago=3600)
+    old = site.lamplighter("drift", "--fix")
+    assert (old.code, "nothing is repaired" in old.err) == (3, True)
+    assert site.depth(topology.SUSPEND_QUEUE) == 0
+    assert "STALE" in site.lamplighter("status").out
+
+
+def test_a_hold_is_shown_everywhere_and_told(site: Site) -> None:
+    burns(site)
+    assert site.lamplighter("hold", "node[1-2]", "--reason", "its disk is odd").code == 0
+    assert site.lamplighter("hold", "node7", "--reason", "none of ours").code == 2
+    for words in (("status",), ("nodes", "list"), ("nodes", "show", "node1"), ("drift",)):
+        assert "its disk is odd" in site.lamplighter(*words).out
+    assert site.lamplighter("drift", "--fix").code == 1
+    assert site.depth(topology.SUSPEND_QUEUE) == 0
+    assert site.lamplighter("release", "node1").code == 0
+    assert site.lamplighter("release", "node1").code == 1
+    told = [notice_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    assert [(notice.name, notice.subject) for notice in told] == [
+        ("hold.placed", "node1"),
+        ("hold.placed", "node2"),
+        ("hold.released", "node1"),
+    ]
+    assert all(notice.details["reason"] == "its disk is odd" for notice in told)
+
+
+def test_a_snapshot_needs_slurms_commands(site: Site) -> None:
+    site.config.write_text(site.config.read_text() + '[slurm]\nbin = "nowhere"\n')
+    said = site.lamplighter("snapshot")
+    assert (said.code, "slurm.bin" in said.err) == (2, True)
+    (view,) = site.lamplighter("status", "--json").lines
+    assert view["slurm"] is None

@@ -1,0 +1,253 @@
+"""Webhooks on a real broker and store: `lamplighter worker notify` and small HTTP servers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from producers.message import Message
+from schemas import headers
+from schemas.events import Cause, Happening
+from schemas.jobs import JobEvent, JobHappening
+from tests.testbed.messages import MOMENT, command, event, published
+from tests.testbed.opus import PATH, Opus
+from tests.testbed.receiver import Receiver, Reply
+from tests.testbed.site import CLUSTER, Site
+from tests.testbed.waiting import until
+from workers import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = base64.b64encode(b"k" * 32).decode()
+NODES = [f"node{i}" for i in range(1, 6)]
+
+
+@pytest.fixture
+def make_site(run_dir: Path, broker_url: str) -> Callable[[str], Site]:
+    """A site with these webhooks, its topology and stores in place."""
+
+    def make(more: str) -> Site:
+        made = Site(run_dir / "site", broker_url, more=more)
+        secret = made.folder / "hook.secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f"whsec_{SECRET}\n")
+        made.prepare()
+        return made
+
+    return make
+
+
+def hook(name: str, url: str, events: str = '["failed"]', more: str = "") -> str:
+    return f'[[notify.webhook]]\nname = "{name}"\nurl = "{url}"\nevents = {events}\n{more}\n'
+
+
+def opus_hook(url: str, more: str = "") -> str:
+    return f'[[notify.webhook]]\nname = "opus"\nurl = "{url}"\nformat = "opus"\n{more}\n'
+
+
+def failures(*nodes: str) -> list[Message]:
+    cause = Cause("quota", "no room")
+    return [published(event(Happening.FAILED, command(node), cause=cause)) for node in nodes]
+
+
+def job_failed(job_id: int, uws_id: str | None) -> Message:
+    told = JobEvent(
+        JobHappening.FAILED,
+        CLUSTER,
+        job_id,
+        MOMENT // 10**9 * 10**9,
+        MOMENT,
+        uws_id=uws_id,
+        state="NODE_FAIL",
+        nodes=("node1",),
+        cause=Cause("quota", "used 10 of 10"),
+    )
+    return Message(topology.EVENTS, "job.failed", told.to_envelope().to_json(), told.id)
+
+
+def subjects(receiver: Receiver) -> list[str]:
+    return [json.loads(got.body)["subject"] for got in receiver.got]
+
+
+def test_events_are_told_signed_and_a_repeat_folds(make_site: Callable[[str], Site]) -> None:
+    """What was not asked for is let go, what cannot be read too; the queue ends empty."""
+    with Receiver() as receiver:
+        site = make_site(hook("one", receiver.url + "/hook", more='secret_file = "hook.secret"'))
+        told = failures(*NODES)
+        parked = [published(event(Happening.PARKED, command("node9")))]
+        unreadable = Message(topology.EVENTS, "node.request.failed", b"no JSON", "x")
+        with site.start("worker", "notify"):
+            site.publish([*told, *parked, unreadable])
+            site.publish(told)
+            until(lambda: len(receiver.got) >= len(NODES), 20, "all to be told")
+            site.wait_depth(topology.NOTIFY_QUEUE, 0)
+            site.publish(failures("last"))
+            until(lambda: "last" in subjects(receiver), 20, "the last one")
+        assert sorted(subjects(receiver)) == sorted([*NODES, "last"])
+        got = receiver.got[0]
+        assert got.path == "/hook"
+        assert got.headers["content-type"].startswith("application/cloudevents+json")
+        assert got.headers["webhook-id"] == json.loads(got.body)["id"]
+        signed = f"{got.headers['webhook-id']}.{got.headers['webhook-timestamp']}.".encode()
+        mac = hmac.new(b"k" * 32, signed + got.body, hashlib.sha256).digest()
+        assert got.headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+        assert SECRET not in site.logs()
+
+
+def test_a_slow_receiver_holds_up_nobody_and_a_sick_one_is_not_hammered(
+    make_site: Callable[[str], Site],
+) -> None:
+    """Retry-After is honoured; redirects are not followed, and lead to a dead letter."""
+    with (
+        Receiver() as well,
+        Receiver(lambda _: Reply(after=60.0)) as slow,
+        Receiver(lambda _: Reply(503, "resting", {"retry-after": "3"})) as sick,
+        Receiver(lambda _: Reply(302, "", {"location": well.url + "/stolen"})) as moved,
+    ):
+        site = make_site(
+            hook("slow", slow.url, more="timeout = 1.0")
+            + hook("sick", sick.url)
+            + hook("moved", moved.url + "/token-in-the-path")
+            + hook("well", well.url)
+        )
+        with site.start("worker", "notify"):
+            site.publish(failures("node1", "node2"))
+            until(lambda: len(well.got) == 2, 10, "the healthy one to hear all")
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+            until(lambda: len(sick.got) == 3, 30, "another try")
+            times = [got.at for got in sick.got]
+            assert all(later - earlier >= 3 for earlier, later in pairwise(times))
+        assert all(got.path != "/stolen" for got in well.got)
+        logs = site.logs()
+        assert "token-in-the-path" not in logs
+        assert '"cause": "redirect"' in logs
+
+
+def test_opus_sets_its_job_to_error_with_a_readable_message(
+    make_site: Callable[[str], Site],
+) -> None:
+    """Though its first answer is a 500; a job of somebody else's is not touched, nor one that ended."""
+    with Opus() as opus:
+        waits, ended = opus.add("f755f0", 11), opus.add("0a1b2c", 12, "COMPLETED")
+        lost, others = opus.add("c0ffee", 13), opus.add("abcdef", 14)
+        lost.jobdata = False
+        site = make_site(opus_hook(opus.url))
+        with site.start("worker", "notify"):
+            told = [(11, "f755f0"), (12, "0a1b2c"), (13, "c0ffee"), (14, None)]
+            site.publish([job_failed(*which) for which in told])
+            until(lambda: "node1 could not be" in lost.error, 20, "the second try")
+            until(lambda: waits.phase == "ERROR", 20, "the job's error")
+            until(lambda: "while in terminal phase" in site.logs(), 20, "the ended one")
+        assert waits.error == (
+            "NODE_FAIL: node1 could not be started for this job (quota: used 10 of 10)"
+        )
+        assert (ended.phase, others.phase, lost.phase) == ("COMPLETED", "QUEUED", "ERROR")
+        assert {got.path for got in opus.got} == {PATH}
+        assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+
+
+def test_what_nobody_takes_is_a_dead_letter_that_can_be_shown_replayed_and_discarded(
+    make_site: Callable[[str], Site],
+) -> None:
+    """Here OPUS's check of addresses refuses; the operator mends that, and replays."""
+    with Opus(job_servers={"10.0.0.1": "elsewhere"}) as opus:
+        one, two = opus.add("f755f0", 11), opus.add("0a1b2c", 12)
+        site = make_site(opus_hook(opus.url))
+        with site.start("worker", "audit"), site.start("worker", "notify"):
+            site.publish([job_failed(11, "f755f0"), job_failed(12, "0a1b2c")])
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+            listed = {
+                line["subject"]: line
+                for line in site.lamplighter("dead-letters", "list", "--json").lines
+            }
+            assert {line["webhook"] for line in listed.values()} == {"opus"}
+            assert listed["11"]["cause"] == "http_403"
+            assert "127.0.0.1 is not a job server" in str(listed["11"]["message"])
+            shown = site.lamplighter("dead-letters", "show", str(listed["11"]["id"]))
+            assert "not taken  by webhook opus" in shown.out
+            refused = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+            assert refused.out.splitlines()[-1] == "2 replayed", refused
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+            opus.job_servers = {"127.0.0.1": "localhost"}
+            replayed = site.lamplighter("dead-letters", "replay", "--job", "11")
+            assert replayed.out.splitlines()[-1] == "1 replayed", replayed
+            until(lambda: one.phase == "ERROR", 20, "the replayed one")
+            gone = site.lamplighter(
+                "dead-letters", "discard", str(listed["12"]["id"]), "--reason", "told by hand"
+            )
+            assert gone.out.splitlines()[-1] == "1 discarded", gone
+            assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
+            until(lambda: len(about_opus(site)) == 8, 20, "the audit")
+        assert two.phase == "QUEUED"
+        said = about_opus(site)
+        assert said.count("lamplighter.message.undelivered.v1") == 4
+        assert said.count("lamplighter.message.replayed.v1") == 3
+        assert said.count("lamplighter.message.discarded.v1") == 1
+
+
+def about_opus(site: Site) -> list[str]:
+    """The types of the audit's records about the webhook."""
+    lines = site.lamplighter("audit", "list", "--json").lines
+    return [str(line["type"]) for line in lines if line["subject"] == "opus"]
+
+
+def test_status_says_how_many_wait_and_which_receiver_is_away(
+    make_site: Callable[[str], Site],
+) -> None:
+    site = make_site(hook("gone", "http://127.0.0.1:9"))
+    with site.start("worker", "notify"):
+        site.publish(failures(*NODES))
+        until(
+            lambda: "5 notifications wait; away: gone" in site.lamplighter("status").out, 30, "it"
+        )
+
+
+def test_what_waits_for_a_webhook_that_is_no_more_is_a_dead_letter_again(
+    make_site: Callable[[str], Site],
+) -> None:
+    """An operator has replayed it after somebody took the webhook out: it must not vanish."""
+    with Receiver() as receiver:
+        site = make_site(hook("one", receiver.url))
+        (told,) = failures("node1")
+        again = Message(
+            topology.REQUEUE,
+            topology.NOTIFY_AGAIN,
+            told.body,
+            told.id,
+            headers={headers.WEBHOOK: "gone", headers.ROUND: 2},
+        )
+        with site.start("worker", "notify"):
+            site.publish([again])
+            site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+        ((raw, body),) = site.drain(topology.DEAD_LETTER_QUEUE)
+        assert body == told.body
+        assert (raw[headers.WEBHOOK], raw[headers.CAUSE], raw[headers.ROUND]) == (
+            "gone",
+            "no_webhook",
+            2,
+        )
+        assert receiver.got == []
+
+
+def test_without_webhooks_the_worker_names_what_is_missing(site: Site) -> None:
+    said = site.lamplighter("worker", "notify")
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert "notify.webhook" in said.err
+
+
+def test_what_webhooks_ask_for_reaches_the_queue(make_site: Callable[[str], Site]) -> None:
+    """Also what is not bound there for everybody; the broker tells by its own bindings."""
+    with Receiver() as receiver:
+        site = make_site(hook("one", receiver.url, '["completed", "job.*"]'))
+        with site.start("worker", "notify"):
+            until(lambda: site.consumers(topology.NOTIFY_QUEUE) == 1, 20, "the worker")
+            site.publish([published(event(Happening.COMPLETED)), job_failed(5, None)])
+            until(lambda: len(receiver.got) == 2, 20, "both")

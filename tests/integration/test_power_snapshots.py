@@ -1,0 +1,184 @@
+"""The power worker and Slurm's snapshots, and nodes on hold, on a real broker and store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.commands import Kind, PowerCommand
+from schemas.events import Happening
+from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.asking import resume, starts, stops, suspend
+from tests.testbed.messages import CORRELATION, command
+from tests.testbed.powerbench import NODES
+from tests.testbed.site import CLUSTER
+from tests.testbed.waiting import until
+from workers.power.gate import DISAGREES, UNCONFIRMED
+from workers.store import holds, snapshots
+from workers.store.engine import reading
+from workers.store.holds import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.testbed.powerbench import PowerBench
+    from tests.testbed.simcloud.handle import SimCloud
+
+# The SDK warns of deprecated parts of itself that it still uses.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
+    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
+]
+ACCEPTED, PARKED = Happening.ACCEPTED, Happening.PARKED
+COMPLETED, SUPERSEDED = Happening.COMPLETED, Happening.SUPERSEDED
+OUT, LIT = "IDLE+CLOUD+POWERED_DOWN", "IDLE+CLOUD"
+NS = 10**9
+
+
+@pytest.fixture
+def bench(open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud) -> PowerBench:
+    """With snapshots, of which none has come; main1 is lit."""
+    power_cloud.set_power("main1", on=True)
+    return open_power_bench(resync="enabled = true")
+
+
+def takes(bench: PowerBench, **states: str) -> int:
+    """Slurm's view comes into the store: these, all others out; its generation."""
+    generation = time.time_ns()
+    nodes = tuple(SlurmNode(node, states.get(node, OUT)) for node in NODES)
+    with bench.store.begin() as connection:
+        snapshot = Snapshot(CLUSTER, generation, CORRELATION, "host", nodes)
+        assert snapshots.keep_snapshot(connection, snapshot)
+    return generation
+
+
+def expired(asked: PowerCommand) -> PowerCommand:
+    return replace(asked, expiry=time.time_ns() - NS)
+
+
+def test_nothing_is_put_out_before_a_snapshot_has_vouched_for_the_store(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """An empty or restored store; what lights nodes needs no snapshot."""
+    down, up = suspend(), resume("main2")
+    bench.ask(down, up)
+    bench.saw(down, PARKED)
+    assert bench.ending(up).happening is COMPLETED
+    assert stops(power_cloud) == 0
+    takes(bench, main1=OUT)
+    assert bench.ending(down).happening is COMPLETED
+    assert stops(power_cloud) == 1
+    bench.idle()
+
+
+def test_a_late_suspend_waits_for_slurms_word_and_ends_when_slurm_has_gone_back_on_it(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    takes(bench, main1=OUT)
+    down = expired(suspend())
+    bench.ask(down)
+    bench.saw(down, PARKED)
+    parked = [told for told in bench.events(down) if told.happening is PARKED]
+    assert [told.cause and told.cause.error for told in parked] == [UNCONFIRMED]
+    generation = takes(bench, main1=LIT)
+    told = bench.ending(down)
+    assert told.happening is SUPERSEDED
+    assert told.cause is not None
+    assert told.cause.error == DISAGREES
+    assert str(generation) in told.cause.message
+    assert stops(power_cloud) == 0
+    assert bench.happenings(down) == [ACCEPTED, PARKED, SUPERSEDED]
+    bench.idle()
+
+
+def test_a_late_suspend_is_acted_upon_when_slurm_agrees(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    down = expired(suspend())
+    takes(bench, main1="IDLE+CLOUD+POWERING_DOWN")
+    bench.ask(down)
+    assert bench.ending(down).happening is COMPLETED
+    assert stops(power_cloud) == 1
+
+
+def test_a_failed_resume_frees_its_server(bench: PowerBench, power_cloud: SimCloud) -> None:
+    """ResumeFailProgram: the node's desired state goes down, and nothing leaks."""
+    takes(bench, main1="DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN")
+    failed = command("main1", kind=Kind.RESUME_FAIL, generation=time.time_ns())
+    bench.ask(replace(failed, expiry=None))
+    assert bench.ending(failed).happening is COMPLETED
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+
+
+def test_each_snapshot_has_each_cloud_listed_once_and_a_cloud_that_is_away_is_not_there(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    def listed() -> int:
+        with reading(bench.store) as connection:
+            return snapshots.listed_for(connection, CLUSTER).get("main", 0)
+
+    generation = takes(bench)
+    until(lambda: listed() == generation, 20, "the cloud to be listed")
+    with reading(bench.store) as connection:
+        (listing,) = snapshots.all_listings(connection, CLUSTER)
+    assert {s.name: s.status for s in listing.servers}["main1"] == "ACTIVE"
+    assert {server.name for server in listing.servers} == set(NODES)
+    assert listing.asked_at > generation
+    assert power_cloud.counts()["list_detail"] == 1
+
+    power_cloud.outage(on=True)
+    takes(bench)
+    until(lambda: "away" in bench.engine.state, 20, "the cloud to be away")
+    assert listed() == generation
+    power_cloud.outage(on=False)
+    newest = takes(bench)
+    until(lambda: listed() == newest, 20, "the cloud to be listed again")
+
+
+def test_a_node_on_hold_is_left_alone_and_what_was_asked_is_done_after_its_release(
+    open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
+) -> None:
+    """Parked, neither lost nor dead; nor does a node that is at work get another call."""
+    bench = open_power_bench()
+    with bench.store.begin() as connection:
+        held = [Hold("main1", "disk is odd", "operator", time.time_ns())]
+        holds.place(connection, CLUSTER, held)
+    up, other = resume(), resume("main2")
+    bench.ask(up, other)
+    assert bench.ending(other).happening is COMPLETED
+    bench.saw(up, PARKED)
+    (parked,) = [told for told in bench.events(up) if told.happening is PARKED]
+    assert parked.cause is not None
+    assert (parked.cause.error, parked.attempt) == ("on_hold", 0)
+    assert "disk is odd" in parked.cause.message
+    assert starts(power_cloud) == 1
+    with bench.store.begin() as connection:
+        assert holds.lift(connection, CLUSTER, ["main1", "main3"]) == ["main1"]
+    assert bench.ending(up).happening is COMPLETED
+    assert starts(power_cloud) == 2
+    bench.idle()
+
+
+def test_a_hold_stops_what_is_under_way(
+    open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
+) -> None:
+    power_cloud.set(boot_seconds=30.0)
+    bench = open_power_bench()
+    up = resume()
+    bench.ask(up)
+    until(lambda: starts(power_cloud) == 1, 20, "the start")
+    with bench.store.begin() as connection:
+        held = [Hold("main1", "disk is odd", "operator", time.time_ns())]
+        holds.place(connection, CLUSTER, held)
+    bench.saw(up, PARKED)
+    power_cloud.set_power("main1", on=False)
+    down = suspend(after=0.001)
+    bench.ask(down)
+    bench.saw(down, PARKED)
+    with bench.store.begin() as connection:
+        holds.lift(connection, CLUSTER, ["main1"])
+    assert [e.happening for e in bench.endings(up, down)] == [SUPERSEDED, COMPLETED]
+    assert starts(power_cloud) == 1

@@ -1,0 +1,260 @@
+"""What the resync worker keeps and compares, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.commands import Desired, Kind
+from schemas.snapshot import Power, SlurmNode, Snapshot
+from tests.testbed.messages import CORRELATION, command
+from tests.testbed.site import CLUSTER, Site
+from workers.power import desired
+from workers.power.desired import Observation
+from workers.power.owners import Owner
+from workers.power.servers import Server
+from workers.power.witness import Witness
+from workers.resync import memory
+from workers.resync.drift import Drift, Patience, Seen, Step
+from workers.resync.memory import Memory
+from workers.resync.plan import asked_for, command_for, plan, remembered
+from workers.resync.survey import Survey, survey
+from workers.store import holds, snapshots
+from workers.store.engine import open_store, reading
+from workers.store.holds import Hold
+from workers.store.snapshots import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from workers.settings import Settings
+
+NS = 10**9
+OUT, LIT = "IDLE+CLOUD+POWERED_DOWN", "IDLE+CLOUD"
+NODES = [f"node{number}" for number in range(1, 11)]
+GROUPS = """
+[clouds.one]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = { type = "password", username = "u", password_command = ["true"] }
+[clouds.two]
+auth_url = "http://127.0.0.1:1/v3"
+project_id = "p"
+source = { type = "password", username = "u", password_command = ["true"] }
+[groups.a]
+nodes = "node[1-8]"
+cloud = "one"
+[groups.b]
+nodes = "node[9-10]"
+cloud = "two"
+"""
+TIMEOUTS = {Kind.RESUME: 600, Kind.SUSPEND: 60}
+AT_ONCE = Patience(0.0, 300.0)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[sa.Engine]:
+    engine = open_store(store_url, "state")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(run_dir: Path) -> Settings:
+    return Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=GROUPS).settings
+
+
+class Scene:
+    """Slurm, the clouds and the wishes, as the store has them."""
+
+    def __init__(self, store: sa.Engine, settings: Settings) -> None:
+        self.store, self.settings = store, settings
+        self.now = time.time_ns()
+
+    def wants(self, state: Kind, *nodes: str, at: int = -100) -> None:
+        """What was asked, so many seconds from now, and has ended."""
+        asked = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
+        with closing(Owner(self.store.url)) as owner, self.store.begin() as connection:
+            desired.accept(connection, CLUSTER, asked, owner, 60.0, 5.0)
+            desired.release(connection, CLUSTER, list(nodes), owner)
+
+    def shows(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
+        """What a cloud has listed."""
+        listing = Listing(cloud, generation or self.now, self.now + NS, servers)
+        with self.store.begin() as connection:
+            snapshots.keep_listing(connection, CLUSTER, listing)
+
+    def says(self, **states: str) -> Snapshot:
+        """Slurm's view: these, all others out."""
+        nodes = tuple(SlurmNode(node, states.get(node, OUT)) for node in NODES)
+        return Snapshot(CLUSTER, self.now, CORRELATION, "host", nodes)
+
+    def survey(self, snapshot: Snapshot) -> Survey:
+        with reading(self.store) as connection:
+            return survey(connection, self.settings, snapshot)
+
+    def found(self, snapshot: Snapshot) -> dict[str, tuple[Drift, Step]]:
+        seen = plan(self.survey(snapshot), {}, AT_ONCE, self.now)
+        return {one.subject: (one.action.drift, one.action.step) for one in seen}
+
+
+@pytest.fixture
+def scene(store: sa.Engine, settings: Settings) -> Scene:
+    return Scene(store, settings)
+
+
+def server(node: str, status: str, **more: str) -> Server:
+    return Server(id=f"id-{node}", name=node, status=status, **more)
+
+
+def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
+    store: sa.Engine, scene: Scene
+) -> None:
+    first = scene.says()
+    later = replace(first, generation=first.generation + 1)
+    with store.begin() as connection:
+        assert snapshots.received(connection, CLUSTER) is None
+        assert snapshots.keep_snapshot(connection, later)
+        assert not snapshots.keep_snapshot(connection, first)
+        assert snapshots.keep_snapshot(connection, later)
+        assert snapshots.newest(connection, CLUSTER) == later
+        received = snapshots.received(connection, CLUSTER)
+    assert received is not None
+    assert received.generation == later.generation
+    assert received.age < 60
+    view = Witness(store, CLUSTER, enabled=None).view()
+    assert view is not None
+    # it came before this worker began
+    assert (view.generation, view.power["node1"], view.vouched) == (
+        later.generation,
+        Power.OUT,
+        False,
+    )
+    assert Witness(store, CLUSTER, enabled=False).view() is None
+    assert Witness(store, "other", enabled=None).view() is None
+
+
+def test_a_listing_for_an_older_snapshot_never_replaces_a_newer(scene: Scene) -> None:
+    scene.shows("one", server("node1", "ACTIVE", address="10.0.0.1"), generation=20)
+    scene.shows("one", generation=10)
+    with reading(scene.store) as connection:
+        (kept,) = snapshots.all_listings(connection, CLUSTER)
+        assert snapshots.listed_for(connection, CLUSTER) == {"one": 20}
+    assert kept.servers == (server("node1", "ACTIVE", address="10.0.0.1"),)
+
+
+def test_holds_come_and_go(store: sa.Engine) -> None:
+    with store.begin() as connection:
+        holds.place(connection, CLUSTER, [Hold("node1", "a", "me", 1), Hold("node2", "b", "me", 1)])
+        holds.place(connection, CLUSTER, [Hold("node1", "c", "you", 2)])
+        held = holds.all_holds(connection, CLUSTER)
+        assert held == {"node1": Hold("node1", "c", "you", 1), "node2": Hold("node2", "b", "me", 1)}
+        assert holds.all_holds(connection, "other") == {}
+        assert holds.lift(connection, CLUSTER, ["node2", "node3"]) == ["node2"]
+        assert list(holds.all_holds(connection, CLUSTER)) == ["node1"]
+
+
+def test_each_drift_is_found_and_asked_for_with_the_snapshots_generation(scene: Scene) -> None:
+    scene.wants(Kind.SUSPEND, "node1")
+    scene.wants(Kind.RESUME, "node2", "node3", "node4", "node5")
+    scene.wants(Kind.RESUME, "node6", at=1)  # after the snapshot was stamped
+    running = [server(node, "ACTIVE") for node in ("node1", "node3", "node5", "node8")]
+    scene.shows("one", *running, server("node2", "SHUTOFF"), server("node4", "ERROR"))
+    snapshot = scene.says(node2=LIT, node4=LIT, node5="MIXED+CLOUD", node6=LIT, node7=LIT)
+    with scene.store.begin() as connection:
+        holds.place(connection, CLUSTER, [Hold("node8", "odd", "me", 1)])
+    assert scene.found(snapshot) == {
+        "node1": (Drift.ORPHAN, Step.SUSPEND),
+        "node2": (Drift.DEAD, Step.RESUME),
+        "node3": (Drift.GHOST, Step.SUSPEND),
+        "node4": (Drift.DEAD, Step.RESUME),
+        "node7": (Drift.UNASKED, Step.RESUME),
+        "node8": (Drift.ORPHAN, Step.HELD),
+    }
+    seen = plan(scene.survey(snapshot), {}, AT_ONCE, scene.now)
+    wanted = asked_for(seen)
+    asked = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    assert {one.generation for one in asked} == {snapshot.generation}
+    assert [one.node for one in asked if one.desired is Desired.DOWN] == ["node1", "node3"]
+    assert all(one.note and one.note.startswith("resync: ") and one.expiry for one in asked)
+    again = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    assert [one.id for one in asked] == [one.id for one in again]
+
+
+def test_a_cloud_that_was_not_listed_since_is_unseen_and_not_empty(scene: Scene) -> None:
+    scene.wants(Kind.RESUME, *NODES)
+    scene.shows("one", *(server(node, "ACTIVE") for node in NODES))
+    scene.shows("two", generation=scene.now - 1)
+    snapshot = scene.says(**dict.fromkeys(NODES, LIT))
+    seen = scene.survey(snapshot)
+    assert seen.unseen == ("two",)
+    assert {p.node for p in seen.places if p.known.seen is Seen.UNKNOWN} == {"node9", "node10"}
+    assert scene.found(snapshot) == {}
+
+
+def test_a_listing_that_has_lost_most_of_its_nodes_is_doubted(scene: Scene) -> None:
+    """Nova leaves out, without a word, the servers of a cell that does not answer."""
+    scene.wants(Kind.RESUME, *NODES[:8])
+    scene.shows("two")
+    snapshot = scene.says(**dict.fromkeys(NODES[:8], LIT))
+    scene.shows("one", *(server(node, "ACTIVE") for node in NODES[:3]))
+    assert scene.survey(snapshot).doubted == ("one",)
+    assert scene.found(snapshot) == {}
+    scene.shows("one", *(server(node, "ACTIVE") for node in NODES[:4]))
+    assert scene.survey(snapshot).doubted == ()
+    assert set(scene.found(snapshot)) == {"node5", "node6", "node7", "node8"}
+
+
+def test_what_was_acted_upon_since_the_listing_was_asked_for_is_not_judged(scene: Scene) -> None:
+    scene.wants(Kind.SUSPEND, "node1")
+    scene.shows("one", server("node1", "ACTIVE"))
+    snapshot = scene.says()
+    assert set(scene.found(snapshot)) == {"node1"}
+    with scene.store.begin() as connection:
+        later = Observation("node1", "id-node1", "SHUTOFF", scene.now + 2 * NS)
+        desired.observe(connection, CLUSTER, [later])
+    assert scene.found(snapshot) == {}
+
+
+def test_a_server_with_our_tags_that_is_no_nodes_is_reported_and_others_are_not(
+    scene: Scene,
+) -> None:
+    tagged = {"cluster": CLUSTER, "node": "node99"}
+    elsewhere = Server("id-x", "node9", "ACTIVE", cluster=CLUSTER, node="node9")
+    foreign = Server("id-y", "db", "ACTIVE"), Server("id-z", "n", "ACTIVE", cluster="o", node="n")
+    scene.shows("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)
+    found = scene.found(scene.says())
+    assert found == {
+        "id-node99": (Drift.STRAY, Step.REPORT),
+        "id-x": (Drift.STRAY, Step.REPORT),
+    }
+
+
+def test_a_drift_is_remembered_until_it_is_gone_and_while_nothing_is_known(scene: Scene) -> None:
+    scene.wants(Kind.SUSPEND, "node1", "node2")
+    scene.shows("one", server("node1", "ACTIVE"), server("node2", "SHUTOFF"))
+    seen = scene.survey(scene.says())
+    found = plan(seen, {}, AT_ONCE, scene.now)
+    known = {
+        "node1": Memory("node1", Drift.ORPHAN, 5, 2, 6),
+        "node2": Memory("node2", Drift.DEAD, 5),
+    }
+    memories = remembered(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
+    assert memories == [known["node1"]]
+    assert remembered(seen, {}, found, found, scene.now) == [
+        Memory("node1", Drift.ORPHAN, scene.now, 1, scene.now)
+    ]
+    blind = scene.survey(replace(scene.says(), generation=scene.now + 1))
+    assert remembered(blind, known, [], [], scene.now) == list(known.values())
+    with scene.store.begin() as connection:
+        memory.remember(connection, CLUSTER, known.values())
+        assert memory.recall(connection, CLUSTER) == known
+        memory.remember(connection, CLUSTER, memories)
+        assert memory.recall(connection, CLUSTER) == {"node1": known["node1"]}

@@ -1,0 +1,89 @@
+"""A receiver of webhooks that keeps what it is sent, and answers as it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Got:
+    """One POST, with the monotonic seconds when it came."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered, after so many seconds."""
+
+    status: int = 200
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    after: float = 0.0
+
+
+class Receiver:
+    """Use as a context manager: it listens inside.
+
+    Args:
+        answer: what to answer; by default 200.
+        port: where; by default the system's choice.
+    """
+
+    def __init__(self, answer: Callable[[Got], Reply] | None = None, port: int = 0) -> None:
+        self.got: list[Got] = []
+        self.answer = answer or (lambda _got: Reply())
+        self.ended = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # the name is http.server's
+                length = int(self.headers.get("content-length", "0"))
+                body = self.rfile.read(length)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                got = Got(self.path, headers, body, time.monotonic())
+                receiver.got.append(got)
+                reply = receiver.answer(got)
+                receiver.ended.wait(reply.after)
+                content = reply.body.encode()
+                try:
+                    self.send_response(reply.status)
+                    for name, value in {**reply.headers, "content-length": len(content)}.items():
+                        self.send_header(name, str(value))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    pass  # who asked has gone
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,108 @@
+"""Slurm's view as it travels: stamped before it is read, cut into parts, and what a state means."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+
+from producers import clock
+from producers.snapshot import messages, take
+from schemas.errors import MalformedMessageError
+from schemas.snapshot import Power, SlurmNode, Snapshot, joined, parse_snapshot
+from tests.testbed.messages import CORRELATION, MOMENT
+from tests.testbed.strategies import snapshots
+from workers.slurm.nodes import JobState, nodes_from
+from workers.slurm.snapshots import with_jobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JOB = (7,)
+
+
+# as 22.05.8 and 24.11.5 print them
+@pytest.mark.parametrize(
+    ("state", "jobs", "power"),
+    [
+        ("IDLE+CLOUD", (), Power.LIT),
+        ("MIXED+CLOUD", JOB, Power.LIT),
+        ("ALLOCATED+CLOUD+COMPLETING", JOB, Power.LIT),
+        ("IDLE+CLOUD+DRAIN", (), Power.LIT),
+        ("IDLE+CLOUD+NOT_RESPONDING", (), Power.LIT),
+        ("MIXED+CLOUD+NOT_RESPONDING+POWERING_UP", JOB, Power.COMING),
+        ("IDLE+CLOUD+POWERING_UP", (), Power.COMING),
+        ("DOWN+CLOUD+NOT_RESPONDING+POWERING_UP", (), Power.BETWEEN),
+        ("IDLE+CLOUD+POWER_UP", (), Power.BETWEEN),
+        ("IDLE+CLOUD+POWERING_DOWN", (), Power.GOING),
+        ("MIXED+CLOUD+POWERING_DOWN", JOB, Power.BETWEEN),
+        # it may still run a job: it goes out when that ends
+        ("MIXED+CLOUD+POWER_DOWN", JOB, Power.BETWEEN),
+        ("IDLE+CLOUD+POWER_DOWN", (), Power.BETWEEN),
+        ("IDLE+CLOUD+POWERED_DOWN", (), Power.OUT),
+        ("DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN", (), Power.OUT),
+        # ResumeProgram is about to be called
+        ("MIXED+CLOUD+POWERED_DOWN", (), Power.BETWEEN),
+        ("IDLE+CLOUD+POWERED_DOWN", JOB, Power.BETWEEN),
+        ("UNKNOWN+CLOUD", (), Power.UNKNOWN),
+        ("FUTURE", (), Power.UNKNOWN),
+        ("", (), Power.UNKNOWN),
+    ],
+)
+def test_what_a_state_says_about_power(state: str, jobs: tuple[int, ...], power: Power) -> None:
+    assert SlurmNode("node1", state, jobs=jobs).power is power
+
+
+def test_a_node_that_a_person_has_set_down_is_not_one_that_slurm_lost() -> None:
+    assert SlurmNode("node1", "DOWN+CLOUD", "Not responding").power is Power.LIT
+    assert SlurmNode("node1", "DOWN+CLOUD", "disk is odd").power is Power.ASIDE
+
+
+@given(snapshots)
+def test_what_is_sent_comes_back(snapshot: Snapshot) -> None:
+    back = parse_snapshot(snapshot.to_envelope().to_json())
+    assert replace(back, nodes=()) == replace(snapshot, nodes=())
+    assert [(n.node, n.state, n.jobs) for n in back.nodes] == [
+        (n.node, n.state, n.jobs) for n in snapshot.nodes
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
+def test_parts_come_together_in_any_order_and_only_when_all_are_there(count: int) -> None:
+    nodes = tuple(SlurmNode(f"node{i}", "IDLE") for i in range(count))
+    whole = Snapshot("test", MOMENT, CORRELATION, "host", nodes)
+    parts = [parse_snapshot(message.body) for message in messages(whole, 10)]
+    assert len({message.id for message in messages(whole, 10)}) == len(parts)
+    shuffled = random.Random(1).sample(parts, len(parts))  # noqa: S311 - an order
+    assert joined([*shuffled, shuffled[0]]) == whole
+    for missing in range(len(parts)):
+        assert joined(parts[:missing] + parts[missing + 1 :]) is None
+
+
+def test_it_is_stamped_before_slurm_is_read(tmp_path: Path) -> None:
+    """Whatever a hook stamps after the reading is newer."""
+    seen = []
+
+    def read() -> list[SlurmNode]:
+        seen.append(clock.stamp(tmp_path))
+        return [SlurmNode("node1", "IDLE")]
+
+    assert take("test", tmp_path, read).generation < seen[0]
+
+
+def test_jobs_are_said_with_their_nodes_and_a_list_that_cannot_be_read_ends_it_all() -> None:
+    shown = "\n".join(
+        f"NodeName={name} Arch=x State={state} Reason=disk is odd [root@2026-01-02T03:04:05] "
+        for name, state in (("node1", "IDLE+CLOUD*"), ("node2", "MIXED+CLOUD"), ("-odd", "IDLE"))
+    )
+    states = list(nodes_from(shown).values())
+    jobs = [JobState(7, "RUNNING", "node[2-3]"), JobState(5, "RUNNING", "node2")]
+    assert with_jobs(states, jobs) == [
+        SlurmNode("node1", "IDLE+CLOUD", "disk is odd"),
+        SlurmNode("node2", "MIXED+CLOUD", "disk is odd", (5, 7)),
+    ]
+    with pytest.raises(MalformedMessageError):
+        with_jobs(states, [JobState(7, "RUNNING", "node[2-")])

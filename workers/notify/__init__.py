@@ -1,0 +1,1 @@
+"""Notifications: webhooks hear of chosen events, each at least once."""

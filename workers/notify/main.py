@@ -1,0 +1,186 @@
+"""`lamplighter worker notify`: takes events over from the broker; each receiver serves itself."""
+
+import queue
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from producers.amqp import connection_parameters
+from producers.settings import ConfigError
+from schemas import headers
+from schemas.envelope import Envelope, parse
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause
+from workers import topology
+from workers.amqp import Delivery, Link
+from workers.notify import box, letters
+from workers.notify.box import Notification
+from workers.notify.letters import UNDELIVERED
+from workers.notify.receiver import Receiver
+from workers.notify.request import is_for
+from workers.notify.webhook import Webhook
+from workers.runtime import Runtime, declare_topology, runtime
+from workers.settings import Settings
+from workers.store.engine import AWAY, reading
+
+PREFETCH = 500
+_BATCH = 200
+_IDLE = 0.5
+_STORE_RETRY = 1.0
+_HOUSEKEEPING = 5.0
+_FORGETTING = 3600.0
+# A try under way may end; a slow receiver is told again.
+_FAREWELL = 5.0
+_CLAIM = 60 * 10**9
+# Longer than any event is published anew: by a worker that was killed, or from the spool.
+_REMEMBERED = 7 * 24 * 3600 * 10**9
+_MOST_ROUNDS = 2**31 - 1
+
+
+def main(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: no webhook is configured.
+        sqlalchemy.exc.OperationalError: the store cannot be reached at the start.
+    """
+    if not settings.webhooks:
+        raise ConfigError(f"{settings.path}: notify.webhook: there is none; see docs/opus.md")
+    with runtime("notify", settings) as run:
+        declare_topology(run)
+        Intake(run).run()
+    return 0
+
+
+class Intake:
+    """From the queue into the store, then acknowledged; what no webhook asks for is let go."""
+
+    def __init__(self, run: Runtime) -> None:
+        self._run = run
+        self._webhooks = run.settings.webhooks
+        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._next_housekeeping = self._next_forgetting = 0.0
+        self._log = structlog.get_logger()
+        self._link = Link(
+            connection_parameters(run.settings.broker, run.name),
+            {topology.NOTIFY_QUEUE: PREFETCH},
+            on_delivery=self._waiting.put,
+        )
+        self._receivers = [Receiver(run, self._link, webhook) for webhook in self._webhooks]
+
+    def run(self) -> None:
+        """Until told to stop."""
+        self._link.start()
+        for receiver in self._receivers:
+            receiver.start()
+        try:
+            while not self._run.stop.is_set():
+                self._take_over(self._batch())
+                self._keep_house()
+        finally:
+            until = time.monotonic() + _FAREWELL
+            for receiver in self._receivers:
+                receiver.join(max(0.0, until - time.monotonic()))
+            self._link.stop()
+
+    def _batch(self) -> list[Delivery]:
+        batch: list[Delivery] = []
+        try:
+            batch.append(self._waiting.get(timeout=_IDLE))
+            while len(batch) < _BATCH:
+                batch.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _take_over(self, batch: Sequence[Delivery]) -> None:
+        now = time.time_ns()
+        cluster = self._run.settings.cluster
+        new = [each for delivery in batch for each in self._read(delivery, now)]
+        while new:
+            try:
+                with self._run.store.begin() as connection:
+                    box.put(connection, cluster, new)
+                break
+            except AWAY as error:
+                self._run.state = "waits for the store"
+                self._log.warning("store_away", error=type(error).__name__)
+            if self._run.stop.wait(_STORE_RETRY):
+                return
+        self._link.ack(batch)
+        for receiver in self._receivers if new else ():
+            receiver.wake()
+
+    def _read(self, delivery: Delivery, now: int) -> Iterable[Notification]:
+        try:
+            event = parse(delivery.body)
+        except MalformedMessageError as error:
+            # the audit has it in quarantine
+            self._log.error("message_rejected", queue=delivery.queue, field=error.field)
+            return []
+        if event.source != self._run.settings.cluster:
+            return []
+        return notifications(delivery, event, self._webhooks, now)
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now < self._next_housekeeping:
+            return
+        self._next_housekeeping = now + _HOUSEKEEPING
+        cluster = self._run.settings.cluster
+        try:
+            if now >= self._next_forgetting:
+                self._next_forgetting = now + _FORGETTING
+                with self._run.store.begin() as connection:
+                    box.forget(connection, cluster, time.time_ns() - _REMEMBERED)
+            with reading(self._run.store) as connection:
+                waiting = box.waiting(connection, cluster)
+            for name in waiting.keys() - {webhook.name for webhook in self._webhooks}:
+                self._bury_orphan(name)
+            self._run.state = self._describe(sum(waiting.values()))
+        except AWAY as error:
+            self._run.state = "waits for the store"
+            self._log.warning("store_away", error=type(error).__name__)
+
+    def _bury_orphan(self, name: str) -> None:
+        """One of what waits for a webhook that is configured no more."""
+        cluster, now = self._run.settings.cluster, time.time_ns()
+        with self._run.store.begin() as connection:
+            which = box.claim(connection, cluster, name, now, now + _CLAIM)
+        cause = Cause("no_webhook", "no webhook of this name is configured any more")
+        if which is not None and letters.bury(self._link, which, cause):
+            with self._run.store.begin() as connection:
+                box.done(connection, cluster, which, time.time_ns())
+
+    def _describe(self, waiting: int) -> str:
+        if not self._link.is_up:
+            return "waits for the broker"
+        sick = [w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.troubled]
+        told = f"{waiting} notifications wait"
+        return f"{told}; away: {', '.join(sick)}" if sick else told
+
+
+def notifications(
+    delivery: Delivery, event: Envelope, webhooks: Iterable[Webhook], now: int
+) -> list[Notification]:
+    """Whom a delivery is for; one that was replayed, for the webhook that it died for. Pure."""
+    only = delivery.headers.get(headers.WEBHOOK)
+    if delivery.routing_key == topology.NOTIFY_AGAIN:
+        # whether that webhook is still configured or not: it is not lost
+        again = Notification(str(only), event.id, _round(delivery), delivery.body, now, now)
+        return [again] if isinstance(only, str) else []
+    if delivery.routing_key == UNDELIVERED:
+        return []
+    return [
+        Notification(webhook.name, event.id, 1, delivery.body, now, now)
+        for webhook in webhooks
+        if is_for(webhook, delivery.routing_key, event)
+    ]
+
+
+def _round(delivery: Delivery) -> int:
+    value = delivery.headers.get(headers.ROUND)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 1
+    return value if 1 <= value <= _MOST_ROUNDS else 1

@@ -1,0 +1,57 @@
+"""Lists every cloud once for each snapshot of Slurm: a listing that is newer than what Slurm said.
+
+So the resync worker needs no cloud's client and no token of its own.
+"""
+
+import time
+from collections.abc import Mapping
+
+from workers.power.site import Site
+from workers.power.witness import Witness
+
+_LOOK = 1.0
+_NS = 1_000_000_000
+
+
+class Listings:
+    """Orders listings, and keeps what they show. All on the engine's thread.
+
+    Args:
+        witness: knows the newest snapshot, and keeps the listings.
+        sites: the clouds.
+    """
+
+    def __init__(self, witness: Witness, sites: Mapping[str, Site]) -> None:
+        self._witness = witness
+        self._sites = sites
+        self._generation = 0
+        self._next_look = 0.0
+
+    def turn(self) -> None:
+        """Keep what has been listed; once a second see whether another snapshot has come.
+
+        Raises:
+            What says that the store is away.
+        """
+        for site in self._sites.values():
+            if site.ordered is not None and site.view.as_of > site.ordered:
+                self._keep(site)
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK
+        generation, late = self._witness.wanted(list(self._sites))
+        newer, self._generation = generation != self._generation, generation
+        for name, site in self._sites.items():
+            if name not in late:
+                site.ordered = None
+            elif newer or site.ordered is None:
+                site.ordered = now
+                if site.health.away is None:
+                    site.list_soon(now)
+
+    def _keep(self, site: Site) -> None:
+        ago = time.monotonic() - site.view.as_of
+        asked_at = time.time_ns() - int(ago * _NS)
+        self._witness.keep(site.name, self._generation, asked_at, site.view.servers)
+        site.ordered = None

@@ -1,0 +1,1 @@
+"""Finds what is not as Slurm wants it, and asks for its repair."""

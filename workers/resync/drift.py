@@ -1,0 +1,242 @@
+"""The decision: what to do about a node, by Slurm's view, by what is wanted and by what is seen. Pure.
+
+Slurm's view was stamped before Slurm was read, and the cloud was listed after that. What is asked
+for carries the snapshot's generation, so that anything a hook has asked since wins over it.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from schemas.commands import Desired
+from schemas.snapshot import Power
+from workers.power.servers import Server
+from workers.power.ways import HERE, PASSING, Strategy, way
+
+
+class Seen(enum.StrEnum):
+    """A node in its cloud.
+
+    RUNNING: lit. OUT: put out, as its strategy puts nodes out. BETWEEN: on its way.
+    LEFT: neither: it costs more than when it is out, and no job can run there.
+    BROKEN: in ERROR. GONE: it has no server. SEVERAL: several servers could be it.
+    UNKNOWN: its cloud was not listed since the snapshot, or something was done since.
+    """
+
+    RUNNING = "running"
+    OUT = "out"
+    BETWEEN = "between"
+    LEFT = "left"
+    BROKEN = "broken"
+    GONE = "gone"
+    SEVERAL = "several"
+    UNKNOWN = "unknown"
+
+
+class Drift(enum.StrEnum):
+    """How a node is not as Slurm wants it.
+
+    NONE: it is, or it is about to be.
+    ORPHAN: it burns, and Slurm holds it to be powered down.
+    GHOST: we want it up, and Slurm holds it to be powered down.
+    DEAD: Slurm counts on it, and it does not run.
+    UNASKED: Slurm counts on it, and we do not want it up: a call of a hook was lost.
+    BROKEN: it is in ERROR, and nobody wants it up.
+    AMBIGUOUS: several servers could be it.
+    SET_ASIDE: a person has set it down in Slurm, and it does not run.
+    NOT_UNDERSTOOD: Slurm does not know it, or says what we do not understand.
+    UNSEEN: its cloud has not shown what it has.
+    STRAY: a server with our tags that is no node's.
+    """
+
+    NONE = "none"
+    ORPHAN = "orphan"
+    GHOST = "ghost"
+    DEAD = "dead"
+    UNASKED = "unasked"
+    BROKEN = "broken"
+    AMBIGUOUS = "ambiguous"
+    SET_ASIDE = "set_aside"
+    NOT_UNDERSTOOD = "not_understood"
+    UNSEEN = "unseen"
+    STRAY = "stray"
+
+
+class Step(enum.StrEnum):
+    """What is done about it.
+
+    RESUME, SUSPEND: ask for it.
+    WAIT: nothing yet: it differs too briefly, or was asked for lately.
+    REPORT: only say so: a person must see to it.
+    HELD: nothing: somebody is at the node.
+    NOTHING: there is nothing to do.
+    """
+
+    RESUME = "resume"
+    SUSPEND = "suspend"
+    WAIT = "wait"
+    REPORT = "report"
+    HELD = "held"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """All that is known of a node.
+
+    Attributes:
+        power: what Slurm says.
+        desired: what was asked last, before the snapshot; None where nothing was.
+        seen: what its cloud shows.
+        newer: whether something was asked of it since the snapshot was stamped.
+        busy: whether a request for it is under way.
+        held: whether somebody keeps everybody off it.
+        frees: whether its strategy deletes servers, also broken ones.
+    """
+
+    power: Power
+    desired: Desired | None
+    seen: Seen
+    newer: bool = False
+    busy: bool = False
+    held: bool = False
+    frees: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is remembered of a node that differs in this way.
+
+    Attributes:
+        seconds: since it was first seen to.
+        asked: how often its repair was asked for.
+        asked_seconds: since when last.
+    """
+
+    seconds: float = 0.0
+    asked: int = 0
+    asked_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What a site has chosen; seconds. As settings.ResyncSettings."""
+
+    grace: float
+    repeat_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is wrong with a node, and what is done about it."""
+
+    drift: Drift
+    step: Step
+
+
+_LONGEST_REPEAT = 3600.0
+_FINE = Action(Drift.NONE, Step.NOTHING)
+_Rules: TypeAlias = Mapping[Seen, Action]
+
+_AMBIGUOUS = {
+    Seen.BETWEEN: _FINE,
+    Seen.SEVERAL: Action(Drift.AMBIGUOUS, Step.REPORT),
+    Seen.UNKNOWN: Action(Drift.UNSEEN, Step.NOTHING),
+}
+_DEAD: _Rules = {
+    **_AMBIGUOUS,
+    **dict.fromkeys((Seen.OUT, Seen.LEFT, Seen.BROKEN, Seen.GONE), Action(Drift.DEAD, Step.RESUME)),
+    Seen.RUNNING: _FINE,
+}
+_UNASKED: _Rules = {
+    **dict.fromkeys(Seen, Action(Drift.UNASKED, Step.RESUME)),
+    **_AMBIGUOUS,
+}
+_GHOST: _Rules = {
+    **dict.fromkeys(Seen, Action(Drift.GHOST, Step.SUSPEND)),
+    **_AMBIGUOUS,
+    Seen.BROKEN: Action(Drift.BROKEN, Step.REPORT),
+}
+_ORPHAN: _Rules = {
+    **_AMBIGUOUS,
+    **dict.fromkeys((Seen.RUNNING, Seen.LEFT), Action(Drift.ORPHAN, Step.SUSPEND)),
+    **dict.fromkeys((Seen.OUT, Seen.GONE), _FINE),
+    Seen.BROKEN: Action(Drift.BROKEN, Step.REPORT),
+}
+_SET_ASIDE: _Rules = {
+    **dict.fromkeys(Seen, Action(Drift.SET_ASIDE, Step.REPORT)),
+    **_AMBIGUOUS,
+    Seen.RUNNING: _FINE,
+}
+_NOT_UNDERSTOOD: _Rules = dict.fromkeys(Seen, Action(Drift.NOT_UNDERSTOOD, Step.REPORT))
+_UNTOUCHED: _Rules = dict.fromkeys(Seen, _FINE)
+
+# By Slurm's view, and by whether we want it up.
+TABLE: Mapping[tuple[Power, bool], _Rules] = {
+    (Power.LIT, True): _DEAD,
+    (Power.LIT, False): _UNASKED,
+    (Power.COMING, True): _DEAD,
+    (Power.COMING, False): _UNASKED,
+    (Power.OUT, True): _GHOST,
+    (Power.OUT, False): _ORPHAN,
+    # SuspendTimeout, or the next call of a hook, soon makes them something else
+    (Power.GOING, True): _UNTOUCHED,
+    (Power.GOING, False): _UNTOUCHED,
+    (Power.BETWEEN, True): _UNTOUCHED,
+    (Power.BETWEEN, False): _UNTOUCHED,
+    (Power.ASIDE, True): _SET_ASIDE,
+    (Power.ASIDE, False): _SET_ASIDE,
+    (Power.UNKNOWN, True): _NOT_UNDERSTOOD,
+    (Power.UNKNOWN, False): _NOT_UNDERSTOOD,
+}
+
+
+def find_drift(node: Node) -> Action:
+    """What is wrong with a node, and what would be done about it if it were so for long."""
+    if node.newer or node.busy:
+        return _FINE
+    found = TABLE[node.power, node.desired is Desired.UP][node.seen]
+    if found.drift is Drift.BROKEN and node.frees:
+        found = Action(Drift.BROKEN, Step.SUSPEND)
+    if node.desired is None and node.seen is Seen.LEFT and node.power is Power.OUT:
+        return _FINE  # nobody has asked anything of it yet, and it does not run
+    if found.drift is Drift.UNASKED and node.desired is Desired.GONE:
+        # whoever has retired it wants no other server in its place
+        found = Action(Drift.UNASKED, Step.REPORT)
+    if node.held and found.drift is not Drift.NONE:
+        return Action(found.drift, Step.HELD)
+    return found
+
+
+def decide_drift(node: Node, past: Past, patience: Patience) -> Action:
+    """What is wrong with a node, and what is done about it now."""
+    found = find_drift(node)
+    if found.step not in {Step.RESUME, Step.SUSPEND}:
+        return found
+    # what Slurm counts on is repaired at once; what burns, or may be on its way, has its grace
+    at_once = found.drift is Drift.DEAD and node.power is Power.LIT
+    wait = 0.0 if at_once else patience.grace
+    if past.asked:
+        wait = min(patience.repeat_after * 2.0 ** min(past.asked - 1, 20), _LONGEST_REPEAT)
+        return found if past.asked_seconds >= wait else Action(found.drift, Step.WAIT)
+    return found if past.seconds >= wait else Action(found.drift, Step.WAIT)
+
+
+def seen_as(servers: tuple[Server, ...], strategy: Strategy) -> Seen:
+    """What a node's servers amount to."""
+    if not servers:
+        return Seen.GONE
+    if len(servers) > 1:
+        return Seen.SEVERAL
+    server = servers[0]
+    if server.status == "ERROR":
+        return Seen.BROKEN
+    if server.task is not None or server.status in PASSING:
+        return Seen.BETWEEN
+    lit, out = (way(strategy, wanted).get(server.status) for wanted in (Desired.UP, Desired.DOWN))
+    if lit == HERE:
+        return Seen.RUNNING
+    if out == HERE:
+        return Seen.OUT
+    return Seen.UNKNOWN if lit is None and out is None else Seen.LEFT

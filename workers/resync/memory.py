@@ -1,0 +1,49 @@
+"""Which drifts have been seen before, since when, and how often their repair was asked for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from workers.resync.drift import Drift
+from workers.store.tables import drifts
+from workers.store.upsert import insert
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One drift; `subject` is a node or a server's id, times are ns since the epoch."""
+
+    subject: str
+    drift: Drift
+    since: int
+    asked: int = 0
+    asked_at: int = 0
+
+
+def recall(connection: sa.Connection, cluster: str) -> Mapping[str, Memory]:
+    """All of them, by subject."""
+    query = sa.select(drifts).where(drifts.c.cluster == cluster)
+    return {
+        row.subject: Memory(row.subject, Drift(row.kind), row.since, row.asked, row.asked_at)
+        for row in connection.execute(query)
+    }
+
+
+def remember(connection: sa.Connection, cluster: str, memories: Iterable[Memory]) -> None:
+    """These are all that there are now."""
+    rows = [
+        {
+            "cluster": cluster,
+            "subject": memory.subject,
+            "kind": str(memory.drift),
+            "since": memory.since,
+            "asked": memory.asked,
+            "asked_at": memory.asked_at,
+        }
+        for memory in sorted(memories, key=lambda memory: memory.subject)
+    ]
+    connection.execute(sa.delete(drifts).where(drifts.c.cluster == cluster))
+    if rows:
+        # two may write at once: an operator's repair and the worker's
+        connection.execute(insert(connection, drifts).on_conflict_do_nothing(), rows)

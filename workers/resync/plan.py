@@ -1,0 +1,152 @@
+"""From all that is known to what is asked for and what is remembered. Pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from schemas.commands import Kind, PowerCommand, WaitingJob
+from schemas.snapshot import Snapshot
+from workers.power.servers import Server
+from workers.resync.drift import Action, Drift, Past, Patience, Seen, Step, decide_drift
+from workers.resync.memory import Memory
+from workers.resync.survey import Place, Survey
+
+_NS = 1_000_000_000
+_KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}
+# Sooner than any cloud notices: an operator who says so has looked.
+AT_ONCE = Patience(grace=0.0, repeat_after=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something that differs.
+
+    Attributes:
+        subject: the node; of a stray, the server's id.
+        place: the node; None for a stray.
+        cloud, server: of a stray.
+        memory: since when it is known, this time included.
+        new: whether this is the first time.
+    """
+
+    subject: str
+    action: Action
+    memory: Memory
+    new: bool
+    place: Place | None = None
+    cloud: str = ""
+    server: Server | None = None
+
+    @property
+    def words(self) -> str:
+        """What differs, in words; a server's name is hostile."""
+        if self.place is None:
+            server = self.server
+            return f"server {self.subject} on {self.cloud} has our tags, and is no node's" + (
+                f": {server.name}, {server.status}" if server else ""
+            )
+        known, slurm = self.place.known, self.place.slurm
+        return (
+            f"Slurm: {slurm.state if slurm else 'unknown'}; wanted: {known.desired or 'nothing'}; "
+            f"cloud: {self.place.server.status if self.place.server else known.seen}"
+        )
+
+
+def plan(
+    survey: Survey, known: Mapping[str, Memory], patience: Patience, now: int
+) -> Sequence[Found]:
+    """What differs, and what is to be done; `now` in ns since the epoch."""
+    found = []
+    for place in survey.places:
+        memory = known.get(place.node)
+        action = decide_drift(place.known, Past(), AT_ONCE)
+        if action.drift in {Drift.NONE, Drift.UNSEEN}:
+            continue
+        new = memory is None or memory.drift is not action.drift
+        if memory is None or new:
+            memory = Memory(place.node, action.drift, now)
+        past = Past((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
+        action = decide_drift(place.known, past, patience)
+        found.append(Found(place.node, action, memory, new, place))
+    for cloud, server in survey.strays:
+        memory = known.get(server.id)
+        found.append(
+            Found(
+                server.id,
+                Action(Drift.STRAY, Step.REPORT),
+                memory or Memory(server.id, Drift.STRAY, now),
+                memory is None,
+                cloud=cloud,
+                server=server,
+            )
+        )
+    return found
+
+
+def asked_for(found: Sequence[Found]) -> list[Found]:
+    """Those whose repair is asked for now."""
+    return [one for one in found if one.action.step in _KINDS]
+
+
+def command_for(
+    found: Found, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
+) -> PowerCommand:
+    """The request that repairs it, as old as the snapshot.
+
+    Args:
+        found: one of `asked_for`.
+        snapshot: what it was found in.
+        timeouts: seconds that Slurm waits, by kind: then a suspend needs a newer snapshot.
+        origin: this host.
+        why: who asks.
+    """
+    kind = _KINDS[found.action.step]
+    jobs = found.place.slurm.jobs if found.place and found.place.slurm else ()
+    return PowerCommand(
+        kind=kind,
+        cluster=snapshot.cluster,
+        node=found.subject,
+        generation=snapshot.generation,
+        # a resume and a suspend of one snapshot are two requests
+        correlation_id=hashlib.sha256(f"{snapshot.correlation_id}/{kind}".encode()).hexdigest()[
+            :32
+        ],
+        expiry=snapshot.generation + timeouts[kind] * _NS,
+        jobs=tuple(WaitingJob(job) for job in jobs) if kind is Kind.RESUME else (),
+        origin=origin,
+        note=f"{why}: {found.action.drift}; {found.words}",
+    )
+
+
+def remembered(
+    survey: Survey,
+    known: Mapping[str, Memory],
+    found: Sequence[Found],
+    asked: Sequence[Found],
+    now: int,
+) -> list[Memory]:
+    """What is remembered then.
+
+    Args:
+        survey: what was seen; of nodes about which it says nothing, what was known stays.
+        known: what was remembered before.
+        found: what differs.
+        asked: those whose repair the broker has taken.
+        now: ns since the epoch.
+    """
+    subjects = {one.subject for one in asked}
+    memories = {
+        place.node: known[place.node]
+        for place in survey.places
+        if place.node in known and _says_nothing(place)
+    }
+    for one in found:
+        memory = one.memory
+        if one.subject in subjects:
+            memory = replace(memory, asked=memory.asked + 1, asked_at=now)
+        memories[one.subject] = memory
+    return list(memories.values())
+
+
+def _says_nothing(place: Place) -> bool:
+    return place.known.busy or place.known.newer or place.known.seen is Seen.UNKNOWN

@@ -1,0 +1,184 @@
+"""The whole at one moment: snapshot, listings, desired states, holds; and what differs. Reads only."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from schemas.commands import Desired
+from schemas.snapshot import Power, SlurmNode, Snapshot
+from workers.power.servers import Server, View
+from workers.power.ways import Strategy
+from workers.resync.drift import Node, Seen, seen_as
+from workers.settings import Settings
+from workers.store import snapshots
+from workers.store.engine import store_clock
+from workers.store.holds import Hold, all_holds
+from workers.store.snapshots import Listing
+from workers.store.tables import nodes, requests
+
+# The message of a request may be gone with a broker's disk, or the store have come back from a backup.
+_UNDER_WAY = 3600 * 10**9
+# Fewer may go at once without being doubted.
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One node: what is known of it, and in whose words.
+
+    Attributes:
+        slurm: as Slurm sees it, or None where it does not know it.
+        server: the one that it is, if there is one.
+    """
+
+    node: str
+    known: Node
+    slurm: SlurmNode | None
+    server: Server | None
+    hold: Hold | None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything.
+
+    Attributes:
+        snapshot: Slurm's view.
+        places: every node of the configuration.
+        strays: servers with our tags that are no node's, with their cloud.
+        unseen: clouds that were not listed since the snapshot.
+        doubted: clouds whose listing has lost most of its nodes at once.
+    """
+
+    snapshot: Snapshot
+    places: tuple[Place, ...]
+    strays: tuple[tuple[str, Server], ...]
+    unseen: tuple[str, ...]
+    doubted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    desired: Desired
+    generation: int
+    server_id: str | None
+    observed_at: int
+    leased: bool
+
+
+def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) -> Survey:
+    """Compare a snapshot with what the store holds."""
+    cluster = settings.cluster
+    listings = {
+        listing.cloud: listing
+        for listing in snapshots.all_listings(connection, cluster)
+        if listing.generation == snapshot.generation
+    }
+    views = {name: _view(cluster, listing) for name, listing in listings.items()}
+    rows = _rows(connection, cluster)
+    busy = _busy(connection, cluster, snapshot.generation - _UNDER_WAY)
+    holds = all_holds(connection, cluster)
+    slurm = {node.node: node for node in snapshot.nodes}
+    places = []
+    for name, group_name in settings.nodes.items():
+        group, row = settings.groups[group_name], rows.get(name)
+        listing, view = listings.get(group.cloud), views.get(group.cloud)
+        servers = view.find(name, row.server_id if row else None) if view else ()
+        strategy = Strategy(group.strategy)
+        acted = listing is None or (row is not None and row.observed_at >= listing.asked_at)
+        known = Node(
+            power=slurm[name].power if name in slurm else Power.UNKNOWN,
+            desired=row.desired if row else None,
+            seen=Seen.UNKNOWN if acted else seen_as(servers, strategy),
+            newer=row is not None and row.generation > snapshot.generation,
+            busy=name in busy or (row is not None and row.leased),
+            held=name in holds,
+            frees=strategy is Strategy.DELETE,
+        )
+        server = servers[0] if len(servers) == 1 else None
+        places.append(Place(name, known, slurm.get(name), server, holds.get(name)))
+    doubted = _doubted(settings, places)
+    return Survey(
+        snapshot,
+        tuple(_unless_doubted(settings, place, doubted) for place in places),
+        tuple(_strays(settings, views)),
+        tuple(sorted(set(settings.clouds) - set(listings))),
+        doubted,
+    )
+
+
+def _view(cluster: str, listing: Listing) -> View:
+    view = View(cluster)
+    view.fold(listing.servers, 0.0, whole=True)
+    return view
+
+
+def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, _Row]:
+    now = store_clock(connection.dialect.name)
+    leased = sa.and_(nodes.c.lease_owner.is_not(None), nodes.c.lease_until > now)
+    query = sa.select(
+        nodes.c.node,
+        nodes.c.desired,
+        nodes.c.generation,
+        nodes.c.server_id,
+        nodes.c.observed_at,
+        leased.label("leased"),
+    ).where(nodes.c.cluster == cluster)
+    return {
+        row.node: _Row(
+            Desired(row.desired),
+            row.generation,
+            row.server_id,
+            row.observed_at or 0,
+            bool(row.leased),
+        )
+        for row in connection.execute(query)
+    }
+
+
+def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]:
+    query = sa.select(requests.c.node).where(
+        requests.c.cluster == cluster,
+        requests.c.outcome.is_(None),
+        requests.c.accepted_at >= since,
+    )
+    return frozenset(connection.scalars(query))
+
+
+def _strays(settings: Settings, views: Mapping[str, View]) -> Iterable[tuple[str, Server]]:
+    """Servers with our tags whose node is in no group of that cloud."""
+    for cloud, view in views.items():
+        for server in view.servers:
+            if server.cluster != settings.cluster or server.node is None:
+                continue
+            group = settings.nodes.get(server.node)
+            if group is None or settings.groups[group].cloud != cloud:
+                yield cloud, server
+
+
+def _cloud_of(settings: Settings, node: str) -> str:
+    return settings.groups[settings.nodes[node]].cloud
+
+
+def _unless_doubted(settings: Settings, place: Place, doubted: tuple[str, ...]) -> Place:
+    if place.known.seen is Seen.GONE and _cloud_of(settings, place.node) in doubted:
+        return replace(place, known=replace(place.known, seen=Seen.UNKNOWN))
+    return place
+
+
+def _doubted(settings: Settings, places: Iterable[Place]) -> tuple[str, ...]:
+    """Clouds that show less than half of the nodes that should run there.
+
+    Nova leaves out, without a word, the servers of a cell that does not answer.
+    """
+    wanted: Counter[str] = Counter()
+    gone: Counter[str] = Counter()
+    for place in places:
+        if place.known.desired is Desired.UP:
+            cloud = _cloud_of(settings, place.node)
+            wanted[cloud] += 1
+            gone[cloud] += place.known.seen is Seen.GONE
+    lost = (cloud for cloud in gone if gone[cloud] > _FEW and gone[cloud] * 2 > wanted[cloud])
+    return tuple(sorted(lost))
