@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from ops.console.guard import Guard
 from ops.console.letters import Letters
 from ops.console.live import Live
 from ops.console.look import AWAY
-from ops.console.reading import Pages
+from ops.console.reading import Page, Pages
 from ops.console.view import View
 from ops.failures import explain
 
@@ -67,7 +68,7 @@ class Console:
             Route("/report", self._page(self._pages.report)),
             Route("/dead-letters", self._page(self._letters.all)),
             Route("/dead-letters/act", self._act, methods=["POST"]),
-            Route("/dead-letters/{id:path}", self._page(self._letters.one)),
+            Route("/dead-letters/{id:path}", self._letter),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/logout", self._logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=str(files("ops.console") / "static"))),
@@ -88,20 +89,28 @@ class Console:
         since = int(asked) if asked.isascii() and asked.isdecimal() else 0
         return StreamingResponse(self._live.watch(since), media_type="text/event-stream")
 
-    def _page(self, make: Callable[..., tuple[str, dict[str, Any]]]) -> Callable[..., Any]:
+    def _page(self, make: Callable[..., Page]) -> Callable[..., Any]:
         async def answer(request: Request) -> Response:
-            if self._shut(request):
-                return RedirectResponse("/login", 303)
-            said = request.query_params
-            try:
-                name, values = await run_in_threadpool(make, *request.path_params.values(), said)
-            except LookupError as error:
-                return self._problem(request, _NOT_FOUND, "Not found", str(error.args[0]))
-            except AWAY as error:
-                return self._away(request, error)
-            return self._show(request, name, values)
+            asked = *request.path_params.values(), request.query_params
+            return await self._answer(request, partial(make, *asked))
 
         return answer
+
+    async def _letter(self, request: Request) -> Response:
+        whole = self._door.who(request) is not None
+        asked = request.path_params["id"]
+        return await self._answer(request, partial(self._letters.one, asked, whole=whole))
+
+    async def _answer(self, request: Request, make: Callable[[], Page]) -> Response:
+        if self._shut(request):
+            return RedirectResponse("/login", 303)
+        try:
+            name, values = await run_in_threadpool(make)
+        except LookupError as error:
+            return self._problem(request, _NOT_FOUND, "Not found", str(error.args[0]))
+        except AWAY as error:
+            return self._away(request, error)
+        return self._show(request, name, values)
 
     async def _act(self, request: Request) -> Response:
         form = await request.form(max_files=0, max_fields=100_000)

@@ -9,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from ops.console.view import WORDS, View, concerns, summary, words
 from ops.report.page import visible
 from ops.terminal import duration, moment
+from workers.dead_letters.letter import Letter
 from workers.lamps import Lamp
 
 _NS = 1_000_000_000
@@ -31,7 +32,13 @@ def environment() -> Environment:
         "lasted": duration,
         "many": _many,
     }
-    made.filters |= {"summary": summary, "concerns": concerns, "words": words, "day": _day}
+    made.filters |= {
+        "summary": summary,
+        "concerns": concerns,
+        "words": words,
+        "day": _day,
+        "about": _about,
+    }
     made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS}
     made.globals["parts"] = made.get_template("parts.html").module
     return made
@@ -56,6 +63,12 @@ def parts(templates: Environment) -> Callable[[View], dict[str, str]]:
 
 def _iso(ns: int) -> str:
     return moment(ns)
+
+
+def _about(letter: Letter) -> str:
+    if letter.command is not None:
+        return letter.command.node
+    return "malformed" if letter.undelivered is None else letter.undelivered.webhook
 
 
 def _day(ns: int | None) -> str:

@@ -256,7 +256,7 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
     assert "will be brought up" in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
     made.set({"gpu3": ("down", "SHUTOFF")})
     assert (
-        "stale: a newer request wants the node down"
+        "stale: a newer request wants gpu3 down"
         in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
     )
     shown = unescape(anna.get(f"{made.url}/events", timeout=20).text)
