@@ -1,6 +1,7 @@
 """Reads the log for verification, as the database has it, and compares it with signed heads."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,6 +37,8 @@ def chain_of(connection: sa.Connection, trusted: Trusted) -> Chain:
 
 def rows(connection: sa.Connection, after: int, most: int = _ROWS) -> Iterator[Sequence[Row]]:
     """The records behind that number, in order, in portions: no reader is long in the way."""
+    if connection.dialect.name == "postgresql":
+        _read_in_binary(connection)
     while portion := _portion(connection, after, most):
         yield portion
         after = portion[-1][0]
@@ -55,6 +58,22 @@ def _portion(connection: sa.Connection, after: int, most: int) -> Sequence[Row]:
             return [tuple(row) for row in connection.execute(_READ, arguments)]
         finally:
             raw.text_factory = str
+
+
+def _read_in_binary(connection: sa.Connection) -> None:
+    """Let psycopg ask for values in binary: bytes in its text form take a third more of our time."""
+    from psycopg import Cursor, pq  # noqa: PLC0415 - a driver that only PostgreSQL needs
+
+    class InBinary(Cursor[Row]):
+        """A cursor that asks so."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
+            super().__init__(*arguments, **options)
+            self.format = pq.Format.BINARY
+
+    raw = connection.connection.dbapi_connection
+    if raw is not None:
+        raw.cursor_factory = InBinary
 
 
 class Heads:
