@@ -68,7 +68,8 @@ class Listings:
         condemned = self._witness.condemned()
         for server in site.view.servers:
             # whoever has condemned it may have read an older configuration than ours
-            if server.id in condemned and is_stray(self._settings, site.name, server):
+            dry = self._settings.is_dry(server.node or "")
+            if server.id in condemned and not dry and is_stray(self._settings, site.name, server):
                 self._delete(site, server)
 
     def _delete(self, site: Site, server: Server) -> None:
