@@ -76,7 +76,7 @@ def _time(request: int) -> str:
 
 def _timed(site: Site, *arguments: str) -> float:
     begun = time.monotonic()
-    said = site.lamplighter("audit", *arguments)
+    said = site.lamplighter("audit", *arguments, timeout=600.0)
     seconds = time.monotonic() - begun
     if said.code or not said.out:
         raise RuntimeError(f"{arguments}: {said.err}")

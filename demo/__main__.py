@@ -36,7 +36,9 @@ def main() -> int:
     screen = Screen()
     try:
         with screen:
-            plan = Plan(Settings(nodes=4, suspend_time=10, suspend_timeout=5))
+            plan = Plan(
+                Settings(nodes=4, suspend_time=10, suspend_timeout=5), snapshot_interval=10.0
+            )
             screen.step("Starting what the story needs")
             with Cluster(folder, plan, say=lambda what: screen.step(f"Starting {what}")) as cluster:
                 _tell(cluster, screen)

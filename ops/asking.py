@@ -1,5 +1,7 @@
 """What an operator asks of nodes travels as what a hook asks: stamped, spooled, published."""
 
+import os
+import pwd
 import socket
 from collections.abc import Sequence
 
@@ -9,8 +11,7 @@ import hostlist
 from ops.session import Session, operator
 from producers import clock, hook
 from producers.call import HookCall, commands, expand
-from producers.owner import refuse_to_shut_the_hooks_out
-from producers.settings import ConfigError
+from producers.settings import ConfigError, HookSettings
 from schemas import ids
 from schemas.commands import Kind, PowerCommand
 from schemas.errors import MalformedMessageError
@@ -64,6 +65,34 @@ def ask(
     if sent.unsafe is not None:
         click.echo(f"lamplighter: published, but {sent.unsafe}", err=True)
     return commands(call)
+
+
+def refuse_to_shut_the_hooks_out(settings: HookSettings) -> None:
+    """What root writes into the hooks' folders, SlurmUser could neither read nor change.
+
+    Raises:
+        ConfigError: we are root, and a folder is missing or another user's.
+    """
+    if os.geteuid() != 0:
+        return
+    for field, folder in (("hooks.state", settings.state), ("hooks.spool", settings.spool)):
+        try:
+            owner = folder.stat().st_uid
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{field}: {folder} does not exist; make it, owned by SlurmUser"
+            ) from None
+        if owner != 0:
+            raise ConfigError(
+                f"{field}: {folder} belongs to {_name(owner)}; run this as that user, for the hooks' sake"
+            )
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def members(session: Session, text: str) -> list[str]:

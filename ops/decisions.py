@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ops import letters as chosen
 from ops.around import standings
+from ops.asking import refuse_to_shut_the_hooks_out
 from ops.explain import is_stale
 from ops.letter_options import Command, choice, choice_options
 from ops.letters import Choice, key
@@ -20,7 +21,6 @@ from ops.progress import counted
 from ops.session import Session, operator, pass_session
 from ops.terminal import plain, print_json, print_line, print_table
 from producers import clock
-from producers.owner import refuse_to_shut_the_hooks_out
 from producers.settings import ConfigError
 from workers.dead_letters.desk import BATCH, MOST, Desk
 from workers.dead_letters.letter import Letter

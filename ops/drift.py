@@ -36,6 +36,7 @@ _NS = 1_000_000_000
 _WORDS = {
     Step.RESUME: "is lit again",
     Step.SUSPEND: "is put out",
+    Step.DELETE: "is deleted",
     Step.WAIT: "waits: too brief, or asked for lately",
     Step.REPORT: "needs a person",
     Step.HELD: "on hold",
@@ -63,7 +64,8 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         known = memory.recall(connection, settings.cluster)
     stale = age > settings.stale_after
     resync = settings.resync
-    patience = AT_ONCE if fix else Patience(resync.grace, resync.repeat_after)
+    patience = Patience(resync.grace, resync.repeat_after, resync.delete_strays)
+    patience = AT_ONCE if fix else patience
     found = plan(seen, known, patience, now)
     wanted = asked_for(found) if fix and not stale else []
     if as_json:

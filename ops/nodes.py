@@ -113,7 +113,10 @@ def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: AN
 @_why
 @pass_session
 def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see carry_out
-    """Light nodes, as Slurm's ResumeProgram would."""
+    """Light nodes, as Slurm's ResumeProgram would.
+
+    Slurm is not told: hold them too, or the resync worker puts out what Slurm does not count on.
+    """
     _ask(session, Kind.RESUME, members(session, target), options)
 
 
@@ -123,7 +126,10 @@ def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: A
 @_yes
 @pass_session
 def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see carry_out
-    """Put nodes out, as Slurm's SuspendProgram would; jobs on them end."""
+    """Put nodes out, as Slurm's SuspendProgram would; jobs on them end.
+
+    Slurm is not told: hold them too, or the resync worker lights again what Slurm counts on.
+    """
     chosen = members(session, target)
     confirm(f"put out {len(chosen)} nodes, {_names(chosen)}, whose jobs end", yes=yes)
     _ask(session, Kind.SUSPEND, chosen, options)

@@ -5,7 +5,6 @@ import click
 from ops.session import Session, pass_session
 from ops.terminal import print_line
 from producers.clock import ClockError
-from producers.owner import refuse_to_shut_the_hooks_out
 from producers.settings import ConfigError
 from workers.errors import BrokerError
 
@@ -17,7 +16,6 @@ def snapshot(session: Session) -> None:
     from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
     from workers.slurm.snapshots import take_and_publish  # noqa: PLC0415
 
-    refuse_to_shut_the_hooks_out(session.settings.hook)
     try:
         taken = take_and_publish(session.settings, Slurm(session.settings))
     except SlurmAwayError as error:

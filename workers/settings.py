@@ -70,12 +70,14 @@ class ResyncSettings(Table, frozen=True):
         stale_after: a snapshot older than this says nothing any more; three intervals by default.
         repeat_after: from one request for a repair to the next, if it has not helped; doubled each
             time, to an hour at most.
+        delete_strays: whether servers with our tags that are no node's are deleted, after the grace.
     """
 
     enabled: bool | None = None
     grace: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     stale_after: Seconds | None = None
     repeat_after: Seconds = 300.0
+    delete_strays: bool = False
 
 
 class StoreSettings(Table, frozen=True):

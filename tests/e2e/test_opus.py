@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.envelope import parse
+from schemas.events import event_from
 from tests.testbed.cluster import Cluster, Plan
 from tests.testbed.opus import Opus
 from tests.testbed.simcloud.effects import Answer, GoesToError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from workers.audit.queries import Entry
 
+# About a second on an idle machine; without Lamplighter OPUS never hears.
+LIMIT = 20.0
 QUOTA, NO_HOST, DRY = "node1", "node2", "node3"
 SERVER = """
 [groups.{0}.server]
@@ -107,6 +111,11 @@ def test_a_job_without_quota_ends_in_opus(cluster: Cluster, opus: Opus, jobdata:
     assert "used 10 of 10 instances" in job.error
     assert cluster.slurm.job_state(job_id) == "NODE_FAIL"
     assert len(opus.got) == 1
+    (failed,) = audited(cluster, Filter(nodes=(QUOTA,), happenings=("failed",)))
+    answered = event_from(parse(failed.body)).actions[-1].time
+    seconds = int(opus.got[0].headers["webhook-timestamp"]) - answered / 1e9
+    print(f"\nOPUS was told {max(seconds, 0):.0f} s after the cloud's answer")  # noqa: T201
+    assert seconds < LIMIT
 
 
 def test_a_job_without_host_ends_in_opus(cluster: Cluster, opus: Opus, jobdata: Path) -> None:

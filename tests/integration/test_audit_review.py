@@ -222,6 +222,22 @@ def test_a_log_that_begins_with_a_forged_seal_is_found(
     assert signer
 
 
+def test_a_seal_that_was_altered_is_named_like_any_record(
+    log: sa.Engine, trusted: Trusted, signer: Signer
+) -> None:
+    head = sign_head(log, "test", signer, NOW)
+    seal = sealed(log, trusted, signer)
+    change(log, "UPDATE audit SET body = :body WHERE seq = :seq", body=b"{", seq=seal.seq)
+    ((seq, problem),) = found(log, trusted)
+    assert (seq, "was altered" in problem) == (seal.seq, True)
+    assert head is not None
+    assert compared(log, trusted, [head.to_json()])[1] == []
+    # as the first record it vouches for nothing
+    change(log, "DELETE FROM audit WHERE seq < :seq", seq=seal.seq)
+    assert [seq for seq, _ in found(log, trusted)] == [seal.seq]
+    assert len(compared(log, trusted, [head.to_json()])[1]) == 1
+
+
 def test_a_seal_waits_for_what_was_verified(
     log: sa.Engine, trusted: Trusted, signer: Signer
 ) -> None:

@@ -186,6 +186,11 @@ def test_what_nobody_takes_is_a_dead_letter_that_can_be_shown_replayed_and_disca
             assert gone.out.splitlines()[-1] == "1 discarded", gone
             assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
             until(lambda: len(about_opus(site)) == 8, 20, "the audit")
+            (line,) = site.lamplighter("audit", "list", "--uws", "f755f0", "--json").lines
+            assert (line["type"], line["subject"]) == ("lamplighter.job.failed.v1", "11")
+            printed = site.lamplighter("audit", "list", "--uws", "f755f0").out
+            assert "job.failed" in printed
+            assert "quota: used 10 of 10" in printed
         assert two.phase == "QUEUED"
         said = about_opus(site)
         assert said.count("lamplighter.message.undelivered.v1") == 4

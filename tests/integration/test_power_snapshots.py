@@ -14,9 +14,13 @@ from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.asking import resume, starts, stops, suspend
 from tests.testbed.messages import CORRELATION, command
 from tests.testbed.powerbench import NODES
+from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.site import CLUSTER
 from tests.testbed.waiting import until
 from workers.power.gate import DISAGREES, UNCONFIRMED
+from workers.resync import memory
+from workers.resync.drift import Drift
+from workers.resync.memory import Memory
 from workers.store import holds, snapshots
 from workers.store.engine import reading
 from workers.store.holds import Hold
@@ -42,7 +46,11 @@ NS = 10**9
 def bench(open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud) -> PowerBench:
     """With snapshots, of which none has come; main1 is lit."""
     power_cloud.set_power("main1", on=True)
-    return open_power_bench(resync="enabled = true")
+    opened = open_power_bench(resync="enabled = true")
+    until(
+        lambda: "suspends wait for a snapshot" in opened.engine.state, 20, "the engine's first turn"
+    )
+    return opened
 
 
 def takes(bench: PowerBench, **states: str) -> int:
@@ -136,6 +144,24 @@ def test_each_snapshot_has_each_cloud_listed_once_and_a_cloud_that_is_away_is_no
     power_cloud.outage(on=False)
     newest = takes(bench)
     until(lambda: listed() == newest, 20, "the cloud to be listed again")
+
+
+def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """Whoever has condemned a node's server has read an older configuration."""
+    tags = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "old1"}
+    (stray,) = power_cloud.add_servers([ServerSpec(name="old1", metadata=tags)])
+    own = power_cloud.servers()["main2"]
+    with bench.store.begin() as connection:
+        known = [Memory(s.id, Drift.STRAY, 1, asked=1) for s in (stray, own)]
+        memory.remember(connection, CLUSTER, known)
+    takes(bench)
+    until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")
+    takes(bench)
+    until(lambda: power_cloud.counts()["list_detail"] >= 2, 20, "another listing")
+    assert power_cloud.counts()["delete"] == 1
+    assert "main2" in power_cloud.servers()
 
 
 def test_a_node_on_hold_is_left_alone_and_what_was_asked_is_done_after_its_release(

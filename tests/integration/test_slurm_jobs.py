@@ -114,8 +114,9 @@ def test_a_node_that_never_registers_fails_its_job_though_its_hook_names_none(
     (given_up,) = bench.accept(Kind.RESUME_FAIL, "node4")
     with bench.worker():
         bench.tell(ended(given_up, Happening.COMPLETED))
-        (event,) = until(lambda: failures(bench, job_id), 30, "the job to be told of")
-    assert (event.uws_id, event.state) == ("abcdef", "NODE_FAIL")
+        event = until(lambda: failure_of(bench, job_id), 20, "the job to be told of")
+        bench.heard()
+    assert (event.job_id, event.uws_id, event.state) == (job_id, "abcdef", "NODE_FAIL")
     assert event.cause is not None
     assert event.cause.error == "resume_timeout"
 
@@ -131,12 +132,20 @@ def test_a_job_whose_node_is_given_back_is_told_of_though_the_worker_dies(
         until(lambda: bench.slurm.job_state(job_id) == "NODE_FAIL", 20, "it", interval=0.005)
         worker.kill()
     with bench.worker():
-        until(lambda: failures(bench, job_id), 30, "the job to be told of")
+        until(lambda: failure_of(bench, job_id), 30, "the job to be told of")
 
 
-def failures(bench: Bench, job_id: int) -> list[JobEvent]:
-    """The ends of this job that were told of since the last look."""
-    return [e for e in told(bench) if e.job_id == job_id and e.happening is JobHappening.FAILED]
+def failure_of(bench: Bench, job_id: int) -> JobEvent | None:
+    """What has been told of that job's end since the last look."""
+    events = (e for e in told(bench) if e.happening is JobHappening.FAILED)
+    return next((e for e in events if e.job_id == job_id), None)
+
+
+def said(bench: Bench, name: str) -> bool:
+    """Whether the audit is told of what Slurm would have heard: out of service, and why."""
+    bodies = [body for _, body in bench.site.drain(topology.AUDIT_QUEUE)]
+    notices = [body for body in bodies if f"lamplighter.{name}.v1".encode() in body]
+    return any(b"take_out: lamplighter: quota" in body for body in notices)
 
 
 def test_in_a_dry_run_slurm_is_told_nothing(bench: Bench) -> None:
@@ -148,7 +157,7 @@ def test_in_a_dry_run_slurm_is_told_nothing(bench: Bench) -> None:
             ended(asked, Happening.FAILED, QUOTA),
         )
         bench.heard()
-        until(lambda: "would be take_out" in bench.site.logs(), 20, "it to say so")
+        until(lambda: said(bench, "group.dry_run"), 20, "it to say so")
     assert bench.slurm.node_reason("node9") != reason(QUOTA)
     assert bench.has("node9", "POWERING_UP")
     assert not bench.has("node9", "DOWN")

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
 
 
@@ -38,9 +39,15 @@ class Receiver:
     Args:
         answer: what to answer; by default 200.
         port: where; by default the system's choice.
+        context: for https.
     """
 
-    def __init__(self, answer: Callable[[Got], Reply] | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Got], Reply] | None = None,
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.got: list[Got] = []
         self.answer = answer or (lambda _got: Reply())
         self.ended = threading.Event()
@@ -70,13 +77,16 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "http" if context is None else "https"
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

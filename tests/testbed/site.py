@@ -128,7 +128,7 @@ class Site:
                 taken.append((properties.headers or {}, body))
         return taken
 
-    def lamplighter(self, *arguments: str, typed: str = "") -> Said:
+    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> Said:
         """Run the command line; `typed` is what the person types."""
         done = subprocess.run(
             self.argv(*arguments),
@@ -137,7 +137,7 @@ class Site:
             text=True,
             check=False,
             env=dict(MINIMAL_ENVIRONMENT),
-            timeout=60,
+            timeout=timeout,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 

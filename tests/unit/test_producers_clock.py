@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -144,3 +145,13 @@ def test_a_full_disk_is_named_with_its_remedy(
     monkeypatch.setattr("os.pread", lambda *_: b"")  # a device has no place to read from
     with pytest.raises(clock.ClockError, match=r"hooks\.state: .*free the disk"):
         clock.stamp(tmp_path)
+
+
+def test_what_root_stamps_first_stays_the_hooks_to_stamp(tmp_path: Path) -> None:
+    """Snapshots may be taken as root; a file of root's would be shut to SlurmUser."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4242, 4243)
+    clock.stamp(tmp_path)
+    made, folder = (tmp_path / clock.FILE_NAME).stat(), tmp_path.stat()
+    assert made.st_uid == folder.st_uid
+    assert os.geteuid() != 0 or made.st_gid == folder.st_gid

@@ -20,6 +20,7 @@ from workers.resync.drift import (
     Seen,
     Step,
     decide_drift,
+    decide_stray,
     find_drift,
     seen_as,
 )
@@ -73,6 +74,9 @@ def test_what_is_not_seen_or_not_understood_is_left_alone() -> None:
         (Node(Power.OUT, None, Seen.RUNNING), Drift.ORPHAN, Step.SUSPEND),
         (Node(Power.OUT, DOWN, Seen.LEFT), Drift.ORPHAN, Step.SUSPEND),
         (Node(Power.OUT, None, Seen.LEFT), Drift.NONE, Step.NOTHING),
+        # deployed for later: its strategy would delete what an operator has just made
+        (Node(Power.OUT, Desired.READY, Seen.LEFT, frees=True), Drift.NONE, Step.NOTHING),
+        (Node(Power.OUT, Desired.READY, Seen.RUNNING), Drift.ORPHAN, Step.SUSPEND),
         (Node(Power.OUT, UP, Seen.RUNNING), Drift.GHOST, Step.SUSPEND),
         (Node(Power.OUT, UP, Seen.OUT), Drift.GHOST, Step.SUSPEND),
         (Node(Power.OUT, DOWN, Seen.OUT), Drift.NONE, Step.NOTHING),
@@ -85,7 +89,12 @@ def test_what_is_not_seen_or_not_understood_is_left_alone() -> None:
         (Node(Power.COMING, UP, Seen.BROKEN), Drift.DEAD, Step.RESUME),
         (Node(Power.LIT, DOWN, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
         (Node(Power.LIT, None, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
+        # an operator has put it out, and Slurm was not told
         (Node(Power.LIT, Desired.GONE, Seen.GONE), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.READY, Seen.OUT), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.BAKED, Seen.OUT), Drift.UNASKED, Step.REPORT),
+        (Node(Power.LIT, Desired.ADOPTED, Seen.OUT), Drift.UNASKED, Step.RESUME),
+        (Node(Power.LIT, Desired.READY, Seen.RUNNING), Drift.UNASKED, Step.RESUME),
         (Node(Power.ASIDE, UP, Seen.OUT), Drift.SET_ASIDE, Step.REPORT),
         (Node(Power.ASIDE, DOWN, Seen.RUNNING), Drift.NONE, Step.NOTHING),
         (Node(Power.LIT, UP, Seen.SEVERAL), Drift.AMBIGUOUS, Step.REPORT),
@@ -141,6 +150,13 @@ def test_what_a_server_amounts_to(
     status: str, task: str | None, strategy: Strategy, seen: Seen
 ) -> None:
     assert seen_as((Server("id", "node1", status, task),), strategy) is seen
+
+
+def test_a_stray_is_deleted_only_where_that_is_configured_and_after_its_grace() -> None:
+    deletes = replace(PATIENCE, delete_strays=True)
+    assert decide_stray(FOR_LONG, PATIENCE).step is Step.REPORT
+    assert decide_stray(Past(seconds=29.0), deletes).step is Step.REPORT
+    assert decide_stray(FOR_LONG, deletes).step is Step.DELETE
 
 
 def test_no_server_and_several_servers() -> None:

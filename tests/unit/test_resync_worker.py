@@ -16,6 +16,7 @@ from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import NotedLink, delivery
 from tests.testbed.messages import CORRELATION
 from tests.testbed.site import CLUSTER, Site
+from tests.testbed.waiting import until
 from workers import topology
 from workers.power.servers import Server
 from workers.resync.resync import Resync
@@ -38,7 +39,7 @@ snapshot_interval = 0.2
 [resync]
 enabled = true
 grace = 0
-stale_after = 0.6
+stale_after = 4.0
 [clouds.one]
 auth_url = "http://127.0.0.1:1/v3"
 project_id = "p"
@@ -83,9 +84,14 @@ class Bench:
 
     def turns(self, seconds: float) -> None:
         """Let it turn for so long."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             self.resync.turn()
+
+    def turned_notices(self) -> list[Notice]:
+        """The notices after one more turn."""
+        self.resync.turn()
+        return self.notices
 
     @property
     def asked(self) -> list[PowerCommand]:
@@ -148,6 +154,7 @@ def test_a_part_that_is_lost_costs_one_snapshot(bench: Bench) -> None:
     [
         b"no JSON",
         next(messages(view(time.time_ns() + 86_400 * NS))).body,
+        next(messages(view(time.time_ns() - 3600 * NS))).body,
         next(messages(replace(view(), cluster="other"))).body,
     ],
 )
@@ -161,7 +168,8 @@ def test_what_cannot_be_read_or_believed_is_passed_over(bench: Bench, body: byte
 
 def test_when_no_snapshot_comes_any_more_it_is_said_once(bench: Bench) -> None:
     bench.says(*messages(view()))
-    bench.turns(3.0)
+    until(bench.turned_notices, 20, "an alarm")
+    bench.turns(1.5)
     assert [notice.name for notice in bench.notices] == ["alarm.no_snapshot"]
     assert "nothing is repaired" in bench.run.state
     assert bench.asked == []
@@ -176,3 +184,15 @@ def test_a_stray_is_reported_once_and_left_alone(bench: Bench) -> None:
     (notice,) = bench.notices
     assert (notice.name, notice.subject) == ("alarm.drift", "id-9")
     assert bench.asked == []
+
+
+def test_a_whole_site_that_differs_is_told_in_few_words(bench: Bench) -> None:
+    snapshot = view()
+    bench.says(*messages(snapshot))
+    strays = [
+        Server(f"id-{i}", f"old{i}", "ACTIVE", cluster=CLUSTER, node=f"old{i}") for i in range(50)
+    ]
+    bench.lists(snapshot.generation, *strays)
+    *each, rest = bench.notices
+    assert len(each) == 20
+    assert rest.message == "30 more differ"

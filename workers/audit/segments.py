@@ -82,9 +82,9 @@ def seal_from(seq: int, body: bytes) -> Seal:
     )
 
 
-def vouches(type_: str, previous: bytes, body: bytes, trusted: Trusted) -> bool:
-    """Whether a record is a seal of ours over what ended with hash `previous`."""
-    if type_ != SEALED:
+def vouches(type_: object, previous: object, body: object, trusted: Trusted) -> bool:
+    """Whether a record, as the database has it, is a seal of ours over what ended with `previous`."""
+    if type_ != SEALED or not isinstance(previous, bytes) or not isinstance(body, bytes):
         return False
     try:
         seal = seal_from(0, body)

@@ -1,6 +1,7 @@
 """Reads the log for verification, as the database has it, and compares it with signed heads."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -36,6 +37,8 @@ def chain_of(connection: sa.Connection, trusted: Trusted) -> Chain:
 
 def rows(connection: sa.Connection, after: int, most: int = _ROWS) -> Iterator[Sequence[Row]]:
     """The records behind that number, in order, in portions: no reader is long in the way."""
+    if connection.dialect.name == "postgresql":
+        _read_in_binary(connection)
     while portion := _portion(connection, after, most):
         yield portion
         after = portion[-1][0]
@@ -57,6 +60,22 @@ def _portion(connection: sa.Connection, after: int, most: int) -> Sequence[Row]:
             raw.text_factory = str
 
 
+def _read_in_binary(connection: sa.Connection) -> None:
+    """Let psycopg ask for values in binary: bytes in its text form take a third more of our time."""
+    from psycopg import Cursor, pq  # noqa: PLC0415 - a driver that only PostgreSQL needs
+
+    class InBinary(Cursor[Row]):
+        """A cursor that asks so."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
+            super().__init__(*arguments, **options)
+            self.format = pq.Format.BINARY
+
+    raw = connection.connection.dbapi_connection
+    if raw is not None:
+        raw.cursor_factory = InBinary
+
+
 class Heads:
     """Compares signed heads with the log.
 
@@ -70,7 +89,7 @@ class Heads:
         self._trusted = trusted
         self._first = connection.execute(sa.select(sa.func.min(audit.c.seq))).scalar()
         self._last = connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
-        self._seals: list[Seal] = seals(connection)
+        self._begin = _first_seal(connection)
         self.held = 0
         self.dropped = 0
 
@@ -123,7 +142,13 @@ class Heads:
 
     def _was_dropped(self, head: Head) -> bool:
         """Whether the seal by which the log begins vouches for what came before."""
-        if self._first is None or not self._seals:
-            return False
-        begin = self._seals[0]
-        return begin.seq == self._first and head.seq <= begin.last
+        begin = self._begin
+        return begin is not None and begin.seq == self._first and head.seq <= begin.last
+
+
+def _first_seal(connection: sa.Connection) -> Seal | None:
+    """None also where a seal cannot be read: whoever follows the chain names it."""
+    try:
+        return next(iter(seals(connection)), None)
+    except MalformedMessageError:
+        return None

@@ -168,8 +168,9 @@ def notifications(
     only = delivery.headers.get(headers.WEBHOOK)
     if delivery.routing_key == topology.NOTIFY_AGAIN:
         # whether that webhook is still configured or not: it is not lost
-        again = Notification(str(only), event.id, _round(delivery), delivery.body, now, now)
-        return [again] if isinstance(only, str) else []
+        if not isinstance(only, str) or not only.isprintable():
+            return []
+        return [Notification(only, event.id, _round(delivery), delivery.body, now, now)]
     if delivery.routing_key == UNDELIVERED:
         return []
     return [

@@ -68,6 +68,16 @@ class Receiver:
         self._news.set()
 
     def _serve(self) -> None:
+        try:
+            self._loop()
+        except BaseException:
+            # without its thread a receiver would never be told again: the worker starts anew
+            self._run.stop.set()
+            raise
+        finally:
+            self._post.close()
+
+    def _loop(self) -> None:
         while not self._run.stop.is_set():
             try:
                 busy = self._turn()
@@ -75,13 +85,12 @@ class Receiver:
                 self._log.warning("store_away", error=type(error).__name__)
                 self._run.stop.wait(_STORE_RETRY)
                 continue
-            if self._in_a_row:
+            if busy and self._in_a_row:
                 # all that is due rests together: a sick receiver is not hammered event by event
                 self._run.stop.wait(max(self._asked, backoff(min(self._in_a_row, _LONGEST_REST))))
             elif not busy:
                 self._news.wait(_IDLE)
                 self._news.clear()
-        self._post.close()
 
     def _turn(self) -> bool:
         """Try what has been due longest; whether there was any."""
@@ -91,7 +100,6 @@ class Receiver:
         with self._run.store.begin() as connection:
             which = box.claim(connection, self._cluster, self._webhook.name, now, until)
         if which is None:
-            self._in_a_row = 0
             return False
         verdict = self._try(which)
         if isinstance(verdict, Again):

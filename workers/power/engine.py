@@ -70,7 +70,7 @@ class Engine:
         self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts, figures=figures)
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
         self._acceptance = Acceptance(settings, self._board, book, witness)
-        self._listings = Listings(witness, self._sites)
+        self._listings = Listings(settings, witness, self._sites)
         self._arrived: list[Delivery] = []
         self._connection = 0
         self._token_service_away = False
@@ -102,6 +102,8 @@ class Engine:
         pending = f"{len(self._board.works)} nodes pending"
         if dry := self._settings.dry_groups:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
+        if self._witness.silent:
+            pending += "; suspends wait for a snapshot of Slurm"
         return f"{pending}; away: {', '.join(sick)}" if sick else pending
 
     def turn(self) -> None:

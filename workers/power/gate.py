@@ -23,7 +23,7 @@ class SlurmView:
     Attributes:
         generation: of the newest snapshot; 0 where there is none.
         power: by node.
-        vouched: whether it came after this worker began to use the store.
+        vouched: whether it was taken after this worker began to use the store.
     """
 
     generation: int

@@ -6,8 +6,15 @@ So the resync worker needs no cloud's client and no token of its own.
 import time
 from collections.abc import Mapping
 
+import structlog
+
+from workers.power.novarequests import Call
+from workers.power.servers import Server
 from workers.power.site import Site
+from workers.power.strays import is_stray
+from workers.power.ways import DELETE
 from workers.power.witness import Witness
+from workers.settings import Settings
 
 _LOOK = 1.0
 _NS = 1_000_000_000
@@ -17,15 +24,18 @@ class Listings:
     """Orders listings, and keeps what they show. All on the engine's thread.
 
     Args:
+        settings: all of lamplighter.toml.
         witness: knows the newest snapshot, and keeps the listings.
         sites: the clouds.
     """
 
-    def __init__(self, witness: Witness, sites: Mapping[str, Site]) -> None:
+    def __init__(self, settings: Settings, witness: Witness, sites: Mapping[str, Site]) -> None:
+        self._settings = settings
         self._witness = witness
         self._sites = sites
         self._generation = 0
         self._next_look = 0.0
+        self._log = structlog.get_logger()
 
     def turn(self) -> None:
         """Keep what has been listed; once a second see whether another snapshot has come.
@@ -55,3 +65,18 @@ class Listings:
         asked_at = time.time_ns() - int(ago * _NS)
         self._witness.keep(site.name, self._generation, asked_at, site.view.servers)
         site.ordered = None
+        condemned = self._witness.condemned()
+        for server in site.view.servers:
+            # whoever has condemned it may have read an older configuration than ours
+            if server.id in condemned and is_stray(self._settings, site.name, server):
+                self._delete(site, server)
+
+    def _delete(self, site: Site, server: Server) -> None:
+        """Delete a server that the resync worker has found to be no node's, by its id."""
+
+        def answered(answer: str | BaseException) -> None:
+            error = None if isinstance(answer, str) else str(answer)
+            self._log.warning("stray_deleted", cloud=site.name, server_id=server.id, error=error)
+
+        call = Call(DELETE, server.id, server.node or server.name, group="")
+        site.call(call, lambda: None, answered)

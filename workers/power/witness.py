@@ -10,6 +10,9 @@ from workers.power.servers import Server
 from workers.store import snapshots
 from workers.store.engine import reading
 from workers.store.snapshots import Listing
+from workers.store.tables import STRAY, drifts
+
+_NS_PER_MS = 1_000_000
 
 
 class Witness:
@@ -19,6 +22,10 @@ class Witness:
         store: with the state's tables.
         cluster: the cluster's name.
         enabled: whether snapshots count; None for as soon as there is one.
+
+    Attributes:
+        silent: whether Slurm has said nothing since this worker began to use the store: late
+            suspends and new ones wait.
     """
 
     def __init__(self, store: sa.Engine, cluster: str, *, enabled: bool | None) -> None:
@@ -27,6 +34,7 @@ class Witness:
         self._enabled = enabled
         self._trusted_from: int | None = None
         self._view = SlurmView(0, {}, vouched=False)
+        self.silent = False
 
     def doubt(self) -> None:
         """The store was away, and may have come back as it was long ago."""
@@ -43,15 +51,16 @@ class Witness:
                 return self._view if self._enabled else None
             if newest.generation != self._view.generation:
                 self._read(connection)
-        return replace(self._view, vouched=newest.at > trusted_from)
+        return replace(self._view, vouched=newest.generation > trusted_from)
 
     def wanted(self, clouds: Sequence[str]) -> tuple[int, list[str]]:
         """The newest snapshot's generation, and those of these clouds not yet listed for it."""
         if self._enabled is False:
             return 0, []
         with reading(self._store) as connection:
-            self._trust(connection)
+            trusted_from = self._trust(connection)
             newest = snapshots.received(connection, self._cluster)
+            self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
             listed = snapshots.listed_for(connection, self._cluster)
@@ -64,9 +73,18 @@ class Witness:
             listing = Listing(cloud, generation, asked_at, tuple(servers))
             snapshots.keep_listing(connection, self._cluster, listing)
 
+    def condemned(self) -> frozenset[str]:
+        """The ids of servers with our tags that are no node's, and are to be deleted."""
+        query = sa.select(drifts.c.subject).where(
+            drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.asked > 0
+        )
+        with reading(self._store) as connection:
+            return frozenset(connection.scalars(query))
+
     def _trust(self, connection: sa.Connection) -> int:
+        """From when on (ns since the epoch) a snapshot has to be taken to vouch for the store."""
         if self._trusted_from is None:
-            self._trusted_from = snapshots.store_now(connection)
+            self._trusted_from = snapshots.store_now(connection) * _NS_PER_MS
         return self._trusted_from
 
     def _read(self, connection: sa.Connection) -> None:

@@ -150,6 +150,9 @@ class Work:
             return command.id == self.row.request_id
         return command.desired is self.row.desired
 
+    def _runs(self, pending: Pending) -> bool:
+        return self.row.desired is Desired.UP and not pending.dry_run
+
     def _filled(
         self, event: RequestEvent, pending: Pending, cause: Cause | None, server: Server | None
     ) -> RequestEvent:
@@ -161,7 +164,7 @@ class Work:
             event,
             cloud=self.group.cloud,
             server_id=server.id if server else self.row.server_id,
-            address=server.address if server and self.row.desired is Desired.UP else None,
+            address=server.address if server and self._runs(pending) else None,
             image_id=self.image_id if event.happening is Happening.COMPLETED else None,
             cause=cause,
             dry_run=pending.dry_run,

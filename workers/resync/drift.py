@@ -13,6 +13,7 @@ from schemas.commands import Desired
 from schemas.snapshot import Power
 from workers.power.servers import Server
 from workers.power.ways import HERE, PASSING, Strategy, way
+from workers.store import tables
 
 
 class Seen(enum.StrEnum):
@@ -60,13 +61,14 @@ class Drift(enum.StrEnum):
     SET_ASIDE = "set_aside"
     NOT_UNDERSTOOD = "not_understood"
     UNSEEN = "unseen"
-    STRAY = "stray"
+    STRAY = tables.STRAY
 
 
 class Step(enum.StrEnum):
     """What is done about it.
 
     RESUME, SUSPEND: ask for it.
+    DELETE: let the power worker delete a stray.
     WAIT: nothing yet: it differs too briefly, or was asked for lately.
     REPORT: only say so: a person must see to it.
     HELD: nothing: somebody is at the node.
@@ -75,6 +77,7 @@ class Step(enum.StrEnum):
 
     RESUME = "resume"
     SUSPEND = "suspend"
+    DELETE = "delete"
     WAIT = "wait"
     REPORT = "report"
     HELD = "held"
@@ -125,6 +128,7 @@ class Patience:
 
     grace: float
     repeat_after: float
+    delete_strays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ class Action:
 
 
 _LONGEST_REPEAT = 3600.0
+# What operators have wanted out; DOWN is Slurm's own word.
+_PUT_OUT = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
 _FINE = Action(Drift.NONE, Step.NOTHING)
 _Rules: TypeAlias = Mapping[Seen, Action]
 
@@ -199,10 +205,10 @@ def find_drift(node: Node) -> Action:
     found = TABLE[node.power, node.desired is Desired.UP][node.seen]
     if found.drift is Drift.BROKEN and node.frees:
         found = Action(Drift.BROKEN, Step.SUSPEND)
-    if node.desired is None and node.seen is Seen.LEFT and node.power is Power.OUT:
-        return _FINE  # nobody has asked anything of it yet, and it does not run
-    if found.drift is Drift.UNASKED and node.desired is Desired.GONE:
-        # whoever has retired it wants no other server in its place
+    if found.drift is Drift.ORPHAN and node.seen is Seen.LEFT and node.desired is not Desired.DOWN:
+        return _FINE  # it does not run; an operator has left it so, or nobody has asked for it yet
+    if found.drift is Drift.UNASKED and node.desired in _PUT_OUT and node.seen is not Seen.RUNNING:
+        # an operator's word, of which Slurm knows nothing: perhaps the next is on its way
         found = Action(Drift.UNASKED, Step.REPORT)
     if node.held and found.drift is not Drift.NONE:
         return Action(found.drift, Step.HELD)
@@ -221,6 +227,12 @@ def decide_drift(node: Node, past: Past, patience: Patience) -> Action:
         wait = min(patience.repeat_after * 2.0 ** min(past.asked - 1, 20), _LONGEST_REPEAT)
         return found if past.asked_seconds >= wait else Action(found.drift, Step.WAIT)
     return found if past.seconds >= wait else Action(found.drift, Step.WAIT)
+
+
+def decide_stray(past: Past, patience: Patience) -> Action:
+    """What is done about a server with our tags that is no node's."""
+    condemned = patience.delete_strays and past.seconds >= patience.grace
+    return Action(Drift.STRAY, Step.DELETE if condemned else Step.REPORT)
 
 
 def seen_as(servers: tuple[Server, ...], strategy: Strategy) -> Seen:

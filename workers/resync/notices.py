@@ -1,20 +1,42 @@
 """What people must hear of: drift that needs a person, and what the resync worker cannot see. Pure."""
 
 import time
+from collections.abc import Sequence
 
 from schemas.events import Notice
-from workers.resync.drift import Drift
+from workers.resync.drift import Drift, Step
 from workers.resync.plan import Found
 
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
+_MOST = 20
 _REMEDIES = {
     Drift.BROKEN: "look at its server; lamplighter nodes retire deletes one that is ours",
     Drift.AMBIGUOUS: "rename or delete all but one of them",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
     Drift.NOT_UNDERSTOOD: "name it in slurm.conf, or take it out of lamplighter.toml",
     Drift.STRAY: "delete it, or name its node in a group of its cloud",
-    Drift.UNASKED: "power it down in Slurm: it was retired",
+    Drift.UNASKED: "power it down in Slurm: an operator has put it out, or retired it",
 }
+
+
+def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
+    """What needs a person; when a whole site differs, the first few and how many more."""
+    told = [drift(cluster, one) for one in found[:_MOST]]
+    more = found[_MOST:]
+    if more:
+        told.append(
+            Notice(
+                name="alarm.drift",
+                cluster=cluster,
+                subject=cluster,
+                key=f"{more[0].memory.since}/{len(more)}",
+                time=time.time_ns(),
+                message=f"{len(more)} more differ",
+                remedy="lamplighter drift",
+                details={},
+            )
+        )
+    return told
 
 
 def drift(cluster: str, found: Found) -> Notice:
@@ -23,12 +45,18 @@ def drift(cluster: str, found: Found) -> Notice:
         name="alarm.drift",
         cluster=cluster,
         subject=found.subject,
-        key=f"{found.action.drift}/{found.memory.since}",
+        key=f"{found.action.drift}/{found.action.step}/{found.memory.since}",
         time=time.time_ns(),
         message=f"{found.action.drift}: {found.words}",
-        remedy=_REMEDIES.get(found.action.drift, "lamplighter release, when you are done with it"),
+        remedy=_remedy(found),
         details={"drift": str(found.action.drift), "step": str(found.action.step)},
     )
+
+
+def _remedy(found: Found) -> str:
+    if found.action.step is Step.DELETE:
+        return "none is needed: it is deleted, as resync.delete_strays says"
+    return _REMEDIES.get(found.action.drift, "lamplighter release, when you are done with it")
 
 
 def doubt(cluster: str, cloud: str, generation: int) -> Notice:

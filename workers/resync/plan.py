@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.snapshot import Snapshot
 from workers.power.servers import Server
-from workers.resync.drift import Action, Drift, Past, Patience, Seen, Step, decide_drift
+from workers.resync.drift import (
+    Action,
+    Drift,
+    Past,
+    Patience,
+    Seen,
+    Step,
+    decide_drift,
+    decide_stray,
+)
 from workers.resync.memory import Memory
 from workers.resync.survey import Place, Survey
 
@@ -69,23 +78,25 @@ def plan(
         action = decide_drift(place.known, past, patience)
         found.append(Found(place.node, action, memory, new, place))
     for cloud, server in survey.strays:
-        memory = known.get(server.id)
-        found.append(
-            Found(
-                server.id,
-                Action(Drift.STRAY, Step.REPORT),
-                memory or Memory(server.id, Drift.STRAY, now),
-                memory is None,
-                cloud=cloud,
-                server=server,
-            )
-        )
+        memory, new = known.get(server.id), server.id not in known
+        memory = memory or Memory(server.id, Drift.STRAY, now)
+        action = decide_stray(_past(memory, now), patience)
+        found.append(Found(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
 
+def _past(memory: Memory, now: int) -> Past:
+    return Past((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
+
+
 def asked_for(found: Sequence[Found]) -> list[Found]:
-    """Those whose repair is asked for now."""
+    """Those whose repair is asked for by a request now."""
     return [one for one in found if one.action.step in _KINDS]
+
+
+def condemned(found: Sequence[Found]) -> list[Found]:
+    """The strays that are to be deleted."""
+    return [one for one in found if one.action.step is Step.DELETE]
 
 
 def command_for(
@@ -140,6 +151,8 @@ def remembered(
         for place in survey.places
         if place.node in known and _says_nothing(place)
     }
+    if survey.unseen:
+        memories |= {m.subject: m for m in known.values() if m.drift is Drift.STRAY}
     for one in found:
         memory = one.memory
         if one.subject in subjects:

@@ -18,7 +18,7 @@ from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
 from workers.resync import memory, notices
 from workers.resync.drift import Patience, Step
-from workers.resync.plan import Found, asked_for, command_for, plan, remembered
+from workers.resync.plan import Found, asked_for, command_for, condemned, plan, remembered
 from workers.resync.survey import Survey, survey
 from workers.runtime import Runtime
 from workers.store import snapshots
@@ -45,7 +45,8 @@ class Resync:
         self._run = run
         self._link = link
         self._settings = run.settings
-        self._patience = Patience(self._settings.resync.grace, self._settings.resync.repeat_after)
+        of = self._settings.resync
+        self._patience = Patience(of.grace, of.repeat_after, of.delete_strays)
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._parts: list[Snapshot] = []
         self._pending: Snapshot | None = None
@@ -94,9 +95,11 @@ class Resync:
         except MalformedMessageError as error:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return
-        ahead = (part.generation - time.time_ns()) / _NS
-        if part.cluster != self._settings.cluster or ahead > self._settings.power.clock_ahead:
-            self._log.error("snapshot_refused", cluster=part.cluster, seconds_ahead=round(ahead))
+        age = (time.time_ns() - part.generation) / _NS
+        # what lay in the queue for long says no more how Slurm sees it now
+        fresh = -self._settings.power.clock_ahead <= age <= self._settings.stale_after
+        if part.cluster != self._settings.cluster or not fresh:
+            self._log.error("snapshot_refused", cluster=part.cluster, age=round(age, 1))
             return
         if self._parts and part.generation < self._parts[0].generation:
             return
@@ -131,7 +134,8 @@ class Resync:
         self._ask(wanted, snapshot)
         self._tell(seen, found)
         with self._run.store.begin() as connection:
-            memory.remember(connection, cluster, remembered(seen, known, found, wanted, now))
+            asked = [*wanted, *condemned(found)]
+            memory.remember(connection, cluster, remembered(seen, known, found, asked, now))
 
     def _ask(self, wanted: Sequence[Found], snapshot: Snapshot) -> None:
         slurm = self._settings.slurm
@@ -159,7 +163,7 @@ class Resync:
     def _tell(self, seen: Survey, found: Sequence[Found]) -> None:
         cluster, generation = self._settings.cluster, seen.snapshot.generation
         for one in found:
-            if one.new or one.action.step in {Step.RESUME, Step.SUSPEND}:
+            if one.new or one.action.step in {Step.RESUME, Step.SUSPEND, Step.DELETE}:
                 self._log.warning(
                     "drift",
                     node=one.subject,
@@ -168,7 +172,7 @@ class Resync:
                     generation=generation,
                     seen=one.words,
                 )
-        told = [notices.drift(cluster, one) for one in found if one.new and _wants_a_person(one)]
+        told = notices.drifts(cluster, [one for one in found if _is_told(one)])
         told += [
             notices.doubt(cluster, cloud, generation)
             for cloud in seen.doubted
@@ -198,8 +202,11 @@ class Resync:
         self._blind_since = generation
 
 
-def _wants_a_person(found: Found) -> bool:
-    return found.action.step in {Step.REPORT, Step.HELD}
+def _is_told(found: Found) -> bool:
+    """Whether people hear of it: once where they must see to it, and before a server is deleted."""
+    if found.action.step is Step.DELETE:
+        return not found.memory.asked
+    return found.new and found.action.step in {Step.REPORT, Step.HELD}
 
 
 def _summary(seen: Survey, found: Sequence[Found]) -> str:

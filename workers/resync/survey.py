@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from schemas.commands import Desired
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from workers.power.servers import Server, View
+from workers.power.strays import is_stray
 from workers.power.ways import Strategy
 from workers.resync.drift import Node, Seen, seen_as
 from workers.settings import Settings
@@ -151,10 +152,7 @@ def _strays(settings: Settings, views: Mapping[str, View]) -> Iterable[tuple[str
     """Servers with our tags whose node is in no group of that cloud."""
     for cloud, view in views.items():
         for server in view.servers:
-            if server.cluster != settings.cluster or server.node is None:
-                continue
-            group = settings.nodes.get(server.node)
-            if group is None or settings.groups[group].cloud != cloud:
+            if is_stray(settings, cloud, server):
                 yield cloud, server
 
 

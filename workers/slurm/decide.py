@@ -30,7 +30,7 @@ class Step(enum.StrEnum):
     ADDRESS: its NodeAddr, and NodeHostName where the group asks for it.
     RETURN: RESUME: back in service.
     WAIT: nothing yet: look again soon.
-    DRY: nothing, for its group is in a dry run; `why` says what it would have been told.
+    DRY: nothing, for its group is in a dry run; `why` is the step that it would have been.
     NOTHING: nothing at all.
     """
 
@@ -259,7 +259,7 @@ def rehearsed(action: Action) -> Action:
     """What becomes of an action in a dry run."""
     if action.step in {Step.NOTHING, Step.WAIT}:
         return action
-    return Action(Step.DRY, action.node, f"dry run: would be {action.step}", action.reason)
+    return Action(Step.DRY, action.node, str(action.step), action.reason)
 
 
 def _nothing(told: RequestEvent, why: str) -> Action:

@@ -17,7 +17,7 @@ from workers.errors import BrokerError
 from workers.metrics.slurm import SlurmFigures
 from workers.runtime import Runtime
 from workers.slurm import memory
-from workers.slurm.decide import Action, Seen, decide, rehearsed, waits_for_cloud
+from workers.slurm.decide import Action, Seen, Step, decide, rehearsed, waits_for_cloud
 from workers.slurm.herald import Herald
 from workers.slurm.jobs import Jobs
 from workers.slurm.lookback import left_behind
@@ -186,6 +186,7 @@ class Feedback:
         self._herald.identify(
             job.job_id for _, told, _ in acted if told.kind is Kind.RESUME for job in told.jobs
         )
+        self._herald.rehearse([(told, a) for _, told, a in acted if a.step is Step.DRY])
         failed = [
             (d, a)
             for d, told, a in acted

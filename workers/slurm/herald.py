@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from producers.message import Message
-from schemas.events import Cause
+from schemas.events import Cause, Notice, RequestEvent
 from schemas.jobs import JobEvent, JobHappening
 from workers import topology
 from workers.amqp import Link
 from workers.errors import BrokerAwayError
 from workers.slurm.causes import OURS
+from workers.slurm.decide import Action
 from workers.slurm.origins import Origin, uws_id
 from workers.slurm.requeued import Ended
 from workers.slurm.scontrol import Slurm
@@ -73,13 +74,20 @@ class Herald:
         for event in events:
             self._log.warning("job_failed", job=event.job_id, state=event.state, uws=event.uws_id)
 
-    def _publish(self, events: Sequence[JobEvent]) -> None:
-        futures = [
-            self._link.publish(
-                Message(topology.EVENTS, e.happening.routing_key, e.to_envelope().to_json(), e.id)
-            )
-            for e in events
-        ]
+    def rehearse(self, would: Sequence[tuple[RequestEvent, Action]]) -> None:
+        """Tell of what Slurm would have been told, were it no dry run.
+
+        Raises:
+            BrokerError: the broker has not taken it.
+        """
+        self._publish([rehearsal(told, action) for told, action in would])
+
+    def _publish(self, events: Sequence[JobEvent | Notice]) -> None:
+        futures = []
+        for event in events:
+            key = event.routing_key if isinstance(event, Notice) else event.happening.routing_key
+            body = event.to_envelope().to_json()
+            futures.append(self._link.publish(Message(topology.EVENTS, key, body, event.id)))
         until = time.monotonic() + _CONFIRM_SECONDS
         for future in futures:
             try:
@@ -99,6 +107,21 @@ def identified(
         for _, origin in sorted(origins.items())
         if (found := uws_id(origin.script, jobdata)) is not None
     ]
+
+
+def rehearsal(told: RequestEvent, action: Action) -> Notice:
+    """The notice of what Slurm would have been told for an event."""
+    return Notice(
+        name="group.dry_run",
+        cluster=told.cluster,
+        subject=told.node,
+        key=told.id,
+        time=told.time,
+        message=f"Slurm would be told: {action.why}: {action.reason or action.node}",
+        remedy="none: it is a dry run",
+        details={"request_id": told.request_id, "would": action.why, "reason": action.reason},
+        correlation_id=told.correlation_id,
+    )
 
 
 def failure(cluster: str, origin: Origin, ended: Ended, jobdata: str | None, now: int) -> JobEvent:

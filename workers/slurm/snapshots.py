@@ -1,5 +1,7 @@
 """`lamplighter worker snapshot`: on slurmctld's host, as SlurmUser, without any cloud's credential."""
 
+import os
+
 import structlog
 
 from producers import snapshot as producer
@@ -7,8 +9,6 @@ from producers.clock import ClockError
 from producers.hosts import expand
 from producers.message import Batch
 from producers.outbox import deliver
-from producers.owner import refuse_to_shut_the_hooks_out
-from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
 from schemas.names import is_node_name
 from schemas.snapshot import SlurmNode, Snapshot
@@ -25,11 +25,10 @@ def main(settings: Settings) -> int:
     """Take snapshots until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError: Slurm's commands are not here, or the clock is not ours to write.
+        ConfigError: Slurm's commands are not here.
         sqlalchemy.exc.OperationalError: the store cannot be reached at the start.
     """
     slurm = Slurm(settings)
-    refuse_to_shut_the_hooks_out(settings.hook)
     log = structlog.get_logger()
     with runtime("snapshot", settings) as run:
         declare_topology(run)
@@ -55,7 +54,11 @@ def take_and_publish(settings: Settings, slurm: Slurm) -> Snapshot:
         ClockError: no generation can be stamped.
         BrokerError: the broker did not take it.
     """
-    taken = producer.take(settings.cluster, settings.hook.state, lambda: read_nodes(slurm))
+    state = settings.hook.state
+    if os.geteuid() == 0 and not state.is_dir():
+        # root's would be shut to the hooks
+        raise ClockError(f"hooks.state: {state} does not exist; make it, owned by SlurmUser")
+    taken = producer.take(settings.cluster, state, lambda: read_nodes(slurm))
     batch = Batch(producer.messages(taken), lambda: None)
     problem = deliver(settings.hook, "lamplighter snapshot", [batch], _PUBLISH_SECONDS).problem
     if problem is not None:
@@ -95,6 +98,3 @@ def with_jobs(states: list[NodeState], jobs: list[JobState]) -> list[SlurmNode]:
         for node in states
         if is_node_name(node.node)
     ]
-
-
-__all__ = ["ConfigError", "main", "read_nodes", "take_and_publish", "with_jobs"]

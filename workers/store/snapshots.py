@@ -5,7 +5,7 @@ snapshot, so that what is missing there is never taken for gone.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
@@ -23,12 +23,10 @@ class Received:
 
     Attributes:
         generation: the snapshot's.
-        at: ms since the epoch on the store's clock.
-        age: seconds ago.
+        age: seconds ago, by the store's clock.
     """
 
     generation: int
-    at: int
     age: float
 
 
@@ -69,9 +67,9 @@ def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
 def received(connection: sa.Connection, cluster: str) -> Received | None:
     """When the newest snapshot came; None where none ever has."""
     now = store_clock(connection.dialect.name)
-    columns = snapshots.c.generation, snapshots.c.received_at, now - snapshots.c.received_at
+    columns = snapshots.c.generation, now - snapshots.c.received_at
     row = connection.execute(sa.select(*columns).where(snapshots.c.cluster == cluster)).first()
-    return None if row is None else Received(row[0], row[1], max(row[2], 0) / 1000)
+    return None if row is None else Received(row[0], max(row[1], 0) / 1000)
 
 
 def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
@@ -82,7 +80,7 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
 
 def keep_listing(connection: sa.Connection, cluster: str, listing: Listing) -> None:
     """Keep it, unless one for a newer snapshot is there."""
-    body = msgspec.json.encode([asdict(server) for server in listing.servers])
+    body = msgspec.json.encode(listing.servers)
     statement = insert(connection, listings).values(
         cluster=cluster,
         cloud=listing.cloud,

@@ -123,6 +123,9 @@ holds = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),
 )
 
+# A drift's kind that the power worker must know: resync/drift.py has them all.
+STRAY = "stray"
+
 # What is not as Slurm wants it, of a node or of a server in no node's place.
 drifts = sa.Table(
     "drifts",

@@ -1,0 +1,115 @@
+"""How a webhook is spoken to: verified, directly, signed or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.testbed.receiver import Receiver, Reply
+from workers.notify.post import Post
+from workers.notify.request import Request
+from workers.notify.webhook import Webhook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SENT = Request({"content-type": "text/plain"}, b"body")
+
+
+def certificate(folder: Path) -> Path:
+    """A key and a certificate of its own for 127.0.0.1, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path = folder / "receiver.pem"
+    path.write_bytes(key.private_bytes(encoding, form, none) + made.public_bytes(encoding))
+    return path
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_named(
+    run_dir: Path,
+) -> None:
+    pem = certificate(run_dir)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with Receiver(context=context) as receiver:
+        strict = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
+        answer = strict.send(SENT, "id")
+        strict.close()
+        assert answer.status is None
+        assert receiver.got == []
+        named = Post(Webhook(name="one", url=receiver.url, events=("failed",), ca_file=pem))
+        assert named.send(SENT, "id").status == 200
+        named.close()
+
+
+def test_neither_a_proxy_nor_netrc_comes_between(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = run_dir / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with Receiver() as receiver:
+        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
+        assert post.send(SENT, "id").status == 200
+        post.close()
+        assert "authorization" not in receiver.got[0].headers
+
+
+@pytest.mark.parametrize("content", [None, "hunter2", "world-readable"])
+def test_without_a_usable_secret_nothing_is_sent_and_nothing_shown(
+    run_dir: Path, content: str | None
+) -> None:
+    secret = run_dir / "secret"
+    if content is not None:
+        secret.write_text(content)
+        secret.chmod(0o644 if content == "world-readable" else 0o600)
+    with Receiver() as receiver:
+        hook = Webhook(name="one", url=receiver.url, events=("failed",), secret_file=secret)
+        post = Post(hook)
+        answer = post.send(SENT, "id")
+        post.close()
+        assert answer.status is None
+        assert "secret_file" in answer.words
+        assert "hunter2" not in answer.words
+        assert receiver.got == []
+
+
+def test_an_endless_answer_is_read_in_part_and_an_error_names_no_address() -> None:
+    with Receiver(lambda _: Reply(500, "x" * 10**6)) as receiver:
+        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
+        answer = post.send(SENT, "id")
+        post.close()
+        assert (answer.status, len(answer.words)) == (500, 4096)
+    gone = Post(Webhook(name="one", url=f"{receiver.url}/token", events=("failed",)))
+    answer = gone.send(SENT, "id")
+    gone.close()
+    assert answer.status is None
+    assert "Connection refused" in answer.words
+    assert "token" not in answer.words
