@@ -71,6 +71,7 @@ class Looker:
                 "groups": _groups(self._settings, overview.lamps(connection, cluster)),
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
+                "drifts": overview.drift_counts(connection, cluster),
                 "workers": tuple(_workers(connection, cluster)),
             }
 

@@ -12,6 +12,7 @@ from workers.topology import (
     DEAD_LETTER_QUEUE,
     RESUME_QUEUE,
     RETRY_TIERS,
+    SNAPSHOT_QUEUE,
     SUSPEND_QUEUE,
     TOKEN_QUEUE,
 )
@@ -22,6 +23,7 @@ _CONSUMED = {
     SUSPEND_QUEUE: "power",
     TOKEN_QUEUE: "tokens",
     AUDIT_QUEUE: "audit",
+    SNAPSHOT_QUEUE: "resync",
 }
 _SHOWN_OPEN = 8
 _DAY = 86_400 * 10**9
@@ -77,6 +79,7 @@ class View:
         queues: None where the broker is away.
         open: requests under way, the oldest first.
         problems: what could not be read, in words.
+        drifts: what is not as Slurm wants it, by kind.
     """
 
     taken_at: int
@@ -87,6 +90,7 @@ class View:
     logins: tuple[Login, ...] = ()
     events: tuple[Line, ...] = ()
     problems: tuple[str, ...] = ()
+    drifts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lamps(self) -> list[Lit]:
@@ -152,6 +156,9 @@ def _logins(view: View) -> Iterator[str]:
 def _counted(view: View) -> Iterator[str]:
     if view.dead_letters:
         yield f"{_many(view.dead_letters, 'dead letter')} to decide on"
+    if view.drifts:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in view.drifts.items())
+        yield f"not as Slurm wants it: {kinds} (lamplighter drift)"
     failed = sum(lit.lamp is Lamp.FAILED for lit in view.lamps)
     if failed:
         yield f"{_many(failed, 'node')} not as wanted"

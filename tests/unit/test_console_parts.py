@@ -83,6 +83,7 @@ def test_the_gravest_comes_first() -> None:
         (Queue("power.resume", 5, 0), Queue("power.dlq", 2, 0), Queue("audit", None, None)),
         (Worker("power", "power@host:1", MOMENT - 60 * NS, ""),),
         problems=("the store is away",),
+        drifts={"orphan": 1},
     )
     assert concerns(view) == [
         "the store is away",
@@ -90,6 +91,7 @@ def test_the_gravest_comes_first() -> None:
         "nothing consumes for: power; nothing is lost, start what is missing",
         "worker power@host:1 is silent",
         "2 dead letters to decide on",
+        "not as Slurm wants it: 1 orphan (lamplighter drift)",
         "1 node not as wanted",
     ]
 

@@ -8,6 +8,7 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Counter
 
+from ops.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
 from workers.metrics.endpoint import ROLES, address, serving
@@ -19,6 +20,10 @@ def test_each_kind_of_process_has_a_port_of_its_own() -> None:
     found = [address(settings, role, {}) for role in ROLES]
     assert len(set(found)) == len(ROLES)
     assert found[0] == ("127.0.0.1", 9464)
+
+
+def test_every_worker_has_one() -> None:
+    assert set(WORKERS) < set(ROLES)
 
 
 def test_the_environment_names_another_for_one_process() -> None:

@@ -17,7 +17,10 @@ from workers.observers import MetricsSettings
 
 ENVIRONMENT = "LAMPLIGHTER_METRICS"
 # An order for good: a new kind comes last.
-ROLES = ("up", "tokens", "power", "audit", "relay", "slurm", "console", "resync", "notify")
+ROLES = (
+    *("up", "tokens", "power", "audit", "relay", "slurm", "console", "resync", "notify"),
+    "snapshot",
+)
 _MOST_PORT = 65_535
 
 

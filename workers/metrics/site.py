@@ -18,6 +18,7 @@ from producers.amqp import connection_parameters
 from workers import queues
 from workers.browse import browse
 from workers.lamps import Lamp
+from workers.resync.drift import Drift
 from workers.settings import Settings
 from workers.store import overview
 from workers.store.engine import AWAY, reading
@@ -75,6 +76,7 @@ class SiteFigures(Collector):
             lamps = overview.lamps(connection, cluster)
             under_way = overview.open_requests(connection, cluster)
             ends = overview.refresh_token_ends(connection)
+            drifts = overview.drift_counts(connection, cluster)
         counts = Counter((groups.get(lit.node, _NO_GROUP), lit.lamp) for lit in lamps.values())
         untouched = Counter(group for node, group in groups.items() if node not in lamps)
         for group, count in untouched.items():
@@ -104,7 +106,13 @@ class SiteFigures(Collector):
         )
         for cloud, end in sorted(ends.items()):
             logins.add_metric([cloud], (end - now) / _NS)
-        return [nodes, oldest, requests, logins]
+        astray = GaugeMetricFamily(
+            "lamplighter_drifts", "What is not as Slurm wants it, by kind.", labels=["kind"]
+        )
+        for kind in Drift:
+            if kind is not Drift.NONE:
+                astray.add_metric([kind], drifts.get(kind, 0))
+        return [nodes, oldest, requests, logins, astray]
 
 
 def _read(part: str, read: Callable[[], list[Metric]]) -> list[Metric] | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from workers.lamps import Lamp, lamp
-from workers.store.tables import nodes, refresh_tokens, requests
+from workers.store.tables import drifts, nodes, refresh_tokens, requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,14 @@ def refresh_token_ends(connection: sa.Connection) -> dict[str, int]:
     """By cloud, when its refresh token ends unless it is used, as far as that is known; ns."""
     query = sa.select(refresh_tokens.c.cloud, refresh_tokens.c.expires_at)
     return {cloud: end for cloud, end in connection.execute(query) if end is not None}
+
+
+def drift_counts(connection: sa.Connection, cluster: str) -> dict[str, int]:
+    """By kind (workers/resync/drift.py), how much is not as Slurm wants it."""
+    query = (
+        sa.select(drifts.c.kind, sa.func.count())
+        .where(drifts.c.cluster == cluster)
+        .group_by(drifts.c.kind)
+        .order_by(drifts.c.kind)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
