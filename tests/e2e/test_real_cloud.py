@@ -59,6 +59,8 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_made_from_the_image(
 ) -> None:
     """Nova makes the image, Glance keeps it, and a server that is made anew is made from it."""
     cloud = real(cluster)
+    # or it would put out in the midst of it what it sees idle
+    cluster.slurm.stop_ctld()
     operator(cluster, "tokens", "test", "simulated")
     # it has been asked to be up, in vain, so that only --lit dares to touch it
     operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--lit")
