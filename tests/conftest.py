@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis
 import pytest
-from xdist.scheduler.loadscope import LoadScopeScheduling
-from xdist.workermanage import NodeManager
 
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
 from tests.testbed.openstack.handle import RealOpenStack
+from tests.testbed.sharing import Shares, end_sharers, interrupt_once, is_sharer
 from tests.testbed.slurm import PrivateSlurm
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
-# Files whose tests all run on real OpenStack; elsewhere a parameter says so.
-OPENSTACK = ("tests/openstack/", "tests/e2e/test_real_cloud.py")
 BROKER: pytest.StashKey[Choice | str] = pytest.StashKey()
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -40,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the broker once, for the header and for the fixtures."""
     # Who ends the run with SIGTERM wants the servers gone as well, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Processes that share the run get the time to end their servers; pytest-xdist gives 10 s.
-    NodeManager.EXIT_TIMEOUT = 60
+    if is_sharer(config):
+        interrupt_once()
     # How long an example takes on a busy machine is no property of ours.
     hypothesis.settings.register_profile("unhurried", deadline=None)
     hypothesis.settings.load_profile("unhurried")
@@ -68,18 +65,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1200), append=False)
 
 
-class Shares(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes share the run file by file; one of them has all that needs real OpenStack."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        on_openstack = "[real" in nodeid or file.startswith(OPENSTACK)
-        return "openstack" if on_openstack else file
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:
     """Let pytest-xdist share the run so."""
     return Shares(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist kills those who take longer than 10 s
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let all who share an interrupted run end their servers."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED and not is_sharer(session.config):
+        end_sharers()
 
 
 @pytest.hookimpl(wrapper=True)

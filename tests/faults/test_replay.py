@@ -37,6 +37,7 @@ DISCARD_STEPS = 1 + len(ASKED) + 1
 def site(run_dir: Path, broker_url: str) -> Site:
     made = Site(run_dir / "site", broker_url)
     made.prepare()
+    made.make_hook_folders()
     made.publish([dead_letter(asked) for asked in ASKED])
     return made
 

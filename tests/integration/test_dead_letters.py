@@ -172,6 +172,7 @@ def test_letters_are_exported_whole_and_stay(site: Site) -> None:
 
 
 def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> None:
+    site.make_hook_folders()
     asked = command("node1", jobs=(4711, 4712))
     malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
     site.publish([dead_letter(asked), malformed])

@@ -77,10 +77,13 @@ class Site:
         """As a worker reads them."""
         return load(self.config)
 
-    def prepare(self) -> None:
-        """Put the topology in place, the stores' tables, and the hooks' folders."""
+    def make_hook_folders(self) -> None:
+        """The hooks' own, which no operator's command makes."""
         for name in ("spool", "clock"):
-            (self.folder / name).mkdir(exist_ok=True)
+            (self.folder / name).mkdir()
+
+    def prepare(self) -> None:
+        """Put the topology in place, and the stores' tables."""
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with browse(connection_parameters(self.settings.broker, "test topology")) as channel:
