@@ -12,20 +12,20 @@ import sqlalchemy as sa
 from ops.failures import StoreMissingError
 from ops.session import Session, operator, pass_session
 from ops.terminal import duration, print_json, print_line, print_table
-from producers.message import Batch, Message
+from producers.message import Batch
 from producers.outbox import deliver
-from schemas.commands import Kind
-from workers import topology
+from workers import outgoing
 from workers.errors import BrokerError
 from workers.resync import memory
-from workers.resync.drift import Drift, Patience, Step
+from workers.resync.drift import Drift, Step
 from workers.resync.plan import (
     AT_ONCE,
     Found,
     asked_for,
-    command_for,
+    patience_of,
     plan,
     remembered,
+    requests,
 )
 from workers.resync.survey import Survey, survey
 from workers.settings import Settings
@@ -63,10 +63,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         seen = survey(connection, settings, snapshot)
         known = memory.recall(connection, settings.cluster)
     stale = age > settings.stale_after
-    resync = settings.resync
-    patience = Patience(resync.grace, resync.repeat_after, resync.delete_strays)
-    patience = AT_ONCE if fix else patience
-    found = plan(seen, known, patience, now)
+    found = plan(seen, known, AT_ONCE if fix else patience_of(settings.resync), now)
     wanted = asked_for(found) if fix and not stale else []
     if as_json:
         print_json(_as_json(seen, found, age, now))
@@ -97,16 +94,9 @@ def _age(connection: sa.Connection, settings: Settings) -> float:
 
 
 def _ask(session: Session, seen: Survey, wanted: Sequence[Found]) -> None:
-    slurm = session.settings.slurm
-    timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
-    messages = []
-    for one in wanted:
-        asked = command_for(
-            one, seen.snapshot, timeouts, socket.gethostname() or "unknown", f"by {operator()}"
-        )
-        body = asked.to_envelope().to_json()
-        messages.append(Message(topology.COMMANDS, asked.kind.routing_key, body, asked.id))
-    batch = Batch(messages, lambda: None)
+    origin = socket.gethostname() or "unknown"
+    asked = requests(wanted, seen.snapshot, session.settings.slurm, origin, f"by {operator()}")
+    batch = Batch([outgoing.command(one) for one in asked], lambda: None)
     sent = deliver(session.settings.hook, "lamplighter drift", [batch], _PUBLISH_SECONDS)
     if sent.problem is not None:
         raise BrokerError(sent.problem)

@@ -4,9 +4,9 @@ import time
 
 from ops.session import Session, operator
 from producers import hook
-from producers.message import Batch, Message
+from producers.message import Batch
 from schemas.events import Notice
-from workers import topology
+from workers import outgoing
 from workers.errors import BrokerError
 
 _PUBLISH_SECONDS = 20.0
@@ -18,11 +18,7 @@ def tell(session: Session, *notices: Notice) -> None:
     Raises:
         BrokerError: it is done, but nobody was told.
     """
-    messages = [
-        Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
-        for notice in notices
-    ]
-    batches = iter([Batch(messages, lambda: None)])
+    batches = iter([Batch([outgoing.event(notice) for notice in notices], lambda: None)])
     problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
     if problem is not None:
         raise BrokerError(f"done, but the audit could not be told: {problem}")

@@ -14,6 +14,7 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Happening, event_from, notice_from
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
+from workers import outgoing
 from workers.power import post
 from workers.power.intake import Past, past_from
 
@@ -90,7 +91,7 @@ def test_a_cloud_s_words_that_are_no_text_still_travel() -> None:
 
 def test_a_stored_outcome_is_published_byte_for_byte() -> None:
     body = event(Happening.COMPLETED).to_envelope().to_json()
-    told, message = post.stored(body)
+    told, message = outgoing.stored(body)
     assert told.happening is Happening.COMPLETED
     assert (message.exchange, message.routing_key, message.id, message.body) == (
         "power.events",

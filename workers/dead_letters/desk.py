@@ -21,7 +21,7 @@ import pika
 import sqlalchemy as sa
 
 from schemas.events import Happening
-from workers import topology
+from workers import outgoing, topology
 from workers.amqp import Delivery, Link
 from workers.browse import browse
 from workers.dead_letters import messages
@@ -170,7 +170,7 @@ class Desk:
             {
                 letter.tag: [
                     *closing(letter, ends),
-                    messages.event(messages.replayed(letter, command, operator, now)),
+                    outgoing.event(messages.replayed(letter, command, operator, now)),
                 ]
                 for letter, command in alive
             },

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
-from schemas.envelope import parse
-from schemas.events import Happening, Notice, RequestEvent, about, event_from
-from workers import topology
+from schemas.events import Happening, Notice, RequestEvent, about
+from workers import outgoing, topology
 from workers.dead_letters.letter import Letter
 
 
@@ -62,27 +61,14 @@ def again(letter: Letter, command: PowerCommand) -> Message:
     )
 
 
-def event(told: RequestEvent) -> Message:
-    """An event for exchange power.events."""
-    return Message(
-        topology.EVENTS, told.happening.routing_key, told.to_envelope().to_json(), told.id
-    )
-
-
-def standing(body: bytes) -> Message:
-    """The terminal event that stands in the store; a second copy folds in the audit."""
-    told = event_from(parse(body))
-    return Message(topology.EVENTS, told.happening.routing_key, body, told.id)
-
-
 def ending(letter: Letter, body: bytes) -> list[Message]:
     """All that follows from the outcome that stands: where it was restamped, the new request too.
 
     The same bytes however often they are made, so that who was killed between may be finished for.
     """
-    told = event_from(parse(body))
-    anew = [_asked(s) for s in [successor(letter, told)] if s is not None]
-    return [*anew, standing(body)]
+    told, message = outgoing.stored(body)
+    anew = successor(letter, told)
+    return [message] if anew is None else [outgoing.command(anew), message]
 
 
 def successor(letter: Letter, told: RequestEvent) -> PowerCommand | None:
@@ -99,12 +85,6 @@ def successor(letter: Letter, told: RequestEvent) -> PowerCommand | None:
         generation=generation,
         expiry=expiry,
         note=f"{note}: {told.reason}" if told.reason else note,
-    )
-
-
-def _asked(command: PowerCommand) -> Message:
-    return Message(
-        topology.COMMANDS, command.kind.routing_key, command.to_envelope().to_json(), command.id
     )
 
 
@@ -125,4 +105,4 @@ def thrown_away(letter: Letter, cluster: str, operator: Operator, now: int) -> M
             **({"reason": operator.reason} if operator.reason else {}),
         },
     )
-    return Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
+    return outgoing.event(notice)

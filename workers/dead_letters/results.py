@@ -8,6 +8,7 @@ from producers.message import Message
 from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Happening, event_from
+from workers import outgoing
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter
 from workers.store.requests import Key, Outcome
@@ -63,7 +64,7 @@ def closing(letter: Letter, ends: Mapping[Key, Outcome]) -> list[Message]:
     """The end of the round that the letter died in, where no worker may have told it."""
     if not letter.by_broker or letter.command is None:
         return []
-    return [messages.standing(ends[letter.command.id, letter.round].event)]
+    return [outgoing.stored(ends[letter.command.id, letter.round].event)[1]]
 
 
 def result(letter: Letter, done: Done, refused: Mapping[int, str], why: str = "") -> Result:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from producers.message import Message
 from schemas import headers
 from schemas.events import Happening, Notice
-from workers import topology
+from workers import outgoing, topology
 from workers.dead_letters.letter import Letter, Undelivered
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.results import Done, Result, result
@@ -100,5 +100,4 @@ def notice(  # noqa: PLR0913, PLR0917 - what the audit keeps
             **({"reason": operator.reason} if operator.reason else {}),
         },
     )
-    body = decided.to_envelope().to_json()
-    return Message(topology.EVENTS, decided.routing_key, body, decided.id)
+    return outgoing.event(decided)

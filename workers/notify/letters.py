@@ -9,7 +9,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.envelope import Envelope, parse, rfc3339
 from schemas.events import Cause, Notice
-from workers import topology
+from workers import outgoing, topology
 from workers.amqp import Link
 from workers.errors import BrokerError
 from workers.notify.box import Notification
@@ -52,7 +52,7 @@ def undelivered(which: Notification, event: Envelope, cause: Cause, now: int) ->
         remedy="mend the receiver, then `lamplighter dead-letters replay`",
         details={"event_id": which.event_id, "type": event.type, "subject": event.subject},
     )
-    return Message(topology.EVENTS, notice.routing_key, notice.to_envelope().to_json(), notice.id)
+    return outgoing.event(notice)
 
 
 def bury(link: Link, which: Notification, cause: Cause) -> bool:
@@ -64,9 +64,8 @@ def bury(link: Link, which: Notification, cause: Cause) -> bool:
     )
     log = structlog.get_logger().bind(webhook=which.webhook, event_id=which.event_id)
     try:
-        for future in [link.publish(message) for message in told]:
-            future.result(_CONFIRM_SECONDS)
-    except (BrokerError, TimeoutError) as error:
+        outgoing.publish_all(link, told, _CONFIRM_SECONDS)
+    except BrokerError as error:
         log.warning("dead_letter_refused", error=type(error).__name__)
         return False
     log.error("notification_dead", cause=cause.error)

@@ -7,6 +7,7 @@ import structlog
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, CloudAction
+from workers import outgoing
 from workers.amqp import Delivery
 from workers.power import intake, post
 from workers.power.board import HELD, Board, log_accepted, on_hold
@@ -63,7 +64,7 @@ class Acceptance:
             for (request, cause), body in zip(refused, bodies, strict=True):
                 self._open(request, now)
                 self._board.publish_ending(request, body)
-                self._board.outbox.tell(post.event(post.refused(request, cause, now)))
+                self._board.outbox.tell(outgoing.event(post.refused(request, cause, now)))
         return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
 
     def confirm(self, pending: Sequence[Pending]) -> list[Pending]:
@@ -150,4 +151,4 @@ class Acceptance:
         past = intake.past_from(delivery.headers)
         letter = post.dead_letter(delivery, past, Cause("malformed", str(error)), now)
         notice = post.rejected(delivery, self._settings.cluster, error, now)
-        self._board.outbox.finish(delivery, [letter, post.event(notice)])
+        self._board.outbox.finish(delivery, [letter, outgoing.event(notice)])

@@ -7,6 +7,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from schemas.events import Cause, CloudAction, Happening
+from workers import outgoing
 from workers.metrics.power import PowerFigures
 from workers.power import post
 from workers.power.cooling import Cooling
@@ -134,7 +135,7 @@ class Board:
 
     def publish_ending(self, request: Pending, body: bytes) -> None:
         """Publish the outcome that stands in the store, and the letter where it is dead."""
-        told, message = post.stored(body)
+        told, message = outgoing.stored(body)
         messages = [message]
         if told.happening is Happening.FAILED and told.cause is not None:
             past = request.past.failed(told.cause, told.time)

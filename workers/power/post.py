@@ -5,26 +5,15 @@ from dataclasses import replace
 
 from producers.message import Message
 from schemas import events, headers
-from schemas.envelope import parse, rfc3339
+from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening, Notice, RequestEvent, event_from
+from schemas.events import Cause, Happening, Notice, RequestEvent
 from workers import topology
 from workers.amqp import Delivery
+from workers.outgoing import event
 from workers.power.intake import Past, Pending
 
 _BY_ATTEMPT = list(topology.RETRY_TIERS)
-
-
-def event(told: RequestEvent | Notice) -> Message:
-    """An event for exchange power.events."""
-    key = told.routing_key if isinstance(told, Notice) else told.happening.routing_key
-    return Message(topology.EVENTS, key, told.to_envelope().to_json(), told.id)
-
-
-def stored(body: bytes) -> tuple[RequestEvent, Message]:
-    """The event that stands in the store, read and ready to publish."""
-    told = event_from(parse(body))
-    return told, Message(topology.EVENTS, told.happening.routing_key, body, told.id)
 
 
 def about(pending: Pending, happening: Happening, past: Past, now: int) -> RequestEvent:

@@ -1,7 +1,7 @@
 """From all that is known to what is asked for and what is remembered. Pure."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
@@ -16,9 +16,11 @@ from workers.resync.drift import (
     Step,
     decide_drift,
     decide_stray,
+    find_drift,
 )
 from workers.resync.memory import Memory
 from workers.resync.survey import Place, Survey
+from workers.settings import ResyncSettings, SlurmSettings
 
 _NS = 1_000_000_000
 _KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}
@@ -68,14 +70,13 @@ def plan(
     found = []
     for place in survey.places:
         memory = known.get(place.node)
-        action = decide_drift(place.known, Past(), AT_ONCE)
+        action = find_drift(place.known)
         if action.drift in {Drift.NONE, Drift.UNSEEN}:
             continue
         new = memory is None or memory.drift is not action.drift
         if memory is None or new:
             memory = Memory(place.node, action.drift, now)
-        past = Past((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
-        action = decide_drift(place.known, past, patience)
+        action = decide_drift(place.known, _past(memory, now), patience)
         found.append(Found(place.node, action, memory, new, place))
     for cloud, server in survey.strays:
         memory, new = known.get(server.id), server.id not in known
@@ -99,18 +100,31 @@ def condemned(found: Sequence[Found]) -> list[Found]:
     return [one for one in found if one.action.step is Step.DELETE]
 
 
-def command_for(
-    found: Found, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
-) -> PowerCommand:
-    """The request that repairs it, as old as the snapshot.
+def patience_of(settings: ResyncSettings) -> Patience:
+    """What a site has chosen."""
+    return Patience(settings.grace, settings.repeat_after, settings.delete_strays)
+
+
+def requests(
+    wanted: Iterable[Found], snapshot: Snapshot, slurm: SlurmSettings, origin: str, why: str
+) -> list[PowerCommand]:
+    """The requests that repair what was found, as old as the snapshot.
 
     Args:
-        found: one of `asked_for`.
+        wanted: of `asked_for`.
         snapshot: what it was found in.
-        timeouts: seconds that Slurm waits, by kind: then a suspend needs a newer snapshot.
+        slurm: says how long Slurm waits: then a suspend needs a newer snapshot.
         origin: this host.
         why: who asks.
     """
+    timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
+    return [command_for(one, snapshot, timeouts, origin, why) for one in wanted]
+
+
+def command_for(
+    found: Found, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
+) -> PowerCommand:
+    """The request that repairs one; as `requests`, with seconds that Slurm waits, by kind."""
     kind = _KINDS[found.action.step]
     jobs = found.place.slurm.jobs if found.place and found.place.slurm else ()
     return PowerCommand(

@@ -4,21 +4,26 @@ import queue
 import socket
 import time
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import structlog
 
-from producers.message import Message
-from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
 from schemas.events import Notice
 from schemas.snapshot import Snapshot, joined, parse_snapshot
-from workers import topology
+from workers import outgoing
 from workers.amqp import Delivery, Link
 from workers.errors import BrokerError
 from workers.resync import memory, notices
-from workers.resync.drift import Patience, Step
-from workers.resync.plan import Found, asked_for, command_for, condemned, plan, remembered
+from workers.resync.drift import Step
+from workers.resync.plan import (
+    Found,
+    asked_for,
+    condemned,
+    patience_of,
+    plan,
+    remembered,
+    requests,
+)
 from workers.resync.survey import Survey, survey
 from workers.runtime import Runtime
 from workers.store import snapshots
@@ -45,8 +50,7 @@ class Resync:
         self._run = run
         self._link = link
         self._settings = run.settings
-        of = self._settings.resync
-        self._patience = Patience(of.grace, of.repeat_after, of.delete_strays)
+        self._patience = patience_of(self._settings.resync)
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._parts: list[Snapshot] = []
         self._pending: Snapshot | None = None
@@ -84,7 +88,7 @@ class Resync:
         except AWAY as error:
             self._said = "waits for the store: nothing is repaired"
             self._log.warning("store_away", error=type(error).__name__)
-        except (BrokerError, FutureTimeoutError) as error:
+        except BrokerError as error:
             self._log.warning("broker_away", error=type(error).__name__)
         self._run.state = self._said if self._link.is_up else "waits for the broker"
 
@@ -138,25 +142,12 @@ class Resync:
             memory.remember(connection, cluster, remembered(seen, known, found, asked, now))
 
     def _ask(self, wanted: Sequence[Found], snapshot: Snapshot) -> None:
-        slurm = self._settings.slurm
-        timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
-        messages = []
-        for one in wanted:
-            asked = command_for(
-                one, snapshot, timeouts, socket.gethostname() or "unknown", "resync"
-            )
-            body = asked.to_envelope().to_json()
-            messages.append(Message(topology.COMMANDS, asked.kind.routing_key, body, asked.id))
-        self._publish(messages)
-
-    def _publish(self, messages: Sequence[Message]) -> None:
-        for future in [self._link.publish(message) for message in messages]:
-            future.result(_CONFIRM)
+        origin = socket.gethostname() or "unknown"
+        asked = requests(wanted, snapshot, self._settings.slurm, origin, "resync")
+        outgoing.publish_all(self._link, map(outgoing.command, asked), _CONFIRM)
 
     def _notify(self, told: Sequence[Notice]) -> None:
-        self._publish(
-            [Message(topology.EVENTS, n.routing_key, n.to_envelope().to_json(), n.id) for n in told]
-        )
+        outgoing.publish_all(self._link, map(outgoing.event, told), _CONFIRM)
 
     # -- what is said
 

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from producers.message import Message
 from schemas.events import Cause, Notice, RequestEvent
 from schemas.jobs import JobEvent, JobHappening
-from workers import topology
+from workers import outgoing
 from workers.amqp import Link
-from workers.errors import BrokerAwayError
 from workers.slurm.causes import OURS
 from workers.slurm.decide import Action
 from workers.slurm.origins import Origin, uws_id
@@ -83,17 +81,7 @@ class Herald:
         self._publish([rehearsal(told, action) for told, action in would])
 
     def _publish(self, events: Sequence[JobEvent | Notice]) -> None:
-        futures = []
-        for event in events:
-            key = event.routing_key if isinstance(event, Notice) else event.happening.routing_key
-            body = event.to_envelope().to_json()
-            futures.append(self._link.publish(Message(topology.EVENTS, key, body, event.id)))
-        until = time.monotonic() + _CONFIRM_SECONDS
-        for future in futures:
-            try:
-                future.result(max(0.0, until - time.monotonic()))
-            except TimeoutError:
-                raise BrokerAwayError(f"no confirm within {_CONFIRM_SECONDS:g} s") from None
+        outgoing.publish_all(self._link, map(outgoing.event, events), _CONFIRM_SECONDS)
 
 
 def identified(

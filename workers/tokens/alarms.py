@@ -8,7 +8,7 @@ import structlog
 
 from producers.message import Message
 from schemas.events import Notice
-from workers import topology
+from workers import outgoing
 from workers.amqp import Link
 from workers.tokens.errors import SourceError
 
@@ -39,8 +39,7 @@ class Alarms:
         structlog.get_logger().error(
             "token_alarm", cloud=cloud, reason=error.message, remedy=notice.remedy
         )
-        body = notice.to_envelope().to_json()
-        self._send(Message(topology.EVENTS, notice.routing_key, body, notice.id))
+        self._send(outgoing.event(notice))
 
     def tick(self) -> None:
         """Send again what the broker has not confirmed."""
