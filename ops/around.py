@@ -18,7 +18,8 @@ from workers import topology
 from workers.audit.queries import story
 from workers.errors import LamplighterError
 from workers.slurm.nodes import JobState, NodeState
-from workers.slurm.scontrol import Slurm, is_installed
+from workers.slurm.place import is_installed
+from workers.slurm.scontrol import Slurm
 from workers.store.tables import nodes
 
 _CLOUD_SECONDS = 10.0
@@ -26,12 +27,14 @@ _PER_QUERY = 500
 _STORE_TROUBLES = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
-def around(session: Session, command: PowerCommand | None) -> Around:
-    """All that answers."""
+def around(session: Session, command: PowerCommand | None, *, whole: bool = True) -> Around:
+    """All that answers; unless `whole`, the state store alone is asked."""
     if command is None:
         return Around()
     silent: list[str] = []
     store = standings(session, [command.node], silent).get(command.node)
+    if not whole:
+        return Around(store=store, silent=tuple(silent))
     slurm, jobs = _slurm(session, command, silent)
     return Around(
         store=store,

@@ -3,9 +3,7 @@
 import base64
 import csv
 import json
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,8 +11,9 @@ import click
 
 from ops.audit_filters import filter_options, wanted
 from ops.entries import data_of, what, words
+from ops.output import cell_of, output
 from ops.session import Session, pass_session
-from ops.terminal import json_line, moment, plain
+from ops.terminal import json_line, moment
 from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
@@ -30,9 +29,6 @@ _COLUMNS = (
     "cloud",
     "why",
 )
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
-# Tabs and line ends, which do too, are escaped.
-_FORMULA = ("=", "+", "-", "@")
 
 
 @click.command
@@ -46,20 +42,10 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
     jsonl has one CloudEvent a line, with the extensions auditseq and audithash; csv is for
     spreadsheets, and no cell of it is a formula. FILE must not exist yet.
     """
-    with session.reading("audit") as connection, _output(file) as out:
+    with session.reading("audit") as connection, output(file) as out:
         entries = oldest_first(connection, wanted(**options))
         count = (_write_csv if format_ == "csv" else _write_jsonl)(out, entries)
     click.echo(f"lamplighter: {count} records", err=True)
-
-
-@contextmanager
-def _output(file: Path) -> Iterator[TextIO]:
-    if str(file) == "-":
-        yield sys.stdout
-        return
-    file.touch(mode=0o600, exist_ok=False)  # job names and error texts are nobody else's
-    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
-        yield out
 
 
 def _write_jsonl(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
@@ -102,9 +88,3 @@ def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
         writer.writerow([cell_of(cell) for cell in cells])
         count += 1
     return count
-
-
-def cell_of(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula; what is not printable is escaped."""
-    text = "" if value is None else plain(str(value))
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,6 +1,5 @@
 """`lamplighter dead-letters`: look at requests that failed for good; what to do with them is in decisions."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from ops.letter_groups import COLUMNS as GROUP_COLUMNS
 from ops.letter_groups import KEYS, grouped
 from ops.letter_options import choice, choice_options
 from ops.letters import Choice, Places
+from ops.output import output
 from ops.session import Session, pass_session
 from ops.terminal import json_line, print_json, print_line, print_table
 from workers.dead_letters.letter import Letter
@@ -119,11 +119,7 @@ def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa:
     They stay in their queue. FILE must not exist yet.
     """
     found = choice(session.settings, **options).of(look(session))
-    lines = (f"{json_line(chosen.exported(letter))}\n" for letter in found)
-    if str(file) == "-":
-        sys.stdout.writelines(lines)
-        return
-    file.touch(mode=0o600, exist_ok=False)  # job names and error texts are nobody else's
-    with file.open("w") as out:
-        out.writelines(lines)
-    click.echo(f"{len(found)} letters are in {file}", err=True)
+    with output(file) as out:
+        out.writelines(f"{json_line(chosen.exported(letter))}\n" for letter in found)
+    if str(file) != "-":
+        click.echo(f"{len(found)} letters are in {file}", err=True)

@@ -16,7 +16,7 @@ from workers.logs import configure_logs
 from workers.metrics.endpoint import serving
 from workers.metrics.up import UpFigures
 from workers.settings import Settings
-from workers.slurm.scontrol import is_installed
+from workers.slurm.place import is_installed
 
 
 @click.command

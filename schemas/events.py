@@ -53,6 +53,19 @@ class Cause:
     error: str
     message: str
 
+    def to_data(self) -> dict[str, str]:
+        """As it travels."""
+        return {"error": self.error, "message": fit(self.message)}
+
+
+def cause_from(fields: Fields) -> Cause:
+    """As `to_data` made it.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy.
+    """
+    return Cause(fields.text("error"), fields.text("message", shortest=0))
+
 
 @dataclass(frozen=True, slots=True)
 class CloudAction:
@@ -152,7 +165,7 @@ class RequestEvent:
         if self.restamped is not None:
             data["restamped"] = self.restamped
         if self.cause is not None:
-            data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
+            data["cause"] = self.cause.to_data()
         return Envelope(
             id=self.id,
             source=self.cluster,
@@ -270,7 +283,6 @@ def event_from(envelope: Envelope) -> RequestEvent:
         kind = Kind(data.text("kind"))
     except ValueError:
         raise data.wrong("kind", f"must be one of {', '.join(Kind)}") from None
-    cause = data.object("cause") if "cause" in data.raw else None
     event = RequestEvent(
         happening=happening,
         request_id=data.attribute("request_id"),
@@ -290,7 +302,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
         server_id=data.text_or_none("server_id"),
         address=data.text_or_none("address"),
         image_id=data.text_or_none("image_id"),
-        cause=Cause(cause.text("error"), cause.text("message", shortest=0)) if cause else None,
+        cause=cause_from(data.object("cause")) if "cause" in data.raw else None,
         actions=tuple(
             CloudAction(f.text("action"), f.text("server_id"), f.number("time"), f.text("result"))
             for f in data.objects("actions")

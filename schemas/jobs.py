@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, fit, rfc3339
+from schemas.envelope import Envelope, Fields, rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause
+from schemas.events import Cause, cause_from
 from schemas.names import is_node_name, shown
 
 _MOST_JOB = 2**63 - 1
@@ -81,7 +81,7 @@ class JobEvent:
         if self.state is not None:
             data["state"] = self.state
         if self.cause is not None:
-            data["cause"] = {"error": self.cause.error, "message": fit(self.cause.message)}
+            data["cause"] = self.cause.to_data()
         correlation = "0" * 32
         return Envelope(
             id=self.id,
@@ -109,7 +109,6 @@ def job_event_from(envelope: Envelope) -> JobEvent:
         )
     data = Fields(envelope.data, "data.")
     failed = happening is JobHappening.FAILED
-    cause = data.object("cause") if failed else None
     event = JobEvent(
         happening=happening,
         cluster=envelope.source,
@@ -119,7 +118,7 @@ def job_event_from(envelope: Envelope) -> JobEvent:
         uws_id=data.attribute("uws_id") if "uws_id" in data.raw or not failed else None,
         state=data.attribute("state") if failed else None,
         nodes=_nodes(data),
-        cause=Cause(cause.text("error"), cause.text("message", shortest=0)) if cause else None,
+        cause=cause_from(data.object("cause")) if failed else None,
     )
     if (event.id, str(event.job_id)) != (envelope.id, envelope.subject):
         raise MalformedMessageError(

@@ -5,6 +5,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from producers.disk import sync_folder
+
 
 def make_once(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Put a new file there, durably; who makes it at the same time finds it or is found.
@@ -23,8 +25,4 @@ def make_once(path: Path, content: bytes, mode: int = 0o600) -> None:
             os.link(name, path)
     finally:
         Path(name).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

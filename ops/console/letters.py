@@ -4,18 +4,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
 
-from ops.around import around, standings
-from ops.explain import Around, description
+from ops.around import around
+from ops.console.reading import Page
+from ops.explain import description
 from ops.letters import Choice
 from ops.session import Session
-from schemas.commands import PowerCommand
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 
-Page: TypeAlias = tuple[str, dict[str, Any]]
 _SHOWN = 100
 _KEPT = 2.0
 _LABEL = 11
@@ -55,7 +53,7 @@ class Letters:
                 "That letter is no longer there: somebody has decided, or is deciding."
             )
         command = found[0].command
-        known = around(self._session, command) if whole else self._stored(command)
+        known = around(self._session, command, whole=whole)
         lines = description(found[0], known, time.time_ns())
         return "letter.html", {"letter": found[0], "facts": _facts(lines)}
 
@@ -117,13 +115,6 @@ class Letters:
             "said": said,
             "problem": problem,
         }
-
-    def _stored(self, command: PowerCommand | None) -> Around:
-        if command is None:
-            return Around()
-        silent: list[str] = []
-        store = standings(self._session, [command.node], silent).get(command.node)
-        return Around(store=store, silent=tuple(silent))
 
     def _look(self, *, fresh: bool = False) -> list[Letter]:
         """All letters, given back at once; of many who look in the same moment, one takes them."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
 from ops.console.view import Line, Login, View, Worker
+from ops.entries import what
 from ops.failures import StoreMissingError, explain
 from ops.session import Session
 from schemas.envelope import parse
@@ -129,11 +130,10 @@ def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
 
 def line_of(entry: Entry) -> Line:
     """A record as a line of the stream."""
-    what = entry.happening or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
     return Line(
         seq=entry.seq,
         time=entry.time,
-        what=what,
+        what=what(entry),
         subject=entry.subject,
         request_id=entry.request_id,
         words=_words(entry),

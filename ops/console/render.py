@@ -4,10 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-from ops.console.view import WORDS, View, concerns, summary, words
-from ops.report.page import visible
+from ops.console.view import WORDS, View, concerns, many, summary, words
+from ops.report.page import templates
 from ops.terminal import duration, moment
 from workers.dead_letters.letter import Letter
 from workers.lamps import Lamp
@@ -17,20 +17,13 @@ _NS = 1_000_000_000
 
 def environment() -> Environment:
     """The templates."""
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=visible,
-    )
+    made = templates(ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]))
     made.filters |= {
         "when": moment,
         "clock": _clock,
         "iso": _iso,
         "lasted": duration,
-        "many": _many,
+        "many": many,
     }
     made.filters |= {
         "summary": summary,
@@ -44,9 +37,9 @@ def environment() -> Environment:
     return made
 
 
-def parts(templates: Environment) -> Callable[[View], dict[str, str]]:
+def parts(pages: Environment) -> Callable[[View], dict[str, str]]:
     """What changes while a page is open, as HTML by the id of its place."""
-    module: Any = templates.globals["parts"]
+    module: Any = pages.globals["parts"]
 
     def render(view: View) -> dict[str, str]:
         made = {
@@ -79,7 +72,3 @@ def _day(ns: int | None) -> str:
 
 def _clock(ns: int) -> str:
     return datetime.fromtimestamp(ns / _NS, UTC).strftime("%H:%M:%S")
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

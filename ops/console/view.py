@@ -155,19 +155,19 @@ def _logins(view: View) -> Iterator[str]:
 
 def _counted(view: View) -> Iterator[str]:
     if view.dead_letters:
-        yield f"{_many(view.dead_letters, 'dead letter')} to decide on"
+        yield f"{many(view.dead_letters, 'dead letter')} to decide on"
     if view.drifts:
         kinds = ", ".join(f"{count} {kind}" for kind, count in view.drifts.items())
         yield f"not as Slurm wants it: {kinds} (lamplighter drift)"
     failed = sum(lit.lamp is Lamp.FAILED for lit in view.lamps)
     if failed:
-        yield f"{_many(failed, 'node')} not as wanted"
+        yield f"{many(failed, 'node')} not as wanted"
 
 
 def summary(view: View) -> str:
     """The site in one sentence."""
     counts = Counter(lit.lamp for lit in view.lamps)
-    parts = [f"{counts[Lamp.LIT]} of {_many(len(view.lamps), 'node')} lit"]
+    parts = [f"{counts[Lamp.LIT]} of {many(len(view.lamps), 'node')} lit"]
     if counts[Lamp.LIGHTING]:
         parts.append(f"{counts[Lamp.LIGHTING]} lighting")
     if counts[Lamp.GOING_OUT]:
@@ -201,5 +201,6 @@ def words(lit: Lit) -> str:
     return f"wanted {lit.desired}, but {lit.observed or 'never seen'}"
 
 
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """So many of something, in words."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ops.output import cell_of
 from ops.report.history import histories
 from ops.report.read import outcomes, places
 from ops.report.sums import NOBODY, PERSONAL, Allocation, Question, Row, rows, total
 from ops.session import Session
-from ops.terminal import moment, plain
+from ops.terminal import moment
 
 BINS = 48
 _HOUR = 3600 * 10**9
 _TIMES = ("lit", "booting", "allocated", "idle", "spared", "saved", "visible")
-_FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,8 @@ def hours(ns: float | None) -> str | None:
 
 
 def _cells(row: Row) -> dict[str, object]:
-    key = plain(row.key)
     return {
-        # what a spreadsheet would take for a formula
-        "key": f"'{key}" if key.startswith(_FORMULA) and key != NOBODY else key,
+        "key": row.key if row.key == NOBODY else cell_of(row.key),
         "nodes": len(row.nodes),
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),

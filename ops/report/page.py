@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ops.report.chart import chart, share
@@ -12,15 +12,20 @@ from ops.terminal import plain
 
 def page(report: Report, cluster: str) -> str:
     """The whole file."""
-    templates = Environment(
-        loader=PackageLoader("ops.report"),
+    template = templates(PackageLoader("ops.report")).get_template("page.html")
+    return template.render(cluster=cluster, **values(report))
+
+
+def templates(loader: BaseLoader) -> Environment:
+    """Templates in which everything that is filled in is escaped, for HTML and for the eye."""
+    return Environment(
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=visible,
     )
-    return templates.get_template("page.html").render(cluster=cluster, **values(report))
 
 
 def values(report: Report) -> dict[str, object]:

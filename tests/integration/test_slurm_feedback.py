@@ -19,7 +19,8 @@ from workers.settings import load
 from workers.slurm import memory
 from workers.slurm.decide import Newest
 from workers.slurm.memory import Due, Memory
-from workers.slurm.scontrol import Slurm, SlurmAwayError, is_installed
+from workers.slurm.place import is_installed
+from workers.slurm.scontrol import Slurm, SlurmAwayError
 from workers.store.engine import open_store
 
 if TYPE_CHECKING:

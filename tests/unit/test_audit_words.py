@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.audit_export import cell_of
+from ops.output import cell_of
 from ops.waits import wait_of
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, Happening, RequestEvent

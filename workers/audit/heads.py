@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
+from workers.audit.log import last
 from workers.audit.signing import Signer
-from workers.store.tables import audit, audit_heads
+from workers.store.tables import audit_heads
 from workers.store.upsert import insert
 
 TYPE = "lamplighter.audit.head.v1"
@@ -70,13 +71,11 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
         sqlalchemy.exc.SQLAlchemyError: the store is away.
     """
     with engine.begin() as connection:
-        last = connection.execute(
-            sa.select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-        ).first()
-        if last is None or _is_signed(connection, last.seq, signer.key_id):
+        end = last(connection)
+        if end is None or _is_signed(connection, end.seq, signer.key_id):
             return None
-        said = {"cluster": cluster, "seq": last.seq, "hash": last.hash.hex(), "time": rfc3339(now)}
-        head = Head(last.seq, last.hash.hex(), said["time"], signer.sign(TYPE, said))
+        said = {"cluster": cluster, "seq": end.seq, "hash": end.hash.hex(), "time": rfc3339(now)}
+        head = Head(end.seq, end.hash.hex(), said["time"], signer.sign(TYPE, said))
         connection.execute(
             insert(connection, audit_heads).on_conflict_do_nothing(),
             {"seq": head.seq, "key": signer.key_id, "statement": head.to_json()},

@@ -34,6 +34,15 @@ class Appended:
     conflicts: tuple[Record, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """What the log ends with."""
+
+    seq: int
+    hash: bytes
+    recorded_at: int
+
+
 def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
     """Write what is new of `records`, in order and in one transaction.
 
@@ -90,10 +99,16 @@ def _types(
     return found
 
 
+def last(connection: sa.Connection) -> End | None:
+    """The last record; None where there is none."""
+    query = sa.select(audit.c.seq, audit.c.hash, audit.c.recorded_at)
+    row = connection.execute(query.order_by(audit.c.seq.desc()).limit(1)).first()
+    return None if row is None else End(*row)
+
+
 def _head(connection: sa.Connection) -> bytes:
-    query = sa.select(audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-    head: bytes | None = connection.execute(query).scalar()
-    return GENESIS if head is None else head
+    found = last(connection)
+    return GENESIS if found is None else found.hash
 
 
 def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:

@@ -14,7 +14,7 @@ from schemas import ids
 from schemas.envelope import Envelope, Fields, parse, rfc3339
 from schemas.errors import MalformedMessageError
 from workers.audit.chain import Chain
-from workers.audit.log import append_within, stand_in_line
+from workers.audit.log import append_within, last, stand_in_line
 from workers.audit.record import own_record
 from workers.audit.signing import Signer, Trusted
 from workers.errors import LamplighterError
@@ -112,16 +112,12 @@ def seal(engine: sa.Engine, signer: Signer, deed: Deed, verified: Chain) -> Seal
     """
     with engine.begin() as connection:
         stand_in_line(connection)
-        last = connection.execute(
-            sa.select(audit.c.seq, audit.c.hash, audit.c.recorded_at, audit.c.type)
-            .order_by(audit.c.seq.desc())
-            .limit(1)
-        ).first()
+        end = last(connection)
         known = seals(connection)
         before = known[-1] if known else None
-        if last is None or (before is not None and last.seq == before.seq):
+        if end is None or (before is not None and end.seq == before.seq):
             raise NotSealedError("nothing was recorded since the last seal")
-        if last.hash != verified.hash:
+        if end.hash != verified.hash:
             raise NotSealedError("more was recorded meanwhile; do it again")
         first = before.seq if before is not None else verified.first
         segment = before.segment + 1 if before is not None else 1
@@ -129,10 +125,10 @@ def seal(engine: sa.Engine, signer: Signer, deed: Deed, verified: Chain) -> Seal
             "cluster": deed.cluster,
             "segment": segment,
             "first": first,
-            "last": last.seq,
+            "last": end.seq,
             "records": verified.records + (before.records if before is not None else 0),
-            "last_hash": last.hash.hex(),
-            "last_time": last.recorded_at,
+            "last_hash": end.hash.hex(),
+            "last_time": end.recorded_at,
             "time": rfc3339(deed.time),
             "by": deed.by,
         }

@@ -16,7 +16,7 @@ from workers.power.site import Site
 from workers.power.witness import Witness
 from workers.runtime import Runtime, declare_topology, runtime
 from workers.settings import Settings
-from workers.slurm.scontrol import is_installed
+from workers.slurm.place import is_installed
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 

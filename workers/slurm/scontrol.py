@@ -20,9 +20,7 @@ from workers.slurm.nodes import (
     nodes_from,
 )
 from workers.slurm.origins import Origin, origin_format, origins_from
-from workers.slurm.place import find, is_installed, slurm_conf
-
-__all__ = ["Slurm", "SlurmAwayError", "is_installed", "slurm_conf"]
+from workers.slurm.place import find, slurm_conf
 
 # Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
 _NODES_PER_CALL = 500

@@ -45,7 +45,8 @@ def place(connection: sa.Connection, cluster: str, wanted: Sequence[Hold]) -> No
 
 def lift(connection: sa.Connection, cluster: str, names: Sequence[str]) -> list[str]:
     """Release nodes; those that were held."""
-    held = [node for node in all_holds(connection, cluster) if node in set(names)]
+    wanted = set(names)
+    held = [node for node in all_holds(connection, cluster) if node in wanted]
     for start in range(0, len(held), _PER_QUERY):
         part = held[start : start + _PER_QUERY]
         connection.execute(
