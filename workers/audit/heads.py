@@ -74,8 +74,9 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
         end = last(connection)
         if end is None or _is_signed(connection, end.seq, signer.key_id):
             return None
-        said = {"cluster": cluster, "seq": end.seq, "hash": end.hash.hex(), "time": rfc3339(now)}
-        head = Head(end.seq, end.hash.hex(), said["time"], signer.sign(TYPE, said))
+        hash_, time = end.hash.hex(), rfc3339(now)
+        said = {"cluster": cluster, "seq": end.seq, "hash": hash_, "time": time}
+        head = Head(end.seq, hash_, time, signer.sign(TYPE, said))
         connection.execute(
             insert(connection, audit_heads).on_conflict_do_nothing(),
             {"seq": head.seq, "key": signer.key_id, "statement": head.to_json()},

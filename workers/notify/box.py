@@ -10,12 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.envelope import rfc3339
 from schemas.events import Cause
+from workers.died import with_failure
 from workers.store.tables import notifications
 from workers.store.upsert import insert
-
-_KEPT_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +42,9 @@ class Notification:
         """Which try comes next, from 1."""
         return (self.errors[-1]["attempt"] if self.errors else 0) + 1
 
-    def failed(self, cause: Cause, now: int) -> "tuple[Mapping[str, Any], ...]":
+    def failed(self, cause: Cause, now: int) -> tuple[Mapping[str, Any], ...]:
         """Its errors after one more failed try."""
-        entry = {
-            "attempt": self.attempt,
-            "time": rfc3339(now),
-            "error": cause.error,
-            "message": cause.message,
-        }
-        return (*self.errors, entry)[-_KEPT_ERRORS:]
+        return with_failure(self.errors, self.attempt, cause, now)
 
 
 def put(connection: sa.Connection, cluster: str, new: Iterable[Notification]) -> None:

@@ -7,10 +7,11 @@ import structlog
 
 from producers.message import Message
 from schemas import headers
-from schemas.envelope import Envelope, parse, rfc3339
+from schemas.envelope import Envelope, parse
 from schemas.events import Cause, Notice
 from workers import outgoing, topology
 from workers.amqp import Link
+from workers.died import died_of
 from workers.errors import BrokerError
 from workers.notify.box import Notification
 
@@ -32,10 +33,7 @@ def dead_letter(which: Notification, cause: Cause, now: int) -> Message:
             headers.ATTEMPT: which.attempt,
             headers.ROUND: which.round,
             headers.ERRORS: json.dumps(errors, separators=(",", ":")),
-            headers.DIED_IN: topology.NOTIFY_QUEUE,
-            headers.CAUSE: cause.error,
-            headers.CAUSE_MESSAGE: cause.message,
-            headers.DIED_AT: rfc3339(now),
+            **died_of(topology.NOTIFY_QUEUE, cause, now),
         },
     )
 

@@ -8,15 +8,13 @@ from typing import Any
 
 from schemas import headers
 from schemas.commands import PowerCommand, parse_command
-from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.amqp import Delivery
+from workers.died import with_failure
 
-_KEPT_ERRORS = 20
 # All headers together must fit into one frame of 128 KiB, or the broker ends the connection.
 _LONGEST_ERRORS = 65_536
-_LONGEST_ERROR = 500
 # More than any request lives through; and it fits what the stores keep a round in.
 _MOST = 1_000_000
 _NS = 1_000_000_000
@@ -33,13 +31,7 @@ class Past:
 
     def failed(self, cause: Cause, now: int) -> "Past":
         """The past after one more failed attempt; `now` in ns since the epoch."""
-        entry = {
-            "attempt": self.attempt + 1,
-            "time": rfc3339(now),
-            "error": cause.error,
-            "message": cause.message[:_LONGEST_ERROR],
-        }
-        errors = (*self.errors, entry)[-_KEPT_ERRORS:]
+        errors = with_failure(self.errors, self.attempt + 1, cause, now)
         return replace(self, attempt=self.attempt + 1, errors=errors)
 
     def to_headers(self) -> dict[str, str | int]:

@@ -4,12 +4,12 @@ import hashlib
 from dataclasses import replace
 
 from producers.message import Message
-from schemas import events, headers
-from schemas.envelope import rfc3339
+from schemas import events
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Happening, Notice, RequestEvent
 from workers import topology
 from workers.amqp import Delivery
+from workers.died import died_of
 from workers.outgoing import event
 from workers.power.intake import Past, Pending
 
@@ -55,11 +55,7 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
         delivery.message_id or "unknown",
         headers={
             **past.to_headers(),
-            headers.DIED_IN: delivery.queue,
-            headers.CAUSE: cause.error,
-            # a cloud's words may be no UTF-8, which no header can carry
-            headers.CAUSE_MESSAGE: cause.message.encode(errors="replace").decode(),
-            headers.DIED_AT: rfc3339(now),
+            **died_of(delivery.queue, cause, now),
         },
     )
 

@@ -14,8 +14,8 @@ from workers.power.ways import Strategy
 from workers.resync.drift import Node, Seen, seen_as
 from workers.settings import Settings
 from workers.store import snapshots
-from workers.store.engine import store_clock
 from workers.store.holds import Hold, all_holds
+from workers.store.leases import is_leased
 from workers.store.snapshots import Listing
 from workers.store.tables import nodes, requests
 
@@ -117,8 +117,7 @@ def _view(cluster: str, listing: Listing) -> View:
 
 
 def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, _Row]:
-    now = store_clock(connection.dialect.name)
-    leased = sa.and_(nodes.c.lease_owner.is_not(None), nodes.c.lease_until > now)
+    leased = is_leased(connection)
     query = sa.select(
         nodes.c.node,
         nodes.c.desired,
@@ -142,7 +141,8 @@ def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, _Row]:
 def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]:
     query = sa.select(requests.c.node).where(
         requests.c.cluster == cluster,
-        requests.c.outcome.is_(None),
+        # decided_at has an index, outcome has none
+        requests.c.decided_at.is_(None),
         requests.c.accepted_at >= since,
     )
     return frozenset(connection.scalars(query))

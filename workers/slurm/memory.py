@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired
 from workers.slurm.decide import Newest
-from workers.store.engine import store_clock
 from workers.store.holds import all_holds
+from workers.store.leases import is_leased
 from workers.store.tables import feedback, nodes
 from workers.store.upsert import insert
 
@@ -57,17 +57,16 @@ class Memory:
 
 def newest(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Newest]:
     """The desired states of these nodes."""
-    now = store_clock(connection.dialect.name)
-    leased = sa.and_(nodes.c.lease_owner.is_not(None), nodes.c.lease_until > now)
+    leased = is_leased(connection)
     held = all_holds(connection, cluster)
     found: dict[str, Newest] = {}
     for part in _parts(names):
         query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
             nodes.c.cluster == cluster, nodes.c.node.in_(part)
         )
-        for node, desired, generation, is_leased in connection.execute(query):
+        for node, desired, generation, has_lease in connection.execute(query):
             found[node] = Newest(
-                Desired(desired), generation, leased=bool(is_leased), held=node in held
+                Desired(desired), generation, leased=bool(has_lease), held=node in held
             )
     return found
 
