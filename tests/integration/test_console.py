@@ -264,6 +264,14 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
+def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
+    made.hold("node16", HOSTILE)
+    page = get(made, "/nodes/node16").text
+    assert "on hold" in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "on hold" not in get(made, "/nodes/node15").text
+
+
 def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
     at = time.time_ns() - 40 * NS
     events = resumed("node5", at, took=30.0)

@@ -19,6 +19,7 @@ from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.engine import open_store
+from workers.store.holds import Hold, place
 from workers.store.tables import nodes, refresh_tokens
 from workers.store.tables import requests as rounds
 
@@ -98,6 +99,11 @@ class Street:
         """Let none be under way any more."""
         with self._state() as connection:
             connection.execute(sa.update(rounds).values(decided_at=time.time_ns()))
+
+    def hold(self, node: str, reason: str) -> None:
+        """Somebody is at a node."""
+        with self._state() as connection:
+            place(connection, self.site.settings.cluster, [Hold(node, reason, "somebody", 1)])
 
     def refresh_token_ends(self, cloud: str, at: int) -> None:
         """Let a cloud's refresh token end then."""
