@@ -62,6 +62,8 @@ class Filter:
 
 _PORTION = 2000
 _PAGE = 200
+_JOBS_OWN = [happening.type for happening in JobHappening]
+_about = audit.alias("about")
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
 
@@ -73,7 +75,7 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
 def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
     """Likewise, the latest first and as they are read."""
     # a sum is in no index: what is asked of few records must not be sought along the times of all
-    few = wanted.job is not None or wanted.request_id is not None
+    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None)
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
     for row in connection.execute(_narrowed(query, wanted)):
@@ -99,15 +101,9 @@ def _narrowed(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
     if wanted.nodes is not None:
         query = query.where(audit.c.subject.in_(wanted.nodes))
     if wanted.job is not None:
-        query = query.where(_of_job(sa.literal(wanted.job)))
+        query = query.where(audit.c.seq.in_(_of_job(wanted.job)))
     if wanted.uws is not None:
-        query = query.where(
-            sa.exists().where(
-                audit_uws.c.uws_id == wanted.uws,
-                audit.c.time >= audit_uws.c.submitted_at,
-                _of_job(audit_uws.c.job_id),
-            )
-        )
+        query = query.where(audit.c.seq.in_(_of_uws(wanted.uws)))
     if wanted.since is not None:
         query = query.where(audit.c.time >= wanted.since)
     if wanted.until is not None:
@@ -129,14 +125,35 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
     return [Entry(*row) for row in connection.execute(query)]
 
 
-def _of_job(job_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Whether a record is about this job, or about a request that it waited for."""
-    requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == job_id)
-    own = sa.and_(
-        audit.c.type.in_([happening.type for happening in JobHappening]),
-        audit.c.subject == sa.cast(job_id, sa.Text),
+def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
+    """The numbers of the records about a job, and about requests that it waited for.
+
+    Two questions, because no index answers an OR over two tables.
+    """
+    waited = (
+        sa.select(_about.c.seq)
+        .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
+        .where(audit_jobs.c.job_id == job)
     )
-    return sa.or_(audit.c.request_id.in_(requests), own)
+    own = sa.select(_about.c.seq).where(_about.c.type.in_(_JOBS_OWN), _about.c.subject == str(job))
+    return sa.union(waited, own)
+
+
+def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
+    """Likewise of each job that has run for this UWS job, since it was submitted."""
+    ran = audit_uws.c.uws_id == uws, _about.c.time >= audit_uws.c.submitted_at
+    waited = (
+        sa.select(_about.c.seq)
+        .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
+        .join(audit_uws, audit_uws.c.job_id == audit_jobs.c.job_id)
+        .where(*ran)
+    )
+    own = (
+        sa.select(_about.c.seq)
+        .join(audit_uws, _about.c.subject == sa.cast(audit_uws.c.job_id, sa.Text))
+        .where(_about.c.type.in_(_JOBS_OWN), *ran)
+    )
+    return sa.union(waited, own)
 
 
 def longest(
