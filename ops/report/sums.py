@@ -1,10 +1,10 @@
 """From nodes' histories to the figures of a report. Pure; times and sums are ns."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ops.report.history import History
-from ops.report.spans import Span, clip, length, minus, overlap, union
+from ops.report.history import Boot, History
+from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
 
 # What was lit for no job, or for one that nobody knows, is told under this name.
 NOBODY = "-"
@@ -94,23 +94,11 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
     By `job` and `user`, lit time falls to the jobs that the node was lit for, in equal shares; where
     Slurm's allocations are known it falls to those instead, and the rest to nobody.
     """
-    made: dict[str, Row] = {}
-
-    def row(key: str) -> Row:
-        if key not in made:
-            known = asked.allocations is not None
-            made[key] = Row(key, allocated=0 if known else None, bins=[0.0] * bins)
-        return made[key]
-
-    given: dict[str, list[Allocation]] = {}
-    for allocation in asked.allocations or ():
-        given.setdefault(allocation.node, []).append(allocation)
+    tally = _Tally(asked, bins)
+    add = tally.by_person if asked.by in PERSONAL else tally.by_place
     for history in histories:
-        if asked.by in PERSONAL:
-            _by_person(history, asked, given.get(history.node, []), row)
-        else:
-            _by_place(history, asked, given.get(history.node, []), row)
-    return sorted(made.values(), key=lambda found: (-found.lit, found.key))
+        add(history)
+    return sorted(tally.rows.values(), key=lambda found: (-found.lit, found.key))
 
 
 def total(found: Sequence[Row], bins: int = 0) -> Row:
@@ -129,62 +117,87 @@ def total(found: Sequence[Row], bins: int = 0) -> Row:
     return whole
 
 
-def _by_place(
-    history: History, asked: Question, given: Sequence[Allocation], row: Callable[[str], Row]
-) -> None:
-    window = asked.begin, asked.end
-    place = asked.places.get(history.node)
-    found = row(_place_key(history, place, asked.by))
-    known = clip([(history.since, asked.end)], window)
-    lit = clip([(span.begin, span.end) for span in history.lit], window)
-    found.nodes.add(history.node)
-    found.lit += length(lit)
-    found.saved += max(0, length(known) - length(lit))
-    strategy = None if place is None else place.strategy
-    found.visible += length(clip(union(_visible(history, strategy, asked.end)), window))
-    if found.allocated is not None:
-        given_spans = union((a.begin, a.end) for a in given)
-        found.allocated += overlap(lit, given_spans)
-        if asked.suspend_time is not None:
-            idle = minus(lit, given_spans)
-            spared = sum(max(0, end - begin - asked.suspend_time) for begin, end in idle)
-            found.spared = (found.spared or 0) + spared
-    for boot in history.boots:
-        _count_boot(found, boot.begin, boot.end, 1.0, done=boot.done, window=window)
-    _fill(found, lit, window, 1.0)
+class _Tally:
+    """Adds one history after the other."""
 
+    def __init__(self, asked: Question, bins: int) -> None:
+        self.rows: dict[str, Row] = {}
+        self._asked = asked
+        self._bins = bins
+        self._window = asked.begin, asked.end
+        self._given: dict[str, list[Allocation]] = {}
+        self._users: dict[int, str] = {}
+        for allocation in asked.allocations or ():
+            self._given.setdefault(allocation.node, []).append(allocation)
+            self._users[allocation.job] = allocation.user
 
-def _by_person(
-    history: History, asked: Question, given: Sequence[Allocation], row: Callable[[str], Row]
-) -> None:
-    window = asked.begin, asked.end
-    users = {a.job: a.user for a in asked.allocations or ()}
+    def by_place(self, history: History) -> None:
+        asked, window = self._asked, self._window
+        place = asked.places.get(history.node)
+        found = self._row(_place_key(history, place, asked.by))
+        known = clip([(history.since, asked.end)], window)
+        lit = clip([(span.begin, span.end) for span in history.lit], window)
+        found.nodes.add(history.node)
+        found.lit += length(lit)
+        found.saved += max(0, length(known) - length(lit))
+        strategy = None if place is None else place.strategy
+        found.visible += length(clip(union(_visible(history, strategy, asked.end)), window))
+        if found.allocated is not None:
+            given = union(_span(a) for a in self._given.get(history.node, ()))
+            found.allocated += overlap(lit, given)
+            if asked.suspend_time is not None:
+                idle = minus(lit, given)
+                spared = sum(max(0, end - begin - asked.suspend_time) for begin, end in idle)
+                found.spared = (found.spared or 0) + spared
+        for boot in history.boots:
+            _count_boot(found, boot, 1.0, window)
+        _fill(found, lit, window, 1.0)
 
-    def keys(jobs: Sequence[int]) -> list[str]:
-        names = [str(job) if asked.by == "job" else users.get(job, NOBODY) for job in jobs]
-        return names or [NOBODY]
+    def by_person(self, history: History) -> None:
+        given = Sorted(self._given.get(history.node, ()), _span)
+        for boot in history.boots:
+            for key, share in self._shares(boot.jobs):
+                _count_boot(self._row(key), boot, share, self._window)
+        for lit in history.lit:
+            for span in clip([(lit.begin, lit.end)], self._window):
+                if self._asked.allocations is None:
+                    for key, share in self._shares(lit.jobs):
+                        _add_lit(self._row(key), history.node, [span], self._window, share)
+                else:
+                    self._add_given(history.node, span, given.meeting(span))
 
-    for boot in history.boots:
-        names = keys(boot.jobs)
-        for name in names:
-            share = 1 / len(names)
-            _count_boot(row(name), boot.begin, boot.end, share, done=boot.done, window=window)
-    for lit in history.lit:
-        span = clip([(lit.begin, lit.end)], window)
-        if asked.allocations is None:
-            names = keys(lit.jobs)
-            for name in names:
-                _add_lit(row(name), history.node, span, window, 1 / len(names))
-            continue
-        used = [(a, clip(span, (a.begin, a.end))) for a in given]
-        for allocation, part in used:
+    def _add_given(self, node: str, lit: Span, given: Sequence[Allocation]) -> None:
+        used: list[Span] = []
+        for allocation in given:
+            part = clip([lit], _span(allocation))
             if part:
-                found = row(keys((allocation.job,))[0])
-                _add_lit(found, history.node, part, window, 1.0)
+                used += part
+                ((key, _),) = self._shares((allocation.job,))
+                found = self._row(key)
+                _add_lit(found, node, part, self._window, 1.0)
                 found.allocated = (found.allocated or 0) + length(part)
-        rest = length(span) - overlap(span, union(s for _, part in used for s in part))
+        rest = minus([lit], union(used))
         if rest:
-            row(NOBODY).lit += rest
+            _add_lit(self._row(NOBODY), node, rest, self._window, 1.0)
+
+    def _shares(self, jobs: Sequence[int]) -> list[tuple[str, float]]:
+        """Whose a time is that a node was lit for these jobs, and what share of it."""
+        if not jobs:
+            return [(NOBODY, 1.0)]
+        by_job, users = self._asked.by == "job", self._users
+        return [(str(job) if by_job else users.get(job, NOBODY), 1 / len(jobs)) for job in jobs]
+
+    def _row(self, key: str) -> Row:
+        found = self.rows.get(key)
+        if found is None:
+            known = self._asked.allocations is not None
+            found = Row(key, allocated=0 if known else None, bins=[0.0] * self._bins)
+            self.rows[key] = found
+        return found
+
+
+def _span(allocation: Allocation) -> Span:
+    return allocation.begin, allocation.end
 
 
 def _add_lit(row: Row, node: str, lit: list[Span], window: Span, share: float) -> None:
@@ -193,22 +206,22 @@ def _add_lit(row: Row, node: str, lit: list[Span], window: Span, share: float) -
     _fill(row, lit, window, share)
 
 
-def _count_boot(  # noqa: PLR0913 - a boot's all
-    row: Row, begin: int, end: int, share: float, *, done: bool, window: Span
-) -> None:
-    if window[0] <= end < window[1]:
+def _count_boot(row: Row, boot: Boot, share: float, window: Span) -> None:
+    if window[0] <= boot.end < window[1]:
         row.boots += share
-        row.boots_failed += 0 if done else share
-    row.booting += length(clip([(begin, end)], window)) * share
+        row.boots_failed += 0 if boot.done else share
+    row.booting += length(clip([(boot.begin, boot.end)], window)) * share
 
 
 def _fill(row: Row, lit: list[Span], window: Span, share: float) -> None:
-    if not row.bins:
-        return
-    width = (window[1] - window[0]) / len(row.bins)
-    for number in range(len(row.bins)):
-        part = int(window[0] + number * width), int(window[0] + (number + 1) * width)
-        row.bins[number] += length(clip(lit, part)) * share
+    """Add to each part of the time what was lit in it."""
+    parts, (since, until) = len(row.bins), window
+    for begin, end in lit if parts else ():
+        at, part = begin, (begin - since) * parts // (until - since)
+        while at < end:
+            edge = min(end, since + (until - since) * (part + 1) // parts)
+            row.bins[part] += (edge - at) * share
+            at, part = edge, part + 1
 
 
 def _visible(history: History, strategy: str | None, until: int) -> Iterator[Span]:
