@@ -103,18 +103,26 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
 
 def total(found: Sequence[Row], bins: int = 0) -> Row:
     """All rows as one."""
-    known = any(row.allocated is not None for row in found)
-    whole = Row(TOTAL, allocated=0 if known else None, bins=[0.0] * bins)
-    for row in found:
-        whole.nodes |= row.nodes
-        for name in ("boots", "boots_failed", "lit", "booting", "saved", "visible"):
-            setattr(whole, name, getattr(whole, name) + getattr(row, name))
-        if whole.allocated is not None:
-            whole.allocated += row.allocated or 0
-        if row.spared is not None:
-            whole.spared = (whole.spared or 0) + row.spared
-        whole.bins = [a + b for a, b in zip(whole.bins, row.bins, strict=True)]
-    return whole
+    parts = [sum(lit) for lit in zip(*(row.bins for row in found), strict=True)]
+    return Row(
+        TOTAL,
+        nodes=set().union(*(row.nodes for row in found)),
+        boots=sum(row.boots for row in found),
+        boots_failed=sum(row.boots_failed for row in found),
+        lit=sum(row.lit for row in found),
+        booting=sum(row.booting for row in found),
+        allocated=_sum(row.allocated for row in found),
+        spared=_sum(row.spared for row in found),
+        saved=sum(row.saved for row in found),
+        visible=sum(row.visible for row in found),
+        bins=parts or [0.0] * bins,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 class _Tally:

@@ -101,6 +101,28 @@ def test_the_parts_of_the_time_make_the_whole(
         assert shown is None or all(bar.y >= 0 and bar.height > 0 for bar in shown.bars)
 
 
+@given(spans, st.lists(st.tuples(spans, st.sampled_from(["anna", "bert"])), max_size=3))
+def test_with_allocations_the_parts_of_the_time_make_the_whole_too(
+    lit: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
+) -> None:
+    """What nobody used as well; time that two jobs share on a node counts for each."""
+    known = [history("n1", *union(lit))]
+    allocations = [
+        Allocation("n1", job, user, begin, end)
+        for job, (given_spans, user) in enumerate(used)
+        for begin, end in given_spans
+    ]
+    found = rows(known, ask("user", given=allocations), 7)
+    assert sum(total(found, 7).bins) == pytest.approx(total(found).lit)
+    given_time = union((a.begin, a.end) for a in allocations)
+    idle = sum(row.lit for row in found if row.key == NOBODY)
+    assert idle == length(minus(union(lit), given_time))
+    each = sum(overlap(union(lit), [(a.begin, a.end)]) for a in allocations)
+    assert total(found).lit == idle + each
+    by_place = rows(known, ask("group", given=allocations), 7)
+    assert total(by_place).idle == idle
+
+
 def test_what_sacct_prints_is_read_and_what_is_not_says_its_line() -> None:
     head = "JobIDRaw|User|NodeList|Start|End\n"
     lines = [
