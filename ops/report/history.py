@@ -19,7 +19,6 @@ _IN_ORDER = attrgetter("time", "generation")
 # Words of workers/power/ways.py.
 _LIGHTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
 _PUTS_OUT = frozenset({"os-stop", "shelve", "delete"})
-_CREATES, _DELETES = frozenset({"create"}), frozenset({"delete"})
 _PUT_OUT_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIRE, Kind.BAKE})
 
 
@@ -111,20 +110,19 @@ class _Walk:
     deletions: list[int] = field(default_factory=list)
 
     def hear(self, event: Outcome) -> None:
-        lights = _times(event, _LIGHTS)
-        puts_out = _times(event, _PUTS_OUT)
+        lights, puts_out = _calls(event)
         if self.since is None:
             self.since = min([event.time, *lights, *puts_out])
         self.cloud = event.cloud or self.cloud
         if lights:
-            self.creations += _times(event, _CREATES)
+            self.creations += _times(event, "create")
         if event.happening is Happening.COMPLETED and event.kind is Kind.RESUME:
             self._seen_lit(event, lights)
         elif event.happening is Happening.COMPLETED and event.kind in _PUT_OUT_BY:
             if self.burning is None and puts_out:
                 self.burning = lights[0] if lights else self._unseen(puts_out[0])
             self.go_out(event.time)
-            if puts_out and _times(event, _DELETES):
+            if puts_out and _times(event, "delete"):
                 self.deletions.append(event.time)
         elif event.happening is not Happening.COMPLETED:
             self._ended_early(event, lights, puts_out)
@@ -173,5 +171,18 @@ class _Walk:
             self.overtaken, self.jobs = not failed, event.jobs
 
 
-def _times(event: Outcome, words: frozenset[str]) -> list[int]:
-    return [a.time for a in event.actions if a.action in words and a.result == _DONE]
+def _calls(event: Outcome) -> tuple[list[int], list[int]]:
+    """When it was lit and when it was put out by calls that were done."""
+    lights: list[int] = []
+    puts_out: list[int] = []
+    for call in event.actions:
+        if call.result == _DONE:
+            if call.action in _LIGHTS:
+                lights.append(call.time)
+            elif call.action in _PUTS_OUT:
+                puts_out.append(call.time)
+    return lights, puts_out
+
+
+def _times(event: Outcome, word: str) -> list[int]:
+    return [call.time for call in event.actions if call.action == word and call.result == _DONE]
