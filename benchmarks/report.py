@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
 from ops.report.made import make
-from ops.report.sums import Allocation
+from ops.report.question import Allocation
 from ops.session import Session
 from schemas.commands import Kind
 from schemas.envelope import parse

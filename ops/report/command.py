@@ -10,8 +10,8 @@ import click
 from ops.params import length, when
 from ops.report.made import Report, make
 from ops.report.page import page
+from ops.report.question import BY
 from ops.report.read import allocations
-from ops.report.sums import BY
 from ops.session import Session, pass_session
 from ops.terminal import print_json, print_line, print_table
 
@@ -49,6 +49,7 @@ def report(  # noqa: PLR0913 - one per option
 
     lit: powered on. booting: from a boot's first call to its end. allocated and idle: by --sacct.
     spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
+    strays: how many servers were found that bear our tags and are no node's.
     """
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from ops.output import cell_of
 from ops.report.history import histories
+from ops.report.question import NOBODY, PERSONAL, Allocation, Question
 from ops.report.read import outcomes, places
-from ops.report.sums import NOBODY, PERSONAL, Allocation, Question, Row, rows, total
+from ops.report.strays import strays
+from ops.report.sums import Row, rows, total
 from ops.session import Session
 from ops.terminal import moment
 
@@ -43,14 +45,14 @@ class Report:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What `cells` are; hours but for nodes and boots."""
+        """What `cells` are; hours but for nodes, boots and strays."""
         names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
         if self.total.spared is not None:
             names += ["spared"]
         if not self.personal:
-            names += ["saved", "visible"]
+            names += ["saved", "visible", "strays"]
         return tuple(names)
 
     @property
@@ -67,9 +69,20 @@ class Report:
             "from": self.begin_words,
             "to": self.end_words,
             "by": self.by,
-            "rows": [_seconds(row) for row in self.rows],
-            "total": _seconds(self.total),
+            "rows": [self._exact(row) for row in self.rows],
+            "total": self._exact(self.total),
         }
+
+    def _exact(self, row: Row) -> dict[str, object]:
+        values = {name: getattr(row, name) for name in _TIMES}
+        exact: dict[str, object] = {
+            "key": row.key,
+            "nodes": len(row.nodes),
+            "boots": round(row.boots, 6),
+            "boots_failed": round(row.boots_failed, 6),
+            **{f"{n}_seconds": None if v is None else round(v / 1e9, 3) for n, v in values.items()},
+        }
+        return exact if self.personal else {**exact, "strays": row.strays}
 
 
 def make(  # noqa: PLR0913 - what is asked
@@ -84,12 +97,16 @@ def make(  # noqa: PLR0913 - what is asked
     """Read and sum; times are ns.
 
     Raises:
+        MalformedMessageError: a record cannot be read; it is named.
         StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the audit's store is away.
     """
     end = min(end, time.time_ns())  # what is to come is neither lit nor saved
-    asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
+        found_strays = strays(connection, begin, end)
+    asked = Question(
+        begin, end, by, places(session.settings), allocations, suspend_time, found_strays
+    )
     found = rows(known, asked, BINS)
     return Report(begin, end, by, tuple(found), total(found, BINS))
 
@@ -106,20 +123,10 @@ def _cells(row: Row) -> dict[str, object]:
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),
         **{name: hours(getattr(row, name)) for name in _TIMES},
+        "strays": row.strays,
     }
 
 
 def _count(value: float) -> object:
     """Boots are whole, but where jobs share one."""
     return f"{value:.2f}" if value % 1 else int(value)
-
-
-def _seconds(row: Row) -> dict[str, object]:
-    values = {name: getattr(row, name) for name in _TIMES}
-    return {
-        "key": row.key,
-        "nodes": len(row.nodes),
-        "boots": round(row.boots, 6),
-        "boots_failed": round(row.boots_failed, 6),
-        **{f"{n}_seconds": None if v is None else round(v / 1e9, 3) for n, v in values.items()},
-    }

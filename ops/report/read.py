@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ops.report.outcome import Outcome, Recorded, outcome
-from ops.report.sums import Allocation, Place
+from ops.report.question import Allocation, Place
 from producers.call import expand
 from producers.settings import ConfigError, read_toml
 from schemas.errors import MalformedMessageError

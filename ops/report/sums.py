@@ -1,57 +1,14 @@
 """From nodes' histories to the figures of a report. Pure; times and sums are ns."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ops.report.history import Boot, History
+from ops.report.question import NOBODY, PERSONAL, Allocation, Place, Question
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
+from ops.report.strays import Stray
 
-# What was lit for no job, or for one that nobody knows, is told under this name.
-NOBODY = "-"
 TOTAL = "total"
-BY = ("group", "cloud", "strategy", "vo", "user", "job")
-PERSONAL = frozenset({"job", "user"})
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a node belongs by the configuration."""
-
-    group: str
-    cloud: str
-    strategy: str
-    vo: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """A time that Slurm gave a node to a job, ns since the epoch."""
-
-    node: str
-    job: int
-    user: str
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked.
-
-    Attributes:
-        begin, end: the time, ns since the epoch; the end is exclusive.
-        by: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
-        places: of the configured nodes.
-        allocations: Slurm's; None where they are not known.
-        suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
-    """
-
-    begin: int
-    end: int
-    by: str
-    places: Mapping[str, Place]
-    allocations: Sequence[Allocation] | None = None
-    suspend_time: int | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +24,7 @@ class Row:
         spared: of the idle time, what the asked SuspendTime would have spared; boots not counted.
         saved: not lit, while the node was known: against nodes that always burn.
         visible: what EGI's accounting counts: the server's whole life, lit or not.
+        strays: servers found to be no node's.
         bins: lit, by part of the time.
     """
 
@@ -80,6 +38,7 @@ class Row:
     spared: float | None = None
     saved: float = 0
     visible: float = 0
+    strays: int = 0
     bins: list[float] = field(default_factory=list)
 
     @property
@@ -98,6 +57,8 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
     add = tally.by_person if asked.by in PERSONAL else tally.by_place
     for history in histories:
         add(history)
+    for stray in asked.strays if asked.by not in PERSONAL else ():
+        tally.stray(stray)
     return sorted(tally.rows.values(), key=lambda found: (-found.lit, found.key))
 
 
@@ -115,6 +76,7 @@ def total(found: Sequence[Row], bins: int = 0) -> Row:
         spared=_sum(row.spared for row in found),
         saved=sum(row.saved for row in found),
         visible=sum(row.visible for row in found),
+        strays=sum(row.strays for row in found),
         bins=parts or [0.0] * bins,
     )
 
@@ -133,6 +95,7 @@ class _Tally:
         self._asked = asked
         self._bins = bins
         self._window = asked.begin, asked.end
+        self._vos = {place.cloud: place.vo for place in asked.places.values()}
         self._given: dict[str, list[Allocation]] = {}
         self._users: dict[int, str] = {}
         for allocation in asked.allocations or ():
@@ -160,6 +123,18 @@ class _Tally:
         for boot in history.boots:
             _count_boot(found, boot, 1.0, window)
         _fill(found, lit, window, 1.0)
+
+    def stray(self, stray: Stray) -> None:
+        """It counts where it is; else where its node belongs, if there is such a node at all."""
+        asked = self._asked
+        if asked.by == "vo":
+            key = self._vos.get(stray.cloud or "")
+        elif asked.by == "cloud":
+            key = stray.cloud
+        else:
+            place = asked.places.get(stray.node or "")
+            key = None if place is None else getattr(place, asked.by)
+        self._row(key or NOBODY).strays += 1
 
     def by_person(self, history: History) -> None:
         given = Sorted(self._given.get(history.node, ()), _span)
