@@ -8,6 +8,7 @@ from ops.output import cell_of
 from ops.report.history import histories
 from ops.report.question import NOBODY, PERSONAL, Allocation, Question
 from ops.report.read import outcomes, places
+from ops.report.runs import said
 from ops.report.strays import strays
 from ops.report.sums import Row, rows, total
 from ops.session import Session
@@ -15,7 +16,7 @@ from ops.terminal import moment
 
 BINS = 48
 _HOUR = 3600 * 10**9
-_TIMES = ("lit", "booting", "allocated", "idle", "spared", "saved", "visible")
+_TIMES = ("lit", "booting", "allocated", "idle", "untold", "spared", "saved", "visible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Report:
         names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
+        if self.total.allocated is not None and self.total.untold:
+            names += ["untold"]
         if self.total.spared is not None:
             names += ["spared"]
         if not self.personal:
@@ -94,7 +97,7 @@ def make(  # noqa: PLR0913 - what is asked
     *,
     suspend_time: int | None = None,
 ) -> Report:
-    """Read and sum; times are ns.
+    """Read and sum; times are ns. Where no allocations are given, what the audit has of jobs' runs stands in.
 
     Raises:
         MalformedMessageError: a record cannot be read; it is named.
@@ -104,8 +107,16 @@ def make(  # noqa: PLR0913 - what is asked
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
         found_strays = strays(connection, begin, end)
+        told = said(connection, known, begin, end) if allocations is None else None
     asked = Question(
-        begin, end, by, places(session.settings), allocations, suspend_time, found_strays
+        begin,
+        end,
+        by,
+        places(session.settings),
+        allocations if told is None else told.allocations,
+        suspend_time,
+        found_strays,
+        None if told is None else told.heard,
     )
     found = rows(known, asked, BINS)
     return Report(begin, end, by, tuple(found), total(found, BINS))

@@ -42,6 +42,7 @@ class Question:
         places: of the configured nodes.
         allocations: Slurm's; None where they are not known.
         suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
+        heard: by node, when Slurm has said anything of it, in order; None where it has of all.
         strays: servers that were found to be no node's; they are nobody's either.
     """
 
@@ -52,3 +53,4 @@ class Question:
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
     strays: Sequence[Stray] = ()
+    heard: Mapping[str, Sequence[int]] | None = None

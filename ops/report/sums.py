@@ -1,9 +1,10 @@
 """From nodes' histories to the figures of a report. Pure; times and sums are ns."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ops.report.history import Boot, History
+from ops.report.history import Boot, History, Lit
 from ops.report.question import NOBODY, PERSONAL, Allocation, Place, Question
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
 from ops.report.strays import Stray
@@ -21,6 +22,7 @@ class Row:
         lit: powered on.
         booting: from a boot's first call to its end.
         allocated: lit and given to jobs; None where that is not known. What is lit beyond is waste.
+        untold: lit while Slurm said nothing of the node, so that nobody knows whether it was idle.
         spared: of the idle time, what the asked SuspendTime would have spared; boots not counted.
         saved: not lit, while the node was known: against nodes that always burn.
         visible: what EGI's accounting counts: the server's whole life, lit or not.
@@ -35,6 +37,7 @@ class Row:
     lit: float = 0
     booting: float = 0
     allocated: float | None = None
+    untold: float = 0
     spared: float | None = None
     saved: float = 0
     visible: float = 0
@@ -44,7 +47,9 @@ class Row:
     @property
     def idle(self) -> float | None:
         """Lit for nobody."""
-        return None if self.allocated is None else max(0.0, self.lit - self.allocated)
+        if self.allocated is None:
+            return None
+        return max(0.0, self.lit - self.untold - self.allocated)
 
 
 def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[Row]:
@@ -73,6 +78,7 @@ def total(found: Sequence[Row], bins: int = 0) -> Row:
         lit=sum(row.lit for row in found),
         booting=sum(row.booting for row in found),
         allocated=_sum(row.allocated for row in found),
+        untold=sum(row.untold for row in found),
         spared=_sum(row.spared for row in found),
         saved=sum(row.saved for row in found),
         visible=sum(row.visible for row in found),
@@ -115,9 +121,11 @@ class _Tally:
         found.visible += length(clip(union(_visible(history, strategy, asked.end)), window))
         if found.allocated is not None:
             given = union(_span(a) for a in self._given.get(history.node, ()))
-            found.allocated += overlap(lit, given)
+            told = clip([(span.begin, span.end) for span in self._told(history)], window)
+            found.untold += length(lit) - length(told)
+            found.allocated += overlap(told, given)
             if asked.suspend_time is not None:
-                idle = minus(lit, given)
+                idle = minus(told, given)
                 spared = sum(max(0, end - begin - asked.suspend_time) for begin, end in idle)
                 found.spared = (found.spared or 0) + spared
         for boot in history.boots:
@@ -141,13 +149,31 @@ class _Tally:
         for boot in history.boots:
             for key, share in self._shares(boot.jobs):
                 _count_boot(self._row(key), boot, share, self._window)
+        told = set(self._told(history))
         for lit in history.lit:
             for span in clip([(lit.begin, lit.end)], self._window):
-                if self._asked.allocations is None:
-                    for key, share in self._shares(lit.jobs):
-                        _add_lit(self._row(key), history.node, [span], self._window, share)
-                else:
+                if lit in told:
                     self._add_given(history.node, span, given.meeting(span))
+                    continue
+                for key, share in self._shares(lit.jobs):
+                    found = self._row(key)
+                    _add_lit(found, history.node, [span], self._window, share)
+                    found.untold += length([span]) * share
+
+    def _told(self, history: History) -> Iterator[Lit]:
+        """Those of its times whose use Slurm has told."""
+        if self._asked.allocations is None:
+            return
+        if self._asked.heard is None:
+            yield from history.lit
+            return
+        heard = self._asked.heard.get(history.node, ())
+        before = 0
+        for lit in history.lit:
+            # what it says when it registers is earlier than the worker's seeing it lit
+            if bisect_right(heard, lit.end) > bisect_right(heard, before):
+                yield lit
+            before = lit.end
 
     def _add_given(self, node: str, lit: Span, given: Sequence[Allocation]) -> None:
         used: list[Span] = []

@@ -72,6 +72,24 @@ def test_where_allocations_are_known_the_rest_is_idle() -> None:
     assert found == {"anna": 20, "bert": 20, NOBODY: 30}
 
 
+def test_what_was_lit_while_slurm_said_nothing_is_neither_allocated_nor_idle() -> None:
+    """It registers before the worker sees it lit; what was said of an earlier time counts for that."""
+    lit = history("n1", (10, 30), (50, 60), (80, 90), jobs=(7,))
+    asked = replace(
+        ask("group", given=[Allocation("n1", 1, "anna", 55, 200)]), heard={"n1": (9, 55)}
+    )
+    (row,) = rows([lit], asked)
+    assert (row.lit, row.allocated, row.untold, row.idle) == (40, 5, 10, 25)
+    (row,) = rows([lit], replace(asked, suspend_time=4))
+    assert row.spared == (20 - 4) + (5 - 4)
+    found = {row.key: row for row in rows([lit], replace(asked, by="job"))}
+    assert {key: (row.lit, row.untold, row.idle) for key, row in found.items()} == {
+        "1": (5, 0, 0),
+        "7": (10, 10, 0),
+        NOBODY: (25, 0, 25),
+    }
+
+
 spans = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda s: (min(s), max(s))), max_size=6
 )
