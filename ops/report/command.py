@@ -49,7 +49,7 @@ def report(  # noqa: PLR0913 - one per option
 
     lit: powered on. booting: from a boot's first call to its end. allocated and idle: by --sacct.
     spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
-    strays: how many servers were found that bear our tags and are no node's.
+    orphans: nodes found burning that Slurm held to be powered down. strays: servers found that bear our tags and are no node's.
     """
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin

@@ -42,7 +42,8 @@ class Question:
         places: of the configured nodes.
         allocations: Slurm's; None where they are not known.
         suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
-        strays: servers that were found to be no node's; they are nobody's either.
+        orphans: nodes that were found to burn in vain.
+        strays: servers that were found to be no node's.
     """
 
     begin: int
@@ -51,4 +52,5 @@ class Question:
     places: Mapping[str, Place]
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
+    orphans: frozenset[str] = frozenset()
     strays: Sequence[Stray] = ()
