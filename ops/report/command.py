@@ -50,8 +50,9 @@ def report(  # noqa: PLR0913 - one per option
     """Print how long nodes were lit, booting and idle, and what that saved. Times are hours.
 
     lit: powered on. booting: from a boot's first call to its end. allocated: given to jobs, by snapshots or --sacct;
-    idle: to none; untold: lit while no snapshot told of the node. spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
-    strays: how many servers were found that bear our tags and are no node's.
+    idle: to none; untold: lit while no snapshot told of the node. spared: idle beyond --suspend-time.
+    saved: against nodes that are always on. visible: what EGI's accounting counts.
+    orphans: nodes found burning that Slurm held to be powered down. strays: servers found that bear our tags and are no node's.
     """
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ops.output import cell_of
 from ops.report.history import histories
+from ops.report.orphans import orphans
 from ops.report.question import NOBODY, PERSONAL, Allocation, Question
 from ops.report.read import outcomes, places
 from ops.report.runs import said
@@ -46,7 +47,7 @@ class Report:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What `cells` are; hours but for nodes, boots and strays."""
+        """What `cells` are; hours but for nodes, boots, orphans and strays."""
         names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
@@ -55,7 +56,7 @@ class Report:
         if self.total.spared is not None:
             names += ["spared"]
         if not self.personal:
-            names += ["saved", "visible", "strays"]
+            names += ["saved", "visible", "orphans", "strays"]
         return tuple(names)
 
     @property
@@ -85,7 +86,7 @@ class Report:
             "boots_failed": round(row.boots_failed, 6),
             **{f"{n}_seconds": None if v is None else round(v / 1e9, 3) for n, v in values.items()},
         }
-        return exact if self.personal else {**exact, "strays": row.strays}
+        return exact if self.personal else {**exact, "orphans": row.orphans, "strays": row.strays}
 
 
 def make(  # noqa: PLR0913 - what is asked
@@ -106,18 +107,18 @@ def make(  # noqa: PLR0913 - what is asked
     end = min(end, time.time_ns())  # what is to come is neither lit nor saved
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
-        found_strays = strays(connection, begin, end)
         told = said(connection, known, begin, end) if allocations is None else None
-    asked = Question(
-        begin,
-        end,
-        by,
-        places(session.settings),
-        allocations if told is None else told.allocations,
-        suspend_time,
-        found_strays,
-        None if told is None else told.heard,
-    )
+        asked = Question(
+            begin,
+            end,
+            by,
+            places(session.settings),
+            allocations if told is None else told.allocations,
+            suspend_time,
+            heard=None if told is None else told.heard,
+            orphans=orphans(connection, begin, end),
+            strays=strays(connection, begin, end),
+        )
     found = rows(known, asked, BINS)
     return Report(begin, end, by, tuple(found), total(found, BINS))
 
@@ -134,6 +135,7 @@ def _cells(row: Row) -> dict[str, object]:
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),
         **{name: hours(getattr(row, name)) for name in _TIMES},
+        "orphans": row.orphans,
         "strays": row.strays,
     }
 

@@ -91,7 +91,7 @@ def outcome(record: Recorded) -> Outcome:
         data = told.data
         jobs = _jobs([job.job_id for job in data.jobs])
         return Outcome(end, data.kind, node, generation, time, data.cloud, data.actions, jobs)
-    raise _wrong(seq, "its body is another event's than its columns say")
+    raise unreadable(seq, "its body is another event's than its columns say")
 
 
 def outcome_of(event: RequestEvent) -> Outcome:
@@ -123,12 +123,13 @@ def _in_full(body: bytes, seq: int) -> Outcome:
     try:
         return outcome_of(event_from(parse(body)))
     except MalformedMessageError as error:
-        raise _wrong(seq, str(error)) from None
+        raise unreadable(seq, str(error)) from None
 
 
 def _jobs(ids: list[int]) -> tuple[int, ...]:
     return tuple(sorted(set(ids))) if len(ids) > 1 else tuple(ids)
 
 
-def _wrong(seq: int, problem: str) -> MalformedMessageError:
+def unreadable(seq: int, problem: str) -> MalformedMessageError:
+    """The error that names a record: figures without it would be wrong."""
     return MalformedMessageError(f"record {seq}", problem, "run lamplighter audit verify")

@@ -43,7 +43,8 @@ class Question:
         allocations: Slurm's; None where they are not known.
         suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
         heard: by node, when Slurm has said anything of it, in order; None where it has of all.
-        strays: servers that were found to be no node's; they are nobody's either.
+        orphans: nodes that were found to burn in vain.
+        strays: servers that were found to be no node's.
     """
 
     begin: int
@@ -52,5 +53,6 @@ class Question:
     places: Mapping[str, Place]
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
-    strays: Sequence[Stray] = ()
     heard: Mapping[str, Sequence[int]] | None = None
+    orphans: frozenset[str] = frozenset()
+    strays: Sequence[Stray] = ()

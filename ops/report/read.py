@@ -46,8 +46,10 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcom
             audit.c.time >= sa.func.coalesce(seen.c.latest, 0),
         )
     )
-    for row in connection.execution_options(yield_per=5000).execute(query):
-        yield outcome(Recorded(*row))
+    # closed in any case: on PostgreSQL it is a cursor of the server's
+    with connection.execute(query.execution_options(yield_per=5000)) as rows:
+        for row in rows:
+            yield outcome(Recorded(*row))
 
 
 def places(settings: Settings) -> dict[str, Place]:

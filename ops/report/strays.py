@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from ops.report.outcome import unreadable
 from schemas.envelope import Fields, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Notice, notice_from
@@ -53,9 +54,7 @@ def strays(connection: sa.Connection, begin: int, end: int) -> list[Stray]:
         try:
             told = list(_told(notice_from(parse(body))))
         except MalformedMessageError as error:
-            raise MalformedMessageError(
-                f"record {seq}", str(error), "run lamplighter audit verify"
-            ) from None
+            raise unreadable(seq, str(error)) from None
         for stray in told:
             if begin <= stray.since < end:
                 found.setdefault((stray.cloud, stray.server), stray)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from ops.report.history import Boot, History, Lit
 from ops.report.question import NOBODY, PERSONAL, Allocation, Place, Question
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
-from ops.report.strays import Stray
 
 TOTAL = "total"
 
@@ -26,6 +25,7 @@ class Row:
         spared: of the idle time, what the asked SuspendTime would have spared; boots not counted.
         saved: not lit, while the node was known: against nodes that always burn.
         visible: what EGI's accounting counts: the server's whole life, lit or not.
+        orphans: nodes found to burn though Slurm held them to be powered down.
         strays: servers found to be no node's.
         bins: lit, by part of the time.
     """
@@ -41,6 +41,7 @@ class Row:
     spared: float | None = None
     saved: float = 0
     visible: float = 0
+    orphans: int = 0
     strays: int = 0
     bins: list[float] = field(default_factory=list)
 
@@ -62,8 +63,8 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
     add = tally.by_person if asked.by in PERSONAL else tally.by_place
     for history in histories:
         add(history)
-    for stray in asked.strays if asked.by not in PERSONAL else ():
-        tally.stray(stray)
+    if asked.by not in PERSONAL:
+        tally.drift()
     return sorted(tally.rows.values(), key=lambda found: (-found.lit, found.key))
 
 
@@ -82,6 +83,7 @@ def total(found: Sequence[Row], bins: int = 0) -> Row:
         spared=_sum(row.spared for row in found),
         saved=sum(row.saved for row in found),
         visible=sum(row.visible for row in found),
+        orphans=sum(row.orphans for row in found),
         strays=sum(row.strays for row in found),
         bins=parts or [0.0] * bins,
     )
@@ -101,7 +103,6 @@ class _Tally:
         self._asked = asked
         self._bins = bins
         self._window = asked.begin, asked.end
-        self._vos = {place.cloud: place.vo for place in asked.places.values()}
         self._given: dict[str, list[Allocation]] = {}
         self._users: dict[int, str] = {}
         for allocation in asked.allocations or ():
@@ -111,7 +112,7 @@ class _Tally:
     def by_place(self, history: History) -> None:
         asked, window = self._asked, self._window
         place = asked.places.get(history.node)
-        found = self._row(_place_key(history, place, asked.by))
+        found = self._row(_place_key(history.cloud, place, asked.by))
         known = clip([(history.since, asked.end)], window)
         lit = clip([(span.begin, span.end) for span in history.lit], window)
         found.nodes.add(history.node)
@@ -132,17 +133,18 @@ class _Tally:
             _count_boot(found, boot, 1.0, window)
         _fill(found, lit, window, 1.0)
 
-    def stray(self, stray: Stray) -> None:
-        """It counts where it is; else where its node belongs, if there is such a node at all."""
-        asked = self._asked
-        if asked.by == "vo":
-            key = self._vos.get(stray.cloud or "")
-        elif asked.by == "cloud":
-            key = stray.cloud
-        else:
-            place = asked.places.get(stray.node or "")
-            key = None if place is None else getattr(place, asked.by)
-        self._row(key or NOBODY).strays += 1
+    def drift(self) -> None:
+        """What was found: a stray counts where it is, else where the node belongs that it says it is."""
+        by, places = self._asked.by, self._asked.places
+        for node in self._asked.orphans:
+            self._row(_place_key(None, places.get(node), by)).orphans += 1
+        vos = {place.cloud: place.vo for place in places.values()}
+        for stray in self._asked.strays:
+            if by == "vo":
+                key = vos.get(stray.cloud or "") or NOBODY
+            else:
+                key = _place_key(stray.cloud, places.get(stray.node or ""), by)
+            self._row(key).strays += 1
 
     def by_person(self, history: History) -> None:
         given = Sorted(self._given.get(history.node, ()), _span)
@@ -241,9 +243,10 @@ def _visible(history: History, strategy: str | None, until: int) -> Iterator[Spa
         yield history.since if begin is None else begin, until if end is None else end
 
 
-def _place_key(history: History, place: Place | None, by: str) -> str:
-    if by == "cloud" and history.cloud is not None:
-        return history.cloud
+def _place_key(cloud: str | None, place: Place | None, by: str) -> str:
+    """Whose row it is; `cloud` is where it has been seen."""
+    if by == "cloud" and cloud is not None:
+        return cloud
     if place is None:
         return NOBODY
     found: str | None = getattr(place, by)

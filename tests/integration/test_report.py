@@ -116,30 +116,32 @@ def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
         assert abs(total["visible_seconds"] - alive) < SECOND
 
 
-def test_strays_that_the_resync_worker_finds_are_counted_each_once(
-    run_dir: Path, broker_url: str
-) -> None:
+def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker_url: str) -> None:
     """By the whole path: tagged servers, the cloud's listing, a snapshot of Slurm's, notices, the audit."""
     plan = Plan(
         nodes=2,
         power=f"poll_interval = {POLL}",
-        more="[slurm]\nsnapshot_interval = 2.0\n[resync]\nenabled = true\n",
+        more="[slurm]\nsnapshot_interval = 2.0\n[resync]\nenabled = true\ngrace = 0\n",
     )
     with Fleet(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
         until(lambda: all_consume(fleet.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker")
+        fleet.cloud.set_power("node1", on=True)  # nobody has asked for it
         _stray(fleet, "old1", "old2")
+        until(lambda: fleet.cloud.servers()["node1"].status == "SHUTOFF", 30, "node1 to be out")
         _stray(fleet, "old3")  # the others are there still
-        for by, key in (("cloud", "main"), ("group", "-")):
+        for by, key, home in (("cloud", "main", "main"), ("group", "-", "all")):
             found = report(fleet, "--by", by)
             strays = {row["key"]: row["strays"] for row in found["rows"] if row["strays"]}
             assert (strays, found["total"]["strays"]) == ({key: 3}, 3)
+            orphans = {row["key"]: row["orphans"] for row in found["rows"] if row["orphans"]}
+            assert orphans == {home: 1}
         assert "strays" not in report(fleet, "--by", "user")["total"]
         for form in ("table", "csv"):
             shown = fleet.operator("report", "--by", "cloud", "--format", form).stdout
             assert "strays" in shown
-            assert re.search(r"^total.*\b3\s*$", shown, re.MULTILINE), shown
+            assert re.search(r"^total.*\b1\W+3\s*$", shown, re.MULTILINE), shown
         html = fleet.operator("report", "--by", "cloud", "--format", "html").stdout
-        assert "<b>3</b> stray servers found" in html
+        assert "<b>1</b> orphan and <b>3</b> stray servers found" in html
 
 
 def _stray(fleet: Fleet, *names: str) -> None:
