@@ -87,11 +87,15 @@ def _time(request: int) -> str:
 
 
 def _timed(site: Site, *arguments: str) -> float:
-    begun = time.monotonic()
-    said = site.lamplighter("audit", *arguments, timeout=600.0)
-    seconds = time.monotonic() - begun
-    if said.code or not said.out:
-        raise RuntimeError(f"{arguments}: {said.err}")
+    """The better of two times: others may be at work."""
+    took = []
+    for _ in range(2):
+        begun = time.monotonic()
+        said = site.lamplighter("audit", *arguments, timeout=600.0)
+        took.append(time.monotonic() - begun)
+        if said.code or not said.out:
+            raise RuntimeError(f"{arguments}: {said.err}")
+    seconds = min(took)
     print(f"{seconds:.2f} s: audit {' '.join(arguments)}", flush=True)
     return seconds
 

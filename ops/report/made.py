@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.output import cell_of
 from ops.report.history import histories
@@ -107,18 +107,15 @@ def make(  # noqa: PLR0913 - what is asked
     end = min(end, time.time_ns())  # what is to come is neither lit nor saved
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
-        told = said(connection, known, begin, end) if allocations is None else None
-        asked = Question(
-            begin,
-            end,
-            by,
-            places(session.settings),
-            allocations if told is None else told.allocations,
-            suspend_time,
-            heard=None if told is None else told.heard,
-            orphans=orphans(connection, begin, end),
-            strays=strays(connection, begin, end),
-        )
+        asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
+        if allocations is None and (told := said(connection, known, begin, end)) is not None:
+            asked = replace(asked, allocations=told.allocations, heard=told.heard)
+        if by not in PERSONAL:  # nobody's row tells of them
+            asked = replace(
+                asked,
+                orphans=orphans(connection, begin, end),
+                strays=strays(connection, begin, end),
+            )
     found = rows(known, asked, BINS)
     return Report(begin, end, by, tuple(found), total(found, BINS))
 
