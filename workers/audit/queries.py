@@ -1,7 +1,7 @@
 """What people ask the audit log."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from schemas.events import Happening
 from schemas.jobs import JobHappening
 from workers.audit.record import QUARANTINED
-from workers.store.tables import audit, audit_jobs, audit_uws
+from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Filter:
     """Which records; what is None is not asked.
 
     Attributes:
-        nodes: any of these.
+        nodes: any of these, and of jobs that ran on them.
         job: about this job, and of requests that it waited for.
         uws: likewise of each job that has run for this UWS job.
         since, until: by the event's own time, ns since the epoch; until is exclusive.
@@ -61,6 +61,8 @@ class Filter:
 
 
 _PORTION = 2000
+# Of so many nodes the records are looked up; of more, most records are theirs.
+_FEW = 50
 _PAGE = 200
 _JOBS_OWN = [happening.type for happening in JobHappening]
 _about = audit.alias("about")
@@ -75,11 +77,15 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
 def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
     """Likewise, the latest first and as they are read."""
     # a sum is in no index: what is asked of few records must not be sought along the times of all
-    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None)
+    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None) or _few(wanted.nodes)
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
-    for row in connection.execute(_narrowed(query, wanted)):
+    for row in connection.execute(_narrowed(query, wanted, few=few)):
         yield Entry(*row)
+
+
+def _few(nodes: Sequence[str] | None) -> bool:
+    return nodes is not None and len(nodes) <= _FEW
 
 
 def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[Entry, bytes]]:
@@ -95,11 +101,11 @@ def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[En
         after = found[-1].seq
 
 
-def _narrowed(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa.Select[Any]:
     if wanted.after is not None:
         query = query.where(audit.c.seq > wanted.after)
     if wanted.nodes is not None:
-        query = query.where(audit.c.subject.in_(wanted.nodes))
+        query = query.where(_of_few(wanted.nodes) if few else _of_nodes(wanted.nodes))
     if wanted.job is not None:
         query = query.where(audit.c.seq.in_(_of_job(wanted.job)))
     if wanted.uws is not None:
@@ -123,6 +129,30 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
         .order_by(audit.c.time, audit.c.seq)
     )
     return [Entry(*row) for row in connection.execute(query)]
+
+
+def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Whether a record is about one of these nodes: by looking the records up."""
+    own = sa.select(_about.c.seq).where(_about.c.subject.in_(nodes))
+    jobs = (
+        sa.select(_about.c.seq)
+        .join(
+            audit_nodes,
+            sa.and_(audit_nodes.c.source == _about.c.source, audit_nodes.c.id == _about.c.id),
+        )
+        .where(audit_nodes.c.node.in_(nodes))
+    )
+    return audit.c.seq.in_(sa.union(own, jobs))
+
+
+def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Likewise, by looking at each record on the way."""
+    told = sa.exists().where(
+        audit_nodes.c.node.in_(nodes),
+        audit_nodes.c.source == audit.c.source,
+        audit_nodes.c.id == audit.c.id,
+    )
+    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOBS_OWN), told))
 
 
 def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
