@@ -121,13 +121,14 @@ def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker
     plan = Plan(
         nodes=2,
         power=f"poll_interval = {POLL}",
-        more="[slurm]\nsnapshot_interval = 2.0\n[resync]\nenabled = true\ngrace = 0\n",
+        # the interval says how long a snapshot waits for the cloud's listing
+        more="[slurm]\nsnapshot_interval = 120.0\n[resync]\nenabled = true\ngrace = 0\n",
     )
     with Fleet(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
         until(lambda: all_consume(fleet.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker")
         fleet.cloud.set_power("node1", on=True)  # nobody has asked for it
         _stray(fleet, "old1", "old2")
-        until(lambda: fleet.cloud.servers()["node1"].status == "SHUTOFF", 30, "node1 to be out")
+        until(lambda: fleet.cloud.servers()["node1"].status == "SHUTOFF", 60, "node1 to be out")
         _stray(fleet, "old3")  # the others are there still
         for by, key, home in (("cloud", "main", "main"), ("group", "-", "all")):
             found = report(fleet, "--by", by)
@@ -153,7 +154,7 @@ def _stray(fleet: Fleet, *names: str) -> None:
     )
     _say_how_slurm_sees_it(fleet)
     ids = {server.id for server in servers}
-    until(lambda: ids <= {e.subject for e in fleet.records()}, 30, "the strays to be told of")
+    until(lambda: ids <= {e.subject for e in fleet.records()}, 60, "the strays to be told of")
 
 
 def _say_how_slurm_sees_it(fleet: Fleet) -> None:
