@@ -65,7 +65,7 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
         ("slowest", "--since", _time(records // 2 - 7 * 86_400)),
     ):
         name = " ".join(words)
-        question = words[0] != "list"
+        question = words[0] in {"failures", "slowest"}
         yield Figure(
             f"{kind}: audit {name}", _timed(site, *words), 5.0 if question else LIST_SECONDS, "s"
         )
