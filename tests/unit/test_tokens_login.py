@@ -252,7 +252,7 @@ def test_what_may_pass_by_itself_is_waited_for(
 
 @pytest.mark.parametrize(
     ("value", "least", "most"),
-    [("7", 7, 7), ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 1e11), ("soon", 0, 0), ("-1", 0, 0)],
+    [("7", 7, 7), ("Fri, 31 Dec 2100 23:59:59 GMT", 3600, 3600), ("soon", 0, 0), ("-1", 0, 0)],
 )
 def test_retry_after_is_understood_in_both_forms(
     server: Server, tmp_path: Path, value: str, least: float, most: float

@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 from workers.notify.request import BadSecretError, Request, secrets_from, signed
 from workers.notify.verdict import Answer
 from workers.notify.webhook import Webhook
+from workers.retryafter import wait_asked
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 
@@ -52,9 +53,8 @@ class Post:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(
-                    response.status_code, _beginning(response), response.headers.get("retry-after")
-                )
+                asked = wait_asked(response.headers, time.time()) or 0.0
+                return Answer(response.status_code, _beginning(response), asked)
         except (requests.RequestException, OSError, ValueError) as error:
             return Answer(None, _words(error))
 

@@ -118,7 +118,7 @@ class Receiver:
         now = time.time_ns()
         left = self._webhook.give_up_after - (now - which.taken_at) / _NS
         opus = self._webhook.format == "opus"
-        return judge(answer, attempt=which.attempt, left=left, opus=opus, now=now)
+        return judge(answer, attempt=which.attempt, left=left, opus=opus)
 
     def _settle(self, which: Notification, verdict: Verdict) -> None:
         log = self._log.bind(event_id=which.event_id, attempt=which.attempt)

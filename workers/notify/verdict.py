@@ -3,18 +3,13 @@
 import random
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 from schemas.events import Cause
 from workers.notify.request import tamed
 
-_NS = 1_000_000_000
 _FIRST = 1.0
 _LONGEST = 600.0
-# A receiver that asks for more has made a mistake.
-_LONGEST_ASKED = 3600.0
 # RFC 9110 and 6585: the request was well, and may be tried again.
 _PASSING = frozenset({408, 409, 425, 429})
 _REDIRECTS, _REFUSALS, _TROUBLES = 300, 400, 500
@@ -29,12 +24,12 @@ class Answer:
     Attributes:
         status: of HTTP, or None where nothing came.
         words: the beginning of its body, or what went wrong; hostile.
-        retry_after: its header, or None.
+        asked: seconds that it asks us to wait.
     """
 
     status: int | None
     words: str = ""
-    retry_after: str | None = None
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class Dead:
 Verdict: TypeAlias = Taken | Again | Dead
 
 
-def judge(answer: Answer, *, attempt: int, left: float, opus: bool, now: int) -> Verdict:
+def judge(answer: Answer, *, attempt: int, left: float, opus: bool) -> Verdict:
     """What becomes of a notification.
 
     Args:
@@ -71,7 +66,6 @@ def judge(answer: Answer, *, attempt: int, left: float, opus: bool, now: int) ->
         attempt: which try it was, from 1.
         left: seconds until it is given up.
         opus: whether the receiver is an OPUS.
-        now: ns since the epoch.
     """
     status = answer.status
     if status is not None and status < _REDIRECTS:
@@ -82,9 +76,8 @@ def judge(answer: Answer, *, attempt: int, left: float, opus: bool, now: int) ->
     cause = _cause(status, words)
     if status is not None and status < _TROUBLES and status not in _PASSING:
         return Dead(cause)
-    asked = _asked(answer.retry_after, now)
-    seconds = max(backoff(attempt), asked)
-    return Again(cause, seconds, asked) if seconds < left else Dead(cause)
+    seconds = max(backoff(attempt), answer.asked)
+    return Again(cause, seconds, answer.asked) if seconds < left else Dead(cause)
 
 
 def backoff(attempt: int) -> float:
@@ -108,18 +101,3 @@ def _cause(status: int | None, words: str) -> Cause:
             "redirect", f"HTTP {status}: redirects are not followed; give the last address"
         )
     return Cause(f"http_{status}", f"HTTP {status}: {words}" if words else f"HTTP {status}")
-
-
-def _asked(retry_after: str | None, now: int) -> float:
-    """Seconds, of a header that is a number or a date (RFC 9110, 10.2.3)."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after), _LONGEST_ASKED)
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    seconds = (aware - datetime.fromtimestamp(now / _NS, UTC)).total_seconds()
-    return min(max(seconds, 0.0), _LONGEST_ASKED)

@@ -4,6 +4,7 @@ A call makes one HTTP request and short retries of it; each try first asks its g
 call is still wanted.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,7 @@ from workers.power.classify import (
 from workers.power.novarequests import Call, Parts, Request
 from workers.power.resolve import resolve
 from workers.power.servers import Server, server_from
+from workers.retryafter import wait_asked
 from workers.settings import CloudSettings, ServerTemplate
 
 PAGE = 1000
@@ -272,9 +274,8 @@ class Cloud:
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:
-            raise CloudError(
-                response.status_code, _message(response), retry_after=_retry_after(response)
-            )
+            asked = wait_asked(response.headers, time.time())
+            raise CloudError(response.status_code, _message(response), retry_after=asked)
         return response
 
 
@@ -302,18 +303,6 @@ def _message(response: requests.Response) -> str:
 
 def _cut(text: str) -> str:
     return " ".join(text.split())[:_LONGEST_MESSAGE]
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds; the cloud may also name a moment of its own clock (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    try:
-        rest = parsedate_to_datetime(value) - parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError, TypeError):
-        return None
-    return max(rest.total_seconds(), 0.0)
 
 
 def _time_of(response: requests.Response) -> str:

@@ -1,7 +1,6 @@
 """HTTP to login providers and Keystone: bounded, verified, and silent about what was sent."""
 
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from time import time
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from workers.retryafter import wait_asked
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
@@ -100,7 +100,7 @@ class Http:
             raise away(f"{host} does not answer ({type(error).__name__})") from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise away(f"{host} answers {status}", _retry_after(response))
+            raise away(f"{host} answers {status}", wait_asked(response.headers, time()) or 0.0)
         if status >= HTTPStatus.MULTIPLE_CHOICES and status < HTTPStatus.BAD_REQUEST:
             raise SourceError(
                 "misconfigured",
@@ -123,14 +123,3 @@ def object_of(response: requests.Response) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise away(f"{urlsplit(response.url).netloc} answers something that is no JSON object")
     return body
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Seconds; RFC 9110, 10.2.3 allows a number and a date."""
-    value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
-        return 0.0
