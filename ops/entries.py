@@ -54,7 +54,9 @@ def words(entry: Entry) -> str | None:
 
 def words_of_run(event: JobEvent) -> str:
     """Whose it is, where, and how it ended."""
-    ended = event.state and f"{event.state} after {duration(event.time - (event.started_at or 0))}"
+    # Slurm counts in whole seconds
+    took = duration(event.time - (event.started_at or 0)).replace("0.000 s", "less than 1 s")
+    ended = event.state and f"{event.state} after {took.replace('.000 s', ' s')}"
     nodes: str = hostlist.collect_hostlist(event.nodes)
     return ", ".join(said for said in (ended, event.user, f"on {nodes}") if said)
 
