@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
-from ops.console.view import Line, Login, View, Worker
+from ops.console.view import Line, Login, View
 from ops.entries import what
 from ops.failures import StoreMissingError, explain
 from ops.session import Session
@@ -25,7 +25,7 @@ from workers.queues import look as look_at_queues
 from workers.settings import Settings
 from workers.store import overview
 from workers.store.overview import Lit
-from workers.store.tables import workers
+from workers.store.signs import signs
 
 _EVENTS = 14
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class Looker:
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
                 "drifts": overview.drift_counts(connection, cluster),
-                "workers": tuple(_workers(connection, cluster)),
+                "workers": tuple(signs(connection, cluster)),
             }
 
     def _queues(self) -> tuple[Queue, ...]:
@@ -117,15 +117,6 @@ def _logins(settings: Settings, ends: dict[str, int]) -> tuple[Login, ...]:
         for name, cloud in settings.clouds.items()
         if isinstance(cloud.source, RefreshTokenSource)
     )
-
-
-def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
-    query = (
-        sa.select(workers.c.role, workers.c.name, workers.c.seen_at, workers.c.state)
-        .where(workers.c.cluster == cluster)
-        .order_by(workers.c.role, workers.c.name)
-    )
-    return [Worker(*row) for row in connection.execute(query)]
 
 
 def line_of(entry: Entry) -> Line:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from workers.lamps import Lamp
 from workers.queues import Queue
 from workers.store.overview import Lit, Open
+from workers.store.signs import Sign
 from workers.topology import (
     AUDIT_QUEUE,
     DEAD_LETTER_QUEUE,
@@ -35,8 +36,6 @@ WORDS = {
     Lamp.OUT: "out",
     Lamp.FAILED: "not as wanted",
 }
-# A worker signs every 5 s.
-SILENT = 20 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +48,6 @@ class Line:
     subject: str | None
     request_id: str | None
     words: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker and its last sign of life, ns since the epoch."""
-
-    role: str
-    name: str
-    seen_at: int
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ class View:
     taken_at: int
     groups: Mapping[str, tuple[Lit, ...]] = field(default_factory=dict)
     queues: tuple[Queue, ...] | None = None
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[Sign, ...] = ()
     open: tuple[Open, ...] = ()
     logins: tuple[Login, ...] = ()
     events: tuple[Line, ...] = ()
@@ -142,7 +131,7 @@ def _unconsumed(view: View) -> Iterator[str]:
 
 def _silent(view: View) -> Iterator[str]:
     for worker in view.workers:
-        if view.taken_at - worker.seen_at > SILENT:
+        if worker.is_silent(view.taken_at):
             yield f"worker {worker.name} is silent"
 
 

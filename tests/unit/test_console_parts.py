@@ -14,7 +14,7 @@ from ops.console.look import line_of
 from ops.console.people import Sessions, digest, is_person, read_operators
 from ops.console.render import environment, parts
 from ops.console.stages import stages
-from ops.console.view import View, Worker, changed_lamps, concerns, summary
+from ops.console.view import View, changed_lamps, concerns, summary
 from ops.story import timeline
 from producers.settings import ConfigError
 from schemas.events import Cause, Happening
@@ -24,6 +24,7 @@ from workers.audit.queries import Entry
 from workers.lamps import Lamp, lamp
 from workers.queues import Queue
 from workers.store.overview import Lit
+from workers.store.signs import Sign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,10 @@ def entry(told: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
         1, told.id, told.cluster, told.happening.type, told.time, recorded_at,
         told.node, told.request_id, told.round, str(told.happening), envelope.to_json(),
     )  # fmt: skip
+
+
+def sign(name: str, seen_at: int) -> Sign:
+    return Sign("power", name, "host", 1, MOMENT - 3600 * NS, seen_at, "")
 
 
 def lit(node: str, how: Lamp, desired: str = "up", observed: str | None = "ACTIVE") -> Lit:
@@ -71,7 +76,7 @@ def test_nothing_concerns_anybody_where_all_is_well() -> None:
     queues = tuple(
         Queue(name, 0, 1) for name in ("power.resume", "power.suspend", "token.rpc", "audit")
     )
-    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (Worker("power", "p", MOMENT, ""),))
+    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (sign("p", MOMENT),))
     assert concerns(view) == []
     assert summary(view) == "1 of 1 node lit"
 
@@ -81,7 +86,7 @@ def test_the_gravest_comes_first() -> None:
         MOMENT,
         {"a": (lit("n1", Lamp.FAILED),)},
         (Queue("power.resume", 5, 0), Queue("power.dlq", 2, 0), Queue("audit", None, None)),
-        (Worker("power", "power@host:1", MOMENT - 60 * NS, ""),),
+        (sign("power@host:1", MOMENT - 60 * NS),),
         problems=("the store is away",),
         drifts={"orphan": 1},
     )
