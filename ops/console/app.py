@@ -135,6 +135,12 @@ class Console:
         if request.method == "GET":
             return self._show(request, "login.html", {"problem": None})
         form = await request.form(max_files=0, max_fields=10)
+        if self._door.would_not_last(request):
+            words = (
+                "Over plain HTTP browsers keep no login. Come by HTTPS, through a proxy that speaks it "
+                "(docs/configuration.md), or by ssh -L as 127.0.0.1."
+            )
+            return self._show(request, "login.html", {"problem": words}, 403)
         answer = RedirectResponse("/", 303)
         if not await run_in_threadpool(self._door.open, form.get("token"), answer, request):
             return self._show(request, "login.html", {"problem": "That token is not known."}, 403)

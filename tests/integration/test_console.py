@@ -225,6 +225,24 @@ def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts
     assert TOKEN not in made.site.logs()
 
 
+def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made: Street) -> None:
+    def login(scheme: str) -> requests.Response:
+        host = "console.example.org"
+        headers = {"Host": host, "Origin": f"{scheme}://{host}"}
+        return requests.post(
+            f"{made.url}/login",
+            data={"token": TOKEN},
+            headers=headers,
+            timeout=20,
+            allow_redirects=False,
+        )
+
+    plain = login("http")
+    assert (plain.status_code, "Come by HTTPS" in plain.text) == (403, True)
+    assert "Set-Cookie" not in plain.headers
+    assert "; Secure" in login("https").headers["Set-Cookie"]
+
+
 def test_a_hostile_name_or_error_is_text_on_every_page(
     made: Street, anna: requests.Session
 ) -> None:
