@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
-from ops.console.view import Line, Login, View
+from ops.console.view import Line, Login, View, astray
 from ops.entries import what
 from ops.failures import StoreMissingError, explain
 from ops.session import Session
@@ -22,12 +22,17 @@ from workers.lamps import Lamp
 from workers.logins import RefreshTokenSource
 from workers.queues import Queue
 from workers.queues import look as look_at_queues
+from workers.resync import memory
+from workers.resync.drift import Drift
 from workers.settings import Settings
-from workers.store import overview
+from workers.store import overview, snapshots
 from workers.store.overview import Lit
 from workers.store.signs import signs
 
 _EVENTS = 14
+_OF_POWER = frozenset(
+    (Drift.ORPHAN, Drift.GHOST, Drift.DEAD, Drift.UNASKED, Drift.BROKEN, Drift.AMBIGUOUS)
+)
 T = TypeVar("T")
 
 AWAY = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
@@ -45,19 +50,21 @@ class Looker:
         self._settings = session.settings
         self._broker = ExitStack()
         self._channel: Any = None
+        self._snapshot: int | None = None
+        self._slurm: dict[str, str] = {}
 
     def look(self) -> View:
         """The site now."""
         problems: list[str] = []
-        state = _try(problems, self._state) or {}
+        state = _try(problems, self._state)
         queues = _try(problems, self._queues)
-        events = _try(problems, self._events) or ()
+        events = _try(problems, self._events)
         return View(
             taken_at=time.time_ns(),
             queues=queues,
-            events=tuple(events),
+            events=None if events is None else tuple(events),
             problems=tuple(problems),
-            **(state or {"groups": _groups(self._settings, {})}),
+            **(state or {"groups": _groups(self._settings, {}, {}), "blind": True}),
         )
 
     def close(self) -> None:
@@ -68,13 +75,26 @@ class Looker:
     def _state(self) -> dict[str, Any]:
         cluster = self._settings.cluster
         with self._session.reading("state") as connection:
+            adrift = adrift_nodes(connection, cluster)
             return {
-                "groups": _groups(self._settings, overview.lamps(connection, cluster)),
+                "groups": _groups(self._settings, overview.lamps(connection, cluster), adrift),
+                "slurm": self._slurms(connection),
+                "adrift": adrift,
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
                 "drifts": overview.drift_counts(connection, cluster),
                 "workers": tuple(signs(connection, cluster)),
             }
+
+    def _slurms(self, connection: sa.Connection) -> dict[str, str]:
+        """Read anew only where another snapshot has come: it is large, and comes once a minute."""
+        came = snapshots.received(connection, self._settings.cluster)
+        generation = None if came is None else came.generation
+        if generation != self._snapshot:
+            newest = snapshots.newest(connection, self._settings.cluster)
+            self._slurm = {one.node: one.state for one in newest.nodes} if newest else {}
+            self._snapshot = generation
+        return self._slurm
 
     def _queues(self) -> tuple[Queue, ...]:
         """Over one connection for as long as it holds."""
@@ -101,10 +121,19 @@ def _try(problems: list[str], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _groups(settings: Settings, known: dict[str, Lit]) -> dict[str, tuple[Lit, ...]]:
+def adrift_nodes(connection: sa.Connection, cluster: str) -> dict[str, str]:
+    """Nodes whose power is not as Slurm wants it, and how."""
+    found = memory.recall(connection, cluster)
+    return {name: str(one.drift) for name, one in found.items() if one.drift in _OF_POWER}
+
+
+def _groups(
+    settings: Settings, known: dict[str, Lit], adrift: dict[str, str]
+) -> dict[str, tuple[Lit, ...]]:
     groups: dict[str, list[Lit]] = {name: [] for name in settings.groups}
     for node, group in settings.nodes.items():
-        groups[group].append(known.get(node) or Lit(node, Lamp.OUT, None, None, None))
+        lit = known.get(node) or Lit(node, Lamp.OUT, None, None, None)
+        groups[group].append(astray(lit, adrift.get(node)))
     forgotten = sorted(set(known) - set(settings.nodes))
     if forgotten:
         groups[""] = [known[node] for node in forgotten]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 
+from ops.console.concerns import concerns
 from ops.console.live import Live
 from ops.console.look import line_of
 from ops.console.people import Sessions, digest, is_person, read_operators
 from ops.console.render import environment, parts
 from ops.console.stages import stages
-from ops.console.view import View, changed_lamps, concerns, summary
+from ops.console.view import Login, View, astray, changed_lamps, summary, words
 from ops.story import timeline
 from producers.settings import ConfigError
 from schemas.events import Cause, Happening
@@ -90,15 +91,61 @@ def test_the_gravest_comes_first() -> None:
         problems=("the store is away",),
         drifts={"orphan": 1},
     )
-    assert concerns(view) == [
+    assert [concern.words for concern in concerns(view)] == [
         "the store is away",
         "queues are missing: run lamplighter topology apply (audit)",
-        "nothing consumes for: power; nothing is lost, start what is missing",
-        "worker power@host:1 is silent",
+        "no such worker runs: power; nothing is lost, start it (lamplighter up)",
+        "worker power@host:1 is silent since 03:03:05 UTC: killed, or stuck",
         "2 dead letters to decide on",
         "not as Slurm wants it: 1 orphan (lamplighter drift)",
-        "1 node not as wanted",
+        "1 node not as wanted: n1",
     ]
+    assert concerns(view)[4].page == "/dead-letters"
+
+
+def test_who_serves_not_every_site_is_missed_only_where_something_waits_for_them() -> None:
+    idle = (Queue("resync", 0, 0), Queue("slurm.events", 0, 0))
+    assert concerns(View(MOMENT, queues=idle)) == []
+    (concern,) = concerns(View(MOMENT, queues=(Queue("resync", 1, 0), Queue("slurm.events", 9, 0))))
+    assert "resync, slurm" in concern.words
+
+
+def test_a_refresh_token_is_told_of_two_weeks_before_it_ends_and_when_it_has() -> None:
+    day = 86_400 * NS
+    for left, told in (
+        (15, []),
+        (2, ["ends in 2 days"]),
+        (1, ["ends in 1 day"]),
+        (-1, ["has ended"]),
+    ):
+        found = concerns(View(MOMENT, logins=(Login("sbg", MOMENT + left * day),)))
+        assert [one.words for one in found] == [
+            f"the refresh token for sbg {how}: lamplighter tokens login sbg" for how in told
+        ]
+
+
+def test_without_the_store_no_lamp_is_said_to_be_out() -> None:
+    nodes = {"a": (lit("n1", Lamp.OUT, observed=None),)}
+    seeing, blind = View(MOMENT, nodes), View(MOMENT, nodes, blind=True)
+    assert changed_lamps(seeing, blind) == [(0, "unknown", "not known")]
+    assert "0 of 1" not in summary(blind)
+    shown = parts(environment())(blind)
+    assert "out" not in shown["counts-0"]
+    for name in ("open", "workers", "logins"):
+        assert "Not known" in shown[name]
+
+
+def test_a_lamp_tells_slurms_state_and_a_drift_makes_it_fail_unless_something_is_under_way() -> (
+    None
+):
+    dark, going = lit("n1", Lamp.OUT, "down", "SHUTOFF"), lit("n2", Lamp.GOING_OUT)
+    assert astray(dark, "orphan").lamp is Lamp.FAILED
+    assert astray(going, "orphan") is going
+    view = View(MOMENT, slurm={"n1": "IDLE+CLOUD+POWERED_DOWN"}, adrift={"n1": "orphan"})
+    assert words(view, astray(dark, "orphan")) == (
+        "not as Slurm wants it: orphan; Slurm: IDLE+CLOUD+POWERED_DOWN"
+    )
+    assert words(view, going) == "going out"
 
 
 def test_changes_name_lamps_by_their_place_on_the_page() -> None:
