@@ -73,7 +73,7 @@ def list_(
                 print_json(group.as_json())
             return
         print_table(GROUP_COLUMNS, [group.row() for group in groups])
-        print_line(f"{len(found)} letters; each: --by letter, of one cause: --cause NAME")
+        print_line(f"{len(found)} letters; each: --by letter; some: --cause NAME, --says WORDS")
 
 
 def _print_each(found: Sequence[Letter], limit: int | None) -> None:

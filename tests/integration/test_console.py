@@ -17,6 +17,7 @@ import requests
 from ops.console.people import digest
 from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from
+from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.messages import command, dead_letter, event
 from tests.testbed.site import Site
 from tests.testbed.street import NS, failed, resumed, street
@@ -166,7 +167,7 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     )
     assert "1 replayed" in answer.text
     # of several, only once that was confirmed
-    many = {**form, "do": "discard", "cause": "quota"}
+    many = {**form, "do": "discard all", "error": "quota", "like": "no room left"}
     answer = anna.post(act, data=many, headers=origin(made), timeout=30)
     assert "Discard 2 dead letters?" in answer.text
     assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 2
@@ -188,10 +189,18 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     assert made.site.depth(topology.RESUME_QUEUE) == 1
 
 
-def test_a_discard_needs_a_reason_and_a_choice(made: Street, anna: requests.Session) -> None:
+def test_a_discard_needs_a_reason_and_every_action_a_choice(
+    made: Street, anna: requests.Session
+) -> None:
+    now = time.time_ns()
+    letter = command("gpu2", generation=now)
+    made.site.publish([dead_letter(letter)])
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
     form = {"csrf": csrf(anna, made)}
     for more, words in (
-        ({"do": "discard", "id": "x"}, "needs a reason"),
+        ({"do": "discard", "id": letter.id}, "Discard 1 dead letter?"),
+        ({"do": "discard", "id": letter.id, "sure": "yes"}, "needs a reason"),
+        ({"do": "discard", "id": "x"}, "No such letter any more"),
         ({"do": "replay"}, "Choose letters first"),
         ({"do": "burn", "id": "x"}, "replay or discard"),
     ):
@@ -199,6 +208,53 @@ def test_a_discard_needs_a_reason_and_a_choice(made: Street, anna: requests.Sess
             f"{made.url}/dead-letters/act", data={**form, **more}, headers=origin(made), timeout=20
         )
         assert words in answer.text
+    assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 1
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+
+
+def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
+    made: Street, anna: requests.Session
+) -> None:
+    words = "no room on host{0} for {0:032x}"
+    made.site.publish(
+        [
+            dead_letter(command(f"node{n}", jobs=(n,)), more={CAUSE_MESSAGE: words.format(n)})
+            for n in range(1, 8)
+        ]
+        + [dead_letter(command("node9"))]
+    )
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 8)
+    until(lambda: "8 dead letters" in get(made, "/dead-letters").text, 10, "the letters")
+    page = anna.get(f"{made.url}/dead-letters", timeout=20).text
+    assert "node[1-7]; died 2026-01-02 03:04:25 UTC; for 7 jobs" in page
+    assert page.count("<details>") == 1, "many are shown when they are asked for"
+    like = re.search(r'name="like" value="([^"]+)"', page)
+    assert like
+    form = {"csrf": csrf(anna, made), "do": "replay all", "error": "quota", "like": like[1]}
+    act = f"{made.url}/dead-letters/act"
+    asked = anna.post(act, data=form, headers=origin(made), timeout=30).text
+    assert "Replay 7 dead letters?" in asked
+    done = anna.post(act, data={**form, "sure": "yes"}, headers=origin(made), timeout=30).text
+    assert "7 replayed" in done
+    until(lambda: made.site.depth(topology.DEAD_LETTER_QUEUE) == 1, 10, "the other one")
+    for queue in (topology.DEAD_LETTER_QUEUE, topology.RESUME_QUEUE, topology.AUDIT_QUEUE):
+        made.site.drain(queue)
+
+
+def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(made: Street) -> None:
+    assert "/login?to=/dead-letters" in get(made, "/dead-letters").text
+
+    def led_to(to: str) -> str:
+        form = {"token": TOKEN, "to": to}
+        answer = requests.post(
+            f"{made.url}/login", form, headers=origin(made), timeout=20, allow_redirects=False
+        )
+        return answer.headers["Location"]
+
+    assert led_to("/dead-letters") == "/dead-letters"
+    for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "", "x"):
+        assert led_to(elsewhere) == "/"
+    assert "\n" not in led_to("/a\r\nSet-Cookie: x=y")
 
 
 def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None:
