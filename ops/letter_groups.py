@@ -11,6 +11,8 @@ from ops.terminal import moment
 from workers.dead_letters.letter import Letter
 
 COLUMNS = ("letters", "of", "nodes", "first died", "last died", "example")
+# More letters than this are told by cause, unless asked otherwise.
+FEW = 20
 _LONGEST = 80
 
 

@@ -61,7 +61,8 @@ def _unconsumed(view: View) -> Iterator[Concern]:
     }
     if absent:
         names = ", ".join(sorted(absent))
-        yield Concern(f"no such worker runs: {names}; nothing is lost, start it (lamplighter up)")
+        where = "; slurm on slurmctld's host" if "slurm" in absent else ""
+        yield Concern(f"missing workers: {names}; nothing is lost (lamplighter up{where})")
 
 
 def _silent(view: View) -> Iterator[Concern]:

@@ -387,7 +387,7 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
         with street(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
             lonely.set({"n1": ("up", "ACTIVE")})
             until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
-            assert "the broker is away" in get(lonely, "/").text
+            assert "the broker does not answer: start it" in get(lonely, "/").text
             assert get(lonely, "/dead-letters").status_code == 503
             assert "audit.db does not exist yet" in get(lonely, "/events").text
             stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)

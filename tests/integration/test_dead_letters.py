@@ -151,6 +151,19 @@ def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
     assert "... and 39 more" in each
 
 
+def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Site) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
+    said = site.lamplighter("dead-letters", "replay", "--says", "NO ROOM", typed="n\n")
+    assert said.code == 1
+    (line,) = (line for line in said.out.splitlines() if "quota" in line)
+    assert "30" in line
+    assert "node[1-30]" in line
+    assert "replay 30 letters? [y/N]" in said.err
+    nothing = site.lamplighter("dead-letters", "replay", "--says", "something else")
+    assert (nothing.code, nothing.out.splitlines()[-1]) == (0, "no letters")
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 30)
+
+
 def test_letters_are_exported_whole_and_stay(site: Site) -> None:
     body = b"\xff\x00"
     site.publish(
