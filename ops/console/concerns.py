@@ -45,6 +45,7 @@ def concerns(view: View) -> list[Concern]:
         *map(Concern, view.problems),
         *_unconsumed(view),
         *_silent(view),
+        *_slurm(view),
         *_logins(view),
         *_counted(view),
     ]
@@ -70,6 +71,14 @@ def _silent(view: View) -> Iterator[Concern]:
         if worker.is_silent(view.taken_at):
             since = moment(worker.seen_at)[11:19]
             yield Concern(f"worker {worker.name} is silent since {since} UTC: killed, or stuck")
+
+
+def _slurm(view: View) -> Iterator[Concern]:
+    if view.stale:
+        yield Concern(
+            "Slurm has long shown no nodes: nothing is repaired, late suspends wait; "
+            "is slurmctld up, and lamplighter worker snapshot on its host?"
+        )
 
 
 def _logins(view: View) -> Iterator[Concern]:

@@ -78,7 +78,7 @@ class Looker:
             adrift = adrift_nodes(connection, cluster)
             return {
                 "groups": _groups(self._settings, overview.lamps(connection, cluster), adrift),
-                "slurm": self._slurms(connection),
+                **self._slurms(connection),
                 "adrift": adrift,
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
@@ -86,15 +86,17 @@ class Looker:
                 "workers": tuple(signs(connection, cluster)),
             }
 
-    def _slurms(self, connection: sa.Connection) -> dict[str, str]:
-        """Read anew only where another snapshot has come: it is large, and comes once a minute."""
+    def _slurms(self, connection: sa.Connection) -> dict[str, Any]:
+        """The newest snapshot, read only where it is another: it is large, and comes once a minute."""
         came = snapshots.received(connection, self._settings.cluster)
         generation = None if came is None else came.generation
         if generation != self._snapshot:
             newest = snapshots.newest(connection, self._settings.cluster)
             self._slurm = {one.node: one.state for one in newest.nodes} if newest else {}
             self._snapshot = generation
-        return self._slurm
+        wanted = self._settings.resync.enabled is not False
+        stale = wanted and came is not None and came.age > self._settings.stale_after
+        return {"slurm": self._slurm, "stale": stale}
 
     def _queues(self) -> tuple[Queue, ...]:
         """Over one connection for as long as it holds."""

@@ -71,7 +71,7 @@ def _about(letter: Letter) -> str:
 
 def _day(ns: int | None) -> str:
     return (
-        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     )
 
 

@@ -52,6 +52,7 @@ class View:
         problems: what could not be read, in words.
         events: the latest; None where the audit is away.
         slurm: nodes' states in the newest snapshot, as scontrol prints them.
+        stale: whether that snapshot is too old to be worth anything.
         drifts: what is not as Slurm wants it, by kind.
         blind: whether the state store is away, so that of nodes only the names are known.
         adrift: how a node's power is not as Slurm wants it, by node.
@@ -68,6 +69,7 @@ class View:
     slurm: Mapping[str, str] = field(default_factory=dict)
     drifts: Mapping[str, int] = field(default_factory=dict)
     adrift: Mapping[str, str] = field(default_factory=dict)
+    stale: bool = False
     blind: bool = False
 
     @property

@@ -90,17 +90,22 @@ def test_the_gravest_comes_first() -> None:
         (sign("power@host:1", MOMENT - 60 * NS),),
         problems=("the store is away",),
         drifts={"orphan": 1},
+        stale=True,
     )
     assert [concern.words for concern in concerns(view)] == [
         "the store is away",
         "queues are missing: run lamplighter topology apply (audit)",
         "missing workers: power; nothing is lost (lamplighter up)",
         "worker power@host:1 is silent since 03:03:05 UTC: killed, or stuck",
+        (
+            "Slurm has long shown no nodes: nothing is repaired, late suspends wait; "
+            "is slurmctld up, and lamplighter worker snapshot on its host?"
+        ),
         "2 dead letters to decide on",
         "not as Slurm wants it: 1 orphan (lamplighter drift)",
         "1 node not as wanted: n1",
     ]
-    assert concerns(view)[4].page == "/dead-letters"
+    assert concerns(view)[5].page == "/dead-letters"
 
 
 def test_who_serves_not_every_site_is_missed_only_where_something_waits_for_them() -> None:
