@@ -66,7 +66,7 @@ class Console:
             Route("/requests/{id:path}", self._page(self._pages.request)),
             Route("/events", self._page(self._pages.events)),
             Route("/report", self._page(self._pages.report)),
-            Route("/dead-letters", self._page(self._letters.all)),
+            Route("/dead-letters", self._all_letters),
             Route("/dead-letters/act", self._act, methods=["POST"]),
             Route("/dead-letters/{id:path}", self._letter),
             Route("/login", self._login, methods=["GET", "POST"]),
@@ -96,6 +96,11 @@ class Console:
 
         return answer
 
+    async def _all_letters(self, request: Request) -> Response:
+        person = self._door.who(request)
+        name = "" if person is None else person.name
+        return await self._answer(request, partial(self._letters.all, name))
+
     async def _letter(self, request: Request) -> Response:
         whole = self._door.who(request) is not None
         asked = request.path_params["id"]
@@ -124,7 +129,7 @@ class Console:
         except AWAY as error:
             return self._away(request, error)
         if name == "":
-            return RedirectResponse(f"/dead-letters?said={quote(values['said'])}", 303)
+            return RedirectResponse("/dead-letters", 303)
         return self._show(request, name, values)
 
     async def _login(self, request: Request) -> Response:

@@ -35,10 +35,12 @@ class Letters:
         self._lock = threading.Lock()
         self._letters: list[Letter] = []
         self._looked_at = -_KEPT
+        # not in the address, where anybody's link could say it
+        self._done: dict[str, str] = {}
 
-    def all(self, said: Mapping[str, str]) -> Page:
-        """All letters by what they died of, the most frequent first."""
-        return self._list(said.get("said", "")[:500], None)
+    def all(self, person: str) -> Page:
+        """All letters by what they died of, the most frequent first; and what this person has just done."""
+        return self._list(self._done.pop(person, ""), None)
 
     def one(self, id_: str, *, whole: bool) -> Page:
         """One letter, and what a replay would do.
@@ -65,7 +67,7 @@ class Letters:
         """Replay or discard letters, of several only once that was confirmed.
 
         Returns:
-            A page; or "" and what to say, once it is done.
+            A page; or "", once it is done: `all` will say so.
         """
         fields = {name: str(value).strip() for name, value in form}
         wanted = _wanted(form, fields)
@@ -83,7 +85,8 @@ class Letters:
                 problem = "To discard needs a reason; the audit keeps it." if sure else None
                 return self._confirm(wanted, chosen, problem)
         operator = Operator(f"{person} (console)", wanted.reason or None)
-        return "", {"said": self._do(wanted, operator)}
+        self._done[person] = self._do(wanted, operator)
+        return "", {}
 
     def _confirm(self, wanted: "_Wanted", chosen: Sequence[Letter], problem: str | None) -> Page:
         commands = [letter.command for letter in chosen if letter.command]

@@ -319,7 +319,6 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         f"/requests/{hostile_event.request_id}",
         f"/events?node={HOSTILE}&since={HOSTILE}",
         f"/report?from={HOSTILE}&by={HOSTILE}",
-        f"/dead-letters?said={HOSTILE}",
         f"/nodes/{HOSTILE}",
     ]
     for path in pages:
