@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ops.audit_filters import filter_options, wanted
+from ops.beginnings import UNKNOWN, beginning
 from ops.entries import COLUMNS, as_json, row
 from ops.session import Session, pass_session
 from ops.story import timeline
@@ -66,13 +67,15 @@ def show(session: Session, request_id: str, *, as_json_: bool) -> None:
     """Print the whole story of one request."""
     with session.reading("audit") as connection:
         entries = story(connection, request_id)
+        bodies = [entry.body for entry in entries]
+        begun = beginning(connection, bodies) if bodies else UNKNOWN
     if not entries:
         raise click.ClickException(f"the audit knows no request {request_id!r}")
     if as_json_:
         for entry in entries:
             print_json(as_json(entry))
         return
-    steps = timeline([entry.body for entry in entries])
+    steps = timeline(bodies, begun)
     print_line(f"request {request_id}, node {entries[0].subject}", style="bold")
     start = steps[0].time
     print_table(

@@ -11,6 +11,7 @@ import hostlist
 
 from ops.alike import likeness
 from ops.audit_filters import time_options
+from ops.beginnings import beginning
 from ops.session import Session, pass_session
 from ops.story import timeline
 from ops.terminal import duration, moment, print_json, print_line, print_table
@@ -35,10 +36,12 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         for entry in entries:
             if entry.request_id is not None:
                 bodies.setdefault(entry.request_id, []).append(entry.body)
+        begun = {id_: beginning(connection, each, job) for id_, each in bodies.items()}
     if not bodies:
         raise click.ClickException(f"the audit knows of no node that job {job} has waited for")
     now = time.time_ns()
-    waits = sorted((wait_of(each) for each in bodies.values()), key=lambda w: -w.total(now))
+    found = (wait_of(each, begun[id_]) for id_, each in bodies.items())
+    waits = sorted(found, key=lambda wait: -wait.total(now))
     if as_json:
         for wait in waits:
             print_json(_wait_as_json(wait, now))
@@ -51,7 +54,7 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     worst = waits[0]
     print_line("")
     print_line(f"{worst.node}, request {worst.request_id}", style="bold")
-    steps = timeline(bodies[worst.request_id])
+    steps = timeline(bodies[worst.request_id], worst.begun)
     print_table(
         ("time", "offset", "round", "what", "details"),
         [
@@ -93,6 +96,8 @@ def _wait_as_json(wait: Wait, now: int) -> dict[str, object]:
         "cloud": wait.cloud,
         "cause": wait.cause,
         "failed_attempts": wait.attempts,
+        "registered": wait.begun.registered_at and moment(wait.begun.registered_at),
+        "job_started": wait.begun.started_at and moment(wait.begun.started_at),
         "stretches": [{"seconds": x.length / 1e9, "what": x.what} for x in wait.stretches],
     }
 

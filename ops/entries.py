@@ -4,11 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ops.terminal import moment
+import hostlist
+
+from ops.terminal import duration, moment
+from schemas.envelope import parse
 from schemas.events import Happening
+from schemas.jobs import JobEvent, JobHappening, job_event_from
 from workers.audit.queries import Entry
 from workers.audit.record import why_quarantined
 
+RUNS = frozenset({JobHappening.STARTED.type, JobHappening.ENDED.type})
 COLUMNS = ("time", "what", "about", "request", "round", "why")
 
 
@@ -30,10 +35,12 @@ def what(entry: Entry) -> str:
 
 
 def words(entry: Entry) -> str | None:
-    """The cause; for an operator's decision who made it, and why."""
+    """The cause; for an operator's decision who made it, and why; for a job's run whose, and where."""
     if entry.quarantined:
         return why_quarantined(entry.body)
     data = data_of(entry)
+    if entry.type in RUNS:
+        return words_of_run(job_event_from(parse(entry.body)))
     if data.get("dry_run") and entry.happening == Happening.COMPLETED:
         return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
     said = []
@@ -43,6 +50,13 @@ def words(entry: Entry) -> str | None:
         said.append(f"by {data['by']}")
     said += [str(data[name]) for name in ("reason", "message") if data.get(name)]
     return "; ".join(said) or None
+
+
+def words_of_run(event: JobEvent) -> str:
+    """Whose it is, where, and how it ended."""
+    ended = event.state and f"{event.state} after {duration(event.time - (event.started_at or 0))}"
+    nodes: str = hostlist.collect_hostlist(event.nodes)
+    return ", ".join(said for said in (ended, event.user, f"on {nodes}") if said)
 
 
 def _action(action: Mapping[str, object]) -> str:

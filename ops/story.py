@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ops.beginnings import UNKNOWN, Beginning
 from ops.terminal import duration
 from schemas.envelope import parse
 from schemas.events import Happening, RequestEvent, event_from
@@ -21,11 +22,11 @@ class Step:
     details: str = ""
 
 
-def timeline(bodies: Sequence[bytes]) -> list[Step]:
+def timeline(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> list[Step]:
     """The steps that these events of one request tell of, in the order they happened.
 
-    The asking (known from the generation) and the cloud actions (listed by the outcome) are
-    steps of their own.
+    The asking (known from the generation), the cloud actions (listed by the outcome) and what Slurm
+    made of it are steps of their own.
 
     Raises:
         MalformedMessageError: one is no event of a request.
@@ -43,6 +44,8 @@ def timeline(bodies: Sequence[bytes]) -> list[Step]:
                 details="; ".join(_details(event)),
             )
         )
+    if events:
+        steps.extend(_begun(begun, max(event.round for event in events)))
     # a stable sort: what happened in the same instant stays in the order it was recorded
     return sorted(_once(steps), key=lambda step: step.time)
 
@@ -57,6 +60,13 @@ def _actions(event: RequestEvent) -> Iterator[Step]:
         result = "would be called: dry run" if event.dry_run else action.result
         details = f"{action.server_id}: {result}"
         yield Step(action.time, event.round, action.action, details=details)
+
+
+def _begun(begun: Beginning, round_: int) -> Iterator[Step]:
+    if begun.registered_at is not None:
+        yield Step(begun.registered_at, round_, "registered", details="slurmd had started")
+    if begun.started_at is not None:
+        yield Step(begun.started_at, round_, "job started", details=f"job {begun.job_id}")
 
 
 def _details(event: RequestEvent) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from ops.beginnings import UNKNOWN, Beginning
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import CloudAction, Happening, RequestEvent, event_from
@@ -29,7 +30,8 @@ class Wait:
         cloud: where, once known.
         cause: what it failed of, in words.
         attempts: failed ones.
-        stretches: from asking to the end, in order.
+        stretches: from asking to the end, or to the job's start, in order.
+        begun: what Slurm made of it.
     """
 
     node: str
@@ -42,10 +44,13 @@ class Wait:
     cause: str | None
     attempts: int
     stretches: tuple[Stretch, ...]
+    begun: Beginning = UNKNOWN
 
     def total(self, now: int) -> int:
-        """How long it took, or has taken so far."""
-        return (self.ended if self.ended is not None else now) - self.asked
+        """How long it took, until the job started where that is known; or has taken so far."""
+        if self.ended is None:
+            return now - self.asked
+        return max(self.ended, self.begun.started_at or 0) - self.asked
 
     @property
     def mostly(self) -> Stretch | None:
@@ -53,7 +58,7 @@ class Wait:
         return max(self.stretches, key=lambda stretch: stretch.length, default=None)
 
 
-def wait_of(bodies: Sequence[bytes]) -> Wait:
+def wait_of(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> Wait:
     """The wait that these events of one request tell of; there must be one.
 
     Raises:
@@ -74,11 +79,12 @@ def wait_of(bodies: Sequence[bytes]) -> Wait:
         cloud=next((event.cloud for event in reversed(events) if event.cloud), None),
         cause=f"{ended.cause.error}: {ended.cause.message}" if ended and ended.cause else None,
         attempts=max(event.attempt for event in events),
-        stretches=tuple(_stretches(events)),
+        stretches=tuple(_stretches(events, begun)),
+        begun=begun,
     )
 
 
-def _stretches(events: Sequence[RequestEvent]) -> list[Stretch]:
+def _stretches(events: Sequence[RequestEvent], begun: Beginning) -> list[Stretch]:
     """Each step lasts until the next; what it was spent on follows from the step that began it."""
     actions = {action for event in events for action in event.actions}
     steps = [
@@ -87,6 +93,7 @@ def _stretches(events: Sequence[RequestEvent]) -> list[Stretch]:
         *((event.time, _after(event)) for event in events),
     ]
     steps.sort(key=lambda step: step[0])
+    steps += _after_lit(steps.pop(), begun)
     lengths = [
         Stretch(later[0] - step[0], step[1])
         for step, later in pairwise(steps)
@@ -99,6 +106,19 @@ def _stretches(events: Sequence[RequestEvent]) -> list[Stretch]:
         else:
             joined.append(stretch)
     return joined
+
+
+def _after_lit(lit: tuple[int, str], begun: Beginning) -> list[tuple[int, str]]:
+    """The last step, and those that Slurm has made since; its times are in whole seconds."""
+    at, _ = lit
+    steps = [lit]
+    if begun.registered_at is not None:
+        registered = max(at, begun.registered_at)
+        steps = [(at, "until slurmd had registered"), (registered, "")]
+    if begun.started_at is not None:
+        steps[-1] = steps[-1][0], f"until Slurm started job {begun.job_id}"
+        steps.append((max(steps[-1][0], begun.started_at), ""))
+    return steps
 
 
 def _after_action(action: CloudAction, kind: Kind) -> str:

@@ -1,4 +1,4 @@
-"""What is known and what became of a Slurm job that waited for a node."""
+"""What is known and what became of a Slurm job on nodes of ours."""
 
 import enum
 from dataclasses import dataclass
@@ -18,10 +18,14 @@ class JobHappening(enum.StrEnum):
 
     IDENTIFIED: whose it is: its batch script shows the UWS job that it runs for.
     FAILED: it has ended because a node of it could not boot, as Slurm itself confirms.
+    STARTED: it runs: its nodes have registered and are its own.
+    ENDED: that run is over, or a requeue has ended it.
     """
 
     IDENTIFIED = "identified"
     FAILED = "failed"
+    STARTED = "started"
+    ENDED = "ended"
 
     @property
     def routing_key(self) -> str:
@@ -35,6 +39,7 @@ class JobHappening(enum.StrEnum):
 
 
 _HAPPENINGS = {happening.type: happening for happening in JobHappening}
+_OF_RUNS = frozenset({JobHappening.STARTED, JobHappening.ENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,11 @@ class JobEvent:
             counts anew when its state is lost.
         time: ns since the epoch.
         uws_id: the UWS job that it runs for, or None.
-        state: Slurm's word (`NODE_FAIL`, `BOOT_FAIL`), for a failed job.
-        nodes: those that could not boot.
+        state: Slurm's word (`NODE_FAIL`, `BOOT_FAIL`, `COMPLETED`), for a job that has failed or ended.
+        nodes: those that could not boot; those that the run had.
         cause: why not.
+        started_at: of a run, ns since the epoch, in whole seconds: a requeued job has several.
+        user: whose run.
     """
 
     happening: JobHappening
@@ -62,12 +69,15 @@ class JobEvent:
     state: str | None = None
     nodes: tuple[str, ...] = ()
     cause: Cause | None = None
+    started_at: int | None = None
+    user: str | None = None
 
     @property
     def id(self) -> str:
         """Derived: told twice it is the same event."""
-        submitted = rfc3339(self.submitted_at)
-        return ids.derived_id(self.happening.routing_key, self.cluster, str(self.job_id), submitted)
+        moments = [rfc3339(t) for t in (self.submitted_at, self.started_at) if t is not None]
+        key = self.happening.routing_key
+        return ids.derived_id(key, self.cluster, str(self.job_id), *moments)
 
     def to_envelope(self) -> Envelope:
         """As it travels."""
@@ -76,10 +86,11 @@ class JobEvent:
             "submitted_at": rfc3339(self.submitted_at),
             "nodes": list(self.nodes),
         }
-        if self.uws_id is not None:
-            data["uws_id"] = self.uws_id
-        if self.state is not None:
-            data["state"] = self.state
+        for name in ("uws_id", "state", "user"):
+            if (text := getattr(self, name)) is not None:
+                data[name] = text
+        if self.started_at is not None:
+            data["started_at"] = rfc3339(self.started_at)
         if self.cause is not None:
             data["cause"] = self.cause.to_data()
         correlation = "0" * 32
@@ -108,21 +119,24 @@ def job_event_from(envelope: Envelope) -> JobEvent:
             "type", f"{shown(envelope.type)} is no job's event", "send one of schemas/json"
         )
     data = Fields(envelope.data, "data.")
-    failed = happening is JobHappening.FAILED
+    failed, identified = happening is JobHappening.FAILED, happening is JobHappening.IDENTIFIED
+    run = happening in _OF_RUNS
     event = JobEvent(
         happening=happening,
         cluster=envelope.source,
         job_id=data.number("job_id", least=1, most=_MOST_JOB),
         submitted_at=data.instant("submitted_at"),
         time=envelope.time,
-        uws_id=data.attribute("uws_id") if "uws_id" in data.raw or not failed else None,
-        state=data.attribute("state") if failed else None,
+        uws_id=data.attribute("uws_id") if "uws_id" in data.raw or identified else None,
+        state=data.attribute("state") if failed or happening is JobHappening.ENDED else None,
         nodes=_nodes(data),
         cause=cause_from(data.object("cause")) if failed else None,
+        started_at=data.instant("started_at") if run else None,
+        user=data.attribute("user") if run else None,
     )
     if (event.id, str(event.job_id)) != (envelope.id, envelope.subject):
         raise MalformedMessageError(
-            "id", "or subject does not follow from job_id and submitted_at", "do not alter it"
+            "id", "or subject does not follow from the job and its times", "do not alter it"
         )
     return event
 

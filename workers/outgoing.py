@@ -8,14 +8,22 @@ from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Notice, RequestEvent, event_from
 from schemas.jobs import JobEvent
+from schemas.registrations import ROUTING_KEY as REGISTERED
+from schemas.registrations import Registration
 from workers import topology
 from workers.amqp import Link
 from workers.errors import BrokerAwayError
 
 
-def event(told: RequestEvent | JobEvent | Notice) -> Message:
+def event(told: RequestEvent | JobEvent | Notice | Registration) -> Message:
     """An event for exchange power.events."""
-    key = told.routing_key if isinstance(told, Notice) else told.happening.routing_key
+    match told:
+        case Notice():
+            key = told.routing_key
+        case Registration():
+            key = REGISTERED
+        case _:
+            key = told.happening.routing_key
     return Message(topology.EVENTS, key, told.to_envelope().to_json(), told.id)
 
 

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
 from ops.console.view import Line, Login, View, astray
-from ops.entries import what
+from ops.entries import RUNS, what, words_of_run
 from ops.failures import StoreMissingError, explain
 from ops.session import Session
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import event_from, notice_from
+from schemas.jobs import job_event_from
 from workers.audit.queries import Entry, Filter, find
 from workers.audit.record import why_quarantined
 from workers.errors import BrokerError
@@ -168,6 +169,8 @@ def _words(entry: Entry) -> str | None:
         return why_quarantined(entry.body)
     try:
         envelope = parse(entry.body)
+        if entry.type in RUNS:
+            return words_of_run(job_event_from(envelope))
         if entry.happening is None:
             return notice_from(envelope).message
         event = event_from(envelope)

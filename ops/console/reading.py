@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from ops.beginnings import beginning
 from ops.console.look import adrift_nodes, line_of
 from ops.console.stages import stages
 from ops.console.view import View, astray
@@ -75,9 +76,11 @@ class Pages:
         """
         with self._session.reading("audit") as connection:
             entries = story(connection, request_id)
-        if not entries:
-            raise LookupError("The audit knows no such request yet.")
-        way = stages(entries, time.time_ns())
+            if not entries:
+                raise LookupError("The audit knows no such request yet.")
+            bodies = [entry.body for entry in entries]
+            begun = beginning(connection, bodies)
+        way = stages(entries, time.time_ns(), begun)
         begin = min(stage.begin for stage in way)
         return "request.html", {
             "request_id": request_id,
@@ -86,7 +89,7 @@ class Pages:
             "begin": begin,
             "span": max(1, max(stage.end for stage in way) - begin),
             "rounds": max(stage.round for stage in way),
-            "steps": timeline([entry.body for entry in entries]),
+            "steps": timeline(bodies, begun),
         }
 
     def events(self, said: Mapping[str, str]) -> Page:

@@ -1,19 +1,23 @@
 """A request's way as stages that follow each other, from what the audit holds. Pure.
 
 Hook, broker and the worker's hand are told apart by no record: the first stage is all three, from
-the stamp of the hook to the worker's acceptance.
+the stamp of the hook to the worker's acceptance. Behind the last stage comes what Slurm made of it:
+until slurmd had registered, and until the job started.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ops.beginnings import UNKNOWN, Beginning
 from schemas.envelope import parse
 from schemas.events import Happening, RequestEvent, event_from
 from workers.audit.queries import Entry
 
 _NS = 1_000_000_000
-Name = Literal["hook, broker", "worker", "cloud", "rest", "audit", "person"]
+Name = Literal[
+    "hook, broker", "worker", "cloud", "rest", "audit", "person", "registration", "job start"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,8 @@ class Stage:
     """A part of the way; ns since the epoch.
 
     Attributes:
-        name: who had it: `rest` is a retry tier, `person` a dead letter that waited.
+        name: who had it: `rest` is a retry tier, `person` a dead letter that waited; or what it was
+            waited for, in Slurm.
         words: what ended the stage.
     """
 
@@ -32,7 +37,7 @@ class Stage:
     words: str
 
 
-def stages(entries: Sequence[Entry], now: int) -> list[Stage]:
+def stages(entries: Sequence[Entry], now: int, begun: Beginning = UNKNOWN) -> list[Stage]:
     """The stages of one request, in order; clocks that disagree make none shorter than nothing.
 
     What is under way lasts until `now`, ns since the epoch.
@@ -41,7 +46,20 @@ def stages(entries: Sequence[Entry], now: int) -> list[Stage]:
         MalformedMessageError: one is no event of a request.
     """
     told = [(event_from(parse(entry.body)), entry.recorded_at) for entry in entries]
-    return list(_walk(sorted(told, key=lambda pair: (pair[0].round, pair[0].time)), now))
+    told.sort(key=lambda pair: (pair[0].round, pair[0].time))
+    return [*_walk(told, now), *(_slurm(told[-1][0], begun) if told else ())]
+
+
+def _slurm(lit: RequestEvent, begun: Beginning) -> Iterator[Stage]:
+    """What came after the node was lit; Slurm's times are in whole seconds."""
+    at = lit.time
+    if begun.registered_at is not None:
+        end = max(at, begun.registered_at)
+        yield Stage(lit.round, "registration", at, end, "slurmd had started")
+        at = end
+    if begun.started_at is not None:
+        end = max(at, begun.started_at)
+        yield Stage(lit.round, "job start", at, end, f"job {begun.job_id} started")
 
 
 def _walk(told: Sequence[tuple[RequestEvent, int]], now: int) -> Iterator[Stage]:

@@ -13,6 +13,7 @@ from schemas import headers
 from schemas.commands import Kind
 from schemas.events import Happening
 from schemas.jobs import JobHappening
+from schemas.registrations import TYPE as REGISTERED
 from schemas.snapshot import ROUTING_KEY
 from schemas.snapshot import TYPE as SNAPSHOT
 from workers import topology as place
@@ -95,6 +96,8 @@ def test_each_message_has_its_type_key_and_schema(document: dict[str, Any]) -> N
     for kind in (*Kind, *Happening, *JobHappening):
         file = f"./json/{kind.type.removeprefix('lamplighter.')}.json"
         assert described.pop(kind.type) == (kind.routing_key, file)
+    registered = f"./json/{REGISTERED.removeprefix('lamplighter.')}.json"
+    assert described.pop(REGISTERED) == ("node.registered", registered)
     snapshot = f"./json/{SNAPSHOT.removeprefix('lamplighter.')}.json"
     assert described.pop(SNAPSHOT) == (ROUTING_KEY, snapshot)
     assert len(described) == 4  # notices, notifications, and the token service's two

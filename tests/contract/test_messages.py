@@ -18,10 +18,20 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, Notice, RequestEvent, event_from, notice_from
 from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.registrations import TYPE as REGISTERED
+from schemas.registrations import Registration, registration_from
 from schemas.snapshot import TYPE as SNAPSHOT
 from schemas.snapshot import Snapshot, parse_snapshot
 from tests.testbed.messages import command, event
-from tests.testbed.strategies import commands, events, job_events, json_values, notices, snapshots
+from tests.testbed.strategies import (
+    commands,
+    events,
+    job_events,
+    json_values,
+    notices,
+    registrations,
+    snapshots,
+)
 from tests.unit.test_schemas_messages import changed
 from workers.tokens.wire import Grant, Refusal, Request, encode
 
@@ -35,9 +45,9 @@ FILES = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json
 REGISTRY: Registry[Any] = Registry().with_resources(
     (name, Resource.from_contents(content)) for name, content in FILES.items()
 )
-TYPES = [*(told.type for told in (*Kind, *Happening, *JobHappening)), SNAPSHOT]
-Told: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Snapshot
-ANYTHING = commands | events | job_events | notices | snapshots
+TYPES = [*(told.type for told in (*Kind, *Happening, *JobHappening)), SNAPSHOT, REGISTERED]
+Told: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Registration | Snapshot
+ANYTHING = commands | events | job_events | notices | registrations | snapshots
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -100,6 +110,7 @@ READERS: dict[type, Callable[[bytes], object]] = {
     RequestEvent: lambda body: event_from(parse(body)),
     JobEvent: lambda body: job_event_from(parse(body)),
     Notice: lambda body: notice_from(parse(body)),
+    Registration: lambda body: registration_from(parse(body)),
     Snapshot: parse_snapshot,
 }
 

@@ -56,7 +56,10 @@ def all_out(cluster: Cluster) -> bool:
 
 
 def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluster) -> None:
-    """P1, P6, P8: one terminal record a request, no secret written, one call a node and action."""
+    """P1, P6, P8: one terminal record a request, no secret written, one call a node and action.
+
+    And the audit tells the rest of the job's way: that its nodes registered, when it began and ended.
+    """
     job_id = cluster.slurm.sbatch(JOB, nodes=2)
     until(lambda: len(lit(cluster)) == 2, 60, "two nodes lit")
     until(lambda: cluster.slurm.job_state(job_id) == "COMPLETED", 90, "the job's end")
@@ -65,13 +68,24 @@ def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluste
     until(lambda: len(outcomes(cluster)) == 4, 30, "four outcomes in the audit")
 
     assert set(outcomes(cluster).values()) == {Happening.COMPLETED}
+    until(lambda: told_of_runs(cluster, job_id) == ["started", "ended"], 30, "the run in the audit")
     records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
-    assert {record["subject"] for record in records} == {"node1", "node2"}
+    assert {record["subject"] for record in records} == {"node1", "node2", str(job_id)}
+    for wait in lamplighter(cluster, "audit", "why", str(job_id)):
+        assert wait["asked"] < wait["registered"] < wait["job_started"]
+        assert wait["stretches"][-1]["what"] == f"until Slurm started job {job_id}"
     calls = cluster.cloud.counts()
     assert (calls["start"], calls["stop"], calls["rescope"]) == (2, 2, 1)
     assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
     assert lamplighter(cluster, "dead-letters", "list") == []
     assert secrets_found(cluster) == SECRET_FILES
+
+
+def told_of_runs(cluster: Cluster, job_id: int) -> list[str]:
+    """What the audit has of the job's runs."""
+    records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
+    types = [r["type"] for r in records if r["subject"] == str(job_id)]
+    return [type_.removeprefix("lamplighter.job.").removesuffix(".v1") for type_ in types]
 
 
 def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:

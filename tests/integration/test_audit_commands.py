@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from cloudevents.core.formats.json import JSONFormat
 
-from ops.terminal import plain
+from ops.terminal import moment, plain
 from schemas.events import Cause, CloudAction, Happening
+from schemas.jobs import JobEvent, JobHappening
+from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.site import Site
@@ -24,7 +26,7 @@ from workers.audit.record import record_of
 from workers.store.engine import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from schemas.events import RequestEvent
@@ -60,7 +62,7 @@ def site(run_dir: Path) -> Site:
     return made
 
 
-def record(site: Site, events: list[RequestEvent]) -> None:
+def record(site: Site, events: Sequence[RequestEvent | JobEvent | Registration]) -> None:
     engine = open_store(site.settings.store.audit_url, "audit")
     append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
     engine.dispose()
@@ -88,6 +90,50 @@ def test_why_did_job_4711_wait(site: Site) -> None:
         *("spool and broker", "until the cloud was called", "booting")
     ]
     assert site.lamplighter("audit", "why", "4").code == 1
+
+
+def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
+    """Until something else is asked of the node: what another resume, job or node saw is not its own."""
+
+    def started(job: int, seconds: int, *nodes: str) -> JobEvent:
+        return JobEvent(
+            JobHappening.STARTED,
+            "test",
+            job,
+            at(0),
+            at(seconds),
+            nodes=nodes,
+            started_at=at(seconds),
+            user="ann",
+        )
+
+    later = command("node8", jobs=(4711,), generation=at(500))
+    record(
+        site,
+        [
+            *(Registration("test", "node8", at(when)) for when in (-60, 30, 520)),
+            Registration("test", "node9", at(25)),
+            *(started(4711, 44, "node7"), started(4712, 31, "node8")),
+            *(started(4711, 45, "node8"), started(4711, 600, "node8")),
+            event(Happening.ACCEPTED, later, time=at(501)),
+        ],
+    )
+    lines = site.lamplighter("audit", "why", "4711", "--json").lines
+    (eight,) = [line for line in lines if line["request_id"] == TWO.id]
+    assert eight["waited_seconds"] == pytest.approx(45, abs=1)
+    assert [(round(x["seconds"]), x["what"]) for x in eight["stretches"]][-2:] == [
+        (8, "until slurmd had registered"),
+        (15, "until Slurm started job 4711"),
+    ]
+    (seven,) = [line for line in lines if line["node"] == "node7"]
+    assert (seven["registered"], seven["job_started"]) == (None, moment(at(44)))
+    (nine,) = [line for line in lines if line["node"] == "node9"]
+    assert (nine["registered"], nine["job_started"]) == (None, None)
+    steps = answer(site, "show", TWO.id)
+    assert "job started" in steps
+    assert "job 4711" in steps
+    listed = answer(site, "list", "--job", "4711")
+    assert "ann, on node7" in listed
 
 
 def test_who_replayed_what_last_night(site: Site) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
 from schemas.jobs import JobEvent, JobHappening
+from schemas.registrations import Registration
 from schemas.snapshot import SlurmNode, Snapshot
 
 MOST = 2**63 - 1
@@ -93,16 +94,29 @@ _of_job = {
     "time": moments,
     "nodes": st.lists(nodes, max_size=3).map(tuple),
 }
-job_events = st.builds(
-    JobEvent, happening=st.just(JobHappening.IDENTIFIED), uws_id=keys, **_of_job
-) | st.builds(
-    JobEvent,
-    happening=st.just(JobHappening.FAILED),
-    uws_id=st.none() | keys,
-    state=keys,
-    cause=st.builds(Cause, error=keys, message=words),
-    **_of_job,
+job_events = (
+    st.builds(JobEvent, happening=st.just(JobHappening.IDENTIFIED), uws_id=keys, **_of_job)
+    | st.builds(
+        JobEvent,
+        happening=st.just(JobHappening.FAILED),
+        uws_id=st.none() | keys,
+        state=keys,
+        cause=st.builds(Cause, error=keys, message=words),
+        **_of_job,
+    )
+    | st.builds(
+        JobEvent, happening=st.just(JobHappening.STARTED), started_at=moments, user=keys, **_of_job
+    )
+    | st.builds(
+        JobEvent,
+        happening=st.just(JobHappening.ENDED),
+        started_at=moments,
+        user=keys,
+        state=keys,
+        **_of_job,
+    )
 )
+registrations = st.builds(Registration, cluster=clusters, node=nodes, time=moments)
 
 notices = st.builds(
     Notice,

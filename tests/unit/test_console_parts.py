@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 
+from ops.beginnings import Beginning
 from ops.console.concerns import concerns
 from ops.console.live import Live
 from ops.console.look import line_of
@@ -195,6 +196,27 @@ def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
         ("person", 90),
         ("hook, broker", 10),
         ("audit", 1),
+    ]
+
+
+def test_the_way_goes_on_to_the_registration_and_the_jobs_start() -> None:
+    """Slurm tells whole seconds: what is earlier than the cloud's answer takes no time."""
+    asked = command()
+    lit_at = MOMENT + 9 * NS
+    tell = [
+        entry(event(Happening.ACCEPTED, asked, time=MOMENT + NS)),
+        entry(event(Happening.COMPLETED, asked, time=lit_at)),
+    ]
+    begun = Beginning(lit_at + 20 * NS, 4711, lit_at + 31 * NS)
+    way = stages(tell, MOMENT, begun)
+    assert [(s.name, (s.end - s.begin) // NS, s.words) for s in way[-2:]] == [
+        ("registration", 20, "slurmd had started"),
+        ("job start", 11, "job 4711 started"),
+    ]
+    early = stages(tell, MOMENT, replace(begun, registered_at=lit_at - NS))
+    assert [(s.name, (s.end - s.begin) // NS) for s in early[-2:]] == [
+        ("registration", 0),
+        ("job start", 31),
     ]
 
 

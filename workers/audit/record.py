@@ -10,6 +10,8 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, event_from, notice_from
 from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.registrations import TYPE as REGISTERED
+from schemas.registrations import registration_from
 
 # Types of what the audit says itself, of the log and of what it could not read.
 OWN_PREFIX = "lamplighter.audit."
@@ -18,7 +20,7 @@ GENESIS = bytes(32)
 
 _REQUEST_TYPES = frozenset(happening.type for happening in Happening)
 _JOB_TYPES = frozenset(happening.type for happening in JobHappening)
-_NOTICE_PREFIXES = ("lamplighter.alarm.", "lamplighter.message.")
+_NOTICE_PREFIXES = tuple(f"lamplighter.{kind}." for kind in ("alarm", "group", "hold", "message"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ def _readable(body: bytes, now: int) -> Record:
         )
     if envelope.type in _JOB_TYPES:
         return replace(_record(envelope, body, now), job=job_event_from(envelope))
+    if envelope.type == REGISTERED:
+        registration_from(envelope)
     if envelope.type.startswith(_NOTICE_PREFIXES):
         notice_from(envelope)
     if envelope.type.startswith(OWN_PREFIX):

@@ -13,6 +13,7 @@ RESUME_TIMEOUT = "ResumeTimeout reached"
 # Slurm's words for a job that has ended because a node of it failed, or did not boot.
 FAILED = frozenset({"NODE_FAIL", "BOOT_FAIL"})
 LEFT_BY_NODE = FAILED | {"COMPLETING"}
+_NS = 1_000_000_000
 _REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
 
 
@@ -26,6 +27,7 @@ class NodeState:
         reason: why it is out of service, without who said so; empty if nobody did.
         address: NodeAddr.
         hostname: NodeHostName.
+        registered_at: when the slurmd that registered last had started, ns since the epoch, or None.
     """
 
     node: str
@@ -34,6 +36,7 @@ class NodeState:
     reason: str = ""
     address: str = ""
     hostname: str = ""
+    registered_at: int | None = None
 
     @property
     def down(self) -> bool:
@@ -83,7 +86,13 @@ def _node(line: str) -> NodeState:
         reason=reason[1] if reason else "",
         address=_field(line, "NodeAddr"),
         hostname=_field(line, "NodeHostName"),
+        registered_at=moment(_field(line, "SlurmdStartTime")),
     )
+
+
+def moment(shown: str) -> int | None:
+    """A time as Slurm prints it under SLURM_TIME_FORMAT=%s, in ns; None for `None`, `N/A`, `Unknown`."""
+    return int(shown) * _NS if shown.isascii() and shown.isdigit() and int(shown) else None
 
 
 def _field(line: str, name: str) -> str:

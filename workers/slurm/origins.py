@@ -1,14 +1,12 @@
 """Where a job comes from, as squeue shows it; and whose it is, as its batch script shows. Pure."""
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-_NS = 1_000_000_000
-# squeue(1), %V: local time, by default in this form.
-_SQUEUE_TIME = "%Y-%m-%dT%H:%M:%S"
+from workers.slurm.nodes import moment
+
 _UWS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -40,17 +38,10 @@ def origins_from(shown: str, mark: str) -> Mapping[int, Origin]:
     origins = {}
     for job, submitted, script in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
         job_id = job.strip()
-        submitted_at = _moment(submitted)
+        submitted_at = moment(submitted.strip())
         if job_id.isascii() and job_id.isdigit() and submitted_at is not None:
             origins[int(job_id)] = Origin(int(job_id), submitted_at, script)
     return origins
-
-
-def _moment(shown: str) -> int | None:
-    try:
-        return int(time.mktime(time.strptime(shown, _SQUEUE_TIME))) * _NS
-    except (ValueError, OverflowError):
-        return None
 
 
 def uws_id(script: str, jobdata: str) -> str | None:

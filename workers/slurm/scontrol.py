@@ -21,6 +21,7 @@ from workers.slurm.nodes import (
 )
 from workers.slurm.origins import Origin, origin_format, origins_from
 from workers.slurm.place import find, slurm_conf
+from workers.slurm.runs import OVER, RUN_FORMAT, Run, runs_from
 
 # Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
 _NODES_PER_CALL = 500
@@ -52,7 +53,8 @@ class Slurm:
         self._timeout = settings.slurm.timeout
         conf = slurm_conf(settings)
         # nothing of ours goes along: no secret, no locale
-        self._environment = {"PATH": os.defpath, "LC_ALL": "C"}
+        # times as seconds: local ones are told twice in the night that summer ends
+        self._environment = {"PATH": os.defpath, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
         if conf is not None:
             self._environment["SLURM_CONF"] = str(conf)
         self._log = structlog.get_logger()
@@ -99,6 +101,17 @@ class Slurm:
         states = f"--states={','.join(HAVE_NODES)}"
         shown = self._ask(self._squeue, "--noheader", "--all", states, f"--format={JOB_FORMAT}")
         return jobs_from(shown)
+
+    def runs(self) -> list[Run]:
+        """The runs of jobs that have nodes, and of those that have ended lately (MinJobAge).
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        states = f"--states={','.join((*HAVE_NODES, *OVER))}"
+        return runs_from(
+            self._ask(self._squeue, "--noheader", "--all", states, f"--format={RUN_FORMAT}")
+        )
 
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
         """The jobs that have ended, or are ending, because a node of theirs has failed.

@@ -1,4 +1,7 @@
-"""`lamplighter worker snapshot`: on slurmctld's host, as SlurmUser, without any cloud's credential."""
+"""`lamplighter worker snapshot`: on slurmctld's host, as SlurmUser, without any cloud's credential.
+
+It says how Slurm sees its nodes, and then what has begun and ended there since it looked last.
+"""
 
 import os
 
@@ -15,6 +18,7 @@ from schemas.snapshot import SlurmNode, Snapshot
 from workers.errors import BrokerError
 from workers.runtime import declare_topology, runtime
 from workers.settings import Settings
+from workers.slurm.chronicle import tell
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 
@@ -36,12 +40,16 @@ def main(settings: Settings) -> int:
             try:
                 taken = take_and_publish(settings, slurm)
                 run.state = f"{len(taken.nodes)} nodes said"
+                tell(settings, slurm)
             except SlurmAwayError as error:
                 run.state = "waits for slurmctld"
                 log.warning("slurmctld_away", error=str(error))
             except (ClockError, MalformedMessageError, BrokerError) as error:
                 run.state = str(error)
                 log.warning("no_snapshot_taken", error=str(error))
+            except OSError as error:
+                run.state = f"hooks.state: {error}"
+                log.warning("chronicle_not_kept", error=str(error))
             run.stop.wait(settings.slurm.snapshot_interval)
     return 0
 

@@ -1,0 +1,93 @@
+"""What Slurm made of a node that was resumed: when it registered, and which job began on it first."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from schemas.commands import Kind
+from schemas.envelope import parse
+from schemas.events import Happening, RequestEvent, event_from
+from schemas.jobs import JobHappening, job_event_from
+from schemas.registrations import TYPE as REGISTERED
+from workers.store.tables import audit
+
+# What Slurm says, it says in whole seconds.
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Of one resume; times are ns since the epoch, None for what is not known (yet).
+
+    Attributes:
+        registered_at: when the node's slurmd had started.
+        job_id, started_at: the first job that the node was resumed for and that ran on it.
+    """
+
+    registered_at: int | None = None
+    job_id: int | None = None
+    started_at: int | None = None
+
+
+UNKNOWN = Beginning()
+
+
+def beginning(
+    connection: sa.Connection, bodies: Sequence[bytes], job: int | None = None
+) -> Beginning:
+    """What came of the request that these events tell of, until something else was asked of its node.
+
+    Args:
+        connection: to the audit.
+        bodies: all that the audit has of one request, in order; at least one.
+        job: the one job that is asked about; of all that waited, where it is None.
+
+    Raises:
+        MalformedMessageError: one is no event of a request.
+    """
+    events = [event_from(parse(body)) for body in bodies]
+    completed = [e.round for e in events if e.happening is Happening.COMPLETED]
+    if not completed or events[0].kind is not Kind.RESUME:
+        return UNKNOWN
+    asked = events[0]
+    jobs = {waiting.job_id for event in events for waiting in event.jobs}
+    jobs = jobs if job is None else jobs & {job}
+    found = _told(connection, asked, jobs)
+    registered = [time for time, told in found if told is None]
+    started = [(time, told) for time, told in found if told is not None]
+    return Beginning(
+        min(registered, default=None),
+        min(started)[1] if started else None,
+        min(started)[0] if started else None,
+    )
+
+
+def _told(
+    connection: sa.Connection, asked: RequestEvent, jobs: Iterable[int]
+) -> list[tuple[int, int | None]]:
+    """The registrations (None) and the starts of these jobs on the node, with their times."""
+    newer = sa.select(sa.func.min(audit.c.generation)).where(
+        audit.c.subject == asked.node,
+        audit.c.happening == str(Happening.ACCEPTED),
+        audit.c.generation > asked.generation,
+    )
+    until = connection.execute(newer).scalar()
+    subjects = {asked.node: REGISTERED} | {str(job): JobHappening.STARTED.type for job in jobs}
+    query = sa.select(audit.c.body).where(
+        audit.c.subject.in_(subjects),
+        audit.c.type.in_((REGISTERED, JobHappening.STARTED.type)),
+        audit.c.time >= asked.generation // _SECOND * _SECOND,
+    )
+    if until is not None:
+        query = query.where(audit.c.time < until)
+    found: list[tuple[int, int | None]] = []
+    for body in connection.execute(query).scalars():
+        envelope = parse(body)
+        if envelope.type == REGISTERED and envelope.subject == asked.node:
+            found.append((envelope.time, None))
+        elif envelope.type == JobHappening.STARTED.type:
+            event = job_event_from(envelope)
+            if asked.node in event.nodes:
+                found.append((event.time, event.job_id))
+    return found
