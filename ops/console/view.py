@@ -89,9 +89,11 @@ class View:
         return sum(q.ready or 0 for q in self.queues or () if q.name in RETRY_TIERS)
 
     @property
-    def oldest(self) -> tuple[Open, ...]:
-        """The oldest requests under way, as many as are shown."""
-        return self.open[:_SHOWN_OPEN]
+    def oldest(self) -> list[tuple[Open, Lamp]]:
+        """The oldest requests under way, as many as are shown, and how their nodes are."""
+        lamps = {lit.node: lit.lamp for lit in self.lamps}
+        # a node that is known to nobody yet is about to be
+        return [(one, lamps.get(one.node, Lamp.OUT)) for one in self.open[:_SHOWN_OPEN]]
 
     def counts(self, group: str) -> Counter[Lamp]:
         """How many of a group's nodes are how."""

@@ -25,7 +25,7 @@ from tests.testbed.strategies import events as any_events
 from workers.audit.queries import Entry
 from workers.lamps import Lamp, lamp
 from workers.queues import Queue
-from workers.store.overview import Lit
+from workers.store.overview import Lit, Open
 from workers.store.signs import Sign
 
 if TYPE_CHECKING:
@@ -128,6 +128,13 @@ def test_a_refresh_token_is_told_of_two_weeks_before_it_ends_and_when_it_has() -
         assert [one.words for one in found] == [
             f"the refresh token for sbg {how}: lamplighter tokens login sbg" for how in told
         ]
+
+
+def test_what_is_under_way_shows_which_way_its_node_goes() -> None:
+    asked = Open("r1", 1, "n1", MOMENT, MOMENT)
+    view = View(MOMENT, {"a": (lit("n1", Lamp.LIGHTING),)}, open=(asked,))
+    assert view.oldest == [(asked, Lamp.LIGHTING)]
+    assert "lighting" in parts(environment())(view)["open"]
 
 
 def test_without_the_store_no_lamp_is_said_to_be_out() -> None:
