@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
+from ops.console.patience import Patient, SilentError
 from ops.console.view import Line, Login, View, astray
 from ops.entries import RUNS, what, words_of_run
 from ops.failures import StoreMissingError, explain
@@ -53,13 +54,16 @@ class Looker:
         self._channel: Any = None
         self._snapshot: int | None = None
         self._slurm: dict[str, str] = {}
+        self._state = Patient("state store", self._read_state)
+        self._queues = Patient("broker", self._read_queues)
+        self._events = Patient("audit store", self._read_events)
 
     def look(self) -> View:
         """The site now."""
         problems: list[str] = []
-        state = _try(problems, self._state)
-        queues = _try(problems, self._queues)
-        events = _try(problems, self._events)
+        state = _try(problems, self._state.ask)
+        queues = _try(problems, self._queues.ask)
+        events = _try(problems, self._events.ask)
         return View(
             taken_at=time.time_ns(),
             queues=queues,
@@ -70,10 +74,11 @@ class Looker:
 
     def close(self) -> None:
         """Let the broker go."""
-        with suppress(*AWAY):
-            self._broker.close()
+        if not self._queues.waiting:
+            with suppress(*AWAY):
+                self._broker.close()
 
-    def _state(self) -> dict[str, Any]:
+    def _read_state(self) -> dict[str, Any]:
         cluster = self._settings.cluster
         with self._session.reading("state") as connection:
             adrift = adrift_nodes(connection, cluster)
@@ -99,7 +104,7 @@ class Looker:
         stale = wanted and came is not None and came.age > self._settings.stale_after
         return {"slurm": self._slurm, "stale": stale}
 
-    def _queues(self) -> tuple[Queue, ...]:
+    def _read_queues(self) -> tuple[Queue, ...]:
         """Over one connection for as long as it holds."""
         if self._channel is None:
             self._channel = self._broker.enter_context(self._session.channel())
@@ -110,7 +115,7 @@ class Looker:
             self._broker.close()
             raise
 
-    def _events(self) -> Sequence[Line]:
+    def _read_events(self) -> Sequence[Line]:
         with self._session.reading("audit") as connection:
             return [line_of(entry) for entry in reversed(find(connection, Filter(limit=_EVENTS)))]
 
@@ -118,6 +123,9 @@ class Looker:
 def _try(problems: list[str], read: Callable[[], T]) -> T | None:
     try:
         return read()
+    except SilentError as error:
+        problems.append(str(error))
+        return None
     except AWAY as error:
         explained = explain(error)
         problems.append(explained[0] if explained else type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ops.beginnings import Beginning
 from ops.console.concerns import concerns
 from ops.console.live import Live
 from ops.console.look import line_of
+from ops.console.patience import Patient, SilentError
 from ops.console.people import Sessions, digest, is_person, read_operators
 from ops.console.render import environment, parts
 from ops.console.stages import stages
@@ -22,6 +24,7 @@ from producers.settings import ConfigError
 from schemas.events import Cause, Happening
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events as any_events
+from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.lamps import Lamp, lamp
 from workers.queues import Queue
@@ -180,6 +183,32 @@ def test_a_look_without_a_change_tells_nobody_and_other_nodes_load_the_page_anew
     views.append(View(MOMENT, {"a": (lit("n2", Lamp.OUT),)}))
     live.turn()
     assert [change.data is None for change in live._after(first)] == [False, True]
+
+
+def test_who_is_silent_is_waited_for_once_and_heard_when_it_speaks() -> None:
+    go = threading.Event()
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        go.wait(20)
+        return len(reads)
+
+    slow = Patient("broker", read)
+    for _ in range(3):
+        with pytest.raises(SilentError, match="the broker does not answer"):
+            slow.ask()
+    assert len(reads) == 1
+    go.set()
+    until(lambda: heard(slow), 10, "the answer")
+    assert slow.ask() == 2, "the next time it is read anew"
+
+
+def heard(slow: Patient[int]) -> bool:
+    try:
+        return slow.ask() == 1
+    except SilentError:
+        return False
 
 
 def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
