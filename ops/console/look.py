@@ -52,6 +52,7 @@ class Looker:
         self._settings = session.settings
         self._broker = ExitStack()
         self._channel: Any = None
+        self._known: dict[str, Lit] = {}
         self._snapshot: int | None = None
         self._slurm: dict[str, str] = {}
         self._state = Patient("state store", self._read_state)
@@ -69,7 +70,8 @@ class Looker:
             queues=queues,
             events=None if events is None else tuple(events),
             problems=tuple(problems),
-            **(state or {"groups": _groups(self._settings, {}, {}), "blind": True}),
+            # the same nodes as before: pages that are open keep their lamps
+            **(state or {"groups": _groups(self._settings, self._known, {}), "blind": True}),
         )
 
     def close(self) -> None:
@@ -82,8 +84,9 @@ class Looker:
         cluster = self._settings.cluster
         with self._session.reading("state") as connection:
             adrift = adrift_nodes(connection, cluster)
+            self._known = overview.lamps(connection, cluster)
             return {
-                "groups": _groups(self._settings, overview.lamps(connection, cluster), adrift),
+                "groups": _groups(self._settings, self._known, adrift),
                 **self._slurms(connection),
                 "adrift": adrift,
                 "open": tuple(overview.open_requests(connection, cluster)),

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_FIRST = 1.5
+_FIRST = 3.0
 # Once it has been waited for in vain, others are not held up much again.
 _LATER = 0.1
 

@@ -389,6 +389,12 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
             assert "the broker does not answer: start it" in get(lonely, "/").text
             assert get(lonely, "/dead-letters").status_code == 503
             assert "audit.db does not exist yet" in get(lonely, "/events").text
+            lonely.set({"stranger": ("up", "ACTIVE")})
+            until(lambda: "stranger: lit" in get(lonely, "/").text, 10, "the node of no group")
+            store = lonely.site.folder / "state.db"
+            store.rename(store.with_name("away.db"))
+            until(lambda: "the nodes stand is not known" in get(lonely, "/").text, 10, "blindness")
+            assert "stranger: not known" in get(lonely, "/").text, "open pages keep their lamps"
             stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)
             watching.enter_context(stream)
             lines = stream.iter_lines(decode_unicode=True)
