@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit", "console")
+BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit", "report", "console")
 
 
 def main() -> int:

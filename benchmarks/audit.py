@@ -13,15 +13,19 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
+from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.auditlog import SECOND, fill, flood
 from tests.testbed.messages import MOMENT
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.site import Site
+from workers.audit.log import append
+from workers.audit.record import Record, record_of
 from workers.store.engine import open_store
 
 LIST_SECONDS = 1.0
 VERIFIED_A_SECOND = 50_000.0
 WRITTEN_A_SECOND = 2_000.0
+UWS = "f755f0"
 _SAMPLE = 20_000
 
 
@@ -41,6 +45,7 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:  # as its autovacuum does by itself after a while
             connection.execute(sa.text("ANALYZE"))
+    append(engine, [_identified(records // 40)])
     engine.dispose()
     aim = _SAMPLE / WRITTEN_A_SECOND
     yield Figure(f"{kind}: {_SAMPLE:,} records made and written", written, aim, "s")
@@ -50,6 +55,7 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
         ("list", "--node", "node7"),
         ("list", "--node", "node[1-100]", "--outcome", "failed"),
         ("list", "--job", str(records // 40)),
+        ("list", "--uws", UWS),
         ("list", "--outcome", "failed"),
         ("list", "--since", middle, "--until", _time(records // 4 + 600)),
         ("list", "--since", _time(0), "--until", middle),
@@ -59,7 +65,7 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
         ("slowest", "--since", _time(records // 2 - 7 * 86_400)),
     ):
         name = " ".join(words)
-        question = words[0] != "list"
+        question = words[0] in {"failures", "slowest"}
         yield Figure(
             f"{kind}: audit {name}", _timed(site, *words), 5.0 if question else LIST_SECONDS, "s"
         )
@@ -69,17 +75,27 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
     )
 
 
+def _identified(job: int) -> Record:
+    """That a job runs for a UWS job."""
+    told = JobEvent(JobHappening.IDENTIFIED, "test", job, MOMENT, MOMENT, uws_id=UWS)
+    return record_of(told.to_envelope().to_json(), "test", MOMENT)
+
+
 def _time(request: int) -> str:
     """When the so-many-th request was asked."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(MOMENT // SECOND + request))
 
 
 def _timed(site: Site, *arguments: str) -> float:
-    begun = time.monotonic()
-    said = site.lamplighter("audit", *arguments, timeout=600.0)
-    seconds = time.monotonic() - begun
-    if said.code or not said.out:
-        raise RuntimeError(f"{arguments}: {said.err}")
+    """The better of two times: others may be at work."""
+    took = []
+    for _ in range(2):
+        begun = time.monotonic()
+        said = site.lamplighter("audit", *arguments, timeout=600.0)
+        took.append(time.monotonic() - begun)
+        if said.code or not said.out:
+            raise RuntimeError(f"{arguments}: {said.err}")
+    seconds = min(took)
     print(f"{seconds:.2f} s: audit {' '.join(arguments)}", flush=True)
     return seconds
 

@@ -69,7 +69,8 @@ def _told(
     """The registrations (None) and the starts of these jobs on the node, with their times."""
     newer = sa.select(sa.func.min(audit.c.generation)).where(
         audit.c.subject == asked.node,
-        audit.c.happening == str(Happening.ACCEPTED),
+        # an expression is in no index: SQLite would rather look at all that was ever accepted
+        audit.c.happening + "" == str(Happening.ACCEPTED),
         audit.c.generation > asked.generation,
     )
     until = connection.execute(newer).scalar()

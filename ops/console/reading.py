@@ -13,7 +13,7 @@ from ops.console.view import View, astray
 from ops.params import hostlist, when
 from ops.report.made import make
 from ops.report.page import values
-from ops.report.sums import BY
+from ops.report.question import BY
 from ops.session import Session
 from ops.standing import last_asked, standings
 from ops.story import timeline

@@ -51,7 +51,8 @@ def chart(report: Report) -> Chart:
     """The report's chart; what is beyond the first series is one more."""
     bins = len(report.total.bins)
     width = (report.end - report.begin) / bins
-    first, rest = report.rows[:_SERIES], report.rows[_SERIES:]
+    lit = [row for row in report.rows if row.lit]
+    first, rest = lit[:_SERIES], lit[_SERIES:]
     names = tuple(row.key for row in first) + (("the others",) if rest else ())
     series = [[lit / width for lit in row.bins] for row in first]
     if rest:

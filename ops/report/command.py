@@ -10,8 +10,8 @@ import click
 from ops.params import length, when
 from ops.report.made import Report, make
 from ops.report.page import page
+from ops.report.question import BY
 from ops.report.read import allocations
-from ops.report.sums import BY
 from ops.session import Session, pass_session
 from ops.terminal import print_json, print_line, print_table
 
@@ -26,12 +26,14 @@ _WEEK = 7 * 86_400 * 10**9
     "--format", "form", type=click.Choice(("table", "json", "csv", "html")), default="table"
 )
 @click.option(
-    "--sacct", type=click.File(), help="What sacct printed, for allocated and idle hours."
+    "--sacct",
+    type=click.File(),
+    help="What sacct printed, in place of what snapshots told of jobs.",
 )
 @click.option(
     "--suspend-time",
     type=length,
-    help="With --sacct: the idle hours that it would have spared: 10m.",
+    help="Tell the idle hours that it would have spared: 10m.",
 )
 @pass_session
 def report(  # noqa: PLR0913 - one per option
@@ -47,19 +49,21 @@ def report(  # noqa: PLR0913 - one per option
 ) -> None:
     """Print how long nodes were lit, booting and idle, and what that saved. Times are hours.
 
-    lit: powered on. booting: from a boot's first call to its end. allocated and idle: by --sacct.
-    spared: idle beyond --suspend-time. saved: against nodes that are always on. visible: what EGI's accounting counts.
+    lit: powered on. booting: from a boot's first call to its end. allocated: given to jobs, by snapshots or --sacct;
+    idle: to none; untold: lit while no snapshot told of the node. spared: idle beyond --suspend-time.
+    saved: against nodes that are always on. visible: what EGI's accounting counts.
+    orphans: nodes found burning that Slurm held to be powered down. strays: servers found that bear our tags and are no node's.
     """
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin
     if since >= until:
         raise click.BadParameter("it must be before --to", param_hint="--from")
-    if suspend_time is not None and sacct is None:
-        raise click.UsageError(
-            "--suspend-time needs --sacct: without it nobody knows what was idle"
-        )
     given = None if sacct is None else allocations(sacct)
     made = make(session, since, until, by, given, suspend_time=suspend_time)
+    if suspend_time is not None and made.rows and made.total.allocated is None:
+        raise click.UsageError(
+            "--suspend-time: nobody knows what was idle: run the snapshot worker, or give --sacct"
+        )
     if form == "html":
         click.echo(page(made, session.settings.cluster))
     elif form == "json":
@@ -75,4 +79,6 @@ def report(  # noqa: PLR0913 - one per option
 def _print(made: Report) -> None:
     print_table(made.columns, made.cells, title=f"{made.begin_words} to {made.end_words}")
     if made.total.allocated is None:
-        print_line("allocated and idle hours need --sacct; see lamplighter report --help")
+        print_line(
+            "allocated and idle hours need the snapshot worker or --sacct; see lamplighter report --help"
+        )

@@ -5,13 +5,17 @@ that put the node out stands in for the first: it is made as soon as the node is
 the node had not been seen lit until then. Where a suspend was overtaken, its call stands in for the second.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 
+from ops.report.outcome import Outcome
 from schemas.commands import Kind
-from schemas.events import CloudAction, Happening, RequestEvent
+from schemas.events import Happening
 
 _DONE = "done"
+_IN_ORDER = attrgetter("time", "generation")
 # Words of workers/power/ways.py.
 _LIGHTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
 _PUTS_OUT = frozenset({"os-stop", "shelve", "delete"})
@@ -59,19 +63,19 @@ class History:
     cloud: str | None = None
 
 
-def histories(events: Iterable[RequestEvent], until: int) -> list[History]:
+def histories(events: Iterable[Outcome], until: int) -> list[History]:
     """Every node's history until then, ns since the epoch; what is lit then is lit until then."""
-    by_node: dict[str, list[RequestEvent]] = {}
+    by_node: dict[str, list[Outcome]] = {}
     for event in events:
-        if event.happening.terminal and event.time < until:
+        if event.time < until:
             by_node.setdefault(event.node, []).append(event)
     return [_history(node, told, until) for node, told in sorted(by_node.items())]
 
 
-def _history(node: str, events: list[RequestEvent], until: int) -> History:
+def _history(node: str, events: list[Outcome], until: int) -> History:
     walk = _Walk()
     # of what ended at the same moment, the older request comes first
-    for event in sorted(events, key=lambda told: (told.time, told.generation)):
+    for event in sorted(events, key=_IN_ORDER):
         walk.hear(event)
     walk.go_out(until)
     return History(
@@ -105,20 +109,20 @@ class _Walk:
     creations: list[int] = field(default_factory=list)
     deletions: list[int] = field(default_factory=list)
 
-    def hear(self, event: RequestEvent) -> None:
-        lights = _times(event.actions, _LIGHTS)
-        puts_out = _times(event.actions, _PUTS_OUT)
+    def hear(self, event: Outcome) -> None:
+        lights, puts_out = _calls(event)
         if self.since is None:
             self.since = min([event.time, *lights, *puts_out])
         self.cloud = event.cloud or self.cloud
-        self.creations += _times(event.actions, {"create"})
+        if lights:
+            self.creations += _times(event, "create")
         if event.happening is Happening.COMPLETED and event.kind is Kind.RESUME:
             self._seen_lit(event, lights)
         elif event.happening is Happening.COMPLETED and event.kind in _PUT_OUT_BY:
             if self.burning is None and puts_out:
                 self.burning = lights[0] if lights else self._unseen(puts_out[0])
             self.go_out(event.time)
-            if _times(event.actions, {"delete"}):
+            if puts_out and _times(event, "delete"):
                 self.deletions.append(event.time)
         elif event.happening is not Happening.COMPLETED:
             self._ended_early(event, lights, puts_out)
@@ -134,42 +138,51 @@ class _Walk:
             yield None, ends.pop(0)
         for number, begin in enumerate(self.creations):
             following = self.creations[number + 1] if number + 1 < len(self.creations) else None
-            end = next((e for e in ends if e >= begin), None)
+            place = bisect_left(ends, begin)
+            end = ends[place] if place < len(ends) else None
             yield begin, end if following is None or (end or 0) <= following else following
 
-    def _seen_lit(self, event: RequestEvent, lights: list[int]) -> None:
+    def _seen_lit(self, event: Outcome, lights: list[int]) -> None:
         if lights:
-            self.boots.append(Boot(lights[0], event.time, done=True, jobs=_jobs(event)))
+            self.boots.append(Boot(lights[0], event.time, done=True, jobs=event.jobs))
             if (
                 self.burning is not None
             ):  # it had gone out unseen, or this call would not have been made
                 self.go_out(lights[0])
         if self.burning is None:
             self.burning = event.time if lights else self.perhaps or event.time
-            self.jobs = _jobs(event)
+            self.jobs = event.jobs
         self.perhaps = None
 
     def _unseen(self, put_out: int) -> int | None:
         """Since when a node was lit that nobody saw lit, but that had to be put out."""
         return put_out if self.perhaps is not None and self.overtaken else self.perhaps
 
-    def _ended_early(self, event: RequestEvent, lights: list[int], puts_out: list[int]) -> None:
+    def _ended_early(self, event: Outcome, lights: list[int], puts_out: list[int]) -> None:
         if event.kind is Kind.RESUME and event.happening is Happening.FAILED:
             first = event.actions[0].time if event.actions else event.generation
             begin = min(first, event.time)
-            self.boots.append(Boot(begin, event.time, done=False, jobs=_jobs(event)))
+            self.boots.append(Boot(begin, event.time, done=False, jobs=event.jobs))
         if puts_out and self.burning is not None:
             self.go_out(puts_out[-1])
         if lights and self.burning is None:
             failed = event.happening is Happening.FAILED
             self.perhaps = event.time if failed else lights[-1]
-            self.overtaken, self.jobs = not failed, _jobs(event)
+            self.overtaken, self.jobs = not failed, event.jobs
 
 
-def _times(actions: Iterable[CloudAction], words: Iterable[str]) -> list[int]:
-    wanted = frozenset(words)
-    return [a.time for a in actions if a.result == _DONE and a.action in wanted]
+def _calls(event: Outcome) -> tuple[list[int], list[int]]:
+    """When it was lit and when it was put out by calls that were done."""
+    lights: list[int] = []
+    puts_out: list[int] = []
+    for call in event.actions:
+        if call.result == _DONE:
+            if call.action in _LIGHTS:
+                lights.append(call.time)
+            elif call.action in _PUTS_OUT:
+                puts_out.append(call.time)
+    return lights, puts_out
 
 
-def _jobs(event: RequestEvent) -> tuple[int, ...]:
-    return tuple(sorted({job.job_id for job in event.jobs}))
+def _times(event: Outcome, word: str) -> list[int]:
+    return [call.time for call in event.actions if call.action == word and call.result == _DONE]

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.output import cell_of
 from ops.report.history import histories
+from ops.report.orphans import orphans
+from ops.report.question import NOBODY, PERSONAL, Allocation, Question
 from ops.report.read import outcomes, places
-from ops.report.sums import NOBODY, PERSONAL, Allocation, Question, Row, rows, total
+from ops.report.runs import said
+from ops.report.strays import strays
+from ops.report.sums import Row, rows, total
 from ops.session import Session
 from ops.terminal import moment
 
 BINS = 48
 _HOUR = 3600 * 10**9
-_TIMES = ("lit", "booting", "allocated", "idle", "spared", "saved", "visible")
+_TIMES = ("lit", "booting", "allocated", "idle", "untold", "spared", "saved", "visible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,16 @@ class Report:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What `cells` are; hours but for nodes and boots."""
+        """What `cells` are; hours but for nodes, boots, orphans and strays."""
         names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
+        if self.total.allocated is not None and self.total.untold:
+            names += ["untold"]
         if self.total.spared is not None:
             names += ["spared"]
         if not self.personal:
-            names += ["saved", "visible"]
+            names += ["saved", "visible", "orphans", "strays"]
         return tuple(names)
 
     @property
@@ -67,9 +73,20 @@ class Report:
             "from": self.begin_words,
             "to": self.end_words,
             "by": self.by,
-            "rows": [_seconds(row) for row in self.rows],
-            "total": _seconds(self.total),
+            "rows": [self._exact(row) for row in self.rows],
+            "total": self._exact(self.total),
         }
+
+    def _exact(self, row: Row) -> dict[str, object]:
+        values = {name: getattr(row, name) for name in _TIMES}
+        exact: dict[str, object] = {
+            "key": row.key,
+            "nodes": len(row.nodes),
+            "boots": round(row.boots, 6),
+            "boots_failed": round(row.boots_failed, 6),
+            **{f"{n}_seconds": None if v is None else round(v / 1e9, 3) for n, v in values.items()},
+        }
+        return exact if self.personal else {**exact, "orphans": row.orphans, "strays": row.strays}
 
 
 def make(  # noqa: PLR0913 - what is asked
@@ -81,15 +98,24 @@ def make(  # noqa: PLR0913 - what is asked
     *,
     suspend_time: int | None = None,
 ) -> Report:
-    """Read and sum; times are ns.
+    """Read and sum; times are ns. Where no allocations are given, what the audit has of jobs' runs stands in.
 
     Raises:
+        MalformedMessageError: a record cannot be read; it is named.
         StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the audit's store is away.
     """
     end = min(end, time.time_ns())  # what is to come is neither lit nor saved
-    asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
+        asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
+        if allocations is None and (told := said(connection, known, begin, end)) is not None:
+            asked = replace(asked, allocations=told.allocations, heard=told.heard)
+        if by not in PERSONAL:  # nobody's row tells of them
+            asked = replace(
+                asked,
+                orphans=orphans(connection, begin, end),
+                strays=strays(connection, begin, end),
+            )
     found = rows(known, asked, BINS)
     return Report(begin, end, by, tuple(found), total(found, BINS))
 
@@ -106,20 +132,11 @@ def _cells(row: Row) -> dict[str, object]:
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),
         **{name: hours(getattr(row, name)) for name in _TIMES},
+        "orphans": row.orphans,
+        "strays": row.strays,
     }
 
 
 def _count(value: float) -> object:
     """Boots are whole, but where jobs share one."""
     return f"{value:.2f}" if value % 1 else int(value)
-
-
-def _seconds(row: Row) -> dict[str, object]:
-    values = {name: getattr(row, name) for name in _TIMES}
-    return {
-        "key": row.key,
-        "nodes": len(row.nodes),
-        "boots": round(row.boots, 6),
-        "boots_failed": round(row.boots_failed, 6),
-        **{f"{n}_seconds": None if v is None else round(v / 1e9, 3) for n, v in values.items()},
-    }

@@ -6,12 +6,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ops.report.sums import Allocation, Place
+from ops.report.outcome import Outcome, Recorded, outcome
+from ops.report.question import Allocation, Place
 from producers.call import expand
 from producers.settings import ConfigError, read_toml
-from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import Happening
 from workers.settings import Settings
 from workers.store.tables import audit
 
@@ -20,8 +20,12 @@ _COLUMNS = ("JobIDRaw", "User", "NodeList", "Start", "End")
 _NS = 1_000_000_000
 
 
-def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[RequestEvent]:
-    """The terminal events before `end` (ns) that say how nodes stood at `begin`, and later ones."""
+def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcome]:
+    """Rounds that ended before `end` (ns): those that say how nodes stood at `begin`, and later ones.
+
+    Raises:
+        MalformedMessageError: naming a record that cannot be read.
+    """
     seen = (
         sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))
         .where(audit.c.happening == str(Happening.COMPLETED), audit.c.time < begin)
@@ -29,17 +33,23 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Reques
         .subquery()
     )
     query = (
-        sa.select(audit.c.body)
+        sa.select(
+            *(
+                audit.c[name]
+                for name in ("seq", "happening", "subject", "generation", "time", "body")
+            )
+        )
         .outerjoin(seen, seen.c.subject == audit.c.subject)
         .where(
             audit.c.happening.in_(_TERMINAL),
             audit.c.time < end,
             audit.c.time >= sa.func.coalesce(seen.c.latest, 0),
         )
-        .order_by(audit.c.time, audit.c.seq)
     )
-    for body in connection.execution_options(yield_per=5000).scalars(query):
-        yield event_from(parse(body))
+    # closed in any case: on PostgreSQL it is a cursor of the server's
+    with connection.execute(query.execution_options(yield_per=5000)) as rows:
+        for row in rows:
+            yield outcome(Recorded(*row))
 
 
 def places(settings: Settings) -> dict[str, Place]:

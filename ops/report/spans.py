@@ -1,9 +1,12 @@
 """Sums of times that may overlap. Pure; a span is its begin and its exclusive end."""
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import Generic, TypeAlias, TypeVar
 
 Span: TypeAlias = tuple[int, int]
+T = TypeVar("T")
 
 
 def clip(spans: Iterable[Span], window: Span) -> list[Span]:
@@ -30,22 +33,40 @@ def length(spans: Iterable[Span]) -> int:
 
 def overlap(some: Iterable[Span], others: Iterable[Span]) -> int:
     """How long both are; `others` must not overlap among themselves."""
-    cut = list(others)
-    return sum(length(clip(cut, span)) for span in some)
+    cut = Sorted(others, lambda span: span)
+    return sum(length(clip(cut.meeting(span), span)) for span in some)
 
 
 def minus(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """What of `some` is in none of `others`; neither may overlap among themselves."""
-    cut = sorted(others)
+    """What of `some` is in none of `others`; `others` must not overlap among themselves."""
+    cut = Sorted(others, lambda span: span)
     left: list[Span] = []
     for begin, end in sorted(some):
         at = begin
-        for other_begin, other_end in cut:
-            if other_end <= at or other_begin >= end:
-                continue
+        for other_begin, other_end in clip(cut.meeting((begin, end)), (begin, end)):
             if other_begin > at:
                 left.append((at, other_begin))
-            at = max(at, other_end)
+            at = other_end
         if at < end:
             left.append((at, end))
     return left
+
+
+class Sorted(Generic[T]):
+    """Things that have a span each, such that few are looked at to find those that meet another.
+
+    Args:
+        things: in any order; their spans may overlap.
+        span_of: a thing's span.
+    """
+
+    def __init__(self, things: Iterable[T], span_of: Callable[[T], Span]) -> None:
+        self._things = sorted(things, key=span_of)
+        spans = [span_of(thing) for thing in self._things]
+        self._begins = [begin for begin, _ in spans]
+        # the latest end so far: what lies before it has ended by then
+        self._ends = list(accumulate((end for _, end in spans), max))
+
+    def meeting(self, span: Span) -> Sequence[T]:
+        """All whose spans meet this one, by their begin; there may be some among them that do not."""
+        return self._things[bisect_right(self._ends, span[0]) : bisect_left(self._begins, span[1])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\n"
+JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\nsleep 3\n"
 
 
 @pytest.fixture
@@ -74,11 +75,37 @@ def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluste
     for wait in lamplighter(cluster, "audit", "why", str(job_id)):
         assert wait["asked"] < wait["registered"] < wait["job_started"]
         assert wait["stretches"][-1]["what"] == f"until Slurm started job {job_id}"
+    whose = report(cluster, "--by", "job")[str(job_id)]
+    assert whose["nodes"] == 2
+    assert whose["allocated_seconds"] == 2 * lasted(cluster, job_id)
     calls = cluster.cloud.counts()
     assert (calls["start"], calls["stop"], calls["rescope"]) == (2, 2, 1)
     assert cluster.cloud.servers()["node3"].status == "SHUTOFF"
     assert lamplighter(cluster, "dead-letters", "list") == []
     assert secrets_found(cluster) == SECRET_FILES
+
+
+def report(cluster: Cluster, *arguments: str) -> dict[str, dict[str, Any]]:
+    """The report's rows by their keys."""
+    program, config = PROGRAMS / "lamplighter", cluster.settings.path
+    done = subprocess.run(
+        [program, "--config", config, "report", "--from", "1h", "--format", "json", *arguments],
+        env=dict(MINIMAL_ENVIRONMENT),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {row["key"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+def lasted(cluster: Cluster, job_id: int) -> float:
+    """How long the job ran, seconds, by slurmctld."""
+    shown = cluster.slurm.scontrol("--oneliner", "show", "job", str(job_id))
+    begin, end = (
+        datetime.fromisoformat(shown.split(f" {name}=")[1].split()[0])
+        for name in ("StartTime", "EndTime")
+    )
+    return (end - begin).total_seconds()
 
 
 def told_of_runs(cluster: Cluster, job_id: int) -> list[str]:

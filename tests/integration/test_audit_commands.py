@@ -132,8 +132,11 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
     steps = answer(site, "show", TWO.id)
     assert "job started" in steps
     assert "job 4711" in steps
-    listed = answer(site, "list", "--job", "4711")
-    assert "ann, on node7" in listed
+    for which in (("--job", "4711"), ("--node", "node7"), ("--node", "node[7,100-200]")):
+        assert "ann, on node7" in answer(site, "list", *which)
+    exported = answer(site, "export", "-", "--node", "node7")
+    assert '"user":"ann"' in exported.replace(" ", "")
+    assert "ann" not in answer(site, "list", "--node", "node9")
 
 
 def test_who_replayed_what_last_night(site: Site) -> None:

@@ -12,17 +12,19 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.errors import MalformedMessageError
+from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.auditlog import fill
 from workers.audit import segments
 from workers.audit.chain import COLUMNS, Finding
 from workers.audit.heads import head_from, kept_heads, sign_head
+from workers.audit.log import append
 from workers.audit.queries import Filter, find
 from workers.audit.record import HASHED, chained, record_of
 from workers.audit.segments import Deed, NotSealedError, seals
 from workers.audit.signing import load_signer, load_trusted, public_file
 from workers.audit.verify import Heads, chain_of, rows
 from workers.store.engine import open_store, reading
-from workers.store.tables import audit, audit_jobs
+from workers.store.tables import audit, audit_jobs, audit_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,9 +189,11 @@ def test_whole_sealed_segments_can_go_and_the_rest_still_verifies(
     with pytest.raises(NotSealedError):
         segments.seal(log, signer, Deed("test", "me", NOW), followed(log, trusted)[0])
     fill(log, REQUESTS, begin=NOW)
+    boot = JobEvent(JobHappening.IDENTIFIED, "test", 1, NOW, NOW, uws_id="x", nodes=("node1",))
+    append(log, [record_of(boot.to_envelope().to_json(), "test", NOW)])
     second = sealed(log, trusted, signer, after=first.seq - 1)
     # its own segment begins with the seal of the one before
-    assert (second.segment, second.first, second.last, second.records) == (2, 101, 201, 201)
+    assert (second.segment, second.first, second.last, second.records) == (2, 101, 202, 202)
     count = segments.prune(log, first, Deed("test", "me", NOW, "the law says so"))
     assert count == 100
     chain, findings = followed(log, trusted)
@@ -201,12 +205,15 @@ def test_whole_sealed_segments_can_go_and_the_rest_still_verifies(
         (pruned,) = [e for e in find(connection, Filter()) if e.type == segments.PRUNED]
         jobs = set(connection.execute(sa.select(audit_jobs.c.request_id)).scalars())
         known = set(connection.execute(sa.select(audit.c.request_id)).scalars())
+        assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == [boot.id]
     assert json.loads(pruned.body)["data"]["reason"] == "the law says so"
     assert jobs <= known
     # and the next goes too, up to its own seal
     segments.prune(log, second, Deed("test", "me", NOW + 1, "again"))
     chain, findings = followed(log, trusted)
     assert (chain.first, findings) == (second.seq, [])
+    with reading(log) as connection:
+        assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == []
 
 
 def test_a_log_that_begins_with_a_forged_seal_is_found(

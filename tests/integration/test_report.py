@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,19 @@ import pytest
 
 from ops.report.made import make
 from ops.report.page import page
-from ops.report.sums import BY
+from ops.report.question import BY
 from ops.session import Session
-from tests.testbed.fleet import Fleet, Plan
+from producers.amqp import connection_parameters
+from producers.message import Batch
+from producers.publish import publish
+from producers.snapshot import messages, take
+from schemas.snapshot import SlurmNode
+from tests.testbed.consumers import all_consume
+from tests.testbed.fleet import WORKERS, Fleet, Plan
 from tests.testbed.simcloud.images import BASE_IMAGE_NAME
+from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
+from workers import topology
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +114,54 @@ def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
         assert total["lit_seconds"] <= total["visible_seconds"]
         alive = total["lit_seconds"] + total["booting_seconds"]
         assert abs(total["visible_seconds"] - alive) < SECOND
+
+
+def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker_url: str) -> None:
+    """By the whole path: tagged servers, the cloud's listing, a snapshot of Slurm's, notices, the audit."""
+    plan = Plan(
+        nodes=2,
+        power=f"poll_interval = {POLL}",
+        # the interval says how long a snapshot waits for the cloud's listing
+        more="[slurm]\nsnapshot_interval = 120.0\n[resync]\nenabled = true\ngrace = 0\n",
+    )
+    with Fleet(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
+        until(lambda: all_consume(fleet.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker")
+        fleet.cloud.set_power("node1", on=True)  # nobody has asked for it
+        _stray(fleet, "old1", "old2")
+        until(lambda: fleet.cloud.servers()["node1"].status == "SHUTOFF", 60, "node1 to be out")
+        _stray(fleet, "old3")  # the others are there still
+        for by, key, home in (("cloud", "main", "main"), ("group", "-", "all")):
+            found = report(fleet, "--by", by)
+            strays = {row["key"]: row["strays"] for row in found["rows"] if row["strays"]}
+            assert (strays, found["total"]["strays"]) == ({key: 3}, 3)
+            orphans = {row["key"]: row["orphans"] for row in found["rows"] if row["orphans"]}
+            assert orphans == {home: 1}
+        assert "strays" not in report(fleet, "--by", "user")["total"]
+        for form in ("table", "csv"):
+            shown = fleet.operator("report", "--by", "cloud", "--format", form).stdout
+            assert "strays" in shown
+            assert re.search(r"^total.*\b1\W+3\s*$", shown, re.MULTILINE), shown
+        html = fleet.operator("report", "--by", "cloud", "--format", "html").stdout
+        assert "<b>1</b> orphan and <b>3</b> stray servers found" in html
+
+
+def _stray(fleet: Fleet, *names: str) -> None:
+    """Servers with our tags that are no node's, until the audit has heard of them."""
+    cluster = fleet.settings.cluster
+    tags = [{"lamplighter_cluster": cluster, "lamplighter_node": name} for name in names]
+    servers = fleet.cloud.add_servers(
+        [ServerSpec(name=tag["lamplighter_node"], metadata=tag) for tag in tags]
+    )
+    _say_how_slurm_sees_it(fleet)
+    ids = {server.id for server in servers}
+    until(lambda: ids <= {e.subject for e in fleet.records()}, 60, "the strays to be told of")
+
+
+def _say_how_slurm_sees_it(fleet: Fleet) -> None:
+    """A snapshot, as the snapshot worker sends it."""
+    settings = fleet.settings
+    nodes = [SlurmNode(node, "IDLE+CLOUD+POWERED_DOWN") for node in fleet.nodes]
+    taken = take(settings.cluster, settings.hook.state, lambda: nodes)
+    parameters = connection_parameters(settings.broker, "test controller")
+    sent = publish(parameters, [Batch(messages(taken), lambda: None)], 10.0)
+    assert sent.problem is None, sent.problem

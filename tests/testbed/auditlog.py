@@ -16,7 +16,7 @@ from workers.audit.record import Record, record_of
 from workers.store.tables import audit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from schemas.events import RequestEvent
 
@@ -57,8 +57,13 @@ def fill(engine: sa.Engine, requests: int, begin: int = MOMENT) -> None:
 
 
 def flood(engine: sa.Engine, requests: int, begin: int) -> None:
-    """The same records, in a fraction of the time: none is looked for before it is written."""
-    coming = (_record(told) for told in lives(requests, begin))
+    """The same records, in a fraction of the time."""
+    pour(engine, lives(requests, begin))
+
+
+def pour(engine: sa.Engine, events: Iterable[RequestEvent]) -> None:
+    """Record these; none is looked for before it is written."""
+    coming = (_record(told) for told in events)
     while batch := list(islice(coming, 20 * BATCH)):
         with engine.begin() as connection:
             connection.execute(sa.insert(audit), list(log._rows(log._head(connection), batch)))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.report.history import Boot, Lit, histories
+from ops.report.history import Boot, History, Lit
+from ops.report.history import histories as histories_of
+from ops.report.outcome import outcome_of
 from schemas.commands import Kind
 from schemas.events import CloudAction, Happening, RequestEvent
 from tests.testbed.messages import command, event
 from tests.testbed.strategies import events as any_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SECOND = 10**9
 START, STOP = "os-start", "os-stop"
@@ -24,6 +30,10 @@ def told(
     asked = command("node1", kind=kind, generation=max(1, at - 10) * SECOND, jobs=(7,))
     actions = tuple(CloudAction(word, "s", when * SECOND, "done") for word, when in calls)
     return replace(event(ends, asked, time=at * SECOND), actions=actions, cloud="sbg")
+
+
+def histories(events: Iterable[RequestEvent], until: int) -> list[History]:
+    return histories_of((outcome_of(told) for told in events if told.happening.terminal), until)
 
 
 def lit(*events: RequestEvent, until: int = 1000) -> list[tuple[int, int]]:

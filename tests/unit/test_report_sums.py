@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from ops.report.chart import chart
 from ops.report.history import Boot, History, Lit
 from ops.report.made import Report
+from ops.report.question import NOBODY, Allocation, Place, Question
 from ops.report.read import allocations
 from ops.report.spans import length, minus, overlap, union
-from ops.report.sums import NOBODY, Allocation, Place, Question, rows, total
+from ops.report.sums import rows, total
 from producers.settings import ConfigError
 
 STOPPED, DELETED = Place("a", "sbg", "stop", "vo.x"), Place("b", "ifca", "delete")
@@ -71,6 +72,24 @@ def test_where_allocations_are_known_the_rest_is_idle() -> None:
     assert found == {"anna": 20, "bert": 20, NOBODY: 30}
 
 
+def test_what_was_lit_while_slurm_said_nothing_is_neither_allocated_nor_idle() -> None:
+    """It registers before the worker sees it lit; what was said of an earlier time counts for that."""
+    lit = history("n1", (10, 30), (50, 60), (80, 90), jobs=(7,))
+    asked = replace(
+        ask("group", given=[Allocation("n1", 1, "anna", 55, 200)]), heard={"n1": (9, 55)}
+    )
+    (row,) = rows([lit], asked)
+    assert (row.lit, row.allocated, row.untold, row.idle) == (40, 5, 10, 25)
+    (row,) = rows([lit], replace(asked, suspend_time=4))
+    assert row.spared == (20 - 4) + (5 - 4)
+    found = {row.key: row for row in rows([lit], replace(asked, by="job"))}
+    assert {key: (row.lit, row.untold, row.idle) for key, row in found.items()} == {
+        "1": (5, 0, 0),
+        "7": (10, 10, 0),
+        NOBODY: (25, 0, 25),
+    }
+
+
 spans = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda s: (min(s), max(s))), max_size=6
 )
@@ -99,6 +118,28 @@ def test_the_parts_of_the_time_make_the_whole(
         assert whole.lit == sum(length(union(lit)) for lit in all_spans)
         shown = chart(Report(0, 100, by, tuple(found), whole)) if found else None
         assert shown is None or all(bar.y >= 0 and bar.height > 0 for bar in shown.bars)
+
+
+@given(spans, st.lists(st.tuples(spans, st.sampled_from(["anna", "bert"])), max_size=3))
+def test_with_allocations_the_parts_of_the_time_make_the_whole_too(
+    lit: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
+) -> None:
+    """What nobody used as well; time that two jobs share on a node counts for each."""
+    known = [history("n1", *union(lit))]
+    allocations = [
+        Allocation("n1", job, user, begin, end)
+        for job, (given_spans, user) in enumerate(used)
+        for begin, end in given_spans
+    ]
+    found = rows(known, ask("user", given=allocations), 7)
+    assert sum(total(found, 7).bins) == pytest.approx(total(found).lit)
+    given_time = union((a.begin, a.end) for a in allocations)
+    idle = sum(row.lit for row in found if row.key == NOBODY)
+    assert idle == length(minus(union(lit), given_time))
+    each = sum(overlap(union(lit), [(a.begin, a.end)]) for a in allocations)
+    assert total(found).lit == idle + each
+    by_place = rows(known, ask("group", given=allocations), 7)
+    assert total(by_place).idle == idle
 
 
 def test_what_sacct_prints_is_read_and_what_is_not_says_its_line() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from workers.audit.record import GENESIS, Record
-from workers.store.tables import audit, audit_jobs, audit_uws
+from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
 _ATTEMPTS = 3
@@ -82,6 +82,7 @@ def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appen
         connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
         _remember_jobs(connection, new)
         _remember_uws(connection, new)
+        _remember_nodes(connection, new)
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
@@ -156,3 +157,14 @@ def _remember_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
                 for uws_id, job_id, submitted_at in sorted(known)
             ],
         )
+
+
+def _remember_nodes(connection: sa.Connection, records: Iterable[Record]) -> None:
+    told = [
+        {"node": node, "source": record.source, "id": record.id}
+        for record in records
+        if record.job is not None
+        for node in dict.fromkeys(record.job.nodes)
+    ]
+    if told:
+        connection.execute(insert(connection, audit_nodes).on_conflict_do_nothing(), told)

@@ -1,7 +1,7 @@
 """What people ask the audit log."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from schemas.events import Happening
 from schemas.jobs import JobHappening
 from workers.audit.record import QUARANTINED
-from workers.store.tables import audit, audit_jobs, audit_uws
+from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Filter:
     """Which records; what is None is not asked.
 
     Attributes:
-        nodes: any of these.
+        nodes: any of these, and of jobs that ran on them.
         job: about this job, and of requests that it waited for.
         uws: likewise of each job that has run for this UWS job.
         since, until: by the event's own time, ns since the epoch; until is exclusive.
@@ -61,7 +61,11 @@ class Filter:
 
 
 _PORTION = 2000
+# Of so many nodes the records are looked up; of more, most records are theirs.
+_FEW = 50
 _PAGE = 200
+_JOBS_OWN = [happening.type for happening in JobHappening]
+_about = audit.alias("about")
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
 
@@ -73,11 +77,15 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
 def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
     """Likewise, the latest first and as they are read."""
     # a sum is in no index: what is asked of few records must not be sought along the times of all
-    few = wanted.job is not None or wanted.request_id is not None
+    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None) or _few(wanted.nodes)
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
-    for row in connection.execute(_narrowed(query, wanted)):
+    for row in connection.execute(_narrowed(query, wanted, few=few)):
         yield Entry(*row)
+
+
+def _few(nodes: Sequence[str] | None) -> bool:
+    return nodes is not None and len(nodes) <= _FEW
 
 
 def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[Entry, bytes]]:
@@ -93,21 +101,15 @@ def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[En
         after = found[-1].seq
 
 
-def _narrowed(query: sa.Select[Any], wanted: Filter) -> sa.Select[Any]:
+def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa.Select[Any]:
     if wanted.after is not None:
         query = query.where(audit.c.seq > wanted.after)
     if wanted.nodes is not None:
-        query = query.where(audit.c.subject.in_(wanted.nodes))
+        query = query.where(_of_few(wanted.nodes) if few else _of_nodes(wanted.nodes))
     if wanted.job is not None:
-        query = query.where(_of_job(sa.literal(wanted.job)))
+        query = query.where(audit.c.seq.in_(_of_job(wanted.job)))
     if wanted.uws is not None:
-        query = query.where(
-            sa.exists().where(
-                audit_uws.c.uws_id == wanted.uws,
-                audit.c.time >= audit_uws.c.submitted_at,
-                _of_job(audit_uws.c.job_id),
-            )
-        )
+        query = query.where(audit.c.seq.in_(_of_uws(wanted.uws)))
     if wanted.since is not None:
         query = query.where(audit.c.time >= wanted.since)
     if wanted.until is not None:
@@ -129,14 +131,59 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
     return [Entry(*row) for row in connection.execute(query)]
 
 
-def _of_job(job_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Whether a record is about this job, or about a request that it waited for."""
-    requests = sa.select(audit_jobs.c.request_id).where(audit_jobs.c.job_id == job_id)
-    own = sa.and_(
-        audit.c.type.in_([happening.type for happening in JobHappening]),
-        audit.c.subject == sa.cast(job_id, sa.Text),
+def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Whether a record is about one of these nodes: by looking the records up."""
+    own = sa.select(_about.c.seq).where(_about.c.subject.in_(nodes))
+    jobs = (
+        sa.select(_about.c.seq)
+        .join(
+            audit_nodes,
+            sa.and_(audit_nodes.c.source == _about.c.source, audit_nodes.c.id == _about.c.id),
+        )
+        .where(audit_nodes.c.node.in_(nodes))
     )
-    return sa.or_(audit.c.request_id.in_(requests), own)
+    return audit.c.seq.in_(sa.union(own, jobs))
+
+
+def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Likewise, by looking at each record on the way."""
+    told = sa.exists().where(
+        audit_nodes.c.node.in_(nodes),
+        audit_nodes.c.source == audit.c.source,
+        audit_nodes.c.id == audit.c.id,
+    )
+    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOBS_OWN), told))
+
+
+def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
+    """The numbers of the records about a job, and about requests that it waited for.
+
+    Two questions, because no index answers an OR over two tables.
+    """
+    waited = (
+        sa.select(_about.c.seq)
+        .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
+        .where(audit_jobs.c.job_id == job)
+    )
+    own = sa.select(_about.c.seq).where(_about.c.type.in_(_JOBS_OWN), _about.c.subject == str(job))
+    return sa.union(waited, own)
+
+
+def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
+    """Likewise of each job that has run for this UWS job, since it was submitted."""
+    ran = audit_uws.c.uws_id == uws, _about.c.time >= audit_uws.c.submitted_at
+    waited = (
+        sa.select(_about.c.seq)
+        .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
+        .join(audit_uws, audit_uws.c.job_id == audit_jobs.c.job_id)
+        .where(*ran)
+    )
+    own = (
+        sa.select(_about.c.seq)
+        .join(audit_uws, _about.c.subject == sa.cast(audit_uws.c.job_id, sa.Text))
+        .where(_about.c.type.in_(_JOBS_OWN), *ran)
+    )
+    return sa.union(waited, own)
 
 
 def longest(

@@ -18,7 +18,7 @@ from workers.audit.log import append_within, last, stand_in_line
 from workers.audit.record import own_record
 from workers.audit.signing import Signer, Trusted
 from workers.errors import LamplighterError
-from workers.store.tables import audit, audit_jobs
+from workers.store.tables import audit, audit_jobs, audit_nodes
 
 SEALED = "lamplighter.audit.sealed.v1"
 PRUNED = "lamplighter.audit.pruned.v1"
@@ -154,6 +154,10 @@ def prune(engine: sa.Engine, through: Seal, deed: Deed) -> int:
         connection.execute(
             sa.delete(audit_jobs).where(audit_jobs.c.request_id.in_(gone), ~kept.exists())
         )
+        named = sa.select(audit.c.id).where(
+            older, audit.c.source == audit_nodes.c.source, audit.c.id == audit_nodes.c.id
+        )
+        connection.execute(sa.delete(audit_nodes).where(named.correlate(audit_nodes).exists()))
         count = connection.execute(sa.delete(audit).where(older)).rowcount
         said = {
             "segment": through.segment,

@@ -1,8 +1,10 @@
 """What people must hear of: drift that needs a person, and what the resync worker cannot see. Pure."""
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from schemas.envelope import rfc3339
 from schemas.events import Notice
 from workers.resync.drift import Drift, Step
 from workers.resync.plan import Found
@@ -20,7 +22,10 @@ _REMEDIES = {
 
 
 def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
-    """What needs a person; when a whole site differs, the first few and how many more."""
+    """What needs a person; when a whole site differs, the first few and how many more.
+
+    Of these, each stray is among the details, for those who count: its id, and what its own notice would say.
+    """
     told = [drift(cluster, one) for one in found[:_MOST]]
     more = found[_MOST:]
     if more:
@@ -33,7 +38,11 @@ def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
                 time=time.time_ns(),
                 message=f"{len(more)} more differ",
                 remedy="lamplighter drift",
-                details={},
+                details={
+                    one.subject: json.dumps(_details(one))
+                    for one in more
+                    if one.action.drift is Drift.STRAY
+                },
             )
         )
     return told
@@ -49,8 +58,19 @@ def drift(cluster: str, found: Found) -> Notice:
         time=time.time_ns(),
         message=f"{found.action.drift}: {found.words}",
         remedy=_remedy(found),
-        details={"drift": str(found.action.drift), "step": str(found.action.step)},
+        details=_details(found),
     )
+
+
+def _details(found: Found) -> Mapping[str, str]:
+    details = {
+        "drift": str(found.action.drift),
+        "step": str(found.action.step),
+        "since": rfc3339(found.memory.since),
+    }
+    if found.server is not None:
+        details |= {"cloud": found.cloud, "node": found.server.node or ""}
+    return details
 
 
 def _remedy(found: Found) -> str:

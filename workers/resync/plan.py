@@ -24,6 +24,8 @@ from workers.settings import ResyncSettings, SlurmSettings
 
 _NS = 1_000_000_000
 _KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}
+# What stands in the note of a request that puts out an orphan, whoever has asked.
+ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
 # Sooner than any cloud notices: an operator who says so has looked.
 AT_ONCE = Patience(grace=0.0, repeat_after=0.0)
 

@@ -225,6 +225,15 @@ audit_jobs = sa.Table(
     sa.Column("request_id", sa.Text, primary_key=True),
 )
 
+# Which events of jobs, whose subject is the job, tell of which node, so that a node's records are all of them.
+audit_nodes = sa.Table(
+    "audit_nodes",
+    AUDIT,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+)
+
 # Which Slurm jobs ran for which UWS job. Slurm counts its jobs anew when its state is lost: only what
 # happened after the job was submitted is about it.
 audit_uws = sa.Table(

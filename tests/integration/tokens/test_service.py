@@ -12,34 +12,15 @@ from keystoneauth1.session import Session
 
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
 from workers.errors import TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture(scope="module")
-def _running_cloud() -> Iterator[SimCloud]:
-    with SimCloud() as simulation:
-        yield simulation
-
-
-@pytest.fixture
-def cloud(_running_cloud: SimCloud) -> SimCloud:
-    _running_cloud.reset()
-    return _running_cloud
-
-
-@pytest.fixture
-def site(run_dir: Path, broker_url: str) -> TokenSite:
-    made = TokenSite(run_dir / "site", broker_url)
-    made.prepare()
-    return made
+    from tests.testbed.simcloud.handle import SimCloud
 
 
 LOGINS = {

@@ -7,35 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.simcloud import credentials
-from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
 from workers.errors import TokenRefusedError
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.testbed.simcloud.handle import SimCloud
 
 VO = "vo.example.org"
-
-
-@pytest.fixture(scope="module")
-def _running_cloud() -> Iterator[SimCloud]:
-    with SimCloud() as simulation:
-        yield simulation
-
-
-@pytest.fixture
-def cloud(_running_cloud: SimCloud) -> SimCloud:
-    _running_cloud.reset()
-    return _running_cloud
-
-
-@pytest.fixture
-def site(run_dir: Path, broker_url: str) -> TokenSite:
-    made = TokenSite(run_dir / "site", broker_url)
-    made.prepare()
-    return made
 
 
 def project_of(client: TokenClient, cloud: str) -> str:

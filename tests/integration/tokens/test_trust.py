@@ -13,7 +13,6 @@ from producers.message import Message
 from producers.settings import BrokerSettings
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.simcloud import credentials
-from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers import topology
@@ -28,23 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.testbed.broker import Broker
+    from tests.testbed.simcloud.handle import SimCloud
 
 # The least that each role needs in the vhost.
 SERVICE = {"write": r"^(amq\.default|power\.events)$", "read": r"^token\.rpc$"}
 WORKER = {"write": r"^tokens$", "read": r"^amq\.rabbitmq\.reply-to$"}
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[SimCloud]:
-    with SimCloud() as simulation:
-        yield simulation
-
-
-@pytest.fixture
-def site(run_dir: Path, broker_url: str) -> TokenSite:
-    made = TokenSite(run_dir / "site", broker_url)
-    made.prepare()
-    return made
 
 
 @contextmanager

@@ -16,36 +16,20 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+    from tests.testbed.simcloud.handle import SimCloud
     from tests.testbed.site import Said
 
 
-@pytest.fixture(scope="module")
-def _running_cloud() -> Iterator[SimCloud]:
-    with SimCloud() as simulation:
-        yield simulation
-
-
 @pytest.fixture
-def cloud(_running_cloud: SimCloud) -> SimCloud:
-    _running_cloud.reset()
-    _running_cloud.set(device_interval_seconds=0.1)
-    return _running_cloud
-
-
-@pytest.fixture
-def site(run_dir: Path, broker_url: str) -> TokenSite:
-    made = TokenSite(run_dir / "site", broker_url)
-    made.prepare()
-    return made
+def cloud(cloud: SimCloud) -> SimCloud:
+    """One that may be asked often whether somebody has logged in."""
+    cloud.set(device_interval_seconds=0.1)
+    return cloud
 
 
 def told(said: Said) -> dict[str, dict[str, object]]:

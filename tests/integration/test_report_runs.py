@@ -1,0 +1,107 @@
+"""What the report reads of jobs' runs from the audit: Slurm's own times, each run once, nothing silently left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.report.history import History, Lit
+from ops.report.question import Allocation
+from ops.report.runs import Said, said
+from schemas.errors import MalformedMessageError
+from schemas.jobs import JobEvent, JobHappening
+from schemas.registrations import Registration
+from tests.testbed.messages import MOMENT
+from workers.audit.log import append
+from workers.audit.record import record_of
+from workers.store.engine import open_store, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+NS = 1_000_000_000
+DAY = MOMENT // NS * NS
+NODE = History("node1", DAY, (Lit(DAY + 40 * NS, DAY + 900 * NS),), (), ())
+
+
+def at(seconds: int) -> int:
+    return DAY + seconds * NS
+
+
+def run(job: int, begin: int, end: int | None = None, *nodes: str) -> JobEvent:
+    """The start of a run, or its end."""
+    started = JobEvent(
+        JobHappening.STARTED,
+        "test",
+        job,
+        at(0),
+        at(begin),
+        nodes=nodes or ("node1",),
+        started_at=at(begin),
+        user="ann",
+    )
+    if end is None:
+        return started
+    return replace(started, happening=JobHappening.ENDED, time=at(end), state="COMPLETED")
+
+
+@pytest.fixture
+def engine(run_dir: Path) -> Iterator[sa.Engine]:
+    made = open_store(f"sqlite:///{run_dir / 'audit.db'}", "audit")
+    yield made
+    made.dispose()
+
+
+def record(engine: sa.Engine, *told: JobEvent | Registration) -> None:
+    append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in told])
+
+
+def ask(engine: sa.Engine, begin: int = 0, end: int = 1000) -> Said | None:
+    with reading(engine) as connection:
+        return said(connection, [NODE], at(begin), at(end))
+
+
+def test_a_run_lasts_from_its_start_to_its_end_or_the_reports(engine: sa.Engine) -> None:
+    record(engine, run(1, 50), run(1, 50, 60), run(1, 70, None, "node1", "node2"), run(2, 80, 85))
+    found = ask(engine)
+    assert found is not None
+    assert sorted(found.allocations, key=lambda a: (a.begin, a.node)) == [
+        Allocation("node1", 1, "ann", at(50), at(60)),
+        Allocation("node1", 1, "ann", at(70), at(1000)),
+        Allocation("node2", 1, "ann", at(70), at(1000)),
+        Allocation("node1", 2, "ann", at(80), at(85)),
+    ]
+    assert found.heard == {"node1": (at(50), at(60), at(70), at(85)), "node2": (at(70),)}
+
+
+def test_what_began_before_the_reports_time_is_found_while_its_node_is_lit(
+    engine: sa.Engine,
+) -> None:
+    record(engine, run(1, 50))
+    found = ask(engine, begin=800)
+    assert found is not None
+    assert [a.begin for a in found.allocations] == [at(50)]
+
+
+def test_a_registration_alone_tells_that_the_node_was_idle(engine: sa.Engine) -> None:
+    assert ask(engine) is None
+    record(engine, Registration("test", "node1", at(40)))
+    assert ask(engine) == Said((), {"node1": (at(40),)})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"user"', b'"loser"'), (b'"job_id":1', b'"job_id":2'), (b"ann", b"\xff"), (b"}", b"")],
+)
+def test_a_damaged_record_is_named(engine: sa.Engine, old: bytes, new: bytes) -> None:
+    record(engine, run(1, 50))
+    with engine.begin() as connection:
+        (body,) = connection.exec_driver_sql("SELECT body FROM audit").one()
+        connection.exec_driver_sql("UPDATE audit SET body = ?", (body.replace(old, new),))
+    with pytest.raises(MalformedMessageError, match="record 1"):
+        ask(engine)

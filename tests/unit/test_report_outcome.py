@@ -1,0 +1,88 @@
+"""A report reads a few fields of each outcome; it must tell the same as the whole event, or say which record it cannot read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+
+from ops.report.outcome import Recorded, outcome, outcome_of
+from schemas.envelope import parse
+from schemas.errors import MalformedMessageError
+from schemas.events import CloudAction, Happening, RequestEvent, event_from
+from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.strategies import events
+from workers.audit.record import record_of
+
+DONE = replace(
+    event(Happening.COMPLETED, command(jobs=(9, 7, 7)), time=MOMENT + 10**9),
+    cloud="sbg",
+    actions=(CloudAction("os-start", "s", MOMENT, "done"),),
+)
+
+
+def recorded(told: RequestEvent, body: bytes | None = None) -> Recorded:
+    """As the audit keeps it; with another body where one is given."""
+    kept = record_of(told.to_envelope().to_json(), "test", 0)
+    assert kept.happening is not None
+    assert kept.subject is not None
+    assert kept.generation is not None
+    body = kept.body if body is None else body
+    return Recorded(17, kept.happening, kept.subject, kept.generation, kept.time, body)
+
+
+def damaged(**fields: object) -> bytes:
+    """The body of DONE with other `data`."""
+    body = json.loads(DONE.to_envelope().to_json())
+    body["data"] |= fields
+    return json.dumps(body).encode()
+
+
+@given(events.filter(lambda told: told.happening.terminal))
+def test_the_short_way_tells_what_the_whole_event_tells(told: RequestEvent) -> None:
+    whole = event_from(parse(told.to_envelope().to_json()))
+    assert outcome(recorded(told)) == outcome_of(whole)
+
+
+def test_each_job_counts_once() -> None:
+    assert outcome(recorded(DONE)).jobs == (7, 9)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"\xff" + DONE.to_envelope().to_json(),
+        DONE.to_envelope().to_json()[:-1],
+        DONE.to_envelope().to_json().replace(b"gpu", b"g\xffu"),
+        damaged(kind="light"),
+        damaged(jobs=[{"job_id": -1}]),
+        damaged(jobs=None),
+        damaged(actions=[{"action": "os-start", "server_id": "s", "time": "1", "result": "done"}]),
+        damaged(
+            actions=[{"action": "os-start", "server_id": "s", "time": 2**63, "result": "done"}]
+        ),
+        damaged(actions=[{"action": "os-start", "server_id": "s", "result": "done"}]),
+        damaged(cloud=7),
+    ],
+)
+def test_what_cannot_be_read_is_named(body: bytes) -> None:
+    with pytest.raises(MalformedMessageError, match=r"record 17: .*audit verify"):
+        outcome(recorded(DONE, body))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(DONE, node="node2"),
+        replace(DONE, happening=Happening.FAILED),
+        replace(DONE, generation=DONE.generation + 1),
+        replace(DONE, node="node2", note="\ud800"),
+    ],
+)
+def test_a_body_that_was_put_into_another_record_is_named(other: RequestEvent) -> None:
+    with pytest.raises(MalformedMessageError, match="record 17: its body is another event's"):
+        outcome(recorded(DONE, other.to_envelope().to_json()))
