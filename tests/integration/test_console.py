@@ -18,11 +18,14 @@ from ops.console.people import digest
 from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from
 from schemas.headers import CAUSE_MESSAGE
-from tests.testbed.messages import command, dead_letter, event
+from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.site import Site
 from tests.testbed.street import NS, failed, resumed, street
 from tests.testbed.waiting import until
 from workers import topology
+from workers.store.engine import open_store
+from workers.store.snapshots import keep_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -343,6 +346,19 @@ def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
     assert "on hold" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "on hold" not in get(made, "/nodes/node15").text
+
+
+def test_a_node_shows_what_slurm_says_of_it(made: Street) -> None:
+    said = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
+    taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (said,))
+    store = open_store(made.site.settings.store.url, "state")
+    with store.begin() as connection:
+        keep_snapshot(connection, taken)
+    store.dispose()
+    until(lambda: "node14: out; Slurm: MIXED+CLOUD" in get(made, "/").text, 10, "Slurm's word")
+    page = get(made, "/nodes/node14").text
+    assert re.search(r"<dt>Slurm said</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs 4711</dd>", page)
+    assert "Slurm said" not in get(made, "/nodes/node15").text
 
 
 def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
