@@ -81,6 +81,7 @@ def _slurm(
 ) -> tuple[NodeState | None, Mapping[int, JobState] | None]:
     """The node and the waiting jobs, where Slurm's commands are at hand."""
     if not is_installed(session.settings):
+        silent.append("by Slurm: its commands and slurm.conf are not on this host")
         return None, None
     try:
         slurm = Slurm(session.settings)
@@ -97,9 +98,13 @@ def _cloud(
     """The server, by one small call; a token comes from the token service, as for the workers."""
     settings = session.settings
     name = settings.nodes.get(command.node)
-    if name is None or store is None or store.server_id is None:
+    if name is None:
+        silent.append(f"by a cloud: no group of the configuration has {command.node}")
         return None
     cloud = settings.groups[name].cloud
+    if store is None or store.server_id is None:
+        silent.append(f"by {cloud}: the store knows no server of {command.node}")
+        return None
     with session.channel() as channel:
         answer = channel.queue_declare(queue=topology.TOKEN_QUEUE, passive=True)
     if not answer.method.consumer_count:

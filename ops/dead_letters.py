@@ -13,7 +13,7 @@ from ops.around import around
 from ops.decisions import discard, look, replay
 from ops.explain import description
 from ops.letter_groups import COLUMNS as GROUP_COLUMNS
-from ops.letter_groups import KEYS, grouped
+from ops.letter_groups import FEW, KEYS, grouped
 from ops.letter_options import choice, choice_options
 from ops.letters import Choice, Places
 from ops.output import output
@@ -22,8 +22,6 @@ from ops.terminal import json_line, print_json, print_line, print_table
 from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
-# More letters than this are told by cause, unless asked otherwise.
-_FEW = 20
 
 
 @click.group("dead-letters")
@@ -40,7 +38,7 @@ dead_letters.add_command(discard)
 @click.option(
     "--by",
     type=click.Choice([_EACH, *KEYS]),
-    help=f"A line for all that are alike; by default for each letter up to {_FEW}, then by cause.",
+    help=f"A line for all that are alike; by default for each letter up to {FEW}, then by cause.",
 )
 @click.option(
     "--limit", type=click.IntRange(min=0), help="With a line for each letter: the oldest so many."
@@ -64,7 +62,7 @@ def list_(
     if as_json and by in {None, _EACH}:
         for letter in found[:limit]:
             print_json(chosen.as_json(letter))
-    elif by == _EACH or (by is None and (limit is not None or len(found) <= _FEW)):
+    elif by == _EACH or (by is None and (limit is not None or len(found) <= FEW)):
         _print_each(found, limit)
     else:
         groups = grouped(found, by or "cause", Places.of(session.settings))
@@ -73,7 +71,7 @@ def list_(
                 print_json(group.as_json())
             return
         print_table(GROUP_COLUMNS, [group.row() for group in groups])
-        print_line(f"{len(found)} letters; each: --by letter, of one cause: --cause NAME")
+        print_line(f"{len(found)} letters; each: --by letter; some: --cause NAME, --says WORDS")
 
 
 def _print_each(found: Sequence[Letter], limit: int | None) -> None:
@@ -93,9 +91,8 @@ def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> N
     """Explain one letter: what was asked, each attempt, how things stand, what a replay would do."""
     found = Choice(ids=(id_,)).of(look(session))
     if len({letter.id for letter in found}) != 1:
-        raise click.ClickException(
-            f"{id_!r} names {len(found)} letters, not one: see lamplighter dead-letters list"
-        )
+        what = f"begins {len(found)} ids" if found else "is no letter's id"
+        raise click.ClickException(f"{id_!r} {what}: see lamplighter dead-letters list --by letter")
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)

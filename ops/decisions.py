@@ -14,8 +14,10 @@ from ops import letters as chosen
 from ops.around import standings
 from ops.asking import refuse_to_shut_the_hooks_out
 from ops.explain import is_stale
+from ops.letter_groups import COLUMNS as GROUP_COLUMNS
+from ops.letter_groups import FEW, grouped
 from ops.letter_options import Command, choice, choice_options
-from ops.letters import Choice, key
+from ops.letters import Choice, Places, key
 from ops.pace import portions
 from ops.progress import counted
 from ops.session import Session, operator, pass_session
@@ -29,8 +31,6 @@ from workers.dead_letters.results import Done, Result
 
 _Act: TypeAlias = Callable[[Desk, sa.Engine, Sequence[Letter], Operator], Iterator[Result]]
 
-# Of letters that are about to be dealt with, the table shows so many.
-_ANNOUNCED = 100
 # RabbitMQ closes the channel of who holds a message for 30 minutes (consumer_timeout).
 _HOLD_SECONDS = 900.0
 
@@ -124,7 +124,9 @@ def _act(  # noqa: PLR0913 - one per option
         # Looks first, and gives the letters back: nobody's connection waits while somebody thinks.
         found = wanted.of(look(session))
         if dry_run or not found:
-            _announce(session, found, f"would {verb}" if dry_run else verb, as_json=as_json)
+            _announce(session, found, verb, as_json=as_json)
+            if not as_json:
+                print_line(f"would {verb}: {len(found)} letters" if found else "no letters")
             return
         wanted = replace(wanted, only=frozenset(map(key, found)))
         if len(found) > 1:
@@ -185,19 +187,20 @@ def _print_result(result: Result) -> None:
     click.echo(plain(f"{line}: {result.why}" if result.why else line))
 
 
-def _announce(session: Session, letters: Sequence[Letter], what: str, *, as_json: bool) -> None:
+def _announce(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
     known = standings(session, (x.command.node for x in letters if x.command), [])
     stale = {
         key(x) for x in letters if x.command and is_stale(x.command, known.get(x.command.node))
     }
     if as_json:
         for letter in letters:
-            doing = {"would": what.removeprefix("would "), "stale": key(letter) in stale}
+            doing = {"would": verb, "stale": key(letter) in stale}
             print_json({**chosen.as_json(letter), **doing})
         return
-    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in letters[:_ANNOUNCED]])
-    if len(letters) > _ANNOUNCED:
-        print_line(f"... and {len(letters) - _ANNOUNCED} more")
+    if len(letters) <= FEW:
+        print_table(chosen.COLUMNS, [chosen.row(letter) for letter in letters])
+    else:
+        groups = grouped(letters, "cause", Places.of(session.settings))
+        print_table(GROUP_COLUMNS, [group.row() for group in groups])
     if stale:
         print_line(f"{len(stale)} are stale: a newer request wants something else of the node")
-    print_line(f"{what}: {len(letters)} letters")

@@ -62,7 +62,8 @@ def description(letter: Letter, around: Around, now: int) -> list[str]:
     """What a person needs to decide, line by line."""
     lines = [f"letter     {letter.id}", *_asked(letter, around, now)]
     lines.append(
-        f"died       in {letter.died_in}, round {letter.round}, {moment(letter.died_at)}"
+        f"died       in {letter.died_in}, round {letter.round}, "
+        f"{moment(letter.died_at) if letter.died_at else 'nobody says when'}"
         f"{_ago(letter.died_at, now)}"
     )
     lines.append(f"cause      {letter.cause.error}: {letter.cause.message}")
@@ -94,7 +95,7 @@ def prospect(command: PowerCommand | None, store: Standing | None) -> str:
         return f"completes with a newer request that wants {command.node} {store.desired} too"
     return (
         f"stale: a newer request wants {command.node} {store.desired}; it will end as superseded "
-        "(--restamp asks it anew, above all others)"
+        "(lamplighter dead-letters replay --restamp asks it anew, above all others)"
     )
 
 

@@ -3,7 +3,12 @@
 import socket
 
 import sqlalchemy as sa
-from pika.exceptions import AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 from ops.terminal import plain
 from producers.settings import ConfigError
@@ -40,8 +45,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line = "the broker refused the login; check broker.url and broker.password_file"
             code = EXIT_AWAY
         case AMQPError() | BrokerError():
-            line = f"the broker is away or refused: {str(error) or type(error).__name__}"
-            code = EXIT_AWAY
+            line, code = _of_the_broker(error), EXIT_AWAY
         case sa.exc.DBAPIError():
             # the driver's own words: SQLAlchemy's would add the statement and its values
             words = str(error.orig).strip().partition("\n")[0]
@@ -53,3 +57,10 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _:
             return None
     return plain(line), code
+
+
+def _of_the_broker(error: AMQPError | BrokerError) -> str:
+    # pika has no words for a port at which nobody listens
+    if isinstance(error, AMQPConnectionError) and not str(error):
+        return "the broker does not answer: start it, or check broker.url; hooks spool meanwhile"
+    return f"the broker is away or refused: {str(error) or type(error).__name__}"

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.alike import likeness
-from ops.letters import Places, jobs_of
+from ops.letters import Places, jobs_of, trouble
 from ops.terminal import moment
 from workers.dead_letters.letter import Letter
 
 COLUMNS = ("letters", "of", "nodes", "first died", "last died", "example")
+# More letters than this are told by cause, unless asked otherwise.
+FEW = 20
 _LONGEST = 80
 
 
@@ -57,7 +58,7 @@ class Group:
 
 # What letters can be grouped by; of causes those are alike whose words are.
 KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
-    "cause": lambda letter, _: (letter.cause.error, likeness(letter.cause.message)),
+    "cause": lambda letter, _: trouble(letter),
     "error": lambda letter, _: (letter.cause.error,),
     "node": lambda letter, _: (letter.command.node if letter.command else "malformed",),
     "group": lambda letter, places: (places.group(letter),),
@@ -68,14 +69,21 @@ KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
 
 def grouped(letters: Sequence[Letter], by: str, places: Places) -> list[Group]:
     """The groups, the largest first; `by` is one of KEYS."""
-    alike: dict[tuple[str, ...], list[Letter]] = {}
+    return [group(key[0], members) for key, members in alike(letters, by, places)]
+
+
+def alike(
+    letters: Sequence[Letter], by: str, places: Places
+) -> list[tuple[tuple[str, ...], list[Letter]]]:
+    """The letters of each group, the largest first, by what they have in common."""
+    found: dict[tuple[str, ...], list[Letter]] = {}
     for letter in letters:
-        alike.setdefault(KEYS[by](letter, places), []).append(letter)
-    groups = [_group(key[0], members) for key, members in alike.items()]
-    return sorted(groups, key=lambda group: -group.letters)
+        found.setdefault(KEYS[by](letter, places), []).append(letter)
+    return sorted(found.items(), key=lambda pair: -len(pair[1]))
 
 
-def _group(name: str, letters: Sequence[Letter]) -> Group:
+def group(name: str, letters: Sequence[Letter]) -> Group:
+    """Letters as one."""
     died = [letter.died_at for letter in letters if letter.died_at is not None]
     words = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)
     nodes = sorted({letter.command.node for letter in letters if letter.command is not None})

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from ops.alike import likeness
 from ops.terminal import moment
 from schemas.commands import PowerCommand
 from schemas.jobs import JobHappening
@@ -23,6 +24,8 @@ class Choice:
         ids: any of these, each a request id, a sha256:... of a malformed body, or its beginning.
         only: any of these ids, whole, with the round that the letter died in.
         nodes: any of these.
+        says: the cause's words hold these, in upper or lower case.
+        trouble: died of this one trouble, as `trouble` tells them apart.
         before, after: died before this, or not before that; ns since the epoch.
     """
 
@@ -30,6 +33,8 @@ class Choice:
     only: Collection[tuple[str, int]] | None = None
     nodes: Collection[str] | None = None
     cause: str | None = None
+    says: str | None = None
+    trouble: tuple[str, str] | None = None
     queue: str | None = None
     before: int | None = None
     after: int | None = None
@@ -51,6 +56,8 @@ class Choice:
             and (not self.ids or letter.id.startswith(self.ids))
             and (self.nodes is None or (command is not None and command.node in self.nodes))
             and (self.cause is None or letter.cause.error == self.cause)
+            and (self.says is None or self.says.casefold() in letter.cause.message.casefold())
+            and (self.trouble is None or trouble(letter) == self.trouble)
             and (self.queue is None or letter.died_in == self.queue)
             and self._is_of_that_age(letter.died_at)
             and (self.job is None or self.job in jobs_about(letter))
@@ -67,6 +74,11 @@ class Choice:
 def key(letter: Letter) -> tuple[str, int]:
     """What a letter is known by; copies of one share it."""
     return letter.id, letter.round
+
+
+def trouble(letter: Letter) -> tuple[str, str]:
+    """What a letter died of, without what differs from node to node: 500 of one outage are one."""
+    return letter.cause.error, likeness(letter.cause.message)
 
 
 @dataclass(frozen=True, slots=True)

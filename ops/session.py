@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from workers.tokens.client import TokenClient
 
 
+_CONNECT_SECONDS = 10
+
+
 class Session:
     """One call of the command line."""
 
@@ -129,7 +132,11 @@ class Session:
 def _reader(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, execution_options={"postgresql_readonly": True})
+        return sa.create_engine(
+            parsed,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            execution_options={"postgresql_readonly": True},
+        )
     path = Path(parsed.database or "")
     if not path.is_file():
         raise StoreMissingError(f"{path} does not exist yet; start a worker first")

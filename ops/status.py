@@ -18,10 +18,9 @@ from ops.terminal import duration, print_json, print_line, print_table
 from workers.queues import Queue, look
 from workers.store.holds import Hold, all_holds
 from workers.store.images import GroupImage, by_group
-from workers.store.tables import nodes, workers
+from workers.store.signs import SILENT_SECONDS, signs
+from workers.store.tables import nodes
 
-# A worker signs every 5 s.
-SILENT_SECONDS = 20.0
 _NS = 1_000_000_000
 
 
@@ -149,20 +148,15 @@ def _last_sign(worker: Worker) -> str:
 
 def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
     now = time.time_ns()
-    query = (
-        sa.select(workers)
-        .where(workers.c.cluster == cluster)
-        .order_by(workers.c.role, workers.c.name)
-    )
     return [
         Worker(
-            row.role,
-            row.name,
-            max(0, now - row.started_at) / _NS,
-            max(0, now - row.seen_at) / _NS,
-            row.state,
+            sign.role,
+            sign.name,
+            max(0, now - sign.started_at) / _NS,
+            max(0, now - sign.seen_at) / _NS,
+            sign.state,
         )
-        for row in connection.execute(query)
+        for sign in signs(connection, cluster)
     ]
 
 

@@ -13,6 +13,8 @@ from schemas.envelope import rfc3339
 
 _PIPE_WIDTH = 200
 _NS = 1_000_000_000
+# Columns of what people copy into their next command: not broken while there is room.
+_COPIED = frozenset({"id", "request"})
 
 
 def plain(text: str) -> str:
@@ -34,7 +36,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     """A table; None is printed as a dash."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(Text(column, style="bold"), overflow="fold")
+        whole = column in _COPIED
+        table.add_column(Text(column, style="bold"), overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
     console().print(table)

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 
 import click
 import structlog
@@ -12,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from ops.session import Session, pass_session
 from ops.supervisor import Program, Supervisor
 from ops.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
+from producers.settings import ConfigError
 from workers.logs import configure_logs
 from workers.metrics.endpoint import serving
 from workers.metrics.up import UpFigures
@@ -27,10 +30,13 @@ from workers.slurm.place import is_installed
     type=click.Choice(WORKERS),
     help="Only this worker; may be repeated.",
 )
+@click.option("--console", "with_console", is_flag=True, help="The console too, as [console] says.")
 @pass_session
-def up(session: Session, *, names: tuple[str, ...]) -> None:
+def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     """Run all workers until SIGTERM; those that end are started again."""
     settings = session.settings
+    if with_console and find_spec("starlette") is None:
+        raise ConfigError("--console: starlette is missing: install lamplighter[console]")
     configure_logs(settings.log, role="up", cluster=settings.cluster)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,13 +47,20 @@ def up(session: Session, *, names: tuple[str, ...]) -> None:
         SUPERVISOR: str(os.getpid()),
     }
     programs = [
-        Program(name, (sys.executable, "-m", "ops.cli", "worker", name), environment)
-        for name in names or _all_here(settings)
+        Program(name, (sys.executable, "-m", "ops.cli", *command), environment)
+        for name, command in _commands(names or _all_here(settings), with_console=with_console)
     ]
     registry = CollectorRegistry()
     figures = UpFigures(registry)
     with serving(settings.metrics, "up", registry):
         Supervisor(programs, structlog.get_logger(), figures.started).run(stop)
+
+
+def _commands(names: Iterable[str], *, with_console: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name in names:
+        yield name, ("worker", name)
+    if with_console:
+        yield "console", ("console",)
 
 
 def _all_here(settings: Settings) -> list[str]:

@@ -41,7 +41,7 @@ _Main: TypeAlias = Callable[[Settings], int]
 @pass_session
 def worker(session: Session, name: str) -> None:
     """Run one worker until SIGTERM."""
-    _follow_supervisor()
+    follow_supervisor()
     if name == "relay":
         sys.exit(_relay(session, once=False))
     main: _Main = import_module(_MAINS[name]).main
@@ -84,7 +84,7 @@ def _spool_figures(session: Session) -> AbstractContextManager[None]:
     return serving(settings.metrics, "relay", registry)
 
 
-def _follow_supervisor() -> None:
+def follow_supervisor() -> None:
     """End when the supervisor does, however it ends: two generations of workers help nobody."""
     supervisor = os.environ.pop(SUPERVISOR, None)
     if supervisor is None:

@@ -5,7 +5,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPConnectionError, AMQPError
 
 
 @contextmanager
@@ -15,7 +16,11 @@ def browse(parameters: pika.URLParameters) -> Iterator[Any]:
     Raises:
         pika.exceptions.AMQPError: the broker is away or refuses.
     """
-    connection = pika.BlockingConnection(parameters)
+    try:
+        connection = pika.BlockingConnection(parameters)
+    except AMQPConnectorException as error:
+        # a broker that takes connections and says nothing: pika's own error for it is no AMQPError
+        raise AMQPConnectionError(f"no answer within {parameters.stack_timeout:g} s") from error
     try:
         yield connection.channel()
     finally:

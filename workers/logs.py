@@ -20,7 +20,12 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
     """Set up structlog for this process; every line carries role and cluster."""
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer(sort_keys=False)
     if settings.format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # what is not printable is escaped: names and errors must not steer a terminal
+            repr_native_str=True,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -30,6 +35,7 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
             if settings.format == "json"
             else structlog.processors.format_exc_info,
+            _escape_exception,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
@@ -43,3 +49,16 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # pika logs seven lines for each connection that fails; our links say it in one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _escape_exception(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """A traceback as text ends with the error's own words, which anybody may have chosen."""
+    told = event.get("exception")
+    if isinstance(told, str):
+        event["exception"] = "".join(
+            char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+            for char in told
+        )
+    return event

@@ -20,10 +20,9 @@ from workers.browse import browse
 from workers.logs import configure_logs
 from workers.metrics.endpoint import serving
 from workers.settings import Settings
+from workers.store import signs
 from workers.store.engine import open_store
-from workers.store.tables import workers
 
-_SIGN_OF_LIFE = 5.0
 _ACCESS_REFUSED = 403
 
 
@@ -105,26 +104,17 @@ def declare_topology(run: Runtime) -> None:
 
 
 def _beat(run: Runtime, started: int) -> None:
-    cluster = run.settings.cluster
-    mine = sa.and_(workers.c.cluster == cluster, workers.c.name == run.name)
+    cluster, host, pid = run.settings.cluster, socket.gethostname(), os.getpid()
     while True:
-        stopping = run.stop.wait(_SIGN_OF_LIFE if run.state != "starting" else 0.2)
+        stopping = run.stop.wait(signs.EVERY_SECONDS if run.state != "starting" else 0.2)
+        now = time.time_ns()
         try:
             with run.store.begin() as connection:
-                connection.execute(sa.delete(workers).where(mine))
-                if not stopping:
-                    connection.execute(
-                        sa.insert(workers).values(
-                            cluster=cluster,
-                            name=run.name,
-                            role=run.role,
-                            host=socket.gethostname(),
-                            pid=os.getpid(),
-                            started_at=started,
-                            seen_at=time.time_ns(),
-                            state=run.state,
-                        )
-                    )
+                if stopping:
+                    signs.take_away(connection, cluster, run.name)
+                else:
+                    sign = signs.Sign(run.role, run.name, host, pid, started, now, run.state)
+                    signs.write(connection, cluster, sign)
         except sa.exc.SQLAlchemyError as error:
             structlog.get_logger().warning("sign_of_life_failed", error=type(error).__name__)
         if stopping:

@@ -66,7 +66,7 @@ class Console:
             Route("/requests/{id:path}", self._page(self._pages.request)),
             Route("/events", self._page(self._pages.events)),
             Route("/report", self._page(self._pages.report)),
-            Route("/dead-letters", self._page(self._letters.all)),
+            Route("/dead-letters", self._all_letters),
             Route("/dead-letters/act", self._act, methods=["POST"]),
             Route("/dead-letters/{id:path}", self._letter),
             Route("/login", self._login, methods=["GET", "POST"]),
@@ -77,7 +77,7 @@ class Console:
 
     async def _lamps(self, request: Request) -> Response:
         if self._shut(request):
-            return RedirectResponse("/login", 303)
+            return self._to_login(request)
         await run_in_threadpool(self._live.freshen)
         number, view = self._live.now
         return self._show(request, "lamps.html", {"number": number, "view": view, "page": "/"})
@@ -96,6 +96,11 @@ class Console:
 
         return answer
 
+    async def _all_letters(self, request: Request) -> Response:
+        person = self._door.who(request)
+        name = "" if person is None else person.name
+        return await self._answer(request, partial(self._letters.all, name))
+
     async def _letter(self, request: Request) -> Response:
         whole = self._door.who(request) is not None
         asked = request.path_params["id"]
@@ -103,7 +108,7 @@ class Console:
 
     async def _answer(self, request: Request, make: Callable[[], Page]) -> Response:
         if self._shut(request):
-            return RedirectResponse("/login", 303)
+            return self._to_login(request)
         try:
             name, values = await run_in_threadpool(make)
         except LookupError as error:
@@ -124,7 +129,7 @@ class Console:
         except AWAY as error:
             return self._away(request, error)
         if name == "":
-            return RedirectResponse(f"/dead-letters?said={quote(values['said'])}", 303)
+            return RedirectResponse("/dead-letters", 303)
         return self._show(request, name, values)
 
     async def _login(self, request: Request) -> Response:
@@ -133,11 +138,20 @@ class Console:
                 request, 403, "Read only", "Nobody may log in: console.operators_file is not set."
             )
         if request.method == "GET":
-            return self._show(request, "login.html", {"problem": None})
+            to = _within(request.query_params.get("to"))
+            return self._show(request, "login.html", {"problem": None, "to": to})
         form = await request.form(max_files=0, max_fields=10)
-        answer = RedirectResponse("/", 303)
+        to = _within(form.get("to"))
+        if self._door.would_not_last(request):
+            words = (
+                "Over plain HTTP browsers keep no login. Come by HTTPS, through a proxy that speaks it "
+                "(docs/configuration.md), or by ssh -L as 127.0.0.1."
+            )
+            return self._show(request, "login.html", {"problem": words, "to": to}, 403)
+        answer = RedirectResponse(to, 303)
         if not await run_in_threadpool(self._door.open, form.get("token"), answer, request):
-            return self._show(request, "login.html", {"problem": "That token is not known."}, 403)
+            words = "That token is not known."
+            return self._show(request, "login.html", {"problem": words, "to": to}, 403)
         return answer
 
     async def _logout(self, request: Request) -> Response:
@@ -147,6 +161,9 @@ class Console:
         if person is not None and self._door.same(person, form.get("csrf")):
             self._door.close(request, answer)
         return answer
+
+    def _to_login(self, request: Request) -> Response:
+        return RedirectResponse(f"/login?to={quote(request.url.path)}", 303)
 
     def _shut(self, request: Request) -> bool:
         return self._door.login_to_read and self._door.who(request) is None
@@ -166,7 +183,8 @@ class Console:
         return HTMLResponse(html, status)
 
     def _problem(self, request: Request, status: int, title: str, words: str) -> Response:
-        return self._show(request, "problem.html", {"title": title, "words": words}, status)
+        values = {"title": title, "words": words, "status": status}
+        return self._show(request, "problem.html", values, status)
 
     def _away(self, request: Request, error: Exception) -> Response:
         explained = explain(error)
@@ -176,5 +194,11 @@ class Console:
     async def _missing(self, request: Request, _error: Exception) -> Response:
         with suppress(LookupError):
             if self._shut(request):
-                return RedirectResponse("/login", 303)
+                return self._to_login(request)
         return self._problem(request, _NOT_FOUND, "Not found", "There is no such page.")
+
+
+def _within(to: object) -> str:
+    """Where to go after a login: a page of ours, whatever a link has said."""
+    ours = isinstance(to, str) and to.startswith("/") and not to.startswith(("//", "/\\"))
+    return quote(to, safe="/:%") if ours and isinstance(to, str) else "/"

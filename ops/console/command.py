@@ -23,6 +23,7 @@ from ops.console.reading import Pages
 from ops.console.render import environment, parts
 from ops.session import Session, pass_session
 from ops.terminal import print_line
+from ops.worker import follow_supervisor
 from producers.settings import ConfigError
 from workers.logs import configure_logs
 from workers.metrics.endpoint import serving
@@ -35,6 +36,7 @@ _MOST_PORT = 65_535
 def console(ctx: click.Context) -> None:
     """Serve the console until SIGTERM; on loopback and read only unless [console] says otherwise."""
     if ctx.invoked_subcommand is None:
+        follow_supervisor()
         _serve(ctx.find_object(Session) or Session(None))
 
 

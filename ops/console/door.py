@@ -55,6 +55,11 @@ class Door:
         """Whether a form came from a page that was made for this person."""
         return isinstance(csrf, str) and hmac.compare_digest(person.csrf.encode(), csrf.encode())
 
+    def would_not_last(self, request: Request) -> bool:
+        """Whether the browser would drop the cookie of a login, which is `Secure` beyond loopback."""
+        # a proxy may have spoken TLS for us: only the browser knows by what it came
+        return request.headers.get("origin", "").startswith("http:") and not _is_local(request)
+
     def open(self, token: object, answer: Response, request: Request) -> bool:
         """Log in with an operator's token; whether it is known."""
         log = structlog.get_logger()
@@ -76,7 +81,7 @@ class Door:
             self._sessions.open(name),
             httponly=True,
             samesite="strict",
-            secure=request.url.hostname not in {"localhost", "127.0.0.1", "::1"},
+            secure=not _is_local(request),
         )
         return True
 
@@ -98,3 +103,7 @@ class Door:
         if ipaddress.ip_address(request.client.host) != self._address:
             return None
         return Person(named[0], self._sessions.csrf(f"proxy:{named[0]}"))
+
+
+def _is_local(request: Request) -> bool:
+    return request.url.hostname in {"localhost", "127.0.0.1", "::1"}

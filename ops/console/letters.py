@@ -4,17 +4,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ops.around import around
+from ops.around import around, standings
 from ops.console.reading import Page
-from ops.explain import description
-from ops.letters import Choice
+from ops.explain import description, is_stale
+from ops.letter_groups import alike, group
+from ops.letters import Choice, Places
 from ops.session import Session
 from workers.dead_letters.desk import Desk
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 
 _SHOWN = 100
+# So many letters of one trouble are shown at once, more when they are asked for.
+_FEW = 5
 _KEPT = 2.0
 _LABEL = 11
 
@@ -31,10 +35,12 @@ class Letters:
         self._lock = threading.Lock()
         self._letters: list[Letter] = []
         self._looked_at = -_KEPT
+        # not in the address, where anybody's link could say it
+        self._done: dict[str, str] = {}
 
-    def all(self, said: Mapping[str, str]) -> Page:
-        """All letters by what they died of, the most frequent first."""
-        return self._list(said.get("said", "")[:500], None)
+    def all(self, person: str) -> Page:
+        """All letters by what they died of, the most frequent first; and what this person has just done."""
+        return self._list(self._done.pop(person, ""), None)
 
     def one(self, id_: str, *, whole: bool) -> Page:
         """One letter, and what a replay would do.
@@ -58,42 +64,46 @@ class Letters:
         return "letter.html", {"letter": found[0], "facts": _facts(lines)}
 
     def act(self, person: str, form: Sequence[tuple[str, object]]) -> Page:
-        """Replay or discard the chosen letters, of several only once that was confirmed.
+        """Replay or discard letters, of several only once that was confirmed.
 
         Returns:
-            A page; or "" and what to say, once it is done.
+            A page; or "", once it is done: `all` will say so.
         """
         fields = {name: str(value).strip() for name, value in form}
-        ids = tuple(sorted({str(value) for name, value in form if name == "id" and value}))
-        verb, reason, cause = fields.get("do"), fields.get("reason", "")[:500], fields.get("cause")
-        # what dies while somebody thinks was not agreed to
-        before = fields.get("before", "")
-        before_ns = int(before) if before.isascii() and before.isdecimal() else time.time_ns()
-        if verb not in {"replay", "discard"}:
+        wanted = _wanted(form, fields)
+        if wanted.verb not in {"replay", "discard"}:
             return self._list("", "Say what to do: replay or discard.")
-        if verb == "discard" and not reason:
-            return self._list("", "To discard needs a reason; the audit keeps it.")
-        if not ids and not cause:
+        if wanted.choice.everything:
             return self._list("", "Choose letters first.")
-        choice = Choice(cause=cause, before=before_ns) if cause else Choice(ids=ids)
-        if fields.get("sure") != "yes":
-            chosen = choice.of(self._look())
-            if len(chosen) > 1:
-                return "confirm.html", {
-                    "letters": chosen,
-                    "verb": verb,
-                    "reason": reason,
-                    "cause": cause,
-                    "before": before_ns,
-                }
-        return "", {"said": self._do(verb, choice, Operator(f"{person} (console)", reason or None))}
+        unexplained = wanted.verb == "discard" and not wanted.reason
+        sure = fields.get("sure") == "yes"
+        if not sure or unexplained:
+            chosen = wanted.of(self._look(fresh=True))
+            if not chosen:
+                return self._list("", "No such letter any more.")
+            if len(chosen) > 1 or unexplained:
+                problem = "To discard needs a reason; the audit keeps it." if sure else None
+                return self._confirm(wanted, chosen, problem)
+        operator = Operator(f"{person} (console)", wanted.reason or None)
+        self._done[person] = self._do(wanted, operator)
+        return "", {}
 
-    def _do(self, verb: str, choice: Choice, operator: Operator) -> str:
-        act = Desk.replay if verb == "replay" else Desk.discard
+    def _confirm(self, wanted: "_Wanted", chosen: Sequence[Letter], problem: str | None) -> Page:
+        commands = [letter.command for letter in chosen if letter.command]
+        known = standings(self._session, (command.node for command in commands), [])
+        return "confirm.html", {
+            "wanted": wanted,
+            "letters": chosen,
+            "stale": sum(is_stale(command, known.get(command.node)) for command in commands),
+            "problem": problem,
+        }
+
+    def _do(self, wanted: "_Wanted", operator: Operator) -> str:
+        act = Desk.replay if wanted.verb == "replay" else Desk.discard
         store = self._session.store()
         try:
             with self._session.desk() as desk:
-                results = list(act(desk, store, choice.of(desk.letters()), operator))
+                results = list(act(desk, store, wanted.of(desk.letters()), operator))
         finally:
             store.dispose()
             self._looked_at = -_KEPT
@@ -104,14 +114,17 @@ class Letters:
 
     def _list(self, said: str, problem: str | None) -> Page:
         letters = self._look()
-        causes: dict[str, list[Letter]] = {}
-        for letter in letters:
-            causes.setdefault(letter.cause.error, []).append(letter)
+        places = Places.of(self._session.settings)
         return "letters.html", {
             "page": "/dead-letters",
             "letters": letters,
-            "causes": sorted(causes.items(), key=lambda pair: -len(pair[1])),
+            "troubles": [
+                (trouble, group(trouble[0], members), members)
+                for trouble, members in alike(letters, "cause", places)
+            ],
+            "now": time.time_ns(),
             "shown": _SHOWN,
+            "few": _FEW,
             "said": said,
             "problem": problem,
         }
@@ -126,11 +139,44 @@ class Letters:
             return self._letters
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a form asks for: letters by their ids, or all of one trouble that died before a moment."""
+
+    verb: str
+    reason: str
+    choice: Choice
+    before: int
+
+    def of(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Which it asks for."""
+        # what dies while somebody thinks was not agreed to
+        return [x for x in self.choice.of(letters) if (x.died_at or 0) < self.before]
+
+
+def _wanted(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _Wanted:
+    verb, _, scope = fields.get("do", "").partition(" ")
+    before = fields.get("before", "")
+    if scope == "all":
+        choice = Choice(trouble=(fields.get("error", ""), fields.get("like", "")))
+    else:
+        ids = {str(value) for name, value in form if name == "id" and value}
+        choice = Choice(ids=tuple(sorted(ids)))
+    return _Wanted(
+        verb,
+        fields.get("reason", "")[:500],
+        choice,
+        int(before) if before.isascii() and before.isdecimal() else time.time_ns(),
+    )
+
+
 def _facts(lines: Sequence[str]) -> list[tuple[str, str]]:
     """A description's lines as names and words; what has no name goes on with the one before."""
     facts: list[tuple[str, str]] = []
     for line in lines:
         name, words = line[:_LABEL].strip(), line[_LABEL:].strip()
+        if name == "cause":  # the page's first words
+            continue
         if name or not facts:
             facts.append((name, words))
         else:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pika.exceptions import AMQPError
 
-from ops.console.view import Line, Login, View, Worker
+from ops.console.patience import Patient, SilentError
+from ops.console.view import Line, Login, View, astray
 from ops.entries import RUNS, what, words_of_run
 from ops.failures import StoreMissingError, explain
 from ops.session import Session
@@ -23,12 +24,17 @@ from workers.lamps import Lamp
 from workers.logins import RefreshTokenSource
 from workers.queues import Queue
 from workers.queues import look as look_at_queues
+from workers.resync import memory
+from workers.resync.drift import Drift
 from workers.settings import Settings
-from workers.store import overview
+from workers.store import overview, snapshots
 from workers.store.overview import Lit
-from workers.store.tables import workers
+from workers.store.signs import signs
 
 _EVENTS = 14
+_OF_POWER = frozenset(
+    (Drift.ORPHAN, Drift.GHOST, Drift.DEAD, Drift.UNASKED, Drift.BROKEN, Drift.AMBIGUOUS)
+)
 T = TypeVar("T")
 
 AWAY = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
@@ -46,38 +52,62 @@ class Looker:
         self._settings = session.settings
         self._broker = ExitStack()
         self._channel: Any = None
+        self._known: dict[str, Lit] = {}
+        self._snapshot: int | None = None
+        self._slurm: dict[str, str] = {}
+        self._state = Patient("state store", self._read_state)
+        self._queues = Patient("broker", self._read_queues)
+        self._events = Patient("audit store", self._read_events)
 
     def look(self) -> View:
         """The site now."""
         problems: list[str] = []
-        state = _try(problems, self._state) or {}
-        queues = _try(problems, self._queues)
-        events = _try(problems, self._events) or ()
+        state = _try(problems, self._state.ask)
+        queues = _try(problems, self._queues.ask)
+        events = _try(problems, self._events.ask)
         return View(
             taken_at=time.time_ns(),
             queues=queues,
-            events=tuple(events),
+            events=None if events is None else tuple(events),
             problems=tuple(problems),
-            **(state or {"groups": _groups(self._settings, {})}),
+            # the same nodes as before: pages that are open keep their lamps
+            **(state or {"groups": _groups(self._settings, self._known, {}), "blind": True}),
         )
 
     def close(self) -> None:
         """Let the broker go."""
-        with suppress(*AWAY):
-            self._broker.close()
+        if not self._queues.waiting:
+            with suppress(*AWAY):
+                self._broker.close()
 
-    def _state(self) -> dict[str, Any]:
+    def _read_state(self) -> dict[str, Any]:
         cluster = self._settings.cluster
         with self._session.reading("state") as connection:
+            adrift = adrift_nodes(connection, cluster)
+            self._known = overview.lamps(connection, cluster)
             return {
-                "groups": _groups(self._settings, overview.lamps(connection, cluster)),
+                "groups": _groups(self._settings, self._known, adrift),
+                **self._slurms(connection),
+                "adrift": adrift,
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
                 "drifts": overview.drift_counts(connection, cluster),
-                "workers": tuple(_workers(connection, cluster)),
+                "workers": tuple(signs(connection, cluster)),
             }
 
-    def _queues(self) -> tuple[Queue, ...]:
+    def _slurms(self, connection: sa.Connection) -> dict[str, Any]:
+        """The newest snapshot, read only where it is another: it is large, and comes once a minute."""
+        came = snapshots.received(connection, self._settings.cluster)
+        generation = None if came is None else came.generation
+        if generation != self._snapshot:
+            newest = snapshots.newest(connection, self._settings.cluster)
+            self._slurm = {one.node: one.state for one in newest.nodes} if newest else {}
+            self._snapshot = generation
+        wanted = self._settings.resync.enabled is not False
+        stale = wanted and came is not None and came.age > self._settings.stale_after
+        return {"slurm": self._slurm, "stale": stale}
+
+    def _read_queues(self) -> tuple[Queue, ...]:
         """Over one connection for as long as it holds."""
         if self._channel is None:
             self._channel = self._broker.enter_context(self._session.channel())
@@ -88,7 +118,7 @@ class Looker:
             self._broker.close()
             raise
 
-    def _events(self) -> Sequence[Line]:
+    def _read_events(self) -> Sequence[Line]:
         with self._session.reading("audit") as connection:
             return [line_of(entry) for entry in reversed(find(connection, Filter(limit=_EVENTS)))]
 
@@ -96,16 +126,28 @@ class Looker:
 def _try(problems: list[str], read: Callable[[], T]) -> T | None:
     try:
         return read()
+    except SilentError as error:
+        problems.append(str(error))
+        return None
     except AWAY as error:
         explained = explain(error)
         problems.append(explained[0] if explained else type(error).__name__)
         return None
 
 
-def _groups(settings: Settings, known: dict[str, Lit]) -> dict[str, tuple[Lit, ...]]:
+def adrift_nodes(connection: sa.Connection, cluster: str) -> dict[str, str]:
+    """Nodes whose power is not as Slurm wants it, and how."""
+    found = memory.recall(connection, cluster)
+    return {name: str(one.drift) for name, one in found.items() if one.drift in _OF_POWER}
+
+
+def _groups(
+    settings: Settings, known: dict[str, Lit], adrift: dict[str, str]
+) -> dict[str, tuple[Lit, ...]]:
     groups: dict[str, list[Lit]] = {name: [] for name in settings.groups}
     for node, group in settings.nodes.items():
-        groups[group].append(known.get(node) or Lit(node, Lamp.OUT, None, None, None))
+        lit = known.get(node) or Lit(node, Lamp.OUT, None, None, None)
+        groups[group].append(astray(lit, adrift.get(node)))
     forgotten = sorted(set(known) - set(settings.nodes))
     if forgotten:
         groups[""] = [known[node] for node in forgotten]
@@ -118,15 +160,6 @@ def _logins(settings: Settings, ends: dict[str, int]) -> tuple[Login, ...]:
         for name, cloud in settings.clouds.items()
         if isinstance(cloud.source, RefreshTokenSource)
     )
-
-
-def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
-    query = (
-        sa.select(workers.c.role, workers.c.name, workers.c.seen_at, workers.c.state)
-        .where(workers.c.cluster == cluster)
-        .order_by(workers.c.role, workers.c.name)
-    )
-    return [Worker(*row) for row in connection.execute(query)]
 
 
 def line_of(entry: Entry) -> Line:

@@ -57,6 +57,10 @@ def read_operators(path: Path) -> dict[str, str]:
         with path.open(encoding="utf-8") as file:
             status = os.fstat(file.fileno())
             text = file.read(1_000_000)
+    except PermissionError:
+        raise ConfigError(
+            f"{field}: {path} may not be read by the console's user: chgrp it, and chmod 0640 it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{field}: {path}: {getattr(error, 'strerror', None) or 'is no text'}; make it with "

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import click
 
 from ops.beginnings import beginning
-from ops.console.look import line_of
+from ops.console.look import adrift_nodes, line_of
 from ops.console.stages import stages
+from ops.console.view import View, astray
 from ops.params import hostlist, when
 from ops.report.made import make
 from ops.report.page import values
@@ -19,11 +20,12 @@ from ops.story import timeline
 from schemas.events import Happening
 from workers.audit.queries import Filter, find, story
 from workers.lamps import Lamp
-from workers.store import overview
+from workers.store import overview, snapshots
 from workers.store.overview import Lit
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _LIMIT = 300
+_NS = 1_000_000_000
 _ASKED = 20
 _MOST_JOB = 2**63 - 1
 
@@ -49,10 +51,22 @@ class Pages:
             standing = next((s for s in standings(connection, settings) if s.node == name), None)
             lit = overview.lamps(connection, settings.cluster).get(name)
             asked = last_asked(connection, settings.cluster, name, _ASKED)
+            adrift = adrift_nodes(connection, settings.cluster)
+            came = snapshots.received(connection, settings.cluster)
+            newest = snapshots.newest(connection, settings.cluster) if came else None
         if standing is None:
             raise LookupError("There is no such node.")
         lit = lit or Lit(name, Lamp.OUT, None, None, None)
-        return "node.html", {"standing": standing, "lit": lit, "asked": asked}
+        return "node.html", {
+            "standing": standing,
+            "lit": astray(lit, adrift.get(name)),
+            "told": View(0, adrift=adrift),
+            "slurm": next((one for one in newest.nodes if one.node == name), None)
+            if newest
+            else None,
+            "age": round(came.age * _NS) if came else None,
+            "asked": asked,
+        }
 
     def request(self, request_id: str, _said: Mapping[str, str]) -> Page:
         """A request's way and story.

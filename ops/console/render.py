@@ -6,7 +6,8 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-from ops.console.view import WORDS, View, concerns, many, summary, words
+from ops.console.concerns import concerns
+from ops.console.view import WORDS, View, many, sign, summary, words
 from ops.report.page import templates
 from ops.terminal import duration, moment
 from workers.dead_letters.letter import Letter
@@ -28,11 +29,11 @@ def environment() -> Environment:
     made.filters |= {
         "summary": summary,
         "concerns": concerns,
-        "words": words,
         "day": _day,
         "about": _about,
+        "sentence": _sentence,
     }
-    made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS}
+    made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS, "sign": sign, "words": words}
     made.globals["parts"] = made.get_template("parts.html").module
     return made
 
@@ -58,6 +59,10 @@ def _iso(ns: int) -> str:
     return moment(ns)
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _about(letter: Letter) -> str:
     if letter.command is not None:
         return letter.command.node
@@ -66,7 +71,7 @@ def _about(letter: Letter) -> str:
 
 def _day(ns: int | None) -> str:
     return (
-        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     )
 
 

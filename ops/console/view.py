@@ -1,33 +1,16 @@
 """The site at one moment, as the console shows it, and what has changed between two. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from workers.lamps import Lamp
 from workers.queues import Queue
 from workers.store.overview import Lit, Open
-from workers.topology import (
-    AUDIT_QUEUE,
-    DEAD_LETTER_QUEUE,
-    RESUME_QUEUE,
-    RETRY_TIERS,
-    SNAPSHOT_QUEUE,
-    SUSPEND_QUEUE,
-    TOKEN_QUEUE,
-)
+from workers.store.signs import Sign
+from workers.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
 
-# A queue that nobody consumes is worth a word only where somebody should.
-_CONSUMED = {
-    RESUME_QUEUE: "power",
-    SUSPEND_QUEUE: "power",
-    TOKEN_QUEUE: "tokens",
-    AUDIT_QUEUE: "audit",
-    SNAPSHOT_QUEUE: "resync",
-}
 _SHOWN_OPEN = 8
-_DAY = 86_400 * 10**9
-_SOON = 14 * _DAY
 WORDS = {
     Lamp.LIT: "lit",
     Lamp.LIGHTING: "lighting",
@@ -35,8 +18,6 @@ WORDS = {
     Lamp.OUT: "out",
     Lamp.FAILED: "not as wanted",
 }
-# A worker signs every 5 s.
-SILENT = 20 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +30,6 @@ class Line:
     subject: str | None
     request_id: str | None
     words: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker and its last sign of life, ns since the epoch."""
-
-    role: str
-    name: str
-    seen_at: int
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +50,27 @@ class View:
         queues: None where the broker is away.
         open: requests under way, the oldest first.
         problems: what could not be read, in words.
+        events: the latest; None where the audit is away.
+        slurm: nodes' states in the newest snapshot, as scontrol prints them.
+        stale: whether that snapshot is too old to be worth anything.
         drifts: what is not as Slurm wants it, by kind.
+        blind: whether the state store is away, so that of nodes only the names are known.
+        adrift: how a node's power is not as Slurm wants it, by node.
     """
 
     taken_at: int
     groups: Mapping[str, tuple[Lit, ...]] = field(default_factory=dict)
     queues: tuple[Queue, ...] | None = None
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[Sign, ...] = ()
     open: tuple[Open, ...] = ()
     logins: tuple[Login, ...] = ()
-    events: tuple[Line, ...] = ()
+    events: tuple[Line, ...] | None = ()
     problems: tuple[str, ...] = ()
+    slurm: Mapping[str, str] = field(default_factory=dict)
     drifts: Mapping[str, int] = field(default_factory=dict)
+    adrift: Mapping[str, str] = field(default_factory=dict)
+    stale: bool = False
+    blind: bool = False
 
     @property
     def lamps(self) -> list[Lit]:
@@ -109,71 +89,29 @@ class View:
         return sum(q.ready or 0 for q in self.queues or () if q.name in RETRY_TIERS)
 
     @property
-    def oldest(self) -> tuple[Open, ...]:
-        """The oldest requests under way, as many as are shown."""
-        return self.open[:_SHOWN_OPEN]
+    def oldest(self) -> list[tuple[Open, Lamp]]:
+        """The oldest requests under way, as many as are shown, and how their nodes are."""
+        lamps = {lit.node: lit.lamp for lit in self.lamps}
+        # a node that is known to nobody yet is about to be
+        return [(one, lamps.get(one.node, Lamp.OUT)) for one in self.open[:_SHOWN_OPEN]]
 
     def counts(self, group: str) -> Counter[Lamp]:
         """How many of a group's nodes are how."""
         return Counter(lit.lamp for lit in self.groups.get(group, ()))
 
 
-def concerns(view: View) -> list[str]:
-    """What a person should look at, the gravest first; nothing where all is well."""
-    return [
-        *view.problems,
-        *_unconsumed(view),
-        *_silent(view),
-        *_logins(view),
-        *_counted(view),
-    ]
-
-
-def _unconsumed(view: View) -> Iterator[str]:
-    missing = [q.name for q in view.queues or () if q.ready is None]
-    if missing:
-        yield f"queues are missing: run lamplighter topology apply ({', '.join(missing)})"
-    absent = {
-        _CONSUMED[q.name] for q in view.queues or () if q.consumers == 0 and q.name in _CONSUMED
-    }
-    if absent:
-        yield f"nothing consumes for: {', '.join(sorted(absent))}; nothing is lost, start what is missing"
-
-
-def _silent(view: View) -> Iterator[str]:
-    for worker in view.workers:
-        if view.taken_at - worker.seen_at > SILENT:
-            yield f"worker {worker.name} is silent"
-
-
-def _logins(view: View) -> Iterator[str]:
-    for login in view.logins:
-        if login.ends is not None and login.ends - view.taken_at < _SOON:
-            days = max(0, (login.ends - view.taken_at) // _DAY)
-            yield f"the refresh token for {login.cloud} ends in {days} days: lamplighter tokens login {login.cloud}"
-
-
-def _counted(view: View) -> Iterator[str]:
-    if view.dead_letters:
-        yield f"{many(view.dead_letters, 'dead letter')} to decide on"
-    if view.drifts:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in view.drifts.items())
-        yield f"not as Slurm wants it: {kinds} (lamplighter drift)"
-    failed = sum(lit.lamp is Lamp.FAILED for lit in view.lamps)
-    if failed:
-        yield f"{many(failed, 'node')} not as wanted"
-
-
 def summary(view: View) -> str:
     """The site in one sentence."""
+    if view.blind:
+        return "How the nodes stand is not known"
     counts = Counter(lit.lamp for lit in view.lamps)
-    parts = [f"{counts[Lamp.LIT]} of {many(len(view.lamps), 'node')} lit"]
+    parts = [f"{counts[Lamp.LIT]:,} of {many(len(view.lamps), 'node')} lit"]
     if counts[Lamp.LIGHTING]:
-        parts.append(f"{counts[Lamp.LIGHTING]} lighting")
+        parts.append(f"{counts[Lamp.LIGHTING]:,} lighting")
     if counts[Lamp.GOING_OUT]:
-        parts.append(f"{counts[Lamp.GOING_OUT]} going out")
+        parts.append(f"{counts[Lamp.GOING_OUT]:,} going out")
     if counts[Lamp.FAILED]:
-        parts.append(f"{counts[Lamp.FAILED]} not as wanted")
+        parts.append(f"{counts[Lamp.FAILED]:,} not as wanted")
     return ", ".join(parts)
 
 
@@ -184,21 +122,38 @@ def same_nodes(before: View, after: View) -> bool:
     }
 
 
-def changed_lamps(before: View, after: View) -> list[tuple[int, Lamp, str]]:
+def changed_lamps(before: View, after: View) -> list[tuple[int, str, str]]:
     """The lamps that have changed, by number, between views of the same nodes; and their words."""
     pairs = zip(before.lamps, after.lamps, strict=True)
-    return [
-        (n, now.lamp, words(now))
-        for n, (then, now) in enumerate(pairs)
-        if then.lamp is not now.lamp or words(then) != words(now)
-    ]
+    shown = (
+        ((sign(before, a), words(before, a)), (sign(after, b), words(after, b))) for a, b in pairs
+    )
+    return [(number, *now) for number, (then, now) in enumerate(shown) if then != now]
 
 
-def words(lit: Lit) -> str:
-    """A node's lamp in words; where it is not as wanted, what Slurm wants against what is there."""
+def astray(lit: Lit, drift: str | None) -> Lit:
+    """A node's lamp where a drift was found: what the store last saw of it is out of date then."""
+    under_way = lit.lamp in {Lamp.LIGHTING, Lamp.GOING_OUT}
+    return lit if drift is None or under_way else replace(lit, lamp=Lamp.FAILED)
+
+
+def sign(view: View, lit: Lit) -> str:
+    """How a node's lamp looks: a Lamp, or `unknown`."""
+    return "unknown" if view.blind else str(lit.lamp)
+
+
+def words(view: View, lit: Lit) -> str:
+    """A node's lamp in words: what is wanted against what is there, and what Slurm says."""
+    if view.blind:
+        return "not known"
+    slurm, drift = view.slurm.get(lit.node), view.adrift.get(lit.node)
     if lit.lamp is not Lamp.FAILED:
-        return WORDS[lit.lamp]
-    return f"wanted {lit.desired}, but {lit.observed or 'never seen'}"
+        told = WORDS[lit.lamp]
+    elif drift is not None:
+        told = f"not as Slurm wants it: {drift}"
+    else:
+        told = f"wanted {lit.desired}, but {lit.observed or 'never seen'}"
+    return told if slurm is None else f"{told}; Slurm: {slurm}"
 
 
 def many(count: int, noun: str) -> str:

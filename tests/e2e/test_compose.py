@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from tests.testbed.docker import DockerError, docker_engine
 from tests.testbed.docker.compose import Project, compose_project
@@ -25,7 +26,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-SERVICES = ("rabbitmq", "postgres", "power", "tokens", "audit", "relay", "simcloud")
+SERVICES = ("rabbitmq", "postgres", "power", "tokens", "audit", "relay", "simcloud", "console")
 NODES = {"node1", "node2", "node3"}
 
 
@@ -43,6 +44,7 @@ def test_requests_sent_in_are_found_completed_in_the_audit(engine: Engine, tmp_p
             _await_outcomes(project, {node: ["completed"] for node in NODES})
             assert {name for name, s in cloud.servers().items() if s.status == "ACTIVE"} == NODES
 
+            assert "3 of 9 nodes lit" in _page(project)
             project.compose("restart", "rabbitmq", "postgres")
             project.run("lamplighter-suspend", "node[1-3]")
             _await_outcomes(project, {node: ["completed", "completed"] for node in NODES})
@@ -55,6 +57,12 @@ def test_requests_sent_in_are_found_completed_in_the_audit(engine: Engine, tmp_p
         for secret in ("broker_password", "postgres_password", "cloud_secret"):
             assert (project.secrets / secret).read_text().strip() not in told
     assert project.leftovers() == []
+
+
+def _page(project: Project) -> str:
+    """The console's first page, asked for as by who has not chosen another port."""
+    host = {"Host": "127.0.0.1:8617"}
+    return requests.get(f"http://{project.address('console', 8617)}", headers=host, timeout=20).text
 
 
 def _await_outcomes(project: Project, wanted: dict[str, list[str]]) -> None:

@@ -76,3 +76,14 @@ def test_show_tells_what_slurm_and_the_cloud_say_now(site: TokenSite) -> None:
     ):
         assert fact in said.out
     assert "cloud now  near has no server no-such-server" in other.out
+
+
+def test_show_names_who_could_not_be_asked_and_why(site: TokenSite) -> None:
+    stranger = command("stranger", jobs=())
+    (site.folder / "slurm.conf").unlink()
+    site.publish([dead_letter(stranger)])
+    said = site.lamplighter("dead-letters", "show", stranger.id)
+    assert "not told   by Slurm: its commands and slurm.conf are not on this host" in said.out
+    assert "not told   by a cloud: no group of the configuration has stranger" in said.out
+    wrong = site.lamplighter("dead-letters", "show", "nope")
+    assert (wrong.code, "'nope' is no letter's id" in wrong.err) == (1, True)

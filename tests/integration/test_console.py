@@ -17,11 +17,15 @@ import requests
 from ops.console.people import digest
 from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from
-from tests.testbed.messages import command, dead_letter, event
+from schemas.headers import CAUSE_MESSAGE
+from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.site import Site
 from tests.testbed.street import NS, failed, resumed, street
 from tests.testbed.waiting import until
 from workers import topology
+from workers.store.engine import open_store
+from workers.store.snapshots import keep_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +170,7 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     )
     assert "1 replayed" in answer.text
     # of several, only once that was confirmed
-    many = {**form, "do": "discard", "cause": "quota"}
+    many = {**form, "do": "discard all", "error": "quota", "like": "no room left"}
     answer = anna.post(act, data=many, headers=origin(made), timeout=30)
     assert "Discard 2 dead letters?" in answer.text
     assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 2
@@ -188,10 +192,18 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     assert made.site.depth(topology.RESUME_QUEUE) == 1
 
 
-def test_a_discard_needs_a_reason_and_a_choice(made: Street, anna: requests.Session) -> None:
+def test_a_discard_needs_a_reason_and_every_action_a_choice(
+    made: Street, anna: requests.Session
+) -> None:
+    now = time.time_ns()
+    letter = command("gpu2", generation=now)
+    made.site.publish([dead_letter(letter)])
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
     form = {"csrf": csrf(anna, made)}
     for more, words in (
-        ({"do": "discard", "id": "x"}, "needs a reason"),
+        ({"do": "discard", "id": letter.id}, "Discard 1 dead letter?"),
+        ({"do": "discard", "id": letter.id, "sure": "yes"}, "needs a reason"),
+        ({"do": "discard", "id": "x"}, "No such letter any more"),
         ({"do": "replay"}, "Choose letters first"),
         ({"do": "burn", "id": "x"}, "replay or discard"),
     ):
@@ -199,6 +211,53 @@ def test_a_discard_needs_a_reason_and_a_choice(made: Street, anna: requests.Sess
             f"{made.url}/dead-letters/act", data={**form, **more}, headers=origin(made), timeout=20
         )
         assert words in answer.text
+    assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 1
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+
+
+def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
+    made: Street, anna: requests.Session
+) -> None:
+    words = "no room on host{0} for {0:032x}"
+    made.site.publish(
+        [
+            dead_letter(command(f"node{n}", jobs=(n,)), more={CAUSE_MESSAGE: words.format(n)})
+            for n in range(1, 8)
+        ]
+        + [dead_letter(command("node9"))]
+    )
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 8)
+    until(lambda: "8 dead letters" in get(made, "/dead-letters").text, 10, "the letters")
+    page = anna.get(f"{made.url}/dead-letters", timeout=20).text
+    assert "node[1-7]; died 2026-01-02 03:04:25Z; for 7 jobs" in page
+    assert page.count("<details>") == 1, "many are shown when they are asked for"
+    like = re.search(r'name="like" value="([^"]+)"', page)
+    assert like
+    form = {"csrf": csrf(anna, made), "do": "replay all", "error": "quota", "like": like[1]}
+    act = f"{made.url}/dead-letters/act"
+    asked = anna.post(act, data=form, headers=origin(made), timeout=30).text
+    assert "Replay 7 dead letters?" in asked
+    done = anna.post(act, data={**form, "sure": "yes"}, headers=origin(made), timeout=30).text
+    assert "7 replayed" in done
+    until(lambda: made.site.depth(topology.DEAD_LETTER_QUEUE) == 1, 10, "the other one")
+    for queue in (topology.DEAD_LETTER_QUEUE, topology.RESUME_QUEUE, topology.AUDIT_QUEUE):
+        made.site.drain(queue)
+
+
+def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(made: Street) -> None:
+    assert "/login?to=/dead-letters" in get(made, "/dead-letters").text
+
+    def led_to(to: str) -> str:
+        form = {"token": TOKEN, "to": to}
+        answer = requests.post(
+            f"{made.url}/login", form, headers=origin(made), timeout=20, allow_redirects=False
+        )
+        return answer.headers["Location"]
+
+    assert led_to("/dead-letters") == "/dead-letters"
+    for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "", "x"):
+        assert led_to(elsewhere) == "/"
+    assert "\n" not in led_to("/a\r\nSet-Cookie: x=y")
 
 
 def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None:
@@ -225,6 +284,24 @@ def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts
     assert TOKEN not in made.site.logs()
 
 
+def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made: Street) -> None:
+    def login(scheme: str) -> requests.Response:
+        host = "console.example.org"
+        headers = {"Host": host, "Origin": f"{scheme}://{host}"}
+        return requests.post(
+            f"{made.url}/login",
+            data={"token": TOKEN},
+            headers=headers,
+            timeout=20,
+            allow_redirects=False,
+        )
+
+    plain = login("http")
+    assert (plain.status_code, "Come by HTTPS" in plain.text) == (403, True)
+    assert "Set-Cookie" not in plain.headers
+    assert "; Secure" in login("https").headers["Set-Cookie"]
+
+
 def test_a_hostile_name_or_error_is_text_on_every_page(
     made: Street, anna: requests.Session
 ) -> None:
@@ -245,7 +322,6 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         f"/requests/{hostile_event.request_id}",
         f"/events?node={HOSTILE}&since={HOSTILE}",
         f"/report?from={HOSTILE}&by={HOSTILE}",
-        f"/dead-letters?said={HOSTILE}",
         f"/nodes/{HOSTILE}",
     ]
     for path in pages:
@@ -270,6 +346,19 @@ def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
     assert "on hold" in page
     assert "&lt;script&gt;alert(1)" in page
     assert "on hold" not in get(made, "/nodes/node15").text
+
+
+def test_a_node_shows_what_slurm_says_of_it(made: Street) -> None:
+    said = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
+    taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (said,))
+    store = open_store(made.site.settings.store.url, "state")
+    with store.begin() as connection:
+        keep_snapshot(connection, taken)
+    store.dispose()
+    until(lambda: "node14: out; Slurm: MIXED+CLOUD" in get(made, "/").text, 10, "Slurm's word")
+    page = get(made, "/nodes/node14").text
+    assert re.search(r"<dt>Slurm said</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs 4711</dd>", page)
+    assert "Slurm said" not in get(made, "/nodes/node15").text
 
 
 def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
@@ -313,9 +402,15 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
         with street(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
             lonely.set({"n1": ("up", "ACTIVE")})
             until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
-            assert "the broker is away" in get(lonely, "/").text
+            assert "the broker does not answer: start it" in get(lonely, "/").text
             assert get(lonely, "/dead-letters").status_code == 503
             assert "audit.db does not exist yet" in get(lonely, "/events").text
+            lonely.set({"stranger": ("up", "ACTIVE")})
+            until(lambda: "stranger: lit" in get(lonely, "/").text, 10, "the node of no group")
+            store = lonely.site.folder / "state.db"
+            store.rename(store.with_name("away.db"))
+            until(lambda: "the nodes stand is not known" in get(lonely, "/").text, 10, "blindness")
+            assert "stranger: not known" in get(lonely, "/").text, "open pages keep their lamps"
             stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)
             watching.enter_context(stream)
             lines = stream.iter_lines(decode_unicode=True)

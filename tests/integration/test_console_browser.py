@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.console.people import digest
+from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.browser import axe_source, chromium, violations
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.street import NS, failed, resumed, street, suspended
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.testbed.street import Street
 
 TOKEN = "a token"
+LONG = command("z" * 60)
 PHONE: ViewportSize = {"width": 360, "height": 780}
 
 
@@ -57,8 +59,10 @@ def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
                 *failed("gpu1", now - 60 * NS),
             ]
         )
-        found.site.publish([dead_letter(command(f"gpu{n}", generation=now)) for n in (1, 4)])
-        found.site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+        wide = dead_letter(LONG, cause="x" * 200, more={CAUSE_MESSAGE: "y" * 2000})
+        few = [dead_letter(command(f"gpu{n}", generation=now)) for n in (1, 4)]
+        found.site.publish([*few, wide])
+        found.site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
         yield found
 
 
@@ -119,10 +123,11 @@ def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
     page.get_by_role("button", name="Log in").click()
     page.goto("/dead-letters")
     page.get_by_role("checkbox", name="gpu4").check()
-    page.get_by_label("Reason").fill("there is room again")
-    page.get_by_role("button", name="Replay the chosen").click()
+    trouble = page.get_by_role("region", name="quota 2 letters")
+    trouble.get_by_label("Reason").fill("there is room again")
+    trouble.get_by_role("button", name="Replay the chosen").click()
     page.get_by_text("1 replayed.").wait_for(timeout=10_000)
-    assert page.get_by_role("heading", name="1 dead letter").is_visible()
+    assert page.get_by_role("heading", name="2 dead letters").is_visible()
     made.site.wait_depth(topology.RESUME_QUEUE, 1)
     made.site.drain(topology.RESUME_QUEUE)
     made.site.publish([dead_letter(command("gpu4", generation=time.time_ns()))])
@@ -147,8 +152,11 @@ def test_pages_pass_the_accessibility_check_and_fit_a_phone(
     page.wait_for_url("**/")
     link = page.locator("#events a").first.get_attribute("href")
     assert link
-    for path in (*paths, link):
+    for path in (*paths, link, f"/dead-letters/{LONG.id}", "/dead-letters#confirm"):
         page.goto(path)
+        if path.endswith("#confirm"):
+            page.get_by_role("button", name="Discard all 2").click()
+            page.get_by_role("heading", name="Discard 2 dead letters?").wait_for()
         assert violations(page, axe) == [], path
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE["width"], f"{path} is {width} wide"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pty
+import re
+import subprocess
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +23,7 @@ from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from, notice_from
 from tests.testbed.messages import MOMENT, command, dead_letter, event
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.site import Site
 from tests.testbed.waiting import until
 from workers import topology
@@ -151,6 +156,19 @@ def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
     assert "... and 39 more" in each
 
 
+def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Site) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
+    said = site.lamplighter("dead-letters", "replay", "--says", "NO ROOM", typed="n\n")
+    assert said.code == 1
+    (line,) = (line for line in said.out.splitlines() if "quota" in line)
+    assert "30" in line
+    assert "node[1-30]" in line
+    assert "replay 30 letters? [y/N]" in said.err
+    nothing = site.lamplighter("dead-letters", "replay", "--says", "something else")
+    assert (nothing.code, nothing.out.splitlines()[-1]) == (0, "no letters")
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 30)
+
+
 def test_letters_are_exported_whole_and_stay(site: Site) -> None:
     body = b"\xff\x00"
     site.publish(
@@ -200,6 +218,29 @@ def test_a_rate_is_kept(site: Site) -> None:
     said = site.lamplighter("dead-letters", "replay", "--all", "--yes", "--rate", "5")
     assert (said.code, "6 replayed" in said.out) == (0, True)
     assert time.monotonic() - begun >= 1.0
+
+
+def test_a_long_replay_is_a_bar_on_a_terminal(site: Site) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(60)])
+    parent, child = pty.openpty()
+    try:
+        done = subprocess.run(
+            site.argv("dead-letters", "replay", "--all", "--yes"),
+            env={**MINIMAL_ENVIRONMENT, "TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=child,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(parent, 1_000_000).decode())
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert done.returncode == 0, done.stderr
+    assert "60/60 letters" in shown
+    assert "60 replayed" in shown
+    assert "node59" not in shown, "a bar, and no line for each"
 
 
 def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Site) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import requests
 import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
 from schemas.events import Cause, Happening
 from tests.testbed.messages import command, event
+from tests.testbed.ports import Ports
 from tests.testbed.site import Site
 from tests.testbed.waiting import until
 from workers import topology
@@ -259,6 +261,32 @@ def test_workers_end_when_their_supervisor_is_killed(site: Site) -> None:
         until(lambda: not worker.is_running(), 20.0, "the end of the worker")
         until(lambda: consumers(site) == 0, 20.0, "no consumer")
         assert "worker_stopped" in up.log.read_text()
+
+
+def test_up_runs_the_console_too_where_that_is_said_and_it_ends_with_its_supervisor(
+    run_dir: Path, broker_url: str
+) -> None:
+    with Ports() as ports:
+        address = f"127.0.0.1:{ports.take()}"
+        site = Site(run_dir / "site", broker_url, more=f'[console]\nlisten = "{address}"\n')
+        site.prepare()
+        with site.start("up", "--only", "audit", "--console") as up:
+            page = until(lambda: page_of(address), 20.0, "the console")
+            assert "test" in page
+            (console,) = (
+                child
+                for child in psutil.Process(up.pid).children()
+                if child.cmdline()[-1] == "console"
+            )
+            up.send(signal.SIGKILL)
+            until(lambda: not console.is_running(), 20.0, "the end of the console")
+
+
+def page_of(address: str) -> str | None:
+    try:
+        return requests.get(f"http://{address}/", timeout=5).text
+    except requests.ConnectionError:
+        return None
 
 
 def consumers(site: Site) -> int:

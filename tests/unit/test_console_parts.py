@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,21 +11,25 @@ import pytest
 from hypothesis import given, settings
 
 from ops.beginnings import Beginning
+from ops.console.concerns import concerns
 from ops.console.live import Live
 from ops.console.look import line_of
+from ops.console.patience import Patient, SilentError
 from ops.console.people import Sessions, digest, is_person, read_operators
 from ops.console.render import environment, parts
 from ops.console.stages import stages
-from ops.console.view import View, Worker, changed_lamps, concerns, summary
+from ops.console.view import Login, View, astray, changed_lamps, summary, words
 from ops.story import timeline
 from producers.settings import ConfigError
 from schemas.events import Cause, Happening
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events as any_events
+from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.lamps import Lamp, lamp
 from workers.queues import Queue
-from workers.store.overview import Lit
+from workers.store.overview import Lit, Open
+from workers.store.signs import Sign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +45,10 @@ def entry(told: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
         1, told.id, told.cluster, told.happening.type, told.time, recorded_at,
         told.node, told.request_id, told.round, str(told.happening), envelope.to_json(),
     )  # fmt: skip
+
+
+def sign(name: str, seen_at: int) -> Sign:
+    return Sign("power", name, "host", 1, MOMENT - 3600 * NS, seen_at, "")
 
 
 def lit(node: str, how: Lamp, desired: str = "up", observed: str | None = "ACTIVE") -> Lit:
@@ -72,7 +81,7 @@ def test_nothing_concerns_anybody_where_all_is_well() -> None:
     queues = tuple(
         Queue(name, 0, 1) for name in ("power.resume", "power.suspend", "token.rpc", "audit")
     )
-    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (Worker("power", "p", MOMENT, ""),))
+    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (sign("p", MOMENT),))
     assert concerns(view) == []
     assert summary(view) == "1 of 1 node lit"
 
@@ -82,19 +91,77 @@ def test_the_gravest_comes_first() -> None:
         MOMENT,
         {"a": (lit("n1", Lamp.FAILED),)},
         (Queue("power.resume", 5, 0), Queue("power.dlq", 2, 0), Queue("audit", None, None)),
-        (Worker("power", "power@host:1", MOMENT - 60 * NS, ""),),
+        (sign("power@host:1", MOMENT - 60 * NS),),
         problems=("the store is away",),
         drifts={"orphan": 1},
+        stale=True,
     )
-    assert concerns(view) == [
+    assert [concern.words for concern in concerns(view)] == [
         "the store is away",
         "queues are missing: run lamplighter topology apply (audit)",
-        "nothing consumes for: power; nothing is lost, start what is missing",
-        "worker power@host:1 is silent",
+        "missing workers: power; nothing is lost (lamplighter up)",
+        "worker power@host:1 is silent since 03:03:05 UTC: killed, or stuck",
+        (
+            "Slurm has long shown no nodes: nothing is repaired, late suspends wait; "
+            "is slurmctld up, and lamplighter worker snapshot on its host?"
+        ),
         "2 dead letters to decide on",
         "not as Slurm wants it: 1 orphan (lamplighter drift)",
-        "1 node not as wanted",
+        "1 node not as wanted: n1",
     ]
+    assert concerns(view)[5].page == "/dead-letters"
+
+
+def test_who_serves_not_every_site_is_missed_only_where_something_waits_for_them() -> None:
+    idle = (Queue("resync", 0, 0), Queue("slurm.events", 0, 0))
+    assert concerns(View(MOMENT, queues=idle)) == []
+    (concern,) = concerns(View(MOMENT, queues=(Queue("resync", 1, 0), Queue("slurm.events", 9, 0))))
+    assert "resync, slurm; nothing is lost" in concern.words
+
+
+def test_a_refresh_token_is_told_of_two_weeks_before_it_ends_and_when_it_has() -> None:
+    day = 86_400 * NS
+    for left, told in (
+        (15, []),
+        (2, ["ends in 2 days"]),
+        (1, ["ends in 1 day"]),
+        (-1, ["has ended"]),
+    ):
+        found = concerns(View(MOMENT, logins=(Login("sbg", MOMENT + left * day),)))
+        assert [one.words for one in found] == [
+            f"the refresh token for sbg {how}: lamplighter tokens login sbg" for how in told
+        ]
+
+
+def test_what_is_under_way_shows_which_way_its_node_goes() -> None:
+    asked = Open("r1", 1, "n1", MOMENT, MOMENT)
+    view = View(MOMENT, {"a": (lit("n1", Lamp.LIGHTING),)}, open=(asked,))
+    assert view.oldest == [(asked, Lamp.LIGHTING)]
+    assert "lighting" in parts(environment())(view)["open"]
+
+
+def test_without_the_store_no_lamp_is_said_to_be_out() -> None:
+    nodes = {"a": (lit("n1", Lamp.OUT, observed=None),)}
+    seeing, blind = View(MOMENT, nodes), View(MOMENT, nodes, blind=True)
+    assert changed_lamps(seeing, blind) == [(0, "unknown", "not known")]
+    assert "0 of 1" not in summary(blind)
+    shown = parts(environment())(blind)
+    assert "out" not in shown["counts-0"]
+    for name in ("open", "workers", "logins"):
+        assert "Not known" in shown[name]
+
+
+def test_a_lamp_tells_slurms_state_and_a_drift_makes_it_fail_unless_something_is_under_way() -> (
+    None
+):
+    dark, going = lit("n1", Lamp.OUT, "down", "SHUTOFF"), lit("n2", Lamp.GOING_OUT)
+    assert astray(dark, "orphan").lamp is Lamp.FAILED
+    assert astray(going, "orphan") is going
+    view = View(MOMENT, slurm={"n1": "IDLE+CLOUD+POWERED_DOWN"}, adrift={"n1": "orphan"})
+    assert words(view, astray(dark, "orphan")) == (
+        "not as Slurm wants it: orphan; Slurm: IDLE+CLOUD+POWERED_DOWN"
+    )
+    assert words(view, going) == "going out"
 
 
 def test_changes_name_lamps_by_their_place_on_the_page() -> None:
@@ -116,6 +183,32 @@ def test_a_look_without_a_change_tells_nobody_and_other_nodes_load_the_page_anew
     views.append(View(MOMENT, {"a": (lit("n2", Lamp.OUT),)}))
     live.turn()
     assert [change.data is None for change in live._after(first)] == [False, True]
+
+
+def test_who_is_silent_is_waited_for_once_and_heard_when_it_speaks() -> None:
+    go = threading.Event()
+    reads: list[int] = []
+
+    def read() -> int:
+        reads.append(1)
+        go.wait(20)
+        return len(reads)
+
+    slow = Patient("broker", read)
+    for _ in range(3):
+        with pytest.raises(SilentError, match="the broker does not answer"):
+            slow.ask()
+    assert len(reads) == 1
+    go.set()
+    until(lambda: heard(slow), 10, "the answer")
+    assert slow.ask() == 2, "the next time it is read anew"
+
+
+def heard(slow: Patient[int]) -> bool:
+    try:
+        return slow.ask() == 1
+    except SilentError:
+        return False
 
 
 def test_a_rest_and_a_person_are_stages_of_their_own() -> None:

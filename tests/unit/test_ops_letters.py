@@ -55,6 +55,9 @@ def test_letters_are_chosen_by_all_that_is_asked_at_once() -> None:
     assert Choice(cause="malformed").of(everything) == [malformed]
     assert Choice(before=MOMENT).of(everything) == []
     assert Choice(queue="power.resume", nodes=("node1",)).of(everything) == [one]
+    assert Choice(says="NO ROOM").of(everything) == [one, two]
+    assert Choice(trouble=("quota", "no room left")).of(everything) == [one, two]
+    assert Choice(trouble=("quota", "no room")).of(everything) == []
 
 
 def test_a_choice_of_whole_ids_takes_letters_by_id_and_round() -> None:

@@ -20,7 +20,7 @@ from workers.browse import browse
 from workers.lamps import Lamp
 from workers.resync.drift import Drift
 from workers.settings import Settings
-from workers.store import overview
+from workers.store import overview, snapshots
 from workers.store.engine import AWAY, reading
 from workers.topology import DEAD_LETTER_QUEUE
 
@@ -77,6 +77,7 @@ class SiteFigures(Collector):
             under_way = overview.open_requests(connection, cluster)
             ends = overview.refresh_token_ends(connection)
             drifts = overview.drift_counts(connection, cluster)
+            snapshot = snapshots.received(connection, cluster)
         counts = Counter((groups.get(lit.node, _NO_GROUP), lit.lamp) for lit in lamps.values())
         untouched = Counter(group for node, group in groups.items() if node not in lamps)
         for group, count in untouched.items():
@@ -112,7 +113,12 @@ class SiteFigures(Collector):
         for kind in Drift:
             if kind is not Drift.NONE:
                 astray.add_metric([kind], drifts.get(kind, 0))
-        return [nodes, oldest, requests, logins, astray]
+        view = GaugeMetricFamily(
+            "lamplighter_snapshot_age_seconds", "Since Slurm's view came; none where it never has."
+        )
+        if snapshot is not None:
+            view.add_metric([], snapshot.age)
+        return [nodes, oldest, requests, logins, astray, view]
 
 
 def _read(part: str, read: Callable[[], list[Metric]]) -> list[Metric] | None:

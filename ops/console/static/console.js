@@ -108,13 +108,6 @@ function point(event) {
   if (link) tip.textContent = link.getAttribute("aria-label");
 }
 
-// One box chooses all letters of a cause.
-for (const all of document.querySelectorAll("input[name=cause]")) {
-  all.addEventListener("change", () => {
-    for (const one of all.form.querySelectorAll("input[name=id]")) one.checked = all.checked;
-  });
-}
-
 tick();
 setInterval(tick, 1000);
 if (tip) {

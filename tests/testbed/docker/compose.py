@@ -57,6 +57,7 @@ class Project:
                 "LAMPLIGHTER_AMQP_PORT": "",
                 "LAMPLIGHTER_MANAGEMENT_PORT": "",
                 "LAMPLIGHTER_SIMCLOUD_PORT": "",
+                "LAMPLIGHTER_CONSOLE_PORT": "",
             },
         )
 

@@ -1,0 +1,58 @@
+"""Workers' signs of life, on both kinds of store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workers.store import signs
+from workers.store.engine import open_store
+from workers.store.signs import Sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy as sa
+
+NS = 10**9
+NOW = 1_767_323_045 * NS
+POWER = Sign("power", "power@a:1", "a", 1, NOW - 3600 * NS, NOW - 60 * NS, "fine")
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[sa.Engine]:
+    engine = open_store(store_url, "state")
+    yield engine
+    engine.dispose()
+
+
+def kept(store: sa.Engine, *written: Sign) -> list[str]:
+    with store.begin() as connection:
+        for sign in written:
+            signs.write(connection, "test", sign)
+        signs.write(connection, "other", POWER)
+    with store.connect() as connection:
+        return [sign.name for sign in signs.signs(connection, "test")]
+
+
+def test_who_was_killed_is_silent_until_another_of_its_role_has_started_on_its_host(
+    store: sa.Engine,
+) -> None:
+    elsewhere = replace(POWER, name="power@b:2", host="b", started_at=NOW, seen_at=NOW)
+    beside = replace(POWER, name="power@a:3", started_at=POWER.seen_at - NS, seen_at=NOW)
+    assert kept(store, POWER, elsewhere, beside) == ["power@a:1", "power@a:3", "power@b:2"]
+    assert POWER.is_silent(NOW)
+    assert not beside.is_silent(NOW)
+    after = replace(POWER, name="power@a:4", started_at=POWER.seen_at + NS, seen_at=NOW)
+    assert kept(store, after) == ["power@a:3", "power@a:4", "power@b:2"]
+
+
+def test_what_is_a_day_old_goes_and_who_ends_in_order_leaves_nothing(store: sa.Engine) -> None:
+    tomorrow = NOW + 2 * 86_400 * NS
+    late = replace(POWER, name="audit@a:5", role="audit", started_at=NOW, seen_at=tomorrow)
+    assert kept(store, POWER, late) == ["audit@a:5"]
+    with store.begin() as connection:
+        signs.take_away(connection, "test", "audit@a:5")
+    assert kept(store) == []
