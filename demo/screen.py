@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.sight import Sight
+from ops.entries import what
 from ops.terminal import moment, plain
 
 _LAMPS = {
@@ -83,7 +84,7 @@ class Screen:
         for event in sight.events:
             if event.id not in self._seen:
                 self._seen.add(event.id)
-                told = f"{event.happening or event.type} {plain(event.subject or '')}"
+                told = f"{what(event)} {plain(event.subject or '')}"
                 self.console.print(f"{now:5.1f} s    audit: {told}", markup=False)
 
     def _draw(self) -> Group:
@@ -113,6 +114,7 @@ class Screen:
     def _draw_events(self, sight: Sight) -> Panel:
         table = Table.grid(padding=(0, 2))
         for event in sight.events[-_EVENTS:]:
-            what = event.happening or event.type
-            table.add_row(Text(moment(event.time), style="dim"), what, plain(event.subject or ""))
+            table.add_row(
+                Text(moment(event.time), style="dim"), what(event), plain(event.subject or "")
+            )
         return Panel(table, title="audit, as it happens", title_align="left")

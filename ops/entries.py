@@ -14,6 +14,7 @@ from workers.audit.queries import Entry
 from workers.audit.record import why_quarantined
 
 RUNS = frozenset({JobHappening.STARTED.type, JobHappening.ENDED.type})
+_SECOND = 1_000_000_000
 COLUMNS = ("time", "what", "about", "request", "round", "why")
 
 
@@ -54,9 +55,9 @@ def words(entry: Entry) -> str | None:
 
 def words_of_run(event: JobEvent) -> str:
     """Whose it is, where, and how it ended."""
-    # Slurm counts in whole seconds
-    took = duration(event.time - (event.started_at or 0)).replace("0.000 s", "less than 1 s")
-    ended = event.state and f"{event.state} after {took.replace('.000 s', ' s')}"
+    # Slurm counts in whole seconds: a run of none may have been one of almost one
+    took = duration(max(event.time - (event.started_at or 0), _SECOND))
+    ended = event.state and f"{event.state} within {took}"
     nodes: str = hostlist.collect_hostlist(event.nodes)
     return ", ".join(said for said in (ended, event.user, f"on {nodes}") if said)
 
