@@ -18,7 +18,8 @@ from producers.amqp import connection_parameters
 from producers.settings import find_config
 from workers.browse import browse
 from workers.logs import configure_logs
-from workers.settings import LogSettings, Settings, load
+from workers.sections import LogSettings
+from workers.settings import Settings, load
 from workers.store.engine import open_store
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ops.lazy import Lazy, LazyGroup
 from ops.session import Session, pass_session
 from ops.terminal import duration, moment, plain, print_json, print_line, print_table
 from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
-from workers.settings import CloudSettings
+from workers.groups import CloudSettings
 from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
 from workers.tokens.credential import credential

@@ -10,8 +10,8 @@ from ops.session import Session, pass_session
 from ops.terminal import duration, moment, plain, print_line
 from ops.tokens import cloud_of
 from producers.settings import ConfigError
+from workers.groups import CloudSettings
 from workers.logins import RefreshTokenSource
-from workers.settings import CloudSettings
 from workers.tokens.credential import credential
 from workers.tokens.device import ask, device_endpoint, wait
 from workers.tokens.errors import SourceError

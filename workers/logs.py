@@ -6,7 +6,7 @@ import sys
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-from workers.settings import LogSettings
+from workers.sections import LogSettings
 
 _LEVELS = {
     "debug": logging.DEBUG,

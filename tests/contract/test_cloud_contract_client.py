@@ -10,12 +10,12 @@ from keystoneauth1.identity.v3 import Password
 
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
+from workers.groups import CloudSettings, ServerTemplate
 from workers.logins import PasswordSource
 from workers.power import ways
 from workers.power.classify import CloudError, ImageLostError, ImageNotReadyError
 from workers.power.cloud import Cloud as Client
 from workers.power.novarequests import Call
-from workers.settings import CloudSettings, ServerTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

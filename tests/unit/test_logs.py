@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 import structlog
 from workers.logs import configure_logs
-from workers.settings import LogSettings
+from workers.sections import LogSettings
 configure_logs(LogSettings(format=sys.argv[1], level="info"), role="power", cluster="vespa")
 log = structlog.get_logger()
 log.debug("too_fine")

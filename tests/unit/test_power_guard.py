@@ -17,7 +17,7 @@ from workers.power.calls import Calls, NotWantedError
 from workers.power.classify import CloudError
 from workers.power.desired import Row
 from workers.power.outbox import Outbox
-from workers.settings import PowerSettings
+from workers.sections import PowerSettings
 
 if TYPE_CHECKING:
     from workers.power.book import Book

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from workers.groups import ServerTemplate
 from workers.power import ways
 from workers.power.novarequests import Call, Parts, Request, act, create, fill
-from workers.settings import ServerTemplate
 
 PARTS = Parts("image-id", "flavor-id", ("auto",))
 TAGS = {"lamplighter_cluster": "vespa", "lamplighter_node": "node1"}

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
+from workers.groups import CloudSettings
 from workers.logins import ApplicationCredentialSource, ClientCredentialsSource, RefreshTokenSource
-from workers.settings import CloudSettings
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import redeem, service_login

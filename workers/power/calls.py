@@ -19,7 +19,7 @@ from workers.power.novarequests import Call
 from workers.power.site import Site
 from workers.power.ways import BAKE, CREATE, FIND_IMAGE
 from workers.power.work import DONE, Key, Work
-from workers.settings import PowerSettings
+from workers.sections import PowerSettings
 from workers.store.engine import AWAY
 
 _LOOKS = 5

@@ -22,6 +22,7 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
+from workers.groups import CloudSettings, ServerTemplate
 from workers.power import images, novarequests, ways
 from workers.power.classify import (
     BadTemplateError,
@@ -33,7 +34,6 @@ from workers.power.novarequests import Call, Parts, Request
 from workers.power.resolve import resolve
 from workers.power.servers import Server, server_from
 from workers.retryafter import wait_asked
-from workers.settings import CloudSettings, ServerTemplate
 
 PAGE = 1000
 _ERROR = 400

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
+from workers.groups import ServerTemplate
 from workers.power import ways
 from workers.power.servers import CLUSTER_KEY, NODE_KEY, REQUEST_KEY
-from workers.settings import ServerTemplate
 
 # "auto" and "none" as networks came with 2.37.
 CREATE_MICROVERSION = "2.37"

@@ -3,9 +3,9 @@
 import uuid
 from typing import Any, Protocol
 
+from workers.groups import ServerTemplate
 from workers.power.classify import BadTemplateError
 from workers.power.novarequests import Parts
-from workers.settings import ServerTemplate
 
 _WORDS = frozenset({"auto", "none"})
 

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from schemas.commands import Desired
+from workers.groups import CloudSettings
 from workers.power.cloud import Cloud, Listing
 from workers.power.health import Health
 from workers.power.novarequests import Call
 from workers.power.pace import Pace
 from workers.power.servers import View
-from workers.settings import CloudSettings
 
 Thunk = Callable[[], None]
 Answered = Callable[[str | BaseException], None]

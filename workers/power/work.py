@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction, Happening, RequestEvent, about
+from workers.groups import GroupSettings
 from workers.power.decide import Limits, Sight
 from workers.power.desired import Row
 from workers.power.intake import Pending
 from workers.power.servers import Server, View
 from workers.power.ways import REBOOT, Strategy
-from workers.settings import GroupSettings
 
 Key: TypeAlias = tuple[str, int]
 DONE = "done"

@@ -20,7 +20,7 @@ from workers.resync.drift import (
 )
 from workers.resync.memory import Memory
 from workers.resync.survey import Place, Survey
-from workers.settings import ResyncSettings, SlurmSettings
+from workers.sections import ResyncSettings, SlurmSettings
 
 _NS = 1_000_000_000
 _KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from producers.settings import ConfigError
 from workers.clouds_yaml import entry_identity
+from workers.groups import CloudSettings
 from workers.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
@@ -12,7 +13,6 @@ from workers.logins import (
     PasswordSource,
     RefreshTokenSource,
 )
-from workers.settings import CloudSettings
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin
