@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
-from ops.explain import Around, Standing
+from ops.explain import Around, StoredNode
 from ops.failures import StoreMissingError
 from ops.session import Session
 from ops.story import Step, timeline
@@ -32,7 +32,7 @@ def around(session: Session, command: PowerCommand | None, *, whole: bool = True
     if command is None:
         return Around()
     silent: list[str] = []
-    store = standings(session, [command.node], silent).get(command.node)
+    store = stored_nodes(session, [command.node], silent).get(command.node)
     if not whole:
         return Around(store=store, silent=tuple(silent))
     slurm, jobs = _slurm(session, command, silent)
@@ -46,13 +46,15 @@ def around(session: Session, command: PowerCommand | None, *, whole: bool = True
     )
 
 
-def standings(session: Session, names: Iterable[str], silent: list[str]) -> Mapping[str, Standing]:
+def stored_nodes(
+    session: Session, names: Iterable[str], silent: list[str]
+) -> Mapping[str, StoredNode]:
     """How these nodes stand in the store; none where it cannot be asked."""
-    found: dict[str, Standing] = {}
+    found: dict[str, StoredNode] = {}
     wanted = sorted(set(names))
     columns = (
         nodes.c.node,
-        *(nodes.c[name] for name in Standing.__dataclass_fields__),
+        *(nodes.c[name] for name in StoredNode.__dataclass_fields__),
     )
     try:
         with session.reading("state") as connection:
@@ -61,7 +63,7 @@ def standings(session: Session, names: Iterable[str], silent: list[str]) -> Mapp
                     nodes.c.cluster == session.settings.cluster,
                     nodes.c.node.in_(wanted[start : start + _PER_QUERY]),
                 )
-                found |= {row[0]: Standing(*row[1:]) for row in connection.execute(query)}
+                found |= {row[0]: StoredNode(*row[1:]) for row in connection.execute(query)}
     except _STORE_TROUBLES as error:
         silent.append(f"by the state store: {type(error).__name__}")
     return found
@@ -93,7 +95,7 @@ def _slurm(
 
 
 def _cloud(
-    session: Session, command: PowerCommand, store: Standing | None, silent: list[str]
+    session: Session, command: PowerCommand, store: StoredNode | None, silent: list[str]
 ) -> str | None:
     """The server, by one small call; a token comes from the token service, as for the workers."""
     settings = session.settings

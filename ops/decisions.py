@@ -11,7 +11,7 @@ import click
 import sqlalchemy as sa
 
 from ops import letters as chosen
-from ops.around import standings
+from ops.around import stored_nodes
 from ops.asking import refuse_to_shut_the_hooks_out
 from ops.explain import is_stale
 from ops.letter_groups import COLUMNS as GROUP_COLUMNS
@@ -188,7 +188,7 @@ def _print_result(result: Result) -> None:
 
 
 def _announce(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
-    known = standings(session, (x.command.node for x in letters if x.command), [])
+    known = stored_nodes(session, (x.command.node for x in letters if x.command), [])
     stale = {
         key(x) for x in letters if x.command and is_stale(x.command, known.get(x.command.node))
     }

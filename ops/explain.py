@@ -12,7 +12,7 @@ from workers.slurm.nodes import JobState, NodeState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StoredNode:
     """The node as the state store has it; times in ns since the epoch."""
 
     desired: str
@@ -35,7 +35,7 @@ class Around:
         silent: who did not answer, and why.
     """
 
-    store: Standing | None = None
+    store: StoredNode | None = None
     story: tuple[Step, ...] = ()
     slurm: NodeState | None = None
     jobs: Mapping[int, JobState] | None = None
@@ -83,7 +83,7 @@ def _prospect(letter: Letter, around: Around) -> str:
     return prospect(letter.command, around.store)
 
 
-def prospect(command: PowerCommand | None, store: Standing | None) -> str:
+def prospect(command: PowerCommand | None, store: StoredNode | None) -> str:
     """What a replay would come to, as things stand."""
     if command is None:
         return "impossible: it cannot be read; discard it"
@@ -99,7 +99,7 @@ def prospect(command: PowerCommand | None, store: Standing | None) -> str:
     )
 
 
-def is_stale(command: PowerCommand | None, store: Standing | None) -> bool:
+def is_stale(command: PowerCommand | None, store: StoredNode | None) -> bool:
     """Whether a newer request wants something else."""
     return (
         command is not None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.around import around, standings
+from ops.around import around, stored_nodes
 from ops.console.reading import Page
 from ops.explain import description, is_stale
 from ops.letter_groups import alike, group
@@ -90,7 +90,7 @@ class Letters:
 
     def _confirm(self, wanted: "_Wanted", chosen: Sequence[Letter], problem: str | None) -> Page:
         commands = [letter.command for letter in chosen if letter.command]
-        known = standings(self._session, (command.node for command in commands), [])
+        known = stored_nodes(self._session, (command.node for command in commands), [])
         return "confirm.html", {
             "wanted": wanted,
             "letters": chosen,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.explain import Around, Standing, description, is_stale
+from ops.explain import Around, StoredNode, description, is_stale
 from ops.letter_groups import grouped
 from ops.letters import Choice, Places, key
 from ops.pace import portions
@@ -81,14 +81,14 @@ def test_age_is_asked_from_both_ends_and_unknown_ages_match_neither() -> None:
     ("store", "words"),
     [
         (None, "node1 will be brought up"),
-        (Standing("down", MOMENT + 1), "stale: a newer request wants node1 down"),
-        (Standing("up", MOMENT + 1), "completes with a newer request"),
-        (Standing("down", MOMENT), "nothing newer was asked"),
-        (Standing("down", MOMENT - 1), "nothing newer was asked"),
+        (StoredNode("down", MOMENT + 1), "stale: a newer request wants node1 down"),
+        (StoredNode("up", MOMENT + 1), "completes with a newer request"),
+        (StoredNode("down", MOMENT), "nothing newer was asked"),
+        (StoredNode("down", MOMENT - 1), "nothing newer was asked"),
     ],
 )
 def test_what_a_replay_would_do_follows_from_what_was_asked_since(
-    store: Standing | None, words: str
+    store: StoredNode | None, words: str
 ) -> None:
     assert words in description(letter(), Around(store=store), NOW)[-1]
     assert is_stale(command(), store) is words.startswith("stale")
