@@ -12,6 +12,13 @@ _SERIES = 6
 _STEPS = (1, 2, 5)
 _NS = 1_000_000_000
 _DAY = 86_400
+_MOST_TIMES = 8
+_HALF_A_WORD = 18
+# Seconds between two marks of the axis.
+_TIMES = (
+    *(60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720)),
+    *(_DAY * days for days in (1, 2, 7, 14, 30)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +110,17 @@ def _levels(top: float) -> tuple[Mark, ...]:
 
 
 def _times(report: Report) -> tuple[Mark, ...]:
+    """Round moments, UTC, at most _MOST_TIMES of them."""
     span = report.end - report.begin
-    form = "%d %b" if span / _NS > 2 * _DAY else "%H:%M"
-    marks = []
-    for part in (0.0, 0.25, 0.5, 0.75):
-        moment = datetime.fromtimestamp((report.begin + span * part) / _NS, UTC)
-        marks.append(Mark(LEFT + part * (WIDTH - LEFT), moment.strftime(form)))
-    return tuple(marks)
+    step = next((s for s in _TIMES if span <= s * _NS * _MOST_TIMES), None)
+    if step is None:  # years: so many whole months
+        step = -(-span // (_NS * _MOST_TIMES * _TIMES[-1])) * _TIMES[-1]
+    form = "%H:%M" if step < _DAY else "%d %b"
+    first = -(-report.begin // (step * _NS)) * step
+    moments = range(first, -(-report.end // _NS), step)
+    places = [LEFT + (at * _NS - report.begin) / span * (WIDTH - LEFT) for at in moments]
+    return tuple(
+        Mark(round(place, 1), datetime.fromtimestamp(at, UTC).strftime(form))
+        for at, place in zip(moments, places, strict=True)
+        if place <= WIDTH - _HALF_A_WORD
+    )

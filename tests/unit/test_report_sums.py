@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -158,3 +159,23 @@ def test_what_sacct_prints_is_read_and_what_is_not_says_its_line() -> None:
         allocations([head, "7|anna|n1|yesterday|today\n"])
     with pytest.raises(ConfigError, match="--parsable2"):
         allocations(["JobID|User\n"])
+
+
+HOUR = 3600 * 10**9
+
+
+@given(st.integers(0, 10**9), st.integers(1, 40 * 365 * 24 * 60))
+def test_the_charts_times_are_round_and_few(begin: int, minutes: int) -> None:
+    since = begin * 10**9
+    until = since + minutes * 60 * 10**9
+    marks = chart(Report(since, until, "group", (), total([], 4))).times
+    assert len(marks) <= 9
+    assert all(46 <= mark.at <= 960 for mark in marks)
+    gaps = {round(later.at - mark.at) for mark, later in pairwise(marks)}
+    assert len(gaps) <= 2, "but for rounding they are equally far apart"
+
+
+def test_a_weeks_chart_has_a_mark_a_day() -> None:
+    since = 1_767_323_045 * 10**9  # 2 January 2026, 03:04:05
+    marks = chart(Report(since, since + 168 * HOUR, "group", (), total([], 4))).times
+    assert [mark.words for mark in marks] == [f"{day:02} Jan" for day in range(3, 9)]
