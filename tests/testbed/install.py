@@ -40,6 +40,8 @@ PROGRAMS = {
     "util-linux": "unshare",
     "prometheus": "promtool",
     "chromium": "chromium",
+    # Playwright's own Node needs it
+    "libatomic1": "usr/lib/*/libatomic.so.1",
     **SYSTEM_PACKAGES,
 }
 
