@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ops.audit_filters import filter_options, wanted
-from ops.beginnings import UNKNOWN, beginning
+from ops.beginnings import beginning
 from ops.entries import COLUMNS, as_json, row
 from ops.session import Session, pass_session
 from ops.story import timeline
@@ -68,7 +68,7 @@ def show(session: Session, request_id: str, *, as_json_: bool) -> None:
     with session.reading("audit") as connection:
         entries = story(connection, request_id)
         bodies = [entry.body for entry in entries]
-        begun = beginning(connection, bodies) if bodies else UNKNOWN
+        begun = beginning(connection, bodies)
     if not entries:
         raise click.ClickException(f"the audit knows no request {request_id!r}")
     if as_json_:

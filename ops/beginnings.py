@@ -40,15 +40,15 @@ def beginning(
 
     Args:
         connection: to the audit.
-        bodies: all that the audit has of one request, in order; at least one.
+        bodies: all that the audit has of one request, in order.
         job: the one job that is asked about; of all that waited, where it is None.
 
     Raises:
         MalformedMessageError: one is no event of a request.
     """
     events = [event_from(parse(body)) for body in bodies]
-    completed = [e.round for e in events if e.happening is Happening.COMPLETED]
-    if not completed or events[0].kind is not Kind.RESUME:
+    lit = any(event.happening is Happening.COMPLETED for event in events)
+    if not lit or events[0].kind is not Kind.RESUME:
         return UNKNOWN
     asked = events[0]
     jobs = {waiting.job_id for event in events for waiting in event.jobs}
@@ -56,11 +56,8 @@ def beginning(
     found = _told(connection, asked, jobs)
     registered = [time for time, told in found if told is None]
     started = [(time, told) for time, told in found if told is not None]
-    return Beginning(
-        min(registered, default=None),
-        min(started)[1] if started else None,
-        min(started)[0] if started else None,
-    )
+    started_at, job_id = min(started, default=(None, None))
+    return Beginning(min(registered, default=None), job_id, started_at)
 
 
 def _told(
@@ -74,9 +71,8 @@ def _told(
         audit.c.generation > asked.generation,
     )
     until = connection.execute(newer).scalar()
-    subjects = {asked.node: REGISTERED} | {str(job): JobHappening.STARTED.type for job in jobs}
     query = sa.select(audit.c.body).where(
-        audit.c.subject.in_(subjects),
+        audit.c.subject.in_((asked.node, *map(str, jobs))),
         audit.c.type.in_((REGISTERED, JobHappening.STARTED.type)),
         audit.c.time >= asked.generation // _SECOND * _SECOND,
     )

@@ -39,9 +39,9 @@ def words(entry: Entry) -> str | None:
     """The cause; for an operator's decision who made it, and why; for a job's run whose, and where."""
     if entry.quarantined:
         return why_quarantined(entry.body)
-    data = data_of(entry)
     if entry.type in RUNS:
         return words_of_run(job_event_from(parse(entry.body)))
+    data = data_of(entry)
     if data.get("dry_run") and entry.happening == Happening.COMPLETED:
         return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
     said = []

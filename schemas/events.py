@@ -145,6 +145,11 @@ class RequestEvent:
             step = f"retried/{self.attempt}"
         return ids.event_id(self.request_id, self.round, step)
 
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return self.happening.routing_key
+
     def to_envelope(self) -> Envelope:
         """As it travels; fields that say nothing are left out."""
         data: dict[str, Any] = {
@@ -208,7 +213,7 @@ class Notice:
     message: str
     remedy: str
     details: Mapping[str, str]
-    correlation_id: str = "0" * 32
+    correlation_id: str = ids.NO_CORRELATION
 
     @property
     def id(self) -> str:

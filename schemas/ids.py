@@ -9,6 +9,8 @@ import uuid
 
 _NAMESPACE = uuid.UUID("6c616d70-6c69-5768-b465-722e6e6f6465")
 _NS_PER_MS = 1_000_000
+# Of what belongs to no hook call.
+NO_CORRELATION = "0" * 32
 
 
 def correlation_id() -> str:

@@ -76,8 +76,12 @@ class JobEvent:
     def id(self) -> str:
         """Derived: told twice it is the same event."""
         moments = [rfc3339(t) for t in (self.submitted_at, self.started_at) if t is not None]
-        key = self.happening.routing_key
-        return ids.derived_id(key, self.cluster, str(self.job_id), *moments)
+        return ids.derived_id(self.routing_key, self.cluster, str(self.job_id), *moments)
+
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return self.happening.routing_key
 
     def to_envelope(self) -> Envelope:
         """As it travels."""
@@ -93,7 +97,6 @@ class JobEvent:
             data["started_at"] = rfc3339(self.started_at)
         if self.cause is not None:
             data["cause"] = self.cause.to_data()
-        correlation = "0" * 32
         return Envelope(
             id=self.id,
             source=self.cluster,
@@ -101,8 +104,8 @@ class JobEvent:
             subject=str(self.job_id),
             time=self.time,
             generation=0,
-            correlation_id=correlation,
-            traceparent=ids.traceparent(correlation, self.id),
+            correlation_id=ids.NO_CORRELATION,
+            traceparent=ids.traceparent(ids.NO_CORRELATION, self.id),
             data=data,
         )
 

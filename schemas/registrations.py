@@ -30,9 +30,13 @@ class Registration:
         """Derived: told twice it is the same event."""
         return ids.derived_id(ROUTING_KEY, self.cluster, self.node, rfc3339(self.time))
 
+    @property
+    def routing_key(self) -> str:
+        """Where it goes on exchange power.events."""
+        return ROUTING_KEY
+
     def to_envelope(self) -> Envelope:
         """As it travels."""
-        correlation = "0" * 32
         return Envelope(
             id=self.id,
             source=self.cluster,
@@ -40,8 +44,8 @@ class Registration:
             subject=self.node,
             time=self.time,
             generation=0,
-            correlation_id=correlation,
-            traceparent=ids.traceparent(correlation, self.id),
+            correlation_id=ids.NO_CORRELATION,
+            traceparent=ids.traceparent(ids.NO_CORRELATION, self.id),
             data={"slurmd_started_at": rfc3339(self.time)},
         )
 

@@ -8,7 +8,6 @@ from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Notice, RequestEvent, event_from
 from schemas.jobs import JobEvent
-from schemas.registrations import ROUTING_KEY as REGISTERED
 from schemas.registrations import Registration
 from workers import topology
 from workers.amqp import Link
@@ -17,20 +16,13 @@ from workers.errors import BrokerAwayError
 
 def event(told: RequestEvent | JobEvent | Notice | Registration) -> Message:
     """An event for exchange power.events."""
-    match told:
-        case Notice():
-            key = told.routing_key
-        case Registration():
-            key = REGISTERED
-        case _:
-            key = told.happening.routing_key
-    return Message(topology.EVENTS, key, told.to_envelope().to_json(), told.id)
+    return Message(topology.EVENTS, told.routing_key, told.to_envelope().to_json(), told.id)
 
 
 def stored(body: bytes) -> tuple[RequestEvent, Message]:
     """The event that stands in the store, read and ready to publish; a second copy folds in the audit."""
     told = event_from(parse(body))
-    return told, Message(topology.EVENTS, told.happening.routing_key, body, told.id)
+    return told, Message(topology.EVENTS, told.routing_key, body, told.id)
 
 
 def command(asked: PowerCommand) -> Message:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from msgspec import Meta
 
 from ops.report.history import History
+from ops.report.outcome import unreadable
 from ops.report.question import Allocation
-from schemas.errors import MalformedMessageError
 from schemas.jobs import JobHappening
 from schemas.registrations import TYPE as REGISTERED
 from workers.store.tables import audit
@@ -108,4 +108,4 @@ def _read(body: bytes, type_: str, subject: str, seq: int) -> _Data:
         if (told.type, told.subject, str(told.data.job_id)) == (type_, subject, subject):
             return told.data
         problem = "its body is another event's than its columns say"
-    raise MalformedMessageError(f"record {seq}", problem, "run lamplighter audit verify")
+    raise unreadable(seq, problem)

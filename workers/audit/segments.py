@@ -174,7 +174,6 @@ def _record(
     connection: sa.Connection, deed: Deed, type_: str, subject: str, data: Mapping[str, object]
 ) -> None:
     id_ = ids.derived_id(type_, deed.cluster, subject)
-    correlation = "0" * 32
     envelope = Envelope(
         id=id_,
         source=deed.cluster,
@@ -182,8 +181,8 @@ def _record(
         subject=subject,
         time=deed.time,
         generation=0,
-        correlation_id=correlation,
-        traceparent=ids.traceparent(correlation, id_),
+        correlation_id=ids.NO_CORRELATION,
+        traceparent=ids.traceparent(ids.NO_CORRELATION, id_),
         data=data,
     )
     append_within(connection, [own_record(envelope.to_json(), deed.time)])

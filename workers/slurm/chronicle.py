@@ -1,8 +1,6 @@
 """Tells, on the events' exchange, what has begun and ended in Slurm; a file remembers what was told."""
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from schemas.jobs import JobEvent
 from schemas.registrations import Registration
 from workers import outgoing
 from workers.errors import BrokerError
+from workers.newfile import put
 from workers.settings import Settings
 from workers.slurm.runs import NOTHING, Run, Told, View, news
 from workers.slurm.scontrol import Slurm
@@ -84,11 +83,4 @@ def remember(path: Path, told: Told) -> None:
         "booting": sorted(told.booting),
         "over": sorted(told.over),
     }
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file, separators=(",", ":"))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    put(path, json.dumps(content, separators=(",", ":")).encode())

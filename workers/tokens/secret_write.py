@@ -1,11 +1,10 @@
 """Putting a new secret where a secret is read from: whole or not at all, and for one user alone."""
 
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from producers.settings import ConfigError
+from workers.newfile import put
 from workers.settings import CREDENTIALS
 
 
@@ -36,24 +35,8 @@ def write_secret(path: Path, secret: str, owner_of: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            for known in (path, owner_of):
-                if os.geteuid() == 0 and known.exists():
-                    status = known.stat()
-                    os.fchown(descriptor, status.st_uid, status.st_gid)
-                    break
-            file.write(f"{secret}\n")
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).rename(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    owner = None
+    if os.geteuid() == 0:
+        known = next((file for file in (path, owner_of) if file.exists()), None)
+        owner = (known.stat().st_uid, known.stat().st_gid) if known is not None else None
+    put(path, f"{secret}\n".encode(), owner)
