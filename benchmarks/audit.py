@@ -15,12 +15,12 @@ import sqlalchemy as sa
 from benchmarks.table import Figure, render
 from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.auditlog import SECOND, fill, flood
+from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT
 from tests.testbed.postgresql import PostgreSQL
-from tests.testbed.site import Site
 from workers.audit.log import append
 from workers.audit.record import Record, record_of
-from workers.store.engine import open_store
+from workers.store.database import open_store
 
 LIST_SECONDS = 1.0
 VERIFIED_A_SECOND = 50_000.0

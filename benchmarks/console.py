@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from benchmarks.table import Figure, render
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.browser import chromium
+from tests.testbed.console_site import street
 from tests.testbed.messages import command
-from tests.testbed.street import street
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
 
-    from tests.testbed.street import Street
+    from tests.testbed.console_site import Street
 
 NODES = 2000
 ROUNDS = 10

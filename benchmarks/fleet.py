@@ -23,8 +23,8 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.waiting import until
-from workers.settings import load
-from workers.store.engine import connect, reading
+from workers.config.settings import load
+from workers.store.database import connect, reading
 from workers.store.tables import audit
 
 ROOT = Path(__file__).parents[1]

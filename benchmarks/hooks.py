@@ -19,7 +19,7 @@ import pika
 
 from benchmarks.table import Figure, render
 from tests.testbed.broker_choice import choose
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,10 +15,10 @@ from schemas.commands import parse_command
 from schemas.envelope import parse
 from schemas.events import Happening, event_from
 from tests.testbed.broker import PrivateBroker
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, dead_letter
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 LIST_SECONDS = 2.0
 REPLAYS_A_SECOND = 1000.0

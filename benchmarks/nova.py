@@ -16,14 +16,14 @@ from pathlib import Path
 from benchmarks.table import Figure, render
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.consumers import all_consume
-from tests.testbed.fleet import PROGRAMS, ROOT, WORKERS
 from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import PROGRAMS, ROOT, WORKERS
 from workers.audit.queries import Filter, find
-from workers.settings import Settings, load
-from workers.store.engine import connect, reading
+from workers.config.settings import Settings, load
+from workers.store.database import connect, reading
 
 CONCURRENCY = 16
 ACTIONS = {"resume": "os-start", "suspend": "os-stop"}

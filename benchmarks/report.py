@@ -10,16 +10,16 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
-from ops.report.made import make
+from ops.cli.session import Session
 from ops.report.question import Allocation
-from ops.session import Session
+from ops.report.report import make
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import CloudAction, Happening, RequestEvent, event_from
 from tests.testbed.auditlog import SECOND, pour
+from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command, event
-from tests.testbed.site import Site
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.tables import audit
 
 NODES = 1000

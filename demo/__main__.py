@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from rich.text import Text
 
 from demo.screen import Screen
-from demo.sight import Sight, look
+from demo.state import Sight, look
 from schemas.events import Happening
 from tests.testbed.cluster import PROGRAMS, Cluster, Plan
 from tests.testbed.slurm_conf import Settings
-from workers.store.engine import connect
+from workers.store.database import connect
 
 _PATIENCE = 110.0
 _LOOK = 0.25

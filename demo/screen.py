@@ -11,9 +11,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from demo.sight import Sight
-from ops.entries import what
-from ops.terminal import moment, plain
+from demo.state import Sight
+from ops.audit.records import what
+from ops.cli.terminal import moment, plain
 
 _LAMPS = {
     "lit": ("●", "bold yellow"),

@@ -48,7 +48,7 @@ _HAPPENINGS = {happening.type: happening for happening in Happening}
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something failed: a class from the table in workers/power/classify.py, and words."""
+    """Why something failed: a class from the table in workers/clouds/errors.py, and words."""
 
     error: str
     message: str

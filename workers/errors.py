@@ -8,7 +8,7 @@ LamplighterError
 ├── TokenError              no token for a cloud
 │   ├── TokenServiceAwayError   nobody answered: all clouds wait
 │   └── TokenRefusedError       this cloud's credential was refused: its requests wait
-└── CloudError              a cloud did not do what it was asked (workers/power/classify.py)
+└── CloudError              a cloud did not do what it was asked (workers/clouds/errors.py)
 
 Configuration errors are producers.settings.ConfigError, malformed messages
 schemas.errors.MalformedMessageError.

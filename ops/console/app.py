@@ -16,14 +16,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from ops.console.door import Door
-from ops.console.guard import Guard
-from ops.console.letters import Letters
+from ops.cli.errors import explain
+from ops.console.auth import Door
+from ops.console.dead_letters import Letters
 from ops.console.live import Live
-from ops.console.look import AWAY
-from ops.console.reading import Page, Pages
+from ops.console.pages import Page, Pages
+from ops.console.reader import AWAY
+from ops.console.request_guard import Guard
 from ops.console.view import View
-from ops.failures import explain
 
 _AWAY = 503
 _NOT_FOUND = 404

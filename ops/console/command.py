@@ -12,21 +12,21 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import print_line
 from ops.console.app import Console
-from ops.console.door import Door
-from ops.console.guard import host_names
-from ops.console.letters import Letters
+from ops.console.auth import Door
+from ops.console.dead_letters import Letters
 from ops.console.live import Live
-from ops.console.look import Looker
+from ops.console.pages import Pages
 from ops.console.people import digest, is_person, new_token, read_operators
-from ops.console.reading import Pages
+from ops.console.reader import Looker
 from ops.console.render import environment, parts
-from ops.session import Session, pass_session
-from ops.terminal import print_line
-from ops.worker import follow_supervisor
+from ops.console.request_guard import host_names
+from ops.processes.worker import follow_supervisor
 from producers.settings import ConfigError
-from workers.logs import configure_logs
-from workers.metrics.endpoint import serving
+from workers.process.logs import configure_logs
+from workers.process.metrics_endpoint import serving
 
 _MOST_PORT = 65_535
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-from ops.console.concerns import concerns
+from ops.cli.terminal import duration, moment
+from ops.console.alerts import concerns
 from ops.console.view import WORDS, View, many, sign, summary, words
 from ops.report.page import templates
-from ops.terminal import duration, moment
 from workers.dead_letters.letter import Letter
-from workers.lamps import Lamp
+from workers.store.lamps import Lamp
 
 _NS = 1_000_000_000
 

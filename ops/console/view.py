@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from workers.lamps import Lamp
-from workers.queues import Queue
+from workers.broker.depths import Queue
+from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
+from workers.store.heartbeats import Sign
+from workers.store.lamps import Lamp
 from workers.store.overview import Lit, Open
-from workers.store.signs import Sign
-from workers.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
 
 _SHOWN_OPEN = 8
 WORDS = {

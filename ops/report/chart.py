@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ops.report.made import Report
+from ops.report.report import Report
 from ops.report.sums import Row
 
 WIDTH, HEIGHT, LEFT, BELOW = 960, 240, 46, 24

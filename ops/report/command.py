@@ -7,13 +7,13 @@ from typing import TextIO
 
 import click
 
-from ops.params import length, when
-from ops.report.made import Report, make
+from ops.cli.options import length, when
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import print_json, print_line, print_table
+from ops.report.inputs import allocations
 from ops.report.page import page
 from ops.report.question import BY
-from ops.report.read import allocations
-from ops.session import Session, pass_session
-from ops.terminal import print_json, print_line, print_table
+from ops.report.report import Report, make
 
 _WEEK = 7 * 86_400 * 10**9
 

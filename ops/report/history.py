@@ -16,7 +16,7 @@ from schemas.events import Happening
 
 _DONE = "done"
 _IN_ORDER = attrgetter("time", "generation")
-# Words of workers/power/ways.py.
+# Words of workers/clouds/actions.py.
 _LIGHTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
 _PUTS_OUT = frozenset({"os-stop", "shelve", "delete"})
 _PUT_OUT_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIRE, Kind.BAKE})

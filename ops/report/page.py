@@ -5,9 +5,9 @@ from functools import partial
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ops.cli.terminal import plain
 from ops.report.chart import chart, share
-from ops.report.made import Report, hours
-from ops.terminal import plain
+from ops.report.report import Report, hours
 
 
 def page(report: Report, cluster: str) -> str:

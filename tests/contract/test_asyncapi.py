@@ -16,7 +16,7 @@ from schemas.jobs import JobHappening
 from schemas.registrations import TYPE as REGISTERED
 from schemas.snapshot import ROUTING_KEY
 from schemas.snapshot import TYPE as SNAPSHOT
-from workers import topology as place
+from workers.broker import topology as place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,12 @@ from keystoneauth1.identity.v3 import Password
 
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
-from workers.groups import CloudSettings, ServerTemplate
-from workers.logins import PasswordSource
-from workers.power import ways
-from workers.power.classify import CloudError, ImageLostError, ImageNotReadyError
-from workers.power.cloud import Cloud as Client
-from workers.power.novarequests import Call
+from workers.clouds import actions
+from workers.clouds.client import Cloud as Client
+from workers.clouds.errors import CloudError, ImageLostError, ImageNotReadyError
+from workers.clouds.nova_requests import Call
+from workers.config.groups import CloudSettings, ServerTemplate
+from workers.config.logins import PasswordSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def act(client: Client, action: str, server_id: str = "") -> str:
 
 
 def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client) -> None:
-    server_id = act(client, ways.CREATE)
+    server_id = act(client, actions.CREATE)
     cloud.await_status(["node1"], "ACTIVE")
     listing = client.list_servers(None)
     (server,) = listing.servers
@@ -75,11 +75,11 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
     assert (server.cluster, server.node) == ("alpha", "node1"), "tagged from its first moment"
     assert server.address is not None
     for action, status in (
-        (ways.STOP, "SHUTOFF"),
-        (ways.START, "ACTIVE"),
-        (ways.SHELVE, "SHELVED_OFFLOADED"),
-        (ways.UNSHELVE, "ACTIVE"),
-        (ways.REBOOT, "ACTIVE"),
+        (actions.STOP, "SHUTOFF"),
+        (actions.START, "ACTIVE"),
+        (actions.SHELVE, "SHELVED_OFFLOADED"),
+        (actions.UNSHELVE, "ACTIVE"),
+        (actions.REBOOT, "ACTIVE"),
     ):
         act(client, action, server_id)
         cloud.await_status(["node1"], status)
@@ -87,7 +87,7 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
     assert shown is not None
     assert (shown.name, shown.status, shown.node) == ("node1", "ACTIVE", "node1")
     assert client.show_server(str(uuid.uuid4())) is None
-    act(client, ways.DELETE, server_id)
+    act(client, actions.DELETE, server_id)
     until(lambda: not client.list_servers(None).servers, 30.0, "its end")
     seen = {s.id: s.status for s in client.list_servers(listing.since).servers}
     assert seen[server_id] == "DELETED"
@@ -96,7 +96,7 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
 def test_our_client_adopts_a_server_that_others_made(cloud: Cloud, client: Client) -> None:
     server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
     assert client.list_servers(None).servers[0].node is None
-    act(client, ways.TAG, server_id)
+    act(client, actions.TAG, server_id)
     (server,) = client.list_servers(None).servers
     assert (server.cluster, server.node) == ("alpha", "node1")
 
@@ -104,7 +104,7 @@ def test_our_client_adopts_a_server_that_others_made(cloud: Cloud, client: Clien
 def test_our_client_says_what_nova_says(cloud: Cloud, client: Client) -> None:
     server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
     with pytest.raises(CloudError) as refused:
-        act(client, ways.STOP, server_id)
+        act(client, actions.STOP, server_id)
     assert (refused.value.status, refused.value.retry_after) == (409, None)
     words = f"Cannot 'stop' instance {server_id} while it is in vm_state stopped"
     assert refused.value.message == words
@@ -123,27 +123,29 @@ def test_our_client_makes_one_image_of_a_server_at_rest_and_finds_it(
 
     def found() -> str | None:
         try:
-            return image(ways.FIND_IMAGE)
+            return image(actions.FIND_IMAGE)
         except ImageNotReadyError:
             return None
 
     with pytest.raises(ImageLostError):
-        image(ways.FIND_IMAGE)
-    assert image(ways.BAKE) == server_id
-    assert image(ways.BAKE) == server_id, "the first one is found: a second would be refused, 409"
+        image(actions.FIND_IMAGE)
+    assert image(actions.BAKE) == server_id
+    assert image(actions.BAKE) == server_id, (
+        "the first one is found: a second would be refused, 409"
+    )
     image_id = until(found, 60.0, "the image")
     cloud.await_status(["node1"], "SHUTOFF")
-    assert image(ways.BAKE) == server_id
-    assert image(ways.FIND_IMAGE) == image_id
+    assert image(actions.BAKE) == server_id
+    assert image(actions.FIND_IMAGE) == image_id
     # a server is made from it in place of the template's image
-    call = Call(ways.CREATE, "", "node2", GROUP, image=image_id)
+    call = Call(actions.CREATE, "", "node2", GROUP, image=image_id)
     client.act(call, lambda: None)
     cloud.await_status(["node2"], "ACTIVE")
 
 
 def test_no_image_is_made_of_a_server_that_is_on_no_host(cloud: Cloud, client: Client) -> None:
     server_id = cloud.add_servers(["node1"], "SHELVED_OFFLOADED")["node1"]
-    call = Call(ways.BAKE, server_id, "node1", GROUP, image="x", request_id=str(uuid.uuid4()))
+    call = Call(actions.BAKE, server_id, "node1", GROUP, image="x", request_id=str(uuid.uuid4()))
     with pytest.raises(CloudError) as refused:
         client.act(call, lambda: None)
     assert refused.value.status == 409

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.testbed.simcloud import credentials
-from workers.logins import RefreshTokenSource
+from workers.config.logins import RefreshTokenSource
 from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import redeem

@@ -33,7 +33,7 @@ from tests.testbed.strategies import (
     snapshots,
 )
 from tests.unit.test_schemas_messages import changed
-from workers.tokens.wire import Grant, Refusal, Request, encode
+from workers.tokens.rpc import Grant, Refusal, Request, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

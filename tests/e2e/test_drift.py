@@ -20,7 +20,7 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
-from workers.store.engine import connect, reading
+from workers.store.database import connect, reading
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from tests.testbed.simcloud.effects import Answer, GoesToError, NeverCompletes
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
-from workers.amqp import Link
 from workers.audit.queries import Filter, find
-from workers.store.engine import connect, reading
+from workers.broker.link import Link
+from workers.store.database import connect, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

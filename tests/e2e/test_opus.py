@@ -18,7 +18,7 @@ from tests.testbed.simcloud.faults import Fault
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
 from workers.audit.queries import Filter, find
-from workers.store.engine import connect, reading
+from workers.store.database import connect, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

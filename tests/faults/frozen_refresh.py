@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.settings import load
-from workers.store.engine import open_store
+from workers.config.settings import load
+from workers.store.database import open_store
 from workers.tokens.errors import SourceError
-from workers.tokens.key import load_key
 from workers.tokens.sources import make_source
 from workers.tokens.vault import Turn, Vault
+from workers.tokens.vault_key import load_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,17 +16,17 @@ import sqlalchemy as sa
 
 from producers import clock
 from producers.amqp import connection_parameters
-from workers.dead_letters.desk import Desk
+from workers.config.settings import load
 from workers.dead_letters.messages import Operator
-from workers.settings import load
-from workers.store.engine import open_store
+from workers.dead_letters.queue import Desk
+from workers.store.database import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
     from producers.message import Message
-    from workers.amqp import Delivery, Link
+    from workers.broker.link import Delivery, Link
 
 SECONDS = 20.0
 

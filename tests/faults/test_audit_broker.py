@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from schemas.events import Happening
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
-from workers.store.engine import connect
+from workers.broker import topology
+from workers.store.database import connect
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

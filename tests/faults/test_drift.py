@@ -18,9 +18,9 @@ from producers.publish import publish
 from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
-from tests.testbed.fleet import WORKERS, Fleet, Plan
 from tests.testbed.waiting import until, until_none
-from workers import topology
+from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ from producers.amqp import connection_parameters
 from producers.settings import BrokerSettings
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import PROGRAMS, Controller
-from tests.testbed.site import Site
-from workers import topology
-from workers.browse import browse
+from tests.testbed.installation import Site
+from workers.broker import topology
+from workers.broker.blocking import browse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

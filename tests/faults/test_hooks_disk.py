@@ -12,8 +12,8 @@ import pytest
 from producers import relay
 from schemas.commands import parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.site import Site
-from workers import topology
+from tests.testbed.installation import Site
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

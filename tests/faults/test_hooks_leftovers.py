@@ -18,9 +18,9 @@ from producers.amqp import connection_parameters
 from producers.call import HookCall, expand
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.site import CLUSTER, Site
-from workers import topology
-from workers.browse import browse
+from tests.testbed.installation import CLUSTER, Site
+from workers.broker import topology
+from workers.broker.blocking import browse
 
 if TYPE_CHECKING:
     from tests.testbed.broker import Broker
@@ -242,7 +242,7 @@ def test_a_file_of_another_user_is_said_with_its_remedy(controller: Controller) 
     words = [
         sys.executable,
         "-m",
-        "ops.cli",
+        "ops.cli.main",
         "--config",
         str(controller.site.config),
         "relay",

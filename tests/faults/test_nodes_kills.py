@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
 from tests.testbed.processes import Child, tail
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import ROOT, Fleet, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_the_operator_killed_before_publishing_has_asked_all_the_same(
             "import os, signal\n"
             "from producers import hook\n"
             "hook.send = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "from ops.cli import main\n"
+            "from ops.cli.main import main\n"
             "main()\n"
         )
         words = [str(word) for word in fleet.command("nodes", "deploy", "all")]

@@ -8,11 +8,11 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from schemas.events import Cause, Happening
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
 from tests.testbed.receiver import Receiver, Reply
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.processes import Child
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import ROOT, Fleet, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ import os, signal, sys
 from pathlib import Path
 from workers.power import desired
 from workers.power.main import main
-from workers.settings import load
+from workers.config.settings import load
 release, frozen = desired.release, []
 def freezes(*words):
     release(*words)

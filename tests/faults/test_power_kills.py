@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
 from tests.testbed.processes import Child
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import ROOT, Fleet, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +56,10 @@ def test_killed_between_the_acceptance_and_the_call(fleet: Fleet) -> None:
 
 DIES_AT_ACK = """
 import os, signal, sys
-from workers.amqp import Link
+from workers.broker.link import Link
 Link.ack = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from workers.power.main import main
-from workers.settings import load
+from workers.config.settings import load
 from pathlib import Path
 sys.exit(main(load(Path(sys.argv[1]))))
 """

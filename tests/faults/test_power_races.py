@@ -11,8 +11,8 @@ from producers.call import HookCall
 from producers.message import Batch
 from schemas import ids
 from schemas.commands import Kind
-from tests.testbed.fleet import Fleet, Plan
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import Fleet, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

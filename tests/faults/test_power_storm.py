@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.fleet import Fleet, Plan
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import Fleet, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path

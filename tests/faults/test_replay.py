@@ -14,12 +14,12 @@ from schemas import headers
 from schemas.commands import parse_command
 from schemas.envelope import parse
 from schemas.events import Happening, event_from
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
-from workers.store.engine import connect
+from workers.broker import topology
+from workers.store.database import connect
 from workers.store.requests import outcomes
 
 if TYPE_CHECKING:

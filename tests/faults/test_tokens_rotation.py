@@ -20,14 +20,14 @@ from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.errors import TokenRefusedError
-from workers.store.engine import connect
+from workers.store.database import connect
 from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.settings import Settings
+    from workers.config.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 

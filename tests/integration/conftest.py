@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.testbed.installation import Site
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.powerbench import NODES, PowerBench
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import Config, Settings
-from tests.testbed.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.token_site import TokenSite, serving
-from workers.settings import load
-from workers.store.engine import open_store
+from workers.config.settings import load
+from workers.store.database import open_store
 from workers.store.tables import nodes
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ import pytest
 import sqlalchemy as sa
 from cloudevents.core.formats.json import JSONFormat
 
-from ops.terminal import moment, plain
+from ops.cli.terminal import moment, plain
 from schemas.events import Cause, CloudAction, Happening
 from schemas.jobs import JobEvent, JobHappening
 from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
+from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command, event
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.store.engine import open_store
+from workers.store.database import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from producers.message import Message
 from schemas.events import Happening
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
 from tests.testbed.postgresql import PostgreSQL
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
-from workers.store.engine import connect
+from workers.broker import topology
+from workers.store.database import connect
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

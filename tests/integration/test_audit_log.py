@@ -17,7 +17,7 @@ from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.queries import Filter, find, story
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
-from workers.store.engine import open_store, reading
+from workers.store.database import open_store, reading
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

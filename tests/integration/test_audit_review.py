@@ -23,7 +23,7 @@ from workers.audit.record import HASHED, chained, record_of
 from workers.audit.segments import Deed, NotSealedError, seals
 from workers.audit.signing import load_signer, load_trusted, public_file
 from workers.audit.verify import Heads, chain_of, rows
-from workers.store.engine import open_store, reading
+from workers.store.database import open_store, reading
 from workers.store.tables import audit, audit_jobs, audit_nodes
 
 if TYPE_CHECKING:

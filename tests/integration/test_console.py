@@ -19,12 +19,12 @@ from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from
 from schemas.headers import CAUSE_MESSAGE
 from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.console_site import NS, failed, resumed, street
+from tests.testbed.installation import Site
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
-from tests.testbed.site import Site
-from tests.testbed.street import NS, failed, resumed, street
 from tests.testbed.waiting import until
-from workers import topology
-from workers.store.engine import open_store
+from workers.broker import topology
+from workers.store.database import open_store
 from workers.store.snapshots import keep_snapshot
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.testbed.broker import Broker
-    from tests.testbed.street import Street
+    from tests.testbed.console_site import Street
 
 TOKEN = "anna's token"
 HOSTILE = "</td><script>alert(1)</script>\u202e\x1b[31m\"'"

@@ -10,9 +10,9 @@ import pytest
 from ops.console.people import digest
 from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.browser import axe_source, chromium, violations
+from tests.testbed.console_site import NS, failed, resumed, street, suspended
 from tests.testbed.messages import command, dead_letter
-from tests.testbed.street import NS, failed, resumed, street, suspended
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
     from tests.testbed.broker import Broker
-    from tests.testbed.street import Street
+    from tests.testbed.console_site import Street
 
 TOKEN = "a token"
 LONG = command("z" * 60)

@@ -22,15 +22,15 @@ from schemas import headers
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from, notice_from
+from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command, dead_letter, event
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.browse import browse
-from workers.store.engine import open_store
+from workers.broker import topology
+from workers.broker.blocking import browse
+from workers.store.database import open_store
 from workers.store.requests import fix_outcomes
 from workers.store.tables import nodes
 

@@ -11,12 +11,12 @@ from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.events import notice_from
 from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION
-from tests.testbed.site import CLUSTER, Site
-from workers import topology
-from workers.power.servers import Server
+from workers.broker import topology
+from workers.clouds.servers import Server
 from workers.store import snapshots
-from workers.store.engine import connect
+from workers.store.database import connect
 from workers.store.snapshots import Listing
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from producers.message import Batch, Message
 from producers.publish import publish
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.site import Site
-from workers import topology
-from workers.browse import browse
+from tests.testbed.installation import Site
+from workers.broker import topology
+from workers.broker.blocking import browse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
 from tests.testbed.processes import Child, tail
 from tests.testbed.simcloud.effects import FallsBack, Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.images import BASE_IMAGE_ID, BASE_IMAGE_NAME
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import ROOT, Fleet, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
+from ops.processes.metrics import UpFigures
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
-from workers.metrics.slurm import SlurmFigures
-from workers.metrics.up import UpFigures
+from tests.testbed.whole_system import ROOT, Fleet, Plan
+from workers.slurm.metrics import SlurmFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

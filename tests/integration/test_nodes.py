@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.fleet import ROOT, Fleet, Plan
+from tests.testbed.installation import Site
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
+from tests.testbed.whole_system import ROOT, Fleet, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

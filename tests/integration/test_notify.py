@@ -15,12 +15,12 @@ from producers.message import Message
 from schemas import headers
 from schemas.events import Cause, Happening
 from schemas.jobs import JobEvent, JobHappening
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import MOMENT, command, event, published
 from tests.testbed.opus import PATH, Opus
 from tests.testbed.receiver import Receiver, Reply
-from tests.testbed.site import CLUSTER, Site
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable

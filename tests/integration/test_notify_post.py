@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.testbed.receiver import Receiver, Reply
-from workers.notify.post import Post
-from workers.notify.request import Request
-from workers.notify.webhook import Webhook
+from workers.config.webhooks import Webhook
+from workers.notify.http import Post
+from workers.notify.webhook_request import Request
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,16 +16,16 @@ import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
 from schemas.events import Cause, Happening
+from tests.testbed.installation import Site
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
-from tests.testbed.site import Site
 from tests.testbed.waiting import until
-from workers import topology
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.browse import browse
-from workers.slurm.memory import Due, Memory, remember
-from workers.store.engine import open_store
+from workers.broker import topology
+from workers.broker.blocking import browse
+from workers.slurm.node_memory import Due, Memory, remember
+from workers.store.database import open_store
 from workers.store.tables import nodes, workers
 
 if TYPE_CHECKING:

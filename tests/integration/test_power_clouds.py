@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.events import Happening
-from tests.testbed.asking import resume, starts, suspend
 from tests.testbed.powerbench import NODES
+from tests.testbed.requests import resume, starts, suspend
 from tests.testbed.simcloud.effects import Answer, Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ from schemas.events import Cause, CloudAction, Happening, about
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.waiting import until
-from workers.power import desired
-from workers.power.book import Book, Ending
-from workers.power.desired import Observation, Row
+from workers.power import desired_state
+from workers.power.desired_state import Observation, Row
 from workers.power.intake import Past, Pending
-from workers.power.owners import Owner
-from workers.store.engine import open_store
+from workers.power.lease_owner import Owner
+from workers.power.power_store import Book, Ending
+from workers.store.database import open_store
 from workers.store.tables import nodes
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Store:
         self, owner: Owner, *commands: PowerCommand, lease: float = LEASE
     ) -> Mapping[str, Row]:
         with self.engine.begin() as connection:
-            return desired.accept(connection, self.cluster, commands, owner, lease, LANDING)
+            return desired_state.accept(connection, self.cluster, commands, owner, lease, LANDING)
 
     def read(self, node: str = "node1") -> Row:
         with self.engine.begin() as connection:
-            return desired.read(connection, self.cluster, [node])[node]
+            return desired_state.read(connection, self.cluster, [node])[node]
 
     def observed(self, node: str = "node1") -> tuple[str | None, str | None, int | None]:
         columns = nodes.c.server_id, nodes.c.observed, nodes.c.observed_at
@@ -141,9 +141,9 @@ def test_a_thousand_nodes_are_accepted_read_renewed_and_released_at_once(store: 
     assert {row.lease_owner for row in rows.values()} == {owner.name}
     assert len(rows) == 1200
     with store.engine.begin() as connection:
-        desired.renew(connection, "test", owner, LEASE)
-        desired.release(connection, "test", list(rows), owner)
-        after = desired.read(connection, "test", list(rows))
+        desired_state.renew(connection, "test", owner, LEASE)
+        desired_state.release(connection, "test", list(rows), owner)
+        after = desired_state.read(connection, "test", list(rows))
     assert {row.lease_owner for row in after.values()} == {None}
 
 
@@ -180,7 +180,7 @@ def test_accepting_again_and_renewing_prolong_a_lease(store: Store) -> None:
     store.accept(owner, RESUME, lease=10)
     assert store.accept(owner, RESUME, lease=30)["node1"].lease_left > 20
     with store.engine.begin() as connection:
-        desired.renew(connection, "test", owner, 90)
+        desired_state.renew(connection, "test", owner, 90)
     assert store.read().lease_left > 60
 
 
@@ -190,7 +190,7 @@ def test_a_lease_that_another_took_is_not_taken_back_by_renewing(store: Store) -
     until(lambda: store.read().lease_left < 0, 10.0, "the lease's end", interval=0.01)
     store.accept(second, RESUME)
     with store.engine.begin() as connection:
-        desired.renew(connection, "test", first, LEASE)
+        desired_state.renew(connection, "test", first, LEASE)
     assert store.read().lease_owner == second.name
 
 
@@ -198,10 +198,10 @@ def test_only_its_owner_gives_a_lease_up(store: Store) -> None:
     first, second = store.owner(), store.owner()
     store.accept(first, RESUME)
     with store.engine.begin() as connection:
-        desired.release(connection, "test", ["node1"], second)
+        desired_state.release(connection, "test", ["node1"], second)
     assert store.read().lease_owner == first.name
     with store.engine.begin() as connection:
-        desired.release(connection, "test", ["node1"], first)
+        desired_state.release(connection, "test", ["node1"], first)
     row = store.read()
     assert row.lease_owner is None
     assert row.lease_left < 0
@@ -231,7 +231,7 @@ def test_what_a_dead_owner_has_sent_may_land_whoever_holds_the_node_by_then(
     assert store.read().wary_left == 0
     assert LANDING - 5 < store.accept(second, RESUME)["node1"].wary_left <= LANDING
     with store.engine.begin() as connection:
-        desired.release(connection, "test", ["node1"], second)
+        desired_state.release(connection, "test", ["node1"], second)
     rows = store.accept(third, RESUME, command("node2"))
     assert rows["node1"].lease_owner == rows["node2"].lease_owner == third.name
     assert all(LANDING - 5 < row.wary_left <= LANDING for row in rows.values())
@@ -255,11 +255,11 @@ def test_no_call_outlasts_the_lease_that_it_was_made_under(
 def test_what_was_seen_is_kept_and_the_last_known_server_too(store: Store) -> None:
     store.accept(store.owner(), RESUME)
     with store.engine.begin() as connection:
-        desired.observe(connection, "test", [Observation("node1", "id-1", "ACTIVE", 5)])
+        desired_state.observe(connection, "test", [Observation("node1", "id-1", "ACTIVE", 5)])
     assert store.observed() == ("id-1", "ACTIVE", 5)
     with store.engine.begin() as connection:
-        desired.observe(connection, "test", [Observation("node1", None, "NONE", 6)])
-        desired.observe(connection, "test", [])
+        desired_state.observe(connection, "test", [Observation("node1", None, "NONE", 6)])
+        desired_state.observe(connection, "test", [])
     assert store.observed() == ("id-1", "NONE", 6)
     assert store.read().server_id == "id-1"
 

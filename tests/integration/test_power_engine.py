@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.events import Cause, Happening
-from tests.testbed.asking import resume, starts, stops, suspend
 from tests.testbed.deliveries import pending
 from tests.testbed.powerbench import NODES
+from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:

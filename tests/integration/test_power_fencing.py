@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.events import Happening
-from tests.testbed.asking import resume, starts, stops, suspend
 from tests.testbed.deliveries import pending
+from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from workers.power.owners import Owner
+from workers.power.lease_owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,18 +11,18 @@ import pytest
 from schemas.commands import Kind, PowerCommand
 from schemas.events import Happening
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.asking import resume, starts, stops, suspend
+from tests.testbed.installation import CLUSTER
 from tests.testbed.messages import CORRELATION, command
 from tests.testbed.powerbench import NODES
+from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.settings import ServerSpec
-from tests.testbed.site import CLUSTER
 from tests.testbed.waiting import until
-from workers.power.gate import DISAGREES, UNCONFIRMED
-from workers.resync import memory
+from workers.power.suspend_guard import DISAGREES, UNCONFIRMED
+from workers.resync import drift_memory
 from workers.resync.drift import Drift
-from workers.resync.memory import Memory
+from workers.resync.drift_memory import Memory
 from workers.store import holds, snapshots
-from workers.store.engine import reading
+from workers.store.database import reading
 from workers.store.holds import Hold
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     own = power_cloud.servers()["main2"]
     with bench.store.begin() as connection:
         known = [Memory(s.id, Drift.STRAY, 1, asked=1) for s in (stray, own)]
-        memory.remember(connection, CLUSTER, known)
+        drift_memory.remember(connection, CLUSTER, known)
     takes(bench)
     until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")
     takes(bench)

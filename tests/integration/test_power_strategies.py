@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.testbed.fleet import Fleet, Plan
+from tests.testbed.whole_system import Fleet, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ import pytest
 from producers.message import Message
 from schemas import headers
 from schemas.events import Happening
-from tests.testbed.asking import resume, starts, stops, suspend
+from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.effects import Answer, FallsBack, GoesToError, NeverCompletes, Reset
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ops.report.made import make
+from ops.cli.session import Session
 from ops.report.page import page
 from ops.report.question import BY
-from ops.session import Session
+from ops.report.report import make
 from producers.amqp import connection_parameters
 from producers.message import Batch
 from producers.publish import publish
 from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
-from tests.testbed.fleet import WORKERS, Fleet, Plan
 from tests.testbed.simcloud.images import BASE_IMAGE_NAME
 from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
-from workers import topology
+from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from pathlib import Path

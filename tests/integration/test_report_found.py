@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from ops.report.inputs import outcomes
 from ops.report.orphans import orphans
 from ops.report.question import NOBODY, Place, Question
-from ops.report.read import outcomes
 from ops.report.strays import Stray, strays
 from ops.report.sums import rows, total
 from schemas.commands import Kind
@@ -20,13 +20,13 @@ from schemas.snapshot import Power, Snapshot
 from tests.testbed.messages import CORRELATION, MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.power.servers import Server
+from workers.clouds.servers import Server
 from workers.resync.drift import Action, Drift, Node, Seen, Step
-from workers.resync.memory import Memory
+from workers.resync.drift_memory import Memory
 from workers.resync.notices import drifts
 from workers.resync.plan import Found, command_for
 from workers.resync.survey import Place as SeenPlace
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from schemas.registrations import Registration
 from tests.testbed.messages import MOMENT
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.store.engine import open_store, reading
+from workers.store.database import open_store, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,20 +11,20 @@ import pytest
 
 from schemas.commands import Desired, Kind
 from schemas.snapshot import Power, SlurmNode, Snapshot
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION, command
-from tests.testbed.site import CLUSTER, Site
-from workers.power import desired
-from workers.power.desired import Observation
-from workers.power.owners import Owner
-from workers.power.servers import Server
-from workers.power.witness import Witness
-from workers.resync import memory
+from workers.clouds.servers import Server
+from workers.power import desired_state
+from workers.power.desired_state import Observation
+from workers.power.lease_owner import Owner
+from workers.power.slurm_view import Witness
+from workers.resync import drift_memory
 from workers.resync.drift import Drift, Patience, Seen, Step
-from workers.resync.memory import Memory
+from workers.resync.drift_memory import Memory
 from workers.resync.plan import asked_for, command_for, plan, remembered
 from workers.resync.survey import Survey, survey
 from workers.store import holds, snapshots
-from workers.store.engine import open_store, reading
+from workers.store.database import open_store, reading
 from workers.store.holds import Hold
 from workers.store.snapshots import Listing
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from workers.settings import Settings
+    from workers.config.settings import Settings
 
 NS = 10**9
 OUT, LIT = "IDLE+CLOUD+POWERED_DOWN", "IDLE+CLOUD"
@@ -82,8 +82,8 @@ class Scene:
         """What was asked, so many seconds from now, and has ended."""
         asked = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
         with closing(Owner(self.store.url)) as owner, self.store.begin() as connection:
-            desired.accept(connection, CLUSTER, asked, owner, 60.0, 5.0)
-            desired.release(connection, CLUSTER, list(nodes), owner)
+            desired_state.accept(connection, CLUSTER, asked, owner, 60.0, 5.0)
+            desired_state.release(connection, CLUSTER, list(nodes), owner)
 
     def shows(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
         """What a cloud has listed."""
@@ -219,7 +219,7 @@ def test_what_was_acted_upon_since_the_listing_was_asked_for_is_not_judged(scene
     assert set(scene.found(snapshot)) == {"node1"}
     with scene.store.begin() as connection:
         later = Observation("node1", "id-node1", "SHUTOFF", scene.now + 2 * NS)
-        desired.observe(connection, CLUSTER, [later])
+        desired_state.observe(connection, CLUSTER, [later])
     assert scene.found(snapshot) == {}
 
 
@@ -254,7 +254,7 @@ def test_a_drift_is_remembered_until_it_is_gone_and_while_nothing_is_known(scene
     blind = scene.survey(replace(scene.says(), generation=scene.now + 1))
     assert remembered(blind, known, [], [], scene.now) == list(known.values())
     with scene.store.begin() as connection:
-        memory.remember(connection, CLUSTER, known.values())
-        assert memory.recall(connection, CLUSTER) == known
-        memory.remember(connection, CLUSTER, memories)
-        assert memory.recall(connection, CLUSTER) == {"node1": known["node1"]}
+        drift_memory.remember(connection, CLUSTER, known.values())
+        assert drift_memory.recall(connection, CLUSTER) == known
+        drift_memory.remember(connection, CLUSTER, memories)
+        assert drift_memory.recall(connection, CLUSTER) == {"node1": known["node1"]}

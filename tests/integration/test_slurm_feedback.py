@@ -9,19 +9,19 @@ import pytest
 
 from producers.settings import ConfigError
 from schemas.commands import Desired
+from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command
-from tests.testbed.site import Site
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
-from workers.power import desired
-from workers.power.owners import Owner
-from workers.settings import load
-from workers.slurm import memory
+from workers.config.settings import load
+from workers.config.slurm_location import is_installed
+from workers.power import desired_state
+from workers.power.lease_owner import Owner
+from workers.slurm import node_memory
 from workers.slurm.decide import Newest
-from workers.slurm.memory import Due, Memory
-from workers.slurm.place import is_installed
+from workers.slurm.node_memory import Due, Memory
 from workers.slurm.scontrol import Slurm, SlurmAwayError
-from workers.store.engine import open_store
+from workers.store.database import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from tests.testbed.slurm import PrivateSlurm
-    from workers.settings import Settings as Site_
+    from workers.config.settings import Settings as Site_
 
 NAMES = [f"node{i}" for i in range(1, 13)]
 
@@ -109,23 +109,23 @@ def test_what_is_remembered_comes_back_and_each_entry_is_due_to_one_worker(
     one = Memory("node1", MOMENT, 2, Due.RETURN, 200, "quota", "lamplighter: quota", 100, (1, 2))
     two = Memory("node2", MOMENT, 0, Due.GIVE_BACK, 150, "network", "lamplighter: network")
     with store.begin() as connection:
-        memory.remember(connection, "test", [one, two])
-        memory.remember(connection, "other", [replace(one, due_at=1)])
-        memory.remember(connection, "test", [])
-        assert memory.recall(connection, "test", ["node1", "node3"]) == {"node1": one}
-        assert memory.returning(connection, "test") == [one]
+        node_memory.remember(connection, "test", [one, two])
+        node_memory.remember(connection, "other", [replace(one, due_at=1)])
+        node_memory.remember(connection, "test", [])
+        assert node_memory.recall(connection, "test", ["node1", "node3"]) == {"node1": one}
+        assert node_memory.returning(connection, "test") == [one]
         newer = replace(one, generation=MOMENT + 1, failures=3)
-        memory.remember(connection, "test", [newer])
-        assert memory.recall(connection, "test", ["node1"]) == {"node1": newer}
-        assert memory.claim(connection, "test", 149, 999) == []
-        assert memory.claim(connection, "test", 200, 300) == [two, newer]
-        assert memory.claim(connection, "test", 200, 300) == []
+        node_memory.remember(connection, "test", [newer])
+        assert node_memory.recall(connection, "test", ["node1"]) == {"node1": newer}
+        assert node_memory.claim(connection, "test", 149, 999) == []
+        assert node_memory.claim(connection, "test", 200, 300) == [two, newer]
+        assert node_memory.claim(connection, "test", 200, 300) == []
     with store.begin() as connection:
         again = [replace(newer, due_at=300), replace(two, due_at=300)]
-        assert memory.claim(connection, "test", 300, 400) == again
-        memory.forget(connection, "test", ["node1", "node2"])
-        assert memory.claim(connection, "test", 10**18, 10**18) == []
-        assert len(memory.claim(connection, "other", 10**18, 10**18)) == 1
+        assert node_memory.claim(connection, "test", 300, 400) == again
+        node_memory.forget(connection, "test", ["node1", "node2"])
+        assert node_memory.claim(connection, "test", 10**18, 10**18) == []
+        assert len(node_memory.claim(connection, "other", 10**18, 10**18)) == 1
 
 
 def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
@@ -134,11 +134,11 @@ def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
     owner = Owner(store.url)
     try:
         with store.begin() as connection:
-            desired.accept(connection, "test", [command()], owner, 60.0, 5.0)
-            row = memory.newest(connection, "test", ["node1", "node2"])
+            desired_state.accept(connection, "test", [command()], owner, 60.0, 5.0)
+            row = node_memory.newest(connection, "test", ["node1", "node2"])
             assert row == {"node1": Newest(Desired.UP, MOMENT, leased=True)}
-            desired.release(connection, "test", ["node1"], owner)
-            row = memory.newest(connection, "test", ["node1"])
+            desired_state.release(connection, "test", ["node1"], owner)
+            row = node_memory.newest(connection, "test", ["node1"])
             assert row == {"node1": Newest(Desired.UP, MOMENT)}
     finally:
         owner.close()

@@ -13,11 +13,11 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Happening
 from schemas.jobs import JobEvent, JobHappening, job_event_from
 from tests.integration.test_slurm_worker import QUOTA, Bench, ended
-from tests.testbed.site import Site
+from tests.testbed.installation import Site
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 from workers.slurm.causes import reason
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ import pytest
 from producers.message import Message
 from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, Happening, RequestEvent, about
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION, published
-from tests.testbed.site import CLUSTER, Site
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
-from workers import topology
-from workers.power import desired
-from workers.power.owners import Owner
+from workers.broker import topology
+from workers.power import desired_state
+from workers.power.lease_owner import Owner
 from workers.slurm.causes import reason
-from workers.slurm.memory import Memory, recall
-from workers.store.engine import connect, open_store, reading
+from workers.slurm.node_memory import Memory, recall
+from workers.store.database import connect, open_store, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,8 +73,8 @@ class Bench:
         store = open_store(self.site.settings.store.url, "state")
         with closing(Owner(store.url)) as owner:
             with store.begin() as connection:
-                desired.accept(connection, CLUSTER, commands, owner, 60.0, 5.0)
-                desired.release(connection, CLUSTER, list(nodes), owner)
+                desired_state.accept(connection, CLUSTER, commands, owner, 60.0, 5.0)
+                desired_state.release(connection, CLUSTER, list(nodes), owner)
             store.dispose()
         return commands
 
@@ -204,7 +204,7 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
     store = open_store(bench.site.settings.store.url, "state")
     with closing(Owner(store.url)) as owner:
         with store.begin() as connection:
-            desired.accept(connection, CLUSTER, [busy], owner, 600.0, 5.0)
+            desired_state.accept(connection, CLUSTER, [busy], owner, 600.0, 5.0)
         away = Cause("network", "no route")
         told = replace(ended(lit, Happening.COMPLETED), address="127.0.0.7")
         waiting = [ended(command, Happening.PARKED, away) for command in (parked, busy)]
@@ -216,7 +216,7 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
             assert bench.slurm.node_reason("node8") == reason(away)
             assert bench.has("node9", "POWERING_UP")
             with store.begin() as connection:
-                desired.release(connection, CLUSTER, ["node9"], owner)
+                desired_state.release(connection, CLUSTER, ["node9"], owner)
             until(lambda: bench.has("node9", "POWERING_DOWN"), 20, "node9 to be given back")
             assert not bench.has("node9", "DOWN")
     store.dispose()

@@ -8,8 +8,8 @@ import pytest
 
 from schemas.commands import Kind
 from tests.testbed.messages import MOMENT, command
-from workers.store.engine import open_store
-from workers.store.images import GroupImage, by_group, keep, unset
+from workers.store.database import open_store
+from workers.store.group_images import GroupImage, by_group, keep, unset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from schemas.envelope import parse
 from schemas.events import Happening, event_from
 from tests.testbed.messages import MOMENT, command, event
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.requests import Round, fix_outcomes, insert_requests, outcomes
 
 if TYPE_CHECKING:

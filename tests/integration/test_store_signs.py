@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workers.store import signs
-from workers.store.engine import open_store
-from workers.store.signs import Sign
+from workers.store import heartbeats
+from workers.store.database import open_store
+from workers.store.heartbeats import Sign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +31,10 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 def kept(store: sa.Engine, *written: Sign) -> list[str]:
     with store.begin() as connection:
         for sign in written:
-            signs.write(connection, "test", sign)
-        signs.write(connection, "other", POWER)
+            heartbeats.write(connection, "test", sign)
+        heartbeats.write(connection, "other", POWER)
     with store.connect() as connection:
-        return [sign.name for sign in signs.signs(connection, "test")]
+        return [sign.name for sign in heartbeats.signs(connection, "test")]
 
 
 def test_who_was_killed_is_silent_until_another_of_its_role_has_started_on_its_host(
@@ -54,5 +54,5 @@ def test_what_is_a_day_old_goes_and_who_ends_in_order_leaves_nothing(store: sa.E
     late = replace(POWER, name="audit@a:5", role="audit", started_at=NOW, seen_at=tomorrow)
     assert kept(store, POWER, late) == ["audit@a:5"]
     with store.begin() as connection:
-        signs.take_away(connection, "test", "audit@a:5")
+        heartbeats.take_away(connection, "test", "audit@a:5")
     assert kept(store) == []

@@ -11,7 +11,7 @@ import pytest
 from tests.testbed.broker_choice import container
 from tests.testbed.docker import RABBITMQ, docker_engine, ensure_image
 from tests.testbed.waiting import until
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

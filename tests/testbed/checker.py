@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
-from workers.power.gate import DISAGREES
+from workers.power.suspend_guard import DISAGREES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

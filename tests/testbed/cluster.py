@@ -24,8 +24,8 @@ from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import Settings as SlurmSettings
 from tests.testbed.waiting import until
-from workers import topology
-from workers.settings import Settings, load
+from workers.broker import topology
+from workers.config.settings import Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ class Cluster:
         """`lamplighter up`, until all workers have connected."""
         config = str(self.settings.path)
         self.workers = Child(
-            [sys.executable, "-m", "ops.cli", "--config", config, "up"],
+            [sys.executable, "-m", "ops.cli.main", "--config", config, "up"],
             log=self.folder / "lamplighter.log",
             cwd=ROOT,
         )

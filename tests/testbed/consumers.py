@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from pika.exceptions import AMQPError
 
 from producers.amqp import connection_parameters
-from workers import topology
-from workers.browse import browse
+from workers.broker import topology
+from workers.broker.blocking import browse
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    from workers.config.settings import Settings
 
 _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 

@@ -16,13 +16,13 @@ from producers import spool
 from producers.amqp import connection_parameters
 from producers.call import call_from
 from schemas.commands import parse_command
-from workers.browse import browse
+from workers.broker.blocking import browse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from producers.call import HookCall
-    from tests.testbed.site import Site
+    from tests.testbed.installation import Site
 
 PROGRAMS = Path(sys.executable).parent
 # As measured under slurmctld 22.05 (SigBlk 0x887a27).

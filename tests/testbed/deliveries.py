@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from schemas.commands import Kind
 from tests.testbed.messages import command
-from workers import topology
-from workers.amqp import Delivery, Link
+from workers.broker import topology
+from workers.broker.link import Delivery, Link
 from workers.power.intake import Past, Pending
 
 if TYPE_CHECKING:

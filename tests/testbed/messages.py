@@ -10,7 +10,7 @@ from schemas import headers
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import rfc3339
 from schemas.events import Cause, Happening, RequestEvent, about
-from workers import topology
+from workers.broker import topology
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,21 +18,21 @@ from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Notice, RequestEvent, event_from, notice_from
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.simcloud import credentials
-from tests.testbed.site import CLUSTER, Site
 from tests.testbed.waiting import until
-from workers import topology
-from workers.amqp import Delivery, Link
-from workers.browse import browse
-from workers.logins import PasswordSource
-from workers.metrics.power import PowerFigures
-from workers.power.book import Book
-from workers.power.cloud import Cloud
+from workers.broker import topology
+from workers.broker.blocking import browse
+from workers.broker.link import Delivery, Link
+from workers.clouds.client import Cloud
+from workers.clouds.driver import Site as CloudSite
+from workers.config.logins import PasswordSource
 from workers.power.engine import Engine
-from workers.power.owners import Owner
-from workers.power.site import Site as CloudSite
-from workers.power.witness import Witness
-from workers.store.engine import open_store
+from workers.power.lease_owner import Owner
+from workers.power.metrics import PowerFigures
+from workers.power.power_store import Book
+from workers.power.slurm_view import Witness
+from workers.store.database import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,10 +8,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.testbed.installation import Site
 from tests.testbed.simcloud import credentials
-from tests.testbed.site import Site
-from workers.settings import Settings, load
-from workers.store.engine import open_store
+from workers.config.settings import Settings, load
+from workers.store.database import open_store
 from workers.tokens.service import TokenService, make_sources
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.output import cell_of
-from ops.waits import wait_of
+from ops.cli.files import cell_of
+from ops.history.waits import wait_of
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, Happening, RequestEvent
 from tests.testbed.auditlog import SECOND

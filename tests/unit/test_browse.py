@@ -8,7 +8,7 @@ import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
 
-from workers.browse import browse
+from workers.broker.blocking import browse
 
 
 def test_a_broker_that_takes_connections_and_says_nothing_is_away_as_any_other() -> None:

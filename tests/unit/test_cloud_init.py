@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from workers.power import ways
-from workers.power.novarequests import Call, fill
+from workers.clouds import actions
+from workers.clouds.nova_requests import Call, fill
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "cloud-init" / "node.yaml"
 # The largest that Nova takes, in base64 (its API reference, "Create server").
@@ -15,7 +15,7 @@ MOST = 65535 * 3 // 4
 
 
 def test_the_example_is_filled_in_for_each_node() -> None:
-    text = fill(EXAMPLE.read_text(), Call(ways.CREATE, "", "node7", "compute"), "vespa")
+    text = fill(EXAMPLE.read_text(), Call(actions.CREATE, "", "node7", "compute"), "vespa")
     assert text.startswith("#cloud-config\n")
     assert len(text) < MOST
     told = yaml.safe_load(text)

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 
-from ops.beginnings import Beginning
-from ops.console.concerns import concerns
+from ops.console.alerts import concerns
 from ops.console.live import Live
-from ops.console.look import line_of
-from ops.console.patience import Patient, SilentError
 from ops.console.people import Sessions, digest, is_person, read_operators
+from ops.console.reader import line_of
 from ops.console.render import environment, parts
-from ops.console.stages import stages
+from ops.console.timeout_reader import Patient, SilentError
 from ops.console.view import Login, View, astray, changed_lamps, summary, words
-from ops.story import timeline
+from ops.history.job_start import Beginning
+from ops.history.stages import stages
+from ops.history.timeline import timeline
 from producers.settings import ConfigError
 from schemas.events import Cause, Happening
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events as any_events
 from tests.testbed.waiting import until
 from workers.audit.queries import Entry
-from workers.lamps import Lamp, lamp
-from workers.queues import Queue
+from workers.broker.depths import Queue
+from workers.store.heartbeats import Sign
+from workers.store.lamps import Lamp, lamp
 from workers.store.overview import Lit, Open
-from workers.store.signs import Sign
 
 if TYPE_CHECKING:
     from pathlib import Path

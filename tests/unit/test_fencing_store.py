@@ -14,9 +14,9 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.store import DEAD, EMPTY, Store
-from workers.power.book import Book
-from workers.power.owners import Owner
-from workers.store.engine import open_store
+from workers.power.lease_owner import Owner
+from workers.power.power_store import Book
+from workers.store.database import open_store
 from workers.store.requests import outcomes
 from workers.store.tables import nodes
 

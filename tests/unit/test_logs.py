@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from tests.testbed.fleet import ROOT
+from tests.testbed.whole_system import ROOT
 
 HOSTILE = "\x1b]0;owned\x07\u202ename\x9b31m"
 # In a process of its own: what is configured here is the whole process's.
 PROGRAM = """
 import sys
 import structlog
-from workers.logs import configure_logs
-from workers.sections import LogSettings
+from workers.process.logs import configure_logs
+from workers.config.tables import LogSettings
 configure_logs(LogSettings(format=sys.argv[1], level="info"), role="power", cluster="vespa")
 log = structlog.get_logger()
 log.debug("too_fine")

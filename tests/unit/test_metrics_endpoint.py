@@ -8,11 +8,11 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Counter
 
-from ops.worker import WORKERS
+from ops.processes.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
-from workers.metrics.endpoint import ROLES, address, serving
-from workers.observers import MetricsSettings
+from workers.config.observers import MetricsSettings
+from workers.process.metrics_endpoint import ROLES, address, serving
 
 
 def test_each_kind_of_process_has_a_port_of_its_own() -> None:

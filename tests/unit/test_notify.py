@@ -18,8 +18,10 @@ from schemas.jobs import JobEvent, JobHappening
 from tests.testbed.deliveries import delivery
 from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
-from workers.notify.main import notifications
-from workers.notify.request import (
+from workers.config.webhooks import Webhook
+from workers.notify.main import notifications_for
+from workers.notify.verdict import Again, Answer, Dead, Taken, Verdict, backoff, judge
+from workers.notify.webhook_request import (
     BadSecretError,
     Request,
     opus_form,
@@ -28,14 +30,12 @@ from workers.notify.request import (
     signed,
     tamed,
 )
-from workers.notify.verdict import Again, Answer, Dead, Taken, Verdict, backoff, judge
-from workers.notify.webhook import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from schemas.envelope import Envelope
-    from workers.amqp import Delivery
+    from workers.broker.link import Delivery
 
 SECONDS = 10**9
 DAY = 86400.0
@@ -170,19 +170,19 @@ def test_opus_hears_only_of_jobs_that_its_scripts_show() -> None:
     ):
         told = job.to_envelope()
         came = came_by(job.happening.routing_key, told)
-        assert bool(notifications(came, told, [opus()], 1)) is heard
+        assert bool(notifications_for(came, told, [opus()], 1)) is heard
 
 
 def test_what_is_sent_again_is_for_the_one_webhook_that_did_not_take_it() -> None:
     told = event(Happening.FAILED).to_envelope()
     hooks = [webhook(), webhook(name="two")]
     fresh = came_by("node.request.failed", told)
-    assert [n.webhook for n in notifications(fresh, told, hooks, 1)] == ["one", "two"]
+    assert [n.webhook for n in notifications_for(fresh, told, hooks, 1)] == ["one", "two"]
     raw = {headers.WEBHOOK: "two", headers.ROUND: 3}
     again = came_by("notify.again", told, raw)
-    assert [(n.webhook, n.round) for n in notifications(again, told, hooks, 1)] == [("two", 3)]
+    assert [(n.webhook, n.round) for n in notifications_for(again, told, hooks, 1)] == [("two", 3)]
     own = came_by("message.undelivered", told)
-    assert notifications(own, told, [webhook(events=["#"])], 1) == []
+    assert notifications_for(own, told, [webhook(events=["#"])], 1) == []
 
 
 def test_cloudevents_travel_byte_for_byte() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.asking import refuse_to_shut_the_hooks_out
+from ops.nodes.submit import refuse_to_shut_the_hooks_out
 from producers.settings import BrokerSettings, ConfigError, HookSettings
 
 if TYPE_CHECKING:

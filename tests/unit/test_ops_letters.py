@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.explain import Around, StoredNode, description, is_stale
-from ops.letter_groups import grouped
-from ops.letters import Choice, Places, key
-from ops.pace import portions
+from ops.cli.rate import portions
+from ops.dead_letters.describe import Around, StoredNode, description, is_stale
+from ops.dead_letters.groups import grouped
+from ops.dead_letters.select import Choice, Places, key
 from schemas import headers
 from schemas.commands import Kind
 from tests.testbed.messages import MOMENT, command, dead_letter

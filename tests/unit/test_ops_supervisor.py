@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psutil
 import structlog
 
-from ops import supervisor as module
-from ops.supervisor import LONGEST_PAUSE, WELL_AFTER, Program, Supervisor, pause_after
+from ops.processes import supervisor as module
+from ops.processes.supervisor import LONGEST_PAUSE, WELL_AFTER, Program, Supervisor, pause_after
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
 

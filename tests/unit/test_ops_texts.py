@@ -9,9 +9,9 @@ import click
 import pytest
 from hypothesis import given
 
-from ops.params import hostlist, length, when
-from ops.story import timeline
-from ops.terminal import duration, moment, plain
+from ops.cli.options import hostlist, length, when
+from ops.cli.terminal import duration, moment, plain
+from ops.history.timeline import timeline
 from schemas.events import Cause, CloudAction, Happening
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import words

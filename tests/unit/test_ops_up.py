@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import up
-from ops.worker import WORKERS
-from tests.testbed.site import Site
+from ops.processes import up
+from ops.processes.worker import WORKERS
+from tests.testbed.installation import Site
 
 if TYPE_CHECKING:
     from pathlib import Path

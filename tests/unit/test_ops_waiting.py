@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.waiting import Lines, summed_up
+from ops.nodes.wait_for_outcome import Lines, summed_up
 from schemas.commands import Kind
 from schemas.events import Cause, Happening
 from tests.testbed.messages import command, event

@@ -13,12 +13,12 @@ from schemas.envelope import parse
 from schemas.events import Cause, Happening, event_from
 from tests.testbed.deliveries import NotedLink, at_once, pending
 from tests.testbed.messages import MOMENT, command, event
-from workers.groups import GroupSettings
-from workers.power.board import Board
-from workers.power.desired import Row
+from workers.config.groups import GroupSettings
+from workers.power.desired_state import Row
 from workers.power.intake import Past, Pending
+from workers.power.node_work import Work
 from workers.power.outbox import Outbox
-from workers.power.work import Work
+from workers.power.pending_nodes import Board
 
 if TYPE_CHECKING:
     from producers.message import Message

@@ -6,18 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.clouds.errors import CloudError, ImageLostError, ImageNotReadyError, Then, classify
 from workers.errors import (
     LamplighterError,
     TokenError,
     TokenRefusedError,
     TokenServiceAwayError,
-)
-from workers.power.classify import (
-    CloudError,
-    ImageLostError,
-    ImageNotReadyError,
-    Then,
-    classify,
 )
 
 QUOTA = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Cause
-from workers.power.cooling import Cooling
+from workers.power.group_rest import Cooling
 
 QUOTA = Cause("quota", "Quota exceeded for instances")
 

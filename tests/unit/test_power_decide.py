@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.commands import Desired
 from schemas.events import Cause
-from workers.power import ways
-from workers.power.decide import Act, Decision, Fail, Limits, Settled, Sight, Wait, decide
-from workers.power.servers import Server
-from workers.power.ways import (
+from workers.clouds import actions
+from workers.clouds.actions import (
     BAKE,
     CREATE,
     DELETE,
@@ -24,6 +22,8 @@ from workers.power.ways import (
     UNSHELVE,
     Strategy,
 )
+from workers.clouds.servers import Server
+from workers.power.decide import Act, Decision, Fail, Limits, Settled, Sight, Wait, decide
 
 NOW = 1_767_323_045_678_901_000
 NS = 1_000_000_000
@@ -105,7 +105,7 @@ def test_an_old_sight_starts_only_what_nova_refuses_where_it_is_wrong(
     want: str, strategy: str, status: str, word: str
 ) -> None:
     old = sight(servers(status), settles=False)
-    reversible = word in vars(ways).values() and word not in GRAVE and word != "here"
+    reversible = word in vars(actions).values() and word not in GRAVE and word != "here"
     expected = word if reversible else "wait"
     assert said(decide(Desired(want), old, limits(strategy))) == expected
     called = replace(old, calls={START: 1})
@@ -116,10 +116,10 @@ def test_an_old_sight_starts_only_what_nova_refuses_where_it_is_wrong(
     ("want", "strategy", "status", "action", "failure"),
     [
         ("up", "stop", "SHUTOFF", START, "power_on_failed"),
-        ("down", "stop", "ACTIVE", ways.STOP, "power_off_failed"),
+        ("down", "stop", "ACTIVE", actions.STOP, "power_off_failed"),
         ("up", "shelve", "SHELVED_OFFLOADED", UNSHELVE, "unshelve_failed"),
-        ("down", "shelve", "ACTIVE", ways.SHELVE, "call_failed"),
-        ("up", "stop", "PAUSED", ways.UNPAUSE, "call_failed"),
+        ("down", "shelve", "ACTIVE", actions.SHELVE, "call_failed"),
+        ("up", "stop", "PAUSED", actions.UNPAUSE, "call_failed"),
         ("up", "delete", "none", CREATE, "create_failed"),
         ("down", "delete", "ACTIVE", DELETE, "delete_failed"),
     ],
@@ -134,7 +134,7 @@ def test_a_call_that_did_not_help_is_made_again_so_often_then_it_has_failed(
     assert said(decide(Desired(want), spent, limits(strategy))) == failure
 
 
-@pytest.mark.parametrize("status", [*STATUSES, *sorted(ways.PASSING)])
+@pytest.mark.parametrize("status", [*STATUSES, *sorted(actions.PASSING)])
 @pytest.mark.parametrize(
     ("want", "strategy", "patience", "word"),
     [("up", "stop", 600, "boot"), ("down", "stop", 300, "stop"), ("down", "shelve", 300, "stop")],
@@ -251,12 +251,12 @@ def test_several_servers_are_named_so_that_a_person_can_rename_one() -> None:
     assert "id-1, id-2" in decision.cause.message
 
 
-ANY_STATUS = st.one_of(st.sampled_from([*STATUSES, *ways.PASSING]), st.text(max_size=8))
+ANY_STATUS = st.one_of(st.sampled_from([*STATUSES, *actions.PASSING]), st.text(max_size=8))
 TASKS = st.one_of(st.none(), st.sampled_from(["powering-on", "deleting"]), st.text(max_size=4))
 SERVERS = st.lists(
     st.builds(Server, st.sampled_from(["a", "b"]), st.just("node1"), ANY_STATUS, TASKS), max_size=2
 ).map(tuple)
-ACTIONS = st.sampled_from([START, ways.STOP, CREATE, DELETE, UNSHELVE, ways.SHELVE, BAKE])
+ACTIONS = st.sampled_from([START, actions.STOP, CREATE, DELETE, UNSHELVE, actions.SHELVE, BAKE])
 SIGHTS = st.builds(
     Sight,
     servers=SERVERS,
@@ -312,9 +312,9 @@ def test_no_server_is_both_lit_and_put_out(seen: Sight, group: Limits) -> None:
     if isinstance(up, Act) and isinstance(down, Act):
         assert up.action != down.action or up.action in {
             DELETE,
-            ways.UNPAUSE,
-            ways.WAKE,
-            ways.UNRESCUE,
+            actions.UNPAUSE,
+            actions.WAKE,
+            actions.UNRESCUE,
         }
 
 

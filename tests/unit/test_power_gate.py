@@ -9,7 +9,7 @@ import pytest
 from schemas.commands import Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.messages import MOMENT, command
-from workers.power.gate import Overtaken, Passed, SlurmView, Waits, judge
+from workers.power.suspend_guard import Overtaken, Passed, SlurmView, Waits, judge
 
 NS = 10**9
 EXPIRY = MOMENT + 60 * NS

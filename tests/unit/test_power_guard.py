@@ -10,17 +10,17 @@ import pytest
 
 from schemas.commands import Desired
 from tests.testbed.deliveries import NotedLink, at_once
+from workers.clouds.errors import CloudError
+from workers.config.tables import PowerSettings
 from workers.errors import TokenServiceAwayError
 from workers.power import calls
-from workers.power.board import Board
 from workers.power.calls import Calls, NotWantedError
-from workers.power.classify import CloudError
-from workers.power.desired import Row
+from workers.power.desired_state import Row
 from workers.power.outbox import Outbox
-from workers.sections import PowerSettings
+from workers.power.pending_nodes import Board
 
 if TYPE_CHECKING:
-    from workers.power.book import Book
+    from workers.power.power_store import Book
 
 WANTED = Row("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Cause
-from workers.power.health import Health
+from workers.clouds.health import Health
 
 GONE = Cause("network", "reset by peer")
 

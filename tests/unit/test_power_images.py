@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.power.images import Image, pick, query
+from workers.clouds.images import Image, pick, query
 
 
 def test_it_is_asked_by_the_request_that_made_it_and_by_its_owner() -> None:

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from workers.groups import ServerTemplate
-from workers.power import ways
-from workers.power.novarequests import Call, Parts, Request, act, create, fill
+from workers.clouds import actions
+from workers.clouds.nova_requests import Call, Parts, Request, act, create, fill
+from workers.config.groups import ServerTemplate
 
 PARTS = Parts("image-id", "flavor-id", ("auto",))
 TAGS = {"lamplighter_cluster": "vespa", "lamplighter_node": "node1"}
-NEW = Call(ways.CREATE, "", "node1", "compute")
+NEW = Call(actions.CREATE, "", "node1", "compute")
 
 
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
-        (ways.START, Request("POST", "/servers/x/action", {"os-start": None})),
-        (ways.STOP, Request("POST", "/servers/x/action", {"os-stop": None})),
-        (ways.SHELVE, Request("POST", "/servers/x/action", {"shelve": None})),
-        (ways.UNSHELVE, Request("POST", "/servers/x/action", {"unshelve": None})),
-        (ways.REBOOT, Request("POST", "/servers/x/action", {"reboot": {"type": "HARD"}})),
-        (ways.DELETE, Request("DELETE", "/servers/x")),
-        (ways.TAG, Request("POST", "/servers/x/metadata", {"metadata": TAGS})),
+        (actions.START, Request("POST", "/servers/x/action", {"os-start": None})),
+        (actions.STOP, Request("POST", "/servers/x/action", {"os-stop": None})),
+        (actions.SHELVE, Request("POST", "/servers/x/action", {"shelve": None})),
+        (actions.UNSHELVE, Request("POST", "/servers/x/action", {"unshelve": None})),
+        (actions.REBOOT, Request("POST", "/servers/x/action", {"reboot": {"type": "HARD"}})),
+        (actions.DELETE, Request("DELETE", "/servers/x")),
+        (actions.TAG, Request("POST", "/servers/x/metadata", {"metadata": TAGS})),
     ],
 )
 def test_each_action_is_one_request(action: str, expected: Request) -> None:
@@ -33,7 +33,7 @@ def test_each_action_is_one_request(action: str, expected: Request) -> None:
 
 
 def test_an_image_carries_our_tags_and_the_request_so_that_it_is_found_again() -> None:
-    call = Call(ways.BAKE, "x", "node1", "compute", image="prepared", request_id="r")
+    call = Call(actions.BAKE, "x", "node1", "compute", image="prepared", request_id="r")
     about = {"name": "prepared", "metadata": {**TAGS, "lamplighter_request": "r"}}
     assert act(call, "vespa") == Request("POST", "/servers/x/action", {"createImage": about})
 

@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from workers.power.pace import Pace
+from workers.clouds.limiter import Pace
 
 LATENCY = 0.05
 

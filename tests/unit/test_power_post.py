@@ -14,8 +14,8 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Happening, event_from, notice_from
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
-from workers import outgoing
-from workers.power import post
+from workers.broker import outgoing
+from workers.power import messages
 from workers.power.intake import Past, past_from
 
 NOW = MOMENT + 10**9
@@ -25,7 +25,7 @@ TIERS = ["power.retry.5s", "power.retry.30s", "power.retry.2m", "power.retry.10m
 
 def test_the_accepted_event_carries_the_command() -> None:
     asked = command()
-    told = event_from(parse(post.accepted(pending(asked), NOW).body))
+    told = event_from(parse(messages.accepted(pending(asked), NOW).body))
     assert told.happening is Happening.ACCEPTED
     assert (told.request_id, told.generation, told.jobs) == (asked.id, asked.generation, asked.jobs)
     assert (told.origin, told.expiry) == (asked.origin, asked.expiry)
@@ -36,7 +36,7 @@ def test_the_accepted_event_carries_the_command() -> None:
 )
 def test_each_failed_attempt_rests_longer_than_the_one_before(failed: int, tier: str) -> None:
     waiting = pending(past=Past(attempt=failed))
-    request, told = post.retried(waiting, CAUSE, NOW)
+    request, told = messages.retried(waiting, CAUSE, NOW)
     assert (request.exchange, request.routing_key) == (tier, waiting.delivery.routing_key)
     assert (request.body, request.id) == (waiting.delivery.body, waiting.command.id)
     assert past_from(request.headers) == waiting.past.failed(CAUSE, NOW)
@@ -49,20 +49,20 @@ def test_each_failed_attempt_rests_longer_than_the_one_before(failed: int, tier:
 
 def test_parking_costs_no_attempt_and_is_told_once_a_round() -> None:
     waiting = pending(past=Past(attempt=2, round=3))
-    request, told = post.parked(waiting, CAUSE, TIERS[1], NOW)
+    request, told = messages.parked(waiting, CAUSE, TIERS[1], NOW)
     assert request.exchange == TIERS[1]
     assert past_from(request.headers) == replace(waiting.past, parked=1)
     read = event_from(parse(told.body))
     assert (read.happening, read.round, read.attempt) == (Happening.PARKED, 3, 2)
 
-    again = post.parked(pending(past=past_from(request.headers)), CAUSE, TIERS[1], NOW)
+    again = messages.parked(pending(past=past_from(request.headers)), CAUSE, TIERS[1], NOW)
     assert [message.exchange for message in again] == [TIERS[1]]
     assert again[0].headers[headers.PARKED] == 2
 
 
 def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
     come = delivery(command(kind=Kind.SUSPEND), {"x-death": "foreign"})
-    letter = post.dead_letter(come, Past().failed(CAUSE, NOW), CAUSE, NOW)
+    letter = messages.dead_letter(come, Past().failed(CAUSE, NOW), CAUSE, NOW)
     assert letter.exchange == "power.dlx"
     assert (letter.body, letter.routing_key, letter.id) == (
         come.body,
@@ -85,7 +85,7 @@ def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
 
 
 def test_a_cloud_s_words_that_are_no_text_still_travel() -> None:
-    letter = post.dead_letter(delivery(), Past(), Cause("x", "\ud800 \u00e9"), NOW)
+    letter = messages.dead_letter(delivery(), Past(), Cause("x", "\ud800 \u00e9"), NOW)
     assert letter.headers[headers.CAUSE_MESSAGE] == "? \u00e9"
 
 
@@ -104,23 +104,23 @@ def test_a_stored_outcome_is_published_byte_for_byte() -> None:
 def test_a_request_that_could_not_be_tried_fails_and_alarms() -> None:
     waiting = pending(past=Past(round=2, attempt=1))
     cause = Cause("unknown_node", "node1 is in no group")
-    told = post.refusal(waiting, cause, NOW)
+    told = messages.refusal(waiting, cause, NOW)
     assert (told.happening, told.round, told.attempt, told.cause) == (
         Happening.FAILED,
         2,
         1,
         cause,
     )
-    alarm = post.refused(waiting, cause, NOW)
+    alarm = messages.refused(waiting, cause, NOW)
     assert notice_from(alarm.to_envelope()) == alarm
     assert (alarm.routing_key, alarm.subject) == ("alarm.request_refused", "node1")
-    assert alarm.id == post.refused(waiting, cause, NOW + 1).id
+    assert alarm.id == messages.refused(waiting, cause, NOW + 1).id
 
 
 def test_an_unreadable_message_is_told_of_by_where_and_what_not_by_its_words() -> None:
     come = delivery(b"{not json: hunter2")
     error = MalformedMessageError("body", "not JSON", "speak CloudEvents")
-    notice = post.rejected(come, "test", error, NOW)
+    notice = messages.rejected(come, "test", error, NOW)
     assert notice_from(notice.to_envelope()) == notice
     assert (notice.name, notice.subject) == ("message.rejected", "power.resume")
     assert notice.key == hashlib.sha256(come.body).hexdigest()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.power.servers import Server, View, server_from
+from workers.clouds.servers import Server, View, server_from
 
 RAW = {
     "id": "0f9e8d7c",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from schemas.commands import Desired
-from workers.groups import CloudSettings
-from workers.logins import PasswordSource
-from workers.power.cloud import Cloud, Listing
-from workers.power.site import Site, Thunk
+from workers.clouds.client import Cloud, Listing
+from workers.clouds.driver import Site, Thunk
+from workers.config.groups import CloudSettings
+from workers.config.logins import PasswordSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ from schemas.commands import Desired, Kind, PowerCommand
 from schemas.events import Cause, CloudAction, Happening
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.groups import GroupSettings
-from workers.power.desired import Row
+from workers.clouds.actions import START, STOP
+from workers.clouds.servers import Server, View
+from workers.config.groups import GroupSettings
+from workers.power.desired_state import Row
 from workers.power.intake import Past
-from workers.power.servers import Server, View
-from workers.power.ways import START, STOP
-from workers.power.work import DONE, Work, actions_from_json, actions_to_json
+from workers.power.node_work import DONE, Work, actions_from_json, actions_to_json
 
 if TYPE_CHECKING:
     from workers.power.intake import Pending

@@ -8,7 +8,7 @@ import pytest
 
 from producers.amqp import connection_parameters
 from producers.settings import BrokerSettings, ConfigError, find_config, hook_settings
-from workers.settings import load
+from workers.config.settings import load
 
 WHOLE = """
 cluster = "vespa"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ops.report.chart import chart
 from ops.report.history import Boot, History, Lit
-from ops.report.made import Report
+from ops.report.inputs import allocations
 from ops.report.question import NOBODY, Allocation, Place, Question
-from ops.report.read import allocations
+from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows, total
 from producers.settings import ConfigError

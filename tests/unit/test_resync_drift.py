@@ -9,8 +9,8 @@ import pytest
 
 from schemas.commands import Desired
 from schemas.snapshot import Power
-from workers.power.servers import Server
-from workers.power.ways import Strategy
+from workers.clouds.actions import Strategy
+from workers.clouds.servers import Server
 from workers.resync.drift import (
     TABLE,
     Drift,

@@ -14,15 +14,15 @@ from schemas.envelope import parse
 from schemas.events import Notice, notice_from
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import NotedLink, delivery
+from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION
-from tests.testbed.site import CLUSTER, Site
 from tests.testbed.waiting import until
-from workers import topology
-from workers.power.servers import Server
-from workers.resync.resync import Resync
-from workers.runtime import Runtime
+from workers.broker import topology
+from workers.clouds.servers import Server
+from workers.process.runtime import Runtime
+from workers.resync.worker import Resync
 from workers.store import snapshots
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.snapshots import Listing
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from workers.retryafter import LONGEST, wait_asked
+from workers.process.retry_after import LONGEST, wait_asked
 
 # Fri, 02 Jan 2026 03:04:05 GMT
 NOW = 1_767_323_045.0

@@ -16,7 +16,7 @@ from schemas.snapshot import Power, SlurmNode, Snapshot, joined, parse_snapshot
 from tests.testbed.messages import CORRELATION, MOMENT
 from tests.testbed.strategies import snapshots
 from workers.slurm.nodes import JobState, nodes_from
-from workers.slurm.snapshots import with_jobs
+from workers.slurm.snapshot_worker import with_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path

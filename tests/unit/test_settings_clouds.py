@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.settings import ConfigError
-from workers.groups import CloudSettings
-from workers.logins import ApplicationCredentialSource, CloudsYamlSource, RefreshTokenSource
-from workers.settings import load
+from workers.config.groups import CloudSettings
+from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, RefreshTokenSource
+from workers.config.settings import load
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 

@@ -16,9 +16,9 @@ from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
 from workers.slurm.causes import reason
 from workers.slurm.decide import Action, Step, rehearsed
-from workers.slurm.herald import failure, identified, rehearsal
+from workers.slurm.job_events import failure, identified, rehearsal
+from workers.slurm.job_origins import Origin, origin_format, origins_from, uws_id
 from workers.slurm.nodes import JobState
-from workers.slurm.origins import Origin, origin_format, origins_from, uws_id
 from workers.slurm.requeued import Ended, Requeued, failed, on_node
 
 NS = 10**9

@@ -7,10 +7,10 @@ from dataclasses import replace
 from schemas.commands import Kind
 from schemas.events import Cause, Happening
 from tests.testbed.messages import MOMENT, command, event
+from workers.slurm.after_update import after_event, failures_before, hastened
 from workers.slurm.decide import Action, Policy, Step
-from workers.slurm.memory import Due, Memory
+from workers.slurm.node_memory import Due, Memory
 from workers.slurm.nodes import JobState
-from workers.slurm.outcome import after_event, failures_before, hastened
 from workers.slurm.requeued import Requeued, look
 from workers.slurm.timers import after_due, due_actions
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.jobs import JobEvent, JobHappening
 from schemas.registrations import Registration
-from workers.slurm.chronicle import recall, remember
 from workers.slurm.nodes import NodeState, nodes_from
+from workers.slurm.run_reporter import recall, remember
 from workers.slurm.runs import NOTHING, Run, Told, View, news, runs_from
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.testbed.checker import Run, broken_promises
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.tables import audit
 
 if TYPE_CHECKING:

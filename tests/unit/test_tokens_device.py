@@ -11,7 +11,7 @@ import requests
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
-from workers.logins import RefreshTokenSource
+from workers.config.logins import RefreshTokenSource
 from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http

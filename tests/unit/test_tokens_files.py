@@ -12,8 +12,8 @@ import pytest
 
 from producers.settings import ConfigError
 from workers.tokens.errors import SourceError
-from workers.tokens.key import load_key
 from workers.tokens.secret import SecretCommand, SecretFile, read_secret, secret_of
+from workers.tokens.vault_key import load_key
 
 
 def put(path: Path, text: str, mode: int = 0o600) -> Path:

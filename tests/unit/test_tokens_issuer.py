@@ -11,9 +11,9 @@ import structlog.testing
 from tests.testbed.waiting import until
 from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
+from workers.tokens.rpc import Answer, Grant, Refusal, Report
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.upkeep import Ending, Upkeep
-from workers.tokens.wire import Answer, Grant, Refusal, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

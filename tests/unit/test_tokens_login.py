@@ -15,8 +15,12 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from workers.groups import CloudSettings
-from workers.logins import ApplicationCredentialSource, ClientCredentialsSource, RefreshTokenSource
+from workers.config.groups import CloudSettings
+from workers.config.logins import (
+    ApplicationCredentialSource,
+    ClientCredentialsSource,
+    RefreshTokenSource,
+)
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import redeem, service_login

@@ -9,8 +9,8 @@ import pytest
 
 from workers.errors import TokenRefusedError
 from workers.tokens.plugin import TokenServicePlugin
+from workers.tokens.rpc import Grant
 from workers.tokens.scoped import digest_of
-from workers.tokens.wire import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

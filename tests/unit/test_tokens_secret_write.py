@@ -9,7 +9,7 @@ import pytest
 
 from producers.settings import ConfigError
 from workers.tokens.secret import read_secret
-from workers.tokens.secret_write import require_writable, write_secret
+from workers.tokens.secret_writer import require_writable, write_secret
 
 
 def test_a_secret_is_replaced_for_its_reader_alone(tmp_path: Path) -> None:

@@ -9,16 +9,16 @@ import sqlalchemy as sa
 import structlog
 
 from producers.amqp import connection_parameters
-from workers import topology
-from workers.amqp import Delivery, Link
-from workers.audit.announcer import Announcer
+from workers.audit.head_publisher import Announcer
+from workers.audit.installation_metrics import SiteFigures
 from workers.audit.log import Appended, append
+from workers.audit.metrics import AuditFigures
 from workers.audit.record import QUARANTINED, record_of
-from workers.metrics.audit import AuditFigures
-from workers.metrics.site import SiteFigures
-from workers.runtime import Runtime, declare_topology, runtime
-from workers.settings import Settings
-from workers.store.engine import open_store
+from workers.broker import topology
+from workers.broker.link import Delivery, Link
+from workers.config.settings import Settings
+from workers.process.runtime import Runtime, declare_topology, runtime
+from workers.store.database import open_store
 
 PREFETCH = 1000
 BATCH = 500

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from producers.settings import ConfigError
-from workers.newfile import make_once
+from workers.process.files import make_once
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

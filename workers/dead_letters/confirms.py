@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from producers.message import Message
-from workers.amqp import Link
+from workers.broker.link import Link
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 
 _SECONDS = 60.0

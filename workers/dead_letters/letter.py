@@ -12,7 +12,7 @@ from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import Envelope, Fields, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from workers.topology import RESUME_QUEUE, SUSPEND_QUEUE
+from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
 
 _NS = 1_000_000_000
 

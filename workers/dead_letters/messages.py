@@ -7,7 +7,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
 from schemas.events import Happening, Notice, RequestEvent, about
-from workers import outgoing, topology
+from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter
 
 

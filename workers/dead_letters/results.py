@@ -8,7 +8,7 @@ from producers.message import Message
 from schemas.commands import PowerCommand
 from schemas.envelope import parse
 from schemas.events import Happening, event_from
-from workers import outgoing
+from workers.broker import outgoing
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter
 from workers.store.requests import Key, Outcome

@@ -12,17 +12,17 @@ from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from workers import topology
-from workers.amqp import Delivery, Link
-from workers.notify import box, letters
-from workers.notify.box import Notification
-from workers.notify.letters import UNDELIVERED
+from workers.broker import topology
+from workers.broker.link import Delivery, Link
+from workers.config.settings import Settings
+from workers.config.webhooks import Webhook
+from workers.notify import dead_letters, notifications
+from workers.notify.dead_letters import UNDELIVERED
+from workers.notify.notifications import Notification
 from workers.notify.receiver import Receiver
-from workers.notify.request import is_for
-from workers.notify.webhook import Webhook
-from workers.runtime import Runtime, declare_topology, runtime
-from workers.settings import Settings
-from workers.store.engine import AWAY, reading
+from workers.notify.webhook_request import is_for
+from workers.process.runtime import Runtime, declare_topology, runtime
+from workers.store.database import AWAY, reading
 
 PREFETCH = 500
 _BATCH = 200
@@ -101,7 +101,7 @@ class Intake:
         while new:
             try:
                 with self._run.store.begin() as connection:
-                    box.put(connection, cluster, new)
+                    notifications.put(connection, cluster, new)
                 break
             except AWAY as error:
                 self._run.state = "waits for the store"
@@ -121,7 +121,7 @@ class Intake:
             return []
         if event.source != self._run.settings.cluster:
             return []
-        return notifications(delivery, event, self._webhooks, now)
+        return notifications_for(delivery, event, self._webhooks, now)
 
     def _keep_house(self) -> None:
         now = time.monotonic()
@@ -133,9 +133,9 @@ class Intake:
             if now >= self._next_forgetting:
                 self._next_forgetting = now + _FORGETTING
                 with self._run.store.begin() as connection:
-                    box.forget(connection, cluster, time.time_ns() - _REMEMBERED)
+                    notifications.forget(connection, cluster, time.time_ns() - _REMEMBERED)
             with reading(self._run.store) as connection:
-                waiting = box.waiting(connection, cluster)
+                waiting = notifications.waiting(connection, cluster)
             for name in waiting.keys() - {webhook.name for webhook in self._webhooks}:
                 self._bury_orphan(name)
             self._run.state = self._describe(sum(waiting.values()))
@@ -147,11 +147,11 @@ class Intake:
         """One of what waits for a webhook that is configured no more."""
         cluster, now = self._run.settings.cluster, time.time_ns()
         with self._run.store.begin() as connection:
-            which = box.claim(connection, cluster, name, now, now + _CLAIM)
+            which = notifications.claim(connection, cluster, name, now, now + _CLAIM)
         cause = Cause("no_webhook", "no webhook of this name is configured any more")
-        if which is not None and letters.bury(self._link, which, cause):
+        if which is not None and dead_letters.bury(self._link, which, cause):
             with self._run.store.begin() as connection:
-                box.done(connection, cluster, which, time.time_ns())
+                notifications.done(connection, cluster, which, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
         if not self._link.is_up:
@@ -161,7 +161,7 @@ class Intake:
         return f"{told}; away: {', '.join(sick)}" if sick else told
 
 
-def notifications(
+def notifications_for(
     delivery: Delivery, event: Envelope, webhooks: Iterable[Webhook], now: int
 ) -> list[Notification]:
     """Whom a delivery is for; one that was replayed, for the webhook that it died for. Pure."""

@@ -8,15 +8,15 @@ import structlog
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from workers.amqp import Link
-from workers.notify import box, letters
-from workers.notify.box import Notification
-from workers.notify.post import Post
-from workers.notify.request import request
+from workers.broker.link import Link
+from workers.config.webhooks import Webhook
+from workers.notify import dead_letters, notifications
+from workers.notify.http import Post
+from workers.notify.notifications import Notification
 from workers.notify.verdict import Again, Dead, Taken, Verdict, backoff, judge
-from workers.notify.webhook import Webhook
-from workers.runtime import Runtime
-from workers.store.engine import AWAY
+from workers.notify.webhook_request import request
+from workers.process.runtime import Runtime
+from workers.store.database import AWAY
 
 _NS = 1_000_000_000
 _IDLE = 1.0
@@ -98,7 +98,7 @@ class Receiver:
         # connecting takes so long at most, and so does waiting for the answer
         until = now + int((2 * self._webhook.timeout + _GRACE) * _NS)
         with self._run.store.begin() as connection:
-            which = box.claim(connection, self._cluster, self._webhook.name, now, until)
+            which = notifications.claim(connection, self._cluster, self._webhook.name, now, until)
         if which is None:
             return False
         verdict = self._try(which)
@@ -128,11 +128,11 @@ class Receiver:
             errors = which.failed(verdict.cause, now)
             with self._run.store.begin() as connection:
                 due_at = now + int(verdict.seconds * _NS)
-                box.try_again(connection, self._cluster, which, errors, due_at)
+                notifications.try_again(connection, self._cluster, which, errors, due_at)
             return
         if isinstance(verdict, Taken):
             log.info("notification_taken", answer=verdict.words or None)
-        elif not letters.bury(self._link, which, verdict.cause):
+        elif not dead_letters.bury(self._link, which, verdict.cause):
             return
         with self._run.store.begin() as connection:
-            box.done(connection, self._cluster, which, now)
+            notifications.done(connection, self._cluster, which, now)

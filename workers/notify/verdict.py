@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from schemas.events import Cause
-from workers.notify.request import tamed
+from workers.notify.webhook_request import tamed
 
 _FIRST = 1.0
 _LONGEST = 600.0

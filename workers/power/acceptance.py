@@ -7,18 +7,18 @@ import structlog
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, CloudAction
-from workers import outgoing
-from workers.amqp import Delivery
-from workers.power import intake, post
-from workers.power.board import HELD, Board, log_accepted, on_hold
-from workers.power.book import Accepted, Book
-from workers.power.desired import Row
-from workers.power.gate import Overtaken, Passed, Waits, is_gated, judge
+from workers.broker import outgoing
+from workers.broker.link import Delivery
+from workers.broker.topology import RETRY_TIERS
+from workers.config.settings import Settings
+from workers.power import intake, messages
+from workers.power.desired_state import Row
 from workers.power.intake import Pending
-from workers.power.witness import Witness
-from workers.power.work import Key, Work
-from workers.settings import Settings
-from workers.topology import RETRY_TIERS
+from workers.power.node_work import Key, Work
+from workers.power.pending_nodes import HELD, Board, log_accepted, on_hold
+from workers.power.power_store import Accepted, Book
+from workers.power.slurm_view import Witness
+from workers.power.suspend_guard import Overtaken, Passed, Waits, is_gated, judge
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
 # So often in the first tier, then in the next: about a minute of the first.
@@ -60,11 +60,11 @@ class Acceptance:
         causes = [intake.refusal(request, nodes, ahead, now) for request in pending]
         refused = [(r, cause) for r, cause in zip(pending, causes, strict=True) if cause]
         if refused:
-            bodies = self._book.end([(r, post.refusal(r, cause, now)) for r, cause in refused])
+            bodies = self._book.end([(r, messages.refusal(r, cause, now)) for r, cause in refused])
             for (request, cause), body in zip(refused, bodies, strict=True):
                 self._open(request, now)
                 self._board.publish_ending(request, body)
-                self._board.outbox.tell(outgoing.event(post.refused(request, cause, now)))
+                self._board.outbox.tell(outgoing.event(messages.refused(request, cause, now)))
         return [r for r, cause in zip(pending, causes, strict=True) if cause is None]
 
     def confirm(self, pending: Sequence[Pending]) -> list[Pending]:
@@ -77,7 +77,7 @@ class Acceptance:
         now = time.time_ns()
         judged = [(request, judge(request.command, view, now)) for request in pending]
         ended = [(r, verdict.cause) for r, verdict in judged if isinstance(verdict, Overtaken)]
-        bodies = self._book.end([(r, post.overtaken(r, cause, now)) for r, cause in ended])
+        bodies = self._book.end([(r, messages.overtaken(r, cause, now)) for r, cause in ended])
         for (request, _), body in zip(ended, bodies, strict=True):
             self._tell_accepted(request, now)
             self._board.publish_ending(request, body)
@@ -125,7 +125,7 @@ class Acceptance:
 
     def _open(self, request: Pending, now: int) -> None:
         self._board.figures.accepted(request.command.kind)
-        self._board.outbox.send(request.delivery, [post.accepted(request, now)])
+        self._board.outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def _take_node(
         self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]
@@ -149,6 +149,6 @@ class Acceptance:
         now = time.time_ns()
         self._log.error("message_rejected", queue=delivery.queue, field=error.field)
         past = intake.past_from(delivery.headers)
-        letter = post.dead_letter(delivery, past, Cause("malformed", str(error)), now)
-        notice = post.rejected(delivery, self._settings.cluster, error, now)
+        letter = messages.dead_letter(delivery, past, Cause("malformed", str(error)), now)
+        notice = messages.rejected(delivery, self._settings.cluster, error, now)
         self._board.outbox.finish(delivery, [letter, outgoing.event(notice)])

@@ -9,18 +9,18 @@ from itertools import count
 import structlog
 
 from schemas.events import Cause, CloudAction, Happening
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE
+from workers.clouds.driver import Site
+from workers.clouds.errors import CloudError, Then, Verdict, classify
+from workers.clouds.nova_requests import Call
+from workers.config.tables import PowerSettings
 from workers.errors import LamplighterError
-from workers.power.board import Board
-from workers.power.book import Book
-from workers.power.classify import CloudError, Then, Verdict, classify
 from workers.power.decide import Act, Decision, Settled, Wait, decide
-from workers.power.desired import Row
-from workers.power.novarequests import Call
-from workers.power.site import Site
-from workers.power.ways import BAKE, CREATE, FIND_IMAGE
-from workers.power.work import DONE, Key, Work
-from workers.sections import PowerSettings
-from workers.store.engine import AWAY
+from workers.power.desired_state import Row
+from workers.power.node_work import DONE, Key, Work
+from workers.power.pending_nodes import Board
+from workers.power.power_store import Book
+from workers.store.database import AWAY
 
 _LOOKS = 5
 _REST = 1.0

@@ -11,8 +11,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired
 from schemas.events import Cause
-from workers.power.servers import Server
-from workers.power.ways import (
+from workers.clouds.actions import (
     BAKE,
     CREATE,
     DELETE,
@@ -27,6 +26,7 @@ from workers.power.ways import (
     Strategy,
     way,
 )
+from workers.clouds.servers import Server
 
 _NS = 1_000_000_000
 _NO_HOST = "no valid host"

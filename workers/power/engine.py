@@ -13,25 +13,25 @@ from functools import partial
 import structlog
 
 from schemas.events import Cause, Happening
-from workers.amqp import Delivery, Link
-from workers.metrics.power import PowerFigures
+from workers.broker.link import Delivery, Link
+from workers.broker.topology import RETRY_TIERS
+from workers.clouds.actions import NEEDS_ROOM
+from workers.clouds.driver import Site
+from workers.config.settings import Settings
 from workers.power.acceptance import Acceptance
-from workers.power.board import HELD, Board, Ending, on_hold
-from workers.power.book import Book
-from workers.power.book import Ending as RequestEnding
 from workers.power.calls import Calls
 from workers.power.decide import Act, Fail, Settled
-from workers.power.desired import Observation, Row
-from workers.power.listings import Listings
+from workers.power.desired_state import Observation, Row
+from workers.power.metrics import PowerFigures
+from workers.power.node_work import Work
 from workers.power.outbox import Outbox, Thunk
-from workers.power.site import Site
-from workers.power.ways import NEEDS_ROOM
-from workers.power.witness import Witness
-from workers.power.work import Work
-from workers.settings import Settings
-from workers.store.engine import AWAY
-from workers.store.images import GroupImage
-from workers.topology import RETRY_TIERS
+from workers.power.pending_nodes import HELD, Board, Ending, on_hold
+from workers.power.power_store import Book
+from workers.power.power_store import Ending as RequestEnding
+from workers.power.slurm_view import Witness
+from workers.power.snapshot_listings import Listings
+from workers.store.database import AWAY
+from workers.store.group_images import GroupImage
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
 _IDLE = 0.2

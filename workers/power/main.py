@@ -4,19 +4,19 @@ from collections.abc import Callable
 from contextlib import closing
 
 from producers.amqp import connection_parameters
-from workers import topology
-from workers.amqp import Link
-from workers.metrics.power import PowerFigures
-from workers.power.book import Book
-from workers.power.cloud import Cloud
+from workers.broker import topology
+from workers.broker.link import Link
+from workers.clouds.client import Cloud
+from workers.clouds.driver import Site
+from workers.config.settings import Settings
+from workers.config.slurm_location import is_installed
 from workers.power.engine import Engine
+from workers.power.lease_owner import Owner
+from workers.power.metrics import PowerFigures
 from workers.power.outbox import Thunk
-from workers.power.owners import Owner
-from workers.power.site import Site
-from workers.power.witness import Witness
-from workers.runtime import Runtime, declare_topology, runtime
-from workers.settings import Settings
-from workers.slurm.place import is_installed
+from workers.power.power_store import Book
+from workers.power.slurm_view import Witness
+from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from producers.message import Message
-from workers.amqp import Delivery, Link
+from workers.broker.link import Delivery, Link
 from workers.errors import BrokerAwayError
 
 _RESEND = 1.0

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from schemas.commands import Desired
 from schemas.snapshot import Power
-from workers.power.servers import Server
-from workers.power.ways import HERE, PASSING, Strategy, way
+from workers.clouds.actions import HERE, PASSING, Strategy, way
+from workers.clouds.servers import Server
 from workers.store import tables
 
 

@@ -1,11 +1,11 @@
 """`lamplighter worker resync`: without any cloud's credential, wherever the store is reached."""
 
 from producers.amqp import connection_parameters
-from workers import topology
-from workers.amqp import Link
-from workers.resync.resync import Resync
-from workers.runtime import declare_topology, runtime
-from workers.settings import Settings
+from workers.broker import topology
+from workers.broker.link import Link
+from workers.config.settings import Settings
+from workers.process.runtime import declare_topology, runtime
+from workers.resync.worker import Resync
 
 _PREFETCH = 100
 

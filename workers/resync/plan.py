@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.snapshot import Snapshot
-from workers.power.servers import Server
+from workers.clouds.servers import Server
+from workers.config.tables import ResyncSettings, SlurmSettings
 from workers.resync.drift import (
     Action,
     Drift,
@@ -18,9 +19,8 @@ from workers.resync.drift import (
     decide_stray,
     find_drift,
 )
-from workers.resync.memory import Memory
+from workers.resync.drift_memory import Memory
 from workers.resync.survey import Place, Survey
-from workers.sections import ResyncSettings, SlurmSettings
 
 _NS = 1_000_000_000
 _KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}

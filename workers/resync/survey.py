@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired
 from schemas.snapshot import Power, SlurmNode, Snapshot
-from workers.power.servers import Server, View
-from workers.power.strays import is_stray
-from workers.power.ways import Strategy
+from workers.clouds.actions import Strategy
+from workers.clouds.servers import Server, View
+from workers.clouds.strays import is_stray
+from workers.config.settings import Settings
 from workers.resync.drift import Node, Seen, seen_as
-from workers.settings import Settings
 from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased

@@ -23,7 +23,7 @@ class Weight(enum.StrEnum):
     FINAL = "final"
 
 
-# Classes of workers/power/classify.py, decide.py and engine.py; all others are FINAL.
+# Classes of workers/clouds/errors.py, decide.py and engine.py; all others are FINAL.
 _TRANSIENT = frozenset(
     {
         *("network", "timeout", "server_side", "over_limit", "unknown"),

@@ -12,23 +12,23 @@ from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Happening, RequestEvent, event_from
-from workers.amqp import Delivery, Link
+from workers.broker.link import Delivery, Link
 from workers.errors import BrokerError
-from workers.metrics.slurm import SlurmFigures
-from workers.runtime import Runtime
-from workers.slurm import memory
+from workers.process.runtime import Runtime
+from workers.slurm import node_memory
+from workers.slurm.after_update import after_event, failures_before, hastened
+from workers.slurm.apply import tell
 from workers.slurm.decide import Action, Seen, Step, decide, rehearsed, waits_for_cloud
-from workers.slurm.herald import Herald
-from workers.slurm.jobs import Jobs
-from workers.slurm.lookback import left_behind
-from workers.slurm.memory import Due, Memory
-from workers.slurm.outcome import after_event, failures_before, hastened
+from workers.slurm.failed_jobs import Jobs
+from workers.slurm.job_events import Herald
+from workers.slurm.metrics import SlurmFigures
+from workers.slurm.node_memory import Due, Memory
 from workers.slurm.policy import policy_of
+from workers.slurm.recovery import left_behind
 from workers.slurm.requeued import on_node
 from workers.slurm.scontrol import Slurm, SlurmAwayError
-from workers.slurm.teller import tell
 from workers.slurm.timers import after_due, due_actions
-from workers.store.engine import AWAY, reading
+from workers.store.database import AWAY, reading
 
 BATCH = 500
 BATCH_SECONDS = 0.05
@@ -163,8 +163,8 @@ class Feedback:
         states = self._slurm.nodes() if speaks else {}
         cluster = self._settings.cluster
         with reading(self._run.store) as connection:
-            newest = memory.newest(connection, cluster, names)
-            known = memory.recall(connection, cluster, names)
+            newest = node_memory.newest(connection, cluster, names)
+            known = node_memory.recall(connection, cluster, names)
         # ResumeFailProgram is not told who waited
         given_up = {told.node for _, told in events if told.kind is Kind.RESUME_FAIL}
         found = self._slurm.jobs_left_by(given_up & states.keys())
@@ -213,11 +213,11 @@ class Feedback:
         ]
         lit = [t.node for _, t, _ in acted if t.happening is Happening.COMPLETED and t.address]
         with self._run.store.begin() as connection:
-            memory.remember(connection, cluster, memories)
+            node_memory.remember(connection, cluster, memories)
             if lit:
-                out = memory.returning(connection, cluster)
+                out = node_memory.returning(connection, cluster)
                 sooner = hastened(out, lit, self._settings.nodes, self._policy, now)
-                memory.remember(connection, cluster, sooner)
+                node_memory.remember(connection, cluster, sooner)
 
     def _is_dry(self, told: RequestEvent) -> bool:
         return told.dry_run or self._settings.is_dry(told.node)
@@ -227,22 +227,22 @@ class Feedback:
     def _see_to_timers(self) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
         with self._run.store.begin() as connection:
-            due = memory.claim(connection, cluster, now, now + _CLAIM)
+            due = node_memory.claim(connection, cluster, now, now + _CLAIM)
         if not due:
             return
         speaks = any(entry.due is not Due.FORGET for entry in due)
         states = self._slurm.nodes() if speaks else {}
         with reading(self._run.store) as connection:
-            newest = memory.newest(connection, cluster, sorted(entry.node for entry in due))
+            newest = node_memory.newest(connection, cluster, sorted(entry.node for entry in due))
         dry = frozenset(entry.node for entry in due if self._settings.is_dry(entry.node))
         acted = due_actions(due, states, newest, dry)
         refused = tell(self._slurm, [action for _, action in acted])
         self._count(sum(action.step.fails for _, action in acted))
         after = {entry.node: after_due(entry, a, self._policy, now) for entry, a in acted}
         with self._run.store.begin() as connection:
-            memory.remember(connection, cluster, [kept for kept in after.values() if kept])
+            node_memory.remember(connection, cluster, [kept for kept in after.values() if kept])
             gone = sorted(node for node, kept in after.items() if kept is None)
-            memory.forget(connection, cluster, gone)
+            node_memory.forget(connection, cluster, gone)
         given_back = [a for _, a in acted if a.step.fails and a.jobs and a.node not in refused]
         if given_back:
             self._jobs.wait_for(given_back)

@@ -5,12 +5,12 @@ import re
 import structlog
 
 from producers.amqp import connection_parameters
-from workers import topology
-from workers.amqp import Link
-from workers.runtime import Runtime, declare_topology, runtime
-from workers.settings import Settings
+from workers.broker import topology
+from workers.broker.link import Link
+from workers.config.settings import Settings
+from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.slurm.feedback import Feedback
-from workers.slurm.herald import Herald
+from workers.slurm.job_events import Herald
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 
 PREFETCH = 1000

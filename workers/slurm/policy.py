@@ -1,6 +1,6 @@
 """What a site has chosen of the feedback, read from its settings."""
 
-from workers.settings import Settings
+from workers.config.settings import Settings
 from workers.slurm.decide import Policy
 
 

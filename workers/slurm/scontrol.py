@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import hostlist
 import structlog
 
+from workers.config.settings import Settings
+from workers.config.slurm_location import find, slurm_conf
 from workers.errors import LamplighterError
-from workers.settings import Settings
+from workers.slurm.job_origins import Origin, origin_format, origins_from
 from workers.slurm.nodes import (
     HAVE_NODES,
     JOB_FORMAT,
@@ -19,8 +21,6 @@ from workers.slurm.nodes import (
     jobs_from,
     nodes_from,
 )
-from workers.slurm.origins import Origin, origin_format, origins_from
-from workers.slurm.place import find, slurm_conf
 from workers.slurm.runs import OVER, RUN_FORMAT, Run, runs_from
 
 # Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).

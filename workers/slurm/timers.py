@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from workers.slurm.decide import Action, Newest, Policy, Step, bring_back, give_back
-from workers.slurm.memory import Due, Memory
+from workers.slurm.node_memory import Due, Memory
 from workers.slurm.nodes import NodeState
 
 _NS = 1_000_000_000

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from workers.store.engine import store_clock
+from workers.store.database import store_clock
 from workers.store.tables import nodes
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.lamps import Lamp, lamp
+from workers.store.lamps import Lamp, lamp
 from workers.store.tables import drifts, nodes, refresh_tokens, requests
 
 

@@ -11,8 +11,8 @@ import msgspec
 import sqlalchemy as sa
 
 from schemas.snapshot import Snapshot, parse_snapshot
-from workers.power.servers import Server
-from workers.store.engine import store_clock
+from workers.clouds.servers import Server
+from workers.store.database import store_clock
 from workers.store.tables import listings, snapshots
 from workers.store.upsert import insert
 

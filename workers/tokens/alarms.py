@@ -8,8 +8,8 @@ import structlog
 
 from producers.message import Message
 from schemas.events import Notice
-from workers import outgoing
-from workers.amqp import Link
+from workers.broker import outgoing
+from workers.broker.link import Link
 from workers.tokens.errors import SourceError
 
 NAME = "alarm.token"

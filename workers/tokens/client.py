@@ -12,8 +12,9 @@ from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from workers import topology
-from workers.amqp import REPLY_TO, Delivery, Link
+from workers.broker import topology
+from workers.broker.link import REPLY_TO, Delivery, Link
+from workers.config.settings import Settings
 from workers.errors import (
     BrokerAwayError,
     BrokerError,
@@ -21,8 +22,7 @@ from workers.errors import (
     TokenRefusedError,
     TokenServiceAwayError,
 )
-from workers.settings import Settings
-from workers.tokens.wire import Answer, Grant, Refusal, Report, Request, encode, parse_answer
+from workers.tokens.rpc import Answer, Grant, Refusal, Report, Request, encode, parse_answer
 
 
 class TokenClient:

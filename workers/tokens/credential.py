@@ -1,8 +1,8 @@
 """The secret of each kind of source."""
 
 from producers.settings import ConfigError
-from workers.clouds_yaml import entry_kind, entry_secret, secret_file
-from workers.logins import (
+from workers.config.clouds_yaml import entry_kind, entry_secret, secret_file
+from workers.config.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
     CloudsYamlSource,

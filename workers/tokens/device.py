@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from workers.logins import RefreshTokenSource
+from workers.config.logins import RefreshTokenSource
 from workers.tokens.errors import SourceError, away
 from workers.tokens.oidc import Redeemed, redeemed, refusal, seconds
 from workers.tokens.transport import Http, object_of

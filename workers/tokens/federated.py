@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workers.logins import ClientCredentialsSource, RefreshTokenSource
+from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import Access, redeem, service_login

@@ -14,10 +14,10 @@ import structlog
 from workers.tokens import cache
 from workers.tokens.cache import Decision, Fetch, Serve, Slot
 from workers.tokens.errors import SourceError, away
+from workers.tokens.rpc import Answer, Grant, Refusal, Report
 from workers.tokens.scoped import ScopedToken, shown
 from workers.tokens.sources import Source
 from workers.tokens.upkeep import Upkeep
-from workers.tokens.wire import Answer, Grant, Refusal, Report
 
 _UPKEEP_INTERVAL = 3600.0
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import requests
 
-from workers.groups import CloudSettings
+from workers.config.groups import CloudSettings
 from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import ScopedToken, scoped_token
 from workers.tokens.transport import Http, object_of

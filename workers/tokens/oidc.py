@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 import requests
 
 from schemas.names import shown
-from workers.logins import ClientCredentialsSource, RefreshTokenSource
+from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http, object_of
 

@@ -9,7 +9,7 @@ import requests
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.session import Session
 
-from workers.groups import CloudSettings
+from workers.config.groups import CloudSettings
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 

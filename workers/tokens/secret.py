@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from workers.settings import CREDENTIALS
+from workers.config.settings import CREDENTIALS
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

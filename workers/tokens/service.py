@@ -18,17 +18,17 @@ from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
 from schemas.names import shown
-from workers import topology
-from workers.amqp import Delivery, Link
-from workers.metrics.tokens import TokenFigures
-from workers.runtime import declare_topology, runtime
-from workers.settings import Settings
+from workers.broker import topology
+from workers.broker.link import Delivery, Link
+from workers.config.settings import Settings
+from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
-from workers.tokens.key import load_key
+from workers.tokens.metrics import TokenFigures
+from workers.tokens.rpc import Answer, Refusal, encode, parse_request
 from workers.tokens.sources import Source, make_source
 from workers.tokens.vault import Vault
-from workers.tokens.wire import Answer, Refusal, encode, parse_request
+from workers.tokens.vault_key import load_key
 
 _PREFETCH = 200
 _TICK = 0.5

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from producers.settings import ConfigError
-from workers.clouds_yaml import entry_identity
-from workers.groups import CloudSettings
-from workers.logins import (
+from workers.config.clouds_yaml import entry_identity
+from workers.config.groups import CloudSettings
+from workers.config.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
     CloudsYamlSource,

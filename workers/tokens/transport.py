@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from workers.retryafter import wait_asked
+from workers.process.retry_after import wait_asked
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0

@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
-from workers.tokens.lease import Lease, store_errors
 from workers.tokens.scoped import digest_of
 from workers.tokens.upkeep import NS, Standing
+from workers.tokens.vault_lease import Lease, store_errors
 
 _LEASE = 60.0
 _NONCE = 12

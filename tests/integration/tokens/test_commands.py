@@ -21,8 +21,8 @@ from tests.testbed.waiting import until
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
+    from tests.testbed.installation import Said
     from tests.testbed.simcloud.handle import SimCloud
-    from tests.testbed.site import Said
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from tests.testbed.broker import PrivateBroker
 from tests.testbed.simcloud import credentials
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
-from workers import topology
-from workers.amqp import REPLY_TO, Delivery, Link
-from workers.browse import browse
+from workers.broker import topology
+from workers.broker.blocking import browse
+from workers.broker.link import REPLY_TO, Delivery, Link
 from workers.errors import BrokerAwayError, TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.scoped import digest_of

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.waiting import until
-from workers.store.engine import open_store
+from workers.store.database import open_store
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.vault import Vault

@@ -22,8 +22,8 @@ from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.state import Call, State, Worker, acted, finished, put
 from tests.unit.fencing.store import DEAD
+from workers.clouds.actions import START
 from workers.power.decide import Act, Fail, Settled
-from workers.power.ways import START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from schemas.commands import Desired, Kind
 from schemas.events import CloudAction, Happening
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.groups import GroupSettings
+from workers.clouds.actions import START, STOP
+from workers.clouds.servers import Server, View
+from workers.config.groups import GroupSettings
 from workers.power.decide import Decision, Wait, decide
-from workers.power.desired import Row
-from workers.power.servers import Server, View
-from workers.power.ways import START, STOP
-from workers.power.work import DONE, Work
+from workers.power.desired_state import Row
+from workers.power.node_work import DONE, Work
 
 if TYPE_CHECKING:
     from tests.unit.fencing.state import Shown

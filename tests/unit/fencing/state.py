@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 from tests.unit.fencing.store import EMPTY, Store
-from workers.power.ways import START, STOP
+from workers.clouds.actions import START, STOP
 
 T = TypeVar("T")
 

@@ -1,0 +1,90 @@
+"""`lamplighter audit export`: records for other programs, as CloudEvents or for a spreadsheet."""
+
+import base64
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from ops.audit.filters import filter_options, wanted
+from ops.audit.records import data_of, what, words
+from ops.cli.files import cell_of, output
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import json_line, moment
+from schemas.envelope import rfc3339
+from workers.audit.queries import Entry, oldest_first
+
+_COLUMNS = (
+    "seq",
+    "time",
+    "recorded_at",
+    "what",
+    "about",
+    "request",
+    "round",
+    "jobs",
+    "cloud",
+    "why",
+)
+
+
+@click.command
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@filter_options
+@pass_session
+def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see wanted
+    """Write records to FILE (- for standard output), in the order they were recorded.
+
+    jsonl has one CloudEvent a line, with the extensions auditseq and audithash; csv is for
+    spreadsheets, and no cell of it is a formula. FILE must not exist yet.
+    """
+    with session.reading("audit") as connection, output(file) as out:
+        entries = oldest_first(connection, wanted(**options))
+        count = (_write_csv if format_ == "csv" else _write_jsonl)(out, entries)
+    click.echo(f"lamplighter: {count} records", err=True)
+
+
+def _write_jsonl(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
+    count = 0
+    for entry, hash_ in entries:
+        out.write(f"{json_line(cloud_event(entry, hash_))}\n")
+        count += 1
+    return count
+
+
+def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
+    """The record as a CloudEvent; what could not be read travels as it came, in data_base64."""
+    event: dict[str, object]
+    if entry.quarantined:
+        event = {
+            "specversion": "1.0",
+            "id": entry.id,
+            "source": entry.source,
+            "type": entry.type,
+            "time": rfc3339(entry.time),
+            "data_base64": base64.b64encode(entry.body).decode(),
+        }
+    else:
+        event = json.loads(entry.body)
+    # strings: CloudEvents' integers have 32 bits
+    return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex()}
+
+
+def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
+    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(_COLUMNS)
+    count = 0
+    for entry, _ in entries:
+        data = data_of(entry)
+        jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
+        cells = (
+            *(entry.seq, moment(entry.time), moment(entry.recorded_at), what(entry)),
+            *(entry.subject, entry.request_id, entry.round, jobs, data.get("cloud"), words(entry)),
+        )
+        writer.writerow([cell_of(cell) for cell in cells])
+        count += 1
+    return count

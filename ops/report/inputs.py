@@ -1,0 +1,93 @@
+"""What a report needs: the audit's outcomes, the configuration's places, sacct's allocations."""
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ops.report.outcome import Outcome, Recorded, outcome
+from ops.report.question import Allocation, Place
+from producers.call import expand
+from producers.settings import ConfigError, read_toml
+from schemas.errors import MalformedMessageError
+from schemas.events import Happening
+from workers.config.settings import Settings
+from workers.store.tables import audit
+
+_TERMINAL = [str(happening) for happening in Happening if happening.terminal]
+_COLUMNS = ("JobIDRaw", "User", "NodeList", "Start", "End")
+_NS = 1_000_000_000
+
+
+def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcome]:
+    """Rounds that ended before `end` (ns): those that say how nodes stood at `begin`, and later ones.
+
+    Raises:
+        MalformedMessageError: naming a record that cannot be read.
+    """
+    seen = (
+        sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))
+        .where(audit.c.happening == str(Happening.COMPLETED), audit.c.time < begin)
+        .group_by(audit.c.subject)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            *(
+                audit.c[name]
+                for name in ("seq", "happening", "subject", "generation", "time", "body")
+            )
+        )
+        .outerjoin(seen, seen.c.subject == audit.c.subject)
+        .where(
+            audit.c.happening.in_(_TERMINAL),
+            audit.c.time < end,
+            audit.c.time >= sa.func.coalesce(seen.c.latest, 0),
+        )
+    )
+    # closed in any case: on PostgreSQL it is a cursor of the server's
+    with connection.execute(query.execution_options(yield_per=5000)) as rows:
+        for row in rows:
+            yield outcome(Recorded(*row))
+
+
+def places(settings: Settings) -> dict[str, Place]:
+    """Where each configured node belongs."""
+    clouds = read_toml(settings.path).get("clouds", {})
+    vos = {name: cloud.get("vo") for name, cloud in clouds.items() if isinstance(cloud, dict)}
+    found = {}
+    for node, name in settings.nodes.items():
+        group = settings.groups[name]
+        found[node] = Place(name, group.cloud, group.strategy, vos.get(group.cloud))
+    return found
+
+
+def allocations(lines: Iterable[str]) -> list[Allocation]:
+    """What `sacct --allocations --parsable2 --format=JobIDRaw,User,NodeList,Start,End` prints.
+
+    sacct(1) prints local times without a zone; what still runs has the end Unknown.
+
+    Raises:
+        ConfigError: naming the line and the remedy.
+    """
+    rows = (line.rstrip("\n").split("|") for line in lines)
+    if tuple(next(rows, ())) != _COLUMNS:
+        raise ConfigError(
+            f"--sacct: print it by sacct --allusers --allocations --parsable2 --format={','.join(_COLUMNS)}"
+        )
+    found: list[Allocation] = []
+    for number, row in enumerate(rows, 2):
+        try:
+            job, user, nodes, begin, end = row
+            if nodes in {"", "None assigned"} or begin in {"Unknown", "None"}:
+                continue
+            ends = time.time_ns() if end == "Unknown" else _local(end)
+            found += [Allocation(n, int(job), user, _local(begin), ends) for n in expand(nodes)]
+        except (ValueError, MalformedMessageError) as error:
+            raise ConfigError(f"--sacct: line {number}: {error}") from None
+    return found
+
+
+def _local(text: str) -> int:
+    return int(datetime.fromisoformat(text).astimezone().timestamp()) * _NS

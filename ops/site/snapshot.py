@@ -1,0 +1,25 @@
+"""`lamplighter snapshot`: Slurm's view now, without waiting for the interval."""
+
+import click
+
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import print_line
+from producers.clock import ClockError
+from producers.settings import ConfigError
+from workers.errors import BrokerError
+
+
+@click.command
+@pass_session
+def snapshot(session: Session) -> None:
+    """Say now how Slurm sees its nodes; to be run on slurmctld's host, as SlurmUser."""
+    from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.snapshot_worker import take_and_publish  # noqa: PLC0415
+
+    try:
+        taken = take_and_publish(session.settings, Slurm(session.settings))
+    except SlurmAwayError as error:
+        raise BrokerError(f"no snapshot: slurmctld does not answer: {error}") from None
+    except ClockError as error:
+        raise ConfigError(str(error)) from None
+    print_line(f"{len(taken.nodes)} nodes said, generation {taken.generation}")

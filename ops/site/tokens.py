@@ -1,0 +1,226 @@
+"""`lamplighter tokens status` and `test`: how the logins to the clouds stand, and whether they do."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+import sqlalchemy as sa
+
+from ops.cli.errors import EXIT_AWAY, StoreMissingError, explain
+from ops.cli.lazy import Lazy, LazyGroup
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import duration, moment, plain, print_json, print_line, print_table
+from workers.config.groups import CloudSettings
+from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
+from workers.store.tables import refresh_tokens
+from workers.tokens.client import TokenClient
+from workers.tokens.credential import credential
+from workers.tokens.errors import SourceError
+from workers.tokens.probe import Tried, probe
+from workers.tokens.rpc import Report
+from workers.tokens.scoped import digest_of
+from workers.tokens.secret import SecretFile
+
+_NS = 1_000_000_000
+
+
+class _Commands(LazyGroup):
+    lazy = {  # noqa: RUF012 - click makes one instance
+        "status": Lazy("ops.site.tokens:status", "How each cloud's login stands."),
+        "test": Lazy("ops.site.tokens:test", "Get a token and list one server with it."),
+        "login": Lazy("ops.site.tokens_login:login", "Log in, or put a new secret in place."),
+    }
+
+
+@click.group(cls=_Commands)
+def tokens() -> None:
+    """The clouds' credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """How one cloud's login stands.
+
+    Attributes:
+        source: its type.
+        place: where its secret is.
+        used, ends: of the refresh token, ns since the epoch; None for not known.
+        fresh: whether the file holds a refresh token that was not used yet.
+        report: the token service's; None where it did not answer.
+        refusal: why it answered with none.
+    """
+
+    source: str
+    place: str
+    used: int | None = None
+    ends: int | None = None
+    fresh: bool = False
+    report: Report | None = None
+    refusal: str | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The Keystone token in the service's hands, in words."""
+        if self.report is None:
+            return None
+        left = self.report.left
+        return "none yet" if left is None else f"good for {duration(round(left * _NS))}"
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, with the remedy."""
+        if self.report is None or self.report.trouble is None:
+            return self.refusal
+        return f"{self.report.trouble}; {self.report.remedy or 'it is tried again'}"
+
+
+@click.command
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@pass_session
+def status(session: Session, *, as_json: bool) -> None:
+    """Print how each cloud's login stands; exit 1 if one is in trouble. Nobody logs in for it."""
+    clouds = session.settings.clouds
+    problems: list[str] = []
+    rows: Mapping[str, Any] = {}
+    reports: Mapping[str, Report | str] = {}
+    try:
+        with session.reading("state") as connection:
+            rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
+    except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
+        problems.append(_words(error))
+    try:
+        with session.token_client() as client:
+            reports = {cloud: _look(client, cloud) for cloud in clouds}
+    except TokenServiceAwayError as error:
+        problems.append(_words(error))
+    logins = {
+        name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
+    }
+    if as_json:
+        print_json(
+            {"clouds": {n: _as_json(x) for n, x in logins.items()}, "problems": problems},
+        )
+    else:
+        _print(logins, problems)
+    if problems:
+        raise SystemExit(EXIT_AWAY)
+    if any(login.trouble for login in logins.values()):
+        raise SystemExit(1)
+
+
+@click.command
+@click.argument("cloud")
+@pass_session
+def test(session: Session, cloud: str) -> None:
+    """Ask the token service for a token of CLOUD and list at most one server with it."""
+    settings = cloud_of(session, cloud)
+    with session.token_client() as client:
+        try:
+            tried = probe(client, cloud, settings, session.settings.power.api_timeout)
+        except TokenRefusedError as error:
+            words = f"no token for {cloud}: {error.error}: {error}"
+            raise click.ClickException(plain(f"{words}; {_remedy(client, cloud)}")) from None
+    _tell(cloud, tried)
+    if tried.remedy is not None:
+        raise click.ClickException(plain(f"{cloud} {tried.answer}; {tried.remedy}"))
+
+
+def cloud_of(session: Session, name: str) -> CloudSettings:
+    """The cloud of that name.
+
+    Raises:
+        click.BadParameter: there is none.
+    """
+    clouds = session.settings.clouds
+    if name not in clouds:
+        known = ", ".join(clouds) or "none"
+        raise click.BadParameter(f"no cloud {name!r} in {session.settings.path}; it has {known}")
+    return clouds[name]
+
+
+def _look(client: TokenClient, cloud: str) -> Report | str:
+    try:
+        return client.look(cloud)
+    except TokenRefusedError as error:
+        return f"{error.error}: {error}"
+
+
+def _login(cloud: CloudSettings, row: Any, report: Report | str | None) -> _Login:  # noqa: ANN401 - a row
+    secret = credential(cloud.source)
+    seed = None if row is None else row.seed
+    fresh = False
+    if seed is not None and isinstance(secret, SecretFile):
+        with suppress(SourceError):  # who may not read it cannot know
+            fresh = digest_of(secret.read()) != seed
+    return _Login(
+        source=str(type(cloud.source).__struct_config__.tag),
+        place=secret.place,
+        used=None if row is None else row.rotated_at,
+        ends=None if row is None else row.expires_at,
+        fresh=fresh,
+        report=report if isinstance(report, Report) else None,
+        refusal=report if isinstance(report, str) else None,
+    )
+
+
+def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
+    print_table(
+        ("cloud", "source", "token", "login used", "ends unless used", "secret"),
+        [
+            (
+                name,
+                login.source,
+                login.token,
+                "a new one: not yet" if login.fresh else login.used and moment(login.used),
+                None if login.fresh or login.ends is None else _ends(login.ends),
+                login.place,
+            )
+            for name, login in logins.items()
+        ],
+    )
+    if not logins:
+        print_line("no clouds are configured")
+    for name, login in logins.items():
+        if login.trouble is not None:
+            print_line(f"cloud {name}: {login.trouble}", style="bold")
+    for problem in problems:
+        click.echo(f"lamplighter: {problem}", err=True)
+
+
+def _ends(end: int) -> str:
+    left = end - time.time_ns()
+    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'over'})"
+
+
+def _as_json(login: _Login) -> dict[str, object]:
+    return {
+        **{key: value for key, value in asdict(login).items() if key not in {"report", "refusal"}},
+        "used": None if login.used is None else moment(login.used),
+        "ends": None if login.ends is None else moment(login.ends),
+        "token_seconds_left": None if login.report is None else login.report.left,
+        "trouble": login.trouble,
+    }
+
+
+def _tell(cloud: str, tried: Tried) -> None:
+    print_line(f"cloud {cloud}: a token until {tried.expires}", style="bold")
+    print_line(f"user     {tried.user}")
+    print_line(f"project  {tried.project}")
+    print_line(f"roles    {', '.join(tried.roles) or 'none'}")
+    print_line(f"compute  {tried.endpoint or 'none'}")
+    print_line(f"servers  {cloud} {tried.answer}")
+
+
+def _remedy(client: TokenClient, cloud: str) -> str:
+    try:
+        return client.look(cloud).remedy or "it is tried again"
+    except TokenError:
+        return "check tokens.allowed_users and the clouds of the token service's configuration"
+
+
+def _words(error: Exception) -> str:
+    explained = explain(error)
+    return explained[0] if explained else f"{type(error).__name__}: {error}"

@@ -1,0 +1,154 @@
+"""A small site for tests: lamplighter.toml on a fresh vhost, and the command line on it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from producers.amqp import connection_parameters
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.waiting import until
+from workers.broker import topology
+from workers.broker.blocking import browse
+from workers.broker.link import Link
+from workers.config.settings import Settings, load
+from workers.store.database import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from producers.message import Message
+
+CLUSTER = "test"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Site:
+    """A configuration in a folder, and what a person or a worker does with it.
+
+    Args:
+        folder: holds the file, the spool and the SQLite stores.
+        broker_url: with the password.
+        broker: further lines of its table [broker].
+        store: of its table [store].
+        more: further tables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        *,
+        broker: str = "",
+        store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
+        more: str = "",
+    ) -> None:
+        self.folder = folder
+        self._started = 0
+        self.config = folder / "lamplighter.toml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.touch(mode=0o600)
+        self.config.write_text(
+            f'cluster = "{CLUSTER}"\n[broker]\nurl = "{broker_url}"\n{broker}\n[store]\n{store}\n'
+            f'[hooks]\nspool = "spool"\nstate = "clock"\n{more}'
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        """As a worker reads them."""
+        return load(self.config)
+
+    def make_hook_folders(self) -> None:
+        """The hooks' own, which no operator's command makes."""
+        for name in ("spool", "clock"):
+            (self.folder / name).mkdir()
+
+    def prepare(self) -> None:
+        """Put the topology in place, and the stores' tables."""
+        open_store(self.settings.store.url, "state").dispose()
+        open_store(self.settings.store.audit_url, "audit").dispose()
+        with browse(connection_parameters(self.settings.broker, "test topology")) as channel:
+            topology.apply(channel, topology.topology())
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send messages, confirmed."""
+        link = Link(connection_parameters(self.settings.broker, "test publisher"))
+        link.start()
+        try:
+            assert link.wait_up(10.0)
+            for future in [link.publish(message) for message in messages]:
+                future.result(30.0)
+        finally:
+            link.stop()
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        with browse(connection_parameters(self.settings.broker, "test depth")) as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).method.message_count)
+
+    def consumers(self, queue: str) -> int:
+        """How many consume a queue."""
+        with browse(connection_parameters(self.settings.broker, "test consumers")) as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).method.consumer_count)
+
+    def logs(self) -> str:
+        """What the last command in the background has printed."""
+        return (self.folder / f"{self._started}.log").read_text()
+
+    def wait_depth(self, queue: str, count: int, timeout: float = 20.0) -> None:
+        """Wait until so many messages wait in a queue."""
+        until(lambda: self.depth(queue) == count, timeout, f"{count} messages in {queue}")
+
+    def drain(self, queue: str) -> list[tuple[dict[str, Any], bytes]]:
+        """Take all messages that wait in a queue: their headers and bodies."""
+        taken: list[tuple[dict[str, Any], bytes]] = []
+        with browse(connection_parameters(self.settings.broker, "test drain")) as channel:
+            count = channel.queue_declare(queue=queue, passive=True).method.message_count
+            # a queue with a single active consumer answers no basic.get
+            coming = channel.consume(queue, inactivity_timeout=10.0)
+            for method, properties, body in islice(coming, count):
+                assert method is not None, f"{queue} gave {len(taken)} of {count} messages"
+                channel.basic_ack(method.delivery_tag)
+                taken.append((properties.headers or {}, body))
+        return taken
+
+    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> Said:
+        """Run the command line; `typed` is what the person types."""
+        done = subprocess.run(
+            self.argv(*arguments),
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(MINIMAL_ENVIRONMENT),
+            timeout=timeout,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> Child:
+        """Run the command line in the background; its output is in a file of its own."""
+        self._started += 1
+        return Child(self.argv(*arguments), log=self.folder / f"{self._started}.log")
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line, to be run somewhere else."""
+        return [sys.executable, "-m", "ops.cli.main", "--config", str(self.config), *arguments]

@@ -1,0 +1,56 @@
+"""Signs the log's head now and then, and puts it where others can keep it: store, file and log."""
+
+import time
+
+import sqlalchemy as sa
+import structlog
+
+from producers.settings import ConfigError
+from workers.audit.heads import export_head, sign_head
+from workers.audit.signing import Signer, load_signer
+from workers.process.runtime import Runtime
+
+
+class Announcer:
+    """Signs heads; whatever stands in its way is said, and never keeps events from being recorded.
+
+    Args:
+        run: the process; its settings say where the key is and how often to sign.
+        engine: the audit's store.
+    """
+
+    def __init__(self, run: Runtime, engine: sa.Engine) -> None:
+        self._run = run
+        self._engine = engine
+        self._settings = run.settings.audit
+        self._log = structlog.get_logger()
+        self._signer: Signer | None = None
+        self._due = time.monotonic()
+
+    def announce_in_time(self) -> None:
+        """Announce, if it is time again."""
+        if time.monotonic() >= self._due:
+            self.announce()
+            self._due = time.monotonic() + self._settings.heads_every
+
+    def announce(self) -> None:
+        """Sign what is the head now, where it is another than the last time."""
+        try:
+            if self._signer is None:
+                self._signer = load_signer(self._settings.key_file)
+            head = sign_head(self._engine, self._run.settings.cluster, self._signer, time.time_ns())
+            if head is None:
+                return
+            self._log.info("audit_head", **head.statement)
+            export_head(self._settings.heads_file, head)
+        except ConfigError as error:
+            self._log.error("audit_head_unsigned", problem=str(error))
+        except sa.exc.SQLAlchemyError as error:
+            self._log.warning("audit_store_away", error=type(error).__name__)
+        except OSError as error:
+            self._log.error(
+                "audit_head_not_exported",
+                file=str(self._settings.heads_file),
+                error=error.strerror,
+                remedy="make audit.heads_file writable; lamplighter audit heads prints what it lacks",
+            )

@@ -1,0 +1,131 @@
+"""The HTTP requests behind the actions: what is sent to Nova, as data. Pure."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from string import Template
+from typing import Any
+
+from workers.clouds import actions
+from workers.clouds.servers import CLUSTER_KEY, NODE_KEY, REQUEST_KEY
+from workers.config.groups import ServerTemplate
+
+# "auto" and "none" as networks came with 2.37.
+CREATE_MICROVERSION = "2.37"
+_WORDS = frozenset({"auto", "none"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One action that is to be made on a node's server; `server_id` is empty for `create`.
+
+    Attributes:
+        image: for `create` the id of an image in place of the template's, for `createImage` the
+            name of the one to make.
+        request_id: on whose behalf; an image is tagged with it, so that it is found again.
+    """
+
+    action: str
+    server_id: str
+    node: str
+    group: str
+    image: str | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; `microversion` where the answer depends on it."""
+
+    method: str
+    path: str
+    json: Mapping[str, Any] | None = None
+    microversion: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A template's names, resolved to ids."""
+
+    image: str
+    flavor: str
+    networks: tuple[str, ...] = field(default_factory=tuple)
+
+
+def act(call: Call, cluster: str) -> Request:
+    """The request of every action but `create`."""
+    path = f"/servers/{call.server_id}"
+    if call.action == actions.DELETE:
+        return Request("DELETE", path)
+    if call.action == actions.TAG:
+        tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node}
+        return Request("POST", f"{path}/metadata", {"metadata": tags})
+    if call.action == actions.BAKE:
+        tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node, REQUEST_KEY: call.request_id}
+        about = {"name": call.image, "metadata": tags}
+        return Request("POST", f"{path}/action", {call.action: about})
+    argument = {"type": "HARD"} if call.action == actions.REBOOT else None
+    return Request("POST", f"{path}/action", {call.action: argument})
+
+
+def create(
+    call: Call, cluster: str, template: ServerTemplate, parts: Parts, user_data: str | None
+) -> Request:
+    """The request that makes a node's server, tagged as ours from its first moment.
+
+    Args:
+        call: for which node of which group.
+        cluster: the cluster's name.
+        template: how the group's servers are made.
+        parts: its names as ids.
+        user_data: the text of its user-data template, or None.
+    """
+    server: dict[str, Any] = {
+        "name": call.node,
+        "flavorRef": parts.flavor,
+        "metadata": {**template.metadata, CLUSTER_KEY: cluster, NODE_KEY: call.node},
+        "networks": _networks(parts.networks),
+    }
+    if template.volume_size is None:
+        server["imageRef"] = parts.image
+    else:
+        server["block_device_mapping_v2"] = [
+            {
+                "boot_index": 0,
+                "source_type": "image",
+                "destination_type": "volume",
+                "uuid": parts.image,
+                "volume_size": template.volume_size,
+                "delete_on_termination": True,
+            }
+        ]
+    optional = {
+        "key_name": template.key_name,
+        "availability_zone": template.availability_zone,
+        "config_drive": template.config_drive or None,
+    }
+    server |= {name: value for name, value in optional.items() if value is not None}
+    if template.security_groups:
+        server["security_groups"] = [{"name": name} for name in template.security_groups]
+    if user_data is not None:
+        filled = fill(user_data, call, cluster)
+        server["user_data"] = base64.b64encode(filled.encode()).decode()
+    body: dict[str, Any] = {"server": server}
+    if template.server_group is not None:
+        body["os:scheduler_hints"] = {"group": template.server_group}
+    return Request("POST", "/servers", body, CREATE_MICROVERSION)
+
+
+def fill(user_data: str, call: Call, cluster: str) -> str:
+    """The template with the node's own names, which hold nothing that a shell or YAML minds.
+
+    Raises:
+        KeyError, ValueError: it asks for something else, or has a lone dollar (write two).
+    """
+    return Template(user_data).substitute(node=call.node, cluster=cluster, group=call.group)
+
+
+def _networks(networks: tuple[str, ...]) -> str | list[dict[str, str]]:
+    if len(networks) == 1 and networks[0] in _WORDS:
+        return networks[0]
+    return [{"uuid": network} for network in networks]

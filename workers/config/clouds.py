@@ -1,0 +1,84 @@
+"""The tables [clouds.NAME] made whole: from fedcloud's site files, clouds.yaml, the environment.
+
+What lamplighter.toml says comes first, then the file it names, then the environment.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from producers.settings import ConfigError
+from workers.config import clouds_yaml, fedcloud
+
+_SCOPE = ("project_id", "project_name")
+# What belongs to a federated login is the source's.
+_FEDERATED = ("identity_provider", "protocol")
+
+
+def whole_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> object:
+    """The table [clouds] with what other files and the environment add.
+
+    Args:
+        path: lamplighter.toml's.
+        tables: as it stands there; what is no table is left for the check of the whole.
+        environ: the process's environment.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    if not isinstance(tables, dict):
+        return tables
+    return {
+        name: _whole(path, name, table, environ) if isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+
+
+def _whole(
+    path: Path, name: str, table: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    where, folder = f"{path}: clouds.{name}", path.parent
+    if "fedcloud_site" in table and "clouds_yaml" in table:
+        raise ConfigError(f"{where}: give either fedcloud_site or clouds_yaml")
+    if "clouds_yaml" in table:
+        return _from_clouds_yaml(table, folder, name, where)
+    more: dict[str, Any] = fedcloud.environment_defaults(environ)
+    own = dict(table)
+    if "fedcloud_site" in table:
+        # a site's project is no other site's
+        more = {key: value for key, value in more.items() if key in _FEDERATED}
+        more |= fedcloud.site_defaults(table, folder, environ, where)
+        own = {key: value for key, value in table.items() if key not in fedcloud.FIELDS}
+    return _merged(own, more)
+
+
+def _from_clouds_yaml(
+    table: Mapping[str, Any], folder: Path, name: str, where: str
+) -> dict[str, Any]:
+    if "source" in table:
+        raise ConfigError(f"{where}.source: clouds_yaml says how to log in; leave one of them out")
+    given = fedcloud.text_of(table, "clouds_yaml", where)
+    entry = fedcloud.text_of(table, "cloud", where) if "cloud" in table else name
+    file = folder / given
+    own = {key: value for key, value in table.items() if key not in clouds_yaml.FIELDS}
+    kind = clouds_yaml.entry_kind(file, entry)
+    source = {"type": "clouds_yaml", "file": given, "entry": entry, "kind": kind}
+    return _merged({**own, "source": source}, clouds_yaml.entry_defaults(file, entry))
+
+
+def _merged(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` where it says something, else `more`."""
+    source = own.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    federated = isinstance(kind, str) and kind.startswith("oidc_")
+    scoped = kind == "application_credential" or any(key in own for key in _SCOPE)
+    taken = {
+        key: value
+        for key, value in more.items()
+        if key not in _FEDERATED and not (scoped and key.startswith("project_"))
+    }
+    whole = {**taken, **own}
+    if federated and isinstance(source, dict):
+        login = {key: more[key] for key in _FEDERATED if key in more}
+        whole["source"] = {**login, **source}
+    return whole

@@ -1,0 +1,134 @@
+"""Clouds as fedcloud users define them: EGI's site configuration, and fedcloud's environment.
+
+https://github.com/tdviet/fedcloudclient and https://github.com/EGI-Federation/fedcloud-catchall-operations
+have such files: `gocdb`, `endpoint`, optionally `region` and `protocol`, and
+`vos: [{name, auth: {project_id}}]`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from producers.settings import ConfigError
+from schemas.names import shown
+from workers.config.yaml_file import read_yaml
+
+FIELDS = frozenset({"fedcloud_site", "site", "vo"})
+_SUFFIXES = {".yaml", ".yml"}
+
+
+class _Auth(msgspec.Struct, frozen=True):
+    project_id: str
+
+
+class _Vo(msgspec.Struct, frozen=True):
+    name: str
+    auth: _Auth
+
+
+class _Site(msgspec.Struct, frozen=True):
+    gocdb: str
+    endpoint: str
+    region: str | None = None
+    protocol: str | None = None
+    vos: list[_Vo] = []
+
+
+class _SiteName(msgspec.Struct, frozen=True):
+    gocdb: str
+
+
+def site_defaults(
+    table: Mapping[str, Any], folder: Path, environ: Mapping[str, str], where: str
+) -> dict[str, Any]:
+    """What a site's file says of a cloud, as fields of the table [clouds.NAME].
+
+    Args:
+        table: holds `fedcloud_site`, a file or a folder of such files; in a folder, `site` (else
+            $FEDCLOUD_SITE) says which; and `vo` (else $FEDCLOUD_VO, $EGI_VO).
+        folder: where relative paths start.
+        environ: the process's environment.
+        where: file and table, for errors.
+
+    Returns:
+        `auth_url`, `project_id`, and `region` and `protocol` where the file has them.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    path = folder / text_of(table, "fedcloud_site", where)
+    if path.is_dir():
+        path = _in_folder(path, _named(table, "site", ("FEDCLOUD_SITE",), environ, where))
+    site = read_yaml(path, _Site)
+    vo = _named(table, "vo", ("FEDCLOUD_VO", "EGI_VO"), environ, where)
+    projects = {entry.name: entry.auth.project_id for entry in site.vos}
+    if vo not in projects:
+        known = ", ".join(projects) or "none"
+        raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
+    defaults = {
+        "auth_url": _versioned(site.endpoint),
+        "project_id": projects[vo],
+        "region": site.region,
+        "protocol": site.protocol,
+    }
+    return {key: value for key, value in defaults.items() if value is not None}
+
+
+def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
+    """The fields that fedcloud's and OpenStack's environment gives; secrets are not among them."""
+    names = {
+        "auth_url": "OS_AUTH_URL",
+        "project_id": "OS_PROJECT_ID",
+        "identity_provider": "OS_IDENTITY_PROVIDER",
+        "protocol": "OS_PROTOCOL",
+    }
+    given = {field: environ[name] for field, name in names.items() if environ.get(name)}
+    if "auth_url" in given:
+        given["auth_url"] = _versioned(given["auth_url"])
+    return given
+
+
+def _in_folder(folder: Path, wanted: str) -> Path:
+    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    sites = {path: read_yaml(path, _SiteName).gocdb for path in files}
+    for path, name in sites.items():
+        if name == wanted:
+            return path
+    known = ", ".join(sites.values()) or "none"
+    raise ConfigError(f"{folder}: no file is of the site {shown(wanted)}; there are {known}")
+
+
+def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
+    """A field that must be a text.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    value = table[field]
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f'{where}.{field}: must be a text: write {field} = "..."')
+    return value
+
+
+def _named(
+    table: Mapping[str, Any],
+    field: str,
+    names: tuple[str, ...],
+    environ: Mapping[str, str],
+    where: str,
+) -> str:
+    if field in table:
+        return text_of(table, field, where)
+    for name in names:
+        if environ.get(name):
+            return environ[name]
+    raise ConfigError(f'{where}.{field}: is missing: write {field} = "..." or set {names[0]}')
+
+
+def _versioned(url: str) -> str:
+    """Some sites give Keystone's root."""
+    last = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    return url if last.startswith("v") and last[1:2].isdigit() else f"{url.rstrip('/')}/v3"

@@ -1,1 +1,0 @@
-"""Figures for Prometheus: what each process counts, and where it shows them."""

@@ -1,0 +1,78 @@
+"""POSTs to one receiver: the only place that speaks HTTP to webhooks."""
+
+import time
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from workers.config.webhooks import Webhook
+from workers.notify.verdict import Answer
+from workers.notify.webhook_request import BadSecretError, Request, secrets_from, signed
+from workers.process.retry_after import wait_asked
+from workers.tokens.errors import SourceError
+from workers.tokens.secret import SecretFile
+
+_MOST_READ = 4096
+_USER_AGENT = "lamplighter"
+
+
+class Post:
+    """One receiver's connection.
+
+    Neither proxies nor passwords are taken from the environment or from ~/.netrc; TLS is verified;
+    redirects are not followed, or what is meant for one would go to another.
+    """
+
+    def __init__(self, webhook: Webhook) -> None:
+        self._webhook = webhook
+        self._secret = SecretFile(webhook.secret_file) if webhook.secret_file else None
+        self._http = requests.Session()
+        self._http.trust_env = False
+        self._http.verify = str(webhook.ca_file) if webhook.ca_file else True
+        for scheme in ("http://", "https://"):
+            self._http.mount(scheme, HTTPAdapter(max_retries=0))
+
+    def close(self) -> None:
+        """Drop the connection kept open."""
+        self._http.close()
+
+    def send(self, request: Request, event_id: str) -> Answer:
+        """One try; what goes wrong is an answer too, and names no address: it may hold a secret."""
+        try:
+            text = self._secret.read() if self._secret else ""
+            sent = signed(request, event_id, int(time.time()), secrets_from(text))
+        except (SourceError, BadSecretError) as error:
+            return Answer(None, f"secret_file: {error}")
+        try:
+            with self._http.post(
+                self._webhook.address,
+                data=sent.body,
+                headers={**sent.headers, "user-agent": _USER_AGENT},
+                timeout=self._webhook.timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                asked = wait_asked(response.headers, time.time()) or 0.0
+                return Answer(response.status_code, _beginning(response), asked)
+        except (requests.RequestException, OSError, ValueError) as error:
+            return Answer(None, _words(error))
+
+
+def _beginning(response: requests.Response) -> str:
+    """The first of its words; the status counts, whether they come or not."""
+    try:
+        read = response.raw.read(_MOST_READ, decode_content=True)
+    except (HTTPError, OSError):
+        return ""
+    return bytes(read).decode(errors="replace")
+
+
+def _words(error: BaseException) -> str:
+    """What went wrong, without the address: requests puts it into its errors' words."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return f"{type(error).__name__}: {found.strerror}"
+        found = found.__cause__ or found.__context__
+    return type(error).__name__

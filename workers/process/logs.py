@@ -1,0 +1,64 @@
+"""Structured logs: one event name and keys a line, on standard error."""
+
+import logging
+import sys
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+
+from workers.config.tables import LogSettings
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
+    """Set up structlog for this process; every line carries role and cluster."""
+    renderer: structlog.types.Processor = structlog.processors.JSONRenderer(sort_keys=False)
+    if settings.format == "console":
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # what is not printable is escaped: names and errors must not steer a terminal
+            repr_native_str=True,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # never with the frames' local variables, which may hold tokens
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+            if settings.format == "json"
+            else structlog.processors.format_exc_info,
+            _escape_exception,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role, cluster=cluster)
+    # The SDKs log request bodies at debug level; those hold tokens.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for name in ("keystoneauth", "openstack", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # pika logs seven lines for each connection that fails; our links say it in one.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _escape_exception(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """A traceback as text ends with the error's own words, which anybody may have chosen."""
+    told = event.get("exception")
+    if isinstance(told, str):
+        event["exception"] = "".join(
+            char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+            for char in told
+        )
+    return event

@@ -1,0 +1,94 @@
+"""A lease on a cloud's refresh token, on the store's own clock."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.store.database import store_clock
+from workers.store.tables import refresh_tokens
+from workers.tokens.errors import away
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """The store's errors become ours.
+
+    Raises:
+        SourceError: the store is away.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise away(f"the state store does not answer ({type(error).__name__})") from None
+
+
+class Lease:
+    """Held by one service at a time; ends by itself after `seconds`.
+
+    Args:
+        store: the state store.
+        cloud: whose token it is about.
+        owner: the service's name, for people.
+        seconds: a service that dies meanwhile holds up its successor so long.
+    """
+
+    def __init__(self, store: sa.Engine, cloud: str, owner: str, seconds: float) -> None:
+        self._store = store
+        self._cloud = cloud
+        # Each lease has a name of its own, so that no earlier one can pass for it.
+        self._holder = f"{owner} {uuid.uuid4()}"
+        self._ms = int(seconds * 1000)
+        self._clock = store_clock(store.dialect.name)
+        self._mine = sa.and_(
+            refresh_tokens.c.cloud == cloud, refresh_tokens.c.lease_owner == self._holder
+        )
+
+    def acquire(self) -> None:
+        """Take it.
+
+        Raises:
+            SourceError: somebody else has it, or the store is away.
+        """
+        table = refresh_tokens
+        insert = postgresql.insert if self._store.dialect.name == "postgresql" else sqlite.insert
+        free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_until <= self._clock)
+        with store_errors(), self._store.begin() as connection:
+            connection.execute(insert(table).values(cloud=self._cloud).on_conflict_do_nothing())
+            taken = connection.execute(
+                sa.update(table)
+                .where(table.c.cloud == self._cloud, free)
+                .values(lease_owner=self._holder, lease_until=self._clock + self._ms)
+            )
+            if taken.rowcount == 1:
+                return
+            owner = connection.scalar(
+                sa.select(table.c.lease_owner).where(table.c.cloud == self._cloud)
+            )
+        raise away(f"another token service is refreshing this login: {owner}")
+
+    def require(self, seconds: float) -> None:
+        """Make sure that it lasts `seconds` from now.
+
+        Raises:
+            SourceError: it does not, or is lost already; or the store is away.
+        """
+        until = refresh_tokens.c.lease_until
+        with store_errors(), self._store.begin() as connection:
+            left = connection.scalar(sa.select(until - self._clock).where(self._mine))
+        if left is None or left < seconds * 1000:
+            raise away("the lease on the refresh token ran out before its use")
+
+    def release(self) -> None:
+        """Give it back; where the store is away it ends by itself.
+
+        Raises:
+            SourceError: the store is away.
+        """
+        with store_errors(), self._store.begin() as connection:
+            connection.execute(
+                sa.update(refresh_tokens).where(self._mine).values(lease_owner=None, lease_until=0)
+            )
