@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import SECOND, fill, flood
 from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT
@@ -77,7 +77,7 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
 
 def _identified(job: int) -> Record:
     """That a job runs for a UWS job."""
-    told = JobEvent(JobHappening.IDENTIFIED, "test", job, MOMENT, MOMENT, uws_id=UWS)
+    told = JobEvent(JobTransition.IDENTIFIED, "test", job, MOMENT, MOMENT, uws_id=UWS)
     return record_of(told.to_envelope().to_json(), "test", MOMENT)
 
 

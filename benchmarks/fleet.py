@@ -138,7 +138,7 @@ cloud = "simulated"
 
     def _ended(self) -> int:
         with reading(self._audit) as connection:
-            query = sa.select(sa.func.count()).where(audit.c.happening == "completed")
+            query = sa.select(sa.func.count()).where(audit.c.transition == "completed")
             return int(connection.execute(query).scalar_one())
 
     def _worker(self, stack: ExitStack, folder: Path, name: str) -> Child:

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.table import Figure, render
 from schemas.commands import parse_command
 from schemas.envelope import parse
-from schemas.events import Happening, event_from
+from schemas.events import Transition, event_from
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, dead_letter
@@ -81,7 +81,7 @@ def _killed(site: Site, letters: int) -> int:
     events = {event.id: event for event in told}.values()
     if len(set(given)) != letters or len(events) != letters:
         raise RuntimeError(f"{len(set(given))} commands and {len(events)} events, not {letters}")
-    if {event.happening for event in events} != {Happening.REPLAYED}:
+    if {event.transition for event in events} != {Transition.REPLAYED}:
         raise RuntimeError("something else was told")
     print(
         f"killed with {left} of {letters - begun} left; {len(given)} commands, {letters} requests"

@@ -87,7 +87,7 @@ class Bench:
         engine = connect(self.settings.store.audit_url)
         try:
             with reading(engine) as connection:
-                return len(find(connection, Filter(happenings=("completed",), limit=1_000_000)))
+                return len(find(connection, Filter(transitions=("completed",), limit=1_000_000)))
         finally:
             engine.dispose()
 

@@ -15,7 +15,7 @@ from ops.report.question import Allocation
 from ops.report.report import make
 from schemas.commands import Kind
 from schemas.envelope import parse
-from schemas.events import CloudAction, Happening, RequestEvent, event_from
+from schemas.events import CloudAction, RequestEvent, Transition, event_from
 from tests.testbed.auditlog import SECOND, pour
 from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command, event
@@ -44,8 +44,8 @@ def cycles(outcomes: int) -> Iterator[RequestEvent]:
         at = MOMENT + turn * HALF_CYCLE + node * SECOND
         jobs = () if turn % 2 else (number + 1, number + 2)
         asked = command(f"node{node + 1}", kind=kind, generation=at, jobs=jobs)
-        yield event(Happening.ACCEPTED, asked, time=at + SECOND)
-        done = event(Happening.COMPLETED, asked, time=at + 30 * SECOND)
+        yield event(Transition.ACCEPTED, asked, time=at + SECOND)
+        done = event(Transition.COMPLETED, asked, time=at + 30 * SECOND)
         act = CloudAction(call, asked.id, at + 2 * SECOND, "done")
         yield replace(done, cloud="near", address="10.0.0.1", actions=(act,))
 
@@ -100,7 +100,7 @@ def _figure(name: str, aim: float, baseline: float, measured: Callable[[], objec
 
 
 def _read_in_full(connection: sa.Connection) -> None:
-    bodies = sa.select(audit.c.body).where(audit.c.happening == str(Happening.COMPLETED))
+    bodies = sa.select(audit.c.body).where(audit.c.transition == str(Transition.COMPLETED))
     for body in connection.execution_options(yield_per=5000).scalars(bodies):
         event_from(parse(body))
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from demo.screen import Screen
 from demo.state import Sight, look
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.cluster import PROGRAMS, Cluster, Plan
 from tests.testbed.slurm_conf import Settings
 from workers.store.database import connect
@@ -114,7 +114,7 @@ def _all_out(sight: Sight) -> bool:
 
 
 def _all_told(sight: Sight) -> bool:
-    terminal = [e for e in sight.events if e.happening and Happening(e.happening).terminal]
+    terminal = [e for e in sight.events if e.transition and Transition(e.transition).terminal]
     return len(terminal) == len({e.request_id for e in sight.events if e.request_id})
 
 

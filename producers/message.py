@@ -45,7 +45,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PublishResult:
     """How a publish ended.
 
     Attributes:

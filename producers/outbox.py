@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from producers import call as calls
-from producers.message import Batch, Message, Outcome
+from producers.message import Batch, Message, PublishResult
 from producers.settings import ConfigError, HookSettings
 from producers.spool import Spooled, SpoolError
 
@@ -62,7 +62,9 @@ def messages(hook_call: calls.HookCall) -> Iterator[Message]:
         yield Message(EXCHANGE, command.kind.routing_key, body, command.id)
 
 
-def deliver(settings: HookSettings, name: str, batches: Iterable[Batch], seconds: float) -> Outcome:
+def deliver(
+    settings: HookSettings, name: str, batches: Iterable[Batch], seconds: float
+) -> PublishResult:
     """Publish; `seconds` is for connecting, `name` is shown in the broker's list."""
     # pika costs five times what all else here does; the request is on disk before it is paid.
     from producers.amqp import connection_parameters  # noqa: PLC0415
@@ -71,5 +73,5 @@ def deliver(settings: HookSettings, name: str, batches: Iterable[Batch], seconds
     try:
         parameters = connection_parameters(settings.broker, name, timeout=3.0)
     except ConfigError as error:
-        return Outcome(str(error), lost=False)
+        return PublishResult(str(error), lost=False)
     return publish(parameters, batches, seconds)

@@ -11,7 +11,7 @@ import pika
 from pika.exceptions import AMQPError
 
 from producers.amqp import properties
-from producers.message import Batch, Message, Outcome
+from producers.message import Batch, Message, PublishResult
 
 # Sent before the loop may look at the broker's answers and at the time.
 _AT_ONCE = 200
@@ -19,7 +19,9 @@ _AT_ONCE = 200
 _GOODBYE_SECONDS = 0.3
 
 
-def publish(parameters: pika.URLParameters, batches: Iterable[Batch], seconds: float) -> Outcome:
+def publish(
+    parameters: pika.URLParameters, batches: Iterable[Batch], seconds: float
+) -> PublishResult:
     """Send one batch after the other, and tell each what the broker did not take of it.
 
     A batch is asked for only when the one before is through. One that is refused or reaches no
@@ -54,7 +56,7 @@ class _Publishing:
         self._connection: Any = None
         self._channel: Any = None
 
-    def run(self, parameters: pika.URLParameters, seconds: float) -> Outcome:
+    def run(self, parameters: pika.URLParameters, seconds: float) -> PublishResult:
         try:
             self._connection = pika.SelectConnection(
                 parameters,
@@ -72,7 +74,7 @@ class _Publishing:
             self._settle()
             if self._connection is not None:  # the relay lives long
                 self._connection.ioloop.close()
-        return Outcome(self._problem, self._lost)
+        return PublishResult(self._problem, self._lost)
 
     def _on_connected(self, connection: Any) -> None:  # noqa: ANN401 - pika has no types
         connection.add_on_connection_blocked_callback(self._on_blocked)

@@ -12,7 +12,7 @@ from schemas.errors import MalformedMessageError
 from schemas.names import is_node_name, shown
 
 
-class Happening(enum.StrEnum):
+class Transition(enum.StrEnum):
     """A step in the life of a request's round."""
 
     ACCEPTED = "accepted"
@@ -41,9 +41,9 @@ class Happening(enum.StrEnum):
 
 
 _TERMINAL = frozenset(
-    {Happening.COMPLETED, Happening.SUPERSEDED, Happening.FAILED, Happening.DISCARDED}
+    {Transition.COMPLETED, Transition.SUPERSEDED, Transition.FAILED, Transition.DISCARDED}
 )
-_HAPPENINGS = {happening.type: happening for happening in Happening}
+_TRANSITIONS = {transition.type: transition for transition in Transition}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class RequestEvent:
     """A step in a request's round.
 
     Attributes:
-        happening: which step.
+        transition: which step.
         request_id, round: the request, and which try of an operator's it is (from 1).
         kind, cluster, node, generation, correlation_id: the request's own.
         time: ns since the epoch.
@@ -109,7 +109,7 @@ class RequestEvent:
         restamped: for discarded, the generation of the request that was asked in its stead.
     """
 
-    happening: Happening
+    transition: Transition
     request_id: str
     round: int
     kind: Kind
@@ -138,17 +138,17 @@ class RequestEvent:
     @property
     def id(self) -> str:
         """Derived: a second report of the same step has the same id, and all outcomes share one."""
-        step = str(self.happening)
-        if self.happening.terminal:
+        step = str(self.transition)
+        if self.transition.terminal:
             step = "outcome"
-        elif self.happening is Happening.RETRIED:
+        elif self.transition is Transition.RETRIED:
             step = f"retried/{self.attempt}"
         return ids.event_id(self.request_id, self.round, step)
 
     @property
     def routing_key(self) -> str:
         """Where it goes on exchange power.events."""
-        return self.happening.routing_key
+        return self.transition.routing_key
 
     def to_envelope(self) -> Envelope:
         """As it travels; fields that say nothing are left out."""
@@ -174,7 +174,7 @@ class RequestEvent:
         return Envelope(
             id=self.id,
             source=self.cluster,
-            type=self.happening.type,
+            type=self.transition.type,
             subject=self.node,
             time=self.time,
             generation=self.generation,
@@ -246,12 +246,12 @@ class Notice:
 
 
 def about(
-    command: PowerCommand, happening: Happening, *, round_: int, time: int, attempt: int = 0
+    command: PowerCommand, transition: Transition, *, round_: int, time: int, attempt: int = 0
 ) -> RequestEvent:
     """The event of a step in the life of `command`; `accepted` carries the command's all."""
-    whole = happening is Happening.ACCEPTED
+    whole = transition is Transition.ACCEPTED
     return RequestEvent(
-        happening=happening,
+        transition=transition,
         request_id=command.id,
         round=round_,
         kind=command.kind,
@@ -274,8 +274,8 @@ def event_from(envelope: Envelope) -> RequestEvent:
     Raises:
         MalformedMessageError: naming the field and the remedy; also for other types.
     """
-    happening = _HAPPENINGS.get(envelope.type)
-    if happening is None:
+    transition = _TRANSITIONS.get(envelope.type)
+    if transition is None:
         raise MalformedMessageError(
             "type", f"{shown(envelope.type)} is no request event", "send one of schemas/json"
         )
@@ -289,7 +289,7 @@ def event_from(envelope: Envelope) -> RequestEvent:
     except ValueError:
         raise data.wrong("kind", f"must be one of {', '.join(Kind)}") from None
     event = RequestEvent(
-        happening=happening,
+        transition=transition,
         request_id=data.attribute("request_id"),
         round=data.number("round", least=1, most=_MOST_ROUNDS),
         kind=kind,

@@ -13,7 +13,7 @@ from schemas.names import is_node_name, shown
 _MOST_JOB = 2**63 - 1
 
 
-class JobHappening(enum.StrEnum):
+class JobTransition(enum.StrEnum):
     """What is told of a job.
 
     IDENTIFIED: whose it is: its batch script shows the UWS job that it runs for.
@@ -38,8 +38,8 @@ class JobHappening(enum.StrEnum):
         return f"lamplighter.{self.routing_key}.v1"
 
 
-_HAPPENINGS = {happening.type: happening for happening in JobHappening}
-_OF_RUNS = frozenset({JobHappening.STARTED, JobHappening.ENDED})
+_TRANSITIONS = {transition.type: transition for transition in JobTransition}
+_OF_RUNS = frozenset({JobTransition.STARTED, JobTransition.ENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class JobEvent:
     """One such event.
 
     Attributes:
-        happening: what is told.
+        transition: what is told.
         cluster, job_id: the job.
         submitted_at: ns since the epoch, in whole seconds; with the job's id it names the job: Slurm
             counts anew when its state is lost.
@@ -60,7 +60,7 @@ class JobEvent:
         user: whose run.
     """
 
-    happening: JobHappening
+    transition: JobTransition
     cluster: str
     job_id: int
     submitted_at: int
@@ -81,7 +81,7 @@ class JobEvent:
     @property
     def routing_key(self) -> str:
         """Where it goes on exchange power.events."""
-        return self.happening.routing_key
+        return self.transition.routing_key
 
     def to_envelope(self) -> Envelope:
         """As it travels."""
@@ -100,7 +100,7 @@ class JobEvent:
         return Envelope(
             id=self.id,
             source=self.cluster,
-            type=self.happening.type,
+            type=self.transition.type,
             subject=str(self.job_id),
             time=self.time,
             generation=0,
@@ -116,22 +116,22 @@ def job_event_from(envelope: Envelope) -> JobEvent:
     Raises:
         MalformedMessageError: naming the field and the remedy; also for other types.
     """
-    happening = _HAPPENINGS.get(envelope.type)
-    if happening is None:
+    transition = _TRANSITIONS.get(envelope.type)
+    if transition is None:
         raise MalformedMessageError(
             "type", f"{shown(envelope.type)} is no job's event", "send one of schemas/json"
         )
     data = Fields(envelope.data, "data.")
-    failed, identified = happening is JobHappening.FAILED, happening is JobHappening.IDENTIFIED
-    run = happening in _OF_RUNS
+    failed, identified = transition is JobTransition.FAILED, transition is JobTransition.IDENTIFIED
+    run = transition in _OF_RUNS
     event = JobEvent(
-        happening=happening,
+        transition=transition,
         cluster=envelope.source,
         job_id=data.number("job_id", least=1, most=_MOST_JOB),
         submitted_at=data.instant("submitted_at"),
         time=envelope.time,
         uws_id=data.attribute("uws_id") if "uws_id" in data.raw or identified else None,
-        state=data.attribute("state") if failed or happening is JobHappening.ENDED else None,
+        state=data.attribute("state") if failed or transition is JobTransition.ENDED else None,
         nodes=_nodes(data),
         cause=cause_from(data.object("cause")) if failed else None,
         started_at=data.instant("started_at") if run else None,

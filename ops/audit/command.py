@@ -5,7 +5,7 @@ import click
 from ops.cli.lazy import Lazy, LazyGroup
 
 
-class _Commands(LazyGroup):
+class _AuditCommands(LazyGroup):
     lazy = {  # noqa: RUF012 - click makes one instance
         "list": Lazy("ops.audit.listing:list_", "The latest events."),
         "show": Lazy("ops.audit.listing:show", "The whole story of one request."),
@@ -21,6 +21,6 @@ class _Commands(LazyGroup):
     }
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_AuditCommands)
 def audit() -> None:
     """The audit log: every event, once."""

@@ -6,15 +6,15 @@ from typing import Any, TypeAlias
 import click
 
 from ops.cli.options import hostlist, when
-from schemas.events import Happening
+from schemas.events import Transition
 from workers.audit.queries import Filter
 
-Command: TypeAlias = Callable[..., Any]
+FilteredCommand: TypeAlias = Callable[..., Any]
 
-_HAPPENINGS = [str(happening) for happening in Happening]
+_TRANSITIONS = [str(transition) for transition in Transition]
 
 
-def time_options(command: Command) -> Command:
+def time_options(command: FilteredCommand) -> FilteredCommand:
     """From when to when."""
     for option in (
         click.option("--until", type=when, help="Likewise; exclusive."),
@@ -24,12 +24,12 @@ def time_options(command: Command) -> Command:
     return command
 
 
-def filter_options(command: Command) -> Command:
+def filter_options(command: FilteredCommand) -> FilteredCommand:
     """All filters; `wanted` reads them."""
     for option in (
         click.option("--request", "request_id", help="Only this request's."),
         click.option(
-            "--outcome", multiple=True, type=click.Choice(_HAPPENINGS), help="May be repeated."
+            "--outcome", multiple=True, type=click.Choice(_TRANSITIONS), help="May be repeated."
         ),
         time_options,
         click.option("--uws", help="Of the jobs that ran for this UWS job."),
@@ -59,7 +59,7 @@ def wanted(  # noqa: PLR0913 - one per option
         uws=uws,
         since=since,
         until=until,
-        happenings=outcome or None,
+        transitions=outcome or None,
         request_id=request_id,
         after=after,
         limit=limit,

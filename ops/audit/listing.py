@@ -10,7 +10,7 @@ from ops.audit.filters import filter_options, wanted
 from ops.audit.records import COLUMNS, as_json, row
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, print_table
-from ops.history.job_start import beginning
+from ops.history.job_start import job_start
 from ops.history.timeline import timeline
 from workers.audit.queries import Entry, find, last_seq, story
 
@@ -68,7 +68,7 @@ def show(session: Session, request_id: str, *, as_json_: bool) -> None:
     with session.reading("audit") as connection:
         entries = story(connection, request_id)
         bodies = [entry.body for entry in entries]
-        begun = beginning(connection, bodies)
+        begun = job_start(connection, bodies)
     if not entries:
         raise click.ClickException(f"the audit knows no request {request_id!r}")
     if as_json_:

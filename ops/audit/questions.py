@@ -12,13 +12,13 @@ import hostlist
 from ops.audit.filters import time_options
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, print_table
-from ops.history.job_start import beginning
+from ops.history.job_start import job_start
 from ops.history.similarity import likeness
 from ops.history.timeline import timeline
-from ops.history.waits import Wait, wait_of
+from ops.history.waits import RequestWait, wait_breakdown
 from schemas.commands import Kind
 from schemas.envelope import parse
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 from workers.audit.queries import Filter, find, latest_first, longest, story
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -36,11 +36,11 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         for entry in entries:
             if entry.request_id is not None:
                 bodies.setdefault(entry.request_id, []).append(entry.body)
-        begun = {id_: beginning(connection, each, job) for id_, each in bodies.items()}
+        begun = {id_: job_start(connection, each, job) for id_, each in bodies.items()}
     if not bodies:
         raise click.ClickException(f"the audit knows of no node that job {job} has waited for")
     now = time.time_ns()
-    found = (wait_of(each, begun[id_]) for id_, each in bodies.items())
+    found = (wait_breakdown(each, begun[id_]) for id_, each in bodies.items())
     waits = sorted(found, key=lambda wait: -wait.total(now))
     if as_json:
         for wait in waits:
@@ -64,7 +64,7 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     )
 
 
-def _summed_up(job: int, waits: Sequence[Wait], now: int) -> str:
+def _summed_up(job: int, waits: Sequence[RequestWait], now: int) -> str:
     worst = waits[0]
     mostly = worst.mostly
     spent = f", {duration(mostly.length)} of it {mostly.what}" if mostly else ""
@@ -72,7 +72,7 @@ def _summed_up(job: int, waits: Sequence[Wait], now: int) -> str:
     return f"job {job} waited for {names}; {worst.node} took {duration(worst.total(now))}{spent}"
 
 
-def _wait_row(wait: Wait, now: int) -> tuple[object, ...]:
+def _wait_row(wait: RequestWait, now: int) -> tuple[object, ...]:
     mostly = wait.mostly
     return (
         wait.node,
@@ -85,7 +85,7 @@ def _wait_row(wait: Wait, now: int) -> tuple[object, ...]:
     )
 
 
-def _wait_as_json(wait: Wait, now: int) -> dict[str, object]:
+def _wait_as_json(wait: RequestWait, now: int) -> dict[str, object]:
     return {
         "node": wait.node,
         "request_id": wait.request_id,
@@ -126,7 +126,7 @@ class _Failures:
 @pass_session
 def failures(session: Session, /, *, since: int | None, until: int | None, as_json: bool) -> None:
     """Print what requests failed of, the commonest cause first: --since 7d."""
-    wanted = Filter(since=since, until=until, happenings=(str(Happening.FAILED),))
+    wanted = Filter(since=since, until=until, transitions=(str(Transition.FAILED),))
     alike: dict[tuple[str, str], list[RequestEvent]] = {}
     with session.reading("audit") as connection:
         for entry in latest_first(connection, wanted):
@@ -172,11 +172,11 @@ def slowest(
     with session.reading("audit") as connection:
         ends = (
             event_from(parse(entry.body))
-            for entry in longest(connection, Happening.COMPLETED, since, until)
+            for entry in longest(connection, Transition.COMPLETED, since, until)
         )
         boots = islice((event for event in ends if event.kind is Kind.RESUME), limit)
         waits = [
-            wait_of([entry.body for entry in story(connection, boot.request_id)])
+            wait_breakdown([entry.body for entry in story(connection, boot.request_id)])
             for boot in list(boots)
         ]
     now = time.time_ns()

@@ -8,12 +8,12 @@ import hostlist
 
 from ops.cli.terminal import duration, moment
 from schemas.envelope import parse
-from schemas.events import Happening
-from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.events import Transition
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry
 from workers.audit.record import why_quarantined
 
-RUNS = frozenset({JobHappening.STARTED.type, JobHappening.ENDED.type})
+RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
 _SECOND = 1_000_000_000
 COLUMNS = ("time", "what", "about", "request", "round", "why")
 
@@ -32,7 +32,7 @@ def row(entry: Entry) -> tuple[object, ...]:
 
 def what(entry: Entry) -> str:
     """The step of a request, or the kind of notice."""
-    return entry.happening or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
+    return entry.transition or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
 
 
 def words(entry: Entry) -> str | None:
@@ -42,7 +42,7 @@ def words(entry: Entry) -> str | None:
     if entry.type in RUNS:
         return words_of_run(job_event_from(parse(entry.body)))
     data = data_of(entry)
-    if data.get("dry_run") and entry.happening == Happening.COMPLETED:
+    if data.get("dry_run") and entry.transition == Transition.COMPLETED:
         return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
     said = []
     if isinstance(cause := data.get("cause"), Mapping):
@@ -81,7 +81,7 @@ def as_json(entry: Entry) -> dict[str, object]:
         "time": moment(entry.time),
         "recorded_at": moment(entry.recorded_at),
         "type": entry.type,
-        "happening": entry.happening,
+        "transition": entry.transition,
         "subject": entry.subject,
         "request_id": entry.request_id,
         "round": entry.round,

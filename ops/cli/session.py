@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from ops.cli.errors import StoreMissingError
 from producers.amqp import connection_parameters
 from producers.settings import find_config
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
-    from workers.dead_letters.queue import Desk
+    from workers.dead_letters.queue import DeadLetterQueue
     from workers.tokens.client import TokenClient
 
 
@@ -53,21 +53,21 @@ class Session:
             pika.exceptions.AMQPError: the broker is away or refuses.
         """
         parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
-        with browse(parameters) as channel:
+        with blocking_channel(parameters) as channel:
             yield channel
 
     @contextmanager
-    def desk(self) -> "Iterator[Desk]":
+    def desk(self) -> "Iterator[DeadLetterQueue]":
         """The dead letters.
 
         Raises:
             pika.exceptions.AMQPError, BrokerAwayError: the broker is away or refuses.
         """
-        from workers.dead_letters.queue import Desk  # noqa: PLC0415 - few commands need it
+        from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
         parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
-        with Desk(parameters, self.settings.cluster) as desk:
+        with DeadLetterQueue(parameters, self.settings.cluster) as desk:
             yield desk
 
     @contextmanager

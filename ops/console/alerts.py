@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import hostlist
 
 from ops.cli.terminal import moment
-from ops.console.view import View, many
+from ops.console.view import SiteView, many
 from workers.broker.topology import (
     AUDIT_QUEUE,
     FEEDBACK_QUEUE,
@@ -32,17 +32,17 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class Alert:
     """What a person should look at, and the page to go to, if there is one."""
 
     words: str
     page: str | None = None
 
 
-def concerns(view: View) -> list[Concern]:
+def alerts(view: SiteView) -> list[Alert]:
     """What a person should look at, the gravest first; nothing where all is well."""
     return [
-        *map(Concern, view.problems),
+        *map(Alert, view.problems),
         *_unconsumed(view),
         *_silent(view),
         *_slurm(view),
@@ -51,10 +51,10 @@ def concerns(view: View) -> list[Concern]:
     ]
 
 
-def _unconsumed(view: View) -> Iterator[Concern]:
+def _unconsumed(view: SiteView) -> Iterator[Alert]:
     missing = [q.name for q in view.queues or () if q.ready is None]
     if missing:
-        yield Concern(f"queues are missing: run lamplighter topology apply ({', '.join(missing)})")
+        yield Alert(f"queues are missing: run lamplighter topology apply ({', '.join(missing)})")
     idle = [q for q in view.queues or () if q.consumers == 0]
     absent = {_CONSUMED[q.name] for q in idle if q.name in _CONSUMED}
     absent |= {
@@ -63,43 +63,43 @@ def _unconsumed(view: View) -> Iterator[Concern]:
     if absent:
         names = ", ".join(sorted(absent))
         where = "; slurm on slurmctld's host" if "slurm" in absent else ""
-        yield Concern(f"missing workers: {names}; nothing is lost (lamplighter up{where})")
+        yield Alert(f"missing workers: {names}; nothing is lost (lamplighter up{where})")
 
 
-def _silent(view: View) -> Iterator[Concern]:
+def _silent(view: SiteView) -> Iterator[Alert]:
     for worker in view.workers:
         if worker.is_silent(view.taken_at):
             since = moment(worker.seen_at)[11:19]
-            yield Concern(f"worker {worker.name} is silent since {since} UTC: killed, or stuck")
+            yield Alert(f"worker {worker.name} is silent since {since} UTC: killed, or stuck")
 
 
-def _slurm(view: View) -> Iterator[Concern]:
+def _slurm(view: SiteView) -> Iterator[Alert]:
     if view.stale:
-        yield Concern(
+        yield Alert(
             "Slurm has long shown no nodes: nothing is repaired, late suspends wait; "
             "is slurmctld up, and lamplighter worker snapshot on its host?"
         )
 
 
-def _logins(view: View) -> Iterator[Concern]:
+def _logins(view: SiteView) -> Iterator[Alert]:
     for login in view.logins:
         if login.ends is None or login.ends - view.taken_at >= _SOON:
             continue
         days = (login.ends - view.taken_at) // _DAY
         when = "has ended" if days < 0 else f"ends in {many(days, 'day')}"
-        yield Concern(
+        yield Alert(
             f"the refresh token for {login.cloud} {when}: lamplighter tokens login {login.cloud}"
         )
 
 
-def _counted(view: View) -> Iterator[Concern]:
+def _counted(view: SiteView) -> Iterator[Alert]:
     if view.dead_letters:
-        yield Concern(f"{many(view.dead_letters, 'dead letter')} to decide on", "/dead-letters")
+        yield Alert(f"{many(view.dead_letters, 'dead letter')} to decide on", "/dead-letters")
     if view.drifts:
         kinds = ", ".join(f"{count} {kind}" for kind, count in view.drifts.items())
-        yield Concern(f"not as Slurm wants it: {kinds} (lamplighter drift)")
+        yield Alert(f"not as Slurm wants it: {kinds} (lamplighter drift)")
     failed = [] if view.blind else [lit.node for lit in view.lamps if lit.lamp is Lamp.FAILED]
     if failed:
         names = hostlist.collect_hostlist(failed)
         names = names if len(names) <= _LONGEST else f"{names[:_LONGEST]}..."
-        yield Concern(f"{many(len(failed), 'node')} not as wanted: {names}")
+        yield Alert(f"{many(len(failed), 'node')} not as wanted: {names}")

@@ -17,13 +17,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from ops.cli.errors import explain
-from ops.console.auth import Door
-from ops.console.dead_letters import Letters
+from ops.console.auth import Authenticator
+from ops.console.dead_letters import DeadLetterPages
 from ops.console.live import Live
 from ops.console.pages import Page, Pages
-from ops.console.reader import AWAY
-from ops.console.request_guard import Guard
-from ops.console.view import View
+from ops.console.reader import AWAY_WORDS
+from ops.console.request_guard import RequestGuard
+from ops.console.view import SiteView
 
 _AWAY = 503
 _NOT_FOUND = 404
@@ -45,9 +45,9 @@ class Console:
         self,
         templates: Environment,
         live: Live,
-        door: Door,
+        door: Authenticator,
         pages: Pages,
-        letters: Letters,
+        letters: DeadLetterPages,
         cluster: str,
     ) -> None:
         self._templates = templates
@@ -73,7 +73,9 @@ class Console:
             Route("/logout", self._logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=str(files("ops.console") / "static"))),
         ]
-        return Guard(Starlette(routes=routes, exception_handlers={404: self._missing}), hosts)
+        return RequestGuard(
+            Starlette(routes=routes, exception_handlers={404: self._missing}), hosts
+        )
 
     async def _lamps(self, request: Request) -> Response:
         if self._shut(request):
@@ -113,7 +115,7 @@ class Console:
             name, values = await run_in_threadpool(make)
         except LookupError as error:
             return self._problem(request, _NOT_FOUND, "Not found", str(error.args[0]))
-        except AWAY as error:
+        except AWAY_WORDS as error:
             return self._away(request, error)
         return self._show(request, name, values)
 
@@ -126,7 +128,7 @@ class Console:
             name, values = await run_in_threadpool(
                 self._letters.act, person.name, form.multi_items()
             )
-        except AWAY as error:
+        except AWAY_WORDS as error:
             return self._away(request, error)
         if name == "":
             return RedirectResponse("/dead-letters", 303)
@@ -171,7 +173,7 @@ class Console:
     def _show(
         self, request: Request, template: str, values: dict[str, Any], status: int = 200
     ) -> Response:
-        view = View(0) if self._shut(request) else self._live.now[1]
+        view = SiteView(0) if self._shut(request) else self._live.now[1]
         values = {"page": request.url.path, "view": view, **values}
         html = self._templates.get_template(template).render(
             cluster=self._cluster,

@@ -15,7 +15,7 @@ from workers.config.observers import ConsoleSettings
 _COOKIE = "lamplighter"
 
 
-class Door:
+class Authenticator:
     """Lets people in.
 
     Args:

@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
 from ops.console.app import Console
-from ops.console.auth import Door
-from ops.console.dead_letters import Letters
+from ops.console.auth import Authenticator
+from ops.console.dead_letters import DeadLetterPages
 from ops.console.live import Live
 from ops.console.pages import Pages
 from ops.console.people import digest, is_person, new_token, read_operators
-from ops.console.reader import Looker
+from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
@@ -76,15 +76,17 @@ def _serve(session: Session) -> None:
     configure_logs(settings.log, role="console", cluster=settings.cluster)
     host, port = listening(settings.console.listen)
     local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    door = Door(settings.console, _operators(settings.console.operators_file), local=local)
+    door = Authenticator(settings.console, _operators(settings.console.operators_file), local=local)
     if door.login_to_read and not door.can_login and settings.console.proxy is None:
         raise ConfigError(
             "console: nobody could log in to read it: set operators_file, or listen on 127.0.0.1"
         )
     templates = environment()
-    looker = Looker(session)
+    looker = SiteReader(session)
     live = Live(looker.look, parts(templates))
-    pages = Console(templates, live, door, Pages(session), Letters(session), settings.cluster)
+    pages = Console(
+        templates, live, door, Pages(session), DeadLetterPages(session), settings.cluster
+    )
     config = uvicorn.Config(
         pages.asgi(host_names((host, port), settings.console.hosts)),
         log_config=None,

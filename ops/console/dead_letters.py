@@ -14,7 +14,7 @@ from ops.dead_letters.groups import alike, group
 from ops.dead_letters.select import Choice, Places
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import Desk
+from workers.dead_letters.queue import DeadLetterQueue
 
 _SHOWN = 100
 # So many letters of one trouble are shown at once, more when they are asked for.
@@ -23,7 +23,7 @@ _KEPT = 2.0
 _LABEL = 11
 
 
-class Letters:
+class DeadLetterPages:
     """What a person decides on.
 
     Args:
@@ -99,7 +99,7 @@ class Letters:
         }
 
     def _do(self, wanted: "_Wanted", operator: Operator) -> str:
-        act = Desk.replay if wanted.verb == "replay" else Desk.discard
+        act = DeadLetterQueue.replay if wanted.verb == "replay" else DeadLetterQueue.discard
         store = self._session.store()
         try:
             with self._session.desk() as desk:

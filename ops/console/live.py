@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from ops.console.view import View, changed_lamps, same_nodes
+from ops.console.view import SiteView, changed_lamps, same_nodes
 
 _EVERY = 1.0
 # A page that finds an old look waits so long for a new one, then shows the old.
@@ -44,7 +44,7 @@ class Live:
     """
 
     def __init__(
-        self, look: Callable[[], View], fragments: Callable[[View], dict[str, str]]
+        self, look: Callable[[], SiteView], fragments: Callable[[SiteView], dict[str, str]]
     ) -> None:
         self._look = look
         self._fragments = fragments
@@ -83,7 +83,7 @@ class Live:
             self._looked.wait_for(lambda: self._looked_at > seen, _PATIENCE)
 
     @property
-    def now(self) -> tuple[int, View]:
+    def now(self) -> tuple[int, SiteView]:
         """The latest view and its number."""
         with self._lock:
             return self._number, self._view
@@ -145,7 +145,7 @@ class Live:
             self._changes.append(Change(self._number, data))
         self._wake()
 
-    def _difference(self, view: View, parts: dict[str, str]) -> str | None:
+    def _difference(self, view: SiteView, parts: dict[str, str]) -> str | None:
         """The message; "" where nothing has changed, None where the page has other lamps now."""
         if not same_nodes(self._view, view):
             return None

@@ -9,19 +9,19 @@ import click
 from ops.cli.options import hostlist, when
 from ops.cli.session import Session
 from ops.console.reader import adrift_nodes, line_of
-from ops.console.view import View, astray
-from ops.history.job_start import beginning
+from ops.console.view import SiteView, astray
+from ops.history.job_start import job_start
 from ops.history.stages import stages
 from ops.history.timeline import timeline
-from ops.nodes.node_state import last_asked, standings
+from ops.nodes.node_state import last_asked, node_statuses
 from ops.report.page import values
 from ops.report.question import BY
 from ops.report.report import make
-from schemas.events import Happening
+from schemas.events import Transition
 from workers.audit.queries import Filter, find, story
 from workers.store import overview, snapshots
 from workers.store.lamps import Lamp
-from workers.store.overview import Lit
+from workers.store.overview import NodeLamp
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _LIMIT = 300
@@ -48,7 +48,9 @@ class Pages:
         """
         settings = self._session.settings
         with self._session.reading("state") as connection:
-            standing = next((s for s in standings(connection, settings) if s.node == name), None)
+            standing = next(
+                (s for s in node_statuses(connection, settings) if s.node == name), None
+            )
             lit = overview.lamps(connection, settings.cluster).get(name)
             asked = last_asked(connection, settings.cluster, name, _ASKED)
             adrift = adrift_nodes(connection, settings.cluster)
@@ -56,11 +58,11 @@ class Pages:
             newest = snapshots.newest(connection, settings.cluster) if came else None
         if standing is None:
             raise LookupError("There is no such node.")
-        lit = lit or Lit(name, Lamp.OUT, None, None, None)
+        lit = lit or NodeLamp(name, Lamp.OUT, None, None, None)
         return "node.html", {
             "standing": standing,
             "lit": astray(lit, adrift.get(name)),
-            "told": View(0, adrift=adrift),
+            "told": SiteView(0, adrift=adrift),
             "slurm": next((one for one in newest.nodes if one.node == name), None)
             if newest
             else None,
@@ -79,7 +81,7 @@ class Pages:
             if not entries:
                 raise LookupError("The audit knows no such request yet.")
             bodies = [entry.body for entry in entries]
-            begun = beginning(connection, bodies)
+            begun = job_start(connection, bodies)
         way = stages(entries, time.time_ns(), begun)
         begin = min(stage.begin for stage in way)
         return "request.html", {
@@ -108,7 +110,7 @@ class Pages:
             "problem": problem,
             "events": events,
             "limit": _LIMIT,
-            "HAPPENINGS": [str(happening) for happening in Happening],
+            "TRANSITIONS": [str(transition) for transition in Transition],
         }
 
     def report(self, said: Mapping[str, str]) -> Page:
@@ -140,12 +142,12 @@ def _filter(asked: Mapping[str, str]) -> Filter:
     job = asked["job"]
     if job and not (job.isascii() and job.isdecimal() and int(job) <= _MOST_JOB):
         raise click.BadParameter("A job is a number.")
-    if asked["what"] and asked["what"] not in set(Happening):
+    if asked["what"] and asked["what"] not in set(Transition):
         raise click.BadParameter("There is no such event.")
     return Filter(
         nodes=hostlist(asked["node"]) if asked["node"] else None,
         job=int(job) if job else None,
         since=when(asked["since"]) if asked["since"] else None,
-        happenings=(asked["what"],) if asked["what"] else None,
+        transitions=(asked["what"],) if asked["what"] else None,
         limit=_LIMIT,
     )

@@ -11,25 +11,24 @@ from pika.exceptions import AMQPError
 from ops.audit.records import RUNS, what, words_of_run
 from ops.cli.errors import StoreMissingError, explain
 from ops.cli.session import Session
-from ops.console.timeout_reader import Patient, SilentError
-from ops.console.view import Line, Login, View, astray
+from ops.console.timeout_reader import SilentError, TimeoutReader
+from ops.console.view import Line, LoginState, SiteView, astray
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import event_from, notice_from
 from schemas.jobs import job_event_from
 from workers.audit.queries import Entry, Filter, find
 from workers.audit.record import why_quarantined
-from workers.broker.depths import Queue
-from workers.broker.depths import look as look_at_queues
+from workers.broker.depths import QueueDepth, queue_depths
 from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
-from workers.store.heartbeats import signs
+from workers.store.heartbeats import heartbeats
 from workers.store.lamps import Lamp
-from workers.store.overview import Lit
+from workers.store.overview import NodeLamp
 
 _EVENTS = 14
 _OF_POWER = frozenset(
@@ -37,10 +36,10 @@ _OF_POWER = frozenset(
 )
 T = TypeVar("T")
 
-AWAY = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+AWAY_WORDS = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
 
 
-class Looker:
+class SiteReader:
     """Looks at one site again and again; from one thread at a time.
 
     Args:
@@ -52,20 +51,20 @@ class Looker:
         self._settings = session.settings
         self._broker = ExitStack()
         self._channel: Any = None
-        self._known: dict[str, Lit] = {}
+        self._known: dict[str, NodeLamp] = {}
         self._snapshot: int | None = None
         self._slurm: dict[str, str] = {}
-        self._state = Patient("state store", self._read_state)
-        self._queues = Patient("broker", self._read_queues)
-        self._events = Patient("audit store", self._read_events)
+        self._state = TimeoutReader("state store", self._read_state)
+        self._queues = TimeoutReader("broker", self._read_queues)
+        self._events = TimeoutReader("audit store", self._read_events)
 
-    def look(self) -> View:
+    def look(self) -> SiteView:
         """The site now."""
         problems: list[str] = []
         state = _try(problems, self._state.ask)
         queues = _try(problems, self._queues.ask)
         events = _try(problems, self._events.ask)
-        return View(
+        return SiteView(
             taken_at=time.time_ns(),
             queues=queues,
             events=None if events is None else tuple(events),
@@ -77,7 +76,7 @@ class Looker:
     def close(self) -> None:
         """Let the broker go."""
         if not self._queues.waiting:
-            with suppress(*AWAY):
+            with suppress(*AWAY_WORDS):
                 self._broker.close()
 
     def _read_state(self) -> dict[str, Any]:
@@ -92,7 +91,7 @@ class Looker:
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
                 "drifts": overview.drift_counts(connection, cluster),
-                "workers": tuple(signs(connection, cluster)),
+                "workers": tuple(heartbeats(connection, cluster)),
             }
 
     def _slurms(self, connection: sa.Connection) -> dict[str, Any]:
@@ -107,13 +106,13 @@ class Looker:
         stale = wanted and came is not None and came.age > self._settings.stale_after
         return {"slurm": self._slurm, "stale": stale}
 
-    def _read_queues(self) -> tuple[Queue, ...]:
+    def _read_queues(self) -> tuple[QueueDepth, ...]:
         """Over one connection for as long as it holds."""
         if self._channel is None:
             self._channel = self._broker.enter_context(self._session.channel())
         try:
-            return tuple(look_at_queues(self._channel))
-        except AWAY:
+            return tuple(queue_depths(self._channel))
+        except AWAY_WORDS:
             self._channel = None
             self._broker.close()
             raise
@@ -129,7 +128,7 @@ def _try(problems: list[str], read: Callable[[], T]) -> T | None:
     except SilentError as error:
         problems.append(str(error))
         return None
-    except AWAY as error:
+    except AWAY_WORDS as error:
         explained = explain(error)
         problems.append(explained[0] if explained else type(error).__name__)
         return None
@@ -142,11 +141,11 @@ def adrift_nodes(connection: sa.Connection, cluster: str) -> dict[str, str]:
 
 
 def _groups(
-    settings: Settings, known: dict[str, Lit], adrift: dict[str, str]
-) -> dict[str, tuple[Lit, ...]]:
-    groups: dict[str, list[Lit]] = {name: [] for name in settings.groups}
+    settings: Settings, known: dict[str, NodeLamp], adrift: dict[str, str]
+) -> dict[str, tuple[NodeLamp, ...]]:
+    groups: dict[str, list[NodeLamp]] = {name: [] for name in settings.groups}
     for node, group in settings.nodes.items():
-        lit = known.get(node) or Lit(node, Lamp.OUT, None, None, None)
+        lit = known.get(node) or NodeLamp(node, Lamp.OUT, None, None, None)
         groups[group].append(astray(lit, adrift.get(node)))
     forgotten = sorted(set(known) - set(settings.nodes))
     if forgotten:
@@ -154,9 +153,9 @@ def _groups(
     return {name: tuple(nodes) for name, nodes in groups.items()}
 
 
-def _logins(settings: Settings, ends: dict[str, int]) -> tuple[Login, ...]:
+def _logins(settings: Settings, ends: dict[str, int]) -> tuple[LoginState, ...]:
     return tuple(
-        Login(name, ends.get(name))
+        LoginState(name, ends.get(name))
         for name, cloud in settings.clouds.items()
         if isinstance(cloud.source, RefreshTokenSource)
     )
@@ -182,7 +181,7 @@ def _words(entry: Entry) -> str | None:
         envelope = parse(entry.body)
         if entry.type in RUNS:
             return words_of_run(job_event_from(envelope))
-        if entry.happening is None:
+        if entry.transition is None:
             return notice_from(envelope).message
         event = event_from(envelope)
     except MalformedMessageError:
@@ -194,6 +193,6 @@ def _words(entry: Entry) -> str | None:
         told.append(f"by {event.by}")
     if event.reason:
         told.append(event.reason)
-    if event.happening.terminal and event.address:
+    if event.transition.terminal and event.address:
         told.append(event.address)
     return ", ".join(told)

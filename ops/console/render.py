@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from ops.cli.terminal import duration, moment
-from ops.console.alerts import concerns
-from ops.console.view import WORDS, View, many, sign, summary, words
+from ops.console.alerts import alerts
+from ops.console.view import WORDS, SiteView, many, sign, summary, words
 from ops.report.page import templates
 from workers.dead_letters.letter import Letter
 from workers.store.lamps import Lamp
@@ -28,7 +28,7 @@ def environment() -> Environment:
     }
     made.filters |= {
         "summary": summary,
-        "concerns": concerns,
+        "concerns": alerts,
         "day": _day,
         "about": _about,
         "sentence": _sentence,
@@ -38,11 +38,11 @@ def environment() -> Environment:
     return made
 
 
-def parts(pages: Environment) -> Callable[[View], dict[str, str]]:
+def parts(pages: Environment) -> Callable[[SiteView], dict[str, str]]:
     """What changes while a page is open, as HTML by the id of its place."""
     module: Any = pages.globals["parts"]
 
-    def render(view: View) -> dict[str, str]:
+    def render(view: SiteView) -> dict[str, str]:
         made = {
             name: str(getattr(module, name)(view))
             for name in ("concerns", "summary", "open", "queues", "workers", "logins", "events")

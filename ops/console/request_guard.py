@@ -25,7 +25,7 @@ _HEADERS = {
 }
 
 
-class Guard:
+class RequestGuard:
     """The outermost layer.
 
     Args:

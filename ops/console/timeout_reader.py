@@ -15,7 +15,7 @@ class SilentError(Exception):
     """Nobody has answered yet."""
 
 
-class Patient(Generic[T]):
+class TimeoutReader(Generic[T]):
     """One thing to be read again and again, in a thread that may hang.
 
     Args:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from workers.broker.depths import Queue
+from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
-from workers.store.heartbeats import Sign
+from workers.store.heartbeats import Heartbeat
 from workers.store.lamps import Lamp
-from workers.store.overview import Lit, Open
+from workers.store.overview import NodeLamp, Open
 
 _SHOWN_OPEN = 8
 WORDS = {
@@ -33,7 +33,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginState:
     """A cloud's refresh token: when it ends unless it is used, ns; None where that is not known."""
 
     cloud: str
@@ -41,7 +41,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SiteView:
     """All that the first page shows.
 
     Attributes:
@@ -59,11 +59,11 @@ class View:
     """
 
     taken_at: int
-    groups: Mapping[str, tuple[Lit, ...]] = field(default_factory=dict)
-    queues: tuple[Queue, ...] | None = None
-    workers: tuple[Sign, ...] = ()
+    groups: Mapping[str, tuple[NodeLamp, ...]] = field(default_factory=dict)
+    queues: tuple[QueueDepth, ...] | None = None
+    workers: tuple[Heartbeat, ...] = ()
     open: tuple[Open, ...] = ()
-    logins: tuple[Login, ...] = ()
+    logins: tuple[LoginState, ...] = ()
     events: tuple[Line, ...] | None = ()
     problems: tuple[str, ...] = ()
     slurm: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class View:
     blind: bool = False
 
     @property
-    def lamps(self) -> list[Lit]:
+    def lamps(self) -> list[NodeLamp]:
         """All nodes in the order of the page; their places are their numbers there."""
         return [lit for group in self.groups.values() for lit in group]
 
@@ -100,7 +100,7 @@ class View:
         return Counter(lit.lamp for lit in self.groups.get(group, ()))
 
 
-def summary(view: View) -> str:
+def summary(view: SiteView) -> str:
     """The site in one sentence."""
     if view.blind:
         return "How the nodes stand is not known"
@@ -115,14 +115,14 @@ def summary(view: View) -> str:
     return ", ".join(parts)
 
 
-def same_nodes(before: View, after: View) -> bool:
+def same_nodes(before: SiteView, after: SiteView) -> bool:
     """Whether the page's lamps are the same nodes in the same order."""
     return {g: [lit.node for lit in nodes] for g, nodes in before.groups.items()} == {
         g: [lit.node for lit in nodes] for g, nodes in after.groups.items()
     }
 
 
-def changed_lamps(before: View, after: View) -> list[tuple[int, str, str]]:
+def changed_lamps(before: SiteView, after: SiteView) -> list[tuple[int, str, str]]:
     """The lamps that have changed, by number, between views of the same nodes; and their words."""
     pairs = zip(before.lamps, after.lamps, strict=True)
     shown = (
@@ -131,18 +131,18 @@ def changed_lamps(before: View, after: View) -> list[tuple[int, str, str]]:
     return [(number, *now) for number, (then, now) in enumerate(shown) if then != now]
 
 
-def astray(lit: Lit, drift: str | None) -> Lit:
+def astray(lit: NodeLamp, drift: str | None) -> NodeLamp:
     """A node's lamp where a drift was found: what the store last saw of it is out of date then."""
     under_way = lit.lamp in {Lamp.LIGHTING, Lamp.GOING_OUT}
     return lit if drift is None or under_way else replace(lit, lamp=Lamp.FAILED)
 
 
-def sign(view: View, lit: Lit) -> str:
+def sign(view: SiteView, lit: NodeLamp) -> str:
     """How a node's lamp looks: a Lamp, or `unknown`."""
     return "unknown" if view.blind else str(lit.lamp)
 
 
-def words(view: View, lit: Lit) -> str:
+def words(view: SiteView, lit: NodeLamp) -> str:
     """A node's lamp in words: what is wanted against what is there, and what Slurm says."""
     if view.blind:
         return "not known"

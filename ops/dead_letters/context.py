@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
 from ops.cli.session import Session
-from ops.dead_letters.describe import Around, StoredNode
-from ops.history.timeline import Step, timeline
+from ops.dead_letters.describe import LetterContext, StoredNode
+from ops.history.timeline import TimelineStep, timeline
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
@@ -27,16 +27,16 @@ _PER_QUERY = 500
 _STORE_TROUBLES = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
-def around(session: Session, command: PowerCommand | None, *, whole: bool = True) -> Around:
+def around(session: Session, command: PowerCommand | None, *, whole: bool = True) -> LetterContext:
     """All that answers; unless `whole`, the state store alone is asked."""
     if command is None:
-        return Around()
+        return LetterContext()
     silent: list[str] = []
     store = stored_nodes(session, [command.node], silent).get(command.node)
     if not whole:
-        return Around(store=store, silent=tuple(silent))
+        return LetterContext(store=store, silent=tuple(silent))
     slurm, jobs = _slurm(session, command, silent)
-    return Around(
+    return LetterContext(
         store=store,
         story=_story(session, command, silent),
         slurm=slurm,
@@ -69,7 +69,7 @@ def stored_nodes(
     return found
 
 
-def _story(session: Session, command: PowerCommand, silent: list[str]) -> tuple[Step, ...]:
+def _story(session: Session, command: PowerCommand, silent: list[str]) -> tuple[TimelineStep, ...]:
     try:
         with session.reading("audit") as connection:
             return tuple(timeline([entry.body for entry in story(connection, command.id)]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ops.cli.terminal import duration, moment
 from ops.dead_letters.select import jobs_of
-from ops.history.timeline import Step
+from ops.history.timeline import TimelineStep
 from schemas.commands import Desired, PowerCommand
 from workers.dead_letters.letter import Letter
 from workers.slurm.nodes import JobState, NodeState
@@ -23,7 +23,7 @@ class StoredNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class LetterContext:
     """What could be learnt around a letter; what could not is None, with the reason in `silent`.
 
     Attributes:
@@ -36,7 +36,7 @@ class Around:
     """
 
     store: StoredNode | None = None
-    story: tuple[Step, ...] = ()
+    story: tuple[TimelineStep, ...] = ()
     slurm: NodeState | None = None
     jobs: Mapping[int, JobState] | None = None
     cloud: str | None = None
@@ -58,7 +58,7 @@ class Around:
         }
 
 
-def description(letter: Letter, around: Around, now: int) -> list[str]:
+def description(letter: Letter, around: LetterContext, now: int) -> list[str]:
     """What a person needs to decide, line by line."""
     lines = [f"letter     {letter.id}", *_asked(letter, around, now)]
     lines.append(
@@ -77,7 +77,7 @@ def description(letter: Letter, around: Around, now: int) -> list[str]:
     return lines
 
 
-def _prospect(letter: Letter, around: Around) -> str:
+def _prospect(letter: Letter, around: LetterContext) -> str:
     if letter.undelivered is not None:
         return f"{letter.undelivered.webhook} is told again, under the same webhook-id"
     return prospect(letter.command, around.store)
@@ -109,7 +109,7 @@ def is_stale(command: PowerCommand | None, store: StoredNode | None) -> bool:
     )
 
 
-def _asked(letter: Letter, around: Around, now: int) -> Iterator[str]:
+def _asked(letter: Letter, around: LetterContext, now: int) -> Iterator[str]:
     command = letter.command
     if letter.undelivered is not None:
         told = letter.undelivered.event
@@ -130,7 +130,7 @@ def _asked(letter: Letter, around: Around, now: int) -> Iterator[str]:
         yield f"note       {command.note}"
 
 
-def _job(job_id: int, around: Around) -> str:
+def _job(job_id: int, around: LetterContext) -> str:
     if around.jobs is None:
         return str(job_id)
     job = around.jobs.get(job_id)
@@ -139,7 +139,7 @@ def _job(job_id: int, around: Around) -> str:
     return f"{job_id} ({job.state}{f' on {job.nodes}' if job.nodes else ''})"
 
 
-def _attempts(letter: Letter, around: Around) -> Iterator[str]:
+def _attempts(letter: Letter, around: LetterContext) -> Iterator[str]:
     """By the audit, which has them all; without it by the letter itself."""
     if not around.story:
         for failure in letter.failures:
@@ -157,7 +157,7 @@ def _attempts(letter: Letter, around: Around) -> Iterator[str]:
         )
 
 
-def _standing(command: PowerCommand, around: Around, now: int) -> Iterator[str]:
+def _standing(command: PowerCommand, around: LetterContext, now: int) -> Iterator[str]:
     store, slurm = around.store, around.slurm
     if store is not None:
         since = f"since {moment(store.generation)}"

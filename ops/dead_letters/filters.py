@@ -10,10 +10,10 @@ from ops.cli.options import hostlist, length
 from ops.dead_letters.select import Choice
 from workers.config.settings import Settings
 
-Command: TypeAlias = Callable[..., Any]
+ChoosingCommand: TypeAlias = Callable[..., Any]
 
 
-def choice_options(command: Command) -> Command:
+def choice_options(command: ChoosingCommand) -> ChoosingCommand:
     """The filters, alike for all commands; `choice` reads them."""
     for option in (
         click.option("--younger-than", "younger", type=length, help="Died within this: 2h."),

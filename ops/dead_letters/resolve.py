@@ -17,7 +17,7 @@ from ops.cli.terminal import plain, print_json, print_line, print_table
 from ops.dead_letters import select as chosen
 from ops.dead_letters.context import stored_nodes
 from ops.dead_letters.describe import is_stale
-from ops.dead_letters.filters import Command, choice, choice_options
+from ops.dead_letters.filters import ChoosingCommand, choice, choice_options
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
 from ops.dead_letters.select import Choice, Places, key
@@ -26,16 +26,18 @@ from producers import clock
 from producers.settings import ConfigError
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import BATCH, MOST, Desk
+from workers.dead_letters.queue import BATCH, MOST, DeadLetterQueue
 from workers.dead_letters.results import Done, Result
 
-_Act: TypeAlias = Callable[[Desk, sa.Engine, Sequence[Letter], Operator], Iterator[Result]]
+_Act: TypeAlias = Callable[
+    [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[Result]
+]
 
 # RabbitMQ closes the channel of who holds a message for 30 minutes (consumer_timeout).
 _HOLD_SECONDS = 900.0
 
 
-def _action_options(command: Command) -> Command:
+def _action_options(command: ChoosingCommand) -> ChoosingCommand:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON object a letter."),
         click.option("--yes", is_flag=True, help="Do not ask."),
@@ -65,7 +67,7 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
     if restamp:
         _act(session, "restamp", _restamping(session), **options)
     else:
-        _act(session, "replay", Desk.replay, **options)
+        _act(session, "replay", DeadLetterQueue.replay, **options)
 
 
 @click.command
@@ -74,7 +76,7 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
 @pass_session
 def discard(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - see _act
     """End requests for good; the audit keeps who did so, and why."""
-    _act(session, "discard", Desk.discard, **options)
+    _act(session, "discard", DeadLetterQueue.discard, **options)
 
 
 def look(session: Session) -> list[Letter]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ops.cli.terminal import moment
 from ops.history.similarity import likeness
 from schemas.commands import PowerCommand
-from schemas.jobs import JobHappening
+from schemas.jobs import JobTransition
 from workers.config.settings import Settings
 from workers.dead_letters.letter import Letter
 
@@ -177,7 +177,7 @@ def exported(letter: Letter) -> dict[str, object]:
 def jobs_about(letter: Letter) -> list[int]:
     """The jobs that a request waits for, or that an event is about."""
     told = letter.undelivered.event if letter.undelivered else None
-    if told is not None and told.type == JobHappening.FAILED.type and told.subject.isdecimal():
+    if told is not None and told.type == JobTransition.FAILED.type and told.subject.isdecimal():
         return [int(told.subject)]
     return jobs_of(letter.command)
 

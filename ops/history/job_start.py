@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from schemas.commands import Kind
 from schemas.envelope import parse
-from schemas.events import Happening, RequestEvent, event_from
-from schemas.jobs import JobHappening, job_event_from
+from schemas.events import RequestEvent, Transition, event_from
+from schemas.jobs import JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from workers.store.tables import audit
 
@@ -17,7 +17,7 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class JobStart:
     """Of one resume; times are ns since the epoch, None for what is not known (yet).
 
     Attributes:
@@ -30,12 +30,12 @@ class Beginning:
     started_at: int | None = None
 
 
-UNKNOWN = Beginning()
+UNKNOWN = JobStart()
 
 
-def beginning(
+def job_start(
     connection: sa.Connection, bodies: Sequence[bytes], job: int | None = None
-) -> Beginning:
+) -> JobStart:
     """What came of the request that these events tell of, until something else was asked of its node.
 
     Args:
@@ -47,7 +47,7 @@ def beginning(
         MalformedMessageError: one is no event of a request.
     """
     events = [event_from(parse(body)) for body in bodies]
-    lit = any(event.happening is Happening.COMPLETED for event in events)
+    lit = any(event.transition is Transition.COMPLETED for event in events)
     if not lit or events[0].kind is not Kind.RESUME:
         return UNKNOWN
     asked = events[0]
@@ -57,7 +57,7 @@ def beginning(
     registered = [time for time, told in found if told is None]
     started = [(time, told) for time, told in found if told is not None]
     started_at, job_id = min(started, default=(None, None))
-    return Beginning(min(registered, default=None), job_id, started_at)
+    return JobStart(min(registered, default=None), job_id, started_at)
 
 
 def _told(
@@ -67,13 +67,13 @@ def _told(
     newer = sa.select(sa.func.min(audit.c.generation)).where(
         audit.c.subject == asked.node,
         # an expression is in no index: SQLite would rather look at all that was ever accepted
-        audit.c.happening + "" == str(Happening.ACCEPTED),
+        audit.c.transition + "" == str(Transition.ACCEPTED),
         audit.c.generation > asked.generation,
     )
     until = connection.execute(newer).scalar()
     query = sa.select(audit.c.body).where(
         audit.c.subject.in_((asked.node, *map(str, jobs))),
-        audit.c.type.in_((REGISTERED, JobHappening.STARTED.type)),
+        audit.c.type.in_((REGISTERED, JobTransition.STARTED.type)),
         audit.c.time >= asked.generation // _SECOND * _SECOND,
     )
     if until is not None:
@@ -83,7 +83,7 @@ def _told(
         envelope = parse(body)
         if envelope.type == REGISTERED and envelope.subject == asked.node:
             found.append((envelope.time, None))
-        elif envelope.type == JobHappening.STARTED.type:
+        elif envelope.type == JobTransition.STARTED.type:
             event = job_event_from(envelope)
             if asked.node in event.nodes:
                 found.append((event.time, event.job_id))

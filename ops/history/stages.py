@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ops.history.job_start import UNKNOWN, Beginning
+from ops.history.job_start import UNKNOWN, JobStart
 from schemas.envelope import parse
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 from workers.audit.queries import Entry
 
 _NS = 1_000_000_000
@@ -37,7 +37,7 @@ class Stage:
     words: str
 
 
-def stages(entries: Sequence[Entry], now: int, begun: Beginning = UNKNOWN) -> list[Stage]:
+def stages(entries: Sequence[Entry], now: int, begun: JobStart = UNKNOWN) -> list[Stage]:
     """The stages of one request, in order; clocks that disagree make none shorter than nothing.
 
     What is under way lasts until `now`, ns since the epoch.
@@ -50,7 +50,7 @@ def stages(entries: Sequence[Entry], now: int, begun: Beginning = UNKNOWN) -> li
     return [*_walk(told, now), *(_slurm(told[-1][0], begun) if told else ())]
 
 
-def _slurm(lit: RequestEvent, begun: Beginning) -> Iterator[Stage]:
+def _slurm(lit: RequestEvent, begun: JobStart) -> Iterator[Stage]:
     """What came after the node was lit; Slurm's times are in whole seconds."""
     at = lit.time
     if begun.registered_at is not None:
@@ -69,7 +69,7 @@ def _walk(told: Sequence[tuple[RequestEvent, int]], now: int) -> Iterator[Stage]
     name: Name = "hook, broker"
     rested = 0
     for event, recorded_at in told:
-        for action in event.actions if event.happening.terminal else ():
+        for action in event.actions if event.transition.terminal else ():
             if action.time > at:
                 yield Stage(event.round, name, at, action.time, f"{action.action}: {action.result}")
                 at, name = action.time, "cloud"
@@ -80,23 +80,23 @@ def _walk(told: Sequence[tuple[RequestEvent, int]], now: int) -> Iterator[Stage]
         yield Stage(event.round, name, at, end, _words(event))
         rested = end + (event.retry_in or 0) * _NS
         at, name = end, _next(event)
-        if event.happening.terminal:
+        if event.transition.terminal:
             at = max(end, recorded_at)
             yield Stage(event.round, "audit", end, at, "recorded")
             name = "person"
     last = told[-1][0]
-    if not last.happening.terminal:
+    if not last.transition.terminal:
         yield Stage(last.round, name, at, max(at, now), "under way")
 
 
 def _next(event: RequestEvent) -> Name:
-    if event.happening is Happening.REPLAYED:
+    if event.transition is Transition.REPLAYED:
         return "hook, broker"
-    if event.happening in {Happening.RETRIED, Happening.PARKED}:
+    if event.transition in {Transition.RETRIED, Transition.PARKED}:
         return "rest"
     return "worker"
 
 
 def _words(event: RequestEvent) -> str:
-    words = str(event.happening)
+    words = str(event.transition)
     return words if event.cause is None else f"{words}: {event.cause.error}"

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.cli.terminal import duration
-from ops.history.job_start import UNKNOWN, Beginning
+from ops.history.job_start import UNKNOWN, JobStart
 from schemas.envelope import parse
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 
 _NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineStep:
     """One line of the story; time in ns since the epoch, strings as hostile as they came."""
 
     time: int
@@ -22,7 +22,7 @@ class Step:
     details: str = ""
 
 
-def timeline(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> list[Step]:
+def timeline(bodies: Sequence[bytes], begun: JobStart = UNKNOWN) -> list[TimelineStep]:
     """The steps that these events of one request tell of, in the order they happened.
 
     The asking (known from the generation), the cloud actions (listed by the outcome) and what Slurm
@@ -36,10 +36,10 @@ def timeline(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> list[Step]:
     for event in events:
         steps.extend(_actions(event))
         steps.append(
-            Step(
+            TimelineStep(
                 event.time,
                 event.round,
-                f"{event.happening}, dry run" if event.dry_run else str(event.happening),
+                f"{event.transition}, dry run" if event.dry_run else str(event.transition),
                 attempt=event.attempt or None,
                 details="; ".join(_details(event)),
             )
@@ -50,27 +50,27 @@ def timeline(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> list[Step]:
     return sorted(_once(steps), key=lambda step: step.time)
 
 
-def _asked(event: RequestEvent) -> Step:
+def _asked(event: RequestEvent) -> TimelineStep:
     by = f"{event.kind} of {event.node}"
-    return Step(event.generation, 1, "asked", details=by)
+    return TimelineStep(event.generation, 1, "asked", details=by)
 
 
-def _actions(event: RequestEvent) -> Iterator[Step]:
+def _actions(event: RequestEvent) -> Iterator[TimelineStep]:
     for action in event.actions:
         result = "would be called: dry run" if event.dry_run else action.result
         details = f"{action.server_id}: {result}"
-        yield Step(action.time, event.round, action.action, details=details)
+        yield TimelineStep(action.time, event.round, action.action, details=details)
 
 
-def _begun(begun: Beginning, round_: int) -> Iterator[Step]:
+def _begun(begun: JobStart, round_: int) -> Iterator[TimelineStep]:
     if begun.registered_at is not None:
-        yield Step(begun.registered_at, round_, "registered", details="slurmd had started")
+        yield TimelineStep(begun.registered_at, round_, "registered", details="slurmd had started")
     if begun.started_at is not None:
-        yield Step(begun.started_at, round_, "job started", details=f"job {begun.job_id}")
+        yield TimelineStep(begun.started_at, round_, "job started", details=f"job {begun.job_id}")
 
 
 def _details(event: RequestEvent) -> Iterator[str]:
-    if event.happening is Happening.ACCEPTED:
+    if event.transition is Transition.ACCEPTED:
         if event.jobs:
             yield "for " + ", ".join(f"job {job.job_id}" for job in event.jobs)
         if event.origin:
@@ -81,7 +81,7 @@ def _details(event: RequestEvent) -> Iterator[str]:
         yield f"{event.cause.error}: {event.cause.message}"
     if event.retry_in is not None:
         yield f"again in {duration(event.retry_in * _NS)}"
-    if event.happening.terminal and event.cloud:
+    if event.transition.terminal and event.cloud:
         yield f"on {event.cloud}" + (f", address {event.address}" if event.address else "")
     if event.by:
         yield f"by {event.by}"
@@ -89,6 +89,6 @@ def _details(event: RequestEvent) -> Iterator[str]:
         yield event.reason
 
 
-def _once(steps: Iterable[Step]) -> Iterator[Step]:
+def _once(steps: Iterable[TimelineStep]) -> Iterator[TimelineStep]:
     """Each step once: an action may be listed by more than one event of its round."""
     return iter(dict.fromkeys(steps))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ops.history.job_start import UNKNOWN, Beginning
+from ops.history.job_start import UNKNOWN, JobStart
 from schemas.commands import Kind
 from schemas.envelope import parse
-from schemas.events import CloudAction, Happening, RequestEvent, event_from
+from schemas.events import CloudAction, RequestEvent, Transition, event_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RequestWait:
     """One request of those that a job waited for; times in ns since the epoch.
 
     Attributes:
@@ -39,12 +39,12 @@ class Wait:
     kind: Kind
     asked: int
     ended: int | None
-    outcome: Happening | None
+    outcome: Transition | None
     cloud: str | None
     cause: str | None
     attempts: int
     stretches: tuple[Stretch, ...]
-    begun: Beginning = UNKNOWN
+    begun: JobStart = UNKNOWN
 
     def total(self, now: int) -> int:
         """How long it took, until the job started where that is known; or has taken so far."""
@@ -58,7 +58,7 @@ class Wait:
         return max(self.stretches, key=lambda stretch: stretch.length, default=None)
 
 
-def wait_of(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> Wait:
+def wait_breakdown(bodies: Sequence[bytes], begun: JobStart = UNKNOWN) -> RequestWait:
     """The wait that these events of one request tell of; there must be one.
 
     Raises:
@@ -66,16 +66,16 @@ def wait_of(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> Wait:
     """
     events = sorted((event_from(parse(body)) for body in bodies), key=lambda event: event.time)
     last = events[-1]
-    ends = [event for event in events if event.happening.terminal]
+    ends = [event for event in events if event.transition.terminal]
     # a round that has begun again is not over, whatever ended before
     ended = ends[-1] if ends and ends[-1].round == max(event.round for event in events) else None
-    return Wait(
+    return RequestWait(
         node=last.node,
         request_id=last.request_id,
         kind=last.kind,
         asked=last.generation,
         ended=ended.time if ended else None,
-        outcome=ended.happening if ended else None,
+        outcome=ended.transition if ended else None,
         cloud=next((event.cloud for event in reversed(events) if event.cloud), None),
         cause=f"{ended.cause.error}: {ended.cause.message}" if ended and ended.cause else None,
         attempts=max(event.attempt for event in events),
@@ -84,7 +84,7 @@ def wait_of(bodies: Sequence[bytes], begun: Beginning = UNKNOWN) -> Wait:
     )
 
 
-def _stretches(events: Sequence[RequestEvent], begun: Beginning) -> list[Stretch]:
+def _stretches(events: Sequence[RequestEvent], begun: JobStart) -> list[Stretch]:
     """Each step lasts until the next; what it was spent on follows from the step that began it."""
     actions = {action for event in events for action in event.actions}
     steps = [
@@ -108,7 +108,7 @@ def _stretches(events: Sequence[RequestEvent], begun: Beginning) -> list[Stretch
     return joined
 
 
-def _after_lit(lit: tuple[int, str], begun: Beginning) -> list[tuple[int, str]]:
+def _after_lit(lit: tuple[int, str], begun: JobStart) -> list[tuple[int, str]]:
     """The last step, and those that Slurm has made since; its times are in whole seconds."""
     at, _ = lit
     steps = [lit]
@@ -129,16 +129,16 @@ def _after_action(action: CloudAction, kind: Kind) -> str:
 
 def _after(event: RequestEvent) -> str:
     words = f": {event.cause.error}: {event.cause.message}" if event.cause else ""
-    match event.happening:
-        case Happening.ACCEPTED:
+    match event.transition:
+        case Transition.ACCEPTED:
             return "until the cloud was called"
-        case Happening.PARKED:
+        case Transition.PARKED:
             return f"parked{words}"
-        case Happening.RETRIED:
+        case Transition.RETRIED:
             return f"before another attempt{words}"
-        case Happening.REPLAYED:
+        case Transition.REPLAYED:
             return "replayed, spool and broker"
-        case Happening.FAILED:
+        case Transition.FAILED:
             return f"a dead letter{words}"
         case _:
             return ""

@@ -12,7 +12,7 @@ from ops.cli.errors import StoreMissingError
 from ops.cli.options import length
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import moment, plain, print_json, print_line, print_table
-from ops.nodes.node_state import Standing, busy, last_asked, standings
+from ops.nodes.node_state import NodeStatus, busy, last_asked, node_statuses
 from ops.nodes.submit import ask, members
 from ops.nodes.wait_for_outcome import wait_and_report
 from schemas.commands import Kind, PowerCommand
@@ -144,7 +144,7 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
     if group is not None and group not in session.settings.groups:
         raise click.BadParameter(f"there is no [groups.{group}]", param_hint="--group")
     with session.reading("state") as connection:
-        found = standings(connection, session.settings)
+        found = node_statuses(connection, session.settings)
         images = by_group(connection, session.settings.cluster)
     found = [node for node in found if group is None or node.group == group]
     if as_json:
@@ -181,7 +181,7 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
 def show(session: Session, node: str, *, as_json: bool) -> None:
     """Print how one node stands, and what was asked of it lately."""
     with session.reading("state") as connection:
-        found = {s.node: s for s in standings(connection, session.settings)}
+        found = {s.node: s for s in node_statuses(connection, session.settings)}
         asked = last_asked(connection, session.settings.cluster, node, _ASKED)
     standing = found.get(node)
     if standing is None:
@@ -236,18 +236,18 @@ def carry_out(  # noqa: PLR0913 - one per option
     sys.exit(wait_and_report(session, asked, seconds, as_json=as_json))
 
 
-def _known(session: Session, *, wait: bool) -> dict[str, Standing]:
+def _known(session: Session, *, wait: bool) -> dict[str, NodeStatus]:
     """How the nodes stand; where no worker has made a store yet, none is lit."""
     try:
         with session.reading("state") as connection:
-            return {s.node: s for s in standings(connection, session.settings)}
+            return {s.node: s for s in node_statuses(connection, session.settings)}
     except StoreMissingError:
         if wait:
             raise
         return {}
 
 
-def _is_lit(known: dict[str, Standing], node: str) -> bool:
+def _is_lit(known: dict[str, NodeStatus], node: str) -> bool:
     return node in known and known[node].lit
 
 
@@ -276,7 +276,7 @@ def _names(chosen: Sequence[str]) -> str:
     return str(hostlist.collect_hostlist(chosen))
 
 
-def _as_json(node: Standing) -> dict[str, object]:
+def _as_json(node: NodeStatus) -> dict[str, object]:
     return {
         **asdict(node),
         "since": None if node.generation is None else moment(node.generation),

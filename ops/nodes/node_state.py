@@ -18,7 +18,7 @@ _PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class NodeStatus:
     """A node; times in ns since the epoch; what is not known is None.
 
     Attributes:
@@ -58,7 +58,7 @@ _KEPT = (
 )
 
 
-def standings(connection: sa.Connection, settings: Settings) -> list[Standing]:
+def node_statuses(connection: sa.Connection, settings: Settings) -> list[NodeStatus]:
     """All nodes: those of the configuration in its order, then those that only the store knows."""
     query = sa.select(nodes.c.node, *(nodes.c[name] for name in _KEPT)).where(
         nodes.c.cluster == settings.cluster
@@ -70,12 +70,12 @@ def standings(connection: sa.Connection, settings: Settings) -> list[Standing]:
     return [_standing(settings, name, kept.get(name, {})) for name in (*settings.nodes, *forgotten)]
 
 
-def _standing(settings: Settings, node: str, kept: dict[str, Any]) -> Standing:
+def _standing(settings: Settings, node: str, kept: dict[str, Any]) -> NodeStatus:
     name = settings.nodes.get(node)
     if name is None:
-        return Standing(node, None, None, None, **kept)
+        return NodeStatus(node, None, None, None, **kept)
     group = settings.groups[name]
-    return Standing(node, name, group.cloud, group.strategy, **kept)
+    return NodeStatus(node, name, group.cloud, group.strategy, **kept)
 
 
 def busy(connection: sa.Connection, cluster: str, names: Sequence[str]) -> set[str]:
@@ -141,7 +141,7 @@ def _asked(  # noqa: PLR0913, PLR0917 - the columns
         round_,
         generation,
         str(event.kind),
-        str(event.happening),
+        str(event.transition),
         decided_at,
         cause,
         made,

@@ -8,7 +8,7 @@ import hostlist
 import sqlalchemy as sa
 
 from ops.cli.terminal import duration, print_line, print_table
-from workers.slurm.node_memory import Memory, returning
+from workers.slurm.node_memory import NodeMemory, returning
 
 _NS = 1_000_000_000
 
@@ -26,7 +26,7 @@ class Out:
 def out_of_service(connection: sa.Connection, cluster: str) -> list[Out]:
     """All of them."""
     now = time.time_ns()
-    alike: dict[tuple[str, int], list[Memory]] = {}
+    alike: dict[tuple[str, int], list[NodeMemory]] = {}
     for memory in returning(connection, cluster):
         alike.setdefault((memory.reason, memory.failures), []).append(memory)
     return [

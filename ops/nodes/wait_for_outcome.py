@@ -9,13 +9,14 @@ from typing import Protocol, Self
 
 import click
 import hostlist
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 
 from ops.cli.session import Session
 from ops.cli.terminal import console, duration, plain, print_json, print_line
 from schemas.commands import PowerCommand
 from schemas.envelope import parse
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 from workers.store.requests import outcomes
 
 _LOOK = 0.3
@@ -24,7 +25,7 @@ _NS = 1_000_000_000
 _INTERRUPTED = 130
 
 
-class Teller(Protocol):
+class OutcomeReporter(Protocol):
     """Tells a person, or a program, how far things have got."""
 
     def __enter__(self) -> Self: ...
@@ -41,7 +42,10 @@ class Teller(Protocol):
 
 
 def wait(
-    session: Session, commands: Sequence[PowerCommand], seconds: float | None, teller: Teller
+    session: Session,
+    commands: Sequence[PowerCommand],
+    seconds: float | None,
+    reporter: OutcomeReporter,
 ) -> list[RequestEvent]:
     """Wait until all have ended, or for so many seconds.
 
@@ -55,14 +59,14 @@ def wait(
     still_open = {(command.id, 1) for command in commands}
     ended: list[RequestEvent] = []
     until = None if seconds is None else time.monotonic() + seconds
-    with teller:
+    with reporter:
         while True:
             with session.reading("state") as connection:
                 found = outcomes(connection, cluster, sorted(still_open))
             still_open -= set(found)
             fresh = [event_from(parse(outcome.event)) for outcome in found.values()]
             ended += fresh
-            teller.tell(fresh)
+            reporter.tell(fresh)
             if not still_open or (until is not None and time.monotonic() >= until):
                 return ended
             time.sleep(_LOOK)
@@ -72,10 +76,10 @@ def wait_and_report(
     session: Session, commands: Sequence[PowerCommand], seconds: float | None, *, as_json: bool
 ) -> int:
     """Wait, tell how it goes, and sum up; the exit code: 1 where not all was done."""
-    teller: Teller = Json() if as_json else teller_for(len(commands))
+    reporter: OutcomeReporter = JsonReporter() if as_json else reporter_for(len(commands))
     started = time.monotonic()
     try:
-        ended = wait(session, commands, seconds, teller)
+        ended = wait(session, commands, seconds, reporter)
     except KeyboardInterrupt:
         click.echo("lamplighter: the requests go on; see lamplighter nodes list", err=True)
         return _INTERRUPTED
@@ -83,7 +87,7 @@ def wait_and_report(
         summary = summed_up(commands, ended, time.monotonic() - started)
         for line in summary:
             print_line(line)
-    done = sum(event.happening is Happening.COMPLETED for event in ended)
+    done = sum(event.transition is Transition.COMPLETED for event in ended)
     return 0 if done == len(commands) else 1
 
 
@@ -93,37 +97,37 @@ def summed_up(
     """What came of it: lines for people; what went wrong is grouped by its cause. Pure."""
     wrong: dict[tuple[str, str], list[RequestEvent]] = defaultdict(list)
     for event in ended:
-        if event.happening is not Happening.COMPLETED:
-            wrong[event.happening, event.cause.error if event.cause else "-"].append(event)
+        if event.transition is not Transition.COMPLETED:
+            wrong[event.transition, event.cause.error if event.cause else "-"].append(event)
     done = len(ended) - sum(map(len, wrong.values()))
     lines = [f"{done} of {len(commands)} nodes done in {duration(round(seconds * _NS))}"]
     if dry := [event.node for event in ended if event.dry_run]:
         lines.append(f"DRY RUN: nothing was done to {hostlist.collect_hostlist(dry)}")
-    for (happening, error), events in sorted(wrong.items(), key=lambda item: -len(item[1])):
+    for (transition, error), events in sorted(wrong.items(), key=lambda item: -len(item[1])):
         names = hostlist.collect_hostlist([event.node for event in events])
         words = {event.cause.message for event in events if event.cause}
         example = f" ({min(words)}{'; ...' if len(words) > 1 else ''})" if words else ""
-        lines.append(f"{len(events)} {happening}, {error}: {names}{example}")
+        lines.append(f"{len(events)} {transition}, {error}: {names}{example}")
     ids = {event.request_id for event in ended}
     late = [command.node for command in commands if command.id not in ids]
     if late:
         names = hostlist.collect_hostlist(late)
         lines.append(f"{len(late)} still under way: {names}; see lamplighter nodes show NODE")
-    if any(event.happening is Happening.FAILED for event in ended):
+    if any(event.transition is Transition.FAILED for event in ended):
         lines.append("mend the cause, then: lamplighter dead-letters replay")
     return lines
 
 
-def teller_for(count: int) -> Teller:
+def reporter_for(count: int) -> OutcomeReporter:
     """A bar on a terminal, plain lines elsewhere."""
-    return Bar(count) if sys.stdout.isatty() else Lines(count)
+    return BarReporter(count) if sys.stdout.isatty() else LineReporter(count)
 
 
-class Bar:
+class BarReporter:
     """A progress bar."""
 
     def __init__(self, count: int) -> None:
-        self._progress = Progress(
+        self._progress = RichProgress(
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("nodes"),
@@ -143,12 +147,12 @@ class Bar:
 
     def tell(self, ended: Sequence[RequestEvent]) -> None:
         """Move on."""
-        self._wrong += sum(event.happening is not Happening.COMPLETED for event in ended)
+        self._wrong += sum(event.transition is not Transition.COMPLETED for event in ended)
         wrong = f"{self._wrong} not done" if self._wrong else ""
         self._progress.update(self._task, advance=len(ended), wrong=wrong)
 
 
-class Lines:
+class LineReporter:
     """A line now and then, and one for each node that is not done."""
 
     def __init__(self, count: int) -> None:
@@ -165,9 +169,9 @@ class Lines:
     def tell(self, ended: Sequence[RequestEvent]) -> None:
         """Print what is new, if it is time."""
         for event in ended:
-            if event.happening is not Happening.COMPLETED:
+            if event.transition is not Transition.COMPLETED:
                 cause = f": {event.cause.error}: {event.cause.message}" if event.cause else ""
-                click.echo(plain(f"{event.node} {event.happening}{cause}"))
+                click.echo(plain(f"{event.node} {event.transition}{cause}"))
         self._ended += len(ended)
         now = time.monotonic()
         if self._ended > self._told and (now >= self._next or self._ended == self._count):
@@ -175,7 +179,7 @@ class Lines:
             click.echo(f"{self._ended} of {self._count} nodes have ended")
 
 
-class Json:
+class JsonReporter:
     """One JSON object a request, as it ends."""
 
     def __enter__(self) -> Self:
@@ -191,7 +195,7 @@ class Json:
                 {
                     "node": event.node,
                     "request_id": event.request_id,
-                    "outcome": str(event.happening),
+                    "outcome": str(event.transition),
                     "cause": event.cause
                     and {"error": event.cause.error, "message": event.cause.message},
                     "server_id": event.server_id,

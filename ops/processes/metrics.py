@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter
 
 
-class UpFigures:
+class SupervisorMetrics:
     """The supervisor's figures."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -13,7 +13,7 @@ from producers import spool
 _NS = 1_000_000_000
 
 
-class SpoolFigures(Collector):
+class SpoolMetrics(Collector):
     """The spool's figures."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from ops.cli.session import Session, pass_session
-from ops.processes.metrics import UpFigures
+from ops.processes.metrics import SupervisorMetrics
 from ops.processes.supervisor import Program, Supervisor
 from ops.processes.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
 from producers.settings import ConfigError
@@ -51,7 +51,7 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
         for name, command in _commands(names or _all_here(settings), with_console=with_console)
     ]
     registry = CollectorRegistry()
-    figures = UpFigures(registry)
+    figures = SupervisorMetrics(registry)
     with serving(settings.metrics, "up", registry):
         Supervisor(programs, structlog.get_logger(), figures.started).run(stop)
 

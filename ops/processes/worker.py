@@ -75,12 +75,12 @@ def _spool_figures(session: Session) -> AbstractContextManager[None]:
         return nullcontext()
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it
 
-    from ops.processes.relay_metrics import SpoolFigures  # noqa: PLC0415
+    from ops.processes.relay_metrics import SpoolMetrics  # noqa: PLC0415
     from workers.process.metrics_endpoint import serving  # noqa: PLC0415
 
     configure_logs(settings.log, role="relay", cluster=settings.cluster)
     registry = CollectorRegistry()
-    registry.register(SpoolFigures(settings.hook.spool))
+    registry.register(SpoolMetrics(settings.hook.spool))
     return serving(settings.metrics, "relay", registry)
 
 

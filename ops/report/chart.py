@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops.report.report import Report
-from ops.report.sums import Row
+from ops.report.sums import UsageRow
 
 WIDTH, HEIGHT, LEFT, BELOW = 960, 240, 46, 24
 _SERIES = 6
@@ -69,7 +69,7 @@ def chart(report: Report) -> Chart:
     return Chart(names, tuple(_bars(series, bins, top)), _levels(top), _times(report))
 
 
-def share(row: Row, of: Sequence[Row]) -> float:
+def share(row: UsageRow, of: Sequence[UsageRow]) -> float:
     """A row's lit time against the longest, 0 to 1."""
     longest = max((other.lit for other in of), default=0.0)
     return row.lit / longest if longest else 0.0

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from ops.report.outcome import Outcome
+from ops.report.outcome import ReportedOutcome
 from schemas.commands import Kind
-from schemas.events import Happening
+from schemas.events import Transition
 
 _DONE = "done"
 _IN_ORDER = attrgetter("time", "generation")
@@ -23,7 +23,7 @@ _PUT_OUT_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIR
 
 
 @dataclass(frozen=True, slots=True)
-class Lit:
+class PoweredOn:
     """A time that a node was lit, ns since the epoch.
 
     Attributes:
@@ -57,22 +57,22 @@ class History:
 
     node: str
     since: int
-    lit: tuple[Lit, ...]
+    lit: tuple[PoweredOn, ...]
     boots: tuple[Boot, ...]
     made: tuple[tuple[int | None, int | None], ...]
     cloud: str | None = None
 
 
-def histories(events: Iterable[Outcome], until: int) -> list[History]:
+def histories(events: Iterable[ReportedOutcome], until: int) -> list[History]:
     """Every node's history until then, ns since the epoch; what is lit then is lit until then."""
-    by_node: dict[str, list[Outcome]] = {}
+    by_node: dict[str, list[ReportedOutcome]] = {}
     for event in events:
         if event.time < until:
             by_node.setdefault(event.node, []).append(event)
     return [_history(node, told, until) for node, told in sorted(by_node.items())]
 
 
-def _history(node: str, events: list[Outcome], until: int) -> History:
+def _history(node: str, events: list[ReportedOutcome], until: int) -> History:
     walk = _Walk()
     # of what ended at the same moment, the older request comes first
     for event in sorted(events, key=_IN_ORDER):
@@ -104,32 +104,32 @@ class _Walk:
     overtaken: bool = False
     jobs: tuple[int, ...] = ()
     cloud: str | None = None
-    lit: list[Lit] = field(default_factory=list)
+    lit: list[PoweredOn] = field(default_factory=list)
     boots: list[Boot] = field(default_factory=list)
     creations: list[int] = field(default_factory=list)
     deletions: list[int] = field(default_factory=list)
 
-    def hear(self, event: Outcome) -> None:
+    def hear(self, event: ReportedOutcome) -> None:
         lights, puts_out = _calls(event)
         if self.since is None:
             self.since = min([event.time, *lights, *puts_out])
         self.cloud = event.cloud or self.cloud
         if lights:
             self.creations += _times(event, "create")
-        if event.happening is Happening.COMPLETED and event.kind is Kind.RESUME:
+        if event.transition is Transition.COMPLETED and event.kind is Kind.RESUME:
             self._seen_lit(event, lights)
-        elif event.happening is Happening.COMPLETED and event.kind in _PUT_OUT_BY:
+        elif event.transition is Transition.COMPLETED and event.kind in _PUT_OUT_BY:
             if self.burning is None and puts_out:
                 self.burning = lights[0] if lights else self._unseen(puts_out[0])
             self.go_out(event.time)
             if puts_out and _times(event, "delete"):
                 self.deletions.append(event.time)
-        elif event.happening is not Happening.COMPLETED:
+        elif event.transition is not Transition.COMPLETED:
             self._ended_early(event, lights, puts_out)
 
     def go_out(self, at: int) -> None:
         if self.burning is not None:
-            self.lit.append(Lit(self.burning, max(self.burning, at), self.jobs))
+            self.lit.append(PoweredOn(self.burning, max(self.burning, at), self.jobs))
         self.burning, self.perhaps, self.jobs = None, None, ()
 
     def spans_made(self) -> Iterator[tuple[int | None, int | None]]:
@@ -142,7 +142,7 @@ class _Walk:
             end = ends[place] if place < len(ends) else None
             yield begin, end if following is None or (end or 0) <= following else following
 
-    def _seen_lit(self, event: Outcome, lights: list[int]) -> None:
+    def _seen_lit(self, event: ReportedOutcome, lights: list[int]) -> None:
         if lights:
             self.boots.append(Boot(lights[0], event.time, done=True, jobs=event.jobs))
             if (
@@ -158,20 +158,20 @@ class _Walk:
         """Since when a node was lit that nobody saw lit, but that had to be put out."""
         return put_out if self.perhaps is not None and self.overtaken else self.perhaps
 
-    def _ended_early(self, event: Outcome, lights: list[int], puts_out: list[int]) -> None:
-        if event.kind is Kind.RESUME and event.happening is Happening.FAILED:
+    def _ended_early(self, event: ReportedOutcome, lights: list[int], puts_out: list[int]) -> None:
+        if event.kind is Kind.RESUME and event.transition is Transition.FAILED:
             first = event.actions[0].time if event.actions else event.generation
             begin = min(first, event.time)
             self.boots.append(Boot(begin, event.time, done=False, jobs=event.jobs))
         if puts_out and self.burning is not None:
             self.go_out(puts_out[-1])
         if lights and self.burning is None:
-            failed = event.happening is Happening.FAILED
+            failed = event.transition is Transition.FAILED
             self.perhaps = event.time if failed else lights[-1]
             self.overtaken, self.jobs = not failed, event.jobs
 
 
-def _calls(event: Outcome) -> tuple[list[int], list[int]]:
+def _calls(event: ReportedOutcome) -> tuple[list[int], list[int]]:
     """When it was lit and when it was put out by calls that were done."""
     lights: list[int] = []
     puts_out: list[int] = []
@@ -184,5 +184,5 @@ def _calls(event: Outcome) -> tuple[list[int], list[int]]:
     return lights, puts_out
 
 
-def _times(event: Outcome, word: str) -> list[int]:
+def _times(event: ReportedOutcome, word: str) -> list[int]:
     return [call.time for call in event.actions if call.action == word and call.result == _DONE]

@@ -6,21 +6,21 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ops.report.outcome import Outcome, Recorded, outcome
-from ops.report.question import Allocation, Place
+from ops.report.outcome import Recorded, ReportedOutcome, outcome
+from ops.report.question import Allocation, NodePlace
 from producers.call import expand
 from producers.settings import ConfigError, read_toml
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening
+from schemas.events import Transition
 from workers.config.settings import Settings
 from workers.store.tables import audit
 
-_TERMINAL = [str(happening) for happening in Happening if happening.terminal]
+_TERMINAL = [str(transition) for transition in Transition if transition.terminal]
 _COLUMNS = ("JobIDRaw", "User", "NodeList", "Start", "End")
 _NS = 1_000_000_000
 
 
-def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcome]:
+def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[ReportedOutcome]:
     """Rounds that ended before `end` (ns): those that say how nodes stood at `begin`, and later ones.
 
     Raises:
@@ -28,7 +28,7 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcom
     """
     seen = (
         sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))
-        .where(audit.c.happening == str(Happening.COMPLETED), audit.c.time < begin)
+        .where(audit.c.transition == str(Transition.COMPLETED), audit.c.time < begin)
         .group_by(audit.c.subject)
         .subquery()
     )
@@ -36,12 +36,12 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcom
         sa.select(
             *(
                 audit.c[name]
-                for name in ("seq", "happening", "subject", "generation", "time", "body")
+                for name in ("seq", "transition", "subject", "generation", "time", "body")
             )
         )
         .outerjoin(seen, seen.c.subject == audit.c.subject)
         .where(
-            audit.c.happening.in_(_TERMINAL),
+            audit.c.transition.in_(_TERMINAL),
             audit.c.time < end,
             audit.c.time >= sa.func.coalesce(seen.c.latest, 0),
         )
@@ -52,14 +52,14 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Outcom
             yield outcome(Recorded(*row))
 
 
-def places(settings: Settings) -> dict[str, Place]:
+def places(settings: Settings) -> dict[str, NodePlace]:
     """Where each configured node belongs."""
     clouds = read_toml(settings.path).get("clouds", {})
     vos = {name: cloud.get("vo") for name, cloud in clouds.items() if isinstance(cloud, dict)}
     found = {}
     for node, name in settings.nodes.items():
         group = settings.groups[name]
-        found[node] = Place(name, group.cloud, group.strategy, vos.get(group.cloud))
+        found[node] = NodePlace(name, group.cloud, group.strategy, vos.get(group.cloud))
     return found
 
 

@@ -6,7 +6,7 @@ from ops.report.outcome import unreadable
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, event_from
+from schemas.events import Transition, event_from
 from workers.resync.plan import ORPHAN_NOTE
 from workers.store.tables import audit
 
@@ -18,7 +18,7 @@ def orphans(connection: sa.Connection, begin: int, end: int) -> frozenset[str]:
         MalformedMessageError: naming a record that cannot be read.
     """
     query = sa.select(audit.c.seq, audit.c.body).where(
-        audit.c.happening == str(Happening.ACCEPTED),
+        audit.c.transition == str(Transition.ACCEPTED),
         audit.c.time >= begin,
         audit.c.time < end,
         # sought by the database: they are few, and reading all that was asked would take as long as the report

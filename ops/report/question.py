@@ -12,7 +12,7 @@ PERSONAL = frozenset({"job", "user"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodePlace:
     """Where a node belongs by the configuration."""
 
     group: str
@@ -50,7 +50,7 @@ class Question:
     begin: int
     end: int
     by: str
-    places: Mapping[str, Place]
+    places: Mapping[str, NodePlace]
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
     heard: Mapping[str, Sequence[int]] | None = None

@@ -13,7 +13,7 @@ from ops.report.orphans import orphans
 from ops.report.question import NOBODY, PERSONAL, Allocation, Question
 from ops.report.runs import said
 from ops.report.strays import strays
-from ops.report.sums import Row, rows, total
+from ops.report.sums import UsageRow, rows, total
 
 BINS = 48
 _HOUR = 3600 * 10**9
@@ -27,8 +27,8 @@ class Report:
     begin: int
     end: int
     by: str
-    rows: tuple[Row, ...]
-    total: Row
+    rows: tuple[UsageRow, ...]
+    total: UsageRow
 
     @property
     def personal(self) -> bool:
@@ -77,7 +77,7 @@ class Report:
             "total": self._exact(self.total),
         }
 
-    def _exact(self, row: Row) -> dict[str, object]:
+    def _exact(self, row: UsageRow) -> dict[str, object]:
         values = {name: getattr(row, name) for name in _TIMES}
         exact: dict[str, object] = {
             "key": row.key,
@@ -125,7 +125,7 @@ def hours(ns: float | None) -> str | None:
     return None if ns is None else f"{ns / _HOUR:.2f}"
 
 
-def _cells(row: Row) -> dict[str, object]:
+def _cells(row: UsageRow) -> dict[str, object]:
     return {
         "key": row.key if row.key == NOBODY else cell_of(row.key),
         "nodes": len(row.nodes),

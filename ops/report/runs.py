@@ -12,11 +12,11 @@ from msgspec import Meta
 from ops.report.history import History
 from ops.report.outcome import unreadable
 from ops.report.question import Allocation
-from schemas.jobs import JobHappening
+from schemas.jobs import JobTransition
 from schemas.registrations import TYPE as REGISTERED
 from workers.store.tables import audit
 
-_STARTED, _ENDED = JobHappening.STARTED.type, JobHappening.ENDED.type
+_STARTED, _ENDED = JobTransition.STARTED.type, JobTransition.ENDED.type
 _NS = 1_000_000_000
 # A job may start before the worker has seen its node lit, by one listing and two clocks.
 _EARLIER = 600 * _NS
@@ -35,17 +35,17 @@ class Said:
     heard: Mapping[str, tuple[int, ...]]
 
 
-class _Data(msgspec.Struct, frozen=True, gc=False):
+class _RunData(msgspec.Struct, frozen=True, gc=False):
     job_id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     nodes: tuple[str, ...]
     started_at: datetime
     user: str
 
 
-class _Body(msgspec.Struct, frozen=True, gc=False):
+class _RunBody(msgspec.Struct, frozen=True, gc=False):
     type: str
     subject: str
-    data: _Data
+    data: _RunData
 
 
 class _Run(NamedTuple):
@@ -54,7 +54,7 @@ class _Run(NamedTuple):
     end: int
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(_RunBody).decode
 
 
 def said(
@@ -71,7 +71,7 @@ def said(
     since = min(lit, default=begin) - _EARLIER
     query = sa.select(audit.c.seq, audit.c.type, audit.c.subject, audit.c.time, audit.c.body).where(
         audit.c.type.in_((_STARTED, _ENDED, REGISTERED)),
-        audit.c.happening.is_(None),
+        audit.c.transition.is_(None),
         audit.c.time >= since,
         audit.c.time < end,
     )
@@ -99,7 +99,7 @@ def said(
     )
 
 
-def _read(body: bytes, type_: str, subject: str, seq: int) -> _Data:
+def _read(body: bytes, type_: str, subject: str, seq: int) -> _RunData:
     try:
         told = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -42,7 +42,7 @@ def strays(connection: sa.Connection, begin: int, end: int) -> list[Stray]:
         sa.select(audit.c.seq, audit.c.body)
         .where(
             # the words of the index that has these few
-            audit.c.happening.is_(None),
+            audit.c.transition.is_(None),
             audit.c.type == _TYPE,
             # nothing is told before it is found
             audit.c.time >= begin,

@@ -4,15 +4,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ops.report.history import Boot, History, Lit
-from ops.report.question import NOBODY, PERSONAL, Allocation, Place, Question
+from ops.report.history import Boot, History, PoweredOn
+from ops.report.question import NOBODY, PERSONAL, Allocation, NodePlace, Question
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
 
 TOTAL = "total"
 
 
 @dataclass(slots=True)
-class Row:
+class UsageRow:
     """The figures of one key.
 
     Attributes:
@@ -53,7 +53,7 @@ class Row:
         return max(0.0, self.lit - self.untold - self.allocated)
 
 
-def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[Row]:
+def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[UsageRow]:
     """The figures by key, the most lit first.
 
     By `job` and `user`, lit time falls to the jobs that the node was lit for, in equal shares; where
@@ -68,10 +68,10 @@ def rows(histories: Iterable[History], asked: Question, bins: int = 0) -> list[R
     return sorted(tally.rows.values(), key=lambda found: (-found.lit, found.key))
 
 
-def total(found: Sequence[Row], bins: int = 0) -> Row:
+def total(found: Sequence[UsageRow], bins: int = 0) -> UsageRow:
     """All rows as one."""
     parts = [sum(lit) for lit in zip(*(row.bins for row in found), strict=True)]
-    return Row(
+    return UsageRow(
         TOTAL,
         nodes=set().union(*(row.nodes for row in found)),
         boots=sum(row.boots for row in found),
@@ -99,7 +99,7 @@ class _Tally:
     """Adds one history after the other."""
 
     def __init__(self, asked: Question, bins: int) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, UsageRow] = {}
         self._asked = asked
         self._bins = bins
         self._window = asked.begin, asked.end
@@ -162,7 +162,7 @@ class _Tally:
                     _add_lit(found, history.node, [span], self._window, share)
                     found.untold += length([span]) * share
 
-    def _told(self, history: History) -> Iterator[Lit]:
+    def _told(self, history: History) -> Iterator[PoweredOn]:
         """Those of its times whose use Slurm has told."""
         if self._asked.allocations is None:
             return
@@ -198,11 +198,11 @@ class _Tally:
         by_job, users = self._asked.by == "job", self._users
         return [(str(job) if by_job else users.get(job, NOBODY), 1 / len(jobs)) for job in jobs]
 
-    def _row(self, key: str) -> Row:
+    def _row(self, key: str) -> UsageRow:
         found = self.rows.get(key)
         if found is None:
             known = self._asked.allocations is not None
-            found = Row(key, allocated=0 if known else None, bins=[0.0] * self._bins)
+            found = UsageRow(key, allocated=0 if known else None, bins=[0.0] * self._bins)
             self.rows[key] = found
         return found
 
@@ -211,20 +211,20 @@ def _span(allocation: Allocation) -> Span:
     return allocation.begin, allocation.end
 
 
-def _add_lit(row: Row, node: str, lit: list[Span], window: Span, share: float) -> None:
+def _add_lit(row: UsageRow, node: str, lit: list[Span], window: Span, share: float) -> None:
     row.nodes.add(node)
     row.lit += length(lit) * share
     _fill(row, lit, window, share)
 
 
-def _count_boot(row: Row, boot: Boot, share: float, window: Span) -> None:
+def _count_boot(row: UsageRow, boot: Boot, share: float, window: Span) -> None:
     if window[0] <= boot.end < window[1]:
         row.boots += share
         row.boots_failed += 0 if boot.done else share
     row.booting += length(clip([(boot.begin, boot.end)], window)) * share
 
 
-def _fill(row: Row, lit: list[Span], window: Span, share: float) -> None:
+def _fill(row: UsageRow, lit: list[Span], window: Span, share: float) -> None:
     """Add to each part of the time what was lit in it."""
     parts, (since, until) = len(row.bins), window
     for begin, end in lit if parts else ():
@@ -243,7 +243,7 @@ def _visible(history: History, strategy: str | None, until: int) -> Iterator[Spa
         yield history.since if begin is None else begin, until if end is None else end
 
 
-def _place_key(cloud: str | None, place: Place | None, by: str) -> str:
+def _place_key(cloud: str | None, place: NodePlace | None, by: str) -> str:
     """Whose row it is; `cloud` is where it has been seen."""
     if by == "cloud" and cloud is not None:
         return cloud

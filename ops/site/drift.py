@@ -18,7 +18,7 @@ from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
-from workers.resync.drift import Drift, Step
+from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import (
     AT_ONCE,
     Found,
@@ -34,13 +34,13 @@ from workers.store import snapshots
 _PUBLISH_SECONDS = 60.0
 _NS = 1_000_000_000
 _WORDS = {
-    Step.RESUME: "is lit again",
-    Step.SUSPEND: "is put out",
-    Step.DELETE: "is deleted",
-    Step.WAIT: "waits: too brief, or asked for lately",
-    Step.REPORT: "needs a person",
-    Step.HELD: "on hold",
-    Step.NOTHING: "nothing",
+    RepairStep.RESUME: "is lit again",
+    RepairStep.SUSPEND: "is put out",
+    RepairStep.DELETE: "is deleted",
+    RepairStep.WAIT: "waits: too brief, or asked for lately",
+    RepairStep.REPORT: "needs a person",
+    RepairStep.HELD: "on hold",
+    RepairStep.NOTHING: "nothing",
 }
 
 
@@ -142,7 +142,7 @@ def _three(one: Found) -> tuple[str | None, str | None, str | None]:
 
 
 def _done(one: Found) -> str:
-    if one.action.step is Step.HELD and one.place is not None and one.place.hold is not None:
+    if one.action.step is RepairStep.HELD and one.place is not None and one.place.hold is not None:
         return f"on hold: {one.place.hold.reason}"
     return _WORDS[one.action.step]
 

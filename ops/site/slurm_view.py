@@ -13,7 +13,7 @@ _NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SnapshotStatus:
     """The newest snapshot's age; whether it says anything still; what was found to differ."""
 
     age_seconds: float
@@ -21,16 +21,16 @@ class View:
     drifts: int
 
 
-def slurms_view(connection: sa.Connection, settings: Settings) -> View | None:
+def snapshot_status(connection: sa.Connection, settings: Settings) -> SnapshotStatus | None:
     """None where no snapshot has ever come."""
     newest = snapshots.received(connection, settings.cluster)
     if newest is None:
         return None
     drifts = len(drift_memory.recall(connection, settings.cluster))
-    return View(newest.age, newest.age > settings.stale_after, drifts)
+    return SnapshotStatus(newest.age, newest.age > settings.stale_after, drifts)
 
 
-def print_view(view: View | None) -> None:
+def print_snapshot_status(view: SnapshotStatus | None) -> None:
     """For people; nothing where no snapshot has ever come."""
     if view is None:
         return

@@ -14,10 +14,10 @@ from ops.cli.terminal import duration, print_json, print_line, print_table
 from ops.nodes.command import words
 from ops.nodes.holds import print_holds
 from ops.nodes.out_of_service import Out, out_of_service, print_out
-from ops.site.slurm_view import View, print_view, slurms_view
-from workers.broker.depths import Queue, look
+from ops.site.slurm_view import SnapshotStatus, print_snapshot_status, snapshot_status
+from workers.broker.depths import QueueDepth, queue_depths
 from workers.store.group_images import GroupImage, by_group
-from workers.store.heartbeats import SILENT_SECONDS, signs
+from workers.store.heartbeats import SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
 from workers.store.tables import nodes
 
@@ -57,11 +57,11 @@ def status(session: Session, *, as_json: bool) -> None:
     problems: list[str] = []
     running: list[Worker] = []
     alike: list[Nodes] = []
-    queues: list[Queue] = []
+    queues: list[QueueDepth] = []
     images: list[GroupImage] = []
     out: list[Out] = []
     holds: list[Hold] = []
-    view: View | None = None
+    view: SnapshotStatus | None = None
     try:
         with session.reading("state") as connection:
             running = _workers(connection, session.settings.cluster)
@@ -69,12 +69,12 @@ def status(session: Session, *, as_json: bool) -> None:
             images = list(by_group(connection, session.settings.cluster).values())
             out = out_of_service(connection, session.settings.cluster)
             holds = list(all_holds(connection, session.settings.cluster).values())
-            view = slurms_view(connection, session.settings)
+            view = snapshot_status(connection, session.settings)
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
         problems.append(_words(error))
     try:
         with session.channel() as channel:
-            queues = look(channel)
+            queues = queue_depths(channel)
     except (AMQPError, OSError) as error:
         problems.append(_words(error))
     if as_json:
@@ -99,7 +99,7 @@ def status(session: Session, *, as_json: bool) -> None:
         _print(running, queues, alike)
         print_out(out)
         print_holds(holds)
-        print_view(view)
+        print_snapshot_status(view)
         for image in images:
             print_line(f"servers of {image.group_name} are made from {words(image)}")
         for problem in problems:
@@ -108,7 +108,7 @@ def status(session: Session, *, as_json: bool) -> None:
         raise SystemExit(EXIT_AWAY)
 
 
-def _print(running: list[Worker], queues: list[Queue], alike: list[Nodes]) -> None:
+def _print(running: list[Worker], queues: list[QueueDepth], alike: list[Nodes]) -> None:
     print_table(
         ("worker", "name", "up", "last sign", "state"),
         [
@@ -156,7 +156,7 @@ def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
             max(0, now - sign.seen_at) / _NS,
             sign.state,
         )
-        for sign in signs(connection, cluster)
+        for sign in heartbeats(connection, cluster)
     ]
 
 

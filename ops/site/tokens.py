@@ -20,14 +20,14 @@ from workers.tokens.client import TokenClient
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
 from workers.tokens.probe import Tried, probe
-from workers.tokens.rpc import Report
+from workers.tokens.rpc import TokenReport
 from workers.tokens.scoped import digest_of
 from workers.tokens.secret import SecretFile
 
 _NS = 1_000_000_000
 
 
-class _Commands(LazyGroup):
+class _TokenCommands(LazyGroup):
     lazy = {  # noqa: RUF012 - click makes one instance
         "status": Lazy("ops.site.tokens:status", "How each cloud's login stands."),
         "test": Lazy("ops.site.tokens:test", "Get a token and list one server with it."),
@@ -35,7 +35,7 @@ class _Commands(LazyGroup):
     }
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_TokenCommands)
 def tokens() -> None:
     """The clouds' credentials."""
 
@@ -58,7 +58,7 @@ class _Login:
     used: int | None = None
     ends: int | None = None
     fresh: bool = False
-    report: Report | None = None
+    report: TokenReport | None = None
     refusal: str | None = None
 
     @property
@@ -85,7 +85,7 @@ def status(session: Session, *, as_json: bool) -> None:
     clouds = session.settings.clouds
     problems: list[str] = []
     rows: Mapping[str, Any] = {}
-    reports: Mapping[str, Report | str] = {}
+    reports: Mapping[str, TokenReport | str] = {}
     try:
         with session.reading("state") as connection:
             rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
@@ -141,14 +141,14 @@ def cloud_of(session: Session, name: str) -> CloudSettings:
     return clouds[name]
 
 
-def _look(client: TokenClient, cloud: str) -> Report | str:
+def _look(client: TokenClient, cloud: str) -> TokenReport | str:
     try:
         return client.look(cloud)
     except TokenRefusedError as error:
         return f"{error.error}: {error}"
 
 
-def _login(cloud: CloudSettings, row: Any, report: Report | str | None) -> _Login:  # noqa: ANN401 - a row
+def _login(cloud: CloudSettings, row: Any, report: TokenReport | str | None) -> _Login:  # noqa: ANN401 - a row
     secret = credential(cloud.source)
     seed = None if row is None else row.seed
     fresh = False
@@ -161,7 +161,7 @@ def _login(cloud: CloudSettings, row: Any, report: Report | str | None) -> _Logi
         used=None if row is None else row.rotated_at,
         ends=None if row is None else row.expires_at,
         fresh=fresh,
-        report=report if isinstance(report, Report) else None,
+        report=report if isinstance(report, TokenReport) else None,
         refusal=report if isinstance(report, str) else None,
     )
 

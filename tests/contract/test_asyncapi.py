@@ -11,8 +11,8 @@ import yaml
 
 from schemas import headers
 from schemas.commands import Kind
-from schemas.events import Happening
-from schemas.jobs import JobHappening
+from schemas.events import Transition
+from schemas.jobs import JobTransition
 from schemas.registrations import TYPE as REGISTERED
 from schemas.snapshot import ROUTING_KEY
 from schemas.snapshot import TYPE as SNAPSHOT
@@ -93,7 +93,7 @@ def test_each_message_has_its_type_key_and_schema(document: dict[str, Any]) -> N
         message["name"]: (message.get("x-routing-key"), message["payload"]["schema"]["$ref"])
         for message in document["components"]["messages"].values()
     }
-    for kind in (*Kind, *Happening, *JobHappening):
+    for kind in (*Kind, *Transition, *JobTransition):
         file = f"./json/{kind.type.removeprefix('lamplighter.')}.json"
         assert described.pop(kind.type) == (kind.routing_key, file)
     registered = f"./json/{REGISTERED.removeprefix('lamplighter.')}.json"

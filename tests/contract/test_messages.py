@@ -16,8 +16,8 @@ from referencing import Registry, Resource
 from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, Notice, RequestEvent, event_from, notice_from
-from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.events import Notice, RequestEvent, Transition, event_from, notice_from
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import Registration, registration_from
 from schemas.snapshot import TYPE as SNAPSHOT
@@ -33,7 +33,7 @@ from tests.testbed.strategies import (
     snapshots,
 )
 from tests.unit.test_schemas_messages import changed
-from workers.tokens.rpc import Grant, Refusal, Request, encode
+from workers.tokens.rpc import TokenGrant, TokenRefusal, TokenRequest, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ FILES = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json
 REGISTRY: Registry[Any] = Registry().with_resources(
     (name, Resource.from_contents(content)) for name, content in FILES.items()
 )
-TYPES = [*(told.type for told in (*Kind, *Happening, *JobHappening)), SNAPSHOT, REGISTERED]
+TYPES = [*(told.type for told in (*Kind, *Transition, *JobTransition)), SNAPSHOT, REGISTERED]
 Told: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Registration | Snapshot
 ANYTHING = commands | events | job_events | notices | registrations | snapshots
 
@@ -126,7 +126,7 @@ def test_what_our_parser_takes_the_schema_takes_too(told: Told, data: st.DataObj
     assert complain(json.loads(body)["type"], body) == []
 
 
-@pytest.mark.parametrize("whole", [command().to_envelope(), event(Happening.FAILED).to_envelope()])
+@pytest.mark.parametrize("whole", [command().to_envelope(), event(Transition.FAILED).to_envelope()])
 @given(value=json_values)
 def test_what_the_schema_refuses_our_parser_refuses_too(whole: Envelope, value: object) -> None:
     raw = json.loads(whole.to_json())
@@ -141,13 +141,13 @@ def test_what_the_schema_refuses_our_parser_refuses_too(whole: Envelope, value: 
 @pytest.mark.parametrize(
     ("message", "schema"),
     [
-        (Request("one"), "token.request.json"),
-        (Request("one", refused="0" * 64), "token.request.json"),
-        (Grant("secret", {"token": {}}, 300.0), "token.answer.json"),
-        (Refusal("invalid_grant", "expired", permanent=True), "token.answer.json"),
+        (TokenRequest("one"), "token.request.json"),
+        (TokenRequest("one", refused="0" * 64), "token.request.json"),
+        (TokenGrant("secret", {"token": {}}, 300.0), "token.answer.json"),
+        (TokenRefusal("invalid_grant", "expired", permanent=True), "token.answer.json"),
     ],
 )
 def test_token_messages_are_as_their_schemas_say(
-    message: Request | Grant | Refusal, schema: str
+    message: TokenRequest | TokenGrant | TokenRefusal, schema: str
 ) -> None:
     VALIDATORS[schema].validate(json.loads(encode(message)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.cluster import PROGRAMS, Cluster, Plan
 from tests.testbed.leaks import SECRET_FILES, secrets_found
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
@@ -68,7 +68,7 @@ def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluste
     until(lambda: all_out(cluster), 90, "all nodes out")
     until(lambda: len(outcomes(cluster)) == 4, 30, "four outcomes in the audit")
 
-    assert set(outcomes(cluster).values()) == {Happening.COMPLETED}
+    assert set(outcomes(cluster).values()) == {Transition.COMPLETED}
     until(lambda: told_of_runs(cluster, job_id) == ["started", "ended"], 30, "the run in the audit")
     records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
     assert {record["subject"] for record in records} == {"node1", "node2", str(job_id)}
@@ -116,15 +116,15 @@ def told_of_runs(cluster: Cluster, job_id: int) -> list[str]:
 
 
 def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
-    """The one terminal happening of each request's round.
+    """The one terminal transition of each request's round.
 
     Fails when a round has two.
     """
     ended = [
-        (record["request_id"], record["round"], record["happening"])
+        (record["request_id"], record["round"], record["transition"])
         for record in lamplighter(cluster, "audit", "list", "--limit", "1000")
-        if record["happening"] and Happening(record["happening"]).terminal
+        if record["transition"] and Transition(record["transition"]).terminal
     ]
     twice = [key for key, n in Counter((r, n) for r, n, _ in ended).items() if n > 1]
     assert not twice
-    return {(request, round_): happening for request, round_, happening in ended}
+    return {(request, round_): transition for request, round_, transition in ended}

@@ -81,8 +81,8 @@ def _outcomes(project: Project) -> dict[str, list[str]]:
         raise
     outcomes: dict[str, list[str]] = {}
     for record in map(json.loads, lines):
-        if record["happening"] in {"completed", "failed", "superseded", "discarded"}:
-            outcomes.setdefault(record["subject"], []).append(record["happening"])
+        if record["transition"] in {"completed", "failed", "superseded", "discarded"}:
+            outcomes.setdefault(record["subject"], []).append(record["transition"])
     return outcomes
 
 

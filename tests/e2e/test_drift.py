@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.cluster import PROGRAMS, Cluster, Plan
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
@@ -65,8 +65,8 @@ def asked(cluster: Cluster, node: str) -> list[Entry]:
     engine = connect(cluster.settings.store.audit_url)
     try:
         with reading(engine) as connection:
-            accepted = (str(Happening.ACCEPTED),)
-            return list(find(connection, Filter(nodes=(node,), happenings=accepted)))
+            accepted = (str(Transition.ACCEPTED),)
+            return list(find(connection, Filter(nodes=(node,), transitions=accepted)))
     finally:
         engine.dispose()
 
@@ -191,5 +191,5 @@ def broken(cluster: Cluster) -> list[str]:
             records = [dict(row) for row in rows]
     finally:
         engine.dispose()
-    accepted = {r["request_id"] for r in records if r["happening"] == Happening.ACCEPTED}
+    accepted = {r["request_id"] for r in records if r["transition"] == Transition.ACCEPTED}
     return broken_promises(Run(records, [r["body"] for r in records], len(accepted), {}))

@@ -15,7 +15,7 @@ import pytest
 from producers.amqp import connection_parameters
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
-from schemas.events import Cause, Happening, RequestEvent, about, event_from
+from schemas.events import Cause, RequestEvent, Transition, about, event_from
 from tests.testbed.cluster import Cluster, Plan
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
@@ -122,29 +122,29 @@ def ran(cluster: Cluster, job_id: int) -> tuple[float, str]:
     return float(cluster.slurm.output(job_id).split()[0]), words[0]
 
 
-def event_of(cluster: Cluster, node: str, happening: Happening) -> RequestEvent:
+def event_of(cluster: Cluster, node: str, transition: Transition) -> RequestEvent:
     """The last such event of a resume of the node, as the audit has it."""
 
     def last() -> RequestEvent | None:
         engine = connect(cluster.settings.store.audit_url)
         try:
             with reading(engine) as connection:
-                entries = find(connection, Filter(nodes=(node,), happenings=(str(happening),)))
+                entries = find(connection, Filter(nodes=(node,), transitions=(str(transition),)))
         finally:
             engine.dispose()
         events = [event_from(parse(entry.body)) for entry in entries]
         return next((e for e in reversed(events) if e.kind is Kind.RESUME), None)
 
-    return until(last, 20, f"{node} to have {happening}")
+    return until(last, 20, f"{node} to have {transition}")
 
 
 def moves(
-    cluster: Cluster, node: str, happening: Happening, since: Callable[[RequestEvent], int]
+    cluster: Cluster, node: str, transition: Transition, since: Callable[[RequestEvent], int]
 ) -> RequestEvent:
     """A job wakes the node in vain and runs on the spare one; print how long that took."""
     job_id = wakes(cluster, node)
     began, where = ran(cluster, job_id)
-    told = event_of(cluster, node, happening)
+    told = event_of(cluster, node, transition)
     seconds = began - since(told) / NS
     cause = told.cause.error if told.cause else ""
     print(f"\n{cause}: the job ran on {where} {seconds:.2f} s after the cloud's answer")  # noqa: T201
@@ -175,23 +175,23 @@ def test_no_quota(cluster: Cluster) -> None:
     cluster.simulated.inject(
         Fault(effect=Answer(status=403, message=words), kind="create", times=1)
     )
-    moves(cluster, QUOTA, Happening.FAILED, last_call)
+    moves(cluster, QUOTA, Transition.FAILED, last_call)
 
 
 def test_no_valid_host(cluster: Cluster) -> None:
     effect = GoesToError(after_seconds=0.0)
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
-    moves(cluster, NO_HOST, Happening.FAILED, lambda told: told.actions[0].time)
+    moves(cluster, NO_HOST, Transition.FAILED, lambda told: told.actions[0].time)
 
 
 def test_the_image_is_gone(cluster: Cluster) -> None:
     effect = Answer(status=400, message="Can not find requested image (HTTP 400)")
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
-    moves(cluster, NO_IMAGE, Happening.FAILED, last_call)
+    moves(cluster, NO_IMAGE, Transition.FAILED, last_call)
 
 
 def test_there_is_no_server(cluster: Cluster) -> None:
-    moves(cluster, MISSING, Happening.FAILED, lambda told: told.generation)
+    moves(cluster, MISSING, Transition.FAILED, lambda told: told.generation)
 
 
 def test_failed_nodes_stay_out_with_their_reason_and_leave_no_server(cluster: Cluster) -> None:
@@ -210,11 +210,11 @@ def test_a_boot_that_never_ends_is_given_back_and_tried_again_later(cluster: Clu
     """Retryable: the node stays in service. The second time in a row it goes out of service."""
     number = cluster.simulated.inject(Fault(effect=NeverCompletes(), kind="start", server=ENDLESS))
     gives_up = lambda told: last_call(told) + BOOT_TIMEOUT * NS  # noqa: E731
-    moves(cluster, ENDLESS, Happening.FAILED, gives_up)
+    moves(cluster, ENDLESS, Transition.FAILED, gives_up)
     in_service = {"IDLE", "POWERED_DOWN"}
     until(lambda: in_service <= cluster.slurm.node_state(ENDLESS), 30, "the node in service")
     cluster.simulated.change_servers(ENDLESS, status="SHUTOFF")
-    moves(cluster, ENDLESS, Happening.FAILED, gives_up)
+    moves(cluster, ENDLESS, Transition.FAILED, gives_up)
     cluster.simulated.remove_fault(number)
     until(lambda: "DOWN" in cluster.slurm.node_state(ENDLESS), 10, "the node to be out")
     assert cluster.slurm.node_reason(ENDLESS).startswith("lamplighter: boot_timeout: ")
@@ -224,7 +224,7 @@ def test_a_revoked_login_never_sets_a_node_down(cluster: Cluster) -> None:
     """It is waited for, then the node is given back: in service, its job elsewhere."""
     cluster.simulated.revoke_grants()
     cluster.simulated.revoke_tokens()
-    moves(cluster, REVOKED, Happening.PARKED, lambda told: told.time + GIVE_BACK_AFTER * NS)
+    moves(cluster, REVOKED, Transition.PARKED, lambda told: told.time + GIVE_BACK_AFTER * NS)
     assert "DOWN" not in cluster.slurm.node_state(REVOKED)
     assert cluster.slurm.node_reason(REVOKED).startswith("lamplighter: invalid_grant: ")
     assert no_server(cluster, REVOKED)
@@ -234,11 +234,11 @@ def test_a_late_failure_touches_neither_a_running_node_nor_a_newer_boot(cluster:
     slurm = cluster.slurm
     job_id = slurm.sbatch("#!/bin/sh\ndate +%s.%N\nhostname\nsleep 60\n", nodelist=SPARE)
     until(lambda: slurm.job_state(job_id) == "RUNNING", 40, "a job on the spare node")
-    booted = event_of(cluster, SPARE, Happening.COMPLETED)
+    booted = event_of(cluster, SPARE, Transition.COMPLETED)
     cluster.simulated.set(boot_seconds=2.0)
     slurm.scontrol("update", f"NodeName={LATE}", "State=POWER_UP")
     until(lambda: "POWERING_UP" in slurm.node_state(LATE), 20, "a newer boot")
-    accepted = event_of(cluster, LATE, Happening.ACCEPTED)
+    accepted = event_of(cluster, LATE, Transition.ACCEPTED)
     late = [failure_of(booted), failure_of(accepted, older=1)]
     assert late[0].generation == booted.generation
     publish(cluster, late)
@@ -262,7 +262,7 @@ def failure_of(told: RequestEvent, older: int = 0) -> RequestEvent:
         generation=told.generation - older,
         correlation_id=told.correlation_id,
     )
-    failed = about(asked, Happening.FAILED, round_=2, time=time.time_ns())
+    failed = about(asked, Transition.FAILED, round_=2, time=time.time_ns())
     return replace(failed, cause=Cause("quota", "said late"))
 
 

@@ -111,7 +111,7 @@ def test_a_job_without_quota_ends_in_opus(cluster: Cluster, opus: Opus, jobdata:
     assert "used 10 of 10 instances" in job.error
     assert cluster.slurm.job_state(job_id) == "NODE_FAIL"
     assert len(opus.got) == 1
-    (failed,) = audited(cluster, Filter(nodes=(QUOTA,), happenings=("failed",)))
+    (failed,) = audited(cluster, Filter(nodes=(QUOTA,), transitions=("failed",)))
     answered = event_from(parse(failed.body)).actions[-1].time
     seconds = int(opus.got[0].headers["webhook-timestamp"]) - answered / 1e9
     print(f"\nOPUS was told {max(seconds, 0):.0f} s after the cloud's answer")  # noqa: T201
@@ -148,7 +148,7 @@ def test_a_dry_run_calls_no_cloud_and_tells_slurm_nothing(cluster: Cluster, jobd
     before = cluster.simulated.call_counts().action_calls
     submit(cluster, jobdata, "0a1b2c", DRY)
     until(lambda: "POWERING_UP" in cluster.slurm.node_state(DRY), 60, "the node to be woken")
-    wanted = Filter(nodes=(DRY,), happenings=("completed",))
+    wanted = Filter(nodes=(DRY,), transitions=("completed",))
     until(lambda: audited(cluster, wanted), 30, "its end")
     body = audited(cluster, wanted)[0].body
     assert b'"dry_run":true' in body

@@ -18,7 +18,7 @@ from producers import clock
 from producers.amqp import connection_parameters
 from workers.config.settings import load
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.queue import Desk
+from workers.dead_letters.queue import DeadLetterQueue
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def main(config: str, verb: str, step: str, when: str) -> None:
     fate = Fate(int(step), after=when == "after")
     store = open_store(settings.store.url, "state")
     sa.event.listen(store, "commit", lambda _connection: fate.before())
-    with Desk(connection_parameters(settings.broker, "doomed"), settings.cluster) as desk:
+    with DeadLetterQueue(
+        connection_parameters(settings.broker, "doomed"), settings.cluster
+    ) as desk:
         letters = desk.letters()
         desk._link = DoomedLink(desk._link, fate)  # type: ignore[assignment]
         who = Operator("doomed", "a test")

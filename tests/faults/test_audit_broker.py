@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
 from tests.testbed.waiting import until
@@ -34,7 +34,7 @@ def test_a_broker_that_restarts_under_load_costs_no_event_and_doubles_none(
 
     def some(first: int) -> list[Message]:
         return [
-            published(event(Happening.ACCEPTED, command(f"node{i}")))
+            published(event(Transition.ACCEPTED, command(f"node{i}")))
             for i in range(first, first + 2000)
         ]
 

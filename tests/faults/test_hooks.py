@@ -18,7 +18,7 @@ from schemas.commands import Kind, parse_command
 from tests.testbed.controller import PROGRAMS, Controller
 from tests.testbed.installation import Site
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def test_a_topology_not_in_place_is_said_and_the_request_kept(
 def test_a_command_that_reaches_no_queue_is_not_taken_for_sent(controller: Controller) -> None:
     """`mandatory`: a confirm alone would not tell."""
     parameters = connection_parameters(controller.site.settings.broker, "test")
-    with browse(parameters) as channel:
+    with blocking_channel(parameters) as channel:
         channel.queue_unbind(topology.RESUME_QUEUE, topology.COMMANDS, "node.resume.requested")
     assert controller.hook("resume", "node1").code == 0
     assert len(controller.spooled) == 1

@@ -20,7 +20,7 @@ from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
 from tests.testbed.installation import CLUSTER, Site
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from tests.testbed.broker import Broker
@@ -75,7 +75,9 @@ def sweep(controller: Controller) -> int:
 
 
 def unroute(controller: Controller, queue: str, key: str) -> None:
-    with browse(connection_parameters(controller.site.settings.broker, "test")) as channel:
+    with blocking_channel(
+        connection_parameters(controller.site.settings.broker, "test")
+    ) as channel:
         channel.queue_unbind(queue, topology.COMMANDS, key)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
 from tests.testbed.receiver import Receiver, Reply
@@ -25,7 +25,7 @@ COUNT = 40
 def failures(first: int, count: int) -> list[Message]:
     nodes = (f"node{i}" for i in range(first, first + count))
     return [
-        published(event(Happening.FAILED, command(node), cause=Cause("quota", "no")))
+        published(event(Transition.FAILED, command(node), cause=Cause("quota", "no")))
         for node in nodes
     ]
 

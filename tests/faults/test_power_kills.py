@@ -45,7 +45,7 @@ def test_killed_between_the_call_and_its_answer(fleet: Fleet) -> None:
 def test_killed_between_the_acceptance_and_the_call(fleet: Fleet) -> None:
     fleet.cloud.inject(Fault(effect=Hang(seconds=60), kind="lists"))
     fleet.ask("resume")
-    until(lambda: len(fleet.records(happenings=("accepted",))) == 5, 20, "five acceptances")
+    until(lambda: len(fleet.records(transitions=("accepted",))) == 5, 20, "five acceptances")
     fleet.workers["power"].kill()
     fleet.cloud.clear_faults()
     fleet.worker("power")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def no_attempt_was_burned(fleet: Fleet) -> bool:
     """Whether no request had to be retried."""
-    return not fleet.records(happenings=("retried",))
+    return not fleet.records(transitions=("retried",))
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["503", "reset"])
@@ -30,7 +30,7 @@ def test_a_cloud_away_with_200_requests_pending(
     with Fleet(run_dir / "fleet", broker_url, Plan(nodes=200)) as fleet:
         fleet.cloud.outage(on=True, looks_like_reset=reset, services=("compute",))
         fleet.ask("resume")
-        until(lambda: len(fleet.records(happenings=("parked",))) == 200, 60, "all to be parked")
+        until(lambda: len(fleet.records(transitions=("parked",))) == 200, 60, "all to be parked")
         fleet.cloud.outage(on=False)
         fleet.settle(120)
         fleet.check()
@@ -45,7 +45,7 @@ def test_a_cloud_that_goes_in_the_middle_of_its_calls(run_dir: Path, broker_url:
         fleet.ask("resume")
         until(lambda: fleet.cloud.counts().get("start", 0) >= 10, 30, "some start calls")
         fleet.cloud.outage(on=True, services=("compute",))
-        until(lambda: fleet.records(happenings=("parked",)), 60, "requests to be parked")
+        until(lambda: fleet.records(transitions=("parked",)), 60, "requests to be parked")
         fleet.cloud.outage(on=False)
         fleet.settle(120)
         fleet.check()
@@ -55,7 +55,7 @@ def test_a_brown_out_in_which_it_lists_but_does_not_act(run_dir: Path, broker_ur
     with Fleet(run_dir / "fleet", broker_url, Plan(nodes=50)) as fleet:
         number = fleet.cloud.inject(Fault(effect=Answer(status=500), kind="start"))
         fleet.ask("resume")
-        until(lambda: len(fleet.records(happenings=("parked",))) >= 40, 60, "most to be parked")
+        until(lambda: len(fleet.records(transitions=("parked",))) >= 40, 60, "most to be parked")
         fleet.cloud.remove_fault(number)
         fleet.settle(120)
         fleet.check()
@@ -94,7 +94,7 @@ def test_a_login_provider_away(run_dir: Path, broker_url: str) -> None:
         fleet.cloud.outage(on=True, services=("oidc", "identity"))
         fleet.worker("tokens")  # only now: it logs in as soon as it runs
         fleet.ask("resume")
-        until(lambda: len(fleet.records(happenings=("parked",))) == 10, 60, "all to be parked")
+        until(lambda: len(fleet.records(transitions=("parked",))) == 10, 60, "all to be parked")
         fleet.cloud.outage(on=False)
         fleet.settle(120)
         fleet.check()

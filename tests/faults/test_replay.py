@@ -13,7 +13,7 @@ import pytest
 from schemas import headers
 from schemas.commands import parse_command
 from schemas.envelope import parse
-from schemas.events import Happening, event_from
+from schemas.events import Transition, event_from
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
@@ -67,12 +67,12 @@ def folded(site: Site) -> list[RequestEvent]:
     return list({event.id: event for event in told}.values())
 
 
-def outcome_of(site: Site, request_id: str, round_: int) -> Happening | None:
+def outcome_of(site: Site, request_id: str, round_: int) -> Transition | None:
     store = connect(site.settings.store.url)
     with store.begin() as connection:
         found = outcomes(connection, "test", [(request_id, round_)])
     store.dispose()
-    return found[request_id, round_].happening if found else None
+    return found[request_id, round_].transition if found else None
 
 
 @pytest.mark.parametrize(("step", "when"), steps(REPLAY_STEPS))
@@ -86,8 +86,8 @@ def test_a_replay_killed_at_any_step_loses_nothing_and_its_repetition_folds(
     given = site.drain(topology.RESUME_QUEUE)
     assert {parse_command(body).id for _, body in given} == {asked.id for asked in ASKED}
     assert {header[headers.ROUND] for header, _ in given} == {2}
-    assert Counter((event.happening, event.request_id, event.round) for event in folded(site)) == {
-        (Happening.REPLAYED, asked.id, 2): 1 for asked in ASKED
+    assert Counter((event.transition, event.request_id, event.round) for event in folded(site)) == {
+        (Transition.REPLAYED, asked.id, 2): 1 for asked in ASKED
     }
 
 
@@ -101,10 +101,10 @@ def test_a_discard_killed_at_any_step_ends_each_request_exactly_once(
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     assert site.depth(topology.RESUME_QUEUE) == 0
     told = folded(site)
-    assert Counter((event.happening, event.request_id, event.round) for event in told) == {
-        (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    assert Counter((event.transition, event.request_id, event.round) for event in told) == {
+        (Transition.DISCARDED, asked.id, 2): 1 for asked in ASKED
     }
-    assert {outcome_of(site, asked.id, 2) for asked in ASKED} == {Happening.DISCARDED}
+    assert {outcome_of(site, asked.id, 2) for asked in ASKED} == {Transition.DISCARDED}
 
 
 def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -> None:
@@ -114,7 +114,7 @@ def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -
     assert said.code == 0, said.err
     assert "the request is discarded already" in said.out
     assert site.depth(topology.RESUME_QUEUE) == 0
-    assert {event.happening for event in folded(site)} == {Happening.DISCARDED}
+    assert {event.transition for event in folded(site)} == {Transition.DISCARDED}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
     assert sorted(asked.node for asked in anew) == [asked.node for asked in ASKED]
     assert all(asked.generation > max(old.generation for old in ASKED) for asked in anew)
     told = folded(site)
-    assert Counter((event.happening, event.request_id, event.round) for event in told) == {
-        (Happening.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    assert Counter((event.transition, event.request_id, event.round) for event in told) == {
+        (Transition.DISCARDED, asked.id, 2): 1 for asked in ASKED
     }
     assert {event.restamped for event in told} == {asked.generation for asked in anew}
 
@@ -160,6 +160,6 @@ def test_a_long_replay_killed_in_its_midst_adds_up(run_dir: Path, broker_url: st
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     given = {parse_command(body).id for _, body in site.drain(topology.RESUME_QUEUE)}
     assert given == {asked.id for asked in letters}
-    assert Counter((event.happening, event.request_id, event.round) for event in folded(site)) == {
-        (Happening.REPLAYED, asked.id, 2): 1 for asked in letters
+    assert Counter((event.transition, event.request_id, event.round) for event in folded(site)) == {
+        (Transition.REPLAYED, asked.id, 2): 1 for asked in letters
     }

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from cloudevents.core.formats.json import JSONFormat
 
 from ops.cli.terminal import moment, plain
-from schemas.events import Cause, CloudAction, Happening
-from schemas.jobs import JobEvent, JobHappening
+from schemas.events import Cause, CloudAction, Transition
+from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
 from tests.testbed.installation import Site
@@ -42,15 +42,15 @@ def at(seconds: float) -> int:
 def happened() -> Iterator[RequestEvent]:
     """node7 is parked for five minutes, node8 boots at once, node9 fails and is replayed."""
     for asked in (ONE, TWO, THREE):
-        yield event(Happening.ACCEPTED, asked, time=at(1))
+        yield event(Transition.ACCEPTED, asked, time=at(1))
     away = Cause("network", "no route to the cloud")
-    yield event(Happening.PARKED, ONE, time=at(2), cause=away)
+    yield event(Transition.PARKED, ONE, time=at(2), cause=away)
     for asked, began, ended in ((ONE, 302, 340), (TWO, 2, 22)):
         act = CloudAction("os-start", "s", at(began), "done")
-        done = event(Happening.COMPLETED, asked, time=at(ended))
+        done = event(Transition.COMPLETED, asked, time=at(ended))
         yield replace(done, actions=(act,), cloud="near")
-    yield event(Happening.FAILED, THREE, time=at(3), cause=Cause("quota", HOSTILE))
-    again = event(Happening.REPLAYED, THREE, round_=2, time=at(3600))
+    yield event(Transition.FAILED, THREE, time=at(3), cause=Cause("quota", HOSTILE))
+    again = event(Transition.REPLAYED, THREE, round_=2, time=at(3600))
     yield replace(again, by="ada", reason="quota was raised")
 
 
@@ -97,7 +97,7 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
 
     def started(job: int, seconds: int, *nodes: str) -> JobEvent:
         return JobEvent(
-            JobHappening.STARTED,
+            JobTransition.STARTED,
             "test",
             job,
             at(0),
@@ -115,7 +115,7 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
             Registration("test", "node9", at(25)),
             *(started(4711, 44, "node7"), started(4712, 31, "node8")),
             *(started(4711, 45, "node8"), started(4711, 600, "node8")),
-            event(Happening.ACCEPTED, later, time=at(501)),
+            event(Transition.ACCEPTED, later, time=at(501)),
         ],
     )
     lines = site.lamplighter("audit", "why", "4711", "--json").lines
@@ -149,14 +149,14 @@ def test_who_replayed_what_last_night(site: Site) -> None:
 def test_everything_about_node7_between_two_times(site: Site) -> None:
     window = ("--since", "2026-01-02T03:04:07", "--until", "2026-01-02T03:09:00")
     lines = site.lamplighter("audit", "list", "--node", "node7", *window, "--json").lines
-    assert [line["happening"] for line in lines] == ["parked"]
+    assert [line["transition"] for line in lines] == ["parked"]
 
 
 def test_all_failures_by_cause(site: Site) -> None:
     more = [command(f"node{i}") for i in range(20, 40)]
     record(
         site,
-        [event(Happening.FAILED, x, cause=Cause("no_host", f"no host for {x.id}")) for x in more],
+        [event(Transition.FAILED, x, cause=Cause("no_host", f"no host for {x.id}")) for x in more],
     )
     said = answer(site, "failures", "--since", "2026-01-01")
     first, second = said.splitlines()[1:3]
@@ -188,7 +188,7 @@ def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Site) -> Non
 def test_tail_follows_what_is_recorded(site: Site) -> None:
     with site.start("audit", "tail", "-f", "-n", "1", "--json") as child:
         until(lambda: "replayed" in site.logs(), 20.0, "the last record")
-        record(site, [event(Happening.COMPLETED, THREE, round_=2, time=at(3700))])
+        record(site, [event(Transition.COMPLETED, THREE, round_=2, time=at(3700))])
         until(lambda: '"completed"' in site.logs(), 20.0, "the new record")
         child.send(signal.SIGINT)
         child.wait(10.0)

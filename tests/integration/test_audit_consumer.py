@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from producers.message import Message
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, event, published
 from tests.testbed.postgresql import PostgreSQL
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def lives(count: int, first: int = 0) -> list[Message]:
     """Two events a request."""
     return [
-        published(event(happening, command(f"node{first + i}")))
+        published(event(transition, command(f"node{first + i}")))
         for i in range(count)
-        for happening in (Happening.ACCEPTED, Happening.COMPLETED)
+        for transition in (Transition.ACCEPTED, Transition.COMPLETED)
     ]
 
 
@@ -157,8 +157,8 @@ def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
 
 def test_two_outcomes_of_one_round_are_an_error_in_the_log(site: Site) -> None:
     asked = command()
-    site.publish([published(event(Happening.COMPLETED, asked))])
-    site.publish([published(event(Happening.FAILED, asked))])
+    site.publish([published(event(Transition.COMPLETED, asked))])
+    site.publish([published(event(Transition.FAILED, asked))])
     with site.start("worker", "audit") as worker:
         wait_logged(worker, "audit_conflict")
         wait_recorded(site, 1)

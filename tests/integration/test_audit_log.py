@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import Cause, Happening
-from schemas.jobs import JobEvent, JobHappening
+from schemas.events import Cause, Transition
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.queries import Filter, find, story
@@ -55,7 +55,7 @@ def assert_chained(engine: sa.Engine, count: int) -> None:
 
 
 def test_a_repeated_event_folds_within_a_batch_and_across_batches(log: sa.Engine) -> None:
-    accepted = record(event(Happening.ACCEPTED))
+    accepted = record(event(Transition.ACCEPTED))
     first = append(log, [accepted, accepted])
     again = append(log, [replace(accepted, recorded_at=NOW + 1)])
     assert (first.recorded, first.folded) == (1, 1)
@@ -65,7 +65,7 @@ def test_a_repeated_event_folds_within_a_batch_and_across_batches(log: sa.Engine
 
 def test_a_second_outcome_of_a_round_folds_and_is_told_as_a_conflict(log: sa.Engine) -> None:
     completed, failed = (
-        record(event(happening)) for happening in (Happening.COMPLETED, Happening.FAILED)
+        record(event(transition)) for transition in (Transition.COMPLETED, Transition.FAILED)
     )
     append(log, [completed])
     told = append(log, [failed])
@@ -74,7 +74,7 @@ def test_a_second_outcome_of_a_round_folds_and_is_told_as_a_conflict(log: sa.Eng
 
 
 def test_each_hash_covers_its_predecessor_and_all_that_is_kept(log: sa.Engine) -> None:
-    records = [record(event(Happening.ACCEPTED, command(f"node{i}"))) for i in range(5)]
+    records = [record(event(Transition.ACCEPTED, command(f"node{i}"))) for i in range(5)]
     append(log, records[:2])
     append(log, records[2:])
     assert_chained(log, 5)
@@ -94,7 +94,7 @@ def test_writers_at_once_never_fork_the_chain(log: sa.Engine) -> None:
             append(
                 log,
                 [
-                    record(event(Happening.ACCEPTED, command(f"node{writer}-{batch}-{i}")))
+                    record(event(Transition.ACCEPTED, command(f"node{writer}-{batch}-{i}")))
                     for i in range(size)
                 ],
             )
@@ -112,43 +112,43 @@ def test_an_unreadable_message_is_kept_whole_and_once(log: sa.Engine) -> None:
     assert (entry.type, entry.body, entry.quarantined) == (QUARANTINED, body, True)
 
 
-def test_questions_are_answered_by_node_job_time_happening_and_request(log: sa.Engine) -> None:
+def test_questions_are_answered_by_node_job_time_transition_and_request(log: sa.Engine) -> None:
     one, two = command("node1", jobs=(1,)), command("node2", jobs=(1, 2))
     late = MOMENT + 100 * 10**9
     append(
         log,
         [
-            record(event(Happening.ACCEPTED, one)),
-            record(event(Happening.ACCEPTED, two)),
-            record(event(Happening.COMPLETED, one, time=late)),
-            record(event(Happening.FAILED, two, time=late)),
+            record(event(Transition.ACCEPTED, one)),
+            record(event(Transition.ACCEPTED, two)),
+            record(event(Transition.COMPLETED, one, time=late)),
+            record(event(Transition.FAILED, two, time=late)),
         ],
     )
 
     def answer(wanted: Filter) -> list[tuple[str | None, str | None]]:
         with log.connect() as connection:
-            return [(entry.subject, entry.happening) for entry in find(connection, wanted)]
+            return [(entry.subject, entry.transition) for entry in find(connection, wanted)]
 
     assert answer(Filter(nodes=("node2", "node9"))) == [("node2", "accepted"), ("node2", "failed")]
     assert answer(Filter(job=2)) == [("node2", "accepted"), ("node2", "failed")]
     assert len(answer(Filter(job=1))) == 4
-    assert answer(Filter(since=late, happenings=("failed",))) == [("node2", "failed")]
+    assert answer(Filter(since=late, transitions=("failed",))) == [("node2", "failed")]
     assert answer(Filter(until=late, nodes=("node1",))) == [("node1", "accepted")]
-    assert answer(Filter(request_id=one.id, happenings=("completed",))) == [("node1", "completed")]
+    assert answer(Filter(request_id=one.id, transitions=("completed",))) == [("node1", "completed")]
     assert answer(Filter(limit=1)) == [("node2", "failed")]
 
 
 def test_a_story_is_told_in_the_order_it_happened(log: sa.Engine) -> None:
     asked = command()
     steps = [
-        event(Happening.COMPLETED, asked, time=MOMENT + 3000),
-        event(Happening.ACCEPTED, asked, time=MOMENT + 1000),
-        event(Happening.PARKED, asked, time=MOMENT + 2000),
+        event(Transition.COMPLETED, asked, time=MOMENT + 3000),
+        event(Transition.ACCEPTED, asked, time=MOMENT + 1000),
+        event(Transition.PARKED, asked, time=MOMENT + 2000),
     ]
     append(log, [record(step) for step in steps])
-    append(log, [record(event(Happening.ACCEPTED, command("other")))])
+    append(log, [record(event(Transition.ACCEPTED, command("other")))])
     with log.connect() as connection:
-        told = [entry.happening for entry in story(connection, asked.id)]
+        told = [entry.transition for entry in story(connection, asked.id)]
     assert told == ["accepted", "parked", "completed"]
 
 
@@ -160,12 +160,12 @@ def test_a_uws_job_finds_its_requests_and_no_other_jobs_of_the_same_number(
     newer = command("node2", generation=MOMENT + 100 * NS, jobs=(7,))
     others = command("node3", generation=MOMENT + 100 * NS, jobs=(8,))
     submitted = (MOMENT + 50 * NS) // NS * NS
-    known = JobEvent(JobHappening.IDENTIFIED, "test", 7, submitted, MOMENT + 101 * NS, "f755f0")
+    known = JobEvent(JobTransition.IDENTIFIED, "test", 7, submitted, MOMENT + 101 * NS, "f755f0")
     failed = replace(
-        known, happening=JobHappening.FAILED, state="NODE_FAIL", cause=Cause("quota", "no")
+        known, transition=JobTransition.FAILED, state="NODE_FAIL", cause=Cause("quota", "no")
     )
     told: list[RequestEvent | JobEvent] = [
-        *(event(Happening.ACCEPTED, c, time=c.generation + NS) for c in (older, newer, others)),
+        *(event(Transition.ACCEPTED, c, time=c.generation + NS) for c in (older, newer, others)),
         known,
         failed,
     ]

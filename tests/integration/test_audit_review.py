@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.errors import MalformedMessageError
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import fill
 from workers.audit import segments
 from workers.audit.chain import COLUMNS, Finding
@@ -189,7 +189,7 @@ def test_whole_sealed_segments_can_go_and_the_rest_still_verifies(
     with pytest.raises(NotSealedError):
         segments.seal(log, signer, Deed("test", "me", NOW), followed(log, trusted)[0])
     fill(log, REQUESTS, begin=NOW)
-    boot = JobEvent(JobHappening.IDENTIFIED, "test", 1, NOW, NOW, uws_id="x", nodes=("node1",))
+    boot = JobEvent(JobTransition.IDENTIFIED, "test", 1, NOW, NOW, uws_id="x", nodes=("node1",))
     append(log, [record_of(boot.to_envelope().to_json(), "test", NOW)])
     second = sealed(log, trusted, signer, after=first.seq - 1)
     # its own segment begins with the seal of the one before

@@ -16,7 +16,7 @@ import requests
 
 from ops.console.people import digest
 from schemas.envelope import parse
-from schemas.events import Cause, Happening, event_from
+from schemas.events import Cause, Transition, event_from
 from schemas.headers import CAUSE_MESSAGE
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.console_site import NS, failed, resumed, street
@@ -87,7 +87,7 @@ def csrf(browser: requests.Session, made: Street) -> str:
 
 def told(made: Street) -> list[Any]:
     events = [event_from(parse(body)) for _, body in made.site.drain(topology.AUDIT_QUEUE)]
-    return [(e.happening, e.by, e.reason) for e in events]
+    return [(e.transition, e.by, e.reason) for e in events]
 
 
 def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) -> None:
@@ -185,9 +185,9 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     made.site.drain(topology.DEAD_LETTER_QUEUE)
     who = ("anna (console)", "room again")
     assert told(made) == [
-        (Happening.REPLAYED, *who),
-        (Happening.DISCARDED, *who),
-        (Happening.DISCARDED, *who),
+        (Transition.REPLAYED, *who),
+        (Transition.DISCARDED, *who),
+        (Transition.DISCARDED, *who),
     ]
     assert made.site.depth(topology.RESUME_QUEUE) == 1
 
@@ -309,7 +309,7 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
     broken = dead_letter(letter, cause="quota", more={"x-cause-message": HOSTILE})
     made.site.publish([broken])
     hostile_event = replace(
-        event(Happening.REPLAYED, command("gpu3"), cause=Cause(HOSTILE, HOSTILE)),
+        event(Transition.REPLAYED, command("gpu3"), cause=Cause(HOSTILE, HOSTILE)),
         by=HOSTILE,
         reason=HOSTILE,
     )

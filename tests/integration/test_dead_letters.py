@@ -21,7 +21,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import Cause, Happening, event_from, notice_from
+from schemas.events import Cause, Transition, event_from, notice_from
 from tests.testbed.installation import Site
 from tests.testbed.messages import MOMENT, command, dead_letter, event
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
@@ -29,7 +29,7 @@ from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.store.database import open_store
 from workers.store.requests import fix_outcomes
 from workers.store.tables import nodes
@@ -86,7 +86,7 @@ def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
             )
         ]
     )
-    with browse(connection_parameters(site.settings.broker, "test refusal")) as channel:
+    with blocking_channel(connection_parameters(site.settings.broker, "test refusal")) as channel:
         until(lambda: channel.basic_get(topology.RESUME_QUEUE)[0], 10.0, "the command")
         channel.basic_reject(1, requeue=False)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
@@ -207,7 +207,7 @@ def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> N
     assert asked.id in (anew.note or "")
     assert "needed now" in (anew.note or "")
     (ended,) = told(site)
-    assert (ended.happening, ended.request_id) == (Happening.DISCARDED, asked.id)
+    assert (ended.transition, ended.request_id) == (Transition.DISCARDED, asked.id)
     assert (ended.restamped, ended.reason) == (anew.generation, "needed now")
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
@@ -253,7 +253,7 @@ def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Si
     store.dispose()
     audit = open_store(site.settings.store.audit_url, "audit")
     steps = [
-        replace(event(Happening.RETRIED, asked, time=MOMENT + i * 10**9), attempt=i, cause=cause)
+        replace(event(Transition.RETRIED, asked, time=MOMENT + i * 10**9), attempt=i, cause=cause)
         for i, cause in ((1, Cause("server_side", "HTTP 500: oops")), (2, Cause("quota", "full")))
     ]
     append(audit, [record_of(step.to_envelope().to_json(), "test", MOMENT) for step in steps])
@@ -291,7 +291,7 @@ def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Site
     assert body == asked.to_envelope().to_json()
     assert (given[headers.ROUND], given[headers.ATTEMPT], given[headers.ERRORS]) == (3, 0, "[]")
     (replayed,) = told(site)
-    assert (replayed.happening, replayed.round) == (Happening.REPLAYED, 3)
+    assert (replayed.transition, replayed.round) == (Transition.REPLAYED, 3)
     assert replayed.request_id == asked.id
     assert replayed.reason == "quota was raised"
     assert replayed.by
@@ -304,8 +304,8 @@ def test_discard_ends_a_new_round_once(site: Site) -> None:
     said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "gone", "--yes")
     assert said.code == 0, said.err
     outcomes = told(site)
-    assert {(e.happening, e.round, e.id) for e in outcomes} == {
-        (Happening.DISCARDED, 2, event(Happening.DISCARDED, asked, round_=2).id)
+    assert {(e.transition, e.round, e.id) for e in outcomes} == {
+        (Transition.DISCARDED, 2, event(Transition.DISCARDED, asked, round_=2).id)
     }
     assert len({e.to_envelope().to_json() for e in outcomes}) == 1
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
@@ -316,8 +316,8 @@ def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(si
     asked = command()
     end(
         site,
-        event(Happening.FAILED, asked),
-        event(Happening.COMPLETED, asked, round_=2, time=MOMENT + 5 * 10**9),
+        event(Transition.FAILED, asked),
+        event(Transition.COMPLETED, asked, round_=2, time=MOMENT + 5 * 10**9),
     )
     for verb in ("replay", "discard"):
         site.publish([dead_letter(asked)])
@@ -326,7 +326,7 @@ def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(si
         (line,) = said.lines
         assert (said.code, line["done"]) == (0, "dropped")
         assert line["why"] == "the request is completed already"
-        assert {e.happening for e in told(site)} == {Happening.COMPLETED}
+        assert {e.transition for e in told(site)} == {Transition.COMPLETED}
         assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     assert site.depth(topology.RESUME_QUEUE) == 0
 
@@ -339,8 +339,8 @@ def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(s
     assert (line["died_in"], line["round"]) == (topology.RESUME_QUEUE, 1)
     assert line["died_at"] is not None
     assert site.lamplighter("dead-letters", "replay", asked.id).code == 0
-    steps = [(e.happening, e.round) for e in told(site)]
-    assert steps == [(Happening.FAILED, 1), (Happening.REPLAYED, 2)]
+    steps = [(e.transition, e.round) for e in told(site)]
+    assert steps == [(Transition.FAILED, 1), (Transition.REPLAYED, 2)]
 
 
 def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
@@ -383,7 +383,7 @@ def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
 def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Site) -> None:
     asked = command()
     site.publish([dead_letter(asked)])
-    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
         channel.queue_unbind(
             queue=topology.RESUME_QUEUE,
             exchange=topology.REQUEUE,
@@ -411,7 +411,7 @@ def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
     for _ in range(3):
         assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 1
     properties = pika.BasicProperties(headers={headers.ROUND: "many", "x-death": "no list"})
-    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
         channel.basic_publish(topology.DEAD_LETTERS, "k", b"{}", properties)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
     assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 2
@@ -440,7 +440,7 @@ def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site
             "the audit",
         )
         steps = [
-            (line["happening"], line["round"])
+            (line["transition"], line["round"])
             for line in site.lamplighter("audit", "list", "--json", "--request", asked.id).lines
         ]
     assert set(steps) >= {("failed", 1), ("replayed", 2), ("failed", 2), ("discarded", 3)}

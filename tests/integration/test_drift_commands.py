@@ -10,14 +10,14 @@ import pytest
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.events import notice_from
+from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
-from workers.clouds.servers import Server
 from workers.store import snapshots
 from workers.store.database import connect
-from workers.store.snapshots import Listing
+from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
     with engine.begin() as connection:
         whole = Snapshot(CLUSTER, now, CORRELATION, "host", nodes)
         snapshots.keep_snapshot(connection, whole)
-        snapshots.keep_listing(connection, CLUSTER, Listing("one", now, now + 1, servers))
+        snapshots.keep_listing(connection, CLUSTER, StoredListing("one", now, now + 1, servers))
         connection.exec_driver_sql(
             f"UPDATE snapshots SET received_at = received_at - {int(seconds_ago * 1000)}"  # noqa: S608 - a number
         )

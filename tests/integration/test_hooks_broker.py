@@ -16,7 +16,7 @@ from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
 from tests.testbed.installation import Site
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,9 @@ def test_a_thousand_nodes_are_a_thousand_messages_of_one_call(controller: Contro
 
 def test_each_message_is_persistent_and_named_by_its_request(controller: Controller) -> None:
     assert run(controller, Kind.RESUME, "node1") == 0
-    with browse(connection_parameters(controller.site.settings.broker, "test")) as channel:
+    with blocking_channel(
+        connection_parameters(controller.site.settings.broker, "test")
+    ) as channel:
         method, properties, body = channel.basic_get(topology.RESUME_QUEUE, auto_ack=True)
     assert method.exchange == topology.COMMANDS
     assert properties.delivery_mode == 2

@@ -59,7 +59,7 @@ def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(fleet:
     assert image.properties["lamplighter_node"] == "node1"
     [told] = [
         data
-        for entry in fleet.records(happenings=("completed",))
+        for entry in fleet.records(transitions=("completed",))
         if (data := json.loads(entry.body)["data"])["kind"] == "bake"
     ]
     assert told["image_id"] == image.id

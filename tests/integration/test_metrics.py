@@ -11,11 +11,11 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
-from ops.processes.metrics import UpFigures
+from ops.processes.metrics import SupervisorMetrics
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import ROOT, Fleet, Plan
-from workers.slurm.metrics import SlurmFigures
+from workers.slurm.metrics import SlurmMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +116,8 @@ def expressions() -> list[str]:
 
 def test_alerts_and_dashboard_ask_only_for_what_is_shown(scraped: dict[str, Scrape]) -> None:
     registry = CollectorRegistry()
-    SlurmFigures(registry)
-    UpFigures(registry)
+    SlurmMetrics(registry)
+    SupervisorMetrics(registry)
     shown = {name for s in scraped.values() for name in s.names}
     shown |= set(_METRIC.findall(generate_latest(registry).decode()))
     asked = {name for expr in expressions() for name in _METRIC.findall(expr)}

@@ -60,7 +60,7 @@ def test_a_group_is_deployed_lit_and_retired(fleet: Fleet) -> None:
     assert "4 of 4 nodes done" in said.stdout
     assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
     assert fleet.cloud.counts()["create"] == 4
-    notes = [json.loads(e.body)["data"]["note"] for e in fleet.records(happenings=("accepted",))]
+    notes = [json.loads(e.body)["data"]["note"] for e in fleet.records(transitions=("accepted",))]
     assert len(notes) == 4
     assert all(note.startswith("by ") and note.endswith(": a new cluster") for note in notes)
 

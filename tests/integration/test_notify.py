@@ -13,8 +13,8 @@ import pytest
 
 from producers.message import Message
 from schemas import headers
-from schemas.events import Cause, Happening
-from schemas.jobs import JobEvent, JobHappening
+from schemas.events import Cause, Transition
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import MOMENT, command, event, published
 from tests.testbed.opus import PATH, Opus
@@ -55,12 +55,12 @@ def opus_hook(url: str, more: str = "") -> str:
 
 def failures(*nodes: str) -> list[Message]:
     cause = Cause("quota", "no room")
-    return [published(event(Happening.FAILED, command(node), cause=cause)) for node in nodes]
+    return [published(event(Transition.FAILED, command(node), cause=cause)) for node in nodes]
 
 
 def job_failed(job_id: int, uws_id: str | None) -> Message:
     told = JobEvent(
-        JobHappening.FAILED,
+        JobTransition.FAILED,
         CLUSTER,
         job_id,
         MOMENT // 10**9 * 10**9,
@@ -82,7 +82,7 @@ def test_events_are_told_signed_and_a_repeat_folds(make_site: Callable[[str], Si
     with Receiver() as receiver:
         site = make_site(hook("one", receiver.url + "/hook", more='secret_file = "hook.secret"'))
         told = failures(*NODES)
-        parked = [published(event(Happening.PARKED, command("node9")))]
+        parked = [published(event(Transition.PARKED, command("node9")))]
         unreadable = Message(topology.EVENTS, "node.request.failed", b"no JSON", "x")
         with site.start("worker", "notify"):
             site.publish([*told, *parked, unreadable])
@@ -254,5 +254,5 @@ def test_what_webhooks_ask_for_reaches_the_queue(make_site: Callable[[str], Site
         site = make_site(hook("one", receiver.url, '["completed", "job.*"]'))
         with site.start("worker", "notify"):
             until(lambda: site.consumers(topology.NOTIFY_QUEUE) == 1, 20, "the worker")
-            site.publish([published(event(Happening.COMPLETED)), job_failed(5, None)])
+            site.publish([published(event(Transition.COMPLETED)), job_failed(5, None)])
             until(lambda: len(receiver.got) == 2, 20, "both")

@@ -15,7 +15,7 @@ import requests
 import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from tests.testbed.installation import Site
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
@@ -23,8 +23,8 @@ from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.broker import topology
-from workers.broker.blocking import browse
-from workers.slurm.node_memory import Due, Memory, remember
+from workers.broker.blocking import blocking_channel
+from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store.database import open_store
 from workers.store.tables import nodes, workers
 
@@ -57,7 +57,7 @@ def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
 
 
 def test_check_names_every_difference(managed: Site) -> None:
-    with browse(connection_parameters(managed.settings.broker, "test")) as channel:
+    with blocking_channel(connection_parameters(managed.settings.broker, "test")) as channel:
         channel.exchange_declare(exchange=topology.TOKENS, exchange_type="direct", durable=False)
         channel.queue_declare(
             queue=topology.NOTIFY_QUEUE,
@@ -82,7 +82,7 @@ def test_check_names_every_difference(managed: Site) -> None:
 def test_check_without_the_management_api_says_what_it_cannot_see(site: Site) -> None:
     said = site.lamplighter("topology", "check")
     assert (said.code, "existence only" in said.out) == (0, True)
-    with browse(connection_parameters(site.settings.broker, "test")) as channel:
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
         channel.queue_delete(queue=topology.NOTIFY_QUEUE)
     said = site.lamplighter("topology", "check")
     assert (said.code, "queue notify: missing" in said.out) == (1, True)
@@ -111,7 +111,7 @@ def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
             )
         )
         out = [
-            Memory(name, 1, 2, Due.RETURN, now + 90 * 10**9, "quota", "lamplighter: quota", now)
+            NodeMemory(name, 1, 2, Due.RETURN, now + 90 * 10**9, "quota", "lamplighter: quota", now)
             for name in ("node7", "node8")
         ]
         remember(connection, "test", out)
@@ -141,8 +141,8 @@ def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
 def test_audit_commands_escape_what_they_print_and_tell_the_story(site: Site) -> None:
     asked = command()
     told = [
-        event(Happening.ACCEPTED, asked),
-        event(Happening.FAILED, asked, cause=Cause(HOSTILE, HOSTILE)),
+        event(Transition.ACCEPTED, asked),
+        event(Transition.FAILED, asked, cause=Cause(HOSTILE, HOSTILE)),
     ]
     log = open_store(site.settings.store.audit_url, "audit")
     append(log, [record_of(e.to_envelope().to_json(), "test", time.time_ns()) for e in told])

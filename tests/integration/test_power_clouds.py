@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.powerbench import NODES
 from tests.testbed.requests import resume, starts, suspend
 from tests.testbed.simcloud.effects import Answer, Hang
@@ -30,11 +30,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
-COMPLETED = Happening.COMPLETED
+COMPLETED = Transition.COMPLETED
 
 
 def parked(bench: PowerBench, asked: PowerCommand) -> list[RequestEvent]:
-    return [event for event in bench.events(asked) if event.happening is Happening.PARKED]
+    return [event for event in bench.events(asked) if event.transition is Transition.PARKED]
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["503", "connection reset"])
@@ -47,10 +47,10 @@ def test_requests_outlive_an_outage_without_an_attempt(
     power_cloud.outage(on=True, looks_like_reset=reset)
     power_bench.ask(*asked)
     for one in asked:
-        power_bench.saw(one, Happening.PARKED)
+        power_bench.saw(one, Transition.PARKED)
     power_cloud.outage(on=False)
     told = power_bench.endings(*asked, timeout=40)
-    assert {(event.happening, event.attempt) for event in told} == {(COMPLETED, 0)}
+    assert {(event.transition, event.attempt) for event in told} == {(COMPLETED, 0)}
     assert starts(power_cloud) == len(NODES)
     power_bench.idle()
     assert power_bench.site.depth(topology.DEAD_LETTER_QUEUE) == 0
@@ -67,10 +67,10 @@ def test_an_outage_that_begins_in_mid_boot_ends_no_request(
     power_bench.ask(up)
     until(lambda: starts(power_cloud) == 1, 20, "the call")
     power_cloud.outage(on=True)
-    power_bench.saw(up, Happening.PARKED)
+    power_bench.saw(up, Transition.PARKED)
     power_cloud.outage(on=False)
     told = power_bench.ending(up, timeout=40)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
     assert [a.action for a in told.actions] == ["os-start"]
     assert starts(power_cloud) == 1
 
@@ -86,7 +86,7 @@ def test_actions_that_fail_while_listings_come_burn_no_attempts_of_many_nodes(
     until(lambda: starts(power_cloud) >= 30, 40, "thirty failed calls")
     power_cloud.clear_faults()
     told = bench.endings(*asked, timeout=40)
-    assert {event.happening for event in told} == {COMPLETED}
+    assert {event.transition for event in told} == {COMPLETED}
     assert bench.site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
@@ -104,11 +104,11 @@ def test_a_sick_cloud_does_not_hold_up_another(
         bench.ask(*sick, *sound)
         told = bench.endings(*sound)
         took = time.monotonic() - began
-        assert {event.happening for event in told} == {COMPLETED}
+        assert {event.transition for event in told} == {COMPLETED}
         assert took < 4.0
         assert not [event for event in bench.events() if event.node in NODES and event.actions]
         power_cloud.clear_faults()
-        assert {event.happening for event in bench.endings(*sick, timeout=60)} == {COMPLETED}
+        assert {event.transition for event in bench.endings(*sick, timeout=60)} == {COMPLETED}
 
 
 def test_what_is_held_too_long_rests_and_comes_again_with_its_attempts(
@@ -119,9 +119,9 @@ def test_what_is_held_too_long_rests_and_comes_again_with_its_attempts(
     bench = open_power_bench(power={"hold": 0.5})
     up = resume()
     bench.ask(up)
-    bench.saw(up, Happening.PARKED)
+    bench.saw(up, Transition.PARKED)
     told = bench.ending(up)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
     assert parked(bench, up)[0].cause is not None
     assert starts(power_cloud) == 1
 
@@ -139,6 +139,6 @@ def test_a_newer_wish_does_not_inherit_what_an_older_one_has_met(
     power_bench.ask(up)
     older, newer = power_bench.endings(down, up)
     assert [action.result for action in older.actions] == ["quota"]
-    assert (older.happening, newer.happening) == (Happening.SUPERSEDED, COMPLETED)
+    assert (older.transition, newer.transition) == (Transition.SUPERSEDED, COMPLETED)
     assert power_cloud.servers()["main1"].status == "ACTIVE"
     assert power_bench.site.depth(topology.DEAD_LETTER_QUEUE) == 0

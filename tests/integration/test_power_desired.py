@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.commands import Desired, Kind, PowerCommand
-from schemas.events import Cause, CloudAction, Happening, about
+from schemas.events import Cause, CloudAction, Transition, about
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.waiting import until
 from workers.power import desired_state
-from workers.power.desired_state import Observation, Row
-from workers.power.intake import Past, Pending
+from workers.power.desired_state import DesiredRow, Observation
+from workers.power.intake import DeliveryHistory, Pending
 from workers.power.lease_owner import Owner
-from workers.power.power_store import Book, Ending
+from workers.power.power_store import PowerStore, RequestEnding
 from workers.store.database import open_store
 from workers.store.tables import nodes
 
@@ -53,16 +53,16 @@ class Store:
         self._opened.callback(owner.close)
         return owner
 
-    def book(self, lease: float = LEASE) -> Book:
-        return Book(self.engine, self.cluster, self.owner(), lease, landing=LANDING)
+    def book(self, lease: float = LEASE) -> PowerStore:
+        return PowerStore(self.engine, self.cluster, self.owner(), lease, landing=LANDING)
 
     def accept(
         self, owner: Owner, *commands: PowerCommand, lease: float = LEASE
-    ) -> Mapping[str, Row]:
+    ) -> Mapping[str, DesiredRow]:
         with self.engine.begin() as connection:
             return desired_state.accept(connection, self.cluster, commands, owner, lease, LANDING)
 
-    def read(self, node: str = "node1") -> Row:
+    def read(self, node: str = "node1") -> DesiredRow:
         with self.engine.begin() as connection:
             return desired_state.read(connection, self.cluster, [node])[node]
 
@@ -271,7 +271,7 @@ def test_actions_are_known_to_whoever_goes_on(store: Store) -> None:
     first.record({request.key: [ACTION]})
     first.record({})
     assert second.accept([request], NOW).actions == {request.key: [ACTION]}
-    again = pending(RESUME, Past(round=2))
+    again = pending(RESUME, DeliveryHistory(round=2))
     assert second.accept([again], NOW).actions == {request.key: [ACTION]}
 
 
@@ -286,17 +286,17 @@ def test_a_late_request_learns_what_was_done_for_the_one_that_holds(store: Store
 # -- outcomes
 
 
-def ending(request: Pending, happening: Happening, time: int = NOW) -> Ending:
-    told = about(request.command, happening, round_=request.past.round, time=time)
+def ending(request: Pending, transition: Transition, time: int = NOW) -> RequestEnding:
+    told = about(request.command, transition, round_=request.past.round, time=time)
     return request, replace(told, cause=Cause("quota", "full"))
 
 
 def settle(
-    book: Book, request: Pending, happening: Happening = Happening.COMPLETED
-) -> tuple[Sequence[bytes], Mapping[str, Row]]:
+    book: PowerStore, request: Pending, transition: Transition = Transition.COMPLETED
+) -> tuple[Sequence[bytes], Mapping[str, DesiredRow]]:
     seen = [Observation(request.command.node, "id-1", "ACTIVE", NOW)]
     endings = {
-        request.command.node: (request.command.generation, [ending(request, happening)]),
+        request.command.node: (request.command.generation, [ending(request, transition)]),
     }
     ended, moved = book.settle(endings, seen)
     return [body for bodies in ended.values() for _, body in bodies], moved
@@ -307,7 +307,7 @@ def test_settling_ends_the_round_keeps_what_was_seen_and_gives_the_node_up(store
     book.accept([request], NOW)
     [body], moved = settle(book, request)
     assert moved == {}
-    assert body == ending(request, Happening.COMPLETED)[1].to_envelope().to_json()
+    assert body == ending(request, Transition.COMPLETED)[1].to_envelope().to_json()
     assert store.read().lease_owner is None
     assert store.observed() == ("id-1", "ACTIVE", NOW)
 
@@ -345,7 +345,7 @@ def test_nodes_that_have_not_moved_settle_beside_one_that_has(store: Store) -> N
     endings = {
         request.command.node: (
             request.command.generation,
-            [ending(request, Happening.COMPLETED)],
+            [ending(request, Transition.COMPLETED)],
         )
         for request in (moving, staying)
     }
@@ -357,18 +357,18 @@ def test_nodes_that_have_not_moved_settle_beside_one_that_has(store: Store) -> N
 def test_a_round_has_one_outcome_whoever_ends_it_and_however_often(store: Store) -> None:
     first, second, request = store.book(), store.book(), pending(RESUME)
     first.accept([request], NOW)
-    [stands], _ = settle(first, request, Happening.COMPLETED)
-    assert second.end([ending(request, Happening.FAILED)]) == [stands]
+    [stands], _ = settle(first, request, Transition.COMPLETED)
+    assert second.end([ending(request, Transition.FAILED)]) == [stands]
     second.accept([pending(SUSPEND)], NOW)
-    assert first.end([ending(request, Happening.SUPERSEDED, NOW + 1)]) == [stands]
+    assert first.end([ending(request, Transition.SUPERSEDED, NOW + 1)]) == [stands]
 
 
 def test_two_waiting_deliveries_of_one_round_get_the_same_words(store: Store) -> None:
     book, request, twin = store.book(), pending(RESUME), pending(RESUME)
     book.accept([request, twin], NOW)
     endings = [
-        ending(request, Happening.COMPLETED),
-        ending(twin, Happening.COMPLETED, NOW + 1),
+        ending(request, Transition.COMPLETED),
+        ending(twin, Transition.COMPLETED, NOW + 1),
     ]
     ended, _ = book.settle({"node1": (RESUME.generation, endings)}, [])
     [(_, first), (_, second)] = ended["node1"]
@@ -381,7 +381,7 @@ def test_a_delivery_after_the_end_gets_the_outcome_and_raises_nothing(store: Sto
     [stands], _ = settle(book, request)
     again = store.book().accept([request], NOW + 1)
     assert again.ended[request.key].event == stands
-    assert again.ended[request.key].happening is Happening.COMPLETED
+    assert again.ended[request.key].transition is Transition.COMPLETED
     assert again.rows == {}
     assert store.read().lease_owner is None
 
@@ -389,8 +389,8 @@ def test_a_delivery_after_the_end_gets_the_outcome_and_raises_nothing(store: Sto
 def test_a_new_round_ends_anew(store: Store) -> None:
     book, request = store.book(), pending(RESUME)
     book.accept([request], NOW)
-    settle(book, request, Happening.FAILED)
-    replayed = pending(RESUME, Past(round=2))
+    settle(book, request, Transition.FAILED)
+    replayed = pending(RESUME, DeliveryHistory(round=2))
     accepted = book.accept([replayed], NOW)
     assert accepted.ended == {}
     [body], _ = settle(book, replayed)
@@ -400,7 +400,7 @@ def test_a_new_round_ends_anew(store: Store) -> None:
 def test_a_request_that_was_never_accepted_can_be_ended(store: Store) -> None:
     book, request = store.book(), pending(RESUME)
     assert book.end([]) == []
-    [body] = book.end([ending(request, Happening.FAILED)])
+    [body] = book.end([ending(request, Transition.FAILED)])
     assert book.accept([request], NOW).ended[request.key].event == body
 
 
@@ -426,7 +426,7 @@ def test_workers_that_share_nodes_never_wait_in_a_circle(store: Store) -> None:
             endings = {
                 r.command.node: (
                     rows[r.command.node].generation,
-                    [ending(r, Happening.COMPLETED)],
+                    [ending(r, Transition.COMPLETED)],
                 )
                 for r in rng.sample(requests, 40)
             }

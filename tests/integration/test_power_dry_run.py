@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.commands import Kind
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.messages import command
 from tests.testbed.simcloud.kinds import WORKS
 from tests.testbed.waiting import until
@@ -42,7 +42,7 @@ def test_a_dry_run_makes_no_call_and_says_which_it_would_make(
     }
     bench.ask(*asked.values())
     for action, one in asked.items():
-        assert bench.ending(one).happening is Happening.COMPLETED
+        assert bench.ending(one).transition is Transition.COMPLETED
         events = bench.events(one)
         assert {told.dry_run for told in events} == {True}
         assert [(a.action, a.result) for a in events[-1].actions] == (

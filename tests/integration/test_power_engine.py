@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from tests.testbed.deliveries import pending
 from tests.testbed.powerbench import NODES
 from tests.testbed.requests import resume, starts, stops, suspend
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
-COMPLETED, SUPERSEDED = Happening.COMPLETED, Happening.SUPERSEDED
+COMPLETED, SUPERSEDED = Transition.COMPLETED, Transition.SUPERSEDED
 
 
 # -- what is asked comes to be
@@ -34,7 +34,7 @@ def test_a_node_is_lit_and_put_out_with_one_call_each(
     up = resume()
     power_bench.ask(up)
     told = power_bench.ending(up)
-    assert told.happening is COMPLETED
+    assert told.transition is COMPLETED
     server = power_cloud.servers()["main1"]
     assert (told.cloud, told.server_id, told.address) == ("main", server.id, server.address)
     assert [(a.action, a.result) for a in told.actions] == [("os-start", "done")]
@@ -43,11 +43,11 @@ def test_a_node_is_lit_and_put_out_with_one_call_each(
     down = suspend()
     power_bench.ask(down)
     told = power_bench.ending(down)
-    assert (told.happening, told.address) == (COMPLETED, None)
+    assert (told.transition, told.address) == (COMPLETED, None)
     assert [(a.action, a.result) for a in told.actions] == [("os-stop", "done")]
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
     assert (starts(power_cloud), stops(power_cloud)) == (1, 1)
-    assert power_bench.happenings(up) == [Happening.ACCEPTED, COMPLETED]
+    assert power_bench.transitions(up) == [Transition.ACCEPTED, COMPLETED]
     power_bench.idle()
 
 
@@ -56,7 +56,7 @@ def test_what_is_so_already_completes_without_a_call(
 ) -> None:
     down = suspend()
     power_bench.ask(down)
-    assert power_bench.ending(down).happening is COMPLETED
+    assert power_bench.ending(down).transition is COMPLETED
     assert (starts(power_cloud), stops(power_cloud)) == (0, 0)
 
 
@@ -110,10 +110,10 @@ def test_a_suspend_that_comes_after_its_resume_is_superseded_and_stops_nothing(
     """The race of a late SuspendProgram."""
     down, up = suspend(), resume(after=0.001)
     power_bench.ask(up)
-    assert power_bench.ending(up).happening is COMPLETED
+    assert power_bench.ending(up).transition is COMPLETED
     power_bench.ask(down)
     told = power_bench.ending(down)
-    assert told.happening is SUPERSEDED
+    assert told.transition is SUPERSEDED
     assert told.cause == Cause("superseded", f"generation {up.generation} wants the node up")
     assert stops(power_cloud) == 0
     assert power_cloud.servers()["main1"].status == "ACTIVE"
@@ -128,7 +128,7 @@ def test_a_mind_changed_during_the_boot_is_followed(
     until(lambda: starts(power_cloud) == 1, 20, "the start call")
     power_bench.ask(down)
     first, second = power_bench.endings(up, down)
-    assert (first.happening, second.happening) == (SUPERSEDED, COMPLETED)
+    assert (first.transition, second.transition) == (SUPERSEDED, COMPLETED)
     assert [a.action for a in first.actions] == ["os-start"]
     assert [a.action for a in second.actions] == ["os-stop"]
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
@@ -142,10 +142,10 @@ def test_a_generation_that_another_worker_accepts_is_followed_too(
     power_bench.ask(up)
     until(lambda: starts(power_cloud) == 1, 20, "the start call")
     power_bench.other_worker().accept([pending(down)], time.time_ns())
-    assert power_bench.ending(up).happening is SUPERSEDED
+    assert power_bench.ending(up).transition is SUPERSEDED
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
     power_bench.ask(down)
-    assert power_bench.ending(down).happening is COMPLETED
+    assert power_bench.ending(down).transition is COMPLETED
 
 
 def test_while_another_worker_has_the_node_requests_rest_without_a_call(
@@ -155,11 +155,11 @@ def test_while_another_worker_has_the_node_requests_rest_without_a_call(
     other = power_bench.other_worker()
     other.accept([pending(up)], time.time_ns())
     power_bench.ask(up)
-    power_bench.saw(up, Happening.PARKED)
-    [parked] = [e for e in power_bench.events(up) if e.happening is Happening.PARKED]
+    power_bench.saw(up, Transition.PARKED)
+    [parked] = [e for e in power_bench.events(up) if e.transition is Transition.PARKED]
     assert parked.cause is not None
     assert (parked.cause.error, parked.attempt) == ("lease_held", 0)
     assert starts(power_cloud) == 0
     other.release(["main1"])
-    assert power_bench.ending(up).happening is COMPLETED
+    assert power_bench.ending(up).transition is COMPLETED
     assert starts(power_cloud) == 1

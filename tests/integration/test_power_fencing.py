@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.deliveries import pending
 from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.effects import Hang
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
-COMPLETED, SUPERSEDED = Happening.COMPLETED, Happening.SUPERSEDED
+COMPLETED, SUPERSEDED = Transition.COMPLETED, Transition.SUPERSEDED
 
 
 def listings(cloud: SimCloud) -> int:
@@ -47,18 +47,18 @@ def test_the_last_call_of_a_killed_worker_may_land_and_is_repaired_before_the_re
     os.close(descriptor)  # as the kernel does, which leaves the file behind
 
     bench.ask(up)
-    bench.saw(up, Happening.ACCEPTED)
+    bench.saw(up, Transition.ACCEPTED)
     seen = listings(power_cloud)
     until(lambda: listings(power_cloud) >= seen + 3, 20, "looks that show the node lit")
-    assert bench.happenings(up) == [Happening.ACCEPTED]
+    assert bench.transitions(up) == [Transition.ACCEPTED]
     power_cloud.set_power("main1", on=False)
 
     told = bench.ending(up)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
     assert power_cloud.servers()["main1"].status == "ACTIVE"
     assert (starts(power_cloud), stops(power_cloud)) == (1, 0)
     bench.ask(down)
-    assert bench.ending(down).happening is SUPERSEDED
+    assert bench.ending(down).transition is SUPERSEDED
 
 
 def test_when_the_store_goes_during_a_call_its_answer_is_still_waited_for(
@@ -77,11 +77,11 @@ def test_when_the_store_goes_during_a_call_its_answer_is_still_waited_for(
     until(lambda: power_bench.engine.state == "the store is away", 20, "the store to be missed")
     rename("nodes_away", "nodes")
     power_bench.ask(up)
-    power_bench.saw(up, Happening.ACCEPTED)
+    power_bench.saw(up, Transition.ACCEPTED)
     assert power_cloud.servers()["main1"].status == "ACTIVE"
 
     older, newer = power_bench.endings(down, up)
-    assert (older.happening, newer.happening) == (SUPERSEDED, COMPLETED)
+    assert (older.transition, newer.transition) == (SUPERSEDED, COMPLETED)
     assert power_cloud.servers()["main1"].status == "ACTIVE"
     assert (starts(power_cloud), stops(power_cloud)) == (1, 1)
     assert [action.action for action in older.actions] == ["os-stop"]

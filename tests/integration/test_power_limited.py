@@ -21,7 +21,7 @@ def test_a_hundred_nodes_come_up_on_five_requests_a_second(run_dir: Path, broker
         fleet.cloud.set(rate_limit_per_second=None)
         fleet.check()
         assert fleet.outcomes() == {"completed": 100}
-        assert not fleet.records(happenings=("retried",))
+        assert not fleet.records(transitions=("retried",))
         refused = sum(kind.get(429, 0) for kind in answers.values())
         assert refused <= 0.1 * sum(sum(kind.values()) for kind in answers.values())
 
@@ -42,6 +42,6 @@ def test_a_group_without_quota_is_not_hammered_and_says_so_at_once(
         fleet.settle(30)
         assert fleet.outcomes() == {"failed": 30}
         assert fleet.cloud.counts()["create"] <= 16
-        bodies = [e.body for e in fleet.records(happenings=("failed",))]
+        bodies = [e.body for e in fleet.records(transitions=("failed",))]
         assert sum(b"group all rests for" in body for body in bodies) >= 14
         assert fleet.cloud.servers() == {}

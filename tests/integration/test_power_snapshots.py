@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.commands import Kind, PowerCommand
-from schemas.events import Happening
+from schemas.events import Transition
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER
 from tests.testbed.messages import CORRELATION, command
@@ -20,7 +20,7 @@ from tests.testbed.waiting import until
 from workers.power.suspend_guard import DISAGREES, UNCONFIRMED
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
-from workers.resync.drift_memory import Memory
+from workers.resync.drift_memory import DriftMemory
 from workers.store import holds, snapshots
 from workers.store.database import reading
 from workers.store.holds import Hold
@@ -36,8 +36,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
-ACCEPTED, PARKED = Happening.ACCEPTED, Happening.PARKED
-COMPLETED, SUPERSEDED = Happening.COMPLETED, Happening.SUPERSEDED
+ACCEPTED, PARKED = Transition.ACCEPTED, Transition.PARKED
+COMPLETED, SUPERSEDED = Transition.COMPLETED, Transition.SUPERSEDED
 OUT, LIT = "IDLE+CLOUD+POWERED_DOWN", "IDLE+CLOUD"
 NS = 10**9
 
@@ -74,10 +74,10 @@ def test_nothing_is_put_out_before_a_snapshot_has_vouched_for_the_store(
     down, up = suspend(), resume("main2")
     bench.ask(down, up)
     bench.saw(down, PARKED)
-    assert bench.ending(up).happening is COMPLETED
+    assert bench.ending(up).transition is COMPLETED
     assert stops(power_cloud) == 0
     takes(bench, main1=OUT)
-    assert bench.ending(down).happening is COMPLETED
+    assert bench.ending(down).transition is COMPLETED
     assert stops(power_cloud) == 1
     bench.idle()
 
@@ -89,16 +89,16 @@ def test_a_late_suspend_waits_for_slurms_word_and_ends_when_slurm_has_gone_back_
     down = expired(suspend())
     bench.ask(down)
     bench.saw(down, PARKED)
-    parked = [told for told in bench.events(down) if told.happening is PARKED]
+    parked = [told for told in bench.events(down) if told.transition is PARKED]
     assert [told.cause and told.cause.error for told in parked] == [UNCONFIRMED]
     generation = takes(bench, main1=LIT)
     told = bench.ending(down)
-    assert told.happening is SUPERSEDED
+    assert told.transition is SUPERSEDED
     assert told.cause is not None
     assert told.cause.error == DISAGREES
     assert str(generation) in told.cause.message
     assert stops(power_cloud) == 0
-    assert bench.happenings(down) == [ACCEPTED, PARKED, SUPERSEDED]
+    assert bench.transitions(down) == [ACCEPTED, PARKED, SUPERSEDED]
     bench.idle()
 
 
@@ -108,7 +108,7 @@ def test_a_late_suspend_is_acted_upon_when_slurm_agrees(
     down = expired(suspend())
     takes(bench, main1="IDLE+CLOUD+POWERING_DOWN")
     bench.ask(down)
-    assert bench.ending(down).happening is COMPLETED
+    assert bench.ending(down).transition is COMPLETED
     assert stops(power_cloud) == 1
 
 
@@ -117,7 +117,7 @@ def test_a_failed_resume_frees_its_server(bench: PowerBench, power_cloud: SimClo
     takes(bench, main1="DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN")
     failed = command("main1", kind=Kind.RESUME_FAIL, generation=time.time_ns())
     bench.ask(replace(failed, expiry=None))
-    assert bench.ending(failed).happening is COMPLETED
+    assert bench.ending(failed).transition is COMPLETED
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
 
 
@@ -154,7 +154,7 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     (stray,) = power_cloud.add_servers([ServerSpec(name="old1", metadata=tags)])
     own = power_cloud.servers()["main2"]
     with bench.store.begin() as connection:
-        known = [Memory(s.id, Drift.STRAY, 1, asked=1) for s in (stray, own)]
+        known = [DriftMemory(s.id, Drift.STRAY, 1, asked=1) for s in (stray, own)]
         drift_memory.remember(connection, CLUSTER, known)
     takes(bench)
     until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")
@@ -174,16 +174,16 @@ def test_a_node_on_hold_is_left_alone_and_what_was_asked_is_done_after_its_relea
         holds.place(connection, CLUSTER, held)
     up, other = resume(), resume("main2")
     bench.ask(up, other)
-    assert bench.ending(other).happening is COMPLETED
+    assert bench.ending(other).transition is COMPLETED
     bench.saw(up, PARKED)
-    (parked,) = [told for told in bench.events(up) if told.happening is PARKED]
+    (parked,) = [told for told in bench.events(up) if told.transition is PARKED]
     assert parked.cause is not None
     assert (parked.cause.error, parked.attempt) == ("on_hold", 0)
     assert "disk is odd" in parked.cause.message
     assert starts(power_cloud) == 1
     with bench.store.begin() as connection:
         assert holds.lift(connection, CLUSTER, ["main1", "main3"]) == ["main1"]
-    assert bench.ending(up).happening is COMPLETED
+    assert bench.ending(up).transition is COMPLETED
     assert starts(power_cloud) == 2
     bench.idle()
 
@@ -206,5 +206,5 @@ def test_a_hold_stops_what_is_under_way(
     bench.saw(down, PARKED)
     with bench.store.begin() as connection:
         holds.lift(connection, CLUSTER, ["main1"])
-    assert [e.happening for e in bench.endings(up, down)] == [SUPERSEDED, COMPLETED]
+    assert [e.transition for e in bench.endings(up, down)] == [SUPERSEDED, COMPLETED]
     assert starts(power_cloud) == 1

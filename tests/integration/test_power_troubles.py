@@ -10,7 +10,7 @@ import pytest
 
 from producers.message import Message
 from schemas import headers
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.effects import Answer, FallsBack, GoesToError, NeverCompletes, Reset
 from tests.testbed.simcloud.faults import Fault
@@ -32,13 +32,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
 ]
-COMPLETED, FAILED = Happening.COMPLETED, Happening.FAILED
+COMPLETED, FAILED = Transition.COMPLETED, Transition.FAILED
 
 
 def dies(bench: PowerBench, asked: PowerCommand, error: str) -> tuple[RequestEvent, Letter]:
     """Wait for a request's death; its failure and its letter say why."""
     told = bench.ending(asked)
-    assert told.happening is FAILED
+    assert told.transition is FAILED
     assert told.cause is not None
     assert told.cause.error == error
     [letter] = bench.letters(1)
@@ -73,7 +73,7 @@ def test_a_server_in_error_can_be_put_out(power_bench: PowerBench, power_cloud: 
     power_cloud.change_servers("main1", status="ERROR", fault="lost its disk")
     down = suspend()
     power_bench.ask(down)
-    assert power_bench.ending(down).happening is COMPLETED
+    assert power_bench.ending(down).transition is COMPLETED
     assert stops(power_cloud) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_power_on_that_falls_back_once_completes(
     power_cloud.inject(Fault(effect=FallsBack(after_seconds=0.1), kind="start", times=1))
     up = resume()
     power_bench.ask(up)
-    assert power_bench.ending(up).happening is COMPLETED
+    assert power_bench.ending(up).transition is COMPLETED
     assert starts(power_cloud) == 2
 
 
@@ -133,7 +133,7 @@ def test_a_node_without_a_server_is_out_but_cannot_be_lit(
     power_cloud.remove_servers("main1")
     down, up = suspend(), resume(after=0.001)
     power_bench.ask(down)
-    assert power_bench.ending(down).happening is COMPLETED
+    assert power_bench.ending(down).transition is COMPLETED
     power_bench.ask(up)
     dies(power_bench, up, "server_missing")
 
@@ -158,9 +158,9 @@ def test_a_conflict_is_looked_into_and_costs_no_attempt(
     up = resume()
     power_bench.ask(up)
     told = power_bench.ending(up)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
     assert [a.result for a in told.actions] == ["conflict"] * 4 + ["done"]
-    assert Happening.RETRIED not in power_bench.happenings(up)
+    assert Transition.RETRIED not in power_bench.transitions(up)
 
 
 def test_a_conflict_without_end_is_a_dead_letter_in_the_end(
@@ -193,9 +193,9 @@ def test_each_failed_attempt_rests_longer_and_is_told_of(
     power_cloud.inject(Fault(effect=Answer(status=500), kind="start", server="main1"))
     up, *others = asked = [resume(f"main{number}") for number in (1, 2, 3)]
     bench.ask(*asked)
-    assert {told.happening for told in bench.endings(*others)} == {COMPLETED}
+    assert {told.transition for told in bench.endings(*others)} == {COMPLETED}
     _, letter = dies(bench, up, "server_side")
-    retried = [event for event in bench.events(up) if event.happening is Happening.RETRIED]
+    retried = [event for event in bench.events(up) if event.transition is Transition.RETRIED]
     assert [(event.attempt, event.retry_in) for event in retried] == [(1, 5), (2, 30)]
     assert letter.headers[headers.ATTEMPT] == 3
     errors = json.loads(letter.headers[headers.ERRORS])
@@ -211,7 +211,7 @@ def test_a_call_that_was_performed_though_its_answer_was_lost_is_not_made_twice(
     up = resume()
     power_bench.ask(up)
     told = power_bench.ending(up)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
     answers = power_cloud.call_counts().answers["start"]
     assert answers.get(202, 0) == 0
     assert answers[0] == 1
@@ -231,7 +231,7 @@ def test_a_cloud_that_asks_for_rest_gets_it(power_bench: PowerBench, power_cloud
     first, second = power_cloud.call_counts().action_calls
     assert second.at - first.at >= 2.0
     told = power_bench.ending(up)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
 
 
 def test_a_token_that_was_revoked_is_replaced(
@@ -243,7 +243,7 @@ def test_a_token_that_was_revoked_is_replaced(
     power_cloud.revoke_tokens()
     power_bench.ask(second)
     told = power_bench.ending(second)
-    assert (told.happening, told.attempt) == (COMPLETED, 0)
+    assert (told.transition, told.attempt) == (COMPLETED, 0)
 
 
 # -- the message
@@ -257,7 +257,7 @@ def test_what_cannot_be_read_is_laid_aside_and_told_of(
     up = resume()
     power_bench.site.publish([message])
     power_bench.ask(up)
-    assert power_bench.ending(up).happening is COMPLETED
+    assert power_bench.ending(up).transition is COMPLETED
     [letter] = power_bench.letters(1)
     assert letter.body == body
     assert letter.headers[headers.CAUSE] == "malformed"
@@ -277,7 +277,7 @@ def test_hostile_headers_stop_nothing(power_bench: PowerBench) -> None:
     up = resume()
     power_bench.ask(up, headers=odd)
     told = power_bench.ending(up)
-    assert (told.happening, told.round, told.attempt) == (COMPLETED, 1, 0)
+    assert (told.transition, told.round, told.attempt) == (COMPLETED, 1, 0)
 
 
 def test_a_node_of_no_group_fails_and_alarms(power_bench: PowerBench) -> None:
@@ -289,7 +289,7 @@ def test_a_node_of_no_group_fails_and_alarms(power_bench: PowerBench) -> None:
     until(power_bench.notices, 20, "the alarm")
     [alarm] = power_bench.notices()
     assert (alarm.name, alarm.subject) == ("alarm.request_refused", "stranger")
-    assert power_bench.happenings(up) == [Happening.ACCEPTED, FAILED]
+    assert power_bench.transitions(up) == [Transition.ACCEPTED, FAILED]
 
 
 def test_a_generation_from_the_future_does_not_fence_off_what_follows(
@@ -299,7 +299,7 @@ def test_a_generation_from_the_future_does_not_fence_off_what_follows(
     power_bench.ask(ahead)
     dies(power_bench, ahead, "implausible_generation")
     power_bench.ask(up)
-    assert power_bench.ending(up).happening is COMPLETED
+    assert power_bench.ending(up).transition is COMPLETED
     assert power_cloud.servers()["main1"].status == "ACTIVE"
 
 
@@ -313,6 +313,6 @@ def test_a_new_round_of_a_dead_request_is_tried_anew(
     bench.ask(up)
     dies(bench, up, "power_on_failed")
     bench.ask(up, headers={headers.ROUND: 2, headers.ATTEMPT: 0})
-    until(lambda: COMPLETED in bench.happenings(up), 20, "the second round's end")
+    until(lambda: COMPLETED in bench.transitions(up), 20, "the second round's end")
     *_, told = bench.events(up)
     assert (told.round, [a.action for a in told.actions]) == (2, ["os-start"])

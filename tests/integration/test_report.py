@@ -69,7 +69,7 @@ def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
         fleet.settle()
         # overtaken on its way: the resume ends as superseded, though it may have lit the node
         fleet.ask("resume", "node5")
-        until(lambda: fleet.records(happenings=("accepted",), nodes=("node5",)), 20, "node5")
+        until(lambda: fleet.records(transitions=("accepted",), nodes=("node5",)), 20, "node5")
         fleet.ask("suspend", "node[1-5]")
         fleet.settle()
         bill, times = billed(fleet)

@@ -10,22 +10,22 @@ import sqlalchemy as sa
 
 from ops.report.inputs import outcomes
 from ops.report.orphans import orphans
-from ops.report.question import NOBODY, Place, Question
+from ops.report.question import NOBODY, NodePlace, Question
 from ops.report.strays import Stray, strays
 from ops.report.sums import rows, total
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, about
+from schemas.events import Transition, about
+from schemas.server import Server
 from schemas.snapshot import Power, Snapshot
 from tests.testbed.messages import CORRELATION, MOMENT, command, event
 from workers.audit.log import append
 from workers.audit.record import record_of
-from workers.clouds.servers import Server
-from workers.resync.drift import Action, Drift, Node, Seen, Step
-from workers.resync.drift_memory import Memory
+from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
+from workers.resync.drift_memory import DriftMemory
 from workers.resync.notices import drifts
 from workers.resync.plan import Found, command_for
-from workers.resync.survey import Place as SeenPlace
+from workers.resync.survey import SurveyedNode
 from workers.store.database import open_store
 from workers.store.tables import audit
 
@@ -45,12 +45,19 @@ def log(store_url: str) -> Iterator[sa.Engine]:
 
 
 def found(
-    server: str, *, since: int = 5, step: Step = Step.REPORT, cloud: str = "sbg", node: str = "old"
+    server: str,
+    *,
+    since: int = 5,
+    step: RepairStep = RepairStep.REPORT,
+    cloud: str = "sbg",
+    node: str = "old",
 ) -> Found:
     """A stray, as the resync worker finds it."""
-    memory = Memory(server, Drift.STRAY, since * SECOND)
+    memory = DriftMemory(server, Drift.STRAY, since * SECOND)
     shown = Server(server, node, "ACTIVE", node=node)
-    return Found(server, Action(Drift.STRAY, step), memory, new=True, cloud=cloud, server=shown)
+    return Found(
+        server, DriftAction(Drift.STRAY, step), memory, new=True, cloud=cloud, server=shown
+    )
 
 
 def tell(log: sa.Engine, *told: Notice | RequestEvent) -> None:
@@ -67,7 +74,7 @@ def test_outcomes_are_read_from_the_last_before_the_time_to_its_end(log: sa.Engi
     up = command("node1", generation=MOMENT)
     ends = [MOMENT + at * SECOND for at in (1, 2, 3, 4)]
     for end in ends:
-        tell(log, event(Happening.COMPLETED, replace(up, generation=end - 1), time=end))
+        tell(log, event(Transition.COMPLETED, replace(up, generation=end - 1), time=end))
     with log.begin() as connection:
         read = list(outcomes(connection, ends[2], ends[3]))
         assert sorted(told.time for told in read) == [ends[1], ends[2]]
@@ -79,7 +86,7 @@ def test_outcomes_are_read_from_the_last_before_the_time_to_its_end(log: sa.Engi
 def test_a_server_counts_once_however_often_it_is_told_of(log: sa.Engine) -> None:
     """It is found, it is about to be deleted, it was gone and is found again."""
     tell(log, *drifts("test", [found("id-1"), found("id-2", cloud="ifca")]))
-    tell(log, *drifts("test", [found("id-1", step=Step.DELETE)]))
+    tell(log, *drifts("test", [found("id-1", step=RepairStep.DELETE)]))
     tell(log, *drifts("test", [found("id-1", since=50)]))
     assert counted(log) == [
         Stray("id-1", 5 * SECOND, "sbg", "old"),
@@ -89,14 +96,14 @@ def test_a_server_counts_once_however_often_it_is_told_of(log: sa.Engine) -> Non
 
 def test_it_counts_when_it_was_found_not_when_it_was_told_of(log: sa.Engine) -> None:
     tell(log, *drifts("test", [found("id-1", since=5)]))
-    tell(log, *drifts("test", [found("id-1", since=5, step=Step.DELETE)]))
+    tell(log, *drifts("test", [found("id-1", since=5, step=RepairStep.DELETE)]))
     assert [len(counted(log, *part)) for part in ((0, 5), (5, 6), (6, 100))] == [0, 1, 0]
 
 
 def test_those_beyond_the_first_few_count_too(log: sa.Engine) -> None:
     """People hear of the first twenty one by one; what differs of nodes is no stray."""
-    memory = Memory("node1", Drift.BROKEN, SECOND)
-    broken = Found("node1", Action(Drift.BROKEN, Step.HELD), memory, new=True)
+    memory = DriftMemory("node1", Drift.BROKEN, SECOND)
+    broken = Found("node1", DriftAction(Drift.BROKEN, RepairStep.HELD), memory, new=True)
     each = [found(f"id-{number}", node="n\n[]") for number in range(50)]
     notices = drifts("test", [broken, *each])
     assert len(notices) == 21
@@ -120,7 +127,7 @@ def test_what_cannot_be_read_is_named(log: sa.Engine, details: dict[str, str]) -
         counted(log)
 
 
-PLACES = {"n1": Place("a", "sbg", "stop", "vo.x")}
+PLACES = {"n1": NodePlace("a", "sbg", "stop", "vo.x")}
 
 
 @pytest.mark.parametrize(
@@ -156,15 +163,19 @@ def test_an_orphan_is_known_by_the_request_that_puts_it_out(log: sa.Engine, who:
         ("n3", Drift.GHOST, "by orphan; Slurm: x"),
         ("n4", Drift.ORPHAN, who),
     ):
-        known = Node(Power.OUT, None, Seen.RUNNING)
-        place = SeenPlace(node, known, None, None, None)
+        known = ComparedNode(Power.OUT, None, ServerState.RUNNING)
+        place = SurveyedNode(node, known, None, None, None)
         one = Found(
-            node, Action(drift, Step.SUSPEND), Memory(node, drift, 1), new=True, place=place
+            node,
+            DriftAction(drift, RepairStep.SUSPEND),
+            DriftMemory(node, drift, 1),
+            new=True,
+            place=place,
         )
         for asked_at in (5, 7):
             snapshot = Snapshot("test", asked_at * SECOND, CORRELATION, "host", ())
             asked = command_for(one, snapshot, dict.fromkeys(Kind, 60), "host", why)
-            tell(log, about(asked, Happening.ACCEPTED, round_=1, time=asked_at * SECOND))
+            tell(log, about(asked, Transition.ACCEPTED, round_=1, time=asked_at * SECOND))
     with log.connect() as connection:
         assert orphans(connection, 0, 100 * SECOND) == {"n1", "n4"}
         assert orphans(connection, 0, 5 * SECOND) == frozenset()

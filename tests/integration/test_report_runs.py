@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.report.history import History, Lit
+from ops.report.history import History, PoweredOn
 from ops.report.question import Allocation
 from ops.report.runs import Said, said
 from schemas.errors import MalformedMessageError
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from tests.testbed.messages import MOMENT
 from workers.audit.log import append
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 DAY = MOMENT // NS * NS
-NODE = History("node1", DAY, (Lit(DAY + 40 * NS, DAY + 900 * NS),), (), ())
+NODE = History("node1", DAY, (PoweredOn(DAY + 40 * NS, DAY + 900 * NS),), (), ())
 
 
 def at(seconds: int) -> int:
@@ -36,7 +36,7 @@ def at(seconds: int) -> int:
 def run(job: int, begin: int, end: int | None = None, *nodes: str) -> JobEvent:
     """The start of a run, or its end."""
     started = JobEvent(
-        JobHappening.STARTED,
+        JobTransition.STARTED,
         "test",
         job,
         at(0),
@@ -47,7 +47,7 @@ def run(job: int, begin: int, end: int | None = None, *nodes: str) -> JobEvent:
     )
     if end is None:
         return started
-    return replace(started, happening=JobHappening.ENDED, time=at(end), state="COMPLETED")
+    return replace(started, transition=JobTransition.ENDED, time=at(end), state="COMPLETED")
 
 
 @pytest.fixture

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.commands import Desired, Kind
+from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION, command
-from workers.clouds.servers import Server
 from workers.power import desired_state
 from workers.power.desired_state import Observation
 from workers.power.lease_owner import Owner
-from workers.power.slurm_view import Witness
+from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
-from workers.resync.drift import Drift, Patience, Seen, Step
-from workers.resync.drift_memory import Memory
+from workers.resync.drift import Drift, Patience, RepairStep, ServerState
+from workers.resync.drift_memory import DriftMemory
 from workers.resync.plan import asked_for, command_for, plan, remembered
 from workers.resync.survey import Survey, survey
 from workers.store import holds, snapshots
 from workers.store.database import open_store, reading
 from workers.store.holds import Hold
-from workers.store.snapshots import Listing
+from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Scene:
 
     def shows(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
         """What a cloud has listed."""
-        listing = Listing(cloud, generation or self.now, self.now + NS, servers)
+        listing = StoredListing(cloud, generation or self.now, self.now + NS, servers)
         with self.store.begin() as connection:
             snapshots.keep_listing(connection, CLUSTER, listing)
 
@@ -100,7 +100,7 @@ class Scene:
         with reading(self.store) as connection:
             return survey(connection, self.settings, snapshot)
 
-    def found(self, snapshot: Snapshot) -> dict[str, tuple[Drift, Step]]:
+    def found(self, snapshot: Snapshot) -> dict[str, tuple[Drift, RepairStep]]:
         seen = plan(self.survey(snapshot), {}, AT_ONCE, self.now)
         return {one.subject: (one.action.drift, one.action.step) for one in seen}
 
@@ -129,7 +129,7 @@ def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
     assert received is not None
     assert received.generation == later.generation
     assert received.age < 60
-    view = Witness(store, CLUSTER, enabled=None).view()
+    view = SnapshotReader(store, CLUSTER, enabled=None).view()
     assert view is not None
     # it came before this worker began
     assert (view.generation, view.power["node1"], view.vouched) == (
@@ -137,8 +137,8 @@ def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
         Power.OUT,
         False,
     )
-    assert Witness(store, CLUSTER, enabled=False).view() is None
-    assert Witness(store, "other", enabled=None).view() is None
+    assert SnapshotReader(store, CLUSTER, enabled=False).view() is None
+    assert SnapshotReader(store, "other", enabled=None).view() is None
 
 
 def test_a_listing_for_an_older_snapshot_never_replaces_a_newer(scene: Scene) -> None:
@@ -171,12 +171,12 @@ def test_each_drift_is_found_and_asked_for_with_the_snapshots_generation(scene: 
     with scene.store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node8", "odd", "me", 1)])
     assert scene.found(snapshot) == {
-        "node1": (Drift.ORPHAN, Step.SUSPEND),
-        "node2": (Drift.DEAD, Step.RESUME),
-        "node3": (Drift.GHOST, Step.SUSPEND),
-        "node4": (Drift.DEAD, Step.RESUME),
-        "node7": (Drift.UNASKED, Step.RESUME),
-        "node8": (Drift.ORPHAN, Step.HELD),
+        "node1": (Drift.ORPHAN, RepairStep.SUSPEND),
+        "node2": (Drift.DEAD, RepairStep.RESUME),
+        "node3": (Drift.GHOST, RepairStep.SUSPEND),
+        "node4": (Drift.DEAD, RepairStep.RESUME),
+        "node7": (Drift.UNASKED, RepairStep.RESUME),
+        "node8": (Drift.ORPHAN, RepairStep.HELD),
     }
     seen = plan(scene.survey(snapshot), {}, AT_ONCE, scene.now)
     wanted = asked_for(seen)
@@ -195,7 +195,10 @@ def test_a_cloud_that_was_not_listed_since_is_unseen_and_not_empty(scene: Scene)
     snapshot = scene.says(**dict.fromkeys(NODES, LIT))
     seen = scene.survey(snapshot)
     assert seen.unseen == ("two",)
-    assert {p.node for p in seen.places if p.known.seen is Seen.UNKNOWN} == {"node9", "node10"}
+    assert {p.node for p in seen.places if p.known.seen is ServerState.UNKNOWN} == {
+        "node9",
+        "node10",
+    }
     assert scene.found(snapshot) == {}
 
 
@@ -232,8 +235,8 @@ def test_a_server_with_our_tags_that_is_no_nodes_is_reported_and_others_are_not(
     scene.shows("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)
     found = scene.found(scene.says())
     assert found == {
-        "id-node99": (Drift.STRAY, Step.REPORT),
-        "id-x": (Drift.STRAY, Step.REPORT),
+        "id-node99": (Drift.STRAY, RepairStep.REPORT),
+        "id-x": (Drift.STRAY, RepairStep.REPORT),
     }
 
 
@@ -243,13 +246,13 @@ def test_a_drift_is_remembered_until_it_is_gone_and_while_nothing_is_known(scene
     seen = scene.survey(scene.says())
     found = plan(seen, {}, AT_ONCE, scene.now)
     known = {
-        "node1": Memory("node1", Drift.ORPHAN, 5, 2, 6),
-        "node2": Memory("node2", Drift.DEAD, 5),
+        "node1": DriftMemory("node1", Drift.ORPHAN, 5, 2, 6),
+        "node2": DriftMemory("node2", Drift.DEAD, 5),
     }
     memories = remembered(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
     assert memories == [known["node1"]]
     assert remembered(seen, {}, found, found, scene.now) == [
-        Memory("node1", Drift.ORPHAN, scene.now, 1, scene.now)
+        DriftMemory("node1", Drift.ORPHAN, scene.now, 1, scene.now)
     ]
     blind = scene.survey(replace(scene.says(), generation=scene.now + 1))
     assert remembered(blind, known, [], [], scene.now) == list(known.values())

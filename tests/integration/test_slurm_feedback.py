@@ -19,7 +19,7 @@ from workers.power import desired_state
 from workers.power.lease_owner import Owner
 from workers.slurm import node_memory
 from workers.slurm.decide import Newest
-from workers.slurm.node_memory import Due, Memory
+from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 from workers.store.database import open_store
 
@@ -106,8 +106,10 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 def test_what_is_remembered_comes_back_and_each_entry_is_due_to_one_worker(
     store: sa.Engine,
 ) -> None:
-    one = Memory("node1", MOMENT, 2, Due.RETURN, 200, "quota", "lamplighter: quota", 100, (1, 2))
-    two = Memory("node2", MOMENT, 0, Due.GIVE_BACK, 150, "network", "lamplighter: network")
+    one = NodeMemory(
+        "node1", MOMENT, 2, Due.RETURN, 200, "quota", "lamplighter: quota", 100, (1, 2)
+    )
+    two = NodeMemory("node2", MOMENT, 0, Due.GIVE_BACK, 150, "network", "lamplighter: network")
     with store.begin() as connection:
         node_memory.remember(connection, "test", [one, two])
         node_memory.remember(connection, "other", [replace(one, due_at=1)])

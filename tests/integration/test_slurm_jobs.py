@@ -10,8 +10,8 @@ import pytest
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening
-from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.events import Cause, Transition
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from tests.integration.test_slurm_worker import QUOTA, Bench, ended
 from tests.testbed.installation import Site
 from tests.testbed.slurm import PrivateSlurm
@@ -86,18 +86,18 @@ def test_a_job_is_told_of_when_slurm_confirms_its_end_and_not_when_it_is_requeue
     }
     asked = [bench.wakes(node, jobs=(job_id,))[0] for node, job_id in jobs.items()]
     with bench.worker():
-        bench.tell(*(ended(command, Happening.FAILED, QUOTA) for command in asked))
+        bench.tell(*(ended(command, Transition.FAILED, QUOTA) for command in asked))
         until(lambda: bench.site.depth(topology.AUDIT_QUEUE) >= 7, 30, "all to be told")
         until(lambda: "jobs_let_go" in bench.site.logs(), 20, "the requeued one to be let go")
         bench.heard()
-    events = {(e.happening, e.job_id): e for e in told(bench)}
+    events = {(e.transition, e.job_id): e for e in told(bench)}
     assert {key: e.uws_id for key, e in events.items()} == {
-        (JobHappening.IDENTIFIED, jobs["node1"]): "f755f0",
-        (JobHappening.IDENTIFIED, jobs["node2"]): "c0ffee",
-        (JobHappening.FAILED, jobs["node1"]): "f755f0",
-        (JobHappening.FAILED, jobs["node3"]): None,
+        (JobTransition.IDENTIFIED, jobs["node1"]): "f755f0",
+        (JobTransition.IDENTIFIED, jobs["node2"]): "c0ffee",
+        (JobTransition.FAILED, jobs["node1"]): "f755f0",
+        (JobTransition.FAILED, jobs["node3"]): None,
     }
-    failed = events[JobHappening.FAILED, jobs["node1"]]
+    failed = events[JobTransition.FAILED, jobs["node1"]]
     assert (failed.state, failed.nodes, failed.cause) == ("NODE_FAIL", ("node1",), QUOTA)
     bench.slurm.run("scancel", str(jobs["node2"]))
 
@@ -113,7 +113,7 @@ def test_a_node_that_never_registers_fails_its_job_though_its_hook_names_none(
     slurm.scontrol("update", "NodeName=node4", "State=POWER_DOWN")
     (given_up,) = bench.accept(Kind.RESUME_FAIL, "node4")
     with bench.worker():
-        bench.tell(ended(given_up, Happening.COMPLETED))
+        bench.tell(ended(given_up, Transition.COMPLETED))
         event = until(lambda: failure_of(bench, job_id), 20, "the job to be told of")
         bench.heard()
     assert (event.job_id, event.uws_id, event.state) == (job_id, "abcdef", "NODE_FAIL")
@@ -128,7 +128,7 @@ def test_a_job_whose_node_is_given_back_is_told_of_though_the_worker_dies(
     job_id = submit(bench, jobdata / "0a1b2c" / "sbatch.sh", "node5", NO_REQUEUE)
     (asked,) = bench.wakes("node5", jobs=(job_id,))
     with bench.site.start("worker", "slurm") as worker:
-        bench.tell(ended(asked, Happening.PARKED, Cause("network", "no route")))
+        bench.tell(ended(asked, Transition.PARKED, Cause("network", "no route")))
         until(lambda: bench.slurm.job_state(job_id) == "NODE_FAIL", 20, "it", interval=0.005)
         worker.kill()
     with bench.worker():
@@ -137,7 +137,7 @@ def test_a_job_whose_node_is_given_back_is_told_of_though_the_worker_dies(
 
 def failure_of(bench: Bench, job_id: int) -> JobEvent | None:
     """What has been told of that job's end since the last look."""
-    events = (e for e in told(bench) if e.happening is JobHappening.FAILED)
+    events = (e for e in told(bench) if e.transition is JobTransition.FAILED)
     return next((e for e in events if e.job_id == job_id), None)
 
 
@@ -153,8 +153,8 @@ def test_in_a_dry_run_slurm_is_told_nothing(bench: Bench) -> None:
     away = Cause("network", "no route")
     with bench.worker():
         bench.tell(
-            ended(asked, Happening.PARKED, away),
-            ended(asked, Happening.FAILED, QUOTA),
+            ended(asked, Transition.PARKED, away),
+            ended(asked, Transition.FAILED, QUOTA),
         )
         bench.heard()
         until(lambda: said(bench, "group.dry_run"), 20, "it to say so")

@@ -11,7 +11,7 @@ import pytest
 
 from producers.message import Message
 from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, Happening, RequestEvent, about
+from schemas.events import Cause, RequestEvent, Transition, about
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION, published
 from tests.testbed.slurm import PrivateSlurm
@@ -21,7 +21,7 @@ from workers.broker import topology
 from workers.power import desired_state
 from workers.power.lease_owner import Owner
 from workers.slurm.causes import reason
-from workers.slurm.node_memory import Memory, recall
+from workers.slurm.node_memory import NodeMemory, recall
 from workers.store.database import connect, open_store, reading
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
     broker.delete_vhost(vhost)
 
 
-def ended(asked: PowerCommand, happening: Happening, cause: Cause | None = None) -> RequestEvent:
-    return replace(about(asked, happening, round_=1, time=time.time_ns()), cause=cause)
+def ended(asked: PowerCommand, transition: Transition, cause: Cause | None = None) -> RequestEvent:
+    return replace(about(asked, transition, round_=1, time=time.time_ns()), cause=cause)
 
 
 def test_many_nodes_fail_at_once_and_return(bench: Bench) -> None:
@@ -117,7 +117,7 @@ def test_many_nodes_fail_at_once_and_return(bench: Bench) -> None:
     names = [f"node{i}" for i in range(21, NODES + 1)]
     asked = bench.wakes(*names)
     bench.site.publish([Message(topology.EVENTS, "node.request.failed", b"no JSON", "x")])
-    bench.tell(*(ended(command, Happening.FAILED, QUOTA) for command in asked))
+    bench.tell(*(ended(command, Transition.FAILED, QUOTA) for command in asked))
     with bench.worker():
         until(lambda: all(bench.has(n, "DOWN") for n in names), 20, "all nodes down", interval=0.2)
         assert bench.slurm.node_reason(names[-1]) == reason(QUOTA)
@@ -137,7 +137,7 @@ def test_a_failure_waits_for_slurmctld(bench: Bench) -> None:
     with bench.worker():
         until(lambda: bench.site.consumers(topology.FEEDBACK_QUEUE), 20, "the worker")
         bench.slurm.stop_ctld()
-        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        bench.tell(ended(asked, Transition.FAILED, QUOTA))
         until(lambda: "slurmctld_away" in bench.site.logs(), 20, "the worker to find it away")
         bench.slurm.start_ctld()
         until(lambda: bench.has("node1", "DOWN"), 30, "the node to be down")
@@ -154,7 +154,7 @@ def test_whoever_goes_on_after_a_crash_lets_the_jobs_go(bench: Bench) -> None:
     bench.accept(Kind.SUSPEND, "node2")
     held = begins(bench, job_id)
     with bench.worker():
-        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        bench.tell(ended(asked, Transition.FAILED, QUOTA))
         until(lambda: begins(bench, job_id) != held, 20, "the job to be let go")
         bench.heard()
     slurm.run("scancel", str(job_id))
@@ -174,7 +174,7 @@ def test_a_job_of_two_nodes_is_let_go_when_it_has_left_the_other(bench: Bench) -
     until(lambda: bench.has("node4", "POWERING_UP"), 20, "node4 to be woken")
     (asked,) = bench.wakes("node4", jobs=(job_id,))
     with bench.worker():
-        bench.tell(ended(asked, Happening.FAILED, QUOTA))
+        bench.tell(ended(asked, Transition.FAILED, QUOTA))
         until(lambda: bench.has("node4", "DOWN"), 20, "the node to be down")
         # the hold of cred_expire would last two minutes
         until(lambda: slurm.job_state(job_id) == "PENDING", 40, "the job to leave node3")
@@ -190,7 +190,7 @@ def test_a_boot_that_slurm_gave_up_is_explained_and_the_node_returns(bench: Benc
     slurm.scontrol("update", "NodeName=node[5-6]", "State=POWER_DOWN")
     asked = bench.accept(Kind.RESUME_FAIL, "node5", "node6")
     with bench.worker():
-        bench.tell(*(ended(command, Happening.COMPLETED) for command in asked))
+        bench.tell(*(ended(command, Transition.COMPLETED) for command in asked))
         until(lambda: "resume_timeout" in slurm.node_reason("node5"), 20, "its explanation")
         until(lambda: bench.has("node5", "IDLE"), 40, "its return")
         bench.heard()
@@ -206,8 +206,8 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
         with store.begin() as connection:
             desired_state.accept(connection, CLUSTER, [busy], owner, 600.0, 5.0)
         away = Cause("network", "no route")
-        told = replace(ended(lit, Happening.COMPLETED), address="127.0.0.7")
-        waiting = [ended(command, Happening.PARKED, away) for command in (parked, busy)]
+        told = replace(ended(lit, Transition.COMPLETED), address="127.0.0.7")
+        waiting = [ended(command, Transition.PARKED, away) for command in (parked, busy)]
         with bench.worker():
             bench.tell(told, *waiting)
             until(lambda: bench.has("node8", "POWERING_DOWN"), 20, "node8 to be given back")
@@ -228,11 +228,11 @@ def test_a_late_failure_finds_the_node_wanted_anew(bench: Bench) -> None:
     assert newer.generation > older.generation
     assert newer.desired is Desired.UP
     with bench.worker():
-        bench.tell(ended(older, Happening.FAILED, QUOTA))
+        bench.tell(ended(older, Transition.FAILED, QUOTA))
         bench.heard()
         assert bench.has("node10", "POWERING_UP")
         assert not bench.has("node10", "DOWN")
-        bench.tell(ended(newer, Happening.FAILED, QUOTA))
+        bench.tell(ended(newer, Transition.FAILED, QUOTA))
         until(lambda: bench.has("node10", "DOWN"), 20, "the node to be down")
 
 
@@ -241,7 +241,7 @@ def test_killed_workers_leave_nothing_untold_and_nothing_counted_twice(bench: Be
     asked = bench.wakes(*names)
     for part in (asked[:4], asked[4:7], asked[7:]):
         with bench.site.start("worker", "slurm") as worker:
-            bench.tell(*(ended(command, Happening.FAILED, QUOTA) for command in part))
+            bench.tell(*(ended(command, Transition.FAILED, QUOTA) for command in part))
             until(lambda: "slurm_told" in bench.site.logs(), 30, "a word", interval=0.005)
             worker.kill()
     with bench.worker():
@@ -256,7 +256,7 @@ def test_killed_workers_leave_nothing_untold_and_nothing_counted_twice(bench: Be
         )
 
 
-def recalled(bench: Bench, names: list[str]) -> Mapping[str, Memory]:
+def recalled(bench: Bench, names: list[str]) -> Mapping[str, NodeMemory]:
     """What the worker remembers of nodes."""
     store = connect(bench.site.settings.store.url)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit import log
 from workers.audit.log import append
@@ -35,13 +35,13 @@ def lives(requests: int, begin: int = MOMENT) -> Iterator[RequestEvent]:
             generation=begin + number * SECOND,
             jobs=(number // 10 + 1,),
         )
-        yield event(Happening.ACCEPTED, asked, time=asked.generation + SECOND)
+        yield event(Transition.ACCEPTED, asked, time=asked.generation + SECOND)
         took = (20 + number % 30) * SECOND
         if number % FAILS == FAILS - 1:
             cause = Cause("quota", f"no room for {asked.id}")
-            yield event(Happening.FAILED, asked, time=asked.generation + took, cause=cause)
+            yield event(Transition.FAILED, asked, time=asked.generation + took, cause=cause)
         else:
-            done = event(Happening.COMPLETED, asked, time=asked.generation + took)
+            done = event(Transition.COMPLETED, asked, time=asked.generation + took)
             act = CloudAction("os-start", asked.id, asked.generation + 2 * SECOND, "done")
             yield replace(done, cloud="near", address="10.0.0.1", actions=(act,))
 
@@ -75,14 +75,14 @@ def _record(told: RequestEvent) -> Record:
     return Record(
         source=told.cluster,
         id=told.id,
-        type=told.happening.type,
+        type=told.transition.type,
         time=told.time,
         recorded_at=told.time + SECOND,
         body=told.to_envelope().to_json(),
         subject=told.node,
         request_id=told.request_id,
         round=told.round,
-        happening=str(told.happening),
+        transition=str(told.transition),
         generation=told.generation,
         correlation_id=told.correlation_id,
         jobs=tuple(sorted({job.job_id for job in told.jobs})),

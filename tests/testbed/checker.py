@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 from workers.power.suspend_guard import DISAGREES
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _GENESIS = bytes(32)
 _HASHED = (
     *("source", "id", "type", "time", "recorded_at", "subject"),
-    *("request_id", "round", "happening", "generation", "correlation_id"),
+    *("request_id", "round", "transition", "generation", "correlation_id"),
 )
 
 
@@ -85,7 +85,7 @@ def _recorded(records: Sequence[Mapping[str, Any]], told: Sequence[bytes]) -> It
 def _accepted(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
     """Every request was accepted, and the newest of each node is what was asked of it last."""
     newest: dict[str, RequestEvent] = {}
-    accepted = {e.request_id: e for e in events if e.happening is Happening.ACCEPTED}
+    accepted = {e.request_id: e for e in events if e.transition is Transition.ACCEPTED}
     if len(accepted) != run.requests:
         yield f"{len(accepted)} of {run.requests} requests accepted"
     for event in accepted.values():
@@ -101,7 +101,7 @@ def _ended(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
     """P1: every request's round has one outcome; who says it again says the same."""
     outcomes: dict[tuple[str, int], set[RequestEvent]] = defaultdict(set)
     for event in events:
-        if event.happening.terminal:
+        if event.transition.terminal:
             outcomes[event.request_id, event.round].add(event)
     if len({request_id for request_id, _ in outcomes}) != run.requests:
         yield f"{len(outcomes)} rounds of {run.requests} requests ended"
@@ -109,7 +109,7 @@ def _ended(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
         yield f"{len(open_)} rounds have not ended, such as {min(open_)}"
     for (request_id, round_), different in outcomes.items():
         if len(different) > 1:
-            words = ", ".join(sorted(event.happening for event in different))
+            words = ", ".join(sorted(event.transition for event in different))
             yield f"round {round_} of {request_id} has {len(different)} outcomes: {words}"
 
 
@@ -117,12 +117,12 @@ def _superseded(events: Sequence[RequestEvent]) -> Iterator[str]:
     """P2: only by a newer request that wants otherwise, or by Slurm's own later word."""
     asked: dict[str, list[RequestEvent]] = defaultdict(list)
     for event in events:
-        if event.happening is Happening.ACCEPTED:
+        if event.transition is Transition.ACCEPTED:
             asked[event.node].append(event)
     for event in events:
         by_slurm = event.cause is not None and event.cause.error == DISAGREES
         if (
-            event.happening is Happening.SUPERSEDED
+            event.transition is Transition.SUPERSEDED
             and not by_slurm
             and not any(
                 other.generation > event.generation and other.kind.desired is not event.kind.desired

@@ -11,7 +11,7 @@ import requests
 import sqlalchemy as sa
 
 from schemas.commands import Kind
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
@@ -193,13 +193,13 @@ def resumed(
     started = at + int(0.6 * NS)
     ended = at + int(took * NS)
     done = replace(
-        event(Happening.COMPLETED, asked, time=ended),
+        event(Transition.COMPLETED, asked, time=ended),
         cloud="sbg",
         server_id="e3e70682",
         address="10.0.0.7",
         actions=(CloudAction("os-start", "e3e70682", started, "done"),),
     )
-    return [event(Happening.ACCEPTED, asked, time=at + int(0.2 * NS)), done]
+    return [event(Transition.ACCEPTED, asked, time=at + int(0.2 * NS)), done]
 
 
 def failed(
@@ -209,10 +209,10 @@ def failed(
     asked = command(node, generation=at)
     why = Cause(cause, words)
     return [
-        event(Happening.ACCEPTED, asked, time=at + NS // 5),
-        replace(event(Happening.RETRIED, asked, time=at + NS, cause=why), attempt=1, retry_in=5),
+        event(Transition.ACCEPTED, asked, time=at + NS // 5),
+        replace(event(Transition.RETRIED, asked, time=at + NS, cause=why), attempt=1, retry_in=5),
         replace(
-            event(Happening.FAILED, asked, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
+            event(Transition.FAILED, asked, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
         ),
     ]
 
@@ -221,9 +221,9 @@ def suspended(node: str, at: int) -> list[RequestEvent]:
     """The events of a suspend that went well."""
     asked = command(node, generation=at, kind=Kind.SUSPEND, jobs=())
     done = replace(
-        event(Happening.COMPLETED, asked, time=at + 9 * NS),
+        event(Transition.COMPLETED, asked, time=at + 9 * NS),
         cloud="sbg",
         server_id="e3e70682",
         actions=(CloudAction("os-stop", "e3e70682", at + NS, "done"),),
     )
-    return [event(Happening.ACCEPTED, asked, time=at + NS // 5), done]
+    return [event(Transition.ACCEPTED, asked, time=at + NS // 5), done]

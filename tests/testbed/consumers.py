@@ -8,7 +8,7 @@ from pika.exceptions import AMQPError
 
 from producers.amqp import connection_parameters
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from workers.config.settings import Settings
@@ -19,7 +19,7 @@ _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 def all_consume(settings: Settings, *more: str) -> bool:
     """Whether the power, audit and token workers consume their queues, and others `more`."""
     try:
-        with browse(connection_parameters(settings.broker, "test bed")) as channel:
+        with blocking_channel(connection_parameters(settings.broker, "test bed")) as channel:
             found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
     except AMQPError:  # not yet declared, or not yet there
         return False

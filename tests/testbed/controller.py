@@ -16,7 +16,7 @@ from producers import spool
 from producers.amqp import connection_parameters
 from producers.call import call_from
 from schemas.commands import parse_command
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +149,7 @@ class Controller:
     def replace_queue(self, queue: str, exchange: str, key: str, **arguments: str | int) -> None:
         """Put another queue in the place of one of the topology's."""
         named = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
-        with browse(connection_parameters(self.site.settings.broker, "test")) as channel:
+        with blocking_channel(connection_parameters(self.site.settings.broker, "test")) as channel:
             channel.queue_delete(queue)
             channel.queue_declare(queue, durable=True, arguments=named)
             channel.queue_bind(queue, exchange, key)

@@ -10,7 +10,7 @@ from schemas.commands import Kind
 from tests.testbed.messages import command
 from workers.broker import topology
 from workers.broker.link import Delivery, Link
-from workers.power.intake import Past, Pending
+from workers.power.intake import DeliveryHistory, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,11 +47,11 @@ def delivery(
 
 
 def pending(
-    asked: PowerCommand | None = None, past: Past | None = None, *, since: float = 0.0
+    asked: PowerCommand | None = None, past: DeliveryHistory | None = None, *, since: float = 0.0
 ) -> Pending:
     """A request that waits for its outcome."""
     asked = asked or command()
-    past = past or Past()
+    past = past or DeliveryHistory()
     return Pending(delivery(asked, past.to_headers()), asked, past, since)
 
 

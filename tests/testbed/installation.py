@@ -14,7 +14,7 @@ from producers.amqp import connection_parameters
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -86,7 +86,9 @@ class Site:
         """Put the topology in place, and the stores' tables."""
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
-        with browse(connection_parameters(self.settings.broker, "test topology")) as channel:
+        with blocking_channel(
+            connection_parameters(self.settings.broker, "test topology")
+        ) as channel:
             topology.apply(channel, topology.topology())
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -102,12 +104,14 @@ class Site:
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue."""
-        with browse(connection_parameters(self.settings.broker, "test depth")) as channel:
+        with blocking_channel(connection_parameters(self.settings.broker, "test depth")) as channel:
             return int(channel.queue_declare(queue=queue, passive=True).method.message_count)
 
     def consumers(self, queue: str) -> int:
         """How many consume a queue."""
-        with browse(connection_parameters(self.settings.broker, "test consumers")) as channel:
+        with blocking_channel(
+            connection_parameters(self.settings.broker, "test consumers")
+        ) as channel:
             return int(channel.queue_declare(queue=queue, passive=True).method.consumer_count)
 
     def logs(self) -> str:
@@ -121,7 +125,7 @@ class Site:
     def drain(self, queue: str) -> list[tuple[dict[str, Any], bytes]]:
         """Take all messages that wait in a queue: their headers and bodies."""
         taken: list[tuple[dict[str, Any], bytes]] = []
-        with browse(connection_parameters(self.settings.broker, "test drain")) as channel:
+        with blocking_channel(connection_parameters(self.settings.broker, "test drain")) as channel:
             count = channel.queue_declare(queue=queue, passive=True).method.message_count
             # a queue with a single active consumer answers no basic.get
             coming = channel.consume(queue, inactivity_timeout=10.0)

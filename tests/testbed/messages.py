@@ -9,7 +9,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import rfc3339
-from schemas.events import Cause, Happening, RequestEvent, about
+from schemas.events import Cause, RequestEvent, Transition, about
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def command(
 
 
 def event(
-    happening: Happening,
+    transition: Transition,
     asked: PowerCommand | None = None,
     *,
     round_: int = 1,
@@ -51,14 +51,14 @@ def event(
     cause: Cause | None = None,
 ) -> RequestEvent:
     """A step in the life of a command."""
-    told = about(asked or command(), happening, round_=round_, time=time)
+    told = about(asked or command(), transition, round_=round_, time=time)
     return replace(told, cause=cause)
 
 
 def published(told: RequestEvent) -> Message:
     """An event on its way to the audit."""
     return Message(
-        topology.EVENTS, told.happening.routing_key, told.to_envelope().to_json(), told.id
+        topology.EVENTS, told.transition.routing_key, told.to_envelope().to_json(), told.id
     )
 
 

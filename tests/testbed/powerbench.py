@@ -22,16 +22,16 @@ from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.broker.link import Delivery, Link
 from workers.clouds.client import Cloud
-from workers.clouds.driver import Site as CloudSite
+from workers.clouds.driver import CloudDriver
 from workers.config.logins import PasswordSource
 from workers.power.engine import Engine
 from workers.power.lease_owner import Owner
-from workers.power.metrics import PowerFigures
-from workers.power.power_store import Book
-from workers.power.slurm_view import Witness
+from workers.power.metrics import PowerMetrics
+from workers.power.power_store import PowerStore
+from workers.power.slurm_view import SnapshotReader
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from schemas.commands import PowerCommand
-    from schemas.events import Happening
+    from schemas.events import Transition
     from tests.testbed.simcloud.handle import SimCloud
 
 TIERS = dict.fromkeys(topology.RETRY_TIERS, 0.3)
@@ -101,12 +101,12 @@ class PowerBench:
         return self
 
     def _begin(self) -> None:
-        with browse(self._parameters) as channel:
+        with blocking_channel(self._parameters) as channel:
             topology.apply(channel, topology.topology(TIERS))
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))
-        self.witness = Witness(self.store, CLUSTER, enabled=self.settings.resync.enabled)
+        self.witness = SnapshotReader(self.store, CLUSTER, enabled=self.settings.resync.enabled)
         self._listen()
         link = Link(
             self._parameters,
@@ -120,7 +120,7 @@ class PowerBench:
             self.book(owner),
             self.witness,
             self._open_site,
-            figures=PowerFigures(CollectorRegistry()),
+            figures=PowerMetrics(CollectorRegistry()),
         )
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)
@@ -137,14 +137,14 @@ class PowerBench:
 
     # -- what others do
 
-    def other_worker(self) -> Book:
+    def other_worker(self) -> PowerStore:
         """The store, as another worker uses it."""
         return self.book(self._stack.enter_context(closing(Owner(self.store.url))))
 
-    def book(self, owner: Owner) -> Book:
+    def book(self, owner: Owner) -> PowerStore:
         """The store, as this owner uses it."""
         power = self.settings.power
-        return Book(self.store, CLUSTER, owner, power.lease, landing=power.api_timeout)
+        return PowerStore(self.store, CLUSTER, owner, power.lease, landing=power.api_timeout)
 
     def ask(self, *commands: PowerCommand, headers: Mapping[str, str | int] | None = None) -> None:
         """Publish commands as a hook does, in this order."""
@@ -185,9 +185,9 @@ class PowerBench:
                 continue
         return told
 
-    def happenings(self, asked: PowerCommand) -> list[Happening]:
+    def transitions(self, asked: PowerCommand) -> list[Transition]:
         """What has happened to a request, in order."""
-        return [event.happening for event in self.events(asked)]
+        return [event.transition for event in self.events(asked)]
 
     def bodies(self, event_id: str) -> list[bytes]:
         """Every publication of an event, byte for byte."""
@@ -202,16 +202,18 @@ class PowerBench:
 
         def ended() -> list[RequestEvent] | None:
             self.alive()
-            ends = {e.request_id: e for e in self.events() if e.happening.terminal}
+            ends = {e.request_id: e for e in self.events() if e.transition.terminal}
             found = [ends[one.id] for one in asked if one.id in ends]
             return found if len(found) == len(asked) else None
 
         return until(ended, timeout, f"the ends of {', '.join(one.node for one in asked)}")
 
-    def saw(self, asked: PowerCommand, happening: Happening, timeout: float = 20.0) -> None:
+    def saw(self, asked: PowerCommand, transition: Transition, timeout: float = 20.0) -> None:
         """Wait until this has happened to a request."""
         until(
-            lambda: happening in self.happenings(asked), timeout, f"{asked.node} to be {happening}"
+            lambda: transition in self.transitions(asked),
+            timeout,
+            f"{asked.node} to be {transition}",
         )
 
     def letters(self, count: int, timeout: float = 20.0) -> list[Letter]:
@@ -248,7 +250,7 @@ class PowerBench:
         listener.start()
         assert listener.wait_up(20)
 
-    def _open_site(self, name: str, report: Callable[[Callable[[], None]], None]) -> CloudSite:
+    def _open_site(self, name: str, report: Callable[[Callable[[], None]], None]) -> CloudDriver:
         of_cloud = self.settings.clouds[name]
         assert isinstance(of_cloud.source, PasswordSource)
         auth = v3.Password(
@@ -259,7 +261,7 @@ class PowerBench:
             project_id=of_cloud.project_id,
         )
         cloud = Cloud(of_cloud, auth, self.settings.power.api_timeout, CLUSTER)
-        return CloudSite(name, CLUSTER, of_cloud, cloud, report)
+        return CloudDriver(name, CLUSTER, of_cloud, cloud, report)
 
     def _turn(self) -> None:
         try:

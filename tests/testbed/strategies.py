@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, CloudAction, Happening, Notice, RequestEvent
-from schemas.jobs import JobEvent, JobHappening
+from schemas.events import Cause, CloudAction, Notice, RequestEvent, Transition
+from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from schemas.snapshot import SlurmNode, Snapshot
 
@@ -57,7 +57,7 @@ commands = _commands(
 
 events = st.builds(
     RequestEvent,
-    happening=st.sampled_from(Happening),
+    transition=st.sampled_from(Transition),
     request_id=st.uuids().map(str),
     round=st.integers(1, 2**31 - 1),
     kind=st.sampled_from(Kind),
@@ -95,21 +95,25 @@ _of_job = {
     "nodes": st.lists(nodes, max_size=3).map(tuple),
 }
 job_events = (
-    st.builds(JobEvent, happening=st.just(JobHappening.IDENTIFIED), uws_id=keys, **_of_job)
+    st.builds(JobEvent, transition=st.just(JobTransition.IDENTIFIED), uws_id=keys, **_of_job)
     | st.builds(
         JobEvent,
-        happening=st.just(JobHappening.FAILED),
+        transition=st.just(JobTransition.FAILED),
         uws_id=st.none() | keys,
         state=keys,
         cause=st.builds(Cause, error=keys, message=words),
         **_of_job,
     )
     | st.builds(
-        JobEvent, happening=st.just(JobHappening.STARTED), started_at=moments, user=keys, **_of_job
+        JobEvent,
+        transition=st.just(JobTransition.STARTED),
+        started_at=moments,
+        user=keys,
+        **_of_job,
     )
     | st.builds(
         JobEvent,
-        happening=st.just(JobHappening.ENDED),
+        transition=st.just(JobTransition.ENDED),
         started_at=moments,
         user=keys,
         state=keys,

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from producers.amqp import connection_parameters
 from producers.call import expand
 from schemas.commands import Desired
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
@@ -30,7 +30,7 @@ from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.store.database import connect, open_store, reading
 from workers.store.tables import audit
@@ -195,15 +195,15 @@ class Fleet:
         return Counter(
             (entry.request_id or "", entry.round or 0)
             for entry in self.records()
-            if entry.happening and Happening(entry.happening).terminal
+            if entry.transition and Transition(entry.transition).terminal
         )
 
     def outcomes(self) -> Counter[str]:
         """How many requests ended how."""
         return Counter(
-            entry.happening
+            entry.transition
             for entry in self.records()
-            if entry.happening and Happening(entry.happening).terminal
+            if entry.transition and Transition(entry.transition).terminal
         )
 
     def depths(self) -> dict[str, int]:
@@ -214,7 +214,7 @@ class Fleet:
             *topology.RETRY_TIERS,
             topology.DEAD_LETTER_QUEUE,
         ]
-        with browse(connection_parameters(self.settings.broker, "test bed")) as channel:
+        with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
             counts = {
                 queue: channel.queue_declare(queue=queue, passive=True).method.message_count
                 for queue in queues
@@ -276,7 +276,7 @@ class Fleet:
         wanted = {n: Desired.UP if lit else Desired.DOWN for n, lit in self.asked.items()}
         told = self._hear()
         if others_ask:
-            accepted = {r["request_id"] for r in records if r["happening"] == Happening.ACCEPTED}
+            accepted = {r["request_id"] for r in records if r["transition"] == Transition.ACCEPTED}
             return broken_promises(Run(records, told, len(accepted), {}))
         return broken_promises(Run(records, told, self.requests, wanted))
 
@@ -298,7 +298,9 @@ class Fleet:
 
     def _hear(self) -> list[bytes]:
         """All events that were told so far; the audit's order need not be the same."""
-        with browse(connection_parameters(self.settings.broker, "test witness")) as channel:
+        with blocking_channel(
+            connection_parameters(self.settings.broker, "test witness")
+        ) as channel:
             while True:
                 method, _, body = channel.basic_get(_WITNESS, auto_ack=True)
                 if method is None:
@@ -334,7 +336,7 @@ class Fleet:
         self.settings: Settings = load(self._configure())
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
-        with browse(connection_parameters(self.settings.broker, "test bed")) as channel:
+        with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
             topology.apply(channel, topology.topology())
             channel.queue_declare(_WITNESS, durable=True, arguments={"x-queue-type": "quorum"})
             channel.queue_bind(_WITNESS, topology.EVENTS, "#")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import Happening, RequestEvent
+from schemas.events import RequestEvent, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events, json_values
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of, why_quarantined
@@ -25,7 +25,7 @@ def test_an_event_is_kept_with_all_that_people_ask_for(told: RequestEvent) -> No
     assert record.body == body
     assert (record.id, record.source, record.subject) == (told.id, told.cluster, told.node)
     assert (record.request_id, record.round) == (told.request_id, told.round)
-    assert record.happening == told.happening
+    assert record.transition == told.transition
     assert record.jobs == tuple(sorted({job.job_id for job in told.jobs}))
 
 
@@ -48,12 +48,12 @@ def test_whatever_cannot_be_read_is_quarantined_whole(body: bytes) -> None:
     ],
 )
 def test_an_event_that_a_store_could_not_hold_is_quarantined(damage: dict[str, object]) -> None:
-    raw = json.loads(event(Happening.FAILED).to_envelope().to_json()) | damage
+    raw = json.loads(event(Transition.FAILED).to_envelope().to_json()) | damage
     assert record_of(json.dumps(raw).encode(), "test", NOW).type == QUARANTINED
 
 
 def test_an_event_of_an_unknown_type_is_kept_by_its_envelope() -> None:
-    raw = json.loads(event(Happening.FAILED).to_envelope().to_json())
+    raw = json.loads(event(Transition.FAILED).to_envelope().to_json())
     raw |= {"type": "lamplighter.node.seen.v1", "data": {"anything": 1}}
     record = record_of(json.dumps(raw).encode(), "test", NOW)
     assert (record.type, record.request_id) == ("lamplighter.node.seen.v1", None)
@@ -61,7 +61,7 @@ def test_an_event_of_an_unknown_type_is_kept_by_its_envelope() -> None:
 
 
 def test_the_hash_covers_every_column_the_body_and_the_predecessor() -> None:
-    record = record_of(event(Happening.ACCEPTED, command()).to_envelope().to_json(), "test", NOW)
+    record = record_of(event(Transition.ACCEPTED, command()).to_envelope().to_json(), "test", NOW)
     hashes = {record.chained(GENESIS), record.chained(b"\1" * 32)}
     covered = [field.name for field in fields(Record) if field.name not in {"jobs", "job"}]
     for name in covered:
@@ -69,7 +69,7 @@ def test_the_hash_covers_every_column_the_body_and_the_predecessor() -> None:
         more = {int: 1, str: "x", bytes: b"x"}[type(value)]
         other: Any = value + more
         hashes.add(replace(record, **{name: other}).chained(GENESIS))
-        if name in {"subject", "request_id", "round", "happening"}:
+        if name in {"subject", "request_id", "round", "transition"}:
             nothing: Any = None
             hashes.add(replace(record, **{name: nothing}).chained(GENESIS))
     assert len(hashes) == 2 + len(covered) + 4

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.files import cell_of
-from ops.history.waits import wait_of
+from ops.history.waits import wait_breakdown
 from schemas.commands import Kind
-from schemas.events import Cause, CloudAction, Happening, RequestEvent
+from schemas.events import Cause, CloudAction, RequestEvent, Transition
 from tests.testbed.auditlog import SECOND
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import words
@@ -33,11 +33,11 @@ def test_a_wait_is_told_by_its_stretches_which_fill_it() -> None:
         CloudAction("os-start", "s", at(4), "server_side"),
         CloudAction("os-start", "s", at(10), "done"),
     )
-    wait = wait_of(
+    wait = wait_breakdown(
         bodies(
-            event(Happening.ACCEPTED, ASKED, time=at(1)),
-            replace(event(Happening.RETRIED, ASKED, time=at(5), cause=cause), attempt=1),
-            replace(event(Happening.COMPLETED, ASKED, time=at(40)), actions=tries, attempt=1),
+            event(Transition.ACCEPTED, ASKED, time=at(1)),
+            replace(event(Transition.RETRIED, ASKED, time=at(5), cause=cause), attempt=1),
+            replace(event(Transition.COMPLETED, ASKED, time=at(40)), actions=tries, attempt=1),
         )
     )
     assert [(x.length // SECOND, x.what) for x in wait.stretches] == [
@@ -49,14 +49,14 @@ def test_a_wait_is_told_by_its_stretches_which_fill_it() -> None:
     ]
     assert wait.mostly == wait.stretches[-1]
     assert wait.total(at(1000)) == 40 * SECOND
-    assert (wait.outcome, wait.attempts) == (Happening.COMPLETED, 1)
+    assert (wait.outcome, wait.attempts) == (Transition.COMPLETED, 1)
 
 
 def test_a_replayed_request_is_under_way_again_and_its_time_as_a_dead_letter_counts() -> None:
-    failed = event(Happening.FAILED, ASKED, time=at(3), cause=Cause("quota", "full"))
-    again = event(Happening.REPLAYED, ASKED, round_=2, time=at(100))
-    assert wait_of(bodies(failed)).outcome is Happening.FAILED
-    wait = wait_of(bodies(again, failed))
+    failed = event(Transition.FAILED, ASKED, time=at(3), cause=Cause("quota", "full"))
+    again = event(Transition.REPLAYED, ASKED, round_=2, time=at(100))
+    assert wait_breakdown(bodies(failed)).outcome is Transition.FAILED
+    wait = wait_breakdown(bodies(again, failed))
     assert (wait.outcome, wait.ended) == (None, None)
     assert wait.total(at(150)) == 150 * SECOND
     assert wait.mostly is not None
@@ -65,17 +65,17 @@ def test_a_replayed_request_is_under_way_again_and_its_time_as_a_dead_letter_cou
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(Happening), st.integers(0, 1000), st.integers(1, 3)),
+        st.tuples(st.sampled_from(Transition), st.integers(0, 1000), st.integers(1, 3)),
         min_size=1,
         max_size=8,
     ),
     st.sampled_from(Kind),
 )
 def test_no_stretch_is_negative_and_together_they_are_no_longer_than_all(
-    steps: list[tuple[Happening, int, int]], kind: Kind
+    steps: list[tuple[Transition, int, int]], kind: Kind
 ) -> None:
     asked = command(kind=kind)
-    wait = wait_of(bodies(*(event(h, asked, round_=r, time=at(s)) for h, s, r in steps)))
+    wait = wait_breakdown(bodies(*(event(h, asked, round_=r, time=at(s)) for h, s, r in steps)))
     assert all(stretch.length > 0 for stretch in wait.stretches)
     assert sum(stretch.length for stretch in wait.stretches) <= at(1000) - MOMENT
 

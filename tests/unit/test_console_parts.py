@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 
-from ops.console.alerts import concerns
+from ops.console.alerts import alerts
 from ops.console.live import Live
 from ops.console.people import Sessions, digest, is_person, read_operators
 from ops.console.reader import line_of
 from ops.console.render import environment, parts
-from ops.console.timeout_reader import Patient, SilentError
-from ops.console.view import Login, View, astray, changed_lamps, summary, words
-from ops.history.job_start import Beginning
+from ops.console.timeout_reader import SilentError, TimeoutReader
+from ops.console.view import LoginState, SiteView, astray, changed_lamps, summary, words
+from ops.history.job_start import JobStart
 from ops.history.stages import stages
 from ops.history.timeline import timeline
 from producers.settings import ConfigError
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events as any_events
 from tests.testbed.waiting import until
 from workers.audit.queries import Entry
-from workers.broker.depths import Queue
-from workers.store.heartbeats import Sign
+from workers.broker.depths import QueueDepth
+from workers.store.heartbeats import Heartbeat
 from workers.store.lamps import Lamp, lamp
-from workers.store.overview import Lit, Open
+from workers.store.overview import NodeLamp, Open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,17 +42,17 @@ NS = 10**9
 def entry(told: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
     envelope = told.to_envelope()
     return Entry(
-        1, told.id, told.cluster, told.happening.type, told.time, recorded_at,
-        told.node, told.request_id, told.round, str(told.happening), envelope.to_json(),
+        1, told.id, told.cluster, told.transition.type, told.time, recorded_at,
+        told.node, told.request_id, told.round, str(told.transition), envelope.to_json(),
     )  # fmt: skip
 
 
-def sign(name: str, seen_at: int) -> Sign:
-    return Sign("power", name, "host", 1, MOMENT - 3600 * NS, seen_at, "")
+def sign(name: str, seen_at: int) -> Heartbeat:
+    return Heartbeat("power", name, "host", 1, MOMENT - 3600 * NS, seen_at, "")
 
 
-def lit(node: str, how: Lamp, desired: str = "up", observed: str | None = "ACTIVE") -> Lit:
-    return Lit(node, how, desired, observed, MOMENT)
+def lit(node: str, how: Lamp, desired: str = "up", observed: str | None = "ACTIVE") -> NodeLamp:
+    return NodeLamp(node, how, desired, observed, MOMENT)
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,28 @@ def test_a_lamp_shows_what_is_wanted_against_what_is_there(
 
 def test_nothing_concerns_anybody_where_all_is_well() -> None:
     queues = tuple(
-        Queue(name, 0, 1) for name in ("power.resume", "power.suspend", "token.rpc", "audit")
+        QueueDepth(name, 0, 1) for name in ("power.resume", "power.suspend", "token.rpc", "audit")
     )
-    view = View(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (sign("p", MOMENT),))
-    assert concerns(view) == []
+    view = SiteView(MOMENT, {"a": (lit("n1", Lamp.LIT),)}, queues, (sign("p", MOMENT),))
+    assert alerts(view) == []
     assert summary(view) == "1 of 1 node lit"
 
 
 def test_the_gravest_comes_first() -> None:
-    view = View(
+    view = SiteView(
         MOMENT,
         {"a": (lit("n1", Lamp.FAILED),)},
-        (Queue("power.resume", 5, 0), Queue("power.dlq", 2, 0), Queue("audit", None, None)),
+        (
+            QueueDepth("power.resume", 5, 0),
+            QueueDepth("power.dlq", 2, 0),
+            QueueDepth("audit", None, None),
+        ),
         (sign("power@host:1", MOMENT - 60 * NS),),
         problems=("the store is away",),
         drifts={"orphan": 1},
         stale=True,
     )
-    assert [concern.words for concern in concerns(view)] == [
+    assert [concern.words for concern in alerts(view)] == [
         "the store is away",
         "queues are missing: run lamplighter topology apply (audit)",
         "missing workers: power; nothing is lost (lamplighter up)",
@@ -109,13 +113,15 @@ def test_the_gravest_comes_first() -> None:
         "not as Slurm wants it: 1 orphan (lamplighter drift)",
         "1 node not as wanted: n1",
     ]
-    assert concerns(view)[5].page == "/dead-letters"
+    assert alerts(view)[5].page == "/dead-letters"
 
 
 def test_who_serves_not_every_site_is_missed_only_where_something_waits_for_them() -> None:
-    idle = (Queue("resync", 0, 0), Queue("slurm.events", 0, 0))
-    assert concerns(View(MOMENT, queues=idle)) == []
-    (concern,) = concerns(View(MOMENT, queues=(Queue("resync", 1, 0), Queue("slurm.events", 9, 0))))
+    idle = (QueueDepth("resync", 0, 0), QueueDepth("slurm.events", 0, 0))
+    assert alerts(SiteView(MOMENT, queues=idle)) == []
+    (concern,) = alerts(
+        SiteView(MOMENT, queues=(QueueDepth("resync", 1, 0), QueueDepth("slurm.events", 9, 0)))
+    )
     assert "resync, slurm; nothing is lost" in concern.words
 
 
@@ -127,7 +133,7 @@ def test_a_refresh_token_is_told_of_two_weeks_before_it_ends_and_when_it_has() -
         (1, ["ends in 1 day"]),
         (-1, ["has ended"]),
     ):
-        found = concerns(View(MOMENT, logins=(Login("sbg", MOMENT + left * day),)))
+        found = alerts(SiteView(MOMENT, logins=(LoginState("sbg", MOMENT + left * day),)))
         assert [one.words for one in found] == [
             f"the refresh token for sbg {how}: lamplighter tokens login sbg" for how in told
         ]
@@ -135,14 +141,14 @@ def test_a_refresh_token_is_told_of_two_weeks_before_it_ends_and_when_it_has() -
 
 def test_what_is_under_way_shows_which_way_its_node_goes() -> None:
     asked = Open("r1", 1, "n1", MOMENT, MOMENT)
-    view = View(MOMENT, {"a": (lit("n1", Lamp.LIGHTING),)}, open=(asked,))
+    view = SiteView(MOMENT, {"a": (lit("n1", Lamp.LIGHTING),)}, open=(asked,))
     assert view.oldest == [(asked, Lamp.LIGHTING)]
     assert "lighting" in parts(environment())(view)["open"]
 
 
 def test_without_the_store_no_lamp_is_said_to_be_out() -> None:
     nodes = {"a": (lit("n1", Lamp.OUT, observed=None),)}
-    seeing, blind = View(MOMENT, nodes), View(MOMENT, nodes, blind=True)
+    seeing, blind = SiteView(MOMENT, nodes), SiteView(MOMENT, nodes, blind=True)
     assert changed_lamps(seeing, blind) == [(0, "unknown", "not known")]
     assert "0 of 1" not in summary(blind)
     shown = parts(environment())(blind)
@@ -157,7 +163,7 @@ def test_a_lamp_tells_slurms_state_and_a_drift_makes_it_fail_unless_something_is
     dark, going = lit("n1", Lamp.OUT, "down", "SHUTOFF"), lit("n2", Lamp.GOING_OUT)
     assert astray(dark, "orphan").lamp is Lamp.FAILED
     assert astray(going, "orphan") is going
-    view = View(MOMENT, slurm={"n1": "IDLE+CLOUD+POWERED_DOWN"}, adrift={"n1": "orphan"})
+    view = SiteView(MOMENT, slurm={"n1": "IDLE+CLOUD+POWERED_DOWN"}, adrift={"n1": "orphan"})
     assert words(view, astray(dark, "orphan")) == (
         "not as Slurm wants it: orphan; Slurm: IDLE+CLOUD+POWERED_DOWN"
     )
@@ -165,22 +171,22 @@ def test_a_lamp_tells_slurms_state_and_a_drift_makes_it_fail_unless_something_is
 
 
 def test_changes_name_lamps_by_their_place_on_the_page() -> None:
-    before = View(MOMENT, {"a": (lit("n1", Lamp.LIT),), "b": (lit("n2", Lamp.LIGHTING),)})
+    before = SiteView(MOMENT, {"a": (lit("n1", Lamp.LIT),), "b": (lit("n2", Lamp.LIGHTING),)})
     dark = lit("n2", Lamp.FAILED, "up", "SHUTOFF")
     after = replace(before, groups={"a": before.groups["a"], "b": (dark,)})
     assert changed_lamps(before, after) == [(1, Lamp.FAILED, "wanted up, but SHUTOFF")]
 
 
 def test_a_look_without_a_change_tells_nobody_and_other_nodes_load_the_page_anew() -> None:
-    views = [View(MOMENT, {"a": (lit("n1", Lamp.LIT),)})]
+    views = [SiteView(MOMENT, {"a": (lit("n1", Lamp.LIT),)})]
     live = Live(lambda: views[-1], parts(environment()))
     first, _ = live.now
     live.turn()
     assert live.now[0] == first
-    views.append(View(MOMENT, {"a": (lit("n1", Lamp.OUT),)}))
+    views.append(SiteView(MOMENT, {"a": (lit("n1", Lamp.OUT),)}))
     live.turn()
     assert live.now[0] == first + 1
-    views.append(View(MOMENT, {"a": (lit("n2", Lamp.OUT),)}))
+    views.append(SiteView(MOMENT, {"a": (lit("n2", Lamp.OUT),)}))
     live.turn()
     assert [change.data is None for change in live._after(first)] == [False, True]
 
@@ -194,7 +200,7 @@ def test_who_is_silent_is_waited_for_once_and_heard_when_it_speaks() -> None:
         go.wait(20)
         return len(reads)
 
-    slow = Patient("broker", read)
+    slow = TimeoutReader("broker", read)
     for _ in range(3):
         with pytest.raises(SilentError, match="the broker does not answer"):
             slow.ask()
@@ -204,7 +210,7 @@ def test_who_is_silent_is_waited_for_once_and_heard_when_it_speaks() -> None:
     assert slow.ask() == 2, "the next time it is read anew"
 
 
-def heard(slow: Patient[int]) -> bool:
+def heard(slow: TimeoutReader[int]) -> bool:
     try:
         return slow.ask() == 1
     except SilentError:
@@ -214,13 +220,13 @@ def heard(slow: Patient[int]) -> bool:
 def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
     asked, why = command(), Cause("quota", "no room")
     tell = [
-        event(Happening.ACCEPTED, asked, time=MOMENT + NS),
+        event(Transition.ACCEPTED, asked, time=MOMENT + NS),
         replace(
-            event(Happening.RETRIED, asked, time=MOMENT + 2 * NS, cause=why), attempt=1, retry_in=5
+            event(Transition.RETRIED, asked, time=MOMENT + 2 * NS, cause=why), attempt=1, retry_in=5
         ),
-        event(Happening.FAILED, asked, time=MOMENT + 9 * NS, cause=why),
-        event(Happening.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
-        event(Happening.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
+        event(Transition.FAILED, asked, time=MOMENT + 9 * NS, cause=why),
+        event(Transition.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
+        event(Transition.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
     ]
     way = stages([entry(one, one.time + NS) for one in tell], MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
@@ -240,10 +246,10 @@ def test_the_way_goes_on_to_the_registration_and_the_jobs_start() -> None:
     asked = command()
     lit_at = MOMENT + 9 * NS
     tell = [
-        entry(event(Happening.ACCEPTED, asked, time=MOMENT + NS)),
-        entry(event(Happening.COMPLETED, asked, time=lit_at)),
+        entry(event(Transition.ACCEPTED, asked, time=MOMENT + NS)),
+        entry(event(Transition.COMPLETED, asked, time=lit_at)),
     ]
-    begun = Beginning(lit_at + 20 * NS, 4711, lit_at + 31 * NS)
+    begun = JobStart(lit_at + 20 * NS, 4711, lit_at + 31 * NS)
     way = stages(tell, MOMENT, begun)
     assert [(s.name, (s.end - s.begin) // NS, s.words) for s in way[-2:]] == [
         ("registration", 20, "slurmd had started"),
@@ -257,7 +263,7 @@ def test_the_way_goes_on_to_the_registration_and_the_jobs_start() -> None:
 
 
 def test_what_is_under_way_lasts_until_now() -> None:
-    (_, last) = stages([entry(event(Happening.ACCEPTED, time=MOMENT + NS))], MOMENT + 31 * NS)
+    (_, last) = stages([entry(event(Transition.ACCEPTED, time=MOMENT + NS))], MOMENT + 31 * NS)
     assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
 
 
@@ -270,7 +276,7 @@ def test_any_event_however_hostile_can_be_shown(told: RequestEvent) -> None:
     way = stages([held], MOMENT)
     assert all(stage.begin <= stage.end for stage in way)
     page = templates.get_template("request.html").render(
-        cluster="x", person=None, can_login=False, can_logout=False, page="", view=View(0),
+        cluster="x", person=None, can_login=False, can_logout=False, page="", view=SiteView(0),
         request_id=told.request_id, node=told.node, stages=way, begin=way[0].begin, span=1,
         rounds=1, steps=timeline([held.body]),
     )  # fmt: skip

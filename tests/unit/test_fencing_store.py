@@ -9,13 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.commands import Kind
-from schemas.events import Happening, about
+from schemas.events import Transition, about
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.store import DEAD, EMPTY, Store
 from workers.power.lease_owner import Owner
-from workers.power.power_store import Book
+from workers.power.power_store import PowerStore
 from workers.store.database import open_store
 from workers.store.requests import outcomes
 from workers.store.tables import nodes
@@ -27,7 +27,7 @@ ASKED = [
     command(kind=Kind.SUSPEND, generation=MOMENT),
     command(kind=Kind.RESUME, generation=MOMENT + 10**9),
 ]
-ENDS = (Happening.COMPLETED, Happening.SUPERSEDED, Happening.FAILED)
+ENDS = (Transition.COMPLETED, Transition.SUPERSEDED, Transition.FAILED)
 
 
 class Mortal(Owner):
@@ -52,9 +52,9 @@ class Real:
             for table in ("nodes", "requests"):
                 connection.execute(sa.text(f"DELETE FROM {table}"))  # noqa: S608 - of two names
 
-    def book(self) -> Book:
+    def book(self) -> PowerStore:
         owner = Mortal(self.engine.url, self.dead)
-        return Book(self.engine, "test", owner, lease=60.0, landing=20.0)
+        return PowerStore(self.engine, "test", owner, lease=60.0, landing=20.0)
 
     def change(self, **values: int) -> None:
         with self.engine.begin() as connection:
@@ -68,7 +68,7 @@ class Real:
         endings = [
             (
                 pending(ASKED[number - 1]),
-                about(ASKED[number - 1], Happening(how), round_=1, time=MOMENT),
+                about(ASKED[number - 1], Transition(how), round_=1, time=MOMENT),
             )
             for number, how in ended
         ]
@@ -82,7 +82,8 @@ class Real:
         with self.engine.begin() as connection:
             found = outcomes(connection, "test", [(asked.id, 1) for asked in ASKED])
         ended = tuple(
-            str(found[asked.id, 1].happening) if (asked.id, 1) in found else None for asked in ASKED
+            str(found[asked.id, 1].transition) if (asked.id, 1) in found else None
+            for asked in ASKED
         )
         if not rows:
             return EMPTY._replace(outcomes=ended)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import headers
-from schemas.events import Cause, Happening
-from schemas.jobs import JobEvent, JobHappening
+from schemas.events import Cause, Transition
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.deliveries import delivery
 from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
@@ -23,7 +23,7 @@ from workers.notify.main import notifications_for
 from workers.notify.verdict import Again, Answer, Dead, Taken, Verdict, backoff, judge
 from workers.notify.webhook_request import (
     BadSecretError,
-    Request,
+    WebhookRequest,
     opus_form,
     request,
     secrets_from,
@@ -53,7 +53,7 @@ def opus() -> Webhook:
 
 def failed_job(**more: object) -> JobEvent:
     known: dict[str, Any] = {
-        "happening": JobHappening.FAILED,
+        "transition": JobTransition.FAILED,
         "cluster": "test",
         "job_id": 4711,
         "submitted_at": MOMENT // SECONDS * SECONDS,
@@ -111,7 +111,7 @@ def test_a_webhook_that_cannot_work_is_refused_and_named(wrong: dict[str, Any], 
 def test_what_is_signed_is_as_standard_webhooks_has_it() -> None:
     """The example of its specification's reference libraries."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    sent = Request({"content-type": "application/json"}, b'{"test": 2432232314}')
+    sent = WebhookRequest({"content-type": "application/json"}, b'{"test": 2432232314}')
     out = signed(sent, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, secrets_from(secret))
     assert out.headers == {
         "content-type": "application/json",
@@ -123,7 +123,7 @@ def test_what_is_signed_is_as_standard_webhooks_has_it() -> None:
 
 def test_two_secrets_sign_both_and_a_bad_one_is_refused_unshown() -> None:
     good = base64.b64encode(b"x" * 32).decode()
-    out = signed(Request({}, b""), "id", 1, secrets_from(f"{good}\nwhsec_{good}\n"))
+    out = signed(WebhookRequest({}, b""), "id", 1, secrets_from(f"{good}\nwhsec_{good}\n"))
     assert len(out.headers["webhook-signature"].split()) == 2
     for bad in ("hunter2", base64.b64encode(b"short").decode()):
         with pytest.raises(BadSecretError) as caught:
@@ -132,7 +132,7 @@ def test_two_secrets_sign_both_and_a_bad_one_is_refused_unshown() -> None:
 
 
 def test_without_a_secret_the_id_is_told_all_the_same() -> None:
-    assert signed(Request({}, b""), "id", 1, ()).headers == {
+    assert signed(WebhookRequest({}, b""), "id", 1, ()).headers == {
         "webhook-id": "id",
         "webhook-timestamp": "1",
     }
@@ -166,15 +166,15 @@ def test_opus_hears_only_of_jobs_that_its_scripts_show() -> None:
     for job, heard in (
         (failed_job(), True),
         (failed_job(uws_id=None), False),
-        (failed_job(happening=JobHappening.IDENTIFIED), False),
+        (failed_job(transition=JobTransition.IDENTIFIED), False),
     ):
         told = job.to_envelope()
-        came = came_by(job.happening.routing_key, told)
+        came = came_by(job.transition.routing_key, told)
         assert bool(notifications_for(came, told, [opus()], 1)) is heard
 
 
 def test_what_is_sent_again_is_for_the_one_webhook_that_did_not_take_it() -> None:
-    told = event(Happening.FAILED).to_envelope()
+    told = event(Transition.FAILED).to_envelope()
     hooks = [webhook(), webhook(name="two")]
     fresh = came_by("node.request.failed", told)
     assert [n.webhook for n in notifications_for(fresh, told, hooks, 1)] == ["one", "two"]
@@ -186,7 +186,7 @@ def test_what_is_sent_again_is_for_the_one_webhook_that_did_not_take_it() -> Non
 
 
 def test_cloudevents_travel_byte_for_byte() -> None:
-    told = event(Happening.FAILED).to_envelope()
+    told = event(Transition.FAILED).to_envelope()
     sent = request(webhook(), told, told.to_json())
     assert sent.body == told.to_json()
     assert sent.headers["content-type"].startswith("application/cloudevents+json")

@@ -12,7 +12,7 @@ from hypothesis import given
 from ops.cli.options import hostlist, length, when
 from ops.cli.terminal import duration, moment, plain
 from ops.history.timeline import timeline
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import words
 
@@ -79,19 +79,19 @@ def test_a_story_tells_the_asking_and_each_cloud_action_once() -> None:
     asked = command()
     action = CloudAction("os-start", "server-1", MOMENT + 2 * SECOND, "done")
     completed = replace(
-        event(Happening.COMPLETED, asked, time=MOMENT + 9 * SECOND),
+        event(Transition.COMPLETED, asked, time=MOMENT + 9 * SECOND),
         actions=(action,),
         cloud="one",
         address="10.0.0.1",
     )
     failed = replace(
-        event(Happening.RETRIED, asked, time=MOMENT + 5 * SECOND),
+        event(Transition.RETRIED, asked, time=MOMENT + 5 * SECOND),
         actions=(action,),
         attempt=1,
         cause=Cause("quota", "no room"),
         retry_in=30,
     )
-    accepted = event(Happening.ACCEPTED, asked)
+    accepted = event(Transition.ACCEPTED, asked)
     bodies = [told.to_envelope().to_json() for told in (completed, failed, accepted)]
     steps = timeline(bodies)
     assert [step.what for step in steps] == [

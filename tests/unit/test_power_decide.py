@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.commands import Desired
 from schemas.events import Cause
+from schemas.server import Server
 from workers.clouds import actions
 from workers.clouds.actions import (
     BAKE,
@@ -22,8 +23,7 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
-from workers.clouds.servers import Server
-from workers.power.decide import Act, Decision, Fail, Limits, Settled, Sight, Wait, decide
+from workers.power.decide import Act, Decision, Fail, Limits, NodeView, Settled, Wait, decide
 
 NOW = 1_767_323_045_678_901_000
 NS = 1_000_000_000
@@ -66,8 +66,8 @@ def servers(status: str, task: str | None = None) -> tuple[Server, ...]:
     return {"none": (), "two": two}.get(status, (one,))
 
 
-def sight(shown: tuple[Server, ...], **changes: object) -> Sight:
-    seen = Sight(
+def sight(shown: tuple[Server, ...], **changes: object) -> NodeView:
+    seen = NodeView(
         servers=shown,
         settles=True,
         calls={},
@@ -258,7 +258,7 @@ SERVERS = st.lists(
 ).map(tuple)
 ACTIONS = st.sampled_from([START, actions.STOP, CREATE, DELETE, UNSHELVE, actions.SHELVE, BAKE])
 SIGHTS = st.builds(
-    Sight,
+    NodeView,
     servers=SERVERS,
     settles=st.booleans(),
     calls=st.dictionaries(ACTIONS, st.integers(1, 5), max_size=3),
@@ -275,7 +275,7 @@ LIMITED = st.sampled_from([limits(strategy) for strategy in Strategy])
 
 @given(DESIRES, SIGHTS, LIMITED)
 def test_only_a_sight_after_the_last_action_ends_the_matter(
-    want: Desired, seen: Sight, group: Limits
+    want: Desired, seen: NodeView, group: Limits
 ) -> None:
     if isinstance(decide(want, seen, group), Settled | Fail):
         assert seen.settles
@@ -283,7 +283,7 @@ def test_only_a_sight_after_the_last_action_ends_the_matter(
 
 @given(DESIRES, SIGHTS, SIGHTS, LIMITED)
 def test_what_is_settled_is_never_acted_upon(
-    want: Desired, seen: Sight, other: Sight, group: Limits
+    want: Desired, seen: NodeView, other: NodeView, group: Limits
 ) -> None:
     if isinstance(decide(want, seen, group), Settled):
         alike = replace(other, servers=seen.servers, ours=seen.ours, image_id=seen.image_id)
@@ -294,7 +294,7 @@ def test_what_is_settled_is_never_acted_upon(
 
 @given(SIGHTS, LIMITED)
 def test_nothing_is_deleted_but_ours_and_nothing_for_a_resume_but_what_is_broken_or_surplus(
-    seen: Sight, group: Limits
+    seen: NodeView, group: Limits
 ) -> None:
     for want in Desired:
         decision = decide(want, seen, group)
@@ -307,7 +307,7 @@ def test_nothing_is_deleted_but_ours_and_nothing_for_a_resume_but_what_is_broken
 
 
 @given(SIGHTS, LIMITED)
-def test_no_server_is_both_lit_and_put_out(seen: Sight, group: Limits) -> None:
+def test_no_server_is_both_lit_and_put_out(seen: NodeView, group: Limits) -> None:
     up, down = (decide(want, seen, group) for want in (Desired.UP, Desired.DOWN))
     if isinstance(up, Act) and isinstance(down, Act):
         assert up.action != down.action or up.action in {
@@ -320,7 +320,7 @@ def test_no_server_is_both_lit_and_put_out(seen: Sight, group: Limits) -> None:
 
 @given(DESIRES, SIGHTS, LIMITED)
 def test_a_sure_sight_beyond_all_patience_always_leads_on(
-    want: Desired, seen: Sight, group: Limits
+    want: Desired, seen: NodeView, group: Limits
 ) -> None:
     late = replace(seen, settles=True, waited_since=NOW - 602 * NS)
     assert decide(want, late, group) != Wait()

@@ -19,11 +19,11 @@ from schemas.events import Cause
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command
 from workers.power import intake
-from workers.power.intake import Past, past_from
+from workers.power.intake import DeliveryHistory, past_from
 
 CAUSE = Cause("server_side", "HTTP 500: boom")
 NS = 1_000_000_000
-SET = Past(
+SET = DeliveryHistory(
     attempt=2,
     round=3,
     parked=4,
@@ -64,7 +64,7 @@ def test_another_cluster_s_command_is_refused() -> None:
 
 
 def test_without_headers_a_request_is_new() -> None:
-    assert past_from({}) == Past(attempt=0, round=1, parked=0, errors=())
+    assert past_from({}) == DeliveryHistory(attempt=0, round=1, parked=0, errors=())
 
 
 def test_a_past_travels_unchanged() -> None:
@@ -76,7 +76,7 @@ def test_a_past_travels_unchanged() -> None:
 )
 @pytest.mark.parametrize("name", [headers.ATTEMPT, headers.ROUND, headers.PARKED])
 def test_an_odd_number_counts_as_never_set(name: str, odd: object) -> None:
-    assert past_from({name: odd}) == Past()
+    assert past_from({name: odd}) == DeliveryHistory()
 
 
 def test_rounds_begin_with_one() -> None:
@@ -100,7 +100,7 @@ def test_rounds_begin_with_one() -> None:
     ],
 )
 def test_odd_errors_count_as_never_set(odd: object) -> None:
-    assert past_from({headers.ERRORS: odd}) == Past()
+    assert past_from({headers.ERRORS: odd}) == DeliveryHistory()
 
 
 def test_what_is_no_error_among_errors_is_left_out() -> None:
@@ -138,7 +138,7 @@ def test_hostile_headers_never_stop_a_request(raw: dict[str, Any]) -> None:
 
 
 def test_a_failure_counts_and_is_kept_with_its_cause() -> None:
-    failed = Past().failed(CAUSE, MOMENT)
+    failed = DeliveryHistory().failed(CAUSE, MOMENT)
     assert failed.attempt == 1
     assert failed.errors == (
         {
@@ -151,7 +151,7 @@ def test_a_failure_counts_and_is_kept_with_its_cause() -> None:
 
 
 def test_headers_stay_within_a_frame_however_often_and_wordily_a_request_fails() -> None:
-    past = Past()
+    past = DeliveryHistory()
     for _ in range(100):
         past = past_from(past.failed(Cause("server_side", "\u00e9" * 4000), MOMENT).to_headers())
     assert past.attempt == 100

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.report.history import Boot, History, Lit
+from ops.report.history import Boot, History, PoweredOn
 from ops.report.history import histories as histories_of
 from ops.report.outcome import outcome_of
 from schemas.commands import Kind
-from schemas.events import CloudAction, Happening, RequestEvent
+from schemas.events import CloudAction, RequestEvent, Transition
 from tests.testbed.messages import command, event
 from tests.testbed.strategies import events as any_events
 
@@ -24,7 +24,7 @@ START, STOP = "os-start", "os-stop"
 
 
 def told(
-    kind: Kind, at: int, *calls: tuple[str, int], ends: Happening = Happening.COMPLETED
+    kind: Kind, at: int, *calls: tuple[str, int], ends: Transition = Transition.COMPLETED
 ) -> RequestEvent:
     """A round's end at `at` seconds, with its calls and their answers' seconds."""
     asked = command("node1", kind=kind, generation=max(1, at - 10) * SECOND, jobs=(7,))
@@ -33,7 +33,7 @@ def told(
 
 
 def histories(events: Iterable[RequestEvent], until: int) -> list[History]:
-    return histories_of((outcome_of(told) for told in events if told.happening.terminal), until)
+    return histories_of((outcome_of(told) for told in events if told.transition.terminal), until)
 
 
 def lit(*events: RequestEvent, until: int = 1000) -> list[tuple[int, int]]:
@@ -44,7 +44,7 @@ def lit(*events: RequestEvent, until: int = 1000) -> list[tuple[int, int]]:
 def test_a_node_is_lit_from_seen_lit_to_seen_out() -> None:
     up, down = told(Kind.RESUME, 100, (START, 60)), told(Kind.SUSPEND, 200, (STOP, 190))
     history = histories([down, up], 1000 * SECOND)[0]
-    assert history.lit == (Lit(100 * SECOND, 200 * SECOND, (7,)),)
+    assert history.lit == (PoweredOn(100 * SECOND, 200 * SECOND, (7,)),)
     assert history.boots == (Boot(60 * SECOND, 100 * SECOND, done=True, jobs=(7,)),)
     assert history.since == 60 * SECOND
 
@@ -59,14 +59,14 @@ def test_asking_twice_lights_once() -> None:
 
 
 def test_a_boot_that_failed_lit_nothing_unless_it_had_to_be_put_out() -> None:
-    failed = told(Kind.RESUME, 100, (START, 60), ends=Happening.FAILED)
+    failed = told(Kind.RESUME, 100, (START, 60), ends=Transition.FAILED)
     assert lit(failed, told(Kind.RESUME_FAIL, 130)) == []
     assert lit(failed, told(Kind.RESUME_FAIL, 130, (STOP, 120))) == [(100, 130)]
     assert [boot.done for boot in histories([failed], 1000 * SECOND)[0].boots] == [False]
 
 
 def test_a_resume_that_was_overtaken_may_have_lit_its_node() -> None:
-    overtaken = told(Kind.RESUME, 100, (START, 60), ends=Happening.SUPERSEDED)
+    overtaken = told(Kind.RESUME, 100, (START, 60), ends=Transition.SUPERSEDED)
     suspend = told(Kind.SUSPEND, 100, (STOP, 95))
     assert lit(overtaken, suspend) == [(95, 100)]
     later = replace(suspend, generation=overtaken.generation + 1)
@@ -76,7 +76,7 @@ def test_a_resume_that_was_overtaken_may_have_lit_its_node() -> None:
 
 def test_a_suspend_that_was_overtaken_puts_out_by_its_call() -> None:
     up = told(Kind.RESUME, 100, (START, 60))
-    overtaken = told(Kind.SUSPEND, 210, (STOP, 200), ends=Happening.SUPERSEDED)
+    overtaken = told(Kind.SUSPEND, 210, (STOP, 200), ends=Transition.SUPERSEDED)
     again = told(Kind.RESUME, 230, (START, 215))
     assert lit(up, overtaken, again, until=300) == [(100, 200), (230, 300)]
 

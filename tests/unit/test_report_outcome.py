@@ -11,13 +11,13 @@ from hypothesis import given
 from ops.report.outcome import Recorded, outcome, outcome_of
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import CloudAction, Happening, RequestEvent, event_from
+from schemas.events import CloudAction, RequestEvent, Transition, event_from
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events
 from workers.audit.record import record_of
 
 DONE = replace(
-    event(Happening.COMPLETED, command(jobs=(9, 7, 7)), time=MOMENT + 10**9),
+    event(Transition.COMPLETED, command(jobs=(9, 7, 7)), time=MOMENT + 10**9),
     cloud="sbg",
     actions=(CloudAction("os-start", "s", MOMENT, "done"),),
 )
@@ -26,11 +26,11 @@ DONE = replace(
 def recorded(told: RequestEvent, body: bytes | None = None) -> Recorded:
     """As the audit keeps it; with another body where one is given."""
     kept = record_of(told.to_envelope().to_json(), "test", 0)
-    assert kept.happening is not None
+    assert kept.transition is not None
     assert kept.subject is not None
     assert kept.generation is not None
     body = kept.body if body is None else body
-    return Recorded(17, kept.happening, kept.subject, kept.generation, kept.time, body)
+    return Recorded(17, kept.transition, kept.subject, kept.generation, kept.time, body)
 
 
 def damaged(**fields: object) -> bytes:
@@ -40,7 +40,7 @@ def damaged(**fields: object) -> bytes:
     return json.dumps(body).encode()
 
 
-@given(events.filter(lambda told: told.happening.terminal))
+@given(events.filter(lambda told: told.transition.terminal))
 def test_the_short_way_tells_what_the_whole_event_tells(told: RequestEvent) -> None:
     whole = event_from(parse(told.to_envelope().to_json()))
     assert outcome(recorded(told)) == outcome_of(whole)
@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_named(body: bytes) -> None:
     "other",
     [
         replace(DONE, node="node2"),
-        replace(DONE, happening=Happening.FAILED),
+        replace(DONE, transition=Transition.FAILED),
         replace(DONE, generation=DONE.generation + 1),
         replace(DONE, node="node2", note="\ud800"),
     ],

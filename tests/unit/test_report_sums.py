@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.report.chart import chart
-from ops.report.history import Boot, History, Lit
+from ops.report.history import Boot, History, PoweredOn
 from ops.report.inputs import allocations
-from ops.report.question import NOBODY, Allocation, Place, Question
+from ops.report.question import NOBODY, Allocation, NodePlace, Question
 from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows, total
 from producers.settings import ConfigError
 
-STOPPED, DELETED = Place("a", "sbg", "stop", "vo.x"), Place("b", "ifca", "delete")
+STOPPED, DELETED = NodePlace("a", "sbg", "stop", "vo.x"), NodePlace("b", "ifca", "delete")
 
 
 def history(node: str = "n1", *lit: tuple[int, int], jobs: tuple[int, ...] = ()) -> History:
     return History(
         node=node,
         since=0,
-        lit=tuple(Lit(begin, end, jobs) for begin, end in lit),
+        lit=tuple(PoweredOn(begin, end, jobs) for begin, end in lit),
         boots=(Boot(0, 10, done=True, jobs=jobs), Boot(20, 25, done=False, jobs=jobs)),
         made=(),
         cloud="sbg",
@@ -45,7 +45,7 @@ def test_only_the_part_within_the_time_counts() -> None:
 
 
 def test_a_server_that_is_deleted_is_visible_while_it_lives() -> None:
-    lived = History("n2", 0, (Lit(20, 50),), (), ((15, 55), (80, None)), "ifca")
+    lived = History("n2", 0, (PoweredOn(20, 50),), (), ((15, 55), (80, None)), "ifca")
     (row,) = rows([lived], ask("strategy"))
     assert (row.key, row.lit, row.visible) == ("delete", 30, 60)
 

@@ -12,18 +12,18 @@ from producers.snapshot import messages
 from schemas.commands import PowerCommand, parse_command
 from schemas.envelope import parse
 from schemas.events import Notice, notice_from
+from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import NotedLink, delivery
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.clouds.servers import Server
 from workers.process.runtime import Runtime
-from workers.resync.worker import Resync
+from workers.resync.worker import ResyncWorker
 from workers.store import snapshots
 from workers.store.database import open_store
-from workers.store.snapshots import Listing
+from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class Bench:
     def __init__(self, run: Runtime) -> None:
         self.run = run
         self.link = Confirming()
-        self.resync = Resync(run, self.link.link)
+        self.resync = ResyncWorker(run, self.link.link)
 
     def says(self, *parts: Message) -> None:
         """A snapshot's parts come in."""
@@ -78,7 +78,7 @@ class Bench:
     def lists(self, generation: int, *servers: Server) -> None:
         """The cloud is listed for a snapshot."""
         with self.run.store.begin() as connection:
-            listing = Listing("one", generation, time.time_ns(), servers)
+            listing = StoredListing("one", generation, time.time_ns(), servers)
             snapshots.keep_listing(connection, CLUSTER, listing)
         self.resync.turn()
 

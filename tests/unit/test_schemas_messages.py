@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import LONGEST_TEXT, Envelope, fit, parse, rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, Notice, RequestEvent, about, event_from, notice_from
+from schemas.events import Notice, RequestEvent, Transition, about, event_from, notice_from
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import commands, events, json_values, moments, notices
 
@@ -206,17 +206,17 @@ def test_a_bake_names_its_image_in_printable_characters(image: object) -> None:
 
 
 def test_all_outcomes_of_a_round_share_one_id_and_no_other_step_does() -> None:
-    ids = {happening: event(happening).id for happening in Happening}
-    outcomes = {ids[happening] for happening in Happening if happening.terminal}
+    ids = {transition: event(transition).id for transition in Transition}
+    outcomes = {ids[transition] for transition in Transition if transition.terminal}
     assert len(outcomes) == 1
-    assert len(set(ids.values())) == 1 + sum(not happening.terminal for happening in Happening)
-    assert event(Happening.COMPLETED, round_=2).id not in outcomes
+    assert len(set(ids.values())) == 1 + sum(not transition.terminal for transition in Transition)
+    assert event(Transition.COMPLETED, round_=2).id not in outcomes
 
 
 def test_each_failed_attempt_is_told_once() -> None:
     asked = command()
     ids = {
-        about(asked, Happening.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
+        about(asked, Transition.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
         for attempt in (1, 2, 2)
     }
     assert len(ids) == 2

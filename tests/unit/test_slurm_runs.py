@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from workers.slurm.nodes import NodeState, nodes_from
 from workers.slurm.run_reporter import recall, remember
-from workers.slurm.runs import NOTHING, Run, Told, View, news, runs_from
+from workers.slurm.runs import NOTHING, Run, SlurmObservation, Told, news, runs_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,27 +27,27 @@ RUN = Run(7, "RUNNING", 10 * NS, 100 * NS, None, "node[1-2]", "ann")
 
 def look(
     runs: Sequence[Run], before: Told = NOTHING, now: int = NOW
-) -> tuple[list[tuple[JobHappening, int, str | None]], Told]:
-    """What is told of runs: happening, time, state."""
-    told, after = news("test", View({}, runs, now), OURS, before)
+) -> tuple[list[tuple[JobTransition, int, str | None]], Told]:
+    """What is told of runs: transition, time, state."""
+    told, after = news("test", SlurmObservation({}, runs, now), OURS, before)
     jobs = [event for event in told if isinstance(event, JobEvent)]
-    return [(event.happening, event.time, event.state) for event in jobs], after
+    return [(event.transition, event.time, event.state) for event in jobs], after
 
 
 def test_a_run_is_told_when_it_starts_and_when_it_ends_each_once() -> None:
-    assert look([RUN])[0] == [(JobHappening.STARTED, 100 * NS, None)]
+    assert look([RUN])[0] == [(JobTransition.STARTED, 100 * NS, None)]
     before = look([RUN])[1]
     assert look([RUN], before)[0] == []
     ended = replace(RUN, state="COMPLETED", ended_at=200 * NS)
     told, after = look([ended], before)
-    assert told == [(JobHappening.ENDED, 200 * NS, "COMPLETED")]
+    assert told == [(JobTransition.ENDED, 200 * NS, "COMPLETED")]
     assert look([ended], after)[0] == []
     assert look([], after) == ([], NOTHING)
 
 
 def test_a_run_that_nobody_saw_running_is_told_whole() -> None:
     told, _ = look([replace(RUN, state="TIMEOUT", ended_at=200 * NS)])
-    assert [happening for happening, *_ in told] == [JobHappening.STARTED, JobHappening.ENDED]
+    assert [transition for transition, *_ in told] == [JobTransition.STARTED, JobTransition.ENDED]
 
 
 def test_a_job_whose_nodes_never_booted_did_not_run() -> None:
@@ -57,13 +57,13 @@ def test_a_job_whose_nodes_never_booted_did_not_run() -> None:
     assert look([replace(RUN, state="CANCELLED", ended_at=200 * NS)], before)[0] == []
     # its start is set anew when they have: slurmctld's job_config_fini
     later = replace(RUN, started_at=150 * NS)
-    assert look([later], before)[0] == [(JobHappening.STARTED, 150 * NS, None)]
+    assert look([later], before)[0] == [(JobTransition.STARTED, 150 * NS, None)]
 
 
 def test_a_job_whose_start_stays_as_it_was_has_run_once_it_was_seen_to() -> None:
     before = look([RUN], look([replace(RUN, state="CONFIGURING")])[1])[1]
     told, _ = look([replace(RUN, state="FAILED", ended_at=200 * NS)], before)
-    assert told == [(JobHappening.ENDED, 200 * NS, "FAILED")]
+    assert told == [(JobTransition.ENDED, 200 * NS, "FAILED")]
 
 
 def test_a_run_that_a_requeue_ended_lasts_until_it_was_seen_last() -> None:
@@ -71,13 +71,15 @@ def test_a_run_that_a_requeue_ended_lasts_until_it_was_seen_last() -> None:
     before = look([replace(RUN, state="COMPLETING")], before, now=NOW + 60 * NS)[1]
     again = replace(RUN, state="CONFIGURING", started_at=NOW + 90 * NS)
     told, after = look([again], before, now=NOW + 120 * NS)
-    assert told == [(JobHappening.ENDED, NOW + 60 * NS, "GONE")]
+    assert told == [(JobTransition.ENDED, NOW + 60 * NS, "GONE")]
     assert after.running == ()
 
 
 def test_only_nodes_of_ours_are_told_of() -> None:
     assert look([replace(RUN, nodes="node[3-4]"), replace(RUN, nodes="node[2-")])[0] == []
-    ((told,), _) = news("test", View({}, [replace(RUN, nodes="node[2-4]")], NOW), OURS, NOTHING)
+    ((told,), _) = news(
+        "test", SlurmObservation({}, [replace(RUN, nodes="node[2-4]")], NOW), OURS, NOTHING
+    )
     assert isinstance(told, JobEvent)
     assert (told.nodes, told.user) == (("node2",), "ann")
 
@@ -89,11 +91,11 @@ def test_a_node_has_registered_whenever_its_slurmd_is_a_new_one() -> None:
         "NodeName=login State=IDLE BootTime=90 SlurmdStartTime=100\n"
     )
     nodes = nodes_from(shown)
-    told, before = news("test", View(nodes, [], NOW), OURS, NOTHING)
+    told, before = news("test", SlurmObservation(nodes, [], NOW), OURS, NOTHING)
     assert told == [Registration("test", "node1", 100 * NS)]
-    assert news("test", View(nodes, [], NOW), OURS, before)[0] == []
+    assert news("test", SlurmObservation(nodes, [], NOW), OURS, before)[0] == []
     again = {"node1": NodeState("node1", "IDLE", registered_at=300 * NS)}
-    assert news("test", View(again, [], NOW), OURS, before)[0] == [
+    assert news("test", SlurmObservation(again, [], NOW), OURS, before)[0] == [
         Registration("test", "node1", 300 * NS)
     ]
 

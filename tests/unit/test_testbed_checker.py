@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
@@ -27,15 +27,15 @@ UP = command("node1")
 DOWN = replace(command("node1", kind=Kind.SUSPEND, generation=MOMENT + 1), correlation_id="d" * 32)
 
 
-def told(*steps: tuple[PowerCommand, Happening]) -> list[bytes]:
-    return [event(happening, asked).to_envelope().to_json() for asked, happening in steps]
+def told(*steps: tuple[PowerCommand, Transition]) -> list[bytes]:
+    return [event(transition, asked).to_envelope().to_json() for asked, transition in steps]
 
 
 ALL = told(
-    (UP, Happening.ACCEPTED),
-    (DOWN, Happening.ACCEPTED),
-    (UP, Happening.SUPERSEDED),
-    (DOWN, Happening.COMPLETED),
+    (UP, Transition.ACCEPTED),
+    (DOWN, Transition.ACCEPTED),
+    (UP, Transition.SUPERSEDED),
+    (DOWN, Transition.COMPLETED),
 )
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_found_where_all_was_kept(kept: Run) -> None:
     assert broken_promises(kept) == []
 
 
-@pytest.mark.parametrize("column", ["body", "happening", "recorded_at", "hash"])
+@pytest.mark.parametrize("column", ["body", "transition", "recorded_at", "hash"])
 def test_a_record_that_was_altered(kept: Run, column: str) -> None:
     altered = {**kept.records[1], column: b"other" if column in {"body", "hash"} else 7}
     lines = broken_promises(replace(kept, records=[kept.records[0], altered, *kept.records[2:]]))
@@ -89,12 +89,12 @@ def test_a_record_of_what_nobody_told(kept: Run) -> None:
 
 
 def test_a_round_that_ended_in_two_ways_though_the_audit_folds_it(kept: Run) -> None:
-    run = replace(kept, told=[*kept.told, *told((DOWN, Happening.FAILED))])
+    run = replace(kept, told=[*kept.told, *told((DOWN, Transition.FAILED))])
     assert found(run).endswith("has 2 outcomes: completed, failed")
 
 
 def test_an_outcome_that_was_told_again_in_other_words(kept: Run) -> None:
-    later = event(Happening.COMPLETED, DOWN, time=MOMENT + 7).to_envelope().to_json()
+    later = event(Transition.COMPLETED, DOWN, time=MOMENT + 7).to_envelope().to_json()
     assert "has 2 outcomes" in found(replace(kept, told=[*kept.told, later]))
 
 
@@ -121,10 +121,10 @@ def test_a_request_that_nobody_accepted(kept: Run) -> None:
 def test_a_request_superseded_by_what_does_not_count(tmp_path: Path, made: PowerCommand) -> None:
     other = replace(made, correlation_id="e" * 32)
     bodies = told(
-        (other, Happening.ACCEPTED),
-        (other, Happening.COMPLETED),
-        (UP, Happening.ACCEPTED),
-        (UP, Happening.SUPERSEDED),
+        (other, Transition.ACCEPTED),
+        (other, Transition.COMPLETED),
+        (UP, Transition.ACCEPTED),
+        (UP, Transition.SUPERSEDED),
     )
     run = Run(recorded(tmp_path, bodies), bodies, 2, {})
     assert found(run).endswith("is superseded by nothing that was asked")

@@ -11,9 +11,9 @@ import structlog.testing
 from tests.testbed.waiting import until
 from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
-from workers.tokens.rpc import Answer, Grant, Refusal, Report
+from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.upkeep import Ending, Upkeep
+from workers.tokens.upkeep import TokenExpiry, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,12 +84,12 @@ class Bench:
 
     def token(self) -> str:
         answer = self.ask()
-        assert isinstance(answer, Grant)
+        assert isinstance(answer, TokenGrant)
         return answer.token
 
     def error(self) -> str:
         answer = self.ask()
-        assert isinstance(answer, Refusal)
+        assert isinstance(answer, TokenRefusal)
         return answer.error
 
 
@@ -118,27 +118,29 @@ def test_a_slow_login_is_told_as_such_before_the_askers_give_up_and_goes_on(benc
     assert not late
     bench.now = 6.0
     bench.issuer.tick()
-    assert isinstance(late[0], Refusal)
+    assert isinstance(late[0], TokenRefusal)
     assert (late[0].error, late[0].permanent) == ("provider_away", False)
     patient = bench.ask_later()
     bench.source.gate.set()
     until(lambda: patient, 20.0, "the answer")
-    assert isinstance(patient[0], Grant)
+    assert isinstance(patient[0], TokenGrant)
     assert bench.source.fetches == 1
     assert len(late) == 1, "each asker is answered once"
 
 
 def test_a_revoked_token_is_replaced_once_however_many_complain(bench: Bench) -> None:
     first = bench.ask()
-    assert isinstance(first, Grant)
+    assert isinstance(first, TokenGrant)
     digest = ScopedToken(first.token, {}, HOUR).digest
     bench.source.gate.clear()
     askers = [bench.ask_later(digest) for _ in range(50)]
     bench.source.gate.set()
     until(lambda: all(askers), 20.0, "all answers")
-    assert {answer.token for answers in askers for answer in answers if isinstance(answer, Grant)}
+    assert {
+        answer.token for answers in askers for answer in answers if isinstance(answer, TokenGrant)
+    }
     late = bench.ask(digest)
-    assert isinstance(late, Grant)
+    assert isinstance(late, TokenGrant)
     assert late.token == "token 2"
     assert bench.source.fetches == 2
 
@@ -208,7 +210,7 @@ def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> No
             for worker, ends in enumerate(holds):
                 if bench.now >= ends:
                     answer = bench.ask()
-                    assert isinstance(answer, Grant)
+                    assert isinstance(answer, TokenGrant)
                     assert answer.hold > 60
                     holds[worker] = bench.now + answer.hold
             bench.now += 10
@@ -243,7 +245,7 @@ def test_upkeep_does_not_go_round_a_permanent_refusal(bench: Bench) -> None:
 def test_each_warning_of_an_end_is_given_once(bench: Bench) -> None:
     for days in (30, 30, 30, 14, 14, 7):
         soon = SourceError("login_ends", f"in {days} days", remedy="log in again")
-        bench.source.due = Upkeep(ending=Ending(f"{days} days", soon))
+        bench.source.due = Upkeep(ending=TokenExpiry(f"{days} days", soon))
         bench.tick()
         bench.now += HOUR
     assert bench.keys == ["30 days", "14 days", "7 days"]
@@ -253,21 +255,21 @@ def test_a_bug_in_a_source_is_answered_and_shows_no_secret(bench: Bench) -> None
     bench.source.trouble = RuntimeError("the secret is swordfish")
     with structlog.testing.capture_logs() as logs:
         answer = bench.ask()
-    assert isinstance(answer, Refusal)
+    assert isinstance(answer, TokenRefusal)
     assert answer.error == "internal"
     assert "swordfish" not in f"{answer}{logs}"
 
 
 def test_a_look_tells_how_the_token_stands_and_fetches_none(bench: Bench) -> None:
-    assert bench.issuer.look() == Report()
+    assert bench.issuer.look() == TokenReport()
     assert bench.source.fetches == 0
     bench.token()
-    assert bench.issuer.look() == Report(left=HOUR - 300)
+    assert bench.issuer.look() == TokenReport(left=HOUR - 300)
     bench.now = HOUR - 200
-    assert bench.issuer.look() == Report(), "what is left is not served any more"
+    assert bench.issuer.look() == TokenReport(), "what is left is not served any more"
     bench.source.trouble = INVALID_GRANT
     assert bench.error() == "invalid_grant"
-    assert bench.issuer.look() == Report(
+    assert bench.issuer.look() == TokenReport(
         trouble="invalid_grant: revoked", remedy=INVALID_GRANT.remedy
     )
     bench.source.trouble, bench.source.file = None, "file 2"

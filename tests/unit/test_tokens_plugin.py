@@ -9,7 +9,7 @@ import pytest
 
 from workers.errors import TokenRefusedError
 from workers.tokens.plugin import TokenServicePlugin
-from workers.tokens.rpc import Grant
+from workers.tokens.rpc import TokenGrant
 from workers.tokens.scoped import digest_of
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class ScriptedClient:
         self.same: int | None = None
         self.before: Callable[[], object] = lambda: None
 
-    def fetch(self, cloud: str, refused: str | None = None) -> Grant:
+    def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
         assert cloud == "one"
         self.asked.append(refused)
         if self.error is not None:
             raise self.error
         self.before()
         number = len(self.asked) if refused or self.same is None else self.same
-        return Grant(f"token {number}", BODY, self.hold)
+        return TokenGrant(f"token {number}", BODY, self.hold)
 
 
 def plugin(client: ScriptedClient) -> TokenServicePlugin:

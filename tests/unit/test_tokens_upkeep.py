@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.tokens.upkeep import DAY, NS, Standing, due_for_use, ending, fixed_end
+from workers.tokens.upkeep import DAY, NS, RefreshTokenState, due_for_use, ending, fixed_end
 
 NOW = 1_800_000_000 * NS
 YEAR = 365 * DAY
 
 
 def test_a_token_never_used_is_tried_at_once() -> None:
-    assert due_for_use(Standing(), NOW)
+    assert due_for_use(RefreshTokenState(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -29,30 +29,30 @@ def test_a_token_never_used_is_tried_at_once() -> None:
 def test_an_idle_login_is_used_weekly_or_as_often_as_its_life_asks(
     life: int | None, idle: int
 ) -> None:
-    standing = Standing(NOW, None if life is None else NOW + life)
+    standing = RefreshTokenState(NOW, None if life is None else NOW + life)
     assert not due_for_use(standing, NOW + idle - 1)
     assert due_for_use(standing, NOW + idle)
 
 
 def test_near_its_end_a_login_is_used_daily_to_see_whether_that_helps() -> None:
-    standing = Standing(NOW, NOW + 33 * DAY)
+    standing = RefreshTokenState(NOW, NOW + 33 * DAY)
     assert not due_for_use(standing, NOW + 2 * DAY - 1)
     assert due_for_use(standing, NOW + 2 * DAY)
 
 
 @given(passed=st.integers(min_value=60, max_value=60 * 86400), drift=st.integers(-2, 2))
 def test_an_end_is_fixed_when_use_does_not_put_it_off(passed: int, drift: int) -> None:
-    before = Standing(NOW, NOW + YEAR)
+    before = RefreshTokenState(NOW, NOW + YEAR)
     used = NOW + passed * NS
-    stays = Standing(used, NOW + YEAR + drift * NS)
-    moves = Standing(used, used + YEAR + drift * NS)
+    stays = RefreshTokenState(used, NOW + YEAR + drift * NS)
+    moves = RefreshTokenState(used, used + YEAR + drift * NS)
     assert fixed_end(before, stays) == stays.expires
     assert fixed_end(before, moves) is None
 
 
-@pytest.mark.parametrize("unknown", [Standing(), Standing(NOW)])
-def test_what_is_not_known_is_not_announced(unknown: Standing) -> None:
-    known = Standing(NOW, NOW + DAY)
+@pytest.mark.parametrize("unknown", [RefreshTokenState(), RefreshTokenState(NOW)])
+def test_what_is_not_known_is_not_announced(unknown: RefreshTokenState) -> None:
+    known = RefreshTokenState(NOW, NOW + DAY)
     assert fixed_end(unknown, known) is None
     assert fixed_end(known, unknown) is None
 

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 import structlog
 
 from producers.amqp import connection_parameters
-from workers.audit.head_publisher import Announcer
-from workers.audit.installation_metrics import SiteFigures
+from workers.audit.head_publisher import HeadPublisher
+from workers.audit.installation_metrics import InstallationMetrics
 from workers.audit.log import Appended, append
-from workers.audit.metrics import AuditFigures
+from workers.audit.metrics import AuditMetrics
 from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
 from workers.broker.link import Delivery, Link
@@ -31,10 +31,10 @@ def main(settings: Settings) -> int:
     """Run until SIGTERM; returns the exit code."""
     with runtime("audit", settings) as run:
         declare_topology(run)
-        run.registry.register(SiteFigures(settings, run.store))
+        run.registry.register(InstallationMetrics(settings, run.store))
         engine = _open(run)
         if engine is not None:
-            Consumer(run, engine, Announcer(run, engine)).run()
+            Consumer(run, engine, HeadPublisher(run, engine)).run()
             engine.dispose()
     return 0
 
@@ -46,14 +46,14 @@ class Consumer:
     all else stays with the broker.
     """
 
-    def __init__(self, run: Runtime, engine: sa.Engine, announcer: Announcer) -> None:
+    def __init__(self, run: Runtime, engine: sa.Engine, announcer: HeadPublisher) -> None:
         self._run = run
         self._engine = engine
         self._announcer = announcer
         self._log = structlog.get_logger()
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._recorded = 0
-        self._figures = AuditFigures(run.registry)
+        self._figures = AuditMetrics(run.registry)
         parameters = connection_parameters(run.settings.broker, run.name)
         self._link = Link(
             parameters,

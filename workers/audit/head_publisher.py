@@ -11,7 +11,7 @@ from workers.audit.signing import Signer, load_signer
 from workers.process.runtime import Runtime
 
 
-class Announcer:
+class HeadPublisher:
     """Signs heads; whatever stands in its way is said, and never keeps events from being recorded.
 
     Args:

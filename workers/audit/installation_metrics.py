@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from producers.amqp import connection_parameters
 from workers.broker import depths
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.broker.topology import DEAD_LETTER_QUEUE
 from workers.config.settings import Settings
 from workers.resync.drift import Drift
@@ -28,7 +28,7 @@ _NS = 1_000_000_000
 _NO_GROUP = "none"
 
 
-class SiteFigures(Collector):
+class InstallationMetrics(Collector):
     """The site's figures. What cannot be read is left out, and told by `lamplighter_readable`."""
 
     def __init__(self, settings: Settings, store: sa.Engine) -> None:
@@ -58,8 +58,8 @@ class SiteFigures(Collector):
             "lamplighter_queue_consumers", "Consumers of a queue.", labels=["queue"]
         )
         letters = GaugeMetricFamily("lamplighter_dead_letters", "Letters that wait for a person.")
-        with browse(connection_parameters(self._settings.broker, "metrics")) as channel:
-            found = depths.look(channel)
+        with blocking_channel(connection_parameters(self._settings.broker, "metrics")) as channel:
+            found = depths.queue_depths(channel)
         for queue in found:
             if queue.ready is None or queue.consumers is None:
                 continue

@@ -124,7 +124,7 @@ def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, obje
             "subject": record.subject,
             "request_id": record.request_id,
             "round": record.round,
-            "happening": record.happening,
+            "transition": record.transition,
             "generation": record.generation,
             "correlation_id": record.correlation_id,
             "body": record.body,

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter
 from workers.audit.record import QUARANTINED, Record
 
 
-class AuditFigures:
+class AuditMetrics:
     """The audit worker's figures."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

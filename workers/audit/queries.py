@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.events import Happening
-from schemas.jobs import JobHappening
+from schemas.events import Transition
+from schemas.jobs import JobTransition
 from workers.audit.record import QUARANTINED
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
@@ -26,7 +26,7 @@ class Entry:
     subject: str | None
     request_id: str | None
     round: int | None
-    happening: str | None
+    transition: str | None
     body: bytes
 
     @property
@@ -44,7 +44,7 @@ class Filter:
         job: about this job, and of requests that it waited for.
         uws: likewise of each job that has run for this UWS job.
         since, until: by the event's own time, ns since the epoch; until is exclusive.
-        happenings: any of these (`completed`, `failed`, ...).
+        transitions: any of these (`completed`, `failed`, ...).
         after: recorded after the one with this number (seq).
         limit: the latest so many.
     """
@@ -54,7 +54,7 @@ class Filter:
     uws: str | None = None
     since: int | None = None
     until: int | None = None
-    happenings: tuple[str, ...] | None = None
+    transitions: tuple[str, ...] | None = None
     request_id: str | None = None
     after: int | None = None
     limit: int | None = None
@@ -64,7 +64,7 @@ _PORTION = 2000
 # Of so many nodes the records are looked up; of more, most records are theirs.
 _FEW = 50
 _PAGE = 200
-_JOBS_OWN = [happening.type for happening in JobHappening]
+_JOBS_OWN = [transition.type for transition in JobTransition]
 _about = audit.alias("about")
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
@@ -114,8 +114,8 @@ def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa
         query = query.where(audit.c.time >= wanted.since)
     if wanted.until is not None:
         query = query.where(audit.c.time < wanted.until)
-    if wanted.happenings is not None:
-        query = query.where(audit.c.happening.in_(wanted.happenings))
+    if wanted.transitions is not None:
+        query = query.where(audit.c.transition.in_(wanted.transitions))
     if wanted.request_id is not None:
         query = query.where(audit.c.request_id == wanted.request_id)
     return query
@@ -187,12 +187,12 @@ def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
 
 
 def longest(
-    connection: sa.Connection, happening: Happening, since: int | None, until: int | None
+    connection: sa.Connection, transition: Transition, since: int | None, until: int | None
 ) -> Iterator[Entry]:
     """Outcomes of this kind, those first that came the longest after they were asked for."""
     query = (
         sa.select(*_COLUMNS)
-        .where(audit.c.happening == str(happening))
+        .where(audit.c.transition == str(transition))
         .order_by((audit.c.time - audit.c.generation).desc(), audit.c.seq)
     )
     if since is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, event_from, notice_from
-from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.events import Transition, event_from, notice_from
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
 
@@ -18,8 +18,8 @@ OWN_PREFIX = "lamplighter.audit."
 QUARANTINED = f"{OWN_PREFIX}quarantined.v1"
 GENESIS = bytes(32)
 
-_REQUEST_TYPES = frozenset(happening.type for happening in Happening)
-_JOB_TYPES = frozenset(happening.type for happening in JobHappening)
+_REQUEST_TYPES = frozenset(transition.type for transition in Transition)
+_JOB_TYPES = frozenset(transition.type for transition in JobTransition)
 _NOTICE_PREFIXES = tuple(f"lamplighter.{kind}." for kind in ("alarm", "group", "hold", "message"))
 
 
@@ -44,7 +44,7 @@ class Record:
     subject: str | None = None
     request_id: str | None = None
     round: int | None = None
-    happening: str | None = None
+    transition: str | None = None
     generation: int | None = None
     correlation_id: str | None = None
     jobs: tuple[int, ...] = ()
@@ -68,7 +68,7 @@ HASHED = (
     "subject",
     "request_id",
     "round",
-    "happening",
+    "transition",
     "generation",
     "correlation_id",
 )
@@ -133,7 +133,7 @@ def _readable(body: bytes, now: int) -> Record:
             _record(envelope, body, now),
             request_id=event.request_id,
             round=event.round,
-            happening=str(event.happening),
+            transition=str(event.transition),
             jobs=tuple(sorted({job.job_id for job in event.jobs})),
         )
     if envelope.type in _JOB_TYPES:

@@ -97,7 +97,7 @@ def seals(connection: sa.Connection) -> list[Seal]:
     """All seals of the log, the oldest first."""
     query = (
         sa.select(audit.c.seq, audit.c.body)
-        .where(audit.c.type == SEALED, audit.c.happening.is_(None))
+        .where(audit.c.type == SEALED, audit.c.transition.is_(None))
         .order_by(audit.c.seq)
     )
     return [seal_from(seq, body) for seq, body in connection.execute(query)]

@@ -10,7 +10,7 @@ from pika.exceptions import AMQPConnectionError, AMQPError
 
 
 @contextmanager
-def browse(parameters: pika.URLParameters) -> Iterator[Any]:
+def blocking_channel(parameters: pika.URLParameters) -> Iterator[Any]:
     """A channel of a connection of its own; messages taken and not acknowledged go back.
 
     Raises:

@@ -9,7 +9,7 @@ from workers.broker.topology import topology
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueDepth:
     """A queue as a passive declare sees it; None where it does not exist."""
 
     name: str
@@ -17,7 +17,7 @@ class Queue:
     consumers: int | None
 
 
-def look(channel: Any) -> list[Queue]:  # noqa: ANN401 - pika has no types
+def queue_depths(channel: Any) -> list[QueueDepth]:  # noqa: ANN401 - pika has no types
     """All queues of the topology.
 
     Raises:
@@ -32,9 +32,9 @@ def look(channel: Any) -> list[Queue]:  # noqa: ANN401 - pika has no types
             answer = probe.queue_declare(queue=queue.name, passive=True).method
         except ChannelClosedByBroker:  # the broker's answer to a missing queue
             probe = None
-            found.append(Queue(queue.name, None, None))
+            found.append(QueueDepth(queue.name, None, None))
         else:
-            found.append(Queue(queue.name, answer.message_count, answer.consumer_count))
+            found.append(QueueDepth(queue.name, answer.message_count, answer.consumer_count))
     if probe is not None:
         probe.close()
     return found

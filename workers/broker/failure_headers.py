@@ -24,7 +24,7 @@ def with_failure(
     return (*errors, entry)[-_KEPT:]
 
 
-def died_of(queue: str, cause: Cause, now: int) -> dict[str, str]:
+def final_cause(queue: str, cause: Cause, now: int) -> dict[str, str]:
     """The headers that tell of a dead letter where, of what and when it died."""
     return {
         headers.DIED_IN: queue,

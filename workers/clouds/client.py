@@ -22,11 +22,12 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
+from schemas.server import Server
 from workers.clouds import actions, images, nova_requests
 from workers.clouds.errors import BadTemplateError, CloudError, ImageLostError, ImageNotReadyError
 from workers.clouds.names import resolve
-from workers.clouds.nova_requests import Call, Parts, Request
-from workers.clouds.servers import Server, server_from
+from workers.clouds.nova_requests import Call, NovaRequest, Parts
+from workers.clouds.servers import server_from
 from workers.config.groups import CloudSettings, ServerTemplate
 from workers.process.retry_after import wait_asked
 
@@ -146,7 +147,7 @@ class Cloud:
         response = tries(self._send, request, guard)
         return call.server_id or str(response.json()["server"]["id"])
 
-    def _prepare(self, call: Call) -> Request:
+    def _prepare(self, call: Call) -> NovaRequest:
         if call.action != actions.CREATE:
             return nova_requests.act(call, self._cluster)
         template = self._templates[call.group]
@@ -192,7 +193,7 @@ class Cloud:
         except (openstack.exceptions.SDKException, keystone_errors.ClientException) as error:
             raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
 
-    def _send(self, request: Request, guard: Callable[[], None]) -> requests.Response:
+    def _send(self, request: NovaRequest, guard: Callable[[], None]) -> requests.Response:
         arguments = {"microversion": request.microversion} if request.microversion else {}
         return self._request(request.method, request.path, guard, json=request.json, **arguments)
 

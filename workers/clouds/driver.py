@@ -13,12 +13,12 @@ from functools import partial
 from schemas.commands import Desired
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.health import Health
-from workers.clouds.limiter import Pace
+from workers.clouds.limiter import RateLimiter
 from workers.clouds.nova_requests import Call
-from workers.clouds.servers import View
+from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
 
-Thunk = Callable[[], None]
+Callback = Callable[[], None]
 Answered = Callable[[str | BaseException], None]
 
 _FORGET_AFTER = 600.0
@@ -26,7 +26,7 @@ _FORGET_AFTER = 600.0
 _SHARE = 0.25
 
 
-class Site:
+class CloudDriver:
     """A cloud under way.
 
     Args:
@@ -43,17 +43,17 @@ class Site:
         cluster: str,
         settings: CloudSettings,
         cloud: Cloud,
-        post: Callable[[Thunk], None],
+        post: Callable[[Callback], None],
     ) -> None:
         self.name = name
-        self.view = View(cluster)
+        self.view = ServerView(cluster)
         self.health = Health()
         self.listing_now = False
         self.next_listing = 0.0
         # monotonic seconds when a snapshot asked for a listing that is yet to come
         self.ordered: float | None = None
         self._spared_until = 0.0
-        self.pace = Pace(settings.concurrency)
+        self.pace = RateLimiter(settings.concurrency)
         self._cloud = cloud
         self._post = post
         self._since: str | None = None

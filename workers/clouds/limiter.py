@@ -20,7 +20,7 @@ _LATELY = 1.0
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimiter:
     """The pace of one cloud; times are monotonic seconds.
 
     Attributes:

@@ -34,7 +34,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class NovaRequest:
     """One HTTP request; `microversion` where the answer depends on it."""
 
     method: str
@@ -52,25 +52,25 @@ class Parts:
     networks: tuple[str, ...] = field(default_factory=tuple)
 
 
-def act(call: Call, cluster: str) -> Request:
+def act(call: Call, cluster: str) -> NovaRequest:
     """The request of every action but `create`."""
     path = f"/servers/{call.server_id}"
     if call.action == actions.DELETE:
-        return Request("DELETE", path)
+        return NovaRequest("DELETE", path)
     if call.action == actions.TAG:
         tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node}
-        return Request("POST", f"{path}/metadata", {"metadata": tags})
+        return NovaRequest("POST", f"{path}/metadata", {"metadata": tags})
     if call.action == actions.BAKE:
         tags = {CLUSTER_KEY: cluster, NODE_KEY: call.node, REQUEST_KEY: call.request_id}
         about = {"name": call.image, "metadata": tags}
-        return Request("POST", f"{path}/action", {call.action: about})
+        return NovaRequest("POST", f"{path}/action", {call.action: about})
     argument = {"type": "HARD"} if call.action == actions.REBOOT else None
-    return Request("POST", f"{path}/action", {call.action: argument})
+    return NovaRequest("POST", f"{path}/action", {call.action: argument})
 
 
 def create(
     call: Call, cluster: str, template: ServerTemplate, parts: Parts, user_data: str | None
-) -> Request:
+) -> NovaRequest:
     """The request that makes a node's server, tagged as ours from its first moment.
 
     Args:
@@ -113,7 +113,7 @@ def create(
     body: dict[str, Any] = {"server": server}
     if template.server_group is not None:
         body["os:scheduler_hints"] = {"group": template.server_group}
-    return Request("POST", "/servers", body, CREATE_MICROVERSION)
+    return NovaRequest("POST", "/servers", body, CREATE_MICROVERSION)
 
 
 def fill(user_data: str, call: Call, cluster: str) -> str:

@@ -4,32 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.server import Server
+
 DELETED = frozenset({"DELETED", "SOFT_DELETED"})
 NODE_KEY = "lamplighter_node"
 CLUSTER_KEY = "lamplighter_cluster"
 REQUEST_KEY = "lamplighter_request"
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One server as Nova lists it.
-
-    Attributes:
-        status: Nova's (`ACTIVE`, `SHUTOFF`, `ERROR`, ...).
-        task: its task state (`powering-on`, ...), or None at rest.
-        fault: the fault's message, for ERROR.
-        address: its first fixed address.
-        cluster, node: what our tags say, where it has them.
-    """
-
-    id: str
-    name: str
-    status: str
-    task: str | None = None
-    fault: str | None = None
-    address: str | None = None
-    cluster: str | None = None
-    node: str | None = None
 
 
 def server_from(raw: Mapping[str, Any]) -> Server:
@@ -63,7 +43,7 @@ def _address(networks: Mapping[str, Any]) -> str | None:
 
 
 @dataclass(slots=True)
-class View:
+class ServerView:
     """All servers of a cloud's project, as of the last listing.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Which servers are ours and no node's. Pure."""
 
-from workers.clouds.servers import Server
+from schemas.server import Server
 from workers.config.settings import Settings
 
 

@@ -49,7 +49,7 @@ class _Entry(msgspec.Struct, frozen=True):
     verify: bool = True
 
 
-class _File(msgspec.Struct, frozen=True):
+class _CloudsFile(msgspec.Struct, frozen=True):
     clouds: dict[str, Any]
 
 
@@ -124,13 +124,13 @@ def entry_secret(text: str, path: Path, name: str, kind: Kind) -> str | None:
     Raises:
         ConfigError: the file is not of this shape.
     """
-    entry = parse_yaml(text, path, _File).clouds.get(name, {})
+    entry = parse_yaml(text, path, _CloudsFile).clouds.get(name, {})
     auth = shaped(entry, _place(path, name), _SecretEntry).auth
     return auth.password if kind == "password" else auth.application_credential_secret
 
 
 def _entry(path: Path, name: str) -> _Entry:
-    clouds = read_yaml(path, _File).clouds
+    clouds = read_yaml(path, _CloudsFile).clouds
     if name not in clouds:
         known = ", ".join(clouds) or "none"
         raise ConfigError(f"{path}: clouds: there is no {shown(name)}; it has {known}")

@@ -20,13 +20,13 @@ FIELDS = frozenset({"fedcloud_site", "site", "vo"})
 _SUFFIXES = {".yaml", ".yml"}
 
 
-class _Auth(msgspec.Struct, frozen=True):
+class _SiteAuth(msgspec.Struct, frozen=True):
     project_id: str
 
 
 class _Vo(msgspec.Struct, frozen=True):
     name: str
-    auth: _Auth
+    auth: _SiteAuth
 
 
 class _Site(msgspec.Struct, frozen=True):

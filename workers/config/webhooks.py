@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from schemas.events import Happening
+from schemas.events import Transition
 from workers.config.types import Seconds, Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
-_HAPPENINGS = frozenset(Happening)
+_TRANSITIONS = frozenset(Transition)
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
 OPUS_PATH = "/handler/job_event"
 
@@ -22,7 +22,7 @@ class Webhook(Table, frozen=True):
     Attributes:
         name: unique; it stands in logs and dead letters, where the address does not.
         url: http or https; for OPUS its BASE_URL, or the whole address.
-        events: any of a happening (`failed`), a type, or a topic pattern of routing keys (`alarm.#`).
+        events: any of a transition (`failed`), a type, or a topic pattern of routing keys (`alarm.#`).
         format: CloudEvents in structured mode, or what OPUS understands of a job that has failed.
         secret_file: signs what is sent; by Standard Webhooks, one secret a line.
         ca_file: whom to trust instead of the public authorities.
@@ -53,7 +53,7 @@ class Webhook(Table, frozen=True):
             raise ValueError('events: say which, for example ["failed", "job.failed", "alarm.#"]')
         for key in self.keys:
             if not _PATTERN.fullmatch(key):
-                raise ValueError(f"events: {key!r} is neither a happening nor a topic pattern")
+                raise ValueError(f"events: {key!r} is neither a transition nor a topic pattern")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -86,8 +86,8 @@ class NotifySettings(Table, frozen=True):
 
 
 def _key(word: str) -> str:
-    if word in _HAPPENINGS:
-        return Happening(word).routing_key
+    if word in _TRANSITIONS:
+        return Transition(word).routing_key
     return word.removeprefix("lamplighter.").removesuffix(".v1")
 
 

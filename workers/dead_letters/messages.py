@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
-from schemas.events import Happening, Notice, RequestEvent, about
+from schemas.events import Notice, RequestEvent, Transition, about
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter
 
@@ -23,7 +23,7 @@ def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
     """The end of a round that no worker ended, because the broker gave its delivery up."""
     event = about(
         command,
-        Happening.FAILED,
+        Transition.FAILED,
         round_=letter.round,
         time=letter.died_at or now,
         attempt=len(letter.failures),
@@ -33,7 +33,7 @@ def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
 
 def replayed(letter: Letter, command: PowerCommand, operator: Operator, now: int) -> RequestEvent:
     """The operator's decision: the first event of a new round."""
-    event = about(command, Happening.REPLAYED, round_=letter.round + 1, time=now)
+    event = about(command, Transition.REPLAYED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason)
 
 
@@ -41,7 +41,7 @@ def discarded(
     letter: Letter, command: PowerCommand, operator: Operator, now: int, restamped: int | None
 ) -> RequestEvent:
     """The operator's decision: the only event of a new round; it says what is asked in its stead."""
-    event = about(command, Happening.DISCARDED, round_=letter.round + 1, time=now)
+    event = about(command, Transition.DISCARDED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason, restamped=restamped)
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from producers.message import Message
 from schemas import headers
-from schemas.events import Happening, Notice
+from schemas.events import Notice, Transition
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter, Undelivered
 from workers.dead_letters.messages import Operator
@@ -15,7 +15,7 @@ from workers.dead_letters.results import Done, Result, result
 # Publishes what follows from letters, by their tags; the tags of refused ones, and why.
 Confirm: TypeAlias = Callable[[Mapping[int, Sequence[Message]]], dict[int, str]]
 
-_DONE = {Happening.REPLAYED: Done.REPLAYED, Happening.DISCARDED: Done.DISCARDED}
+_DONE = {Transition.REPLAYED: Done.REPLAYED, Transition.DISCARDED: Done.DISCARDED}
 
 
 def told_apart(letters: Iterable[Letter]) -> tuple[list[Letter], list[Letter]]:
@@ -30,7 +30,7 @@ def told_apart(letters: Iterable[Letter]) -> tuple[list[Letter], list[Letter]]:
 def settle(
     confirm: Confirm,
     letters: Sequence[Letter],
-    happening: Happening,
+    transition: Transition,
     cluster: str,
     operator: Operator,
 ) -> list[Result]:
@@ -39,7 +39,7 @@ def settle(
     Args:
         confirm: publishes.
         letters: events that webhooks did not take.
-        happening: `replayed` or `discarded`.
+        transition: `replayed` or `discarded`.
         cluster: whose.
         operator: who decides, and why.
 
@@ -50,11 +50,11 @@ def settle(
     now = time.time_ns()
     refused = confirm(
         {
-            letter.tag: [notice(letter, which, happening, cluster, operator, now)]
+            letter.tag: [notice(letter, which, transition, cluster, operator, now)]
             for letter, which in untaken
         }
     )
-    if happening is Happening.REPLAYED:
+    if transition is Transition.REPLAYED:
         refused |= confirm(
             {
                 letter.tag: [again(letter, which)]
@@ -62,7 +62,7 @@ def settle(
                 if letter.tag not in refused
             }
         )
-    return [result(letter, _DONE[happening], refused) for letter, _ in untaken]
+    return [result(letter, _DONE[transition], refused) for letter, _ in untaken]
 
 
 def again(letter: Letter, which: Undelivered) -> Message:
@@ -79,7 +79,7 @@ def again(letter: Letter, which: Undelivered) -> Message:
 def notice(  # noqa: PLR0913, PLR0917 - what the audit keeps
     letter: Letter,
     which: Undelivered,
-    happening: Happening,
+    transition: Transition,
     cluster: str,
     operator: Operator,
     now: int,
@@ -87,12 +87,12 @@ def notice(  # noqa: PLR0913, PLR0917 - what the audit keeps
     """The operator's decision, for the audit."""
     told = which.event
     decided = Notice(
-        name=f"message.{happening}",
+        name=f"message.{transition}",
         cluster=cluster,
         subject=which.webhook,
         key=f"{told.id}/{letter.round + 1}",
         time=now,
-        message=f"{told.type} of {told.subject}: {happening} by {operator.name}",
+        message=f"{told.type} of {told.subject}: {transition} by {operator.name}",
         remedy="none",
         details={
             "event_id": told.id,

@@ -20,9 +20,9 @@ from typing import Self
 import pika
 import sqlalchemy as sa
 
-from schemas.events import Happening
+from schemas.events import Transition
 from workers.broker import outgoing, topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.broker.link import Delivery, Link
 from workers.dead_letters import messages
 from workers.dead_letters.confirms import confirm
@@ -31,7 +31,7 @@ from workers.dead_letters.messages import Operator
 from workers.dead_letters.notifications import settle, told_apart
 from workers.dead_letters.results import Done, Result, closing, ended, result, sort, unreadable
 from workers.errors import BrokerAwayError
-from workers.store.requests import Key, Outcome, fix_outcomes, outcomes
+from workers.store.requests import RoundKey, RoundOutcome, fix_outcomes, outcomes
 
 BATCH = 200
 # AMQP's prefetch has 16 bits: more letters than this are not seen at once.
@@ -40,7 +40,7 @@ _SILENCE = 2.0
 _CONNECT_SECONDS = 15.0
 
 
-class Desk:
+class DeadLetterQueue:
     """Holds dead letters, and gives back on closing what was not dealt with.
 
     Args:
@@ -79,7 +79,7 @@ class Desk:
             pika.exceptions.AMQPError: the broker is away or refuses.
             BrokerAwayError: likewise.
         """
-        with browse(self._parameters) as channel:
+        with blocking_channel(self._parameters) as channel:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
             waiting = min(MOST, answer.method.message_count)
         self._link.start()
@@ -109,7 +109,7 @@ class Desk:
         requests, untaken = told_apart(letters)
         yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
         yield from self._settle(
-            untaken, lambda batch: self._told(batch, Happening.REPLAYED, operator)
+            untaken, lambda batch: self._told(batch, Transition.REPLAYED, operator)
         )
 
     def discard(
@@ -123,7 +123,7 @@ class Desk:
         requests, untaken = told_apart(letters)
         yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
         yield from self._settle(
-            untaken, lambda batch: self._told(batch, Happening.DISCARDED, operator)
+            untaken, lambda batch: self._told(batch, Transition.DISCARDED, operator)
         )
 
     def restamp(
@@ -229,11 +229,13 @@ class Desk:
         ]
 
     def _told(
-        self, batch: Sequence[Letter], happening: Happening, operator: Operator
+        self, batch: Sequence[Letter], transition: Transition, operator: Operator
     ) -> list[Result]:
-        return settle(partial(confirm, self._link), batch, happening, self._cluster, operator)
+        return settle(partial(confirm, self._link), batch, transition, self._cluster, operator)
 
-    def _ends(self, connection: sa.Connection, batch: Sequence[Letter]) -> Mapping[Key, Outcome]:
+    def _ends(
+        self, connection: sa.Connection, batch: Sequence[Letter]
+    ) -> Mapping[RoundKey, RoundOutcome]:
         """The outcomes of the rounds that the letters died in, and of those that follow."""
         now = time.time_ns()
         read = [(letter, letter.command) for letter in batch if letter.command is not None]
@@ -244,13 +246,13 @@ class Desk:
         keys = {(command.id, letter.round + more) for letter, command in read for more in (0, 1)}
         return outcomes(connection, self._cluster, sorted(keys))
 
-    def _drop(self, gone: Sequence[tuple[Letter, Outcome]]) -> list[Result]:
+    def _drop(self, gone: Sequence[tuple[Letter, RoundOutcome]]) -> list[Result]:
         """These live on elsewhere or have ended; whoever ended them may not have told it yet."""
         refused = confirm(
             self._link,
             {letter.tag: messages.ending(letter, outcome.event) for letter, outcome in gone},
         )
         return [
-            result(letter, Done.DROPPED, refused, f"the request is {outcome.happening} already")
+            result(letter, Done.DROPPED, refused, f"the request is {outcome.transition} already")
             for letter, outcome in gone
         ]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from producers.message import Message
 from schemas.commands import PowerCommand
 from schemas.envelope import parse
-from schemas.events import Happening, event_from
+from schemas.events import Transition, event_from
 from workers.broker import outgoing
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter
-from workers.store.requests import Key, Outcome
+from workers.store.requests import RoundKey, RoundOutcome
 
 
 class Done(enum.StrEnum):
@@ -34,8 +34,8 @@ class Result:
 
 
 def sort(
-    batch: Sequence[Letter], ends: Mapping[Key, Outcome]
-) -> tuple[list[Letter], list[tuple[Letter, Outcome]], list[tuple[Letter, PowerCommand]]]:
+    batch: Sequence[Letter], ends: Mapping[RoundKey, RoundOutcome]
+) -> tuple[list[Letter], list[tuple[Letter, RoundOutcome]], list[tuple[Letter, PowerCommand]]]:
     """The malformed letters, those dealt with already, and those that wait for a decision.
 
     Args:
@@ -43,7 +43,7 @@ def sort(
         ends: the outcomes of the rounds they died in, and of those that follow.
     """
     malformed: list[Letter] = []
-    gone: list[tuple[Letter, Outcome]] = []
+    gone: list[tuple[Letter, RoundOutcome]] = []
     alive: list[tuple[Letter, PowerCommand]] = []
     for letter in batch:
         if letter.command is None:
@@ -51,7 +51,7 @@ def sort(
             continue
         died = ends.get((letter.command.id, letter.round))
         after = ends.get((letter.command.id, letter.round + 1))
-        if died is not None and died.happening is not Happening.FAILED:
+        if died is not None and died.transition is not Transition.FAILED:
             gone.append((letter, died))
         elif after is not None:
             gone.append((letter, after))
@@ -60,7 +60,7 @@ def sort(
     return malformed, gone, alive
 
 
-def closing(letter: Letter, ends: Mapping[Key, Outcome]) -> list[Message]:
+def closing(letter: Letter, ends: Mapping[RoundKey, RoundOutcome]) -> list[Message]:
     """The end of the round that the letter died in, where no worker may have told it."""
     if not letter.by_broker or letter.command is None:
         return []
@@ -86,9 +86,9 @@ def ended(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
     anew = messages.successor(letter, told)
     if anew is not None:
         return result(letter, Done.RESTAMPED, refused, f"asked anew as {anew.id}")
-    if told.happening is Happening.DISCARDED:
+    if told.transition is Transition.DISCARDED:
         return result(letter, Done.DISCARDED, refused)
-    return result(letter, Done.DROPPED, refused, f"the request is {told.happening} already")
+    return result(letter, Done.DROPPED, refused, f"the request is {told.transition} already")
 
 
 def unreadable(letter: Letter) -> Result:

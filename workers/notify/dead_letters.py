@@ -10,7 +10,7 @@ from schemas import headers
 from schemas.envelope import Envelope, parse
 from schemas.events import Cause, Notice
 from workers.broker import outgoing, topology
-from workers.broker.failure_headers import died_of
+from workers.broker.failure_headers import final_cause
 from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.notify.notifications import Notification
@@ -33,7 +33,7 @@ def dead_letter(which: Notification, cause: Cause, now: int) -> Message:
             headers.ATTEMPT: which.attempt,
             headers.ROUND: which.round,
             headers.ERRORS: json.dumps(errors, separators=(",", ":")),
-            **died_of(topology.NOTIFY_QUEUE, cause, now),
+            **final_cause(topology.NOTIFY_QUEUE, cause, now),
         },
     )
 

@@ -8,7 +8,7 @@ from urllib3.exceptions import HTTPError
 
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Answer
-from workers.notify.webhook_request import BadSecretError, Request, secrets_from, signed
+from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
 from workers.process.retry_after import wait_asked
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
@@ -37,7 +37,7 @@ class Post:
         """Drop the connection kept open."""
         self._http.close()
 
-    def send(self, request: Request, event_id: str) -> Answer:
+    def send(self, request: WebhookRequest, event_id: str) -> Answer:
         """One try; what goes wrong is an answer too, and names no address: it may hold a secret."""
         try:
             text = self._secret.read() if self._secret else ""

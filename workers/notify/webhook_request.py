@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from schemas.envelope import CONTENT_TYPE, Envelope
 from schemas.errors import MalformedMessageError
-from schemas.jobs import JobEvent, JobHappening, job_event_from
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.config.webhooks import Webhook
 from workers.errors import LamplighterError
 
@@ -25,7 +25,7 @@ class BadSecretError(LamplighterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WebhookRequest:
     """One POST: its headers and its body."""
 
     headers: Mapping[str, str]
@@ -44,7 +44,7 @@ def is_for(webhook: Webhook, routing_key: str, envelope: Envelope) -> bool:
     return webhook.format != "opus" or (job is not None and job.uws_id is not None)
 
 
-def request(webhook: Webhook, envelope: Envelope, body: bytes) -> Request:
+def request(webhook: Webhook, envelope: Envelope, body: bytes) -> WebhookRequest:
     """The event as the webhook understands it, unsigned.
 
     Args:
@@ -56,11 +56,11 @@ def request(webhook: Webhook, envelope: Envelope, body: bytes) -> Request:
         MalformedMessageError: it says nothing that the webhook would understand.
     """
     if webhook.format == "cloudevents":
-        return Request({"content-type": f"{CONTENT_TYPE}; charset=utf-8"}, body)
+        return WebhookRequest({"content-type": f"{CONTENT_TYPE}; charset=utf-8"}, body)
     job = _failed_job(envelope)
     if job is None:
         raise MalformedMessageError("type", "OPUS does not understand it", "send job.failed")
-    return Request({"content-type": "application/x-www-form-urlencoded"}, opus_form(job))
+    return WebhookRequest({"content-type": "application/x-www-form-urlencoded"}, opus_form(job))
 
 
 def opus_form(job: JobEvent) -> bytes:
@@ -76,7 +76,9 @@ def opus_form(job: JobEvent) -> bytes:
     return urlencode(form).encode("ascii")
 
 
-def signed(sent: Request, event_id: str, now: int, secrets: Sequence[bytes]) -> Request:
+def signed(
+    sent: WebhookRequest, event_id: str, now: int, secrets: Sequence[bytes]
+) -> WebhookRequest:
     """With the headers of Standard Webhooks 1.0 (its specification, "Webhook headers").
 
     Args:
@@ -89,7 +91,7 @@ def signed(sent: Request, event_id: str, now: int, secrets: Sequence[bytes]) -> 
     if secrets:
         content = f"{event_id}.{now}.".encode() + sent.body
         head["webhook-signature"] = " ".join(f"v1,{_mac(secret, content)}" for secret in secrets)
-    return Request({**sent.headers, **head}, sent.body)
+    return WebhookRequest({**sent.headers, **head}, sent.body)
 
 
 def secrets_from(text: str) -> tuple[bytes, ...]:
@@ -123,7 +125,7 @@ def _mac(secret: bytes, content: bytes) -> str:
 
 
 def _failed_job(envelope: Envelope) -> JobEvent | None:
-    if envelope.type != JobHappening.FAILED.type:
+    if envelope.type != JobTransition.FAILED.type:
         return None
     try:
         return job_event_from(envelope)

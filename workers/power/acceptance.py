@@ -12,12 +12,12 @@ from workers.broker.link import Delivery
 from workers.broker.topology import RETRY_TIERS
 from workers.config.settings import Settings
 from workers.power import intake, messages
-from workers.power.desired_state import Row
+from workers.power.desired_state import DesiredRow
 from workers.power.intake import Pending
-from workers.power.node_work import Key, Work
-from workers.power.pending_nodes import HELD, Board, log_accepted, on_hold
-from workers.power.power_store import Accepted, Book
-from workers.power.slurm_view import Witness
+from workers.power.node_work import RoundKey, Work
+from workers.power.pending_nodes import HELD, PendingNodes, log_accepted, on_hold
+from workers.power.power_store import Accepted, PowerStore
+from workers.power.slurm_view import SnapshotReader
 from workers.power.suspend_guard import Overtaken, Passed, Waits, is_gated, judge
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
@@ -35,7 +35,9 @@ class Acceptance:
         witness: what Slurm has said.
     """
 
-    def __init__(self, settings: Settings, board: Board, book: Book, witness: Witness) -> None:
+    def __init__(
+        self, settings: Settings, board: PendingNodes, book: PowerStore, witness: SnapshotReader
+    ) -> None:
         self._settings = settings
         self._board = board
         self._book = book
@@ -128,7 +130,7 @@ class Acceptance:
         self._board.outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def _take_node(
-        self, request: Pending, row: Row, actions: Mapping[Key, list[CloudAction]]
+        self, request: Pending, row: DesiredRow, actions: Mapping[RoundKey, list[CloudAction]]
     ) -> None:
         work = self._board.works.get(row.node)
         if work is None:

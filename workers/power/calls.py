@@ -8,18 +8,18 @@ from itertools import count
 
 import structlog
 
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE
-from workers.clouds.driver import Site
+from workers.clouds.driver import CloudDriver
 from workers.clouds.errors import CloudError, Then, Verdict, classify
 from workers.clouds.nova_requests import Call
 from workers.config.tables import PowerSettings
 from workers.errors import LamplighterError
 from workers.power.decide import Act, Decision, Settled, Wait, decide
-from workers.power.desired_state import Row
-from workers.power.node_work import DONE, Key, Work
-from workers.power.pending_nodes import Board
-from workers.power.power_store import Book
+from workers.power.desired_state import DesiredRow
+from workers.power.node_work import DONE, RoundKey, Work
+from workers.power.pending_nodes import PendingNodes
+from workers.power.power_store import PowerStore
 from workers.store.database import AWAY
 
 _LOOKS = 5
@@ -44,8 +44,8 @@ class NotWantedError(LamplighterError):
 class _UnderWay:
     """A call under way: the row it was decided by, on whose behalf, what it is, and since when."""
 
-    wanted: Row
-    key: Key
+    wanted: DesiredRow
+    key: RoundKey
     act: Act
     since: float
 
@@ -64,9 +64,9 @@ class Calls:
     def __init__(
         self,
         settings: PowerSettings,
-        board: Board,
-        book: Book,
-        sites: Mapping[str, Site],
+        board: PendingNodes,
+        book: PowerStore,
+        sites: Mapping[str, CloudDriver],
         on_token_service: Callable[[bool], None],
     ) -> None:
         self._settings = settings
@@ -126,7 +126,7 @@ class Calls:
             image, request_id = work.baking.image, work.baking.id
         return Call(act.action, act.server_id, work.node, work.group_name, image, request_id)
 
-    def _guard(self, node: str, wanted: Row, tries: Iterator[int]) -> None:
+    def _guard(self, node: str, wanted: DesiredRow, tries: Iterator[int]) -> None:
         """Runs on the caller's thread, immediately before each try of a call.
 
         Raises:
@@ -143,7 +143,9 @@ class Calls:
         if row.lease_left <= self._settings.api_timeout:
             raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s", earlier)
 
-    def _called(self, site: Site, work: Work, call: _UnderWay, answer: str | BaseException) -> None:
+    def _called(
+        self, site: CloudDriver, work: Work, call: _UnderWay, answer: str | BaseException
+    ) -> None:
         error = answer if isinstance(answer, BaseException) else None
         work.calling = False
         self._board.dirty.add(work.node)
@@ -201,7 +203,9 @@ class Calls:
         elif work.row.generation == call.wanted.generation:
             work.image_id = answered
 
-    def _cloud_failed(self, site: Site, work: Work, verdict: Verdict, retry_after: float) -> None:
+    def _cloud_failed(
+        self, site: CloudDriver, work: Work, verdict: Verdict, retry_after: float
+    ) -> None:
         """What an error of a call says about its cloud."""
         now, cause = time.monotonic(), verdict.cause
         if verdict.then is Then.LOOK:
@@ -227,7 +231,7 @@ class Calls:
         elif verdict.then is Then.PROBE:
             work.fault = verdict.cause
         elif verdict.then is Then.REJECT:
-            self._board.end(work, Happening.FAILED, verdict.cause, None)
+            self._board.end(work, Transition.FAILED, verdict.cause, None)
 
     # -- listing
 
@@ -242,7 +246,7 @@ class Calls:
         """Monotonic seconds when the next listing is due, if any is."""
         return min((site.listing_at() for site in self._to_list()), default=None)
 
-    def _to_list(self) -> list[Site]:
+    def _to_list(self) -> list[CloudDriver]:
         """Clouds that nodes or a snapshot wait for; those that are away, all when the tokens are."""
         waited_for = {work.group.cloud for work in self._board.works.values()}
         return [
@@ -262,7 +266,7 @@ class Calls:
             self._token_service_away = not there
             self._on_token_service(there)
 
-    def _listed(self, site: Site, asked: float, error: BaseException | None) -> None:
+    def _listed(self, site: CloudDriver, asked: float, error: BaseException | None) -> None:
         result = DONE if error is None else _verdict(error).cause.error
         self._board.figures.called(site.name, "list", result, time.monotonic() - asked)
         here = self._board.of_cloud(site.name)
@@ -279,7 +283,7 @@ class Calls:
                 self._judge(site, work, work.fault)
 
     def _not_listed(
-        self, site: Site, here: list[Work], verdict: Verdict, retry_after: float
+        self, site: CloudDriver, here: list[Work], verdict: Verdict, retry_after: float
     ) -> None:
         now = time.monotonic()
         if verdict.then is Then.HOLD:
@@ -297,7 +301,7 @@ class Calls:
             for work in here:
                 self._board.park(work, verdict.cause, site.health.rest(now))
 
-    def _judge(self, site: Site, work: Work, fault: Cause) -> None:
+    def _judge(self, site: CloudDriver, work: Work, fault: Cause) -> None:
         """A call failed, a listing did not: the trouble is the node's, or all actions'."""
         work.fault = None
         if isinstance(self.decide(work), Settled):

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired
 from schemas.events import Cause
+from schemas.server import Server
 from workers.clouds.actions import (
     BAKE,
     CREATE,
@@ -26,7 +27,6 @@ from workers.clouds.actions import (
     Strategy,
     way,
 )
-from workers.clouds.servers import Server
 
 _NS = 1_000_000_000
 _NO_HOST = "no valid host"
@@ -57,7 +57,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class NodeView:
     """What is known of a node.
 
     Attributes:
@@ -118,7 +118,7 @@ class Fail:
 Decision: TypeAlias = Settled | Wait | Act | Fail
 
 
-def decide(desired: Desired, sight: Sight, limits: Limits) -> Decision:
+def decide(desired: Desired, sight: NodeView, limits: Limits) -> Decision:
     """What to do about a node now."""
     if not sight.servers:
         return _without_server(desired, sight, limits)
@@ -135,7 +135,7 @@ def decide(desired: Desired, sight: Sight, limits: Limits) -> Decision:
     return _at_rest(desired, sight, limits, server, action)
 
 
-def _way(desired: Desired, sight: Sight, limits: Limits) -> Mapping[str, str]:
+def _way(desired: Desired, sight: NodeView, limits: Limits) -> Mapping[str, str]:
     """The table that applies; a node whose image is ready is put out, but never deleted."""
     if desired is not Desired.BAKED or sight.image_id is None:
         return way(limits.strategy, desired)
@@ -144,7 +144,7 @@ def _way(desired: Desired, sight: Sight, limits: Limits) -> Mapping[str, str]:
 
 
 def _at_rest(
-    desired: Desired, sight: Sight, limits: Limits, server: Server, action: str | None
+    desired: Desired, sight: NodeView, limits: Limits, server: Server, action: str | None
 ) -> Decision:
     if action is None:
         return _fail(
@@ -165,7 +165,7 @@ def _at_rest(
     return _call(sight, limits, action, server)
 
 
-def _without_server(desired: Desired, sight: Sight, limits: Limits) -> Decision:
+def _without_server(desired: Desired, sight: NodeView, limits: Limits) -> Decision:
     if desired in {Desired.DOWN, Desired.GONE}:
         return Settled(None) if sight.settles else Wait()
     creates = desired is Desired.READY or limits.strategy is Strategy.DELETE
@@ -189,13 +189,13 @@ def _without_server(desired: Desired, sight: Sight, limits: Limits) -> Decision:
     return Act(CREATE, "")
 
 
-def _best_first(sight: Sight) -> list[Server]:
+def _best_first(sight: NodeView) -> list[Server]:
     """The one to keep first: it runs, or is about to; then the oldest by id."""
     return sorted(sight.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
 
 
 def _with_surplus(
-    desired: Desired, sight: Sight, limits: Limits, surplus: list[Server]
+    desired: Desired, sight: NodeView, limits: Limits, surplus: list[Server]
 ) -> Decision:
     """A creation whose answer was lost may have been made twice."""
     extra = [server for server in surplus if server.id in sight.ours]
@@ -206,7 +206,7 @@ def _with_surplus(
     return _fail(sight, "ambiguous_server", f"several servers have this name: {ids}; rename one")
 
 
-def _replace(desired: Desired, sight: Sight, limits: Limits, server: Server) -> Decision:
+def _replace(desired: Desired, sight: NodeView, limits: Limits, server: Server) -> Decision:
     """Delete a server: because the node is to be out, or because it is broken."""
     if server.id not in sight.ours:
         return _fail(
@@ -224,27 +224,27 @@ def _replace(desired: Desired, sight: Sight, limits: Limits, server: Server) -> 
     return Act(DELETE, server.id, None if wanted_gone else _error_of(server))
 
 
-def _adopt(sight: Sight, server: Server) -> Decision:
+def _adopt(sight: NodeView, server: Server) -> Decision:
     if not sight.settles:
         return Wait()
     return Settled(server) if server.id in sight.ours else Act(TAG, server.id)
 
 
-def _bake(sight: Sight, server: Server) -> Decision:
+def _bake(sight: NodeView, server: Server) -> Decision:
     """What is made twice fills the cloud: only a look that settles says that all is at rest."""
     if not sight.settles:
         return Wait()
     return Act(FIND_IMAGE if sight.calls.get(BAKE) else BAKE, server.id)
 
 
-def _still_deploying(sight: Sight, limits: Limits) -> bool:
+def _still_deploying(sight: NodeView, limits: Limits) -> bool:
     """Whether what we have just created still needs time to make itself ready."""
     if not sight.calls.get(CREATE):
         return False
     return sight.now - sight.waited_since < limits.deploy_wait * _NS
 
 
-def _in_passing(desired: Desired, sight: Sight, limits: Limits, server: Server) -> Decision:
+def _in_passing(desired: Desired, sight: NodeView, limits: Limits, server: Server) -> Decision:
     error, patience = _patience(desired, limits)
     if sight.now - sight.waited_since <= patience * _NS:
         return Wait()
@@ -265,7 +265,7 @@ def _patience(desired: Desired, limits: Limits) -> tuple[str, float]:
     return "stop_timeout", limits.stop_timeout
 
 
-def _call(sight: Sight, limits: Limits, action: str, server: Server) -> Decision:
+def _call(sight: NodeView, limits: Limits, action: str, server: Server) -> Decision:
     calls = sight.calls.get(action, 0)
     if not any(sight.calls.values()):
         return Act(action, server.id)
@@ -287,6 +287,6 @@ def _error_of(server: Server) -> Cause:
     return Cause("no_valid_host" if _NO_HOST in words.lower() else "server_error", words)
 
 
-def _fail(sight: Sight, error: str, message: str) -> Decision:
+def _fail(sight: NodeView, error: str, message: str) -> Decision:
     """A failure must be seen for sure: an old sight may be wrong."""
     return Fail(Cause(error, message)) if sight.settles else Wait()

@@ -15,7 +15,7 @@ _PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DesiredRow:
     """A node's row.
 
     Attributes:
@@ -45,7 +45,7 @@ def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
     owner: Owner,
     lease: float,
     landing: float,
-) -> Mapping[str, Row]:
+) -> Mapping[str, DesiredRow]:
     """Raise desired states, and take the nodes' leases where they are free.
 
     Args:
@@ -100,7 +100,7 @@ def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
     return read(connection, cluster, names)
 
 
-def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
+def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, DesiredRow]:
     """The rows of these nodes."""
     now = store_clock(connection.dialect.name)
     columns = (
@@ -116,7 +116,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
     )
     on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
     known = nodes.outerjoin(holds, on_hold)
-    rows: dict[str, Row] = {}
+    rows: dict[str, DesiredRow] = {}
     for part in _parts(names):
         these = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
         query = sa.select(*columns).select_from(known).where(these)
@@ -131,7 +131,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
             wary,
             held,
         ) in connection.execute(query):
-            rows[node] = Row(
+            rows[node] = DesiredRow(
                 node,
                 Desired(desired),
                 generation,
@@ -145,7 +145,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
     return rows
 
 
-def lock(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Row]:
+def lock(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, DesiredRow]:
     """The rows of these nodes, which nobody else changes before the transaction's end."""
     for part in _parts(sorted(names)):
         _lock(connection, sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part)))

@@ -12,23 +12,22 @@ from functools import partial
 
 import structlog
 
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from workers.broker.link import Delivery, Link
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.actions import NEEDS_ROOM
-from workers.clouds.driver import Site
+from workers.clouds.driver import CloudDriver
 from workers.config.settings import Settings
 from workers.power.acceptance import Acceptance
 from workers.power.calls import Calls
 from workers.power.decide import Act, Fail, Settled
-from workers.power.desired_state import Observation, Row
-from workers.power.metrics import PowerFigures
+from workers.power.desired_state import DesiredRow, Observation
+from workers.power.metrics import PowerMetrics
 from workers.power.node_work import Work
-from workers.power.outbox import Outbox, Thunk
-from workers.power.pending_nodes import HELD, Board, Ending, on_hold
-from workers.power.power_store import Book
-from workers.power.power_store import Ending as RequestEnding
-from workers.power.slurm_view import Witness
+from workers.power.outbox import Callback, Outbox
+from workers.power.pending_nodes import HELD, NodeEnding, PendingNodes, on_hold
+from workers.power.power_store import PowerStore, RequestEnding
+from workers.power.slurm_view import SnapshotReader
 from workers.power.snapshot_listings import Listings
 from workers.store.database import AWAY
 from workers.store.group_images import GroupImage
@@ -55,19 +54,21 @@ class Engine:
         self,
         settings: Settings,
         link: Link,
-        book: Book,
-        witness: Witness,
-        open_site: Callable[[str, Callable[[Thunk], None]], Site],
+        book: PowerStore,
+        witness: SnapshotReader,
+        open_site: Callable[[str, Callable[[Callback], None]], CloudDriver],
         *,
-        figures: PowerFigures,
+        figures: PowerMetrics,
     ) -> None:
         self._settings = settings
         self._link = link
         self._book = book
         self._witness = witness
-        self._inbox: queue.SimpleQueue[Thunk] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callback] = queue.SimpleQueue()
         self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
-        self._board = Board(Outbox(link, self._inbox.put), settings.power.attempts, figures=figures)
+        self._board = PendingNodes(
+            Outbox(link, self._inbox.put), settings.power.attempts, figures=figures
+        )
         self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
         self._acceptance = Acceptance(settings, self._board, book, witness)
         self._listings = Listings(settings, witness, self._sites)
@@ -186,28 +187,28 @@ class Engine:
             self._board.park(work, site.health.away, site.health.rest(time.monotonic()))
             return
         if work.overtaken:
-            self._board.end(work, Happening.COMPLETED, None, None)
+            self._board.end(work, Transition.COMPLETED, None, None)
             return
         decision = self._calls.decide(work)
         if isinstance(decision, Settled):
-            self._board.end(work, Happening.COMPLETED, None, decision.server)
+            self._board.end(work, Transition.COMPLETED, None, decision.server)
         elif isinstance(decision, Fail):
-            self._board.end(work, Happening.FAILED, decision.cause, None)
+            self._board.end(work, Transition.FAILED, decision.cause, None)
         elif isinstance(decision, Act) and work.group.dry_run:
             self._rehearse(site, work, decision)
         elif isinstance(decision, Act) and not work.queued:
             self._queue(site, work, decision)
 
-    def _rehearse(self, site: Site, work: Work, act: Act) -> None:
+    def _rehearse(self, site: CloudDriver, work: Work, act: Act) -> None:
         """In a dry run nothing is tried: what would be done must be seen for sure."""
         if site.view.as_of > work.look_after:
             servers = site.view.find(work.node, work.row.server_id)
             self._board.rehearse(work, act, servers[0] if len(servers) == 1 else None)
 
-    def _queue(self, site: Site, work: Work, act: Act) -> None:
+    def _queue(self, site: CloudDriver, work: Work, act: Act) -> None:
         refusal = self._board.cooling.refusal(work.group_name, time.monotonic())
         if refusal is not None and act.action in NEEDS_ROOM:
-            self._board.end(work, Happening.FAILED, refusal, None)
+            self._board.end(work, Transition.FAILED, refusal, None)
             return
         work.queued = True
         site.queue(work.node, work.row.desired)
@@ -233,7 +234,7 @@ class Engine:
         seen, kept = [], []
         for node, end in ending.items():
             work = self._board.works[node]
-            events = work.events(end.happening, end.cause, end.server, now)
+            events = work.events(end.transition, end.cause, end.server, now)
             endings[node] = work.row.generation, events
             if work.baking is not None and work.image_id is not None:
                 kept.append(GroupImage.of(work.baking, work.group_name, work.image_id, now))
@@ -281,7 +282,7 @@ class Engine:
             }
         )
 
-    def _moved(self, rows: Mapping[str, Row]) -> None:
+    def _moved(self, rows: Mapping[str, DesiredRow]) -> None:
         for node, row in rows.items():
             work = self._board.works[node]
             self._board.follow(work, row)
@@ -324,6 +325,6 @@ class Engine:
             self._link.resume()
 
 
-def _observed(node: str, end: Ending, now: int) -> Observation:
+def _observed(node: str, end: NodeEnding, now: int) -> Observation:
     status = end.server.status if end.server else end.cause.error if end.cause else "NONE"
     return Observation(node, end.server.id if end.server else None, status, now)

@@ -8,7 +8,7 @@ NO_ROOM = frozenset({"quota", "no_valid_host"})
 
 
 @dataclass(slots=True)
-class Cooling:
+class GroupRest:
     """The groups that rest; times are monotonic seconds."""
 
     _resting: dict[str, tuple[float, Cause]] = field(default_factory=dict)

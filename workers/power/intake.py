@@ -21,7 +21,7 @@ _NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class DeliveryHistory:
     """What a delivery's headers say: failed attempts, the round, how often it was parked."""
 
     attempt: int = 0
@@ -29,7 +29,7 @@ class Past:
     parked: int = 0
     errors: tuple[Mapping[str, Any], ...] = ()
 
-    def failed(self, cause: Cause, now: int) -> "Past":
+    def failed(self, cause: Cause, now: int) -> "DeliveryHistory":
         """The past after one more failed attempt; `now` in ns since the epoch."""
         errors = with_failure(self.errors, self.attempt + 1, cause, now)
         return replace(self, attempt=self.attempt + 1, errors=errors)
@@ -55,7 +55,7 @@ class Pending:
 
     delivery: Delivery
     command: PowerCommand
-    past: Past
+    past: DeliveryHistory
     since: float
     dry_run: bool = False
 
@@ -65,7 +65,7 @@ class Pending:
         return self.command.id, self.past.round
 
 
-def past_from(raw: Mapping[str, Any]) -> Past:
+def past_from(raw: Mapping[str, Any]) -> DeliveryHistory:
     """Read the headers; one that is missing or odd counts as never set."""
 
     def number(name: str, default: int) -> int:
@@ -74,7 +74,7 @@ def past_from(raw: Mapping[str, Any]) -> Past:
             return default  # a bool is an int to Python alone
         return value if default <= value <= _MOST else default
 
-    return Past(
+    return DeliveryHistory(
         attempt=number(headers.ATTEMPT, 0),
         round=number(headers.ROUND, 1),
         parked=number(headers.PARKED, 0),

@@ -7,15 +7,15 @@ from producers.amqp import connection_parameters
 from workers.broker import topology
 from workers.broker.link import Link
 from workers.clouds.client import Cloud
-from workers.clouds.driver import Site
+from workers.clouds.driver import CloudDriver
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.power.engine import Engine
 from workers.power.lease_owner import Owner
-from workers.power.metrics import PowerFigures
-from workers.power.outbox import Thunk
-from workers.power.power_store import Book
-from workers.power.slurm_view import Witness
+from workers.power.metrics import PowerMetrics
+from workers.power.outbox import Callback
+from workers.power.power_store import PowerStore
+from workers.power.slurm_view import SnapshotReader
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
@@ -41,12 +41,12 @@ def main(settings: Settings) -> int:
 def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     settings = run.settings
 
-    def open_site(name: str, report: Callable[[Thunk], None]) -> Site:
+    def open_site(name: str, report: Callable[[Callback], None]) -> CloudDriver:
         of_cloud = settings.clouds[name]
         auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
         templates = {n: g.server for n, g in settings.groups.items() if g.server is not None}
         cloud = Cloud(of_cloud, auth, settings.power.api_timeout, settings.cluster, templates)
-        return Site(name, settings.cluster, of_cloud, cloud, report)
+        return CloudDriver(name, settings.cluster, of_cloud, cloud, report)
 
     link = Link(
         connection_parameters(settings.broker, run.name),
@@ -55,12 +55,12 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
         on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below
     )
     power = settings.power
-    book = Book(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
+    book = PowerStore(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
     enabled = settings.resync.enabled
     if enabled is None and is_installed(settings):
         enabled = True
-    witness = Witness(run.store, settings.cluster, enabled=enabled)
-    engine = Engine(settings, link, book, witness, open_site, figures=PowerFigures(run.registry))
+    witness = SnapshotReader(run.store, settings.cluster, enabled=enabled)
+    engine = Engine(settings, link, book, witness, open_site, figures=PowerMetrics(run.registry))
     link.start()
     try:
         while not run.stop.is_set():

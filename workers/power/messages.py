@@ -6,34 +6,36 @@ from dataclasses import replace
 from producers.message import Message
 from schemas import events
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening, Notice, RequestEvent
+from schemas.events import Cause, Notice, RequestEvent, Transition
 from workers.broker import topology
-from workers.broker.failure_headers import died_of
+from workers.broker.failure_headers import final_cause
 from workers.broker.link import Delivery
 from workers.broker.outgoing import event
-from workers.power.intake import Past, Pending
+from workers.power.intake import DeliveryHistory, Pending
 
 _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
 
-def about(pending: Pending, happening: Happening, past: Past, now: int) -> RequestEvent:
+def about(
+    pending: Pending, transition: Transition, past: DeliveryHistory, now: int
+) -> RequestEvent:
     """The event of a step of a request of ours."""
     told = events.about(
-        pending.command, happening, round_=past.round, time=now, attempt=past.attempt
+        pending.command, transition, round_=past.round, time=now, attempt=past.attempt
     )
     return replace(told, dry_run=pending.dry_run)
 
 
 def accepted(pending: Pending, now: int) -> Message:
     """The event that carries the command into the audit."""
-    return event(about(pending, Happening.ACCEPTED, pending.past, now))
+    return event(about(pending, Transition.ACCEPTED, pending.past, now))
 
 
 def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
     """The request on its way to the next tier with one more failed attempt, and the event."""
     past = pending.past.failed(cause, now)
     tier = _BY_ATTEMPT[min(past.attempt, len(_BY_ATTEMPT)) - 1]
-    told = about(pending, Happening.RETRIED, past, now)
+    told = about(pending, Transition.RETRIED, past, now)
     told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
     return [_to(tier, pending, past), event(told)]
 
@@ -41,12 +43,12 @@ def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
 def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
     """The request on its way to a tier with its attempts unchanged; the event once a round."""
     past = replace(pending.past, parked=pending.past.parked + 1)
-    told = about(pending, Happening.PARKED, past, now)
+    told = about(pending, Transition.PARKED, past, now)
     told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
     return [_to(tier, pending, past), *([event(told)] if past.parked == 1 else [])]
 
 
-def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Message:
+def dead_letter(delivery: Delivery, past: DeliveryHistory, cause: Cause, now: int) -> Message:
     """The request as it came, with what it died of in its headers."""
     return Message(
         topology.DEAD_LETTERS,
@@ -55,19 +57,19 @@ def dead_letter(delivery: Delivery, past: Past, cause: Cause, now: int) -> Messa
         delivery.message_id or "unknown",
         headers={
             **past.to_headers(),
-            **died_of(delivery.queue, cause, now),
+            **final_cause(delivery.queue, cause, now),
         },
     )
 
 
 def refusal(pending: Pending, cause: Cause, now: int) -> RequestEvent:
     """How a request ends that could not even be tried."""
-    return replace(about(pending, Happening.FAILED, pending.past, now), cause=cause)
+    return replace(about(pending, Transition.FAILED, pending.past, now), cause=cause)
 
 
 def overtaken(pending: Pending, cause: Cause, now: int) -> RequestEvent:
     """How a request ends that Slurm itself has gone back on."""
-    return replace(refusal(pending, cause, now), happening=Happening.SUPERSEDED)
+    return replace(refusal(pending, cause, now), transition=Transition.SUPERSEDED)
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
@@ -100,7 +102,7 @@ def rejected(delivery: Delivery, cluster: str, error: MalformedMessageError, now
     )
 
 
-def _to(tier: str, pending: Pending, past: Past) -> Message:
+def _to(tier: str, pending: Pending, past: DeliveryHistory) -> Message:
     delivery = pending.delivery
     return Message(
         tier,

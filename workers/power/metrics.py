@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.commands import Kind
-from schemas.events import Cause, Happening, RequestEvent
-from workers.clouds.driver import Site
+from schemas.events import Cause, RequestEvent, Transition
+from workers.clouds.driver import CloudDriver
 from workers.power.node_work import Work
 
 # A call is answered in a fraction of a second, a sick cloud's after up to the API timeout.
@@ -17,7 +17,7 @@ _NS = 1_000_000_000
 _EVERY = 1.0
 
 
-class PowerFigures:
+class PowerMetrics:
     """The power worker's figures. `calls` and the counters may be used by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -92,8 +92,8 @@ class PowerFigures:
 
     def ended(self, event: RequestEvent) -> None:
         """A round has ended so."""
-        self._ended.labels(event.kind, event.happening).inc()
-        if event.happening is Happening.FAILED and event.kind is Kind.RESUME:
+        self._ended.labels(event.kind, event.transition).inc()
+        if event.transition is Transition.FAILED and event.kind is Kind.RESUME:
             cause = event.cause.error if event.cause else "unknown"
             self._boots_failed.labels(event.cloud or "none", cause).inc()
 
@@ -109,7 +109,7 @@ class PowerFigures:
         """A cloud has answered a call or a listing, or has not."""
         self._calls.labels(cloud, action, result).observe(seconds)
 
-    def look(self, works: Iterable[Work], sites: Iterable[Site]) -> None:
+    def look(self, works: Iterable[Work], sites: Iterable[CloudDriver]) -> None:
         """Note how things stand, once a second; belongs to the engine's thread."""
         now = time.monotonic()
         if now < self._next:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
-from schemas.events import Cause, CloudAction, Happening, RequestEvent, about
+from schemas.events import Cause, CloudAction, RequestEvent, Transition, about
+from schemas.server import Server
 from workers.clouds.actions import REBOOT, Strategy
-from workers.clouds.servers import Server, View
+from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
-from workers.power.decide import Limits, Sight
-from workers.power.desired_state import Row
+from workers.power.decide import Limits, NodeView
+from workers.power.desired_state import DesiredRow
 from workers.power.intake import Pending
 
-Key: TypeAlias = tuple[str, int]
+RoundKey: TypeAlias = tuple[str, int]
 DONE = "done"
 DRY_RUN = "dry_run"
 
@@ -43,11 +44,11 @@ class Work:
     node: str
     group_name: str
     group: GroupSettings
-    row: Row
+    row: DesiredRow
     began: int
     look_after: float
     pending: list[Pending] = field(default_factory=list)
-    actions: dict[Key, list[CloudAction]] = field(default_factory=dict)
+    actions: dict[RoundKey, list[CloudAction]] = field(default_factory=dict)
     called: bool = False
     calling: bool = False
     queued: bool = False
@@ -57,7 +58,7 @@ class Work:
     image_id: str | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> RoundKey:
         """The request and round on whose behalf actions are made now."""
         rounds = [p.past.round for p in self.pending if p.command.id == self.row.request_id]
         return self.row.request_id, max(rounds, default=1)
@@ -73,7 +74,7 @@ class Work:
         """Whether a later bake is wanted, which waits elsewhere: all that waits here is superseded."""
         return self.row.desired is Desired.BAKED and self.baking is None
 
-    def correlation_id(self, key: Key) -> str | None:
+    def correlation_id(self, key: RoundKey) -> str | None:
         """Of the hook call that this request came of, if it still waits."""
         return next((p.command.correlation_id for p in self.pending if p.key == key), None)
 
@@ -90,7 +91,7 @@ class Work:
             bake_timeout=self.group.bake_timeout,
         )
 
-    def sight(self, view: View, now: int, oldest: float) -> Sight | None:
+    def sight(self, view: ServerView, now: int, oldest: float) -> NodeView | None:
         """What is known of the node, or None while nothing recent is.
 
         Args:
@@ -104,7 +105,7 @@ class Work:
         made = self.actions.get(self.key, ())
         done = [action for action in made if action.result == DONE]
         servers = view.find(self.node, self.row.server_id)
-        return Sight(
+        return NodeView(
             servers=servers,
             settles=settles,
             calls=Counter(action.action for action in done),
@@ -120,12 +121,12 @@ class Work:
         """Only what is listed after this moment (monotonic seconds) can end the matter."""
         self.look_after = max(self.look_after, moment)
 
-    def record(self, key: Key, action: CloudAction) -> None:
+    def record(self, key: RoundKey, action: CloudAction) -> None:
         """Note a call that was answered, on behalf of that request and round."""
         self.actions.setdefault(key, []).append(action)
 
     def events(
-        self, happening: Happening, cause: Cause | None, server: Server | None, now: int
+        self, transition: Transition, cause: Cause | None, server: Server | None, now: int
     ) -> list[tuple[Pending, RequestEvent]]:
         """How each waiting request ends when the node has got as far as it will.
 
@@ -137,7 +138,7 @@ class Work:
             agrees = self._agrees(pending.command)
             own = about(
                 pending.command,
-                happening if agrees else Happening.SUPERSEDED,
+                transition if agrees else Transition.SUPERSEDED,
                 round_=pending.past.round,
                 time=now,
                 attempt=pending.past.attempt,
@@ -156,7 +157,7 @@ class Work:
     def _filled(
         self, event: RequestEvent, pending: Pending, cause: Cause | None, server: Server | None
     ) -> RequestEvent:
-        if event.happening is Happening.SUPERSEDED:
+        if event.transition is Transition.SUPERSEDED:
             cause = Cause(
                 "superseded", f"generation {self.row.generation} wants the node {self.row.desired}"
             )
@@ -165,7 +166,7 @@ class Work:
             cloud=self.group.cloud,
             server_id=server.id if server else self.row.server_id,
             address=server.address if server and self._runs(pending) else None,
-            image_id=self.image_id if event.happening is Happening.COMPLETED else None,
+            image_id=self.image_id if event.transition is Transition.COMPLETED else None,
             cause=cause,
             dry_run=pending.dry_run,
             actions=tuple(self.actions.get(pending.key, ())),

@@ -14,11 +14,11 @@ from workers.errors import BrokerAwayError
 
 _RESEND = 1.0
 
-Thunk = Callable[[], None]
+Callback = Callable[[], None]
 
 
 @dataclass(slots=True)
-class _Entry:
+class _Unsettled:
     delivery: Delivery
     unconfirmed: int = 0
     finished: bool = False
@@ -35,17 +35,17 @@ class Outbox:
         post: runs a function on the owner's thread; the outbox's methods belong to that thread.
     """
 
-    def __init__(self, link: Link, post: Callable[[Thunk], None]) -> None:
+    def __init__(self, link: Link, post: Callable[[Callback], None]) -> None:
         self._link = link
         self._post = post
-        self._entries: dict[tuple[int, int], _Entry] = {}
+        self._entries: dict[tuple[int, int], _Unsettled] = {}
         self._again: list[tuple[float, tuple[int, int] | None, Message]] = []
         self._log = structlog.get_logger()
 
     def send(self, delivery: Delivery, messages: Sequence[Message]) -> None:
         """Publish on behalf of a delivery that goes on."""
         key = delivery.connection, delivery.tag
-        entry = self._entries.setdefault(key, _Entry(delivery))
+        entry = self._entries.setdefault(key, _Unsettled(delivery))
         entry.unconfirmed += len(messages)
         for message in messages:
             self._publish(key, message)

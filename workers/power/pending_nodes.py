@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client import CollectorRegistry
 
-from schemas.events import Cause, CloudAction, Happening
+from schemas.events import Cause, CloudAction, Transition
+from schemas.server import Server
 from workers.broker import outgoing
 from workers.clouds.actions import NEEDS_ROOM
-from workers.clouds.servers import Server
 from workers.power import messages
 from workers.power.decide import Act
-from workers.power.desired_state import Row
-from workers.power.group_rest import Cooling
+from workers.power.desired_state import DesiredRow
+from workers.power.group_rest import GroupRest
 from workers.power.intake import Pending
-from workers.power.metrics import PowerFigures
-from workers.power.node_work import DRY_RUN, Key, Work
+from workers.power.metrics import PowerMetrics
+from workers.power.node_work import DRY_RUN, RoundKey, Work
 from workers.power.outbox import Outbox
 
 HELD = Cause("lease_held", "another worker acts on this node")
@@ -28,16 +28,16 @@ def on_hold(reason: str) -> Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class NodeEnding:
     """A node has got as far as it will; the store has the last word."""
 
-    happening: Happening
+    transition: Transition
     cause: Cause | None
     server: Server | None
 
 
 @dataclass(slots=True)
-class Board:
+class PendingNodes:
     """What the engine's turns work on.
 
     Attributes:
@@ -58,35 +58,35 @@ class Board:
     attempts: int
     works: dict[str, Work] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
-    ending: dict[str, Ending] = field(default_factory=dict)
-    acted: dict[Key, list[CloudAction]] = field(default_factory=dict)
+    ending: dict[str, NodeEnding] = field(default_factory=dict)
+    acted: dict[RoundKey, list[CloudAction]] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
     reread: set[str] = field(default_factory=set)
     given_up: set[str] = field(default_factory=set)
-    cooling: Cooling = field(default_factory=Cooling)
-    figures: PowerFigures = field(default_factory=lambda: PowerFigures(CollectorRegistry()))
+    cooling: GroupRest = field(default_factory=GroupRest)
+    figures: PowerMetrics = field(default_factory=lambda: PowerMetrics(CollectorRegistry()))
 
     def of_cloud(self, cloud: str) -> list[Work]:
         """The nodes on that cloud."""
         return [work for work in self.works.values() if work.group.cloud == cloud]
 
     def end(
-        self, work: Work, happening: Happening, cause: Cause | None, server: Server | None
+        self, work: Work, transition: Transition, cause: Cause | None, server: Server | None
     ) -> None:
         """Settle the node at the end of this turn."""
         if cause is not None:
             cause = self.cooling.note(
                 work.group_name, cause, work.group.cool_down, time.monotonic()
             )
-        self.ending[work.node] = Ending(happening, cause, server)
+        self.ending[work.node] = NodeEnding(transition, cause, server)
 
     def rehearse(self, work: Work, act: Act, server: Server | None) -> None:
         """A dry run ends here: note what would have been called first, and call nothing."""
         now = time.time_ns()
         work.record(work.key, CloudAction(act.action, act.server_id or "none", now, DRY_RUN))
-        self.end(work, Happening.COMPLETED, None, server)
+        self.end(work, Transition.COMPLETED, None, server)
 
-    def follow(self, work: Work, row: Row) -> None:
+    def follow(self, work: Work, row: DesiredRow) -> None:
         """The node's row is this now; what was found out for another generation is void."""
         if row.generation != work.row.generation:
             work.fault, work.looks, work.image_id = None, 0, None
@@ -110,7 +110,7 @@ class Board:
         """
         tried = [r for r in work.pending if r.command.desired is work.row.desired] or work.pending
         if tried and all(r.past.attempt + 1 >= self.attempts for r in tried):
-            self.end(work, Happening.FAILED, cause, None)
+            self.end(work, Transition.FAILED, cause, None)
             return
         now = time.time_ns()
         for request in work.pending:
@@ -137,14 +137,14 @@ class Board:
         """Publish the outcome that stands in the store, and the letter where it is dead."""
         told, message = outgoing.stored(body)
         outcome = [message]
-        if told.happening is Happening.FAILED and told.cause is not None:
+        if told.transition is Transition.FAILED and told.cause is not None:
             past = request.past.failed(told.cause, told.time)
             letter = messages.dead_letter(request.delivery, past, told.cause, told.time)
             outcome.insert(0, letter)
         log = _log(request)
-        tell = log.error if told.happening is Happening.FAILED else log.info
+        tell = log.error if told.transition is Transition.FAILED else log.info
         self.figures.ended(told)
-        tell("request_ended", outcome=str(told.happening), cause=told.cause and told.cause.error)
+        tell("request_ended", outcome=str(told.transition), cause=told.cause and told.cause.error)
         self.outbox.finish(request.delivery, outcome)
 
     def give_up(self, work: Work) -> None:

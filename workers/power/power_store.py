@@ -8,16 +8,16 @@ import sqlalchemy as sa
 
 from schemas.events import CloudAction, RequestEvent
 from workers.power import desired_state
-from workers.power.desired_state import Observation, Row
+from workers.power.desired_state import DesiredRow, Observation
 from workers.power.intake import Pending
 from workers.power.lease_owner import Owner
-from workers.power.node_work import Key, actions_from_json, actions_to_json
+from workers.power.node_work import RoundKey, actions_from_json, actions_to_json
 from workers.store import group_images
 from workers.store.database import reading
 from workers.store.group_images import GroupImage
-from workers.store.requests import Outcome, Round, fix_outcomes, insert_requests, outcomes
+from workers.store.requests import Round, RoundOutcome, fix_outcomes, insert_requests, outcomes
 
-Ending: TypeAlias = tuple[Pending, RequestEvent]
+RequestEnding: TypeAlias = tuple[Pending, RequestEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Accepted:
         actions: the actions made earlier for these requests' rounds.
     """
 
-    rows: Mapping[str, Row]
-    ended: Mapping[Key, Outcome]
-    actions: Mapping[Key, list[CloudAction]]
+    rows: Mapping[str, DesiredRow]
+    ended: Mapping[RoundKey, RoundOutcome]
+    actions: Mapping[RoundKey, list[CloudAction]]
 
 
-class Book:
+class PowerStore:
     """The store, as the engine uses it. Every method is safe to repeat.
 
     Args:
@@ -89,7 +89,7 @@ class Book:
         actions = {key: actions_from_json(text) for key, text in recorded.items()}
         return Accepted(rows, ended, {key: made for key, made in actions.items() if made})
 
-    def read(self, names: Sequence[str]) -> Mapping[str, Row]:
+    def read(self, names: Sequence[str]) -> Mapping[str, DesiredRow]:
         """The rows as they are now."""
         with reading(self._store) as connection:
             return desired_state.read(connection, self._cluster, names)
@@ -106,7 +106,7 @@ class Book:
             desired_state.renew(connection, self._cluster, self._owner, self._lease)
 
     def record(
-        self, actions: Mapping[Key, Sequence[CloudAction]], unsure: Collection[str] = ()
+        self, actions: Mapping[RoundKey, Sequence[CloudAction]], unsure: Collection[str] = ()
     ) -> None:
         """Keep actions as they are made, so that whoever goes on after a crash knows them.
 
@@ -124,10 +124,10 @@ class Book:
 
     def settle(
         self,
-        endings: Mapping[str, tuple[int, Sequence[Ending]]],
+        endings: Mapping[str, tuple[int, Sequence[RequestEnding]]],
         seen: Iterable[Observation],
         kept: Sequence[GroupImage] = (),
-    ) -> tuple[dict[str, list[tuple[Pending, bytes]]], Mapping[str, Row]]:
+    ) -> tuple[dict[str, list[tuple[Pending, bytes]]], Mapping[str, DesiredRow]]:
         """End the rounds of nodes whose desired state has not moved on, and give them up.
 
         Args:
@@ -164,7 +164,7 @@ class Book:
             ended[node].append((pending, body))
         return ended, moved
 
-    def end(self, endings: Sequence[Ending]) -> list[bytes]:
+    def end(self, endings: Sequence[RequestEnding]) -> list[bytes]:
         """End rounds of requests that never raised a desired state; the bodies that stand."""
         with self._store.begin() as connection:
             return fix_outcomes(connection, self._cluster, [event for _, event in endings])

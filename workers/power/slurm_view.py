@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from workers.clouds.servers import Server
+from schemas.server import Server
 from workers.power.suspend_guard import SlurmView
 from workers.store import snapshots
 from workers.store.database import reading
-from workers.store.snapshots import Listing
+from workers.store.snapshots import StoredListing
 from workers.store.tables import STRAY, drifts
 
 _NS_PER_MS = 1_000_000
 
 
-class Witness:
+class SnapshotReader:
     """What the store holds of Slurm's own word.
 
     Args:
@@ -70,7 +70,7 @@ class Witness:
     def keep(self, cloud: str, generation: int, asked_at: int, servers: Sequence[Server]) -> None:
         """Keep what a cloud has shown for a snapshot; `asked_at` in ns since the epoch."""
         with self._store.begin() as connection:
-            listing = Listing(cloud, generation, asked_at, tuple(servers))
+            listing = StoredListing(cloud, generation, asked_at, tuple(servers))
             snapshots.keep_listing(connection, self._cluster, listing)
 
     def condemned(self) -> frozenset[str]:

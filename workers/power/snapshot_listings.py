@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 import structlog
 
+from schemas.server import Server
 from workers.clouds.actions import DELETE
-from workers.clouds.driver import Site
+from workers.clouds.driver import CloudDriver
 from workers.clouds.nova_requests import Call
-from workers.clouds.servers import Server
 from workers.clouds.strays import is_stray
 from workers.config.settings import Settings
-from workers.power.slurm_view import Witness
+from workers.power.slurm_view import SnapshotReader
 
 _LOOK = 1.0
 _NS = 1_000_000_000
@@ -29,7 +29,9 @@ class Listings:
         sites: the clouds.
     """
 
-    def __init__(self, settings: Settings, witness: Witness, sites: Mapping[str, Site]) -> None:
+    def __init__(
+        self, settings: Settings, witness: SnapshotReader, sites: Mapping[str, CloudDriver]
+    ) -> None:
         self._settings = settings
         self._witness = witness
         self._sites = sites
@@ -60,7 +62,7 @@ class Listings:
                 if site.health.away is None:
                     site.list_soon(now)
 
-    def _keep(self, site: Site) -> None:
+    def _keep(self, site: CloudDriver) -> None:
         ago = time.monotonic() - site.view.as_of
         asked_at = time.time_ns() - int(ago * _NS)
         self._witness.keep(site.name, self._generation, asked_at, site.view.servers)
@@ -72,7 +74,7 @@ class Listings:
             if server.id in condemned and not dry and is_stray(self._settings, site.name, server):
                 self._delete(site, server)
 
-    def _delete(self, site: Site, server: Server) -> None:
+    def _delete(self, site: CloudDriver, server: Server) -> None:
         """Delete a server that the resync worker has found to be no node's, by its id."""
 
         def answered(answer: str | BaseException) -> None:

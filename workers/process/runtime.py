@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from producers.amqp import connection_parameters
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serving
@@ -83,7 +83,7 @@ def declare_topology(run: Runtime) -> None:
     wait = 0.2
     while not run.stop.is_set():
         try:
-            with browse(parameters) as channel:
+            with blocking_channel(parameters) as channel:
                 wanted = topology.topology(notify_keys=run.settings.notify_keys)
                 topology.apply(channel, wanted)
         except ChannelClosedByBroker as error:
@@ -113,7 +113,9 @@ def _beat(run: Runtime, started: int) -> None:
                 if stopping:
                     heartbeats.take_away(connection, cluster, run.name)
                 else:
-                    sign = heartbeats.Sign(run.role, run.name, host, pid, started, now, run.state)
+                    sign = heartbeats.Heartbeat(
+                        run.role, run.name, host, pid, started, now, run.state
+                    )
                     heartbeats.write(connection, cluster, sign)
         except sa.exc.SQLAlchemyError as error:
             structlog.get_logger().warning("sign_of_life_failed", error=type(error).__name__)

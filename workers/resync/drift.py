@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from schemas.commands import Desired
+from schemas.server import Server
 from schemas.snapshot import Power
 from workers.clouds.actions import HERE, PASSING, Strategy, way
-from workers.clouds.servers import Server
 from workers.store import tables
 
 
-class Seen(enum.StrEnum):
+class ServerState(enum.StrEnum):
     """A node in its cloud.
 
     RUNNING: lit. OUT: put out, as its strategy puts nodes out. BETWEEN: on its way.
@@ -64,7 +64,7 @@ class Drift(enum.StrEnum):
     STRAY = tables.STRAY
 
 
-class Step(enum.StrEnum):
+class RepairStep(enum.StrEnum):
     """What is done about it.
 
     RESUME, SUSPEND: ask for it.
@@ -85,7 +85,7 @@ class Step(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ComparedNode:
     """All that is known of a node.
 
     Attributes:
@@ -100,7 +100,7 @@ class Node:
 
     power: Power
     desired: Desired | None
-    seen: Seen
+    seen: ServerState
     newer: bool = False
     busy: bool = False
     held: bool = False
@@ -108,7 +108,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class DriftPast:
     """What is remembered of a node that differs in this way.
 
     Attributes:
@@ -132,51 +132,58 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class DriftAction:
     """What is wrong with a node, and what is done about it."""
 
     drift: Drift
-    step: Step
+    step: RepairStep
 
 
 _LONGEST_REPEAT = 3600.0
 # What operators have wanted out; DOWN is Slurm's own word.
 _PUT_OUT = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
-_FINE = Action(Drift.NONE, Step.NOTHING)
-_Rules: TypeAlias = Mapping[Seen, Action]
+_FINE = DriftAction(Drift.NONE, RepairStep.NOTHING)
+_Rules: TypeAlias = Mapping[ServerState, DriftAction]
 
 _AMBIGUOUS = {
-    Seen.BETWEEN: _FINE,
-    Seen.SEVERAL: Action(Drift.AMBIGUOUS, Step.REPORT),
-    Seen.UNKNOWN: Action(Drift.UNSEEN, Step.NOTHING),
+    ServerState.BETWEEN: _FINE,
+    ServerState.SEVERAL: DriftAction(Drift.AMBIGUOUS, RepairStep.REPORT),
+    ServerState.UNKNOWN: DriftAction(Drift.UNSEEN, RepairStep.NOTHING),
 }
 _DEAD: _Rules = {
     **_AMBIGUOUS,
-    **dict.fromkeys((Seen.OUT, Seen.LEFT, Seen.BROKEN, Seen.GONE), Action(Drift.DEAD, Step.RESUME)),
-    Seen.RUNNING: _FINE,
+    **dict.fromkeys(
+        (ServerState.OUT, ServerState.LEFT, ServerState.BROKEN, ServerState.GONE),
+        DriftAction(Drift.DEAD, RepairStep.RESUME),
+    ),
+    ServerState.RUNNING: _FINE,
 }
 _UNASKED: _Rules = {
-    **dict.fromkeys(Seen, Action(Drift.UNASKED, Step.RESUME)),
+    **dict.fromkeys(ServerState, DriftAction(Drift.UNASKED, RepairStep.RESUME)),
     **_AMBIGUOUS,
 }
 _GHOST: _Rules = {
-    **dict.fromkeys(Seen, Action(Drift.GHOST, Step.SUSPEND)),
+    **dict.fromkeys(ServerState, DriftAction(Drift.GHOST, RepairStep.SUSPEND)),
     **_AMBIGUOUS,
-    Seen.BROKEN: Action(Drift.BROKEN, Step.REPORT),
+    ServerState.BROKEN: DriftAction(Drift.BROKEN, RepairStep.REPORT),
 }
 _ORPHAN: _Rules = {
     **_AMBIGUOUS,
-    **dict.fromkeys((Seen.RUNNING, Seen.LEFT), Action(Drift.ORPHAN, Step.SUSPEND)),
-    **dict.fromkeys((Seen.OUT, Seen.GONE), _FINE),
-    Seen.BROKEN: Action(Drift.BROKEN, Step.REPORT),
+    **dict.fromkeys(
+        (ServerState.RUNNING, ServerState.LEFT), DriftAction(Drift.ORPHAN, RepairStep.SUSPEND)
+    ),
+    **dict.fromkeys((ServerState.OUT, ServerState.GONE), _FINE),
+    ServerState.BROKEN: DriftAction(Drift.BROKEN, RepairStep.REPORT),
 }
 _SET_ASIDE: _Rules = {
-    **dict.fromkeys(Seen, Action(Drift.SET_ASIDE, Step.REPORT)),
+    **dict.fromkeys(ServerState, DriftAction(Drift.SET_ASIDE, RepairStep.REPORT)),
     **_AMBIGUOUS,
-    Seen.RUNNING: _FINE,
+    ServerState.RUNNING: _FINE,
 }
-_NOT_UNDERSTOOD: _Rules = dict.fromkeys(Seen, Action(Drift.NOT_UNDERSTOOD, Step.REPORT))
-_UNTOUCHED: _Rules = dict.fromkeys(Seen, _FINE)
+_NOT_UNDERSTOOD: _Rules = dict.fromkeys(
+    ServerState, DriftAction(Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
+)
+_UNTOUCHED: _Rules = dict.fromkeys(ServerState, _FINE)
 
 # By Slurm's view, and by whether we want it up.
 TABLE: Mapping[tuple[Power, bool], _Rules] = {
@@ -198,57 +205,65 @@ TABLE: Mapping[tuple[Power, bool], _Rules] = {
 }
 
 
-def find_drift(node: Node) -> Action:
+def find_drift(node: ComparedNode) -> DriftAction:
     """What is wrong with a node, and what would be done about it if it were so for long."""
     if node.newer or node.busy:
         return _FINE
     found = TABLE[node.power, node.desired is Desired.UP][node.seen]
     if found.drift is Drift.BROKEN and node.frees:
-        found = Action(Drift.BROKEN, Step.SUSPEND)
-    if found.drift is Drift.ORPHAN and node.seen is Seen.LEFT and node.desired is not Desired.DOWN:
+        found = DriftAction(Drift.BROKEN, RepairStep.SUSPEND)
+    if (
+        found.drift is Drift.ORPHAN
+        and node.seen is ServerState.LEFT
+        and node.desired is not Desired.DOWN
+    ):
         return _FINE  # it does not run; an operator has left it so, or nobody has asked for it yet
-    if found.drift is Drift.UNASKED and node.desired in _PUT_OUT and node.seen is not Seen.RUNNING:
+    if (
+        found.drift is Drift.UNASKED
+        and node.desired in _PUT_OUT
+        and node.seen is not ServerState.RUNNING
+    ):
         # an operator's word, of which Slurm knows nothing: perhaps the next is on its way
-        found = Action(Drift.UNASKED, Step.REPORT)
+        found = DriftAction(Drift.UNASKED, RepairStep.REPORT)
     if node.held and found.drift is not Drift.NONE:
-        return Action(found.drift, Step.HELD)
+        return DriftAction(found.drift, RepairStep.HELD)
     return found
 
 
-def decide_drift(node: Node, past: Past, patience: Patience) -> Action:
+def decide_drift(node: ComparedNode, past: DriftPast, patience: Patience) -> DriftAction:
     """What is wrong with a node, and what is done about it now."""
     found = find_drift(node)
-    if found.step not in {Step.RESUME, Step.SUSPEND}:
+    if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
         return found
     # what Slurm counts on is repaired at once; what burns, or may be on its way, has its grace
     at_once = found.drift is Drift.DEAD and node.power is Power.LIT
     wait = 0.0 if at_once else patience.grace
     if past.asked:
         wait = min(patience.repeat_after * 2.0 ** min(past.asked - 1, 20), _LONGEST_REPEAT)
-        return found if past.asked_seconds >= wait else Action(found.drift, Step.WAIT)
-    return found if past.seconds >= wait else Action(found.drift, Step.WAIT)
+        return found if past.asked_seconds >= wait else DriftAction(found.drift, RepairStep.WAIT)
+    return found if past.seconds >= wait else DriftAction(found.drift, RepairStep.WAIT)
 
 
-def decide_stray(past: Past, patience: Patience) -> Action:
+def decide_stray(past: DriftPast, patience: Patience) -> DriftAction:
     """What is done about a server with our tags that is no node's."""
     condemned = patience.delete_strays and past.seconds >= patience.grace
-    return Action(Drift.STRAY, Step.DELETE if condemned else Step.REPORT)
+    return DriftAction(Drift.STRAY, RepairStep.DELETE if condemned else RepairStep.REPORT)
 
 
-def seen_as(servers: tuple[Server, ...], strategy: Strategy) -> Seen:
+def seen_as(servers: tuple[Server, ...], strategy: Strategy) -> ServerState:
     """What a node's servers amount to."""
     if not servers:
-        return Seen.GONE
+        return ServerState.GONE
     if len(servers) > 1:
-        return Seen.SEVERAL
+        return ServerState.SEVERAL
     server = servers[0]
     if server.status == "ERROR":
-        return Seen.BROKEN
+        return ServerState.BROKEN
     if server.task is not None or server.status in PASSING:
-        return Seen.BETWEEN
+        return ServerState.BETWEEN
     lit, out = (way(strategy, wanted).get(server.status) for wanted in (Desired.UP, Desired.DOWN))
     if lit == HERE:
-        return Seen.RUNNING
+        return ServerState.RUNNING
     if out == HERE:
-        return Seen.OUT
-    return Seen.UNKNOWN if lit is None and out is None else Seen.LEFT
+        return ServerState.OUT
+    return ServerState.UNKNOWN if lit is None and out is None else ServerState.LEFT

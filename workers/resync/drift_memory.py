@@ -11,7 +11,7 @@ from workers.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class DriftMemory:
     """One drift; `subject` is a node or a server's id, times are ns since the epoch."""
 
     subject: str
@@ -21,16 +21,16 @@ class Memory:
     asked_at: int = 0
 
 
-def recall(connection: sa.Connection, cluster: str) -> Mapping[str, Memory]:
+def recall(connection: sa.Connection, cluster: str) -> Mapping[str, DriftMemory]:
     """All of them, by subject."""
     query = sa.select(drifts).where(drifts.c.cluster == cluster)
     return {
-        row.subject: Memory(row.subject, Drift(row.kind), row.since, row.asked, row.asked_at)
+        row.subject: DriftMemory(row.subject, Drift(row.kind), row.since, row.asked, row.asked_at)
         for row in connection.execute(query)
     }
 
 
-def remember(connection: sa.Connection, cluster: str, memories: Iterable[Memory]) -> None:
+def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMemory]) -> None:
     """These are all that there are now."""
     rows = [
         {

@@ -5,7 +5,7 @@ from workers.broker import topology
 from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
-from workers.resync.worker import Resync
+from workers.resync.worker import ResyncWorker
 
 _PREFETCH = 100
 
@@ -23,7 +23,7 @@ def main(settings: Settings) -> int:
             {topology.SNAPSHOT_QUEUE: _PREFETCH},
             on_delivery=lambda delivery: resync.deliver(delivery),  # noqa: PLW0108 - made below
         )
-        resync = Resync(run, link)
+        resync = ResyncWorker(run, link)
         link.start()
         try:
             while not run.stop.is_set():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from schemas.envelope import rfc3339
 from schemas.events import Notice
-from workers.resync.drift import Drift, Step
+from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import Found
 
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
@@ -74,7 +74,7 @@ def _details(found: Found) -> Mapping[str, str]:
 
 
 def _remedy(found: Found) -> str:
-    if found.action.step is Step.DELETE:
+    if found.action.step is RepairStep.DELETE:
         return "none is needed: it is deleted, as resync.delete_strays says"
     return _REMEDIES.get(found.action.drift, "lamplighter release, when you are done with it")
 

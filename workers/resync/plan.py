@@ -5,25 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
+from schemas.server import Server
 from schemas.snapshot import Snapshot
-from workers.clouds.servers import Server
 from workers.config.tables import ResyncSettings, SlurmSettings
 from workers.resync.drift import (
-    Action,
     Drift,
-    Past,
+    DriftAction,
+    DriftPast,
     Patience,
-    Seen,
-    Step,
+    RepairStep,
+    ServerState,
     decide_drift,
     decide_stray,
     find_drift,
 )
-from workers.resync.drift_memory import Memory
-from workers.resync.survey import Place, Survey
+from workers.resync.drift_memory import DriftMemory
+from workers.resync.survey import Survey, SurveyedNode
 
 _NS = 1_000_000_000
-_KINDS = {Step.RESUME: Kind.RESUME, Step.SUSPEND: Kind.SUSPEND}
+_KINDS = {RepairStep.RESUME: Kind.RESUME, RepairStep.SUSPEND: Kind.SUSPEND}
 # What stands in the note of a request that puts out an orphan, whoever has asked.
 ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
 # Sooner than any cloud notices: an operator who says so has looked.
@@ -43,10 +43,10 @@ class Found:
     """
 
     subject: str
-    action: Action
-    memory: Memory
+    action: DriftAction
+    memory: DriftMemory
     new: bool
-    place: Place | None = None
+    place: SurveyedNode | None = None
     cloud: str = ""
     server: Server | None = None
 
@@ -66,7 +66,7 @@ class Found:
 
 
 def plan(
-    survey: Survey, known: Mapping[str, Memory], patience: Patience, now: int
+    survey: Survey, known: Mapping[str, DriftMemory], patience: Patience, now: int
 ) -> Sequence[Found]:
     """What differs, and what is to be done; `now` in ns since the epoch."""
     found = []
@@ -77,19 +77,19 @@ def plan(
             continue
         new = memory is None or memory.drift is not action.drift
         if memory is None or new:
-            memory = Memory(place.node, action.drift, now)
+            memory = DriftMemory(place.node, action.drift, now)
         action = decide_drift(place.known, _past(memory, now), patience)
         found.append(Found(place.node, action, memory, new, place))
     for cloud, server in survey.strays:
         memory, new = known.get(server.id), server.id not in known
-        memory = memory or Memory(server.id, Drift.STRAY, now)
+        memory = memory or DriftMemory(server.id, Drift.STRAY, now)
         action = decide_stray(_past(memory, now), patience)
         found.append(Found(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
 
-def _past(memory: Memory, now: int) -> Past:
-    return Past((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
+def _past(memory: DriftMemory, now: int) -> DriftPast:
+    return DriftPast((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
 
 
 def asked_for(found: Sequence[Found]) -> list[Found]:
@@ -99,7 +99,7 @@ def asked_for(found: Sequence[Found]) -> list[Found]:
 
 def condemned(found: Sequence[Found]) -> list[Found]:
     """The strays that are to be deleted."""
-    return [one for one in found if one.action.step is Step.DELETE]
+    return [one for one in found if one.action.step is RepairStep.DELETE]
 
 
 def patience_of(settings: ResyncSettings) -> Patience:
@@ -147,11 +147,11 @@ def command_for(
 
 def remembered(
     survey: Survey,
-    known: Mapping[str, Memory],
+    known: Mapping[str, DriftMemory],
     found: Sequence[Found],
     asked: Sequence[Found],
     now: int,
-) -> list[Memory]:
+) -> list[DriftMemory]:
     """What is remembered then.
 
     Args:
@@ -177,5 +177,5 @@ def remembered(
     return list(memories.values())
 
 
-def _says_nothing(place: Place) -> bool:
-    return place.known.busy or place.known.newer or place.known.seen is Seen.UNKNOWN
+def _says_nothing(place: SurveyedNode) -> bool:
+    return place.known.busy or place.known.newer or place.known.seen is ServerState.UNKNOWN

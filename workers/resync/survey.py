@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from schemas.commands import Desired
+from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from workers.clouds.actions import Strategy
-from workers.clouds.servers import Server, View
+from workers.clouds.servers import ServerView
 from workers.clouds.strays import is_stray
 from workers.config.settings import Settings
-from workers.resync.drift import Node, Seen, seen_as
+from workers.resync.drift import ComparedNode, ServerState, seen_as
 from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased
-from workers.store.snapshots import Listing
+from workers.store.snapshots import StoredListing
 from workers.store.tables import nodes, requests
 
 # The message of a request may be gone with a broker's disk, or the store have come back from a backup.
@@ -26,7 +27,7 @@ _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SurveyedNode:
     """One node: what is known of it, and in whose words.
 
     Attributes:
@@ -35,7 +36,7 @@ class Place:
     """
 
     node: str
-    known: Node
+    known: ComparedNode
     slurm: SlurmNode | None
     server: Server | None
     hold: Hold | None
@@ -54,7 +55,7 @@ class Survey:
     """
 
     snapshot: Snapshot
-    places: tuple[Place, ...]
+    places: tuple[SurveyedNode, ...]
     strays: tuple[tuple[str, Server], ...]
     unseen: tuple[str, ...]
     doubted: tuple[str, ...]
@@ -89,17 +90,17 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         servers = view.find(name, row.server_id if row else None) if view else ()
         strategy = Strategy(group.strategy)
         acted = listing is None or (row is not None and row.observed_at >= listing.asked_at)
-        known = Node(
+        known = ComparedNode(
             power=slurm[name].power if name in slurm else Power.UNKNOWN,
             desired=row.desired if row else None,
-            seen=Seen.UNKNOWN if acted else seen_as(servers, strategy),
+            seen=ServerState.UNKNOWN if acted else seen_as(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
             busy=name in busy or (row is not None and row.leased),
             held=name in holds,
             frees=strategy is Strategy.DELETE,
         )
         server = servers[0] if len(servers) == 1 else None
-        places.append(Place(name, known, slurm.get(name), server, holds.get(name)))
+        places.append(SurveyedNode(name, known, slurm.get(name), server, holds.get(name)))
     doubted = _doubted(settings, places)
     return Survey(
         snapshot,
@@ -110,8 +111,8 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     )
 
 
-def _view(cluster: str, listing: Listing) -> View:
-    view = View(cluster)
+def _view(cluster: str, listing: StoredListing) -> ServerView:
+    view = ServerView(cluster)
     view.fold(listing.servers, 0.0, whole=True)
     return view
 
@@ -148,7 +149,7 @@ def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]
     return frozenset(connection.scalars(query))
 
 
-def _strays(settings: Settings, views: Mapping[str, View]) -> Iterable[tuple[str, Server]]:
+def _strays(settings: Settings, views: Mapping[str, ServerView]) -> Iterable[tuple[str, Server]]:
     """Servers with our tags whose node is in no group of that cloud."""
     for cloud, view in views.items():
         for server in view.servers:
@@ -160,13 +161,15 @@ def _cloud_of(settings: Settings, node: str) -> str:
     return settings.groups[settings.nodes[node]].cloud
 
 
-def _unless_doubted(settings: Settings, place: Place, doubted: tuple[str, ...]) -> Place:
-    if place.known.seen is Seen.GONE and _cloud_of(settings, place.node) in doubted:
-        return replace(place, known=replace(place.known, seen=Seen.UNKNOWN))
+def _unless_doubted(
+    settings: Settings, place: SurveyedNode, doubted: tuple[str, ...]
+) -> SurveyedNode:
+    if place.known.seen is ServerState.GONE and _cloud_of(settings, place.node) in doubted:
+        return replace(place, known=replace(place.known, seen=ServerState.UNKNOWN))
     return place
 
 
-def _doubted(settings: Settings, places: Iterable[Place]) -> tuple[str, ...]:
+def _doubted(settings: Settings, places: Iterable[SurveyedNode]) -> tuple[str, ...]:
     """Clouds that show less than half of the nodes that should run there.
 
     Nova leaves out, without a word, the servers of a cell that does not answer.
@@ -177,6 +180,6 @@ def _doubted(settings: Settings, places: Iterable[Place]) -> tuple[str, ...]:
         if place.known.desired is Desired.UP:
             cloud = _cloud_of(settings, place.node)
             wanted[cloud] += 1
-            gone[cloud] += place.known.seen is Seen.GONE
+            gone[cloud] += place.known.seen is ServerState.GONE
     lost = (cloud for cloud in gone if gone[cloud] > _FEW and gone[cloud] * 2 > wanted[cloud])
     return tuple(sorted(lost))

@@ -15,7 +15,7 @@ from workers.broker.link import Delivery, Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.resync import drift_memory, notices
-from workers.resync.drift import Step
+from workers.resync.drift import RepairStep
 from workers.resync.plan import (
     Found,
     asked_for,
@@ -35,7 +35,7 @@ _LOOK = 1.0
 _NS = 1_000_000_000
 
 
-class Resync:
+class ResyncWorker:
     """One snapshot after the other.
 
     A snapshot is compared once every cloud has been listed for it, or has had its time to be. What
@@ -154,7 +154,11 @@ class Resync:
     def _tell(self, seen: Survey, found: Sequence[Found]) -> None:
         cluster, generation = self._settings.cluster, seen.snapshot.generation
         for one in found:
-            if one.new or one.action.step in {Step.RESUME, Step.SUSPEND, Step.DELETE}:
+            if one.new or one.action.step in {
+                RepairStep.RESUME,
+                RepairStep.SUSPEND,
+                RepairStep.DELETE,
+            }:
                 self._log.warning(
                     "drift",
                     node=one.subject,
@@ -195,9 +199,9 @@ class Resync:
 
 def _is_told(found: Found) -> bool:
     """Whether people hear of it: once where they must see to it, and before a server is deleted."""
-    if found.action.step is Step.DELETE:
+    if found.action.step is RepairStep.DELETE:
         return not found.memory.asked
-    return found.new and found.action.step in {Step.REPORT, Step.HELD}
+    return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
 
 
 def _summary(seen: Survey, found: Sequence[Found]) -> str:

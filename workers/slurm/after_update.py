@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from schemas.commands import Kind
-from schemas.events import Happening, RequestEvent
+from schemas.events import RequestEvent, Transition
 from workers.slurm.causes import OF_THE_GROUP, reason
-from workers.slurm.decide import Action, Policy, Step, returns_at, waits_for_cloud
-from workers.slurm.node_memory import Due, Memory
+from workers.slurm.decide import Policy, SlurmUpdate, UpdateKind, returns_at, waits_for_cloud
+from workers.slurm.node_memory import Due, NodeMemory
 
 _NS = 1_000_000_000
 
 
-def failures_before(told: RequestEvent, known: Memory | None) -> int:
+def failures_before(told: RequestEvent, known: NodeMemory | None) -> int:
     """How often the node's boots had failed in a row before the one that an event is about."""
     if known is None:
         return 0
@@ -22,11 +22,11 @@ def failures_before(told: RequestEvent, known: Memory | None) -> int:
 
 def after_event(
     told: RequestEvent,
-    action: Action,
-    known: Memory | None,
+    action: SlurmUpdate,
+    known: NodeMemory | None,
     policy: Policy,
     now: int,
-) -> Memory | None:
+) -> NodeMemory | None:
     """What is to be remembered of a node after an event; None where nothing changes.
 
     Args:
@@ -42,7 +42,7 @@ def after_event(
         return _failed(told, action, known, policy, now)
     if waits_for_cloud(told):
         return _waits(told, known, policy)
-    if known is None or told.kind is not Kind.RESUME or told.happening is not Happening.COMPLETED:
+    if known is None or told.kind is not Kind.RESUME or told.transition is not Transition.COMPLETED:
         return None
     # lit is not yet registered: Slurm may still give it up, and that would be one more in a row
     due_at = told.time + int(2 * policy.resume_timeout * _NS)
@@ -50,17 +50,17 @@ def after_event(
 
 
 def _failed(
-    told: RequestEvent, action: Action, known: Memory | None, policy: Policy, now: int
-) -> Memory | None:
+    told: RequestEvent, action: SlurmUpdate, known: NodeMemory | None, policy: Policy, now: int
+) -> NodeMemory | None:
     if known is not None and known.generation == told.generation and known.failed_at:
         return None  # told twice, failed once
     failures = failures_before(told, known) + 1
-    if action.step is Step.GIVE_BACK:
+    if action.step is UpdateKind.GIVE_BACK:
         # it is in service; what it has done counts against it for a while
         due, due_at = Due.FORGET, now + int(policy.return_at_most * _NS)
     else:
         due, due_at = Due.RETURN, returns_at(now, failures, policy)
-    return Memory(
+    return NodeMemory(
         node=told.node,
         generation=told.generation,
         failures=failures,
@@ -73,8 +73,8 @@ def _failed(
     )
 
 
-def _waits(told: RequestEvent, known: Memory | None, policy: Policy) -> Memory:
-    return Memory(
+def _waits(told: RequestEvent, known: NodeMemory | None, policy: Policy) -> NodeMemory:
+    return NodeMemory(
         node=told.node,
         generation=told.generation,
         failures=known.failures if known else 0,
@@ -87,12 +87,12 @@ def _waits(told: RequestEvent, known: Memory | None, policy: Policy) -> Memory:
 
 
 def hastened(
-    returning: Iterable[Memory],
+    returning: Iterable[NodeMemory],
     lit: Iterable[str],
     groups: Mapping[str, str],
     policy: Policy,
     now: int,
-) -> list[Memory]:
+) -> list[NodeMemory]:
     """The nodes that return sooner because another of their group has booted.
 
     What was wrong with the whole group is over; one cool-down is kept all the same.

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from workers.slurm.decide import Action, Step
+from workers.slurm.decide import SlurmUpdate, UpdateKind
 from workers.slurm.scontrol import Slurm
 
 
-def tell(slurm: Slurm, actions: Sequence[Action]) -> frozenset[str]:
+def tell(slurm: Slurm, actions: Sequence[SlurmUpdate]) -> frozenset[str]:
     """Tell Slurm; repeating it is harmless.
 
     Returns:
@@ -18,10 +18,10 @@ def tell(slurm: Slurm, actions: Sequence[Action]) -> frozenset[str]:
     Raises:
         SlurmAwayError: slurmctld does not answer; some may have been told.
     """
-    alike: dict[tuple[Step, str], list[str]] = defaultdict(list)
+    alike: dict[tuple[UpdateKind, str], list[str]] = defaultdict(list)
     places: dict[str, tuple[str, str]] = {}
     for action in actions:
-        if action.step is Step.ADDRESS:
+        if action.step is UpdateKind.ADDRESS:
             places[action.node] = action.address, action.hostname
         elif action.step in _WORDS:
             alike[action.step, action.reason].append(action.node)
@@ -38,17 +38,17 @@ def tell(slurm: Slurm, actions: Sequence[Action]) -> frozenset[str]:
 
 # facts behind it: decide.py. The reason comes with the first word, or an empty one is kept.
 _WORDS = {
-    Step.TAKE_OUT: (("State=DOWN", "Reason={}"), ("State=POWER_DOWN",)),
-    Step.GIVE_BACK: (("State=POWER_DOWN_FORCE", "Reason={}"),),
-    Step.EXPLAIN: (("Reason={}",),),
-    Step.RETURN: (("State=RESUME",),),
+    UpdateKind.TAKE_OUT: (("State=DOWN", "Reason={}"), ("State=POWER_DOWN",)),
+    UpdateKind.GIVE_BACK: (("State=POWER_DOWN_FORCE", "Reason={}"),),
+    UpdateKind.EXPLAIN: (("Reason={}",),),
+    UpdateKind.RETURN: (("State=RESUME",),),
 }
 
 
-def _log(actions: Sequence[Action], refused: frozenset[str]) -> None:
+def _log(actions: Sequence[SlurmUpdate], refused: frozenset[str]) -> None:
     log = structlog.get_logger()
     for action in actions:
-        say = log.debug if action.step in {Step.NOTHING, Step.WAIT} else log.info
+        say = log.debug if action.step in {UpdateKind.NOTHING, UpdateKind.WAIT} else log.info
         say(
             "slurm_told",
             node=action.node,

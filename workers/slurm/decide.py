@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.commands import Desired, Kind
-from schemas.events import Cause, Happening, RequestEvent
+from schemas.events import Cause, RequestEvent, Transition
 from workers.slurm.causes import BUSY, OURS, Weight, reason, weigh
 from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
 
@@ -20,7 +20,7 @@ _UNREGISTERED = Cause("resume_timeout", "its slurmd did not register within Resu
 _SLURMS = ("", "Not responding", RESUME_TIMEOUT)
 
 
-class Step(enum.StrEnum):
+class UpdateKind(enum.StrEnum):
     """What Slurm is told of a node.
 
     TAKE_OUT: DOWN with a reason, then POWER_DOWN: out of service until it is returned.
@@ -50,7 +50,9 @@ class Step(enum.StrEnum):
         return self in _FAILING
 
 
-_FAILING = frozenset({Step.TAKE_OUT, Step.GIVE_BACK, Step.EXPLAIN, Step.STANDS})
+_FAILING = frozenset(
+    {UpdateKind.TAKE_OUT, UpdateKind.GIVE_BACK, UpdateKind.EXPLAIN, UpdateKind.STANDS}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,10 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class SlurmUpdate:
     """What Slurm is told of one node, and why."""
 
-    step: Step
+    step: UpdateKind
     node: str
     why: str
     reason: str = ""
@@ -104,7 +106,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Situation:
     """What is known of a node when an event about it comes.
 
     Attributes:
@@ -120,24 +122,24 @@ class Seen:
     now: int
 
 
-def decide(told: RequestEvent, seen: Seen, policy: Policy) -> Action:
+def decide(told: RequestEvent, seen: Situation, policy: Policy) -> SlurmUpdate:
     """What an event asks for; others than ends of resumes and of resume-fails ask for nothing."""
     if seen.slurm is None:
         return _nothing(told, "unknown to Slurm")
     if seen.newest is not None and seen.newest.held:
         return _nothing(told, "it is on hold")
-    if told.kind is Kind.RESUME_FAIL and told.happening is Happening.COMPLETED:
+    if told.kind is Kind.RESUME_FAIL and told.transition is Transition.COMPLETED:
         return _given_up_by_slurm(told, seen.slurm, seen.newest)
-    if told.kind is Kind.RESUME and told.happening is Happening.COMPLETED:
+    if told.kind is Kind.RESUME and told.transition is Transition.COMPLETED:
         return _completed(told, seen.slurm, seen.newest, policy)
-    if told.kind is Kind.RESUME and told.happening is Happening.FAILED:
+    if told.kind is Kind.RESUME and told.transition is Transition.FAILED:
         return _failed(told, seen.slurm, seen)
     return _nothing(told, "says nothing to Slurm")
 
 
 def _completed(
     told: RequestEvent, slurm: NodeState, newest: Newest | None, policy: Policy
-) -> Action:
+) -> SlurmUpdate:
     if not policy.set_addresses or not told.address:
         return _nothing(told, "no address to tell")
     if newest is None or newest.generation != told.generation:
@@ -146,93 +148,99 @@ def _completed(
     if (told.address, hostname) == (slurm.address, slurm.hostname):
         return _nothing(told, "Slurm knows the address")
     changed = hostname if hostname != slurm.hostname else ""
-    return Action(Step.ADDRESS, told.node, "booted", address=told.address, hostname=changed)
+    return SlurmUpdate(
+        UpdateKind.ADDRESS, told.node, "booted", address=told.address, hostname=changed
+    )
 
 
-def _failed(told: RequestEvent, slurm: NodeState, seen: Seen) -> Action:
+def _failed(told: RequestEvent, slurm: NodeState, seen: Situation) -> SlurmUpdate:
     step, why = _on_failure(told, slurm, seen)
-    if step is Step.NOTHING:
+    if step is UpdateKind.NOTHING:
         return _nothing(told, why)
     jobs = frozenset(job.job_id for job in told.jobs)
-    return Action(step, told.node, why, reason(told.cause), jobs=jobs)
+    return SlurmUpdate(step, told.node, why, reason(told.cause), jobs=jobs)
 
 
-def _on_failure(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
+def _on_failure(told: RequestEvent, slurm: NodeState, seen: Situation) -> tuple[UpdateKind, str]:
     ours = slurm.reason == reason(told.cause)
     if ours and slurm.down and (slurm.booting or slurm.lost):
-        return Step.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN"
+        return UpdateKind.TAKE_OUT, "half told: who said DOWN died before it said POWER_DOWN"
     if ours and not slurm.booting:
-        return Step.STANDS, "told already"
+        return UpdateKind.STANDS, "told already"
     newest = seen.newest
     anew = newest is not None and newest.generation > told.generation
     if _given_up(slurm) and not (anew and newest and newest.desired is Desired.UP):
-        return Step.EXPLAIN, "Slurm has given up by itself"
+        return UpdateKind.EXPLAIN, "Slurm has given up by itself"
     if anew:
-        return Step.NOTHING, "the node has been asked for anew"
+        return UpdateKind.NOTHING, "the node has been asked for anew"
     if slurm.lost and newest is not None and newest.generation == told.generation:
         return _on_lost(told, slurm)
     if not slurm.booting:
-        return Step.NOTHING, "Slurm does not wait for it"
+        return UpdateKind.NOTHING, "Slurm does not wait for it"
     return _on_failed_boot(told, slurm, seen)
 
 
-def _on_failed_boot(told: RequestEvent, slurm: NodeState, seen: Seen) -> tuple[Step, str]:
+def _on_failed_boot(
+    told: RequestEvent, slurm: NodeState, seen: Situation
+) -> tuple[UpdateKind, str]:
     if told.expiry is not None and seen.now > told.expiry:
-        return Step.NOTHING, "Slurm has given up that boot: it waits for a newer one"
+        return UpdateKind.NOTHING, "Slurm has given up that boot: it waits for a newer one"
     if slurm.down and not _may_overwrite(slurm.reason):
-        return Step.NOTHING, "somebody else has set it down"
+        return UpdateKind.NOTHING, "somebody else has set it down"
     weight = weigh(told.cause.error if told.cause else "")
     if weight is Weight.FINAL or (weight is Weight.RETRYABLE and seen.failures > 0):
-        return Step.TAKE_OUT, "the boot has failed"
-    return Step.GIVE_BACK, "the boot has failed and may be tried again"
+        return UpdateKind.TAKE_OUT, "the boot has failed"
+    return UpdateKind.GIVE_BACK, "the boot has failed and may be tried again"
 
 
-def _on_lost(told: RequestEvent, slurm: NodeState) -> tuple[Step, str]:
+def _on_lost(told: RequestEvent, slurm: NodeState) -> tuple[UpdateKind, str]:
     """Slurm has requeued its jobs; with our reason it is powered down, and returns by itself."""
     if weigh(told.cause.error if told.cause else "") is Weight.TRANSIENT:
-        return Step.NOTHING, "its cloud may yet bring it back"
+        return UpdateKind.NOTHING, "its cloud may yet bring it back"
     if not _may_overwrite(slurm.reason):
-        return Step.NOTHING, "somebody else has set it down"
-    return Step.TAKE_OUT, "it does not answer, and its cloud does not bring it back"
+        return UpdateKind.NOTHING, "somebody else has set it down"
+    return UpdateKind.TAKE_OUT, "it does not answer, and its cloud does not bring it back"
 
 
-def _given_up_by_slurm(told: RequestEvent, slurm: NodeState, newest: Newest | None) -> Action:
+def _given_up_by_slurm(told: RequestEvent, slurm: NodeState, newest: Newest | None) -> SlurmUpdate:
     """ResumeFailProgram was called, and the server has been put out since."""
     if newest is None or newest.generation != told.generation or not _given_up(slurm):
         return _nothing(told, "the node has been asked for anew, or explained")
-    return Action(Step.EXPLAIN, told.node, "it did not register in time", reason(_UNREGISTERED))
+    return SlurmUpdate(
+        UpdateKind.EXPLAIN, told.node, "it did not register in time", reason(_UNREGISTERED)
+    )
 
 
 def give_back(
     node: str, generation: int, words: str, slurm: NodeState | None, newest: Newest | None
-) -> Action:
+) -> SlurmUpdate:
     """What becomes of a node that has waited long enough for a cloud that is away."""
     if slurm is None or newest is None or newest.generation != generation:
-        return Action(Step.NOTHING, node, "the node has been asked for anew")
+        return SlurmUpdate(UpdateKind.NOTHING, node, "the node has been asked for anew")
     if newest.leased or newest.held:
-        return Action(Step.WAIT, node, "a power worker is at it, or an operator")
+        return SlurmUpdate(UpdateKind.WAIT, node, "a power worker is at it, or an operator")
     if not slurm.booting or slurm.down:
-        return Action(Step.NOTHING, node, "Slurm does not wait for it")
-    return Action(Step.GIVE_BACK, node, "its cloud has been away for long", words)
+        return SlurmUpdate(UpdateKind.NOTHING, node, "Slurm does not wait for it")
+    return SlurmUpdate(UpdateKind.GIVE_BACK, node, "its cloud has been away for long", words)
 
 
 def bring_back(
     node: str, words: str, slurm: NodeState | None, newest: Newest | None = None
-) -> Action:
+) -> SlurmUpdate:
     """What becomes of a node whose cool-down has ended."""
     if newest is not None and newest.held:
-        return Action(Step.WAIT, node, "it is on hold")
+        return SlurmUpdate(UpdateKind.WAIT, node, "it is on hold")
     if slurm is None or not slurm.down or slurm.reason != words:
-        return Action(Step.NOTHING, node, "somebody else has seen to it")
+        return SlurmUpdate(UpdateKind.NOTHING, node, "somebody else has seen to it")
     if not slurm.out:
-        return Action(Step.WAIT, node, "it still powers down")
-    return Action(Step.RETURN, node, "its cool-down has ended")
+        return SlurmUpdate(UpdateKind.WAIT, node, "it still powers down")
+    return SlurmUpdate(UpdateKind.RETURN, node, "its cool-down has ended")
 
 
 def waits_for_cloud(told: RequestEvent) -> bool:
     """Whether an event says that a node waits for its cloud, and may be given back for it."""
     cause = told.cause.error if told.cause else ""
-    return told.kind is Kind.RESUME and told.happening is Happening.PARKED and cause not in BUSY
+    return told.kind is Kind.RESUME and told.transition is Transition.PARKED and cause not in BUSY
 
 
 def returns_at(failed_at: int, failures: int, policy: Policy) -> int:
@@ -255,12 +263,12 @@ def _given_up(slurm: NodeState) -> bool:
     )
 
 
-def rehearsed(action: Action) -> Action:
+def rehearsed(action: SlurmUpdate) -> SlurmUpdate:
     """What becomes of an action in a dry run."""
-    if action.step in {Step.NOTHING, Step.WAIT}:
+    if action.step in {UpdateKind.NOTHING, UpdateKind.WAIT}:
         return action
-    return Action(Step.DRY, action.node, str(action.step), action.reason)
+    return SlurmUpdate(UpdateKind.DRY, action.node, str(action.step), action.reason)
 
 
-def _nothing(told: RequestEvent, why: str) -> Action:
-    return Action(Step.NOTHING, told.node, why)
+def _nothing(told: RequestEvent, why: str) -> SlurmUpdate:
+    return SlurmUpdate(UpdateKind.NOTHING, told.node, why)

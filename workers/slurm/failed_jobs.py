@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import structlog
 
 from workers.broker.link import Delivery, Link
-from workers.slurm.decide import Action
-from workers.slurm.job_events import Herald
+from workers.slurm.decide import SlurmUpdate
+from workers.slurm.job_events import JobEvents
 from workers.slurm.requeued import PATIENCE, Requeued, failed, look
 from workers.slurm.scontrol import Slurm
 
 
-class Jobs:
+class FailedJobs:
     """Waits for what becomes of them; true while there are any.
 
     Args:
@@ -21,7 +21,7 @@ class Jobs:
         herald: tells of those that have ended.
     """
 
-    def __init__(self, slurm: Slurm, link: Link, herald: Herald) -> None:
+    def __init__(self, slurm: Slurm, link: Link, herald: JobEvents) -> None:
         self._slurm = slurm
         self._link = link
         self._herald = herald
@@ -31,7 +31,7 @@ class Jobs:
     def __bool__(self) -> bool:
         return bool(self._requeued)
 
-    def wait_for(self, actions: Sequence[Action], deliveries: Sequence[Delivery] = ()) -> None:
+    def wait_for(self, actions: Sequence[SlurmUpdate], deliveries: Sequence[Delivery] = ()) -> None:
         """Wait for the jobs of these actions; only then acknowledge the deliveries."""
         jobs = frozenset().union(*(action.jobs for action in actions))
         nodes = frozenset(action.node for action in actions)

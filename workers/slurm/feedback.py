@@ -11,18 +11,25 @@ import structlog
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Happening, RequestEvent, event_from
+from schemas.events import RequestEvent, Transition, event_from
 from workers.broker.link import Delivery, Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.slurm import node_memory
 from workers.slurm.after_update import after_event, failures_before, hastened
 from workers.slurm.apply import tell
-from workers.slurm.decide import Action, Seen, Step, decide, rehearsed, waits_for_cloud
-from workers.slurm.failed_jobs import Jobs
-from workers.slurm.job_events import Herald
-from workers.slurm.metrics import SlurmFigures
-from workers.slurm.node_memory import Due, Memory
+from workers.slurm.decide import (
+    Situation,
+    SlurmUpdate,
+    UpdateKind,
+    decide,
+    rehearsed,
+    waits_for_cloud,
+)
+from workers.slurm.failed_jobs import FailedJobs
+from workers.slurm.job_events import JobEvents
+from workers.slurm.metrics import SlurmMetrics
+from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.policy import policy_of
 from workers.slurm.recovery import left_behind
 from workers.slurm.requeued import on_node
@@ -53,19 +60,19 @@ class Feedback:
         herald: tells of jobs.
     """
 
-    def __init__(self, run: Runtime, slurm: Slurm, link: Link, herald: Herald) -> None:
+    def __init__(self, run: Runtime, slurm: Slurm, link: Link, herald: JobEvents) -> None:
         self._run = run
         self._slurm = slurm
         self._link = link
         self._settings = run.settings
         self._policy = policy_of(run.settings)
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._jobs = Jobs(slurm, link, herald)
+        self._jobs = FailedJobs(slurm, link, herald)
         self._herald = herald
         self._next_timers = 0.0
         self._told = 0
         self._looked_back = False
-        self._figures = SlurmFigures(run.registry)
+        self._figures = SlurmMetrics(run.registry)
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
@@ -169,11 +176,11 @@ class Feedback:
         given_up = {told.node for _, told in events if told.kind is Kind.RESUME_FAIL}
         found = self._slurm.jobs_left_by(given_up & states.keys())
         left = {node: on_node(node, found) for node in given_up}
-        acted: list[tuple[Delivery, RequestEvent, Action]] = []
+        acted: list[tuple[Delivery, RequestEvent, SlurmUpdate]] = []
         for delivery, told in events:
             node = told.node
             failures = failures_before(told, known.get(node))
-            seen = Seen(states.get(node), newest.get(node), failures, time.time_ns())
+            seen = Situation(states.get(node), newest.get(node), failures, time.time_ns())
             action = decide(told, seen, self._policy)
             if self._is_dry(told):
                 action = rehearsed(action)
@@ -186,7 +193,7 @@ class Feedback:
         self._herald.identify(
             job.job_id for _, told, _ in acted if told.kind is Kind.RESUME for job in told.jobs
         )
-        self._herald.rehearse([(told, a) for _, told, a in acted if a.step is Step.DRY])
+        self._herald.rehearse([(told, a) for _, told, a in acted if a.step is UpdateKind.DRY])
         failed = [
             (d, a)
             for d, told, a in acted
@@ -199,8 +206,8 @@ class Feedback:
 
     def _remember(
         self,
-        acted: Sequence[tuple[Delivery, RequestEvent, Action]],
-        known: Mapping[str, Memory],
+        acted: Sequence[tuple[Delivery, RequestEvent, SlurmUpdate]],
+        known: Mapping[str, NodeMemory],
         refused: frozenset[str],
     ) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
@@ -211,7 +218,7 @@ class Feedback:
             if told.node not in refused
             and (after := after_event(told, action, known.get(told.node), self._policy, now))
         ]
-        lit = [t.node for _, t, _ in acted if t.happening is Happening.COMPLETED and t.address]
+        lit = [t.node for _, t, _ in acted if t.transition is Transition.COMPLETED and t.address]
         with self._run.store.begin() as connection:
             node_memory.remember(connection, cluster, memories)
             if lit:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from schemas.events import Cause, Notice, RequestEvent
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from workers.broker import outgoing
 from workers.broker.link import Link
 from workers.slurm.causes import OURS
-from workers.slurm.decide import Action
+from workers.slurm.decide import SlurmUpdate
 from workers.slurm.job_origins import Origin, uws_id
 from workers.slurm.requeued import Ended
 from workers.slurm.scontrol import Slurm
@@ -21,7 +21,7 @@ _CONFIRM_SECONDS = 15.0
 _REMEMBERED = 20_000
 
 
-class Herald:
+class JobEvents:
     """Publishes, and returns when the broker has confirmed; what is told twice is the same event.
 
     Args:
@@ -72,7 +72,7 @@ class Herald:
         for event in events:
             self._log.warning("job_failed", job=event.job_id, state=event.state, uws=event.uws_id)
 
-    def rehearse(self, would: Sequence[tuple[RequestEvent, Action]]) -> None:
+    def rehearse(self, would: Sequence[tuple[RequestEvent, SlurmUpdate]]) -> None:
         """Tell of what Slurm would have been told, were it no dry run.
 
         Raises:
@@ -90,14 +90,14 @@ def identified(
     """The events of those jobs that show whose they are; `now` in ns since the epoch."""
     return [
         JobEvent(
-            JobHappening.IDENTIFIED, cluster, origin.job_id, origin.submitted_at, now, uws_id=found
+            JobTransition.IDENTIFIED, cluster, origin.job_id, origin.submitted_at, now, uws_id=found
         )
         for _, origin in sorted(origins.items())
         if (found := uws_id(origin.script, jobdata)) is not None
     ]
 
 
-def rehearsal(told: RequestEvent, action: Action) -> Notice:
+def rehearsal(told: RequestEvent, action: SlurmUpdate) -> Notice:
     """The notice of what Slurm would have been told for an event."""
     return Notice(
         name="group.dry_run",
@@ -117,7 +117,7 @@ def failure(cluster: str, origin: Origin, ended: Ended, jobdata: str | None, now
     words = next((action.reason for action in ended.actions if action.reason), "")
     error, _, message = words.removeprefix(OURS).partition(": ")
     return JobEvent(
-        JobHappening.FAILED,
+        JobTransition.FAILED,
         cluster,
         origin.job_id,
         origin.submitted_at,

@@ -10,7 +10,7 @@ from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.slurm.feedback import Feedback
-from workers.slurm.job_events import Herald
+from workers.slurm.job_events import JobEvents
 from workers.slurm.scontrol import Slurm, SlurmAwayError
 
 PREFETCH = 1000
@@ -41,7 +41,7 @@ def _serve(run: Runtime, slurm: Slurm) -> None:
         on_up=lambda connection: feedback.connected(connection),  # noqa: PLW0108 - made below
     )
     jobdata = run.settings.slurm.uws_jobdata
-    herald = Herald(link, slurm, run.settings.cluster, jobdata)
+    herald = JobEvents(link, slurm, run.settings.cluster, jobdata)
     feedback = Feedback(run, slurm, link, herald)
     link.start()
     try:

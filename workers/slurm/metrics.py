@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter
 
 
-class SlurmFigures:
+class SlurmMetrics:
     """The slurm worker's figures."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -32,7 +32,7 @@ class Due(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class NodeMemory:
     """What is known of one node; times are ns since the epoch.
 
     Attributes:
@@ -71,21 +71,23 @@ def newest(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Map
     return found
 
 
-def recall(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, Memory]:
+def recall(
+    connection: sa.Connection, cluster: str, names: Sequence[str]
+) -> Mapping[str, NodeMemory]:
     """What is remembered of these nodes."""
-    found: dict[str, Memory] = {}
+    found: dict[str, NodeMemory] = {}
     for part in _parts(names):
         which = feedback.c.node.in_(part)
         found |= {memory.node: memory for memory in _select(connection, cluster, which)}
     return found
 
 
-def recall_all(connection: sa.Connection, cluster: str) -> Mapping[str, Memory]:
+def recall_all(connection: sa.Connection, cluster: str) -> Mapping[str, NodeMemory]:
     """What is remembered of any node."""
     return {memory.node: memory for memory in _select(connection, cluster, sa.true())}
 
 
-def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list[Memory]:
+def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list[NodeMemory]:
     """What is due at `now`, the longest due first; it is due again at `until` if nobody sees to it.
 
     A worker that stands by on the backup controller looks too: each entry goes to one of them.
@@ -102,12 +104,12 @@ def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list
     return due
 
 
-def returning(connection: sa.Connection, cluster: str) -> list[Memory]:
+def returning(connection: sa.Connection, cluster: str) -> list[NodeMemory]:
     """The nodes that are out of service until their cool-down ends."""
     return _select(connection, cluster, feedback.c.due == str(Due.RETURN))
 
 
-def remember(connection: sa.Connection, cluster: str, memories: Iterable[Memory]) -> None:
+def remember(connection: sa.Connection, cluster: str, memories: Iterable[NodeMemory]) -> None:
     """Write these, in the place of what was known of their nodes."""
     rows = [
         {
@@ -143,13 +145,15 @@ def forget(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Non
         )
 
 
-def _select(connection: sa.Connection, cluster: str, which: sa.ColumnElement[bool]) -> list[Memory]:
+def _select(
+    connection: sa.Connection, cluster: str, which: sa.ColumnElement[bool]
+) -> list[NodeMemory]:
     return _memories(connection, sa.select(feedback).where(feedback.c.cluster == cluster, which))
 
 
-def _memories(connection: sa.Connection, query: sa.Select[Any]) -> list[Memory]:
+def _memories(connection: sa.Connection, query: sa.Select[Any]) -> list[NodeMemory]:
     return [
-        Memory(
+        NodeMemory(
             node=row.node,
             generation=row.generation,
             failures=row.failures,

@@ -3,14 +3,14 @@
 import sqlalchemy as sa
 
 from workers.slurm import node_memory
-from workers.slurm.decide import Action, Step
+from workers.slurm.decide import SlurmUpdate, UpdateKind
 from workers.slurm.nodes import FAILED
 from workers.slurm.requeued import on_node
 from workers.slurm.scontrol import Slurm
 from workers.store.database import reading
 
 
-def left_behind(store: sa.Engine, slurm: Slurm, cluster: str) -> list[Action]:
+def left_behind(store: sa.Engine, slurm: Slurm, cluster: str) -> list[SlurmUpdate]:
     """The nodes that Slurm was told of, with the jobs that have ended on them.
 
     Nodes that were given back have no delivery behind them that would come again. What is told of twice folds.
@@ -25,7 +25,7 @@ def left_behind(store: sa.Engine, slurm: Slurm, cluster: str) -> list[Action]:
     found = slurm.jobs_left_by(known.keys() & slurm.nodes().keys())
     ended = {job_id: job for job_id, job in found.items() if job.state in FAILED}
     return [
-        Action(Step.STANDS, node, "told by a predecessor", entry.reason, jobs=jobs)
+        SlurmUpdate(UpdateKind.STANDS, node, "told by a predecessor", entry.reason, jobs=jobs)
         for node, entry in known.items()
         if (jobs := on_node(node, ended))
     ]

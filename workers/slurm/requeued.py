@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import hostlist
 
-from workers.slurm.decide import Action
+from workers.slurm.decide import SlurmUpdate
 from workers.slurm.nodes import FAILED, JobState
 
 # Where Slurm holds it longer, the hold has nothing to do with us.
@@ -38,7 +38,7 @@ class Requeued(Generic[T]):
     nodes: frozenset[str]
     until: float
     deliveries: tuple[T, ...] = ()
-    actions: tuple[Action, ...] = ()
+    actions: tuple[SlurmUpdate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Ended:
     """A job that has ended for good: Slurm's word for it, and what was told of its nodes."""
 
     state: str
-    actions: tuple[Action, ...]
+    actions: tuple[SlurmUpdate, ...]
 
 
 def failed(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> dict[int, Ended]:

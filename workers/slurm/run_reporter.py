@@ -16,7 +16,7 @@ from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.process.files import put
-from workers.slurm.runs import NOTHING, Run, Told, View, news
+from workers.slurm.runs import NOTHING, Run, SlurmObservation, Told, news
 from workers.slurm.scontrol import Slurm
 
 _PUBLISH_SECONDS = 20.0
@@ -36,7 +36,7 @@ def tell(settings: Settings, slurm: Slurm) -> int:
     path = settings.hook.state / _FILE
     before = recall(path)
     at = time.time_ns()
-    seen = View(slurm.nodes(), slurm.runs(), at)
+    seen = SlurmObservation(slurm.nodes(), slurm.runs(), at)
     told, after = news(settings.cluster, seen, settings.nodes.keys(), before)
     if told:
         _publish(settings, told)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
-from schemas.jobs import JobEvent, JobHappening
+from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from workers.slurm.nodes import NodeState, moment
 
@@ -71,7 +71,7 @@ NOTHING = Told({})
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SlurmObservation:
     """Slurm at one moment: `at`, ns since the epoch."""
 
     nodes: Mapping[str, NodeState]
@@ -94,7 +94,7 @@ def runs_from(shown: str) -> list[Run]:
 
 
 def news(
-    cluster: str, seen: View, ours: Collection[str], before: Told
+    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Told
 ) -> tuple[list[Registration | JobEvent], Told]:
     """What is to be told of Slurm's nodes and runs, and what has been told then.
 
@@ -119,7 +119,7 @@ def news(
 
 
 def _of_runs(
-    cluster: str, seen: View, ours: Collection[str], before: Told
+    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Told
 ) -> tuple[list[JobEvent], Told]:
     running = {run.key for run in before.running}
     shown = {run.key for run in seen.runs}
@@ -133,14 +133,14 @@ def _of_runs(
         if not nodes or run.state == _BOOTING or run.key in over or never_ran:
             continue
         if run.key not in running:
-            told.append(_event(JobHappening.STARTED, cluster, run, nodes, run.started_at))
+            told.append(_event(JobTransition.STARTED, cluster, run, nodes, run.started_at))
         if run.state in OVER and run.ended_at is not None:
-            told.append(_event(JobHappening.ENDED, cluster, run, nodes, run.ended_at))
+            told.append(_event(JobTransition.ENDED, cluster, run, nodes, run.ended_at))
             over |= {run.key}
         else:
             still.append(replace(run, seen_at=seen.at))
     gone = [replace(run, state=_GONE) for run in before.running if run.key not in shown]
-    told += [_event(JobHappening.ENDED, cluster, r, _of_ours(r, ours), r.seen_at) for r in gone]
+    told += [_event(JobTransition.ENDED, cluster, r, _of_ours(r, ours), r.seen_at) for r in gone]
     return told, Told({}, tuple(still), booting, over)
 
 
@@ -152,15 +152,15 @@ def _of_ours(run: Run, ours: Collection[str]) -> tuple[str, ...]:
 
 
 def _event(
-    happening: JobHappening, cluster: str, run: Run, nodes: tuple[str, ...], time: int
+    transition: JobTransition, cluster: str, run: Run, nodes: tuple[str, ...], time: int
 ) -> JobEvent:
     return JobEvent(
-        happening=happening,
+        transition=transition,
         cluster=cluster,
         job_id=run.job_id,
         submitted_at=run.submitted_at,
         time=time,
-        state=run.state if happening is JobHappening.ENDED else None,
+        state=run.state if transition is JobTransition.ENDED else None,
         nodes=nodes,
         started_at=run.started_at,
         user=run.user.strip() or "unknown",

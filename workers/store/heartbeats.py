@@ -15,7 +15,7 @@ _KEPT_NS = 86_400 * _NS
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Heartbeat:
     """A worker's last sign; times in ns since the epoch, `state` in its own words."""
 
     role: str
@@ -31,12 +31,12 @@ class Sign:
         return now - self.seen_at > SILENT_SECONDS * _NS
 
 
-def write(connection: sa.Connection, cluster: str, sign: Sign) -> None:
+def write(connection: sa.Connection, cluster: str, sign: Heartbeat) -> None:
     """Put this sign in the place of the worker's last; what is a day old goes."""
     take_away(connection, cluster, sign.name)
     old = workers.c.seen_at < sign.seen_at - _KEPT_NS
     connection.execute(sa.delete(workers).where(workers.c.cluster == cluster, old))
-    values = {name: getattr(sign, name) for name in Sign.__dataclass_fields__}
+    values = {name: getattr(sign, name) for name in Heartbeat.__dataclass_fields__}
     connection.execute(sa.insert(workers).values(cluster=cluster, **values))
 
 
@@ -47,19 +47,19 @@ def take_away(connection: sa.Connection, cluster: str, name: str) -> None:
     )
 
 
-def signs(connection: sa.Connection, cluster: str) -> list[Sign]:
+def heartbeats(connection: sa.Connection, cluster: str) -> list[Heartbeat]:
     """The last sign of each worker, by role and name.
 
     Whoever was killed could take none away: its sign is left out once another of its role has
     started on its host since.
     """
-    columns = (workers.c[name] for name in Sign.__dataclass_fields__)
+    columns = (workers.c[name] for name in Heartbeat.__dataclass_fields__)
     query = (
         sa.select(*columns)
         .where(workers.c.cluster == cluster)
         .order_by(workers.c.role, workers.c.name)
     )
-    found = [Sign(*row) for row in connection.execute(query)]
+    found = [Heartbeat(*row) for row in connection.execute(query)]
     last: dict[tuple[str, str], int] = {}
     for sign in found:
         place = sign.role, sign.host

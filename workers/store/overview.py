@@ -20,7 +20,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Lit:
+class NodeLamp:
     """A node's lamp; `since` is when it was asked of last, ns since the epoch, or None."""
 
     node: str
@@ -47,14 +47,16 @@ def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
     return [Open(*row) for row in connection.execute(query)]
 
 
-def lamps(connection: sa.Connection, cluster: str) -> dict[str, Lit]:
+def lamps(connection: sa.Connection, cluster: str) -> dict[str, NodeLamp]:
     """Every node that anything was ever asked of, by name."""
     busy = {request.node for request in open_requests(connection, cluster)}
     query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
         nodes.c.cluster == cluster
     )
     return {
-        node: Lit(node, lamp(desired, observed, busy=node in busy), desired, observed, generation)
+        node: NodeLamp(
+            node, lamp(desired, observed, busy=node in busy), desired, observed, generation
+        )
         for node, desired, observed, generation in connection.execute(query)
     }
 

@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from schemas.events import Happening, RequestEvent
+from schemas.events import RequestEvent, Transition
 from workers.store.tables import requests
 from workers.store.upsert import insert
 
 # request id and round
-Key: TypeAlias = tuple[str, int]
+RoundKey: TypeAlias = tuple[str, int]
 
 _KEYS_PER_QUERY = 500
 
@@ -33,10 +33,10 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RoundOutcome:
     """How a round ended: the one terminal event it may have, as published."""
 
-    happening: Happening
+    transition: Transition
     event: bytes
 
 
@@ -60,9 +60,11 @@ def insert_requests(connection: sa.Connection, cluster: str, rows: Sequence[Roun
     )
 
 
-def outcomes(connection: sa.Connection, cluster: str, keys: Sequence[Key]) -> Mapping[Key, Outcome]:
+def outcomes(
+    connection: sa.Connection, cluster: str, keys: Sequence[RoundKey]
+) -> Mapping[RoundKey, RoundOutcome]:
     """How these rounds ended; those that are open or unknown are left out."""
-    found: dict[Key, Outcome] = {}
+    found: dict[RoundKey, RoundOutcome] = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         part = keys[start : start + _KEYS_PER_QUERY]
         query = sa.select(
@@ -73,7 +75,7 @@ def outcomes(connection: sa.Connection, cluster: str, keys: Sequence[Key]) -> Ma
             sa.tuple_(requests.c.request_id, requests.c.round).in_(part),
         )
         for request_id, round_, outcome, event in connection.execute(query):
-            found[request_id, round_] = Outcome(Happening(outcome), event)
+            found[request_id, round_] = RoundOutcome(Transition(outcome), event)
     return found
 
 
@@ -90,7 +92,7 @@ def fix_outcomes(
     """
     if not events:
         return []
-    first: dict[Key, RequestEvent] = {}
+    first: dict[RoundKey, RequestEvent] = {}
     for event in events:
         first.setdefault((event.request_id, event.round), event)
     statement = insert(connection, requests)
@@ -115,7 +117,7 @@ def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
         "node": event.node,
         "generation": event.generation,
         "accepted_at": event.time,
-        "outcome": str(event.happening),
+        "outcome": str(event.transition),
         "event": event.to_envelope().to_json(),
         "decided_at": event.time,
         "actions": json.dumps([action.to_data() for action in event.actions]),

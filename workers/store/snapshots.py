@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 
+from schemas.server import Server
 from schemas.snapshot import Snapshot, parse_snapshot
-from workers.clouds.servers import Server
 from workers.store.database import store_clock
 from workers.store.tables import listings, snapshots
 from workers.store.upsert import insert
@@ -31,7 +31,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class StoredListing:
     """A cloud's servers.
 
     Attributes:
@@ -78,7 +78,7 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
     return None if body is None else parse_snapshot(body)
 
 
-def keep_listing(connection: sa.Connection, cluster: str, listing: Listing) -> None:
+def keep_listing(connection: sa.Connection, cluster: str, listing: StoredListing) -> None:
     """Keep it, unless one for a newer snapshot is there."""
     body = msgspec.json.encode(listing.servers)
     statement = insert(connection, listings).values(
@@ -102,14 +102,14 @@ def listed_for(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
     return {row.cloud: row.generation for row in connection.execute(query)}
 
 
-def all_listings(connection: sa.Connection, cluster: str) -> Iterable[Listing]:
+def all_listings(connection: sa.Connection, cluster: str) -> Iterable[StoredListing]:
     """Each cloud's."""
     query = sa.select(
         listings.c.cloud, listings.c.generation, listings.c.asked_at, listings.c.body
     ).where(listings.c.cluster == cluster)
     for cloud, generation, asked_at, body in connection.execute(query):
         servers = msgspec.json.decode(body, type=tuple[Server, ...])
-        yield Listing(cloud, generation, asked_at, servers)
+        yield StoredListing(cloud, generation, asked_at, servers)
 
 
 def store_now(connection: sa.Connection) -> int:

@@ -184,7 +184,7 @@ audit = sa.Table(
     sa.Column("subject", sa.Text),
     sa.Column("request_id", sa.Text),
     sa.Column("round", sa.Integer),
-    sa.Column("happening", sa.Text),
+    sa.Column("transition", sa.Text),
     sa.Column("generation", sa.BigInteger),
     sa.Column("correlation_id", sa.Text),
     # The event as it came, byte for byte; of an unreadable message too.
@@ -197,14 +197,14 @@ audit = sa.Table(
     # People ask for the latest of something: each index ends in what the answer is sorted by.
     sa.Index("audit_in_time", "time", "seq"),
     sa.Index("audit_of_subject", "subject", "time", "seq"),
-    sa.Index("audit_of_happening", "happening", "time", "seq"),
+    sa.Index("audit_of_transition", "transition", "time", "seq"),
     # Seals and notices: few, and looked for by type.
     sa.Index(
-        "audit_no_happening",
+        "audit_no_transition",
         "type",
         "seq",
-        sqlite_where=sa.text("happening IS NULL"),
-        postgresql_where=sa.text("happening IS NULL"),
+        sqlite_where=sa.text("transition IS NULL"),
+        postgresql_where=sa.text("transition IS NULL"),
     ),
 )
 

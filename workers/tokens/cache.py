@@ -49,7 +49,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
+class ServeToken:
     """Give this token; the asker may use it for `hold` seconds before it asks again."""
 
     token: ScopedToken
@@ -57,11 +57,11 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FetchToken:
     """Get a new token, then answer."""
 
 
-Decision = Serve | Fetch | SourceError
+CacheDecision = ServeToken | FetchToken | SourceError
 
 
 def floor(life: float) -> float:
@@ -69,7 +69,7 @@ def floor(life: float) -> float:
     return min(_LONGEST_FLOOR, life / 4)
 
 
-def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> Decision:
+def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> CacheDecision:
     """What to answer.
 
     Args:
@@ -81,10 +81,10 @@ def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> Dec
     held = slot.held
     if held is not None and held.expires - now >= floor(held.token.life):
         if held.token.digest != refused:
-            return Serve(held.token, held.expires - now - floor(held.token.life) / 2)
+            return ServeToken(held.token, held.expires - now - floor(held.token.life) / 2)
         if now - slot.replaced < _REFUSED_AGAIN:
             return SourceError("refused_by_cloud", "the cloud refuses tokens fresh from Keystone")
-    return _blocked(slot, now, fingerprint) or Fetch()
+    return _blocked(slot, now, fingerprint) or FetchToken()
 
 
 def left(slot: Slot, now: float) -> float | None:

@@ -22,7 +22,15 @@ from workers.errors import (
     TokenRefusedError,
     TokenServiceAwayError,
 )
-from workers.tokens.rpc import Answer, Grant, Refusal, Report, Request, encode, parse_answer
+from workers.tokens.rpc import (
+    Answer,
+    TokenGrant,
+    TokenRefusal,
+    TokenReport,
+    TokenRequest,
+    encode,
+    parse_answer,
+)
 
 
 class TokenClient:
@@ -41,7 +49,7 @@ class TokenClient:
         self._service_user = settings.tokens.service_user or parameters.credentials.username
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
-        self._flights: dict[Request, Future[Grant]] = {}
+        self._flights: dict[TokenRequest, Future[TokenGrant]] = {}
         self._replies: dict[str, Future[Answer]] = {}
         self._link = Link(parameters, {REPLY_TO: 1}, self._on_reply, self._on_up)
 
@@ -65,7 +73,7 @@ class TokenClient:
     ) -> None:
         self.stop()
 
-    def fetch(self, cloud: str, refused: str | None = None) -> Grant:
+    def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
         """A token for `cloud`; threads that ask for the same at the same time share one request.
 
         Args:
@@ -76,7 +84,7 @@ class TokenClient:
             TokenServiceAwayError: nobody answered in time.
             TokenRefusedError: this cloud has no token now.
         """
-        request = Request(cloud, refused)
+        request = TokenRequest(cloud, refused)
         with self._lock:
             flight = self._flights.get(request)
             mine = flight is None
@@ -85,7 +93,7 @@ class TokenClient:
         if mine:
             try:
                 answer = self._ask(request)
-                if not isinstance(answer, Grant):
+                if not isinstance(answer, TokenGrant):
                     raise _unexpected(answer)  # noqa: TRY301 - for those who share the flight, too
                 flight.set_result(answer)
             except TokenError as error:
@@ -98,19 +106,19 @@ class TokenClient:
                     del self._flights[request]
         return flight.result()
 
-    def look(self, cloud: str) -> Report:
+    def look(self, cloud: str) -> TokenReport:
         """How a cloud's token stands; nobody logs in for it.
 
         Raises:
             TokenServiceAwayError: nobody answered in time.
             TokenRefusedError: the service does not know the cloud, or not us.
         """
-        answer = self._ask(Request(cloud, look=True))
-        if not isinstance(answer, Report):
+        answer = self._ask(TokenRequest(cloud, look=True))
+        if not isinstance(answer, TokenReport):
             raise _unexpected(answer)
         return answer
 
-    def _ask(self, request: Request) -> Grant | Report:
+    def _ask(self, request: TokenRequest) -> TokenGrant | TokenReport:
         deadline = time.monotonic() + self._timeout
         while self._link.wait_up(deadline - time.monotonic()):
             try:
@@ -123,12 +131,12 @@ class TokenClient:
                 raise TokenServiceAwayError(
                     f"the token service has not answered within {self._timeout:g} s"
                 ) from None
-            if isinstance(answer, Refusal):
+            if isinstance(answer, TokenRefusal):
                 raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
             return answer
         raise TokenServiceAwayError("no connection to the broker")
 
-    def _once(self, request: Request, deadline: float) -> Answer:
+    def _once(self, request: TokenRequest, deadline: float) -> Answer:
         correlation_id = ids.correlation_id()
         reply: Future[Answer] = Future()
         with self._lock:

@@ -111,7 +111,7 @@ class ServiceLogin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _HeldAccess:
     """An access token in hand, from a secret of this fingerprint."""
 
     token: str = field(repr=False)
@@ -137,7 +137,7 @@ class Federated:
         self._login = login
         self._keystone = keystone
         self._clock = clock
-        self._held: _Held | None = None
+        self._held: _HeldAccess | None = None
 
     def fetch(self) -> ScopedToken:
         """Get an access token where needed, log in, scope.
@@ -159,7 +159,7 @@ class Federated:
                 return token
         asked = self._clock()
         access = self._login.obtain()
-        self._held = _Held(access.token, asked + access.expires_in - _ACCESS_MARGIN, current)
+        self._held = _HeldAccess(access.token, asked + access.expires_in - _ACCESS_MARGIN, current)
         return self._at_keystone(self._held)
 
     def fingerprint(self) -> str:
@@ -174,6 +174,6 @@ class Federated:
         """
         return self._login.upkeep(now)
 
-    def _at_keystone(self, held: _Held) -> ScopedToken:
+    def _at_keystone(self, held: _HeldAccess) -> ScopedToken:
         source = self._source
         return self._keystone.federated_login(source.identity_provider, source.protocol, held.token)

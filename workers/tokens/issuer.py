@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 import structlog
 
 from workers.tokens import cache
-from workers.tokens.cache import Decision, Fetch, Serve, Slot
+from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
 from workers.tokens.errors import SourceError, away
-from workers.tokens.rpc import Answer, Grant, Refusal, Report
+from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken, shown
 from workers.tokens.sources import Source
 from workers.tokens.upkeep import Upkeep
@@ -78,23 +78,23 @@ class Issuer:
         with self._lock:
             now = self._clock()
             decision = cache.decide(self._slot, now, refused, self._source.fingerprint())
-            if isinstance(decision, Fetch):
+            if isinstance(decision, FetchToken):
                 self._slot = cache.without_refused(self._slot, now, refused)
                 self._waiters.append(_Waiter(answer, now + self._patience))
                 self._begin()
                 return
-            if isinstance(decision, Serve):
+            if isinstance(decision, ServeToken):
                 self._slot = cache.served(self._slot)
         answer(_said(decision))
 
-    def look(self) -> Report:
+    def look(self) -> TokenReport:
         """How the token stands, as far as is known without asking anybody."""
         with self._lock:
             slot, left = self._slot, cache.left(self._slot, self._clock())
         if slot.trouble is None:
-            return Report(left)
+            return TokenReport(left)
         error = slot.trouble.error
-        return Report(left, f"{error.error}: {error.message}", error.remedy)
+        return TokenReport(left, f"{error.error}: {error.message}", error.remedy)
 
     def tick(self) -> None:
         """Renew early, and answer those who have waited too long; to be called every second."""
@@ -133,7 +133,7 @@ class Issuer:
         outcome = self._obtain()
         with self._lock:
             now, jitter = self._clock(), random.random()  # noqa: S311 - jitter
-            decision: Decision
+            decision: CacheDecision
             if isinstance(outcome, SourceError):
                 self._slot = cache.failed(self._slot, outcome, now, jitter, fingerprint)
                 decision = outcome
@@ -186,10 +186,10 @@ class Issuer:
             self._alarm(f"{outcome.error}/{fingerprint}/{datetime.now(UTC):%Y-%m-%d}", outcome)
 
 
-def _said(decision: Decision) -> Answer:
+def _said(decision: CacheDecision) -> Answer:
     match decision:
-        case Serve(token, hold):
-            return Grant(token.id, dict(token.body), hold)
-        case Fetch():
+        case ServeToken(token, hold):
+            return TokenGrant(token.id, dict(token.body), hold)
+        case FetchToken():
             decision = away("a login takes longer than its token lives")
-    return Refusal(decision.error, decision.message, decision.permanent)
+    return TokenRefusal(decision.error, decision.message, decision.permanent)

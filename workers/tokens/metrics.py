@@ -6,13 +6,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from workers.tokens.rpc import Report
+from workers.tokens.rpc import TokenReport
 
 
-class TokenFigures(Collector):
+class TokenMetrics(Collector):
     """The logins' figures; `look` tells how each cloud's token stands."""
 
-    def __init__(self, look: Callable[[], Mapping[str, Report]]) -> None:
+    def __init__(self, look: Callable[[], Mapping[str, TokenReport]]) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:

@@ -13,7 +13,7 @@ from workers.tokens.scoped import digest_of
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _HeldToken:
     access: access.AccessInfo
     until: float
 
@@ -34,7 +34,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
         self._client = client
         self._cloud = cloud
         self._guard = threading.Lock()
-        self._held: _Held | None = None
+        self._held: _HeldToken | None = None
         self._refused: str | None = None
         self._given = threading.local()
 
@@ -60,7 +60,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
             reference = access.create(auth_token=grant.token, body=grant.body)
             with self._guard:
                 if digest_of(grant.token) != self._refused:
-                    self._held = _Held(reference, asked + grant.hold)
+                    self._held = _HeldToken(reference, asked + grant.hold)
                     self._refused = None
                     return reference
 

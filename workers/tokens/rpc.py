@@ -7,7 +7,7 @@ import msgspec
 from schemas.errors import MalformedMessageError
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A worker asks for a token.
 
     Attributes:
@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     look: bool = False
 
 
-class Grant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
+class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
     """The answer with a token.
 
     Attributes:
@@ -39,7 +39,7 @@ class Grant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
         return f"Grant(hold={self.hold})"
 
 
-class Report(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
+class TokenReport(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
     """How a cloud's token stands.
 
     Attributes:
@@ -53,7 +53,7 @@ class Report(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
     remedy: str | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
+class TokenRefusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
     """The answer without one; as workers.errors.TokenRefusedError."""
 
     error: str
@@ -61,17 +61,17 @@ class Refusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
     permanent: bool
 
 
-Answer = Grant | Report | Refusal
+Answer = TokenGrant | TokenReport | TokenRefusal
 
 
-def parse_request(body: bytes) -> Request:
+def parse_request(body: bytes) -> TokenRequest:
     """Read a request.
 
     Raises:
         MalformedMessageError: naming the field and the remedy.
     """
     try:
-        return msgspec.json.decode(body, type=Request)
+        return msgspec.json.decode(body, type=TokenRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedMessageError(
             "body", str(error), "ask by workers.tokens.client of the same version"
@@ -85,7 +85,7 @@ def parse_answer(body: bytes) -> Answer:
         MalformedMessageError: it is none.
     """
     try:
-        return msgspec.json.decode(body, type=Grant | Report | Refusal)
+        return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # the decoder's words could quote what it read, which may be a token
         raise MalformedMessageError(
@@ -93,6 +93,6 @@ def parse_answer(body: bytes) -> Answer:
         ) from None
 
 
-def encode(message: Request | Answer) -> bytes:
+def encode(message: TokenRequest | Answer) -> bytes:
     """As it travels."""
     return msgspec.json.encode(message)

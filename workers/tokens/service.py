@@ -24,8 +24,8 @@ from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
-from workers.tokens.metrics import TokenFigures
-from workers.tokens.rpc import Answer, Refusal, encode, parse_request
+from workers.tokens.metrics import TokenMetrics
+from workers.tokens.rpc import Answer, TokenRefusal, encode, parse_request
 from workers.tokens.sources import Source, make_source
 from workers.tokens.vault import Vault
 from workers.tokens.vault_key import load_key
@@ -99,19 +99,19 @@ class TokenService:
         if user not in self._allowed:
             self._log.warning("token_request_refused", reason="user not allowed", user=user)
             text = f"the broker user {shown(user)} is not in tokens.allowed_users"
-            self._reply(delivery, Refusal("not_allowed", text, permanent=True))
+            self._reply(delivery, TokenRefusal("not_allowed", text, permanent=True))
             return
         try:
             request = parse_request(delivery.body)
         except MalformedMessageError as error:
             self._log.warning("token_request_refused", reason=error.problem, user=user)
-            self._reply(delivery, Refusal("malformed", str(error), permanent=True))
+            self._reply(delivery, TokenRefusal("malformed", str(error), permanent=True))
             return
         issuer = self.issuers.get(request.cloud)
         if issuer is None:
             text = f"the token service's configuration has no cloud {shown(request.cloud)}"
             self._log.warning("token_request_refused", reason=text, user=user)
-            self._reply(delivery, Refusal("unknown_cloud", text, permanent=True))
+            self._reply(delivery, TokenRefusal("unknown_cloud", text, permanent=True))
             return
         if request.look:
             self._reply(delivery, issuer.look())
@@ -155,7 +155,7 @@ def main(settings: Settings) -> int:
         run.state = f"serving {len(sources)} clouds"
         service = TokenService(settings, run.name, sources)
         run.registry.register(
-            TokenFigures(lambda: {c: issuer.look() for c, issuer in service.issuers.items()})
+            TokenMetrics(lambda: {c: issuer.look() for c, issuer in service.issuers.items()})
         )
         service.run(run.stop)
     return 0

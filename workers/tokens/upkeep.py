@@ -13,7 +13,7 @@ _LONGEST_IDLE = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RefreshTokenState:
     """How a cloud's refresh token stands.
 
     Attributes:
@@ -26,7 +26,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class TokenExpiry:
     """What people must hear of a login that ends; two with the same key are one."""
 
     key: str
@@ -38,10 +38,10 @@ class Upkeep:
     """What is due: to use the login now, to tell people of its end."""
 
     use: bool = False
-    ending: Ending | None = None
+    ending: TokenExpiry | None = None
 
 
-def due_for_use(standing: Standing, now: int) -> bool:
+def due_for_use(standing: RefreshTokenState, now: int) -> bool:
     """Whether to use the token though nobody needs it.
 
     At once where it was never used, then weekly, more often where its life is short; and daily
@@ -57,7 +57,7 @@ def due_for_use(standing: Standing, now: int) -> bool:
     return now - standing.used >= longest
 
 
-def fixed_end(before: Standing, after: Standing) -> int | None:
+def fixed_end(before: RefreshTokenState, after: RefreshTokenState) -> int | None:
     """When the login ends whatever we do, as far as one use of it shows; else None."""
     if before.used is None or before.expires is None:
         return None
@@ -67,13 +67,13 @@ def fixed_end(before: Standing, after: Standing) -> int | None:
     return after.expires if 2 * moved < passed else None
 
 
-def ending(end: int, now: int, remedy: str) -> Ending | None:
+def ending(end: int, now: int, remedy: str) -> TokenExpiry | None:
     """The warning about a login that ends at `end`: one at each of WARN_DAYS."""
     reached = [days for days in WARN_DAYS if end - now <= days * DAY]
     if not reached:
         return None
     when = datetime.fromtimestamp(end // NS, UTC)
-    return Ending(
+    return TokenExpiry(
         # rounded to hours: the end that is said at each use varies by seconds
         key=f"login_ends/{when:%Y-%m-%d %H}/{reached[0]} days",
         error=SourceError(

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.scoped import digest_of
-from workers.tokens.upkeep import NS, Standing
+from workers.tokens.upkeep import NS, RefreshTokenState
 from workers.tokens.vault_lease import Lease, store_errors
 
 _LEASE = 60.0
@@ -47,7 +47,7 @@ class _Line:
     seed: str
     written: bytes | None
     token: str = field(repr=False)
-    standing: Standing
+    standing: RefreshTokenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _Successor:
 
     line: _Line
     token: str = field(repr=False)
-    standing: Standing
+    standing: RefreshTokenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Turn:
     _write: Callable[[_Successor], None]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> RefreshTokenState:
         """How the newest refresh token stands."""
         return self._line.standing
 
@@ -81,7 +81,7 @@ class Turn:
         self._lease.require(seconds)
         return self._line.token
 
-    def keep(self, token: str, expires_in: float | None) -> Standing:
+    def keep(self, token: str, expires_in: float | None) -> RefreshTokenState:
         """Write down the refresh token that the provider gave, before anything else is done.
 
         Args:
@@ -95,7 +95,9 @@ class Turn:
             SourceError: the store is away; the next turn writes it first.
         """
         now = time.time_ns()
-        standing = Standing(now, None if expires_in is None else now + int(expires_in * NS))
+        standing = RefreshTokenState(
+            now, None if expires_in is None else now + int(expires_in * NS)
+        )
         self._write(_Successor(self._line, token, standing))
         return standing
 
@@ -142,14 +144,18 @@ class Vault:
             with suppress(SourceError):
                 lease.release()
 
-    def standing(self) -> Standing:
+    def standing(self) -> RefreshTokenState:
         """How the newest refresh token stands.
 
         Raises:
             SourceError: the store is away.
         """
         row = self._row()
-        return Standing() if row is None else Standing(row.rotated_at, row.expires_at)
+        return (
+            RefreshTokenState()
+            if row is None
+            else RefreshTokenState(row.rotated_at, row.expires_at)
+        )
 
     def _row(self) -> Any:  # noqa: ANN401 - a row or None
         table = refresh_tokens
@@ -163,8 +169,8 @@ class Vault:
     def _read(self, file_token: str) -> _Line:
         seed, row = digest_of(file_token), self._row()
         if row is None or row.ciphertext is None or row.seed != seed:
-            return _Line(seed, row and row.ciphertext, file_token, Standing())
-        standing = Standing(row.rotated_at, row.expires_at)
+            return _Line(seed, row and row.ciphertext, file_token, RefreshTokenState())
+        standing = RefreshTokenState(row.rotated_at, row.expires_at)
         return _Line(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), standing)
 
     def _write(self, next_: _Successor) -> None:

@@ -16,7 +16,7 @@ from tests.testbed.simcloud import credentials
 from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 from workers.broker.link import REPLY_TO, Delivery, Link
 from workers.errors import BrokerAwayError, TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
@@ -155,7 +155,7 @@ def test_a_token_is_sent_to_no_queue(
 ) -> None:
     settings = site.configure({"one": site.password_cloud(cloud)})
     parameters = connection_parameters(settings.broker, "test queue")
-    with browse(parameters) as channel:
+    with blocking_channel(parameters) as channel:
         channel.queue_declare("a.queue", durable=True)
     with serving(settings), raw_client(broker_url) as ask:
         ask(b'{"cloud": "one"}', reply_to)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.commands import Desired
-from schemas.events import Happening
+from schemas.events import Transition
 from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.state import Call, State, Worker, acted, finished, put
@@ -111,7 +111,7 @@ class Model:
             else:
                 yield Step(f"{name}, who parks it", state)
         elif number + 1 < state.store.generation:
-            ended = ((number + 1, str(Happening.SUPERSEDED)),)
+            ended = ((number + 1, str(Transition.SUPERSEDED)),)
             state = state._replace(store=stores.fix(state.store, ended))
             yield Step(f"{name}, who drops it", _end(state, number, worker))
         elif state.workers[worker].generation == 0:
@@ -150,9 +150,11 @@ class Model:
             name = f"worker {number} is about to {decision.action}"
             yield Step(name, self._guard(state, number, decision.action))
         elif isinstance(decision, Settled):
-            yield Step(f"worker {number} settles", self._settle(state, number, Happening.COMPLETED))
+            yield Step(
+                f"worker {number} settles", self._settle(state, number, Transition.COMPLETED)
+            )
         elif isinstance(decision, Fail):
-            yield Step(f"worker {number} fails", self._settle(state, number, Happening.FAILED))
+            yield Step(f"worker {number} fails", self._settle(state, number, Transition.FAILED))
 
     def _guard(self, state: State, number: int, action: str) -> State:
         worker = state.workers[number]
@@ -167,9 +169,9 @@ class Model:
         refused = worker._replace(called=True, settles=False)
         return self._moved(state.with_worker(number, refused), number)
 
-    def _settle(self, state: State, number: int, happening: Happening) -> State:
+    def _settle(self, state: State, number: int, transition: Transition) -> State:
         generation, held = state.workers[number].generation, state.holding(number)
-        ended = tuple((i + 1, reality.outcome(self.wants, generation, i, happening)) for i in held)
+        ended = tuple((i + 1, reality.outcome(self.wants, generation, i, transition)) for i in held)
         store: stores.Store | None = stores.fix(state.store, ended)
         if self.rules.lease and self.rules.reconcile:
             store = stores.settle(state.store, generation, number, ended)

@@ -6,14 +6,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from schemas.commands import Desired, Kind
-from schemas.events import CloudAction, Happening
+from schemas.events import CloudAction, Transition
+from schemas.server import Server
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from workers.clouds.actions import START, STOP
-from workers.clouds.servers import Server, View
+from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.decide import Decision, Wait, decide
-from workers.power.desired_state import Row
+from workers.power.desired_state import DesiredRow
 from workers.power.node_work import DONE, Work
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _work(wants: Wants, generation: int) -> Work:
         for number, want in enumerate(wants, 1)
     ]
     wanted = asked[generation - 1]
-    row = Row("node1", wanted.desired, wanted.generation, wanted.id, None, "we", 60.0)
+    row = DesiredRow("node1", wanted.desired, wanted.generation, wanted.id, None, "we", 60.0)
     work = Work("node1", "all", _GROUP, row, began=MOMENT, look_after=10.0)
     work.pending = [pending(one) for one in asked]
     return work
@@ -60,7 +61,7 @@ def decision(  # noqa: PLR0913 - all that a decision depends on
     action = START if work.row.desired is Desired.UP else STOP
     for _ in range(made):
         work.record(work.key, CloudAction(action, "id-1", MOMENT, DONE))
-    view = View("test")
+    view = ServerView("test")
     server = Server("id-1", "node1", shown.status, shown.task)
     view.fold([server], 11.0 if settles else 9.0, whole=True)
     sight = work.sight(view, MOMENT, oldest=0.0)
@@ -68,7 +69,7 @@ def decision(  # noqa: PLR0913 - all that a decision depends on
 
 
 @cache
-def outcome(wants: Wants, generation: int, request: int, happening: Happening) -> str:
+def outcome(wants: Wants, generation: int, request: int, transition: Transition) -> str:
     """How a request ends when the node ends so, its row having this generation."""
-    events = _work(wants, generation).events(happening, None, None, MOMENT)
-    return str(events[request][1].happening)
+    events = _work(wants, generation).events(transition, None, None, MOMENT)
+    return str(events[request][1].transition)

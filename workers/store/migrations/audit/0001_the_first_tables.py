@@ -27,7 +27,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=True),
         sa.Column("request_id", sa.Text(), nullable=True),
         sa.Column("round", sa.Integer(), nullable=True),
-        sa.Column("happening", sa.Text(), nullable=True),
+        sa.Column("transition", sa.Text(), nullable=True),
         sa.Column("generation", sa.BigInteger(), nullable=True),
         sa.Column("correlation_id", sa.Text(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),

@@ -8,7 +8,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-_NO_HAPPENING = sa.text("happening IS NULL")
+_NO_TRANSITION = sa.text("transition IS NULL")
 
 
 def upgrade() -> None:
@@ -24,19 +24,19 @@ def upgrade() -> None:
     op.drop_index("audit_by_subject", "audit")
     op.create_index("audit_in_time", "audit", ["time", "seq"])
     op.create_index("audit_of_subject", "audit", ["subject", "time", "seq"])
-    op.create_index("audit_of_happening", "audit", ["happening", "time", "seq"])
+    op.create_index("audit_of_transition", "audit", ["transition", "time", "seq"])
     op.create_index(
-        "audit_no_happening",
+        "audit_no_transition",
         "audit",
         ["type", "seq"],
-        sqlite_where=_NO_HAPPENING,
-        postgresql_where=_NO_HAPPENING,
+        sqlite_where=_NO_TRANSITION,
+        postgresql_where=_NO_TRANSITION,
     )
 
 
 def downgrade() -> None:
     """Take back."""
-    for name in ("no_happening", "of_happening", "of_subject", "in_time"):
+    for name in ("no_transition", "of_transition", "of_subject", "in_time"):
         op.drop_index(f"audit_{name}", "audit")
     op.create_index("audit_by_subject", "audit", ["subject", "seq"])
     op.create_index("audit_by_time", "audit", ["time"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops.nodes.wait_for_outcome import Lines, summed_up
+from ops.nodes.wait_for_outcome import LineReporter, summed_up
 from schemas.commands import Kind
-from schemas.events import Cause, Happening
+from schemas.events import Cause, Transition
 from tests.testbed.messages import command, event
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ QUOTA = [Cause("quota", "Quota exceeded for cores"), Cause("quota", "Quota excee
 
 def test_failures_are_grouped_by_their_cause_the_most_frequent_first() -> None:
     ended = [
-        event(Happening.COMPLETED, ASKED[0]),
+        event(Transition.COMPLETED, ASKED[0]),
         event(
-            Happening.SUPERSEDED, ASKED[1], cause=Cause("superseded", "generation 2 wants it up")
+            Transition.SUPERSEDED, ASKED[1], cause=Cause("superseded", "generation 2 wants it up")
         ),
-        event(Happening.FAILED, ASKED[2], cause=QUOTA[0]),
-        event(Happening.FAILED, ASKED[3], cause=QUOTA[1]),
+        event(Transition.FAILED, ASKED[2], cause=QUOTA[0]),
+        event(Transition.FAILED, ASKED[3], cause=QUOTA[1]),
     ]
     assert summed_up(ASKED, ended, 75) == [
         "1 of 6 nodes done in 1 min 15 s",
@@ -35,7 +35,7 @@ def test_failures_are_grouped_by_their_cause_the_most_frequent_first() -> None:
 
 
 def test_all_done_is_one_line() -> None:
-    assert summed_up(ASKED[:1], [event(Happening.COMPLETED, ASKED[0])], 0.25) == [
+    assert summed_up(ASKED[:1], [event(Transition.COMPLETED, ASKED[0])], 0.25) == [
         "1 of 1 nodes done in 0.250 s"
     ]
 
@@ -43,10 +43,10 @@ def test_all_done_is_one_line() -> None:
 def test_lines_name_each_node_that_is_not_done_and_cannot_steer_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = Lines(2)
-    lines.tell([event(Happening.FAILED, ASKED[0], cause=Cause("x", "\x1b[2J\nnode2 completed"))])
+    lines = LineReporter(2)
+    lines.tell([event(Transition.FAILED, ASKED[0], cause=Cause("x", "\x1b[2J\nnode2 completed"))])
     lines.tell([])
-    lines.tell([event(Happening.COMPLETED, ASKED[1])])
+    lines.tell([event(Transition.COMPLETED, ASKED[1])])
     assert capsys.readouterr().out.splitlines() == [
         "node1 failed: x: \\x1b[2J\\nnode2 completed",
         "1 of 2 nodes have ended",

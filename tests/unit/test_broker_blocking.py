@@ -8,7 +8,7 @@ import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
 
-from workers.broker.blocking import browse
+from workers.broker.blocking import blocking_channel
 
 
 def test_a_broker_that_takes_connections_and_says_nothing_is_away_as_any_other() -> None:
@@ -17,6 +17,6 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_away_as_any_other()
         parameters.stack_timeout = 0.2
         with (
             pytest.raises(AMQPConnectionError, match=r"no answer within 0\.2 s"),
-            browse(parameters),
+            blocking_channel(parameters),
         ):
             pytest.fail("nobody answered")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workers.clouds import actions
-from workers.clouds.nova_requests import Call, Parts, Request, act, create, fill
+from workers.clouds.nova_requests import Call, NovaRequest, Parts, act, create, fill
 from workers.config.groups import ServerTemplate
 
 PARTS = Parts("image-id", "flavor-id", ("auto",))
@@ -19,23 +19,23 @@ NEW = Call(actions.CREATE, "", "node1", "compute")
 @pytest.mark.parametrize(
     ("action", "expected"),
     [
-        (actions.START, Request("POST", "/servers/x/action", {"os-start": None})),
-        (actions.STOP, Request("POST", "/servers/x/action", {"os-stop": None})),
-        (actions.SHELVE, Request("POST", "/servers/x/action", {"shelve": None})),
-        (actions.UNSHELVE, Request("POST", "/servers/x/action", {"unshelve": None})),
-        (actions.REBOOT, Request("POST", "/servers/x/action", {"reboot": {"type": "HARD"}})),
-        (actions.DELETE, Request("DELETE", "/servers/x")),
-        (actions.TAG, Request("POST", "/servers/x/metadata", {"metadata": TAGS})),
+        (actions.START, NovaRequest("POST", "/servers/x/action", {"os-start": None})),
+        (actions.STOP, NovaRequest("POST", "/servers/x/action", {"os-stop": None})),
+        (actions.SHELVE, NovaRequest("POST", "/servers/x/action", {"shelve": None})),
+        (actions.UNSHELVE, NovaRequest("POST", "/servers/x/action", {"unshelve": None})),
+        (actions.REBOOT, NovaRequest("POST", "/servers/x/action", {"reboot": {"type": "HARD"}})),
+        (actions.DELETE, NovaRequest("DELETE", "/servers/x")),
+        (actions.TAG, NovaRequest("POST", "/servers/x/metadata", {"metadata": TAGS})),
     ],
 )
-def test_each_action_is_one_request(action: str, expected: Request) -> None:
+def test_each_action_is_one_request(action: str, expected: NovaRequest) -> None:
     assert act(Call(action, "x", "node1", "compute"), "vespa") == expected
 
 
 def test_an_image_carries_our_tags_and_the_request_so_that_it_is_found_again() -> None:
     call = Call(actions.BAKE, "x", "node1", "compute", image="prepared", request_id="r")
     about = {"name": "prepared", "metadata": {**TAGS, "lamplighter_request": "r"}}
-    assert act(call, "vespa") == Request("POST", "/servers/x/action", {"createImage": about})
+    assert act(call, "vespa") == NovaRequest("POST", "/servers/x/action", {"createImage": about})
 
 
 def test_a_server_is_ours_from_its_first_moment() -> None:

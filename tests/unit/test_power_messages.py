@@ -11,12 +11,12 @@ from schemas import headers
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening, event_from, notice_from
+from schemas.events import Cause, Transition, event_from, notice_from
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
 from workers.broker import outgoing
 from workers.power import messages
-from workers.power.intake import Past, past_from
+from workers.power.intake import DeliveryHistory, past_from
 
 NOW = MOMENT + 10**9
 CAUSE = Cause("server_side", "HTTP 500: boom")
@@ -26,7 +26,7 @@ TIERS = ["power.retry.5s", "power.retry.30s", "power.retry.2m", "power.retry.10m
 def test_the_accepted_event_carries_the_command() -> None:
     asked = command()
     told = event_from(parse(messages.accepted(pending(asked), NOW).body))
-    assert told.happening is Happening.ACCEPTED
+    assert told.transition is Transition.ACCEPTED
     assert (told.request_id, told.generation, told.jobs) == (asked.id, asked.generation, asked.jobs)
     assert (told.origin, told.expiry) == (asked.origin, asked.expiry)
 
@@ -35,25 +35,25 @@ def test_the_accepted_event_carries_the_command() -> None:
     ("failed", "tier"), [*enumerate(TIERS), (4, TIERS[-1]), (40, TIERS[-1])], ids=str
 )
 def test_each_failed_attempt_rests_longer_than_the_one_before(failed: int, tier: str) -> None:
-    waiting = pending(past=Past(attempt=failed))
+    waiting = pending(past=DeliveryHistory(attempt=failed))
     request, told = messages.retried(waiting, CAUSE, NOW)
     assert (request.exchange, request.routing_key) == (tier, waiting.delivery.routing_key)
     assert (request.body, request.id) == (waiting.delivery.body, waiting.command.id)
     assert past_from(request.headers) == waiting.past.failed(CAUSE, NOW)
     assert request.headers[headers.ATTEMPT] == failed + 1
     read = event_from(parse(told.body))
-    assert (read.happening, read.attempt, read.cause) == (Happening.RETRIED, failed + 1, CAUSE)
+    assert (read.transition, read.attempt, read.cause) == (Transition.RETRIED, failed + 1, CAUSE)
     assert read.retry_in is not None
     assert read.retry_in == {"5s": 5, "30s": 30, "2m": 120, "10m": 600}[tier.rpartition(".")[2]]
 
 
 def test_parking_costs_no_attempt_and_is_told_once_a_round() -> None:
-    waiting = pending(past=Past(attempt=2, round=3))
+    waiting = pending(past=DeliveryHistory(attempt=2, round=3))
     request, told = messages.parked(waiting, CAUSE, TIERS[1], NOW)
     assert request.exchange == TIERS[1]
     assert past_from(request.headers) == replace(waiting.past, parked=1)
     read = event_from(parse(told.body))
-    assert (read.happening, read.round, read.attempt) == (Happening.PARKED, 3, 2)
+    assert (read.transition, read.round, read.attempt) == (Transition.PARKED, 3, 2)
 
     again = messages.parked(pending(past=past_from(request.headers)), CAUSE, TIERS[1], NOW)
     assert [message.exchange for message in again] == [TIERS[1]]
@@ -62,7 +62,7 @@ def test_parking_costs_no_attempt_and_is_told_once_a_round() -> None:
 
 def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
     come = delivery(command(kind=Kind.SUSPEND), {"x-death": "foreign"})
-    letter = messages.dead_letter(come, Past().failed(CAUSE, NOW), CAUSE, NOW)
+    letter = messages.dead_letter(come, DeliveryHistory().failed(CAUSE, NOW), CAUSE, NOW)
     assert letter.exchange == "power.dlx"
     assert (letter.body, letter.routing_key, letter.id) == (
         come.body,
@@ -85,14 +85,14 @@ def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
 
 
 def test_a_cloud_s_words_that_are_no_text_still_travel() -> None:
-    letter = messages.dead_letter(delivery(), Past(), Cause("x", "\ud800 \u00e9"), NOW)
+    letter = messages.dead_letter(delivery(), DeliveryHistory(), Cause("x", "\ud800 \u00e9"), NOW)
     assert letter.headers[headers.CAUSE_MESSAGE] == "? \u00e9"
 
 
 def test_a_stored_outcome_is_published_byte_for_byte() -> None:
-    body = event(Happening.COMPLETED).to_envelope().to_json()
+    body = event(Transition.COMPLETED).to_envelope().to_json()
     told, message = outgoing.stored(body)
-    assert told.happening is Happening.COMPLETED
+    assert told.transition is Transition.COMPLETED
     assert (message.exchange, message.routing_key, message.id, message.body) == (
         "power.events",
         "node.request.completed",
@@ -102,11 +102,11 @@ def test_a_stored_outcome_is_published_byte_for_byte() -> None:
 
 
 def test_a_request_that_could_not_be_tried_fails_and_alarms() -> None:
-    waiting = pending(past=Past(round=2, attempt=1))
+    waiting = pending(past=DeliveryHistory(round=2, attempt=1))
     cause = Cause("unknown_node", "node1 is in no group")
     told = messages.refusal(waiting, cause, NOW)
-    assert (told.happening, told.round, told.attempt, told.cause) == (
-        Happening.FAILED,
+    assert (told.transition, told.round, told.attempt, told.cause) == (
+        Transition.FAILED,
         2,
         1,
         cause,

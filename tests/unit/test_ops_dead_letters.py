@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.rate import portions
-from ops.dead_letters.describe import Around, StoredNode, description, is_stale
+from ops.dead_letters.describe import LetterContext, StoredNode, description, is_stale
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.select import Choice, Places, key
 from schemas import headers
@@ -90,7 +90,7 @@ def test_age_is_asked_from_both_ends_and_unknown_ages_match_neither() -> None:
 def test_what_a_replay_would_do_follows_from_what_was_asked_since(
     store: StoredNode | None, words: str
 ) -> None:
-    assert words in description(letter(), Around(store=store), NOW)[-1]
+    assert words in description(letter(), LetterContext(store=store), NOW)[-1]
     assert is_stale(command(), store) is words.startswith("stale")
 
 
@@ -99,7 +99,7 @@ def test_slurm_and_the_cloud_are_quoted_and_jobs_that_are_gone_are_said_to_be() 
     said = "\n".join(
         description(
             letter(asked),
-            Around(
+            LetterContext(
                 slurm=NodeState("node1", "DOWN", frozenset({"CLOUD"}), reason="it broke"),
                 jobs={1: JobState(1, "PENDING", "")},
                 cloud="near: SHUTOFF",

@@ -9,7 +9,7 @@ import pytest
 
 from workers.store import heartbeats
 from workers.store.database import open_store
-from workers.store.heartbeats import Sign
+from workers.store.heartbeats import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NS = 10**9
 NOW = 1_767_323_045 * NS
-POWER = Sign("power", "power@a:1", "a", 1, NOW - 3600 * NS, NOW - 60 * NS, "fine")
+POWER = Heartbeat("power", "power@a:1", "a", 1, NOW - 3600 * NS, NOW - 60 * NS, "fine")
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def store(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def kept(store: sa.Engine, *written: Sign) -> list[str]:
+def kept(store: sa.Engine, *written: Heartbeat) -> list[str]:
     with store.begin() as connection:
         for sign in written:
             heartbeats.write(connection, "test", sign)
         heartbeats.write(connection, "other", POWER)
     with store.connect() as connection:
-        return [sign.name for sign in heartbeats.signs(connection, "test")]
+        return [sign.name for sign in heartbeats.heartbeats(connection, "test")]
 
 
 def test_who_was_killed_is_silent_until_another_of_its_role_has_started_on_its_host(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.clouds.servers import Server, View, server_from
+from schemas.server import Server
+from workers.clouds.servers import ServerView, server_from
 
 RAW = {
     "id": "0f9e8d7c",
@@ -62,15 +63,15 @@ def server(
     return Server(f"id-{number}", name, status, node=node, cluster=cluster if node else None)
 
 
-def view(*servers: Server) -> View:
-    made = View("test")
+def view(*servers: Server) -> ServerView:
+    made = ServerView("test")
     made.fold(servers, 1.0, whole=True)
     return made
 
 
 def test_nothing_is_known_before_the_first_listing() -> None:
-    assert View("test").as_of == 0.0
-    assert View("test").find("node1", "id-1") == ()
+    assert ServerView("test").as_of == 0.0
+    assert ServerView("test").find("node1", "id-1") == ()
 
 
 def test_a_whole_listing_forgets_what_it_does_not_hold() -> None:

@@ -16,12 +16,12 @@ from cryptography.x509.oid import NameOID
 from tests.testbed.receiver import Receiver, Reply
 from workers.config.webhooks import Webhook
 from workers.notify.http import Post
-from workers.notify.webhook_request import Request
+from workers.notify.webhook_request import WebhookRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SENT = Request({"content-type": "text/plain"}, b"body")
+SENT = WebhookRequest({"content-type": "text/plain"}, b"body")
 
 
 def certificate(folder: Path) -> Path:

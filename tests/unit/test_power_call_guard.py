@@ -15,14 +15,14 @@ from workers.config.tables import PowerSettings
 from workers.errors import TokenServiceAwayError
 from workers.power import calls
 from workers.power.calls import Calls, NotWantedError
-from workers.power.desired_state import Row
+from workers.power.desired_state import DesiredRow
 from workers.power.outbox import Outbox
-from workers.power.pending_nodes import Board
+from workers.power.pending_nodes import PendingNodes
 
 if TYPE_CHECKING:
-    from workers.power.power_store import Book
+    from workers.power.power_store import PowerStore
 
-WANTED = Row("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
+WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
 
 
 class OneRow:
@@ -30,17 +30,17 @@ class OneRow:
 
     owner = "we"
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: DesiredRow) -> None:
         self.row = row
 
-    def read(self, names: list[str]) -> dict[str, Row]:
+    def read(self, names: list[str]) -> dict[str, DesiredRow]:
         return dict.fromkeys(names, self.row)
 
 
-def guard(row: Row, tries: int = 0) -> None:
-    board = Board(Outbox(NotedLink().link, at_once), attempts=5)
+def guard(row: DesiredRow, tries: int = 0) -> None:
+    board = PendingNodes(Outbox(NotedLink().link, at_once), attempts=5)
     settings = PowerSettings(api_timeout=20.0, lease=60.0)
-    made = Calls(settings, board, cast("Book", OneRow(row)), {}, lambda _: None)
+    made = Calls(settings, board, cast("PowerStore", OneRow(row)), {}, lambda _: None)
     made._guard("node1", WANTED, count(tries))
 
 
@@ -59,7 +59,7 @@ def test_what_is_wanted_and_ours_may_be_called() -> None:
         (replace(WANTED, lease_left=-1.0), "ends in -1.0 s"),
     ],
 )
-def test_what_has_moved_on_or_would_outlast_the_lease_may_not(row: Row, why: str) -> None:
+def test_what_has_moved_on_or_would_outlast_the_lease_may_not(row: DesiredRow, why: str) -> None:
     with pytest.raises(NotWantedError, match=why) as caught:
         guard(row, tries=2)
     assert caught.value.earlier == 2

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Happening
-from schemas.jobs import JobHappening, job_event_from
+from schemas.events import Cause, Transition
+from schemas.jobs import JobTransition, job_event_from
 from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
 from workers.slurm.causes import reason
-from workers.slurm.decide import Action, Step, rehearsed
+from workers.slurm.decide import SlurmUpdate, UpdateKind, rehearsed
 from workers.slurm.job_events import failure, identified, rehearsal
 from workers.slurm.job_origins import Origin, origin_format, origins_from, uws_id
 from workers.slurm.nodes import JobState
@@ -77,8 +77,12 @@ def test_odd_jobs_are_left_out() -> None:
 
 def test_what_failed_is_told_with_slurms_word_and_the_cause() -> None:
     actions = tuple(
-        Action(
-            Step.TAKE_OUT, node, "", reason(Cause("quota", "used 10 of 10")), jobs=frozenset({7})
+        SlurmUpdate(
+            UpdateKind.TAKE_OUT,
+            node,
+            "",
+            reason(Cause("quota", "used 10 of 10")),
+            jobs=frozenset({7}),
         )
         for node in ("node2", "node1")
     )
@@ -103,7 +107,7 @@ def test_told_twice_it_is_the_same_event_and_a_later_job_of_the_same_number_is_a
     (second,) = identified("test", {7: one}, JOBDATA, 2)
     (other,) = identified("test", {7: later}, JOBDATA, 2)
     assert first.id == second.id != other.id
-    assert first.happening is JobHappening.IDENTIFIED
+    assert first.transition is JobTransition.IDENTIFIED
 
 
 def test_an_altered_event_is_refused() -> None:
@@ -121,12 +125,14 @@ def test_jobs_are_known_by_the_nodes_they_have() -> None:
 
 
 def test_in_a_dry_run_slurm_is_told_nothing_and_the_audit_what_it_would_be() -> None:
-    told = event(Happening.FAILED, cause=Cause("quota", "none"))
+    told = event(Transition.FAILED, cause=Cause("quota", "none"))
     action = rehearsed(
-        Action(Step.TAKE_OUT, "node1", "x", "lamplighter: quota: none", jobs=frozenset({1}))
+        SlurmUpdate(
+            UpdateKind.TAKE_OUT, "node1", "x", "lamplighter: quota: none", jobs=frozenset({1})
+        )
     )
-    assert (action.step, action.jobs, action.step.fails) == (Step.DRY, frozenset(), False)
+    assert (action.step, action.jobs, action.step.fails) == (UpdateKind.DRY, frozenset(), False)
     notice = rehearsal(told, action)
     assert notice.message == "Slurm would be told: take_out: lamplighter: quota: none"
-    for step in (Step.NOTHING, Step.WAIT):
-        assert rehearsed(Action(step, "node1", "x")).step is step
+    for step in (UpdateKind.NOTHING, UpdateKind.WAIT):
+        assert rehearsed(SlurmUpdate(step, "node1", "x")).step is step

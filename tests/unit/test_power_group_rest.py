@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Cause
-from workers.power.group_rest import Cooling
+from workers.power.group_rest import GroupRest
 
 QUOTA = Cause("quota", "Quota exceeded for instances")
 
 
 def test_the_group_rests_for_as_long_as_it_is_told_and_the_event_says_so() -> None:
-    cooling = Cooling()
+    cooling = GroupRest()
     assert cooling.note("gpu", QUOTA, 60, now=100.0).message.endswith("; group gpu rests for 60 s")
     refusal = cooling.refusal("gpu", 130.0)
     assert refusal is not None
@@ -23,13 +23,13 @@ def test_the_group_rests_for_as_long_as_it_is_told_and_the_event_says_so() -> No
 
 
 def test_another_group_goes_on() -> None:
-    cooling = Cooling()
+    cooling = GroupRest()
     cooling.note("gpu", QUOTA, 60, now=100.0)
     assert cooling.refusal("cpu", 101.0) is None
 
 
 def test_a_refusal_while_it_rests_does_not_prolong_the_rest() -> None:
-    cooling = Cooling()
+    cooling = GroupRest()
     cooling.note("gpu", QUOTA, 60, now=100.0)
     refusal = cooling.refusal("gpu", 150.0)
     assert refusal is not None
@@ -39,6 +39,6 @@ def test_a_refusal_while_it_rests_does_not_prolong_the_rest() -> None:
 
 @pytest.mark.parametrize("error", ["server_error", "boot_timeout", "forbidden"])
 def test_other_failures_cool_nothing(error: str) -> None:
-    cooling = Cooling()
+    cooling = GroupRest()
     cooling.note("gpu", Cause(error, "x"), 60, now=100.0)
     assert cooling.refusal("gpu", 100.0) is None

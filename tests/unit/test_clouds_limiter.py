@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from workers.clouds.limiter import Pace
+from workers.clouds.limiter import RateLimiter
 
 LATENCY = 0.05
 
@@ -30,7 +30,7 @@ class LimitedCloud:
         return True
 
 
-def drive(pace: Pace, cloud: LimitedCloud, calls: int) -> float:
+def drive(pace: RateLimiter, cloud: LimitedCloud, calls: int) -> float:
     """Make so many calls as the engine would, on a clock of our own; how long it took."""
     now, done, in_flight = 0.0, 0, 0
     answers: list[tuple[float, bool]] = []
@@ -56,20 +56,20 @@ def drive(pace: Pace, cloud: LimitedCloud, calls: int) -> float:
 def test_few_calls_are_wasted_on_a_cloud_that_limits_them(per_second: int) -> None:
     """At most one call in ten is refused, and the limit is used to at least two thirds."""
     cloud = LimitedCloud(per_second, burst=per_second)
-    took = drive(Pace(most=16), cloud, calls=60 * per_second)
+    took = drive(RateLimiter(most=16), cloud, calls=60 * per_second)
     assert cloud.refused <= 0.1 * cloud.taken
     assert took <= 60 * 1.5
 
 
 def test_a_cloud_that_never_refuses_is_called_with_all_that_is_allowed() -> None:
     cloud = LimitedCloud(100_000, burst=100_000)
-    took = drive(Pace(most=16), cloud, calls=1600)
+    took = drive(RateLimiter(most=16), cloud, calls=1600)
     assert took < 1.2 * 1600 / 16 * LATENCY
     assert cloud.refused == 0
 
 
 def test_many_refusals_of_one_burst_count_once() -> None:
-    pace = Pace(most=16)
+    pace = RateLimiter(most=16)
     for number in range(20):
         pace.answered(number / 100)
     window = pace.window
@@ -81,7 +81,7 @@ def test_many_refusals_of_one_burst_count_once() -> None:
 
 
 def test_it_never_stands_still() -> None:
-    pace = Pace(most=16)
+    pace = RateLimiter(most=16)
     for number in range(50):
         pace.refused(number * 10.0, 1.0)
     assert pace.rate is not None

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.commands import Desired
 from workers.clouds.client import Cloud, Listing
-from workers.clouds.driver import Site, Thunk
+from workers.clouds.driver import Callback, CloudDriver
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 
@@ -38,18 +38,18 @@ class SlowLister:
 
 
 @pytest.fixture
-def posted() -> queue.SimpleQueue[Thunk]:
+def posted() -> queue.SimpleQueue[Callback]:
     return queue.SimpleQueue()
 
 
 @pytest.fixture
-def site(posted: queue.SimpleQueue[Thunk]) -> Iterator[Site]:
-    site = Site("one", "cluster", SETTINGS, cast("Cloud", SlowLister()), posted.put)
+def site(posted: queue.SimpleQueue[Callback]) -> Iterator[CloudDriver]:
+    site = CloudDriver("one", "cluster", SETTINGS, cast("Cloud", SlowLister()), posted.put)
     yield site
     site.close()
 
 
-def listed(site: Site, posted: queue.SimpleQueue[Thunk]) -> float:
+def listed(site: CloudDriver, posted: queue.SimpleQueue[Callback]) -> float:
     """List once; return when it was asked for."""
     asked = time.monotonic()
     site.list(INTERVAL, lambda _error: None)
@@ -58,7 +58,7 @@ def listed(site: Site, posted: queue.SimpleQueue[Thunk]) -> float:
 
 
 def test_while_calls_wait_listings_take_a_quarter_of_the_time(
-    site: Site, posted: queue.SimpleQueue[Thunk]
+    site: CloudDriver, posted: queue.SimpleQueue[Callback]
 ) -> None:
     site.queue("node1", Desired.UP)
     asked = listed(site, posted)
@@ -66,7 +66,7 @@ def test_while_calls_wait_listings_take_a_quarter_of_the_time(
 
 
 def test_with_the_last_call_on_its_way_listings_are_as_often_as_wished(
-    site: Site, posted: queue.SimpleQueue[Thunk]
+    site: CloudDriver, posted: queue.SimpleQueue[Callback]
 ) -> None:
     site.queue("node1", Desired.UP)
     asked = listed(site, posted)
@@ -75,7 +75,7 @@ def test_with_the_last_call_on_its_way_listings_are_as_often_as_wished(
 
 
 def test_a_doubtful_call_is_looked_after_at_once(
-    site: Site, posted: queue.SimpleQueue[Thunk]
+    site: CloudDriver, posted: queue.SimpleQueue[Callback]
 ) -> None:
     site.queue("node1", Desired.UP)
     listed(site, posted)
