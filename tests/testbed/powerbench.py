@@ -25,8 +25,9 @@ from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Delivery, Link
 from workers.clouds.client import Cloud
-from workers.clouds.driver import CloudDriver
+from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.logins import PasswordSource
+from workers.power.desired_state import Lease
 from workers.power.engine import Engine
 from workers.power.lease_owner import Owner
 from workers.power.metrics import PowerMetrics
@@ -106,7 +107,12 @@ class PowerBench:
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))
-        self.witness = SnapshotReader(self.store, CLUSTER, enabled=self.settings.resync.enabled)
+        self.snapshots = SnapshotReader(
+            self.store,
+            CLUSTER,
+            enabled=self.settings.resync.enabled,
+            stale_after=self.settings.stale_after,
+        )
         self._listen()
         link = Link(
             self._parameters,
@@ -117,10 +123,10 @@ class PowerBench:
         self.engine = Engine(
             self.settings,
             link,
-            self.book(owner),
-            self.witness,
-            self._open_site,
-            figures=PowerMetrics(CollectorRegistry()),
+            self.power_store(owner),
+            self.snapshots,
+            self._open_cloud,
+            metrics=PowerMetrics(CollectorRegistry()),
         )
         self._stack.callback(link.stop)
         self._stack.callback(self.engine.close)
@@ -139,12 +145,16 @@ class PowerBench:
 
     def other_worker(self) -> PowerStore:
         """The store, as another worker uses it."""
-        return self.book(self._stack.enter_context(closing(Owner(self.store.url))))
+        return self.power_store(self._stack.enter_context(closing(Owner(self.store.url))))
 
-    def book(self, owner: Owner) -> PowerStore:
+    def power_store(self, owner: Owner) -> PowerStore:
         """The store, as this owner uses it."""
+        return PowerStore(self.store, CLUSTER, self.lease(owner))
+
+    def lease(self, owner: Owner) -> Lease:
+        """How this owner owns nodes."""
         power = self.settings.power
-        return PowerStore(self.store, CLUSTER, owner, power.lease, landing=power.api_timeout)
+        return Lease(owner, power.lease, settling=power.api_timeout)
 
     def ask(self, *commands: PowerCommand, headers: Mapping[str, str | int] | None = None) -> None:
         """Publish commands as a hook does, in this order."""
@@ -250,7 +260,7 @@ class PowerBench:
         listener.start()
         assert listener.wait_up(20)
 
-    def _open_site(self, name: str, report: Callable[[Callable[[], None]], None]) -> CloudDriver:
+    def _open_cloud(self, name: str, post: Callable[[CloudEvent], None]) -> CloudDriver:
         of_cloud = self.settings.clouds[name]
         assert isinstance(of_cloud.source, PasswordSource)
         auth = v3.Password(
@@ -261,7 +271,7 @@ class PowerBench:
             project_id=of_cloud.project_id,
         )
         cloud = Cloud(of_cloud, auth, self.settings.power.api_timeout, CLUSTER)
-        return CloudDriver(name, CLUSTER, of_cloud, cloud, report)
+        return CloudDriver(name, CLUSTER, of_cloud, cloud, post)
 
     def _turn(self) -> None:
         try:

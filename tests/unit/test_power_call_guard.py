@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from workers.power.pending_nodes import PendingNodes
 
 from schemas.commands import Desired
 from tests.testbed.deliveries import NotedLink, at_once
@@ -17,7 +18,6 @@ from workers.power import calls
 from workers.power.calls import Calls, NotWantedError
 from workers.power.desired_state import DesiredRow
 from workers.power.outbox import Outbox
-from workers.power.pending_nodes import PendingNodes
 
 if TYPE_CHECKING:
     from workers.power.power_store import PowerStore

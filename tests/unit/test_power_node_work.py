@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from workers.power.node_work import DONE, Work, actions_from_json, actions_to_json
 
 from schemas.commands import Desired, Kind, PowerCommand
 from schemas.events import Cause, CloudAction, Transition
@@ -17,7 +18,6 @@ from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.desired_state import DesiredRow
 from workers.power.intake import DeliveryHistory
-from workers.power.node_work import DONE, Work, actions_from_json, actions_to_json
 
 if TYPE_CHECKING:
     from workers.power.intake import Pending

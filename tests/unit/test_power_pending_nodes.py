@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from workers.power.node_work import Work
+from workers.power.pending_nodes import PendingNodes
 
 from schemas import headers
 from schemas.commands import Kind, PowerCommand
@@ -16,9 +18,7 @@ from tests.testbed.messages import MOMENT, command, event
 from workers.config.groups import GroupSettings
 from workers.power.desired_state import DesiredRow
 from workers.power.intake import DeliveryHistory, Pending
-from workers.power.node_work import Work
 from workers.power.outbox import Outbox
-from workers.power.pending_nodes import PendingNodes
 
 if TYPE_CHECKING:
     from producers.message import Message

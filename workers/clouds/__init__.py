@@ -1,1 +1,14 @@
-"""."""
+"""OpenStack: the only room that imports openstack and uses Nova's vocabulary.
+
+actions: Nova's actions, and which one leads from a server's status to the wanted state.
+client: calls one project's API.
+driver: one cloud at work: threads, server view, call queue, listing schedule.
+errors: what an error of a cloud means for the request.
+health: whether a cloud answers and acts.
+images: the images that requests have made, as Glance lists them.
+limiter: how fast a cloud may be called.
+names: resolves a template's names to ids.
+nova_requests: the HTTP request behind each action.
+servers: a cloud's servers, folded from listings.
+strays: servers with our tags that belong to no node.
+"""

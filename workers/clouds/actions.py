@@ -1,8 +1,8 @@
-"""The ways from every state of a server to the one that is wanted, as tables. Pure.
+"""Nova's actions, and which one leads from each status of a server to the wanted state, as tables. Pure.
 
-Nova's rules behind them (its API guide, "Server concepts", and docs/adr/0008-strategies.md): start
-works from SHUTOFF alone; stop from ACTIVE and ERROR; shelve from ACTIVE, SHUTOFF, PAUSED and SUSPENDED;
-a hard reboot also from ERROR; delete from everywhere.
+The rules are Nova's (its API guide, "Server concepts", and docs/adr/0008-strategies.md): start works
+from SHUTOFF only; stop from ACTIVE and ERROR; shelve from ACTIVE, SHUTOFF, PAUSED and SUSPENDED; a hard
+reboot from ACTIVE, SHUTOFF and ERROR; delete from every status.
 """
 
 import enum
@@ -23,33 +23,32 @@ CREATE = "create"
 DELETE = "delete"
 TAG = "tag"
 BAKE = "createImage"
-# Asks for what createImage has made, and changes nothing.
+# Looks for the image that createImage has made, and changes nothing.
 FIND_IMAGE = "findImage"
-
 
 # What the cloud may have no room for.
 NEEDS_ROOM = frozenset({CREATE, UNSHELVE})
 
 
 class Strategy(enum.StrEnum):
-    """How a group's nodes are put out."""
+    """How a group's nodes are powered off."""
 
     STOP = "stop"
     SHELVE = "shelve"
     DELETE = "delete"
 
 
-# Where the table names this instead of an action, the server is as wanted.
+# In the tables, instead of an action: the server is as wanted.
 HERE = "here"
 
-# States that lead by themselves to another one.
+# Statuses that lead to another one by themselves.
 PASSING = frozenset(
     {"BUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBUILD", "RESIZE"}
 )
 
-_LIGHT: Mapping[str, str] = {
+_UP: Mapping[str, str] = {
     "ACTIVE": HERE,
-    # the guest runs; whether its new size stays is the operator's matter
+    # the guest runs; the operator decides whether its new size stays
     "VERIFY_RESIZE": HERE,
     "SHUTOFF": START,
     "SHELVED": UNSHELVE,
@@ -76,33 +75,33 @@ _SHELVE: Mapping[str, str] = {
     "SHUTOFF": SHELVE,
     "PAUSED": SHELVE,
     "SUSPENDED": SHELVE,
-    # offloading is the cloud's own matter: at once by default, and by policy an administrator's
+    # Nova offloads by itself: at once by default, and by policy only for administrators
     "SHELVED": HERE,
 }
-# An image is made of a disk at rest, that is on a host.
+# An image is made of a disk that is at rest and on a host.
 _BAKE: Mapping[str, str] = {
     **{status: action for status, action in _STOP.items() if status != "ERROR"},
     "SHUTOFF": BAKE,
     "SHELVED": UNSHELVE,
     "SHELVED_OFFLOADED": UNSHELVE,
 }
-_EVERYWHERE = (*_LIGHT, "UNKNOWN")
+_EVERYWHERE = (*_UP, "UNKNOWN")
 _DELETE: Mapping[str, str] = dict.fromkeys((*_EVERYWHERE, *PASSING), DELETE)
 
 
-def way(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
-    """The next action by the server's status, HERE where it is as wanted.
+def next_actions(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
+    """The next action by the server's status; HERE where the server is as wanted.
 
-    A status that is missing needs a person.
+    A status that is missing needs an operator.
     """
     if desired is Desired.UP:
-        return {**_LIGHT, "ERROR": DELETE} if strategy is Strategy.DELETE else _LIGHT
+        return {**_UP, "ERROR": DELETE} if strategy is Strategy.DELETE else _UP
     if desired is Desired.GONE or (desired is Desired.DOWN and strategy is Strategy.DELETE):
         return _DELETE
     if desired is Desired.BAKED:
         return _BAKE
     if desired is Desired.ADOPTED:
         return dict.fromkeys((*_EVERYWHERE, *PASSING), HERE)
-    out = _STOP if strategy is Strategy.STOP else _SHELVE
-    # one that was deployed in vain is replaced, not stopped
-    return {**out, "ERROR": DELETE} if desired is Desired.READY else out
+    off = _STOP if strategy is Strategy.STOP else _SHELVE
+    # a server whose deployment failed is replaced, not stopped
+    return {**off, "ERROR": DELETE} if desired is Desired.READY else off

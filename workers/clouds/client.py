@@ -6,6 +6,7 @@ call is still wanted.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -27,7 +28,7 @@ from workers.clouds import actions, images, nova_requests
 from workers.clouds.errors import BadTemplateError, CloudError, ImageLostError, ImageNotReadyError
 from workers.clouds.names import resolve
 from workers.clouds.nova_requests import Call, NovaRequest, Parts
-from workers.clouds.servers import server_from
+from workers.clouds.servers import page_from, server_from
 from workers.config.groups import CloudSettings, ServerTemplate
 from workers.process.retry_after import wait_asked
 
@@ -212,14 +213,13 @@ class Cloud:
             response = _blip.copy()(self._request, "GET", "/servers/detail", params=query)
             answered = answered or _time_of(response)
             try:
-                entries = response.json()["servers"]
-                servers += [server_from(entry) for entry in entries]
-                more = any(x["rel"] == "next" for x in response.json().get("servers_links", ()))
-            except (ValueError, KeyError, TypeError) as error:
-                raise CloudError(None, f"the listing is not Nova's: {error!r}") from None
-            if not more or not entries:
+                page, more = page_from(response.content)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise CloudError(None, f"the listing is not Nova's: {error}") from None
+            servers += page
+            if not more:
                 return Listing(servers, answered)
-            query["marker"] = entries[-1]["id"]
+            query["marker"] = page[-1].id
 
     def show_server(self, server_id: str) -> Server | None:
         """One server, for people; None where the cloud has none of this id.
@@ -234,9 +234,9 @@ class Cloud:
                 return None
             raise
         try:
-            return server_from(response.json()["server"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CloudError(None, f"the answer is not Nova's: {error!r}") from None
+            return server_from(response.content)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CloudError(None, f"the answer is not Nova's: {error}") from None
 
     def _request(
         self,
@@ -257,6 +257,8 @@ class Cloud:
                 raise_exc=False,
                 allow_reauth=False,
                 timeout=self._timeout,
+                # openstacksdk's own waits for a time of the wall clock, without bound
+                rate_semaphore=nullcontext(),
                 **arguments,
             )
         except openstack.exceptions.ServiceDisabledException as error:

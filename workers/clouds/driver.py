@@ -1,16 +1,16 @@
-"""One cloud as the engine drives it: its threads, its view, whose turn it is, when to list.
+"""One cloud at work: its threads, its server view, its call queue and its listing schedule.
 
-All methods belong to the engine's thread; calls and listings run on the site's own, so that a sick
-cloud never holds up another.
+All methods belong to the engine's thread. Calls and listings run on threads of the driver's own, so
+that one slow cloud never holds up another; their results reach the engine as events.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from schemas.commands import Desired
 from workers.clouds.client import Cloud, Listing
 from workers.clouds.health import Health
 from workers.clouds.limiter import RateLimiter
@@ -18,23 +18,48 @@ from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
 
-Callback = Callable[[], None]
-Answered = Callable[[str | BaseException], None]
-
-_FORGET_AFTER = 600.0
+_WHOLE_AFTER = 600.0
 # While calls wait for their turn, listings keep the cloud busy for no more than this share of time.
 _SHARE = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call has ended: `answer` is the server's (or image's) id, or the error."""
+
+    cloud: str
+    call: Call
+    answer: str | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A listing has ended.
+
+    Attributes:
+        asked: monotonic seconds when it was requested.
+        whole: whether it was of all servers, not only of those that changed.
+        listing: the answer, or the error.
+    """
+
+    cloud: str
+    asked: float
+    whole: bool
+    listing: Listing | BaseException
+
+
+CloudEvent: TypeAlias = Answered | Listed
+
+
 class CloudDriver:
-    """A cloud under way.
+    """Drives one cloud.
 
     Args:
         name: the cloud's.
-        cluster: whose tags on servers are ours.
+        cluster: the cluster whose tags on servers are ours.
         settings: of this cloud.
         cloud: makes the calls.
-        post: runs a function on the engine's thread.
+        post: hands an event to the engine; may be called by any thread.
     """
 
     def __init__(
@@ -43,140 +68,137 @@ class CloudDriver:
         cluster: str,
         settings: CloudSettings,
         cloud: Cloud,
-        post: Callable[[Callback], None],
+        post: Callable[[CloudEvent], None],
     ) -> None:
         self.name = name
         self.view = ServerView(cluster)
         self.health = Health()
+        self.limiter = RateLimiter(settings.concurrency)
         self.listing_now = False
-        self.next_listing = 0.0
-        # monotonic seconds when a snapshot asked for a listing that is yet to come
+        # whether the token service cannot be reached for this cloud
+        self.tokens_away = False
+        # monotonic seconds when a snapshot asked for a listing that has not come yet
         self.ordered: float | None = None
-        self._spared_until = 0.0
-        self.pace = RateLimiter(settings.concurrency)
+        self.in_flight = 0
         self._cloud = cloud
         self._post = post
+        self._next_listing = 0.0
+        self._spared_until = 0.0
         self._since: str | None = None
-        self._all_next = True
-        self._in_flight = 0
+        self._whole_next = True
         # resumes go first: a job waits for them
-        self._turns: dict[bool, deque[str]] = {True: deque(), False: deque()}
+        self._queues: dict[bool, deque[str]] = {True: deque(), False: deque()}
         self._callers = ThreadPoolExecutor(settings.concurrency, f"calls-{name}")
         self._lister = ThreadPoolExecutor(1, f"listing-{name}")
 
+    @property
+    def away(self) -> str | None:
+        """Why the cloud can be neither called nor listed, as an error class; None where it can."""
+        if self.tokens_away:
+            return "token_service_away"
+        return self.health.away.error if self.health.away else None
+
     def close(self) -> None:
-        """End the threads; a call under way is waited for."""
+        """End the threads; wait for the calls under way."""
         self._callers.shutdown(wait=True, cancel_futures=True)
         self._lister.shutdown(wait=True, cancel_futures=True)
         self._cloud.close()
 
-    @property
-    def in_flight(self) -> int:
-        """Calls under way."""
-        return self._in_flight
-
     # -- calls
 
-    def queue(self, node: str, desired: Desired) -> None:
-        """Let a node wait for its turn to call."""
-        self._turns[desired is Desired.UP].append(node)
+    def queue(self, node: str, *, first: bool) -> None:
+        """Let a node wait for its turn to call; `first` before all that are not."""
+        self._queues[first].append(node)
 
     def next_turn(self, now: float) -> str | None:
-        """The node whose turn it is, or None while there is no room or the cloud wants rest."""
-        if self.health.away is not None or not self.pace.allows(self._in_flight, now):
+        """The next node that may call; None while there is no room or the cloud wants a rest."""
+        if not self._may_call(now):
             return None
-        if not self.health.well and self._in_flight:
-            return None  # one at a time tries whether it acts again
-        for turns in self._turns.values():
-            if turns:
-                return turns.popleft()
-        return None
+        return next((queue.popleft() for queue in self._queues.values() if queue), None)
 
-    def call(
-        self,
-        call: Call,
-        guard: Callable[[], None],
-        answered: Answered,
-    ) -> None:
-        """Make a call; `answered` gets the server's id or the error, on the engine's thread."""
-        self._in_flight += 1
-        self.pace.sent(time.monotonic())
-        self._callers.submit(self._call, call, guard, answered)
+    def _may_call(self, now: float) -> bool:
+        if self.away:
+            return False
+        if not self.health.well and self.in_flight:
+            return False  # one call at a time tries whether the cloud acts again
+        return self.limiter.allows(self.in_flight, now)
 
-    def _call(
-        self,
-        call: Call,
-        guard: Callable[[], None],
-        answered: Answered,
-    ) -> None:
+    def turn_at(self) -> float | None:
+        """Monotonic seconds when a waiting call may be made; None if an answer must come first."""
+        waiting = any(self._queues.values())
+        return self.limiter.due() if waiting and self._may_call(self.limiter.due()) else None
+
+    def call(self, call: Call, guard: Callable[[], None]) -> None:
+        """Make a call on a thread of the pool; `guard` runs there before each try."""
+        self.in_flight += 1
+        self.limiter.sent(time.monotonic())
+        self._callers.submit(self._call, call, guard)
+
+    def _call(self, call: Call, guard: Callable[[], None]) -> None:
         answer: str | BaseException
         try:
             answer = self._cloud.act(call, guard)
-        except Exception as caught:  # noqa: BLE001 - the engine classifies whatever it is
+        except Exception as caught:  # noqa: BLE001 - the engine classifies it
             answer = caught
-        self._post(partial(self._called, answer, answered))
+        self._post(Answered(self.name, call, answer))
 
-    def _called(self, answer: str | BaseException, answered: Answered) -> None:
-        self._in_flight -= 1
-        answered(answer)
+    def answered(self) -> None:
+        """Note that a call of `call` has ended."""
+        self.in_flight -= 1
 
     def slow_down(self, until: float) -> None:
-        """The cloud wants to rest: neither call nor list before `until` (monotonic seconds)."""
+        """Neither call nor list before `until` (monotonic seconds): the cloud asked for it."""
         now = time.monotonic()
-        self.pace.refused(now, until - now)
-        self.next_listing = max(self.next_listing, until)
+        self.limiter.refused(now, until - now)
+        self._next_listing = max(self._next_listing, until)
 
     # -- listings
 
-    def list(self, interval: float, listed: Callable[[BaseException | None], None]) -> None:
-        """List what changed, or all after a long rest; `listed` runs on the engine's thread."""
+    def list(self, interval: float) -> None:
+        """List what changed, or everything after a long pause or after `list_whole_next`."""
         now = time.monotonic()
-        self.listing_now, self.next_listing = True, now + self.pace.interval(interval)
-        self.pace.sent(now)
-        if self._all_next or now - self.view.as_of > _FORGET_AFTER:
-            self._since, self._all_next = None, False
-        self._lister.submit(self._list, self._since, now, listed)
+        whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
+        self.listing_now, self._whole_next = True, False
+        self._next_listing = now + self.limiter.interval(interval)
+        self.limiter.sent(now)
+        self._lister.submit(self._list, None if whole else self._since, now, whole)
+
+    def _list(self, since: str | None, asked: float, whole: bool) -> None:  # noqa: FBT001
+        listing: Listing | BaseException
+        try:
+            listing = self._cloud.list_servers(since)
+        except Exception as caught:  # noqa: BLE001 - the engine classifies it
+            listing = caught
+        self._post(Listed(self.name, asked, whole, listing))
+
+    def listed(self, event: Listed) -> set[str]:
+        """Take a listing in; the nodes whose servers have changed."""
+        self.listing_now = False
+        self._spared_until = event.asked + (time.monotonic() - event.asked) / _SHARE
+        if isinstance(event.listing, BaseException):
+            self._whole_next = self._whole_next or event.whole
+            return set()
+        self._since = event.listing.since
+        return self.view.fold(event.listing.servers, event.asked, whole=event.whole)
 
     def list_soon(self, now: float) -> None:
         """Do not wait for the next interval."""
-        self.next_listing = max(min(self.next_listing, now), self.pace.rests_until)
+        self._next_listing = max(min(self._next_listing, now), self.limiter.rests_until)
         self._spared_until = 0.0
+
+    def list_later(self, moment: float) -> None:
+        """Do not list before that moment (monotonic seconds)."""
+        self._next_listing = moment
+
+    def list_whole_next(self) -> None:
+        """Let the next listing be of all servers: one of changes may have missed something."""
+        self._whole_next = True
 
     def listing_at(self) -> float:
         """When the next listing is due (monotonic seconds).
 
-        A listing of a real Nova costs as much as a few actions, and one made while most calls are
-        still to come settles little.
+        A listing of a real Nova costs as much as a few actions, and one that is made while most
+        calls are still to come decides little.
         """
-        calls_wait = any(self._turns.values())
-        return max(self.next_listing, self._spared_until) if calls_wait else self.next_listing
-
-    def list_all_next(self) -> None:
-        """Something is not as thought: the next listing starts anew, whatever is under way."""
-        self._all_next = True
-
-    def _list(
-        self, since: str | None, asked: float, listed: Callable[[BaseException | None], None]
-    ) -> None:
-        listing: Listing | None = None
-        error: BaseException | None = None
-        try:
-            listing = self._cloud.list_servers(since)
-        except Exception as caught:  # noqa: BLE001 - the engine classifies whatever it is
-            error = caught
-        self._post(partial(self._listed, since, asked, listing, error, listed))
-
-    def _listed(
-        self,
-        since: str | None,
-        asked: float,
-        listing: Listing | None,
-        error: BaseException | None,
-        listed: Callable[[BaseException | None], None],
-    ) -> None:
-        self.listing_now = False
-        self._spared_until = asked + (time.monotonic() - asked) / _SHARE
-        if listing is not None:
-            self.view.fold(listing.servers, asked, whole=since is None)
-            self._since = listing.since
-        listed(error)
+        calls_wait = any(self._queues.values())
+        return max(self._next_listing, self._spared_until) if calls_wait else self._next_listing

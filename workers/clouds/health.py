@@ -1,11 +1,12 @@
-"""Whether a cloud is well, learned from its answers. Pure.
+"""Whether a cloud answers and acts, learned from its answers. Pure.
 
-An outage must cost no request an attempt, so it is told from one sick server: when a call fails, a
-listing is made at once. If that fails too the cloud is away. If it succeeds but the calls of several
-nodes in a row have failed, the cloud's actions are away: then one call at a time tries it.
+An outage must not cost a request an attempt, so it is told apart from one broken server. A failed
+call leads to a listing at once: if that fails too, the cloud is away. If it succeeds, the failure is
+the node's own only when the cloud has acted for another node since; otherwise its actions are away.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from schemas.events import Cause
 from workers.broker.topology import RETRY_TIERS
@@ -17,29 +18,38 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A cloud's health.
+    """A cloud's health; times are monotonic seconds.
 
     Attributes:
-        away: why it is away, or None.
-        since: monotonic seconds when the trouble began.
-        probes: listings failed in a row.
-        failed: the nodes whose calls failed since one last succeeded.
+        away: why the cloud is away, or None.
+        since: when the trouble began.
+        probes: failed listings in a row.
+        failing: the nodes whose calls fail, and since when.
+        acted_at: when a call was last answered.
+        booted_at: when a boot was last completed.
     """
 
     away: Cause | None = None
     since: float | None = None
     probes: int = 0
-    failed: frozenset[str] = frozenset()
+    failing: Mapping[str, float] = field(default_factory=dict)
+    acted_at: float = 0.0
+    booted_at: float = 0.0
 
     @property
     def well(self) -> bool:
-        """Whether calls may be made freely."""
+        """Whether calls may be made without restraint."""
         return self.away is None and not self.actions_away
 
     @property
     def actions_away(self) -> bool:
-        """Whether it lists but does not act."""
-        return len(self.failed) >= _NODES_IN_A_ROW
+        """Whether the cloud lists servers but does not act."""
+        return sum(at > self.acted_at for at in self.failing.values()) >= _NODES_IN_A_ROW
+
+    def is_own_fault(self, node: str) -> bool:
+        """Whether a failing call is the node's own fault: the cloud has acted for others since."""
+        failed_at = self.failing.get(node)
+        return failed_at is not None and self.acted_at > failed_at
 
     @property
     def probe_in(self) -> float:
@@ -51,19 +61,26 @@ class Health:
         return replace(self, away=cause, since=self.since or now, probes=self.probes + 1)
 
     def listing_succeeded(self) -> "Health":
-        """After a listing that came."""
-        return replace(self, away=None, probes=0, since=self.since if self.actions_away else None)
+        """After a listing that succeeded."""
+        return replace(self, away=None, probes=0, since=self.since if self.failing else None)
 
     def call_failed(self, node: str, now: float) -> "Health":
         """After a call that the cloud could not answer."""
-        return replace(self, failed=self.failed | {node}, since=self.since or now)
+        failing = {node: now, **self.failing}
+        return replace(self, failing=failing, since=self.since or now)
 
-    def call_answered(self) -> "Health":
-        """After a call that the cloud answered, whatever it said."""
-        return replace(self, failed=frozenset(), since=self.since if self.away else None)
+    def call_answered(self, node: str, now: float) -> "Health":
+        """After a call that the cloud answered, whatever the answer was."""
+        failing = {name: at for name, at in self.failing.items() if name != node}
+        since = self.since if self.away else None
+        return replace(self, failing=failing, acted_at=now, since=since)
+
+    def boot_completed(self, now: float) -> "Health":
+        """After a node of this cloud was seen running."""
+        return replace(self, booted_at=now)
 
     def rest(self, now: float) -> str:
-        """The retry tier where requests rest while it is not well: longer as the trouble lasts."""
+        """The retry tier where requests rest meanwhile: longer as the trouble lasts."""
         lasted = 0.0 if self.since is None else now - self.since
         tiers = list(RETRY_TIERS)
         return tiers[0] if lasted < _MINUTE else tiers[1] if lasted < 10 * _MINUTE else tiers[2]

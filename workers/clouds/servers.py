@@ -1,8 +1,9 @@
-"""What a cloud shows of its servers, folded from listings."""
+"""A cloud's servers, folded from listings, and which of them is a node's."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from schemas.server import Server
 
@@ -12,33 +13,79 @@ CLUSTER_KEY = "lamplighter_cluster"
 REQUEST_KEY = "lamplighter_request"
 
 
-def server_from(raw: Mapping[str, Any]) -> Server:
-    """Read one entry of `GET /servers/detail`.
+class _Fault(msgspec.Struct):
+    message: str | None = None
+
+
+class _Address(msgspec.Struct):
+    addr: str | None = None
+    kind: str = msgspec.field(name="OS-EXT-IPS:type", default="fixed")
+
+
+class _Entry(msgspec.Struct):
+    """The fields that we use, of the many that Nova lists for each server."""
+
+    id: str
+    name: str
+    status: str
+    task: str | None = msgspec.field(name="OS-EXT-STS:task_state", default=None)
+    fault: _Fault | None = None
+    addresses: dict[str, list[_Address]] | None = None
+    metadata: dict[str, str] | None = None
+
+
+class _Link(msgspec.Struct):
+    rel: str
+
+
+class _Page(msgspec.Struct):
+    servers: list[_Entry]
+    servers_links: list[_Link] = msgspec.field(default_factory=list)
+
+
+class _Shown(msgspec.Struct):
+    server: _Entry
+
+
+_PAGES, _SHOWN = msgspec.json.Decoder(_Page), msgspec.json.Decoder(_Shown)
+
+
+def page_from(body: bytes) -> tuple[list[Server], bool]:
+    """Read an answer to `GET /servers/detail`: its servers, and whether there are more.
 
     Raises:
-        KeyError, TypeError: the entry lacks what every server has.
+        msgspec.MsgspecError: the body is not such an answer.
     """
-    metadata = raw.get("metadata") or {}
-    fault = raw.get("fault") or {}
+    page = _PAGES.decode(body)
+    servers = [_server(entry) for entry in page.servers]
+    return servers, bool(servers) and any(link.rel == "next" for link in page.servers_links)
+
+
+def server_from(body: bytes) -> Server:
+    """Read an answer to `GET /servers/ID`.
+
+    Raises:
+        msgspec.MsgspecError: the body is not such an answer.
+    """
+    return _server(_SHOWN.decode(body).server)
+
+
+def _server(entry: _Entry) -> Server:
+    metadata = entry.metadata or {}
     return Server(
-        id=raw["id"],
-        name=raw["name"],
-        status=raw["status"],
-        task=raw.get("OS-EXT-STS:task_state"),
-        fault=fault.get("message"),
-        address=_address(raw.get("addresses") or {}),
+        id=entry.id,
+        name=entry.name,
+        status=entry.status,
+        task=entry.task,
+        fault=entry.fault.message if entry.fault else None,
+        address=_first_fixed(entry.addresses or {}),
         cluster=metadata.get(CLUSTER_KEY),
         node=metadata.get(NODE_KEY),
     )
 
 
-def _address(networks: Mapping[str, Any]) -> str | None:
-    fixed = (
-        entry.get("addr")
-        for entries in networks.values()
-        for entry in entries
-        if entry.get("OS-EXT-IPS:type", "fixed") == "fixed"
-    )
+def _first_fixed(networks: Mapping[str, list[_Address]]) -> str | None:
+    fixed = (a.addr for addresses in networks.values() for a in addresses if a.kind == "fixed")
     return next(fixed, None)
 
 
@@ -47,25 +94,39 @@ class ServerView:
     """All servers of a cloud's project, as of the last listing.
 
     Attributes:
-        as_of: monotonic seconds when that listing was requested; 0 before the first.
+        cluster: the cluster whose tags are ours.
+        as_of: monotonic seconds when the last listing was requested; 0 before the first.
+        whole_as_of: the same for the last listing of all servers, not only of those that changed.
     """
 
     cluster: str
     as_of: float = 0.0
+    whole_as_of: float = 0.0
     _servers: dict[str, Server] = field(default_factory=dict)
-    _ids_by_node: dict[str | None, set[str]] = field(default_factory=dict)
+    _ids_by_node: dict[str, set[str]] = field(default_factory=dict)
 
-    def fold(self, servers: Iterable[Server], as_of: float, *, whole: bool) -> None:
-        """Take in a listing; `whole` says that it lists all there is, not only what changed."""
-        if whole:
-            self._servers.clear()
-            self._ids_by_node.clear()
-        for server in servers:
-            self._forget(server.id)
+    def fold(self, servers: Iterable[Server], as_of: float, *, whole: bool) -> set[str]:
+        """Take in a listing; `whole` means that it holds every server of the project.
+
+        Returns:
+            The nodes whose servers have changed.
+        """
+        listed = {server.id: server for server in servers}
+        changed: set[str | None] = set()
+        for server_id in set(self._servers) - set(listed) if whole else ():
+            changed.add(self._forget(server_id))
+        for server in listed.values():
+            known = self._servers.get(server.id)
+            if known == server:
+                continue
+            if known is not None:
+                changed.add(self._forget(server.id))
             if server.status not in DELETED:
-                self._servers[server.id] = server
-                self._ids_by_node.setdefault(self._node_of(server), set()).add(server.id)
+                changed.add(self._keep(server))
         self.as_of = as_of
+        if whole:
+            self.whole_as_of = as_of
+        return {node for node in changed if node is not None}
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -75,14 +136,16 @@ class ServerView:
     def find(self, node: str, server_id: str | None) -> tuple[Server, ...]:
         """The node's server; none or several where that is not clear.
 
-        The server id that we acted on counts most, then our tags, then the name of one that is not
-        tagged as another cluster's.
+        All servers that carry the node's tags count. Without such a server, an untagged one that
+        has the node's name counts; among several of them, the one that we acted on as `server_id`.
+        A server that is tagged for another node is never found, whatever its id or its name.
         """
-        if server_id is not None and server_id in self._servers:
-            return (self._servers[server_id],)
         found = [self._servers[key] for key in sorted(self._ids_by_node.get(node, ()))]
         tagged = [server for server in found if self._is_tagged(server)]
-        return tuple(tagged or found)
+        if tagged:
+            return tuple(tagged)
+        known = [server for server in found if server.id == server_id]
+        return tuple(known or found)
 
     def ours(self, servers: Iterable[Server], server_id: str | None) -> frozenset[str]:
         """The ids of those that carry our tags, or that we have acted on as `server_id`."""
@@ -92,12 +155,20 @@ class ServerView:
         return server.node is not None and server.cluster == self.cluster
 
     def _node_of(self, server: Server) -> str | None:
-        """The node it can be; none where its tags say that it is another cluster's."""
+        """The node that a server can be: by our tags, else by its name if it has no such tag."""
         if self._is_tagged(server):
             return server.node
-        return server.name if server.cluster is None else None
+        return server.name if server.cluster is None and server.node is None else None
 
-    def _forget(self, server_id: str) -> None:
-        known = self._servers.pop(server_id, None)
-        if known is not None:
-            self._ids_by_node[self._node_of(known)].discard(server_id)
+    def _keep(self, server: Server) -> str | None:
+        node = self._node_of(server)
+        self._servers[server.id] = server
+        if node is not None:
+            self._ids_by_node.setdefault(node, set()).add(server.id)
+        return node
+
+    def _forget(self, server_id: str) -> str | None:
+        node = self._node_of(self._servers.pop(server_id))
+        if node is not None:
+            self._ids_by_node[node].discard(server_id)
+        return node

@@ -83,15 +83,18 @@ class PowerSettings(Table, frozen=True):
         hold: a delivery held longer than this is parked (RabbitMQ ends consumers at 30 min).
         attempts: failed attempts before a request is dead-lettered.
         clock_ahead: a generation further in the future than this is refused.
+        keep_outcomes: how long the store keeps the outcomes of ended rounds; longer than any broker
+            keeps a message of theirs, for a round that is forgotten and delivered again opens again.
     """
 
-    prefetch: Count = 2000
+    prefetch: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 20_000
     poll_interval: Seconds = 1.0
     api_timeout: Seconds = 20.0
     lease: Seconds = 60.0
     hold: Seconds = 900.0
     attempts: Count = 5
     clock_ahead: Seconds = 3600.0
+    keep_outcomes: Seconds = 30 * 86_400.0
 
     def __post_init__(self) -> None:
         if self.lease < 2 * self.api_timeout:

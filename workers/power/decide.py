@@ -1,8 +1,8 @@
-"""The decision: what to do about one node, given what is wanted and what is seen. Pure.
+"""The decision table: what to do about one node, given what is wanted and what was listed. Pure.
 
 Nova's behaviour behind it: a failed power-on falls back to SHUTOFF without ERROR, and a failed unshelve
-to SHELVED_OFFLOADED, so that the old state without a task after a call is a failure; a server that
-finds no host exists, in ERROR; calls answer 409 in a state that does not allow them.
+to SHELVED_OFFLOADED, so the old state without a task after a call is a failure; a server that finds no
+host exists, in ERROR; a call in a state that does not allow it gets 409.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,20 @@ from workers.clouds.actions import (
     TAG,
     UNSHELVE,
     Strategy,
-    way,
+    next_actions,
 )
 
-_NS = 1_000_000_000
 _NO_HOST = "no valid host"
-# Whose failure has had a name of its own since before there were other ways.
-_FAILURES = {START: "power_on_failed", STOP: "power_off_failed", UNSHELVE: "unshelve_failed"}
+_DELETING = "deleting"
+# The error classes of failed actions; the others share one.
+_FAILURES = {
+    START: "power_on_failed",
+    STOP: "power_off_failed",
+    UNSHELVE: "unshelve_failed",
+    TAG: "adopt_failed",
+}
+# What makes a guest boot.
+BOOTS = frozenset({START, CREATE, UNSHELVE, REBOOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +46,12 @@ class Limits:
     """A group's patience and means.
 
     Attributes:
-        boot_timeout, stop_timeout: seconds from a call to where it leads.
+        boot_timeout, stop_timeout: seconds from a call to the state that it leads to.
         calls: of one kind, per round.
-        strategy: how its nodes are put out.
-        creates: whether the group says how its servers are made.
-        deploy_wait: seconds from creating a server for later to putting it out.
-        bake_timeout: seconds from a call to where it leads, when an image is to be made.
+        strategy: how its nodes are powered off.
+        creates: whether the group has a template to create servers from.
+        deploy_wait: seconds from creating a server for later use to powering it off.
+        bake_timeout: seconds from a call to the state that it leads to, while an image is made.
     """
 
     boot_timeout: float
@@ -55,45 +62,55 @@ class Limits:
     deploy_wait: float = 0.0
     bake_timeout: float = 3600.0
 
+    def patience(self, desired: Desired) -> tuple[str, float]:
+        """The error class when patience ends, and its seconds."""
+        if desired is Desired.BAKED:
+            return "bake_timeout", self.bake_timeout
+        if desired in {Desired.UP, Desired.READY}:
+            return "boot_timeout", self.boot_timeout
+        return "stop_timeout", self.stop_timeout
+
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """What is known of a node.
+    """What a listing showed of a node.
 
     Attributes:
         servers: those that can be the node's; exactly one is the normal case.
-        settles: whether this was seen after the last action's reply, so that it can end the matter;
-            what was seen before can only start an action, which Nova refuses where it is wrong.
-        calls: how many calls that were done this round has made, by action.
-        waited_since: ns since the epoch of the last action, or of the request where there is none.
-        now: ns since the epoch.
-        ours: the ids of those that carry our tags, or that we have made: they may be deleted.
+        fresh: whether the listing was requested after the last call's answer, so that it can end
+            the round; an older one can only start an action, which Nova refuses if it is wrong.
+        calls: the successful calls of this round, by action.
+        waited: seconds from the last successful call, or from acceptance, to the listing's request.
+        ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
         trouble: what was wrong with a server that this round has deleted.
         image_id: the image that this request has made, once it is ready.
-        recovered: whether this round has tried to reboot it out of ERROR, whatever came of it.
+        recovered: whether this round has tried to reboot the server out of ERROR.
+        boot_due: whether a running server must boot once more, because slurmctld waits for a boot.
     """
 
     servers: tuple[Server, ...]
-    settles: bool
+    fresh: bool
     calls: Mapping[str, int]
-    waited_since: int
-    now: int
+    waited: float
     ours: frozenset[str] = field(default_factory=frozenset)
     trouble: Cause | None = None
     image_id: str | None = None
     recovered: bool = False
+    boot_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The node is as wanted; `server` is None where there is none."""
+    """The node is as wanted; `server` is None where it has none."""
 
     server: Server | None
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again later."""
+    """Decide again after another listing; with `patience`, not before so many seconds of waiting."""
+
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +127,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It cannot succeed."""
+    """The round cannot succeed."""
 
     cause: Cause
 
@@ -118,164 +135,163 @@ class Fail:
 Decision: TypeAlias = Settled | Wait | Act | Fail
 
 
-def decide(desired: Desired, sight: NodeView, limits: Limits) -> Decision:
+def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
     """What to do about a node now."""
-    if not sight.servers:
-        return _without_server(desired, sight, limits)
-    server, *surplus = _best_first(sight)
+    if not view.servers:
+        return _without_server(desired, view, limits)
+    server, *surplus = _best_first(view)
     if surplus:
-        return _with_surplus(desired, sight, limits, surplus)
-    action = _way(desired, sight, limits).get(server.status)
+        return _with_surplus(desired, view, limits, surplus)
+    action = _actions(desired, view, limits).get(server.status)
     if action == DELETE:
-        return _replace(desired, sight, limits, server)
+        return _replace(desired, view, limits, server)
     if desired is Desired.ADOPTED:
-        return _adopt(sight, server)
+        return _adopt(view, limits, server)
     if server.task is not None or server.status in PASSING:
-        return _in_passing(desired, sight, limits, server)
-    return _at_rest(desired, sight, limits, server, action)
+        return _in_transition(desired, view, limits, server)
+    return _at_rest(desired, view, limits, server, action)
 
 
-def _way(desired: Desired, sight: NodeView, limits: Limits) -> Mapping[str, str]:
-    """The table that applies; a node whose image is ready is put out, but never deleted."""
-    if desired is not Desired.BAKED or sight.image_id is None:
-        return way(limits.strategy, desired)
+def _actions(desired: Desired, view: NodeView, limits: Limits) -> Mapping[str, str]:
+    """The table that applies; a node whose image is ready is powered off, but never deleted."""
+    if desired is not Desired.BAKED or view.image_id is None:
+        return next_actions(limits.strategy, desired)
     shelved = limits.strategy is Strategy.SHELVE
-    return way(Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN)
+    return next_actions(Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN)
 
 
 def _at_rest(
-    desired: Desired, sight: NodeView, limits: Limits, server: Server, action: str | None
+    desired: Desired, view: NodeView, limits: Limits, server: Server, action: str | None
 ) -> Decision:
     if action is None:
         return _fail(
-            sight,
+            view,
             "server_state",
             f"the server is {server.status}; bring it to ACTIVE or SHUTOFF, then replay",
         )
     if action == HERE:
-        return Settled(server) if sight.settles else Wait()
+        return _here(desired, view, limits, server)
     if action == BAKE:
-        return _bake(sight, server)
-    if action == REBOOT and (
-        sight.recovered or sight.calls.get(START) or sight.calls.get(UNSHELVE)
-    ):
-        return Fail(_error_of(server)) if sight.settles else Wait()
-    if desired is Desired.READY and _still_deploying(sight, limits):
+        return _bake(view, server)
+    if action == REBOOT and (view.recovered or view.calls.get(START) or view.calls.get(UNSHELVE)):
+        return Fail(_error_of(server)) if view.fresh else Wait()
+    if desired is Desired.READY and view.calls.get(CREATE) and view.waited < limits.deploy_wait:
+        return Wait(limits.deploy_wait)
+    return _call(view, limits, action, server)
+
+
+def _here(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
+    if not view.fresh:
         return Wait()
-    return _call(sight, limits, action, server)
+    # a resized server cannot reboot before its new size is confirmed
+    if desired is Desired.UP and view.boot_due and server.status == "ACTIVE":
+        return _call(view, limits, REBOOT, server)
+    return Settled(server)
 
 
-def _without_server(desired: Desired, sight: NodeView, limits: Limits) -> Decision:
+def _without_server(desired: Desired, view: NodeView, limits: Limits) -> Decision:
     if desired in {Desired.DOWN, Desired.GONE}:
-        return Settled(None) if sight.settles else Wait()
+        return Settled(None) if view.fresh else Wait()
     creates = desired is Desired.READY or limits.strategy is Strategy.DELETE
     if desired is Desired.ADOPTED or not creates:
         return _fail(
-            sight, "server_missing", "no server has this node's name; deploy it, then replay"
+            view, "server_missing", "no server has this node's name; deploy it, then replay"
         )
     if not limits.creates:
         return _fail(
-            sight, "no_template", "its group does not say how servers are made; give it [...server]"
+            view, "no_template", "its group has no [groups.NAME.server] to create servers from"
         )
-    made = sight.calls.get(CREATE, 0)
-    hopeless = sight.trouble is not None and _NO_HOST in sight.trouble.message.lower()
-    # what is created twice burns twice: only a look that settles says that there is none
-    if not sight.settles:
+    # a second creation costs a second server: only a fresh listing shows that there is none
+    if not view.fresh:
         return Wait()
-    if sight.trouble is not None and (hopeless or made >= limits.calls):
-        return Fail(sight.trouble)
+    made = view.calls.get(CREATE, 0)
+    hopeless = view.trouble is not None and _NO_HOST in view.trouble.message.lower()
+    if view.trouble is not None and (hopeless or made >= limits.calls):
+        return Fail(view.trouble)
     if made >= limits.calls:
-        return _fail(sight, "create_failed", f"the server is gone again after {made} creations")
+        return _fail(view, "create_failed", f"the server is gone again after {made} creations")
     return Act(CREATE, "")
 
 
-def _best_first(sight: NodeView) -> list[Server]:
-    """The one to keep first: it runs, or is about to; then the oldest by id."""
-    return sorted(sight.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
+def _best_first(view: NodeView) -> list[Server]:
+    """The one to keep first: it runs, or soon will; then the oldest by id."""
+    return sorted(view.servers, key=lambda s: (s.status != "ACTIVE", s.status == "ERROR", s.id))
 
 
 def _with_surplus(
-    desired: Desired, sight: NodeView, limits: Limits, surplus: list[Server]
+    desired: Desired, view: NodeView, limits: Limits, surplus: list[Server]
 ) -> Decision:
     """A creation whose answer was lost may have been made twice."""
-    extra = [server for server in surplus if server.id in sight.ours]
-    ours_to_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
-    if ours_to_delete and extra and sight.settles:
-        return Act(DELETE, extra[0].id)
-    ids = ", ".join(sorted(server.id for server in sight.servers))
-    return _fail(sight, "ambiguous_server", f"several servers have this name: {ids}; rename one")
+    extra = [server for server in surplus if server.id in view.ours and server.task != _DELETING]
+    may_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
+    if may_delete and view.fresh:
+        if extra and view.calls.get(DELETE, 0) < _most_deletions(view, limits):
+            return Act(DELETE, extra[0].id)
+        if not extra and view.waited <= limits.stop_timeout:
+            return Wait(limits.stop_timeout)
+    ids = ", ".join(sorted(server.id for server in view.servers))
+    return _fail(view, "ambiguous_server", f"several servers are this node's: {ids}; keep one")
 
 
-def _replace(desired: Desired, sight: NodeView, limits: Limits, server: Server) -> Decision:
-    """Delete a server: because the node is to be out, or because it is broken."""
-    if server.id not in sight.ours:
+def _most_deletions(view: NodeView, limits: Limits) -> int:
+    return limits.calls + view.calls.get(CREATE, 0) + len(view.servers) - 1
+
+
+def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
+    """Delete a server: because the node is to be off, or because it is broken."""
+    if server.id not in view.ours:
         return _fail(
-            sight,
+            view,
             "not_ours",
-            f"server {server.id} has the node's name, not our tags; adopt it or rename it",
+            f"server {server.id} has the node's name but not our tags; adopt it or rename it",
         )
-    if not sight.settles:
+    if not view.fresh:
         return Wait()
-    if server.task == "deleting":
-        return _in_passing(desired, sight, limits, server)
+    stuck = server.task == _DELETING
+    if stuck and view.waited <= limits.stop_timeout:
+        return Wait(limits.stop_timeout)
+    if view.calls.get(DELETE, 0) >= _most_deletions(view, limits):
+        error = "stop_timeout" if stuck else "delete_failed"
+        return _fail(view, error, f"the server is {_state(server)} after it was deleted")
     wanted_gone = desired in {Desired.DOWN, Desired.GONE}
-    if sight.calls.get(DELETE, 0) > limits.calls + sight.calls.get(CREATE, 0):
-        return _fail(sight, "delete_failed", f"the server is {server.status} after being deleted")
     return Act(DELETE, server.id, None if wanted_gone else _error_of(server))
 
 
-def _adopt(sight: NodeView, server: Server) -> Decision:
-    if not sight.settles:
+def _adopt(view: NodeView, limits: Limits, server: Server) -> Decision:
+    if not view.fresh:
         return Wait()
-    return Settled(server) if server.id in sight.ours else Act(TAG, server.id)
+    return Settled(server) if server.id in view.ours else _call(view, limits, TAG, server)
 
 
-def _bake(sight: NodeView, server: Server) -> Decision:
-    """What is made twice fills the cloud: only a look that settles says that all is at rest."""
-    if not sight.settles:
+def _bake(view: NodeView, server: Server) -> Decision:
+    """A second image fills the cloud: only a fresh listing shows that the server is at rest."""
+    if not view.fresh:
         return Wait()
-    return Act(FIND_IMAGE if sight.calls.get(BAKE) else BAKE, server.id)
+    return Act(FIND_IMAGE if view.calls.get(BAKE) else BAKE, server.id)
 
 
-def _still_deploying(sight: NodeView, limits: Limits) -> bool:
-    """Whether what we have just created still needs time to make itself ready."""
-    if not sight.calls.get(CREATE):
-        return False
-    return sight.now - sight.waited_since < limits.deploy_wait * _NS
+def _in_transition(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
+    error, patience = limits.patience(desired)
+    if view.waited <= patience:
+        return Wait(patience)
+    return _fail(view, error, f"the server is {_state(server)} after {patience:g} s")
 
 
-def _in_passing(desired: Desired, sight: NodeView, limits: Limits, server: Server) -> Decision:
-    error, patience = _patience(desired, limits)
-    if sight.now - sight.waited_since <= patience * _NS:
-        return Wait()
-    state = server.status if server.task is None else f"{server.status} ({server.task})"
-    return _fail(
-        sight,
-        error,
-        f"the server is {state} after {patience:g} s",
-    )
+def _state(server: Server) -> str:
+    return server.status if server.task is None else f"{server.status} ({server.task})"
 
 
-def _patience(desired: Desired, limits: Limits) -> tuple[str, float]:
-    """What it is called when patience ends, and its seconds."""
-    if desired is Desired.BAKED:
-        return "bake_timeout", limits.bake_timeout
-    if desired in {Desired.UP, Desired.READY}:
-        return "boot_timeout", limits.boot_timeout
-    return "stop_timeout", limits.stop_timeout
-
-
-def _call(sight: NodeView, limits: Limits, action: str, server: Server) -> Decision:
-    calls = sight.calls.get(action, 0)
-    if not any(sight.calls.values()):
+def _call(view: NodeView, limits: Limits, action: str, server: Server) -> Decision:
+    calls = view.calls.get(action, 0)
+    if not any(view.calls.values()):
         return Act(action, server.id)
-    # We have called before: only what was seen since can say what is to be done next.
-    if not sight.settles:
+    # After a call of ours, only a fresh listing shows what to do next.
+    if not view.fresh:
         return Wait()
     if calls < limits.calls:
         return Act(action, server.id)
     return _fail(
-        sight,
+        view,
         _FAILURES.get(action, "call_failed"),
         f"the server is {server.status} again after {calls} calls of {action}",
     )
@@ -287,6 +303,6 @@ def _error_of(server: Server) -> Cause:
     return Cause("no_valid_host" if _NO_HOST in words.lower() else "server_error", words)
 
 
-def _fail(sight: NodeView, error: str, message: str) -> Decision:
-    """A failure must be seen for sure: an old sight may be wrong."""
-    return Fail(Cause(error, message)) if sight.settles else Wait()
+def _fail(view: NodeView, error: str, message: str) -> Decision:
+    """Only a fresh listing can show a failure."""
+    return Fail(Cause(error, message)) if view.fresh else Wait()

@@ -1,17 +1,48 @@
-"""Each node's desired state in the store: the highest generation wins, one worker acts at a time."""
+"""Each node's desired state in the store: the highest generation wins, one worker acts at a time.
 
-from collections.abc import Iterable, Mapping, Sequence
+Functions over a connection within a transaction. Leases run on the store's own clock. That clock may
+step: a lease that seems to run for longer than any lease does counts as ended, and none that is read
+seems to run for longer.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from schemas.commands import Desired, PowerCommand
+from schemas.commands import Desired, Kind, PowerCommand
 from workers.power.lease_owner import Owner
+from workers.power.suspend_guard import is_guarded
 from workers.store.database import store_clock
-from workers.store.tables import holds, nodes, requests
+from workers.store.tables import holds, nodes
 from workers.store.upsert import insert
 
 _PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How a worker owns nodes.
+
+    Attributes:
+        owner: the worker.
+        seconds: how long a node is its own without renewing.
+        settling: seconds within which a call that was sent takes effect, if ever.
+    """
+
+    owner: Owner
+    seconds: float
+    settling: float
+
+    @property
+    def ms(self) -> int:
+        """Milliseconds of the lease."""
+        return int(self.seconds * 1000)
+
+    @property
+    def settling_ms(self) -> int:
+        """Milliseconds until a call has taken effect."""
+        return int(self.settling * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +53,11 @@ class DesiredRow:
         request_id: of the request that raised it to this generation.
         lease_owner: who may act on the node, if anybody.
         lease_left: seconds that the lease still runs; not above 0 where it has ended.
-        wary_left: seconds in which a call may still take effect whose answer nobody has heard, for
-            its worker was killed, or the cloud said none; what is seen before ends nothing.
-        held: why somebody keeps everybody off the node, if so.
+        unsettled_left: seconds in which a call may still take effect whose answer was lost; what is
+            listed before ends nothing.
+        held: why the node is on hold, or None.
+        booted: the generation under which a call last booted the node.
+        boot_from: slurmctld waits for a boot under this generation or a later one.
     """
 
     node: str
@@ -34,17 +67,23 @@ class DesiredRow:
     server_id: str | None
     lease_owner: str | None
     lease_left: float
-    wary_left: float = 0.0
+    unsettled_left: float = 0.0
     held: str | None = None
+    booted: int = 0
+    boot_from: int = 0
+
+    @property
+    def boot_due(self) -> bool:
+        """Whether the node must boot before slurmctld takes it, though its server may run."""
+        return self.booted < self.boot_from
 
 
-def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
+def accept(
     connection: sa.Connection,
     cluster: str,
     commands: Sequence[PowerCommand],
-    owner: Owner,
-    lease: float,
-    landing: float,
+    lease: Lease,
+    now: int,
 ) -> Mapping[str, DesiredRow]:
     """Raise desired states, and take the nodes' leases where they are free.
 
@@ -52,9 +91,8 @@ def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
         connection: within a transaction.
         cluster: the cluster's name.
         commands: any number, also several for one node, in any order.
-        owner: this worker.
-        lease: seconds.
-        landing: seconds within which a call that was sent takes effect, if ever.
+        lease: how this worker owns nodes.
+        now: ns since the epoch.
 
     Returns:
         The rows as they are now, by node; ours are those with our name as lease_owner.
@@ -62,47 +100,91 @@ def accept(  # noqa: PLR0913, PLR0917 - the store, what is asked, and by whom
     if not commands:
         return {}
     highest: dict[str, PowerCommand] = {}
-    for command in commands:
-        known = highest.get(command.node)
-        if known is None or command.generation > known.generation:
-            highest[command.node] = command
+    for command in sorted(commands, key=lambda command: command.generation):
+        highest[command.node] = command
     names = sorted(highest)
-    statement = insert(connection, nodes)
-    statement = statement.on_conflict_do_update(
-        index_elements=[nodes.c.cluster, nodes.c.node],
-        set_={name: statement.excluded[name] for name in ("desired", "generation", "request_id")},
-        where=statement.excluded.generation > nodes.c.generation,
-    )
-    connection.execute(
-        statement,
-        [
-            {
-                "cluster": cluster,
-                "node": name,
-                "desired": str(highest[name].desired),
-                "generation": highest[name].generation,
-                "request_id": highest[name].id,
-            }
-            for name in names
-        ],
-    )
-    _free_the_dead(connection, cluster, names, owner, landing)
-    now = store_clock(connection.dialect.name)
+    _raise(connection, cluster, [highest[name] for name in names], now)
+    _note_missed_suspends(connection, cluster, commands)
+    _free_the_dead(connection, cluster, names, lease)
+    clock = store_clock(connection.dialect.name)
     free = sa.or_(
-        nodes.c.lease_owner.is_(None), nodes.c.lease_owner == owner.name, nodes.c.lease_until < now
+        nodes.c.lease_owner.is_(None),
+        nodes.c.lease_owner == lease.owner.name,
+        nodes.c.lease_until < clock,
     )
     for part in _parts(names):
         connection.execute(
             sa.update(nodes)
-            .where(nodes.c.cluster == cluster, nodes.c.node.in_(part), free)
-            .values(lease_owner=owner.name, lease_until=now + int(lease * 1000))
+            .where(_these(cluster, part), free)
+            .values(lease_owner=lease.owner.name, lease_until=clock + lease.ms)
         )
-    return read(connection, cluster, names)
+    return read(connection, cluster, names, lease)
 
 
-def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, DesiredRow]:
+def _raise(
+    connection: sa.Connection, cluster: str, commands: Sequence[PowerCommand], now: int
+) -> None:
+    """Upsert-if-greater.
+
+    slurmctld resumes only a node that it holds to be powered down, and then ignores a slurmd whose
+    boot is older than its request (facts of Slurm 22.05 to 24.11): a server that still runs, because
+    a suspend was late or lost, must boot. A second resume of a boot that is under way needs no other.
+    """
+    statement = insert(connection, nodes)
+    fresh = statement.excluded
+    same_boot = sa.and_(nodes.c.desired == str(Desired.UP), nodes.c.reached < nodes.c.generation)
+    keeps = sa.or_(fresh.boot_from == 0, same_boot)
+    statement = statement.on_conflict_do_update(
+        index_elements=[nodes.c.cluster, nodes.c.node],
+        set_={
+            "boot_from": sa.case((keeps, nodes.c.boot_from), else_=fresh.boot_from),
+            **{name: fresh[name] for name in ("desired", "generation", "request_id")},
+        },
+        where=fresh.generation > nodes.c.generation,
+    )
+    rows = [
+        {
+            "cluster": cluster,
+            "node": command.node,
+            "desired": str(command.desired),
+            "generation": command.generation,
+            "request_id": command.id,
+            "boot_from": command.generation if _waits_for_a_boot(command, now) else 0,
+        }
+        for command in commands
+    ]
+    connection.execute(statement, rows)
+
+
+def _waits_for_a_boot(command: PowerCommand, now: int) -> bool:
+    """Whether slurmctld waits for a boot now; an operator's resume has no expiry."""
+    is_slurms = command.kind is Kind.RESUME and command.expiry is not None
+    return is_slurms and (command.expiry or 0) >= now
+
+
+def _note_missed_suspends(
+    connection: sa.Connection, cluster: str, commands: Sequence[PowerCommand]
+) -> None:
+    """A suspend that a resume has overtaken: the boot that is due is one after it."""
+    for command in commands:
+        if not is_guarded(command):
+            continue
+        overtaken = sa.and_(
+            nodes.c.cluster == cluster,
+            nodes.c.node == command.node,
+            nodes.c.desired == str(Desired.UP),
+            nodes.c.generation > command.generation,
+            nodes.c.reached < nodes.c.generation,
+            nodes.c.boot_from.between(1, command.generation),
+        )
+        connection.execute(sa.update(nodes).where(overtaken).values(boot_from=command.generation))
+
+
+def read(
+    connection: sa.Connection, cluster: str, names: Sequence[str], lease: Lease
+) -> Mapping[str, DesiredRow]:
     """The rows of these nodes."""
-    now = store_clock(connection.dialect.name)
+    clock = store_clock(connection.dialect.name)
     columns = (
         nodes.c.node,
         nodes.c.desired,
@@ -110,80 +192,108 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
         nodes.c.request_id,
         nodes.c.server_id,
         nodes.c.lease_owner,
-        nodes.c.lease_until - now,
-        nodes.c.wary_until - now,
+        nodes.c.lease_until - clock,
+        nodes.c.unsettled_until - clock,
         holds.c.reason,
+        nodes.c.booted,
+        nodes.c.boot_from,
     )
     on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
     known = nodes.outerjoin(holds, on_hold)
     rows: dict[str, DesiredRow] = {}
     for part in _parts(names):
-        these = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
-        query = sa.select(*columns).select_from(known).where(these)
-        for (
-            node,
-            desired,
-            generation,
-            request_id,
-            server_id,
-            owner,
-            lease,
-            wary,
-            held,
-        ) in connection.execute(query):
+        query = sa.select(*columns).select_from(known).where(_these(cluster, part))
+        for row in connection.execute(query):
+            node, desired, generation, request, server, owner, left, unsettled, *rest = row
             rows[node] = DesiredRow(
                 node,
                 Desired(desired),
                 generation,
-                request_id,
-                server_id,
+                request,
+                server,
                 owner,
-                lease / 1000,
-                max(wary / 1000, 0.0),
-                held,
+                min(left / 1000, lease.seconds),
+                min(max(unsettled / 1000, 0.0), lease.settling),
+                *rest,
             )
     return rows
 
 
-def lock(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mapping[str, DesiredRow]:
-    """The rows of these nodes, which nobody else changes before the transaction's end."""
+def changed(
+    connection: sa.Connection, cluster: str, known: Mapping[str, int], lease: Lease
+) -> list[str]:
+    """The nodes of ours that another process has touched: raised, taken over, or put on hold."""
+    query = sa.select(nodes.c.node, nodes.c.generation).where(
+        nodes.c.cluster == cluster, nodes.c.lease_owner == lease.owner.name
+    )
+    now = {node: generation for node, generation in connection.execute(query)}
+    held = connection.scalars(sa.select(holds.c.node).where(holds.c.cluster == cluster))
+    touched = {node for node, generation in known.items() if now.get(node) != generation}
+    return sorted(touched | (set(held) & set(known)))
+
+
+def lock(
+    connection: sa.Connection, cluster: str, names: Sequence[str], lease: Lease
+) -> Mapping[str, DesiredRow]:
+    """The rows of these nodes, which nobody else changes before the transaction ends."""
     for part in _parts(sorted(names)):
-        _lock(connection, sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part)))
-    return read(connection, cluster, names)
+        _lock(connection, _these(cluster, part))
+    return read(connection, cluster, names, lease)
 
 
-def renew(connection: sa.Connection, cluster: str, owner: Owner, lease: float) -> None:
-    """Prolong all leases of ours; one that another worker has taken stays taken."""
-    until = store_clock(connection.dialect.name) + int(lease * 1000)
-    ours = sa.and_(nodes.c.cluster == cluster, nodes.c.lease_owner == owner.name)
+def renew(connection: sa.Connection, cluster: str, lease: Lease) -> None:
+    """Extend all leases of ours; one that another worker has taken stays taken."""
+    until = store_clock(connection.dialect.name) + lease.ms
+    ours = sa.and_(nodes.c.cluster == cluster, nodes.c.lease_owner == lease.owner.name)
     _lock(connection, ours)
     connection.execute(sa.update(nodes).where(ours).values(lease_until=until))
 
 
-def release(connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner) -> None:
+def release(connection: sa.Connection, cluster: str, names: Iterable[str], lease: Lease) -> None:
     """Give leases up."""
     for part in _parts(sorted(names)):
-        ours = sa.and_(
-            nodes.c.cluster == cluster,
-            nodes.c.node.in_(part),
-            nodes.c.lease_owner == owner.name,
-        )
+        ours = sa.and_(_these(cluster, part), nodes.c.lease_owner == lease.owner.name)
         _lock(connection, ours)
         connection.execute(sa.update(nodes).where(ours).values(lease_owner=None, lease_until=0))
 
 
-def be_wary(connection: sa.Connection, cluster: str, names: Iterable[str], landing: float) -> None:
-    """Say that something sent just now may take effect within `landing` seconds."""
-    until = store_clock(connection.dialect.name) + int(landing * 1000)
+def mark_unsettled(
+    connection: sa.Connection, cluster: str, names: Iterable[str], lease: Lease
+) -> None:
+    """Note that a call that was sent just now may still take effect."""
+    until = store_clock(connection.dialect.name) + lease.settling_ms
     for part in _parts(sorted(names)):
-        which = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
-        _lock(connection, which)
-        connection.execute(sa.update(nodes).where(which).values(wary_until=_later(until)))
+        _lock(connection, _these(cluster, part))
+        connection.execute(
+            sa.update(nodes).where(_these(cluster, part)).values(unsettled_until=_later(until))
+        )
+
+
+def mark_booted(connection: sa.Connection, cluster: str, booted: Mapping[str, int]) -> None:
+    """Note the generation under which a call has booted each of these nodes."""
+    _set_each(connection, cluster, "booted", booted)
+
+
+def mark_reached(connection: sa.Connection, cluster: str, reached: Mapping[str, int]) -> None:
+    """Note the generation that each of these nodes has reached."""
+    _set_each(connection, cluster, "reached", reached)
+
+
+def _set_each(
+    connection: sa.Connection, cluster: str, column: str, values: Mapping[str, int]
+) -> None:
+    if values:
+        connection.execute(
+            sa.update(nodes)
+            .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"))
+            .values({column: sa.bindparam("value")}),
+            [{"which": name, "value": values[name]} for name in sorted(values)],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a node was seen to be; `at` in ns since the epoch."""
+    """What a node was observed to be; `at` in ns since the epoch."""
 
     node: str
     server_id: str | None
@@ -192,7 +302,7 @@ class Observation:
 
 
 def observe(connection: sa.Connection, cluster: str, seen: Sequence[Observation]) -> None:
-    """Keep what was seen, for people and for the next action."""
+    """Keep observations, for operators and for the next action."""
     if not seen:
         return
     statement = (
@@ -213,82 +323,55 @@ def observe(connection: sa.Connection, cluster: str, seen: Sequence[Observation]
     )
 
 
-def actions_of(
-    connection: sa.Connection, cluster: str, request_ids: Iterable[str]
-) -> Mapping[tuple[str, int], str]:
-    """The recorded actions (JSON) of these requests' rounds."""
-    found: dict[tuple[str, int], str] = {}
-    for part in _parts(sorted(request_ids)):
-        query = sa.select(requests.c.request_id, requests.c.round, requests.c.actions).where(
-            requests.c.cluster == cluster, requests.c.request_id.in_(part)
-        )
-        for request_id, round_, actions in connection.execute(query):
-            found[request_id, round_] = actions
-    return found
-
-
-def record_actions(
-    connection: sa.Connection, cluster: str, actions: Mapping[tuple[str, int], str]
-) -> None:
-    """Keep the actions (JSON) made for these rounds."""
-    if not actions:
-        return
-    statement = (
-        sa.update(requests)
-        .where(
-            requests.c.cluster == cluster,
-            requests.c.request_id == sa.bindparam("which"),
-            requests.c.round == sa.bindparam("try_"),
-        )
-        .values(actions=sa.bindparam("made"))
-    )
-    connection.execute(
-        statement,
-        [{"which": key[0], "try_": key[1], "made": actions[key]} for key in sorted(actions)],
-    )
-
-
 def _lock(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     """Lock rows in one order for everybody, so that no two workers wait in a circle.
 
     SQLite needs nothing for it: its writers begin one after the other.
     """
     if connection.dialect.name == "postgresql":
-        # the order of Python's sorted, which a locale's is not
+        # Python's order of strings, not a locale's
         order = nodes.c.node.collate("C")
         connection.execute(sa.select(nodes.c.node).where(which).order_by(order).with_for_update())
 
 
 def _free_the_dead(
-    connection: sa.Connection, cluster: str, names: Sequence[str], owner: Owner, landing: float
+    connection: sa.Connection, cluster: str, names: Collection[str], lease: Lease
 ) -> None:
-    """Free what killed workers held, also where we were not asked; but what they sent may land."""
-    landed = store_clock(connection.dialect.name) + int(landing * 1000)
+    """Free what killed workers held, on all nodes; calls that they sent may still take effect.
+
+    Also free what seems to be leased for longer than a lease lasts: the store's clock was set back,
+    and its holder, which renews four times in a lease, has not renewed since.
+    """
+    clock = store_clock(connection.dialect.name)
+    settled = clock + lease.settling_ms
     # no call outlasts the lease that it was made under
-    until = sa.case((nodes.c.lease_until < landed, nodes.c.lease_until), else_=landed)
-    for part in _parts(names):
-        holders = connection.execute(
-            sa.select(nodes.c.lease_owner)
-            .distinct()
-            .where(
-                nodes.c.cluster == cluster,
-                nodes.c.node.in_(part),
-                nodes.c.lease_owner.is_not(None),
-                nodes.c.lease_owner != owner.name,
-            )
-        ).scalars()
-        for holder in [name for name in holders if owner.is_dead(name)]:
+    until = sa.case((nodes.c.lease_until < settled, nodes.c.lease_until), else_=settled)
+    freed = {"lease_owner": None, "lease_until": 0, "unsettled_until": _later(until)}
+    for part in _parts(sorted(names)):
+        others = sa.and_(
+            _these(cluster, part),
+            nodes.c.lease_owner.is_not(None),
+            nodes.c.lease_owner != lease.owner.name,
+        )
+        too_long = nodes.c.lease_until > clock + 2 * lease.ms
+        connection.execute(sa.update(nodes).where(others, too_long).values(freed))
+        holders = connection.execute(sa.select(nodes.c.lease_owner).distinct().where(others))
+        for holder in [name for name in holders.scalars() if lease.owner.is_dead(name)]:
             connection.execute(
                 sa.update(nodes)
                 .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
-                .values(lease_owner=None, lease_until=0, wary_until=_later(until))
+                .values(freed)
             )
 
 
 def _later(until: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """That, unless there is reason to be wary for longer."""
-    return sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
+    """That, unless the node is unsettled for longer."""
+    return sa.case((until > nodes.c.unsettled_until, until), else_=nodes.c.unsettled_until)
 
 
-def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
+def _these(cluster: str, names: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(names))
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + _PER_QUERY] for start in range(0, len(names), _PER_QUERY))

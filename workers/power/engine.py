@@ -1,94 +1,104 @@
 """The engine: one thread that owns all pending nodes and decides; calls and listings run elsewhere.
 
-Everything reaches it as a function in its inbox. A turn takes in what is there, accepts new
-deliveries, reconciles the nodes that something has happened to, and settles in one commit those
-that have got as far as they will.
+Each turn takes the events of its inbox, learns from them, receives new requests, takes the next step of
+the nodes that something has happened to, writes all of it in one commit, and then acts.
 """
 
 import queue
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
-from schemas.events import Cause, Transition
+from schemas.errors import MalformedMessageError
+from schemas.events import Cause
 from workers.broker.link import Delivery, Link
-from workers.broker.topology import RETRY_TIERS
-from workers.clouds.actions import NEEDS_ROOM
-from workers.clouds.driver import CloudDriver
+from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.config.settings import Settings
-from workers.power.acceptance import Acceptance
-from workers.power.calls import Calls
-from workers.power.decide import Act, Fail, Settled
-from workers.power.desired_state import DesiredRow, Observation
+from workers.power import intake
+from workers.power.admit import FIRST_TIER, LATER_TIER
+from workers.power.batch import Batch, all_waited
+from workers.power.carry_out import StepTaker
+from workers.power.cloud_events import CloudEvents
+from workers.power.desired_state import DesiredRow
+from workers.power.dispatch import Dispatcher
+from workers.power.events import Arrived, Confirmed, Connected, Event
 from workers.power.metrics import PowerMetrics
-from workers.power.node_work import Work
-from workers.power.outbox import Callback, Outbox
-from workers.power.pending_nodes import HELD, NodeEnding, PendingNodes, on_hold
-from workers.power.power_store import PowerStore, RequestEnding
+from workers.power.node import moved
+from workers.power.outbox import Outbox
+from workers.power.power_store import PowerStore
+from workers.power.publisher import Publisher
+from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
 from workers.power.slurm_view import SnapshotReader
-from workers.power.snapshot_listings import Listings
+from workers.power.snapshot_listings import SnapshotListings
+from workers.power.state import EngineState
 from workers.store.database import AWAY
-from workers.store.group_images import GroupImage
 
-_FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
 _IDLE = 0.2
 _STORE_RETRY = 1.0
-_HOUSEKEEPING = 1.0
+_CHECK_ROWS = 1.0
+_PRUNE = 3600.0
+_NS = 1_000_000_000
+_HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
 
 
 class Engine:
-    """See the module.
+    """Drives the nodes of one worker.
 
     Args:
         settings: all of lamplighter.toml.
         link: gives deliveries (to `deliver`), takes publishes.
-        book: the store.
-        witness: what Slurm has said of itself.
-        open_site: makes a cloud's site, given its name and what it reports by.
-        figures: are told what happens.
+        store: the state store.
+        snapshots: what Slurm's snapshots say.
+        open_cloud: opens a cloud, given its name and where it posts its events.
+        metrics: count what happens.
     """
 
     def __init__(  # noqa: PLR0913 - each is a world of its own
         self,
         settings: Settings,
         link: Link,
-        book: PowerStore,
-        witness: SnapshotReader,
-        open_site: Callable[[str, Callable[[Callback], None]], CloudDriver],
+        store: PowerStore,
+        snapshots: SnapshotReader,
+        open_cloud: Callable[[str, Callable[[CloudEvent], None]], CloudDriver],
         *,
-        figures: PowerMetrics,
+        metrics: PowerMetrics,
     ) -> None:
+        power = settings.power
         self._settings = settings
         self._link = link
-        self._book = book
-        self._witness = witness
-        self._inbox: queue.SimpleQueue[Callback] = queue.SimpleQueue()
-        self._sites = {name: open_site(name, self._inbox.put) for name in settings.clouds}
-        self._board = PendingNodes(
-            Outbox(link, self._inbox.put), settings.power.attempts, figures=figures
-        )
-        self._calls = Calls(settings.power, self._board, book, self._sites, self._token_service_is)
-        self._acceptance = Acceptance(settings, self._board, book, witness)
-        self._listings = Listings(settings, witness, self._sites)
-        self._arrived: list[Delivery] = []
-        self._connection = 0
-        self._token_service_away = False
+        self._store = store
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        clouds = {name: open_cloud(name, self._inbox.put) for name in settings.clouds}
+        state = EngineState()
+        self._clouds, self._state = clouds, state
+        self._outbox = Outbox(link, self._inbox.put)
+        self._publisher = Publisher(self._outbox, settings.cluster, metrics)
+        self._reception = Reception(settings, state, store, snapshots, self._publisher)
+        self._listings = SnapshotListings(settings, snapshots, clouds)
+        self._cloud_events = CloudEvents(state, clouds, power.api_timeout, metrics)
+        self._steps = StepTaker(power, state, clouds, snapshots, self._publisher)
+        self._dispatcher = Dispatcher(power, state, clouds, store, snapshots, self._steps)
+        self._reread: set[str] = set()
+        self._is_paused = False
+        self._store_error: BaseException | None = None
         self._store_away_until = 0.0
-        self._next_housekeeping = 0.0
-        self._next_renewal = 0.0
+        self._next_check = self._next_renewal = self._next_prune = 0.0
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery in."""
-        self._inbox.put(partial(self._arrive, delivery))
+        self._inbox.put(Arrived(delivery))
 
     def connected(self, connection: int) -> None:
-        """The link has a new connection: what came over the old one will come again."""
-        self._inbox.put(partial(self._forget_before, connection))
+        """Note that the link has a new connection."""
+        self._inbox.put(Connected(connection))
 
     # -- the loop
 
@@ -97,234 +107,184 @@ class Engine:
         """One line for `lamplighter status`."""
         if self._store_away_until:
             return "the store is away"
-        if self._token_service_away:
+        if self._is_without_tokens():
             return "the token service is away"
-        sick = [f"{s.name}: {s.health.away.error}" for s in self._sites.values() if s.health.away]
-        pending = f"{len(self._board.works)} nodes pending"
+        pending = f"{len(self._state.nodes)} nodes pending"
         if dry := self._settings.dry_groups:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
-        if self._witness.silent:
+        if self._snapshots.silent:
             pending += "; suspends wait for a snapshot of Slurm"
-        return f"{pending}; away: {', '.join(sick)}" if sick else pending
+        away = [f"{c.name}: {c.away}" for c in self._clouds.values() if c.away]
+        return f"{pending}; away: {', '.join(away)}" if away else pending
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""
-        self._board.figures.look(self._board.works.values(), self._sites.values())
+        self._metrics.observe(self._state.nodes.values(), self._clouds.values())
+        for event in self._drain():
+            self._learn(event)
         try:
-            self._take_in()
+            self._raise_store_error()
             if time.monotonic() < self._store_away_until:
                 return
-            self._record()
-            self._accept()
-            self._housekeep()
+            self._reception.turn()
+            self._keep_house()
             self._listings.turn()
-            self._reconcile()
-            self._settle()
-            self._calls.make()
+            self._steps.turn()
+            self._commit()
+            self._dispatcher.make_calls()
         except AWAY as error:
-            self._store_went(error)
+            self._lose_store(error)
             return
         if self._store_away_until:
             self._store_away_until = 0.0
             self._log.info("store_back")
-            self._consume_again()
-        self._calls.list_due()
-        self._board.outbox.resend()
+        self._consume(not self._is_without_tokens())
+        self._dispatcher.list_due()
+        self._outbox.resend()
 
     def close(self) -> None:
-        """End the calls under way, and give the nodes up: others may go on at once."""
-        for site in self._sites.values():
-            site.close()
+        """End the calls under way, and release the nodes: others may go on at once."""
+        for cloud in self._clouds.values():
+            cloud.close()
+        for event in self._waiting_events():
+            self._learn(event)
         try:
-            self._take_in()
-            self._record()
-            self._board.given_up.update(self._board.works)
-            self._settle()
+            self._raise_store_error()
+            waited = all_waited(self._state.nodes, time.monotonic())
+            for name in list(self._state.nodes):
+                self._state.release(name)
+            self._state.batch.waited |= waited
+            self._commit()
         except AWAY as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
 
-    def _arrive(self, delivery: Delivery) -> None:
-        self._arrived.append(delivery)
+    def _drain(self) -> list[Event]:
+        """The events that are there; waits for the first one until something else is due."""
+        if not self._state.agenda.is_pressing:
+            now = time.monotonic()
+            due = (self._state.agenda.next_at(), self._dispatcher.due_at())
+            wait = min([_IDLE, *(max(at - now, 0.001) for at in due if at is not None)])
+            with suppress(queue.Empty):
+                return [self._inbox.get(timeout=wait), *self._waiting_events()]
+        return self._waiting_events()
 
-    def _take_in(self) -> None:
-        due = self._calls.next_due()
-        wait = _IDLE if due is None else min(max(due - time.monotonic(), 0.001), _IDLE)
-        try:
-            self._inbox.get(timeout=wait)()
+    def _waiting_events(self) -> list[Event]:
+        events: list[Event] = []
+        with suppress(queue.Empty):
             while True:
-                self._inbox.get_nowait()()
-        except queue.Empty:
-            pass
+                events.append(self._inbox.get_nowait())
+        return events
 
-    # -- accepting
+    def _learn(self, event: Event) -> None:
+        match event:
+            case Arrived(delivery):
+                self._arrive(delivery)
+            case Confirmed():
+                self._outbox.confirmed(event)
+            case Listed():
+                self._cloud_events.listed(event)
+            case Answered():
+                if isinstance(event.answer, AWAY):
+                    self._store_error = event.answer
+                self._reread |= self._cloud_events.answered(event)
+            case Connected(connection):
+                self._reconnect(connection)
 
-    def _accept(self) -> None:
-        # what was answered must not be answered again when the store goes at a later step
-        pending = self._acceptance.read(self._arrived)
-        self._arrived = [request.delivery for request in pending]
-        pending = self._acceptance.refuse(pending)
-        self._arrived = [request.delivery for request in pending]
-        pending = self._acceptance.confirm(pending)
-        self._arrived = [request.delivery for request in pending]
-        if pending:
-            self._acceptance.take_up(pending)
-            self._arrived.clear()
+    def _arrive(self, delivery: Delivery) -> None:
+        try:
+            request = intake.read(delivery, self._settings.cluster, self._settings.is_dry)
+        except MalformedMessageError as error:
+            self._publisher.rejected(delivery, error)
+        else:
+            self._reception.arrived(request)
 
-    # -- reconciling
+    def _reconnect(self, connection: int) -> None:
+        """What came over earlier connections comes again."""
+        self._outbox.forget_before(connection)
+        self._reception.forget_before(connection)
+        for node in list(self._state.nodes.values()):
+            kept = tuple(r for r in node.requests if r.delivery.connection >= connection)
+            if kept or node.is_calling:
+                self._state.put(replace(node, requests=kept))
+            else:
+                self._state.release(node.name)
 
-    def _reconcile(self) -> None:
-        for node in list(self._board.dirty):
-            work = self._board.works.get(node)
-            if work is not None and not work.calling and work.fault is None:
-                self._reconcile_node(work)
-        self._board.dirty.clear()
+    # -- the store
 
-    def _reconcile_node(self, work: Work) -> None:
-        site = self._sites[work.group.cloud]
-        if work.node in self._board.ending:
+    def _commit(self) -> None:
+        if not self._state.batch:
             return
-        if site.health.away is not None:
-            self._board.park(work, site.health.away, site.health.rest(time.monotonic()))
-            return
-        if work.overtaken:
-            self._board.end(work, Transition.COMPLETED, None, None)
-            return
-        decision = self._calls.decide(work)
-        if isinstance(decision, Settled):
-            self._board.end(work, Transition.COMPLETED, None, decision.server)
-        elif isinstance(decision, Fail):
-            self._board.end(work, Transition.FAILED, decision.cause, None)
-        elif isinstance(decision, Act) and work.group.dry_run:
-            self._rehearse(site, work, decision)
-        elif isinstance(decision, Act) and not work.queued:
-            self._queue(site, work, decision)
-
-    def _rehearse(self, site: CloudDriver, work: Work, act: Act) -> None:
-        """In a dry run nothing is tried: what would be done must be seen for sure."""
-        if site.view.as_of > work.look_after:
-            servers = site.view.find(work.node, work.row.server_id)
-            self._board.rehearse(work, act, servers[0] if len(servers) == 1 else None)
-
-    def _queue(self, site: CloudDriver, work: Work, act: Act) -> None:
-        refusal = self._board.cooling.refusal(work.group_name, time.monotonic())
-        if refusal is not None and act.action in NEEDS_ROOM:
-            self._board.end(work, Transition.FAILED, refusal, None)
-            return
-        work.queued = True
-        site.queue(work.node, work.row.desired)
-
-    def _record(self) -> None:
-        """Keep actions as they are made: whoever goes on after a crash must know them."""
-        if self._board.acted or self._board.unsure:
-            self._book.record(self._board.acted, self._board.unsure)
-            self._board.acted, self._board.unsure = {}, set()
-
-    def _settle(self) -> None:
-        """Write what this turn has brought: outcomes, and leases given up."""
-        if self._board.ending:
-            self._settle_endings()
-        given_up, self._board.given_up = self._board.given_up, set()
-        if given_up:
-            self._book.release(sorted(given_up))
-
-    def _settle_endings(self) -> None:
-        now, ending = time.time_ns(), self._board.ending
-        self._board.ending = {}
-        endings: dict[str, tuple[int, list[RequestEnding]]] = {}
-        seen, kept = [], []
-        for node, end in ending.items():
-            work = self._board.works[node]
-            events = work.events(end.transition, end.cause, end.server, now)
-            endings[node] = work.row.generation, events
-            if work.baking is not None and work.image_id is not None:
-                kept.append(GroupImage.of(work.baking, work.group_name, work.image_id, now))
-            if not work.overtaken:
-                seen.append(_observed(node, end, now))
-        ended, moved = self._book.settle(endings, seen, kept)
-        for node, bodies in ended.items():
+        committed = self._store.commit(self._state.batch, time.time_ns())
+        self._state.batch = Batch()
+        for name, bodies in committed.ended.items():
+            self._state.drop(name)
             for request, body in bodies:
-                self._board.publish_ending(request, body)
-            del self._board.works[node]
-        self._moved(moved)
+                self._publisher.ended(request, body)
+        self._move(committed.moved)
 
-    # -- keeping house
-
-    def _housekeep(self) -> None:
+    def _keep_house(self) -> None:
         now = time.monotonic()
-        if self._board.reread:
-            self._reread()
-        if now < self._next_housekeeping or not self._board.works:
-            return
-        self._next_housekeeping = now + _HOUSEKEEPING
-        if now >= self._next_renewal:
+        if now >= self._next_prune:
+            self._next_prune = now + _PRUNE
+            kept = int(self._settings.power.keep_outcomes * _NS)
+            self._store.prune(time.time_ns() - kept)
+        if now >= self._next_renewal and self._state.nodes:
             self._next_renewal = now + self._settings.power.lease / 4
-            self._book.renew()
-        self._board.reread.update(self._board.works)
-        self._reread()
-        for work in list(self._board.works.values()):
-            if any(now - p.since > self._settings.power.hold for p in work.pending):
-                cause = Cause("held_long", "still pending; rests so that the broker keeps it")
-                self._board.park(work, cause, _LATER_TIER)
-        self._board.dirty.update(self._board.works)
+            self._store.renew(all_waited(self._state.nodes, now))
+            self._park_what_is_held_long(now)
+        if now >= self._next_check and self._state.nodes:
+            self._next_check = now + _CHECK_ROWS
+            known = {name: node.row.generation for name, node in self._state.nodes.items()}
+            self._reread.update(self._store.changed(known))
+        if self._reread:
+            names = sorted(self._reread & set(self._state.nodes))
+            self._reread.clear()
+            self._move(self._store.read(names))
 
-    def _reread(self) -> None:
-        """Another worker may have accepted something newer, or taken a lease that ended."""
-        names = [node for node in self._board.reread if node in self._board.works]
-        self._board.reread.clear()
-        rows = self._book.read(names)
-        self._moved(
-            {
-                node: row
-                for node, row in rows.items()
-                if row.generation != self._board.works[node].row.generation
-                or row.lease_owner != self._book.owner
-                or row.held is not None
-            }
-        )
+    def _park_what_is_held_long(self, now: float) -> None:
+        hold = self._settings.power.hold
+        for node in list(self._state.nodes.values()):
+            if any(now - request.since > hold for request in node.requests):
+                self._steps.park(node, _HELD_LONG, LATER_TIER)
 
-    def _moved(self, rows: Mapping[str, DesiredRow]) -> None:
-        for node, row in rows.items():
-            work = self._board.works[node]
-            self._board.follow(work, row)
-            if row.lease_owner != self._book.owner:
-                self._board.park(work, HELD, _FIRST_TIER)
+    def _move(self, rows: Mapping[str, DesiredRow]) -> None:
+        """Follow rows that another process may have changed."""
+        now = time.monotonic()
+        for name, row in rows.items():
+            node = moved(self._state.nodes[name], row, now)
+            self._state.put(node)
+            self._state.touch([name])
+            if row.lease_owner != self._store.owner:
+                self._steps.park(node, HELD_ELSEWHERE, FIRST_TIER)
             elif row.held is not None:
-                self._board.park(work, on_hold(row.held), _LATER_TIER)
+                self._steps.park(node, on_hold(row.held), LATER_TIER)
 
-    def _forget_before(self, connection: int) -> None:
-        self._connection = connection
-        self._board.outbox.forget_before(connection)
-        self._arrived = [d for d in self._arrived if d.connection >= connection]
-        for work in list(self._board.works.values()):
-            work.pending = [p for p in work.pending if p.delivery.connection >= connection]
-            if not work.pending and not work.calling:
-                self._board.give_up(work)
+    def _raise_store_error(self) -> None:
+        error, self._store_error = self._store_error, None
+        if error is not None:
+            raise error
 
-    def _store_went(self, error: Exception) -> None:
-        """Without the store nothing is known: start over with all that is ours, later."""
+    def _lose_store(self, error: BaseException) -> None:
+        """Without the store nothing is known: start again with all that is ours, later."""
         if not self._store_away_until:
             self._log.warning("store_away", error=type(error).__name__)
-            self._link.pause()
-        self._witness.doubt()
+        self._consume(False)
+        self._snapshots.doubt()
         self._store_away_until = time.monotonic() + _STORE_RETRY
-        held = [p.delivery for work in self._board.works.values() for p in work.pending]
-        self._arrived += [delivery for delivery in held if delivery not in self._arrived]
-        self._board.clear()
+        held = [request for node in self._state.nodes.values() for request in node.requests]
+        self._reception.take_back(held)
+        self._state.forget()
 
-    def _token_service_is(self, there: bool) -> None:  # noqa: FBT001 - said as a predicate
-        self._token_service_away = not there
-        if there:
-            self._log.info("token_service_back")
-            self._consume_again()
-        else:
-            self._log.warning("token_service_away")
-            self._link.pause()
+    def _is_without_tokens(self) -> bool:
+        """Whether the token service is away for all clouds: then nothing is consumed."""
+        clouds = self._clouds.values()
+        return bool(clouds) and all(cloud.tokens_away for cloud in clouds)
 
-    def _consume_again(self) -> None:
-        if not self._store_away_until and not self._token_service_away:
+    def _consume(self, wanted: bool) -> None:  # noqa: FBT001 - a predicate
+        if wanted is not self._is_paused:
+            return
+        self._is_paused = not wanted
+        if wanted:
             self._link.resume()
-
-
-def _observed(node: str, end: NodeEnding, now: int) -> Observation:
-    status = end.server.status if end.server else end.cause.error if end.cause else "NONE"
-    return Observation(node, end.server.id if end.server else None, status, now)
+        else:
+            self._link.pause()

@@ -1,9 +1,9 @@
-"""From a delivery to a pending request: strict parsing, and what the headers say of its past."""
+"""From a delivery to a pending request: strict parsing, and its history from the headers."""
 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas import headers
@@ -12,12 +12,12 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker.failure_headers import with_failure
 from workers.broker.link import Delivery
+from workers.store.requests import RoundKey
 
-# All headers together must fit into one frame of 128 KiB, or the broker ends the connection.
+# All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
 _LONGEST_ERRORS = 65_536
-# More than any request lives through; and it fits what the stores keep a round in.
+# More than any request needs; and it fits the stores' column for rounds.
 _MOST = 1_000_000
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class DeliveryHistory:
     errors: tuple[Mapping[str, Any], ...] = ()
 
     def failed(self, cause: Cause, now: int) -> "DeliveryHistory":
-        """The past after one more failed attempt; `now` in ns since the epoch."""
+        """The history after one more failed attempt; `now` in ns since the epoch."""
         errors = with_failure(self.errors, self.attempt + 1, cause, now)
         return replace(self, attempt=self.attempt + 1, errors=errors)
 
     def to_headers(self) -> dict[str, str | int]:
-        """As it travels."""
+        """As message headers."""
         return {
             headers.ATTEMPT: self.attempt,
             headers.ROUND: self.round,
@@ -50,28 +50,31 @@ class Pending:
 
     Attributes:
         since: monotonic seconds of its delivery.
-        dry_run: whether nothing is done for it, but said what would be.
+        dry_run: whether nothing is done for it; only what would be done is reported.
+        id: the command's id, computed once.
+        key: request id and round.
     """
 
     delivery: Delivery
     command: PowerCommand
-    past: DeliveryHistory
+    history: DeliveryHistory
     since: float
     dry_run: bool = False
+    id: str = field(init=False)
+    key: RoundKey = field(init=False)
 
-    @property
-    def key(self) -> tuple[str, int]:
-        """Request id and round."""
-        return self.command.id, self.past.round
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.command.id)
+        object.__setattr__(self, "key", (self.id, self.history.round))
 
 
-def past_from(raw: Mapping[str, Any]) -> DeliveryHistory:
-    """Read the headers; one that is missing or odd counts as never set."""
+def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:
+    """Read the headers; a missing or odd one counts as never set."""
 
     def number(name: str, default: int) -> int:
         value = raw.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
-            return default  # a bool is an int to Python alone
+            return default  # for Python, a bool is an int
         return value if default <= value <= _MOST else default
 
     return DeliveryHistory(
@@ -95,10 +98,10 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
 def read(
     delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] = lambda _node: False
 ) -> Pending:
-    """The pending request a delivery carries.
+    """The request that a delivery carries.
 
     Args:
-        delivery: it.
+        delivery: the delivery.
         cluster: whose requests we serve.
         is_dry: whether a node is in a dry run.
 
@@ -110,31 +113,5 @@ def read(
         raise MalformedMessageError(
             "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
         )
-    past = past_from(delivery.headers)
-    return Pending(delivery, command, past, time.monotonic(), is_dry(command.node))
-
-
-def refusal(
-    pending: Pending, nodes: Mapping[str, str], clock_ahead: float, now: int
-) -> Cause | None:
-    """Why a well-formed request cannot even be tried, or None.
-
-    Args:
-        pending: the request.
-        nodes: each known node's group.
-        clock_ahead: seconds that a generation may lie in the future.
-        now: ns since the epoch.
-    """
-    command = pending.command
-    if command.generation > now + int(clock_ahead * _NS):
-        return Cause(
-            "implausible_generation",
-            f"generation {command.generation} lies {(command.generation - now) / _NS:.0f} s ahead; "
-            f"mend the clock of {command.origin} and remove hooks.state/generation",
-        )
-    if command.node not in nodes:
-        return Cause(
-            "unknown_node",
-            f"{command.node} is in no group of lamplighter.toml; add it, then replay",
-        )
-    return None
+    history = history_from(delivery.headers)
+    return Pending(delivery, command, history, time.monotonic(), is_dry(command.node))

@@ -7,13 +7,13 @@ from producers.amqp import connection_parameters
 from workers.broker import topology
 from workers.broker.link import Link
 from workers.clouds.client import Cloud
-from workers.clouds.driver import CloudDriver
+from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
+from workers.power.desired_state import Lease
 from workers.power.engine import Engine
 from workers.power.lease_owner import Owner
 from workers.power.metrics import PowerMetrics
-from workers.power.outbox import Callback
 from workers.power.power_store import PowerStore
 from workers.power.slurm_view import SnapshotReader
 from workers.process.runtime import Runtime, declare_topology, runtime
@@ -39,28 +39,32 @@ def main(settings: Settings) -> int:
 
 
 def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
-    settings = run.settings
+    settings, power = run.settings, run.settings.power
 
-    def open_site(name: str, report: Callable[[Callback], None]) -> CloudDriver:
+    def open_cloud(name: str, post: Callable[[CloudEvent], None]) -> CloudDriver:
         of_cloud = settings.clouds[name]
         auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
         templates = {n: g.server for n, g in settings.groups.items() if g.server is not None}
-        cloud = Cloud(of_cloud, auth, settings.power.api_timeout, settings.cluster, templates)
-        return CloudDriver(name, settings.cluster, of_cloud, cloud, report)
+        cloud = Cloud(of_cloud, auth, power.api_timeout, settings.cluster, templates)
+        return CloudDriver(name, settings.cluster, of_cloud, cloud, post)
 
     link = Link(
         connection_parameters(settings.broker, run.name),
-        dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), settings.power.prefetch),
+        dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), power.prefetch),
         on_delivery=lambda delivery: engine.deliver(delivery),  # noqa: PLW0108 - made below
         on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below
     )
-    power = settings.power
-    book = PowerStore(run.store, settings.cluster, owner, power.lease, landing=power.api_timeout)
+    lease = Lease(owner, power.lease, settling=power.api_timeout)
+    store = PowerStore(run.store, settings.cluster, lease)
     enabled = settings.resync.enabled
     if enabled is None and is_installed(settings):
         enabled = True
-    witness = SnapshotReader(run.store, settings.cluster, enabled=enabled)
-    engine = Engine(settings, link, book, witness, open_site, figures=PowerMetrics(run.registry))
+    snapshots = SnapshotReader(
+        run.store, settings.cluster, enabled=enabled, stale_after=settings.stale_after
+    )
+    engine = Engine(
+        settings, link, store, snapshots, open_cloud, metrics=PowerMetrics(run.registry)
+    )
     link.start()
     try:
         while not run.stop.is_set():

@@ -17,72 +17,67 @@ _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
 
 def about(
-    pending: Pending, transition: Transition, past: DeliveryHistory, now: int
+    pending: Pending, transition: Transition, history: DeliveryHistory, now: int
 ) -> RequestEvent:
-    """The event of a step of a request of ours."""
-    told = events.about(
-        pending.command, transition, round_=past.round, time=now, attempt=past.attempt
+    """The event of a request's transition."""
+    made = events.about(
+        pending.command, transition, round_=history.round, time=now, attempt=history.attempt
     )
-    return replace(told, dry_run=pending.dry_run)
+    return replace(made, dry_run=pending.dry_run)
 
 
 def accepted(pending: Pending, now: int) -> Message:
     """The event that carries the command into the audit."""
-    return event(about(pending, Transition.ACCEPTED, pending.past, now))
+    return event(about(pending, Transition.ACCEPTED, pending.history, now))
 
 
-def retried(pending: Pending, cause: Cause, now: int) -> list[Message]:
-    """The request on its way to the next tier with one more failed attempt, and the event."""
-    past = pending.past.failed(cause, now)
-    tier = _BY_ATTEMPT[min(past.attempt, len(_BY_ATTEMPT)) - 1]
-    told = about(pending, Transition.RETRIED, past, now)
-    told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
-    return [_to(tier, pending, past), event(told)]
+def retried(pending: Pending, cause: Cause, now: int) -> tuple[str, list[Message]]:
+    """The next tier; the request on its way there with one more failed attempt, and the event."""
+    history = pending.history.failed(cause, now)
+    tier = _BY_ATTEMPT[min(history.attempt, len(_BY_ATTEMPT)) - 1]
+    made = about(pending, Transition.RETRIED, history, now)
+    made = replace(made, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    return tier, [_to(tier, pending, history), event(made)]
 
 
 def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
     """The request on its way to a tier with its attempts unchanged; the event once a round."""
-    past = replace(pending.past, parked=pending.past.parked + 1)
-    told = about(pending, Transition.PARKED, past, now)
-    told = replace(told, cause=cause, retry_in=topology.RETRY_TIERS[tier])
-    return [_to(tier, pending, past), *([event(told)] if past.parked == 1 else [])]
+    history = replace(pending.history, parked=pending.history.parked + 1)
+    made = about(pending, Transition.PARKED, history, now)
+    made = replace(made, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    return [_to(tier, pending, history), *([event(made)] if history.parked == 1 else [])]
 
 
-def dead_letter(delivery: Delivery, past: DeliveryHistory, cause: Cause, now: int) -> Message:
-    """The request as it came, with what it died of in its headers."""
+def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now: int) -> Message:
+    """The request as it came, with the final cause in its headers."""
     return Message(
         topology.DEAD_LETTERS,
         delivery.routing_key,
         delivery.body,
         delivery.message_id or "unknown",
         headers={
-            **past.to_headers(),
+            **history.to_headers(),
             **final_cause(delivery.queue, cause, now),
         },
     )
 
 
-def refusal(pending: Pending, cause: Cause, now: int) -> RequestEvent:
-    """How a request ends that could not even be tried."""
-    return replace(about(pending, Transition.FAILED, pending.past, now), cause=cause)
-
-
-def overtaken(pending: Pending, cause: Cause, now: int) -> RequestEvent:
-    """How a request ends that Slurm itself has gone back on."""
-    return replace(refusal(pending, cause, now), transition=Transition.SUPERSEDED)
+def ended(pending: Pending, transition: Transition, cause: Cause, now: int) -> RequestEvent:
+    """The outcome of a request that ends when it arrives."""
+    return replace(about(pending, transition, pending.history, now), cause=cause)
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
-    """The alarm about a request that could not even be tried: it shows a site set up wrong."""
+    """The alarm about a request that cannot even be tried: the installation is set up wrong."""
     command = pending.command
     return Notice(
         name="alarm.request_refused",
         cluster=command.cluster,
         subject=command.node,
-        key=f"{command.id}/{pending.past.round}",
+        key=f"{pending.id}/{pending.history.round}",
         time=now,
         message=cause.message,
-        remedy="mend it, then replay the dead letter",
+        remedy="remove the cause, then replay the dead letter",
         details={"error": cause.error, "origin": command.origin},
         correlation_id=command.correlation_id,
     )
@@ -102,13 +97,13 @@ def rejected(delivery: Delivery, cluster: str, error: MalformedMessageError, now
     )
 
 
-def _to(tier: str, pending: Pending, past: DeliveryHistory) -> Message:
+def _to(tier: str, pending: Pending, history: DeliveryHistory) -> Message:
     delivery = pending.delivery
     return Message(
         tier,
-        # the tier's fanout ignores it; it comes back with it to the work queue
+        # the tier's fanout ignores the key; the message returns with it to the work queue
         delivery.routing_key,
         delivery.body,
-        pending.command.id,
-        headers=past.to_headers(),
+        pending.id,
+        headers=history.to_headers(),
     )

@@ -2,19 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
 from producers.message import Message
 from workers.broker.link import Delivery, Link
 from workers.errors import BrokerAwayError
+from workers.power.events import Confirmed
 
 _RESEND = 1.0
-
-Callback = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -27,15 +24,15 @@ class _Unsettled:
 class Outbox:
     """Publishes on behalf of deliveries, and acknowledges each when all its messages are safe.
 
-    A refused message is sent again until it is taken; meanwhile its delivery stays ours. When the
-    connection goes, what was on behalf of its deliveries is dropped: they come again.
+    A refused message is sent again until the broker takes it; meanwhile its delivery stays ours.
+    When the connection goes, what was sent on behalf of its deliveries is dropped: they come again.
 
     Args:
         link: publishes and acknowledges.
-        post: runs a function on the owner's thread; the outbox's methods belong to that thread.
+        post: hands an event to the engine, which answers with `confirmed` on its own thread.
     """
 
-    def __init__(self, link: Link, post: Callable[[Callback], None]) -> None:
+    def __init__(self, link: Link, post: Callable[[Confirmed], None]) -> None:
         self._link = link
         self._post = post
         self._entries: dict[tuple[int, int], _Unsettled] = {}
@@ -62,11 +59,13 @@ class Outbox:
         self._publish(None, message)
 
     def forget_before(self, connection: int) -> None:
-        """Drop all that came over earlier connections."""
+        """Drop everything that came over earlier connections."""
         self._entries = {key: e for key, e in self._entries.items() if key[0] >= connection}
 
     def resend(self) -> None:
         """Send again what was refused, once its time has come."""
+        if not self._again:
+            return
         now = time.monotonic()
         due = [entry for entry in self._again if entry[0] <= now]
         self._again = [entry for entry in self._again if entry[0] > now]
@@ -74,14 +73,9 @@ class Outbox:
             if key is None or key in self._entries:
                 self._publish(key, message)
 
-    def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
-        future = self._link.publish(message)
-        future.add_done_callback(
-            lambda done: self._post(partial(self._published, key, message, done))
-        )
-
-    def _published(self, key: tuple[int, int] | None, message: Message, done: Future[None]) -> None:
-        error = done.exception()
+    def confirmed(self, event: Confirmed) -> None:
+        """Take the broker's answer to a publish."""
+        key, error = event.key, event.result.exception()
         if key is not None and key not in self._entries:
             return
         if error is None:
@@ -90,11 +84,15 @@ class Outbox:
                 self._acknowledge(key)
             return
         if isinstance(error, BrokerAwayError) and key is not None:
-            # its delivery comes again, and then so does this
+            # its delivery comes again, and then so does this message
             del self._entries[key]
             return
-        self._log.warning("publish_refused", exchange=message.exchange, error=str(error))
-        self._again.append((time.monotonic() + _RESEND, key, message))
+        self._log.warning("publish_refused", exchange=event.message.exchange, error=str(error))
+        self._again.append((time.monotonic() + _RESEND, key, event.message))
+
+    def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
+        future = self._link.publish(message)
+        future.add_done_callback(lambda done: self._post(Confirmed(key, message, done)))
 
     def _acknowledge(self, key: tuple[int, int]) -> None:
         entry = self._entries[key]

@@ -1,23 +1,27 @@
-"""The engine's transactions: each is one commit for many nodes."""
+"""The engine's transactions: each is one commit for many nodes. Every method is safe to repeat."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from schemas.events import CloudAction, RequestEvent
+from schemas.events import CloudAction, RequestEvent, Transition
 from workers.power import desired_state
-from workers.power.desired_state import DesiredRow, Observation
+from workers.power.batch import Batch
+from workers.power.desired_state import DesiredRow, Lease, Observation
 from workers.power.intake import Pending
-from workers.power.lease_owner import Owner
-from workers.power.node_work import RoundKey, actions_from_json, actions_to_json
+from workers.power.node import PendingNode
+from workers.power.outcomes import observed_status, outcomes
+from workers.power.steps import Finish
 from workers.store import group_images
+from workers.store import requests as rounds
 from workers.store.database import reading
 from workers.store.group_images import GroupImage
-from workers.store.requests import Round, RoundOutcome, fix_outcomes, insert_requests, outcomes
+from workers.store.requests import Round, RoundKey, RoundOutcome
 
-RequestEnding: TypeAlias = tuple[Pending, RequestEvent]
+RequestEnd: TypeAlias = tuple[Pending, RequestEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,150 +30,183 @@ class Accepted:
 
     Attributes:
         rows: the nodes' rows.
-        ended: the outcomes of rounds that had ended before: they were delivered again.
+        ended: the outcomes of rounds that had ended before: their requests were delivered again.
         actions: the actions made earlier for these requests' rounds.
+        waited: seconds that the rounds had waited before.
+        bodies: the terminal events that the store holds for `ends`, in their order.
     """
 
     rows: Mapping[str, DesiredRow]
     ended: Mapping[RoundKey, RoundOutcome]
-    actions: Mapping[RoundKey, list[CloudAction]]
+    actions: Mapping[RoundKey, tuple[CloudAction, ...]]
+    waited: Mapping[RoundKey, float]
+    bodies: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has shown.
+
+    Attributes:
+        ended: by node, its requests and the terminal events that the store holds for them.
+        moved: the rows of finished nodes that moved on or are no longer ours: for them, nothing was
+            written.
+    """
+
+    ended: Mapping[str, Sequence[tuple[Pending, bytes]]]
+    moved: Mapping[str, DesiredRow]
 
 
 class PowerStore:
-    """The store, as the engine uses it. Every method is safe to repeat.
+    """The state store, as the engine uses it.
 
     Args:
         store: with the state's tables.
         cluster: the cluster's name.
-        owner: this worker.
-        lease: seconds that a node is ours without renewing.
-        landing: seconds within which a call that was sent takes effect, if ever.
+        lease: how this worker owns nodes.
     """
 
-    def __init__(
-        self, store: sa.Engine, cluster: str, owner: Owner, lease: float, landing: float
-    ) -> None:
+    def __init__(self, store: sa.Engine, cluster: str, lease: Lease) -> None:
         self._store = store
         self._cluster = cluster
-        self._owner = owner
         self._lease = lease
-        self._landing = landing
 
     @property
     def owner(self) -> str:
         """Our name on leases."""
-        return self._owner.name
+        return self._lease.owner.name
 
-    def accept(self, pending: Sequence[Pending], now: int) -> Accepted:
-        """Open the requests' rounds, raise desired states, take leases; `now` in ns."""
+    def accept(self, requests: Sequence[Pending], ends: Sequence[RequestEnd], now: int) -> Accepted:
+        """Open the requests' rounds, raise desired states, take leases; end what ends at once.
+
+        `now` in ns since the epoch.
+        """
+        cluster = self._cluster
         with self._store.begin() as connection:
-            ended = outcomes(connection, self._cluster, [p.key for p in pending])
-            fresh = [p for p in pending if p.key not in ended]
-            insert_requests(
-                connection,
-                self._cluster,
-                [
-                    Round(p.command.id, p.past.round, p.command.node, p.command.generation, now)
-                    for p in fresh
-                ],
-            )
-            rows = desired_state.accept(
-                connection,
-                self._cluster,
-                [p.command for p in fresh],
-                self._owner,
-                self._lease,
-                self._landing,
-            )
-            recorded = desired_state.actions_of(
-                connection,
-                self._cluster,
-                {row.request_id for row in rows.values()} | {p.command.id for p in fresh},
-            )
-        actions = {key: actions_from_json(text) for key, text in recorded.items()}
-        return Accepted(rows, ended, {key: made for key, made in actions.items() if made})
+            bodies = rounds.fix_outcomes(connection, cluster, [event for _, event in ends])
+            ended = rounds.outcomes(connection, cluster, [r.key for r in requests])
+            fresh = [r for r in requests if r.key not in ended]
+            opened = [
+                Round(r.id, r.history.round, r.command.node, r.command.generation, now)
+                for r in fresh
+            ]
+            rounds.insert_requests(connection, cluster, opened)
+            commands = [r.command for r in fresh]
+            rows = desired_state.accept(connection, cluster, commands, self._lease, now)
+            ids = {row.request_id for row in rows.values()} | {r.id for r in fresh}
+            progress = rounds.progress(connection, cluster, ids)
+        return Accepted(
+            rows,
+            ended,
+            {key: _actions(text) for key, (text, _) in progress.items() if text != "[]"},
+            {key: waited for key, (_, waited) in progress.items()},
+            bodies,
+        )
 
     def read(self, names: Sequence[str]) -> Mapping[str, DesiredRow]:
         """The rows as they are now."""
         with reading(self._store) as connection:
-            return desired_state.read(connection, self._cluster, names)
+            return desired_state.read(connection, self._cluster, names, self._lease)
+
+    def read_one(self, node: str) -> DesiredRow:
+        """A node's row as it is now."""
+        return self.read([node])[node]
+
+    def changed(self, known: Mapping[str, int]) -> list[str]:
+        """The nodes, of those with these generations, that another process has touched."""
+        with reading(self._store) as connection:
+            return desired_state.changed(connection, self._cluster, known, self._lease)
 
     def image_of(self, group: str) -> str | None:
-        """The id of the image to make a group's servers from, in place of its template's."""
+        """The id of the image to create a group's servers from, instead of its template's."""
         with reading(self._store) as connection:
             found = group_images.by_group(connection, self._cluster).get(group)
         return None if found is None else found.image_id
 
-    def renew(self) -> None:
-        """Prolong our leases."""
+    def renew(self, waited: Mapping[RoundKey, float]) -> None:
+        """Extend our leases, and keep how long rounds have waited, in seconds."""
         with self._store.begin() as connection:
-            desired_state.renew(connection, self._cluster, self._owner, self._lease)
+            desired_state.renew(connection, self._cluster, self._lease)
+            rounds.keep_waited(connection, self._cluster, waited)
 
-    def record(
-        self, actions: Mapping[RoundKey, Sequence[CloudAction]], unsure: Collection[str] = ()
-    ) -> None:
-        """Keep actions as they are made, so that whoever goes on after a crash knows them.
+    def commit(self, batch: Batch, now: int) -> Committed:
+        """Write what a turn has brought; `now` in ns since the epoch.
 
-        Args:
-            actions: all of these rounds so far.
-            unsure: nodes where a call without an answer may still take effect.
+        A finished node ends only if its row is as it was decided by: same generation, our lease.
         """
+        cluster, lease = self._cluster, self._lease
         with self._store.begin() as connection:
-            desired_state.record_actions(
-                connection,
-                self._cluster,
-                {key: actions_to_json(made) for key, made in actions.items()},
+            rounds.record_actions(
+                connection, cluster, {key: _text(made) for key, made in batch.actions.items()}
             )
-            desired_state.be_wary(connection, self._cluster, unsure, self._landing)
+            rounds.keep_waited(connection, cluster, batch.waited)
+            desired_state.mark_booted(connection, cluster, batch.booted)
+            desired_state.mark_unsettled(connection, cluster, batch.unsettled, lease)
+            rows = desired_state.lock(connection, cluster, list(batch.finished), lease)
+            stays = {
+                name: (node, finish)
+                for name, (node, finish) in batch.finished.items()
+                if rows[name].generation == node.row.generation
+                and rows[name].lease_owner == self.owner
+            }
+            ended = self._end(connection, stays, now)
+            desired_state.release(connection, cluster, {*stays, *batch.released}, lease)
+        moved = {name: row for name, row in rows.items() if name not in stays}
+        return Committed(ended, moved)
 
-    def settle(
+    def _end(
         self,
-        endings: Mapping[str, tuple[int, Sequence[RequestEnding]]],
-        seen: Iterable[Observation],
-        kept: Sequence[GroupImage] = (),
-    ) -> tuple[dict[str, list[tuple[Pending, bytes]]], Mapping[str, DesiredRow]]:
-        """End the rounds of nodes whose desired state has not moved on, and give them up.
+        connection: sa.Connection,
+        finished: Mapping[str, tuple[PendingNode, Finish]],
+        now: int,
+    ) -> dict[str, list[tuple[Pending, bytes]]]:
+        cluster = self._cluster
+        flat = [
+            (name, request, event)
+            for name, (node, finish) in finished.items()
+            for request, event in outcomes(node, finish, now)
+        ]
+        bodies = rounds.fix_outcomes(connection, cluster, [event for _, _, event in flat])
+        held = {
+            event.request_id
+            for (_, _, event), body in zip(flat, bodies, strict=True)
+            if event.image_id and body == event.to_envelope().to_json()
+        }
+        images = [i for i in _images(finished.values(), now) if i.request_id in held]
+        group_images.keep(connection, cluster, images)
+        own = {name: pair for name, pair in finished.items() if not pair[0].is_overtaken}
+        desired_state.observe(connection, cluster, [_observed(*pair, now) for pair in own.values()])
+        reached = {
+            name: node.row.generation
+            for name, (node, finish) in own.items()
+            if finish.transition is Transition.COMPLETED
+        }
+        desired_state.mark_reached(connection, cluster, reached)
+        ended: dict[str, list[tuple[Pending, bytes]]] = {name: [] for name in finished}
+        for (name, request, _), body in zip(flat, bodies, strict=True):
+            ended[name].append((request, body))
+        return ended
 
-        Args:
-            endings: by node, the generation that was reached and how its requests end.
-            seen: what the nodes were seen to be.
-            kept: images made of them; their groups use them once the bake stands as completed.
-
-        Returns:
-            The bodies that stand, by node; and the rows of those nodes that have moved on or are
-            no longer ours: nothing was written for them.
-        """
+    def prune(self, before: int) -> int:
+        """Forget rounds that ended before then (ns since the epoch); how many."""
         with self._store.begin() as connection:
-            rows = desired_state.lock(connection, self._cluster, list(endings))
-            moved = {
-                node: rows[node]
-                for node, (generation, _) in endings.items()
-                if rows[node].generation != generation or rows[node].lease_owner != self.owner
-            }
-            stays = [node for node in endings if node not in moved]
-            flat = [(node, ending) for node in stays for ending in endings[node][1]]
-            bodies = fix_outcomes(connection, self._cluster, [event for _, (_, event) in flat])
-            stand = {
-                event.request_id
-                for (_, (_, event)), body in zip(flat, bodies, strict=True)
-                if event.image_id and body == event.to_envelope().to_json()
-            }
-            group_images.keep(connection, self._cluster, [k for k in kept if k.request_id in stand])
-            desired_state.observe(
-                connection, self._cluster, [o for o in seen if o.node not in moved]
-            )
-            desired_state.release(connection, self._cluster, stays, self._owner)
-        ended: dict[str, list[tuple[Pending, bytes]]] = {node: [] for node in stays}
-        for (node, (pending, _)), body in zip(flat, bodies, strict=True):
-            ended[node].append((pending, body))
-        return ended, moved
+            return rounds.prune(connection, self._cluster, before)
 
-    def end(self, endings: Sequence[RequestEnding]) -> list[bytes]:
-        """End rounds of requests that never raised a desired state; the bodies that stand."""
-        with self._store.begin() as connection:
-            return fix_outcomes(connection, self._cluster, [event for _, event in endings])
 
-    def release(self, names: Sequence[str]) -> None:
-        """Give nodes up."""
-        with self._store.begin() as connection:
-            desired_state.release(connection, self._cluster, names, self._owner)
+def _observed(node: PendingNode, finish: Finish, now: int) -> Observation:
+    server = finish.server
+    return Observation(node.name, server.id if server else None, observed_status(finish), now)
+
+
+def _images(finished: Iterable[tuple[PendingNode, Finish]], now: int) -> Iterator[GroupImage]:
+    for node, _ in finished:
+        if node.baking is not None and node.image_id is not None:
+            yield GroupImage.of(node.baking, node.group_name, node.image_id, now)
+
+
+def _text(actions: Iterable[CloudAction]) -> str:
+    return json.dumps([action.to_data() for action in actions])
+
+
+def _actions(text: str) -> tuple[CloudAction, ...]:
+    return tuple(CloudAction(**raw) for raw in json.loads(text))

@@ -16,45 +16,61 @@ _NS_PER_MS = 1_000_000
 
 
 class SnapshotReader:
-    """What the store holds of Slurm's own word.
+    """Reads what the store holds of Slurm; `view` may be called by any thread.
 
     Args:
         store: with the state's tables.
         cluster: the cluster's name.
         enabled: whether snapshots count; None for as soon as there is one.
+        stale_after: seconds after which a snapshot no longer counts as fresh.
 
     Attributes:
-        silent: whether Slurm has said nothing since this worker began to use the store: late
-            suspends and new ones wait.
+        silent: whether no snapshot has come since this worker began to use the store: late suspends
+            and new ones wait.
     """
 
-    def __init__(self, store: sa.Engine, cluster: str, *, enabled: bool | None) -> None:
+    def __init__(
+        self, store: sa.Engine, cluster: str, *, enabled: bool | None, stale_after: float
+    ) -> None:
         self._store = store
         self._cluster = cluster
         self._enabled = enabled
+        self._stale_after = stale_after
         self._trusted_from: int | None = None
-        self._view = SlurmView(0, {}, vouched=False)
+        self._generation = 0
+        self._newest = SlurmView(0, {}, confirmed=False, fresh=False)
         self.silent = False
 
     def doubt(self) -> None:
-        """The store was away, and may have come back as it was long ago."""
+        """Note that the store was away: it may have come back in an old state."""
         self._trusted_from = None
 
     def view(self) -> SlurmView | None:
-        """What Slurm has said; None where snapshots do not count."""
+        """What the newest snapshot says; None where snapshots do not count."""
         if self._enabled is False:
             return None
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
-            newest = snapshots.received(connection, self._cluster)
-            if newest is None:
-                return self._view if self._enabled else None
-            if newest.generation != self._view.generation:
-                self._read(connection)
-        return replace(self._view, vouched=newest.generation > trusted_from)
+            received = snapshots.received(connection, self._cluster)
+            if received is None:
+                return self._newest if self._enabled else None
+            newest = self._newest
+            if received.generation != newest.generation:
+                newest = self._newest = self._read(connection) or newest
+        return replace(
+            newest,
+            confirmed=newest.generation > trusted_from,
+            fresh=received.age <= self._stale_after,
+        )
+
+    def has_registered(self, node: str, generation: int) -> bool:
+        """Whether Slurm, asked after that generation, counts the node as running."""
+        if self._generation != self._newest.generation:
+            self.view()
+        return self._newest.has_registered(node, generation)
 
     def wanted(self, clouds: Sequence[str]) -> tuple[int, list[str]]:
-        """The newest snapshot's generation, and those of these clouds not yet listed for it."""
+        """The newest snapshot's generation, and the clouds not listed for it yet."""
         if self._enabled is False:
             return 0, []
         with reading(self._store) as connection:
@@ -63,18 +79,19 @@ class SnapshotReader:
             self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
+            self._generation = newest.generation
             listed = snapshots.listed_for(connection, self._cluster)
         late = [cloud for cloud in clouds if listed.get(cloud, 0) < newest.generation]
         return newest.generation, late
 
     def keep(self, cloud: str, generation: int, asked_at: int, servers: Sequence[Server]) -> None:
-        """Keep what a cloud has shown for a snapshot; `asked_at` in ns since the epoch."""
+        """Keep a cloud's listing for a snapshot; `asked_at` in ns since the epoch."""
         with self._store.begin() as connection:
             listing = StoredListing(cloud, generation, asked_at, tuple(servers))
             snapshots.keep_listing(connection, self._cluster, listing)
 
     def condemned(self) -> frozenset[str]:
-        """The ids of servers with our tags that are no node's, and are to be deleted."""
+        """The ids of stray servers that are to be deleted."""
         query = sa.select(drifts.c.subject).where(
             drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.asked > 0
         )
@@ -82,13 +99,14 @@ class SnapshotReader:
             return frozenset(connection.scalars(query))
 
     def _trust(self, connection: sa.Connection) -> int:
-        """From when on (ns since the epoch) a snapshot has to be taken to vouch for the store."""
+        """From when on (ns since the epoch) a snapshot must be taken to confirm the store."""
         if self._trusted_from is None:
             self._trusted_from = snapshots.store_now(connection) * _NS_PER_MS
         return self._trusted_from
 
-    def _read(self, connection: sa.Connection) -> None:
+    def _read(self, connection: sa.Connection) -> SlurmView | None:
         snapshot = snapshots.newest(connection, self._cluster)
-        if snapshot is not None:
-            power = {node.node: node.power for node in snapshot.nodes}
-            self._view = SlurmView(snapshot.generation, power, vouched=False)
+        if snapshot is None:
+            return None
+        power = {node.node: node.power for node in snapshot.nodes}
+        return SlurmView(snapshot.generation, power, confirmed=False)

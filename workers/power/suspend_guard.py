@@ -1,8 +1,9 @@
-"""Whether a hook's request to put a node out may be acted upon, given Slurm's newest snapshot. Pure.
+"""Whether Slurm's request to power a node off may be acted upon, given its newest snapshot. Pure.
 
-slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume the node, and the
-hook of that may be late, or lost with a store that was restored. So what is past its time, or meets
-a store that no snapshot has vouched for, waits for Slurm's own word.
+slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume the node, and the request
+of that may be late, or lost with a store that was restored. A node that failed to resume may register
+after all and run jobs, without any call of a program. So a late suspend, every resume-fail, and every
+suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
 """
 
 from collections.abc import Mapping
@@ -18,17 +19,23 @@ DISAGREES = "slurm_disagrees"
 
 @dataclass(frozen=True, slots=True)
 class SlurmView:
-    """What the store knows of Slurm.
+    """What the store holds of Slurm.
 
     Attributes:
         generation: of the newest snapshot; 0 where there is none.
         power: by node.
-        vouched: whether it was taken after this worker began to use the store.
+        confirmed: whether it was taken after this worker began to use the store.
+        fresh: whether it came so recently that it still counts.
     """
 
     generation: int
     power: Mapping[str, Power]
-    vouched: bool
+    confirmed: bool
+    fresh: bool = True
+
+    def has_registered(self, node: str, generation: int) -> bool:
+        """Whether Slurm, asked after that generation, counts the node as running."""
+        return self.generation >= generation and self.power.get(node) is Power.LIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """It rests until Slurm has said more."""
+    """It rests until a newer snapshot has come."""
 
     cause: Cause
 
@@ -50,34 +57,47 @@ class Overtaken:
     cause: Cause
 
 
-def judge(command: PowerCommand, view: SlurmView, now: int) -> Passed | Waits | Overtaken:
-    """What becomes of a request; `now` in ns since the epoch.
+def judge(command: PowerCommand, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
+    """The verdict on a request; `now` in ns since the epoch.
 
-    An operator's own suspend has no expiry, and Slurm knows nothing of it: it passes.
+    An operator's suspend has no expiry, and Slurm knows nothing of it: it passes. A node that Slurm
+    no longer knows can run no job: its server may be powered off.
     """
-    if not is_gated(command):
+    if not is_guarded(command):
         return Passed()
-    if view.generation < command.generation:
-        return _without_newer(command, view, now)
-    power = view.power.get(command.node, Power.UNKNOWN)
-    if power in {Power.OUT, Power.GOING}:
+    late = is_late(command, now)
+    if slurm.generation < command.generation:
+        if late:
+            return _waits("it may be outdated, and no newer snapshot of Slurm has come")
+        if not slurm.confirmed:
+            return _waits("no snapshot of Slurm has come since the store was opened")
         return Passed()
-    said = f"Slurm's snapshot {view.generation} shows it {power}"
+    if late and not slurm.fresh:
+        return _waits(f"Slurm's snapshot {slurm.generation} is too old")
+    if not slurm.power:
+        return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
+    power = slurm.power.get(command.node)
+    if power in {Power.OUT, Power.GOING, None}:
+        return Passed()
+    shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
     if power in {Power.LIT, Power.COMING, Power.ASIDE}:
-        return Overtaken(Cause(DISAGREES, said))
-    return Waits(Cause(UNCONFIRMED, f"{said}, which says nothing for sure"))
+        return Overtaken(Cause(DISAGREES, shown))
+    return _waits(f"{shown}, which is not clear")
 
 
-def is_gated(command: PowerCommand) -> bool:
-    """Whether it comes of Slurm's wish to put the node out."""
+def is_guarded(command: PowerCommand) -> bool:
+    """Whether Slurm itself asked for the node to be powered off."""
     return command.kind is Kind.RESUME_FAIL or (
         command.kind is Kind.SUSPEND and command.expiry is not None
     )
 
 
-def _without_newer(command: PowerCommand, view: SlurmView, now: int) -> Passed | Waits:
-    if command.expiry is not None and now > command.expiry:
-        return Waits(Cause(UNCONFIRMED, "it is past its expiry, and no newer snapshot has come"))
-    if not view.vouched:
-        return Waits(Cause(UNCONFIRMED, "no snapshot has come since the store was opened"))
-    return Passed()
+def is_late(command: PowerCommand, now: int) -> bool:
+    """Whether Slurm may have taken the node back since; `now` in ns since the epoch."""
+    if command.kind is Kind.RESUME_FAIL:
+        return True
+    return is_guarded(command) and command.expiry is not None and now > command.expiry
+
+
+def _waits(why: str) -> Waits:
+    return Waits(Cause(UNCONFIRMED, why))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from schemas.commands import Desired
 from schemas.server import Server
 from schemas.snapshot import Power
-from workers.clouds.actions import HERE, PASSING, Strategy, way
+from workers.clouds.actions import HERE, PASSING, Strategy, next_actions
 from workers.store import tables
 
 
@@ -261,7 +261,9 @@ def seen_as(servers: tuple[Server, ...], strategy: Strategy) -> ServerState:
         return ServerState.BROKEN
     if server.task is not None or server.status in PASSING:
         return ServerState.BETWEEN
-    lit, out = (way(strategy, wanted).get(server.status) for wanted in (Desired.UP, Desired.DOWN))
+    lit, out = (
+        next_actions(strategy, wanted).get(server.status) for wanted in (Desired.UP, Desired.DOWN)
+    )
     if lit == HERE:
         return ServerState.RUNNING
     if out == HERE:

@@ -5,7 +5,7 @@ writes. Each takes many rounds at once and costs a few statements.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -122,3 +122,71 @@ def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
         "decided_at": event.time,
         "actions": json.dumps([action.to_data() for action in event.actions]),
     }
+
+
+def progress(
+    connection: sa.Connection, cluster: str, request_ids: Iterable[str]
+) -> Mapping[RoundKey, tuple[str, float]]:
+    """The recorded actions (JSON) of these requests' rounds, and the seconds that they waited."""
+    found: dict[RoundKey, tuple[str, float]] = {}
+    ids = sorted(request_ids)
+    columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
+    for start in range(0, len(ids), _KEYS_PER_QUERY):
+        part = ids[start : start + _KEYS_PER_QUERY]
+        query = sa.select(*columns).where(
+            requests.c.cluster == cluster, requests.c.request_id.in_(part)
+        )
+        for request_id, round_, actions, waited in connection.execute(query):
+            found[request_id, round_] = actions, waited / 1000
+    return found
+
+
+def record_actions(
+    connection: sa.Connection, cluster: str, actions: Mapping[RoundKey, str]
+) -> None:
+    """Keep the actions (JSON) made for these rounds; their patience starts again."""
+    rows = {key: {"actions": text, "waited_ms": 0} for key, text in actions.items()}
+    _update(connection, cluster, rows)
+
+
+def keep_waited(connection: sa.Connection, cluster: str, waited: Mapping[RoundKey, float]) -> None:
+    """Keep how many seconds these rounds have waited."""
+    _update(
+        connection,
+        cluster,
+        {key: {"waited_ms": int(seconds * 1000)} for key, seconds in waited.items()},
+    )
+
+
+def _update(
+    connection: sa.Connection, cluster: str, rows: Mapping[RoundKey, Mapping[str, object]]
+) -> None:
+    if not rows:
+        return
+    columns = next(iter(rows.values()))
+    statement = (
+        sa.update(requests)
+        .where(
+            requests.c.cluster == cluster,
+            requests.c.request_id == sa.bindparam("which"),
+            requests.c.round == sa.bindparam("of_round"),
+        )
+        .values({name: sa.bindparam(f"new_{name}") for name in columns})
+    )
+    connection.execute(
+        statement,
+        [
+            {
+                "which": key[0],
+                "of_round": key[1],
+                **{f"new_{name}": value for name, value in rows[key].items()},
+            }
+            for key in sorted(rows)
+        ],
+    )
+
+
+def prune(connection: sa.Connection, cluster: str, before: int) -> int:
+    """Forget rounds that ended before then (ns since the epoch); how many."""
+    ended = sa.and_(requests.c.cluster == cluster, requests.c.decided_at < before)
+    return connection.execute(sa.delete(requests).where(ended)).rowcount

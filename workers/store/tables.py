@@ -22,8 +22,13 @@ nodes = sa.Table(
     # One worker acts on a node at a time: the lease, on the store's own clock (ms).
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
-    # Until then (same clock) a call may still take effect whose answer nobody has heard.
-    sa.Column("wary_until", sa.BigInteger, nullable=False, server_default="0"),
+    # Until then (same clock) a call may still take effect whose answer was lost.
+    sa.Column("unsettled_until", sa.BigInteger, nullable=False, server_default="0"),
+    # The generation that was reached last, and the one under which a call last booted the node.
+    sa.Column("reached", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("booted", sa.BigInteger, nullable=False, server_default="0"),
+    # slurmctld waits for a boot under this generation or a later one.
+    sa.Column("boot_from", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 requests = sa.Table(
@@ -41,6 +46,8 @@ requests = sa.Table(
     sa.Column("decided_at", sa.BigInteger),
     # JSON list of schemas.events.CloudAction
     sa.Column("actions", sa.Text, nullable=False, server_default="[]"),
+    # Since acceptance, or since the last successful call; never a difference of two clocks.
+    sa.Column("waited_ms", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("requests_by_node", "cluster", "node", "generation"),
     sa.Index("requests_decided", "decided_at"),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from workers.power.node_work import DONE, Work
+
 from schemas.commands import Desired, Kind
 from schemas.events import CloudAction, Transition
 from schemas.server import Server
@@ -15,7 +17,6 @@ from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.decide import Decision, Wait, decide
 from workers.power.desired_state import DesiredRow
-from workers.power.node_work import DONE, Work
 
 if TYPE_CHECKING:
     from tests.unit.fencing.state import Shown

@@ -23,6 +23,9 @@ def upgrade() -> None:
         sa.Column("observed_at", sa.BigInteger(), nullable=True),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("reached", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("booted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("boot_from", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("cluster", "node"),
     )
     op.create_table(
@@ -48,6 +51,7 @@ def upgrade() -> None:
         sa.Column("event", sa.LargeBinary(), nullable=True),
         sa.Column("decided_at", sa.BigInteger(), nullable=True),
         sa.Column("actions", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("waited_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("cluster", "request_id", "round"),
     )
     with op.batch_alter_table("requests", schema=None) as batch_op:

@@ -12,11 +12,11 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     op.add_column(
-        "nodes", sa.Column("wary_until", sa.BigInteger(), server_default="0", nullable=False)
+        "nodes", sa.Column("unsettled_until", sa.BigInteger(), server_default="0", nullable=False)
     )
 
 
 def downgrade() -> None:
     """Take back."""
     with op.batch_alter_table("nodes", schema=None) as batch_op:
-        batch_op.drop_column("wary_until")
+        batch_op.drop_column("unsettled_until")

@@ -1,0 +1,110 @@
+"""Sends what was decided to the clouds: calls in their turn, and listings when they are due."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from workers.clouds.actions import CREATE
+from workers.clouds.driver import CloudDriver
+from workers.config.tables import PowerSettings
+from workers.power.calls import Guard, call_for, is_reboot_for_slurm, off_command
+from workers.power.carry_out import StepTaker
+from workers.power.decide import Act
+from workers.power.node import LOOKING, Calling, PendingNode, Queued
+from workers.power.power_store import PowerStore
+from workers.power.slurm_view import SnapshotReader
+from workers.power.state import EngineState
+from workers.power.steps import Call
+
+
+class Dispatcher:
+    """The engine's hand on the clouds. All on the engine's thread.
+
+    Args:
+        settings: of the power worker.
+        state: of the engine.
+        clouds: by name.
+        store: the state store.
+        snapshots: what Slurm's snapshots say.
+        steps: decides, and takes steps.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a world of its own
+        self,
+        settings: PowerSettings,
+        state: EngineState,
+        clouds: Mapping[str, CloudDriver],
+        store: PowerStore,
+        snapshots: SnapshotReader,
+        steps: StepTaker,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._clouds = clouds
+        self._store = store
+        self._snapshots = snapshots
+        self._steps = steps
+
+    def make_calls(self) -> None:
+        """Make the calls whose turn it is.
+
+        Raises:
+            What `AWAY` names: the store is away.
+        """
+        now = time.monotonic()
+        for cloud in self._clouds.values():
+            while (name := cloud.next_turn(now)) is not None:
+                node = self._state.nodes.get(name)
+                if node is None or not isinstance(node.phase, Queued):
+                    continue
+                if name not in self._state.batch.finished:
+                    self._call(cloud, replace(node, phase=LOOKING), now)
+
+    def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:
+        """Decide again: what was decided when the node was queued may no longer be so."""
+        self._state.put(node)
+        step = self._steps.step(node, now)
+        if isinstance(step, Call):
+            self._send(cloud, node, step.act, now)
+        else:
+            self._steps.take(node, step)
+
+    def _send(self, cloud: CloudDriver, node: PendingNode, act: Act, now: float) -> None:
+        image_id = self._store.image_of(node.group_name) if act.action == CREATE else None
+        guard = Guard(
+            self._store,
+            self._snapshots,
+            self._settings.api_timeout,
+            node.row,
+            off_command(node),
+            is_reboot=is_reboot_for_slurm(node, act),
+        )
+        self._state.put(replace(node, phase=Calling(act, node.row, node.key, now)))
+        cloud.call(call_for(node, act, image_id), guard)
+
+    def list_due(self) -> None:
+        """List, once an interval, the clouds that something waits for."""
+        now = time.monotonic()
+        for cloud in self._to_list():
+            if now >= cloud.listing_at():
+                cloud.list(self._settings.poll_interval)
+
+    def due_at(self) -> float | None:
+        """Monotonic seconds when the next listing or call is due, if any is."""
+        calls = [cloud.turn_at() for cloud in self._clouds.values()]
+        listings = [cloud.listing_at() for cloud in self._to_list()]
+        return min([*listings, *(at for at in calls if at is not None)], default=None)
+
+    def _to_list(self) -> list[CloudDriver]:
+        """The clouds that nodes or a snapshot wait for, and those that are away."""
+        return [
+            cloud
+            for cloud in self._clouds.values()
+            if not cloud.listing_now
+            and (
+                self._state.waits_for(cloud.name)
+                or cloud.ordered is not None
+                or cloud.health.away is not None
+                or cloud.tokens_away
+            )
+        ]

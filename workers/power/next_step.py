@@ -1,0 +1,132 @@
+"""The next step of a node: what the decision table says, and the policy around it. Pure.
+
+No round fails, and no patience runs out, but on a listing of all servers that was requested after
+it ran out: an older listing, or one of changes only, may not show what has happened since.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from schemas.events import Cause, Transition
+from workers.clouds.actions import NEEDS_ROOM
+from workers.clouds.health import Health
+from workers.clouds.servers import ServerView
+from workers.power.decide import Decision, Fail, Settled, Wait, decide
+from workers.power.node import Calling, Decided, Judging, PendingNode, Queued
+from workers.power.steps import Call, Finish, ParkNode, Retry, Step, WaitFor
+
+# Other boots that must be stuck too before a boot that ran out of time is the cloud's fault.
+_STUCK_TOO = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CloudView:
+    """What the engine knows of a node's cloud.
+
+    Attributes:
+        servers: as listed.
+        health: of the cloud.
+        tokens_away: whether the token service cannot be reached for it.
+        oldest: a listing requested before this moment (monotonic seconds) starts nothing.
+        peers: the pending nodes on it; called only where they matter.
+    """
+
+    servers: ServerView
+    health: Health
+    tokens_away: bool
+    oldest: float
+    peers: Callable[[], Collection[PendingNode]]
+
+
+_FOR_ANYTHING = WaitFor()
+_FOR_A_LISTING = WaitFor(listing=True)
+_FOR_A_WHOLE_LISTING = WaitFor(listing=True, whole=True)
+
+
+def next_step(
+    node: PendingNode, cloud: CloudView, refusal: Cause | None, *, registered: bool, now: float
+) -> Step:
+    """What to do about a node now.
+
+    Args:
+        node: the node.
+        cloud: its cloud.
+        refusal: why its group may ask for no room now, or None.
+        registered: whether Slurm, asked after the node's row was raised, counts it as running.
+        now: monotonic seconds.
+    """
+    if isinstance(node.phase, Calling) or cloud.tokens_away:
+        return _FOR_ANYTHING
+    if cloud.health.away is not None:
+        return ParkNode(cloud.health.away, cloud.health.rest(now))
+    if isinstance(node.phase, Decided):
+        return node.phase.step
+    if node.is_overtaken:
+        return Finish(Transition.COMPLETED, None, None)
+    if isinstance(node.phase, Judging):
+        return _judge(node, node.phase.fault, cloud, registered=registered, now=now)
+    decision = _decide(node, cloud, registered=registered)
+    if isinstance(decision, Settled):
+        return Finish(Transition.COMPLETED, None, decision.server)
+    if isinstance(decision, Fail):
+        return _fail(node, decision, cloud, registered=registered, now=now)
+    if isinstance(decision, Wait):
+        return _wait(node, decision, now)
+    if decision.action in NEEDS_ROOM and refusal is not None:
+        return Finish(Transition.FAILED, refusal, None)
+    return _FOR_ANYTHING if isinstance(node.phase, Queued) else Call(decision)
+
+
+def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decision:
+    seen = cloud.servers.as_of
+    if seen <= node.fresh_after and (node.called or seen < cloud.oldest):
+        return Wait()
+    due = node.row.boot_due and not registered
+    return decide(node.row.desired, node.view(cloud.servers, seen, boot_due=due), node.limits)
+
+
+def _wait(node: PendingNode, wait: Wait, now: float) -> Step:
+    if wait.patience is None:
+        return _FOR_A_LISTING
+    until = node.patient_since + wait.patience
+    # patience has run out, but the listing is older than that
+    return _FOR_A_LISTING if until <= now else WaitFor(until)
+
+
+def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, now: float) -> Step:
+    whole_as_of = cloud.servers.whole_as_of
+    due = node.row.boot_due and not registered
+    seen = node.view(cloud.servers, whole_as_of, boot_due=due)
+    if not isinstance(decide(node.row.desired, seen, node.limits), Fail):
+        return _FOR_A_WHOLE_LISTING
+    if fail.cause.error == "boot_timeout" and _boots_are_stuck(node, cloud, now):
+        cause = Cause("boots_stuck", f"{fail.cause.message}, and so are other boots")
+        return ParkNode(cause, cloud.health.rest(now), afresh=True)
+    return Finish(Transition.FAILED, fail.cause, None)
+
+
+def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
+    """Whether the cloud starts no server at all: a dead compute service behind a live API."""
+    if cloud.health.booted_at > node.patient_since:
+        return False
+    stuck = (
+        peer.name != node.name
+        and peer.is_booting
+        and now - peer.patient_since > peer.group.boot_timeout / 2
+        for peer in cloud.peers()
+    )
+    return sum(stuck) >= _STUCK_TOO
+
+
+def _judge(
+    node: PendingNode, fault: Cause, cloud: CloudView, *, registered: bool, now: float
+) -> Step:
+    """A call failed; where a later listing succeeds, say whose fault it is."""
+    if cloud.servers.as_of <= node.fresh_after:
+        return _FOR_A_LISTING
+    decision = _decide(node, cloud, registered=registered)
+    if isinstance(decision, Settled):  # it took effect all the same
+        return Finish(Transition.COMPLETED, None, decision.server)
+    if cloud.health.is_own_fault(node.name):
+        return Retry(fault)
+    return ParkNode(fault, cloud.health.rest(now))

@@ -1,0 +1,222 @@
+"""A node that has requests waiting, as the engine knows it, and how an event changes it. Pure.
+
+A PendingNode lives while a request waits for it or a call is under way. Times are monotonic seconds.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from schemas.commands import Desired, PowerCommand
+from schemas.events import Cause, CloudAction
+from workers.clouds.actions import FIND_IMAGE, REBOOT, Strategy
+from workers.clouds.servers import ServerView
+from workers.config.groups import GroupSettings
+from workers.power.decide import BOOTS, Act, Limits, NodeView
+from workers.power.desired_state import DesiredRow
+from workers.power.intake import Pending
+from workers.power.steps import Step
+from workers.store.requests import RoundKey
+
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """The next listing, or time, decides what comes next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waits for its turn to call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A call is under way: by which row it was decided, on whose behalf, and since when."""
+
+    act: Act
+    row: DesiredRow
+    key: RoundKey
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """A call failed; the next listing tells whether the node or its cloud is broken."""
+
+    fault: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The answer to a call has decided the next step."""
+
+    step: Step
+
+
+Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
+LOOKING, QUEUED = Looking(), Queued()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingNode:
+    """One node.
+
+    Attributes:
+        group_name, group: its group.
+        row: its desired state, as last read from the store.
+        requests: those that wait for it.
+        actions: the cloud actions made, by request and round.
+        phase: what it waits for.
+        fresh_after: only a listing that is requested later can end a round.
+        patient_since: when the last successful call was answered, else when the round was accepted.
+        called: whether a call was answered: older listings count for nothing from then on.
+        conflicts: how often in a row the cloud said that the server is not as expected.
+        trouble: what was wrong with a server that this round has deleted.
+        image_id: the image that was made for this generation, once it is ready.
+    """
+
+    name: str
+    group_name: str
+    group: GroupSettings
+    row: DesiredRow
+    fresh_after: float
+    patient_since: float
+    requests: tuple[Pending, ...] = ()
+    actions: Mapping[RoundKey, tuple[CloudAction, ...]] = field(default_factory=dict)
+    phase: Phase = LOOKING
+    called: bool = False
+    conflicts: int = 0
+    trouble: Cause | None = None
+    image_id: str | None = None
+
+    @property
+    def key(self) -> RoundKey:
+        """The request and round on whose behalf calls are made now."""
+        wanted = self.row.request_id
+        return wanted, max((p.history.round for p in self.requests if p.id == wanted), default=1)
+
+    @property
+    def baking(self) -> PowerCommand | None:
+        """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
+        asked = (p.command for p in self.requests if p.id == self.row.request_id)
+        return next((command for command in asked if command.image is not None), None)
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a later bake is wanted, which waits elsewhere: what waits here is superseded."""
+        return self.row.desired is Desired.BAKED and self.baking is None
+
+    @property
+    def is_calling(self) -> bool:
+        """Whether a call is under way."""
+        return isinstance(self.phase, Calling)
+
+    @property
+    def limits(self) -> Limits:
+        """Its group's patience and means."""
+        return Limits(
+            self.group.boot_timeout,
+            self.group.stop_timeout,
+            self.group.boots,
+            Strategy(self.group.strategy),
+            creates=self.group.server is not None,
+            deploy_wait=self.group.deploy_wait,
+            bake_timeout=self.group.bake_timeout,
+        )
+
+    @property
+    def is_booting(self) -> bool:
+        """Whether it is to run, and this round has made a call that boots it."""
+        made = self.actions.get(self.key, ())
+        return self.row.desired is Desired.UP and any(
+            action.action in BOOTS and action.result == DONE for action in made
+        )
+
+    def correlation_id(self, key: RoundKey) -> str | None:
+        """The correlation id of this round's request, if it still waits."""
+        return next((p.command.correlation_id for p in self.requests if p.key == key), None)
+
+    def without_requests(self) -> "PendingNode":
+        """The node when nobody waits for it any more."""
+        return replace(self, requests=())
+
+    def view(self, servers: ServerView, as_of: float, *, boot_due: bool) -> NodeView:
+        """What the listing that was requested at `as_of` says of the node."""
+        made = self.actions.get(self.key, ())
+        found = servers.find(self.name, self.row.server_id)
+        return NodeView(
+            servers=found,
+            fresh=as_of > self.fresh_after,
+            calls=Counter(action.action for action in made if action.result == DONE),
+            waited=as_of - self.patient_since,
+            ours=servers.ours(found, self.row.server_id),
+            trouble=self.trouble,
+            image_id=self.image_id,
+            recovered=any(action.action == REBOOT for action in made),
+            boot_due=boot_due,
+        )
+
+
+def joined(  # noqa: PLR0913 - what acceptance found out
+    node: PendingNode,
+    request: Pending,
+    row: DesiredRow,
+    actions: Mapping[RoundKey, tuple[CloudAction, ...]],
+    waited: Mapping[RoundKey, float],
+    now: float,
+) -> PendingNode:
+    """After another request was accepted for it.
+
+    Args:
+        node: the node.
+        request: the request.
+        row: the node's row, after acceptance.
+        actions: those that the store has of the row's and the request's rounds.
+        waited: how long rounds had waited before, in seconds.
+        now: monotonic seconds.
+    """
+    node = moved(node, row, now)
+    before = node.key
+    # whoever had the request before may have acted: earlier listings can end nothing
+    node = replace(
+        node,
+        requests=(*node.requests, request),
+        fresh_after=max(node.fresh_after, now),
+        actions={**actions, **node.actions},
+    )
+    if len(node.requests) == 1 or node.key != before:
+        node = replace(node, patient_since=now - waited.get(node.key, 0.0))
+    return node
+
+
+def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:
+    """After its row was read; what was learned for another generation is void."""
+    if row.generation != node.row.generation:
+        phase = LOOKING if isinstance(node.phase, Judging | Decided) else node.phase
+        node = replace(
+            node, phase=phase, conflicts=0, trouble=None, image_id=None, patient_since=now
+        )
+    fresh_after = node.fresh_after
+    if row.unsettled_left:
+        fresh_after = max(fresh_after, now + row.unsettled_left)
+    return replace(node, row=row, fresh_after=fresh_after)
+
+
+def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) -> PendingNode:
+    """After a call was answered; a successful one starts patience again."""
+    if action.action == FIND_IMAGE:
+        return node
+    made = (*node.actions.get(call.key, ()), action)
+    node = replace(node, actions={**node.actions, call.key: made})
+    if action.result != DONE:
+        return node
+    booted = node.row.generation if action.action in BOOTS else node.row.booted
+    return replace(node, patient_since=now, row=replace(node.row, booted=booted))
+
+
+def looks_later(node: PendingNode, moment: float) -> PendingNode:
+    """Only what is listed after this moment can end its round."""
+    return replace(node, fresh_after=max(node.fresh_after, moment))
