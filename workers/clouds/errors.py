@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from schemas.events import Cause
 from workers.errors import LamplighterError, TokenError, TokenRefusedError, TokenServiceAwayError
 
-# Said by what stands before the cloud, when that has not answered in time.
+# The class of errors that the table does not know.
+UNKNOWN = "unknown"
+# What a gateway in front of the cloud answers when the cloud has not answered in time.
 _GATEWAYS = frozenset({408, 502, 504})
 
 
@@ -109,7 +111,7 @@ def classify(error: LamplighterError) -> Verdict:
         if isinstance(error, kind):
             return Verdict(Cause(name, str(error)), then)
     if not isinstance(error, CloudError):
-        return Verdict(Cause("unknown", str(error)), Then.PROBE)
+        return Verdict(Cause(UNKNOWN, str(error)), Then.PROBE)
     if error.status is None:
         return Verdict(Cause("network", error.message), Then.PROBE)
     if error.status == 403 and "quota" in error.message.lower():  # noqa: PLR2004 - as in the table

@@ -7,6 +7,7 @@ the node's own only when the cloud has acted for another node since; otherwise i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from schemas.events import Cause
 from workers.broker.topology import RETRY_TIERS
@@ -27,6 +28,7 @@ class Health:
         failing: the nodes whose calls fail, and since when.
         acted_at: when a call was last answered.
         booted_at: when a boot was last completed.
+        stuck_at: when several boots were last found stuck together.
     """
 
     away: Cause | None = None
@@ -35,6 +37,7 @@ class Health:
     failing: Mapping[str, float] = field(default_factory=dict)
     acted_at: float = 0.0
     booted_at: float = 0.0
+    stuck_at: float = -inf
 
     @property
     def well(self) -> bool:
@@ -78,6 +81,10 @@ class Health:
     def boot_completed(self, now: float) -> "Health":
         """After a node of this cloud was seen running."""
         return replace(self, booted_at=now)
+
+    def boots_stuck(self, now: float) -> "Health":
+        """After several boots ran out of time together."""
+        return replace(self, stuck_at=now)
 
     def rest(self, now: float) -> str:
         """The retry tier where requests rest meanwhile: longer as the trouble lasts."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from schemas.commands import PowerCommand
 from schemas.events import Cause
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT
-from workers.clouds.errors import CloudError, Then, Verdict, classify
+from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.clouds.nova_requests import Call
 from workers.errors import LamplighterError
 from workers.power.decide import Act
@@ -130,7 +130,7 @@ def verdict_on(error: BaseException) -> Verdict:
     """What an error of a call or a listing means."""
     if isinstance(error, LamplighterError):
         return classify(error)
-    return Verdict(Cause("unknown", f"{type(error).__name__}: {error}"), Then.PROBE)
+    return Verdict(Cause(UNKNOWN, f"{type(error).__name__}: {error}"), Then.PROBE)
 
 
 def may_take_effect(error: BaseException) -> bool:

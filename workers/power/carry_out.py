@@ -11,7 +11,7 @@ from workers.clouds.driver import CloudDriver
 from workers.config.tables import PowerSettings
 from workers.power.decide import Act
 from workers.power.group_rest import GroupRest
-from workers.power.next_step import CloudView, next_step
+from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
 from workers.power.node import QUEUED, Calling, PendingNode, recorded
 from workers.power.publisher import Publisher
 from workers.power.slurm_view import SnapshotReader
@@ -90,6 +90,12 @@ class StepTaker:
             case Retry(cause):
                 self._retry(node, cloud, cause)
             case ParkNode(cause, tier, afresh):
+                now = time.monotonic()
+                if (
+                    cause.error == BOOTS_STUCK
+                    and now - cloud.health.stuck_at >= node.group.boot_timeout
+                ):
+                    cloud.health = cloud.health.boots_stuck(now)
                 self.park(node, cause, tier, afresh=afresh)
 
     def park(self, node: PendingNode, cause: Cause, tier: str, *, afresh: bool = False) -> None:

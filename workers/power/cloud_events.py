@@ -106,7 +106,8 @@ class CloudEvents:
             cloud.health = cloud.health.call_answered(node, now)
         if verdict is None or isinstance(answer, str):
             return
-        if then is Then.LOOK and verdict.cause.error == "not_found":
+        if then is Then.LOOK:
+            # what a listing of changes has shown is not so
             cloud.list_whole_next()
         elif then is Then.SLOW_DOWN:
             cloud.slow_down(now + rest_asked(answer))

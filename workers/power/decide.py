@@ -78,7 +78,7 @@ class NodeView:
     Attributes:
         servers: those that can be the node's; exactly one is the normal case.
         fresh: whether the listing was requested after the last call's answer, so that it can end
-            the round; an older one can only start an action, which Nova refuses if it is wrong.
+            the round; an older one can only power a server on, which Nova refuses if it is wrong.
         calls: the successful calls of this round, by action.
         waited: seconds from the last successful call, or from acceptance, to the listing's request.
         ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
@@ -177,6 +177,9 @@ def _at_rest(
         return Fail(_error_of(server)) if view.fresh else Wait()
     if desired is Desired.READY and view.calls.get(CREATE) and view.waited < limits.deploy_wait:
         return Wait(limits.deploy_wait)
+    if desired is not Desired.UP and not view.fresh:
+        # the server may be another node's by now; to start one in vain harms nobody
+        return Wait()
     return _call(view, limits, action, server)
 
 

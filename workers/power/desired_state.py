@@ -226,7 +226,7 @@ def changed(
     query = sa.select(nodes.c.node, nodes.c.generation).where(
         nodes.c.cluster == cluster, nodes.c.lease_owner == lease.owner.name
     )
-    now = {node: generation for node, generation in connection.execute(query)}
+    now = {row.node: row.generation for row in connection.execute(query)}
     held = connection.scalars(sa.select(holds.c.node).where(holds.c.cluster == cluster))
     touched = {node for node, generation in known.items() if now.get(node) != generation}
     return sorted(touched | (set(held) & set(known)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from schemas.events import Cause, Transition
 from workers.clouds.actions import NEEDS_ROOM
+from workers.clouds.errors import UNKNOWN
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.decide import Decision, Fail, Settled, Wait, decide
@@ -17,6 +18,7 @@ from workers.power.steps import Call, Finish, ParkNode, Retry, Step, WaitFor
 
 # Other boots that must be stuck too before a boot that ran out of time is the cloud's fault.
 _STUCK_TOO = 2
+BOOTS_STUCK = "boots_stuck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +57,31 @@ def next_step(
         registered: whether Slurm, asked after the node's row was raised, counts it as running.
         now: monotonic seconds.
     """
+    if (settled := _without_deciding(node, cloud, now)) is not None:
+        return settled
+    decision = _decide(node, cloud, registered=registered)
+    if isinstance(decision, Settled):
+        return Finish(Transition.COMPLETED, None, decision.server)
+    if isinstance(node.phase, Judging):
+        return _judge(node, node.phase.fault, cloud, now)
+    if isinstance(decision, Fail):
+        return _fail(node, decision, cloud, registered=registered, now=now)
+    if isinstance(decision, Wait):
+        return _wait(node, decision, now)
+    if refusal is not None and decision.action in NEEDS_ROOM:
+        return Finish(Transition.FAILED, refusal, None)
+    return _FOR_ANYTHING if isinstance(node.phase, Queued) else Call(decision)
+
+
+def _without_deciding(node: PendingNode, cloud: CloudView, now: float) -> Step | None:
+    """The step where the table has no say."""
     if isinstance(node.phase, Calling) or cloud.tokens_away:
         return _FOR_ANYTHING
     if cloud.health.away is not None:
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
         return node.phase.step
-    if node.is_overtaken:
-        return Finish(Transition.COMPLETED, None, None)
-    if isinstance(node.phase, Judging):
-        return _judge(node, node.phase.fault, cloud, registered=registered, now=now)
-    decision = _decide(node, cloud, registered=registered)
-    if isinstance(decision, Settled):
-        return Finish(Transition.COMPLETED, None, decision.server)
-    if isinstance(decision, Fail):
-        return _fail(node, decision, cloud, registered=registered, now=now)
-    if isinstance(decision, Wait):
-        return _wait(node, decision, now)
-    if decision.action in NEEDS_ROOM and refusal is not None:
-        return Finish(Transition.FAILED, refusal, None)
-    return _FOR_ANYTHING if isinstance(node.phase, Queued) else Call(decision)
+    return Finish(Transition.COMPLETED, None, None) if node.is_overtaken else None
 
 
 def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decision:
@@ -100,15 +107,18 @@ def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, 
     if not isinstance(decide(node.row.desired, seen, node.limits), Fail):
         return _FOR_A_WHOLE_LISTING
     if fail.cause.error == "boot_timeout" and _boots_are_stuck(node, cloud, now):
-        cause = Cause("boots_stuck", f"{fail.cause.message}, and so are other boots")
+        cause = Cause(BOOTS_STUCK, f"{fail.cause.message}, and other boots are stuck too")
         return ParkNode(cause, cloud.health.rest(now), afresh=True)
     return Finish(Transition.FAILED, fail.cause, None)
 
 
 def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
     """Whether the cloud starts no server at all: a dead compute service behind a live API."""
-    if cloud.health.booted_at > node.patient_since:
+    health = cloud.health
+    if health.booted_at > node.patient_since:
         return False
+    if health.booted_at < health.stuck_at and now - health.stuck_at < node.group.boot_timeout:
+        return True
     stuck = (
         peer.name != node.name
         and peer.is_booting
@@ -118,15 +128,11 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
     return sum(stuck) >= _STUCK_TOO
 
 
-def _judge(
-    node: PendingNode, fault: Cause, cloud: CloudView, *, registered: bool, now: float
-) -> Step:
-    """A call failed; where a later listing succeeds, say whose fault it is."""
+def _judge(node: PendingNode, fault: Cause, cloud: CloudView, now: float) -> Step:
+    """A call failed; once a later listing has succeeded, decide whose fault it is."""
     if cloud.servers.as_of <= node.fresh_after:
         return _FOR_A_LISTING
-    decision = _decide(node, cloud, registered=registered)
-    if isinstance(decision, Settled):  # it took effect all the same
-        return Finish(Transition.COMPLETED, None, decision.server)
-    if cloud.health.is_own_fault(node.name):
+    # an error that no table knows is a defect of ours, not an outage
+    if cloud.health.is_own_fault(node.name) or fault.error == UNKNOWN:
         return Retry(fault)
     return ParkNode(fault, cloud.health.rest(now))

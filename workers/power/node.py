@@ -160,7 +160,7 @@ class PendingNode:
         )
 
 
-def joined(  # noqa: PLR0913 - what acceptance found out
+def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
     node: PendingNode,
     request: Pending,
     row: DesiredRow,

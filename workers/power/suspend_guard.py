@@ -67,13 +67,16 @@ def judge(command: PowerCommand, slurm: SlurmView, now: int) -> Passed | Waits |
         return Passed()
     late = is_late(command, now)
     if slurm.generation < command.generation:
-        if late:
-            return _waits("it may be outdated, and no newer snapshot of Slurm has come")
-        if not slurm.confirmed:
-            return _waits("no snapshot of Slurm has come since the store was opened")
-        return Passed()
+        if not late and slurm.confirmed:
+            return Passed()
+        why = "no newer snapshot of Slurm has come" if late else "no snapshot of Slurm has come yet"
+        return _waits(why)
     if late and not slurm.fresh:
         return _waits(f"Slurm's snapshot {slurm.generation} is too old")
+    return _by_power(command, slurm)
+
+
+def _by_power(command: PowerCommand, slurm: SlurmView) -> Passed | Waits | Overtaken:
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
     power = slurm.power.get(command.node)

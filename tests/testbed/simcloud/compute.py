@@ -61,7 +61,7 @@ class Compute:
     def __init__(self, time: Time, dials: Dials, seed: int, on_power: PowerListener) -> None:
         self.ledger = Ledger()
         self._time = time
-        self._dials = dials
+        self.dials = dials
         self._rng = random.Random(seed)
         self._on_power = on_power
         self._servers: dict[str, Server] = {}
@@ -95,6 +95,8 @@ class Compute:
         Raises:
             BadRequestError: the marker is no server's id.
         """
+        if query.changes_since is not None and self.dials.now.hide_changes:
+            return []
         order = self._ordered()
         first = 0
         if query.marker is not None:
@@ -210,7 +212,7 @@ class Compute:
     # -- the course of time
 
     def _check_quota(self, project_id: str) -> None:
-        quota = self._dials.now.instance_quota
+        quota = self.dials.now.instance_quota
         if quota is None:
             return
         used = sum(1 for server in self.all() if server.project_id == project_id)
@@ -245,11 +247,11 @@ class Compute:
         own: Span | None
         match ends_in:
             case VmState.ACTIVE:
-                own, usual = server.boot_seconds, self._dials.now.boot_seconds
+                own, usual = server.boot_seconds, self.dials.now.boot_seconds
             case VmState.STOPPED:
-                own, usual = server.stop_seconds, self._dials.now.stop_seconds
+                own, usual = server.stop_seconds, self.dials.now.stop_seconds
             case _:
-                own, usual = None, self._dials.now.shelve_seconds
+                own, usual = None, self.dials.now.shelve_seconds
         return draw(usual if own is None else own, self._rng)
 
     def _run(self, server: Server, ends_in: VmState, seconds: float, fate: Fate | None) -> None:

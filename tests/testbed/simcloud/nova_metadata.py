@@ -45,7 +45,9 @@ class MetadataApi(NovaService):
 
     def _merge_metadata(self, call: Call) -> Response:
         server = self.server(call)
-        server.metadata = server.metadata | decode(call.body, _MetadataBody).metadata
+        added = decode(call.body, _MetadataBody).metadata
+        if not self.compute.dials.now.ignore_metadata:
+            server.metadata = server.metadata | added
         self.compute.describe(server)
         return _metadata_response(call, server)
 

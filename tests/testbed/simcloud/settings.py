@@ -30,7 +30,11 @@ def check_span(field: str, span: Span | None) -> None:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Durations in seconds throughout; ``None`` means no limit."""
+    """Durations in seconds throughout; ``None`` means no limit.
+
+    ``hide_changes``: listings of changes show none, as when clocks of Nova's hosts differ too much.
+    ``ignore_metadata``: metadata that is posted is answered with 200 and not kept.
+    """
 
     latency_seconds: Span = 0.0
     boot_seconds: Span = 1.0
@@ -49,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limit_burst: Annotated[int, msgspec.Meta(ge=1)] = 1
     instance_quota: Annotated[int, msgspec.Meta(ge=0)] | None = None
     page_limit: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    hide_changes: bool = False
+    ignore_metadata: bool = False
 
     def __post_init__(self) -> None:
         check_span("latency_seconds", self.latency_seconds)
