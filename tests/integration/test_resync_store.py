@@ -15,7 +15,7 @@ from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Site
 from tests.testbed.messages import CORRELATION, command
 from workers.power import desired_state
-from workers.power.desired_state import Observation
+from workers.power.desired_state import Lease, Observation
 from workers.power.lease_owner import Owner
 from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
@@ -82,8 +82,9 @@ class Scene:
         """What was asked, so many seconds from now, and has ended."""
         asked = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
         with closing(Owner(self.store.url)) as owner, self.store.begin() as connection:
-            desired_state.accept(connection, CLUSTER, asked, owner, 60.0, 5.0)
-            desired_state.release(connection, CLUSTER, list(nodes), owner)
+            lease = Lease(owner, 60.0, settling=5.0)
+            desired_state.accept(connection, CLUSTER, asked, lease, self.now)
+            desired_state.release(connection, CLUSTER, list(nodes), lease)
 
     def shows(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
         """What a cloud has listed."""
@@ -129,16 +130,16 @@ def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
     assert received is not None
     assert received.generation == later.generation
     assert received.age < 60
-    view = SnapshotReader(store, CLUSTER, enabled=None).view()
+    view = SnapshotReader(store, CLUSTER, enabled=None, stale_after=60.0).view()
     assert view is not None
     # it came before this worker began
-    assert (view.generation, view.power["node1"], view.vouched) == (
+    assert (view.generation, view.power["node1"], view.confirmed) == (
         later.generation,
         Power.OUT,
         False,
     )
-    assert SnapshotReader(store, CLUSTER, enabled=False).view() is None
-    assert SnapshotReader(store, "other", enabled=None).view() is None
+    assert SnapshotReader(store, CLUSTER, enabled=False, stale_after=60.0).view() is None
+    assert SnapshotReader(store, "other", enabled=None, stale_after=60.0).view() is None
 
 
 def test_a_listing_for_an_older_snapshot_never_replaces_a_newer(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from tests.testbed.waiting import until
 from workers.config.settings import load
 from workers.config.slurm_location import is_installed
 from workers.power import desired_state
+from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
 from workers.slurm import node_memory
 from workers.slurm.decide import Newest
@@ -134,12 +135,13 @@ def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
     store: sa.Engine,
 ) -> None:
     owner = Owner(store.url)
+    lease = Lease(owner, 60.0, settling=5.0)
     try:
         with store.begin() as connection:
-            desired_state.accept(connection, "test", [command()], owner, 60.0, 5.0)
+            desired_state.accept(connection, "test", [command()], lease, MOMENT)
             row = node_memory.newest(connection, "test", ["node1", "node2"])
             assert row == {"node1": Newest(Desired.UP, MOMENT, leased=True)}
-            desired_state.release(connection, "test", ["node1"], owner)
+            desired_state.release(connection, "test", ["node1"], lease)
             row = node_memory.newest(connection, "test", ["node1"])
             assert row == {"node1": Newest(Desired.UP, MOMENT)}
     finally:

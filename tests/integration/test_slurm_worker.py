@@ -19,6 +19,7 @@ from tests.testbed.slurm_conf import Settings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.power import desired_state
+from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
 from workers.slurm.causes import reason
 from workers.slurm.node_memory import NodeMemory, recall
@@ -73,8 +74,9 @@ class Bench:
         store = open_store(self.site.settings.store.url, "state")
         with closing(Owner(store.url)) as owner:
             with store.begin() as connection:
-                desired_state.accept(connection, CLUSTER, commands, owner, 60.0, 5.0)
-                desired_state.release(connection, CLUSTER, list(nodes), owner)
+                lease = Lease(owner, 60.0, settling=5.0)
+                desired_state.accept(connection, CLUSTER, commands, lease, generation)
+                desired_state.release(connection, CLUSTER, list(nodes), lease)
             store.dispose()
         return commands
 
@@ -203,8 +205,9 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
     lit, parked, busy = bench.wakes("node7", "node8", "node9")
     store = open_store(bench.site.settings.store.url, "state")
     with closing(Owner(store.url)) as owner:
+        lease = Lease(owner, 600.0, settling=5.0)
         with store.begin() as connection:
-            desired_state.accept(connection, CLUSTER, [busy], owner, 600.0, 5.0)
+            desired_state.accept(connection, CLUSTER, [busy], lease, busy.generation)
         away = Cause("network", "no route")
         told = replace(ended(lit, Transition.COMPLETED), address="127.0.0.7")
         waiting = [ended(command, Transition.PARKED, away) for command in (parked, busy)]
@@ -216,7 +219,7 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
             assert bench.slurm.node_reason("node8") == reason(away)
             assert bench.has("node9", "POWERING_UP")
             with store.begin() as connection:
-                desired_state.release(connection, CLUSTER, ["node9"], owner)
+                desired_state.release(connection, CLUSTER, ["node9"], lease)
             until(lambda: bench.has("node9", "POWERING_DOWN"), 20, "node9 to be given back")
             assert not bench.has("node9", "DOWN")
     store.dispose()

@@ -1,4 +1,4 @@
-"""Deliveries as the broker gives them to a power worker, and a link that only takes notes."""
+"""Deliveries as the broker gives them to a power worker, and a link that only records."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from tests.testbed.messages import command
 from workers.broker import topology
 from workers.broker.link import Delivery, Link
 from workers.power.intake import DeliveryHistory, Pending
+from workers.power.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from producers.message import Message
     from schemas.commands import PowerCommand
     from workers.errors import BrokerError
+    from workers.power.events import Confirmed
 
 _tags = count(1)
 
@@ -28,7 +30,7 @@ def delivery(
     *,
     connection: int = 1,
 ) -> Delivery:
-    """One delivery; of a command, or of any bytes."""
+    """One delivery: of a command, or of any bytes."""
     asked = command() if asked is None else asked
     up = isinstance(asked, bytes) or asked.kind is Kind.RESUME
     return Delivery(
@@ -47,16 +49,20 @@ def delivery(
 
 
 def pending(
-    asked: PowerCommand | None = None, past: DeliveryHistory | None = None, *, since: float = 0.0
+    asked: PowerCommand | None = None,
+    history: DeliveryHistory | None = None,
+    *,
+    since: float = 0.0,
+    dry_run: bool = False,
 ) -> Pending:
     """A request that waits for its outcome."""
     asked = asked or command()
-    past = past or DeliveryHistory()
-    return Pending(delivery(asked, past.to_headers()), asked, past, since)
+    history = history or DeliveryHistory()
+    return Pending(delivery(asked, history.to_headers()), asked, history, since, dry_run)
 
 
 class NotedLink:
-    """Keeps what is published, unanswered until the test answers it, and what is acknowledged."""
+    """Records what is published and acknowledged; the test gives the broker's answers."""
 
     def __init__(self) -> None:
         self.published: list[Message] = []
@@ -65,7 +71,7 @@ class NotedLink:
 
     @property
     def link(self) -> Link:
-        """As its users know it."""
+        """The type that its users expect."""
         return cast("Link", self)
 
     def publish(self, message: Message) -> Future[None]:
@@ -92,6 +98,11 @@ class NotedLink:
                 future.set_result(None)
 
 
-def at_once(thunk: Callable[[], None]) -> None:
-    """What an engine's inbox is where there is one thread."""
-    thunk()
+def outbox_on(noted: NotedLink) -> Outbox:
+    """An outbox without a thread: it takes the broker's answers in at once."""
+
+    def post(event: Confirmed) -> None:
+        made.confirmed(event)
+
+    made = Outbox(noted.link, post)
+    return made

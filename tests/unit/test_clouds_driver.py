@@ -1,4 +1,4 @@
-"""When a cloud is listed: often, but never so that its calls must wait for listings."""
+"""A cloud is listed often, but calls never wait for listings; and in full where changes may mislead."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from schemas.commands import Desired
+from schemas.events import Cause
+from schemas.server import Server
 from workers.clouds.client import Cloud, Listing
-from workers.clouds.driver import Callback, CloudDriver
+from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
+from workers.clouds.errors import CloudError
+from workers.clouds.health import Health
+from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SETTINGS = CloudSettings(
     auth_url="http://127.0.0.1:1/v3",
@@ -27,57 +31,174 @@ TAKES = 0.3
 
 
 class SlowLister:
-    """A cloud whose listing takes its time."""
+    """A cloud whose listing takes some time; the times it was asked from, and its next error."""
 
-    def list_servers(self, _since: str | None) -> Listing:
-        time.sleep(TAKES)
-        return Listing([], "2026-01-01T00:00:00Z")
+    def __init__(self) -> None:
+        self.takes = TAKES
+        self.asked: list[str | None] = []
+        self.error: Exception | None = None
+
+    def list_servers(self, since: str | None) -> Listing:
+        self.asked.append(since)
+        time.sleep(self.takes)
+        if self.error is not None:
+            raise self.error
+        return Listing([Server("id-1", "node1", "ACTIVE")], f"answer {len(self.asked)}")
+
+    def act(self, call: Call, guard: Callable[[], None]) -> str:
+        guard()
+        return call.server_id
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 @pytest.fixture
-def posted() -> queue.SimpleQueue[Callback]:
+def posted() -> queue.SimpleQueue[CloudEvent]:
     return queue.SimpleQueue()
 
 
 @pytest.fixture
-def site(posted: queue.SimpleQueue[Callback]) -> Iterator[CloudDriver]:
-    site = CloudDriver("one", "cluster", SETTINGS, cast("Cloud", SlowLister()), posted.put)
-    yield site
-    site.close()
+def lister() -> SlowLister:
+    return SlowLister()
 
 
-def listed(site: CloudDriver, posted: queue.SimpleQueue[Callback]) -> float:
-    """List once; return when it was asked for."""
-    asked = time.monotonic()
-    site.list(INTERVAL, lambda _error: None)
-    posted.get(timeout=10)()
-    return asked
+@pytest.fixture
+def driver(lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]) -> Iterator[CloudDriver]:
+    driver = CloudDriver("one", "cluster", SETTINGS, cast("Cloud", lister), posted.put)
+    yield driver
+    driver.close()
 
 
-def test_while_calls_wait_listings_take_a_quarter_of_the_time(
-    site: CloudDriver, posted: queue.SimpleQueue[Callback]
+def listed(driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]) -> Listed:
+    """List once."""
+    driver.list(INTERVAL)
+    event = posted.get(timeout=10)
+    assert isinstance(event, Listed)
+    driver.listed(event)
+    return event
+
+
+def test_while_calls_wait_listings_take_at_most_a_quarter_of_the_time(
+    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
 ) -> None:
-    site.queue("node1", Desired.UP)
-    asked = listed(site, posted)
-    assert site.listing_at() >= asked + 4 * TAKES
+    driver.queue("node1", first=True)
+    asked = listed(driver, posted).asked
+    assert driver.listing_at() >= asked + 4 * TAKES
 
 
-def test_with_the_last_call_on_its_way_listings_are_as_often_as_wished(
-    site: CloudDriver, posted: queue.SimpleQueue[Callback]
+def test_once_no_call_waits_listings_come_at_the_poll_interval(
+    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
 ) -> None:
-    site.queue("node1", Desired.UP)
-    asked = listed(site, posted)
-    assert site.next_turn(time.monotonic()) == "node1"
-    assert site.listing_at() - asked == pytest.approx(INTERVAL, abs=0.1)
+    driver.queue("node1", first=True)
+    asked = listed(driver, posted).asked
+    assert driver.next_turn(time.monotonic()) == "node1"
+    assert driver.listing_at() - asked == pytest.approx(INTERVAL, abs=0.1)
 
 
-def test_a_doubtful_call_is_looked_after_at_once(
-    site: CloudDriver, posted: queue.SimpleQueue[Callback]
+def test_a_call_without_an_answer_is_followed_by_a_listing_at_once(
+    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
 ) -> None:
-    site.queue("node1", Desired.UP)
-    listed(site, posted)
-    site.list_soon(now := time.monotonic())
-    assert site.listing_at() <= now
+    driver.queue("node1", first=True)
+    listed(driver, posted)
+    driver.list_soon(now := time.monotonic())
+    assert driver.listing_at() <= now
+
+
+def test_the_first_listing_is_whole_and_the_next_of_what_changed_since_its_answer(
+    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+) -> None:
+    lister.takes = 0.0
+    first, second = listed(driver, posted), listed(driver, posted)
+    assert lister.asked == [None, "answer 1"]
+    assert (first.whole, second.whole) == (True, False)
+    assert (driver.view.whole_as_of, driver.view.as_of) == (first.asked, second.asked)
+
+
+def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
+    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+) -> None:
+    lister.takes = 0.0
+    first = listed(driver, posted)
+    driver.list_whole_next()
+    lister.error = CloudError(503, "away")
+    assert listed(driver, posted).whole
+    assert driver.view.as_of == first.asked
+    lister.error = None
+    assert listed(driver, posted).whole
+    assert not listed(driver, posted).whole
+    assert lister.asked == [None, None, None, "answer 3"]
+
+
+def test_a_listing_reports_the_nodes_whose_servers_have_changed(
+    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+) -> None:
+    lister.takes = 0.0
+    driver.list(INTERVAL)
+    event = posted.get(timeout=10)
+    assert isinstance(event, Listed)
+    assert driver.listing_now
+    assert driver.listed(event) == {"node1"}
+    assert driver.listed(event) == set()
+    assert not driver.listing_now
+
+
+def test_resumes_are_called_before_everything_else(driver: CloudDriver) -> None:
+    for name, first in (("off1", False), ("up1", True), ("off2", False), ("up2", True)):
+        driver.queue(name, first=first)
+    turns = [driver.next_turn(time.monotonic()) for _ in range(5)]
+    assert turns == ["up1", "up2", "off1", "off2", None]
+
+
+def test_an_answer_reaches_the_engine_as_an_event(
+    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
+) -> None:
+    call = Call("os-start", "id-1", "node1", "all")
+
+    def refuse() -> None:
+        raise CloudError(409, "not now")
+
+    driver.call(call, lambda: None)
+    assert posted.get(timeout=10) == Answered("one", call, "id-1")
+    driver.call(call, refuse)
+    refused = posted.get(timeout=10)
+    assert isinstance(refused, Answered)
+    assert isinstance(refused.answer, CloudError)
+    assert driver.in_flight == 2
+    driver.answered()
+    driver.answered()
+    assert driver.in_flight == 0
+
+
+def test_a_cloud_that_is_away_gets_no_call(driver: CloudDriver) -> None:
+    driver.queue("node1", first=True)
+    driver.health = Health().listing_failed(Cause("network", "gone"), 100.0)
+    assert (driver.next_turn(time.monotonic()), driver.away) == (None, "network")
+    assert driver.turn_at() is None
+    driver.health = Health()
+    driver.tokens_away = True
+    assert (driver.next_turn(time.monotonic()), driver.away) == (None, "token_service_away")
+    driver.tokens_away = False
+    assert driver.next_turn(time.monotonic()) == "node1"
+
+
+def test_in_a_brown_out_one_call_at_a_time_tries_the_cloud(driver: CloudDriver) -> None:
+    for name in ("node1", "node2", "node3"):
+        driver.health = driver.health.call_failed(name, 100.0)
+        driver.queue(name, first=True)
+    assert driver.next_turn(time.monotonic()) == "node1"
+    driver.in_flight = 1
+    assert driver.next_turn(time.monotonic()) is None
+    driver.answered()
+    assert driver.next_turn(time.monotonic()) == "node2"
+
+
+def test_a_cloud_that_asks_for_a_rest_is_neither_called_nor_listed(driver: CloudDriver) -> None:
+    driver.queue("node1", first=True)
+    now = time.monotonic()
+    driver.slow_down(now + 30.0)
+    assert driver.next_turn(now + 29.0) is None
+    assert driver.listing_at() >= now + 30.0
+    driver.list_soon(now)
+    assert driver.listing_at() >= now + 30.0
+    assert driver.next_turn(now + 31.0) == "node1"

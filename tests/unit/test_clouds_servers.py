@@ -1,15 +1,19 @@
-"""Which server is a node's, folded from a cloud's listings."""
+"""A cloud's listings are folded into one view, and a node's server is found in it by our tags or its name."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.server import Server
-from workers.clouds.servers import ServerView, server_from
+from workers.clouds.servers import ServerView, page_from, server_from
 
-RAW = {
+RAW: dict[str, object] = {
     "id": "0f9e8d7c",
     "name": "node1",
     "status": "ACTIVE",
@@ -24,8 +28,13 @@ RAW = {
 }
 
 
-def test_an_entry_of_nova_s_is_read() -> None:
-    assert server_from(RAW) == Server(
+def shown(**fields: object) -> bytes:
+    """An answer of Nova's about one server."""
+    return json.dumps({"server": fields}).encode()
+
+
+def test_a_server_is_read_as_nova_shows_it() -> None:
+    assert server_from(shown(**RAW)) == Server(
         id="0f9e8d7c",
         name="node1",
         status="ACTIVE",
@@ -36,20 +45,46 @@ def test_an_entry_of_nova_s_is_read() -> None:
     )
 
 
-def test_what_an_entry_may_lack_is_left_out() -> None:
-    bare = {"id": "1", "name": "node1", "status": "SHUTOFF", "addresses": None, "metadata": None}
+def test_fields_that_nova_leaves_out_stay_empty() -> None:
+    bare = shown(id="1", name="node1", status="SHUTOFF", addresses=None, metadata=None)
     assert server_from(bare) == Server("1", "node1", "SHUTOFF")
 
 
-def test_an_error_carries_nova_s_fault() -> None:
-    raw = {"id": "1", "name": "node1", "status": "ERROR", "fault": {"message": "No valid host"}}
+def test_a_server_in_error_carries_novas_fault() -> None:
+    fault = {"message": "No valid host"}
+    raw = shown(id="1", name="node1", status="ERROR", fault=fault)
     assert server_from(raw).fault == "No valid host"
 
 
 @pytest.mark.parametrize("lacking", ["id", "name", "status"])
-def test_an_entry_without_what_every_server_has_is_refused(lacking: str) -> None:
-    with pytest.raises(KeyError):
-        server_from({name: value for name, value in RAW.items() if name != lacking})
+def test_a_server_without_id_name_or_status_is_refused(lacking: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=lacking):
+        server_from(shown(**{name: value for name, value in RAW.items() if name != lacking}))
+
+
+@pytest.mark.parametrize(
+    ("page", "ids", "more"),
+    [
+        ({"servers": []}, [], False),
+        ({"servers": [RAW]}, ["0f9e8d7c"], False),
+        ({"servers": [RAW], "servers_links": [{"rel": "next", "href": "x"}]}, ["0f9e8d7c"], True),
+        ({"servers": [RAW], "servers_links": [{"rel": "self"}]}, ["0f9e8d7c"], False),
+        ({"servers": [], "servers_links": [{"rel": "next"}]}, [], False),
+    ],
+)
+def test_a_page_has_a_next_one_where_nova_links_it(
+    page: dict[str, object],
+    ids: list[str],
+    more: bool,  # noqa: FBT001
+) -> None:
+    servers, has_more = page_from(json.dumps(page).encode())
+    assert ([one.id for one in servers], has_more) == (ids, more)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"servers": 7}', b'{"servers": [{}]}'])
+def test_a_body_that_is_not_a_listing_is_refused(body: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        page_from(body)
 
 
 def server(
@@ -69,17 +104,17 @@ def view(*servers: Server) -> ServerView:
     return made
 
 
-def test_nothing_is_known_before_the_first_listing() -> None:
+def test_no_server_is_found_before_the_first_listing() -> None:
     assert ServerView("test").as_of == 0.0
     assert ServerView("test").find("node1", "id-1") == ()
 
 
-def test_a_whole_listing_forgets_what_it_does_not_hold() -> None:
+def test_a_whole_listing_drops_servers_that_it_does_not_hold() -> None:
     seen = view(server(1), server(2, "node2"))
     seen.fold([server(2, "node2")], 2.0, whole=True)
     assert seen.find("node1", None) == ()
     assert seen.find("node2", None) == (server(2, "node2"),)
-    assert seen.as_of == 2.0
+    assert (seen.as_of, seen.whole_as_of) == (2.0, 2.0)
 
 
 def test_a_listing_of_changes_keeps_the_rest() -> None:
@@ -87,18 +122,19 @@ def test_a_listing_of_changes_keeps_the_rest() -> None:
     seen.fold([server(2, "node2", "SHUTOFF")], 2.0, whole=False)
     assert seen.find("node1", None) == (server(1),)
     assert seen.find("node2", None) == (server(2, "node2", "SHUTOFF"),)
+    assert (seen.as_of, seen.whole_as_of) == (2.0, 1.0)
 
 
 @pytest.mark.parametrize("gone", ["DELETED", "SOFT_DELETED"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_deleted_server_is_no_server(gone: str, whole: bool) -> None:  # noqa: FBT001
+def test_a_deleted_server_is_dropped(gone: str, whole: bool) -> None:  # noqa: FBT001
     seen = view(server(1))
     seen.fold([server(1, status=gone)], 2.0, whole=whole)
     assert seen.find("node1", None) == ()
     assert seen.find("node1", "id-1") == ()
 
 
-def test_a_server_that_was_renamed_or_tagged_is_found_by_what_it_says_now() -> None:
+def test_a_server_is_found_by_its_present_name_and_tags() -> None:
     seen = view(server(1))
     seen.fold([server(1, "node2")], 2.0, whole=False)
     assert seen.find("node1", None) == ()
@@ -108,22 +144,50 @@ def test_a_server_that_was_renamed_or_tagged_is_found_by_what_it_says_now() -> N
     assert seen.find("node3", None) == (server(1, "node2", node="node3"),)
 
 
-def test_the_server_that_we_acted_on_counts_more_than_tags_and_names() -> None:
-    seen = view(server(1, "renamed"), server(2), server(3, "x", node="node1"))
-    assert seen.find("node1", "id-1") == (server(1, "renamed"),)
+@pytest.mark.parametrize(
+    "other",
+    [
+        server(1, "renamed"),
+        server(1, "node1", node="node2"),
+        server(1, "node1", node="node1", cluster="other"),
+        replace(server(1, "node1"), node="node1"),
+        replace(server(1, "node1"), cluster="other"),
+    ],
+    ids=["renamed", "tagged for node2", "of another cluster", "no cluster tag", "no node tag"],
+)
+def test_a_stored_id_does_not_count_once_the_server_is_another_nodes(other: Server) -> None:
+    """Nobody acts on a server whose tags, or whose name if it is untagged, are not the node's."""
+    seen = view(other)
+    assert seen.find("node1", "id-1") == ()
+    assert view(other, server(2)).find("node1", "id-1") == (server(2),)
 
 
-def test_one_that_we_acted_on_and_that_is_gone_gives_way_to_its_successor() -> None:
+def test_among_untagged_servers_of_the_name_the_one_acted_on_before_counts() -> None:
+    both = view(server(1), server(2))
+    assert both.find("node1", "id-2") == (server(2),)
+    assert both.find("node1", "id-9") == (server(1), server(2))
+
+
+def test_all_servers_with_the_nodes_tags_are_found_whichever_was_acted_on_before() -> None:
+    """Two of them are a fault that must show, not a choice that is made silently."""
+    first, second = server(1, "x", node="node1"), server(2, "y", node="node1")
+    seen = view(first, second, server(3))
+    for server_id in (None, "id-1", "id-2", "id-3"):
+        assert seen.find("node1", server_id) == (first, second)
+
+
+def test_after_the_server_acted_on_is_gone_its_successor_is_found() -> None:
     assert view(server(2)).find("node1", "id-1") == (server(2),)
 
 
-def test_tags_count_more_than_names() -> None:
+def test_tags_count_more_than_names_and_than_a_stored_id() -> None:
     tagged = server(2, "x", node="node1")
     assert view(server(1), tagged).find("node1", None) == (tagged,)
+    assert view(server(1), tagged).find("node1", "id-1") == (tagged,)
 
 
 @pytest.mark.parametrize("node", ["node1", "node2"])
-def test_what_is_tagged_as_another_cluster_s_is_none_of_ours(node: str) -> None:
+def test_servers_tagged_by_another_cluster_are_not_ours(node: str) -> None:
     """Two clusters in one project may name their nodes alike."""
     theirs = server(1, "node1", node=node, cluster="other")
     assert view(theirs).find("node1", None) == ()
@@ -131,21 +195,31 @@ def test_what_is_tagged_as_another_cluster_s_is_none_of_ours(node: str) -> None:
     assert view(theirs, server(2)).find("node1", None) == (server(2),)
 
 
-def test_a_name_that_several_servers_have_finds_them_all() -> None:
+def test_ours_are_the_tagged_servers_and_the_one_acted_on_before() -> None:
+    tagged, named, acted = server(1, node="node1"), server(2), server(3)
+    seen = view(tagged, named, acted)
+    assert seen.ours((tagged, named, acted), "id-3") == {"id-1", "id-3"}
+    foreign = server(4, node="node1", cluster="other")
+    assert seen.ours((foreign,), None) == frozenset()
+
+
+def test_all_servers_with_the_nodes_name_are_found() -> None:
     assert view(server(2), server(1)).find("node1", None) == (server(1), server(2))
 
 
+NODES = ("node1", "node2")
 SERVERS = st.builds(
-    server,
-    st.integers(1, 4),
-    st.sampled_from(["node1", "node2"]),
+    Server,
+    st.integers(1, 4).map("id-{}".format),
+    st.sampled_from(NODES),
     st.sampled_from(["ACTIVE", "SHUTOFF", "DELETED"]),
-    node=st.sampled_from([None, "node1", "node2"]),
+    node=st.sampled_from([None, *NODES]),
+    cluster=st.sampled_from([None, "test", "other"]),
 )
 
 
 @given(st.lists(st.lists(SERVERS, max_size=4), max_size=5))
-def test_changes_one_after_the_other_show_what_one_whole_listing_shows(
+def test_listings_of_changes_together_show_what_one_whole_listing_shows(
     listings: list[list[Server]],
 ) -> None:
     changing = view()
@@ -154,6 +228,33 @@ def test_changes_one_after_the_other_show_what_one_whole_listing_shows(
         changing.fold(servers, float(moment), whole=False)
         last |= {one.id: one for one in servers}
     whole = view(*last.values())
-    for node in ("node1", "node2"):
+    for node in NODES:
         for server_id in (None, *last):
             assert changing.find(node, server_id) == whole.find(node, server_id)
+
+
+@given(st.lists(SERVERS, max_size=4, unique_by=lambda one: one.id))
+def test_no_server_is_ever_found_for_two_nodes_and_none_by_a_foreign_tag(
+    servers: list[Server],
+) -> None:
+    seen = view(*servers)
+    found = [
+        {one for server_id in (None, *(s.id for s in servers)) for one in seen.find(n, server_id)}
+        for n in NODES
+    ]
+    assert not found[0] & found[1]
+    for node, ones in zip(NODES, found, strict=True):
+        for one in ones:
+            tagged = (one.cluster, one.node) == ("test", node)
+            assert tagged or (one.cluster, one.node, one.name) == (None, None, node)
+
+
+@given(st.lists(st.tuples(st.lists(SERVERS, max_size=3), st.booleans()), max_size=4))
+def test_a_fold_reports_every_node_whose_servers_it_has_changed(
+    listings: list[tuple[list[Server], bool]],
+) -> None:
+    seen = view()
+    for moment, (servers, whole) in enumerate(listings):
+        before = {node: seen.find(node, None) for node in NODES}
+        changed = seen.fold(servers, float(moment), whole=whole)
+        assert {node for node in NODES if seen.find(node, None) != before[node]} <= changed

@@ -1,28 +1,39 @@
-"""The guard of a call reads the row at the last moment, and says whether an earlier try was made."""
+"""The guard of a call reads the node's row at the last moment, and Slurm's snapshot where it must."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from itertools import count
-from typing import TYPE_CHECKING, cast
 
 import pytest
-from workers.power.pending_nodes import PendingNodes
 
-from schemas.commands import Desired
-from tests.testbed.deliveries import NotedLink, at_once
+from schemas.commands import Desired, Kind, PowerCommand
+from schemas.snapshot import Power
+from tests.testbed.deliveries import pending
+from tests.testbed.messages import MOMENT, command
+from tests.testbed.pending_nodes import BAKED, node, row
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START, STOP
 from workers.clouds.errors import CloudError
-from workers.config.tables import PowerSettings
+from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
-from workers.power import calls
-from workers.power.calls import Calls, NotWantedError
+from workers.power.calls import (
+    Guard,
+    NotWantedError,
+    call_for,
+    is_reboot_for_slurm,
+    may_take_effect,
+    off_command,
+    rest_asked,
+    verdict_on,
+)
+from workers.power.decide import Act
 from workers.power.desired_state import DesiredRow
-from workers.power.outbox import Outbox
-
-if TYPE_CHECKING:
-    from workers.power.power_store import PowerStore
+from workers.power.suspend_guard import UNCONFIRMED, SlurmView
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
+LATE = replace(command(kind=Kind.SUSPEND), expiry=MOMENT)
+TIMELY = replace(LATE, expiry=time.time_ns() + 3600 * 10**9)
+FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 
 
 class OneRow:
@@ -32,41 +43,133 @@ class OneRow:
 
     def __init__(self, row: DesiredRow) -> None:
         self.row = row
+        self.reads = 0
 
-    def read(self, names: list[str]) -> dict[str, DesiredRow]:
-        return dict.fromkeys(names, self.row)
-
-
-def guard(row: DesiredRow, tries: int = 0) -> None:
-    board = PendingNodes(Outbox(NotedLink().link, at_once), attempts=5)
-    settings = PowerSettings(api_timeout=20.0, lease=60.0)
-    made = Calls(settings, board, cast("PowerStore", OneRow(row)), {}, lambda _: None)
-    made._guard("node1", WANTED, count(tries))
+    def read_one(self, node: str) -> DesiredRow:
+        assert node == self.row.node
+        self.reads += 1
+        return self.row
 
 
-def test_what_is_wanted_and_ours_may_be_called() -> None:
+class OneView:
+    """Slurm's newest snapshot."""
+
+    def __init__(self, slurm: SlurmView | None) -> None:
+        self.slurm = slurm
+        self.reads = 0
+
+    def view(self) -> SlurmView | None:
+        self.reads += 1
+        return self.slurm
+
+
+def shows(power: Power, *, generation: int = MOMENT + 1, node: str = "node1") -> SlurmView:
+    return SlurmView(generation, {node: power}, confirmed=True)
+
+
+def guard(
+    row: DesiredRow,
+    *,
+    tries: int = 0,
+    slurm: SlurmView | None = None,
+    asked: PowerCommand | None = None,
+    is_reboot: bool = False,
+) -> None:
+    """Run the guard of a call, after so many tries that passed."""
+    store, snapshots = OneRow(WANTED), OneView(None)
+    made = Guard(store, snapshots, 20.0, WANTED, asked, is_reboot=is_reboot)
+    for _ in range(tries):
+        made()
+    store.row, snapshots.slurm = row, slurm
+    made()
+
+
+def test_a_call_that_is_wanted_may_be_made_while_the_lease_outlasts_it() -> None:
     guard(WANTED)
-    guard(replace(WANTED, lease_left=20.1, wary_left=5.0))
+    guard(replace(WANTED, lease_left=20.1, unsettled_left=5.0))
 
 
+@pytest.mark.parametrize("tries", [0, 2])
 @pytest.mark.parametrize(
     ("row", "why"),
     [
         (replace(WANTED, generation=8), "generation 8 has come"),
+        (replace(WANTED, generation=6), "generation 6 has come"),
         (replace(WANTED, lease_owner="another"), "no longer ours"),
         (replace(WANTED, lease_owner=None), "no longer ours"),
         (replace(WANTED, lease_left=20.0), "ends in 20.0 s"),
         (replace(WANTED, lease_left=-1.0), "ends in -1.0 s"),
+        (replace(WANTED, held="disk swap"), "on hold: disk swap"),
     ],
 )
-def test_what_has_moved_on_or_would_outlast_the_lease_may_not(row: DesiredRow, why: str) -> None:
+def test_every_try_is_refused_once_the_row_has_changed_or_the_lease_is_too_short(
+    row: DesiredRow, why: str, tries: int
+) -> None:
     with pytest.raises(NotWantedError, match=why) as caught:
-        guard(row, tries=2)
-    assert caught.value.earlier == 2
+        guard(row, tries=tries)
+    assert caught.value.earlier == tries
+    assert caught.value.waits is None
+
+
+@pytest.mark.parametrize("asked", [LATE, FAILED])
+@pytest.mark.parametrize("power", [Power.LIT, Power.COMING, Power.ASIDE, Power.BETWEEN])
+def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
+    asked: PowerCommand, power: Power
+) -> None:
+    with pytest.raises(NotWantedError, match=f"shows the node as {power}") as caught:
+        guard(WANTED, slurm=shows(power), asked=asked)
+    assert caught.value.waits is not None
+
+
+@pytest.mark.parametrize("asked", [LATE, FAILED])
+def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: PowerCommand) -> None:
+    with pytest.raises(NotWantedError) as caught:
+        guard(WANTED, slurm=shows(Power.OUT, generation=MOMENT - 1), asked=asked)
+    assert caught.value.waits is not None
+    assert caught.value.waits.error == UNCONFIRMED
+
+
+@pytest.mark.parametrize("asked", [LATE, FAILED])
+@pytest.mark.parametrize("power", [Power.OUT, Power.GOING])
+def test_a_late_power_off_may_be_made_where_slurm_shows_the_node_as_off(
+    asked: PowerCommand, power: Power
+) -> None:
+    guard(WANTED, slurm=shows(power), asked=asked)
+    guard(WANTED, slurm=None, asked=asked)
+
+
+def test_a_power_off_in_time_asks_no_snapshot() -> None:
+    guard(WANTED, slurm=shows(Power.LIT), asked=TIMELY)
+
+
+def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Guard(OneRow(WANTED), OneView(shows(Power.LIT)), 20.0, WANTED, LATE)
+    monkeypatch.setattr(time, "time_ns", lambda: MOMENT)
+    made()
+    monkeypatch.setattr(time, "time_ns", lambda: MOMENT + 1)
+    with pytest.raises(NotWantedError) as caught:
+        made()
+    assert caught.value.earlier == 1
+
+
+def test_a_reboot_for_slurm_is_refused_once_the_node_has_registered() -> None:
+    guard(WANTED, slurm=shows(Power.COMING), is_reboot=True)
+    guard(WANTED, slurm=shows(Power.LIT, generation=6), is_reboot=True)
+    with pytest.raises(NotWantedError, match="counts the node as running") as caught:
+        guard(WANTED, slurm=shows(Power.LIT, generation=7), is_reboot=True)
+    assert caught.value.waits is None
+
+
+def test_a_call_for_a_resume_reads_no_snapshot() -> None:
+    store, snapshots = OneRow(WANTED), OneView(shows(Power.LIT))
+    Guard(store, snapshots, 20.0, WANTED)()
+    assert (store.reads, snapshots.reads) == (1, 0)
 
 
 @pytest.mark.parametrize(
-    ("error", "may_land"),
+    ("error", "may"),
     [
         (NotWantedError("moved on", 0), False),
         (NotWantedError("moved on", 1), True),
@@ -78,8 +181,58 @@ def test_what_has_moved_on_or_would_outlast_the_lease_may_not(row: DesiredRow, w
         (KeyError("server"), True),
     ],
 )
-def test_only_what_nobody_heard_answered_may_take_effect_later(
+def test_only_a_call_without_an_answer_of_the_cloud_may_take_effect_later(
     error: Exception,
-    may_land: bool,  # noqa: FBT001
+    may: bool,  # noqa: FBT001
 ) -> None:
-    assert calls._may_land(error) is may_land
+    assert may_take_effect(error) is may
+
+
+def test_a_foreign_error_is_judged_by_the_next_listing() -> None:
+    assert verdict_on(KeyError("server")) == verdict_on(KeyError("server"))
+    assert verdict_on(KeyError("server")).cause.message == "KeyError: 'server'"
+    assert verdict_on(CloudError(409, "no")).cause.error == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("asked", "rest"), [(None, 1.0), (0.0, 1.0), (7.0, 7.0), (600.0, 600.0), (86_400.0, 600.0)]
+)
+def test_a_cloud_gets_the_rest_that_it_asks_for_up_to_ten_minutes(
+    asked: float | None, rest: float
+) -> None:
+    assert rest_asked(CloudError(429, "slow down", retry_after=asked)) == rest
+    assert rest_asked(KeyError("server")) == 1.0
+
+
+def test_calls_are_made_for_slurms_suspend_only_while_the_row_is_its_own() -> None:
+    other = replace(command(kind=Kind.SUSPEND, generation=MOMENT + 10**9), expiry=None)
+    waiting = pending(LATE), pending(other)
+    assert off_command(node(LATE, *waiting)) == LATE
+    assert off_command(node(other, *waiting)) is None
+    assert off_command(node(command(generation=MOMENT + 2 * 10**9), *waiting)) is None
+    assert off_command(node(LATE)) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "call"),
+    [
+        (START, Call(START, "id-1", "node1", "all")),
+        (CREATE, Call(CREATE, "id-1", "node1", "all", "image-id")),
+        (BAKE, Call(BAKE, "id-1", "node1", "all", BAKED.image, BAKED.id)),
+        (FIND_IMAGE, Call(FIND_IMAGE, "id-1", "node1", "all", BAKED.image, BAKED.id)),
+    ],
+)
+def test_a_call_names_the_image_only_where_one_is_made_or_used(action: str, call: Call) -> None:
+    baking = node(BAKED, pending(BAKED))
+    image = "image-id" if action == CREATE else None
+    assert call_for(baking, Act(action, "id-1"), image) == call
+
+
+def test_a_reboot_is_for_slurm_only_while_a_boot_is_due() -> None:
+    up = command()
+    due = replace(node(up), row=row(up, boot_from=MOMENT))
+    assert is_reboot_for_slurm(due, Act(REBOOT, "id-1"))
+    assert not is_reboot_for_slurm(due, Act(STOP, "id-1"))
+    assert not is_reboot_for_slurm(node(up), Act(REBOOT, "id-1"))
+    booted = replace(due, row=row(up, boot_from=MOMENT, booted=MOMENT))
+    assert not is_reboot_for_slurm(booted, Act(REBOOT, "id-1"))

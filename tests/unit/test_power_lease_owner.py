@@ -1,4 +1,4 @@
-"""Who owns a lease and no longer lives is known at once where the store is a file of this host."""
+"""Where the store is a file on this host, a worker sees at once that another one was killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Says its name, then lives until it is killed or its input ends.
+# Prints its name, then runs until it is killed or its input ends.
 LIVING = """
 import sys
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ def url(tmp_path: Path) -> sa.URL:
 
 @pytest.fixture
 def other(url: sa.URL) -> Iterator[subprocess.Popen[str]]:
-    """Another worker's process."""
+    """The process of another worker."""
     with subprocess.Popen(
         [sys.executable, "-c", LIVING, url.render_as_string()],
         stdin=subprocess.PIPE,
@@ -58,7 +58,7 @@ def test_a_living_process_is_not_dead(url: sa.URL, other: subprocess.Popen[str])
         assert not owner.is_dead(name)
 
 
-def test_a_killed_process_is_seen_dead_by_everybody(
+def test_every_other_worker_sees_that_a_process_was_killed(
     url: sa.URL, other: subprocess.Popen[str]
 ) -> None:
     name = name_of(other)
@@ -69,7 +69,7 @@ def test_a_killed_process_is_seen_dead_by_everybody(
             assert owner.is_dead(name)
 
 
-def test_one_that_closed_in_order_has_nothing_to_free(
+def test_a_worker_that_closed_in_order_does_not_count_as_killed(
     url: sa.URL, other: subprocess.Popen[str]
 ) -> None:
     name = name_of(other)
@@ -78,7 +78,7 @@ def test_one_that_closed_in_order_has_nothing_to_free(
         assert not owner.is_dead(name)
 
 
-def test_asking_about_the_living_does_not_take_their_lock(
+def test_the_check_of_a_living_process_does_not_take_its_lock(
     url: sa.URL, other: subprocess.Popen[str]
 ) -> None:
     name = name_of(other)
@@ -87,7 +87,7 @@ def test_asking_about_the_living_does_not_take_their_lock(
         assert not second.is_dead(name)
 
 
-def test_nobody_takes_itself_or_its_neighbour_in_the_process_for_dead(url: sa.URL) -> None:
+def test_two_owners_in_one_process_both_count_as_living(url: sa.URL) -> None:
     with closing(Owner(url)) as first, closing(Owner(url)) as second:
         assert first.name != second.name
         assert not first.is_dead(first.name)
@@ -95,19 +95,19 @@ def test_nobody_takes_itself_or_its_neighbour_in_the_process_for_dead(url: sa.UR
 
 
 @pytest.mark.parametrize("name", ["never-was", "../state.db", "/etc/passwd"])
-def test_who_was_never_here_is_not_surely_dead(url: sa.URL, name: str) -> None:
+def test_an_unknown_name_does_not_count_as_killed(url: sa.URL, name: str) -> None:
     with closing(Owner(url)) as owner:
         assert not owner.is_dead(name)
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://keeper@db.example/state", "sqlite://"])
-def test_where_the_store_is_no_file_nobody_is_surely_dead(url: str) -> None:
+def test_without_a_file_as_store_no_owner_counts_as_killed(url: str) -> None:
     with closing(Owner(sa.make_url(url))) as owner, closing(Owner(sa.make_url(url))) as other:
         assert not owner.is_dead(other.name)
         assert not owner.is_dead("1-gone")
 
 
-def test_closing_leaves_nothing_behind_and_may_be_done_twice(url: sa.URL, tmp_path: Path) -> None:
+def test_closing_leaves_no_file_behind_and_may_be_done_twice(url: sa.URL, tmp_path: Path) -> None:
     owner = Owner(url)
     owner.close()
     owner.close()

@@ -1,4 +1,4 @@
-"""What the power worker publishes about a request, and where to."""
+"""What the power worker publishes about a request, and to which exchange."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
 from workers.broker import outgoing
 from workers.power import messages
-from workers.power.intake import DeliveryHistory, past_from
+from workers.power.intake import DeliveryHistory, history_from
 
 NOW = MOMENT + 10**9
 CAUSE = Cause("server_side", "HTTP 500: boom")
@@ -34,12 +34,13 @@ def test_the_accepted_event_carries_the_command() -> None:
 @pytest.mark.parametrize(
     ("failed", "tier"), [*enumerate(TIERS), (4, TIERS[-1]), (40, TIERS[-1])], ids=str
 )
-def test_each_failed_attempt_rests_longer_than_the_one_before(failed: int, tier: str) -> None:
-    waiting = pending(past=DeliveryHistory(attempt=failed))
-    request, told = messages.retried(waiting, CAUSE, NOW)
+def test_each_failed_attempt_goes_to_a_longer_tier_until_the_last(failed: int, tier: str) -> None:
+    waiting = pending(history=DeliveryHistory(attempt=failed))
+    chosen, (request, told) = messages.retried(waiting, CAUSE, NOW)
+    assert chosen == tier
     assert (request.exchange, request.routing_key) == (tier, waiting.delivery.routing_key)
-    assert (request.body, request.id) == (waiting.delivery.body, waiting.command.id)
-    assert past_from(request.headers) == waiting.past.failed(CAUSE, NOW)
+    assert (request.body, request.id) == (waiting.delivery.body, waiting.id)
+    assert history_from(request.headers) == waiting.history.failed(CAUSE, NOW)
     assert request.headers[headers.ATTEMPT] == failed + 1
     read = event_from(parse(told.body))
     assert (read.transition, read.attempt, read.cause) == (Transition.RETRIED, failed + 1, CAUSE)
@@ -47,20 +48,20 @@ def test_each_failed_attempt_rests_longer_than_the_one_before(failed: int, tier:
     assert read.retry_in == {"5s": 5, "30s": 30, "2m": 120, "10m": 600}[tier.rpartition(".")[2]]
 
 
-def test_parking_costs_no_attempt_and_is_told_once_a_round() -> None:
-    waiting = pending(past=DeliveryHistory(attempt=2, round=3))
+def test_parking_costs_no_attempt_and_is_reported_once_a_round() -> None:
+    waiting = pending(history=DeliveryHistory(attempt=2, round=3))
     request, told = messages.parked(waiting, CAUSE, TIERS[1], NOW)
     assert request.exchange == TIERS[1]
-    assert past_from(request.headers) == replace(waiting.past, parked=1)
+    assert history_from(request.headers) == replace(waiting.history, parked=1)
     read = event_from(parse(told.body))
     assert (read.transition, read.round, read.attempt) == (Transition.PARKED, 3, 2)
 
-    again = messages.parked(pending(past=past_from(request.headers)), CAUSE, TIERS[1], NOW)
+    again = messages.parked(pending(history=history_from(request.headers)), CAUSE, TIERS[1], NOW)
     assert [message.exchange for message in again] == [TIERS[1]]
     assert again[0].headers[headers.PARKED] == 2
 
 
-def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
+def test_a_dead_letter_is_the_request_as_it_came_with_its_final_cause() -> None:
     come = delivery(command(kind=Kind.SUSPEND), {"x-death": "foreign"})
     letter = messages.dead_letter(come, DeliveryHistory().failed(CAUSE, NOW), CAUSE, NOW)
     assert letter.exchange == "power.dlx"
@@ -84,7 +85,7 @@ def test_a_dead_letter_is_the_request_as_it_came_with_what_it_died_of() -> None:
     }
 
 
-def test_a_cloud_s_words_that_are_no_text_still_travel() -> None:
+def test_a_cause_with_broken_unicode_is_still_published() -> None:
     letter = messages.dead_letter(delivery(), DeliveryHistory(), Cause("x", "\ud800 \u00e9"), NOW)
     assert letter.headers[headers.CAUSE_MESSAGE] == "? \u00e9"
 
@@ -101,10 +102,10 @@ def test_a_stored_outcome_is_published_byte_for_byte() -> None:
     )
 
 
-def test_a_request_that_could_not_be_tried_fails_and_alarms() -> None:
-    waiting = pending(past=DeliveryHistory(round=2, attempt=1))
+def test_a_request_that_cannot_be_tried_fails_and_raises_an_alarm() -> None:
+    waiting = pending(history=DeliveryHistory(round=2, attempt=1))
     cause = Cause("unknown_node", "node1 is in no group")
-    told = messages.refusal(waiting, cause, NOW)
+    told = messages.ended(waiting, Transition.FAILED, cause, NOW)
     assert (told.transition, told.round, told.attempt, told.cause) == (
         Transition.FAILED,
         2,
@@ -117,7 +118,7 @@ def test_a_request_that_could_not_be_tried_fails_and_alarms() -> None:
     assert alarm.id == messages.refused(waiting, cause, NOW + 1).id
 
 
-def test_an_unreadable_message_is_told_of_by_where_and_what_not_by_its_words() -> None:
+def test_the_notice_of_an_unreadable_message_does_not_repeat_its_body() -> None:
     come = delivery(b"{not json: hunter2")
     error = MalformedMessageError("body", "not JSON", "speak CloudEvents")
     notice = messages.rejected(come, "test", error, NOW)
@@ -126,3 +127,9 @@ def test_an_unreadable_message_is_told_of_by_where_and_what_not_by_its_words() -
     assert notice.key == hashlib.sha256(come.body).hexdigest()
     assert notice.details == {"field": "body", "bytes": str(len(come.body))}
     assert b"hunter2" not in notice.to_envelope().to_json()
+
+
+def test_the_events_of_a_dry_run_are_marked() -> None:
+    told = messages.ended(pending(dry_run=True), Transition.SUPERSEDED, CAUSE, NOW)
+    assert told.dry_run
+    assert event_from(told.to_envelope()).dry_run

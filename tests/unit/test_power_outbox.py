@@ -1,18 +1,21 @@
-"""A delivery is acknowledged when all that was published on its behalf is safe, and not before."""
+"""A delivery is acknowledged once the broker has confirmed all that was published for it."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.message import Message
-from tests.testbed.deliveries import NotedLink, at_once, delivery
+from tests.testbed.deliveries import NotedLink, delivery, outbox_on
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 from workers.power import outbox as module
-from workers.power.outbox import Outbox
+
+if TYPE_CHECKING:
+    from workers.power.outbox import Outbox
 
 
 def message(name: str = "one") -> Message:
@@ -27,7 +30,7 @@ def link() -> NotedLink:
 @pytest.fixture
 def outbox(link: NotedLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     monkeypatch.setattr(module, "_RESEND", 0.0)
-    return Outbox(link.link, at_once)
+    return outbox_on(link)
 
 
 def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
@@ -43,7 +46,9 @@ def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
     assert link.acked == [come]
 
 
-def test_confirms_alone_do_not_end_a_delivery_that_goes_on(outbox: Outbox, link: NotedLink) -> None:
+def test_confirms_alone_do_not_acknowledge_a_delivery_that_goes_on(
+    outbox: Outbox, link: NotedLink
+) -> None:
     come = delivery()
     outbox.send(come, [message()])
     link.answer_all()
@@ -53,7 +58,7 @@ def test_confirms_alone_do_not_end_a_delivery_that_goes_on(outbox: Outbox, link:
 
 
 @pytest.mark.parametrize("refusal", [RefusedError("full"), UnroutableError("no queue")])
-def test_what_is_refused_is_sent_again_until_it_is_taken(
+def test_a_refused_message_is_sent_again_until_the_broker_takes_it(
     outbox: Outbox, link: NotedLink, refusal: RefusedError | UnroutableError
 ) -> None:
     come = delivery()
@@ -67,8 +72,8 @@ def test_what_is_refused_is_sent_again_until_it_is_taken(
     assert link.published == [message()] * 3
 
 
-def test_a_refused_message_rests_before_it_is_sent_again(link: NotedLink) -> None:
-    outbox = Outbox(link.link, at_once)
+def test_a_refused_message_is_sent_again_only_after_a_second(link: NotedLink) -> None:
+    outbox = outbox_on(link)
     outbox.finish(delivery(), [message()])
     link.answer(0, RefusedError("full"))
     began = time.monotonic()
@@ -76,10 +81,10 @@ def test_a_refused_message_rests_before_it_is_sent_again(link: NotedLink) -> Non
     assert len(link.published) == 1 or time.monotonic() - began >= 1.0
 
 
-def test_what_is_lost_with_the_connection_is_dropped_with_its_delivery(
+def test_a_message_that_is_lost_with_the_connection_is_dropped_with_its_delivery(
     outbox: Outbox, link: NotedLink
 ) -> None:
-    """The delivery comes again, and then so do its messages."""
+    """The broker delivers the request again, and its messages are published then."""
     come = delivery()
     outbox.finish(come, [message(), message("two")])
     link.answer(0, BrokerAwayError("gone"))
@@ -89,9 +94,7 @@ def test_what_is_lost_with_the_connection_is_dropped_with_its_delivery(
     assert len(link.published) == 2
 
 
-def test_a_new_connection_forgets_what_came_over_the_old_one(
-    outbox: Outbox, link: NotedLink
-) -> None:
+def test_a_new_connection_drops_what_came_over_the_old_one(outbox: Outbox, link: NotedLink) -> None:
     old, new = delivery(connection=1), delivery(connection=2)
     outbox.finish(old, [message("old")])
     outbox.finish(new, [message("new")])
@@ -100,10 +103,10 @@ def test_a_new_connection_forgets_what_came_over_the_old_one(
     assert link.acked == [new]
 
 
-def test_nothing_refused_is_sent_again_for_a_delivery_that_comes_again_itself(
+def test_a_refused_message_is_not_sent_again_once_its_delivery_comes_again(
     outbox: Outbox, link: NotedLink
 ) -> None:
-    """Else a request would travel twice: once resent, once redelivered."""
+    """Otherwise the request would arrive twice: once resent, once redelivered."""
     outbox.finish(delivery(connection=1), [message()])
     link.answer(0, RefusedError("full"))
     outbox.forget_before(2)
@@ -112,7 +115,7 @@ def test_nothing_refused_is_sent_again_for_a_delivery_that_comes_again_itself(
 
 
 @pytest.mark.parametrize("error", [RefusedError("full"), BrokerAwayError("gone")])
-def test_an_alarm_belongs_to_no_delivery_and_is_sent_until_it_is_taken(
+def test_an_alarm_is_sent_until_the_broker_takes_it_though_it_has_no_delivery(
     outbox: Outbox, link: NotedLink, error: RefusedError | BrokerAwayError
 ) -> None:
     outbox.tell(message("alarm"))
@@ -138,11 +141,11 @@ def test_the_same_tag_of_another_connection_is_another_delivery(
 
 
 @given(st.data())
-def test_in_whatever_order_answers_come_each_delivery_is_acknowledged_once_and_last(
+def test_each_delivery_is_acknowledged_once_and_last_in_any_order_of_answers(
     data: st.DataObject,
 ) -> None:
     link = NotedLink()
-    outbox = Outbox(link.link, at_once)
+    outbox = outbox_on(link)
     comes = [delivery() for _ in range(3)]
     owners = []
     for come in comes:

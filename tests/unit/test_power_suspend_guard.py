@@ -1,4 +1,4 @@
-"""A suspend that is past its time is acted upon only where Slurm's newest snapshot agrees."""
+"""A request of Slurm's to power a node off is judged by Slurm's newest snapshot where it may be late."""
 
 from __future__ import annotations
 
@@ -9,64 +9,115 @@ import pytest
 from schemas.commands import Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.messages import MOMENT, command
-from workers.power.suspend_guard import Overtaken, Passed, SlurmView, Waits, judge
+from workers.power.suspend_guard import Overtaken, Passed, SlurmView, Waits, is_late, judge
 
 NS = 10**9
 EXPIRY = MOMENT + 60 * NS
 SUSPEND = replace(command(kind=Kind.SUSPEND), expiry=EXPIRY)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 BEFORE, AFTER = EXPIRY - 1, EXPIRY + 1
+VERDICTS = [
+    (Power.OUT, Passed),
+    (Power.GOING, Passed),
+    (Power.LIT, Overtaken),
+    (Power.COMING, Overtaken),
+    (Power.ASIDE, Overtaken),
+    (Power.BETWEEN, Waits),
+    (Power.UNKNOWN, Waits),
+]
 
 
-def view(generation: int, power: Power = Power.OUT, *, vouched: bool = True) -> SlurmView:
-    return SlurmView(generation, {SUSPEND.node: power}, vouched)
+def view(
+    generation: int, power: Power = Power.OUT, *, confirmed: bool = True, fresh: bool = True
+) -> SlurmView:
+    return SlurmView(generation, {SUSPEND.node: power}, confirmed, fresh)
 
 
 @pytest.mark.parametrize("asked", [SUSPEND, FAILED])
 @pytest.mark.parametrize("now", [BEFORE, AFTER])
 @pytest.mark.parametrize("generation", [MOMENT, MOMENT + 1])
-@pytest.mark.parametrize(
-    ("power", "verdict"),
-    [
-        (Power.OUT, Passed),
-        (Power.GOING, Passed),
-        (Power.LIT, Overtaken),
-        (Power.COMING, Overtaken),
-        (Power.ASIDE, Overtaken),
-        (Power.BETWEEN, Waits),
-        (Power.UNKNOWN, Waits),
-    ],
-)
-def test_a_newer_snapshot_has_the_last_word(
+@pytest.mark.parametrize(("power", "verdict"), VERDICTS)
+def test_a_newer_and_fresh_snapshot_decides(
     asked: PowerCommand, now: int, generation: int, power: Power, verdict: type
 ) -> None:
-    """Also one of the same generation: the request was made of it. That holds for a fresh store too."""
-    for vouched in (True, False):
-        seen = view(generation, power, vouched=vouched)
+    """So does one of the same generation, which the request was made from; also with a new store."""
+    for confirmed in (True, False):
+        seen = view(generation, power, confirmed=confirmed)
         assert isinstance(judge(asked, seen, now), verdict)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
-def test_without_a_newer_one_it_waits_once_it_has_expired_or_while_nobody_vouches_for_the_store(
-    generation: int,
+@pytest.mark.parametrize("power", Power)
+def test_without_a_newer_snapshot_a_late_suspend_waits(generation: int, power: Power) -> None:
+    assert isinstance(judge(SUSPEND, view(generation, power), BEFORE), Passed)
+    assert isinstance(judge(SUSPEND, view(generation, power), AFTER), Waits)
+
+
+@pytest.mark.parametrize("generation", [0, MOMENT - 1])
+def test_until_a_snapshot_confirms_the_store_every_suspend_waits(generation: int) -> None:
+    assert isinstance(judge(SUSPEND, view(generation, confirmed=False), BEFORE), Waits)
+    assert isinstance(judge(FAILED, view(generation, confirmed=False), BEFORE), Waits)
+
+
+@pytest.mark.parametrize("generation", [0, MOMENT - 1])
+@pytest.mark.parametrize("now", [0, MOMENT, BEFORE, AFTER])
+@pytest.mark.parametrize("power", Power)
+def test_a_resume_fail_always_waits_for_a_newer_snapshot(
+    generation: int, now: int, power: Power
 ) -> None:
-    assert isinstance(judge(SUSPEND, view(generation), BEFORE), Passed)
-    assert isinstance(judge(SUSPEND, view(generation), AFTER), Waits)
-    assert isinstance(judge(SUSPEND, view(generation, vouched=False), BEFORE), Waits)
-    assert isinstance(judge(FAILED, view(generation), AFTER), Passed)
-    assert isinstance(judge(FAILED, view(generation, vouched=False), AFTER), Waits)
+    """The node may have registered after all, and run jobs."""
+    assert isinstance(judge(FAILED, view(generation, power), now), Waits)
 
 
-def test_a_node_that_slurm_does_not_know_is_left_alone() -> None:
-    assert isinstance(judge(SUSPEND, SlurmView(MOMENT + 1, {}, vouched=True), BEFORE), Waits)
+@pytest.mark.parametrize(("power", "verdict"), VERDICTS)
+def test_a_snapshot_that_is_too_old_lets_a_late_request_wait(power: Power, verdict: type) -> None:
+    old = view(MOMENT + 1, power, fresh=False)
+    assert isinstance(judge(SUSPEND, old, AFTER), Waits)
+    assert isinstance(judge(FAILED, old, BEFORE), Waits)
+    assert isinstance(judge(SUSPEND, old, BEFORE), verdict)
+
+
+@pytest.mark.parametrize("asked", [SUSPEND, FAILED])
+def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerCommand) -> None:
+    """It can run no job. But a snapshot without any node shows nothing."""
+    others = SlurmView(MOMENT + 1, {"node2": Power.LIT}, confirmed=True)
+    assert isinstance(judge(asked, others, BEFORE), Passed)
+    assert isinstance(judge(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in {Kind.SUSPEND, Kind.RESUME_FAIL}])
-def test_a_resume_and_what_operators_ask_need_no_snapshot(kind: Kind) -> None:
+def test_a_resume_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None:
     asked = replace(command(kind=kind), expiry=EXPIRY)
-    assert isinstance(judge(asked, view(0, vouched=False), AFTER), Passed)
+    assert isinstance(judge(asked, view(0, confirmed=False), AFTER), Passed)
 
 
-def test_an_operators_own_suspend_is_no_matter_of_slurms() -> None:
+def test_an_operators_own_suspend_is_not_judged_by_slurms_snapshot() -> None:
     asked = replace(SUSPEND, expiry=None)
     assert isinstance(judge(asked, view(MOMENT + 1, Power.LIT), AFTER), Passed)
+
+
+def test_a_suspend_is_late_after_its_expiry_and_a_resume_fail_at_any_time() -> None:
+    assert [is_late(SUSPEND, now) for now in (BEFORE, EXPIRY, AFTER)] == [False, False, True]
+    assert is_late(FAILED, 0)
+    assert not is_late(replace(SUSPEND, expiry=None), AFTER)
+    assert not is_late(command(kind=Kind.RESUME), AFTER)
+
+
+@pytest.mark.parametrize(
+    ("generation", "power", "registered"),
+    [
+        (MOMENT, Power.LIT, True),
+        (MOMENT + 1, Power.LIT, True),
+        (MOMENT - 1, Power.LIT, False),
+        (MOMENT + 1, Power.COMING, False),
+        (MOMENT + 1, Power.ASIDE, False),
+        (MOMENT + 1, Power.UNKNOWN, False),
+    ],
+)
+def test_only_a_snapshot_after_the_request_shows_that_a_node_has_registered(
+    generation: int,
+    power: Power,
+    registered: bool,  # noqa: FBT001
+) -> None:
+    assert view(generation, power).has_registered(SUSPEND.node, MOMENT) is registered
+    assert not view(generation, power).has_registered("node2", MOMENT)
