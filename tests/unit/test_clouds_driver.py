@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from typing import TYPE_CHECKING, cast
@@ -174,7 +175,7 @@ def test_a_cloud_that_is_away_gets_no_call(driver: CloudDriver) -> None:
     driver.queue("node1", first=True)
     driver.health = Health().listing_failed(Cause("network", "gone"), 100.0)
     assert (driver.next_turn(time.monotonic()), driver.away) == (None, "network")
-    assert driver.turn_at() is None
+    assert driver.turn_at() == math.inf
     driver.health = Health()
     driver.tokens_away = True
     assert (driver.next_turn(time.monotonic()), driver.away) == (None, "token_service_away")

@@ -1,0 +1,95 @@
+"""What becomes of a request that has just arrived: it is taken, parked, or ended at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.commands import Kind, PowerCommand
+from schemas.events import Transition
+from schemas.snapshot import Power
+from tests.testbed.deliveries import pending
+from tests.testbed.messages import MOMENT, command
+from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
+from workers.power.intake import DeliveryHistory
+from workers.power.suspend_guard import DISAGREES, UNCONFIRMED, SlurmView
+
+NS = 10**9
+NODES = {"node1": "main"}
+SUSPEND = replace(command(kind=Kind.SUSPEND), expiry=MOMENT + 60 * NS)
+LATE = MOMENT + 61 * NS
+
+
+def admitted(
+    asked: PowerCommand, *, slurm: SlurmView | None = None, now: int = MOMENT, parked: int = 0
+) -> Admission:
+    request = pending(asked, DeliveryHistory(parked=parked))
+    return admit(request, NODES, slurm, 3600.0, now)
+
+
+def shows(power: Power, *, generation: int = MOMENT + 1, fresh: bool = True) -> SlurmView:
+    return SlurmView(generation, {"node1": power}, confirmed=True, fresh=fresh)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("ahead", [-(10**12), 0, 1, 3600 * NS])
+def test_a_request_is_taken_though_the_clocks_differ_a_little(kind: Kind, ahead: int) -> None:
+    assert admitted(command(kind=kind, generation=MOMENT + ahead)) == TAKE
+
+
+def test_a_generation_far_ahead_is_refused_with_an_alarm() -> None:
+    """It would fence off all requests that follow."""
+    ended = admitted(command(generation=MOMENT + 3600 * NS + 1))
+    assert isinstance(ended, End)
+    assert (ended.transition, ended.alarm) == (Transition.FAILED, True)
+    assert ended.cause.error == "implausible_generation"
+    assert "correct the clock of controller" in ended.cause.message
+
+
+def test_a_node_in_no_group_is_refused_by_name_with_an_alarm() -> None:
+    ended = admitted(command("node2"))
+    assert isinstance(ended, End)
+    assert (ended.transition, ended.alarm) == (Transition.FAILED, True)
+    assert ended.cause.error == "unknown_node"
+    assert ended.cause.message.startswith("node2 is in no group")
+
+
+def test_a_request_that_cannot_be_tried_is_refused_whatever_slurm_shows() -> None:
+    unknown = replace(command("node2", kind=Kind.SUSPEND), expiry=MOMENT)
+    ended = admitted(unknown, slurm=shows(Power.LIT), now=LATE)
+    assert isinstance(ended, End)
+    assert ended.cause.error == "unknown_node"
+
+
+def test_without_snapshots_every_suspend_is_taken() -> None:
+    assert admitted(SUSPEND, now=LATE) == TAKE
+
+
+def test_a_suspend_that_slurm_has_taken_back_is_superseded_without_an_alarm() -> None:
+    ended = admitted(SUSPEND, slurm=shows(Power.COMING))
+    assert isinstance(ended, End)
+    assert (ended.transition, ended.cause.error, ended.alarm) == (
+        Transition.SUPERSEDED,
+        DISAGREES,
+        False,
+    )
+
+
+@pytest.mark.parametrize(("parked", "tier"), [(0, FIRST_TIER), (11, FIRST_TIER), (12, LATER_TIER)])
+def test_a_late_suspend_is_parked_until_a_newer_snapshot_comes(parked: int, tier: str) -> None:
+    """A minute in the first tier, then in the next; never dropped, and without an attempt."""
+    parking = admitted(SUSPEND, slurm=shows(Power.OUT, generation=1), now=LATE, parked=parked)
+    assert isinstance(parking, Park)
+    assert (parking.cause.error, parking.tier) == (UNCONFIRMED, tier)
+    assert admitted(SUSPEND, slurm=shows(Power.OUT), now=LATE, parked=parked) == TAKE
+
+
+def test_a_late_suspend_is_parked_while_the_newest_snapshot_is_too_old() -> None:
+    parking = admitted(SUSPEND, slurm=shows(Power.OUT, fresh=False), now=LATE)
+    assert isinstance(parking, Park)
+
+
+def test_a_resume_is_taken_whatever_slurm_shows() -> None:
+    for power in Power:
+        assert admitted(command(), slurm=shows(power), now=LATE) == TAKE

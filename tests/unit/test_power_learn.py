@@ -1,0 +1,234 @@
+"""What the engine learns about a node from the answer to a call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import Cause, Transition
+from tests.testbed.deliveries import pending
+from tests.testbed.messages import MOMENT
+from tests.testbed.pending_nodes import ACCEPTED, BAKED, DOWN, UP, action, node, row
+from workers.clouds.actions import BAKE, CREATE, DELETE, FIND_IMAGE, REBOOT, START, STOP
+from workers.clouds.errors import (
+    CloudError,
+    ImageLostError,
+    ImageNotReadyError,
+    Then,
+    classify,
+)
+from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
+from workers.power.admit import FIRST_TIER
+from workers.power.calls import NotWantedError, may_take_effect, verdict_on
+from workers.power.decide import Act
+from workers.power.learn import learn_answer
+from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
+from workers.power.steps import Finish, ParkNode, Retry
+from workers.power.suspend_guard import UNCONFIRMED
+
+NOW = 105.0
+TIMEOUT = 20.0
+BROKEN = Cause("server_error", "it broke")
+CONFLICT = CloudError(409, "not now")
+
+
+def calling(
+    action_name: str = START, *, waiting: PendingNode | None = None, because: Cause | None = None
+) -> PendingNode:
+    """A node with a call under way."""
+    waiting = waiting or node(UP, pending(UP))
+    call = Calling(Act(action_name, "id-1", because), waiting.row, waiting.key, since=101.0)
+    return replace(waiting, phase=call)
+
+
+def learned(before: PendingNode, answer: str | Exception) -> PendingNode:
+    """The node after the answer to its call."""
+    call = before.phase
+    assert isinstance(call, Calling)
+    refused = isinstance(answer, str | NotWantedError)
+    verdict = None if refused or isinstance(answer, str) else verdict_on(answer)
+    return learn_answer(before, call, answer, verdict, now=NOW, time_ns=MOMENT, api_timeout=TIMEOUT)
+
+
+# -- a good answer
+
+
+def test_an_accepted_call_is_recorded_and_only_later_listings_count() -> None:
+    after = learned(calling(), "id-1")
+    assert after.actions == {(UP.id, 1): (action(START),)}
+    assert (after.phase, after.called, after.fresh_after) == (LOOKING, True, NOW)
+    assert after.patient_since == NOW
+
+
+def test_a_creation_is_recorded_with_the_id_of_the_new_server() -> None:
+    after = learned(calling(CREATE), "id-new")
+    assert after.actions[UP.id, 1][0].server_id == "id-new"
+
+
+def test_a_call_is_recorded_for_the_round_that_made_it_though_the_row_has_moved_on() -> None:
+    overtaken = moved(calling(), row(DOWN), 103.0)
+    after = learned(overtaken, "id-1")
+    assert after.actions == {(UP.id, 1): (action(START),)}
+    assert (after.row.generation, after.fresh_after) == (DOWN.generation, NOW)
+
+
+def test_an_accepted_call_ends_a_row_of_conflicts() -> None:
+    assert learned(replace(calling(), conflicts=5), "id-1").conflicts == 0
+
+
+def test_a_server_that_is_deleted_for_a_fault_leaves_that_fault_as_the_cause() -> None:
+    assert learned(calling(DELETE, because=BROKEN), "id-1").trouble == BROKEN
+    assert learned(calling(DELETE), "id-1").trouble is None
+
+
+def test_a_boot_that_was_due_is_done_with_the_call_that_boots() -> None:
+    due = node(UP, pending(UP), row=row(UP, boot_from=MOMENT))
+    assert not learned(calling(REBOOT, waiting=due), "id-1").row.boot_due
+    assert learned(calling(REBOOT, waiting=due), CONFLICT).row.boot_due
+    assert learned(calling(REBOOT, waiting=due), CloudError(504, "late")).row.boot_due
+
+
+def test_an_image_that_is_found_counts_only_for_the_generation_that_asked_for_it() -> None:
+    baking = calling(FIND_IMAGE, waiting=node(BAKED, pending(BAKED)))
+    assert learned(baking, "image").image_id == "image"
+    assert learned(baking, "image").actions == {}
+    newer = replace(row(BAKED), generation=BAKED.generation + 1)
+    assert learned(moved(baking, newer, 103.0), "image").image_id is None
+
+
+def test_the_id_of_a_baked_server_is_not_taken_for_an_image() -> None:
+    assert learned(calling(BAKE, waiting=node(BAKED, pending(BAKED))), "id-1").image_id is None
+
+
+# -- a refused call
+
+
+def test_a_call_that_the_guard_refused_leaves_no_trace_but_older_listings_no_longer_count() -> None:
+    after = learned(calling(), NotWantedError("generation 8 has come", 0))
+    assert (after.phase, after.called, after.fresh_after) == (LOOKING, True, NOW)
+    assert (after.actions, after.conflicts, after.patient_since) == ({}, 0, ACCEPTED)
+
+
+def test_an_earlier_try_of_a_refused_call_may_still_take_effect() -> None:
+    after = learned(calling(), NotWantedError("generation 8 has come", 1))
+    assert after.fresh_after == NOW + TIMEOUT
+
+
+def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
+    waits = Cause(UNCONFIRMED, "no newer snapshot of Slurm has come")
+    after = learned(calling(STOP), NotWantedError("late", 0, waits))
+    assert after.phase == Decided(ParkNode(waits, FIRST_TIER))
+
+
+# -- an error
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "phase"),
+    [
+        (CloudError(403, "no"), "forbidden", "failed"),
+        (CloudError(403, "Quota exceeded"), "quota", "failed"),
+        (CloudError(400, "no"), "bad_request", "failed"),
+        (ImageLostError("gone"), "image_failed", "failed"),
+        (CONFLICT, "conflict", "looking"),
+        (CloudError(404, "gone"), "not_found", "looking"),
+        (ImageNotReadyError("saving"), "image_not_ready", "looking"),
+        (CloudError(500, "boom"), "server_side", "judging"),
+        (CloudError(504, "late"), "server_side", "judging"),
+        (CloudError(None, "reset by peer"), "network", "judging"),
+        (KeyError("server"), "unknown", "judging"),
+        (CloudError(429, "slow", retry_after=3.0), "over_limit", "looking"),
+        (CloudError(401, "who?"), "unauthorized", "looking"),
+        (TokenServiceAwayError("nobody"), "token_service_away", "looking"),
+        (TokenError("no token"), "token", "looking"),
+    ],
+)
+def test_each_error_of_a_call_has_its_next_step(error: Exception, result: str, phase: str) -> None:
+    after = learned(calling(), error)
+    [made] = after.actions[UP.id, 1]
+    assert (made.action, made.server_id, made.result) == (START, "id-1", result)
+    cause = verdict_on(error).cause
+    steps = {
+        "failed": Decided(Finish(Transition.FAILED, cause, None)),
+        "judging": Judging(cause),
+        "looking": LOOKING,
+    }
+    assert after.phase == steps[phase]
+    assert after.patient_since == ACCEPTED
+
+
+def test_a_call_without_an_answer_must_have_had_its_time_before_anything_ends() -> None:
+    assert learned(calling(), CloudError(None, "reset")).fresh_after == NOW + TIMEOUT
+    assert learned(calling(), CloudError(504, "gateway")).fresh_after == NOW + TIMEOUT
+    assert learned(calling(), CloudError(500, "boom")).fresh_after == NOW
+
+
+def test_a_cloud_that_asks_to_slow_down_has_changed_nothing() -> None:
+    """The listing that led to the call still counts."""
+    after = learned(calling(), CloudError(429, "slow", retry_after=3.0))
+    assert (after.called, after.fresh_after) == (False, ACCEPTED)
+
+
+def test_after_six_conflicts_in_a_row_an_attempt_has_failed() -> None:
+    waiting = calling()
+    for number in range(1, 6):
+        after = learned(waiting, CONFLICT)
+        assert (after.phase, after.conflicts) == (LOOKING, number)
+        waiting = replace(after, phase=waiting.phase)
+    assert learned(waiting, CONFLICT).phase == Decided(Retry(classify(CONFLICT).cause))
+
+
+@pytest.mark.parametrize(
+    "error", [CloudError(500, "boom"), CloudError(403, "no"), CONFLICT, CloudError(None, "reset")]
+)
+def test_an_error_of_an_overtaken_call_costs_the_newer_request_nothing(
+    error: CloudError,
+) -> None:
+    overtaken = moved(replace(calling(), conflicts=5), row(DOWN), 103.0)
+    after = learned(overtaken, error)
+    assert (after.phase, after.conflicts) == (LOOKING, 0)
+    assert after.actions[UP.id, 1][0].result == verdict_on(error).cause.error
+    assert after.fresh_after >= NOW
+
+
+ERRORS = st.one_of(
+    st.builds(
+        CloudError,
+        st.none() | st.integers(400, 599),
+        st.just("so it said"),
+        retry_after=st.none() | st.just(3.0),
+    ),
+    st.builds(NotWantedError, st.just("moved on"), st.integers(0, 2)),
+    st.sampled_from([TokenError("no token"), KeyError("x"), LamplighterError("other")]),
+)
+
+
+@given(
+    st.one_of(st.just("id-1"), ERRORS),
+    st.sampled_from([START, STOP, CREATE, DELETE, REBOOT, BAKE]),
+    st.floats(50.0, 200.0),
+    st.booleans(),
+)
+def test_after_any_answer_no_listing_from_before_it_ends_a_round(
+    answer: str | Exception,
+    action_name: str,
+    fresh_after: float,
+    overtaken: bool,  # noqa: FBT001
+) -> None:
+    """Only a refusal to slow down changes nothing; what may take effect later has its time."""
+    before = looks_later(calling(action_name), fresh_after)
+    if overtaken:
+        before = moved(before, row(DOWN), 103.0)
+    after = learned(before, answer)
+    assert not after.is_calling
+    assert after.fresh_after >= before.fresh_after
+    if isinstance(answer, Exception) and may_take_effect(answer):
+        assert after.fresh_after >= NOW + TIMEOUT
+    slow = isinstance(answer, CloudError) and verdict_on(answer).then is Then.SLOW_DOWN
+    assert after.called is not slow
+    assert slow or after.fresh_after >= NOW
+    if overtaken:
+        assert after.phase == LOOKING
