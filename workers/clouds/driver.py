@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from typing import TypeAlias
 
 from workers.clouds.client import Cloud, Listing
@@ -123,10 +124,11 @@ class CloudDriver:
             return False  # one call at a time tries whether the cloud acts again
         return self.limiter.allows(self.in_flight, now)
 
-    def turn_at(self) -> float | None:
-        """Monotonic seconds when a waiting call may be made; None if an answer must come first."""
-        waiting = any(self._queues.values())
-        return self.limiter.due() if waiting and self._may_call(self.limiter.due()) else None
+    def turn_at(self) -> float:
+        """Monotonic seconds when a waiting call may be made; infinity if an answer comes first."""
+        if not any(self._queues.values()) or not self._may_call(self.limiter.due()):
+            return inf
+        return self.limiter.due()
 
     def call(self, call: Call, guard: Callable[[], None]) -> None:
         """Make a call on a thread of the pool; `guard` runs there before each try."""

@@ -3,6 +3,7 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable
+from math import inf
 
 from workers.power.steps import WaitFor
 
@@ -51,15 +52,8 @@ class Agenda:
             self._until.pop(name, None)
         return taken
 
-    def next_at(self) -> float | None:
-        """When the next node is due by time alone."""
-        return self._due[0][0] if self._due else None
-
-    @property
-    def is_pressing(self) -> bool:
-        """Whether there are nodes to decide about now."""
-        return bool(self._touched)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.__init__()  # type: ignore[misc]
+    def next_at(self) -> float:
+        """When to decide next: 0 for now, infinity for not before something happens."""
+        if self._touched:
+            return 0.0
+        return self._due[0][0] if self._due else inf

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
+from math import inf
 
 from workers.clouds.actions import CREATE
 from workers.clouds.driver import CloudDriver
@@ -89,11 +91,11 @@ class Dispatcher:
             if now >= cloud.listing_at():
                 cloud.list(self._settings.poll_interval)
 
-    def due_at(self) -> float | None:
-        """Monotonic seconds when the next listing or call is due, if any is."""
-        calls = [cloud.turn_at() for cloud in self._clouds.values()]
-        listings = [cloud.listing_at() for cloud in self._to_list()]
-        return min([*listings, *(at for at in calls if at is not None)], default=None)
+    def due_at(self) -> float:
+        """Monotonic seconds when the next listing or call is due; infinity if none is."""
+        calls = (cloud.turn_at() for cloud in self._clouds.values())
+        listings = (cloud.listing_at() for cloud in self._to_list())
+        return min(chain(calls, listings), default=inf)
 
     def _to_list(self) -> list[CloudDriver]:
         """The clouds that nodes or a snapshot wait for, and those that are away."""

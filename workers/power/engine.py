@@ -38,7 +38,7 @@ from workers.store.database import AWAY
 
 _IDLE = 0.2
 _STORE_RETRY = 1.0
-_CHECK_ROWS = 1.0
+_SECOND = 1.0
 _PRUNE = 3600.0
 _NS = 1_000_000_000
 _HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
@@ -87,7 +87,7 @@ class Engine:
         self._is_paused = False
         self._store_error: BaseException | None = None
         self._store_away_until = 0.0
-        self._next_check = self._next_renewal = self._next_prune = 0.0
+        self._due_at = self._next_second = self._next_renewal = self._next_prune = 0.0
         self._log = structlog.get_logger()
 
     # -- called by the link's thread
@@ -119,28 +119,31 @@ class Engine:
 
     def turn(self) -> None:
         """One turn; waits at most _IDLE seconds for something to happen."""
-        self._metrics.observe(self._state.nodes.values(), self._clouds.values())
-        for event in self._drain():
+        events = self._drain()
+        now = time.monotonic()
+        if not events and now < self._due_at:
+            return
+        for event in events:
             self._learn(event)
         try:
             self._raise_store_error()
-            if time.monotonic() < self._store_away_until:
+            if now < self._store_away_until:
                 return
-            self._reception.turn()
-            self._keep_house()
-            self._listings.turn()
+            if self._reception.arrived:
+                self._reception.turn()
+            if now >= self._next_second or self._reread:
+                self._keep_house(now)
+            if any(isinstance(event, Listed) for event in events):
+                self._listings.keep()
             self._steps.turn()
-            self._commit()
+            if self._state.batch:
+                self._commit()
             self._dispatcher.make_calls()
         except AWAY as error:
             self._lose_store(error)
             return
-        if self._store_away_until:
-            self._store_away_until = 0.0
-            self._log.info("store_back")
-        self._consume(not self._is_without_tokens())
+        self._store_is_there()
         self._dispatcher.list_due()
-        self._outbox.resend()
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
@@ -160,13 +163,12 @@ class Engine:
 
     def _drain(self) -> list[Event]:
         """The events that are there; waits for the first one until something else is due."""
-        if not self._state.agenda.is_pressing:
-            now = time.monotonic()
-            due = (self._state.agenda.next_at(), self._dispatcher.due_at())
-            wait = min([_IDLE, *(max(at - now, 0.001) for at in due if at is not None)])
-            with suppress(queue.Empty):
-                return [self._inbox.get(timeout=wait), *self._waiting_events()]
-        return self._waiting_events()
+        due = [self._next_second, self._dispatcher.due_at(), self._state.agenda.next_at()]
+        self._due_at = min(due)
+        wait = min(max(self._due_at - time.monotonic(), 0.001), _IDLE)
+        with suppress(queue.Empty):
+            return [self._inbox.get(timeout=wait), *self._waiting_events()]
+        return []
 
     def _waiting_events(self) -> list[Event]:
         events: list[Event] = []
@@ -196,7 +198,7 @@ class Engine:
         except MalformedMessageError as error:
             self._publisher.rejected(delivery, error)
         else:
-            self._reception.arrived(request)
+            self._reception.arrived.append(request)
 
     def _reconnect(self, connection: int) -> None:
         """What came over earlier connections comes again."""
@@ -222,24 +224,32 @@ class Engine:
                 self._publisher.ended(request, body)
         self._move(committed.moved)
 
-    def _keep_house(self) -> None:
-        now = time.monotonic()
+    def _keep_house(self, now: float) -> None:
+        if now >= self._next_second:
+            self._next_second = now + _SECOND
+            self._each_second(now)
+        names = sorted(self._reread & self._state.nodes.keys())
+        self._reread.clear()
+        if names:
+            self._move(self._store.read(names))
+
+    def _each_second(self, now: float) -> None:
+        nodes = self._state.nodes
+        self._metrics.observe(nodes.values(), self._clouds.values())
+        self._listings.order()
+        self._outbox.resend()
         if now >= self._next_prune:
             self._next_prune = now + _PRUNE
             kept = int(self._settings.power.keep_outcomes * _NS)
             self._store.prune(time.time_ns() - kept)
-        if now >= self._next_renewal and self._state.nodes:
+        if not nodes:
+            return
+        if now >= self._next_renewal:
             self._next_renewal = now + self._settings.power.lease / 4
-            self._store.renew(all_waited(self._state.nodes, now))
-            self._park_what_is_held_long(now)
-        if now >= self._next_check and self._state.nodes:
-            self._next_check = now + _CHECK_ROWS
-            known = {name: node.row.generation for name, node in self._state.nodes.items()}
-            self._reread.update(self._store.changed(known))
-        if self._reread:
-            names = sorted(self._reread & set(self._state.nodes))
-            self._reread.clear()
-            self._move(self._store.read(names))
+            self._store.renew(all_waited(nodes, now))
+        self._park_what_is_held_long(now)
+        known = {name: node.row.generation for name, node in nodes.items()}
+        self._reread.update(self._store.changed(known))
 
     def _park_what_is_held_long(self, now: float) -> None:
         hold = self._settings.power.hold
@@ -258,6 +268,12 @@ class Engine:
                 self._steps.park(node, HELD_ELSEWHERE, FIRST_TIER)
             elif row.held is not None:
                 self._steps.park(node, on_hold(row.held), LATER_TIER)
+
+    def _store_is_there(self) -> None:
+        if self._store_away_until:
+            self._store_away_until = 0.0
+            self._log.info("store_back")
+        self._consume(not self._is_without_tokens())
 
     def _raise_store_error(self) -> None:
         error, self._store_error = self._store_error, None

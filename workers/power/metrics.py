@@ -14,7 +14,6 @@ from workers.power.node import PendingNode
 # A call is answered in a fraction of a second, a sick cloud's after up to the API timeout.
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0)
 _NS = 1_000_000_000
-_EVERY = 2.0
 
 
 class PowerMetrics:
@@ -84,7 +83,6 @@ class PowerMetrics:
             "Age of the oldest request that this worker holds.",
             registry=registry,
         )
-        self._next = 0.0
 
     def accepted(self, kind: Kind) -> None:
         """A request's round was opened."""
@@ -110,11 +108,7 @@ class PowerMetrics:
         self._calls.labels(cloud, action, result).observe(seconds)
 
     def observe(self, nodes: Collection[PendingNode], clouds: Iterable[CloudDriver]) -> None:
-        """Note the present state, every few seconds; belongs to the engine's thread."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _EVERY
+        """Note the present state; belongs to the engine's thread."""
         here = Tally(node.group.cloud for node in nodes)
         oldest = min((r.command.generation for n in nodes for r in n.requests), default=None)
         for cloud in clouds:

@@ -33,6 +33,9 @@ class Reception:
         store: the state store.
         snapshots: what Slurm's snapshots say.
         publisher: answers.
+
+    Attributes:
+        arrived: the requests for the next `turn`.
     """
 
     def __init__(
@@ -48,20 +51,16 @@ class Reception:
         self._store = store
         self._snapshots = snapshots
         self._publisher = publisher
-        self._arrived: list[Pending] = []
-
-    def arrived(self, request: Pending) -> None:
-        """Keep a request until the next `turn`."""
-        self._arrived.append(request)
+        self.arrived: list[Pending] = []
 
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
-        self._arrived = [r for r in self._arrived if r.delivery.connection >= connection]
+        self.arrived = [r for r in self.arrived if r.delivery.connection >= connection]
 
     def take_back(self, requests: Sequence[Pending]) -> None:
         """Take requests up again that had been taken before."""
-        known = {(r.delivery.connection, r.delivery.tag) for r in self._arrived}
-        self._arrived += [
+        known = {(r.delivery.connection, r.delivery.tag) for r in self.arrived}
+        self.arrived += [
             r for r in requests if (r.delivery.connection, r.delivery.tag) not in known
         ]
 
@@ -71,8 +70,6 @@ class Reception:
         Raises:
             What `AWAY` names: the store is away; nothing was answered.
         """
-        if not self._arrived:
-            return
         now = time.time_ns()
         admissions = self._admissions(now)
         taken = [request for request, admission in admissions if admission == TAKE]
@@ -82,7 +79,7 @@ class Reception:
             if isinstance(admission, End)
         ]
         accepted = self._store.accept(taken, ends, now)
-        self._arrived.clear()
+        self.arrived.clear()
         bodies = iter(accepted.bodies)
         for request, admission in admissions:
             if isinstance(admission, End):
@@ -95,10 +92,10 @@ class Reception:
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
         slurm = None
-        if any(is_guarded(request.command) for request in self._arrived):
+        if any(is_guarded(request.command) for request in self.arrived):
             slurm = self._snapshots.view()
         nodes, ahead = self._settings.nodes, self._settings.power.clock_ahead
-        return [(r, admit(r, nodes, slurm, ahead, now)) for r in self._arrived]
+        return [(r, admit(r, nodes, slurm, ahead, now)) for r in self.arrived]
 
     def _end(self, request: Pending, end: End, body: bytes, now: int) -> None:
         self._publisher.accepted(request, now)

@@ -14,7 +14,6 @@ from workers.clouds.strays import is_stray
 from workers.config.settings import Settings
 from workers.power.slurm_view import SnapshotReader
 
-_EVERY = 1.0
 _NS = 1_000_000_000
 
 
@@ -34,10 +33,9 @@ class SnapshotListings:
         self._snapshots = snapshots
         self._clouds = clouds
         self._generation = 0
-        self._next = 0.0
 
-    def turn(self) -> None:
-        """Keep what was listed; once a second, see whether another snapshot has come.
+    def keep(self) -> None:
+        """Keep the listings that a snapshot asked for and that have come.
 
         Raises:
             What `AWAY` names: the store is away.
@@ -45,10 +43,14 @@ class SnapshotListings:
         for cloud in self._clouds.values():
             if cloud.ordered is not None and cloud.view.as_of > cloud.ordered:
                 self._keep(cloud)
+
+    def order(self) -> None:
+        """See whether another snapshot has come, and order listings for it. Call it each second.
+
+        Raises:
+            What `AWAY` names: the store is away.
+        """
         now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _EVERY
         generation, late = self._snapshots.wanted(list(self._clouds))
         is_newer, self._generation = generation != self._generation, generation
         for name, cloud in self._clouds.items():

@@ -67,7 +67,7 @@ class EngineState:
         calling = [node for node in self.nodes.values() if node.is_calling]
         self.nodes.clear()
         self._by_cloud.clear()
-        self.agenda.clear()
+        self.agenda = Agenda()
         self.batch = self.batch.without_decisions()
         for node in calling:
             self.put(node.without_requests())
