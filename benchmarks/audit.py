@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from benchmarks.table import Figure, render
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import SECOND, fill, flood
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT
 from tests.testbed.postgresql import PostgreSQL
 from workers.audit.log import append
@@ -31,7 +31,7 @@ _SAMPLE = 20_000
 
 def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]:
     """The figures for one database with so many records."""
-    site = Site(
+    site = Installation(
         folder / kind,
         "amqp://guest:guest@127.0.0.1:1/none",
         store=f'url = "sqlite:///state.db"\naudit_url = "{url}"',
@@ -86,7 +86,7 @@ def _time(request: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(MOMENT // SECOND + request))
 
 
-def _timed(site: Site, *arguments: str) -> float:
+def _timed(site: Installation, *arguments: str) -> float:
     """The better of two times: others may be at work."""
     took = []
     for _ in range(2):

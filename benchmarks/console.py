@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.table import Figure, render
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.browser import chromium
-from tests.testbed.console_site import street
+from tests.testbed.console_site import console_site
 from tests.testbed.messages import command
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from tests.testbed.console_site import Street
+    from tests.testbed.console_site import ConsoleSite
 
 NODES = 2000
 ROUNDS = 10
@@ -48,7 +48,7 @@ def main() -> int:
         Path(folder).chmod(0o755)
         url = broker.amqp_url(broker.create_vhost())
         groups = {"one": f"a[1-{NODES // 2}]", "two": f"b[1-{NODES // 2}]"}
-        with street(Path(folder) / "site", url, groups) as made:
+        with console_site(Path(folder) / "site", url, groups) as made:
             made.set(lamps(lit=False))
             page = browser.new_page(viewport={"width": 1360, "height": 900})
             page.goto(made.url)
@@ -91,7 +91,7 @@ def frames(page: Page, act: Callable[[], object]) -> list[float]:
     return found[1:]
 
 
-def flip(made: Street, page: Page, lit: bool, delays: list[float]) -> None:  # noqa: FBT001 - for partial
+def flip(made: ConsoleSite, page: Page, lit: bool, delays: list[float]) -> None:  # noqa: FBT001 - for partial
     """Change all lamps, and wait until the page shows it; notes how long that took, ms."""
     made.set(lamps(lit=lit))
     began = time.perf_counter()
@@ -100,7 +100,7 @@ def flip(made: Street, page: Page, lit: bool, delays: list[float]) -> None:  # n
     delays.append((time.perf_counter() - began - 0.3) * 1000)
 
 
-def loaded(page: Page, made: Street) -> float:
+def loaded(page: Page, made: ConsoleSite) -> float:
     """Load the page and wait until it is drawn; ms."""
     began = time.perf_counter()
     page.goto(made.url, wait_until="load")

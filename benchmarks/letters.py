@@ -15,7 +15,7 @@ from schemas.commands import parse_command
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from tests.testbed.broker import PrivateBroker
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -26,7 +26,7 @@ REPLAYS_A_SECOND = 1000.0
 
 def measure(letters: int, folder: Path, broker: PrivateBroker) -> list[Figure]:
     """The figures for so many letters."""
-    site = Site(folder / "site", broker.amqp_url(broker.create_vhost("bench")))
+    site = Installation(folder / "site", broker.amqp_url(broker.create_vhost("bench")))
     site.prepare()
     site.publish(
         [
@@ -54,7 +54,7 @@ def measure(letters: int, folder: Path, broker: PrivateBroker) -> list[Figure]:
     ]
 
 
-def _killed(site: Site, letters: int) -> int:
+def _killed(site: Installation, letters: int) -> int:
     """Replay the other half, killed half-way, then again; how many commands came twice.
 
     Raises:
@@ -89,7 +89,7 @@ def _killed(site: Site, letters: int) -> int:
     return len(given) - letters
 
 
-def _settled(site: Site) -> int:
+def _settled(site: Installation) -> int:
     """How many letters wait, once the broker has taken back those that the dead one held."""
     depths = [-1]
 
@@ -101,7 +101,7 @@ def _settled(site: Site) -> int:
     return depths[-1]
 
 
-def _timed(site: Site, *arguments: str) -> float:
+def _timed(site: Installation, *arguments: str) -> float:
     begun = time.monotonic()
     said = site.lamplighter("dead-letters", *arguments)
     seconds = time.monotonic() - begun

@@ -17,7 +17,7 @@ from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import CloudAction, RequestEvent, Transition, event_from
 from tests.testbed.auditlog import SECOND, pour
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, event
 from workers.store.database import open_store
 from workers.store.tables import audit
@@ -65,7 +65,9 @@ def given(outcomes: int) -> list[Allocation]:
 
 def measure(outcomes: int, folder: Path) -> list[Figure]:
     """The figures for so many outcomes."""
-    site = Site(folder, "amqp://guest:guest@127.0.0.1:1/none", more=_CLOUD.format(nodes=NODES))
+    site = Installation(
+        folder, "amqp://guest:guest@127.0.0.1:1/none", more=_CLOUD.format(nodes=NODES)
+    )
     engine = open_store(site.settings.store.audit_url, "audit")
     pour(engine, cycles(outcomes))
     with engine.connect() as connection:
@@ -105,7 +107,7 @@ def _read_in_full(connection: sa.Connection) -> None:
         event_from(parse(body))
 
 
-def _command(site: Site, end: int) -> None:
+def _command(site: Installation, end: int) -> None:
     until = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(end // SECOND))
     said = site.lamplighter("report", "--from", "2026-01-02", "--to", until, timeout=600.0)
     if said.code or "total" not in said.out:

@@ -16,8 +16,8 @@ from rich.text import Text
 from demo.screen import Screen
 from demo.state import Sight, look
 from schemas.events import Transition
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
+from tests.testbed.slurm_conf import SlurmSettings
 from workers.store.database import connect
 
 _PATIENCE = 110.0
@@ -36,8 +36,8 @@ def main() -> int:
     screen = Screen()
     try:
         with screen:
-            plan = Plan(
-                Settings(nodes=4, suspend_time=10, suspend_timeout=5), snapshot_interval=10.0
+            plan = ClusterPlan(
+                SlurmSettings(nodes=4, suspend_time=10, suspend_timeout=5), snapshot_interval=10.0
             )
             screen.step("Starting what the story needs")
             with Cluster(folder, plan, say=lambda what: screen.step(f"Starting {what}")) as cluster:

@@ -16,7 +16,12 @@ import pytest
 from tests.testbed.broker import Broker, PrivateBroker
 from tests.testbed.broker_choice import choose
 from tests.testbed.openstack.handle import RealOpenStack
-from tests.testbed.sharing import Shares, end_sharers, interrupt_once, is_sharer
+from tests.testbed.sharing import (
+    FileScheduling,
+    interrupt_once,
+    interrupt_xdist_workers,
+    is_xdist_worker,
+)
 from tests.testbed.slurm import PrivateSlurm
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
     from tests.testbed.broker_choice import Choice
-    from tests.testbed.slurm_conf import Settings
+    from tests.testbed.slurm_conf import SlurmSettings
 
 # Set to keep the folders of servers, with their logs, after the run.
 KEEP = "LAMPLIGHTER_TEST_KEEP"
@@ -37,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the broker once, for the header and for the fixtures."""
     # Who ends the run with SIGTERM wants the servers gone as well, as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if is_sharer(config):
+    if is_xdist_worker(config):
         interrupt_once()
     # How long an example takes on a busy machine is no property of ours.
     hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -65,16 +70,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1200), append=False)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
     """Let pytest-xdist share the run so."""
-    return Shares(config, log)
+    return FileScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist kills those who take longer than 10 s
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Let all who share an interrupted run end their servers."""
-    if exitstatus == pytest.ExitCode.INTERRUPTED and not is_sharer(session.config):
-        end_sharers()
+    if exitstatus == pytest.ExitCode.INTERRUPTED and not is_xdist_worker(session.config):
+        interrupt_xdist_workers()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -155,11 +160,11 @@ def private_broker(run_dir: Path) -> Iterator[PrivateBroker]:
 
 
 @pytest.fixture
-def slurm_factory(run_dir: Path) -> Iterator[Callable[[Settings], PrivateSlurm]]:
+def slurm_factory(run_dir: Path) -> Iterator[Callable[[SlurmSettings], PrivateSlurm]]:
     """Start a private Slurm with these settings; it ends with the test."""
     with ExitStack() as running:
 
-        def start(settings: Settings) -> PrivateSlurm:
+        def start(settings: SlurmSettings) -> PrivateSlurm:
             folder = Path(tempfile.mkdtemp(prefix="slurm-", dir=run_dir))
             folder.chmod(0o755)
             return running.enter_context(PrivateSlurm(folder, settings))

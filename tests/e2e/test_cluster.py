@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.events import Transition
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.leaks import SECRET_FILES, secrets_found
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\nsleep 3\
 
 @pytest.fixture
 def cluster(run_dir: Path) -> Iterator[Cluster]:
-    plan = Plan(Settings(nodes=3, suspend_time=8, suspend_timeout=5))
+    plan = ClusterPlan(SlurmSettings(nodes=3, suspend_time=8, suspend_timeout=5))
     with Cluster(run_dir, plan) as running:
         yield running
 

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.store.database import connect, reading
@@ -34,8 +34,10 @@ SUSPEND_TIMEOUT, STOP = 2, 8.0
 
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path) -> Iterator[Cluster]:
-    plan = Plan(
-        Settings(nodes=4, suspend_time=600, suspend_timeout=SUSPEND_TIMEOUT, resume_timeout=120),
+    plan = ClusterPlan(
+        SlurmSettings(
+            nodes=4, suspend_time=600, suspend_timeout=SUSPEND_TIMEOUT, resume_timeout=120
+        ),
         boot=1.0,
         snapshot_interval=3.0,
         grace=2.0,

@@ -16,12 +16,12 @@ from producers.amqp import connection_parameters
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, about, event_from
-from tests.testbed.cluster import Cluster, Plan
+from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer, GoesToError, NeverCompletes
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.audit.queries import Filter, find
 from workers.broker.link import Link
@@ -74,8 +74,10 @@ password_command = ["/bin/echo", "{credentials.PASSWORD}"]
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path) -> Iterator[Cluster]:
     """Eight nodes in four groups on two clouds; the spare one is lit."""
-    plan = Plan(
-        Settings(nodes=8, suspend_time=600, suspend_timeout=5, resume_timeout=90, cred_expire=120),
+    plan = ClusterPlan(
+        SlurmSettings(
+            nodes=8, suspend_time=600, suspend_timeout=5, resume_timeout=90, cred_expire=120
+        ),
         boot=1.0,
         groups=GROUPS,
         clouds=STEADY,

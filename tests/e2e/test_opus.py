@@ -11,11 +11,11 @@ import pytest
 
 from schemas.envelope import parse
 from schemas.events import event_from
-from tests.testbed.cluster import Cluster, Plan
+from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.opus import Opus
 from tests.testbed.simcloud.effects import Answer, GoesToError
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.audit.queries import Filter, find
 from workers.store.database import connect, reading
@@ -65,8 +65,8 @@ def jobdata(session_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path, opus: Opus, jobdata: Path) -> Iterator[Cluster]:
     """A node that has no quota, one that finds no host, and one in a dry run."""
-    plan = Plan(
-        Settings(nodes=3, suspend_time=600, suspend_timeout=5, resume_timeout=90),
+    plan = ClusterPlan(
+        SlurmSettings(nodes=3, suspend_time=600, suspend_timeout=5, resume_timeout=90),
         groups=GROUPS,
         slurm_toml=f'uws_jobdata = "{jobdata}"',
         more=WEBHOOK.format(opus.url),

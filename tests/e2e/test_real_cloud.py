@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.test_cluster import JOB, lamplighter, lit, outcomes
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.leaks import KEYSTONE_TOKEN, SECRET_FILES, secrets_found
 from tests.testbed.openstack.handle import RealOpenStack
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ OUT = {"node1": "SHUTOFF", "node2": "SHELVED_OFFLOADED"}
 
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path) -> Iterator[Cluster]:
-    slurm = Settings(nodes=4, suspend_time=8, suspend_timeout=15, resume_timeout=120)
-    plan = Plan(slurm, boot=1.0, strategies=STRATEGIES, real=True, absent=("node4",))
+    slurm = SlurmSettings(nodes=4, suspend_time=8, suspend_timeout=15, resume_timeout=120)
+    plan = ClusterPlan(slurm, boot=1.0, strategies=STRATEGIES, real=True, absent=("node4",))
     with Cluster(session_dir / "real", plan) as running:
         yield running
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from schemas.events import Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_a_broker_that_restarts_under_load_costs_no_event_and_doubles_none(
     run_dir: Path, private_broker: PrivateBroker
 ) -> None:
-    site = Site(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost()))
+    site = Installation(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost()))
     site.prepare()
     engine = connect(site.settings.store.audit_url)
 

@@ -19,7 +19,7 @@ from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
 from tests.testbed.waiting import until, until_none
-from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
 class Controller:
     """What slurmctld would do and say: the nodes it counts on, and the hooks it calls."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: WholeSystem) -> None:
         self.fleet = fleet
         self.lit: set[str] = set()
 
@@ -73,13 +73,13 @@ class Controller:
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    plan = Plan(
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    plan = SystemPlan(
         nodes=NODES,
         more=f"[slurm]\nsnapshot_interval = {INTERVAL}\n[resync]\nenabled = true\ngrace = 0\n"
         f"stale_after = {STALE_AFTER}\n",
     )
-    with Fleet(run_dir / "fleet", broker_url, plan, start=()) as running:
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as running:
         for name in (*WORKERS, "resync"):
             running.worker(name)
         until(
@@ -91,7 +91,7 @@ def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
 
 
 def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
-    fleet: Fleet,
+    fleet: WholeSystem,
 ) -> None:
     chance = random.Random(20261124)  # noqa: S311 - repeatable
     slurm = Controller(fleet)
@@ -133,7 +133,7 @@ def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
     assert fleet.depths() == {}
 
 
-def told(fleet: Fleet) -> set[str]:
+def told(fleet: WholeSystem) -> set[str]:
     """The names of the notices that the audit has."""
     return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in fleet.records()}
 

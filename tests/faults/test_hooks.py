@@ -16,7 +16,7 @@ from producers.amqp import connection_parameters
 from producers.settings import BrokerSettings
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import PROGRAMS, Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -31,7 +31,7 @@ RESUME_FILE = '{"jobs":[{"job_id":4711,"nodes":"node[1-2]"}],"all_nodes":"node[1
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 
@@ -39,7 +39,9 @@ def controller(run_dir: Path, broker_url: str) -> Controller:
 @pytest.fixture
 def alone(run_dir: Path, private_broker: PrivateBroker) -> Controller:
     """A controller whose broker may be broken."""
-    site = Site(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks")))
+    site = Installation(
+        run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks"))
+    )
     site.prepare()
     private_broker.settle()
     return Controller(site)
@@ -77,7 +79,7 @@ def test_a_malformed_call_sends_nothing_and_says_why(
 def test_a_topology_not_in_place_is_said_and_the_request_kept(
     run_dir: Path, broker_url: str
 ) -> None:
-    controller = Controller(Site(run_dir / "site", broker_url))
+    controller = Controller(Installation(run_dir / "site", broker_url))
     ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert "spooled, not yet published" in controller.log
@@ -105,7 +107,7 @@ def test_without_a_broker_it_is_spooled_at_once(
 def test_a_broker_that_says_nothing_costs_less_than_five_seconds(run_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert ran.seconds < 5
@@ -130,7 +132,7 @@ def deaf() -> Iterator[str]:
 
 
 def test_a_broker_out_of_reach_costs_less_than_five_seconds(run_dir: Path, deaf: str) -> None:
-    controller = Controller(Site(run_dir / "site", deaf))
+    controller = Controller(Installation(run_dir / "site", deaf))
     ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert ran.seconds < 5
@@ -140,7 +142,7 @@ def test_sigterm_ends_a_hook_at_once_with_its_request_spooled(run_dir: Path) -> 
     """22.05 blocks it in its children; 24.11 sends it at ResumeTimeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         with controller.start("resume", "node1") as running:
             silent.settimeout(20.0)
             connection, _ = silent.accept()
@@ -153,7 +155,7 @@ def test_sigterm_ends_a_hook_at_once_with_its_request_spooled(run_dir: Path) -> 
 def test_sigterm_ends_a_relay_at_once_whatever_the_broker_does(run_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         controller.hook("resume", "node1")
         running = controller.site.start("relay")
         silent.settimeout(20.0)
@@ -250,14 +252,14 @@ def test_a_spool_that_cannot_be_written_is_said_and_the_request_published_all_th
 
 
 def test_with_neither_spool_nor_broker_the_loss_is_said(run_dir: Path) -> None:
-    controller = Controller(Site(run_dir / "site", "amqp://x:y@127.0.0.1:1/v"))
+    controller = Controller(Installation(run_dir / "site", "amqp://x:y@127.0.0.1:1/v"))
     (controller.folder / "spool").write_text("in the way")
     assert controller.hook("resume", "node1").code == 1
     assert "is LOST" in controller.log
 
 
 def test_no_password_reaches_a_log(run_dir: Path) -> None:
-    controller = Controller(Site(run_dir / "site", "amqp://me:s3cr3t@127.0.0.1:1/v"))
+    controller = Controller(Installation(run_dir / "site", "amqp://me:s3cr3t@127.0.0.1:1/v"))
     controller.hook("resume", "node1")
     assert controller.log
     assert "s3cr3t" not in controller.log
@@ -265,7 +267,7 @@ def test_no_password_reaches_a_log(run_dir: Path) -> None:
 
 
 def test_an_odd_working_directory_is_no_matter(run_dir: Path, broker_url: str) -> None:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     controller = Controller(site, cwd="/proc/self/fdinfo")
     assert controller.hook("resume", "node1").code == 0

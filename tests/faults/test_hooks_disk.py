@@ -12,7 +12,7 @@ import pytest
 from producers import relay
 from schemas.commands import parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def mounted(run_dir: Path, broker_url: str) -> Callable[..., Controller]:
     """Makes a controller where `setup` is done to one of its folders."""
 
     def make(setup: str, name: str = "spool", url: str = broker_url, **more: object) -> Controller:
-        site = Site(run_dir / "site", url)
+        site = Installation(run_dir / "site", url)
         if url == broker_url:
             site.prepare()
         folder = site.folder / name
@@ -97,9 +97,9 @@ def test_a_clock_whose_disk_is_full_costs_no_request(
 def test_what_was_spooled_before_the_disk_went_read_only_is_sent_when_it_is_writable_again(
     run_dir: Path, broker_url: str
 ) -> None:
-    away = Controller(Site(run_dir / "site", AWAY))
+    away = Controller(Installation(run_dir / "site", AWAY))
     assert away.hook("resume", "node1").code == 0
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     controller = Controller(site, prefix=namespace(READ_ONLY.format(folder=away.spool)))
     assert controller.hook("resume", "node2").code == 1

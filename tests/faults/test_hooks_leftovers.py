@@ -18,7 +18,7 @@ from producers.amqp import connection_parameters
 from producers.call import HookCall, expand
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -65,7 +65,7 @@ def call(number: int, nodes: str | None = None, kind: Kind = Kind.RESUME) -> Hoo
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 
@@ -120,11 +120,11 @@ def test_what_the_broker_answers_by_closing_does_not_hold_up_what_was_asked_late
     run_dir: Path, broker: Broker, vhost: str
 ) -> None:
     """A permission on the routing key is such a case: the broker closes the channel."""
-    Site(run_dir / "admin", broker.amqp_url(vhost)).prepare()
+    Installation(run_dir / "admin", broker.amqp_url(vhost)).prepare()
     user = broker.add_user(f"hooks-{vhost}", "s3cr3t", vhost, write=".*")
     permission = {"exchange": topology.COMMANDS, "write": "^node\\.suspend", "read": "^$"}
     broker.api._call("PUT", f"topic-permissions/{vhost}/{user.name}", permission)
-    controller = Controller(Site(run_dir / "site", broker.amqp_url(vhost, user)))
+    controller = Controller(Installation(run_dir / "site", broker.amqp_url(vhost, user)))
     for number in range(1, 5):
         controller.leave(call(number))
     controller.leave(call(5, kind=Kind.SUSPEND))
@@ -132,7 +132,7 @@ def test_what_the_broker_answers_by_closing_does_not_hold_up_what_was_asked_late
     assert controller.left() == ["node1", "node2", "node3", "node4"]
     assert "ACCESS_REFUSED" in controller.log
     assert controller.hook("suspend", "node6").code == 0
-    admin = Controller(Site(run_dir / "admin", broker.amqp_url(vhost)))
+    admin = Controller(Installation(run_dir / "admin", broker.amqp_url(vhost)))
     assert admin.nodes(topology.SUSPEND_QUEUE) == ["node5", "node6"]
 
 

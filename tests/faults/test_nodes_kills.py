@@ -13,7 +13,7 @@ from tests.testbed.processes import Child, tail
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,26 +31,26 @@ networks = ["none"]
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    plan = Plan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=(), power=BRISK)
-    with Fleet(run_dir / "fleet", broker_url, plan) as running:
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    plan = SystemPlan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=(), power=BRISK)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as running:
         yield running
 
 
-def deploying(fleet: Fleet) -> Child:
+def deploying(fleet: WholeSystem) -> Child:
     log = fleet.folder / "deploy.log"
     return Child(fleet.command("nodes", "deploy", "all", "--json"), log=log, cwd=ROOT)
 
 
-def created(fleet: Fleet) -> int:
+def created(fleet: WholeSystem) -> int:
     return fleet.cloud.counts().get("create", 0)
 
 
-def has_created(fleet: Fleet, count: int) -> bool:
+def has_created(fleet: WholeSystem, count: int) -> bool:
     return created(fleet) >= count
 
 
-def check(fleet: Fleet, operator: Child) -> None:
+def check(fleet: WholeSystem, operator: Child) -> None:
     """The operator has heard of one outcome a node, all good; and that is how the cloud is."""
     code = operator.wait(90)
     assert code == 0, tail(operator.log)
@@ -63,7 +63,7 @@ def check(fleet: Fleet, operator: Child) -> None:
     fleet.check()
 
 
-def test_killed_between_the_creations_and_their_answers(fleet: Fleet) -> None:
+def test_killed_between_the_creations_and_their_answers(fleet: WholeSystem) -> None:
     """The creations are performed, their answers withheld; the next worker creates nothing twice."""
     hang = Hang(seconds=60, performed=True)
     fleet.cloud.inject(Fault(effect=hang, kind="create", times=NODES))
@@ -79,7 +79,7 @@ def test_killed_between_the_creations_and_their_answers(fleet: Fleet) -> None:
         operator.stop()
 
 
-def test_killed_again_and_again(fleet: Fleet) -> None:
+def test_killed_again_and_again(fleet: WholeSystem) -> None:
     operator = deploying(fleet)
     try:
         for part in (1, 4, 7):
@@ -95,8 +95,8 @@ def test_the_operator_killed_before_publishing_has_asked_all_the_same(
     run_dir: Path, broker_url: str
 ) -> None:
     """What is in the spool is sent by the relay; asking again does no harm."""
-    plan = Plan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    plan = SystemPlan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as fleet:
         dies = (
             "import os, signal\n"
             "from producers import hook\n"

@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from schemas.events import Cause, Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.receiver import Receiver, Reply
 from tests.testbed.waiting import until
@@ -30,8 +30,10 @@ def failures(first: int, count: int) -> list[Message]:
     ]
 
 
-def site_of(folder: Path, broker_url: str, receiver: Receiver, more: str = "timeout = 0.5") -> Site:
-    site = Site(
+def site_of(
+    folder: Path, broker_url: str, receiver: Receiver, more: str = "timeout = 0.5"
+) -> Installation:
+    site = Installation(
         folder / "site",
         broker_url,
         more=f'[[notify.webhook]]\nname = "one"\nurl = "{receiver.url}"\nevents = ["failed"]\n{more}\n',

@@ -12,7 +12,7 @@ from tests.testbed.processes import Child
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +24,12 @@ BRISK = "poll_interval = 0.3\napi_timeout = 4\nlease = 20"
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=5, power=BRISK)) as running:
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, SystemPlan(nodes=5, power=BRISK)) as running:
         yield running
 
 
-def test_killed_between_the_call_and_its_answer(fleet: Fleet) -> None:
+def test_killed_between_the_call_and_its_answer(fleet: WholeSystem) -> None:
     """The calls are performed, their answers withheld; the next worker starts nothing twice."""
     fleet.cloud.inject(Fault(effect=Hang(seconds=60, performed=True), kind="start", times=5))
     fleet.ask("resume")
@@ -42,7 +42,7 @@ def test_killed_between_the_call_and_its_answer(fleet: Fleet) -> None:
     assert fleet.cloud.counts()["start"] == 5
 
 
-def test_killed_between_the_acceptance_and_the_call(fleet: Fleet) -> None:
+def test_killed_between_the_acceptance_and_the_call(fleet: WholeSystem) -> None:
     fleet.cloud.inject(Fault(effect=Hang(seconds=60), kind="lists"))
     fleet.ask("resume")
     until(lambda: len(fleet.records(transitions=("accepted",))) == 5, 20, "five acceptances")
@@ -67,8 +67,8 @@ sys.exit(main(load(Path(sys.argv[1]))))
 
 def test_killed_between_the_event_and_the_acknowledgement(run_dir: Path, broker_url: str) -> None:
     """The event is said again, the same; the audit has it once."""
-    plan = Plan(power=BRISK)
-    with Fleet(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as fleet:
+    plan = SystemPlan(power=BRISK)
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as fleet:
         config = fleet.settings.path
         dying = Child(
             [sys.executable, "-c", DIES_AT_ACK, config], log=run_dir / "dying.log", cwd=ROOT

@@ -12,7 +12,7 @@ from producers.message import Batch
 from schemas import ids
 from schemas.commands import Kind
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import Fleet, Plan
+from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=4)) as running:
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, SystemPlan(nodes=4)) as running:
         yield running
 
 
-def call(fleet: Fleet, kind: Kind) -> HookCall:
+def call(fleet: WholeSystem, kind: Kind) -> HookCall:
     """A hook's call, stamped now, not yet sent."""
     return HookCall(
         kind=kind,
@@ -39,13 +39,13 @@ def call(fleet: Fleet, kind: Kind) -> HookCall:
     )
 
 
-def send(fleet: Fleet, made: HookCall) -> None:
+def send(fleet: WholeSystem, made: HookCall) -> None:
     """Send a call as a hook or the relay would."""
     batch = Batch(hook.messages(made), lambda: None)
     assert hook.send(fleet.settings.hook, iter([batch]), 10.0) is None
 
 
-def test_a_call_sent_twice_is_one_request(fleet: Fleet) -> None:
+def test_a_call_sent_twice_is_one_request(fleet: WholeSystem) -> None:
     """P3: a hook killed after its confirms leaves a spool file; the relay sends it again."""
     resume = call(fleet, Kind.RESUME)
     send(fleet, resume)
@@ -58,7 +58,7 @@ def test_a_call_sent_twice_is_one_request(fleet: Fleet) -> None:
     assert fleet.cloud.counts()["start"] == 4
 
 
-def test_a_hook_called_twice_is_two_requests_and_one_start(fleet: Fleet) -> None:
+def test_a_hook_called_twice_is_two_requests_and_one_start(fleet: WholeSystem) -> None:
     """Slurmctld calls again after it was killed -9 (it saves its state late)."""
     fleet.ask("resume")
     fleet.ask("resume")
@@ -68,7 +68,7 @@ def test_a_hook_called_twice_is_two_requests_and_one_start(fleet: Fleet) -> None
     assert fleet.cloud.counts()["start"] == 4
 
 
-def test_a_suspend_that_comes_after_its_resume_puts_nothing_out(fleet: Fleet) -> None:
+def test_a_suspend_that_comes_after_its_resume_puts_nothing_out(fleet: WholeSystem) -> None:
     """P2: stamped before the resume, delivered after the resume has completed."""
     late = call(fleet, Kind.SUSPEND)
     fleet.ask("resume")
@@ -81,7 +81,7 @@ def test_a_suspend_that_comes_after_its_resume_puts_nothing_out(fleet: Fleet) ->
     assert fleet.cloud.counts().get("stop", 0) == 0
 
 
-def test_a_resume_that_overtakes_a_slow_stop_ends_lit(fleet: Fleet) -> None:
+def test_a_resume_that_overtakes_a_slow_stop_ends_lit(fleet: WholeSystem) -> None:
     """Slurm does not wait for SuspendProgram: it may resume a node that is still powering off."""
     fleet.ask("resume")
     fleet.settle()
@@ -94,7 +94,7 @@ def test_a_resume_that_overtakes_a_slow_stop_ends_lit(fleet: Fleet) -> None:
     assert fleet.outcomes() == {"completed": 8, "superseded": 4}
 
 
-def test_a_suspend_that_overtakes_a_slow_boot_ends_out(fleet: Fleet) -> None:
+def test_a_suspend_that_overtakes_a_slow_boot_ends_out(fleet: WholeSystem) -> None:
     """POWER_DOWN_FORCE during a boot: the suspend call comes seconds after the resume call."""
     fleet.cloud.set(boot_seconds=3.0)
     fleet.ask("resume")
@@ -105,7 +105,7 @@ def test_a_suspend_that_overtakes_a_slow_boot_ends_out(fleet: Fleet) -> None:
     assert fleet.outcomes() == {"completed": 4, "superseded": 4}
 
 
-def test_a_failed_resume_wants_its_node_out(fleet: Fleet) -> None:
+def test_a_failed_resume_wants_its_node_out(fleet: WholeSystem) -> None:
     fleet.ask("resume")
     fleet.settle()
     fleet.ask("resume-fail", "node1")

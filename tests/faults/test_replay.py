@@ -14,7 +14,7 @@ from schemas import headers
 from schemas.commands import parse_command
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
@@ -34,15 +34,15 @@ DISCARD_STEPS = 1 + len(ASKED) + 1
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
-    made = Site(run_dir / "site", broker_url)
+def site(run_dir: Path, broker_url: str) -> Installation:
+    made = Installation(run_dir / "site", broker_url)
     made.prepare()
     made.make_hook_folders()
     made.publish([dead_letter(asked) for asked in ASKED])
     return made
 
 
-def interrupted(site: Site, verb: str, step: int, when: str) -> int:
+def interrupted(site: Installation, verb: str, step: int, when: str) -> int:
     """The exit status of an operator who is killed at that step."""
     argv = ["-m", "tests.faults.interrupted_operator", str(site.config), verb, str(step), when]
     done = subprocess.run(
@@ -61,13 +61,13 @@ def steps(last: int) -> list[tuple[int, str]]:
     return every
 
 
-def folded(site: Site) -> list[RequestEvent]:
+def folded(site: Installation) -> list[RequestEvent]:
     """The events, each once, as the audit folds them."""
     told = [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
     return list({event.id: event for event in told}.values())
 
 
-def outcome_of(site: Site, request_id: str, round_: int) -> Transition | None:
+def outcome_of(site: Installation, request_id: str, round_: int) -> Transition | None:
     store = connect(site.settings.store.url)
     with store.begin() as connection:
         found = outcomes(connection, "test", [(request_id, round_)])
@@ -77,7 +77,7 @@ def outcome_of(site: Site, request_id: str, round_: int) -> Transition | None:
 
 @pytest.mark.parametrize(("step", "when"), steps(REPLAY_STEPS))
 def test_a_replay_killed_at_any_step_loses_nothing_and_its_repetition_folds(
-    site: Site, step: int, when: str
+    site: Installation, step: int, when: str
 ) -> None:
     assert interrupted(site, "replay", step, when) == -signal.SIGKILL
     again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
@@ -93,7 +93,7 @@ def test_a_replay_killed_at_any_step_loses_nothing_and_its_repetition_folds(
 
 @pytest.mark.parametrize(("step", "when"), steps(DISCARD_STEPS))
 def test_a_discard_killed_at_any_step_ends_each_request_exactly_once(
-    site: Site, step: int, when: str
+    site: Installation, step: int, when: str
 ) -> None:
     assert interrupted(site, "discard", step, when) == -signal.SIGKILL
     again = site.lamplighter("dead-letters", "discard", "--all", "--yes", "--reason", "as I said")
@@ -107,7 +107,7 @@ def test_a_discard_killed_at_any_step_ends_each_request_exactly_once(
     assert {outcome_of(site, asked.id, 2) for asked in ASKED} == {Transition.DISCARDED}
 
 
-def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -> None:
+def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Installation) -> None:
     # after the decision is in the store, before anything is told
     assert interrupted(site, "discard", 2, "before") == -signal.SIGKILL
     said = site.lamplighter("dead-letters", "replay", "--all", "--yes")
@@ -121,7 +121,7 @@ def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -
     ("step", "again"), [*((s, "restamp") for s in range(2, REPLAY_STEPS + 1)), (2, "replay")]
 )
 def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
-    site: Site, step: int, again: str
+    site: Installation, step: int, again: str
 ) -> None:
     """From the commit on it stands, whatever is wanted of the letters next."""
     assert interrupted(site, "restamp", step, "before") == -signal.SIGKILL
@@ -142,7 +142,7 @@ def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
 
 def test_a_long_replay_killed_in_its_midst_adds_up(run_dir: Path, broker_url: str) -> None:
     """What is left and what was sent make up all; done again, each was sent and told, and counts once."""
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     letters = [command(f"node{i}") for i in range(600)]
     site.publish([dead_letter(asked) for asked in letters])

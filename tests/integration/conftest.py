@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.powerbench import NODES, PowerBench
 from tests.testbed.simcloud.handle import SimCloud
@@ -35,9 +35,9 @@ def store_url(request: pytest.FixtureRequest, run_dir: Path) -> str:
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
+def site(run_dir: Path, broker_url: str) -> Installation:
     """A site with the topology and empty SQLite stores in place."""
-    made = Site(run_dir / "site", broker_url)
+    made = Installation(run_dir / "site", broker_url)
     made.prepare()
     return made
 

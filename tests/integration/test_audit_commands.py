@@ -18,7 +18,7 @@ from schemas.events import Cause, CloudAction, Transition
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.waiting import until
 from workers.audit.log import append
@@ -55,27 +55,27 @@ def happened() -> Iterator[RequestEvent]:
 
 
 @pytest.fixture
-def site(run_dir: Path) -> Site:
+def site(run_dir: Path) -> Installation:
     """A site without a broker: the audit alone is asked."""
-    made = Site(run_dir / "site", "amqp://guest:guest@127.0.0.1:1/gone")
+    made = Installation(run_dir / "site", "amqp://guest:guest@127.0.0.1:1/gone")
     record(made, list(happened()))
     return made
 
 
-def record(site: Site, events: Sequence[RequestEvent | JobEvent | Registration]) -> None:
+def record(site: Installation, events: Sequence[RequestEvent | JobEvent | Registration]) -> None:
     engine = open_store(site.settings.store.audit_url, "audit")
     append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
     engine.dispose()
 
 
-def answer(site: Site, *arguments: str) -> str:
+def answer(site: Installation, *arguments: str) -> str:
     said = site.lamplighter("audit", *arguments)
     assert said.code == 0, said.err
     assert all(char.isprintable() or char in "\n\r" for char in said.out)
     return said.out
 
 
-def test_why_did_job_4711_wait(site: Site) -> None:
+def test_why_did_job_4711_wait(site: Installation) -> None:
     said = answer(site, "why", "4711")
     first = said.splitlines()[0]
     # node9, asked again an hour later, is still under way
@@ -92,7 +92,7 @@ def test_why_did_job_4711_wait(site: Site) -> None:
     assert site.lamplighter("audit", "why", "4").code == 1
 
 
-def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
+def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Installation) -> None:
     """Until something else is asked of the node: what another resume, job or node saw is not its own."""
 
     def started(job: int, seconds: int, *nodes: str) -> JobEvent:
@@ -139,20 +139,20 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
     assert "ann" not in answer(site, "list", "--node", "node9")
 
 
-def test_who_replayed_what_last_night(site: Site) -> None:
+def test_who_replayed_what_last_night(site: Installation) -> None:
     said = answer(site, "list", "--outcome", "replayed", "--since", "2026-01-02T03:30:00")
     (line,) = [line for line in said.splitlines() if "replayed" in line]
     assert "node9" in line
     assert "by ada; quota was raised" in line
 
 
-def test_everything_about_node7_between_two_times(site: Site) -> None:
+def test_everything_about_node7_between_two_times(site: Installation) -> None:
     window = ("--since", "2026-01-02T03:04:07", "--until", "2026-01-02T03:09:00")
     lines = site.lamplighter("audit", "list", "--node", "node7", *window, "--json").lines
     assert [line["transition"] for line in lines] == ["parked"]
 
 
-def test_all_failures_by_cause(site: Site) -> None:
+def test_all_failures_by_cause(site: Installation) -> None:
     more = [command(f"node{i}") for i in range(20, 40)]
     record(
         site,
@@ -165,13 +165,13 @@ def test_all_failures_by_cause(site: Site) -> None:
     assert len(site.lamplighter("audit", "failures", "--json").lines) == 2
 
 
-def test_the_slowest_boots(site: Site) -> None:
+def test_the_slowest_boots(site: Installation) -> None:
     lines = site.lamplighter("audit", "slowest", "--limit", "2", "--json").lines
     assert [line["node"] for line in lines] == ["node7", "node8"]
     assert "5 min 0 s parked" in answer(site, "slowest", "--limit", "1")
 
 
-def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Site) -> None:
+def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Installation) -> None:
     file = site.folder / "audit.jsonl"
     answer(site, "export", str(file))
     lines = file.read_bytes().splitlines()
@@ -185,7 +185,7 @@ def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Site) -> Non
     assert row["why"] == f"quota: {plain(HOSTILE)}"
 
 
-def test_tail_follows_what_is_recorded(site: Site) -> None:
+def test_tail_follows_what_is_recorded(site: Installation) -> None:
     with site.start("audit", "tail", "-f", "-n", "1", "--json") as child:
         until(lambda: "replayed" in site.logs(), 20.0, "the last record")
         record(site, [event(Transition.COMPLETED, THREE, round_=2, time=at(3700))])
@@ -196,7 +196,7 @@ def test_tail_follows_what_is_recorded(site: Site) -> None:
     assert seen == [8, 9]
 
 
-def test_verify_seal_and_prune_by_command(site: Site) -> None:
+def test_verify_seal_and_prune_by_command(site: Installation) -> None:
     unsigned = site.lamplighter("audit", "verify")
     assert (unsigned.code, "8 records" in unsigned.out) == (0, True)
     kept = site.folder / "kept"

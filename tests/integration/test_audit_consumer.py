@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from producers.message import Message
 from schemas.events import Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.waiting import until
@@ -35,7 +35,7 @@ def lives(count: int, first: int = 0) -> list[Message]:
     ]
 
 
-def recorded(site: Site) -> int:
+def recorded(site: Installation) -> int:
     engine = connect(site.settings.store.audit_url)
     try:
         with engine.connect() as connection:
@@ -44,11 +44,11 @@ def recorded(site: Site) -> int:
         engine.dispose()
 
 
-def wait_recorded(site: Site, count: int) -> None:
+def wait_recorded(site: Installation, count: int) -> None:
     until(lambda: recorded(site) == count, 30.0, f"{count} records")
 
 
-def records_beyond(site: Site, count: int) -> bool:
+def records_beyond(site: Installation, count: int) -> bool:
     return recorded(site) > count
 
 
@@ -57,9 +57,9 @@ def wait_logged(worker: Child, what: str) -> None:
 
 
 @pytest.fixture
-def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Site:
+def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Installation:
     """A site whose audit lies in either database."""
-    site = Site(
+    site = Installation(
         run_dir / "site",
         broker_url,
         store=f'url = "sqlite:///state.db"\naudit_url = "{store_url}"',
@@ -68,7 +68,7 @@ def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Site:
     return site
 
 
-def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> None:
+def test_every_event_is_recorded_once_and_acknowledged(stored_site: Installation) -> None:
     site = stored_site
     events = lives(600)
     unreadable = Message(topology.EVENTS, "alarm.odd", b"{no json", "odd")
@@ -96,7 +96,9 @@ def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> Non
 def test_a_key_that_cannot_be_made_keeps_no_event_from_being_recorded(
     run_dir: Path, broker_url: str
 ) -> None:
-    site = Site(run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n')
+    site = Installation(
+        run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n'
+    )
     site.prepare()
     site.publish(lives(10))
     with site.start("worker", "audit") as worker:
@@ -105,7 +107,7 @@ def test_a_key_that_cannot_be_made_keeps_no_event_from_being_recorded(
         assert worker.stop() == 0
 
 
-def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:
+def test_kill_9_loses_and_doubles_nothing(site: Installation) -> None:
     total = 3000
     site.publish(lives(total // 2))
     for _ in range(3):
@@ -119,7 +121,7 @@ def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:
         site.wait_depth(topology.AUDIT_QUEUE, 0)
 
 
-def test_a_standby_takes_over_from_a_dead_worker(site: Site) -> None:
+def test_a_standby_takes_over_from_a_dead_worker(site: Installation) -> None:
     with site.start("worker", "audit") as one, site.start("worker", "audit") as other:
         for worker in (one, other):
             wait_logged(worker, "broker_connected")
@@ -136,7 +138,7 @@ def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
     run_dir: Path, broker_url: str
 ) -> None:
     with PostgreSQL(run_dir / "postgresql") as server:
-        site = Site(
+        site = Installation(
             run_dir / "site",
             broker_url,
             store=f'url = "sqlite:///state.db"\naudit_url = "{server.create_database()}"',
@@ -155,7 +157,7 @@ def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
             site.wait_depth(topology.AUDIT_QUEUE, 0)
 
 
-def test_two_outcomes_of_one_round_are_an_error_in_the_log(site: Site) -> None:
+def test_two_outcomes_of_one_round_are_an_error_in_the_log(site: Installation) -> None:
     asked = command()
     site.publish([published(event(Transition.COMPLETED, asked))])
     site.publish([published(event(Transition.FAILED, asked))])

@@ -19,8 +19,8 @@ from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
 from schemas.headers import CAUSE_MESSAGE
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.console_site import NS, failed, resumed, street
-from tests.testbed.installation import Site
+from tests.testbed.console_site import NS, console_site, failed, resumed
+from tests.testbed.installation import Installation
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.testbed.broker import Broker
-    from tests.testbed.console_site import Street
+    from tests.testbed.console_site import ConsoleSite
 
 TOKEN = "anna's token"
 HOSTILE = "</td><script>alert(1)</script>\u202e\x1b[31m\"'"
@@ -40,7 +40,7 @@ PAGES = ("/", "/events", "/dead-letters", "/report", "/nodes/node1", "/login", "
 
 
 @pytest.fixture(scope="module")
-def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
+def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
     """A street of 20 nodes, and a console at which anna may act."""
     folder = session_dir / "console"
     folder.mkdir()
@@ -52,7 +52,7 @@ def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
         'proxy = {address = "127.0.0.2", header = "X-Remote-User"}\n'
     )
     url = broker.amqp_url(broker.create_vhost())
-    with street(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
+    with console_site(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
         found.set({f"node{n}": ("up", "ACTIVE") for n in range(1, 9)})
         now = time.time_ns()
         found.tell(resumed("node1", now - 90 * NS) + failed("gpu1", now - 60 * NS, words=HOSTILE))
@@ -60,7 +60,7 @@ def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
 
 
 @pytest.fixture
-def anna(made: Street) -> Iterator[requests.Session]:
+def anna(made: ConsoleSite) -> Iterator[requests.Session]:
     """A browser in which anna has logged in."""
     with requests.Session() as browser:
         answer = browser.post(
@@ -70,27 +70,27 @@ def anna(made: Street) -> Iterator[requests.Session]:
         yield browser
 
 
-def origin(made: Street) -> dict[str, str]:
+def origin(made: ConsoleSite) -> dict[str, str]:
     return {"Origin": made.url}
 
 
-def get(made: Street, path: str, **headers: str) -> requests.Response:
+def get(made: ConsoleSite, path: str, **headers: str) -> requests.Response:
     return requests.get(made.url + path, headers=headers, timeout=20, allow_redirects=False)
 
 
-def csrf(browser: requests.Session, made: Street) -> str:
+def csrf(browser: requests.Session, made: ConsoleSite) -> str:
     page = browser.get(f"{made.url}/dead-letters", timeout=20).text
     found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
     assert found
     return found[1]
 
 
-def told(made: Street) -> list[Any]:
+def told(made: ConsoleSite) -> list[Any]:
     events = [event_from(parse(body)) for _, body in made.site.drain(topology.AUDIT_QUEUE)]
     return [(e.transition, e.by, e.reason) for e in events]
 
 
-def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) -> None:
+def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: ConsoleSite) -> None:
     for path in (*PAGES, "/static/console.js"):
         headers = get(made, path).headers
         assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
@@ -98,7 +98,9 @@ def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) 
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(made: Street) -> None:
+def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(
+    made: ConsoleSite,
+) -> None:
     port = made.url.rpartition(":")[2]
     for host in (
         f"evil.example:{port}",
@@ -112,7 +114,7 @@ def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(ma
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
-def test_nothing_is_done_without_a_login(made: Street, verb: str) -> None:
+def test_nothing_is_done_without_a_login(made: ConsoleSite, verb: str) -> None:
     letter = command("gpu2", generation=time.time_ns())
     made.site.publish([dead_letter(letter)])
     form = {"do": verb, "id": letter.id, "reason": "x", "sure": "yes", "csrf": "0" * 64}
@@ -133,7 +135,7 @@ def test_nothing_is_done_without_a_login(made: Street, verb: str) -> None:
 
 
 def test_a_form_of_another_page_is_refused_though_its_victim_is_logged_in(
-    made: Street, anna: requests.Session
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     letter = command("gpu2", generation=time.time_ns())
     made.site.publish([dead_letter(letter)])
@@ -156,7 +158,7 @@ def test_a_form_of_another_page_is_refused_though_its_victim_is_logged_in(
 
 
 def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
-    made: Street, anna: requests.Session
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     now = time.time_ns()
     one, two, three = (command(f"gpu{n}", generation=now) for n in (2, 3, 4))
@@ -193,7 +195,7 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
 
 
 def test_a_discard_needs_a_reason_and_every_action_a_choice(
-    made: Street, anna: requests.Session
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     now = time.time_ns()
     letter = command("gpu2", generation=now)
@@ -216,7 +218,7 @@ def test_a_discard_needs_a_reason_and_every_action_a_choice(
 
 
 def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
-    made: Street, anna: requests.Session
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     words = "no room on host{0} for {0:032x}"
     made.site.publish(
@@ -244,7 +246,9 @@ def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
         made.site.drain(queue)
 
 
-def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(made: Street) -> None:
+def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(
+    made: ConsoleSite,
+) -> None:
     assert "/login?to=/dead-letters" in get(made, "/dead-letters").text
 
     def led_to(to: str) -> str:
@@ -260,7 +264,7 @@ def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(made: 
     assert "\n" not in led_to("/a\r\nSet-Cookie: x=y")
 
 
-def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None:
+def test_who_has_logged_out_is_out(made: ConsoleSite, anna: requests.Session) -> None:
     cookie = anna.cookies["lamplighter"]
     anna.post(
         f"{made.url}/logout", data={"csrf": csrf(anna, made)}, headers=origin(made), timeout=20
@@ -269,7 +273,7 @@ def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None
 
 
 def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts(
-    made: Street,
+    made: ConsoleSite,
 ) -> None:
     login = f"{made.url}/login"
     wrong = requests.post(login, data={"token": "guess"}, headers=origin(made), timeout=20)
@@ -284,7 +288,9 @@ def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts
     assert TOKEN not in made.site.logs()
 
 
-def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made: Street) -> None:
+def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(
+    made: ConsoleSite,
+) -> None:
     def login(scheme: str) -> requests.Response:
         host = "console.example.org"
         headers = {"Host": host, "Origin": f"{scheme}://{host}"}
@@ -303,7 +309,7 @@ def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made:
 
 
 def test_a_hostile_name_or_error_is_text_on_every_page(
-    made: Street, anna: requests.Session
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     letter = replace(command("gpu3", generation=time.time_ns()), note=HOSTILE)
     broken = dead_letter(letter, cause="quota", more={"x-cause-message": HOSTILE})
@@ -340,7 +346,7 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
-def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
+def test_a_node_on_hold_says_so_and_why(made: ConsoleSite) -> None:
     made.hold("node16", HOSTILE)
     page = get(made, "/nodes/node16").text
     assert "on hold" in page
@@ -348,7 +354,7 @@ def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
     assert "on hold" not in get(made, "/nodes/node15").text
 
 
-def test_a_node_shows_what_slurm_says_of_it(made: Street) -> None:
+def test_a_node_shows_what_slurm_says_of_it(made: ConsoleSite) -> None:
     said = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
     taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (said,))
     store = open_store(made.site.settings.store.url, "state")
@@ -361,7 +367,7 @@ def test_a_node_shows_what_slurm_says_of_it(made: Street) -> None:
     assert "Slurm said" not in get(made, "/nodes/node15").text
 
 
-def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
+def test_a_requests_way_names_who_had_it_and_for_how_long(made: ConsoleSite) -> None:
     at = time.time_ns() - 40 * NS
     events = resumed("node5", at, took=30.0)
     made.tell(events, now=at + 31 * NS)
@@ -378,7 +384,7 @@ def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
     assert get(made, "/requests/none").status_code == 404
 
 
-def test_changes_reach_who_watches_and_who_is_far_behind_loads_anew(made: Street) -> None:
+def test_changes_reach_who_watches_and_who_is_far_behind_loads_anew(made: ConsoleSite) -> None:
     page = get(made, "/").text
     number = re.search(r'data-live="(\d+)"', page)
     assert number
@@ -399,7 +405,7 @@ def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watch
 ) -> None:
     url = "amqp://nobody:x@127.0.0.1:1/none"
     with ExitStack() as watching:
-        with street(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
+        with console_site(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
             lonely.set({"n1": ("up", "ACTIVE")})
             until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
             assert "the broker does not answer: start it" in get(lonely, "/").text
@@ -424,7 +430,9 @@ def test_where_looking_needs_a_login_nothing_is_told_without(run_dir: Path) -> N
     (run_dir / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
     lines = f'login_to_read = true\noperators_file = "{run_dir}/operators"\n'
     url = "amqp://nobody:x@127.0.0.1:1/none"
-    with street(run_dir / "site", url, {"a": "secret[1-2]"}, lines, broker_is_there=False) as shut:
+    with console_site(
+        run_dir / "site", url, {"a": "secret[1-2]"}, lines, broker_is_there=False
+    ) as shut:
         for path in PAGES:
             answer = get(shut, path)
             assert "secret1" not in answer.text
@@ -436,7 +444,7 @@ def test_where_looking_needs_a_login_nothing_is_told_without(run_dir: Path) -> N
             assert "secret1" in answer.text
 
 
-def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Street) -> None:
+def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: ConsoleSite) -> None:
     port = int(made.url.rpartition(":")[2])
 
     def page(source: str, *names: str) -> str:
@@ -469,7 +477,7 @@ def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Stree
 def test_a_console_that_cannot_be_served_safely_says_what_to_mend(
     site_folder: Path, lines: str, words: str
 ) -> None:
-    site = Site(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
+    site = Installation(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
     (site_folder / "ours").touch(mode=0o600)
     (site_folder / "open").touch(mode=0o644)
     (site_folder / "open").chmod(0o644)
@@ -479,7 +487,7 @@ def test_a_console_that_cannot_be_served_safely_says_what_to_mend(
 
 
 def test_an_operators_token_is_shown_once_and_kept_as_a_digest(site_folder: Path) -> None:
-    site = Site(
+    site = Installation(
         site_folder, "amqp://x:y@127.0.0.1:1/x", more='[console]\noperators_file = "operators"\n'
     )
     said = site.lamplighter("console", "operator", "bert")

@@ -10,7 +10,7 @@ import pytest
 from ops.console.people import digest
 from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.browser import axe_source, chromium, violations
-from tests.testbed.console_site import NS, failed, resumed, street, suspended
+from tests.testbed.console_site import NS, console_site, failed, resumed, suspended
 from tests.testbed.messages import command, dead_letter
 from workers.broker import topology
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
     from tests.testbed.broker import Broker
-    from tests.testbed.console_site import Street
+    from tests.testbed.console_site import ConsoleSite
 
 TOKEN = "a token"
 LONG = command("z" * 60)
@@ -29,7 +29,7 @@ PHONE: ViewportSize = {"width": 360, "height": 780}
 
 
 @pytest.fixture(scope="module")
-def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
+def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
     """A street where something of each kind has happened."""
     folder = session_dir / "browser"
     folder.mkdir()
@@ -37,7 +37,7 @@ def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
     (folder / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
     url = broker.amqp_url(broker.create_vhost())
     groups = {"compute": "node[1-60]", "gpu": "gpu[1-8]"}
-    with street(folder, url, groups, 'operators_file = "operators"\n') as found:
+    with console_site(folder, url, groups, 'operators_file = "operators"\n') as found:
         now = time.time_ns()
         lamps: dict[str, tuple[str, str | None]] = {
             f"node{n}": ("up", "ACTIVE") if n < 30 else ("down", "SHUTOFF") for n in range(1, 61)
@@ -73,7 +73,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(made: Street, browser: Browser) -> Iterator[Page]:
+def page(made: ConsoleSite, browser: Browser) -> Iterator[Page]:
     """A page that complains of nothing, and asks nobody but the console."""
     context = browser.new_context(base_url=made.url)
     opened = context.new_page()
@@ -88,7 +88,7 @@ def page(made: Street, browser: Browser) -> Iterator[Page]:
     assert not wrong
 
 
-def test_a_lamp_is_lit_on_the_open_page_when_its_node_is(made: Street, page: Page) -> None:
+def test_a_lamp_is_lit_on_the_open_page_when_its_node_is(made: ConsoleSite, page: Page) -> None:
     page.goto("/")
     lamp = page.locator('a[data-node="node40"]')
     assert lamp.get_attribute("class") == "out"
@@ -116,7 +116,7 @@ def test_the_lamps_are_walked_by_the_keyboard(page: Page) -> None:
     page.wait_for_url("**/nodes/node2")
 
 
-def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
+def test_a_dead_letter_is_replayed_by_hand(made: ConsoleSite, page: Page) -> None:
     page.goto("/dead-letters")
     page.get_by_role("link", name="Log in").first.click()
     page.get_by_label("Operator's token").fill(TOKEN)
@@ -135,7 +135,7 @@ def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_pass_the_accessibility_check_and_fit_a_phone(
-    made: Street, browser: Browser, scheme: str
+    made: ConsoleSite, browser: Browser, scheme: str
 ) -> None:
     axe = axe_source()
     paths = ["/", "/events", "/dead-letters", "/report", "/login", "/nodes/node1", "/nowhere"]

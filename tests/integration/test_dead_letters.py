@@ -22,7 +22,7 @@ from schemas import headers
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from, notice_from
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, dead_letter, event
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
@@ -58,18 +58,18 @@ cloud = "{cloud}"
 
 
 @pytest.fixture
-def grouped_site(run_dir: Path, broker_url: str) -> Site:
+def grouped_site(run_dir: Path, broker_url: str) -> Installation:
     """A site with two groups on two clouds."""
-    made = Site(run_dir / "site", broker_url, more=CLOUDS)
+    made = Installation(run_dir / "site", broker_url, more=CLOUDS)
     made.prepare()
     return made
 
 
-def told(site: Site) -> list[RequestEvent]:
+def told(site: Installation) -> list[RequestEvent]:
     return [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
 
 
-def end(site: Site, *events: RequestEvent) -> None:
+def end(site: Installation, *events: RequestEvent) -> None:
     """Let a worker have ended these rounds."""
     store = open_store(site.settings.store.url, "state")
     with store.begin() as connection:
@@ -77,7 +77,7 @@ def end(site: Site, *events: RequestEvent) -> None:
     store.dispose()
 
 
-def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
+def refuse_for_ever(site: Installation, asked: PowerCommand) -> None:
     """Let the broker itself give a command up, as its delivery limit does."""
     site.publish(
         [
@@ -92,7 +92,7 @@ def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
+def test_listing_shows_filters_and_gives_all_back(site: Installation) -> None:
     one, two = command("node1", jobs=(1,)), command("node2", jobs=(2,), kind=Kind.SUSPEND)
     malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
     site.publish([dead_letter(one), dead_letter(two, cause="forbidden"), malformed])
@@ -115,7 +115,7 @@ def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
     assert "1 of forbidden" in table
 
 
-def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Site) -> None:
+def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Installation) -> None:
     site = grouped_site
     site.publish([dead_letter(command(node)) for node in ("cpu1", "gpu1", "stranger")])
     site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")])
@@ -137,7 +137,7 @@ def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Site) -> N
     }
 
 
-def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
+def test_many_letters_of_one_outage_are_one_line(site: Installation) -> None:
     site.publish(
         [
             dead_letter(
@@ -156,7 +156,7 @@ def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
     assert "... and 39 more" in each
 
 
-def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Site) -> None:
+def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
     said = site.lamplighter("dead-letters", "replay", "--says", "NO ROOM", typed="n\n")
     assert said.code == 1
@@ -169,7 +169,7 @@ def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Site) 
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 30)
 
 
-def test_letters_are_exported_whole_and_stay(site: Site) -> None:
+def test_letters_are_exported_whole_and_stay(site: Installation) -> None:
     body = b"\xff\x00"
     site.publish(
         [
@@ -189,7 +189,7 @@ def test_letters_are_exported_whole_and_stay(site: Site) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
 
 
-def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> None:
+def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Installation) -> None:
     site.make_hook_folders()
     asked = command("node1", jobs=(4711, 4712))
     malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
@@ -212,7 +212,7 @@ def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> N
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_a_rate_is_kept(site: Site) -> None:
+def test_a_rate_is_kept(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(6)])
     begun = time.monotonic()
     said = site.lamplighter("dead-letters", "replay", "--all", "--yes", "--rate", "5")
@@ -220,7 +220,7 @@ def test_a_rate_is_kept(site: Site) -> None:
     assert time.monotonic() - begun >= 1.0
 
 
-def test_a_long_replay_is_a_bar_on_a_terminal(site: Site) -> None:
+def test_a_long_replay_is_a_bar_on_a_terminal(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(60)])
     parent, child = pty.openpty()
     try:
@@ -243,7 +243,7 @@ def test_a_long_replay_is_a_bar_on_a_terminal(site: Site) -> None:
     assert "node59" not in shown, "a bar, and no line for each"
 
 
-def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Site) -> None:
+def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Installation) -> None:
     asked = command()
     newer = command(kind=Kind.SUSPEND, generation=asked.generation + 10**9)
     store = open_store(site.settings.store.url, "state")
@@ -271,7 +271,7 @@ def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Si
     assert "attempt 1" in broken.out
 
 
-def test_what_a_letter_holds_cannot_steer_the_terminal(site: Site) -> None:
+def test_what_a_letter_holds_cannot_steer_the_terminal(site: Installation) -> None:
     asked = command("node1")
     letter = dead_letter(asked, more={headers.CAUSE_MESSAGE: HOSTILE, headers.CAUSE: HOSTILE})
     site.publish([letter])
@@ -282,7 +282,7 @@ def test_what_a_letter_holds_cannot_steer_the_terminal(site: Site) -> None:
         assert "bold]x" in said.out
 
 
-def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Site) -> None:
+def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Installation) -> None:
     asked = command("node1", kind=Kind.SUSPEND)
     site.publish([dead_letter(asked, round_=2)])
     said = site.lamplighter("dead-letters", "replay", asked.id, "--reason", "quota was raised")
@@ -298,7 +298,7 @@ def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Site
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def test_discard_ends_a_new_round_once(site: Site) -> None:
+def test_discard_ends_a_new_round_once(site: Installation) -> None:
     asked = command()
     site.publish([dead_letter(asked), dead_letter(asked)])
     said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "gone", "--yes")
@@ -312,7 +312,9 @@ def test_discard_ends_a_new_round_once(site: Site) -> None:
     assert site.depth(topology.RESUME_QUEUE) == 0
 
 
-def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(site: Site) -> None:
+def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(
+    site: Installation,
+) -> None:
     asked = command()
     end(
         site,
@@ -331,7 +333,9 @@ def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(si
     assert site.depth(topology.RESUME_QUEUE) == 0
 
 
-def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(site: Site) -> None:
+def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(
+    site: Installation,
+) -> None:
     asked = command()
     refuse_for_ever(site, asked)
     (line,) = site.lamplighter("dead-letters", "list", "--json").lines
@@ -344,7 +348,7 @@ def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(s
 
 
 def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
-    site: Site,
+    site: Installation,
 ) -> None:
     body = b"\xff\x00not json"
     site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", body, "x")])
@@ -365,7 +369,7 @@ def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
+def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(3)])
     nothing_named = site.lamplighter("dead-letters", "replay")
     assert (nothing_named.code, "--all" in nothing_named.err) == (2, True)
@@ -380,7 +384,7 @@ def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Site) -> None:
+def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Installation) -> None:
     asked = command()
     site.publish([dead_letter(asked)])
     with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
@@ -395,7 +399,7 @@ def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Si
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_show_tells_what_a_replay_would_do(site: Site) -> None:
+def test_show_tells_what_a_replay_would_do(site: Installation) -> None:
     asked = command()
     site.publish([dead_letter(asked)])
     said = site.lamplighter("dead-letters", "show", asked.id)
@@ -406,7 +410,7 @@ def test_show_tells_what_a_replay_would_do(site: Site) -> None:
     assert site.lamplighter("dead-letters", "show", "nothing").code == 1
 
 
-def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
+def test_letters_of_others_survive_any_number_of_looks(site: Installation) -> None:
     site.publish([dead_letter(command())])
     for _ in range(3):
         assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 1
@@ -417,7 +421,7 @@ def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
     assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 2
 
 
-def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site) -> None:
+def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Installation) -> None:
     asked = command(generation=time.time_ns())
     sent = Message(
         topology.COMMANDS, asked.kind.routing_key, asked.to_envelope().to_json(), asked.id
@@ -448,6 +452,6 @@ def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def round_of_the_letter(site: Site) -> int | None:
+def round_of_the_letter(site: Installation) -> int | None:
     lines = site.lamplighter("dead-letters", "list", "--json").lines
     return lines[0]["round"] if len(lines) == 1 else None

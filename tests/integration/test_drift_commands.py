@@ -12,7 +12,7 @@ from schemas.envelope import parse
 from schemas.events import notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
 from workers.store import snapshots
@@ -37,15 +37,15 @@ cloud = "one"
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
-    made = Site(run_dir / "site", broker_url, more=MORE)
+def site(run_dir: Path, broker_url: str) -> Installation:
+    made = Installation(run_dir / "site", broker_url, more=MORE)
     for name in ("spool", "clock"):
         (made.folder / name).mkdir(mode=0o700)
     made.prepare()
     return made
 
 
-def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
+def burns(site: Installation, *, seconds_ago: float = 0.0) -> int:
     """Slurm holds all to be out, and node1 burns; the snapshot's generation."""
     now = time.time_ns()
     nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, 4))
@@ -62,7 +62,7 @@ def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
     return now
 
 
-def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Site) -> None:
+def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Installation) -> None:
     """Waiting out the grace is the worker's matter; a dry run asks for nothing."""
     generation = burns(site)
     shown = site.lamplighter("drift")
@@ -91,7 +91,7 @@ def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Site) -> None:
     )
 
 
-def test_a_snapshot_that_is_old_or_missing_repairs_nothing(site: Site) -> None:
+def test_a_snapshot_that_is_old_or_missing_repairs_nothing(site: Installation) -> None:
     missing = site.lamplighter("drift", "--fix")
     assert (missing.code, "no snapshot has come yet" in missing.err) == (3, True)
     burns(site, seconds_ago=3600)
@@ -101,7 +101,7 @@ def test_a_snapshot_that_is_old_or_missing_repairs_nothing(site: Site) -> None:
     assert "STALE" in site.lamplighter("status").out
 
 
-def test_a_hold_is_shown_everywhere_and_told(site: Site) -> None:
+def test_a_hold_is_shown_everywhere_and_told(site: Installation) -> None:
     burns(site)
     assert site.lamplighter("hold", "node[1-2]", "--reason", "its disk is odd").code == 0
     assert site.lamplighter("hold", "node7", "--reason", "none of ours").code == 2
@@ -120,7 +120,7 @@ def test_a_hold_is_shown_everywhere_and_told(site: Site) -> None:
     assert all(notice.details["reason"] == "its disk is odd" for notice in told)
 
 
-def test_a_snapshot_needs_slurms_commands(site: Site) -> None:
+def test_a_snapshot_needs_slurms_commands(site: Installation) -> None:
     site.config.write_text(site.config.read_text() + '[slurm]\nbin = "nowhere"\n')
     said = site.lamplighter("snapshot")
     assert (said.code, "slurm.bin" in said.err) == (2, True)

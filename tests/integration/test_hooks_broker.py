@@ -14,7 +14,7 @@ from producers.message import Batch, Message
 from producers.publish import publish
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -26,7 +26,7 @@ RESUME_KEY = "node.resume.requested"
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 

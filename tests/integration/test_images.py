@@ -13,7 +13,7 @@ from tests.testbed.simcloud.effects import FallsBack, Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.images import BASE_IMAGE_ID, BASE_IMAGE_NAME
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,26 +27,28 @@ flavor = "m1.tiny"
 networks = ["none"]
 """
 POWER = "poll_interval = 0.3\nattempts = 1\napi_timeout = 4\nlease = 20"
-PLAN = Plan(nodes=4, boot=0.3, group=GROUP, servers=(), power=POWER)
+PLAN = SystemPlan(nodes=4, boot=0.3, group=GROUP, servers=(), power=POWER)
 BAKE = ("image", "bake", "node1", "--name", "prepared", "--yes")
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, PLAN) as running:
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN) as running:
         yield running
 
 
-def made(fleet: Fleet) -> list[Any]:
+def made(fleet: WholeSystem) -> list[Any]:
     """The images that are not the first one."""
     return [image for image in fleet.cloud.images() if image.id != BASE_IMAGE_ID]
 
 
-def images_of_servers(fleet: Fleet) -> dict[str, str | None]:
+def images_of_servers(fleet: WholeSystem) -> dict[str, str | None]:
     return {name: server.image_id for name, server in fleet.cloud.servers().items()}
 
 
-def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(fleet: Fleet) -> None:
+def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(
+    fleet: WholeSystem,
+) -> None:
     assert fleet.operator("nodes", "deploy", "node[1-2]").returncode == 0
     assert set(images_of_servers(fleet).values()) == {BASE_IMAGE_ID}
     assert fleet.operator("resume", "node1", "--reason", "prepare it").returncode == 0
@@ -85,7 +87,7 @@ def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(fleet:
     assert images_of_servers(fleet)["node4"] == BASE_IMAGE_ID
 
 
-def test_an_image_that_could_not_be_saved_fails_and_a_replay_makes_it(fleet: Fleet) -> None:
+def test_an_image_that_could_not_be_saved_fails_and_a_replay_makes_it(fleet: WholeSystem) -> None:
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
     fleet.cloud.inject(Fault(effect=FallsBack(), kind="create_image", times=1))
     said = fleet.operator(*BAKE)
@@ -99,7 +101,9 @@ def test_an_image_that_could_not_be_saved_fails_and_a_replay_makes_it(fleet: Fle
     assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] == image.id
 
 
-def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(fleet: Fleet) -> None:
+def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(
+    fleet: WholeSystem,
+) -> None:
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
     fleet.cloud.inject(Fault(effect=Hang(seconds=60, performed=True), kind="create_image"))
     log = fleet.folder / "bake.log"
@@ -116,7 +120,7 @@ def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(fleet
     assert fleet.cloud.counts()["create_image"] == 1
 
 
-def test_slurm_s_newer_wish_ends_a_bake(fleet: Fleet) -> None:
+def test_slurm_s_newer_wish_ends_a_bake(fleet: WholeSystem) -> None:
     """The image may be made all the same, but the group does not use it."""
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
     fleet.cloud.set(image_seconds=3.0)
@@ -148,8 +152,8 @@ def test_slurm_s_newer_wish_ends_a_bake(fleet: Fleet) -> None:
 def test_nonsense_is_refused_and_nothing_is_asked(
     run_dir: Path, broker_url: str, arguments: tuple[str, ...], words: str
 ) -> None:
-    plan = Plan(nodes=4, group=GROUP, more='[groups.bare]\nnodes = "bare1"\ncloud = "main"\n')
-    with Fleet(run_dir / "fleet", broker_url, plan, start=()) as fleet:
+    plan = SystemPlan(nodes=4, group=GROUP, more='[groups.bare]\nnodes = "bare1"\ncloud = "main"\n')
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as fleet:
         said = fleet.operator("image", *arguments)
         assert said.returncode in {1, 2}
         assert words in " ".join(said.stderr.split())

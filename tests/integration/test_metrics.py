@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ops.processes.metrics import SupervisorMetrics
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 from workers.slurm.metrics import SlurmMetrics
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ NODES = 4
 
 
 @pytest.fixture(scope="module")
-def fleet(session_dir: Path, broker: Broker) -> Iterator[Fleet]:
+def fleet(session_dir: Path, broker: Broker) -> Iterator[WholeSystem]:
     """Three nodes that have been lit, and one whose boot has failed."""
-    plan = Plan(
+    plan = SystemPlan(
         nodes=NODES,
         servers=("node1", "node2", "node3"),
         power="poll_interval = 0.2",
@@ -42,18 +42,18 @@ def fleet(session_dir: Path, broker: Broker) -> Iterator[Fleet]:
     )
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
-    with Fleet(session_dir / "metrics", url, plan, start=ROLES) as fleet:
+    with WholeSystem(session_dir / "metrics", url, plan, start=ROLES) as fleet:
         fleet.ask("resume")
         fleet.settle()
         yield fleet
 
 
 @pytest.fixture(scope="module")
-def scraped(fleet: Fleet) -> dict[str, Scrape]:
+def scraped(fleet: WholeSystem) -> dict[str, Scrape]:
     return {role: scrape(fleet, role) for role in ROLES}
 
 
-def scrape(fleet: Fleet, role: str) -> Scrape:
+def scrape(fleet: WholeSystem, role: str) -> Scrape:
     until(lambda: port_of(fleet.log(role)), 20, f"the port of {role}")
     return Scrape(port_of(fleet.log(role)) or 0)
 
@@ -72,7 +72,7 @@ def test_requests_calls_and_failed_boots_are_counted_as_they_were(
     assert power.value("lamplighter_cloud_call_duration_seconds_count", calls) == NODES - 1
 
 
-def test_the_audit_worker_tells_how_the_whole_site_stands(fleet: Fleet) -> None:
+def test_the_audit_worker_tells_how_the_whole_site_stands(fleet: WholeSystem) -> None:
     until(lambda: scrape(fleet, "audit").value("lamplighter_dead_letters") == 1, 20, "the letter")
     site = scrape(fleet, "audit")
     assert site.value("lamplighter_readable", {"part": "broker"}) == 1
@@ -83,7 +83,7 @@ def test_the_audit_worker_tells_how_the_whole_site_stands(fleet: Fleet) -> None:
     assert site.value("lamplighter_audit_events_total") == len(fleet.records())
 
 
-def test_a_call_left_in_the_spool_is_as_old_as_its_generation(fleet: Fleet) -> None:
+def test_a_call_left_in_the_spool_is_as_old_as_its_generation(fleet: WholeSystem) -> None:
     fleet.workers["relay"].stop()
     left = fleet.settings.hook.spool / f"{1_000_000_000:020d}-{'0' * 32}.call"
     left.write_text("not even a call")

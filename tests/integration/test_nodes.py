@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ source = {{ type = "password", username = "nobody", password_file = "none" }}
 nodes = "node[1-2]"
 cloud = "main"
 """
-PLAN = Plan(
+PLAN = SystemPlan(
     nodes=4,
     group=GROUP,
     more=BARE,
@@ -49,12 +49,12 @@ PLAN = Plan(
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, PLAN) as running:
+def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN) as running:
         yield running
 
 
-def test_a_group_is_deployed_lit_and_retired(fleet: Fleet) -> None:
+def test_a_group_is_deployed_lit_and_retired(fleet: WholeSystem) -> None:
     said = fleet.operator("nodes", "deploy", "all", "--reason", "a new cluster")
     assert said.returncode == 0, said.stderr
     assert "4 of 4 nodes done" in said.stdout
@@ -94,7 +94,7 @@ def test_a_group_is_deployed_lit_and_retired(fleet: Fleet) -> None:
     assert fleet.statuses() == {}
 
 
-def test_servers_of_others_are_left_alone_until_they_are_adopted(fleet: Fleet) -> None:
+def test_servers_of_others_are_left_alone_until_they_are_adopted(fleet: WholeSystem) -> None:
     fleet.cloud.add_servers(["node1", "node2"], status="ACTIVE")
     said = fleet.operator("nodes", "retire", "node[1-2]", "--yes")
     assert said.returncode == 1
@@ -107,7 +107,7 @@ def test_servers_of_others_are_left_alone_until_they_are_adopted(fleet: Fleet) -
     assert fleet.statuses() == {}
 
 
-def test_failures_are_grouped_by_cause_and_shown_with_the_node(fleet: Fleet) -> None:
+def test_failures_are_grouped_by_cause_and_shown_with_the_node(fleet: WholeSystem) -> None:
     fleet.cloud.set(instance_quota=0)
     said = fleet.operator("nodes", "deploy", "all")
     assert said.returncode == 1
@@ -120,7 +120,7 @@ def test_failures_are_grouped_by_cause_and_shown_with_the_node(fleet: Fleet) -> 
     assert "quota" in fleet.operator("nodes", "show", "node2").stdout
 
 
-def test_nodes_are_lit_and_put_out_by_hand(fleet: Fleet) -> None:
+def test_nodes_are_lit_and_put_out_by_hand(fleet: WholeSystem) -> None:
     fleet.cloud.add_servers(["node1"])
     assert fleet.operator("resume", "node1").returncode == 2  # the reason is missing
     assert fleet.operator("resume", "node1", "--reason", "look at it").returncode == 0
@@ -129,7 +129,7 @@ def test_nodes_are_lit_and_put_out_by_hand(fleet: Fleet) -> None:
     assert (said.returncode, fleet.statuses()) == (0, {"node1": "SHUTOFF"})
 
 
-def test_ctrl_c_and_timeout_end_the_waiting_not_the_work(fleet: Fleet) -> None:
+def test_ctrl_c_and_timeout_end_the_waiting_not_the_work(fleet: WholeSystem) -> None:
     fleet.cloud.set(boot_seconds=3.0)
     said = fleet.operator("nodes", "deploy", "node1", "--timeout", "1s")
     assert said.returncode == 1
@@ -148,7 +148,7 @@ def test_ctrl_c_and_timeout_end_the_waiting_not_the_work(fleet: Fleet) -> None:
     assert fleet.statuses() == {"node1": "SHUTOFF", "node2": "SHUTOFF"}
 
 
-def test_progress_is_a_bar_on_a_terminal(fleet: Fleet) -> None:
+def test_progress_is_a_bar_on_a_terminal(fleet: WholeSystem) -> None:
     parent, child = pty.openpty()
     try:
         done = subprocess.run(
@@ -185,7 +185,7 @@ def test_progress_is_a_bar_on_a_terminal(fleet: Fleet) -> None:
 def test_nonsense_is_refused_with_what_to_do_and_nothing_is_asked(
     run_dir: Path, broker_url: str, arguments: tuple[str, ...], words: str
 ) -> None:
-    with Fleet(run_dir / "fleet", broker_url, PLAN, start=()) as fleet:
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN, start=()) as fleet:
         said = fleet.operator("nodes", *arguments)
         assert said.returncode in {1, 2}
         assert words in " ".join(said.stderr.split())
@@ -196,7 +196,7 @@ def test_nonsense_is_refused_with_what_to_do_and_nothing_is_asked(
 def test_a_request_waits_in_the_spool_while_the_broker_is_away(run_dir: Path) -> None:
     """Said to the operator, with what happens next; and it is asked only once."""
     url = "amqp://guest:hidden-word@127.0.0.1:1/gone"
-    site = Site(run_dir / "site", url, more=ONE_GROUP)
+    site = Installation(run_dir / "site", url, more=ONE_GROUP)
     for name in ("spool", "clock"):
         (site.folder / name).mkdir()
     said = site.lamplighter("nodes", "adopt", "node[1-2]", "--no-wait")

@@ -15,7 +15,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import MOMENT, command, event, published
 from tests.testbed.opus import PATH, Opus
 from tests.testbed.receiver import Receiver, Reply
@@ -31,11 +31,11 @@ NODES = [f"node{i}" for i in range(1, 6)]
 
 
 @pytest.fixture
-def make_site(run_dir: Path, broker_url: str) -> Callable[[str], Site]:
+def make_site(run_dir: Path, broker_url: str) -> Callable[[str], Installation]:
     """A site with these webhooks, its topology and stores in place."""
 
-    def make(more: str) -> Site:
-        made = Site(run_dir / "site", broker_url, more=more)
+    def make(more: str) -> Installation:
+        made = Installation(run_dir / "site", broker_url, more=more)
         secret = made.folder / "hook.secret"
         secret.touch(mode=0o600)
         secret.write_text(f"whsec_{SECRET}\n")
@@ -77,7 +77,9 @@ def subjects(receiver: Receiver) -> list[str]:
     return [json.loads(got.body)["subject"] for got in receiver.got]
 
 
-def test_events_are_told_signed_and_a_repeat_folds(make_site: Callable[[str], Site]) -> None:
+def test_events_are_told_signed_and_a_repeat_folds(
+    make_site: Callable[[str], Installation],
+) -> None:
     """What was not asked for is let go, what cannot be read too; the queue ends empty."""
     with Receiver() as receiver:
         site = make_site(hook("one", receiver.url + "/hook", more='secret_file = "hook.secret"'))
@@ -103,7 +105,7 @@ def test_events_are_told_signed_and_a_repeat_folds(make_site: Callable[[str], Si
 
 
 def test_a_slow_receiver_holds_up_nobody_and_a_sick_one_is_not_hammered(
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], Installation],
 ) -> None:
     """Retry-After is honoured; redirects are not followed, and lead to a dead letter."""
     with (
@@ -132,7 +134,7 @@ def test_a_slow_receiver_holds_up_nobody_and_a_sick_one_is_not_hammered(
 
 
 def test_opus_sets_its_job_to_error_with_a_readable_message(
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], Installation],
 ) -> None:
     """Though its first answer is a 500; a job of somebody else's is not touched, nor one that ended."""
     with Opus() as opus:
@@ -155,7 +157,7 @@ def test_opus_sets_its_job_to_error_with_a_readable_message(
 
 
 def test_what_nobody_takes_is_a_dead_letter_that_can_be_shown_replayed_and_discarded(
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], Installation],
 ) -> None:
     """Here OPUS's check of addresses refuses; the operator mends that, and replays."""
     with Opus(job_servers={"10.0.0.1": "elsewhere"}) as opus:
@@ -198,14 +200,14 @@ def test_what_nobody_takes_is_a_dead_letter_that_can_be_shown_replayed_and_disca
         assert said.count("lamplighter.message.discarded.v1") == 1
 
 
-def about_opus(site: Site) -> list[str]:
+def about_opus(site: Installation) -> list[str]:
     """The types of the audit's records about the webhook."""
     lines = site.lamplighter("audit", "list", "--json").lines
     return [str(line["type"]) for line in lines if line["subject"] == "opus"]
 
 
 def test_status_says_how_many_wait_and_which_receiver_is_away(
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], Installation],
 ) -> None:
     site = make_site(hook("gone", "http://127.0.0.1:9"))
     with site.start("worker", "notify"):
@@ -216,7 +218,7 @@ def test_status_says_how_many_wait_and_which_receiver_is_away(
 
 
 def test_what_waits_for_a_webhook_that_is_no_more_is_a_dead_letter_again(
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], Installation],
 ) -> None:
     """An operator has replayed it after somebody took the webhook out: it must not vanish."""
     with Receiver() as receiver:
@@ -242,13 +244,13 @@ def test_what_waits_for_a_webhook_that_is_no_more_is_a_dead_letter_again(
         assert receiver.got == []
 
 
-def test_without_webhooks_the_worker_names_what_is_missing(site: Site) -> None:
+def test_without_webhooks_the_worker_names_what_is_missing(site: Installation) -> None:
     said = site.lamplighter("worker", "notify")
     assert (said.code, len(said.err.splitlines())) == (2, 1)
     assert "notify.webhook" in said.err
 
 
-def test_what_webhooks_ask_for_reaches_the_queue(make_site: Callable[[str], Site]) -> None:
+def test_what_webhooks_ask_for_reaches_the_queue(make_site: Callable[[str], Installation]) -> None:
     """Also what is not bound there for everybody; the broker tells by its own bindings."""
     with Receiver() as receiver:
         site = make_site(hook("one", receiver.url, '["completed", "job.*"]'))

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
 from schemas.events import Cause, Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
@@ -37,12 +37,14 @@ HOSTILE = "\x1b]0;owned\x07[red]\u202e\x7f"
 
 
 @pytest.fixture
-def managed(run_dir: Path, broker: Broker, broker_url: str) -> Site:
+def managed(run_dir: Path, broker: Broker, broker_url: str) -> Installation:
     """A site whose operator may ask the management API; nothing is declared yet."""
-    return Site(run_dir / "site", broker_url, broker=f'management_url = "{broker.management_url}"')
+    return Installation(
+        run_dir / "site", broker_url, broker=f'management_url = "{broker.management_url}"'
+    )
 
 
-def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
+def test_topology_is_shown_applied_and_found_in_place(managed: Installation) -> None:
     shown = managed.lamplighter("topology", "show", "--json")
     assert {q["name"] for q in json.loads(shown.out)["queues"]} == {
         queue.name for queue in topology.topology().queues
@@ -56,7 +58,7 @@ def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
     assert (after.code, "all is in place" in after.out) == (0, True)
 
 
-def test_check_names_every_difference(managed: Site) -> None:
+def test_check_names_every_difference(managed: Installation) -> None:
     with blocking_channel(connection_parameters(managed.settings.broker, "test")) as channel:
         channel.exchange_declare(exchange=topology.TOKENS, exchange_type="direct", durable=False)
         channel.queue_declare(
@@ -79,7 +81,7 @@ def test_check_names_every_difference(managed: Site) -> None:
         assert line in said.out
 
 
-def test_check_without_the_management_api_says_what_it_cannot_see(site: Site) -> None:
+def test_check_without_the_management_api_says_what_it_cannot_see(site: Installation) -> None:
     said = site.lamplighter("topology", "check")
     assert (said.code, "existence only" in said.out) == (0, True)
     with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
@@ -88,7 +90,7 @@ def test_check_without_the_management_api_says_what_it_cannot_see(site: Site) ->
     assert (said.code, "queue notify: missing" in said.out) == (1, True)
 
 
-def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
+def test_status_tells_workers_queues_and_nodes(site: Installation) -> None:
     store = open_store(site.settings.store.url, "state")
     now = time.time_ns()
     row = {"cluster": "test", "desired": "up", "generation": 1, "request_id": "r"}
@@ -138,7 +140,7 @@ def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
     assert told["workers"][0]["silent_seconds"] >= 60
 
 
-def test_audit_commands_escape_what_they_print_and_tell_the_story(site: Site) -> None:
+def test_audit_commands_escape_what_they_print_and_tell_the_story(site: Installation) -> None:
     asked = command()
     told = [
         event(Transition.ACCEPTED, asked),
@@ -181,7 +183,7 @@ COMMANDS = [
 def test_without_broker_and_stores_every_command_ends_in_one_line(
     run_dir: Path, arguments: tuple[str, ...]
 ) -> None:
-    site = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
     said = site.lamplighter(*arguments)
     assert said.code == 3
     lines = said.err.strip().splitlines()
@@ -196,7 +198,7 @@ def test_without_broker_and_stores_every_command_ends_in_one_line(
 def test_a_wrong_configuration_is_one_line_that_names_the_field(
     run_dir: Path, arguments: tuple[str, ...]
 ) -> None:
-    site = Site(run_dir / "site", "http://me:secret@host/v")
+    site = Installation(run_dir / "site", "http://me:secret@host/v")
     said = site.lamplighter(*arguments)
     assert said.code == 2
     assert len(said.err.strip().splitlines()) == 1
@@ -209,7 +211,7 @@ def test_a_wrong_configuration_is_one_line_that_names_the_field(
     [("nonsense", "parse"), ("oracel://me:secret@host/db", "oracel")],
 )
 def test_a_wrong_store_is_told_in_one_line(run_dir: Path, url: str, word: str) -> None:
-    site = Site(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
+    site = Installation(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
     for arguments in (("audit", "list"), ("worker", "audit")):
         said = site.lamplighter(*arguments)
         assert said.code == 2
@@ -219,26 +221,28 @@ def test_a_wrong_store_is_told_in_one_line(run_dir: Path, url: str, word: str) -
 
 
 def test_stores_in_oddly_named_folders_are_found(run_dir: Path) -> None:
-    site = Site(run_dir / "a folder #1", "amqp://h/v")
+    site = Installation(run_dir / "a folder #1", "amqp://h/v")
     open_store(site.settings.store.audit_url, "audit").dispose()
     said = site.lamplighter("audit", "list", "--json")
     assert (said.code, said.err) == (0, "")
 
 
 def test_a_host_that_does_not_exist_is_told_in_one_line(run_dir: Path) -> None:
-    said = Site(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter("topology", "apply")
+    said = Installation(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter(
+        "topology", "apply"
+    )
     assert (said.code, len(said.err.splitlines())) == (3, 1)
 
 
 def test_a_wrong_password_is_told_as_such(run_dir: Path, broker: Broker, vhost: str) -> None:
     broker.add_user("someone", "right", vhost)
     url = broker.amqp_url(vhost).replace(broker.admin.password, "wrong")
-    said = Site(run_dir / "site", url).lamplighter("topology", "apply")
+    said = Installation(run_dir / "site", url).lamplighter("topology", "apply")
     assert said.code == 3
     assert "refused the login" in said.err
 
 
-def test_up_restarts_what_dies_and_ends_all_together(site: Site) -> None:
+def test_up_restarts_what_dies_and_ends_all_together(site: Installation) -> None:
     with site.start("up", "--only", "audit", "--only", "relay") as up:
 
         def running() -> set[int]:
@@ -252,7 +256,7 @@ def test_up_restarts_what_dies_and_ends_all_together(site: Site) -> None:
     assert not any(psutil.pid_exists(pid) for pid in first)
 
 
-def test_workers_end_when_their_supervisor_is_killed(site: Site) -> None:
+def test_workers_end_when_their_supervisor_is_killed(site: Installation) -> None:
     with site.start("up", "--only", "audit") as up:
         until(lambda: consumers(site) == 1, 20.0, "the audit worker")
         (worker,) = psutil.Process(up.pid).children()
@@ -268,7 +272,7 @@ def test_up_runs_the_console_too_where_that_is_said_and_it_ends_with_its_supervi
 ) -> None:
     with Ports() as ports:
         address = f"127.0.0.1:{ports.take()}"
-        site = Site(run_dir / "site", broker_url, more=f'[console]\nlisten = "{address}"\n')
+        site = Installation(run_dir / "site", broker_url, more=f'[console]\nlisten = "{address}"\n')
         site.prepare()
         with site.start("up", "--only", "audit", "--console") as up:
             page = until(lambda: page_of(address), 20.0, "the console")
@@ -289,7 +293,7 @@ def page_of(address: str) -> str | None:
         return None
 
 
-def consumers(site: Site) -> int:
+def consumers(site: Installation) -> int:
     told = json.loads(site.lamplighter("status", "--json").out)
     found: int = {q["name"]: q["consumers"] for q in told["queues"]}[topology.AUDIT_QUEUE]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.testbed.whole_system import Fleet, Plan
+from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ boot_timeout = 20
 """
     for name in ("stop", "shelve", "delete")
 )
-PLAN = Plan(
+PLAN = SystemPlan(
     nodes=1,
     more=f"{GROUPS}[groups.delete.server]{TEMPLATE}",
     servers=("stop1", "stop2", "shelve1", "shelve2"),
@@ -37,7 +37,7 @@ EVERYTHING = "stop[1-2],shelve[1-2],delete[1-2]"
 def test_each_strategy_lights_and_puts_out_with_one_call_a_node(
     run_dir: Path, broker_url: str
 ) -> None:
-    with Fleet(run_dir / "fleet", broker_url, PLAN) as fleet:
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN) as fleet:
         fleet.cloud.set(shelve_seconds=0.3)
         fleet.ask("resume", EVERYTHING)
         fleet.settle()

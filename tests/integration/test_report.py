@@ -24,7 +24,7 @@ from tests.testbed.consumers import all_consume
 from tests.testbed.simcloud.images import BASE_IMAGE_NAME
 from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ networks = ["none"]
 """
 
 
-def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+def report(fleet: WholeSystem, *arguments: str) -> dict[str, Any]:
     done = fleet.operator("report", "--from", "1h", "--format", "json", *arguments)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def billed(fleet: Fleet) -> tuple[float, int]:
+def billed(fleet: WholeSystem) -> tuple[float, int]:
     """Seconds that servers were on, and how many times that was."""
     spans = [i for entry in fleet.cloud.ledger() for i in entry.intervals]
     assert all(span.off is not None for span in spans)
@@ -58,8 +58,8 @@ def billed(fleet: Fleet) -> tuple[float, int]:
 def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
     run_dir: Path, broker_url: str
 ) -> None:
-    plan = Plan(nodes=6, boot=1.0, stop=0.6, power=f"poll_interval = {POLL}")
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    plan = SystemPlan(nodes=6, boot=1.0, stop=0.6, power=f"poll_interval = {POLL}")
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as fleet:
         begin = time.time()
         fleet.ask("resume", "node[1-4]")
         fleet.settle()
@@ -97,10 +97,10 @@ def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
 def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
     run_dir: Path, broker_url: str
 ) -> None:
-    plan = Plan(
+    plan = SystemPlan(
         nodes=3, boot=0.8, stop=0.3, power=f"poll_interval = {POLL}", group=_DELETED, servers=()
     )
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as fleet:
         fleet.ask("resume")
         fleet.settle()
         lit = time.time()
@@ -118,13 +118,13 @@ def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
 
 def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker_url: str) -> None:
     """By the whole path: tagged servers, the cloud's listing, a snapshot of Slurm's, notices, the audit."""
-    plan = Plan(
+    plan = SystemPlan(
         nodes=2,
         power=f"poll_interval = {POLL}",
         # the interval says how long a snapshot waits for the cloud's listing
         more="[slurm]\nsnapshot_interval = 120.0\n[resync]\nenabled = true\ngrace = 0\n",
     )
-    with Fleet(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
         until(lambda: all_consume(fleet.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker")
         fleet.cloud.set_power("node1", on=True)  # nobody has asked for it
         _stray(fleet, "old1", "old2")
@@ -145,7 +145,7 @@ def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker
         assert "<b>1</b> orphan and <b>3</b> stray servers found" in html
 
 
-def _stray(fleet: Fleet, *names: str) -> None:
+def _stray(fleet: WholeSystem, *names: str) -> None:
     """Servers with our tags that are no node's, until the audit has heard of them."""
     cluster = fleet.settings.cluster
     tags = [{"lamplighter_cluster": cluster, "lamplighter_node": name} for name in names]
@@ -157,7 +157,7 @@ def _stray(fleet: Fleet, *names: str) -> None:
     until(lambda: ids <= {e.subject for e in fleet.records()}, 60, "the strays to be told of")
 
 
-def _say_how_slurm_sees_it(fleet: Fleet) -> None:
+def _say_how_slurm_sees_it(fleet: WholeSystem) -> None:
     """A snapshot, as the snapshot worker sends it."""
     settings = fleet.settings
     nodes = [SlurmNode(node, "IDLE+CLOUD+POWERED_DOWN") for node in fleet.nodes]

@@ -12,7 +12,7 @@ import pytest
 from schemas.commands import Desired, Kind
 from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
 from workers.power import desired_state
 from workers.power.desired_state import Observation
@@ -68,7 +68,7 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def settings(run_dir: Path) -> Settings:
-    return Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=GROUPS).settings
+    return Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=GROUPS).settings
 
 
 class Scene:

@@ -9,9 +9,9 @@ import pytest
 
 from producers.settings import ConfigError
 from schemas.commands import Desired
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.config.settings import load
 from workers.config.slurm_location import is_installed
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from tests.testbed.slurm import PrivateSlurm
-    from workers.config.settings import Settings as Site_
+    from workers.config.settings import Settings
 
 NAMES = [f"node{i}" for i in range(1, 13)]
 
 
-def settings_beside(slurm: PrivateSlurm) -> Site_:
-    return Site(slurm.conf_dir, "amqp://me:secret@127.0.0.1:1/v").settings
+def settings_beside(slurm: PrivateSlurm) -> Settings:
+    return Installation(slurm.conf_dir, "amqp://me:secret@127.0.0.1:1/v").settings
 
 
 def test_a_real_slurmctld_is_told_and_asked(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
     """States by hostlist; addresses node by node though names sort in two ways; refusals; absence."""
-    slurm = slurm_factory(Settings(nodes=12, suspend_time=300))
+    slurm = slurm_factory(SlurmSettings(nodes=12, suspend_time=300))
     told = Slurm(settings_beside(slurm))
     assert "slurm" in told.version()
     assert set(told.nodes()) == set(NAMES)
@@ -82,7 +82,7 @@ def test_up_tells_slurm_where_its_commands_and_configuration_are(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    site = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
     assert not is_installed(site.settings)
     (site.folder / "slurm.conf").touch()
     assert is_installed(site.settings)

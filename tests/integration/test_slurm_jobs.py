@@ -13,9 +13,9 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from tests.integration.test_slurm_worker import QUOTA, Bench, ended
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.slurm.causes import reason
@@ -39,9 +39,9 @@ def jobdata(session_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def bench(session_dir: Path, broker: Broker, jobdata: Path) -> Iterator[Bench]:
     vhost = broker.create_vhost()
-    settings = Settings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
+    settings = SlurmSettings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
     with PrivateSlurm(session_dir / "jobs", replace(settings, cred_expire=120)) as slurm:
-        site = Site(slurm.conf_dir, broker.amqp_url(vhost))
+        site = Installation(slurm.conf_dir, broker.amqp_url(vhost))
         site.config.write_text(
             site.config.read_text()
             + f'[slurm]\ngive_back_after = 1\nuws_jobdata = "{jobdata}"\n'

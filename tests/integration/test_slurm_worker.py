@@ -12,10 +12,10 @@ import pytest
 from producers.message import Message
 from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
 from schemas.events import Cause, RequestEvent, Transition, about
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, published
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.power import desired_state
@@ -40,7 +40,7 @@ class Bench:
     """A slurmctld, a site beside it, and the word of a power worker."""
 
     slurm: PrivateSlurm
-    site: Site
+    site: Installation
 
     @contextmanager
     def worker(self) -> Iterator[None]:
@@ -92,10 +92,10 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
-    settings = Settings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
+    settings = SlurmSettings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
     vhost = broker.create_vhost()
     with PrivateSlurm(session_dir / "worker", replace(settings, cred_expire=120)) as slurm:
-        site = Site(slurm.conf_dir, broker.amqp_url(vhost))
+        site = Installation(slurm.conf_dir, broker.amqp_url(vhost))
         site.config.write_text(
             site.config.read_text()
             + "[slurm]\nset_addresses = true\nreturn_after = 2\ngive_back_after = 2\n"

@@ -22,7 +22,7 @@ from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings as SlurmSettings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.config.settings import Settings, load
@@ -37,7 +37,7 @@ _NO_IMAGE = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusterPlan:
     """How the cluster is to be; times are seconds.
 
     Attributes:
@@ -78,10 +78,13 @@ class Cluster:
     """
 
     def __init__(
-        self, folder: Path, plan: Plan | None = None, say: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        plan: ClusterPlan | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.folder = folder
-        self.plan = plan or Plan()
+        self.plan = plan or ClusterPlan()
         self._say = say or (lambda _text: None)
         self._stack = ExitStack()
         self.workers: Child | None = None

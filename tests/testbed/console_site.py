@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, Transition
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
@@ -43,7 +43,7 @@ token_endpoint = "https://login.invalid/token"
 
 
 @dataclass(frozen=True)
-class Street:
+class ConsoleSite:
     """A populated site.
 
     Attributes:
@@ -51,7 +51,7 @@ class Street:
         url: the console's, without a slash at the end.
     """
 
-    site: Site
+    site: Installation
     url: str
 
     def set(self, lamps: Mapping[str, tuple[str, str | None]], at: int | None = None) -> None:
@@ -128,14 +128,14 @@ class Street:
 
 
 @contextmanager
-def street(
+def console_site(
     folder: Path,
     broker_url: str,
     groups: Mapping[str, str],
     console: str = "",
     *,
     broker_is_there: bool = True,
-) -> Iterator[Street]:
+) -> Iterator[ConsoleSite]:
     """A site with these groups (hostlists), and its console running.
 
     Args:
@@ -155,18 +155,18 @@ def street(
             ),
             f'[console]\nlisten = "127.0.0.1:{port}"\n{console}\n',
         ]
-        site = Site(folder, broker_url, more="\n".join(tables))
+        site = Installation(folder, broker_url, more="\n".join(tables))
         if broker_is_there:
             site.prepare()
         else:
             open_store(site.settings.store.url, "state").dispose()
-        made = Street(site, f"http://127.0.0.1:{port}")
+        made = ConsoleSite(site, f"http://127.0.0.1:{port}")
         with serving(made):
             yield made
 
 
 @contextmanager
-def serving(made: Street) -> Iterator[None]:
+def serving(made: ConsoleSite) -> Iterator[None]:
     """Its console, until it answers and for as long as the block lasts."""
     child = made.site.start("console")
     try:

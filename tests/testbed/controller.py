@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from producers.call import HookCall
-    from tests.testbed.installation import Site
+    from tests.testbed.installation import Installation
 
 PROGRAMS = Path(sys.executable).parent
 # As measured under slurmctld 22.05 (SigBlk 0x887a27).
@@ -50,7 +50,7 @@ print(status, flush=True)
 
 
 @dataclass(frozen=True)
-class Ran:
+class HookResult:
     """How a hook ended (negative: by which signal), and after how many seconds."""
 
     code: int
@@ -74,10 +74,10 @@ class Hook:
         """Signal the hook."""
         os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 30.0) -> Ran:
+    def wait(self, timeout: float = 30.0) -> HookResult:
         """Wait for its end."""
         output, _ = self._starter.communicate(timeout=timeout)
-        return Ran(int(output), time.monotonic() - self._began)
+        return HookResult(int(output), time.monotonic() - self._began)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ class Controller:
         cwd: where slurmctld, hence the hook, stands.
     """
 
-    def __init__(self, site: Site, *, prefix: Sequence[str] = (), cwd: str = "/") -> None:
+    def __init__(self, site: Installation, *, prefix: Sequence[str] = (), cwd: str = "/") -> None:
         self.site = site
         self.folder = site.folder
         self._prefix, self._cwd = prefix, cwd
@@ -117,7 +117,7 @@ class Controller:
         }
         return Hook(told, self._prefix)
 
-    def hook(self, kind: str, *arguments: str, content: str | None = None) -> Ran:
+    def hook(self, kind: str, *arguments: str, content: str | None = None) -> HookResult:
         """Start a hook and wait for its end."""
         with self.start(kind, *arguments, content=content) as running:
             return running.wait()

@@ -55,7 +55,7 @@ def pending(
     return Pending(delivery(asked, past.to_headers()), asked, past, since)
 
 
-class NotedLink:
+class RecordingLink:
     """Keeps what is published, unanswered until the test answers it, and what is acknowledged."""
 
     def __init__(self) -> None:
@@ -92,6 +92,6 @@ class NotedLink:
                 future.set_result(None)
 
 
-def at_once(thunk: Callable[[], None]) -> None:
+def run_at_once(thunk: Callable[[], None]) -> None:
     """What an engine's inbox is where there is one thread."""
     thunk()

@@ -1,4 +1,4 @@
-"""A small site for tests: lamplighter.toml on a fresh vhost, and the command line on it."""
+"""A small installation for tests: lamplighter.toml on a fresh vhost, and the command line on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLUSTER = "test"
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a command answered."""
 
     code: int
@@ -42,7 +42,7 @@ class Said:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-class Site:
+class Installation:
     """A configuration in a folder, and what a person or a worker does with it.
 
     Args:
@@ -135,7 +135,7 @@ class Site:
                 taken.append((properties.headers or {}, body))
         return taken
 
-    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> Said:
+    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> CommandResult:
         """Run the command line; `typed` is what the person types."""
         done = subprocess.run(
             self.argv(*arguments),
@@ -146,7 +146,7 @@ class Site:
             env=dict(MINIMAL_ENVIRONMENT),
             timeout=timeout,
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:
         """Run the command line in the background; its output is in a file of its own."""

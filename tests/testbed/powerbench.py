@@ -18,7 +18,7 @@ from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Notice, RequestEvent, event_from, notice_from
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -83,7 +83,7 @@ class PowerBench:
         tables += [f"{key} = {value}" for key, value in lines.items()]
         for name, cloud in clouds.items():
             tables += [*_tables(name, cloud.auth_url), group]
-        self.site = Site(folder, broker_url, more="\n".join(tables) + "\n")
+        self.site = Installation(folder, broker_url, more="\n".join(tables) + "\n")
         self.settings = self.site.settings
         self._parameters = connection_parameters(self.settings.broker, "test bench")
         self._events: list[bytes] = []

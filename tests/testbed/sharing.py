@@ -20,7 +20,7 @@ _OPENSTACK = ("tests/openstack/", "tests/e2e/test_real_cloud.py")
 _PATIENCE = 120.0
 
 
-class Shares(LoadScopeScheduling):  # type: ignore[misc]
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """The processes share the run file by file; one of them has all that needs real OpenStack."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -29,7 +29,7 @@ class Shares(LoadScopeScheduling):  # type: ignore[misc]
         return "openstack" if on_openstack else file
 
 
-def is_sharer(config: pytest.Config) -> bool:
+def is_xdist_worker(config: pytest.Config) -> bool:
     """Whether this process runs tests for another one, which shares them out."""
     return hasattr(config, "workerinput")
 
@@ -46,7 +46,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def end_sharers() -> None:
+def interrupt_xdist_workers() -> None:
     """Interrupt the processes that run tests for this one, and wait until their servers have ended."""
     sharers = psutil.Process().children()
     for sharer in sharers:

@@ -13,7 +13,7 @@ from tests.testbed import slurmnode
 from tests.testbed.loopback import loopback
 from tests.testbed.ports import Ports
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
-from tests.testbed.slurm_conf import Layout, Settings, cgroup_conf, slurm_conf
+from tests.testbed.slurm_conf import Layout, SlurmSettings, cgroup_conf, slurm_conf
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class PrivateSlurm:
     Use as a context manager. Nodes start powered down; `boot` and `halt` play the cloud.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    def __init__(self, folder: Path, settings: SlurmSettings | None = None) -> None:
         """Lay out the folder; nothing runs yet.
 
         Args:
@@ -44,7 +44,7 @@ class PrivateSlurm:
         Raises:
             RuntimeError: Slurm is not installed, or cannot be kept on loopback.
         """
-        self.settings = settings or Settings()
+        self.settings = settings or SlurmSettings()
         self.layout = Layout(folder)
         self.version = packaged_version()
         self._loopback = loopback()

@@ -12,7 +12,7 @@ NOTHING = Path("/usr/bin/true")
 
 
 @dataclass(frozen=True)
-class Settings:
+class SlurmSettings:
     """What a test chooses; times are whole seconds.
 
     Attributes:
@@ -109,7 +109,7 @@ class Layout:
 
 
 def slurm_conf(
-    settings: Settings, layout: Layout, host: str, control_port: int, node_ports: range
+    settings: SlurmSettings, layout: Layout, host: str, control_port: int, node_ports: range
 ) -> str:
     """Return slurm.conf for Slurm 22.05 and later.
 

@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.simcloud import credentials
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 
 
-class TokenSite(Site):
+class TokenSite(Installation):
     """A site to which clouds are added as they are needed."""
 
     def configure(

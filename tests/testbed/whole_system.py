@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 WORKERS = ("tokens", "audit", "power")
-Asked = Literal["resume", "suspend", "resume-fail"]
+HookKind = Literal["resume", "suspend", "resume-fail"]
 # Takes every event, as the audit's queue does; what it holds is the checker's.
 _WITNESS = "test.witness"
 _LIT = {"resume": True, "suspend": False, "resume-fail": False}
 
 
 @dataclass(frozen=True)
-class Plan:
+class SystemPlan:
     """What a fleet is like; seconds.
 
     Attributes:
@@ -77,7 +77,7 @@ class Plan:
 
 
 @dataclass
-class Fleet:
+class WholeSystem:
     """Use as a context manager; the workers run unless `start` is False.
 
     Attributes:
@@ -90,7 +90,7 @@ class Fleet:
 
     folder: Path
     broker_url: str = field(repr=False)
-    plan: Plan = field(default_factory=Plan)
+    plan: SystemPlan = field(default_factory=SystemPlan)
     start: tuple[str, ...] = WORKERS
     asked: dict[str, bool] = field(default_factory=dict)
     requests: int = 0
@@ -121,14 +121,14 @@ class Fleet:
 
     # -- what people and Slurm do
 
-    def ask(self, what: Asked, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
+    def ask(self, what: HookKind, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a hook as it is installed; its exit status is the caller's matter."""
         hostlist = nodes or self.everything
         done = self.hook(what, hostlist)
         self.note(what, hostlist)
         return done
 
-    def hook(self, what: Asked, hostlist: str) -> subprocess.CompletedProcess[str]:
+    def hook(self, what: HookKind, hostlist: str) -> subprocess.CompletedProcess[str]:
         """Run a hook and note nothing."""
         return subprocess.run(
             [PROGRAMS / f"lamplighter-{what}", hostlist],
@@ -156,7 +156,7 @@ class Fleet:
         """The command line's words."""
         return [sys.executable, "-m", "ops.cli.main", "--config", self.settings.path, *arguments]
 
-    def note(self, what: Asked, hostlist: str) -> None:
+    def note(self, what: HookKind, hostlist: str) -> None:
         """Remember that this was asked."""
         names = expand(hostlist)
         self.requests += len(names)

@@ -8,7 +8,7 @@ import pytest
 
 from ops.processes import up
 from ops.processes.worker import WORKERS
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,6 @@ def test_those_beside_slurm_run_where_slurm_is_or_where_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, here: bool, toml: str, more: list[str]
 ) -> None:
     monkeypatch.setattr(up, "is_installed", lambda _settings: here)
-    settings = Site(tmp_path, "amqp://me:secret@127.0.0.1:1/v", more=toml).settings
+    settings = Installation(tmp_path, "amqp://me:secret@127.0.0.1:1/v", more=toml).settings
     assert up._all_here(settings) == [*ANYWHERE, *more]
     assert [name for name in WORKERS if name in ANYWHERE] == ANYWHERE

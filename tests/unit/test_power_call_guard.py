@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from schemas.commands import Desired
-from tests.testbed.deliveries import NotedLink, at_once
+from tests.testbed.deliveries import RecordingLink, run_at_once
 from workers.clouds.errors import CloudError
 from workers.config.tables import PowerSettings
 from workers.errors import TokenServiceAwayError
@@ -38,7 +38,7 @@ class OneRow:
 
 
 def guard(row: DesiredRow, tries: int = 0) -> None:
-    board = PendingNodes(Outbox(NotedLink().link, at_once), attempts=5)
+    board = PendingNodes(Outbox(RecordingLink().link, run_at_once), attempts=5)
     settings = PowerSettings(api_timeout=20.0, lease=60.0)
     made = Calls(settings, board, cast("PowerStore", OneRow(row)), {}, lambda _: None)
     made._guard("node1", WANTED, count(tries))

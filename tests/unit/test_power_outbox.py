@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.message import Message
-from tests.testbed.deliveries import NotedLink, at_once, delivery
+from tests.testbed.deliveries import RecordingLink, delivery, run_at_once
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 from workers.power import outbox as module
 from workers.power.outbox import Outbox
@@ -20,18 +20,18 @@ def message(name: str = "one") -> Message:
 
 
 @pytest.fixture
-def link() -> NotedLink:
-    return NotedLink()
+def link() -> RecordingLink:
+    return RecordingLink()
 
 
 @pytest.fixture
-def outbox(link: NotedLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+def outbox(link: RecordingLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     monkeypatch.setattr(module, "_RESEND", 0.0)
-    return Outbox(link.link, at_once)
+    return Outbox(link.link, run_at_once)
 
 
 def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     come = delivery()
     outbox.send(come, [message()])
@@ -43,7 +43,9 @@ def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
     assert link.acked == [come]
 
 
-def test_confirms_alone_do_not_end_a_delivery_that_goes_on(outbox: Outbox, link: NotedLink) -> None:
+def test_confirms_alone_do_not_end_a_delivery_that_goes_on(
+    outbox: Outbox, link: RecordingLink
+) -> None:
     come = delivery()
     outbox.send(come, [message()])
     link.answer_all()
@@ -54,7 +56,7 @@ def test_confirms_alone_do_not_end_a_delivery_that_goes_on(outbox: Outbox, link:
 
 @pytest.mark.parametrize("refusal", [RefusedError("full"), UnroutableError("no queue")])
 def test_what_is_refused_is_sent_again_until_it_is_taken(
-    outbox: Outbox, link: NotedLink, refusal: RefusedError | UnroutableError
+    outbox: Outbox, link: RecordingLink, refusal: RefusedError | UnroutableError
 ) -> None:
     come = delivery()
     outbox.finish(come, [message()])
@@ -67,8 +69,8 @@ def test_what_is_refused_is_sent_again_until_it_is_taken(
     assert link.published == [message()] * 3
 
 
-def test_a_refused_message_rests_before_it_is_sent_again(link: NotedLink) -> None:
-    outbox = Outbox(link.link, at_once)
+def test_a_refused_message_rests_before_it_is_sent_again(link: RecordingLink) -> None:
+    outbox = Outbox(link.link, run_at_once)
     outbox.finish(delivery(), [message()])
     link.answer(0, RefusedError("full"))
     began = time.monotonic()
@@ -77,7 +79,7 @@ def test_a_refused_message_rests_before_it_is_sent_again(link: NotedLink) -> Non
 
 
 def test_what_is_lost_with_the_connection_is_dropped_with_its_delivery(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     """The delivery comes again, and then so do its messages."""
     come = delivery()
@@ -90,7 +92,7 @@ def test_what_is_lost_with_the_connection_is_dropped_with_its_delivery(
 
 
 def test_a_new_connection_forgets_what_came_over_the_old_one(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     old, new = delivery(connection=1), delivery(connection=2)
     outbox.finish(old, [message("old")])
@@ -101,7 +103,7 @@ def test_a_new_connection_forgets_what_came_over_the_old_one(
 
 
 def test_nothing_refused_is_sent_again_for_a_delivery_that_comes_again_itself(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     """Else a request would travel twice: once resent, once redelivered."""
     outbox.finish(delivery(connection=1), [message()])
@@ -113,7 +115,7 @@ def test_nothing_refused_is_sent_again_for_a_delivery_that_comes_again_itself(
 
 @pytest.mark.parametrize("error", [RefusedError("full"), BrokerAwayError("gone")])
 def test_an_alarm_belongs_to_no_delivery_and_is_sent_until_it_is_taken(
-    outbox: Outbox, link: NotedLink, error: RefusedError | BrokerAwayError
+    outbox: Outbox, link: RecordingLink, error: RefusedError | BrokerAwayError
 ) -> None:
     outbox.tell(message("alarm"))
     link.answer(0, error)
@@ -126,7 +128,7 @@ def test_an_alarm_belongs_to_no_delivery_and_is_sent_until_it_is_taken(
 
 
 def test_the_same_tag_of_another_connection_is_another_delivery(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     first = delivery(connection=1)
     second = delivery(connection=2)
@@ -141,8 +143,8 @@ def test_the_same_tag_of_another_connection_is_another_delivery(
 def test_in_whatever_order_answers_come_each_delivery_is_acknowledged_once_and_last(
     data: st.DataObject,
 ) -> None:
-    link = NotedLink()
-    outbox = Outbox(link.link, at_once)
+    link = RecordingLink()
+    outbox = Outbox(link.link, run_at_once)
     comes = [delivery() for _ in range(3)]
     owners = []
     for come in comes:

@@ -11,7 +11,7 @@ from schemas import headers
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
-from tests.testbed.deliveries import NotedLink, at_once, pending
+from tests.testbed.deliveries import RecordingLink, pending, run_at_once
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.groups import GroupSettings
 from workers.power.desired_state import DesiredRow
@@ -37,8 +37,8 @@ class Bench:
     """A board of one node, and what it publishes."""
 
     def __init__(self, wanted: PowerCommand, *waiting: Pending) -> None:
-        self.link = NotedLink()
-        self.board = PendingNodes(Outbox(self.link.link, at_once), attempts=5)
+        self.link = RecordingLink()
+        self.board = PendingNodes(Outbox(self.link.link, run_at_once), attempts=5)
         self.work = Work(wanted.node, "all", GROUP, row(wanted), began=MOMENT, look_after=0.0)
         self.work.pending = list(waiting)
         self.board.works[wanted.node] = self.work

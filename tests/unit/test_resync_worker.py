@@ -14,8 +14,8 @@ from schemas.envelope import parse
 from schemas.events import Notice, notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.deliveries import NotedLink, delivery
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.deliveries import RecordingLink, delivery
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -50,7 +50,7 @@ cloud = "one"
 """
 
 
-class Confirming(NotedLink):
+class Confirming(RecordingLink):
     """A broker that confirms at once."""
 
     is_up = True
@@ -106,7 +106,7 @@ class Bench:
 
 @pytest.fixture
 def bench(run_dir: Path) -> Iterator[Bench]:
-    settings = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=MORE).settings
+    settings = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=MORE).settings
     store = open_store(settings.store.url, "state")
     yield Bench(Runtime(settings, "resync", "resync@test:1", store))
     store.dispose()

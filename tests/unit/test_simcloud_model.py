@@ -29,7 +29,7 @@ from tests.testbed.simcloud.model import (
     Server,
     VmState,
 )
-from tests.testbed.simcloud.settings import Dials, ServerSpec, Settings
+from tests.testbed.simcloud.settings import CurrentSettings, ServerSpec, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Cloud:
         self.heard: list[tuple[str, bool]] = []
         self.compute = Compute(
             self.time,
-            Dials(settings),
+            CurrentSettings(settings),
             seed=7,
             on_power=lambda server, on: self.heard.append((server.name, on)),
         )

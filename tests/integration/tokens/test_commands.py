@@ -21,7 +21,7 @@ from tests.testbed.waiting import until
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
-    from tests.testbed.installation import Said
+    from tests.testbed.installation import CommandResult
     from tests.testbed.simcloud.handle import SimCloud
 
 
@@ -32,7 +32,7 @@ def cloud(cloud: SimCloud) -> SimCloud:
     return cloud
 
 
-def told(said: Said) -> dict[str, dict[str, object]]:
+def told(said: CommandResult) -> dict[str, dict[str, object]]:
     clouds: dict[str, dict[str, object]] = json.loads(said.out)["clouds"]
     return clouds
 

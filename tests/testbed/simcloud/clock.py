@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Protocol
 
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
 
 class Time(Protocol):
@@ -25,7 +25,7 @@ class Time(Protocol):
 class LoopTime:
     """Wall-clock time, shifted by the skew in force, with timers on the running event loop."""
 
-    def __init__(self, dials: Dials) -> None:
+    def __init__(self, dials: CurrentSettings) -> None:
         self._dials = dials
         self._date = (0, "")
 

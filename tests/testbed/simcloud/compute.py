@@ -25,7 +25,7 @@ from tests.testbed.simcloud.model import (
     VmState,
     check,
 )
-from tests.testbed.simcloud.settings import Dials, ServerSpec, Span, draw
+from tests.testbed.simcloud.settings import CurrentSettings, ServerSpec, Span, draw
 
 PowerListener = Callable[[Server, bool], None]
 """Called with a server and whether it is powered on now."""
@@ -58,7 +58,9 @@ class Query:
 class Compute:
     """All servers of all projects; ``on_power`` hears of each change of power, after the fact."""
 
-    def __init__(self, time: Time, dials: Dials, seed: int, on_power: PowerListener) -> None:
+    def __init__(
+        self, time: Time, dials: CurrentSettings, seed: int, on_power: PowerListener
+    ) -> None:
         self.ledger = Ledger()
         self._time = time
         self._dials = dials

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from tests.testbed.simcloud.clock import Time
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
 # No vowels and nothing that looks like something else (RFC 8628, 6.1).
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
@@ -38,7 +38,7 @@ class DeviceCode:
 class DeviceCodes:
     """The codes that are still of use."""
 
-    def __init__(self, time: Time, dials: Dials) -> None:
+    def __init__(self, time: Time, dials: CurrentSettings) -> None:
         self._time = time
         self._dials = dials
         self._codes: dict[str, DeviceCode] = {}

@@ -17,7 +17,7 @@ from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.faults import FaultBook
 from tests.testbed.simcloud.kinds import ACTIONS
 from tests.testbed.simcloud.ratelimit import RateLimit
-from tests.testbed.simcloud.settings import Dials, draw
+from tests.testbed.simcloud.settings import CurrentSettings, draw
 from tests.testbed.simcloud.transport import ResetConnection
 
 ServiceName = Literal["compute", "identity", "oidc", "image"]
@@ -73,7 +73,7 @@ class Service(Protocol):
 class Gate:
     """Stands before all services of the simulation; its counts are the truth about its callers."""
 
-    def __init__(self, time: LoopTime, dials: Dials, seed: int) -> None:
+    def __init__(self, time: LoopTime, dials: CurrentSettings, seed: int) -> None:
         self.faults = FaultBook(random.Random(seed + 1))
         self.outage = Outage()
         self.calls: Counter[str] = Counter()

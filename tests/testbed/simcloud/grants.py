@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.testbed.simcloud.clock import Time
 from tests.testbed.simcloud.scopes import beyond
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
 
 class InvalidGrantError(Exception):
@@ -50,7 +50,7 @@ class AccessToken:
 class GrantStore:
     """Families, refresh tokens and access tokens. Times in seconds since the epoch."""
 
-    def __init__(self, time: Time, dials: Dials) -> None:
+    def __init__(self, time: Time, dials: CurrentSettings) -> None:
         self._time = time
         self._dials = dials
         self._families: list[Family] = []

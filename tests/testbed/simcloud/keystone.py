@@ -20,7 +20,7 @@ from tests.testbed.simcloud.gate import Call, Gate, ServiceName
 from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.login import ApplicationCredential, AuthRequest, Scope
 from tests.testbed.simcloud.scopes import entitlement_claims
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 from tests.testbed.simcloud.tokens import Token, TokenStore
 from tests.testbed.simcloud.web import base_url, json_response, request_id
 
@@ -38,7 +38,7 @@ class KeystoneApi:
     name: ServiceName = "identity"
 
     def __init__(
-        self, gate: Gate, time: Time, dials: Dials, tokens: TokenStore, grants: GrantStore
+        self, gate: Gate, time: Time, dials: CurrentSettings, tokens: TokenStore, grants: GrantStore
     ) -> None:
         self._gate = gate
         self._time = time

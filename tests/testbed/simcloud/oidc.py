@@ -23,7 +23,7 @@ from tests.testbed.simcloud.grants import (
     RefreshToken,
 )
 from tests.testbed.simcloud.scopes import beyond, entitlement_claims
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 from tests.testbed.simcloud.web import base_url, json_response
 
 REALM = "/oidc/auth/realms/egi"
@@ -51,7 +51,9 @@ class OidcApi:
 
     name: ServiceName = "oidc"
 
-    def __init__(self, gate: Gate, dials: Dials, grants: GrantStore, devices: DeviceCodes) -> None:
+    def __init__(
+        self, gate: Gate, dials: CurrentSettings, grants: GrantStore, devices: DeviceCodes
+    ) -> None:
         self._gate = gate
         self._dials = dials
         self._grants = grants

@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return msgspec.convert(msgspec.to_builtins(self) | fields, Settings)
 
 
-class Dials:
+class CurrentSettings:
     """Holds the settings in force, for all parts that must see a change at once."""
 
     def __init__(self, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.images import ImageStore
 from tests.testbed.simcloud.model import Server
 from tests.testbed.simcloud.power import PowerEvent, PowerHook
-from tests.testbed.simcloud.settings import Config, Dials
+from tests.testbed.simcloud.settings import Config, CurrentSettings
 from tests.testbed.simcloud.tokens import TokenStore
 
 
@@ -17,7 +17,7 @@ class Simulation:
     """The state of a simulated cloud. Build it where an event loop runs."""
 
     def __init__(self, config: Config) -> None:
-        self.dials = Dials(config.settings)
+        self.dials = CurrentSettings(config.settings)
         self.time = LoopTime(self.dials)
         self.hook = PowerHook(config.hook)
         self.compute = Compute(self.time, self.dials, config.seed, self._tell_hook)

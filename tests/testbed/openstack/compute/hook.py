@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Hook:
+class PowerHook:
     """Runs commands in threads, one at a time per guest."""
 
     def __init__(self) -> None:
