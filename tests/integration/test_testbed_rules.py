@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.testbed import install
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 
@@ -61,6 +62,11 @@ def test_an_expected_failure_stays_one(tmp_path: Path) -> None:
     assert "1 xfailed" in done.stdout
 
 
+def test_all_packages_of_the_tests_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert install.main(["test", "--check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_header_names_the_broker(tmp_path: Path) -> None:
     done = run(tmp_path, "def test_it(): pass")
     assert "\nbroker: " in done.stdout
@@ -74,7 +80,7 @@ def test_a_broker_url_that_does_not_answer_is_reported_at_once(tmp_path: Path) -
         LAMPLIGHTER_TEST_AMQP_URL="amqp://guest:pa55word@127.0.0.1:1/",
     )
     assert done.returncode == 1
-    assert "LAMPLIGHTER_TEST_AMQP_URL: 127.0.0.1 does not let us in" in done.stdout
+    assert "LAMPLIGHTER_TEST_AMQP_URL: 127.0.0.1 refuses the connection" in done.stdout
     assert "pa55word" not in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Whether a site's workers have connected."""
+"""Whether the workers of an installation consume their queues."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 
 
 def all_consume(settings: Settings, *more: str) -> bool:
-    """Whether the power, audit and token workers consume their queues, and others `more`."""
+    """Whether the power, audit and token workers consume their queues, and others the queues `more`."""
     try:
         with blocking_channel(connection_parameters(settings.broker, "test bed")) as channel:
             found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
-    except AMQPError:  # not yet declared, or not yet there
+    except AMQPError:  # a queue or the broker does not exist yet
         return False
     return all(queue.consumer_count for queue in found)

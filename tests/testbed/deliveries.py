@@ -1,4 +1,4 @@
-"""Deliveries as the broker gives them to a power worker, and a link that only takes notes."""
+"""Deliveries as a power worker receives them, and a link that only records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def delivery(
     *,
     connection: int = 1,
 ) -> Delivery:
-    """One delivery; of a command, or of any bytes."""
+    """One delivery of a command or of any bytes."""
     asked = command() if asked is None else asked
     up = isinstance(asked, bytes) or asked.kind is Kind.RESUME
     return Delivery(
@@ -49,14 +49,14 @@ def delivery(
 def pending(
     asked: PowerCommand | None = None, past: DeliveryHistory | None = None, *, since: float = 0.0
 ) -> Pending:
-    """A request that waits for its outcome."""
+    """A request without an outcome yet."""
     asked = asked or command()
     past = past or DeliveryHistory()
     return Pending(delivery(asked, past.to_headers()), asked, past, since)
 
 
 class RecordingLink:
-    """Keeps what is published, unanswered until the test answers it, and what is acknowledged."""
+    """Records published messages, unconfirmed until the test answers, and acknowledged deliveries."""
 
     def __init__(self) -> None:
         self.published: list[Message] = []
@@ -65,33 +65,33 @@ class RecordingLink:
 
     @property
     def link(self) -> Link:
-        """As its users know it."""
+        """This object, with the type that its users expect."""
         return cast("Link", self)
 
     def publish(self, message: Message) -> Future[None]:
-        """As Link.publish."""
+        """Same as Link.publish."""
         self.published.append(message)
         self._futures.append(Future())
         return self._futures[-1]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """As Link.ack."""
+        """Same as Link.ack."""
         self.acked += deliveries
 
     def answer(self, position: int, error: BrokerError | None = None) -> None:
-        """Let the broker confirm the message at this position, or refuse it."""
+        """Confirm the message at this position, or reject it with `error`."""
         if error is None:
             self._futures[position].set_result(None)
         else:
             self._futures[position].set_exception(error)
 
     def answer_all(self) -> None:
-        """Let the broker confirm what it has not answered yet."""
+        """Confirm all messages that are not answered yet."""
         for future in self._futures:
             if not future.done():
                 future.set_result(None)
 
 
-def run_at_once(thunk: Callable[[], None]) -> None:
-    """What an engine's inbox is where there is one thread."""
-    thunk()
+def run_at_once(callback: Callable[[], None]) -> None:
+    """Replace an engine's inbox in tests with a single thread."""
+    callback()
