@@ -14,7 +14,7 @@ demo: .venv/.system-demo .venv/.ready ## Run one job on powered-down nodes: real
 	$(BIN)/python -m demo
 
 unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
-	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
+	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile=quick tests/unit
 
 test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some of them
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)

@@ -50,8 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_xdist_worker(config):
         interrupt_once()
     # The duration of an example depends on the load of the machine.
-    hypothesis.settings.register_profile("no deadline", deadline=None)
-    hypothesis.settings.load_profile("no deadline")
+    hypothesis.settings.register_profile("thorough", deadline=None)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+    hypothesis.settings.load_profile(config.getoption("--hypothesis-profile") or "thorough")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -191,6 +191,7 @@ def test_a_look_without_a_change_tells_nobody_and_other_nodes_load_the_page_anew
     assert [change.data is None for change in live._after(first)] == [False, True]
 
 
+@pytest.mark.slow
 def test_who_is_silent_is_waited_for_once_and_heard_when_it_speaks() -> None:
     go = threading.Event()
     reads: list[int] = []

@@ -97,6 +97,7 @@ def test_folders_are_made_where_they_are_missing(tmp_path: Path) -> None:
     assert spool.waiting(tmp_path / "never made") == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_line_of_spooling_there_is_a_whole_call_or_none(tmp_path: Path) -> None:
     """P1: kill -9 before each step; never half a call, and nothing blocks the next one."""
     turn, whole = 1, 0
@@ -112,6 +113,7 @@ def test_killed_at_any_line_of_spooling_there_is_a_whole_call_or_none(tmp_path: 
     assert 0 < whole < turn - 1, "killed before and after the call was whole"
 
 
+@pytest.mark.slow
 def test_killed_at_any_line_of_shrinking_nothing_that_is_left_is_lost(tmp_path: Path) -> None:
     """P1: the broker has node1 and node3; node2 stays in the spool whatever happens."""
     turn = 1

@@ -166,6 +166,7 @@ def test_what_cannot_be_read_or_believed_is_passed_over(bench: Bench, body: byte
         assert snapshots.received(connection, CLUSTER) is None
 
 
+@pytest.mark.slow
 def test_when_no_snapshot_comes_any_more_it_is_said_once(bench: Bench) -> None:
     bench.says(*messages(view()))
     until(bench.turned_notices, 20, "an alarm")

@@ -150,6 +150,7 @@ def test_a_reset_is_seen_as_a_reset_and_does_nothing(cloud: SimCloud, caller: Ca
     assert caller.start("node1").status_code == 202
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("performed", [True, False])
 def test_a_hang_outlasts_the_caller_and_the_work_is_done_all_the_same(
     cloud: SimCloud, caller: Caller, *, performed: bool

@@ -225,6 +225,7 @@ def test_a_revoked_token_is_unauthorized_at_nova(cloud: SimCloud) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Keystone")
 
 
+@pytest.mark.slow
 def test_a_token_ends_with_its_lifetime(cloud: SimCloud) -> None:
     cloud.set(token_seconds=1)
     token = application_login(cloud)

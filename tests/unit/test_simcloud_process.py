@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.testbed.simcloud.wire import HookState
 
+pytestmark = pytest.mark.slow
+
 # Writes a line when it begins and when it ends, so that overlaps would show.
 COMMAND = """
 import os, sys, time

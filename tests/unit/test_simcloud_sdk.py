@@ -140,6 +140,7 @@ def test_listings_filter_by_status_and_name(cloud: SimCloud, connect: Connect) -
         list(compute.servers(status="HAPPY"))
 
 
+@pytest.mark.slow
 def test_start_and_stop_go_their_way(cloud: SimCloud, connect: Connect) -> None:
     cloud.set(boot_seconds=1, stop_seconds=0.2)
     (info,) = cloud.add_servers(["node1"])
