@@ -122,7 +122,7 @@ class KeystoneApi:
         if token.federated and project_id not in {None, credentials.PROJECT_ID}:
             raise UnauthorizedError
         methods = tuple(dict.fromkeys((*token.methods, "token")))
-        # A rescoped token lives no longer than the one it came from.
+        # A rescoped token expires together with the token that it came from.
         return self._tokens.issue(
             methods,
             token.user_id,
@@ -140,7 +140,7 @@ class KeystoneApi:
             raise UnauthorizedError("Attempted to authenticate with an unsupported method.")
         scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
         access = self._grants.access(value.strip()) if scheme.lower() == "bearer" else None
-        # The mapping lets in who holds the entitlement, by either of its names.
+        # The mapping accepts users with the entitlement, under either of its names.
         if access is None or not entitlement_claims(access.scope):
             raise UnauthorizedError
         subject = access.family.subject
@@ -227,7 +227,7 @@ def _token_kind(_request: Request, body: bytes) -> str:
 
 
 def _project_of(scope: Scope | None) -> str | None:
-    """Return the id of the project that ``scope`` names, or ``None`` for an unscoped token."""
+    """Return the id of the project in ``scope``; ``None`` for an unscoped token."""
     if scope is None or scope.project is None:
         return None
     if scope.project.id in credentials.PROJECTS:

@@ -1,4 +1,4 @@
-"""Servers: listed, shown, acted upon, created and deleted."""
+"""Servers: list, show, act, create, delete."""
 
 import random
 from collections.abc import Callable
@@ -145,7 +145,7 @@ class ServersApi(NovaService):
         project_id = self.project(call)
         server_id = call.request.path_params["server_id"]
         if self.compute.find(server_id) is None:
-            # Nova words it so where it never had the server.
+            # This is Nova's message for an id that it never had.
             raise NotFoundError(f"Instance {server_id} has no mapping to a cell.")
         server = self.compute.get(project_id, server_id)
         name, argument = _read_action(call.body)

@@ -1,6 +1,6 @@
 """The login provider: an OpenID Connect provider with the paths and answers of EGI Check-in.
 
-Check-in is a Keycloak. Its error wording and ``refresh_expires_in`` are Keycloak's.
+Check-in is a Keycloak, so error messages and ``refresh_expires_in`` are Keycloak's.
 """
 
 import base64
@@ -39,7 +39,7 @@ _ERROR_CODES = {
 
 
 class OidcError(ApiError):
-    """A refusal with one of OAuth's error codes."""
+    """An error with an OAuth error code."""
 
     def __init__(self, status: int, code: str, description: str) -> None:
         super().__init__(status, description)
@@ -236,7 +236,7 @@ def _token_kind(_request: Request, body: bytes) -> str:
 
 
 def _authenticate_client(request: Request, form: dict[str, str]) -> str:
-    """Return the id of the client that calls.
+    """Return the id of the calling client.
 
     Raises:
         OidcError: 401, the client is unknown or its secret is wrong.

@@ -1,4 +1,4 @@
-"""All parts of one simulated cloud, put together."""
+"""The parts of one simulated cloud, connected."""
 
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.clock import LoopTime
@@ -14,7 +14,7 @@ from tests.testbed.simcloud.tokens import TokenStore
 
 
 class Simulation:
-    """The state of a simulated cloud. Build it where an event loop runs."""
+    """The state of a simulated cloud. Create it inside a running event loop."""
 
     def __init__(self, config: Config) -> None:
         self.dials = CurrentSettings(config.settings)
