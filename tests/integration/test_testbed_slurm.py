@@ -1,4 +1,4 @@
-"""The test bed's private Slurm is a real one, and leaves nothing behind."""
+"""The private Slurm of the test bed is a real one, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELLO = "#!/bin/sh\necho hello from $SLURMD_NODENAME\n"
 
-# Writes how it was called, as one line of JSON, the way Slurm's hooks must: on its own.
+# Writes its arguments and environment as one line of JSON; like all hooks, it depends on nothing.
 PROBE = """#!{python} -IS
 import json, os, sys
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -35,7 +35,7 @@ with open("{calls}", "a") as calls:
 
 
 def running(*words: str) -> list[psutil.Process]:
-    """Return the processes, of any parent, that have these words in their command line."""
+    """Return all processes with these words in their command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -77,7 +77,7 @@ def test_a_job_resumes_a_node_runs_there_and_the_idle_node_is_suspended(
     assert "POWERING_UP" in slurm.node_state("node1")
 
     slurm.boot("node1")
-    # Slurm looks after the jobs of a node that has registered once in 30 s.
+    # Slurm checks the jobs of a newly registered node every 30 s.
     until(lambda: slurm.job_state(job) == "COMPLETED", 60, "the job's end")
     assert slurm.job_node(job) == "node1"
     assert slurm.output(job) == "hello from node1\n"
@@ -89,7 +89,7 @@ def test_a_job_resumes_a_node_runs_there_and_the_idle_node_is_suspended(
     assert slurm.booted() == []
 
 
-def test_a_hook_is_called_as_by_the_slurmctld_of_a_cluster(
+def test_a_hook_gets_arguments_and_environment_as_on_a_real_cluster(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm], probes: dict[str, Probe]
 ) -> None:
     slurm = slurm_factory(
@@ -109,7 +109,7 @@ def test_a_hook_is_called_as_by_the_slurmctld_of_a_cluster(
         assert int(str(call["blocked"]), 16) & 0x887A27 == 0x887A27
 
 
-def test_a_node_that_never_boots_goes_down_and_resume_fail_hears_of_it(
+def test_a_node_that_never_boots_is_set_down_and_resume_fail_is_called(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm], probes: dict[str, Probe]
 ) -> None:
     slurm = slurm_factory(
@@ -124,12 +124,12 @@ def test_a_node_that_never_boots_goes_down_and_resume_fail_hears_of_it(
     assert slurm.node_reason("node2") == "ResumeTimeout reached"
 
 
-def test_slurmctld_killed_and_restarted_still_knows_its_jobs(
+def test_slurmctld_keeps_its_jobs_over_a_kill_and_a_restart(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
     slurm = slurm_factory(SlurmSettings(nodes=1))
     job = slurm.sbatch(HELLO)
-    # The state is saved some seconds later.
+    # slurmctld saves its state after some seconds.
     until((slurm.layout.folder / "state" / "job_state").exists, 20, "the saved state")
     slurm.kill9_ctld()
     slurm.start_ctld()
@@ -138,7 +138,7 @@ def test_slurmctld_killed_and_restarted_still_knows_its_jobs(
     assert slurm.job_state(job) in {"PENDING", "CONFIGURING"}
 
 
-def test_a_halted_node_takes_its_jobs_along_and_boots_again(
+def test_a_halted_node_loses_its_jobs_and_can_boot_again(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
     slurm = slurm_factory(SlurmSettings(nodes=1, always_on=True))
@@ -158,7 +158,7 @@ def test_a_halted_node_takes_its_jobs_along_and_boots_again(
 def test_nodes_boot_and_halt_by_a_command_with_an_empty_environment(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    """As the power hook of a simulated cloud calls it."""
+    """The power hook of a simulated cloud calls it like this."""
     slurm = slurm_factory(SlurmSettings())
 
     def command(action: str) -> None:
@@ -172,7 +172,7 @@ def test_nodes_boot_and_halt_by_a_command_with_an_empty_environment(
     assert running("slurmd", "node2", str(slurm.conf)) == []
 
 
-def test_all_listen_on_loopback_only_below_the_ephemeral_ports(
+def test_all_daemons_listen_on_loopback_only_below_the_ephemeral_ports(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
     slurm = slurm_factory(SlurmSettings(nodes=1, always_on=True))
@@ -219,7 +219,7 @@ def _is_zombie(pid: int) -> bool:
         ("missing", None, "executable"),
     ],
 )
-def test_programs_for_which_slurm_would_switch_power_saving_off_are_refused(
+def test_hooks_for_which_slurm_would_switch_power_saving_off_are_refused(
     tmp_path: Path, name: str, mode: int | None, complaint: str
 ) -> None:
     path = tmp_path / name

@@ -41,7 +41,7 @@ class PowerHook:
         """The number of commands that run or wait."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    def tell(self, event: PowerEvent) -> None:
+    def queue(self, event: PowerEvent) -> None:
         """Queue the command for ``event`` after the server's earlier ones. Needs a running event loop."""
         if self.spec is None:
             return

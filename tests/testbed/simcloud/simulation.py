@@ -37,4 +37,4 @@ class Simulation:
 
     def _tell_hook(self, server: Server, powered: bool) -> None:  # noqa: FBT001 (a listener's shape)
         event = "power_on" if powered else "power_off"
-        self.hook.tell(PowerEvent(server.id, server.name, server.address, event))
+        self.hook.queue(PowerEvent(server.id, server.name, server.address, event))
