@@ -11,7 +11,7 @@ Json: TypeAlias = dict[str, Any]
 
 TIMEOUT_SECONDS = 120.0
 USER_AGENT = "lamplighter-testbed"
-"""By it the test bed's own calls are told from those of whom it serves."""
+"""Distinguishes the test bed's own calls from those of its users."""
 
 
 @dataclass(frozen=True)

@@ -83,14 +83,14 @@ class PowerHook:
             try:
                 status = self._run_logged(spec, event, log)
             except OSError as error:
-                said = str(error)
+                outcome = str(error)
             except subprocess.TimeoutExpired:
-                said = f"killed after {spec.timeout_seconds} s"
+                outcome = f"killed after {spec.timeout_seconds} s"
             else:
                 if status == 0:
                     return True
-                said = f"exit status {status}"
-            log.write(f"{event.name} {event.event}: {said}\n".encode())
+                outcome = f"exit status {status}"
+            log.write(f"{event.name} {event.event}: {outcome}\n".encode())
         return False
 
     def _run_logged(self, spec: HookSpec, event: PowerEvent, log: FileIO) -> int:

@@ -20,7 +20,7 @@ from nova.compute import power_state, task_states  # type: ignore[import-not-fou
 from nova.image import glance  # type: ignore[import-not-found]
 from nova.scheduler.client import report  # type: ignore[import-not-found]
 from nova.virt import fake  # type: ignore[import-not-found]
-from nova.virt.hook import Hook  # type: ignore[import-not-found]
+from nova.virt.hook import PowerHook  # type: ignore[import-not-found]
 from nova.virt.orders import Orders  # type: ignore[import-not-found]
 
 Nova: TypeAlias = Any
@@ -42,7 +42,7 @@ class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova
         folder = Path(os.environ["GUEST_DRIVER_FOLDER"])
         self._file = folder / "guests.json"
         self._orders = Orders(folder / "orders.json")
-        self._hook = Hook()
+        self._hook = PowerHook()
         self._saving = threading.Lock()
         if self._file.exists():
             for uuid, (name, state) in json.loads(self._file.read_text()).items():
