@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FREEZES = """
 import os, signal, sys
 from pathlib import Path
-from workers.power import desired
+from workers.power import desired_state as desired
 from workers.power.main import main
 from workers.config.settings import load
 release, frozen = desired.release, []
