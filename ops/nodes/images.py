@@ -17,7 +17,7 @@ from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import json_moment, print_json, print_line, print_table, warn
 from ops.nodes.notices import publish
 from ops.nodes.requests import confirm, request_options, submit_and_wait
-from ops.nodes.submit import resolve_nodes, submit
+from ops.nodes.submit import resolve_nodes
 from schemas.commands import Kind
 from schemas.events import Notice
 from workers.store.group_images import by_group
@@ -53,9 +53,7 @@ def bake(session: Session, /, target: str, *, name: str, yes: bool, **options: A
             f"[groups.{group}.server] is missing: no server would be made from the image"
         )
     confirm(f"power off {chosen[0]}, end its jobs, and make image {name} from it", yes=yes)
-    submit_and_wait(
-        session, lambda reason: submit(session, Kind.BAKE, chosen, reason, image=name), **options
-    )
+    submit_and_wait(session, Kind.BAKE, chosen, image=name, **options)
 
 
 @image.command("list", short_help="Show what each group's servers are made from.")

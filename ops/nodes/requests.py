@@ -23,7 +23,7 @@ from ops.cli.terminal import plain, print_line, warn
 from ops.nodes.node_state import nodes_powered_on, nodes_with_open_requests
 from ops.nodes.submit import resolve_nodes, submit
 from ops.nodes.wait_for_outcome import wait_and_report
-from schemas.commands import Kind, PowerCommand
+from schemas.commands import Kind
 
 _NS = 1_000_000_000
 
@@ -64,7 +64,7 @@ def deploy(session: Session, /, target: str, *, powered_on: bool, **options: Any
         )
     if not powered_on:
         chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
-    _request(session, Kind.DEPLOY, chosen, options)
+    submit_and_wait(session, Kind.DEPLOY, chosen, **options)
 
 
 @click.command
@@ -90,7 +90,7 @@ def retire(
     if not powered_on:
         chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
     confirm(f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
-    _request(session, Kind.RETIRE, chosen, options)
+    submit_and_wait(session, Kind.RETIRE, chosen, **options)
 
 
 @click.command
@@ -105,7 +105,7 @@ def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: AN
     chosen = resolve_nodes(session, target)
     # adopting would supersede the open request: a node that is starting would never be up
     chosen = _skip(session, chosen, nodes_with_open_requests, "a request is in progress", options)
-    _request(session, Kind.ADOPT, chosen, options)
+    submit_and_wait(session, Kind.ADOPT, chosen, **options)
 
 
 @click.command
@@ -118,7 +118,7 @@ def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: A
     Slurm does not know about it. Hold the nodes too: otherwise the resync worker powers off again
     the nodes that Slurm wants powered down.
     """
-    _request(session, Kind.RESUME, resolve_nodes(session, target), options)
+    submit_and_wait(session, Kind.RESUME, resolve_nodes(session, target), **options)
 
 
 @click.command
@@ -134,7 +134,7 @@ def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> N
     """
     chosen = resolve_nodes(session, target)
     confirm(f"power off {len(chosen)} nodes, {_names(chosen)}, and end their jobs", yes=yes)
-    _request(session, Kind.SUSPEND, chosen, options)
+    submit_and_wait(session, Kind.SUSPEND, chosen, **options)
 
 
 def confirm(what: str, *, yes: bool) -> None:
@@ -145,27 +145,25 @@ def confirm(what: str, *, yes: bool) -> None:
 
 def submit_and_wait(  # noqa: PLR0913 - one per option
     session: Session,
-    submits: Callable[[str | None], Sequence[PowerCommand]],
+    kind: Kind,
+    chosen: Sequence[str],
     *,
     reason: str | None,
     no_wait: bool,
     timeout: int | None,
     as_json: bool,
+    image: str | None = None,
 ) -> None:
     """Send requests; unless --no-wait, wait for the outcomes, print them and end the process."""
     if not no_wait:
         with session.reading("state"):
             pass  # without the store there are no outcomes to wait for: fail before the request
-    commands = submits(reason)
+    commands = submit(session, kind, chosen, reason, image=image)
     if no_wait:
         print_line(f"sent requests for {len(commands)} nodes; see lamplighter nodes list")
         return
     seconds = None if timeout is None else timeout / _NS
     sys.exit(wait_and_report(session, commands, seconds, as_json=as_json))
-
-
-def _request(session: Session, kind: Kind, chosen: Sequence[str], options: dict[str, Any]) -> None:
-    submit_and_wait(session, lambda reason: submit(session, kind, chosen, reason), **options)
 
 
 def _skip(
