@@ -64,8 +64,8 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_created_from_the_image(
     # Otherwise Slurm would suspend the idle node during the bake.
     cluster.slurm.stop_ctld()
     operator(cluster, "tokens", "test", "simulated")
-    # The last request for it was a failed resume, so only --lit may change it.
-    operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--lit")
+    # The last request for it was a failed resume, so only --powered-on may change it.
+    operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--powered-on")
     assert images_of_servers(cloud)["node4"] == cloud.image_id
     operator(cluster, "image", "bake", "node4", "--name", "prepared", "--yes")
     operator(cluster, "nodes", "retire", "node1", "--reason", "it is old", "--yes")
