@@ -49,7 +49,7 @@ def main() -> int:
         url = broker.amqp_url(broker.create_vhost())
         groups = {"one": f"a[1-{NODES // 2}]", "two": f"b[1-{NODES // 2}]"}
         with console_site(Path(folder) / "site", url, groups) as made:
-            made.set(lamps(lit=False))
+            made.set_nodes(lamps(lit=False))
             page = browser.new_page(viewport={"width": 1360, "height": 900})
             page.goto(made.url)
             page.locator("a[data-node=a1].out").wait_for()
@@ -60,8 +60,8 @@ def main() -> int:
                 flipped = partial(flip, made, page, number % 2 == 0, delays)
                 changing += frames(page, flipped)
             load = loaded(page, made)
-            made.set(lamps(lit=True))
-            made.begin(command(node, generation=time.time_ns()) for node in lamps(lit=True))
+            made.set_nodes(lamps(lit=True))
+            made.open_requests(command(node, generation=time.time_ns()) for node in lamps(lit=True))
             page.locator(f"a[data-node=b{NODES // 2}].lighting").wait_for(timeout=30_000)
             lighting = frames(page, lambda: page.wait_for_timeout(3000))
     print(f"{NODES} lamps, all of them changed {ROUNDS} times")
@@ -93,7 +93,7 @@ def frames(page: Page, act: Callable[[], object]) -> list[float]:
 
 def flip(made: ConsoleSite, page: Page, lit: bool, delays: list[float]) -> None:  # noqa: FBT001 - for partial
     """Change all lamps, and wait until the page shows it; notes how long that took, ms."""
-    made.set(lamps(lit=lit))
+    made.set_nodes(lamps(lit=lit))
     began = time.perf_counter()
     page.locator(f"a[data-node=b{NODES // 2}].{'lit' if lit else 'out'}").wait_for(timeout=30_000)
     page.wait_for_timeout(300)
