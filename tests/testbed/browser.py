@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from playwright.sync_api import sync_playwright
 
 from tests.testbed.docker.locks import exclusive
-from tests.testbed.openstack.packages import cache_folder
+from tests.testbed.folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
