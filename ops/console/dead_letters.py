@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ops.cli.session import Session
 from ops.console.pages import Page
 from ops.dead_letters.context import around, stored_nodes
-from ops.dead_letters.describe import description, is_stale
+from ops.dead_letters.describe import describe, is_stale
 from ops.dead_letters.groups import alike, group
 from ops.dead_letters.select import Choice, Places
 from workers.dead_letters.letter import Letter
@@ -20,7 +20,6 @@ _SHOWN = 100
 # Groups of at most this many letters are shown unfolded.
 _UNFOLDED = 5
 _CACHE_SECONDS = 2.0
-_LABEL = 11
 _NONE_LEFT = "No such letter any more"
 
 
@@ -58,8 +57,10 @@ class DeadLetterPages:
         if not found:
             raise LookupError("That letter is gone: it was resolved, or is being resolved now.")
         known = around(self._session, found[0].command, whole=whole)
-        lines = description(found[0], known, time.time_ns())
-        return "letter.html", {"letter": found[0], "facts": _facts(lines)}
+        facts = describe(found[0], known, time.time_ns())
+        # the page's heading names the cause
+        shown = [(label, value) for label, value in facts if label != "cause"]
+        return "letter.html", {"letter": found[0], "facts": shown}
 
     def act(self, user: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard letters; several letters only after a confirmation.
@@ -165,17 +166,3 @@ def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _A
         choice,
         int(before) if before.isascii() and before.isdecimal() else time.time_ns(),
     )
-
-
-def _facts(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Split a description's lines into labels and values; a line without a label continues the last."""
-    facts: list[tuple[str, str]] = []
-    for line in lines:
-        label, value = line[:_LABEL].strip(), line[_LABEL:].strip()
-        if label == "cause":  # in the page's heading
-            continue
-        if label or not facts:
-            facts.append((label, value))
-        else:
-            facts[-1] = facts[-1][0], f"{facts[-1][1]}; {value}"
-    return facts
