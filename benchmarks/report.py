@@ -43,10 +43,10 @@ def cycles(outcomes: int) -> Iterator[RequestEvent]:
         kind, call = (Kind.SUSPEND, "os-stop") if half % 2 else (Kind.RESUME, "os-start")
         at = MOMENT + half * HALF_CYCLE + node * SECOND
         jobs = () if half % 2 else (number + 1, number + 2)
-        asked = command(f"node{node + 1}", kind=kind, generation=at, jobs=jobs)
-        yield event(Transition.ACCEPTED, asked, time=at + SECOND)
-        done = event(Transition.COMPLETED, asked, time=at + 30 * SECOND)
-        act = CloudAction(call, asked.id, at + 2 * SECOND, "done")
+        requested = command(f"node{node + 1}", kind=kind, generation=at, jobs=jobs)
+        yield event(Transition.ACCEPTED, requested, time=at + SECOND)
+        done = event(Transition.COMPLETED, requested, time=at + 30 * SECOND)
+        act = CloudAction(call, requested.id, at + 2 * SECOND, "done")
         yield replace(done, cloud="near", address="10.0.0.1", actions=(act,))
 
 

@@ -100,17 +100,17 @@ class Pages:
 
     def events(self, query: Mapping[str, str]) -> Page:
         """The latest events that match."""
-        asked = {name: query.get(name, "").strip() for name in ("node", "job", "since", "event")}
+        fields = {name: query.get(name, "").strip() for name in ("node", "job", "since", "event")}
         problem, events = None, []
         try:
-            wanted = _filter(asked)
+            wanted = _filter(fields)
         except click.BadParameter as error:
             problem = error.message
         else:
             with self._session.reading("audit") as connection:
                 events = [event_line(entry) for entry in reversed(find(connection, wanted))]
         return "events.html", {
-            "asked": asked,
+            "fields": fields,
             "problem": problem,
             "events": events,
             "limit": _LIMIT,
@@ -119,17 +119,17 @@ class Pages:
 
     def report(self, query: Mapping[str, str]) -> Page:
         """The usage report; by default of the last week, by group."""
-        asked = {name: query.get(name, "").strip() for name in ("from", "to", "by")}
-        by = asked["by"] if asked["by"] in BY else BY[0]
+        fields = {name: query.get(name, "").strip() for name in ("from", "to", "by")}
+        by = fields["by"] if fields["by"] in BY else BY[0]
         shown: dict[str, Any] = {
-            "asked": asked,
+            "fields": fields,
             "by": by,
             "BY": BY,
             "problem": None,
             "report": None,
         }
         try:
-            begin, end = when(asked["from"] or "7d"), when(asked["to"] or "0s")
+            begin, end = when(fields["from"] or "7d"), when(fields["to"] or "0s")
         except click.BadParameter as error:
             return "report.html", {**shown, "problem": error.message}
         if begin >= end:
@@ -137,21 +137,21 @@ class Pages:
         return "report.html", {**shown, **values(make(self._session, begin, end, by))}
 
 
-def _filter(asked: Mapping[str, str]) -> Filter:
+def _filter(fields: Mapping[str, str]) -> Filter:
     """Return the filter of the form's fields.
 
     Raises:
         click.BadParameter: a field is invalid.
     """
-    job = asked["job"]
+    job = fields["job"]
     if job and not (job.isascii() and job.isdecimal() and int(job) <= _MAX_JOB):
         raise click.BadParameter("A job must be a number.")
-    if asked["event"] and asked["event"] not in set(Transition):
+    if fields["event"] and fields["event"] not in set(Transition):
         raise click.BadParameter("There is no such event.")
     return Filter(
-        nodes=hostlist(asked["node"]) if asked["node"] else None,
+        nodes=hostlist(fields["node"]) if fields["node"] else None,
         job=int(job) if job else None,
-        since=when(asked["since"]) if asked["since"] else None,
-        transitions=(asked["event"],) if asked["event"] else None,
+        since=when(fields["since"]) if fields["since"] else None,
+        transitions=(fields["event"],) if fields["event"] else None,
         limit=_LIMIT,
     )

@@ -178,39 +178,41 @@ def resumed(
     node: str, at: int, *, seconds: float = 40.0, jobs: tuple[int, ...] = (4711,)
 ) -> list[RequestEvent]:
     """The events of a successful resume that was requested at `at` (ns since the epoch)."""
-    asked = command(node, generation=at, jobs=jobs)
+    requested = command(node, generation=at, jobs=jobs)
     done = replace(
-        event(Transition.COMPLETED, asked, time=at + int(seconds * NS)),
+        event(Transition.COMPLETED, requested, time=at + int(seconds * NS)),
         cloud="sbg",
         server_id="e3e70682",
         address="10.0.0.7",
         actions=(CloudAction("os-start", "e3e70682", at + int(0.6 * NS), "done"),),
     )
-    return [event(Transition.ACCEPTED, asked, time=at + NS // 5), done]
+    return [event(Transition.ACCEPTED, requested, time=at + NS // 5), done]
 
 
 def failed(
     node: str, at: int, cause: str = "quota", message: str = "No room left"
 ) -> list[RequestEvent]:
     """The events of a resume that failed after one retry."""
-    asked = command(node, generation=at)
+    requested = command(node, generation=at)
     why = Cause(cause, message)
     return [
-        event(Transition.ACCEPTED, asked, time=at + NS // 5),
-        replace(event(Transition.RETRIED, asked, time=at + NS, cause=why), attempt=1, retry_in=5),
+        event(Transition.ACCEPTED, requested, time=at + NS // 5),
         replace(
-            event(Transition.FAILED, asked, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
+            event(Transition.RETRIED, requested, time=at + NS, cause=why), attempt=1, retry_in=5
+        ),
+        replace(
+            event(Transition.FAILED, requested, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
         ),
     ]
 
 
 def suspended(node: str, at: int) -> list[RequestEvent]:
     """The events of a successful suspend."""
-    asked = command(node, generation=at, kind=Kind.SUSPEND, jobs=())
+    requested = command(node, generation=at, kind=Kind.SUSPEND, jobs=())
     done = replace(
-        event(Transition.COMPLETED, asked, time=at + 9 * NS),
+        event(Transition.COMPLETED, requested, time=at + 9 * NS),
         cloud="sbg",
         server_id="e3e70682",
         actions=(CloudAction("os-stop", "e3e70682", at + NS, "done"),),
     )
-    return [event(Transition.ACCEPTED, asked, time=at + NS // 5), done]
+    return [event(Transition.ACCEPTED, requested, time=at + NS // 5), done]

@@ -152,18 +152,18 @@ class PowerBench:
             [
                 Message(
                     topology.COMMANDS,
-                    asked.kind.routing_key,
-                    asked.to_envelope().to_json(),
-                    asked.id,
+                    requested.kind.routing_key,
+                    requested.to_envelope().to_json(),
+                    requested.id,
                     headers=headers or {},
                 )
-                for asked in commands
+                for requested in commands
             ]
         )
 
     # -- observations
 
-    def events(self, asked: PowerCommand | None = None) -> list[RequestEvent]:
+    def events(self, requested: PowerCommand | None = None) -> list[RequestEvent]:
         """Return the published events of all requests, or of one, in order."""
         found = []
         for body in list(self._events):
@@ -171,7 +171,7 @@ class PowerBench:
                 event = event_from(parse(body))
             except MalformedMessageError:
                 continue
-            if asked is None or event.request_id == asked.id:
+            if requested is None or event.request_id == requested.id:
                 found.append(event)
         return found
 
@@ -185,35 +185,35 @@ class PowerBench:
                 continue
         return found
 
-    def transitions(self, asked: PowerCommand) -> list[Transition]:
+    def transitions(self, requested: PowerCommand) -> list[Transition]:
         """Return the transitions of a request, in order."""
-        return [event.transition for event in self.events(asked)]
+        return [event.transition for event in self.events(requested)]
 
     def bodies(self, event_id: str) -> list[bytes]:
         """Return the body of every publication of an event."""
         return [body for body in list(self._events) if parse(body).id == event_id]
 
-    def ending(self, asked: PowerCommand, timeout: float = 20.0) -> RequestEvent:
+    def ending(self, requested: PowerCommand, timeout: float = 20.0) -> RequestEvent:
         """Wait for a request to end; return its last event."""
-        return self.endings(asked, timeout=timeout)[0]
+        return self.endings(requested, timeout=timeout)[0]
 
-    def endings(self, *asked: PowerCommand, timeout: float = 20.0) -> list[RequestEvent]:
+    def endings(self, *requested: PowerCommand, timeout: float = 20.0) -> list[RequestEvent]:
         """Wait for several requests to end; return their last events."""
 
         def ended() -> list[RequestEvent] | None:
             self.alive()
             ends = {e.request_id: e for e in self.events() if e.transition.terminal}
-            found = [ends[one.id] for one in asked if one.id in ends]
-            return found if len(found) == len(asked) else None
+            found = [ends[one.id] for one in requested if one.id in ends]
+            return found if len(found) == len(requested) else None
 
-        return until(ended, timeout, f"the ends of {', '.join(one.node for one in asked)}")
+        return until(ended, timeout, f"the ends of {', '.join(one.node for one in requested)}")
 
-    def saw(self, asked: PowerCommand, transition: Transition, timeout: float = 20.0) -> None:
+    def saw(self, requested: PowerCommand, transition: Transition, timeout: float = 20.0) -> None:
         """Wait for a transition of a request."""
         until(
-            lambda: transition in self.transitions(asked),
+            lambda: transition in self.transitions(requested),
             timeout,
-            f"{asked.node} to be {transition}",
+            f"{requested.node} to be {transition}",
         )
 
     def letters(self, count: int, timeout: float = 20.0) -> list[Letter]:

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 NS = 10**9
 
 
-def entry(told: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
-    envelope = told.to_envelope()
+def entry(event_: RequestEvent, recorded_at: int = MOMENT + 60 * NS) -> Entry:
+    envelope = event_.to_envelope()
     return Entry(
-        1, told.id, told.cluster, told.transition.type, told.time, recorded_at,
-        told.node, told.request_id, told.round, str(told.transition), envelope.to_json(),
+        1, event_.id, event_.cluster, event_.transition.type, event_.time, recorded_at,
+        event_.node, event_.request_id, event_.round, str(event_.transition), envelope.to_json(),
     )  # fmt: skip
 
 
@@ -121,9 +121,9 @@ def test_refresh_token_alert_from_two_weeks_before_expiry() -> None:
 
 
 def test_open_request_shows_whether_its_node_powers_on_or_off() -> None:
-    asked = Open("r1", 1, "n1", MOMENT, MOMENT)
-    view = SiteView(MOMENT, {"a": (node("n1", PowerState.POWERING_ON),)}, open=(asked,))
-    assert view.oldest == [(asked, PowerState.POWERING_ON)]
+    requested = Open("r1", 1, "n1", MOMENT, MOMENT)
+    view = SiteView(MOMENT, {"a": (node("n1", PowerState.POWERING_ON),)}, open=(requested,))
+    assert view.oldest == [(requested, PowerState.POWERING_ON)]
     assert "lighting" in parts(environment())(view)["open"]
 
 
@@ -202,17 +202,19 @@ def answers_one(slow: TimeoutReader[int]) -> bool:
 
 
 def test_retry_wait_and_dead_letter_are_stages() -> None:
-    asked, why = command(), Cause("quota", "no room")
-    tell = [
-        event(Transition.ACCEPTED, asked, time=MOMENT + NS),
+    requested, why = command(), Cause("quota", "no room")
+    events = [
+        event(Transition.ACCEPTED, requested, time=MOMENT + NS),
         replace(
-            event(Transition.RETRIED, asked, time=MOMENT + 2 * NS, cause=why), attempt=1, retry_in=5
+            event(Transition.RETRIED, requested, time=MOMENT + 2 * NS, cause=why),
+            attempt=1,
+            retry_in=5,
         ),
-        event(Transition.FAILED, asked, time=MOMENT + 9 * NS, cause=why),
-        event(Transition.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
-        event(Transition.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
+        event(Transition.FAILED, requested, time=MOMENT + 9 * NS, cause=why),
+        event(Transition.REPLAYED, requested, time=MOMENT + 100 * NS, round_=2),
+        event(Transition.COMPLETED, requested, time=MOMENT + 110 * NS, round_=2),
     ]
-    way = stages([entry(one, one.time + NS) for one in tell], MOMENT)
+    way = stages([entry(one, one.time + NS) for one in events], MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
         ("hook, broker", 1),
         ("worker", 1),
@@ -227,19 +229,19 @@ def test_retry_wait_and_dead_letter_are_stages() -> None:
 
 def test_registration_and_job_start_are_the_last_stages() -> None:
     """Slurm's times are whole seconds: one that precedes the cloud's answer gives an empty stage."""
-    asked = command()
-    lit_at = MOMENT + 9 * NS
-    tell = [
-        entry(event(Transition.ACCEPTED, asked, time=MOMENT + NS)),
-        entry(event(Transition.COMPLETED, asked, time=lit_at)),
+    requested = command()
+    on_at = MOMENT + 9 * NS
+    events = [
+        entry(event(Transition.ACCEPTED, requested, time=MOMENT + NS)),
+        entry(event(Transition.COMPLETED, requested, time=on_at)),
     ]
-    begun = JobStart(lit_at + 20 * NS, 4711, lit_at + 31 * NS)
-    way = stages(tell, MOMENT, begun)
+    begun = JobStart(on_at + 20 * NS, 4711, on_at + 31 * NS)
+    way = stages(events, MOMENT, begun)
     assert [(s.name, (s.end - s.begin) // NS, s.words) for s in way[-2:]] == [
         ("registration", 20, "slurmd had started"),
         ("job start", 11, "job 4711 started"),
     ]
-    early = stages(tell, MOMENT, replace(begun, registered_at=lit_at - NS))
+    early = stages(events, MOMENT, replace(begun, registered_at=on_at - NS))
     assert [(s.name, (s.end - s.begin) // NS) for s in early[-2:]] == [
         ("registration", 0),
         ("job start", 31),
