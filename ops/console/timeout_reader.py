@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,9 +27,7 @@ class TimeoutReader(Generic[T]):
     def __init__(self, name: str, read: Callable[[], T]) -> None:
         self._name = name
         self._read = read
-        self._thread: threading.Thread | None = None
-        self._results: list[T] = []
-        self._errors: list[Exception] = []
+        self._answer: Future[T] | None = None
 
     def read(self) -> T:
         """Read the source, or return the result of an earlier call that timed out.
@@ -37,27 +36,26 @@ class TimeoutReader(Generic[T]):
             ReadTimeoutError: the source has not answered, to this call or to an earlier one.
             Exception: the error that reading raised.
         """
-        thread, timeout = self._thread, _LATER_TIMEOUT
-        if thread is None:
+        answer, timeout = self._answer, _LATER_TIMEOUT
+        if answer is None:
+            self._answer = answer = Future()
+            timeout = _FIRST_TIMEOUT
             # a daemon thread: a read that hangs does not delay the exit of the process
-            thread = threading.Thread(target=self._run, name=f"read-{self._name}", daemon=True)
-            self._thread, timeout = thread, _FIRST_TIMEOUT
-            thread.start()
-        thread.join(timeout)
-        if thread.is_alive():
+            threading.Thread(
+                target=self._run, args=(answer,), name=f"read-{self._name}", daemon=True
+            ).start()
+        if not wait([answer], timeout).done:
             raise ReadTimeoutError(f"the {self._name} does not answer")
-        self._thread = None
-        if self._errors:
-            raise self._errors.pop()
-        return self._results.pop()
+        self._answer = None
+        return answer.result()
 
     @property
     def pending(self) -> bool:
         """Whether a read has not returned yet."""
-        return self._thread is not None
+        return self._answer is not None
 
-    def _run(self) -> None:
+    def _run(self, answer: "Future[T]") -> None:
         try:
-            self._results.append(self._read())
+            answer.set_result(self._read())
         except Exception as error:  # noqa: BLE001 - raised to the caller of read()
-            self._errors.append(error)
+            answer.set_exception(error)

@@ -83,7 +83,7 @@ function follow(since) {
 }
 
 // Each group of lamps is one tab stop; the arrow keys move within it.
-function walk(event) {
+function moveFocus(event) {
   const link = event.target.closest(".lamps a");
   if (!link) return;
   const links = Array.from(link.closest(".lamps").querySelectorAll("a"));
@@ -102,7 +102,7 @@ function walk(event) {
 }
 
 const tip = document.getElementById("tip");
-function point(event) {
+function showTip(event) {
   const link = event.target.closest ? event.target.closest(".lamps a") : null;
   tip.hidden = !link;
   if (link) tip.textContent = link.getAttribute("aria-label");
@@ -112,10 +112,10 @@ tick();
 setInterval(tick, 1000);
 if (tip) {
   const nodes = document.querySelector(".nodes");
-  nodes.addEventListener("keydown", walk);
-  nodes.addEventListener("pointerover", point);
-  nodes.addEventListener("pointerleave", point);
-  nodes.addEventListener("focusin", point);
-  nodes.addEventListener("focusout", point);
+  nodes.addEventListener("keydown", moveFocus);
+  nodes.addEventListener("pointerover", showTip);
+  nodes.addEventListener("pointerleave", showTip);
+  nodes.addEventListener("focusin", showTip);
+  nodes.addEventListener("focusout", showTip);
 }
 if (document.body.dataset.live) follow(Number(document.body.dataset.live));
