@@ -9,9 +9,10 @@ from typing import Any
 
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, parse_command
-from schemas.envelope import Envelope, Fields, parse
+from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
+from schemas.fields import Fields
 from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
 
 _NS = 1_000_000_000
