@@ -1,4 +1,4 @@
-"""RabbitMQ 4 by testcontainers, also where its image can only be built here."""
+"""RabbitMQ 4 in a container of testcontainers, also if its image must be built here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.docker,
-    # The first time, the engine is installed and the image built.
+    # The first run installs the engine and builds the image.
     pytest.mark.timeout(600),
-    # testcontainers' own module for RabbitMQ uses what testcontainers deprecates.
+    # testcontainers' RabbitMQ module uses an API that testcontainers deprecates.
     pytest.mark.filterwarnings("ignore:The @wait_container_is_ready decorator:DeprecationWarning"),
 ]
 
@@ -37,11 +37,11 @@ def rabbitmq_4() -> Iterator[Broker]:
             yield broker
 
 
-def test_it_is_version_4(rabbitmq_4: Broker) -> None:
+def test_the_broker_is_version_4(rabbitmq_4: Broker) -> None:
     assert rabbitmq_4.api.version().startswith("4.")
 
 
-def test_the_topology_can_be_applied_twice(rabbitmq_4: Broker) -> None:
+def test_the_topology_can_be_declared_twice(rabbitmq_4: Broker) -> None:
     vhost = rabbitmq_4.create_vhost()
     with closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_4.amqp_url(vhost)))) as link:
         for _ in range(2):
