@@ -20,6 +20,7 @@ import pika
 from benchmarks.table import Figure, render
 from tests.testbed.broker_choice import choose
 from workers.broker import topology
+from workers.broker.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
-        topology.apply(connection.channel(), topology.topology())
+        declare(connection.channel(), topology.topology())
     commands = _commands(folder, url)
     times: dict[str, list[float]] = {what: [] for what in commands}
     for round_ in range(-1, rounds):  # the first warms the caches of files and is not counted

@@ -3,17 +3,11 @@
 import socket
 
 import sqlalchemy as sa
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
 
 from ops.cli.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError, TokenServiceAwayError
+from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
@@ -39,13 +33,10 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
             line = f"{name} is missing: install lamplighter[{_EXTRAS[name]}]"
             code = EXIT_WRONG
-        case StoreMissingError() | TokenServiceAwayError():
+        case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY
-        case ProbableAuthenticationError() | ProbableAccessDeniedError():
-            line = "the broker refused the login; check broker.url and broker.password_file"
-            code = EXIT_AWAY
-        case AMQPError() | BrokerError():
-            line, code = _of_the_broker(error), EXIT_AWAY
+        case BrokerError():
+            line, code = f"the broker is away or refused: {error}", EXIT_AWAY
         case sa.exc.DBAPIError():
             # the driver's own words: SQLAlchemy's would add the statement and its values
             words = str(error.orig).strip().partition("\n")[0]
@@ -57,10 +48,3 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _:
             return None
     return plain(line), code
-
-
-def _of_the_broker(error: AMQPError | BrokerError) -> str:
-    # pika has no words for a port at which nobody listens
-    if isinstance(error, AMQPConnectionError) and not str(error):
-        return "the broker does not answer: start it, or check broker.url; hooks spool meanwhile"
-    return f"the broker is away or refused: {str(error) or type(error).__name__}"

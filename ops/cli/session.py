@@ -50,7 +50,7 @@ class Session:
         """A channel of a connection of its own.
 
         Raises:
-            pika.exceptions.AMQPError: the broker is away or refuses.
+            BrokerError: the broker is away or refuses.
         """
         parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
         with blocking_channel(parameters) as channel:
@@ -61,7 +61,7 @@ class Session:
         """The dead letters.
 
         Raises:
-            pika.exceptions.AMQPError, BrokerAwayError: the broker is away or refuses.
+            BrokerError: the broker is away or refuses.
         """
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 

@@ -6,7 +6,6 @@ from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from pika.exceptions import AMQPError
 
 from ops.audit.records import RUNS, what, words_of_run
 from ops.cli.errors import StoreMissingError, explain
@@ -36,7 +35,7 @@ _OF_POWER = frozenset(
 )
 T = TypeVar("T")
 
-AWAY_WORDS = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+AWAY_WORDS = (BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
 
 
 class SiteReader:

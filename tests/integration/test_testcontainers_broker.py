@@ -12,6 +12,7 @@ from tests.testbed.broker_choice import container
 from tests.testbed.docker import RABBITMQ, docker_engine, ensure_image
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.broker.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def test_the_topology_can_be_declared_twice(rabbitmq_4: Broker) -> None:
     vhost = rabbitmq_4.create_vhost()
     with closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_4.amqp_url(vhost)))) as link:
         for _ in range(2):
-            topology.apply(link.channel(), topology.topology())
+            declare(link.channel(), topology.topology())
     assert set(rabbitmq_4.api.depths(vhost)) == {q.name for q in topology.topology().queues}
 
 
@@ -53,7 +54,7 @@ def test_a_request_returns_from_a_retry_tier_to_its_work_queue(rabbitmq_4: Broke
     vhost = rabbitmq_4.create_vhost()
     with closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_4.amqp_url(vhost)))) as link:
         channel = link.channel()
-        topology.apply(channel, topology.topology())
+        declare(channel, topology.topology())
         channel.confirm_delivery()
         channel.basic_publish("power.retry.5s", "node.resume.requested", b"request", mandatory=True)
     until(
