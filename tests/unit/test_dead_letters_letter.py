@@ -23,10 +23,10 @@ values = st.recursive(
 
 
 def test_a_workers_letter_has_cause_attempts_and_round() -> None:
-    asked = command()
-    sent = dead_letter(asked, round_=3)
+    request = command()
+    sent = dead_letter(request, round_=3)
     letter = letter_from(7, sent.routing_key, sent.headers, sent.body)
-    assert (letter.tag, letter.id, letter.command, letter.round) == (7, asked.id, asked, 3)
+    assert (letter.tag, letter.id, letter.command, letter.round) == (7, request.id, request, 3)
     assert (letter.cause.error, letter.died_in) == ("quota", "power.resume")
     assert letter.died_at == MOMENT // 1000 * 1000 + 20 * 10**9
     assert not letter.by_broker
@@ -36,8 +36,8 @@ def test_a_workers_letter_has_cause_attempts_and_round() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_letter_of_the_broker_is_read_from_x_death(kind: Kind) -> None:
-    asked = command(kind=kind)
-    body = asked.to_envelope().to_json()
+    request = command(kind=kind)
+    body = request.to_envelope().to_json()
     queue = "power.resume" if kind is Kind.RESUME else "power.suspend"
     death = {"reason": "delivery_limit", "queue": queue, "time": datetime(2026, 1, 2, 3)}  # noqa: DTZ001 - as pika gives it
     letter = letter_from(1, kind.routing_key, {"x-death": [death]}, body)
