@@ -48,7 +48,7 @@ class Kind(enum.StrEnum):
     @property
     def routing_key(self) -> str:
         """The routing key on exchange power.commands."""
-        return _ROUTING_KEYS[self]
+        return f"node.{self}.{'reported' if self is Kind.RESUME_FAIL else 'requested'}"
 
     @property
     def type(self) -> str:
@@ -56,15 +56,6 @@ class Kind(enum.StrEnum):
         return f"lamplighter.{self.routing_key}.v1"
 
 
-_ROUTING_KEYS: Mapping[Kind, str] = {
-    Kind.RESUME: "node.resume.requested",
-    Kind.SUSPEND: "node.suspend.requested",
-    Kind.RESUME_FAIL: "node.resume_fail.reported",
-    Kind.DEPLOY: "node.deploy.requested",
-    Kind.RETIRE: "node.retire.requested",
-    Kind.ADOPT: "node.adopt.requested",
-    Kind.BAKE: "node.bake.requested",
-}
 _DESIRED: Mapping[Kind, Desired] = {
     Kind.RESUME: Desired.UP,
     Kind.SUSPEND: Desired.DOWN,

@@ -6,7 +6,6 @@ LamplighterError
 │   ├── BrokerLoginError    the broker refused user or password, or access to the virtual host
 │   ├── NotDeclaredError    a queue or exchange does not exist
 │   ├── AccessRefusedError  the broker's user lacks a permission
-│   ├── DeclaredDifferentlyError  a queue or exchange exists with other arguments
 │   ├── UnroutableError     the message reached no queue: the topology is missing
 │   └── RefusedError        the broker refused the message: a queue is full
 ├── TokenError              no token for a cloud
@@ -41,10 +40,6 @@ class NotDeclaredError(BrokerError):
 
 class AccessRefusedError(BrokerError):
     """The broker's user lacks a permission."""
-
-
-class DeclaredDifferentlyError(BrokerError):
-    """A queue or exchange exists with other arguments."""
 
 
 class UnroutableError(BrokerError):

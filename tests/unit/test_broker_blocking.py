@@ -14,7 +14,6 @@ from workers.errors import (
     BrokerAwayError,
     BrokerError,
     BrokerLoginError,
-    DeclaredDifferentlyError,
     NotDeclaredError,
 )
 
@@ -53,7 +52,7 @@ def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
         (exceptions.ProbableAccessDeniedError(), BrokerLoginError, "broker.password_file"),
         (exceptions.ChannelClosedByBroker(403, "no right"), AccessRefusedError, "no right"),
         (exceptions.ChannelClosedByBroker(404, "no queue"), NotDeclaredError, "no queue"),
-        (exceptions.ChannelClosedByBroker(406, "x-args"), DeclaredDifferentlyError, "x-args"),
+        (exceptions.ChannelClosedByBroker(406, "x-args"), BrokerError, "x-args"),
         (exceptions.ChannelClosedByBroker(540, "new"), BrokerError, "new"),
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)),

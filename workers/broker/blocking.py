@@ -20,16 +20,11 @@ from workers.errors import (
     BrokerAwayError,
     BrokerError,
     BrokerLoginError,
-    DeclaredDifferentlyError,
     NotDeclaredError,
 )
 
-# AMQP 0-9-1, "Constants"
-_BY_REPLY_CODE: dict[int, type[BrokerError]] = {
-    403: AccessRefusedError,
-    404: NotDeclaredError,
-    406: DeclaredDifferentlyError,
-}
+# AMQP 0-9-1, section 1.2
+_BY_REPLY_CODE = {403: AccessRefusedError, 404: NotDeclaredError}
 
 
 @contextmanager

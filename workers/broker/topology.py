@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.commands import Kind
+
 COMMANDS = "power.commands"
 REQUEUE = "power.requeue"
 DEAD_LETTERS = "power.dlx"
@@ -103,16 +105,10 @@ def topology(
         # only against messages that crash workers: lost connections count too
         "x-delivery-limit": 1000,
     }
-    work_keys = (
-        (RESUME_QUEUE, "node.resume.requested"),
-        (SUSPEND_QUEUE, "node.suspend.requested"),
-        (SUSPEND_QUEUE, "node.resume_fail.reported"),
-        # an operator's requests are as little urgent as suspends
-        (SUSPEND_QUEUE, "node.deploy.requested"),
-        (SUSPEND_QUEUE, "node.retire.requested"),
-        (SUSPEND_QUEUE, "node.adopt.requested"),
-        (SUSPEND_QUEUE, "node.bake.requested"),
-    )
+    # an operator's requests are as little urgent as suspends
+    work_keys = [
+        (RESUME_QUEUE if kind is Kind.RESUME else SUSPEND_QUEUE, kind.routing_key) for kind in Kind
+    ]
     tiers = tuple(
         Queue(
             name,

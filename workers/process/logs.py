@@ -8,13 +8,6 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from workers.config.tables import LogSettings
 
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
-
 
 def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
     """Configure structlog for this process; every line has role and cluster."""
@@ -38,7 +31,9 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
             _escape_exception,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.level.upper()]
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
