@@ -17,6 +17,7 @@ from benchmarks.table import Figure, render
 from benchmarks.timing import duration, temporary_folder
 from tests.testbed.broker_choice import choose
 from workers.broker import topology
+from workers.broker.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
-        topology.apply(connection.channel(), topology.topology())
+        declare(connection.channel(), topology.topology())
     commands = _commands(folder, url)
     times: dict[str, list[float]] = {name: [] for name in commands}
     for round_ in range(-1, rounds):  # the first round fills the file cache and is not counted

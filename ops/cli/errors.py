@@ -3,17 +3,11 @@
 import socket
 
 import sqlalchemy as sa
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
 
 from ops.cli.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError, TokenServiceAwayError
+from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
@@ -39,13 +33,10 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
             line = f"{name} is not installed: install lamplighter[{_EXTRAS[name]}]"
             code = EXIT_WRONG
-        case StoreMissingError() | TokenServiceAwayError():
+        case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY
-        case ProbableAuthenticationError() | ProbableAccessDeniedError():
-            line = "the broker refused the login; check broker.url and broker.password_file"
-            code = EXIT_AWAY
-        case AMQPError() | BrokerError():
-            line, code = _explain_broker_error(error), EXIT_AWAY
+        case BrokerError():
+            line, code = f"the broker is unavailable or refused the request: {error}", EXIT_AWAY
         case sa.exc.DBAPIError():
             # SQLAlchemy's own message would include the statement and its values
             message = str(error.orig).strip().partition("\n")[0]
@@ -63,13 +54,3 @@ def describe_error(error: Exception) -> str:
     """The line that `explain` gives, or else the type and the message."""
     explained = explain(error)
     return explained[0] if explained else f"{type(error).__name__}: {error}"
-
-
-def _explain_broker_error(error: AMQPError | BrokerError) -> str:
-    # pika's error has no message when no process listens on the port
-    if isinstance(error, AMQPConnectionError) and not str(error):
-        return (
-            "the broker does not answer: start it, or check broker.url; "
-            "until then hooks write to the spool"
-        )
-    return f"the broker is unavailable or refused the request: {str(error) or type(error).__name__}"

@@ -50,7 +50,7 @@ class Session:
         """A channel on a connection of its own.
 
         Raises:
-            pika.exceptions.AMQPError: the broker is unavailable or refuses.
+            BrokerError: the broker is away or refuses.
         """
         with blocking_channel(self._broker()) as channel:
             yield channel
@@ -60,7 +60,7 @@ class Session:
         """The dead-letter queue.
 
         Raises:
-            pika.exceptions.AMQPError, BrokerAwayError: the broker is unavailable or refuses.
+            BrokerError: the broker is away or refuses.
         """
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 

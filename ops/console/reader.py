@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from pika.exceptions import AMQPError
 
 from ops.audit.records import data_of, what, words
 from ops.cli.errors import StoreMissingError, explain
@@ -35,7 +34,7 @@ _POWER_DRIFTS = frozenset(
 T = TypeVar("T")
 
 # The errors of a store or broker that is away.
-AWAY_ERRORS = (AMQPError, BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+AWAY_ERRORS = (BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
 
 
 class SiteReader:

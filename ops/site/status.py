@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import click
 import hostlist
 import sqlalchemy as sa
-from pika.exceptions import AMQPError
 
 from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
 from ops.cli.options import json_option
@@ -19,6 +18,7 @@ from ops.nodes.out_of_service import OutOfService, out_of_service, print_out_of_
 from ops.site.slurm_view import SnapshotStatus, print_snapshot_status, snapshot_status
 from workers.broker.depths import QueueDepth, queue_depths
 from workers.config.settings import Settings
+from workers.errors import BrokerError
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
@@ -80,7 +80,7 @@ def status(session: Session, *, as_json: bool) -> None:
     try:
         with session.channel() as channel:
             queues = queue_depths(channel)
-    except (AMQPError, OSError) as error:
+    except BrokerError as error:
         problems.append(describe_error(error))
     if as_json:
         print_json(

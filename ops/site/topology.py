@@ -9,7 +9,7 @@ from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
 from ops.site.topology_check import differences, missing
-from workers.broker.topology import apply as declare
+from workers.broker.declare import declare
 from workers.broker.topology import topology as wanted
 
 

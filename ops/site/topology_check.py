@@ -5,13 +5,12 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
-from pika.exceptions import ChannelClosedByBroker
 
 from producers.settings import BrokerSettings
+from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
-from workers.errors import BrokerAwayError
+from workers.errors import BrokerAwayError, NotDeclaredError
 
-_NOT_FOUND = 404
 _SECONDS = 15.0
 
 
@@ -25,14 +24,13 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
     ):
         probe = connection.channel()
         try:
-            if kind == "exchange":
-                probe.exchange_declare(exchange=name, passive=True)
-            else:
-                probe.queue_declare(queue=name, passive=True)
-            probe.close()
-        except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
-                raise
+            with broker_errors():
+                if kind == "exchange":
+                    probe.exchange_declare(exchange=name, passive=True)
+                else:
+                    probe.queue_declare(queue=name, passive=True)
+                probe.close()
+        except NotDeclaredError:
             found.append(f"{kind} {name}: missing")
     return found
 

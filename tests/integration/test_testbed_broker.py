@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def own_broker(session_dir: Path) -> Iterator[PrivateBroker]:
-    """One private broker for the tests in this file that do not change it."""
+    """One private broker for the tests here that leave it unchanged."""
     with PrivateBroker(session_dir / "own") as server:
         yield server
 
@@ -57,7 +57,7 @@ def test_each_test_has_its_own_vhost(broker: Broker, vhost: str, broker_url: str
         broker.delete_vhost(other)
 
 
-def test_depths_distinguish_ready_from_unacknowledged_messages(
+def test_depths_count_ready_and_unacknowledged_messages_separately(
     broker: Broker, vhost: str, broker_url: str
 ) -> None:
     put(broker_url, "jobs", b"one")
@@ -71,7 +71,7 @@ def test_depths_distinguish_ready_from_unacknowledged_messages(
         )
 
 
-def test_users_have_only_the_permissions_that_they_were_given(
+def test_users_have_only_the_permissions_they_were_given(
     broker: Broker, vhost: str, broker_url: str
 ) -> None:
     put(broker_url, "jobs", b"hello")
@@ -130,7 +130,7 @@ def test_the_data_folder_contains_the_stored_messages(own_broker: PrivateBroker)
     assert any(b"a secret in a message" in path.read_bytes() for path in files)
 
 
-def test_on_an_existing_broker_each_test_has_its_own_vhost_if_we_may_create_one(
+def test_an_existing_broker_gives_each_test_a_vhost_if_allowed(
     own_broker: PrivateBroker,
 ) -> None:
     url = own_broker.amqp_url("/")
@@ -147,9 +147,9 @@ def test_without_the_management_api_all_tests_share_the_vhost_of_the_url(
 ) -> None:
     vhost = own_broker.create_vhost()
     # Nothing listens on port 1.
-    with closing(ExistingBroker(own_broker.amqp_url(vhost), "http://127.0.0.1:1")) as existing:
-        assert existing.create_vhost() == vhost
-        existing.delete_vhost(vhost)
-        put(existing.amqp_url(vhost), "jobs", b"hello")
-        assert f"all tests in vhost '{vhost}'" in existing.description
+    with closing(ExistingBroker(own_broker.amqp_url(vhost), "http://127.0.0.1:1")) as theirs:
+        assert theirs.create_vhost() == vhost
+        theirs.delete_vhost(vhost)
+        put(theirs.amqp_url(vhost), "jobs", b"hello")
+        assert f"all tests in vhost '{vhost}'" in theirs.description
     own_broker.delete_vhost(vhost)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pika.exceptions import AMQPError
-
 from producers.amqp import connection_parameters
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.errors import BrokerError
 
 if TYPE_CHECKING:
     from workers.config.settings import Settings
@@ -21,6 +20,6 @@ def all_consume(settings: Settings, *more: str) -> bool:
     try:
         with blocking_channel(connection_parameters(settings.broker, "test bed")) as channel:
             found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
-    except AMQPError:  # a queue or the broker does not exist yet
+    except BrokerError:  # not yet declared, or not yet there
         return False
     return all(queue.consumer_count for queue in found)

@@ -15,6 +15,7 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -89,7 +90,7 @@ class Installation:
         with blocking_channel(
             connection_parameters(self.settings.broker, "test topology")
         ) as channel:
-            topology.apply(channel, topology.topology())
+            declare(channel, topology.topology())
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send messages and wait for the broker's confirms."""

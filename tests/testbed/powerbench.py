@@ -23,6 +23,7 @@ from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.broker.link import Delivery, Link
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver
@@ -102,7 +103,7 @@ class PowerBench:
 
     def _begin(self) -> None:
         with blocking_channel(self._parameters) as channel:
-            topology.apply(channel, topology.topology(TIERS))
+            declare(channel, topology.topology(TIERS))
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))

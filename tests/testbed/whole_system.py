@@ -31,6 +31,7 @@ from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.config.settings import Settings, load
 from workers.store.database import connect, open_store, reading
 from workers.store.tables import audit
@@ -347,9 +348,9 @@ class WholeSystem:
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
-            topology.apply(channel, topology.topology())
-            channel.queue_declare(_ALL_EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
-            channel.queue_bind(_ALL_EVENTS, topology.EVENTS, "#")
+            declare(channel, topology.topology())
+            channel.queue_declare(_WITNESS, durable=True, arguments={"x-queue-type": "quorum"})
+            channel.queue_bind(_WITNESS, topology.EVENTS, "#")
         for name in self.start:
             self.worker(name)
         if set(WORKERS) <= set(self.start):

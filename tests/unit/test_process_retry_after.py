@@ -1,4 +1,4 @@
-"""Retry-After is honoured within reason, by the clock of who says it."""
+"""Retry-After: at most an hour, reckoned from the Date of the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW = 1_767_323_045.0
         (None, None, None),
     ],
 )
-def test_a_wait_is_a_number_or_a_moment_and_never_beyond_an_hour(
+def test_retry_after_is_a_number_or_a_date_and_at_most_an_hour(
     value: str | None, date: str | None, wait: float | None
 ) -> None:
     named = {"retry-after": value, "date": date}

@@ -1,4 +1,4 @@
-"""Slurm's view as it travels: stamped before it is read, cut into parts, and what a state means."""
+"""Snapshots: stamped before Slurm is read, cut into parts; what a node state means for its power."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ JOB = (7,)
         ("IDLE+CLOUD+POWER_UP", (), Power.BETWEEN),
         ("IDLE+CLOUD+POWERING_DOWN", (), Power.GOING),
         ("MIXED+CLOUD+POWERING_DOWN", JOB, Power.BETWEEN),
-        # it may still run a job: it goes out when that ends
+        # it may still run a job, and is powered off when the job ends
         ("MIXED+CLOUD+POWER_DOWN", JOB, Power.BETWEEN),
         ("IDLE+CLOUD+POWER_DOWN", (), Power.BETWEEN),
         ("IDLE+CLOUD+POWERED_DOWN", (), Power.OUT),
@@ -52,17 +52,17 @@ JOB = (7,)
         ("", (), Power.UNKNOWN),
     ],
 )
-def test_what_a_state_says_about_power(state: str, jobs: tuple[int, ...], power: Power) -> None:
+def test_power_of_each_node_state(state: str, jobs: tuple[int, ...], power: Power) -> None:
     assert SlurmNode("node1", state, jobs=jobs).power is power
 
 
-def test_a_node_that_a_person_has_set_down_is_not_one_that_slurm_lost() -> None:
+def test_a_node_set_down_by_an_operator_differs_from_one_that_slurm_lost() -> None:
     assert SlurmNode("node1", "DOWN+CLOUD", "Not responding").power is Power.LIT
     assert SlurmNode("node1", "DOWN+CLOUD", "disk is odd").power is Power.ASIDE
 
 
 @given(snapshots)
-def test_what_is_sent_comes_back(snapshot: Snapshot) -> None:
+def test_a_snapshot_comes_back_as_it_was_sent(snapshot: Snapshot) -> None:
     back = parse_snapshot(snapshot.to_envelope().to_json())
     assert replace(back, nodes=()) == replace(snapshot, nodes=())
     assert [(n.node, n.state, n.jobs) for n in back.nodes] == [
@@ -71,7 +71,7 @@ def test_what_is_sent_comes_back(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25])
-def test_parts_come_together_in_any_order_and_only_when_all_are_there(count: int) -> None:
+def test_parts_are_joined_in_any_order_and_only_when_all_are_there(count: int) -> None:
     nodes = tuple(SlurmNode(f"node{i}", "IDLE") for i in range(count))
     whole = Snapshot("test", MOMENT, CORRELATION, "host", nodes)
     parts = [parse_snapshot(message.body) for message in messages(whole, 10)]
@@ -82,8 +82,8 @@ def test_parts_come_together_in_any_order_and_only_when_all_are_there(count: int
         assert joined(parts[:missing] + parts[missing + 1 :]) is None
 
 
-def test_it_is_stamped_before_slurm_is_read(tmp_path: Path) -> None:
-    """Whatever a hook stamps after the reading is newer."""
+def test_a_snapshot_is_stamped_before_slurm_is_read(tmp_path: Path) -> None:
+    """A hook call made after Slurm was read has a newer generation."""
     seen = []
 
     def read() -> list[SlurmNode]:
@@ -93,7 +93,7 @@ def test_it_is_stamped_before_slurm_is_read(tmp_path: Path) -> None:
     assert take("test", tmp_path, read).generation < seen[0]
 
 
-def test_jobs_are_said_with_their_nodes_and_a_list_that_cannot_be_read_ends_it_all() -> None:
+def test_jobs_are_listed_with_their_nodes_and_an_unreadable_job_list_is_an_error() -> None:
     shown = "\n".join(
         f"NodeName={name} Arch=x State={state} Reason=disk is odd [root@2026-01-02T03:04:05] "
         for name, state in (("node1", "IDLE+CLOUD*"), ("node2", "MIXED+CLOUD"), ("-odd", "IDLE"))

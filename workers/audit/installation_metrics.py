@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 import structlog
-from pika.exceptions import AMQPError
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -19,6 +18,7 @@ from workers.broker import depths
 from workers.broker.blocking import blocking_channel
 from workers.broker.topology import DEAD_LETTER_QUEUE
 from workers.config.settings import Settings
+from workers.errors import BrokerError
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
 from workers.store.database import AWAY, reading
@@ -124,6 +124,6 @@ class InstallationMetrics(Collector):
 def _read(part: str, read: Callable[[], list[Metric]]) -> list[Metric] | None:
     try:
         return read()
-    except (AMQPError, OSError, *AWAY) as error:
+    except (BrokerError, OSError, *AWAY) as error:
         structlog.get_logger().warning("metrics_unreadable", part=part, error=type(error).__name__)
         return None
