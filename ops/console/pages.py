@@ -11,8 +11,7 @@ from ops.cli.session import Session
 from ops.console.reader import adrift_nodes, line_of
 from ops.console.view import SiteView, astray
 from ops.history.job_start import job_start
-from ops.history.stages import stages
-from ops.history.timeline import timeline
+from ops.history.request import request_history
 from ops.nodes.node_state import last_asked, node_statuses
 from ops.report.page import values
 from ops.report.question import BY
@@ -80,18 +79,17 @@ class Pages:
             entries = story(connection, request_id)
             if not entries:
                 raise LookupError("The audit knows no such request yet.")
-            bodies = [entry.body for entry in entries]
-            begun = job_start(connection, bodies)
-        way = stages(entries, time.time_ns(), begun)
-        begin = min(stage.begin for stage in way)
+            history = request_history(entries, job_start(connection, entries))
+        stages = history.stages(time.time_ns())
+        begin = min(stage.begin for stage in stages)
         return "request.html", {
             "request_id": request_id,
-            "node": entries[0].subject,
-            "stages": way,
+            "node": history.node,
+            "stages": stages,
             "begin": begin,
-            "span": max(1, max(stage.end for stage in way) - begin),
-            "rounds": max(stage.round for stage in way),
-            "steps": timeline(bodies, begun),
+            "span": max(1, max(stage.end for stage in stages) - begin),
+            "rounds": history.rounds,
+            "steps": history.timeline,
         }
 
     def events(self, said: Mapping[str, str]) -> Page:

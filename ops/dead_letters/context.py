@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from ops.cli.errors import StoreMissingError
 from ops.cli.session import Session
 from ops.dead_letters.describe import LetterContext, StoredNode
-from ops.history.timeline import TimelineStep, timeline
+from ops.history.request import request_history
+from ops.history.timeline import TimelineStep
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
@@ -72,7 +73,8 @@ def stored_nodes(
 def _story(session: Session, command: PowerCommand, silent: list[str]) -> tuple[TimelineStep, ...]:
     try:
         with session.reading("audit") as connection:
-            return tuple(timeline([entry.body for entry in story(connection, command.id)]))
+            entries = story(connection, command.id)
+            return tuple(request_history(entries).timeline) if entries else ()
     except (*_STORE_TROUBLES, MalformedMessageError) as error:
         silent.append(f"by the audit: {type(error).__name__}")
         return ()

@@ -18,8 +18,7 @@ from ops.console.render import environment, parts
 from ops.console.timeout_reader import SilentError, TimeoutReader
 from ops.console.view import LoginState, SiteView, astray, changed_lamps, summary, words
 from ops.history.job_start import JobStart
-from ops.history.stages import stages
-from ops.history.timeline import timeline
+from ops.history.request import request_history
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition
 from tests.testbed.messages import MOMENT, command, event
@@ -228,7 +227,7 @@ def test_a_rest_and_a_person_are_stages_of_their_own() -> None:
         event(Transition.REPLAYED, asked, time=MOMENT + 100 * NS, round_=2),
         event(Transition.COMPLETED, asked, time=MOMENT + 110 * NS, round_=2),
     ]
-    way = stages([entry(one, one.time + NS) for one in tell], MOMENT)
+    way = request_history([entry(one, one.time + NS) for one in tell]).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
         ("hook, broker", 1),
         ("worker", 1),
@@ -250,12 +249,12 @@ def test_the_way_goes_on_to_the_registration_and_the_jobs_start() -> None:
         entry(event(Transition.COMPLETED, asked, time=lit_at)),
     ]
     begun = JobStart(lit_at + 20 * NS, 4711, lit_at + 31 * NS)
-    way = stages(tell, MOMENT, begun)
+    way = request_history(tell, begun).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS, s.words) for s in way[-2:]] == [
         ("registration", 20, "slurmd had started"),
         ("job start", 11, "job 4711 started"),
     ]
-    early = stages(tell, MOMENT, replace(begun, registered_at=lit_at - NS))
+    early = request_history(tell, replace(begun, registered_at=lit_at - NS)).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in early[-2:]] == [
         ("registration", 0),
         ("job start", 31),
@@ -263,7 +262,8 @@ def test_the_way_goes_on_to_the_registration_and_the_jobs_start() -> None:
 
 
 def test_what_is_under_way_lasts_until_now() -> None:
-    (_, last) = stages([entry(event(Transition.ACCEPTED, time=MOMENT + NS))], MOMENT + 31 * NS)
+    accepted = entry(event(Transition.ACCEPTED, time=MOMENT + NS))
+    (_, last) = request_history([accepted]).stages(MOMENT + 31 * NS)
     assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
 
 
@@ -273,12 +273,13 @@ def test_any_event_however_hostile_can_be_shown(told: RequestEvent) -> None:
     templates = environment()
     held = entry(told)
     lines = str(templates.globals["parts"].lines([line_of(held)]))  # type: ignore[attr-defined]
-    way = stages([held], MOMENT)
+    history = request_history([held])
+    way = history.stages(MOMENT)
     assert all(stage.begin <= stage.end for stage in way)
     page = templates.get_template("request.html").render(
         cluster="x", person=None, can_login=False, can_logout=False, page="", view=SiteView(0),
         request_id=told.request_id, node=told.node, stages=way, begin=way[0].begin, span=1,
-        rounds=1, steps=timeline([held.body]),
+        rounds=1, steps=history.timeline,
     )  # fmt: skip
     for text in (lines, page):
         text.encode()

@@ -1,8 +1,8 @@
-"""Writes the audit log: append-only, each record's hash covers the one before.
+"""Appends to the audit log; the hash of each record covers the hash of the one before.
 
-UNIQUE(prev_hash) makes the chain a chain, whatever the broker says about who consumes. So that
-two writers need not meet there, they stand in line: on SQLite by BEGIN IMMEDIATE, on PostgreSQL by
-an advisory lock (unlike a table lock it needs no more than the right to insert).
+UNIQUE(prev_hash) guarantees a single chain, even if the broker lets two workers consume. To avoid
+that conflict, writers take turns: on SQLite by BEGIN IMMEDIATE, on PostgreSQL by an advisory lock
+(unlike a table lock, it needs only the right to insert).
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,18 +15,18 @@ from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
 _ATTEMPTS = 3
-_LINE = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 _KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a batch.
+    """The result of appending a batch.
 
     Attributes:
-        recorded: how many are new.
-        folded: how many were there already.
-        conflicts: those whose id a record of another type has; this must never happen.
+        recorded: how many records were new.
+        folded: how many were already in the log.
+        conflicts: records whose id belongs to a record of another type; this must never happen.
     """
 
     recorded: int
@@ -35,8 +35,8 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """What the log ends with."""
+class LogEnd:
+    """The last record of the log."""
 
     seq: int
     hash: bytes
@@ -44,30 +44,31 @@ class End:
 
 
 def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
-    """Write what is new of `records`, in order and in one transaction.
+    """Write the new ones among `records`, in order and in one transaction.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is away, or writers that stand in no line were faster.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable, or writers that do not take the
+            lock were faster.
     """
     for _ in range(_ATTEMPTS - 1):
         try:
             with engine.begin() as connection:
                 return append_within(connection, records)
         except sa.exc.IntegrityError:
-            continue  # another writer followed the same head
+            continue  # another writer appended after the same record
     with engine.begin() as connection:
         return append_within(connection, records)
 
 
-def stand_in_line(connection: sa.Connection) -> None:
-    """Wait until no other writer is at work; nobody writes before this transaction's end."""
+def lock_log(connection: sa.Connection) -> None:
+    """Wait for other writers, and keep them out until the end of this transaction."""
     if connection.dialect.name == "postgresql":
-        connection.execute(_LINE)
+        connection.execute(_LOCK)
 
 
 def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appended:
-    """As `append`, within the caller's transaction."""
-    stand_in_line(connection)
+    """Same as `append`, within the caller's transaction."""
+    lock_log(connection)
     types = _types(connection, [(record.source, record.id) for record in records])
     conflicts: list[Record] = []
     new: list[Record] = []
@@ -80,16 +81,16 @@ def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appen
             conflicts.append(record)
     if new:
         connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
-        _remember_jobs(connection, new)
-        _remember_uws(connection, new)
-        _remember_nodes(connection, new)
+        _index_jobs(connection, new)
+        _index_uws(connection, new)
+        _index_nodes(connection, new)
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
 def _types(
     connection: sa.Connection, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """The types of those of `keys` that the log holds."""
+    """The types of the records in the log that have one of these keys (source, id)."""
     found: dict[tuple[str, str], str] = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         query = sa.select(audit.c.source, audit.c.id, audit.c.type).where(
@@ -100,15 +101,15 @@ def _types(
     return found
 
 
-def last(connection: sa.Connection) -> End | None:
-    """The last record; None where there is none."""
+def last_record(connection: sa.Connection) -> LogEnd | None:
+    """The last record; None if the log is empty."""
     query = sa.select(audit.c.seq, audit.c.hash, audit.c.recorded_at)
     row = connection.execute(query.order_by(audit.c.seq.desc()).limit(1)).first()
-    return None if row is None else End(*row)
+    return None if row is None else LogEnd(*row)
 
 
 def _head(connection: sa.Connection) -> bytes:
-    found = last(connection)
+    found = last_record(connection)
     return GENESIS if found is None else found.hash
 
 
@@ -134,7 +135,7 @@ def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, obje
         previous = hash_
 
 
-def _remember_jobs(connection: sa.Connection, records: Iterable[Record]) -> None:
+def _index_jobs(connection: sa.Connection, records: Iterable[Record]) -> None:
     pairs = {(job, record.request_id) for record in records for job in record.jobs}
     if pairs:
         connection.execute(
@@ -143,7 +144,7 @@ def _remember_jobs(connection: sa.Connection, records: Iterable[Record]) -> None
         )
 
 
-def _remember_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
+def _index_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
     known = {
         (job.uws_id, job.job_id, job.submitted_at)
         for record in records
@@ -159,12 +160,12 @@ def _remember_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
         )
 
 
-def _remember_nodes(connection: sa.Connection, records: Iterable[Record]) -> None:
-    told = [
+def _index_nodes(connection: sa.Connection, records: Iterable[Record]) -> None:
+    found = [
         {"node": node, "source": record.source, "id": record.id}
         for record in records
         if record.job is not None
         for node in dict.fromkeys(record.job.nodes)
     ]
-    if told:
-        connection.execute(insert(connection, audit_nodes).on_conflict_do_nothing(), told)
+    if found:
+        connection.execute(insert(connection, audit_nodes).on_conflict_do_nothing(), found)
