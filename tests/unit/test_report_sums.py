@@ -33,44 +33,46 @@ def history(node: str = "n1", *times: tuple[int, int], jobs: tuple[int, ...] = (
     )
 
 
-def ask(
+def question(
     by: str, *, begin: int = 0, end: int = 100, given: list[Allocation] | None = None
 ) -> Question:
     return Question(begin, end, by, {"n1": STOPPED, "n2": DELETED}, given)
 
 
 def test_only_time_within_the_window_counts() -> None:
-    (row,) = rows([history("n1", (10, 30), (90, 200))], ask("group", begin=20, end=100))
+    (row,) = rows([history("n1", (10, 30), (90, 200))], question("group", begin=20, end=100))
     assert (row.key, row.powered_on, row.saved, row.visible) == ("a", 20, 60, 80)
     assert (row.boots, row.boots_failed, row.booting) == (1, 1, 5)
 
 
 def test_a_deleted_server_is_visible_while_it_exists() -> None:
     lived = NodeHistory("n2", 0, (PoweredOn(20, 50),), (), ((15, 55), (80, None)), "ifca")
-    (row,) = rows([lived], ask("strategy"))
+    (row,) = rows([lived], question("strategy"))
     assert (row.key, row.powered_on, row.visible) == ("delete", 30, 60)
 
 
 @pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
 def test_rows_are_keyed_as_requested(by: str, key: str) -> None:
-    assert [row.key for row in rows([history("n1", (0, 1))], ask(by))] == [key]
-    assert [row.key for row in rows([history("gone", (0, 1))], ask("group"))] == [NOBODY]
+    assert [row.key for row in rows([history("n1", (0, 1))], question(by))] == [key]
+    assert [row.key for row in rows([history("gone", (0, 1))], question("group"))] == [NOBODY]
 
 
 def test_jobs_share_the_time_that_a_node_was_powered_on_for_them() -> None:
-    found = {r.key: r for r in rows([history("n1", (0, 60), jobs=(1, 2))], ask("job"))}
+    found = {r.key: r for r in rows([history("n1", (0, 60), jobs=(1, 2))], question("job"))}
     assert {key: row.powered_on for key, row in found.items()} == {"1": 30, "2": 30}
     assert {key: row.boots for key, row in found.items()} == {"1": 1, "2": 1}
 
 
 def test_with_allocations_the_rest_is_idle() -> None:
     given = [Allocation("n1", 1, "anna", 10, 30), Allocation("n1", 2, "bert", 20, 40)]
-    (row,) = rows([history("n1", (0, 60))], ask("group", given=given))
+    (row,) = rows([history("n1", (0, 60))], question("group", given=given))
     assert (row.allocated, row.idle) == (30, 30)
-    shorter = replace(ask("group", given=given), suspend_time=15)
+    shorter = replace(question("group", given=given), suspend_time=15)
     (row,) = rows([history("n1", (0, 60))], shorter)
     assert row.spared == 5, "of two gaps of 10 and 20, the part beyond 15"
-    found = {r.key: r.powered_on for r in rows([history("n1", (0, 60))], ask("user", given=given))}
+    found = {
+        r.key: r.powered_on for r in rows([history("n1", (0, 60))], question("user", given=given))
+    }
     assert found == {"anna": 20, "bert": 20, NOBODY: 30}
 
 
@@ -78,7 +80,7 @@ def test_time_without_reports_from_slurm_is_unknown() -> None:
     """A node registers before the worker sees it running; older reports count for earlier times."""
     node = history("n1", (10, 30), (50, 60), (80, 90), jobs=(7,))
     asked = replace(
-        ask("group", given=[Allocation("n1", 1, "anna", 55, 200)]), reported_at={"n1": (9, 55)}
+        question("group", given=[Allocation("n1", 1, "anna", 55, 200)]), reported_at={"n1": (9, 55)}
     )
     (row,) = rows([node], asked)
     assert (row.powered_on, row.allocated, row.unknown, row.idle) == (40, 5, 10, 25)
@@ -110,35 +112,35 @@ def test_spans_add_up_like_the_sets_of_their_moments(
 
 @given(st.lists(spans, max_size=4), st.integers(1, 7))
 def test_the_bins_sum_up_to_the_total(all_spans: list[list[tuple[int, int]]], bins: int) -> None:
-    known = [history(f"n{n}", *union(lit), jobs=(n,)) for n, lit in enumerate(all_spans, 1)]
+    known = [history(f"n{n}", *union(times), jobs=(n,)) for n, times in enumerate(all_spans, 1)]
     for by in ("group", "job"):
-        found = rows(known, ask(by), bins)
+        found = rows(known, question(by), bins)
         whole = total(found, bins)
         assert sum(whole.bins) == pytest.approx(whole.powered_on)
-        assert whole.powered_on == sum(length(union(lit)) for lit in all_spans)
+        assert whole.powered_on == sum(length(union(times)) for times in all_spans)
         shown = chart(Report(0, 100, by, tuple(found), whole)) if found else None
         assert shown is None or all(bar.y >= 0 and bar.height > 0 for bar in shown.bars)
 
 
 @given(spans, st.lists(st.tuples(spans, st.sampled_from(["anna", "bert"])), max_size=3))
 def test_with_allocations_the_bins_sum_up_to_the_total(
-    lit: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
+    times: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
 ) -> None:
     """Including unused time; time that two jobs share on a node counts for each of them."""
-    known = [history("n1", *union(lit))]
+    known = [history("n1", *union(times))]
     allocations = [
         Allocation("n1", job, user, begin, end)
         for job, (given_spans, user) in enumerate(used)
         for begin, end in given_spans
     ]
-    found = rows(known, ask("user", given=allocations), 7)
+    found = rows(known, question("user", given=allocations), 7)
     assert sum(total(found, 7).bins) == pytest.approx(total(found).powered_on)
     given_time = union((a.begin, a.end) for a in allocations)
     idle = sum(row.powered_on for row in found if row.key == NOBODY)
-    assert idle == length(minus(union(lit), given_time))
-    each = sum(overlap(union(lit), [(a.begin, a.end)]) for a in allocations)
+    assert idle == length(minus(union(times), given_time))
+    each = sum(overlap(union(times), [(a.begin, a.end)]) for a in allocations)
     assert total(found).powered_on == idle + each
-    by_place = rows(known, ask("group", given=allocations), 7)
+    by_place = rows(known, question("group", given=allocations), 7)
     assert total(by_place).idle == idle
 
 
