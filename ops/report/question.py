@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ops.report.strays import Stray
 
 # The key of time that no job used, or whose user, group, ... is not known.
-NOBODY = "-"
+UNASSIGNED = "-"
 BY = ("group", "cloud", "strategy", "vo", "user", "job")
 PERSONAL = frozenset({"job", "user"})
 

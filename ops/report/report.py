@@ -10,7 +10,7 @@ from ops.cli.terminal import moment
 from ops.report.history import histories
 from ops.report.inputs import outcomes, places
 from ops.report.orphans import orphans
-from ops.report.question import NOBODY, PERSONAL, Allocation, Question
+from ops.report.question import PERSONAL, UNASSIGNED, Allocation, Question
 from ops.report.runs import slurm_reports
 from ops.report.strays import strays
 from ops.report.sums import rows
@@ -126,7 +126,7 @@ def hours(ns: float | None) -> str | None:
 
 def _cells(row: UsageRow) -> dict[str, object]:
     return {
-        "key": row.key if row.key == NOBODY else cell_of(row.key),
+        "key": row.key if row.key == UNASSIGNED else cell_of(row.key),
         "nodes": len(row.nodes),
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 from ops.report.history import NodeHistory, PoweredOn
-from ops.report.question import NOBODY, PERSONAL, Allocation, NodePlace, Question
+from ops.report.question import PERSONAL, UNASSIGNED, Allocation, NodePlace, Question
 from ops.report.spans import Sorted, Span, clip, length, minus, overlap, union
 from ops.report.usage import UsageRow
 
@@ -13,7 +13,7 @@ def rows(histories: Iterable[NodeHistory], question: Question, bins: int = 0) ->
     """The rows by key, the longest powered on first.
 
     By `job` and `user`, time is shared equally between the jobs that the node was powered on for. If
-    Slurm's allocations are known, it is attributed to those instead, and the rest to NOBODY.
+    Slurm's allocations are known, it is attributed to those instead, and the rest to UNASSIGNED.
     """
     tally = _Tally(question, bins)
     add = tally.add_by_job if question.by in PERSONAL else tally.add_by_place
@@ -69,7 +69,7 @@ class _Tally:
         vos = {place.cloud: place.vo for place in places.values()}
         for stray in self._question.strays:
             if by == "vo":
-                key = vos.get(stray.cloud or "") or NOBODY
+                key = vos.get(stray.cloud or "") or UNASSIGNED
             else:
                 key = _place_key(stray.cloud, places.get(stray.node or ""), by)
             self._row(key).strays += 1
@@ -115,7 +115,7 @@ class _Tally:
                 row.allocated = (row.allocated or 0) + length(part)
         rest = minus([span], union(used))
         if rest:
-            self._add(NOBODY, node, rest)
+            self._add(UNASSIGNED, node, rest)
 
     def _add(self, key: str, node: str, spans: Sequence[Span], share: float = 1.0) -> UsageRow:
         row = self._row(key)
@@ -126,9 +126,9 @@ class _Tally:
     def _shares(self, jobs: Sequence[int]) -> list[tuple[str, float]]:
         """The keys of these jobs, each with its share."""
         if not jobs:
-            return [(NOBODY, 1.0)]
+            return [(UNASSIGNED, 1.0)]
         by_job, users = self._question.by == "job", self._users
-        return [(str(job) if by_job else users.get(job, NOBODY), 1 / len(jobs)) for job in jobs]
+        return [(str(job) if by_job else users.get(job, UNASSIGNED), 1 / len(jobs)) for job in jobs]
 
     def _row(self, key: str) -> UsageRow:
         row = self.rows.get(key)
@@ -156,6 +156,6 @@ def _place_key(cloud: str | None, place: NodePlace | None, by: str) -> str:
     if by == "cloud" and cloud is not None:
         return cloud
     if place is None:
-        return NOBODY
+        return UNASSIGNED
     key: str | None = getattr(place, by)
-    return key or NOBODY
+    return key or UNASSIGNED

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.testbed.receiver import Receiver, Reply
 from workers.config.webhooks import Webhook
-from workers.notify.http import Post
+from workers.notify.http import WebhookClient
 from workers.notify.webhook_request import WebhookRequest
 
 if TYPE_CHECKING:
@@ -57,12 +57,14 @@ def test_a_self_signed_certificate_is_rejected_unless_ca_file_names_it(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with Receiver(context=context) as receiver:
-        strict = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
+        strict = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
         response = strict.send(SENT, "id")
         strict.close()
         assert response.status is None
         assert receiver.got == []
-        named = Post(Webhook(name="one", url=receiver.url, events=("failed",), ca_file=pem))
+        named = WebhookClient(
+            Webhook(name="one", url=receiver.url, events=("failed",), ca_file=pem)
+        )
         assert named.send(SENT, "id").status == 200
         named.close()
 
@@ -76,9 +78,9 @@ def test_proxy_and_netrc_of_the_environment_are_not_used(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with Receiver() as receiver:
-        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
-        assert post.send(SENT, "id").status == 200
-        post.close()
+        client = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
+        assert client.send(SENT, "id").status == 200
+        client.close()
         assert "authorization" not in receiver.got[0].headers
 
 
@@ -92,9 +94,9 @@ def test_without_a_usable_secret_nothing_is_sent_and_no_secret_is_shown(
         secret.chmod(0o644 if content == "world-readable" else 0o600)
     with Receiver() as receiver:
         hook = Webhook(name="one", url=receiver.url, events=("failed",), secret_file=secret)
-        post = Post(hook)
-        response = post.send(SENT, "id")
-        post.close()
+        client = WebhookClient(hook)
+        response = client.send(SENT, "id")
+        client.close()
         assert response.status is None
         assert "secret_file" in response.text
         assert "hunter2" not in response.text
@@ -103,11 +105,11 @@ def test_without_a_usable_secret_nothing_is_sent_and_no_secret_is_shown(
 
 def test_a_long_response_is_read_in_part_and_errors_do_not_contain_the_address() -> None:
     with Receiver(lambda _: Reply(500, "x" * 10**6)) as receiver:
-        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
-        response = post.send(SENT, "id")
-        post.close()
+        client = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
+        response = client.send(SENT, "id")
+        client.close()
         assert (response.status, len(response.text)) == (500, 4096)
-    gone = Post(Webhook(name="one", url=f"{receiver.url}/token", events=("failed",)))
+    gone = WebhookClient(Webhook(name="one", url=f"{receiver.url}/token", events=("failed",)))
     response = gone.send(SENT, "id")
     gone.close()
     assert response.status is None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ops.report.inputs import outcomes
 from ops.report.orphans import orphans
-from ops.report.question import NOBODY, NodePlace, Question
+from ops.report.question import UNASSIGNED, NodePlace, Question
 from ops.report.strays import Stray, strays
 from ops.report.sums import rows
 from ops.report.usage import total
@@ -134,10 +134,10 @@ PLACES = {"n1": NodePlace("a", "sbg", "stop", "vo.x")}
 @pytest.mark.parametrize(
     ("by", "keys"),
     [
-        ("cloud", {"sbg": 2, "ifca": 1, NOBODY: 1}),
-        ("vo", {"vo.x": 2, NOBODY: 2}),
-        ("group", {"a": 1, NOBODY: 3}),
-        ("strategy", {"stop": 1, NOBODY: 3}),
+        ("cloud", {"sbg": 2, "ifca": 1, UNASSIGNED: 1}),
+        ("vo", {"vo.x": 2, UNASSIGNED: 2}),
+        ("group", {"a": 1, UNASSIGNED: 3}),
+        ("strategy", {"stop": 1, UNASSIGNED: 3}),
         ("user", {}),
         ("job", {}),
     ],
@@ -182,4 +182,4 @@ def test_an_orphan_is_found_by_the_request_that_powers_it_off(log: sa.Engine, wh
         assert orphans(connection, 0, 100 * SECOND) == {"n1", "n4"}
         assert orphans(connection, 0, 5 * SECOND) == frozenset()
     made = rows([], Question(0, 100, "group", PLACES, orphans=frozenset({"n1", "n4"})))
-    assert {row.key: row.orphans for row in made} == {"a": 1, NOBODY: 1}
+    assert {row.key: row.orphans for row in made} == {"a": 1, UNASSIGNED: 1}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.report.chart import chart
 from ops.report.history import Boot, NodeHistory, PoweredOn
 from ops.report.inputs import allocations
-from ops.report.question import NOBODY, Allocation, NodePlace, Question
+from ops.report.question import UNASSIGNED, Allocation, NodePlace, Question
 from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows
@@ -54,7 +54,7 @@ def test_a_deleted_server_is_visible_while_it_exists() -> None:
 @pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
 def test_rows_are_keyed_as_requested(by: str, key: str) -> None:
     assert [row.key for row in rows([history("n1", (0, 1))], question(by))] == [key]
-    assert [row.key for row in rows([history("gone", (0, 1))], question("group"))] == [NOBODY]
+    assert [row.key for row in rows([history("gone", (0, 1))], question("group"))] == [UNASSIGNED]
 
 
 def test_jobs_share_the_time_that_a_node_was_powered_on_for_them() -> None:
@@ -73,7 +73,7 @@ def test_with_allocations_the_rest_is_idle() -> None:
     found = {
         r.key: r.powered_on for r in rows([history("n1", (0, 60))], question("user", given=given))
     }
-    assert found == {"anna": 20, "bert": 20, NOBODY: 30}
+    assert found == {"anna": 20, "bert": 20, UNASSIGNED: 30}
 
 
 def test_time_without_reports_from_slurm_is_unknown() -> None:
@@ -90,7 +90,7 @@ def test_time_without_reports_from_slurm_is_unknown() -> None:
     assert {key: (row.powered_on, row.unknown, row.idle) for key, row in found.items()} == {
         "1": (5, 0, 0),
         "7": (10, 10, 0),
-        NOBODY: (25, 0, 25),
+        UNASSIGNED: (25, 0, 25),
     }
 
 
@@ -136,7 +136,7 @@ def test_with_allocations_the_bins_sum_up_to_the_total(
     found = rows(known, question("user", given=allocations), 7)
     assert sum(total(found, 7).bins) == pytest.approx(total(found).powered_on)
     given_time = union((a.begin, a.end) for a in allocations)
-    idle = sum(row.powered_on for row in found if row.key == NOBODY)
+    idle = sum(row.powered_on for row in found if row.key == UNASSIGNED)
     assert idle == length(minus(union(times), given_time))
     each = sum(overlap(union(times), [(a.begin, a.end)]) for a in allocations)
     assert total(found).powered_on == idle + each

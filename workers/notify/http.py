@@ -17,7 +17,7 @@ _MAX_READ = 4096
 _USER_AGENT = "lamplighter"
 
 
-class Post:
+class WebhookClient:
     """The connection to one webhook.
 
     Proxies and passwords are not taken from the environment or ~/.netrc. TLS certificates are

@@ -11,7 +11,7 @@ from schemas.events import Cause
 from workers.broker.link import Link
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
-from workers.notify.http import Post
+from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
 from workers.notify.verdict import Delivered, Retry, Undeliverable, Verdict, backoff, judge
 from workers.notify.webhook_request import request
@@ -42,7 +42,7 @@ class Receiver:
         self._link = link
         self._webhook = webhook
         self._cluster = run.settings.cluster
-        self._post = Post(webhook)
+        self._client = WebhookClient(webhook)
         self._wakeup = threading.Event()
         self._failures = 0
         self._retry_after = 0.0
@@ -75,7 +75,7 @@ class Receiver:
             self._run.stop.set()
             raise
         finally:
-            self._post.close()
+            self._client.close()
 
     def _loop(self) -> None:
         while not self._run.stop.is_set():
@@ -115,7 +115,7 @@ class Receiver:
             sent = request(self._webhook, parse(due.body), due.body)
         except MalformedMessageError as error:  # the webhook's format was changed meanwhile
             return Undeliverable(Cause("not_understood", str(error)))
-        response = self._post.send(sent, due.event_id)
+        response = self._client.send(sent, due.event_id)
         left = self._webhook.give_up_after - (time.time_ns() - due.taken_at) / _NS
         opus = self._webhook.format == "opus"
         return judge(response, attempt=due.attempt, left=left, opus=opus)
