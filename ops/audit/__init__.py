@@ -6,5 +6,6 @@ records: a record as a line, a table row or JSON. Pure.
 listing: list, tail, show.
 questions: why, failures, slowest.
 export: export.
-chain: verify, heads, seal, prune.
+chain: verify, heads.
+segments: seal, prune.
 """

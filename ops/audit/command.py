@@ -16,8 +16,8 @@ class _AuditCommands(LazyGroup):
         "export": Lazy("ops.audit.export:export", "Export records as CloudEvents or CSV."),
         "verify": Lazy("ops.audit.chain:verify", "Find changed, removed or reordered records."),
         "heads": Lazy("ops.audit.chain:heads", "Print the signed heads, to keep elsewhere."),
-        "seal": Lazy("ops.audit.chain:seal", "Seal a segment of the log."),
-        "prune": Lazy("ops.audit.chain:prune", "Drop whole sealed segments."),
+        "seal": Lazy("ops.audit.segments:seal", "Seal a segment of the log."),
+        "prune": Lazy("ops.audit.segments:prune", "Drop whole sealed segments."),
     }
 
 

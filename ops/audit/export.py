@@ -18,29 +18,14 @@ from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
 _COLUMNS = (
-    "seq",
-    "time",
-    "recorded_at",
-    "what",
-    "about",
-    "request",
-    "round",
-    "jobs",
-    "cloud",
-    "why",
+    *("seq", "time", "recorded_at", "what", "about"),
+    *("request", "round", "jobs", "cloud", "why"),
 )
 
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["jsonl", "csv"]),
-    default="jsonl",
-    show_default=True,
-    help="The format.",
-)
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl")
 @filter_options
 @pass_session
 def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see filter_of

@@ -30,6 +30,7 @@ def filter_options(command: FilteredCommand) -> FilteredCommand:
         click.option("--request", "request_id", help="Only this request."),
         click.option(
             "--outcome",
+            "transitions",
             multiple=True,
             type=click.Choice(_TRANSITIONS),
             help="Only this transition; may be repeated.",
@@ -45,27 +46,6 @@ def filter_options(command: FilteredCommand) -> FilteredCommand:
     return command
 
 
-def filter_of(  # noqa: PLR0913 - one per option
-    *,
-    nodes: tuple[str, ...] | None,
-    job: int | None,
-    uws: str | None,
-    since: int | None,
-    until: int | None,
-    outcome: tuple[str, ...],
-    request_id: str | None,
-    limit: int | None = None,
-    after: int | None = None,
-) -> Filter:
-    """The filter for these options."""
-    return Filter(
-        nodes=nodes,
-        job=job,
-        uws=uws,
-        since=since,
-        until=until,
-        transitions=outcome or None,
-        request_id=request_id,
-        after=after,
-        limit=limit,
-    )
+def filter_of(*, transitions: tuple[str, ...], **options: Any) -> Filter:  # noqa: ANN401 - one per option
+    """The filter for these options; an option that is not given selects all records."""
+    return Filter(transitions=transitions or None, **options)

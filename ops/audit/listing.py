@@ -20,11 +20,7 @@ _POLL_SECONDS = 0.5
 @click.command("list")
 @filter_options
 @click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    help="Number of events to show.",
+    "--limit", type=click.IntRange(min=1), default=100, help="Number of events (default 100)."
 )
 @click.option("--json", "as_json_", is_flag=True, help="One JSON object a line.")
 @pass_session
@@ -38,12 +34,7 @@ def list_(session: Session, /, *, limit: int, as_json_: bool, **options: Any) ->
 @filter_options
 @click.option("-f", "--follow", is_flag=True, help="Follow new events until Ctrl-C.")
 @click.option(
-    "-n",
-    "lines",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="Number of events to start with.",
+    "-n", "lines", type=click.IntRange(min=0), default=10, help="Number of events (default 10)."
 )
 @click.option("--json", "as_json_", is_flag=True, help="One JSON object a line.")
 @pass_session
@@ -66,7 +57,7 @@ def tail(
             connection.rollback()  # otherwise PostgreSQL keeps showing the old snapshot
             last = last_seq(connection)
             if last > seen:
-                coming = find(connection, filter_of(limit=None, after=seen, **options))
+                coming = find(connection, filter_of(after=seen, **options))
                 _print_lines(sorted(coming, key=lambda entry: entry.seq), as_json_=as_json_)
                 seen = max(last, *(entry.seq for entry in coming), seen)
             time.sleep(_POLL_SECONDS)

@@ -132,39 +132,24 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
             by_cause.setdefault((error, likeness(text)), []).append(event)
     groups = [_Failures(key[0], events) for key, events in by_cause.items()]
     groups.sort(key=lambda group: -len(group.events))
-    if as_json:
-        for group in groups:
-            print_json(
-                {
-                    "cause": group.error,
-                    "failures": len(group.events),
-                    "nodes": group.nodes,
-                    "first": moment(group.events[-1].time),
-                    "last": moment(group.events[0].time),
-                    "example": group.example,
-                }
-            )
-        return
-    print_table(
-        ("failures", "cause", "nodes", "first", "last", "example"),
-        [
-            (
-                *(len(group.events), group.error, group.nodes),
-                *(moment(group.events[-1].time), moment(group.events[0].time), group.example),
-            )
-            for group in groups
-        ],
-    )
+    columns = ("failures", "cause", "nodes", "first", "last", "example")
+    rows = [
+        (
+            *(len(group.events), group.error, group.nodes),
+            *(moment(group.events[-1].time), moment(group.events[0].time), group.example),
+        )
+        for group in groups
+    ]
+    if not as_json:
+        print_table(columns, rows)
+    for row in rows if as_json else ():
+        print_json(dict(zip(columns, row, strict=True)))
 
 
 @click.command
 @time_options
 @click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Number of boots to show.",
+    "--limit", type=click.IntRange(min=1), default=10, help="Number of boots (default 10)."
 )
 @_json
 @pass_session

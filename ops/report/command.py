@@ -29,8 +29,6 @@ _WEEK = 7 * 86_400 * 10**9
     "form",
     type=click.Choice(("table", "json", "csv", "html")),
     default="table",
-    show_default=True,
-    help="The format.",
 )
 @click.option(
     "--sacct",

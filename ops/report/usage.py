@@ -1,12 +1,16 @@
 """One row of a report: the usage of a group, cloud, user or job. Pure; times are ns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ops.report.history import Boot
 from ops.report.spans import Span, clip, length
 
 TOTAL = "total"
+_SUMMED = (
+    *("boots", "boots_failed", "powered_on", "booting", "allocated"),
+    *("unknown", "spared", "saved", "visible", "orphans", "strays"),
+)
 
 
 @dataclass(slots=True)
@@ -72,25 +76,9 @@ class UsageRow:
 def total(rows: Sequence[UsageRow], bins: int = 0) -> UsageRow:
     """The sum of all rows."""
     parts = [sum(column) for column in zip(*(row.bins for row in rows), strict=True)]
-    return UsageRow(
-        TOTAL,
-        nodes=set().union(*(row.nodes for row in rows)),
-        boots=sum(row.boots for row in rows),
-        boots_failed=sum(row.boots_failed for row in rows),
-        powered_on=sum(row.powered_on for row in rows),
-        booting=sum(row.booting for row in rows),
-        allocated=_sum_known(row.allocated for row in rows),
-        unknown=sum(row.unknown for row in rows),
-        spared=_sum_known(row.spared for row in rows),
-        saved=sum(row.saved for row in rows),
-        visible=sum(row.visible for row in rows),
-        orphans=sum(row.orphans for row in rows),
-        strays=sum(row.strays for row in rows),
-        bins=parts or [0.0] * bins,
-    )
-
-
-def _sum_known(values: Iterable[float | None]) -> float | None:
-    """The sum of the known values; None if none is known."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    whole = UsageRow(TOTAL, set().union(*(row.nodes for row in rows)), bins=parts or [0.0] * bins)
+    for name in _SUMMED:
+        known = [value for row in rows if (value := getattr(row, name)) is not None]
+        if known:  # otherwise the default of the field: 0, or None for not known
+            setattr(whole, name, sum(known))
+    return whole

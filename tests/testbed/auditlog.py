@@ -6,18 +6,17 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit import log
 from workers.audit.log import append
 from workers.audit.queries import Entry
 from workers.audit.record import Record, record_of
-from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import sqlalchemy as sa
 
     from schemas.events import RequestEvent
 
@@ -67,8 +66,7 @@ def pour(engine: sa.Engine, events: Iterable[RequestEvent]) -> None:
     coming = (_record(event_) for event_ in events)
     while batch := list(islice(coming, 20 * BATCH)):
         with engine.begin() as connection:
-            connection.execute(sa.insert(audit), list(log._rows(log._head(connection), batch)))
-            log._index_jobs(connection, batch)
+            log._insert(connection, batch)
 
 
 def entry_of(event_: RequestEvent, recorded_at: int | None = None) -> Entry:

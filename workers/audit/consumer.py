@@ -79,11 +79,11 @@ class Consumer:
         self._waiting.put(delivery)
 
     def _forget(self, _connection: int) -> None:
-        """On a new connection the broker redelivers what was not acknowledged."""
+        """After a new connection the broker delivers again what was not acknowledged."""
         self._waiting = queue.SimpleQueue()
 
     def _batch(self) -> list[Delivery]:
-        """The deliveries within BATCH_SECONDS of the first one, at most BATCH."""
+        """What came within BATCH_SECONDS of the first, at most BATCH."""
         waiting = self._waiting
         try:
             batch = [waiting.get(timeout=_IDLE_SECONDS)]

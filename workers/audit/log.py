@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.audit.record import GENESIS, Record
+from workers.audit.record import GENESIS, HASHED, Record
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
@@ -80,10 +80,7 @@ def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appen
         elif known != record.type:
             conflicts.append(record)
     if new:
-        connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
-        _index_jobs(connection, new)
-        _index_uws(connection, new)
-        _index_nodes(connection, new)
+        _insert(connection, new)
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
@@ -108,64 +105,35 @@ def last_record(connection: sa.Connection) -> LogEnd | None:
     return None if row is None else LogEnd(*row)
 
 
-def _head(connection: sa.Connection) -> bytes:
-    found = last_record(connection)
-    return GENESIS if found is None else found.hash
+def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
+    """Append new records to the chain."""
+    end = last_record(connection)
+    rows = _rows(GENESIS if end is None else end.hash, records)
+    connection.execute(sa.insert(audit), list(rows))
+    _index(connection, records)
 
 
 def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:
     for record in records:
+        columns = {name: getattr(record, name) for name in HASHED}
         hash_ = record.chained(previous)
-        yield {
-            "source": record.source,
-            "id": record.id,
-            "type": record.type,
-            "time": record.time,
-            "recorded_at": record.recorded_at,
-            "subject": record.subject,
-            "request_id": record.request_id,
-            "round": record.round,
-            "transition": record.transition,
-            "generation": record.generation,
-            "correlation_id": record.correlation_id,
-            "body": record.body,
-            "prev_hash": previous,
-            "hash": hash_,
-        }
+        yield {**columns, "body": record.body, "prev_hash": previous, "hash": hash_}
         previous = hash_
 
 
-def _index_jobs(connection: sa.Connection, records: Iterable[Record]) -> None:
-    pairs = {(job, record.request_id) for record in records for job in record.jobs}
-    if pairs:
-        connection.execute(
-            insert(connection, audit_jobs).on_conflict_do_nothing(),
-            [{"job_id": job, "request_id": request} for job, request in sorted(pairs)],
-        )
-
-
-def _index_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
-    known = {
-        (job.uws_id, job.job_id, job.submitted_at)
-        for record in records
-        if (job := record.job) is not None and job.uws_id is not None
-    }
-    if known:
-        connection.execute(
-            insert(connection, audit_uws).on_conflict_do_nothing(),
-            [
-                {"uws_id": uws_id, "job_id": job_id, "submitted_at": submitted_at}
-                for uws_id, job_id, submitted_at in sorted(known)
-            ],
-        )
-
-
-def _index_nodes(connection: sa.Connection, records: Iterable[Record]) -> None:
-    found = [
-        {"node": node, "source": record.source, "id": record.id}
-        for record in records
-        if record.job is not None
-        for node in dict.fromkeys(record.job.nodes)
-    ]
-    if found:
-        connection.execute(insert(connection, audit_nodes).on_conflict_do_nothing(), found)
+def _index(connection: sa.Connection, records: Sequence[Record]) -> None:
+    """Add the records to the tables by which filters find them."""
+    jobs = {(job, record.request_id) for record in records for job in record.jobs}
+    runs = [(record, record.job) for record in records if record.job is not None]
+    uws = {(job.uws_id, job.job_id, job.submitted_at) for _, job in runs if job.uws_id is not None}
+    nodes = {(node, x.source, x.id): None for x, job in runs for node in job.nodes}
+    for table, columns, rows in (
+        (audit_jobs, ("job_id", "request_id"), sorted(jobs)),
+        (audit_uws, ("uws_id", "job_id", "submitted_at"), sorted(uws)),
+        (audit_nodes, ("node", "source", "id"), list(nodes)),
+    ):
+        if rows:
+            connection.execute(
+                insert(connection, table).on_conflict_do_nothing(),
+                [dict(zip(columns, row, strict=True)) for row in rows],
+            )

@@ -190,15 +190,9 @@ def slowest_first(
     connection: sa.Connection, transition: Transition, since: int | None, until: int | None
 ) -> Iterator[Entry]:
     """Outcomes of this kind, the longest time after the request first."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(audit.c.transition == str(transition))
-        .order_by((audit.c.time - audit.c.generation).desc(), audit.c.seq)
-    )
-    if since is not None:
-        query = query.where(audit.c.time >= since)
-    if until is not None:
-        query = query.where(audit.c.time < until)
+    order = (audit.c.time - audit.c.generation).desc(), audit.c.seq
+    wanted = Filter(since=since, until=until, transitions=(str(transition),))
+    query = _narrowed(sa.select(*_COLUMNS).order_by(*order), wanted)
     # with a limit, the database need not sort all rows
     for offset in itertools.count(0, _PAGE):
         found = connection.execute(query.limit(_PAGE).offset(offset)).all()
