@@ -102,21 +102,15 @@ def make(  # noqa: PLR0913 - the options of the command
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
         question = Question(begin, end, by, places(session.settings), allocations, suspend_time)
-        reports = None
-        if allocations is None:
-            reports = slurm_reports(connection, known, begin, end)
-        if reports is not None:
+        if allocations is None and (found := slurm_reports(connection, known, begin, end)):
             question = replace(
-                question, allocations=reports.allocations, reported_at=reports.reported_at
+                question, allocations=found.allocations, reported_at=found.reported_at
             )
         if by not in PERSONAL:  # these belong to no user and no job
-            question = replace(
-                question,
-                orphans=orphans(connection, begin, end),
-                strays=strays(connection, begin, end),
-            )
-    found = rows(known, question, BINS)
-    return Report(begin, end, by, tuple(found), total(found, BINS))
+            lost, stray = orphans(connection, begin, end), strays(connection, begin, end)
+            question = replace(question, orphans=lost, strays=stray)
+    made = rows(known, question, BINS)
+    return Report(begin, end, by, tuple(made), total(made, BINS))
 
 
 def hours(ns: float | None) -> str | None:

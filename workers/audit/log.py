@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.audit.record import GENESIS, HASHED, Record
+from workers.audit.record import GENESIS, HASHED, Record, chained
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
@@ -116,7 +116,7 @@ def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
 def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:
     for record in records:
         columns = {name: getattr(record, name) for name in HASHED}
-        hash_ = record.chained(previous)
+        hash_ = chained(previous, list(columns.values()), record.body)
         yield {**columns, "body": record.body, "prev_hash": previous, "hash": hash_}
         previous = hash_
 
