@@ -15,8 +15,7 @@ from ops.console.lamps import lamp
 from ops.console.reader import event_line, node_drifts
 from ops.console.view import SiteView, with_drift
 from ops.history.job_start import job_start
-from ops.history.stages import stages
-from ops.history.timeline import timeline
+from ops.history.request import request_history
 from ops.nodes.node_state import last_asked, node_statuses
 from ops.report.page import values
 from ops.report.question import BY
@@ -84,18 +83,17 @@ class Pages:
             entries = story(connection, request_id)
             if not entries:
                 raise LookupError("The audit holds no such request yet.")
-            bodies = [entry.body for entry in entries]
-            start = job_start(connection, bodies)
-        found = stages(entries, time.time_ns(), start)
-        begin = min(stage.begin for stage in found)
+            history = request_history(entries, job_start(connection, entries))
+        stages = history.stages(time.time_ns())
+        begin = min(stage.begin for stage in stages)
         return "request.html", {
             "request_id": request_id,
-            "node": entries[0].subject,
-            "stages": found,
+            "node": history.node,
+            "stages": stages,
             "begin": begin,
-            "span": max(1, max(stage.end for stage in found) - begin),
-            "rounds": max(stage.round for stage in found),
-            "steps": timeline(bodies, start),
+            "span": max(1, max(stage.end for stage in stages) - begin),
+            "rounds": history.rounds,
+            "steps": history.timeline,
         }
 
     def events(self, query: Mapping[str, str]) -> Page:

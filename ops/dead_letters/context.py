@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from ops.cli.errors import StoreMissingError
 from ops.cli.session import Session
 from ops.dead_letters.describe import LetterContext
-from ops.history.timeline import TimelineStep, timeline
+from ops.history.request import request_history
+from ops.history.timeline import TimelineStep
 from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
@@ -65,7 +66,8 @@ def _timeline(
 ) -> tuple[TimelineStep, ...]:
     try:
         with session.reading("audit") as connection:
-            return tuple(timeline([entry.body for entry in story(connection, command.id)]))
+            entries = story(connection, command.id)
+            return tuple(request_history(entries).timeline) if entries else ()
     except (*_STORE_ERRORS, MalformedMessageError) as error:
         unavailable.append(f"from the audit log: {type(error).__name__}")
         return ()

@@ -1,4 +1,4 @@
-"""The audit while its broker goes: what was delivered comes again, and folds."""
+"""The audit worker during a broker restart: redelivered events are recorded once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.testbed.broker import PrivateBroker
 
 
-def test_a_broker_that_restarts_under_load_costs_no_event_and_doubles_none(
+def test_a_broker_restart_under_load_loses_no_event_and_records_none_twice(
     run_dir: Path, private_broker: PrivateBroker
 ) -> None:
     site = Installation(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost()))

@@ -19,8 +19,7 @@ from ops.console.render import environment, parts
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import LoginState, SiteView, with_drift
 from ops.history.job_start import JobStart
-from ops.history.stages import stages
-from ops.history.timeline import timeline
+from ops.history.request import request_history
 from producers.settings import ConfigError
 from schemas.events import Cause, Transition
 from tests.testbed.messages import MOMENT, command, event
@@ -215,7 +214,7 @@ def test_retry_wait_and_dead_letter_are_stages() -> None:
         event(Transition.REPLAYED, requested, time=MOMENT + 100 * NS, round_=2),
         event(Transition.COMPLETED, requested, time=MOMENT + 110 * NS, round_=2),
     ]
-    way = stages([entry(one, one.time + NS) for one in events], MOMENT)
+    way = request_history([entry(one, one.time + NS) for one in events]).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in way] == [
         ("hook, broker", 1),
         ("worker", 1),
@@ -237,12 +236,12 @@ def test_registration_and_job_start_are_the_last_stages() -> None:
         entry(event(Transition.COMPLETED, requested, time=on_at)),
     ]
     begun = JobStart(on_at + 20 * NS, 4711, on_at + 31 * NS)
-    way = stages(events, MOMENT, begun)
+    way = request_history(events, begun).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS, s.words) for s in way[-2:]] == [
         ("registration", 20, "slurmd had started"),
         ("job start", 11, "job 4711 started"),
     ]
-    early = stages(events, MOMENT, replace(begun, registered_at=on_at - NS))
+    early = request_history(events, replace(begun, registered_at=on_at - NS)).stages(MOMENT)
     assert [(s.name, (s.end - s.begin) // NS) for s in early[-2:]] == [
         ("registration", 0),
         ("job start", 31),
@@ -250,7 +249,8 @@ def test_registration_and_job_start_are_the_last_stages() -> None:
 
 
 def test_stage_in_progress_lasts_until_now() -> None:
-    (_, last) = stages([entry(event(Transition.ACCEPTED, time=MOMENT + NS))], MOMENT + 31 * NS)
+    accepted = entry(event(Transition.ACCEPTED, time=MOMENT + NS))
+    (_, last) = request_history([accepted]).stages(MOMENT + 31 * NS)
     assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
 
 
@@ -260,12 +260,13 @@ def test_any_event_is_rendered_without_control_characters(event_: RequestEvent) 
     templates = environment()
     record = entry(event_)
     lines = str(templates.globals["parts"].lines([event_line(record)]))  # type: ignore[attr-defined]
-    way = stages([record], MOMENT)
+    history = request_history([record])
+    way = history.stages(MOMENT)
     assert all(stage.begin <= stage.end for stage in way)
     page = templates.get_template("request.html").render(
         cluster="x", user=None, can_login=False, can_logout=False, page="", view=SiteView(0),
         request_id=event_.request_id, node=event_.node, stages=way, begin=way[0].begin, span=1,
-        rounds=1, steps=timeline([record.body]),
+        rounds=1, steps=history.timeline,
     )  # fmt: skip
     for text in (lines, page):
         text.encode()
