@@ -31,6 +31,8 @@ _PATH = re.compile(
 )
 _COMMAND = re.compile(r"(?<![\w/-])lamplighter ([^`#;()]*)")
 _WORD = re.compile(r"[a-z][a-z-]*(\|[a-z-]+)*")
+# Placeholders and examples of values in a message.
+_VARIABLE = re.compile(r"CLOUD: network|; away: NAME|240 s|quota: |\.\.\.")
 _DEPENDENCY = re.compile(r"([\w.-]+(?:\[\w+\])?)(.*)")
 
 
@@ -70,6 +72,14 @@ def unknown(words: list[str], command: click.Command) -> Iterator[str]:
     yield from (word for word in words if re.match(r"--?[a-z]", word) and word not in options)
 
 
+def messages(page: str) -> Iterator[str]:
+    """The constant parts of the messages in the first column of the table `message`."""
+    table = page.partition("| message |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        for span in _SPAN.findall(row.split("|")[1]):
+            yield from filter(None, _VARIABLE.split(span))
+
+
 def anchor(heading: str) -> str:
     """The anchor of a heading, as GitHub makes it."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
@@ -107,6 +117,14 @@ def test_the_search_finds_what_is_wrong() -> None:
     [[words], []] = [list(commands(part)) for part in code(text)]
     assert list(unknown(words, cli)) == ["--nor", "no"]
     assert [_PATH.findall(part) for part in code(text)][1] == ["workers/no.py"]
+
+
+def test_lamplighter_prints_the_messages_of_the_readme() -> None:
+    folders = (ROOT / name for name in ("workers", "ops"))
+    source = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    printed = list(messages((ROOT / "README.md").read_text()))
+    assert "the token service is away" in printed
+    assert [part for part in printed if part not in source] == []
 
 
 def test_the_example_of_the_configuration_is_valid(tmp_path: Path) -> None:
