@@ -163,7 +163,7 @@ def _as_json(seen: Survey, found: Sequence[Found], age: float, now: int) -> dict
                 "drift": str(one.action.drift),
                 "step": str(one.action.step),
                 "seconds": (now - one.memory.since) / _NS,
-                "asked": one.memory.asked,
+                "asked": one.memory.repairs,
                 "stray": one.action.drift is Drift.STRAY,
                 **dict(zip(("slurm", "wanted", "cloud"), _three(one), strict=True)),
             }

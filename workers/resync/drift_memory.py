@@ -17,15 +17,17 @@ class DriftMemory:
     subject: str
     drift: Drift
     since: int
-    asked: int = 0
-    asked_at: int = 0
+    repairs: int = 0
+    repaired_at: int = 0
 
 
 def recall(connection: sa.Connection, cluster: str) -> Mapping[str, DriftMemory]:
     """All of them, by subject."""
     query = sa.select(drifts).where(drifts.c.cluster == cluster)
     return {
-        row.subject: DriftMemory(row.subject, Drift(row.kind), row.since, row.asked, row.asked_at)
+        row.subject: DriftMemory(
+            row.subject, Drift(row.kind), row.since, row.repairs, row.repaired_at
+        )
         for row in connection.execute(query)
     }
 
@@ -38,8 +40,8 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMe
             "subject": memory.subject,
             "kind": str(memory.drift),
             "since": memory.since,
-            "asked": memory.asked,
-            "asked_at": memory.asked_at,
+            "repairs": memory.repairs,
+            "repaired_at": memory.repaired_at,
         }
         for memory in sorted(memories, key=lambda memory: memory.subject)
     ]

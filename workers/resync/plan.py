@@ -89,7 +89,7 @@ def plan(
 
 
 def _past(memory: DriftMemory, now: int) -> DriftPast:
-    return DriftPast((now - memory.since) / _NS, memory.asked, (now - memory.asked_at) / _NS)
+    return DriftPast((now - memory.since) / _NS, memory.repairs, (now - memory.repaired_at) / _NS)
 
 
 def asked_for(found: Sequence[Found]) -> list[Found]:
@@ -172,7 +172,7 @@ def remembered(
     for one in found:
         memory = one.memory
         if one.subject in subjects:
-            memory = replace(memory, asked=memory.asked + 1, asked_at=now)
+            memory = replace(memory, repairs=memory.repairs + 1, repaired_at=now)
         memories[one.subject] = memory
     return list(memories.values())
 

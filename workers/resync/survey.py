@@ -89,7 +89,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         listing, view = listings.get(group.cloud), views.get(group.cloud)
         servers = view.find(name, row.server_id if row else None) if view else ()
         strategy = Strategy(group.strategy)
-        acted = listing is None or (row is not None and row.observed_at >= listing.asked_at)
+        acted = listing is None or (row is not None and row.observed_at >= listing.requested_at)
         known = ComparedNode(
             power=slurm[name].power if name in slurm else Power.UNKNOWN,
             desired=row.desired if row else None,

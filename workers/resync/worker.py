@@ -200,7 +200,7 @@ class ResyncWorker:
 def _is_told(found: Found) -> bool:
     """Whether people hear of it: once where they must see to it, and before a server is deleted."""
     if found.action.step is RepairStep.DELETE:
-        return not found.memory.asked
+        return not found.memory.repairs
     return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
 
 

@@ -1,16 +1,16 @@
-"""A node as a lamp. Pure."""
+"""Shows a node as a lamp, for the console and the metrics. Pure."""
 
 import enum
 
 from schemas.commands import Desired
 
-# Nova's words for a server that runs, and for one that does not (or is not there: NONE).
+# Nova's states of a server that runs, and of one that does not run or does not exist (NONE).
 _LIT = frozenset({"ACTIVE"})
 _OUT = frozenset({"SHUTOFF", "STOPPED", "SHELVED", "SHELVED_OFFLOADED", "DELETED", "NONE"})
 
 
 class Lamp(enum.StrEnum):
-    """What a person sees of a node at a glance."""
+    """The state of a node at a glance."""
 
     LIT = "lit"
     LIGHTING = "lighting"
@@ -20,12 +20,12 @@ class Lamp(enum.StrEnum):
 
 
 def lamp(desired: str | None, observed: str | None, *, busy: bool) -> Lamp:
-    """How a node is shown.
+    """The lamp of a node.
 
     Args:
-        desired: what was asked of it last (schemas.commands.Desired); None for nothing yet.
-        observed: the server's status when a request last ended; None for not looked at yet.
-        busy: whether a request is under way.
+        desired: the last requested state (schemas.commands.Desired); None before the first request.
+        observed: the server's status at the end of the last request; None before that.
+        busy: whether a request is in progress.
     """
     if desired is None:
         return Lamp.OUT
@@ -33,6 +33,6 @@ def lamp(desired: str | None, observed: str | None, *, busy: bool) -> Lamp:
         return Lamp.LIGHTING if desired == Desired.UP else Lamp.GOING_OUT
     if desired == Desired.UP:
         return Lamp.LIT if observed in _LIT else Lamp.FAILED
-    if desired == Desired.ADOPTED:  # its power stays as it was
+    if desired == Desired.ADOPTED:  # adopting a server does not change its power state
         return Lamp.LIT if observed in _LIT else Lamp.OUT if observed in _OUT else Lamp.FAILED
     return Lamp.OUT if observed in _OUT else Lamp.FAILED
