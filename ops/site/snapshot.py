@@ -13,7 +13,8 @@ from workers.errors import BrokerError
 @pass_session
 def snapshot(session: Session) -> None:
     """Say now how Slurm sees its nodes; to be run on slurmctld's host, as SlurmUser."""
-    from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.commands import SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.scontrol import Slurm  # noqa: PLC0415
     from workers.slurm.snapshot_worker import take_and_publish  # noqa: PLC0415
 
     try:
