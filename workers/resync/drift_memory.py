@@ -1,4 +1,4 @@
-"""Which drifts have been seen before, since when, and how often their repair was asked for."""
+"""Stores the known drifts: since when they last, and how many repairs were requested."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from workers.store.upsert import insert
 
 @dataclass(frozen=True, slots=True)
 class DriftMemory:
-    """One drift; `subject` is a node or a server's id, times are ns since the epoch."""
+    """One drift; `subject` is a node or the ID of a server, times are ns since the epoch."""
 
     subject: str
     drift: Drift
@@ -22,7 +22,7 @@ class DriftMemory:
 
 
 def recall(connection: sa.Connection, cluster: str) -> Mapping[str, DriftMemory]:
-    """All of them, by subject."""
+    """All known drifts, by subject."""
     query = sa.select(drifts).where(drifts.c.cluster == cluster)
     return {
         row.subject: DriftMemory(
@@ -33,7 +33,7 @@ def recall(connection: sa.Connection, cluster: str) -> Mapping[str, DriftMemory]
 
 
 def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMemory]) -> None:
-    """These are all that there are now."""
+    """Replace all known drifts by these."""
     rows = [
         {
             "cluster": cluster,
@@ -47,5 +47,5 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMe
     ]
     connection.execute(sa.delete(drifts).where(drifts.c.cluster == cluster))
     if rows:
-        # two may write at once: an operator's repair and the worker's
+        # an operator's repair and the worker may write at the same time
         connection.execute(insert(connection, drifts).on_conflict_do_nothing(), rows)

@@ -1,4 +1,4 @@
-"""What people must hear of: drift that needs a person, and what the resync worker cannot see. Pure."""
+"""Creates the notices for operators: drifts that they must repair, and gaps in what is known. Pure."""
 
 import json
 import time
@@ -12,31 +12,32 @@ from workers.resync.plan import Found
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
 _MOST = 20
 _REMEDIES = {
-    Drift.BROKEN: "look at its server; lamplighter nodes retire deletes one that is ours",
+    Drift.BROKEN: "check its server; lamplighter nodes retire deletes a server of ours",
     Drift.AMBIGUOUS: "rename or delete all but one of them",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
-    Drift.NOT_UNDERSTOOD: "name it in slurm.conf, or take it out of lamplighter.toml",
-    Drift.STRAY: "delete it, or name its node in a group of its cloud",
-    Drift.UNASKED: "power it down in Slurm: an operator has put it out, or retired it",
+    Drift.NOT_UNDERSTOOD: "add the node to slurm.conf, or remove it from lamplighter.toml",
+    Drift.STRAY: "delete it, or add its node to a group of its cloud",
+    Drift.UNASKED: "power it down in Slurm: an operator has powered it off or retired it",
 }
 
 
 def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
-    """What needs a person; when a whole site differs, the first few and how many more.
+    """The notices of drifts; for very many, the first few and the number of the others.
 
-    Of these, each stray is among the details, for those who count: its id, and what its own notice would say.
+    The details of the last notice then list each further stray, for reports: its ID, and the details
+    that its own notice would have.
     """
-    told = [drift(cluster, one) for one in found[:_MOST]]
+    created = [drift(cluster, one) for one in found[:_MOST]]
     more = found[_MOST:]
     if more:
-        told.append(
+        created.append(
             Notice(
                 name="alarm.drift",
                 cluster=cluster,
                 subject=cluster,
                 key=f"{more[0].memory.since}/{len(more)}",
                 time=time.time_ns(),
-                message=f"{len(more)} more differ",
+                message=f"{len(more)} more drifts",
                 remedy="lamplighter drift",
                 details={
                     one.subject: json.dumps(_details(one))
@@ -45,11 +46,11 @@ def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
                 },
             )
         )
-    return told
+    return created
 
 
 def drift(cluster: str, found: Found) -> Notice:
-    """A drift that is not repaired by itself."""
+    """The notice of a drift that is not repaired automatically."""
     return Notice(
         name="alarm.drift",
         cluster=cluster,
@@ -75,12 +76,12 @@ def _details(found: Found) -> Mapping[str, str]:
 
 def _remedy(found: Found) -> str:
     if found.action.step is RepairStep.DELETE:
-        return "none is needed: it is deleted, as resync.delete_strays says"
-    return _REMEDIES.get(found.action.drift, "lamplighter release, when you are done with it")
+        return "none is needed: it is deleted, because resync.delete_strays is set"
+    return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")
 
 
 def doubt(cluster: str, cloud: str, generation: int) -> Notice:
-    """A listing that nobody believes."""
+    """The notice of a listing that is too short to be believed."""
     return Notice(
         name="alarm.cloud_doubted",
         cluster=cluster,
@@ -88,20 +89,20 @@ def doubt(cluster: str, cloud: str, generation: int) -> Notice:
         key=str(generation),
         time=time.time_ns(),
         message="the cloud lists less than half of the servers that should run there",
-        remedy="if they are gone for good, lamplighter resume them; else see to the cloud",
+        remedy="if they are really gone, run lamplighter resume for them; otherwise check the cloud",
         details={},
     )
 
 
-def blind(cluster: str, generation: int, said: str) -> Notice:
-    """Slurm's view is missing."""
+def no_snapshot(cluster: str, generation: int, text: str) -> Notice:
+    """The notice that Slurm's state is unknown."""
     return Notice(
         name="alarm.no_snapshot",
         cluster=cluster,
         subject=cluster,
         key=str(generation),
         time=time.time_ns(),
-        message=f"{said}: drift is not repaired, late suspends wait",
+        message=f"{text}: drifts are not repaired, late suspends wait",
         remedy=NO_SNAPSHOT,
         details={},
     )

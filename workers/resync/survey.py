@@ -1,4 +1,4 @@
-"""The whole at one moment: snapshot, listings, desired states, holds; and what differs. Reads only."""
+"""Compares a snapshot with the listings, the requested states and the holds. Only reads."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,26 +13,27 @@ from workers.clouds.actions import Strategy
 from workers.clouds.servers import ServerView
 from workers.clouds.strays import is_stray
 from workers.config.settings import Settings
-from workers.resync.drift import ComparedNode, ServerState, seen_as
+from workers.resync.drift import ComparedNode, ServerState, server_state
 from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased
 from workers.store.snapshots import StoredListing
 from workers.store.tables import nodes, requests
 
-# The message of a request may be gone with a broker's disk, or the store have come back from a backup.
-_UNDER_WAY = 3600 * 10**9
-# Fewer may go at once without being doubted.
+# An open request may never end: the broker's disk was lost, or the store was restored from a backup.
+_LONGEST_REQUEST = 3600 * 10**9
+# So many nodes may disappear at once without doubt about the listing.
 _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SurveyedNode:
-    """One node: what is known of it, and in whose words.
+    """One node: what is known of it, and the sources.
 
     Attributes:
-        slurm: as Slurm sees it, or None where it does not know it.
-        server: the one that it is, if there is one.
+        slurm: the node in the snapshot, or None if Slurm does not know it.
+        server: its server, if there is exactly one.
+        hold: its hold, if there is one.
     """
 
     node: str
@@ -44,18 +45,18 @@ class SurveyedNode:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything.
+    """The state of the whole installation.
 
     Attributes:
-        snapshot: Slurm's view.
-        places: every node of the configuration.
-        strays: servers with our tags that are no node's, with their cloud.
+        snapshot: the state of Slurm.
+        nodes: all nodes of the configuration.
+        strays: servers with our tags that belong to no node, with their clouds.
         unseen: clouds that were not listed since the snapshot.
         doubted: clouds whose listing has lost most of its nodes at once.
     """
 
     snapshot: Snapshot
-    places: tuple[SurveyedNode, ...]
+    nodes: tuple[SurveyedNode, ...]
     strays: tuple[tuple[str, Server], ...]
     unseen: tuple[str, ...]
     doubted: tuple[str, ...]
@@ -71,7 +72,7 @@ class _Row:
 
 
 def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) -> Survey:
-    """Compare a snapshot with what the store holds."""
+    """Compare a snapshot with the content of the store."""
     cluster = settings.cluster
     listings = {
         listing.cloud: listing
@@ -80,7 +81,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     }
     views = {name: _view(cluster, listing) for name, listing in listings.items()}
     rows = _rows(connection, cluster)
-    busy = _busy(connection, cluster, snapshot.generation - _UNDER_WAY)
+    busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST)
     holds = all_holds(connection, cluster)
     slurm = {node.node: node for node in snapshot.nodes}
     places = []
@@ -93,7 +94,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         known = ComparedNode(
             power=slurm[name].power if name in slurm else Power.UNKNOWN,
             desired=row.desired if row else None,
-            seen=ServerState.UNKNOWN if acted else seen_as(servers, strategy),
+            seen=ServerState.UNKNOWN if acted else server_state(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
             busy=name in busy or (row is not None and row.leased),
             held=name in holds,
@@ -150,7 +151,7 @@ def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]
 
 
 def _strays(settings: Settings, views: Mapping[str, ServerView]) -> Iterable[tuple[str, Server]]:
-    """Servers with our tags whose node is in no group of that cloud."""
+    """Servers with our tags whose node is not in a group of that cloud."""
     for cloud, view in views.items():
         for server in view.servers:
             if is_stray(settings, cloud, server):
@@ -170,9 +171,9 @@ def _unless_doubted(
 
 
 def _doubted(settings: Settings, places: Iterable[SurveyedNode]) -> tuple[str, ...]:
-    """Clouds that show less than half of the nodes that should run there.
+    """Clouds that list less than half of the nodes that should run there.
 
-    Nova leaves out, without a word, the servers of a cell that does not answer.
+    Nova silently omits the servers of a cell that does not answer.
     """
     wanted: Counter[str] = Counter()
     gone: Counter[str] = Counter()
