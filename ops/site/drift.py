@@ -23,7 +23,6 @@ from workers.resync.plan import (
     AT_ONCE,
     Found,
     asked_for,
-    patience_of,
     plan,
     remembered,
     requests,
@@ -63,7 +62,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         seen = survey(connection, settings, snapshot)
         known = drift_memory.recall(connection, settings.cluster)
     stale = age > settings.stale_after
-    found = plan(seen, known, AT_ONCE if fix else patience_of(settings.resync), now)
+    found = plan(seen, known, AT_ONCE if fix else settings.resync, now)
     wanted = asked_for(found) if fix and not stale else []
     if as_json:
         print_json(_as_json(seen, found, age, now))

@@ -58,8 +58,8 @@ def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def drifts(cluster: Cluster) -> dict[str, Any]:
     """The output of `lamplighter drift`, by node."""
-    said = json.loads(run(cluster, "drift", "--json").stdout)
-    return {one["subject"]: one for one in said["drifts"]}
+    result = json.loads(run(cluster, "drift", "--json").stdout)
+    return {one["subject"]: one for one in result["drifts"]}
 
 
 def requests(cluster: Cluster, node: str) -> list[Entry]:
@@ -111,7 +111,7 @@ def test_drifts_are_repaired(cluster: Cluster) -> None:
     for node, words in ((ORPHAN, "orphan"), (DEAD, "dead"), (HELD, "orphan")):
         assert f"resync: {words}" in requests(cluster, node)[-1].body.decode()
     assert runs_on(cluster, DEAD)
-    assert "4 nodes said" in run(cluster, "snapshot").stdout
+    assert "4 nodes result" in run(cluster, "snapshot").stdout
     until(lambda: not drifts(cluster), 30, "no drift")
     assert run(cluster, "drift").stdout.endswith("no drift\n")
 

@@ -112,8 +112,8 @@ def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
     until(lambda: "alarm.no_snapshot" in notices(fleet), 60, "an alarm")
     assert slurm.wrong() == injected
     assert fleet.cloud.counts()["stop"] == 5
-    said = fleet.operator("drift")
-    assert (said.returncode, "nothing is repaired" in said.stderr) == (3, True), said
+    result = fleet.operator("drift")
+    assert (result.returncode, "nothing is repaired" in result.stderr) == (3, True), result
     assert "STALE" in fleet.operator("status").stdout
     print(f"\nuntouched for {time.monotonic() - began:.1f} s without a snapshot")  # noqa: T201
 

@@ -14,12 +14,12 @@ from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
+from workers.config.tables import ResyncSettings
 from workers.power import desired_state
 from workers.power.desired_state import Observation
 from workers.power.lease_owner import Owner
 from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
-from workers.resync.decide import RepairDelays
 from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.plan import asked_for, command_for, plan, remembered
@@ -57,7 +57,7 @@ nodes = "node[9-10]"
 cloud = "two"
 """
 TIMEOUTS = {Kind.RESUME: 600, Kind.SUSPEND: 60}
-AT_ONCE = RepairDelays(0.0, 300.0)
+AT_ONCE = ResyncSettings(grace=0.0, repeat_after=300.0)
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ from schemas.commands import Desired
 from schemas.server import Server
 from schemas.snapshot import Power
 from workers.clouds.actions import Strategy
+from workers.config.tables import ResyncSettings
 from workers.resync.decide import (
     TABLE,
     DriftPast,
-    RepairDelays,
     decide_drift,
     decide_stray,
     find_drift,
 )
 from workers.resync.drift import ComparedNode, Drift, RepairStep, ServerState, server_state
 
-DELAYS = RepairDelays(grace=30.0, repeat_after=300.0)
+SETTINGS = ResyncSettings(grace=30.0, repeat_after=300.0)
 FOR_LONG = DriftPast(seconds=1e6)
 UP, DOWN = Desired.UP, Desired.DOWN
 EVERYTHING = [
@@ -131,19 +131,19 @@ def test_no_repair_if_a_state_is_unknown() -> None:
     ],
 )
 def test_drift_and_step_of_a_node(node: ComparedNode, drift: Drift, step: RepairStep) -> None:
-    found = decide_drift(node, FOR_LONG, DELAYS)
+    found = decide_drift(node, FOR_LONG, SETTINGS)
     assert (found.drift, found.step) == (drift, step)
 
 
 def test_running_node_has_its_grace_and_dead_node_is_powered_on_at_once() -> None:
     orphan = ComparedNode(Power.OUT, DOWN, ServerState.RUNNING)
-    assert decide_drift(orphan, DriftPast(seconds=29.9), DELAYS).step is RepairStep.WAIT
-    assert decide_drift(orphan, DriftPast(seconds=30.0), DELAYS).step is RepairStep.SUSPEND
+    assert decide_drift(orphan, DriftPast(seconds=29.9), SETTINGS).step is RepairStep.WAIT
+    assert decide_drift(orphan, DriftPast(seconds=30.0), SETTINGS).step is RepairStep.SUSPEND
     dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
-    assert decide_drift(dead, DriftPast(), DELAYS).step is RepairStep.RESUME
+    assert decide_drift(dead, DriftPast(), SETTINGS).step is RepairStep.RESUME
     # Slurm waits for it, and the request of its hook may be on its way
     coming = replace(dead, power=Power.COMING)
-    assert decide_drift(coming, DriftPast(), DELAYS).step is RepairStep.WAIT
+    assert decide_drift(coming, DriftPast(), SETTINGS).step is RepairStep.WAIT
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_repair_without_effect_is_repeated_at_growing_intervals(
 ) -> None:
     dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
     before = DriftPast(seconds=1e6, repairs=repairs, repair_seconds=seconds - 0.1)
-    assert decide_drift(dead, before, DELAYS).step is RepairStep.WAIT
+    assert decide_drift(dead, before, SETTINGS).step is RepairStep.WAIT
     assert (
-        decide_drift(dead, replace(before, repair_seconds=seconds), DELAYS).step
+        decide_drift(dead, replace(before, repair_seconds=seconds), SETTINGS).step
         is RepairStep.RESUME
     )
 
@@ -184,8 +184,8 @@ def test_state_of_a_node_with_one_server(
 
 
 def test_stray_is_deleted_only_if_configured_and_after_its_grace() -> None:
-    deletes = replace(DELAYS, delete_strays=True)
-    assert decide_stray(FOR_LONG, DELAYS).step is RepairStep.REPORT
+    deletes = ResyncSettings(grace=30.0, delete_strays=True)
+    assert decide_stray(FOR_LONG, SETTINGS).step is RepairStep.REPORT
     assert decide_stray(DriftPast(seconds=29.0), deletes).step is RepairStep.REPORT
     assert decide_stray(FOR_LONG, deletes).step is RepairStep.DELETE
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
 from tests.testbed.messages import MOMENT, command, event
+from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import returns_at
 from workers.slurm.causes import Severity, reason, severity
 from workers.slurm.decide import RequestedState, Situation, waits_for_cloud
 from workers.slurm.decide import decide as decide_on
 from workers.slurm.due import give_back, return_to_service
 from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
-from workers.slurm.policy import Policy
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
-POLICY = Policy(set_addresses=True, hostnames={"node1": "node1.cluster"})
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOSTNAMES = {"node1": "node1.cluster"}
 FINAL, RETRYABLE, TRANSIENT = (
     Cause(e, "text") for e in ("quota", "power_on_failed", "server_side")
 )
@@ -61,10 +65,10 @@ def decide(  # noqa: PLR0913, PLR0917 - the cases vary all of them
     slurm: NodeState | None,
     requested: RequestedState | None,
     failures: int,
-    policy: Policy,
+    hostnames: Mapping[str, str] | None,
     now: int = MOMENT + 2 * 10**9,
 ) -> SlurmUpdate:
-    return decide_on(ended, Situation(slurm, requested, failures, now), policy)
+    return decide_on(ended, Situation(slurm, requested, failures, now), hostnames)
 
 
 @pytest.mark.parametrize("transition", Transition)
@@ -73,7 +77,7 @@ def test_only_ends_of_resumes_and_resume_fails_are_reported(
     kind: Kind, transition: Transition
 ) -> None:
     ended = replace(event(transition, command(kind=kind), cause=FINAL), address="10.0.0.1")
-    kinds = {decide(ended, s, row, 0, POLICY).kind for s in STATES for row in ROWS}
+    kinds = {decide(ended, s, row, 0, HOSTNAMES).kind for s in STATES for row in ROWS}
     reported = {
         (Kind.RESUME, Transition.FAILED),
         (Kind.RESUME, Transition.COMPLETED),
@@ -90,7 +94,7 @@ def test_failure_powers_down_only_nodes_that_slurm_waits_for(cause: Cause, failu
     Or after Slurm itself has set the node down and ended its jobs.
     """
     for state, row in product(STATES, ROWS):
-        update = decide(failed(cause), state, row, failures, POLICY)
+        update = decide(failed(cause), state, row, failures, HOSTNAMES)
         assert update.kind in {*(s for s in UpdateKind if s.fails_boot), UpdateKind.NOTHING}
         if update.kind not in {UpdateKind.TAKE_OUT, UpdateKind.GIVE_BACK}:
             continue
@@ -112,8 +116,8 @@ def test_failure_after_its_expiry_is_not_about_the_boot_that_slurm_waits_for() -
     """Slurm has called a newer resume, which no power worker has accepted yet."""
     expiry = failed().expiry
     assert expiry is not None
-    assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry).kind is UpdateKind.TAKE_OUT
-    assert decide(failed(), BOOTING, SAME, 0, POLICY, now=expiry + 1).kind is UpdateKind.NOTHING
+    assert decide(failed(), BOOTING, SAME, 0, HOSTNAMES, now=expiry).kind is UpdateKind.TAKE_OUT
+    assert decide(failed(), BOOTING, SAME, 0, HOSTNAMES, now=expiry + 1).kind is UpdateKind.NOTHING
 
 
 @pytest.mark.parametrize("text", ["", "Not responding", "broken disk"])
@@ -126,18 +130,18 @@ def test_lost_node_that_its_cloud_cannot_bring_back_is_powered_down(
     for cause, weight in CAUSES.items():
         out = ours and weight is not Severity.TRANSIENT
         expected = UpdateKind.TAKE_OUT if out else UpdateKind.NOTHING
-        assert decide(failed(cause), lost, SAME, 0, POLICY).kind is expected
+        assert decide(failed(cause), lost, SAME, 0, HOSTNAMES).kind is expected
     older = RequestedState(Desired.UP, MOMENT - 1)
     for row in (None, older, RequestedState(Desired.UP, MOMENT + 1)):
-        assert decide(failed(), lost, row, 0, POLICY).kind is UpdateKind.NOTHING
+        assert decide(failed(), lost, row, 0, HOSTNAMES).kind is UpdateKind.NOTHING
     silent = replace(lost, base="MIXED")  # perhaps a network problem: its job may still run
-    assert decide(failed(), silent, SAME, 0, POLICY).kind is UpdateKind.NOTHING
+    assert decide(failed(), silent, SAME, 0, HOSTNAMES).kind is UpdateKind.NOTHING
 
 
 def test_nothing_is_reported_for_a_node_on_hold() -> None:
     held = replace(SAME, held=True)
     for state, ended in product(STATES, (failed(), replace(event(Transition.COMPLETED)))):
-        assert decide(ended, state, held, 0, POLICY).kind is UpdateKind.NOTHING
+        assert decide(ended, state, held, 0, HOSTNAMES).kind is UpdateKind.NOTHING
     assert give_back("node1", MOMENT, "text", BOOTING, held).kind is UpdateKind.WAIT
     down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), "text")
     assert return_to_service("node1", "text", down, held).kind is UpdateKind.WAIT
@@ -148,7 +152,8 @@ def test_transient_cause_never_sets_a_node_down() -> None:
         if state.reason == reason(TRANSIENT):
             continue
         assert (
-            decide(failed(TRANSIENT), state, row, failures, POLICY).kind is not UpdateKind.TAKE_OUT
+            decide(failed(TRANSIENT), state, row, failures, HOSTNAMES).kind
+            is not UpdateKind.TAKE_OUT
         )
 
 
@@ -157,34 +162,34 @@ def test_repeated_report_changes_nothing_but_still_starts_the_jobs() -> None:
     newer = RequestedState(Desired.DOWN, MOMENT + 1)  # Slurm has called SuspendProgram, as expected
     for base, flag in product(("DOWN", "IDLE"), ("POWER_DOWN", "POWERING_DOWN", "POWERED_DOWN")):
         state = NodeState("node1", base, frozenset({flag}), reason(FINAL))
-        update = decide(failed(), state, newer, 0, POLICY)
+        update = decide(failed(), state, newer, 0, HOSTNAMES)
         assert (update.kind, update.jobs) == (UpdateKind.DONE, frozenset({4711}))
     half = NodeState("node1", "DOWN", frozenset({"POWERING_UP"}), reason(FINAL))
-    assert decide(failed(), half, newer, 0, POLICY).kind is UpdateKind.TAKE_OUT
+    assert decide(failed(), half, newer, 0, HOSTNAMES).kind is UpdateKind.TAKE_OUT
 
 
 def test_reason_of_an_earlier_boot_does_not_hide_a_new_failure() -> None:
     state = replace(BOOTING, reason=reason(RETRYABLE))
-    assert decide(failed(RETRYABLE), state, SAME, 0, POLICY).kind is UpdateKind.GIVE_BACK
-    assert decide(failed(RETRYABLE), state, SAME, 1, POLICY).kind is UpdateKind.TAKE_OUT
+    assert decide(failed(RETRYABLE), state, SAME, 0, HOSTNAMES).kind is UpdateKind.GIVE_BACK
+    assert decide(failed(RETRYABLE), state, SAME, 1, HOSTNAMES).kind is UpdateKind.TAKE_OUT
 
 
 def test_boot_that_slurm_abandoned_gets_a_reason() -> None:
     state = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), RESUME_TIMEOUT)
     for row in (None, SAME, RequestedState(Desired.DOWN, MOMENT + 1)):
-        assert decide(failed(), state, row, 0, POLICY).kind is UpdateKind.EXPLAIN
+        assert decide(failed(), state, row, 0, HOSTNAMES).kind is UpdateKind.EXPLAIN
     assert (
-        decide(failed(), state, RequestedState(Desired.UP, MOMENT + 1), 0, POLICY).kind
+        decide(failed(), state, RequestedState(Desired.UP, MOMENT + 1), 0, HOSTNAMES).kind
         is UpdateKind.NOTHING
     )
     requested = command(kind=Kind.RESUME_FAIL)
     ended = event(Transition.COMPLETED, requested)
-    update = decide(ended, state, RequestedState(Desired.DOWN, MOMENT), 0, POLICY)
+    update = decide(ended, state, RequestedState(Desired.DOWN, MOMENT), 0, HOSTNAMES)
     assert update.kind is UpdateKind.EXPLAIN
     assert update.reason.startswith("lamplighter: resume_timeout: ")
     own = replace(state, reason="broken disk")
     assert (
-        decide(ended, own, RequestedState(Desired.DOWN, MOMENT), 0, POLICY).kind
+        decide(ended, own, RequestedState(Desired.DOWN, MOMENT), 0, HOSTNAMES).kind
         is UpdateKind.NOTHING
     )
 
@@ -192,21 +197,21 @@ def test_boot_that_slurm_abandoned_gets_a_reason() -> None:
 def test_new_addresses_of_the_newest_boot_are_reported() -> None:
     ended = replace(event(Transition.COMPLETED), address="10.0.0.1")
     state = replace(BOOTING, address="10.0.0.9", hostname="node1")
-    update = decide(ended, state, SAME, 0, POLICY)
+    update = decide(ended, state, SAME, 0, HOSTNAMES)
     assert update.kind is UpdateKind.ADDRESS
     assert (update.address, update.hostname) == ("10.0.0.1", "node1.cluster")
-    plain = replace(POLICY, hostnames={})
-    assert decide(ended, state, SAME, 0, plain).hostname == ""
+    assert decide(ended, state, SAME, 0, {}).hostname == ""
     known = replace(state, address="10.0.0.1")
-    assert decide(ended, known, SAME, 0, plain).kind is UpdateKind.NOTHING
+    assert decide(ended, known, SAME, 0, {}).kind is UpdateKind.NOTHING
     assert (
-        decide(ended, state, RequestedState(Desired.UP, MOMENT + 1), 0, POLICY).kind
+        decide(ended, state, RequestedState(Desired.UP, MOMENT + 1), 0, HOSTNAMES).kind
         is UpdateKind.NOTHING
     )
-    silent = replace(POLICY, set_addresses=False)
-    assert decide(ended, state, SAME, 0, silent).kind is UpdateKind.NOTHING
-    assert decide(replace(ended, address=None), state, SAME, 0, POLICY).kind is UpdateKind.NOTHING
-    assert decide(ended, None, SAME, 0, POLICY).kind is UpdateKind.NOTHING
+    assert decide(ended, state, SAME, 0, None).kind is UpdateKind.NOTHING
+    assert (
+        decide(replace(ended, address=None), state, SAME, 0, HOSTNAMES).kind is UpdateKind.NOTHING
+    )
+    assert decide(ended, None, SAME, 0, HOSTNAMES).kind is UpdateKind.NOTHING
 
 
 def test_node_is_given_back_only_while_it_is_parked_and_slurm_waits() -> None:
@@ -240,8 +245,8 @@ def test_node_waits_for_an_unavailable_cloud_but_not_if_it_is_busy() -> None:
 
 
 def test_cool_down_doubles_up_to_its_limit() -> None:
-    policy = Policy(return_after=10, return_at_most=60)
-    waits = [returns_at(0, failures, policy) // 10**9 for failures in (1, 2, 3, 4, 5000)]
+    settings = SlurmSettings(return_after=10, return_at_most=60)
+    waits = [returns_at(0, failures, settings) // 10**9 for failures in (1, 2, 3, 4, 5000)]
     assert waits == [10, 20, 40, 60, 60]
 
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 from schemas.commands import Kind
 from schemas.events import Cause, Transition
 from tests.testbed.messages import MOMENT, command, event
+from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
 from workers.slurm.due import due_updates
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import JobState
-from workers.slurm.policy import Policy
 from workers.slurm.requeued import Requeued, follow
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 NS = 10**9
-POLICY = Policy(return_after=10, return_at_most=60, give_back_after=30, resume_timeout=100)
+SETTINGS = SlurmSettings(return_after=10, return_at_most=60, give_back_after=30, resume_timeout=100)
 FAILED = event(Transition.FAILED, cause=Cause("quota", "none"))
 TAKE_OUT = SlurmUpdate(
     UpdateKind.TAKE_OUT, "node1", "", "lamplighter: quota: none", jobs=frozenset({4711})
@@ -28,22 +28,22 @@ OUT = NodeMemory(
 
 
 def test_failures_in_a_row_are_counted_and_a_repeated_report_is_not() -> None:
-    assert after_event(FAILED, TAKE_OUT, None, POLICY, NOW) == OUT
-    assert after_event(FAILED, replace(TAKE_OUT, kind=UpdateKind.DONE), OUT, POLICY, NOW) is None
+    assert after_event(FAILED, TAKE_OUT, None, SETTINGS, NOW) == OUT
+    assert after_event(FAILED, replace(TAKE_OUT, kind=UpdateKind.DONE), OUT, SETTINGS, NOW) is None
     next_time = event(Transition.FAILED, command(generation=MOMENT + 1), cause=FAILED.cause)
-    again = after_event(next_time, TAKE_OUT, OUT, POLICY, NOW)
+    again = after_event(next_time, TAKE_OUT, OUT, SETTINGS, NOW)
     assert again is not None
     assert (again.failures, again.due_at) == (2, NOW + 20 * NS)
-    assert after_event(FAILED, TAKE_OUT, again, POLICY, NOW) is None
+    assert after_event(FAILED, TAKE_OUT, again, SETTINGS, NOW) is None
 
 
 def test_waiting_for_a_cloud_keeps_earlier_failures() -> None:
     requested = command(generation=MOMENT + 1)
     parked = event(Transition.PARKED, requested, cause=Cause("network", "away"))
-    waits = after_event(parked, SlurmUpdate(UpdateKind.NOTHING, "node1", ""), OUT, POLICY, NOW)
+    waits = after_event(parked, SlurmUpdate(UpdateKind.NOTHING, "node1", ""), OUT, SETTINGS, NOW)
     ended = event(Transition.FAILED, requested, cause=FAILED.cause)
     assert failures_before(ended, waits) == 1
-    failed = after_event(ended, TAKE_OUT, waits, POLICY, NOW)
+    failed = after_event(ended, TAKE_OUT, waits, SETTINGS, NOW)
     assert failed is not None
     assert failed.failures == 2
     assert failures_before(ended, failed) == 1
@@ -51,7 +51,7 @@ def test_waiting_for_a_cloud_keeps_earlier_failures() -> None:
 
 
 def test_node_that_was_given_back_stays_in_service_and_its_failure_counts() -> None:
-    memory = after_event(FAILED, replace(TAKE_OUT, kind=UpdateKind.GIVE_BACK), None, POLICY, NOW)
+    memory = after_event(FAILED, replace(TAKE_OUT, kind=UpdateKind.GIVE_BACK), None, SETTINGS, NOW)
     assert memory is not None
     assert (memory.failures, memory.due) == (1, Due.FORGET)
 
@@ -59,22 +59,22 @@ def test_node_that_was_given_back_stays_in_service_and_its_failure_counts() -> N
 def test_failures_are_forgotten_only_after_the_node_had_time_to_register() -> None:
     booted = event(Transition.COMPLETED, command(generation=MOMENT + 1))
     nothing = SlurmUpdate(UpdateKind.NOTHING, "node1", "")
-    assert after_event(booted, nothing, None, POLICY, NOW) is None
-    memory = after_event(booted, nothing, OUT, POLICY, NOW)
+    assert after_event(booted, nothing, None, SETTINGS, NOW) is None
+    memory = after_event(booted, nothing, OUT, SETTINGS, NOW)
     assert memory is not None
     assert (memory.failures, memory.due, memory.due_at) == (1, Due.FORGET, booted.time + 200 * NS)
     unregistered = event(
         Transition.COMPLETED, command(generation=MOMENT + 2, kind=Kind.RESUME_FAIL)
     )
     given_up = SlurmUpdate(UpdateKind.EXPLAIN, "node1", "", "lamplighter: resume_timeout: ...")
-    memory = after_event(unregistered, given_up, memory, POLICY, NOW)
+    memory = after_event(unregistered, given_up, memory, SETTINGS, NOW)
     assert memory is not None
     assert (memory.failures, memory.due) == (2, Due.RETURN)
 
 
 def test_parked_node_is_due_after_the_configured_time_with_its_jobs() -> None:
     parked = event(Transition.PARKED, cause=Cause("invalid_grant", "revoked"))
-    memory = after_event(parked, SlurmUpdate(UpdateKind.NOTHING, "node1", ""), None, POLICY, NOW)
+    memory = after_event(parked, SlurmUpdate(UpdateKind.NOTHING, "node1", ""), None, SETTINGS, NOW)
     assert memory is not None
     assert (memory.due, memory.due_at) == (Due.GIVE_BACK, parked.time + 30 * NS)
     assert (memory.jobs, memory.failures) == ((4711,), 0)
@@ -84,16 +84,16 @@ def test_parked_node_is_due_after_the_configured_time_with_its_jobs() -> None:
 
 def test_due_node_is_forgotten_or_checked_again() -> None:
     update = SlurmUpdate(UpdateKind.WAIT, "node1", "")
-    later = after_due(OUT, update, POLICY, NOW)
+    later = after_due(OUT, update, SETTINGS, NOW)
     assert later is not None
     assert later.due_at > NOW
-    back = after_due(OUT, replace(update, kind=UpdateKind.RETURN), POLICY, NOW)
+    back = after_due(OUT, replace(update, kind=UpdateKind.RETURN), SETTINGS, NOW)
     assert back is not None
     assert (back.due, back.failures) == (Due.FORGET, 1)
-    assert after_due(OUT, replace(update, kind=UpdateKind.NOTHING), POLICY, NOW) is None
+    assert after_due(OUT, replace(update, kind=UpdateKind.NOTHING), SETTINGS, NOW) is None
     never_failed = replace(OUT, failures=0, due=Due.GIVE_BACK)
-    assert after_due(never_failed, replace(update, kind=UpdateKind.RETURN), POLICY, NOW) is None
-    given_back = after_due(never_failed, replace(update, kind=UpdateKind.GIVE_BACK), POLICY, NOW)
+    assert after_due(never_failed, replace(update, kind=UpdateKind.RETURN), SETTINGS, NOW) is None
+    given_back = after_due(never_failed, replace(update, kind=UpdateKind.GIVE_BACK), SETTINGS, NOW)
     assert given_back is not None
     assert (given_back.due, given_back.failures) == (Due.FORGET, 0)
 
@@ -101,17 +101,17 @@ def test_due_node_is_forgotten_or_checked_again() -> None:
 def test_boot_of_one_node_makes_its_group_return_sooner_but_not_at_once() -> None:
     groups = {"node1": "a", "node2": "a", "node3": "b"}
     third = replace(OUT, failures=3, due_at=NOW + 40 * NS)
-    assert returning_sooner([third], ["node2"], groups, POLICY, NOW) == [
+    assert returning_sooner([third], ["node2"], groups, SETTINGS, NOW) == [
         replace(third, due_at=NOW + 10 * NS)
     ]
-    assert not returning_sooner([third], ["node3"], groups, POLICY, NOW)
-    assert not returning_sooner([OUT], ["node2"], groups, POLICY, NOW)
+    assert not returning_sooner([third], ["node3"], groups, SETTINGS, NOW)
+    assert not returning_sooner([OUT], ["node2"], groups, SETTINGS, NOW)
     own = replace(third, error="server_error")
-    assert not returning_sooner([own], ["node2"], groups, POLICY, NOW)
+    assert not returning_sooner([own], ["node2"], groups, SETTINGS, NOW)
 
 
 def test_pending_jobs_start_and_other_jobs_are_not_touched() -> None:
-    requeued: Requeued[str] = Requeued(frozenset(range(1, 8)), frozenset({"node1"}), 0.0)
+    requeued = Requeued(frozenset(range(1, 8)), frozenset({"node1"}), 0.0)
     jobs = {
         1: JobState(1, "PENDING", ""),
         2: JobState(2, "CONFIGURING", "node1"),

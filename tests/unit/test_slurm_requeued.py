@@ -86,9 +86,7 @@ def test_failed_job_is_reported_with_its_state_and_cause() -> None:
         )
         for node in ("node2", "node1")
     )
-    requeued: Requeued[object] = Requeued(
-        frozenset({7, 8}), frozenset({"node1", "node2"}), 1.0, (), updates
-    )
+    requeued = Requeued(frozenset({7, 8}), frozenset({"node1", "node2"}), 1.0, (), updates)
     jobs = {7: JobState(7, "BOOT_FAIL", "node[1-2]"), 8: JobState(8, "PENDING", "")}
     ended = ended_jobs(requeued, jobs)
     assert ended == {7: EndedJob("BOOT_FAIL", updates)}

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired
 from schemas.snapshot import Power
+from workers.config.tables import ResyncSettings
 from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
 
 _LONGEST_REPEAT = 3600.0
@@ -28,15 +29,6 @@ class DriftPast:
     seconds: float = 0.0
     repairs: int = 0
     repair_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RepairDelays:
-    """When to repair, as in workers.config.tables.ResyncSettings; seconds."""
-
-    grace: float
-    repeat_after: float
-    delete_strays: bool = False
 
 
 # States that operators request for a powered-off node; Slurm itself requests DOWN.
@@ -125,22 +117,22 @@ def find_drift(node: ComparedNode) -> DriftAction:
     return found
 
 
-def decide_drift(node: ComparedNode, past: DriftPast, delays: RepairDelays) -> DriftAction:
+def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) -> DriftAction:
     """The drift of a node, and what to do now."""
     found = find_drift(node)
     if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
         return found
     if past.repairs:
-        wait = min(delays.repeat_after * 2.0 ** min(past.repairs - 1, 20), _LONGEST_REPEAT)
+        wait = min(settings.repeat_after * 2.0 ** min(past.repairs - 1, 20), _LONGEST_REPEAT)
         due = past.repair_seconds >= wait
     else:
         # a node that Slurm relies on is repaired at once; one that runs, or may change, has its grace
         at_once = found.drift is Drift.DEAD and node.power is Power.LIT
-        due = at_once or past.seconds >= delays.grace
+        due = at_once or past.seconds >= settings.grace
     return found if due else DriftAction(found.drift, RepairStep.WAIT)
 
 
-def decide_stray(past: DriftPast, delays: RepairDelays) -> DriftAction:
+def decide_stray(past: DriftPast, settings: ResyncSettings) -> DriftAction:
     """What to do about a server with our tags that belongs to no node."""
-    delete = delays.delete_strays and past.seconds >= delays.grace
+    delete = settings.delete_strays and past.seconds >= settings.grace
     return DriftAction(Drift.STRAY, RepairStep.DELETE if delete else RepairStep.REPORT)

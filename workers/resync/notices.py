@@ -30,36 +30,60 @@ def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
     created = [drift(cluster, one) for one in found[:_MOST]]
     more = found[_MOST:]
     if more:
+        strays = {
+            one.subject: json.dumps(_details(one))
+            for one in more
+            if one.action.drift is Drift.STRAY
+        }
+        key = f"{more[0].memory.since}/{len(more)}"
+        message = f"{len(more)} more drifts"
         created.append(
-            Notice(
-                name="alarm.drift",
-                cluster=cluster,
-                subject=cluster,
-                key=f"{more[0].memory.since}/{len(more)}",
-                time=time.time_ns(),
-                message=f"{len(more)} more drifts",
-                remedy="lamplighter drift",
-                details={
-                    one.subject: json.dumps(_details(one))
-                    for one in more
-                    if one.action.drift is Drift.STRAY
-                },
-            )
+            _notice("alarm.drift", cluster, cluster, key, message, "lamplighter drift", strays)
         )
     return created
 
 
 def drift(cluster: str, found: Found) -> Notice:
     """The notice of a drift that is not repaired automatically."""
+    action = found.action
+    key = f"{action.drift}/{action.step}/{found.memory.since}"
+    message = f"{action.drift}: {found.words}"
+    return _notice(
+        "alarm.drift", cluster, found.subject, key, message, _remedy(found), _details(found)
+    )
+
+
+def doubt(cluster: str, cloud: str, generation: int) -> Notice:
+    """The notice of a listing that is too short to be believed."""
+    message = "the cloud lists less than half of the servers that should run there"
+    remedy = "if they are really gone, run lamplighter resume for them; otherwise check the cloud"
+    return _notice("alarm.cloud_doubted", cluster, cloud, str(generation), message, remedy)
+
+
+def no_snapshot(cluster: str, generation: int, text: str) -> Notice:
+    """The notice that Slurm's state is unknown."""
+    message = f"{text}: drifts are not repaired, late suspends wait"
+    return _notice("alarm.no_snapshot", cluster, cluster, str(generation), message, NO_SNAPSHOT)
+
+
+def _notice(  # noqa: PLR0913, PLR0917 - the fields of a notice
+    name: str,
+    cluster: str,
+    subject: str,
+    key: str,
+    message: str,
+    remedy: str,
+    details: Mapping[str, str] | None = None,
+) -> Notice:
     return Notice(
-        name="alarm.drift",
+        name=name,
         cluster=cluster,
-        subject=found.subject,
-        key=f"{found.action.drift}/{found.action.step}/{found.memory.since}",
+        subject=subject,
+        key=key,
         time=time.time_ns(),
-        message=f"{found.action.drift}: {found.words}",
-        remedy=_remedy(found),
-        details=_details(found),
+        message=message,
+        remedy=remedy,
+        details=details or {},
     )
 
 
@@ -78,31 +102,3 @@ def _remedy(found: Found) -> str:
     if found.action.step is RepairStep.DELETE:
         return "none is needed: it is deleted, because resync.delete_strays is set"
     return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")
-
-
-def doubt(cluster: str, cloud: str, generation: int) -> Notice:
-    """The notice of a listing that is too short to be believed."""
-    return Notice(
-        name="alarm.cloud_doubted",
-        cluster=cluster,
-        subject=cloud,
-        key=str(generation),
-        time=time.time_ns(),
-        message="the cloud lists less than half of the servers that should run there",
-        remedy="if they are really gone, run lamplighter resume for them; otherwise check the cloud",
-        details={},
-    )
-
-
-def no_snapshot(cluster: str, generation: int, text: str) -> Notice:
-    """The notice that Slurm's state is unknown."""
-    return Notice(
-        name="alarm.no_snapshot",
-        cluster=cluster,
-        subject=cluster,
-        key=str(generation),
-        time=time.time_ns(),
-        message=f"{text}: drifts are not repaired, late suspends wait",
-        remedy=NO_SNAPSHOT,
-        details={},
-    )

@@ -10,7 +10,6 @@ from schemas.snapshot import Snapshot
 from workers.config.tables import ResyncSettings, SlurmSettings
 from workers.resync.decide import (
     DriftPast,
-    RepairDelays,
     decide_drift,
     decide_stray,
     find_drift,
@@ -24,7 +23,7 @@ _KINDS = {RepairStep.RESUME: Kind.RESUME, RepairStep.SUSPEND: Kind.SUSPEND}
 # Part of the note of every request that powers an orphan off.
 ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
 # An operator who requests repairs has checked the nodes: there is no need to wait.
-AT_ONCE = RepairDelays(grace=0.0, repeat_after=0.0)
+AT_ONCE = ResyncSettings(grace=0.0, repeat_after=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Found:
 
 
 def plan(
-    survey: Survey, known: Mapping[str, DriftMemory], delays: RepairDelays, now: int
+    survey: Survey, known: Mapping[str, DriftMemory], settings: ResyncSettings, now: int
 ) -> Sequence[Found]:
     """The drifts, and what to do about them; `now` in ns since the epoch."""
     found = []
@@ -75,12 +74,12 @@ def plan(
         new = memory is None or memory.drift is not action.drift
         if memory is None or new:
             memory = DriftMemory(place.node, action.drift, now)
-        action = decide_drift(place.known, _past(memory, now), delays)
+        action = decide_drift(place.known, _past(memory, now), settings)
         found.append(Found(place.node, action, memory, new, place))
     for cloud, server in survey.strays:
         memory, new = known.get(server.id), server.id not in known
         memory = memory or DriftMemory(server.id, Drift.STRAY, now)
-        action = decide_stray(_past(memory, now), delays)
+        action = decide_stray(_past(memory, now), settings)
         found.append(Found(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
@@ -97,11 +96,6 @@ def asked_for(found: Sequence[Found]) -> list[Found]:
 def condemned(found: Sequence[Found]) -> list[Found]:
     """The stray servers that are to be deleted."""
     return [one for one in found if one.action.step is RepairStep.DELETE]
-
-
-def patience_of(settings: ResyncSettings) -> RepairDelays:
-    """The configured delays."""
-    return RepairDelays(settings.grace, settings.repeat_after, settings.delete_strays)
 
 
 def requests(

@@ -19,7 +19,6 @@ from workers.resync.plan import (
     Found,
     asked_for,
     condemned,
-    patience_of,
     plan,
     remembered,
     requests,
@@ -52,7 +51,6 @@ class ResyncWorker:
         self._link = link
         self._deliveries = deliveries
         self._settings = run.settings
-        self._delays = patience_of(self._settings.resync)
         self._intake = SnapshotIntake(run.settings, run.store)
         self._pending: Snapshot | None = None
         self._compare_at = 0.0
@@ -106,7 +104,7 @@ class ResyncWorker:
         with reading(self._run.store) as connection:
             seen = survey(connection, self._settings, snapshot)
             known = drift_memory.recall(connection, cluster)
-        found = plan(seen, known, self._delays, now)
+        found = plan(seen, known, self._settings.resync, now)
         wanted = asked_for(found)
         origin = socket.gethostname() or "unknown"
         commands = requests(wanted, snapshot, self._settings.slurm, origin, "resync")

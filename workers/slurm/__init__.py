@@ -10,7 +10,6 @@ decide: what to report to Slurm after an event.
 due: what to do with a node whose time has come: give it back, or return it to service.
 after_update: what to remember of a node after an update.
 updates: the kinds of updates.
-policy: the settings of the feedback.
 causes: what the cause of a failed boot means for its node, and its text in Slurm.
 apply: sends updates to slurmctld.
 node_memory: the stored state of each node: failures in a row, and what is due when.

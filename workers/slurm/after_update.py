@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
+from workers.config.tables import SlurmSettings
 from workers.slurm.causes import GROUP_CAUSES, reason
 from workers.slurm.decide import waits_for_cloud
 from workers.slurm.node_memory import Due, NodeMemory
-from workers.slurm.policy import Policy
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 _NS = 1_000_000_000
@@ -23,17 +23,17 @@ def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
     return known.failures - 1 if counted else known.failures
 
 
-def returns_at(failed_at: int, failures: int, policy: Policy) -> int:
+def returns_at(failed_at: int, failures: int, settings: SlurmSettings) -> int:
     """When a node returns to service, in ns; `failures` in a row include the last one."""
     growth = 2.0 ** min(max(failures - 1, 0), 20)
-    return failed_at + int(min(policy.return_after * growth, policy.return_at_most) * _NS)
+    return failed_at + int(min(settings.return_after * growth, settings.return_at_most) * _NS)
 
 
 def after_event(
     event: RequestEvent,
     update: SlurmUpdate,
     known: NodeMemory | None,
-    policy: Policy,
+    settings: SlurmSettings,
     now: int,
 ) -> NodeMemory | None:
     """What to remember of a node after an event; None if nothing changes.
@@ -42,34 +42,38 @@ def after_event(
         event: the event.
         update: what was reported to Slurm for it.
         known: what is remembered so far.
-        policy: of the installation.
+        settings: the configured times.
         now: ns since the epoch.
     """
     if known is not None and known.generation > event.generation:
         return None
     if update.kind.fails_boot:
-        return _failed(event, update, known, policy, now)
+        return _failed(event, update, known, settings, now)
     if waits_for_cloud(event):
-        return _waiting(event, known, policy)
+        return _waiting(event, known, settings)
     completed = event.kind is Kind.RESUME and event.transition is Transition.COMPLETED
     if known is None or not completed:
         return None
     # slurmd may still fail to register in time, and that would be one more failure in a row
-    due_at = event.time + int(2 * policy.resume_timeout * _NS)
+    due_at = event.time + int(2 * settings.resume_timeout * _NS)
     return replace(known, generation=event.generation, due=Due.FORGET, due_at=due_at)
 
 
 def _failed(
-    event: RequestEvent, update: SlurmUpdate, known: NodeMemory | None, policy: Policy, now: int
+    event: RequestEvent,
+    update: SlurmUpdate,
+    known: NodeMemory | None,
+    settings: SlurmSettings,
+    now: int,
 ) -> NodeMemory | None:
     if known is not None and known.generation == event.generation and known.failed_at:
         return None  # reported twice, failed once
     failures = failures_before(event, known) + 1
     if update.kind is UpdateKind.GIVE_BACK:
         # the node is in service; its failure counts for a while
-        due, due_at = Due.FORGET, now + int(policy.return_at_most * _NS)
+        due, due_at = Due.FORGET, now + int(settings.return_at_most * _NS)
     else:
-        due, due_at = Due.RETURN, returns_at(now, failures, policy)
+        due, due_at = Due.RETURN, returns_at(now, failures, settings)
     return NodeMemory(
         node=event.node,
         generation=event.generation,
@@ -83,13 +87,13 @@ def _failed(
     )
 
 
-def _waiting(event: RequestEvent, known: NodeMemory | None, policy: Policy) -> NodeMemory:
+def _waiting(event: RequestEvent, known: NodeMemory | None, settings: SlurmSettings) -> NodeMemory:
     return NodeMemory(
         node=event.node,
         generation=event.generation,
         failures=known.failures if known else 0,
         due=Due.GIVE_BACK,
-        due_at=event.time + int(policy.give_back_after * _NS),
+        due_at=event.time + int(settings.give_back_after * _NS),
         error=event.cause.error if event.cause else "",
         reason=reason(event.cause),
         jobs=tuple(sorted(job.job_id for job in event.jobs)),
@@ -97,7 +101,7 @@ def _waiting(event: RequestEvent, known: NodeMemory | None, policy: Policy) -> N
 
 
 def after_due(
-    memory: NodeMemory, update: SlurmUpdate, policy: Policy, now: int
+    memory: NodeMemory, update: SlurmUpdate, settings: SlurmSettings, now: int
 ) -> NodeMemory | None:
     """What to remember of a node that was due, or None for nothing; `now` in ns since the epoch."""
     if update.kind is UpdateKind.WAIT:
@@ -106,7 +110,7 @@ def after_due(
     if update.kind is UpdateKind.GIVE_BACK or (
         update.kind is UpdateKind.RETURN and memory.failures
     ):
-        return replace(memory, due=Due.FORGET, due_at=now + int(policy.return_at_most * _NS))
+        return replace(memory, due=Due.FORGET, due_at=now + int(settings.return_at_most * _NS))
     return None
 
 
@@ -114,7 +118,7 @@ def returning_sooner(
     returning: Iterable[NodeMemory],
     booted: Iterable[str],
     groups: Mapping[str, str],
-    policy: Policy,
+    settings: SlurmSettings,
     now: int,
 ) -> list[NodeMemory]:
     """The nodes that return sooner because another node of their group has booted.
@@ -125,13 +129,13 @@ def returning_sooner(
         returning: the nodes that are out of service.
         booted: nodes that have just booted.
         groups: the group of each node.
-        policy: of the installation.
+        settings: the configured times.
         now: ns since the epoch.
     """
     healthy = {groups.get(node) for node in booted} - {None}
     sooner = []
     for memory in returning:
-        due_at = max(now, returns_at(memory.failed_at, 1, policy))
+        due_at = max(now, returns_at(memory.failed_at, 1, settings))
         if (
             groups.get(memory.node) in healthy
             and memory.error in GROUP_CAUSES

@@ -16,10 +16,6 @@ class SlurmRefusedError(LamplighterError):
     """slurmctld refused a command; the text is the command's output."""
 
 
-class _FailedError(LamplighterError):
-    """A command failed; the text is its output."""
-
-
 class SlurmCommands:
     """scontrol and squeue of one cluster, run as the current user.
 
@@ -41,32 +37,33 @@ class SlurmCommands:
         if conf is not None:
             self._environment["SLURM_CONF"] = str(conf)
 
-    def ask(self, program: str, *arguments: str) -> str:
+    def query(self, program: str, *arguments: str) -> str:
         """The output of a query that slurmctld never refuses.
 
         Raises:
             SlurmAwayError: slurmctld does not answer.
         """
-        try:
-            return self._run(program, *arguments)
-        except _FailedError as error:
-            raise SlurmAwayError(str(error)) from None
+        succeeded, output = self._execute(program, *arguments)
+        if not succeeded:
+            raise SlurmAwayError(output)
+        return output
 
-    def attempt(self, program: str, *arguments: str) -> str:
+    def run(self, program: str, *arguments: str) -> str:
         """The output of a command that slurmctld may refuse.
 
         Raises:
             SlurmRefusedError: slurmctld answers, and refuses.
             SlurmAwayError: slurmctld does not answer.
         """
-        try:
-            return self._run(program, *arguments)
-        except _FailedError as error:
-            if " UP" not in self.ask("scontrol", "ping"):
-                raise SlurmAwayError("slurmctld is not up") from None
-            raise SlurmRefusedError(str(error)) from None
+        succeeded, output = self._execute(program, *arguments)
+        if succeeded:
+            return output
+        if " UP" not in self.query("scontrol", "ping"):
+            raise SlurmAwayError("slurmctld is not up")
+        raise SlurmRefusedError(output)
 
-    def _run(self, program: str, *arguments: str) -> str:
+    def _execute(self, program: str, *arguments: str) -> tuple[bool, str]:
+        """Whether a command has succeeded, and its output."""
         path = self._paths[program]
         try:
             done = subprocess.run(
@@ -83,5 +80,5 @@ class SlurmCommands:
             raise SlurmAwayError(f"{path}: {error.strerror}") from None
         if done.returncode:
             output = (done.stderr or done.stdout).decode(errors="replace")
-            raise _FailedError(" ".join(output.split())[:500])
-        return done.stdout.decode(errors="replace")
+            return False, " ".join(output.split())[:500]
+        return True, done.stdout.decode(errors="replace")

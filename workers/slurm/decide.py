@@ -5,13 +5,13 @@ after it calls SuspendProgram and keeps the reason until State=RESUME; POWER_DOW
 leaves the node in service; a node without a report is abandoned at ResumeTimeout.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
 from workers.slurm.causes import BUSY, PREFIX, Severity, reason, severity
 from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
-from workers.slurm.policy import Policy
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 _UNREGISTERED = Cause("resume_timeout", "slurmd did not register within ResumeTimeout")
@@ -52,8 +52,16 @@ class Situation:
     now: int
 
 
-def decide(event: RequestEvent, situation: Situation, policy: Policy) -> SlurmUpdate:
-    """The update for an event; only the ends of resumes and of resume-fails lead to one."""
+def decide(
+    event: RequestEvent, situation: Situation, hostnames: Mapping[str, str] | None
+) -> SlurmUpdate:
+    """The update for an event; only the ends of resumes and of resume-fails lead to one.
+
+    Args:
+        event: the event.
+        situation: of its node.
+        hostnames: NodeHostName by node, if its group sets one; None if Slurm receives no addresses.
+    """
     slurm, requested = situation.slurm, situation.requested
     if slurm is None:
         return _nothing(event, "unknown to Slurm")
@@ -62,7 +70,7 @@ def decide(event: RequestEvent, situation: Situation, policy: Policy) -> SlurmUp
     if event.kind is Kind.RESUME_FAIL and event.transition is Transition.COMPLETED:
         return _on_resume_fail(event, slurm, requested)
     if event.kind is Kind.RESUME and event.transition is Transition.COMPLETED:
-        return _on_completed(event, slurm, requested, policy)
+        return _on_completed(event, slurm, requested, hostnames)
     if event.kind is Kind.RESUME and event.transition is Transition.FAILED:
         kind, why = _on_failed(event, slurm, situation)
         if kind is UpdateKind.NOTHING:
@@ -79,13 +87,16 @@ def waits_for_cloud(event: RequestEvent) -> bool:
 
 
 def _on_completed(
-    event: RequestEvent, slurm: NodeState, requested: RequestedState | None, policy: Policy
+    event: RequestEvent,
+    slurm: NodeState,
+    requested: RequestedState | None,
+    hostnames: Mapping[str, str] | None,
 ) -> SlurmUpdate:
-    if not policy.set_addresses or not event.address:
+    if hostnames is None or not event.address:
         return _nothing(event, "no address to report")
     if requested is None or requested.generation != event.generation:
         return _nothing(event, _NEWER_REQUEST)
-    hostname = policy.hostnames.get(event.node, slurm.hostname)
+    hostname = hostnames.get(event.node, slurm.hostname)
     if (event.address, hostname) == (slurm.address, slurm.hostname):
         return _nothing(event, "Slurm knows the address")
     changed = hostname if hostname != slurm.hostname else ""

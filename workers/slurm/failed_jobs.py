@@ -29,7 +29,7 @@ class FailedJobs:
         self._slurm = slurm
         self._link = link
         self._job_events = job_events
-        self._requeued: list[Requeued[Delivery]] = []
+        self._requeued: list[Requeued] = []
         self._log = structlog.get_logger()
 
     def __bool__(self) -> bool:

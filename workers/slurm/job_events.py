@@ -26,7 +26,7 @@ class JobEvents:
 
     Args:
         link: the connection to the broker.
-        slurm: tells where jobs come from.
+        slurm: slurmctld, for the origins of jobs.
         cluster: of the jobs.
         jobdata: SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
 from workers.broker.link import Delivery, Link
+from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
@@ -18,7 +19,6 @@ from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
-from workers.slurm.policy import policy_from
 from workers.slurm.requeued import jobs_on
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind, without_effect
@@ -61,7 +61,7 @@ class NodeUpdates:
         self._slurm = slurm
         self._link = link
         self._metrics = metrics
-        self._policy = policy_from(run.settings)
+        self._hostnames = _hostnames(run.settings)
         self._job_events = JobEvents(
             link, slurm, run.settings.cluster, run.settings.slurm.uws_jobdata
         )
@@ -110,7 +110,7 @@ class NodeUpdates:
         handled = due_updates(due, states, requested, dry)
         refused = apply_updates(self._slurm, [update for _, update in handled])
         self._count(update for _, update in handled)
-        after = {m.node: after_due(m, update, self._policy, now) for m, update in handled}
+        after = {m.node: after_due(m, update, self._settings.slurm, now) for m, update in handled}
         with self._store.begin() as connection:
             node_memory.remember(connection, cluster, [kept for kept in after.values() if kept])
             done = sorted(node for node, kept in after.items() if kept is None)
@@ -138,7 +138,7 @@ class NodeUpdates:
             node = event.node
             failures = failures_before(event, known.get(node))
             situation = Situation(states.get(node), requested.get(node), failures, time.time_ns())
-            update = decide(event, situation, self._policy)
+            update = decide(event, situation, self._hostnames)
             if self._is_dry(event):
                 update = without_effect(update)
             if node in given_up:
@@ -152,7 +152,11 @@ class NodeUpdates:
         memories = [
             after
             for h in real
-            if (after := after_event(h.event, h.update, known.get(h.event.node), self._policy, now))
+            if (
+                after := after_event(
+                    h.event, h.update, known.get(h.event.node), self._settings.slurm, now
+                )
+            )
         ]
         booted = [
             h.event.node
@@ -163,7 +167,9 @@ class NodeUpdates:
             node_memory.remember(connection, cluster, memories)
             if booted:
                 out = node_memory.returning(connection, cluster)
-                sooner = returning_sooner(out, booted, self._settings.nodes, self._policy, now)
+                sooner = returning_sooner(
+                    out, booted, self._settings.nodes, self._settings.slurm, now
+                )
                 node_memory.remember(connection, cluster, sooner)
 
     def _is_dry(self, event: RequestEvent) -> bool:
@@ -173,3 +179,13 @@ class NodeUpdates:
         failed = sum(update.kind.fails_boot for update in updates)
         self.failed += failed
         self._metrics.nodes_failed.inc(failed)
+
+
+def _hostnames(settings: Settings) -> Mapping[str, str] | None:
+    if not settings.slurm.set_addresses:
+        return None
+    return {
+        node: hostname.replace("$node", node)
+        for node, group in settings.nodes.items()
+        if (hostname := settings.groups[group].hostname) is not None
+    }

@@ -7,10 +7,10 @@ job of several nodes first leaves the others (COMPLETING), which takes a while.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import hostlist
 
+from workers.broker.link import Delivery
 from workers.slurm.nodes import FAILED, JobState
 from workers.slurm.updates import SlurmUpdate
 
@@ -20,11 +20,9 @@ WAIT_SECONDS = 130.0
 _LEAVING = frozenset({"COMPLETING", "REQUEUED"})
 _ACTIVE = frozenset({"CONFIGURING", "RUNNING", "SUSPENDED"})
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
-class Requeued(Generic[T]):
+class Requeued:
     """Jobs that Slurm requeues because nodes of theirs did not boot.
 
     Attributes:
@@ -37,7 +35,7 @@ class Requeued(Generic[T]):
     jobs: frozenset[int]
     nodes: frozenset[str]
     until: float
-    deliveries: tuple[T, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
     updates: tuple[SlurmUpdate, ...] = ()
 
 
@@ -49,7 +47,7 @@ class EndedJob:
     updates: tuple[SlurmUpdate, ...]
 
 
-def ended_jobs(requeued: Requeued[T], jobs: Mapping[int, JobState]) -> dict[int, EndedJob]:
+def ended_jobs(requeued: Requeued, jobs: Mapping[int, JobState]) -> dict[int, EndedJob]:
     """The jobs that ended with their nodes' failure: they must not be requeued."""
     return {
         job_id: EndedJob(state, tuple(u for u in requeued.updates if job_id in u.jobs))
@@ -58,9 +56,7 @@ def ended_jobs(requeued: Requeued[T], jobs: Mapping[int, JobState]) -> dict[int,
     }
 
 
-def follow(
-    requeued: Requeued[T], jobs: Mapping[int, JobState]
-) -> tuple[frozenset[int], Requeued[T]]:
+def follow(requeued: Requeued, jobs: Mapping[int, JobState]) -> tuple[frozenset[int], Requeued]:
     """The jobs that may start now, and those that are to be followed further."""
     startable = {job_id for job_id in requeued.jobs if _state(jobs, job_id) == "PENDING"}
     remaining = {

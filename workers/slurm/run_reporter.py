@@ -1,11 +1,10 @@
 """Publishes registrations and job runs that started or ended; a file remembers what was reported."""
 
-import json
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from producers.message import Batch, Message
@@ -14,7 +13,7 @@ from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.process.files import put
-from workers.slurm.runs import NOTHING, Reported, Run, SlurmObservation, changes
+from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
 
 _PUBLISH_SECONDS = 20.0
@@ -58,16 +57,10 @@ def publish(settings: Settings, messages: Iterable[Message]) -> None:
 def recall(path: Path) -> Reported:
     """The content of the file; if it is missing or damaged, nothing: then all is reported again."""
     try:
-        raw = json.loads(path.read_bytes())
-        return Reported(
-            registered={str(node): int(since) for node, since in raw["registered"].items()},
-            running=tuple(Run(**run) for run in raw["running"]),
-            booting=frozenset((int(job), int(at)) for job, at in raw["booting"]),
-            ended=frozenset((int(job), int(at)) for job, at in raw["ended"]),
-        )
+        return msgspec.json.decode(path.read_bytes(), type=Reported)
     except FileNotFoundError:
         return NOTHING
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         remedy = "none: it is written again"
         structlog.get_logger().warning(
             "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy
@@ -81,10 +74,4 @@ def remember(path: Path, reported: Reported) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    content = {
-        "registered": dict(reported.registered),
-        "running": [asdict(run) for run in reported.running],
-        "booting": sorted(reported.booting),
-        "ended": sorted(reported.ended),
-    }
-    put(path, json.dumps(content, separators=(",", ":")).encode())
+    put(path, msgspec.json.encode(reported, order="deterministic"))

@@ -45,12 +45,12 @@ class Slurm:
 
     def version(self) -> str:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""
-        return self._commands.ask("scontrol", "--version").strip()
+        return self._commands.query("scontrol", "--version").strip()
 
     def nodes(self) -> Mapping[str, NodeState]:
         """All nodes, by name."""
         # --all: 22.05 hides powered-down nodes without PrivateData=cloud
-        return nodes_from(self._commands.ask("scontrol", "--all", "--oneliner", "show", "node"))
+        return nodes_from(self._commands.query("scontrol", "--all", "--oneliner", "show", "node"))
 
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
         """The states of these jobs; jobs that Slurm no longer knows are omitted."""
@@ -79,7 +79,7 @@ class Slurm:
             nodes = f"--nodelist={hostlist.collect_hostlist(chunk)}"
             arguments = ("--noheader", states, nodes, f"--format={JOB_FORMAT}")
             try:
-                found |= jobs_from(self._commands.attempt("squeue", *arguments))
+                found |= jobs_from(self._commands.run("squeue", *arguments))
             except SlurmRefusedError as error:
                 self._log.warning("slurm_refused", what="squeue", error=str(error), remedy=None)
         return found
@@ -123,14 +123,14 @@ class Slurm:
 
     def _list_jobs(self, states: Sequence[str], shape: str) -> str:
         arguments = ("--noheader", "--all", f"--states={','.join(states)}", f"--format={shape}")
-        return self._commands.ask("squeue", *arguments)
+        return self._commands.query("squeue", *arguments)
 
     def _describe_jobs(self, job_ids: Iterable[int], shape: str) -> Iterator[str]:
         for chunk in chunks(sorted(job_ids), _JOBS_PER_COMMAND):
             jobs = ",".join(str(int(job_id)) for job_id in chunk)
             arguments = ("--noheader", "--states=all", f"--jobs={jobs}", f"--format={shape}")
             try:
-                yield self._commands.attempt("squeue", *arguments)
+                yield self._commands.run("squeue", *arguments)
             except SlurmRefusedError:
                 continue  # Slurm knows none of them
 
@@ -151,7 +151,7 @@ class Slurm:
     def _try_update(self, entity: str, combined: str, arguments: Sequence[str]) -> str | None:
         """Update; returns why Slurm refused, or None."""
         try:
-            self._commands.attempt("scontrol", "update", f"{entity}={combined}", *arguments)
+            self._commands.run("scontrol", "update", f"{entity}={combined}", *arguments)
         except SlurmRefusedError as error:
             return str(error)
         return None

@@ -5,8 +5,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -77,9 +75,3 @@ def upgrade() -> None:
         sa.Column("submitted_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("uws_id", "job_id", "submitted_at"),
     )
-
-
-def downgrade() -> None:
-    """Downgrade."""
-    for table in ("audit_uws", "audit_nodes", "audit_jobs", "audit_heads", "audit"):
-        op.drop_table(table)

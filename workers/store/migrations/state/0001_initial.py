@@ -5,8 +5,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -143,21 +141,3 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("cluster", "name"),
     )
-
-
-def downgrade() -> None:
-    """Downgrade."""
-    for table in (
-        "workers",
-        "snapshots",
-        "requests",
-        "refresh_tokens",
-        "notifications",
-        "nodes",
-        "listings",
-        "holds",
-        "group_images",
-        "feedback",
-        "drifts",
-    ):
-        op.drop_table(table)
