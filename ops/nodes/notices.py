@@ -1,4 +1,4 @@
-"""Tells the audit, and who else listens, what an operator has done."""
+"""Publishes what an operator did, for the audit log and other receivers of events."""
 
 import time
 
@@ -12,20 +12,20 @@ from workers.errors import BrokerError
 _PUBLISH_SECONDS = 20.0
 
 
-def tell(session: Session, *notices: Notice) -> None:
-    """Publish notices of something that is done already.
+def publish(session: Session, *notices: Notice) -> None:
+    """Publish notices of an action that is done already.
 
     Raises:
-        BrokerError: it is done, but nobody was told.
+        BrokerError: the action is done, but the notice was not published.
     """
     batches = iter([Batch([outgoing.event(notice) for notice in notices], lambda: None)])
     problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
     if problem is not None:
-        raise BrokerError(f"done, but the audit could not be told: {problem}")
+        raise BrokerError(f"done, but not recorded in the audit log: {problem}")
 
 
-def by_operator(session: Session, name: str, subject: str, message: str, reason: str) -> Notice:
-    """A notice of something that the operator has just done."""
+def operator_notice(session: Session, name: str, subject: str, message: str, reason: str) -> Notice:
+    """A notice of an action that the operator has just done."""
     now = time.time_ns()
     return Notice(
         name=name,

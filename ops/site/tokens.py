@@ -1,4 +1,4 @@
-"""`lamplighter tokens status` and `test`: how the logins to the clouds stand, and whether they do."""
+"""`lamplighter tokens status` and `test`: the state of the logins to the clouds."""
 
 import time
 from collections.abc import Mapping
@@ -9,10 +9,20 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, StoreMissingError, explain
+from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
 from ops.cli.lazy import Lazy, LazyGroup
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import duration, moment, plain, print_json, print_line, print_table
+from ops.cli.terminal import (
+    duration,
+    duration_of,
+    moment,
+    plain,
+    print_json,
+    print_line,
+    print_table,
+    warn,
+)
 from workers.config.groups import CloudSettings
 from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
 from workers.store.tables import refresh_tokens
@@ -29,28 +39,28 @@ _NS = 1_000_000_000
 
 class _TokenCommands(LazyGroup):
     lazy = {  # noqa: RUF012 - click makes one instance
-        "status": Lazy("ops.site.tokens:status", "How each cloud's login stands."),
-        "test": Lazy("ops.site.tokens:test", "Get a token and list one server with it."),
-        "login": Lazy("ops.site.tokens_login:login", "Log in, or put a new secret in place."),
+        "status": Lazy("ops.site.tokens:status", "Show the state of each cloud's login."),
+        "test": Lazy("ops.site.tokens:test", "Get a token for a cloud and use it once."),
+        "login": Lazy("ops.site.tokens_login:login", "Log in to a cloud, or store a new secret."),
     }
 
 
 @click.group(cls=_TokenCommands)
 def tokens() -> None:
-    """The clouds' credentials."""
+    """Check, test and renew the logins to the clouds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """How one cloud's login stands.
+    """The state of one cloud's login.
 
     Attributes:
         source: its type.
         place: where its secret is.
-        used, ends: of the refresh token, ns since the epoch; None for not known.
-        fresh: whether the file holds a refresh token that was not used yet.
-        report: the token service's; None where it did not answer.
-        refusal: why it answered with none.
+        used, ends: of the refresh token, ns since the epoch; None if unknown.
+        fresh: whether the file contains a refresh token that has not been used yet.
+        report: the token service's; None if it did not answer.
+        refusal: the reason why the token service gave no report.
     """
 
     source: str
@@ -63,25 +73,28 @@ class _Login:
 
     @property
     def token(self) -> str | None:
-        """The Keystone token in the service's hands, in words."""
+        """The state of the token service's Keystone token, in words."""
         if self.report is None:
             return None
         left = self.report.left
-        return "none yet" if left is None else f"good for {duration(round(left * _NS))}"
+        return "none yet" if left is None else f"valid for {duration_of(left)}"
 
     @property
     def trouble(self) -> str | None:
         """What is wrong, with the remedy."""
         if self.report is None or self.report.trouble is None:
             return self.refusal
-        return f"{self.report.trouble}; {self.report.remedy or 'it is tried again'}"
+        return f"{self.report.trouble}; {self.report.remedy or 'it will be retried'}"
 
 
 @click.command
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option()
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
-    """Print how each cloud's login stands; exit 1 if one is in trouble. Nobody logs in for it."""
+    """Show the state of each cloud's login.
+
+    Exit code 1: a login does not work. The command itself does not log in.
+    """
     clouds = session.settings.clouds
     problems: list[str] = []
     rows: Mapping[str, Any] = {}
@@ -90,12 +103,12 @@ def status(session: Session, *, as_json: bool) -> None:
         with session.reading("state") as connection:
             rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
-        problems.append(_words(error))
+        problems.append(describe_error(error))
     try:
         with session.token_client() as client:
-            reports = {cloud: _look(client, cloud) for cloud in clouds}
+            reports = {cloud: _report(client, cloud) for cloud in clouds}
     except TokenServiceAwayError as error:
-        problems.append(_words(error))
+        problems.append(describe_error(error))
     logins = {
         name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
     }
@@ -115,33 +128,35 @@ def status(session: Session, *, as_json: bool) -> None:
 @click.argument("cloud")
 @pass_session
 def test(session: Session, cloud: str) -> None:
-    """Ask the token service for a token of CLOUD and list at most one server with it."""
+    """Get a token for CLOUD from the token service, and list one server with it."""
     settings = cloud_of(session, cloud)
     with session.token_client() as client:
         try:
             tried = probe(client, cloud, settings, session.settings.power.api_timeout)
         except TokenRefusedError as error:
-            words = f"no token for {cloud}: {error.error}: {error}"
-            raise click.ClickException(plain(f"{words}; {_remedy(client, cloud)}")) from None
-    _tell(cloud, tried)
+            problem = f"no token for {cloud}: {error.error}: {error}"
+            raise click.ClickException(plain(f"{problem}; {_remedy(client, cloud)}")) from None
+    _print_test(cloud, tried)
     if tried.remedy is not None:
         raise click.ClickException(plain(f"{cloud} {tried.answer}; {tried.remedy}"))
 
 
 def cloud_of(session: Session, name: str) -> CloudSettings:
-    """The cloud of that name.
+    """The settings of a cloud.
 
     Raises:
-        click.BadParameter: there is none.
+        click.BadParameter: the configuration has no such cloud.
     """
     clouds = session.settings.clouds
     if name not in clouds:
         known = ", ".join(clouds) or "none"
-        raise click.BadParameter(f"no cloud {name!r} in {session.settings.path}; it has {known}")
+        raise click.BadParameter(
+            f"there is no cloud {name!r} in {session.settings.path}; it has {known}"
+        )
     return clouds[name]
 
 
-def _look(client: TokenClient, cloud: str) -> TokenReport | str:
+def _report(client: TokenClient, cloud: str) -> TokenReport | str:
     try:
         return client.look(cloud)
     except TokenRefusedError as error:
@@ -153,7 +168,7 @@ def _login(cloud: CloudSettings, row: Any, report: TokenReport | str | None) -> 
     seed = None if row is None else row.seed
     fresh = False
     if seed is not None and isinstance(secret, SecretFile):
-        with suppress(SourceError):  # who may not read it cannot know
+        with suppress(SourceError):  # unknown if this user cannot read the file
             fresh = digest_of(secret.read()) != seed
     return _Login(
         source=str(type(cloud.source).__struct_config__.tag),
@@ -168,13 +183,13 @@ def _login(cloud: CloudSettings, row: Any, report: TokenReport | str | None) -> 
 
 def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
     print_table(
-        ("cloud", "source", "token", "login used", "ends unless used", "secret"),
+        ("cloud", "source", "token", "last login", "expires unless used", "secret"),
         [
             (
                 name,
                 login.source,
                 login.token,
-                "a new one: not yet" if login.fresh else login.used and moment(login.used),
+                "new, not used yet" if login.fresh else login.used and moment(login.used),
                 None if login.fresh or login.ends is None else _ends(login.ends),
                 login.place,
             )
@@ -187,12 +202,12 @@ def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
         if login.trouble is not None:
             print_line(f"cloud {name}: {login.trouble}", style="bold")
     for problem in problems:
-        click.echo(f"lamplighter: {problem}", err=True)
+        warn(problem)
 
 
 def _ends(end: int) -> str:
     left = end - time.time_ns()
-    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'over'})"
+    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'expired'})"
 
 
 def _as_json(login: _Login) -> dict[str, object]:
@@ -205,8 +220,8 @@ def _as_json(login: _Login) -> dict[str, object]:
     }
 
 
-def _tell(cloud: str, tried: Tried) -> None:
-    print_line(f"cloud {cloud}: a token until {tried.expires}", style="bold")
+def _print_test(cloud: str, tried: Tried) -> None:
+    print_line(f"cloud {cloud}: a token that is valid until {tried.expires}", style="bold")
     print_line(f"user     {tried.user}")
     print_line(f"project  {tried.project}")
     print_line(f"roles    {', '.join(tried.roles) or 'none'}")
@@ -216,11 +231,6 @@ def _tell(cloud: str, tried: Tried) -> None:
 
 def _remedy(client: TokenClient, cloud: str) -> str:
     try:
-        return client.look(cloud).remedy or "it is tried again"
+        return client.look(cloud).remedy or "it will be retried"
     except TokenError:
         return "check tokens.allowed_users and the clouds of the token service's configuration"
-
-
-def _words(error: Exception) -> str:
-    explained = explain(error)
-    return explained[0] if explained else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Compares the broker with the topology: fully over the management API, else by existence."""
+"""Compares the broker with the topology: over the management API, or by existence only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ _SECONDS = 15.0
 
 
 def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika has no types
-    """What does not exist. A passive declare ignores types and arguments."""
+    """The exchanges and queues that do not exist. A passive declare ignores types and arguments."""
     connection = channel.connection
     found = []
     for kind, name in (
@@ -38,12 +38,12 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
 
 
 def differences(broker: BrokerSettings, management_url: str, wanted: Topology) -> list[str]:
-    """What is missing or otherwise than it should be, over the management API of RabbitMQ.
+    """The differences, read over the management API of RabbitMQ.
 
-    The broker's own user asks; it needs the tag `management`.
+    The user of broker.url needs the tag `management`.
 
     Raises:
-        BrokerAwayError: the API is away or refuses.
+        BrokerAwayError: the API is unavailable or refuses.
     """
     api = _Api(broker, management_url)
     return [
@@ -90,9 +90,9 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {binding.exchange} -> {binding.queue} by {binding.key!r}: missing"
     ours = {exchange.name for exchange in wanted.exchanges}
     should = {(b.exchange, b.queue, b.key) for b in wanted.bindings}
-    # a queue of somebody else's there would hide that a command reaches no work queue
+    # a foreign queue on our exchange would hide that a command reaches no work queue
     for source, destination, key in sorted(has - should):
-        # what another host's webhooks ask for, or asked for once, does no harm
+        # a binding for a webhook of another host, or for a former webhook, is harmless
         harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE)
         if source in ours and not harmless:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
@@ -104,13 +104,13 @@ class _Api:
         self._vhost = quote(unquote(parts.path[1:]) or "/", safe="")
         self._root = management_url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # neither proxies nor .netrc: this is our own broker
+        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
         self._session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
         if broker.ca_file is not None:
             self._session.verify = str(broker.ca_file)
 
     def list(self, kind: str) -> list[dict[str, Any]]:
-        """All of a kind in the virtual host."""
+        """All objects of a kind in the virtual host."""
         try:
             answer = self._session.get(f"{self._root}/api/{kind}/{self._vhost}", timeout=_SECONDS)
             answer.raise_for_status()
@@ -118,6 +118,6 @@ class _Api:
         except requests.RequestException as error:
             raise BrokerAwayError(
                 f"management API at {self._root}: {type(error).__name__}: "
-                "check broker.management_url, and that the user has the tag management"
+                "check broker.management_url, and that the user has the tag `management`"
             ) from None
         return held

@@ -111,7 +111,7 @@ def test_drifts_are_repaired(cluster: Cluster) -> None:
     for node, words in ((ORPHAN, "orphan"), (DEAD, "dead"), (HELD, "orphan")):
         assert f"resync: {words}" in requests(cluster, node)[-1].body.decode()
     assert runs_on(cluster, DEAD)
-    assert "4 nodes result" in run(cluster, "snapshot").stdout
+    assert "snapshot of 4 nodes" in run(cluster, "snapshot").stdout
     until(lambda: not drifts(cluster), 30, "no drift")
     assert run(cluster, "drift").stdout.endswith("no drift\n")
 

@@ -62,8 +62,8 @@ def test_a_node_is_deployed_and_baked_and_its_group_is_made_from_the_image(
     # or it would put out in the midst of it what it sees idle
     cluster.slurm.stop_ctld()
     operator(cluster, "tokens", "test", "simulated")
-    # it has been asked to be up, in vain, so that only --lit dares to touch it
-    operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--lit")
+    # it has been asked to be up, in vain, so that only --powered-on dares to touch it
+    operator(cluster, "nodes", "deploy", "node4", "--reason", "one more", "--powered-on")
     assert images_of_servers(cloud)["node4"] == cloud.image_id
     operator(cluster, "image", "bake", "node4", "--name", "prepared", "--yes")
     operator(cluster, "nodes", "retire", "node1", "--reason", "it is old", "--yes")

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a deployment: every node gets one server, and only one."""
+"""kill -9 during a deployment: every node gets exactly one server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES = 12
-# What a killed worker has sent has its time, the API's, before its successor ends anything.
+# After a kill, calls in flight have the API timeout before the next worker ends a request.
 BRISK = "poll_interval = 0.3\napi_timeout = 4\nlease = 20"
 GROUP = """deploy_wait = 0.3
 [groups.all.server]
@@ -51,25 +51,29 @@ def has_created(fleet: WholeSystem, count: int) -> bool:
 
 
 def check(fleet: WholeSystem, operator: Child) -> None:
-    """The operator has heard of one outcome a node, all good; and that is how the cloud is."""
+    """The operator received one completed outcome per node, and the cloud agrees."""
     code = operator.wait(90)
     assert code == 0, tail(operator.log)
-    told = [json.loads(line) for line in operator.log.read_text().splitlines()]
-    assert sorted(one["node"] for one in told) == sorted(fleet.nodes)
-    assert {one["outcome"] for one in told} == {"completed"}
+    outcomes = [json.loads(line) for line in operator.log.read_text().splitlines()]
+    assert sorted(one["node"] for one in outcomes) == sorted(fleet.nodes)
+    assert {one["outcome"] for one in outcomes} == {"completed"}
     assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
-    assert fleet.cloud.state().statuses == {"SHUTOFF": NODES}  # hence no two of one name
+    assert fleet.cloud.state().statuses == {
+        "SHUTOFF": NODES
+    }  # so no two servers have the same name
     fleet.requests = NODES
     fleet.check()
 
 
-def test_killed_between_the_creations_and_their_answers(fleet: WholeSystem) -> None:
-    """The creations are performed, their answers withheld; the next worker creates nothing twice."""
+def test_a_worker_killed_between_calls_and_responses_creates_no_second_server(
+    fleet: WholeSystem,
+) -> None:
+    """The cloud creates the servers but does not respond; the next worker creates none again."""
     hang = Hang(seconds=60, performed=True)
     fleet.cloud.inject(Fault(effect=hang, kind="create", times=NODES))
     operator = deploying(fleet)
     try:
-        until(partial(has_created, fleet, 4), 20, "as many creations as are made at once")
+        until(partial(has_created, fleet, 4), 20, "as many creations as run in parallel")
         fleet.workers["power"].kill()
         fleet.cloud.clear_faults()
         fleet.worker("power")
@@ -79,7 +83,7 @@ def test_killed_between_the_creations_and_their_answers(fleet: WholeSystem) -> N
         operator.stop()
 
 
-def test_killed_again_and_again(fleet: WholeSystem) -> None:
+def test_a_worker_killed_three_times_creates_one_server_per_node(fleet: WholeSystem) -> None:
     operator = deploying(fleet)
     try:
         for part in (1, 4, 7):
@@ -91,10 +95,10 @@ def test_killed_again_and_again(fleet: WholeSystem) -> None:
         operator.stop()
 
 
-def test_the_operator_killed_before_publishing_has_asked_all_the_same(
+def test_a_request_whose_command_was_killed_before_publishing_is_still_sent(
     run_dir: Path, broker_url: str
 ) -> None:
-    """What is in the spool is sent by the relay; asking again does no harm."""
+    """The relay sends the request in the spool; the same request again changes nothing."""
     plan = SystemPlan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
     with WholeSystem(run_dir / "fleet", broker_url, plan) as fleet:
         dies = (

@@ -68,13 +68,13 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
     shown = site.lamplighter("drift")
     assert shown.code == 1, shown.err
     (line,) = [line for line in shown.out.splitlines() if line.startswith("node1")]
-    assert all(word in line for word in ("orphan", OUT, "ACTIVE", "waits"))
+    assert all(word in line for word in ("orphan", OUT, "ACTIVE", "wait"))
 
     dry = site.lamplighter("drift", "--fix", "--dry-run")
-    assert (dry.code, "would be asked for" in dry.out) == (1, True)
+    assert (dry.code, "would be requested" in dry.out) == (1, True)
     assert site.depth(topology.SUSPEND_QUEUE) == 0
     fixed = site.lamplighter("drift", "--fix")
-    assert (fixed.code, "1 repairs asked for" in fixed.out) == (0, True)
+    assert (fixed.code, "1 repairs requested" in fixed.out) == (0, True)
     ((_, body),) = site.drain(topology.SUSPEND_QUEUE)
     requested = parse_command(body)
     assert (requested.kind, requested.node, requested.generation) == (
@@ -87,7 +87,7 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
 
     (result,) = site.lamplighter("drift", "--json").lines
     (drift,) = result["drifts"]
-    assert (drift["subject"], drift["drift"], drift["step"], drift["asked"]) == (
+    assert (drift["subject"], drift["drift"], drift["step"], drift["requests"]) == (
         "node1",
         "orphan",
         "wait",
@@ -97,10 +97,10 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
 
 def test_old_or_missing_snapshot_repairs_nothing(site: Installation) -> None:
     missing = site.lamplighter("drift", "--fix")
-    assert (missing.code, "no snapshot has come yet" in missing.err) == (3, True)
+    assert (missing.code, "there is no snapshot yet" in missing.err) == (3, True)
     make_orphan(site, seconds_ago=3600)
     old = site.lamplighter("drift", "--fix")
-    assert (old.code, "nothing is repaired" in old.err) == (3, True)
+    assert (old.code, "no repair is requested" in old.err) == (3, True)
     assert site.depth(topology.SUSPEND_QUEUE) == 0
     assert "STALE" in site.lamplighter("status").out
 

@@ -1,4 +1,4 @@
-"""An image of a prepared node, for all of its group: through queue, worker, fencing and audit."""
+"""An image is made from a prepared node for its group: queue, worker, fencing and audit log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# by its name: what a baked image replaces has been looked up
+# by name: a baked image also replaces an image that was found by name
 GROUP = f"""deploy_wait = 0.3
 [groups.all.server]
 image = "{BASE_IMAGE_NAME}"
@@ -38,7 +38,7 @@ def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
 
 
 def made(fleet: WholeSystem) -> list[Any]:
-    """The images that are not the first one."""
+    """All images except the first one."""
     return [image for image in fleet.cloud.images() if image.id != BASE_IMAGE_ID]
 
 
@@ -46,32 +46,32 @@ def images_of_servers(fleet: WholeSystem) -> dict[str, str | None]:
     return {name: server.image_id for name, server in fleet.cloud.servers().items()}
 
 
-def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(
+def test_a_node_is_powered_off_and_baked_and_its_group_uses_the_image(
     fleet: WholeSystem,
 ) -> None:
     assert fleet.operator("nodes", "deploy", "node[1-2]").returncode == 0
     assert set(images_of_servers(fleet).values()) == {BASE_IMAGE_ID}
     assert fleet.operator("resume", "node1", "--reason", "prepare it").returncode == 0
 
-    said = fleet.operator(*BAKE, "--reason", "all is installed")
-    assert said.returncode == 0, said.stdout + said.stderr
+    result = fleet.operator(*BAKE, "--reason", "all is installed")
+    assert result.returncode == 0, result.stdout + result.stderr
     assert fleet.statuses()["node1"] == "SHUTOFF"
     [image] = made(fleet)
     assert (image.name, image.status) == ("prepared", "active")
     assert image.properties["lamplighter_node"] == "node1"
-    [told] = [
+    [data] = [
         data
         for entry in fleet.records(transitions=("completed",))
         if (data := json.loads(entry.body)["data"])["kind"] == "bake"
     ]
-    assert told["image_id"] == image.id
-    assert [action["action"] for action in told["actions"]] == ["os-stop", "createImage"]
+    assert data["image_id"] == image.id
+    assert [action["action"] for action in data["actions"]] == ["os-stop", "createImage"]
 
     assert fleet.operator("nodes", "deploy", "all").returncode == 0
     base = dict.fromkeys(("node1", "node2"), BASE_IMAGE_ID)
     assert images_of_servers(fleet) == {**base, **dict.fromkeys(("node3", "node4"), image.id)}
     for command in (("nodes", "list"), ("status",)):
-        assert f"image prepared ({image.id}), baked of node1" in fleet.operator(*command).stdout
+        assert f"image prepared ({image.id}), baked from node1" in fleet.operator(*command).stdout
 
     unset = fleet.operator("image", "unset", "all", "--reason", "it lacks a driver")
     assert unset.returncode == 0, unset.stderr
@@ -80,19 +80,19 @@ def test_a_node_is_put_out_and_baked_and_its_group_is_made_from_the_image(
     until(
         lambda: any(b"it lacks a driver" in entry.body for entry in fleet.records()),
         20,
-        "the audit to hear of it",
+        "the event in the audit log",
     )
     assert fleet.operator("nodes", "retire", "node4", "--yes").returncode == 0
     assert fleet.operator("nodes", "deploy", "node4").returncode == 0
     assert images_of_servers(fleet)["node4"] == BASE_IMAGE_ID
 
 
-def test_an_image_that_could_not_be_saved_fails_and_a_replay_makes_it(fleet: WholeSystem) -> None:
+def test_a_failed_image_fails_the_request_and_a_replay_makes_the_image(fleet: WholeSystem) -> None:
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
     fleet.cloud.inject(Fault(effect=FallsBack(), kind="create_image", times=1))
-    said = fleet.operator(*BAKE)
-    assert said.returncode == 1
-    assert "1 failed, image_failed: node1" in said.stdout
+    result = fleet.operator(*BAKE)
+    assert result.returncode == 1
+    assert "1 failed, image_failed: node1" in result.stdout
     assert made(fleet) == []
     assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] is None
     assert fleet.operator("dead-letters", "replay", "--all", "--yes").returncode == 0
@@ -101,7 +101,7 @@ def test_an_image_that_could_not_be_saved_fails_and_a_replay_makes_it(fleet: Who
     assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] == image.id
 
 
-def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(
+def test_a_worker_killed_between_the_call_and_the_response_makes_one_image(
     fleet: WholeSystem,
 ) -> None:
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
@@ -109,7 +109,7 @@ def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(
     log = fleet.folder / "bake.log"
     baking = Child(fleet.command(*BAKE), log=log, cwd=ROOT)
     try:
-        until(partial(made, fleet), 20, "the image to be begun")
+        until(partial(made, fleet), 20, "the start of the image")
         fleet.workers["power"].kill()
         fleet.cloud.clear_faults()
         fleet.worker("power")
@@ -120,42 +120,45 @@ def test_the_worker_killed_between_the_call_and_its_answer_makes_one_image(
     assert fleet.cloud.counts()["create_image"] == 1
 
 
-def test_slurm_s_newer_wish_ends_a_bake(fleet: WholeSystem) -> None:
-    """The image may be made all the same, but the group does not use it."""
+def test_a_newer_request_of_slurm_supersedes_a_bake(fleet: WholeSystem) -> None:
+    """The image may still be made, but the group does not use it."""
     assert fleet.operator("nodes", "deploy", "node1").returncode == 0
     fleet.cloud.set(image_seconds=3.0)
     log = fleet.folder / "bake.log"
     baking = Child(fleet.command(*BAKE), log=log, cwd=ROOT)
     try:
-        until(partial(made, fleet), 20, "the image to be begun")
+        until(partial(made, fleet), 20, "the start of the image")
         fleet.hook("resume", "node1")
         assert baking.wait(60) == 1, tail(log)
     finally:
         baking.stop()
     assert "1 superseded" in log.read_text()
-    until(lambda: fleet.statuses()["node1"] == "ACTIVE", 30, "node1 to be lit")
+    until(lambda: fleet.statuses()["node1"] == "ACTIVE", 30, "node1 to be powered on")
     assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
-        (("bake", "node[1-2]", "--name", "x", "--yes"), "means 2 nodes; an image is made of one"),
+        (
+            ("bake", "node[1-2]", "--name", "x", "--yes"),
+            "means 2 nodes; an image is made from one node",
+        ),
         (("bake", "all", "--name", "x", "--yes"), "means 4 nodes"),
-        (("bake", "node1", "--name", "a\x1b[2Jb", "--yes"), "no image's name"),
-        (("bake", "node1", "--name", "", "--yes"), "no image's name"),
-        (("bake", "node1", "--name", "x" * 256, "--yes"), "no image's name"),
+        (("bake", "node1", "--name", "a\x1b[2Jb", "--yes"), "is not a valid image name"),
+        (("bake", "node1", "--name", "", "--yes"), "is not a valid image name"),
+        (("bake", "node1", "--name", "x" * 256, "--yes"), "is not a valid image name"),
         (("bake", "bare1", "--name", "x", "--yes"), "[groups.bare.server] is missing"),
         (("bake", "node1", "--name", "x"), "Aborted"),
     ],
 )
-def test_nonsense_is_refused_and_nothing_is_asked(
-    run_dir: Path, broker_url: str, arguments: tuple[str, ...], words: str
+def test_invalid_input_is_refused_and_no_request_is_sent(
+    run_dir: Path, broker_url: str, arguments: tuple[str, ...], text: str
 ) -> None:
     plan = SystemPlan(nodes=4, group=GROUP, more='[groups.bare]\nnodes = "bare1"\ncloud = "main"\n')
     with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as fleet:
-        said = fleet.operator("image", *arguments)
-        assert said.returncode in {1, 2}
-        assert words in " ".join(said.stderr.split())
-        assert "\x1b" not in said.stderr
+        result = fleet.operator("image", *arguments)
+        assert result.returncode in {1, 2}
+        assert text in " ".join(result.stderr.split())
+        assert "\x1b" not in result.stderr
         assert not list((fleet.folder / "spool").iterdir())

@@ -77,8 +77,8 @@ def test_the_audit_worker_tells_how_the_whole_site_stands(fleet: WholeSystem) ->
     site = scrape(fleet, "audit")
     assert site.value("lamplighter_readable", {"part": "broker"}) == 1
     assert site.value("lamplighter_queue_consumers", {"queue": "power.resume"}) == 1
-    assert site.value("lamplighter_nodes", {"group": "all", "lamp": "lit"}) == NODES - 1
-    assert site.value("lamplighter_nodes", {"group": "all", "lamp": "failed"}) == 1
+    assert site.value("lamplighter_nodes", {"group": "all", "state": "on"}) == NODES - 1
+    assert site.value("lamplighter_nodes", {"group": "all", "state": "failed"}) == 1
     assert site.value("lamplighter_open_request_age_max_seconds") == 0
     assert site.value("lamplighter_audit_events_total") == len(fleet.records())
 

@@ -174,7 +174,7 @@ def test_what_nobody_takes_is_a_dead_letter_that_can_be_shown_replayed_and_disca
             assert listed["11"]["cause"] == "http_403"
             assert "127.0.0.1 is not a job server" in str(listed["11"]["message"])
             shown = site.lamplighter("dead-letters", "show", str(listed["11"]["id"]))
-            assert "not taken  by webhook opus" in shown.out
+            assert "webhook    opus did not accept the event" in shown.out
             refused = site.lamplighter("dead-letters", "replay", "--all", "--yes")
             assert refused.out.splitlines()[-1] == "2 replayed", refused
             site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)

@@ -22,7 +22,7 @@ from workers.config.settings import Settings
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
 from workers.store.database import AWAY, reading
-from workers.store.lamps import Lamp
+from workers.store.power_state import PowerState
 
 _NS = 1_000_000_000
 _NO_GROUP = "none"
@@ -73,23 +73,23 @@ class InstallationMetrics(Collector):
         now = time.time_ns()
         cluster, groups = self._settings.cluster, self._settings.nodes
         with reading(self._store) as connection:
-            lamps = overview.lamps(connection, cluster)
+            powers = overview.node_powers(connection, cluster)
             under_way = overview.open_requests(connection, cluster)
             ends = overview.refresh_token_ends(connection)
             drifts = overview.drift_counts(connection, cluster)
             snapshot = snapshots.received(connection, cluster)
-        counts = Counter((groups.get(lit.node, _NO_GROUP), lit.lamp) for lit in lamps.values())
-        untouched = Counter(group for node, group in groups.items() if node not in lamps)
+        counts = Counter((groups.get(n.node, _NO_GROUP), n.power) for n in powers.values())
+        untouched = Counter(group for node, group in groups.items() if node not in powers)
         for group, count in untouched.items():
-            counts[group, Lamp.OUT] += count
+            counts[group, PowerState.OFF] += count
         nodes = GaugeMetricFamily(
             "lamplighter_nodes",
             "Nodes by what is wanted and was seen; failed are those that are not as wanted.",
-            labels=["group", "lamp"],
+            labels=["group", "state"],
         )
         for group in sorted({*self._settings.groups, *(group for group, _ in counts)}):
-            for lamp in Lamp:
-                nodes.add_metric([group, lamp], counts[group, lamp])
+            for state in PowerState:
+                nodes.add_metric([group, state], counts[group, state])
         oldest = GaugeMetricFamily(
             "lamplighter_open_request_age_max_seconds",
             "Since the oldest request without an outcome was asked; 0 where there is none.",

@@ -9,5 +9,5 @@ group_images: the image that a group's servers are created from.
 snapshots: the newest snapshot of Slurm, and the clouds' listings for it.
 holds, leases: nodes that are under maintenance; nodes on which a power worker acts.
 heartbeats: the last heartbeat of each worker.
-overview, lamps: the state of all nodes, as the console and the metrics show it.
+overview, power_state: the power state of all nodes, for the console and the metrics.
 """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.store.lamps import Lamp, lamp
+from workers.store.power_state import PowerState, power_state
 from workers.store.tables import drifts, nodes, refresh_tokens, requests
 
 
@@ -20,11 +20,11 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLamp:
-    """The lamp of a node; `since` is the time of the last request, ns since the epoch, or None."""
+class NodePower:
+    """A node's power state; `since` is the time of its last request, ns since the epoch, or None."""
 
     node: str
-    lamp: Lamp
+    power: PowerState
     desired: str | None
     observed: str | None
     since: int | None
@@ -41,15 +41,15 @@ def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
     return [Open(*row) for row in connection.execute(query)]
 
 
-def lamps(connection: sa.Connection, cluster: str) -> dict[str, NodeLamp]:
-    """The lamps of all nodes that ever had a request, by node."""
+def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
+    """The power states of all nodes that ever had a request, by node."""
     busy = {request.node for request in open_requests(connection, cluster)}
     query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
         nodes.c.cluster == cluster
     )
     return {
-        node: NodeLamp(
-            node, lamp(desired, observed, busy=node in busy), desired, observed, generation
+        node: NodePower(
+            node, power_state(desired, observed, busy=node in busy), desired, observed, generation
         )
         for node, desired, observed, generation in connection.execute(query)
     }

@@ -67,7 +67,7 @@ def test_entries_of_clouds_yaml_are_clouds(cloud: SimCloud, site: TokenSite) -> 
     assert "entry robot of file" in status
     assert credentials.APPLICATION_CREDENTIAL_SECRET not in status
     login = site.lamplighter("tokens", "login", "robot", typed="x")
-    assert (login.code, "put the new one there" in login.err) == (2, True)
+    assert (login.code, "store the new secret there" in login.err) == (2, True)
 
 
 def test_a_changed_entry_is_tried_at_once_and_a_bad_one_is_told_by_its_place(

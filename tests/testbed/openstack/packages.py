@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testbed.docker.locks import exclusive
+from tests.testbed.folders import cache_folder
 
 HERE = Path(__file__).parent
 
@@ -29,12 +30,6 @@ class Software:
     venv: Path
     oidc: Path
     root: Path
-
-
-def cache_folder() -> Path:
-    """Return the folder for what may be kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lamplighter-testbed"
 
 
 def install(cache: Path | None = None) -> Software:

@@ -1,7 +1,8 @@
-"""Who may act: operators with tokens in a file, and people whom a trusted proxy names.
+"""The operators file, operators' tokens and login sessions.
 
-A token is 32 random bytes that `lamplighter console operator NAME` prints once; the file holds its
-SHA-256, so whoever reads the file cannot log in with it. (A slow hash is for what people choose.)
+A token is 32 random bytes that `lamplighter console operator NAME` prints once. The file holds its
+SHA-256, so a reader of the file cannot log in with it. A slow hash is needed only for passwords that
+people choose.
 """
 
 import hashlib
@@ -18,39 +19,39 @@ from pathlib import Path
 from producers.settings import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63}) sha256:([0-9a-f]{64})")
+_LINE = re.compile(rf"({_NAME.pattern}) sha256:([0-9a-f]{{64}})")
 _SESSION_SECONDS = 8 * 3600.0
-_MOST_SESSIONS = 1000
+_MAX_SESSIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Who asks, and the token that shows that their own page asked (against forged requests)."""
+class User:
+    """A known user, and the token that their forms carry against cross-site request forgery."""
 
     name: str
     csrf: str
 
 
-def is_person(name: str) -> bool:
-    """Whether a name can be an operator's: letters, digits, and a few signs."""
+def is_valid_name(name: str) -> bool:
+    """Return whether an operator may have this name: letters, digits and `. _ @ -`."""
     return _NAME.fullmatch(name) is not None
 
 
 def digest(token: str) -> str:
-    """As the file has it."""
+    """Return a token's digest, as the operators file holds it."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def new_token() -> str:
-    """A fresh token."""
+    """Return a new random token."""
     return secrets.token_urlsafe(32)
 
 
 def read_operators(path: Path) -> dict[str, str]:
-    """Names by their tokens' digests.
+    """Return the operators' names by the digests of their tokens.
 
     Raises:
-        ConfigError: the file cannot be read, others may write it, or a line is none.
+        ConfigError: the file cannot be read, other users may read or write it, or a line is invalid.
     """
     field = "console.operators_file"
     try:
@@ -59,17 +60,17 @@ def read_operators(path: Path) -> dict[str, str]:
             text = file.read(1_000_000)
     except PermissionError:
         raise ConfigError(
-            f"{field}: {path} may not be read by the console's user: chgrp it, and chmod 0640 it"
+            f"{field}: the console's user may not read {path}: chgrp it, and chmod 0640 it"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{field}: {path}: {getattr(error, 'strerror', None) or 'is no text'}; make it with "
-            "`lamplighter console operator NAME`"
+            f"{field}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
+            "with `lamplighter console operator NAME`"
         ) from None
     if status.st_uid not in {0, os.geteuid()}:
         raise ConfigError(f"{field}: {path} belongs to another user; chown it")
     if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IRWXO):
-        raise ConfigError(f"{field}: others may read or write {path}: chmod 0600 it")
+        raise ConfigError(f"{field}: other users may read or write {path}: chmod 0600 it")
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -82,37 +83,37 @@ def read_operators(path: Path) -> dict[str, str]:
 
 
 class Sessions:
-    """Who is logged in; in memory, so that a restart logs everybody out.
+    """The login sessions. They are kept in memory: a restart logs all users out.
 
     Args:
-        clock: seconds, never going back.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        # by the digest of the cookie's value: who can read our memory dumps cannot take it over
+        # by the digest of the cookie: a memory dump does not reveal a usable cookie
         self._open: dict[str, tuple[str, float]] = {}
 
     def open(self, name: str) -> str:
-        """Begin one; returns the cookie's value."""
+        """Open a session and return the cookie's value."""
         now = self._clock()
         self._open = {key: held for key, held in self._open.items() if held[1] > now}
-        while len(self._open) >= _MOST_SESSIONS:
+        while len(self._open) >= _MAX_SESSIONS:
             del self._open[next(iter(self._open))]
-        value = new_token()
-        self._open[digest(value)] = name, now + _SESSION_SECONDS
-        return value
+        cookie = new_token()
+        self._open[digest(cookie)] = name, now + _SESSION_SECONDS
+        return cookie
 
-    def person(self, value: str) -> Person | None:
-        """Whose cookie this is, if it still holds."""
-        name, until = self._open.get(digest(value), ("", 0.0))
-        return Person(name, self.csrf(value)) if until > self._clock() else None
+    def user(self, cookie: str) -> User | None:
+        """Return the user of a session, or None if the session is unknown or has expired."""
+        name, until = self._open.get(digest(cookie), ("", 0.0))
+        return User(name, self.csrf(cookie)) if until > self._clock() else None
 
-    def close(self, value: str) -> None:
-        """End it."""
-        self._open.pop(digest(value), None)
+    def close(self, cookie: str) -> None:
+        """Close a session, if it is open."""
+        self._open.pop(digest(cookie), None)
 
     def csrf(self, identity: str) -> str:
-        """What a form of this identity's page carries."""
+        """Return the token that the forms of this identity carry."""
         return hmac.new(self._key, identity.encode(), hashlib.sha256).hexdigest()
