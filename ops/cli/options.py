@@ -12,6 +12,7 @@ from producers.call import expand
 from schemas.errors import MalformedMessageError
 
 CommandFunction: TypeAlias = Callable[..., Any]
+CommandDecorator: TypeAlias = Callable[[CommandFunction], CommandFunction]
 
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -25,7 +26,18 @@ required_reason_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
-def json_option(per: str = "") -> Callable[[CommandFunction], CommandFunction]:
+def combine(*options: CommandDecorator) -> CommandDecorator:
+    """One decorator for several options; the help lists the last one first."""
+
+    def decorate(command: CommandFunction) -> CommandFunction:
+        for option in options:
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def json_option(per: str = "") -> CommandDecorator:
     """The option --json of a command that prints one object, or one object per `per`."""
     text = f"Print one JSON object per {per}." if per else "Print one JSON object."
     return click.option("--json", "as_json", is_flag=True, help=text)

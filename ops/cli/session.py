@@ -80,33 +80,18 @@ class Session:
             yield client
 
     def store(self) -> sa.Engine:
-        """The state store, for writing.
-
-        Raises:
-            StoreMissingError: no worker has created it yet.
-            sqlalchemy.exc.OperationalError: it is unavailable.
-        """
+        """The state store, for writing; raises the same errors as `reading`."""
         with self.reading("state"):
             return open_store(self.settings.store.url, "state")
 
     def audit_store(self) -> sa.Engine:
-        """The audit store, for writing.
-
-        Raises:
-            StoreMissingError: no worker has created it yet.
-            sqlalchemy.exc.OperationalError: it is unavailable.
-        """
+        """The audit store, for writing; raises the same errors as `reading`."""
         with self.reading("audit"):
             return open_store(self.settings.store.audit_url, "audit")
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """One transaction on the state store.
-
-        Raises:
-            StoreMissingError: no worker has created it yet.
-            sqlalchemy.exc.OperationalError: it is unavailable.
-        """
+        """One transaction on the state store; raises the same errors as `reading`."""
         store = self.store()
         try:
             with store.begin() as connection:

@@ -69,6 +69,11 @@ def moment(ns: int | None) -> str:
     return "-" if ns is None else f"{rfc3339(ns)[:23]}Z"
 
 
+def json_moment(ns: int | None) -> str | None:
+    """`moment` for JSON: None if the time is unknown."""
+    return None if ns is None else moment(ns)
+
+
 def duration(ns: int) -> str:
     """A length of time: 0.250 s, 12.5 s, 3 min 20 s, 2 h 5 min or 3 d 4 h."""
     seconds = ns / _NS

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
 from ops.cli.session import Session
-from ops.dead_letters.describe import LetterContext, StoredNode
+from ops.dead_letters.describe import LetterContext
 from ops.history.timeline import TimelineStep, timeline
+from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
@@ -21,7 +22,6 @@ from workers.config.slurm_location import is_installed
 from workers.errors import LamplighterError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm
-from workers.store.tables import nodes
 
 _CLOUD_SECONDS = 10.0
 _STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
@@ -48,17 +48,13 @@ def around(session: Session, command: PowerCommand | None, *, whole: bool = True
 
 def stored_nodes(
     session: Session, names: Iterable[str], unavailable: list[str]
-) -> Mapping[str, StoredNode]:
-    """These nodes' rows in the state store; none if the store is unavailable."""
+) -> Mapping[str, NodeStatus]:
+    """The nodes of these names that had a request; none if the state store is unavailable."""
     wanted = set(names)
-    columns = (nodes.c.node, *(nodes.c[name] for name in StoredNode.__dataclass_fields__))
-    query = sa.select(*columns).where(nodes.c.cluster == session.settings.cluster)
-    if len(wanted) == 1:
-        query = query.where(nodes.c.node.in_(wanted))
     try:
         with session.reading("state") as connection:
-            rows = connection.execute(query)
-            return {row.node: StoredNode(*row[1:]) for row in rows if row.node in wanted}
+            found = node_statuses(connection, session.settings)
+        return {s.node: s for s in found if s.node in wanted and s.generation is not None}
     except _STORE_ERRORS as error:
         unavailable.append(f"from the state store: {type(error).__name__}")
         return {}
@@ -92,7 +88,7 @@ def _slurm(
 
 
 def _cloud(
-    session: Session, command: PowerCommand, store: StoredNode | None, unavailable: list[str]
+    session: Session, command: PowerCommand, store: NodeStatus | None, unavailable: list[str]
 ) -> str | None:
     """The state of the server, from one small call with a token of the token service."""
     settings = session.settings

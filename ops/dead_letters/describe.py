@@ -7,6 +7,7 @@ from typing import TypeAlias
 from ops.cli.terminal import duration, moment
 from ops.dead_letters.select import jobs_of
 from ops.history.timeline import TimelineStep
+from ops.nodes.node_state import NodeStatus
 from schemas.commands import Desired, PowerCommand
 from workers.dead_letters.letter import Letter
 from workers.slurm.nodes import JobState, NodeState
@@ -25,22 +26,11 @@ _GOALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class StoredNode:
-    """A node's row in the state store; times in ns since the epoch."""
-
-    desired: str
-    generation: int
-    observed: str | None = None
-    observed_at: int | None = None
-    server_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LetterContext:
     """What the stores, Slurm and the cloud know about a dead letter; None for what is unknown.
 
     Attributes:
-        store: the node's row; also None if the node never had a request.
+        store: the node in the state store; also None if the node never had a request.
         timeline: the steps of the request, from the audit log; empty if the log has none.
         slurm: the node.
         jobs: the waiting jobs that Slurm still knows, by id.
@@ -48,7 +38,7 @@ class LetterContext:
         unavailable: what gave no answer, and the reason.
     """
 
-    store: StoredNode | None = None
+    store: NodeStatus | None = None
     timeline: tuple[TimelineStep, ...] = ()
     slurm: NodeState | None = None
     jobs: Mapping[int, JobState] | None = None
@@ -96,13 +86,13 @@ def describe(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]
         yield "on replay", replay_effect(letter.command, context.store)
 
 
-def replay_effect(command: PowerCommand | None, store: StoredNode | None) -> str:
+def replay_effect(command: PowerCommand | None, store: NodeStatus | None) -> str:
     """What a replay would do in the current state."""
     if command is None:
         return "not possible: the message is malformed; discard it"
     if store is None:
         return f"{command.node} will {_GOALS[command.desired]}"
-    if store.generation <= command.generation:
+    if not _is_newer(store, command):
         return f"{command.node} will {_GOALS[command.desired]}; there is no newer request"
     if store.desired == command.desired:
         return f"completes with a newer request that also wants {command.node} {store.desired}"
@@ -112,14 +102,18 @@ def replay_effect(command: PowerCommand | None, store: StoredNode | None) -> str
     )
 
 
-def is_stale(command: PowerCommand | None, store: StoredNode | None) -> bool:
+def is_stale(command: PowerCommand | None, store: NodeStatus | None) -> bool:
     """Whether a newer request wants another state."""
     return (
         command is not None
         and store is not None
-        and store.generation > command.generation
+        and _is_newer(store, command)
         and store.desired != command.desired
     )
+
+
+def _is_newer(store: NodeStatus, command: PowerCommand) -> bool:
+    return store.generation is not None and store.generation > command.generation
 
 
 def _request(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]:

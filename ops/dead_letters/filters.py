@@ -5,34 +5,28 @@ from collections.abc import Collection
 
 import click
 
-from ops.cli.options import CommandFunction, hostlist, length
+from ops.cli.options import combine, hostlist, length
 from ops.dead_letters.select import Choice
 from workers.config.settings import Settings
 
-
-def filter_options(command: CommandFunction) -> CommandFunction:
-    """Add the filter options and the argument IDS; `letter_filter` reads them."""
-    for option in (
-        click.option(
-            "--younger-than", "younger", type=length, metavar="TIME", help="Younger than this: 2h."
-        ),
-        click.option(
-            "--older-than", "older", type=length, metavar="TIME", help="Older than this: 2h."
-        ),
-        click.option("--job", type=int, help="Requested for this job."),
-        click.option("--queue", help="From this work queue."),
-        click.option(
-            "--message", metavar="TEXT", help="The error message contains this: 'no valid host'."
-        ),
-        click.option("--cause", help="With this class of error, such as quota or malformed."),
-        click.option("--cloud", help="Of nodes on this cloud."),
-        click.option("--group", help="Of nodes in this group."),
-        click.option("--node", "nodes", type=hostlist, help="Of these nodes, such as node[1-3]."),
-        click.option("--id", "more_ids", multiple=True, help="Same as the ID argument."),
-        click.argument("ids", nargs=-1, metavar="[ID...]"),
-    ):
-        command = option(command)
-    return command
+# All commands have these filters; `letter_filter` reads them.
+filter_options = combine(
+    click.option(
+        "--younger-than", "younger", type=length, metavar="TIME", help="Younger than this: 2h."
+    ),
+    click.option("--older-than", "older", type=length, metavar="TIME", help="Older than this: 2h."),
+    click.option("--job", type=int, help="Requested for this job."),
+    click.option("--queue", help="From this work queue."),
+    click.option(
+        "--message", metavar="TEXT", help="The error message contains this: 'no valid host'."
+    ),
+    click.option("--cause", help="With this class of error, such as quota or malformed."),
+    click.option("--cloud", help="Of nodes on this cloud."),
+    click.option("--group", help="Of nodes in this group."),
+    click.option("--node", "nodes", type=hostlist, help="Of these nodes, such as node[1-3]."),
+    click.option("--id", "more_ids", multiple=True, help="Same as the ID argument."),
+    click.argument("ids", nargs=-1, metavar="[ID...]"),
+)
 
 
 def letter_filter(  # noqa: PLR0913 - one per option

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import moment
+from ops.cli.terminal import json_moment, moment
 from ops.dead_letters.select import Places, jobs_of, trouble
 from workers.dead_letters.letter import Letter
 
@@ -49,8 +49,8 @@ class Group:
             "group": self.name,
             "letters": self.letters,
             "nodes": self.nodes,
-            "first_died_at": moment(self.first) if self.first is not None else None,
-            "last_died_at": moment(self.last) if self.last is not None else None,
+            "first_died_at": json_moment(self.first),
+            "last_died_at": json_moment(self.last),
             "example": self.example,
             "jobs": list(self.jobs),
         }

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import click
 import sqlalchemy as sa
 
 from ops.cli.options import (
-    CommandFunction,
+    combine,
     json_option,
     reason_option,
     required_reason_option,
@@ -19,7 +20,7 @@ from ops.cli.options import (
 )
 from ops.cli.progress import counted, portions
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import print_json, print_line, print_table, warn
+from ops.cli.terminal import plain, print_json, print_line, print_table, warn
 from ops.dead_letters import select
 from ops.dead_letters.context import stored_nodes
 from ops.dead_letters.describe import is_stale
@@ -27,9 +28,7 @@ from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
 from ops.dead_letters.select import Choice, Places, key
-from ops.nodes.submit import check_hook_directories
-from producers import clock
-from producers.settings import ConfigError
+from ops.nodes.submit import check_hook_directories, next_generation
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import BATCH, MOST, DeadLetterQueue
@@ -42,21 +41,18 @@ _Act: TypeAlias = Callable[
 # RabbitMQ closes a channel that holds a message for 30 minutes (consumer_timeout).
 _HOLD_SECONDS = 900.0
 
-
-def _action_options(command: CommandFunction) -> CommandFunction:
-    for option in (
-        json_option("dead letter"),
-        yes_option,
-        click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
-        click.option(
-            "--rate",
-            type=click.FloatRange(min=0, min_open=True),
-            help="At most this many dead letters per second.",
-        ),
-        click.option("--all", "everything", is_flag=True, help="All dead letters."),
-    ):
-        command = option(command)
-    return filter_options(command)
+_action_options = combine(
+    json_option("dead letter"),
+    yes_option,
+    click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+    click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="At most this many dead letters per second.",
+    ),
+    click.option("--all", "everything", is_flag=True, help="All dead letters."),
+    filter_options,
+)
 
 
 @click.command(short_help="Send requests again.")
@@ -99,20 +95,10 @@ def read_letters(session: Session) -> list[Letter]:
 
 
 def _restamping(session: Session) -> _Act:
-    """A restamp with the hooks' clock.
-
-    Raises:
-        ConfigError: the clock is unusable on this host.
-    """
+    """A restamp with the hooks' clock."""
     settings = session.settings.hook
     check_hook_directories(settings)
-
-    def stamp() -> int:
-        try:
-            return clock.stamp(settings.state)
-        except clock.ClockError as error:
-            raise ConfigError(str(error)) from None
-
+    stamp = partial(next_generation, settings)
     return lambda queue, store, letters, who: queue.restamp(store, letters, who, stamp)
 
 
@@ -138,9 +124,8 @@ def _act(  # noqa: PLR0913 - one per option
         if dry_run or not found:
             _print_plan(session, found, verb, as_json=as_json)
             if not as_json:
-                print_line(
-                    f"would {verb}: {len(found)} dead letters" if found else "no dead letters"
-                )
+                plan = f"would {verb}: {len(found)} dead letters"
+                print_line(plan if found else "no dead letters")
             return
         wanted = replace(wanted, only=frozenset(map(key, found)))
         if len(found) > 1:
@@ -191,15 +176,10 @@ def _print_results(results: Iterator[tuple[int, Result]], *, as_json: bool) -> C
             shown = select.as_json(result.letter)
             print_json({**shown, "done": str(result.done), "why": result.why})
         elif not on_a_bar or result.done is Done.REFUSED:
-            _print_result(result)
+            node, kind = select.about(result.letter)
+            why = f": {result.why}" if result.why else ""
+            click.echo(plain(f"{result.done} {result.letter.id} {node or kind}{why}"))
     return counts
-
-
-def _print_result(result: Result) -> None:
-    letter = result.letter
-    node, kind = select.about(letter)
-    line = f"{result.done} {letter.id} {node or kind}"
-    print_line(f"{line}: {result.why}" if result.why else line)
 
 
 def _print_plan(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:

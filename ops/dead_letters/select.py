@@ -4,7 +4,7 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ops.cli.terminal import moment
+from ops.cli.terminal import json_moment, moment
 from ops.history.similarity import likeness
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
@@ -13,7 +13,6 @@ from workers.dead_letters.letter import Letter
 
 # The length of a UUID; a hash is cut to it.
 _SHOWN_ID = 36
-_NO_GROUP = "in no group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +96,16 @@ class Places:
 
     def group(self, letter: Letter) -> str:
         """The group of a letter's node."""
-        return (
-            self.groups.get(letter.command.node, _NO_GROUP)
-            if letter.command
-            else _no_request(letter)
-        )
+        return _of_node(self.groups, letter)
 
     def cloud(self, letter: Letter) -> str:
         """The cloud of a letter's node."""
-        return (
-            self.clouds.get(letter.command.node, _NO_GROUP)
-            if letter.command
-            else _no_request(letter)
-        )
+        return _of_node(self.clouds, letter)
 
 
-def _no_request(letter: Letter) -> str:
+def _of_node(values: Mapping[str, str], letter: Letter) -> str:
+    if letter.command is not None:
+        return values.get(letter.command.node, "in no group")
     return "malformed" if letter.undelivered is None else f"webhook {letter.undelivered.webhook}"
 
 
@@ -151,14 +144,14 @@ def as_json(letter: Letter) -> dict[str, object]:
         "malformed": letter.problem,
         "round": letter.round,
         "died_in": letter.died_in,
-        "died_at": moment(letter.died_at) if letter.died_at is not None else None,
+        "died_at": json_moment(letter.died_at),
         "cause": letter.cause.error,
         "message": letter.cause.message,
         "by_broker": letter.by_broker,
         "attempts": [
             {
                 "attempt": failure.attempt,
-                "time": moment(failure.time) if failure.time is not None else None,
+                "time": json_moment(failure.time),
                 "error": failure.cause.error,
                 "message": failure.cause.message,
             }
@@ -167,11 +160,8 @@ def as_json(letter: Letter) -> dict[str, object]:
     }
     if letter.undelivered is not None:
         event = letter.undelivered.event
-        known |= {
-            "webhook": letter.undelivered.webhook,
-            "type": event.type,
-            "subject": event.subject,
-        }
+        known |= {"type": event.type, "subject": event.subject}
+        known |= {"webhook": letter.undelivered.webhook}
     if command is not None:
         known |= {
             "node": command.node,

@@ -8,7 +8,7 @@ import hostlist
 
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import duration, print_line, print_table, warn
-from ops.nodes.notices import operator_notice, publish
+from ops.nodes.notices import publish_holds
 from ops.nodes.submit import resolve_nodes
 from workers.store.holds import Hold, all_holds, lift, place
 
@@ -30,11 +30,7 @@ def hold(session: Session, nodes: str, reason: str) -> None:
         holds = [Hold(node, reason, who, now) for node in chosen]
         place(connection, session.settings.cluster, holds)
     print_line(f"on hold: {hostlist.collect_hostlist(chosen)}")
-    notices = (
-        operator_notice(session, "hold.placed", node, f"{node} is on hold", reason)
-        for node in chosen
-    )
-    publish(session, *notices)
+    publish_holds(session, "hold.placed", "is on hold", dict.fromkeys(chosen, reason))
 
 
 @click.command
@@ -50,13 +46,8 @@ def release(session: Session, nodes: str) -> None:
         warn("none of these nodes is on hold")
         sys.exit(1)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
-    notices = (
-        operator_notice(
-            session, "hold.released", node, f"{node} is no longer on hold", holds[node].reason
-        )
-        for node in lifted
-    )
-    publish(session, *notices)
+    reasons = {node: holds[node].reason for node in lifted}
+    publish_holds(session, "hold.released", "is no longer on hold", reasons)
 
 
 def print_holds(holds: list[Hold]) -> None:

@@ -14,7 +14,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import moment, print_json, print_line, print_table, warn
+from ops.cli.terminal import json_moment, print_json, print_line, print_table, warn
 from ops.nodes.notices import publish
 from ops.nodes.requests import confirm, request_options, submit_and_wait
 from ops.nodes.submit import resolve_nodes, submit
@@ -75,7 +75,7 @@ def list_(session: Session, *, as_json: bool) -> None:
                 "image": own.image_name if own else None,
                 "image_id": own.image_id if own else None,
                 "baked_from": own.node if own else None,
-                "since": moment(own.set_at) if own else None,
+                "since": json_moment(own.set_at) if own else None,
             }
         )
     if as_json:

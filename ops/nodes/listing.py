@@ -6,7 +6,7 @@ import click
 
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import moment, print_json, print_line, print_table
+from ops.cli.terminal import json_moment, moment, print_json, print_line, print_table
 from ops.nodes.node_state import NodeStatus, last_asked, node_statuses
 from workers.store.group_images import GroupImage, by_group
 
@@ -99,6 +99,6 @@ def print_images(images: list[GroupImage]) -> None:
 def _as_json(node: NodeStatus) -> dict[str, object]:
     return {
         **asdict(node),
-        "since": None if node.generation is None else moment(node.generation),
-        "observed_at": None if node.observed_at is None else moment(node.observed_at),
+        "since": json_moment(node.generation),
+        "observed_at": json_moment(node.observed_at),
     }

@@ -38,11 +38,6 @@ class NodeStatus:
     lease_owner: str | None = None
     held: str | None = None
 
-    @property
-    def powered_on(self) -> bool:
-        """Whether the desired state is up: jobs may run on the node."""
-        return self.desired == Desired.UP
-
 
 _STORED = (
     "desired",
@@ -73,6 +68,12 @@ def _status(settings: Settings, node: str, stored: dict[str, Any]) -> NodeStatus
         return NodeStatus(node, None, None, None, **stored)
     group = settings.groups[name]
     return NodeStatus(node, name, group.cloud, group.strategy, **stored)
+
+
+def nodes_powered_on(connection: sa.Connection, cluster: str) -> set[str]:
+    """The nodes whose desired state is up: jobs may run on them."""
+    query = sa.select(nodes.c.node).where(nodes.c.cluster == cluster, nodes.c.desired == Desired.UP)
+    return set(connection.scalars(query))
 
 
 def nodes_with_open_requests(connection: sa.Connection, cluster: str) -> set[str]:

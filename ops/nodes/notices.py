@@ -1,6 +1,7 @@
 """Publishes what an operator did, for the audit log and other receivers of events."""
 
 import time
+from collections.abc import Mapping
 
 from ops.cli.session import Session, operator
 from producers import hook
@@ -24,16 +25,30 @@ def publish(session: Session, *notices: Notice) -> None:
         raise BrokerError(f"done, but not recorded in the audit log: {problem}")
 
 
-def operator_notice(session: Session, name: str, subject: str, message: str, reason: str) -> Notice:
-    """A notice of an action that the operator has just done."""
+def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:
+    """Publish that holds were placed or released.
+
+    Args:
+        session: whose operator did it.
+        name: the name of the notice.
+        state: what the nodes are now, in words.
+        reasons: the reason of the hold of each node.
+
+    Raises:
+        BrokerError: see `publish`.
+    """
     now = time.time_ns()
-    return Notice(
-        name=name,
-        cluster=session.settings.cluster,
-        subject=subject,
-        key=str(now),
-        time=now,
-        message=message,
-        remedy="none is needed",
-        details={"by": operator(), "reason": reason},
+    notices = (
+        Notice(
+            name=name,
+            cluster=session.settings.cluster,
+            subject=node,
+            key=str(now),
+            time=now,
+            message=f"{node} {state}",
+            remedy="none is needed",
+            details={"by": operator(), "reason": reason},
+        )
+        for node, reason in reasons.items()
     )
+    publish(session, *notices)

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 import hostlist
+import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
 from ops.cli.options import (
-    CommandFunction,
+    CommandDecorator,
+    combine,
     json_option,
     length,
     reason_option,
@@ -18,7 +20,7 @@ from ops.cli.options import (
 )
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import plain, print_line, warn
-from ops.nodes.node_state import node_statuses, nodes_with_open_requests
+from ops.nodes.node_state import nodes_powered_on, nodes_with_open_requests
 from ops.nodes.submit import resolve_nodes, submit
 from ops.nodes.wait_for_outcome import wait_and_report
 from schemas.commands import Kind, PowerCommand
@@ -30,9 +32,9 @@ _powered_on_option = click.option(
 )
 
 
-def request_options(*, target: str = "GROUP|HOSTLIST") -> Callable[[CommandFunction], Any]:
+def request_options(*, target: str = "GROUP|HOSTLIST") -> CommandDecorator:
     """The argument and the options of all commands that send a request for nodes."""
-    options = (
+    return combine(
         json_option("node, as it ends"),
         click.option(
             "--timeout", type=length, metavar="TIME", help="Wait no longer than this, such as 30m."
@@ -40,13 +42,6 @@ def request_options(*, target: str = "GROUP|HOSTLIST") -> Callable[[CommandFunct
         click.option("--no-wait", is_flag=True, help="Do not wait for the outcomes."),
         click.argument("target", metavar=target),
     )
-
-    def decorate(command: CommandFunction) -> CommandFunction:
-        for option in options:
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @click.command
@@ -68,7 +63,7 @@ def deploy(session: Session, /, target: str, *, powered_on: bool, **options: Any
             f"{', '.join(f'[groups.{name}.server]' for name in bare)} is missing: add what servers are made from"
         )
     if not powered_on:
-        chosen = _skip_powered_on(session, chosen, wait=not options["no_wait"])
+        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
     _request(session, Kind.DEPLOY, chosen, options)
 
 
@@ -93,7 +88,7 @@ def retire(
     """
     chosen = resolve_nodes(session, target)
     if not powered_on:
-        chosen = _skip_powered_on(session, chosen, wait=not options["no_wait"])
+        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
     confirm(f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
     _request(session, Kind.RETIRE, chosen, options)
 
@@ -108,13 +103,8 @@ def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: AN
     Their power state does not change. A node with a request in progress is skipped.
     """
     chosen = resolve_nodes(session, target)
-    open_ = _read_store(
-        session,
-        lambda connection: nodes_with_open_requests(connection, session.settings.cluster),
-        wait=not options["no_wait"],
-    )
     # adopting would supersede the open request: a node that is starting would never be up
-    chosen = _skip(chosen, open_, "a request is in progress")
+    chosen = _skip(session, chosen, nodes_with_open_requests, "a request is in progress", options)
     _request(session, Kind.ADOPT, chosen, options)
 
 
@@ -178,33 +168,21 @@ def _request(session: Session, kind: Kind, chosen: Sequence[str], options: dict[
     submit_and_wait(session, lambda reason: submit(session, kind, chosen, reason), **options)
 
 
-def _read_store(
-    session: Session, read: Callable[[Any], Sequence[str] | set[str]], *, wait: bool
-) -> set[str]:
-    """Nodes from the store; none if no worker has created it yet and the command does not wait."""
+def _skip(
+    session: Session,
+    chosen: Sequence[str],
+    read: Callable[[sa.Connection, str], set[str]],
+    why: str,
+    options: dict[str, Any],
+) -> list[str]:
+    """The chosen nodes without those that `read` finds; --no-wait works without a state store."""
+    skipped: set[str] = set()
     try:
         with session.reading("state") as connection:
-            return set(read(connection))
+            skipped = read(connection, session.settings.cluster)
     except StoreMissingError:
-        if wait:
+        if not options["no_wait"]:
             raise
-        return set()
-
-
-def _skip_powered_on(session: Session, chosen: Sequence[str], *, wait: bool) -> list[str]:
-    on = _read_store(
-        session,
-        lambda connection: {
-            status.node
-            for status in node_statuses(connection, session.settings)
-            if status.powered_on
-        },
-        wait=wait,
-    )
-    return _skip(chosen, on, "powered on")
-
-
-def _skip(chosen: Sequence[str], skipped: set[str], why: str) -> list[str]:
     if names := [node for node in chosen if node in skipped]:
         warn(f"skipped, {why}: {_names(names)}")
     left = [node for node in chosen if node not in skipped]

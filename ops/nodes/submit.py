@@ -48,10 +48,7 @@ def submit(
     """
     settings = session.settings.hook
     check_hook_directories(settings)
-    try:
-        generation = clock.stamp(settings.state)
-    except clock.ClockError as error:
-        raise ConfigError(str(error)) from None
+    generation = next_generation(settings)
     who = f"by {operator()}"
     call = HookCall(
         kind=kind,
@@ -73,6 +70,18 @@ def submit(
     if sent.unsafe is not None:
         warn(f"published, but {sent.unsafe}")
     return commands(call)
+
+
+def next_generation(settings: HookSettings) -> int:
+    """A new generation from the hooks' clock.
+
+    Raises:
+        ConfigError: the clock is unusable.
+    """
+    try:
+        return clock.stamp(settings.state)
+    except clock.ClockError as error:
+        raise ConfigError(str(error)) from None
 
 
 def check_hook_directories(settings: HookSettings) -> None:

@@ -3,11 +3,12 @@
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeAlias
 
 import hostlist
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ops.cli.session import Session
 from ops.cli.terminal import console, duration_of, print_json, print_line, warn
@@ -21,22 +22,15 @@ _SECONDS_PER_LINE = 5.0
 _INTERRUPTED = 130
 
 
-class OutcomeReporter:
-    """Shows progress to an operator or a program."""
-
-    def report(self, ended: Sequence[RequestEvent]) -> None:
-        """Show the requests that have ended since the last call, if any."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """End the output."""
+# Shows the requests that have ended since the last call, if any.
+Report: TypeAlias = Callable[[Sequence[RequestEvent]], None]
 
 
 def wait(
     session: Session,
     commands: Sequence[PowerCommand],
     seconds: float | None,
-    reporter: OutcomeReporter,
+    report: Report,
 ) -> list[RequestEvent]:
     """Wait until all requests have ended, or for `seconds`.
 
@@ -50,29 +44,26 @@ def wait(
     still_open = {(command.id, 1) for command in commands}
     ended: list[RequestEvent] = []
     deadline = None if seconds is None else time.monotonic() + seconds
-    try:
-        while True:
-            with session.reading("state") as connection:
-                found = outcomes(connection, cluster, sorted(still_open))
-            still_open -= set(found)
-            fresh = [event_from(parse(outcome.event)) for outcome in found.values()]
-            ended += fresh
-            reporter.report(fresh)
-            if not still_open or (deadline is not None and time.monotonic() >= deadline):
-                return ended
-            time.sleep(_POLL)
-    finally:
-        reporter.stop()
+    while True:
+        with session.reading("state") as connection:
+            found = outcomes(connection, cluster, sorted(still_open))
+        still_open -= set(found)
+        fresh = [event_from(parse(outcome.event)) for outcome in found.values()]
+        ended += fresh
+        report(fresh)
+        if not still_open or (deadline is not None and time.monotonic() >= deadline):
+            return ended
+        time.sleep(_POLL)
 
 
 def wait_and_report(
     session: Session, commands: Sequence[PowerCommand], seconds: float | None, *, as_json: bool
 ) -> int:
     """Wait, show progress and sum up; the exit code is 1 if a request did not complete."""
-    reporter: OutcomeReporter = JsonReporter() if as_json else reporter_for(len(commands))
     started = time.monotonic()
     try:
-        ended = wait(session, commands, seconds, reporter)
+        with _reporter(len(commands), as_json=as_json) as report:
+            ended = wait(session, commands, seconds, report)
     except KeyboardInterrupt:
         warn("the requests continue; see lamplighter nodes list")
         return _INTERRUPTED
@@ -110,39 +101,36 @@ def summarize(
     return lines
 
 
-def reporter_for(count: int) -> OutcomeReporter:
-    """A progress bar on a terminal, plain lines elsewhere."""
-    return BarReporter(count) if sys.stdout.isatty() else LineReporter(count)
+def _reporter(count: int, *, as_json: bool) -> AbstractContextManager[Report]:
+    """JSON, a progress bar on a terminal, or plain lines."""
+    if as_json:
+        return nullcontext(_print_outcomes)
+    return _progress_bar(count) if sys.stdout.isatty() else nullcontext(LineReporter(count).report)
 
 
-class BarReporter(OutcomeReporter):
-    """A progress bar."""
+@contextmanager
+def _progress_bar(count: int) -> Iterator[Report]:
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("nodes"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[wrong]}", style="red", markup=False),
+        console=console(),
+    ) as progress:
+        task = progress.add_task("nodes", total=count, wrong="")
+        wrong = 0
 
-    def __init__(self, count: int) -> None:
-        self._progress = RichProgress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("nodes"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[wrong]}", style="red", markup=False),
-            console=console(),
-        )
-        self._task = self._progress.add_task("nodes", total=count, wrong="")
-        self._wrong = 0
-        self._progress.start()
+        def report(ended: Sequence[RequestEvent]) -> None:
+            nonlocal wrong
+            wrong += sum(event.transition is not Transition.COMPLETED for event in ended)
+            shown = f"{wrong} not done" if wrong else ""
+            progress.update(task, advance=len(ended), wrong=shown)
 
-    def stop(self) -> None:
-        """Leave the bar as it is."""
-        self._progress.stop()
-
-    def report(self, ended: Sequence[RequestEvent]) -> None:
-        """Advance the bar."""
-        self._wrong += sum(event.transition is not Transition.COMPLETED for event in ended)
-        wrong = f"{self._wrong} not done" if self._wrong else ""
-        self._progress.update(self._task, advance=len(ended), wrong=wrong)
+        yield report
 
 
-class LineReporter(OutcomeReporter):
+class LineReporter:
     """A line at intervals, and one for each node whose request did not complete."""
 
     def __init__(self, count: int) -> None:
@@ -163,21 +151,17 @@ class LineReporter(OutcomeReporter):
             print_line(f"{self._ended} of {self._count} nodes have ended")
 
 
-class JsonReporter(OutcomeReporter):
-    """One JSON object per request, as it ends."""
-
-    def report(self, ended: Sequence[RequestEvent]) -> None:
-        """Print an object for each request."""
-        for event in ended:
-            print_json(
-                {
-                    "node": event.node,
-                    "request_id": event.request_id,
-                    "outcome": str(event.transition),
-                    "cause": event.cause
-                    and {"error": event.cause.error, "message": event.cause.message},
-                    "server_id": event.server_id,
-                    "cloud": event.cloud,
-                    "dry_run": event.dry_run,
-                }
-            )
+def _print_outcomes(ended: Sequence[RequestEvent]) -> None:
+    for event in ended:
+        cause = event.cause and {"error": event.cause.error, "message": event.cause.message}
+        print_json(
+            {
+                "node": event.node,
+                "request_id": event.request_id,
+                "outcome": str(event.transition),
+                "cause": cause,
+                "server_id": event.server_id,
+                "cloud": event.cloud,
+                "dry_run": event.dry_run,
+            }
+        )

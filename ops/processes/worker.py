@@ -28,50 +28,42 @@ class WorkerKind:
 _KINDS = {
     "tokens": WorkerKind(
         "Get Keystone tokens for the other workers.",
-        "Logs in to the clouds, renews the tokens, and hands them to the power worker and to"
-        " commands. It is the only worker that reads the clouds' credentials.",
+        "Logs in to the clouds and renews the tokens. Only this worker reads the clouds' credentials.",
         "workers.tokens.service",
     ),
     "power": WorkerKind(
         "Power nodes on and off, create and delete servers.",
-        "Consumes the requests of the hooks and of operators, calls the OpenStack clouds, and"
-        " publishes the outcome of each request. It needs the tokens worker.",
+        "Carries out the requests of hooks and operators in the clouds. Needs the tokens worker.",
         "workers.power.main",
     ),
     "audit": WorkerKind(
         "Write every event to the audit log.",
-        "Consumes all events and appends each once to the audit store. It also exports the"
-        " metrics of the whole installation.",
+        "Also serves the metrics of the whole installation.",
         "workers.audit.consumer",
     ),
     "relay": WorkerKind(
         "Publish the requests in the hooks' spool.",
-        "Publishes the requests that a hook wrote to the spool because the broker was"
-        " unavailable, oldest first. It runs on the host of slurmctld.",
+        "Hooks write to the spool while the broker is unavailable. Runs where the hooks run.",
         "producers.relay",
     ),
     "slurm": WorkerKind(
         "Report outcomes to Slurm.",
-        "Sets the addresses of nodes that are up, and takes nodes whose start failed out of"
-        " service. It runs on the host of slurmctld, as SlurmUser, without cloud credentials.",
+        "Takes failed nodes out of service for a time. Runs on the host of slurmctld, as SlurmUser.",
         "workers.slurm.main",
     ),
     "snapshot": WorkerKind(
         "Publish Slurm's node states at an interval.",
-        "Publishes how Slurm sees its nodes and jobs, for the workers that run elsewhere. It runs"
-        " on the host of slurmctld, as SlurmUser, without cloud credentials.",
+        "The resync worker needs these snapshots. Runs on the host of slurmctld, as SlurmUser.",
         "workers.slurm.snapshot_worker",
     ),
     "resync": WorkerKind(
         "Repair differences from what Slurm wants.",
-        "Compares Slurm's snapshots with the state store and with the servers in the clouds, and"
-        " requests the repairs. It needs access to the state store, but no cloud credentials.",
+        "Compares Slurm's snapshots with the servers in the clouds, and requests the repairs.",
         "workers.resync.main",
     ),
     "notify": WorkerKind(
         "Send events to webhooks.",
-        "Sends the events that each [notify.webhook] of the configuration selects, signed, and"
-        " retries until the receiver accepts them or the time is over.",
+        "Sends the events that each [[notify.webhook]] selects until its receiver accepts them.",
         "workers.notify.main",
     ),
 }

@@ -16,6 +16,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import (
     duration,
     duration_of,
+    json_moment,
     moment,
     plain,
     print_json,
@@ -34,7 +35,7 @@ from workers.tokens.rpc import TokenReport
 from workers.tokens.scoped import digest_of
 from workers.tokens.secret import SecretFile
 
-_NS = 1_000_000_000
+_CHECK_SERVICE = "check tokens.allowed_users and the clouds in the token service's configuration"
 
 
 class _TokenCommands(LazyGroup):
@@ -60,7 +61,6 @@ class _Login:
         used, ends: of the refresh token, ns since the epoch; None if unknown.
         fresh: whether the file contains a refresh token that has not been used yet.
         report: the token service's; None if it did not answer.
-        refusal: the reason why the token service gave no report.
     """
 
     source: str
@@ -69,7 +69,6 @@ class _Login:
     ends: int | None = None
     fresh: bool = False
     report: TokenReport | None = None
-    refusal: str | None = None
 
     @property
     def token(self) -> str | None:
@@ -83,7 +82,7 @@ class _Login:
     def trouble(self) -> str | None:
         """What is wrong, with the remedy."""
         if self.report is None or self.report.trouble is None:
-            return self.refusal
+            return None
         return f"{self.report.trouble}; {self.report.remedy or 'it will be retried'}"
 
 
@@ -98,7 +97,7 @@ def status(session: Session, *, as_json: bool) -> None:
     clouds = session.settings.clouds
     problems: list[str] = []
     rows: Mapping[str, Any] = {}
-    reports: Mapping[str, TokenReport | str] = {}
+    reports: Mapping[str, TokenReport] = {}
     try:
         with session.reading("state") as connection:
             rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
@@ -113,9 +112,8 @@ def status(session: Session, *, as_json: bool) -> None:
         name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
     }
     if as_json:
-        print_json(
-            {"clouds": {n: _as_json(x) for n, x in logins.items()}, "problems": problems},
-        )
+        clouds_json = {name: _as_json(login) for name, login in logins.items()}
+        print_json({"clouds": clouds_json, "problems": problems})
     else:
         _print(logins, problems)
     if problems:
@@ -156,28 +154,26 @@ def cloud_of(session: Session, name: str) -> CloudSettings:
     return clouds[name]
 
 
-def _report(client: TokenClient, cloud: str) -> TokenReport | str:
+def _report(client: TokenClient, cloud: str) -> TokenReport:
     try:
         return client.look(cloud)
     except TokenRefusedError as error:
-        return f"{error.error}: {error}"
+        return TokenReport(trouble=f"{error.error}: {error}", remedy=_CHECK_SERVICE)
 
 
-def _login(cloud: CloudSettings, row: Any, report: TokenReport | str | None) -> _Login:  # noqa: ANN401 - a row
+def _login(cloud: CloudSettings, row: Any, report: TokenReport | None) -> _Login:  # noqa: ANN401 - a row
     secret = credential(cloud.source)
-    seed = None if row is None else row.seed
     fresh = False
-    if seed is not None and isinstance(secret, SecretFile):
+    if row is not None and row.seed is not None and isinstance(secret, SecretFile):
         with suppress(SourceError):  # unknown if this user cannot read the file
-            fresh = digest_of(secret.read()) != seed
+            fresh = digest_of(secret.read()) != row.seed
     return _Login(
         source=str(type(cloud.source).__struct_config__.tag),
         place=secret.place,
         used=None if row is None else row.rotated_at,
         ends=None if row is None else row.expires_at,
         fresh=fresh,
-        report=report if isinstance(report, TokenReport) else None,
-        refusal=report if isinstance(report, str) else None,
+        report=report,
     )
 
 
@@ -212,9 +208,9 @@ def _ends(end: int) -> str:
 
 def _as_json(login: _Login) -> dict[str, object]:
     return {
-        **{key: value for key, value in asdict(login).items() if key not in {"report", "refusal"}},
-        "used": None if login.used is None else moment(login.used),
-        "ends": None if login.ends is None else moment(login.ends),
+        **{key: value for key, value in asdict(login).items() if key != "report"},
+        "used": json_moment(login.used),
+        "ends": json_moment(login.ends),
         "token_seconds_left": None if login.report is None else login.report.left,
         "trouble": login.trouble,
     }
@@ -222,15 +218,18 @@ def _as_json(login: _Login) -> dict[str, object]:
 
 def _print_test(cloud: str, tried: Tried) -> None:
     print_line(f"cloud {cloud}: a token that is valid until {tried.expires}", style="bold")
-    print_line(f"user     {tried.user}")
-    print_line(f"project  {tried.project}")
-    print_line(f"roles    {', '.join(tried.roles) or 'none'}")
-    print_line(f"compute  {tried.endpoint or 'none'}")
-    print_line(f"servers  {cloud} {tried.answer}")
+    for label, value in (
+        ("user", tried.user),
+        ("project", tried.project),
+        ("roles", ", ".join(tried.roles)),
+        ("compute", tried.endpoint),
+        ("servers", f"{cloud} {tried.answer}"),
+    ):
+        print_line(f"{label:<9}{value or 'none'}")
 
 
 def _remedy(client: TokenClient, cloud: str) -> str:
     try:
         return client.look(cloud).remedy or "it will be retried"
     except TokenError:
-        return "check tokens.allowed_users and the clouds of the token service's configuration"
+        return _CHECK_SERVICE

@@ -57,23 +57,18 @@ def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     by_name = {exchange["name"]: exchange for exchange in held}
     for exchange in wanted.exchanges:
         found = by_name.get(exchange.name)
-        if found is None:
-            yield f"exchange {exchange.name}: missing"
-        elif found["type"] != exchange.type:
+        yield from _durability(f"exchange {exchange.name}", found)
+        if found is not None and found["type"] != exchange.type:
             yield f"exchange {exchange.name}: type is {found['type']}, should be {exchange.type}"
-        elif not found["durable"]:
-            yield f"exchange {exchange.name}: is not durable"
 
 
 def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     by_name = {queue["name"]: queue for queue in held}
     for queue in wanted.queues:
         found = by_name.get(queue.name)
+        yield from _durability(f"queue {queue.name}", found)
         if found is None:
-            yield f"queue {queue.name}: missing"
             continue
-        if not found["durable"]:
-            yield f"queue {queue.name}: is not durable"
         arguments = found["arguments"]
         for name in sorted({*queue.arguments, *arguments}):
             should, has = queue.arguments.get(name), arguments.get(name)
@@ -81,6 +76,13 @@ def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
                 yield f"queue {queue.name}: {name} is {has}, should be {should}"
         if found.get("policy"):
             yield f"queue {queue.name}: policy {found['policy']} changes it; remove the policy"
+
+
+def _durability(what: str, found: dict[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        yield f"{what}: missing"
+    elif not found["durable"]:
+        yield f"{what}: is not durable"
 
 
 def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:

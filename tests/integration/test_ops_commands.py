@@ -141,10 +141,10 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
 
 
 def test_audit_commands_escape_their_output_and_show_the_whole_request(site: Installation) -> None:
-    asked = command()
+    request = command()
     events = [
-        event(Transition.ACCEPTED, asked),
-        event(Transition.FAILED, asked, cause=Cause(HOSTILE, HOSTILE)),
+        event(Transition.ACCEPTED, request),
+        event(Transition.FAILED, request, cause=Cause(HOSTILE, HOSTILE)),
     ]
     log = open_store(site.settings.store.audit_url, "audit")
     append(log, [record_of(e.to_envelope().to_json(), "test", time.time_ns()) for e in events])
@@ -152,14 +152,14 @@ def test_audit_commands_escape_their_output_and_show_the_whole_request(site: Ins
     for arguments in (
         ("list", "--node", "node[1-5]", "--since", "2026-01-01", "--outcome", "failed"),
         ("list", "--json"),
-        ("show", asked.id),
-        ("show", asked.id, "--json"),
+        ("show", request.id),
+        ("show", request.id, "--json"),
     ):
         result = site.lamplighter("audit", *arguments)
         assert result.code == 0, result.err
         assert all(char.isprintable() or char == "\n" for char in result.out)
         assert "owned" in result.out
-    story = site.lamplighter("audit", "show", asked.id).out
+    story = site.lamplighter("audit", "show", request.id).out
     assert [word for word in ("asked", "accepted", "failed") if word in story] == [
         "asked",
         "accepted",

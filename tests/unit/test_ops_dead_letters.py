@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.progress import portions
-from ops.dead_letters.describe import LetterContext, StoredNode, description, is_stale
+from ops.dead_letters.describe import LetterContext, description, is_stale
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.select import Choice, Places, key
+from ops.nodes.node_state import NodeStatus
 from schemas import headers
 from schemas.commands import Kind
 from tests.testbed.messages import MOMENT, command, dead_letter
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 NOWHERE = Places({}, {})
 NOW = MOMENT + 3600 * 10**9
+
+
+def stored(desired: str, generation: int) -> NodeStatus:
+    return NodeStatus("node1", None, None, None, desired=desired, generation=generation)
 
 
 def letter(request: PowerCommand | None = None, message: str = "no room left") -> Letter:
@@ -81,14 +86,14 @@ def test_a_letter_of_unknown_age_matches_no_age_filter() -> None:
     ("store", "text"),
     [
         (None, "node1 will be brought up"),
-        (StoredNode("down", MOMENT + 1), "stale: a newer request wants node1 down"),
-        (StoredNode("up", MOMENT + 1), "completes with a newer request"),
-        (StoredNode("down", MOMENT), "there is no newer request"),
-        (StoredNode("down", MOMENT - 1), "there is no newer request"),
+        (stored("down", MOMENT + 1), "stale: a newer request wants node1 down"),
+        (stored("up", MOMENT + 1), "completes with a newer request"),
+        (stored("down", MOMENT), "there is no newer request"),
+        (stored("down", MOMENT - 1), "there is no newer request"),
     ],
 )
 def test_the_effect_of_a_replay_depends_on_newer_requests(
-    store: StoredNode | None, text: str
+    store: NodeStatus | None, text: str
 ) -> None:
     assert text in description(letter(), LetterContext(store=store), NOW)[-1]
     assert is_stale(command(), store) is text.startswith("stale")
