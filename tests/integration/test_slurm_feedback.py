@@ -58,7 +58,7 @@ def test_real_slurmctld_is_queried_and_updated(
     assert {n: s.address for n, s in states.items()} == {n: p[0] for n, p in addresses.items()}
     assert {s.hostname for s in states.values()} == {p[1] or n for n, p in addresses.items()}
 
-    unknown = "nobody1"
+    unknown = "unknown1"
     assert ctld.update_nodes([*NAMES, unknown], "State=DOWN", "Reason=lamplighter: a") == {unknown}
     assert {s.base for s in ctld.nodes().values()} == {"DOWN"}
     assert ctld.nodes()["node7"].reason == "lamplighter: a"

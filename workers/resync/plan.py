@@ -93,7 +93,7 @@ def asked_for(found: Sequence[Found]) -> list[Found]:
     return [one for one in found if one.action.step in _KINDS]
 
 
-def condemned(found: Sequence[Found]) -> list[Found]:
+def strays_to_delete(found: Sequence[Found]) -> list[Found]:
     """The stray servers that are to be deleted."""
     return [one for one in found if one.action.step is RepairStep.DELETE]
 

@@ -18,10 +18,10 @@ from workers.resync.drift import RepairStep
 from workers.resync.plan import (
     Found,
     asked_for,
-    condemned,
     plan,
     remembered,
     requests,
+    strays_to_delete,
 )
 from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.survey import Survey, survey
@@ -110,7 +110,7 @@ class ResyncWorker:
         commands = requests(wanted, snapshot, self._settings.slurm, origin, "resync")
         outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
         self._report(seen, found)
-        repaired = [*wanted, *condemned(found)]
+        repaired = [*wanted, *strays_to_delete(found)]
         with self._run.store.begin() as connection:
             memories = remembered(seen, known, found, repaired, now)
             drift_memory.remember(connection, cluster, memories)
