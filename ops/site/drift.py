@@ -22,7 +22,6 @@ from workers.resync.plan import (
     AT_ONCE,
     Found,
     asked_for,
-    patience_of,
     plan,
     remembered,
     requests,
@@ -66,7 +65,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         known = drift_memory.recall(connection, settings.cluster)
     age = received.age if received else 0.0
     stale = age > settings.stale_after
-    found = plan(seen, known, AT_ONCE if fix else patience_of(settings.resync), now)
+    found = plan(seen, known, AT_ONCE if fix else settings.resync, now)
     wanted = asked_for(found) if fix and not stale else []
     if as_json:
         print_json(_as_json(seen, found, age, now))
@@ -155,7 +154,7 @@ def _as_json(seen: Survey, found: Sequence[Found], age: float, now: int) -> dict
                 "drift": str(one.action.drift),
                 "step": str(one.action.step),
                 "seconds": (now - one.memory.since) / _NS,
-                "requests": one.memory.asked,
+                "requests": one.memory.repairs,
                 "stray": one.action.drift is Drift.STRAY,
                 **dict(zip(("slurm", "desired", "cloud"), _states(one), strict=True)),
             }

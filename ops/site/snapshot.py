@@ -16,7 +16,8 @@ def snapshot(session: Session) -> None:
 
     Run it on the host of slurmctld, as SlurmUser.
     """
-    from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.commands import SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.scontrol import Slurm  # noqa: PLC0415
     from workers.slurm.snapshot_worker import take_and_publish  # noqa: PLC0415
 
     try:

@@ -144,7 +144,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:
             book.record({}, ["node1"])
         case _:
             model = model._replace(wary=False)
-            real.change(wary_until=1)
+            real.change(unsettled_until=1)
     return f"{what} {worker} {generation}", model
 
 

@@ -1,6 +1,5 @@
 """The audit worker's loop: reads every event from the broker, and acknowledges it once committed."""
 
-import queue
 import random
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from workers.audit.log import Appended, append
 from workers.audit.metrics import AuditMetrics
 from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
+from workers.broker.batches import Batches
 from workers.broker.link import Delivery, Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
@@ -51,15 +51,15 @@ class Consumer:
         self._engine = engine
         self._heads = heads
         self._log = structlog.get_logger()
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._batches = Batches(BATCH, BATCH_SECONDS)
         self._recorded = 0
         self._metrics = AuditMetrics(run.registry)
         parameters = connection_parameters(run.settings.broker, run.name)
         self._link = Link(
             parameters,
             {topology.AUDIT_QUEUE: PREFETCH},
-            on_delivery=self._arrived,
-            on_up=self._forget,
+            on_delivery=self._batches.add,
+            on_up=self._batches.reset,
         )
 
     def run(self) -> None:
@@ -67,36 +67,15 @@ class Consumer:
         self._link.start()
         try:
             while not self._run.stop.is_set():
-                batch = self._batch()
-                if batch and self._write(batch):
+                batch = self._batches.next(_IDLE_SECONDS)
+                if not batch:
+                    self._run.state = self._describe()
+                elif self._write(batch):
                     self._link.ack(batch)
                 self._heads.publish_if_due()
         finally:
             self._link.stop()
             self._heads.publish()
-
-    def _arrived(self, delivery: Delivery) -> None:
-        self._waiting.put(delivery)
-
-    def _forget(self, _connection: int) -> None:
-        """After a new connection the broker delivers again what was not acknowledged."""
-        self._waiting = queue.SimpleQueue()
-
-    def _batch(self) -> list[Delivery]:
-        """What came within BATCH_SECONDS of the first, at most BATCH."""
-        waiting = self._waiting
-        try:
-            batch = [waiting.get(timeout=_IDLE_SECONDS)]
-        except queue.Empty:
-            self._run.state = self._describe()
-            return []
-        until = time.monotonic() + BATCH_SECONDS
-        while len(batch) < BATCH and waiting is self._waiting:
-            try:
-                batch.append(waiting.get(timeout=max(0.0, until - time.monotonic())))
-            except queue.Empty:
-                break
-        return batch
 
     def _write(self, batch: Sequence[Delivery]) -> bool:
         """Whether the batch is committed; retries until the process is asked to stop."""

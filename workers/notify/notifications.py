@@ -57,7 +57,7 @@ def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
             "event_id": each.event_id,
             "round": each.round,
             "body": each.body,
-            "taken_at": each.taken_at,
+            "received_at": each.taken_at,
             "due_at": each.due_at,
         }
         for each in new
@@ -77,7 +77,7 @@ def claim(
     query = (
         sa.select(notifications)
         .where(_open(cluster, webhook), notifications.c.due_at <= now)
-        .order_by(notifications.c.due_at, notifications.c.taken_at, notifications.c.event_id)
+        .order_by(notifications.c.due_at, notifications.c.received_at, notifications.c.event_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -89,7 +89,7 @@ def claim(
         row.event_id,
         row.round,
         row.body,
-        row.taken_at,
+        row.received_at,
         until,
         tuple(json.loads(row.errors)),
     )

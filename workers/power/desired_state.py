@@ -111,7 +111,7 @@ def read(connection: sa.Connection, cluster: str, names: Sequence[str]) -> Mappi
         nodes.c.server_id,
         nodes.c.lease_owner,
         nodes.c.lease_until - now,
-        nodes.c.wary_until - now,
+        nodes.c.unsettled_until - now,
         holds.c.reason,
     )
     on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
@@ -178,7 +178,7 @@ def be_wary(connection: sa.Connection, cluster: str, names: Iterable[str], landi
     for part in _parts(sorted(names)):
         which = sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(part))
         _lock(connection, which)
-        connection.execute(sa.update(nodes).where(which).values(wary_until=_later(until)))
+        connection.execute(sa.update(nodes).where(which).values(unsettled_until=_later(until)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,13 +281,13 @@ def _free_the_dead(
             connection.execute(
                 sa.update(nodes)
                 .where(nodes.c.cluster == cluster, nodes.c.lease_owner == holder)
-                .values(lease_owner=None, lease_until=0, wary_until=_later(until))
+                .values(lease_owner=None, lease_until=0, unsettled_until=_later(until))
             )
 
 
 def _later(until: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """That, unless there is reason to be wary for longer."""
-    return sa.case((until > nodes.c.wary_until, until), else_=nodes.c.wary_until)
+    return sa.case((until > nodes.c.unsettled_until, until), else_=nodes.c.unsettled_until)
 
 
 def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""What the state store says of all nodes at once; read only."""
+"""Reads the state of the whole installation from the state store."""
 
 from dataclasses import dataclass
 
@@ -31,15 +31,9 @@ class NodePower:
 
 
 def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
-    """What is under way, the oldest first."""
+    """The requests in progress, oldest first."""
     query = (
-        sa.select(
-            requests.c.request_id,
-            requests.c.round,
-            requests.c.node,
-            requests.c.generation,
-            requests.c.accepted_at,
-        )
+        sa.select(*(requests.c[name] for name in Open.__dataclass_fields__))
         # decided_at has an index, outcome has none
         .where(requests.c.cluster == cluster, requests.c.decided_at.is_(None))
         .order_by(requests.c.generation, requests.c.node, requests.c.round)
@@ -48,7 +42,7 @@ def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
 
 
 def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
-    """Return, by name, every node that was ever requested to power on or off."""
+    """The power states of all nodes that ever had a request, by node."""
     busy = {request.node for request in open_requests(connection, cluster)}
     query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
         nodes.c.cluster == cluster
@@ -62,13 +56,13 @@ def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]
 
 
 def refresh_token_ends(connection: sa.Connection) -> dict[str, int]:
-    """By cloud, when its refresh token ends unless it is used, as far as that is known; ns."""
+    """When each cloud's refresh token expires unless it is used, where known; ns since the epoch."""
     query = sa.select(refresh_tokens.c.cloud, refresh_tokens.c.expires_at)
     return {cloud: end for cloud, end in connection.execute(query) if end is not None}
 
 
 def drift_counts(connection: sa.Connection, cluster: str) -> dict[str, int]:
-    """By kind (workers/resync/drift.py), how much is not as Slurm wants it."""
+    """The number of drifts of each kind (workers/resync/drift.py)."""
     query = (
         sa.select(drifts.c.kind, sa.func.count())
         .where(drifts.c.cluster == cluster)
