@@ -108,7 +108,7 @@ def test_systemds_credentials_may_be_let_in_by_an_acl_but_not_to_the_world(
     assert secret.read() == "swordfish"
     before = secret.fingerprint()
     put(tmp_path / "password", "swordfish", 0o444)
-    with pytest.raises(SourceError, match="open to others"):
+    with pytest.raises(SourceError, match="open to other users"):
         secret.read()
     assert secret.fingerprint() != before
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from producers.settings import ConfigError
 from workers.config import clouds_yaml, fedcloud
+from workers.config.clouds_entry import EntryRef
 
 _SCOPE = ("project_id", "project_name")
 # What belongs to a federated login is the source's.
@@ -56,14 +57,19 @@ def _from_clouds_yaml(
     table: Mapping[str, Any], folder: Path, name: str, where: str
 ) -> dict[str, Any]:
     if "source" in table:
-        raise ConfigError(f"{where}.source: clouds_yaml says how to log in; leave one of them out")
-    given = fedcloud.text_of(table, "clouds_yaml", where)
-    entry = fedcloud.text_of(table, "cloud", where) if "cloud" in table else name
-    file = folder / given
+        raise ConfigError(f"{where}.source: clouds_yaml says how to log in; remove one of them")
+    given, region = (
+        fedcloud.text_of(table, field, where) if field in table else None
+        for field in ("cloud", "region")
+    )
+    file = fedcloud.text_of(table, "clouds_yaml", where)
+    entry = EntryRef(folder / file, given or name, region)
+    kind, more = clouds_yaml.entry_defaults(entry)
     own = {key: value for key, value in table.items() if key not in clouds_yaml.FIELDS}
-    kind = clouds_yaml.entry_kind(file, entry)
-    source = {"type": "clouds_yaml", "file": given, "entry": entry, "kind": kind}
-    return _merged({**own, "source": source}, clouds_yaml.entry_defaults(file, entry))
+    source = {"type": "clouds_yaml", "file": file, "entry": entry.name, "kind": kind}
+    if region is not None:
+        source["region"] = region
+    return _merged({**own, "source": source}, more)
 
 
 def _merged(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

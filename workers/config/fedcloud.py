@@ -69,7 +69,7 @@ def site_defaults(
         known = ", ".join(projects) or "none"
         raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
     defaults = {
-        "auth_url": _versioned(site.endpoint),
+        "auth_url": versioned(site.endpoint),
         "project_id": projects[vo],
         "region": site.region,
         "protocol": site.protocol,
@@ -87,7 +87,7 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     }
     given = {field: environ[name] for field, name in names.items() if environ.get(name)}
     if "auth_url" in given:
-        given["auth_url"] = _versioned(given["auth_url"])
+        given["auth_url"] = versioned(given["auth_url"])
     return given
 
 
@@ -98,7 +98,7 @@ def _in_folder(folder: Path, wanted: str) -> Path:
         if name == wanted:
             return path
     known = ", ".join(sites.values()) or "none"
-    raise ConfigError(f"{folder}: no file is of the site {shown(wanted)}; there are {known}")
+    raise ConfigError(f"{folder}: no file is of the site {shown(wanted)}; it has {known}")
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
@@ -109,7 +109,7 @@ def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
     """
     value = table[field]
     if not isinstance(value, str) or not value:
-        raise ConfigError(f'{where}.{field}: must be a text: write {field} = "..."')
+        raise ConfigError(f'{where}.{field}: must be a string: write {field} = "..."')
     return value
 
 
@@ -128,7 +128,7 @@ def _named(
     raise ConfigError(f'{where}.{field}: is missing: write {field} = "..." or set {names[0]}')
 
 
-def _versioned(url: str) -> str:
-    """Some sites give Keystone's root."""
+def versioned(url: str) -> str:
+    """Keystone's address with its version: some files give the root alone."""
     last = urlsplit(url).path.rstrip("/").rpartition("/")[2]
     return url if last.startswith("v") and last[1:2].isdigit() else f"{url.rstrip('/')}/v3"

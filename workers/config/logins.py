@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workers.config import clouds_yaml
+from workers.config import clouds_entry
 from workers.config.types import Table
 
 
@@ -100,11 +100,18 @@ class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
         file: the clouds.yaml.
         entry: its name there.
         kind: how it logs in.
+        region: the one that lamplighter.toml chooses, if any.
     """
 
     file: Path
     entry: str
-    kind: clouds_yaml.Kind
+    kind: clouds_entry.Kind
+    region: str | None = None
+
+    @property
+    def reference(self) -> clouds_entry.EntryRef:
+        """The entry."""
+        return clouds_entry.EntryRef(self.file, self.entry, self.region)
 
 
 Source = (

@@ -163,7 +163,7 @@ def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
         reason = error.strerror if isinstance(error, OSError) else "is no text"
         raise unusable(path, f"cannot be read: {reason}") from None
     if mode & closed_to:
-        raise unusable(path, f"is open to others (mode {stat.S_IMODE(mode):04o})")
+        raise unusable(path, f"is open to other users (mode {stat.S_IMODE(mode):04o})")
     if not text:
         raise unusable(path, "is empty")
     return text

@@ -120,13 +120,15 @@ class CloudsYamlEntry(_Keystones):
         Raises:
             SourceError: there is no token.
         """
-        file, entry = self._settings.file, self._settings.entry
         secret = self._secret.read()
         try:
-            identity = entry_identity(file, entry, secret)
+            identity = entry_identity(self._settings.reference, secret)
         except ConfigError as error:
             raise SourceError(
-                "credential_unusable", str(error), permanent=True, remedy=f"mend {file}"
+                "credential_unusable",
+                str(error),
+                permanent=True,
+                remedy=f"fix {self._settings.file}",
             ) from None
         return self._keystone.login(
             identity, remedy=f"put a credential that Keystone takes into {self._secret.place}"
