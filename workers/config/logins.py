@@ -1,4 +1,4 @@
-"""How clouds are logged in to, as lamplighter.toml says it: `[clouds.NAME.source]`."""
+"""Defines the tables [clouds.NAME.source]: how to log in to a cloud."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
 
 
 class PasswordSource(Table, frozen=True, tag_field="type", tag="password"):
-    """Keystone user and password.
+    """A Keystone user and password.
 
-    Here and below, a secret comes from a file of our own (or of systemd's:
-    "$CREDENTIALS_DIRECTORY/name"), or is what a command prints: its words, run by no shell.
+    Here and below, a secret is in a file (or in a credential of systemd:
+    "$CREDENTIALS_DIRECTORY/name"), or is printed by a command, which runs without a shell.
     """
 
     username: str
@@ -30,7 +30,7 @@ class PasswordSource(Table, frozen=True, tag_field="type", tag="password"):
 class ApplicationCredentialSource(
     Table, frozen=True, tag_field="type", tag="application_credential"
 ):
-    """Keystone application credential."""
+    """A Keystone application credential."""
 
     id: str
     secret_file: Path | None = None
@@ -41,12 +41,12 @@ class ApplicationCredentialSource(
 
 
 class _FederatedSource(Table, frozen=True):
-    """An OpenID Connect login, then Keystone's federated one; by default as at EGI.
+    """An OpenID Connect login, then a federated login at Keystone; the defaults are EGI's.
 
     Attributes:
-        token_endpoint: the login provider's.
-        scope: what to ask for, word for word; by default EGI's scopes with `entitlements`.
-        entitlements: the only ones that the access token shall carry; by default all.
+        token_endpoint: of the login provider.
+        scope: the scope to request; by default EGI's scopes with `entitlements`.
+        entitlements: limits the access token to these; by default all.
     """
 
     token_endpoint: str
@@ -57,7 +57,7 @@ class _FederatedSource(Table, frozen=True):
 
     @property
     def full_scope(self) -> str:
-        """What to ask for; entitlements by the claim's old name and by its new one."""
+        """The scope to request; entitlements have an old and a new claim name."""
         if self.scope is not None:
             return self.scope
         claims = ("eduperson_entitlement", "entitlements")
@@ -66,7 +66,7 @@ class _FederatedSource(Table, frozen=True):
 
 
 class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
-    """The refresh token of a public client, which has no secret; the provider may rotate it."""
+    """The refresh token of a public client (without a secret); the provider may rotate it."""
 
     refresh_token_file: Path | None = None
     refresh_token_command: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class ClientCredentialsSource(
     tag_field="type",
     tag="oidc_client_credentials",
 ):
-    """A service account: an OIDC client with a secret, in its own name."""
+    """A service account: an OIDC client that logs in with its own secret."""
 
     client_id: str
     client_secret_file: Path | None = None
@@ -94,12 +94,12 @@ class ClientCredentialsSource(
 
 
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
-    """An entry of OpenStack's clouds.yaml, read anew for each login; made of `clouds_yaml`.
+    """An entry of OpenStack's clouds.yaml, read again for each login; set by `clouds_yaml`.
 
     Attributes:
         file: the clouds.yaml.
-        entry: its name there.
-        kind: how it logs in.
+        entry: the name of the entry.
+        kind: how the entry logs in.
         region: the one that lamplighter.toml chooses, if any.
     """
 

@@ -1,6 +1,6 @@
-"""The whole of lamplighter.toml, for workers and operators; the hooks read their part alone.
+"""Loads lamplighter.toml for workers and operators; the hooks read only their part.
 
-Durations are seconds. Relative paths start at the file's own folder.
+Durations are seconds. Relative paths start at the folder of the file.
 """
 
 import os
@@ -12,12 +12,13 @@ import msgspec
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
-from workers.config.clouds import whole_clouds
+from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
-from workers.config.observers import ConsoleSettings, MetricsSettings
 from workers.config.tables import (
     AuditSettings,
+    ConsoleSettings,
     LogSettings,
+    MetricsSettings,
     PowerSettings,
     ResyncSettings,
     SlurmSettings,
@@ -27,7 +28,7 @@ from workers.config.tables import (
 from workers.config.types import Table
 from workers.config.webhooks import NotifySettings, Webhook
 
-# The folder where systemd puts a service's credentials (systemd.exec(5)); a path may begin with it.
+# A path may begin with the folder of a service's credentials (systemd.exec(5)).
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 
 
@@ -51,14 +52,14 @@ class _File(Table, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that lamplighter.toml says.
+    """The content of lamplighter.toml.
 
     Attributes:
-        path: the file it came from.
-        nodes: each node's group, by node name.
+        path: the file.
+        nodes: the group of each node, by node name.
         management_url: root of RabbitMQ's management API, for operators, or None.
-        dry_run: of all groups.
-        webhooks: who is told of what happens.
+        dry_run: whether all groups are in a dry run.
+        webhooks: receivers of events.
     """
 
     path: Path
@@ -80,25 +81,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogSettings
 
     def is_dry(self, node: str) -> bool:
-        """Whether nothing is done about this node, but said what would be."""
+        """Whether a node is in a dry run: actions are reported, not carried out."""
         group = self.nodes.get(node)
         return self.dry_run or (group is not None and self.groups[group].dry_run)
 
     @property
     def dry_groups(self) -> tuple[str, ...]:
-        """The groups in a dry run, in words."""
+        """The groups in a dry run, for a message."""
         if self.dry_run:
             return ("all groups",)
         return tuple(sorted(name for name, group in self.groups.items() if group.dry_run))
 
     @property
     def notify_keys(self) -> tuple[str, ...]:
-        """The routing keys of the events that webhooks ask for; topic patterns."""
+        """The topic patterns of the events that webhooks subscribe to."""
         return tuple(dict.fromkeys(key for webhook in self.webhooks for key in webhook.keys))
 
     @property
     def stale_after(self) -> float:
-        """Seconds after which a snapshot says nothing any more."""
+        """The age in seconds above which a snapshot is not used."""
         return self.resync.stale_after or 3 * self.slurm.snapshot_interval
 
     @property
@@ -113,25 +114,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check the file at `path`, and those that define its clouds.
+    """Read and check lamplighter.toml and the files that define its clouds.
 
     Args:
-        path: the file.
-        environ: where defaults for clouds come from; the process's environment if not given.
+        path: lamplighter.toml.
+        environ: environment variables with defaults for clouds; by default the process's.
 
     Raises:
-        ConfigError: naming the file, the field and the remedy.
+        ConfigError: naming file, field and remedy.
     """
     hook = hook_settings(path)
     folder = path.parent
     content = read_toml(path)
     if "clouds" in content:
         given = os.environ if environ is None else environ
-        content["clouds"] = whole_clouds(path, content["clouds"], given)
+        content["clouds"] = completed_clouds(path, content["clouds"], given)
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str):
-            # systemd's folder is known to the service alone, and not to who reads this file too
+            # only the service knows systemd's folder; other readers of this file do not
             return Path(value) if value.startswith(CREDENTIALS) else folder / value
         raise NotImplementedError
 
@@ -170,7 +171,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _anchored(url: str, folder: Path) -> str:
-    """A relative SQLite file starts at the configuration's folder, not at the process's."""
+    """Resolve a relative SQLite file from the configuration's folder, not from the process's."""
     scheme, found, name = url.partition(":///")
     if found and scheme == "sqlite" and not name.startswith("/"):
         return f"sqlite:///{(folder / name).resolve()}"
@@ -181,17 +182,19 @@ def _nodes(file: _File, path: Path) -> dict[str, str]:
     nodes: dict[str, str] = {}
     for name, group in file.groups.items():
         if group.cloud not in file.clouds:
-            raise ConfigError(f"{path}: groups.{name}.cloud: there is no [clouds.{group.cloud}]")
+            raise ConfigError(f"{path}: groups.{name}.cloud: [clouds.{group.cloud}] is missing")
         try:
             members = hostlist.expand_hostlist(group.nodes)
         except hostlist.BadHostlist as error:
             raise ConfigError(f"{path}: groups.{name}.nodes: {error}") from None
         for node in members:
             if not is_node_name(node):
-                raise ConfigError(f"{path}: groups.{name}.nodes: {shown(node)} is no node name")
+                raise ConfigError(
+                    f"{path}: groups.{name}.nodes: {shown(node)} is not a valid node name"
+                )
             if node in nodes:
                 raise ConfigError(
-                    f"{path}: groups.{name}.nodes: {node} is in group {nodes[node]} already"
+                    f"{path}: groups.{name}.nodes: {node} is already in group {nodes[node]}"
                 )
             nodes[node] = name
     return nodes
