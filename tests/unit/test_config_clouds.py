@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # openstacksdk uses a part of itself that it has deprecated.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
-    pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 SITE = """\
 ---
 gocdb: TEST-SITE

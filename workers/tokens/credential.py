@@ -1,4 +1,4 @@
-"""The secret of each kind of source."""
+"""Finds the secret of each kind of source."""
 
 from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_secret

@@ -1,4 +1,4 @@
-"""OpenID Connect logins, each followed by Keystone's federated one."""
+"""Logs in at an OpenID Connect provider, then at Keystone by federation."""
 
 import time
 from collections.abc import Callable
@@ -8,40 +8,40 @@ from typing import Protocol
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
-from workers.tokens.oidc import Access, redeem, service_login
+from workers.tokens.oidc import AccessToken, redeem, service_login
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
 from workers.tokens.transport import CALL_TIMEOUT, Http
-from workers.tokens.upkeep import Upkeep, due_for_use, ending, fixed_end
+from workers.tokens.upkeep import Upkeep, due_for_use, expiry_warning, fixed_end
 from workers.tokens.vault import Vault
 
-# An access token is not used in its last seconds: Keystone asks the provider about it.
+# An access token is not used in its last seconds: Keystone checks it at the provider.
 _ACCESS_MARGIN = 60.0
 
 
 class Login(Protocol):
-    """A way to get access tokens."""
+    """Gets access tokens."""
 
-    def obtain(self) -> Access:
-        """A new access token.
+    def obtain(self) -> AccessToken:
+        """Get a new access token.
 
         Raises:
             SourceError: there is none.
         """
 
     def fingerprint(self) -> str:
-        """The secret's."""
+        """The fingerprint of the secret."""
 
     def upkeep(self, now: int) -> Upkeep:
-        """What is due at `now` (ns since the epoch) though nobody asks for a token.
+        """What is due at `now` (ns since the epoch) even if no worker requests a token.
 
         Raises:
-            SourceError: the store is away.
+            SourceError: the store is unreachable.
         """
 
 
 class RefreshLogin:
-    """The refresh token of a public client; what follows from it is in the vault."""
+    """The refresh token of a public client; the vault holds its successors."""
 
     def __init__(
         self, source: RefreshTokenSource, secret: Secret, http: Http, vault: Vault
@@ -52,48 +52,47 @@ class RefreshLogin:
         self._vault = vault
         self._end: int | None = None
 
-    def obtain(self) -> Access:
-        """Use the newest refresh token; its successor is written down before we go on.
+    def obtain(self) -> AccessToken:
+        """Use the newest refresh token; its successor is stored before anything else is done.
 
         Raises:
             SourceError: there is no access token.
         """
-        with self._vault.turn(self._secret.read()) as turn:
-            token = turn.token(CALL_TIMEOUT)
+        with self._vault.lease(self._secret.read()) as leased:
+            token = leased.token(CALL_TIMEOUT)
             redeemed = redeem(self._http, self._source, token, self._secret.place)
-            standing = turn.keep(redeemed.refresh_token, redeemed.refresh_expires_in)
-            self._end = fixed_end(turn.standing, standing)
+            state = leased.replace(redeemed.refresh_token, redeemed.refresh_expires_in)
+            self._end = fixed_end(leased.state, state)
         return redeemed.access
 
     def fingerprint(self) -> str:
-        """The secret's."""
+        """The fingerprint of the secret."""
         return self._secret.fingerprint()
 
     def upkeep(self, now: int) -> Upkeep:
-        """As Login.
+        """A use of an idle login, and a warning before its end.
 
         Raises:
-            SourceError: the store is away.
+            SourceError: the store is unreachable.
         """
         remedy = (
-            "log in at the provider again and put the new refresh token where it is read from,"
-            f" {self._secret.place}"
+            f"log in at the provider again and replace the refresh token in {self._secret.place}"
         )
         return Upkeep(
-            use=due_for_use(self._vault.standing(), now),
-            ending=None if self._end is None else ending(self._end, now, remedy),
+            use=due_for_use(self._vault.state(), now),
+            expiry=None if self._end is None else expiry_warning(self._end, now, remedy),
         )
 
 
 class ServiceLogin:
-    """An OIDC client in its own name."""
+    """An OIDC client that logs in with its own secret."""
 
     def __init__(self, source: ClientCredentialsSource, secret: Secret, http: Http) -> None:
         self._source = source
         self._secret = secret
         self._http = http
 
-    def obtain(self) -> Access:
+    def obtain(self) -> AccessToken:
         """Log in.
 
         Raises:
@@ -102,7 +101,7 @@ class ServiceLogin:
         return service_login(self._http, self._source, self._secret.read(), self._secret.place)
 
     def fingerprint(self) -> str:
-        """The secret's."""
+        """The fingerprint of the secret."""
         return self._secret.fingerprint()
 
     def upkeep(self, now: int) -> Upkeep:  # noqa: ARG002 - the protocol's
@@ -112,7 +111,7 @@ class ServiceLogin:
 
 @dataclass(frozen=True, slots=True)
 class _HeldAccess:
-    """An access token in hand, from a secret of this fingerprint."""
+    """A held access token, obtained with the secret of this fingerprint."""
 
     token: str = field(repr=False)
     until: float
@@ -120,9 +119,9 @@ class _HeldAccess:
 
 
 class Federated:
-    """A login at a provider, then Keystone's federated one.
+    """A login at a provider, then at Keystone by federation.
 
-    An access token is used as long as it lasts, so that neither a Keystone that is away nor a
+    An access token is used as long as it lasts, so that neither an unreachable Keystone nor a
     refused token costs a rotation.
     """
 
@@ -140,7 +139,7 @@ class Federated:
         self._held: _HeldAccess | None = None
 
     def fetch(self) -> ScopedToken:
-        """Get an access token where needed, log in, scope.
+        """Get an access token if needed, log in with it, and scope the token.
 
         Raises:
             SourceError: there is no token.
@@ -157,20 +156,22 @@ class Federated:
             else:
                 self._held = held
                 return token
-        asked = self._clock()
+        requested = self._clock()
         access = self._login.obtain()
-        self._held = _HeldAccess(access.token, asked + access.expires_in - _ACCESS_MARGIN, current)
+        self._held = _HeldAccess(
+            access.token, requested + access.expires_in - _ACCESS_MARGIN, current
+        )
         return self._at_keystone(self._held)
 
     def fingerprint(self) -> str:
-        """The secret's."""
+        """The fingerprint of the secret."""
         return self._login.fingerprint()
 
     def upkeep(self, now: int) -> Upkeep:
-        """As the login says.
+        """What the login needs.
 
         Raises:
-            SourceError: the store is away.
+            SourceError: the store is unreachable.
         """
         return self._login.upkeep(now)
 
