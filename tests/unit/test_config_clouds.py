@@ -148,7 +148,7 @@ def test_application_credential_takes_no_project_from_a_site_file(folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "fragment"),
     [
         ("vos: [", "site.yaml: is not valid YAML (line"),
         ("gocdb: A", "missing required field `endpoint`"),
@@ -160,16 +160,16 @@ def test_application_credential_takes_no_project_from_a_site_file(folder: Path) 
     ],
 )
 def test_invalid_site_file_is_reported_by_name_and_field(
-    folder: Path, content: str, said: str
+    folder: Path, content: str, fragment: str
 ) -> None:
     (folder / "site.yaml").write_text(content)
     message = refused(folder, f'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n{OIDC}')
     assert str(folder / "site.yaml") in message
-    assert said in message
+    assert fragment in message
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "fragment"),
     [
         ('fedcloud_site = "no.yaml"\nvo = "v"', "no.yaml: cannot be read: No such file"),
         ('fedcloud_site = "site.yaml"', 'clouds.a.vo: is missing: write vo = "..."'),
@@ -178,8 +178,8 @@ def test_invalid_site_file_is_reported_by_name_and_field(
         ('vo = "v"', "unknown field `vo`"),
     ],
 )
-def test_invalid_table_is_reported_by_field(folder: Path, table: str, said: str) -> None:
-    assert said in refused(folder, f"{table}\n{OIDC}")
+def test_invalid_table_is_reported_by_field(folder: Path, table: str, fragment: str) -> None:
+    assert fragment in refused(folder, f"{table}\n{OIDC}")
 
 
 # -- the environment
@@ -259,7 +259,7 @@ def test_secret_in_secure_yaml_lets_other_users_read_clouds_yaml(
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "said"),
+    ("content", "mode", "fragment"),
     [
         (CLOUDS, 0o640, "is open to other users (mode 0640)"),
         (CLOUDS.replace("_secret:", "_other:"), 0o600, "holds no secret of robot"),
@@ -268,14 +268,14 @@ def test_secret_in_secure_yaml_lets_other_users_read_clouds_yaml(
     ],
 )
 def test_unusable_secret_in_clouds_yaml_is_refused_without_quoting_it(
-    folder: Path, content: str, mode: int, said: str
+    folder: Path, content: str, mode: int, fragment: str
 ) -> None:
     made = cloud(folder, 'clouds_yaml = "clouds.yaml"\ncloud = "robot"\n')
     (folder / "clouds.yaml").write_text(content)
     (folder / "clouds.yaml").chmod(mode)
     with pytest.raises(SourceError) as caught:
         credential(made.source).read()
-    assert said in caught.value.message
+    assert fragment in caught.value.message
     assert (caught.value.error, caught.value.permanent) == ("credential_unusable", True)
     assert str(folder / "clouds.yaml") in (caught.value.remedy or "")
     assert "swordfish" not in f"{caught.value!r}{caught.value.remedy}"
@@ -362,8 +362,8 @@ def test_region_of_a_list_is_chosen_in_lamplighter_toml_with_its_values(folder: 
 )
 def test_several_regions_need_a_choice(folder: Path, key: str, value: str | list[str]) -> None:
     keys: dict[str, Any] = {key: value}
-    said = entry_error(folder, **keys)
-    assert f"clouds.a.{key}: has several regions ('north', '" in said
+    error = entry_error(folder, **keys)
+    assert f"clouds.a.{key}: has several regions ('north', '" in error
     assert entry(folder, "north", **keys).region == "north"
     assert f"clouds.a.{key}: has no region 'east'" in entry_error(folder, "east", **keys)
 
@@ -381,8 +381,8 @@ def test_interface_has_two_keys_and_two_spellings(folder: Path, key: str, value:
 @pytest.mark.parametrize("keys", [{"insecure": True}, {"insecure": "true"}, {"verify": False}])
 def test_verification_is_never_turned_off(folder: Path, keys: dict[str, Any]) -> None:
     [key] = keys
-    said = entry_error(folder, **keys)
-    assert f"clouds.a.{key}: certificates are always verified" in said
+    error = entry_error(folder, **keys)
+    assert f"clouds.a.{key}: certificates are always verified" in error
     assert entry(folder, insecure=False, verify=True).ca_file is None
 
 
@@ -398,8 +398,8 @@ def test_authority_is_cacert_or_the_path_in_verify(
 @pytest.mark.parametrize("key", ["profile", "cloud"])
 def test_vendor_profile_fills_in_missing_keys(folder: Path, key: str) -> None:
     auth = {name: value for name, value in AUTH.items() if name != "auth_url"}
-    said = entry_error(folder, auth=auth, **{key: "switchcloud"})
-    assert "clouds.a.profile: has several regions ('zhw', 'zhc')" in said
+    error = entry_error(folder, auth=auth, **{key: "switchcloud"})
+    assert "clouds.a.profile: has several regions ('zhw', 'zhc')" in error
     made = entry(folder, "zhc", auth=auth, **{key: "switchcloud"})
     assert (made.auth_url, made.region) == ("https://identity.compute.cloud.switch.ch/v3", "zhc")
     assert entry(folder, auth=auth, region_name="zhw", profile="switchcloud").region == "zhw"
@@ -422,7 +422,7 @@ def test_each_vendor_profile_gives_a_cloud_or_an_error(folder: Path, name: str) 
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "fragment"),
     [
         ({"cert": "client.pem"}, "clouds.a.cert: is not supported"),
         ({"auth": {**AUTH, "trust_id": "t"}}, "clouds.a.trust_id: is not supported"),
@@ -438,8 +438,10 @@ def test_each_vendor_profile_gives_a_cloud_or_an_error(folder: Path, name: str) 
         ({"region_name": "{auth[nothing]}"}, "clouds.a: openstacksdk does not accept this entry"),
     ],
 )
-def test_unsupported_key_is_reported_by_name(folder: Path, keys: dict[str, Any], said: str) -> None:
-    assert said in entry_error(folder, **keys)
+def test_unsupported_key_is_reported_by_name(
+    folder: Path, keys: dict[str, Any], fragment: str
+) -> None:
+    assert fragment in entry_error(folder, **keys)
 
 
 @pytest.mark.parametrize("field", ["auth_url", "region_name", "cacert", "interface"])
@@ -574,7 +576,7 @@ def test_random_bytes_are_read_or_reported(tmp_path: Path, content: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "entry", "said"),
+    ("change", "entry", "fragment"),
     [
         (("", ""), "nobody", "has no 'nobody'; it has robot, person, token"),
         (("", ""), "token", "clouds.token.auth_type: 'v3oidcaccesstoken' is not supported"),
@@ -594,12 +596,12 @@ def test_random_bytes_are_read_or_reported(tmp_path: Path, content: bytes) -> No
     ],
 )
 def test_invalid_entry_is_reported_by_field_without_quoting_a_secret(
-    folder: Path, change: tuple[str, str], entry: str, said: str
+    folder: Path, change: tuple[str, str], entry: str, fragment: str
 ) -> None:
     clouds = folder / "clouds.yaml"
     clouds.write_text(CLOUDS.replace(*change) if change[0] else CLOUDS)
     message = refused(folder, f'clouds_yaml = "clouds.yaml"\ncloud = "{entry}"\n')
-    assert said in message
+    assert fragment in message
     assert "swordfish" not in message
 
 

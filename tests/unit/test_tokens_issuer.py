@@ -13,6 +13,7 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
+from workers.tokens.source import Source
 from workers.tokens.upkeep import TokenExpiry, Upkeep
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ HOUR = 3600.0
 INVALID_GRANT = SourceError("invalid_grant", "revoked", permanent=True, remedy="log in again")
 
 
-class ScriptedSource:
+class ScriptedSource(Source):
     """Numbers its tokens from 1; raises `trouble` if set; `gate` blocks each fetch."""
 
     def __init__(self, life: float = HOUR) -> None:
@@ -68,13 +69,13 @@ class Bench:
         self.keys.append(key)
         self.alarms.append(error)
 
-    def ask_later(self, refused: str | None = None) -> list[Answer]:
+    def request_later(self, refused: str | None = None) -> list[Answer]:
         answers: list[Answer] = []
         self.issuer.request(refused, answers.append)
         return answers
 
-    def ask(self, refused: str | None = None) -> Answer:
-        answers = self.ask_later(refused)
+    def request(self, refused: str | None = None) -> Answer:
+        answers = self.request_later(refused)
         return until(lambda: answers, 20.0, "an answer", interval=0.001)[0]
 
     def tick(self) -> None:
@@ -83,12 +84,12 @@ class Bench:
         until(lambda: not self.issuer.busy, 20.0, "what is due", interval=0.0001)
 
     def token(self) -> str:
-        answer = self.ask()
+        answer = self.request()
         assert isinstance(answer, TokenGrant)
         return answer.token
 
     def error(self) -> str:
-        answer = self.ask()
+        answer = self.request()
         assert isinstance(answer, TokenRefusal)
         return answer.error
 
@@ -103,7 +104,7 @@ def bench() -> Iterator[Bench]:
 
 def test_concurrent_requests_share_one_fetch(bench: Bench) -> None:
     bench.source.gate.clear()
-    requests = [bench.ask_later() for _ in range(100)]
+    requests = [bench.request_later() for _ in range(100)]
     bench.source.gate.set()
     until(lambda: all(requests), 20.0, "all answers")
     assert bench.source.fetches == 1
@@ -112,7 +113,7 @@ def test_concurrent_requests_share_one_fetch(bench: Bench) -> None:
 
 def test_slow_login_is_reported_before_the_client_times_out_and_continues(bench: Bench) -> None:
     bench.source.gate.clear()
-    late = bench.ask_later()
+    late = bench.request_later()
     bench.now = 5.9
     bench.issuer.tick()
     assert not late
@@ -120,7 +121,7 @@ def test_slow_login_is_reported_before_the_client_times_out_and_continues(bench:
     bench.issuer.tick()
     assert isinstance(late[0], TokenRefusal)
     assert (late[0].error, late[0].permanent) == ("provider_away", False)
-    patient = bench.ask_later()
+    patient = bench.request_later()
     bench.source.gate.set()
     until(lambda: patient, 20.0, "the answer")
     assert isinstance(patient[0], TokenGrant)
@@ -129,17 +130,17 @@ def test_slow_login_is_reported_before_the_client_times_out_and_continues(bench:
 
 
 def test_revoked_token_is_replaced_once_for_many_complaints(bench: Bench) -> None:
-    first = bench.ask()
+    first = bench.request()
     assert isinstance(first, TokenGrant)
     digest = ScopedToken(first.token, {}, HOUR).digest
     bench.source.gate.clear()
-    requests = [bench.ask_later(digest) for _ in range(50)]
+    requests = [bench.request_later(digest) for _ in range(50)]
     bench.source.gate.set()
     until(lambda: all(requests), 20.0, "all answers")
     assert {
         answer.token for answers in requests for answer in answers if isinstance(answer, TokenGrant)
     }
-    late = bench.ask(digest)
+    late = bench.request(digest)
     assert isinstance(late, TokenGrant)
     assert late.token == "token 2"
     assert bench.source.fetches == 2
@@ -209,7 +210,7 @@ def test_day_costs_one_login_per_token_life_for_any_number_of_workers() -> None:
             bench.tick()
             for worker, ends in enumerate(holds):
                 if bench.now >= ends:
-                    answer = bench.ask()
+                    answer = bench.request()
                     assert isinstance(answer, TokenGrant)
                     assert answer.hold > 60
                     holds[worker] = bench.now + answer.hold
@@ -254,7 +255,7 @@ def test_each_expiry_warning_is_sent_once(bench: Bench) -> None:
 def test_bug_in_a_source_is_answered_without_a_secret(bench: Bench) -> None:
     bench.source.trouble = RuntimeError("the secret is swordfish")
     with structlog.testing.capture_logs() as logs:
-        answer = bench.ask()
+        answer = bench.request()
     assert isinstance(answer, TokenRefusal)
     assert answer.error == "internal"
     assert "swordfish" not in f"{answer}{logs}"

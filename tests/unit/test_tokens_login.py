@@ -146,7 +146,7 @@ def jwt(claims: Json) -> str:
 
 
 @pytest.mark.parametrize(
-    ("token", "said", "life"),
+    ("token", "given", "life"),
     [
         ("opaque", 50, 50),
         ("opaque", None, None),
@@ -160,12 +160,12 @@ def jwt(claims: Json) -> str:
     ],
 )
 def test_end_of_a_refresh_token_is_given_by_provider_or_jwt(
-    server: Server, tmp_path: Path, token: str, said: int | None, life: object
+    server: Server, tmp_path: Path, token: str, given: int | None, life: object
 ) -> None:
     # counted from now, not from when the tests were collected
     token = jwt({"exp": time.time() + 1000}) if token == ENDS else token
     body = {"access_token": "access", "refresh_token": token}
-    server.answers(200, body if said is None else body | {"refresh_expires_in": said})
+    server.answers(200, body if given is None else body | {"refresh_expires_in": given})
     assert redeem(Http(None), source(server, tmp_path), SECRET, PLACE).refresh_expires_in == life
 
 

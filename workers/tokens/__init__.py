@@ -5,7 +5,8 @@ issuer: serves, fetches and renews the tokens of one cloud.
 cache: what an issuer decides, as pure functions.
 alarms: notices about credentials that need an operator.
 metrics: the service's metrics.
-sources: one class for each way to get a token.
+source: what every source of tokens does.
+sources: the source of each cloud; logins with credentials of Keystone.
 keystone: logins at Keystone.
 federated: logins at an OpenID Connect provider, then at Keystone.
 oidc: requests to the provider's token endpoint.

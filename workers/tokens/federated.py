@@ -1,9 +1,9 @@
 """Logs in at an OpenID Connect provider, then at Keystone by federation."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError
@@ -11,6 +11,7 @@ from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import AccessToken, redeem, service_login
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
+from workers.tokens.source import Source
 from workers.tokens.transport import CALL_TIMEOUT, Http
 from workers.tokens.upkeep import Upkeep, due_for_use, expiry_warning, fixed_end
 from workers.tokens.vault import Vault
@@ -19,55 +20,94 @@ from workers.tokens.vault import Vault
 _ACCESS_MARGIN = 60.0
 
 
-class Login(Protocol):
-    """Gets access tokens."""
+@dataclass(frozen=True, slots=True)
+class _HeldAccess:
+    """A held access token, obtained with the secret of this fingerprint."""
 
-    def obtain(self) -> AccessToken:
+    token: str = field(repr=False)
+    until: float
+    fingerprint: str
+
+
+class FederatedLogin(Source):
+    """A login at a provider, then at Keystone by federation.
+
+    An access token is used as long as it lasts, so that neither an unreachable Keystone nor a
+    refused token costs a rotation.
+    """
+
+    def __init__(
+        self,
+        secret: Secret,
+        keystone: Keystone,
+        identity_provider: str,
+        protocol: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(secret)
+        self._keystone = keystone
+        self._federation = identity_provider, protocol
+        self._clock = clock
+        self._held: _HeldAccess | None = None
+
+    @abstractmethod
+    def _obtain(self) -> AccessToken:
         """Get a new access token.
 
         Raises:
             SourceError: there is none.
         """
 
-    def fingerprint(self) -> str:
-        """The fingerprint of the secret."""
-
-    def upkeep(self, now: int) -> Upkeep:
-        """What is due at `now` (ns since the epoch) even if no worker requests a token.
+    def fetch(self) -> ScopedToken:
+        """Get an access token if needed, log in with it, and scope the token.
 
         Raises:
-            SourceError: the store is unreachable.
+            SourceError: there is no token.
         """
+        held, self._held = self._held, None
+        current = self.fingerprint()
+        if held and self._clock() < held.until and held.fingerprint == current:
+            try:
+                token = self._keystone.federated_login(*self._federation, held.token)
+            except SourceError as error:
+                if error.error != "unauthorized":
+                    self._held = held
+                    raise
+            else:
+                self._held = held
+                return token
+        requested = self._clock()
+        access = self._obtain()
+        until = requested + access.expires_in - _ACCESS_MARGIN
+        self._held = _HeldAccess(access.token, until, current)
+        return self._keystone.federated_login(*self._federation, access.token)
 
 
-class RefreshLogin:
+class RefreshTokenLogin(FederatedLogin):
     """The refresh token of a public client; the vault holds its successors."""
 
     def __init__(
-        self, source: RefreshTokenSource, secret: Secret, http: Http, vault: Vault
+        self,
+        source: RefreshTokenSource,
+        secret: Secret,
+        keystone: Keystone,
+        http: Http,
+        vault: Vault,
     ) -> None:
+        super().__init__(secret, keystone, source.identity_provider, source.protocol)
         self._source = source
-        self._secret = secret
         self._http = http
         self._vault = vault
         self._end: int | None = None
 
-    def obtain(self) -> AccessToken:
-        """Use the newest refresh token; its successor is stored before anything else is done.
-
-        Raises:
-            SourceError: there is no access token.
-        """
+    def _obtain(self) -> AccessToken:
+        """Use the newest refresh token; its successor is stored before anything else is done."""
         with self._vault.lease(self._secret.read()) as leased:
             token = leased.token(CALL_TIMEOUT)
             redeemed = redeem(self._http, self._source, token, self._secret.place)
             state = leased.replace(redeemed.refresh_token, redeemed.refresh_expires_in)
             self._end = fixed_end(leased.state, state)
         return redeemed.access
-
-    def fingerprint(self) -> str:
-        """The fingerprint of the secret."""
-        return self._secret.fingerprint()
 
     def upkeep(self, now: int) -> Upkeep:
         """A use of an idle login, and a warning before its end.
@@ -84,97 +124,15 @@ class RefreshLogin:
         )
 
 
-class ServiceLogin:
+class ServiceAccountLogin(FederatedLogin):
     """An OIDC client that logs in with its own secret."""
 
-    def __init__(self, source: ClientCredentialsSource, secret: Secret, http: Http) -> None:
+    def __init__(
+        self, source: ClientCredentialsSource, secret: Secret, keystone: Keystone, http: Http
+    ) -> None:
+        super().__init__(secret, keystone, source.identity_provider, source.protocol)
         self._source = source
-        self._secret = secret
         self._http = http
 
-    def obtain(self) -> AccessToken:
-        """Log in.
-
-        Raises:
-            SourceError: there is no access token.
-        """
+    def _obtain(self) -> AccessToken:
         return service_login(self._http, self._source, self._secret.read(), self._secret.place)
-
-    def fingerprint(self) -> str:
-        """The fingerprint of the secret."""
-        return self._secret.fingerprint()
-
-    def upkeep(self, now: int) -> Upkeep:  # noqa: ARG002 - the protocol's
-        """Nothing is ever due."""
-        return Upkeep()
-
-
-@dataclass(frozen=True, slots=True)
-class _HeldAccess:
-    """A held access token, obtained with the secret of this fingerprint."""
-
-    token: str = field(repr=False)
-    until: float
-    fingerprint: str
-
-
-class Federated:
-    """A login at a provider, then at Keystone by federation.
-
-    An access token is used as long as it lasts, so that neither an unreachable Keystone nor a
-    refused token costs a rotation.
-    """
-
-    def __init__(
-        self,
-        source: RefreshTokenSource | ClientCredentialsSource,
-        login: Login,
-        keystone: Keystone,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._source = source
-        self._login = login
-        self._keystone = keystone
-        self._clock = clock
-        self._held: _HeldAccess | None = None
-
-    def fetch(self) -> ScopedToken:
-        """Get an access token if needed, log in with it, and scope the token.
-
-        Raises:
-            SourceError: there is no token.
-        """
-        held, self._held = self._held, None
-        current = self._login.fingerprint()
-        if held and self._clock() < held.until and held.fingerprint == current:
-            try:
-                token = self._at_keystone(held)
-            except SourceError as error:
-                if error.error != "unauthorized":
-                    self._held = held
-                    raise
-            else:
-                self._held = held
-                return token
-        requested = self._clock()
-        access = self._login.obtain()
-        self._held = _HeldAccess(
-            access.token, requested + access.expires_in - _ACCESS_MARGIN, current
-        )
-        return self._at_keystone(self._held)
-
-    def fingerprint(self) -> str:
-        """The fingerprint of the secret."""
-        return self._login.fingerprint()
-
-    def upkeep(self, now: int) -> Upkeep:
-        """What the login needs.
-
-        Raises:
-            SourceError: the store is unreachable.
-        """
-        return self._login.upkeep(now)
-
-    def _at_keystone(self, held: _HeldAccess) -> ScopedToken:
-        source = self._source
-        return self._keystone.federated_login(source.identity_provider, source.protocol, held.token)

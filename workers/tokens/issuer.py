@@ -16,7 +16,7 @@ from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
 from workers.tokens.errors import SourceError, away
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken, shown
-from workers.tokens.sources import Source
+from workers.tokens.source import Source
 from workers.tokens.upkeep import Upkeep
 
 _UPKEEP_INTERVAL = 3600.0

@@ -26,7 +26,8 @@ from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
 from workers.tokens.metrics import TokenMetrics
 from workers.tokens.rpc import Answer, TokenRefusal, encode, parse_request
-from workers.tokens.sources import Source, make_source
+from workers.tokens.source import Source
+from workers.tokens.sources import make_source
 from workers.tokens.vault import Vault
 from workers.tokens.vault_key import load_key
 

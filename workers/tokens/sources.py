@@ -1,8 +1,8 @@
-"""Defines where a cloud's tokens come from: a source for each kind of login."""
+"""Makes the source of a cloud's tokens, and defines the logins at Keystone alone."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_identity
@@ -16,57 +16,36 @@ from workers.config.logins import (
 )
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
-from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin
+from workers.tokens.federated import RefreshTokenLogin, ServiceAccountLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
+from workers.tokens.source import Source
 from workers.tokens.transport import Http
-from workers.tokens.upkeep import Upkeep
 from workers.tokens.vault import Vault
 
 Identity = Mapping[str, Any]
 
 
-class Source(Protocol):
-    """Gets scoped tokens for one cloud; `fetch` and `upkeep` are called by one thread at a time."""
-
-    def fetch(self) -> ScopedToken:
-        """Get a new token; takes a few seconds at most.
-
-        Raises:
-            SourceError: there is no token.
-        """
-
-    def fingerprint(self) -> str:
-        """Changes with the credential; cheap, and safe in any thread."""
-
-    def upkeep(self, now: int) -> Upkeep:
-        """What is due at `now` (ns since the epoch) even if no worker requests a token.
-
-        Raises:
-            SourceError: this cannot be known now.
-        """
-
-
-class KeystoneLogin:
+class KeystoneLogin(Source):
     """A login with a credential of Keystone itself.
 
     Args:
-        keystone: the cloud's.
         secret: of the credential.
+        keystone: the cloud's.
         identity: makes the request's `identity` from the secret.
         remedy: what to do if Keystone refuses the login.
     """
 
     def __init__(
         self,
-        keystone: Keystone,
         secret: Secret,
+        keystone: Keystone,
         identity: Callable[[str], Identity],
         remedy: str,
     ) -> None:
+        super().__init__(secret)
         self._keystone = keystone
-        self._secret = secret
         self._identity = identity
         self._remedy = remedy
 
@@ -76,18 +55,8 @@ class KeystoneLogin:
         Raises:
             SourceError: there is no token.
         """
-        identity = self._identity(self._secret.read())
-        return self._keystone.login(
-            identity, f"{self._remedy}; the secret is read from {self._secret.place}"
-        )
-
-    def fingerprint(self) -> str:
-        """The fingerprint of the secret."""
-        return self._secret.fingerprint()
-
-    def upkeep(self, now: int) -> Upkeep:  # noqa: ARG002 - the protocol's
-        """Nothing is ever due."""
-        return Upkeep()
+        remedy = f"{self._remedy}; the secret is read from {self._secret.place}"
+        return self._keystone.login(self._identity(self._secret.read()), remedy)
 
 
 def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
@@ -102,17 +71,17 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
     match source:
         case PasswordSource():
             remedy = f"check the password of {source.username}, project and user_domain"
-            return KeystoneLogin(keystone, secret, partial(_password, source), remedy)
+            return KeystoneLogin(secret, keystone, partial(_password, source), remedy)
         case ApplicationCredentialSource():
             remedy = "create another application credential; replace its id here and its secret"
-            return KeystoneLogin(keystone, secret, partial(_application_credential, source), remedy)
+            return KeystoneLogin(secret, keystone, partial(_application_credential, source), remedy)
         case CloudsYamlSource():
             remedy = "replace the credential by one that Keystone accepts"
-            return KeystoneLogin(keystone, secret, partial(_entry, source), remedy)
+            return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return Federated(source, ServiceLogin(source, secret, http), keystone)
+            return ServiceAccountLogin(source, secret, keystone, http)
         case RefreshTokenSource():
-            return Federated(source, RefreshLogin(source, secret, http, vault()), keystone)
+            return RefreshTokenLogin(source, secret, keystone, http, vault())
 
 
 def _password(source: PasswordSource, secret: str) -> Identity:
