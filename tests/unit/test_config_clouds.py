@@ -514,13 +514,13 @@ KEYS = st.sampled_from(
      "region_name", "region-name", "regions", "name", "values", "interface", "endpoint_type",
      "verify", "insecure", "cacert", "cert", "profile", "cloud", "networks", "os_password"]
 )  # fmt: skip
-VALUES = st.recursive(
+SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats()
     | st.sampled_from(["https://k/v3", "a", "{a}", "{auth[password]}", "v3password", "~", "ovh"])
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
-    max_leaves=12,
+    | st.text(max_size=5)
 )  # fmt: skip
+INNER = SCALARS | st.dictionaries(KEYS, SCALARS | st.dictionaries(KEYS, SCALARS, max_size=3))
+VALUES = INNER | st.lists(INNER, max_size=3)
 FUZZ = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     max_examples=40,

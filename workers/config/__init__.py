@@ -9,7 +9,7 @@ types: the base class of all tables.
 clouds: completes [clouds.NAME] from the files of other tools and from environment variables.
 fedcloud: EGI's site files and fedcloud's environment variables.
 clouds_yaml: an entry of OpenStack's clouds.yaml, resolved by openstacksdk.
-clouds_entry: the content of such an entry, before it is resolved.
+clouds_entry: the content of such an entry, and its checks.
 yaml_file: reads a YAML file into a checked shape.
 slurm_location: finds Slurm's commands and slurm.conf.
 """

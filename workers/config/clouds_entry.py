@@ -1,4 +1,4 @@
-"""The content of an entry of clouds.yaml, with that of secure.yaml, before openstacksdk resolves it."""
+"""Reads the content of an entry of clouds.yaml and secure.yaml, and checks the resolved entry."""
 
 import os
 from collections.abc import Mapping
@@ -15,6 +15,13 @@ from workers.config.yaml_file import read_yaml, shaped
 Kind: TypeAlias = Literal["application_credential", "password"]
 # Sites that keep secrets apart keep them in this file; its values take precedence.
 _SECURE = "secure.yaml"
+_KINDS: Mapping[object, Kind] = {
+    "v3applicationcredential": "application_credential",
+    "v3password": "password",
+    "password": "password",
+}
+_INTERFACES = {None, "public", "internal", "admin"}
+_UNSUPPORTED = ("cert", "trust_id", "system_scope")
 
 
 class EntryRef(NamedTuple):
@@ -116,6 +123,73 @@ def shape_of(content: Mapping[str, Any], place: str) -> Entry:
         ConfigError: naming `place`, field and remedy.
     """
     return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, Entry)
+
+
+def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
+    """How a resolved entry logs in.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    kind = _KINDS.get(config["auth_type"])
+    if kind is None:
+        raise ConfigError(
+            f"{entry.place}.auth_type: {shown(config['auth_type'])} is not supported"
+            f" (only {', '.join(map(str, _KINDS))}); write [clouds.NAME.source] in lamplighter.toml"
+            " instead"
+        )
+    return kind
+
+
+def require_supported(entry: EntryRef, config: Mapping[str, Any], login: Mapping[str, Any]) -> None:
+    """Check a resolved entry and its login for keys that Lamplighter cannot honour.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    if config.get("insecure") or not config["verify"]:
+        field = "insecure" if config.get("insecure") else "verify"
+        raise ConfigError(
+            f"{entry.place}.{field}: certificates are always verified; remove it, and name the"
+            " authority in cacert"
+        )
+    if interface_of(config) not in _INTERFACES:
+        raise ConfigError(f"{entry.place}.interface: must be public, internal or admin")
+    for field in _UNSUPPORTED:
+        if login.get(field):
+            raise ConfigError(f"{entry.place}.{field}: is not supported; remove it")
+
+
+def require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> None:
+    """Check the login of a resolved entry for missing fields.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+
+    def require(field: str, *others: str, hint: str = "") -> None:
+        if not any(login.get(name) for name in (field, *others)):
+            raise ConfigError(f"{entry.place}.auth.{field}: is missing{hint}")
+
+    default = "; often it is Default"
+    require("auth_url")
+    if kind == "password":
+        require("username", "user_id")
+        require("project_id", "project_name")
+        if not login.get("project_id"):
+            require("project_domain_name", "project_domain_id", hint=default)
+    elif not login.get("application_credential_name"):
+        require("application_credential_id")
+    elif not login.get("application_credential_id"):
+        require("username", "user_id")
+    if login.get("username"):
+        require("user_domain_name", "user_domain_id", hint=default)
+
+
+def interface_of(config: Mapping[str, Any]) -> str | None:
+    """The interface of a resolved entry, which has two spellings."""
+    interface: str | None = config["interface"]
+    return interface and interface.removesuffix("URL")
 
 
 def _merged(old: object, new: object) -> object:

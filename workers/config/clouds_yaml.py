@@ -13,23 +13,26 @@ from typing import Any
 
 from producers.settings import ConfigError
 from schemas.names import shown
-from workers.config.clouds_entry import Entry, EntryRef, Kind, content_of, shape_of
+from workers.config.clouds_entry import (
+    Entry,
+    EntryRef,
+    Kind,
+    content_of,
+    interface_of,
+    kind_of,
+    require_complete,
+    require_supported,
+    shape_of,
+)
 from workers.config.fedcloud import versioned
 
 FIELDS = frozenset({"clouds_yaml", "cloud"})
-_KINDS: Mapping[object, Kind] = {
-    "v3applicationcredential": "application_credential",
-    "v3password": "password",
-    "password": "password",
-}
 _SECRETS: Mapping[Kind, str] = {
     "application_credential": "application_credential_secret",
     "password": "password",
 }
 # Put in place of secrets, so that no setting and no error can repeat one.
 _MASK = dict.fromkeys((*_SECRETS.values(), "passcode", "token"), "-")
-_INTERFACES = {None, "public", "internal", "admin"}
-_UNSUPPORTED = ("cert", "trust_id", "system_scope")
 
 
 def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
@@ -42,7 +45,7 @@ def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
     fields = {
         "auth_url": versioned(login["auth_url"]),
         "region": config["region_name"],
-        "interface": _interface(config),
+        "interface": interface_of(config),
         "ca_file": _authority(config),
         **(_project(entry, login) if kind == "password" else {}),
     }
@@ -72,7 +75,7 @@ def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
         ConfigError: naming file, field and remedy.
     """
     content = content_of(entry)
-    kind = _kind(entry, _resolved(entry, content, {}))
+    kind = kind_of(entry, _resolved(entry, content, {}))
 
     def secret_in(content: dict[str, Any]) -> str | None:
         secret = _login(_resolved(entry, content, {})).get(_SECRETS[kind])
@@ -88,9 +91,9 @@ def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
 def _checked(entry: EntryRef) -> tuple[Kind, dict[str, Any], dict[str, Any]]:
     """An entry whose keys are supported and complete, and its login; without its secret."""
     config = _resolved(entry, content_of(entry), _MASK)
-    kind, login = _kind(entry, config), _login(config)
-    _require_supported(entry, config, login)
-    _require_complete(entry, kind, login)
+    kind, login = kind_of(entry, config), _login(config)
+    require_supported(entry, config, login)
+    require_complete(entry, kind, login)
     return kind, config, login
 
 
@@ -163,64 +166,12 @@ def _profile(entry: EntryRef, name: str) -> Entry:
     return shape_of(found, f"profile {name}")
 
 
-def _kind(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
-    kind = _KINDS.get(config["auth_type"])
-    if kind is None:
-        raise ConfigError(
-            f"{entry.place}.auth_type: {shown(config['auth_type'])} is not supported"
-            f" (only {', '.join(map(str, _KINDS))}); write [clouds.NAME.source] in lamplighter.toml"
-            " instead"
-        )
-    return kind
-
-
-def _require_supported(
-    entry: EntryRef, config: Mapping[str, Any], login: Mapping[str, Any]
-) -> None:
-    if config.get("insecure") or not config["verify"]:
-        field = "insecure" if config.get("insecure") else "verify"
-        raise ConfigError(
-            f"{entry.place}.{field}: certificates are always verified; remove it, and name the"
-            " authority in cacert"
-        )
-    if _interface(config) not in _INTERFACES:
-        raise ConfigError(f"{entry.place}.interface: must be public, internal or admin")
-    for field in _UNSUPPORTED:
-        if login.get(field):
-            raise ConfigError(f"{entry.place}.{field}: is not supported; remove it")
-
-
-def _require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> None:
-    def require(field: str, *others: str, hint: str = "") -> None:
-        if not any(login.get(name) for name in (field, *others)):
-            raise ConfigError(f"{entry.place}.auth.{field}: is missing{hint}")
-
-    default = "; often it is Default"
-    require("auth_url")
-    if kind == "password":
-        require("username", "user_id")
-        require("project_id", "project_name")
-        if not login.get("project_id"):
-            require("project_domain_name", "project_domain_id", hint=default)
-    elif not login.get("application_credential_name"):
-        require("application_credential_id")
-    elif not login.get("application_credential_id"):
-        require("username", "user_id")
-    if login.get("username"):
-        require("user_domain_name", "user_domain_id", hint=default)
-
-
 def _user(login: Mapping[str, Any]) -> dict[str, Any]:
     if login.get("user_id"):
         return {"id": login["user_id"]}
     by_id = login.get("user_domain_id")
     domain = {"id": by_id} if by_id else {"name": login["user_domain_name"]}
     return {"name": login["username"], "domain": domain}
-
-
-def _interface(config: Mapping[str, Any]) -> str | None:
-    interface: str | None = config["interface"]
-    return interface and interface.removesuffix("URL")
 
 
 def _authority(config: Mapping[str, Any]) -> str | None:

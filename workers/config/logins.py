@@ -1,46 +1,55 @@
 """Defines the tables [clouds.NAME.source]: how to log in to a cloud."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from workers.config import clouds_entry
 from workers.config.types import Table
 
 
-def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
-    if (file is None) == (not command):
-        raise ValueError(f"give either {field}_file or {field}_command")
+class _SecretSource(Table, frozen=True):
+    """A login whose secret is in `<prefix>_file`, or is printed by `<prefix>_command`.
 
-
-class PasswordSource(Table, frozen=True, tag_field="type", tag="password"):
-    """A Keystone user and password.
-
-    Here and below, a secret is in a file (or in a credential of systemd:
-    "$CREDENTIALS_DIRECTORY/name"), or is printed by a command, which runs without a shell.
+    The file may be a credential of systemd ("$CREDENTIALS_DIRECTORY/name"); the command runs
+    without a shell.
     """
 
+    prefix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        file, command = self.secret
+        if (file is None) == (not command):
+            raise ValueError(f"give either {self.prefix}_file or {self.prefix}_command")
+
+    @property
+    def secret(self) -> tuple[Path | None, tuple[str, ...]]:
+        """The file, or the command."""
+        file, command = (getattr(self, f"{self.prefix}_{end}") for end in ("file", "command"))
+        return file, command
+
+
+class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password"):
+    """A Keystone user and password."""
+
+    prefix = "password"
     username: str
     password_file: Path | None = None
     password_command: tuple[str, ...] = ()
     user_domain: str = "Default"
 
-    def __post_init__(self) -> None:
-        _one_of("password", self.password_file, self.password_command)
-
 
 class ApplicationCredentialSource(
-    Table, frozen=True, tag_field="type", tag="application_credential"
+    _SecretSource, frozen=True, tag_field="type", tag="application_credential"
 ):
     """A Keystone application credential."""
 
+    prefix = "secret"
     id: str
     secret_file: Path | None = None
     secret_command: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _one_of("secret", self.secret_file, self.secret_command)
 
-
-class _FederatedSource(Table, frozen=True):
+class _FederatedSource(_SecretSource, frozen=True):
     """An OpenID Connect login, then a federated login at Keystone; the defaults are EGI's.
 
     Attributes:
@@ -68,12 +77,10 @@ class _FederatedSource(Table, frozen=True):
 class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
     """The refresh token of a public client (without a secret); the provider may rotate it."""
 
+    prefix = "refresh_token"
     refresh_token_file: Path | None = None
     refresh_token_command: tuple[str, ...] = ()
     client_id: str = "token-portal"
-
-    def __post_init__(self) -> None:
-        _one_of("refresh_token", self.refresh_token_file, self.refresh_token_command)
 
 
 class ClientCredentialsSource(
@@ -85,12 +92,10 @@ class ClientCredentialsSource(
 ):
     """A service account: an OIDC client that logs in with its own secret."""
 
+    prefix = "client_secret"
     client_id: str
     client_secret_file: Path | None = None
     client_secret_command: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_of("client_secret", self.client_secret_file, self.client_secret_command)
 
 
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):

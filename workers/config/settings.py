@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hostlist
 import msgspec
+from msgspec.structs import replace
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
@@ -32,11 +33,8 @@ from workers.config.webhooks import NotifySettings, Webhook
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 
 
-class _File(Table, frozen=True):
-    cluster: str
-    broker: dict[str, str]
+class _Tables(Table, frozen=True):
     dry_run: bool = False
-    hooks: dict[str, str] = msgspec.field(default_factory=dict)
     slurm: SlurmSettings = SlurmSettings()
     resync: ResyncSettings = ResyncSettings()
     store: StoreSettings = StoreSettings()
@@ -45,17 +43,24 @@ class _File(Table, frozen=True):
     tokens: TokenSettings = TokenSettings()
     clouds: dict[str, CloudSettings] = msgspec.field(default_factory=dict)
     groups: dict[str, GroupSettings] = msgspec.field(default_factory=dict)
-    notify: NotifySettings = NotifySettings()
     console: ConsoleSettings = ConsoleSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class _File(_Tables, frozen=True, kw_only=True):
+    cluster: str
+    broker: dict[str, str]
+    hooks: dict[str, str] = msgspec.field(default_factory=dict)
+    notify: NotifySettings = NotifySettings()
+
+
+class Settings(_Tables, frozen=True, kw_only=True):
     """The content of lamplighter.toml.
 
     Attributes:
         path: the file.
+        hook: the part that the hooks read, too.
         nodes: the group of each node, by node name.
         management_url: root of RabbitMQ's management API, for operators, or None.
         dry_run: whether all groups are in a dry run.
@@ -64,21 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     hook: HookSettings
-    management_url: str | None = None
-    slurm: SlurmSettings
-    resync: ResyncSettings = ResyncSettings()
-    store: StoreSettings
-    audit: AuditSettings
-    power: PowerSettings
-    tokens: TokenSettings
-    clouds: Mapping[str, CloudSettings]
-    groups: Mapping[str, GroupSettings]
     nodes: Mapping[str, str]
-    dry_run: bool
-    webhooks: tuple[Webhook, ...]
-    console: ConsoleSettings
-    metrics: MetricsSettings
-    log: LogSettings
+    management_url: str | None = None
+    webhooks: tuple[Webhook, ...] = ()
 
     def is_dry(self, node: str) -> bool:
         """Whether a node is in a dry run: actions are reported, not carried out."""
@@ -140,33 +133,29 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         file = msgspec.convert(content, _File, dec_hook=absolute)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}; see docs/configuration.md") from None
-    return Settings(
-        path=path,
-        hook=hook,
-        management_url=file.broker.get("management_url"),
-        slurm=file.slurm,
-        resync=file.resync,
-        store=StoreSettings(
+    tables = {name: getattr(file, name) for name in _Tables.__struct_fields__}
+    tables |= {
+        "store": StoreSettings(
             url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
         ),
-        audit=msgspec.structs.replace(
+        "audit": replace(
             file.audit,
             key_file=folder / file.audit.key_file,
             heads_file=folder / file.audit.heads_file,
         ),
-        power=file.power,
-        tokens=msgspec.structs.replace(file.tokens, key_file=folder / file.tokens.key_file),
-        clouds=file.clouds,
-        groups={
-            name: msgspec.structs.replace(group, dry_run=group.dry_run or file.dry_run)
+        "tokens": replace(file.tokens, key_file=folder / file.tokens.key_file),
+        "groups": {
+            name: replace(group, dry_run=group.dry_run or file.dry_run)
             for name, group in file.groups.items()
         },
+    }
+    return Settings(
+        path=path,
+        hook=hook,
         nodes=_nodes(file, path),
-        dry_run=file.dry_run,
+        management_url=file.broker.get("management_url"),
         webhooks=file.notify.webhook,
-        console=file.console,
-        metrics=file.metrics,
-        log=file.log,
+        **tables,
     )
 
 

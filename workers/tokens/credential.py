@@ -2,14 +2,7 @@
 
 from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_secret
-from workers.config.logins import (
-    ApplicationCredentialSource,
-    ClientCredentialsSource,
-    CloudsYamlSource,
-    PasswordSource,
-    RefreshTokenSource,
-    Source,
-)
+from workers.config.logins import CloudsYamlSource, Source
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import Secret, SecretFile, secret_of, unusable
 
@@ -54,14 +47,6 @@ class EntrySecret:
 
 def credential(source: Source) -> Secret:
     """The secret of a source."""
-    match source:
-        case PasswordSource():
-            return secret_of(source.password_file, source.password_command)
-        case ApplicationCredentialSource():
-            return secret_of(source.secret_file, source.secret_command)
-        case ClientCredentialsSource():
-            return secret_of(source.client_secret_file, source.client_secret_command)
-        case RefreshTokenSource():
-            return secret_of(source.refresh_token_file, source.refresh_token_command)
-        case CloudsYamlSource():
-            return EntrySecret(source)
+    if isinstance(source, CloudsYamlSource):
+        return EntrySecret(source)
+    return secret_of(*source.secret)
