@@ -76,19 +76,6 @@ class Entry(msgspec.Struct, frozen=True):
     insecure: bool | str | None = None
     profile: str | None = None
 
-    @property
-    def region_names(self) -> list[str] | None:
-        """The names in `regions`."""
-        if self.regions is None:
-            return None
-        return [region if isinstance(region, str) else region.name for region in self.regions]
-
-    @property
-    def region_name_list(self) -> list[str] | None:
-        """The names in `region_name`, which may be several."""
-        given = self.region_name
-        return given.split(",") if isinstance(given, str) else given
-
 
 class _CloudsFile(msgspec.Struct, frozen=True):
     clouds: dict[str, Any] = {}
@@ -123,6 +110,14 @@ def shape_of(content: Mapping[str, Any], place: str) -> Entry:
         ConfigError: naming `place`, field and remedy.
     """
     return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, Entry)
+
+
+def regions_of(shape: Entry) -> tuple[str, list[str]]:
+    """The field with the regions of an entry or a profile, and their names."""
+    if shape.regions is not None:
+        return "regions", [r if isinstance(r, str) else r.name for r in shape.regions]
+    names = shape.region_name or []
+    return "region_name", names.split(",") if isinstance(names, str) else names
 
 
 def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:

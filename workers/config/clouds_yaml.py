@@ -20,6 +20,7 @@ from workers.config.clouds_entry import (
     content_of,
     interface_of,
     kind_of,
+    regions_of,
     require_complete,
     require_supported,
     shape_of,
@@ -125,16 +126,10 @@ def _resolved(entry: EntryRef, content: dict[str, Any], mask: Mapping[str, str])
 def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, Any]:
     """`content` for openstacksdk, which by itself takes the first of several regions."""
     shape = shape_of(content, entry.place)
-    profile = Entry() if shape.profile is None else _profile(entry, shape.profile)
-    field, names = next(
-        (field, names)
-        for field, names in (
-            ("regions", shape.region_names),
-            ("region_name", shape.region_name_list),
-            ("profile", profile.region_names or []),
-        )
-        if names is not None
-    )
+    field, names = regions_of(shape)
+    if shape.profile is not None:
+        profile = _profile(entry, shape.profile)
+        field, names = (field, names) if names else ("profile", regions_of(profile)[1])
     if not names:
         return content
     known = ", ".join(map(shown, names))

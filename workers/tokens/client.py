@@ -36,7 +36,7 @@ from workers.tokens.rpc import (
 class TokenClient:
     """A separate connection to the broker, and the open requests on it.
 
-    Use as a context manager, or `start` and `stop`. Any thread may call any method.
+    A context manager: connected until its exit. Any thread may call any method.
 
     Args:
         settings: the content of lamplighter.toml.
@@ -53,16 +53,8 @@ class TokenClient:
         self._replies: dict[str, Future[Answer]] = {}
         self._link = Link(parameters, {REPLY_TO: 1}, self._on_reply, self._on_up)
 
-    def start(self) -> None:
-        """Connect, and stay connected until `stop`."""
-        self._link.start()
-
-    def stop(self) -> None:
-        """Close the connection."""
-        self._link.stop()
-
     def __enter__(self) -> Self:
-        self.start()
+        self._link.start()
         return self
 
     def __exit__(
@@ -71,7 +63,7 @@ class TokenClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self._link.stop()
 
     def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
         """Get a token for `cloud`; threads with the same request at the same time share it.

@@ -19,11 +19,7 @@ class EntrySecret:
         return f"entry {self._entry.name} of file {self._entry.secret_file}"
 
     def read(self) -> str:
-        """Read the secret; each file that holds it must be closed to other users.
-
-        Raises:
-            SourceError: there is no secret, or other users may read it.
-        """
+        """Read the secret from a file that no other user may read; errors as in Secret."""
         path = self._entry.secret_file
         SecretFile(path).read()
         try:

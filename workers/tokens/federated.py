@@ -52,18 +52,10 @@ class FederatedLogin(Source):
 
     @abstractmethod
     def _obtain(self) -> AccessToken:
-        """Get a new access token.
-
-        Raises:
-            SourceError: there is none.
-        """
+        """Get a new access token; errors as in `fetch`."""
 
     def fetch(self) -> ScopedToken:
-        """Get an access token if needed, log in with it, and scope the token.
-
-        Raises:
-            SourceError: there is no token.
-        """
+        """Get an access token if needed, log in with it, and scope the token."""
         held, self._held = self._held, None
         current = self.fingerprint()
         if held and self._clock() < held.until and held.fingerprint == current:
@@ -110,11 +102,7 @@ class RefreshTokenLogin(FederatedLogin):
         return redeemed.access
 
     def upkeep(self, now: int) -> Upkeep:
-        """A use of an idle login, and a warning before its end.
-
-        Raises:
-            SourceError: the store is unreachable.
-        """
+        """A use of an idle login, and a warning before its end."""
         remedy = (
             f"log in at the provider again and replace the refresh token in {self._secret.place}"
         )

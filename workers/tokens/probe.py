@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import requests
 from keystoneauth1 import exceptions as keystone_errors
+from keystoneauth1.access import AccessInfo
 from keystoneauth1.session import Session
 
 from workers.config.groups import CloudSettings
@@ -25,9 +25,9 @@ class Tried:
     """The result of a test.
 
     Attributes:
-        user, project: names, with domain and id if Keystone gives them.
+        user, project: name, with domain and id.
         roles: names.
-        expires: end of the token, ISO 8601.
+        expires: end of the token, for a message.
         endpoint: of the compute API; None if the catalog has none.
         answer: the result of listing one server, for a message.
         remedy: what to do if the listing failed; None if it succeeded.
@@ -55,7 +55,6 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
         TokenServiceAwayError: the token service did not respond in time.
         TokenRefusedError: this cloud has no token now.
     """
-    token: Mapping[str, Any] = client.fetch(name).body["token"]
     plugin = TokenServicePlugin(client, name, cloud.auth_url)
     with requests.Session() as http:
         session = Session(
@@ -65,6 +64,7 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
             timeout=timeout,
             additional_user_agent=[("lamplighter", "1")],
         )
+        access = plugin.get_access(session)
         place = {
             "service_type": "compute",
             "region_name": cloud.region,
@@ -75,12 +75,12 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
             endpoint = session.get_endpoint(None, skip_discovery=True, **place)
             listing = _list_one(session, place)
         except keystone_errors.CatalogException:
-            endpoint, listing = None, ("has no compute API there", _regions(token))
+            endpoint, listing = None, ("has no compute API there", _regions(access))
     return Tried(
-        user=_name(token.get("user")),
-        project=_name(token.get("project")),
-        roles=tuple(str(role.get("name")) for role in token.get("roles", ())),
-        expires=str(token.get("expires_at")),
+        user=f"{access.username} ({access.user_domain_name}, {access.user_id})",
+        project=f"{access.project_name} ({access.project_domain_name}, {access.project_id})",
+        roles=tuple(access.role_names or ()),
+        expires=str(access.expires),
         endpoint=endpoint,
         answer=listing[0],
         remedy=listing[1],
@@ -115,19 +115,11 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
     )
 
 
-def _regions(token: Mapping[str, Any]) -> str:
-    entries = [entry for entry in token.get("catalog", ()) if entry.get("type") == "compute"]
+def _regions(access: AccessInfo) -> str:
+    endpoints = access.service_catalog.get_endpoints_data(service_type="compute")
     places = {
-        f"{endpoint.get('region')} ({endpoint.get('interface')})"
-        for entry in entries
-        for endpoint in entry.get("endpoints", ())
+        f"{endpoint.region_name} ({endpoint.interface})"
+        for each in endpoints.values()
+        for endpoint in each
     }
     return f"set region and interface of this cloud; it has {', '.join(sorted(places)) or 'none'}"
-
-
-def _name(thing: Mapping[str, Any] | None) -> str:
-    """The name of a user or project, with domain and id."""
-    if thing is None:
-        return "none"
-    domain = (thing.get("domain") or {}).get("name")
-    return f"{thing.get('name')} ({', '.join(str(x) for x in (domain, thing.get('id')) if x)})"

@@ -51,11 +51,7 @@ class SecretFile:
         return f"file {self.path}"
 
     def read(self) -> str:
-        """Read the file.
-
-        Raises:
-            SourceError: there is no secret, or other users may read it.
-        """
+        """Read the file; errors as in Secret."""
         return read_secret(self._resolved(), _OTHERS & ~stat.S_IRGRP if self._systemd else _OTHERS)
 
     def fingerprint(self) -> str:
@@ -100,11 +96,7 @@ class SecretCommand:
         return f"the output of {self._words[0]}"
 
     def read(self) -> str:
-        """Run the command.
-
-        Raises:
-            SourceError: there is no secret; the command's standard error is not passed on.
-        """
+        """Run the command; errors as in Secret, without the command's standard error."""
         problem = "printed nothing"
         try:
             done = subprocess.run(

@@ -50,11 +50,7 @@ class KeystoneLogin(Source):
         self._remedy = remedy
 
     def fetch(self) -> ScopedToken:
-        """Log in.
-
-        Raises:
-            SourceError: there is no token.
-        """
+        """Log in; errors as in Source."""
         remedy = f"{self._remedy}; the secret is read from {self._secret.place}"
         return self._keystone.login(self._identity(self._secret.read()), remedy)
 

@@ -65,23 +65,17 @@ class Http:
         Raises:
             SourceError: there is no response, or its status is 429, 5xx or a redirect.
         """
-        return self._send("POST", url, json, form, authorization)
+        return self._send("POST", url, authorization, json=json, data=form)
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        json: Mapping[str, Any] | None = None,
-        form: Mapping[str, str] | None = None,
-        authorization: str | None = None,
+        self, method: str, url: str, authorization: str | None = None, **body: object
     ) -> requests.Response:
         host = urlsplit(url).netloc
         try:
             response = requests.request(
                 method,
                 url,
-                json=json,
-                data=form,
+                **body,  # type: ignore[arg-type]
                 auth=_Authorization(authorization),
                 headers={"Accept": "application/json"},
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
