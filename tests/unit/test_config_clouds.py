@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -453,6 +455,13 @@ def test_secret_inserted_into_another_field_is_not_repeated(
     if field == "auth_url":
         keys = {"password": "swordfish", "auth": {**AUTH, field: f"https://{inserted}/v3"}}
     assert "swordfish" not in outcome(lambda: repr(entry(folder, **keys)))
+
+
+def test_openstacksdk_is_imported_only_for_clouds_yaml() -> None:
+    """It takes a third of a second."""
+    modules = "workers.config.settings, workers.tokens.sources"
+    code = f"import sys, {modules}; sys.exit('openstack' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def oracle(path: Path, name: str) -> Any:  # noqa: ANN401 - a CloudRegion

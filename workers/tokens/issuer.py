@@ -15,7 +15,7 @@ from workers.tokens import cache
 from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
 from workers.tokens.errors import SourceError, away
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
-from workers.tokens.scoped import ScopedToken, shown
+from workers.tokens.scoped import ScopedToken
 from workers.tokens.source import Source
 from workers.tokens.upkeep import Upkeep
 
@@ -175,7 +175,7 @@ class Issuer:
 
     def _record(self, outcome: ScopedToken | SourceError, fingerprint: str) -> None:
         if isinstance(outcome, ScopedToken):
-            self._log.info("token_obtained", token=shown(outcome.digest), life=outcome.life)
+            self._log.info("token_obtained", token=outcome.digest[:12], life=outcome.life)
             self._alarmed = None
             return
         self._log.warning("token_not_obtained", error=outcome.error, reason=outcome.message)

@@ -8,8 +8,6 @@ from typing import Any
 
 from workers.tokens.errors import away
 
-_SHOWN_DIGITS = 12
-
 
 @dataclass(frozen=True, slots=True)
 class ScopedToken:
@@ -34,11 +32,6 @@ class ScopedToken:
 def digest_of(secret: str) -> str:
     """The SHA-256 of a secret that is too long to guess."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def shown(digest: str) -> str:
-    """The part of a digest that is shown in logs."""
-    return digest[:_SHOWN_DIGITS]
 
 
 def scoped_token(token_id: str, body: Mapping[str, Any]) -> ScopedToken:

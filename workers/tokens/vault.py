@@ -149,11 +149,7 @@ class Vault:
             SourceError: the store is unreachable.
         """
         row = self._row()
-        return (
-            RefreshTokenState()
-            if row is None
-            else RefreshTokenState(row.rotated_at, row.expires_at)
-        )
+        return RefreshTokenState(row.rotated_at, row.expires_at) if row else RefreshTokenState()
 
     def _row(self) -> Any:  # noqa: ANN401 - a row or None
         table = refresh_tokens
