@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ops.console.operators import Sessions, User, digest, is_valid_name
 from producers.settings import ConfigError
-from workers.config.observers import ConsoleSettings
+from workers.config.tables import ConsoleSettings
 
 _COOKIE = "lamplighter"
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from ops.processes.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
-from workers.config.observers import MetricsSettings
+from workers.config.tables import MetricsSettings
 from workers.process.metrics_endpoint import ROLES, address, serving
 
 

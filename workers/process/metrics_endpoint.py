@@ -13,7 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producers.settings import ConfigError
-from workers.config.observers import MetricsSettings
+from workers.config.tables import MetricsSettings
 
 ENVIRONMENT = "LAMPLIGHTER_METRICS"
 # The order gives the ports: add new roles at the end.

@@ -1,4 +1,4 @@
-"""A simulated cloud without logins, and an installation whose token service can log in there."""
+"""Fixtures: a simulated cloud, and an installation whose token service logs in there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cloud(_running_cloud: SimCloud) -> SimCloud:
 
 @pytest.fixture
 def site(run_dir: Path, broker_url: str) -> TokenSite:
-    """An installation with its topology; each test adds the clouds."""
+    """An installation with the topology in place; each test adds clouds."""
     made = TokenSite(run_dir / "site", broker_url)
     made.prepare()
     return made
