@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from ops.audit.records import data_of, what, words
+from ops.audit.records import data_of, details, what
 from ops.cli.errors import StoreMissingError, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
@@ -163,11 +163,11 @@ def _logins(settings: Settings, ends: dict[str, int]) -> tuple[LoginState, ...]:
 def event_line(entry: Entry) -> EventLine:
     """Return a record of the audit as one line."""
     data = data_of(entry) if entry.transition else {}
-    details = (data.get("kind"), words(entry), data.get("address"))
+    parts = (data.get("kind"), details(entry), data.get("address"))
     return EventLine(
         time=entry.time,
         event=what(entry),
         subject=entry.subject,
         request_id=entry.request_id,
-        details=", ".join(str(part) for part in details if part) or None,
+        details=", ".join(str(part) for part in parts if part) or None,
     )

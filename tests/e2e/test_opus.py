@@ -13,7 +13,7 @@ import pytest
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from schemas.jobs import JobTransition, job_event_from
-from tests.testbed.cluster import Cluster, Plan
+from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.opus import Opus
 from tests.testbed.simcloud.effects import Answer, GoesToError
 from tests.testbed.simcloud.faults import Fault
@@ -72,8 +72,8 @@ def jobdata(session_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path, opus: Opus, jobdata: Path) -> Iterator[Cluster]:
     """A node without quota, one without a host, and one in a dry run."""
-    plan = SystemPlan(
-        Settings(nodes=3, suspend_time=600, suspend_timeout=5, resume_timeout=90),
+    plan = ClusterPlan(
+        SlurmSettings(nodes=3, suspend_time=600, suspend_timeout=5, resume_timeout=90),
         groups=GROUPS,
         slurm_toml=f'uws_jobdata = "{jobdata}"',
         more=WEBHOOK.format(opus.url),

@@ -39,7 +39,9 @@ def controller(run_dir: Path, broker_url: str) -> Controller:
 @pytest.fixture
 def alone(run_dir: Path, private_broker: PrivateBroker) -> Controller:
     """A controller with a broker of its own, which the test may stop."""
-    site = Installation(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks")))
+    site = Installation(
+        run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks"))
+    )
     site.prepare()
     private_broker.settle()
     return Controller(site)

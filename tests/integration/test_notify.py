@@ -77,7 +77,9 @@ def subjects(receiver: Receiver) -> list[str]:
     return [json.loads(got.body)["subject"] for got in receiver.got]
 
 
-def test_events_are_sent_signed_and_repeats_are_ignored(make_site: Callable[[str], Installation]) -> None:
+def test_events_are_sent_signed_and_repeats_are_ignored(
+    make_site: Callable[[str], Installation],
+) -> None:
     """Events that no webhook wants, and malformed ones, are dropped; the queue ends empty."""
     with Receiver() as receiver:
         site = make_site(hook("one", receiver.url + "/hook", more='secret_file = "hook.secret"'))

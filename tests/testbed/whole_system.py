@@ -349,8 +349,8 @@ class WholeSystem:
         open_store(self.settings.store.audit_url, "audit").dispose()
         with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
             declare(channel, topology.topology())
-            channel.queue_declare(_WITNESS, durable=True, arguments={"x-queue-type": "quorum"})
-            channel.queue_bind(_WITNESS, topology.EVENTS, "#")
+            channel.queue_declare(_ALL_EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
+            channel.queue_bind(_ALL_EVENTS, topology.EVENTS, "#")
         for name in self.start:
             self.worker(name)
         if set(WORKERS) <= set(self.start):

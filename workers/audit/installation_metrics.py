@@ -115,7 +115,9 @@ class InstallationMetrics(Collector):
         """Numbers of nodes by group and power state; nodes without requests are off."""
         groups = self._settings.nodes
         counts = Counter((groups.get(node.node, _NO_GROUP), node.power) for node in nodes.values())
-        counts.update((group, PowerState.OFF) for node, group in groups.items() if node not in nodes)
+        counts.update(
+            (group, PowerState.OFF) for node, group in groups.items() if node not in nodes
+        )
         names = sorted({*self._settings.groups, *(group for group, _ in counts)})
         return {(name, state): counts[name, state] for name in names for state in PowerState}
 
