@@ -12,7 +12,7 @@ from benchmarks.table import Figure, render
 from benchmarks.timing import shortest, temporary_folder
 from ops.cli.session import Session
 from ops.report.question import Allocation
-from ops.report.report import make
+from ops.report.report import make_report
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import CloudAction, RequestEvent, Transition, event_from
@@ -77,19 +77,21 @@ def measure(outcomes: int, folder: Path) -> list[Figure]:
     given = allocations(outcomes)
     name = f"report of {outcomes:,} outcomes"
     return [
-        _figure(f"{name} --by group", 0.4, in_full, lambda: make(session, MOMENT, end, "group")),
-        _figure(f"{name} --by job", 0.7, in_full, lambda: make(session, MOMENT, end, "job")),
+        _figure(
+            f"{name} --by group", 0.4, in_full, lambda: make_report(session, MOMENT, end, "group")
+        ),
+        _figure(f"{name} --by job", 0.7, in_full, lambda: make_report(session, MOMENT, end, "job")),
         _figure(
             f"{name} --by group --sacct, as many allocations",
             0.5,
             in_full,
-            lambda: make(session, MOMENT, end, "group", given, suspend_time=600 * SECOND),
+            lambda: make_report(session, MOMENT, end, "group", given, suspend_time=600 * SECOND),
         ),
         _figure(
             f"{name} --by user --sacct, as many allocations",
             0.7,
             in_full,
-            lambda: make(session, MOMENT, end, "user", given),
+            lambda: make_report(session, MOMENT, end, "user", given),
         ),
         Figure(
             f"{name}, the whole command",

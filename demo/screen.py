@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.state import DemoState
-from ops.audit.records import what
+from ops.audit.records import event_name
 from ops.cli.terminal import moment, plain
 
 _LAMPS = {
@@ -88,7 +88,7 @@ class Screen:
         for event in state.events:
             if event.id not in self._printed:
                 self._printed.add(event.id)
-                self._print(f"  audit: {what(event)} {plain(event.subject or '')}")
+                self._print(f"  audit: {event_name(event)} {plain(event.subject or '')}")
 
     def _draw(self) -> Group:
         parts: list[Table | Panel] = [self._draw_steps()]
@@ -118,6 +118,6 @@ class Screen:
         table = Table.grid(padding=(0, 2))
         for event in state.events[-_EVENTS:]:
             table.add_row(
-                Text(moment(event.time), style="dim"), what(event), plain(event.subject or "")
+                Text(moment(event.time), style="dim"), event_name(event), plain(event.subject or "")
             )
         return Panel(table, title="audit", title_align="left")

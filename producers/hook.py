@@ -29,7 +29,7 @@ from schemas.names import shown
 PUBLISH_SECONDS = 3.7
 LEFTOVER_SECONDS = 1.0
 
-__all__ = ["Sent", "main", "messages", "report", "run", "send", "submit"]
+__all__ = ["SubmitResult", "main", "messages", "report", "run", "send", "submit"]
 
 EXIT_SPOOLED = 0
 EXIT_NOT_DURABLE = 1
@@ -109,7 +109,7 @@ def _spool_and_publish(settings: HookSettings, hook_call: calls.HookCall) -> int
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SubmitResult:
     """What happened to a call; all None on success.
 
     Attributes:
@@ -123,7 +123,7 @@ class Sent:
     earlier: str | None
 
 
-def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> Sent:
+def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> SubmitResult:
     """Make a call durable and publish it, within `seconds`."""
     spooled, unsafe = None, None
     try:
@@ -136,8 +136,8 @@ def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) ->
     if spooled is not None:
         spooled.release()
     if own.confirmed:
-        return Sent(unsafe, None, problem)
-    return Sent(unsafe, problem or "the broker did not answer", None)
+        return SubmitResult(unsafe, None, problem)
+    return SubmitResult(unsafe, problem or "the broker did not answer", None)
 
 
 def send(settings: HookSettings, batches: Iterable[Batch], seconds: float) -> str | None:

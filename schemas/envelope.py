@@ -12,18 +12,8 @@ from typing import Any
 
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from schemas.fields import LONGEST_TEXT, MOST, SENDER, Fields, fit
+from schemas.fields import MOST, SENDER, Fields
 from schemas.names import is_cluster_name, is_node_name, shown
-
-__all__ = [
-    "CONTENT_TYPE",
-    "LONGEST_TEXT",
-    "Envelope",
-    "Fields",
-    "fit",
-    "parse",
-    "rfc3339",
-]
 
 CONTENT_TYPE = "application/cloudevents+json"
 _DATA_TYPE = "application/json"

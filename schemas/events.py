@@ -8,19 +8,6 @@ from schemas import ids
 from schemas.commands import Kind, PowerCommand, WaitingJob, job_from
 from schemas.envelope import Envelope
 from schemas.fields import Fields, fit
-from schemas.notices import Notice, notice_from
-
-__all__ = [
-    "Cause",
-    "CloudAction",
-    "Notice",
-    "RequestEvent",
-    "Transition",
-    "about",
-    "cause_from",
-    "event_from",
-    "notice_from",
-]
 
 
 class Transition(enum.StrEnum):
@@ -200,7 +187,7 @@ _OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "image_id"
 _MOST_ROUNDS = 2**31 - 1
 
 
-def about(
+def transition_event(
     command: PowerCommand, transition: Transition, *, round_: int, time: int, attempt: int = 0
 ) -> RequestEvent:
     """The event of a step of `command`; `accepted` has all of the command's fields."""

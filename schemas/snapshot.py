@@ -25,21 +25,21 @@ _BASES = frozenset({"IDLE", "ALLOCATED", "MIXED", "DOWN"})
 class Power(enum.StrEnum):
     """What a node's Slurm state says about its power.
 
-    LIT: powered on: the node is in use, or can be at any moment.
-    COMING: powering up: Slurm waits for the node to register.
-    GOING: powering down: Slurm has called SuspendProgram, and the node has no job.
-    OUT: powered off: Slurm considers the node powered down, and it has no job.
-    BETWEEN: about to change; the next hook call decides.
-    ASIDE: an operator has set the node down: nothing runs there, and there is nothing to do.
+    ON: powered on: the node is in use, or can be at any moment.
+    POWERING_UP: powering up: Slurm waits for the node to register.
+    POWERING_DOWN: powering down: Slurm has called SuspendProgram, and the node has no job.
+    OFF: powered off: Slurm considers the node powered down, and it has no job.
+    CHANGING: about to change; the next hook call decides.
+    SET_DOWN: an operator has set the node down: nothing runs there, and there is nothing to do.
     UNKNOWN: Slurm does not know the node, or its state is not one we know.
     """
 
-    LIT = "lit"
-    COMING = "coming"
-    GOING = "going"
-    OUT = "out"
-    BETWEEN = "between"
-    ASIDE = "aside"
+    ON = "on"
+    POWERING_UP = "powering_up"
+    POWERING_DOWN = "powering_down"
+    OFF = "off"
+    CHANGING = "changing"
+    SET_DOWN = "set_down"
     UNKNOWN = "unknown"
 
 
@@ -66,17 +66,17 @@ class SlurmNode:
         if base not in _BASES:
             return Power.UNKNOWN
         if "POWERING_DOWN" in flags:
-            return Power.BETWEEN if self.jobs else Power.GOING
+            return Power.CHANGING if self.jobs else Power.POWERING_DOWN
         if flags & {"POWER_DOWN", "POWER_UP"}:
-            return Power.BETWEEN
+            return Power.CHANGING
         if "POWERING_UP" in flags:
-            return Power.BETWEEN if base == "DOWN" else Power.COMING
+            return Power.CHANGING if base == "DOWN" else Power.POWERING_UP
         if "POWERED_DOWN" in flags:
             # if it has a job, Slurm is about to call ResumeProgram
-            return Power.BETWEEN if self.jobs or base in {"ALLOCATED", "MIXED"} else Power.OUT
+            return Power.CHANGING if self.jobs or base in {"ALLOCATED", "MIXED"} else Power.OFF
         if base == "DOWN":
-            return Power.LIT if self.reason in _SLURM_REASONS else Power.ASIDE
-        return Power.LIT
+            return Power.ON if self.reason in _SLURM_REASONS else Power.SET_DOWN
+        return Power.ON
 
     def to_data(self) -> dict[str, Any]:
         """The JSON object, without empty fields."""
@@ -154,7 +154,7 @@ def parse_snapshot(body: bytes) -> Snapshot:
     )
 
 
-def joined(parts: Sequence[Snapshot]) -> Snapshot | None:
+def join_parts(parts: Sequence[Snapshot]) -> Snapshot | None:
     """The whole snapshot, or None while a part is missing; all parts belong to one snapshot."""
     by_number = {part.part: part for part in parts}
     first = by_number.get(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
-from ops.cli.progress import counted
+from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
 from workers.audit.chain import Chain, Finding
@@ -123,6 +123,6 @@ def follow(connection: sa.Connection, chain: Chain, after: int, *, hidden: bool)
             found.extend(chain.follow(portion))
             yield total, len(portion)
 
-    for _ in counted(portions(), "records", hidden=hidden, weight=lambda count: count):
+    for _ in with_progress(portions(), "records", hidden=hidden, weight=lambda count: count):
         pass
     return found

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from ops.audit.filters import filter_of, filter_options
-from ops.audit.records import data_of, details, what
+from ops.audit.records import data_of, details, event_name
 from ops.cli.files import cell_of, output
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, moment
@@ -74,7 +74,7 @@ def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
         data = data_of(entry)
         jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
         cells = (
-            *(entry.seq, moment(entry.time), moment(entry.recorded_at), what(entry)),
+            *(entry.seq, moment(entry.time), moment(entry.recorded_at), event_name(entry)),
             *(
                 entry.subject,
                 entry.request_id,

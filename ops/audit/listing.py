@@ -12,7 +12,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, print_table
 from ops.history.job_start import job_start
 from ops.history.request import request_history
-from workers.audit.queries import Entry, find, last_seq, story
+from workers.audit.queries import Entry, find, last_seq, request_records
 
 _POLL_SECONDS = 0.5
 
@@ -70,7 +70,7 @@ def tail(
 def show(session: Session, request_id: str, *, as_json_: bool) -> None:
     """Show the history of one request: each step, and how long it took."""
     with session.reading("audit") as connection:
-        entries = story(connection, request_id)
+        entries = request_records(connection, request_id)
         start = job_start(connection, entries)
     if not entries:
         raise click.ClickException(f"the audit has no request {request_id!r}")

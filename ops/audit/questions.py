@@ -14,11 +14,11 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, print_table
 from ops.history.job_start import job_start
 from ops.history.request import RequestHistory, request_history
-from ops.history.similarity import likeness
+from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import RequestEvent, Transition, event_from
-from workers.audit.queries import Entry, Filter, find, latest_first, slowest_first, story
+from workers.audit.queries import Entry, Filter, find, latest_first, request_records, slowest_first
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -129,7 +129,7 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
         for entry in latest_first(connection, wanted):
             event = event_from(parse(entry.body))
             error, text = (event.cause.error, event.cause.message) if event.cause else ("-", "")
-            by_cause.setdefault((error, likeness(text)), []).append(event)
+            by_cause.setdefault((error, error_pattern(text)), []).append(event)
     groups = [_Failures(key[0], events) for key, events in by_cause.items()]
     groups.sort(key=lambda group: -len(group.events))
     columns = ("failures", "cause", "nodes", "first", "last", "example")
@@ -163,7 +163,9 @@ def slowest(
             for entry in slowest_first(connection, Transition.COMPLETED, since, until)
         )
         boots = islice((event for event in ends if event.kind is Kind.RESUME), limit)
-        found = [request_history(story(connection, boot.request_id)) for boot in list(boots)]
+        found = [
+            request_history(request_records(connection, boot.request_id)) for boot in list(boots)
+        ]
     now = time.time_ns()
     if as_json:
         for history in found:

@@ -11,7 +11,7 @@ from schemas.envelope import parse
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry
-from workers.audit.record import why_quarantined
+from workers.audit.record import quarantine_reason
 
 RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
 _SECOND = 1_000_000_000
@@ -22,7 +22,7 @@ def row(entry: Entry) -> tuple[object, ...]:
     """A row of a table; COLUMNS names its cells."""
     return (
         moment(entry.time),
-        what(entry),
+        event_name(entry),
         entry.subject,
         entry.request_id or entry.id,
         entry.round,
@@ -30,7 +30,7 @@ def row(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def what(entry: Entry) -> str:
+def event_name(entry: Entry) -> str:
     """The transition of a request, or the type of another event in short form."""
     return entry.transition or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
 
@@ -38,9 +38,9 @@ def what(entry: Entry) -> str:
 def details(entry: Entry) -> str | None:
     """The cause; who decided it and why; for a job's run its user and nodes."""
     if entry.quarantined:
-        return why_quarantined(entry.body)
+        return quarantine_reason(entry.body)
     if entry.type in RUNS:
-        return words_of_run(job_event_from(parse(entry.body)))
+        return run_details(job_event_from(parse(entry.body)))
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
         return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
@@ -53,7 +53,7 @@ def details(entry: Entry) -> str | None:
     return "; ".join(parts) or None
 
 
-def words_of_run(event: JobEvent) -> str:
+def run_details(event: JobEvent) -> str:
     """How the run ended, its user and its nodes."""
     # Slurm reports whole seconds: a run of 0 s may have lasted almost a second
     took = duration(max(event.time - (event.started_at or 0), _SECOND))
@@ -89,7 +89,7 @@ def as_json(entry: Entry) -> dict[str, object]:
     if entry.quarantined:
         return {
             **shown,
-            "problem": why_quarantined(entry.body),
+            "problem": quarantine_reason(entry.body),
             "body": entry.body.decode(errors="backslashreplace"),
         }
     return {**shown, "event": json.loads(entry.body)}

@@ -16,7 +16,7 @@ MANY = 50
 _PORTIONS_PER_SECOND = 5
 
 
-def counted(
+def with_progress(
     results: Iterable[tuple[int, T]],
     what: str,
     *,

@@ -26,7 +26,7 @@ from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
 from producers.settings import ConfigError
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 
 _MAX_PORT = 65_535
 
@@ -104,7 +104,10 @@ def _serve(session: Session) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the caught signal again after its shutdown: ignore it
         signal.signal(number, lambda *_: None)
-    with _bind(host, port) as bound, serving(settings.metrics, "console", CollectorRegistry()):
+    with (
+        _bind(host, port) as bound,
+        serve_metrics(settings.metrics, "console", CollectorRegistry()),
+    ):
         live.start()
         structlog.get_logger().info("console_started", url=f"http://{settings.console.listen}/")
         try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from ops.cli.session import Session
 from ops.console.pages import Page
-from ops.dead_letters.context import around, stored_nodes
+from ops.dead_letters.context import look_up_context, stored_nodes
 from ops.dead_letters.describe import describe, is_stale
-from ops.dead_letters.groups import alike, group
-from ops.dead_letters.select import Choice, Places
+from ops.dead_letters.groups import group_letters, letter_group
+from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import DeadLetterQueue
@@ -52,11 +52,11 @@ class DeadLetterPages:
         Raises:
             LookupError: no letter has that id.
         """
-        choice = Choice(ids=(id_,))
+        choice = LetterFilter(ids=(id_,))
         found = choice.of(self._read()) or choice.of(self._read(fresh=True))
         if not found:
             raise LookupError("That letter is gone: it was resolved, or is being resolved now.")
-        known = around(self._session, found[0].command, whole=whole)
+        known = look_up_context(self._session, found[0].command, whole=whole)
         facts = describe(found[0], known, time.time_ns())
         # the page's heading names the cause
         shown = [(label, value) for label, value in facts if label != "cause"]
@@ -117,8 +117,8 @@ class DeadLetterPages:
             "page": "/dead-letters",
             "letters": letters,
             "groups": [
-                (key, group(key[0], members), members)
-                for key, members in alike(letters, "cause", places)
+                (key, letter_group(key[0], members), members)
+                for key, members in group_letters(letters, "cause", places)
             ],
             "now": time.time_ns(),
             "shown": _SHOWN,
@@ -143,7 +143,7 @@ class _Action:
 
     verb: str
     reason: str
-    choice: Choice
+    choice: LetterFilter
     before: int
 
     def letters(self, letters: Sequence[Letter]) -> list[Letter]:
@@ -156,10 +156,10 @@ def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _A
     verb, _, scope = fields.get("do", "").partition(" ")
     before = fields.get("before", "")
     if scope == "all":
-        choice = Choice(trouble=(fields.get("error", ""), fields.get("like", "")))
+        choice = LetterFilter(trouble=(fields.get("error", ""), fields.get("like", "")))
     else:
         ids = {str(value) for name, value in form if name == "id" and value}
-        choice = Choice(ids=tuple(sorted(ids)))
+        choice = LetterFilter(ids=tuple(sorted(ids)))
     return _Action(
         verb,
         fields.get("reason", "")[:500],

@@ -16,12 +16,12 @@ from ops.console.reader import event_line, node_drifts
 from ops.console.view import SiteView, with_drift
 from ops.history.job_start import job_start
 from ops.history.request import request_history
-from ops.nodes.node_state import last_asked, node_statuses
-from ops.report.page import values
+from ops.nodes.node_state import node_statuses, recent_requests
+from ops.report.page import report_values
 from ops.report.question import BY
-from ops.report.report import make
+from ops.report.report import make_report
 from schemas.events import Transition
-from workers.audit.queries import Filter, find, story
+from workers.audit.queries import Filter, find, request_records
 from workers.store import overview, snapshots
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -57,9 +57,9 @@ class Pages:
             if status is None:
                 raise LookupError("This node does not exist.")
             power = overview.node_powers(connection, cluster).get(name)
-            requests = last_asked(connection, cluster, name, _SHOWN_REQUESTS)
+            requests = recent_requests(connection, cluster, name, _SHOWN_REQUESTS)
             drifts = node_drifts(connection, cluster)
-            received = snapshots.received(connection, cluster)
+            received = snapshots.snapshot_age(connection, cluster)
             newest = snapshots.newest(connection, cluster) if received else None
         node = with_drift(
             power or NodePower(name, PowerState.OFF, None, None, None), drifts.get(name)
@@ -80,7 +80,7 @@ class Pages:
             LookupError: the audit holds no request with that id.
         """
         with self._session.reading("audit") as connection:
-            entries = story(connection, request_id)
+            entries = request_records(connection, request_id)
             if not entries:
                 raise LookupError("The audit holds no such request yet.")
             history = request_history(entries, job_start(connection, entries))
@@ -132,7 +132,7 @@ class Pages:
             return "report.html", {**shown, "problem": error.message}
         if begin >= end:
             return "report.html", {**shown, "problem": "From must be before to."}
-        return "report.html", {**shown, **values(make(self._session, begin, end, by))}
+        return "report.html", {**shown, **report_values(make_report(self._session, begin, end, by))}
 
 
 def _filter(fields: Mapping[str, str]) -> Filter:

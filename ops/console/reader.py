@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from ops.audit.records import data_of, details, what
+from ops.audit.records import data_of, details, event_name
 from ops.cli.errors import StoreMissingError, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
@@ -89,14 +89,14 @@ class SiteReader:
                 **self._read_snapshot(connection),
                 "node_drifts": drifts,
                 "open": tuple(overview.open_requests(connection, cluster)),
-                "logins": _logins(self._settings, overview.refresh_token_ends(connection)),
+                "logins": _logins(self._settings, overview.refresh_token_expiries(connection)),
                 "drift_counts": overview.drift_counts(connection, cluster),
                 "workers": tuple(heartbeats(connection, cluster)),
             }
 
     def _read_snapshot(self, connection: sa.Connection) -> dict[str, Any]:
         """Read the newest snapshot only if it is new: it is large and arrives once a minute."""
-        received = snapshots.received(connection, self._settings.cluster)
+        received = snapshots.snapshot_age(connection, self._settings.cluster)
         generation = None if received is None else received.generation
         if generation != self._snapshot_generation:
             newest = snapshots.newest(connection, self._settings.cluster)
@@ -166,7 +166,7 @@ def event_line(entry: Entry) -> EventLine:
     parts = (data.get("kind"), details(entry), data.get("address"))
     return EventLine(
         time=entry.time,
-        event=what(entry),
+        event=event_name(entry),
         subject=entry.subject,
         request_id=entry.request_id,
         details=", ".join(str(part) for part in parts if part) or None,

@@ -13,13 +13,13 @@ from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_json, print_line, print_table
 from ops.dead_letters import select
-from ops.dead_letters.context import around
+from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, KEYS, grouped
 from ops.dead_letters.resolve import discard, read_letters, replay
-from ops.dead_letters.select import Choice, Places
+from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
@@ -92,7 +92,7 @@ def _print_each(found: Sequence[Letter], limit: int | None) -> None:
 @pass_session
 def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> None:
     """Explain one dead letter: the request, each attempt, the current state, the effect of a replay."""
-    found = Choice(ids=(id_,)).of(read_letters(session))
+    found = LetterFilter(ids=(id_,)).of(read_letters(session))
     if len({letter.id for letter in found}) != 1:
         what = (
             f"is the beginning of {len(found)} ids" if found else "is not the id of a dead letter"
@@ -101,7 +101,7 @@ def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> N
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)
-    known = around(session, letter.command)
+    known = look_up_context(session, letter.command)
     if as_json:
         print_json({**select.as_json(letter), **known.as_json(letter.command)})
         return

@@ -17,7 +17,7 @@ from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
-from workers.audit.queries import story
+from workers.audit.queries import request_records
 from workers.broker import topology
 from workers.config.slurm_location import is_installed
 from workers.errors import LamplighterError
@@ -28,7 +28,9 @@ _CLOUD_SECONDS = 10.0
 _STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
-def around(session: Session, command: PowerCommand | None, *, whole: bool = True) -> LetterContext:
+def look_up_context(
+    session: Session, command: PowerCommand | None, *, whole: bool = True
+) -> LetterContext:
     """The context of a request; unless `whole`, from the state store only."""
     if command is None:
         return LetterContext()
@@ -66,7 +68,7 @@ def _timeline(
 ) -> tuple[TimelineStep, ...]:
     try:
         with session.reading("audit") as connection:
-            entries = story(connection, command.id)
+            entries = request_records(connection, command.id)
             return tuple(request_history(entries).timeline) if entries else ()
     except (*_STORE_ERRORS, MalformedMessageError) as error:
         unavailable.append(f"from the audit log: {type(error).__name__}")

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import click
 
 from ops.cli.options import combine, hostlist, length
-from ops.dead_letters.select import Choice
+from ops.dead_letters.select import LetterFilter
 from workers.config.settings import Settings
 
 # All commands have these filters; `letter_filter` reads them.
@@ -43,14 +43,14 @@ def letter_filter(  # noqa: PLR0913 - one per option
     job: int | None,
     older: int | None,
     younger: int | None,
-) -> Choice:
+) -> LetterFilter:
     """The filter that the options describe.
 
     Raises:
         click.BadParameter: there is no such group or cloud.
     """
     now = time.time_ns()
-    return Choice(
+    return LetterFilter(
         ids=ids + more_ids,
         nodes=_members(settings, None if nodes is None else frozenset(nodes), group, cloud),
         cause=cause,

@@ -69,10 +69,10 @@ KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
 
 def grouped(letters: Sequence[Letter], by: str, places: Places) -> list[Group]:
     """The groups, largest first; `by` is one of KEYS."""
-    return [group(key[0], members) for key, members in alike(letters, by, places)]
+    return [letter_group(key[0], members) for key, members in group_letters(letters, by, places)]
 
 
-def alike(
+def group_letters(
     letters: Sequence[Letter], by: str, places: Places
 ) -> list[tuple[tuple[str, ...], list[Letter]]]:
     """The key and the letters of each group, largest first."""
@@ -82,7 +82,7 @@ def alike(
     return sorted(found.items(), key=lambda pair: -len(pair[1]))
 
 
-def group(name: str, letters: Sequence[Letter]) -> Group:
+def letter_group(name: str, letters: Sequence[Letter]) -> Group:
     """The group of these letters."""
     died = [letter.died_at for letter in letters if letter.died_at is not None]
     messages = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)

@@ -18,7 +18,7 @@ from ops.cli.options import (
     required_reason_option,
     yes_option,
 )
-from ops.cli.progress import counted, portions
+from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import plain, print_json, print_line, print_table, warn
 from ops.dead_letters import select
@@ -27,15 +27,15 @@ from ops.dead_letters.describe import is_stale
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
-from ops.dead_letters.select import Choice, Places, key
+from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.submit import check_hook_directories, next_generation
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import BATCH, MOST, DeadLetterQueue
-from workers.dead_letters.results import Done, Result
+from workers.dead_letters.results import LetterOutcome, LetterResult
 
 _Act: TypeAlias = Callable[
-    [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[Result]
+    [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[LetterResult]
 ]
 
 # RabbitMQ closes a channel that holds a message for 30 minutes (consumer_timeout).
@@ -136,12 +136,12 @@ def _act(  # noqa: PLR0913 - one per option
     if not as_json:
         sums = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
         print_line(sums or "no dead letters")
-    sys.exit(1 if counts[Done.REFUSED] else 0)
+    sys.exit(1 if counts[LetterOutcome.REFUSED] else 0)
 
 
 def _carry_out(
-    session: Session, act: _Act, wanted: Choice, who: Operator, rate: float | None
-) -> Iterator[tuple[int, Result]]:
+    session: Session, act: _Act, wanted: LetterFilter, who: Operator, rate: float | None
+) -> Iterator[tuple[int, LetterResult]]:
     """Each result, with the number of letters to handle."""
     store = session.store()
     refused: set[tuple[str, int]] = set()
@@ -156,7 +156,7 @@ def _carry_out(
                 deadline = time.monotonic() + _HOLD_SECONDS
                 for portion in portions(found, BATCH, rate):
                     for result in act(queue, store, portion, who):
-                        if result.done is Done.REFUSED:
+                        if result.done is LetterOutcome.REFUSED:
                             refused.add(key(result.letter))
                         yield total, result
                     if time.monotonic() > deadline:
@@ -167,15 +167,17 @@ def _carry_out(
         store.dispose()
 
 
-def _print_results(results: Iterator[tuple[int, Result]], *, as_json: bool) -> Counter[Done]:
+def _print_results(
+    results: Iterator[tuple[int, LetterResult]], *, as_json: bool
+) -> Counter[LetterOutcome]:
     """Print each result as it arrives; returns the counts."""
-    counts: Counter[Done] = Counter()
-    for result, on_a_bar in counted(results, "dead letters", hidden=as_json):
+    counts: Counter[LetterOutcome] = Counter()
+    for result, on_a_bar in with_progress(results, "dead letters", hidden=as_json):
         counts[result.done] += 1
         if as_json:
             shown = select.as_json(result.letter)
             print_json({**shown, "done": str(result.done), "why": result.why})
-        elif not on_a_bar or result.done is Done.REFUSED:
+        elif not on_a_bar or result.done is LetterOutcome.REFUSED:
             node, kind = select.about(result.letter)
             why = f": {result.why}" if result.why else ""
             click.echo(plain(f"{result.done} {result.letter.id} {node or kind}{why}"))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ops.cli.terminal import json_moment, moment
-from ops.history.similarity import likeness
+from ops.history.similarity import error_pattern
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
 from workers.config.settings import Settings
@@ -16,7 +16,7 @@ _SHOWN_ID = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LetterFilter:
     """A filter for dead letters; a field that is None or empty does not restrict anything.
 
     Attributes:
@@ -43,7 +43,7 @@ class Choice:
     @property
     def everything(self) -> bool:
         """Whether the filter matches every letter."""
-        return self == Choice()
+        return self == LetterFilter()
 
     def of(self, letters: Iterable[Letter]) -> list[Letter]:
         """The letters that match all fields, in their order."""
@@ -78,7 +78,7 @@ def key(letter: Letter) -> tuple[str, int]:
 
 def trouble(letter: Letter) -> tuple[str, str]:
     """The error and its message without what differs from node to node, such as ids and numbers."""
-    return letter.cause.error, likeness(letter.cause.message)
+    return letter.cause.error, error_pattern(letter.cause.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ops.nodes.notices import publish
 from ops.nodes.requests import confirm, request_options, submit_and_wait
 from ops.nodes.submit import resolve_nodes
 from schemas.commands import Kind
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.store.group_images import by_group
 from workers.store.group_images import unset as unset_in
 

@@ -7,7 +7,7 @@ import click
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_moment, moment, print_json, print_line, print_table
-from ops.nodes.node_state import NodeStatus, last_asked, node_statuses
+from ops.nodes.node_state import NodeStatus, node_statuses, recent_requests
 from workers.store.group_images import GroupImage, by_group
 
 _REQUESTS_SHOWN = 10
@@ -58,7 +58,7 @@ def show(session: Session, node: str, *, as_json: bool) -> None:
     """Show one node and its latest requests."""
     with session.reading("state") as connection:
         statuses = {status.node: status for status in node_statuses(connection, session.settings)}
-        requests = last_asked(connection, session.settings.cluster, node, _REQUESTS_SHOWN)
+        requests = recent_requests(connection, session.settings.cluster, node, _REQUESTS_SHOWN)
     status = statuses.get(node)
     if status is None:
         raise click.ClickException(f"{node!r} is not in any group of {session.settings.path}")

@@ -98,7 +98,9 @@ class NodeRequest:
     actions: tuple[str, ...]
 
 
-def last_asked(connection: sa.Connection, cluster: str, node: str, limit: int) -> list[NodeRequest]:
+def recent_requests(
+    connection: sa.Connection, cluster: str, node: str, limit: int
+) -> list[NodeRequest]:
     """The latest requests for a node, newest first."""
     query = (
         sa.select(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ops.cli.session import Session, operator
 from producers import hook
 from producers.message import Batch
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.errors import BrokerError
 

@@ -18,7 +18,7 @@ from producers.settings import ConfigError
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 
 
 @click.command
@@ -58,7 +58,7 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     ]
     registry = CollectorRegistry()
     metrics = SupervisorMetrics(registry)
-    with serving(settings.metrics, "up", registry):
+    with serve_metrics(settings.metrics, "up", registry):
         Supervisor(programs, structlog.get_logger(), metrics.started).run(stop)
 
 

@@ -123,12 +123,12 @@ def _spool_metrics(session: Session) -> AbstractContextManager[None]:
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it
 
     from ops.processes.metrics import SpoolMetrics  # noqa: PLC0415
-    from workers.process.metrics_endpoint import serving  # noqa: PLC0415
+    from workers.process.metrics_endpoint import serve_metrics  # noqa: PLC0415
 
     configure_logs(settings.log, role="relay", cluster=settings.cluster)
     registry = CollectorRegistry()
     registry.register(SpoolMetrics(settings.hook.spool))
-    return serving(settings.metrics, "relay", registry)
+    return serve_metrics(settings.metrics, "relay", registry)
 
 
 def follow_supervisor() -> None:

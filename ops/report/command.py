@@ -13,7 +13,7 @@ from ops.cli.terminal import moment, print_json, print_line, print_table
 from ops.report.inputs import allocations
 from ops.report.page import page
 from ops.report.question import BY
-from ops.report.report import Report, make
+from ops.report.report import Report, make_report
 
 _WEEK = 7 * 86_400 * 10**9
 
@@ -71,7 +71,7 @@ def report(  # noqa: PLR0913 - one per option
     if since >= until:
         raise click.BadParameter("must be before --to", param_hint="--from")
     allocated = None if sacct is None else allocations(sacct)
-    made = make(session, since, until, by, allocated, suspend_time=suspend_time)
+    made = make_report(session, since, until, by, allocated, suspend_time=suspend_time)
     if suspend_time is not None and made.rows and made.total.allocated is None:
         raise click.UsageError(
             "--suspend-time: idle time is not known; run the snapshot worker, or pass --sacct"

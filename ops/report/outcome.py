@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from schemas.commands import Kind
-from schemas.envelope import LONGEST_TEXT, parse
+from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, Transition, event_from
+from schemas.fields import LONGEST_TEXT
 
 _Moment = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]

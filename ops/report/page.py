@@ -11,7 +11,7 @@ from ops.report.report import Report, hours
 def page(report: Report, cluster: str) -> str:
     """The HTML file."""
     template = templates(PackageLoader("ops.report")).get_template("page.html")
-    return template.render(cluster=cluster, **values(report))
+    return template.render(cluster=cluster, **report_values(report))
 
 
 def templates(loader: BaseLoader) -> Environment:
@@ -28,7 +28,7 @@ def templates(loader: BaseLoader) -> Environment:
     return environment
 
 
-def values(report: Report) -> dict[str, object]:
+def report_values(report: Report) -> dict[str, object]:
     """The values for the template `figures.html`."""
     return {"report": report, "chart": chart(report) if report.rows else None}
 

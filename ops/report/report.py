@@ -83,7 +83,7 @@ class Report:
         return exact if self.personal else {**exact, "orphans": row.orphans, "strays": row.strays}
 
 
-def make(  # noqa: PLR0913 - the options of the command
+def make_report(  # noqa: PLR0913 - the options of the command
     session: Session,
     begin: int,
     end: int,

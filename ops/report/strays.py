@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ops.report.outcome import unreadable
-from schemas.envelope import Fields, parse
+from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, notice_from
+from schemas.fields import Fields
+from schemas.notices import Notice, notice_from
 from workers.resync.drift import Drift
 from workers.store.tables import audit
 

@@ -19,12 +19,12 @@ from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import (
-    AT_ONCE,
-    Found,
-    asked_for,
+    WITHOUT_DELAY,
+    FoundDrift,
+    needing_repair,
+    next_memories,
     plan,
-    remembered,
-    requests,
+    repair_requests,
 )
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
@@ -57,7 +57,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
     """
     settings, now = session.settings, time.time_ns()
     with session.reading("state") as connection:
-        received = snapshots.received(connection, settings.cluster)
+        received = snapshots.snapshot_age(connection, settings.cluster)
         snapshot = snapshots.newest(connection, settings.cluster)
         if snapshot is None:
             raise StoreMissingError("there is no snapshot yet: run lamplighter worker snapshot")
@@ -65,8 +65,8 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         known = drift_memory.recall(connection, settings.cluster)
     age = received.age if received else 0.0
     stale = age > settings.stale_after
-    found = plan(seen, known, AT_ONCE if fix else settings.resync, now)
-    wanted = asked_for(found) if fix and not stale else []
+    found = plan(seen, known, WITHOUT_DELAY if fix else settings.resync, now)
+    wanted = needing_repair(found) if fix and not stale else []
     if as_json:
         print_json(_as_json(seen, found, age, now))
     else:
@@ -77,7 +77,7 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
         )
     if wanted and not dry_run:
         _request(session, seen, wanted)
-        memories = remembered(seen, known, found, wanted, now)
+        memories = next_memories(seen, known, found, wanted, now)
         with session.writing() as connection:
             drift_memory.remember(connection, settings.cluster, memories)
     if wanted and not as_json:
@@ -86,16 +86,18 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
     sys.exit(1 if found and not (wanted and len(wanted) == len(found) and not dry_run) else 0)
 
 
-def _request(session: Session, seen: Survey, wanted: Sequence[Found]) -> None:
+def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> None:
     origin = socket.gethostname() or "unknown"
-    commands = requests(wanted, seen.snapshot, session.settings.slurm, origin, f"by {operator()}")
+    commands = repair_requests(
+        wanted, seen.snapshot, session.settings.slurm, origin, f"by {operator()}"
+    )
     batch = Batch([outgoing.command(command) for command in commands], lambda: None)
     sent = deliver(session.settings.hook, "lamplighter drift", [batch], _PUBLISH_SECONDS)
     if sent.problem is not None:
         raise BrokerError(sent.problem)
 
 
-def _print(seen: Survey, found: Sequence[Found], age: float, now: int) -> None:
+def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> None:
     count = len(seen.snapshot.nodes)
     print_line(f"snapshot of {count} nodes, {duration_of(age)} old, from {seen.snapshot.origin}")
     for cloud in seen.unseen:
@@ -120,7 +122,7 @@ def _print(seen: Survey, found: Sequence[Found], age: float, now: int) -> None:
     )
 
 
-def _states(one: Found) -> tuple[str | None, str | None, str | None]:
+def _states(one: FoundDrift) -> tuple[str | None, str | None, str | None]:
     """The state in Slurm, the desired state, and the state in the cloud."""
     if one.place is None:
         return None, None, f"{one.cloud}: {one.server.status}" if one.server else one.cloud
@@ -132,13 +134,13 @@ def _states(one: Found) -> tuple[str | None, str | None, str | None]:
     )
 
 
-def _repair(one: Found) -> str:
+def _repair(one: FoundDrift) -> str:
     if one.action.step is RepairStep.HELD and one.place is not None and one.place.hold is not None:
         return f"on hold: {one.place.hold.reason}"
     return _REPAIRS[one.action.step]
 
 
-def _as_json(seen: Survey, found: Sequence[Found], age: float, now: int) -> dict[str, Any]:
+def _as_json(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> dict[str, Any]:
     return {
         "snapshot": {
             "generation": seen.snapshot.generation,

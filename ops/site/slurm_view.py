@@ -21,7 +21,7 @@ class SnapshotStatus:
 
 def snapshot_status(connection: sa.Connection, settings: Settings) -> SnapshotStatus | None:
     """The status of the newest snapshot; None if there has never been a snapshot."""
-    newest = snapshots.received(connection, settings.cluster)
+    newest = snapshots.snapshot_age(connection, settings.cluster)
     if newest is None:
         return None
     drifts = len(drift_memory.recall(connection, settings.cluster))

@@ -30,7 +30,7 @@ from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
-from workers.tokens.probe import Tried, probe
+from workers.tokens.probe import ProbeResult, probe
 from workers.tokens.rpc import TokenReport
 from workers.tokens.scoped import digest_of
 from workers.tokens.secret import SecretFile
@@ -156,7 +156,7 @@ def cloud_of(session: Session, name: str) -> CloudSettings:
 
 def _report(client: TokenClient, cloud: str) -> TokenReport:
     try:
-        return client.look(cloud)
+        return client.report(cloud)
     except TokenRefusedError as error:
         return TokenReport(trouble=f"{error.error}: {error}", remedy=_CHECK_SERVICE)
 
@@ -216,7 +216,7 @@ def _as_json(login: _Login) -> dict[str, object]:
     }
 
 
-def _print_test(cloud: str, tried: Tried) -> None:
+def _print_test(cloud: str, tried: ProbeResult) -> None:
     print_line(f"cloud {cloud}: a token that is valid until {tried.expires}", style="bold")
     for label, value in (
         ("user", tried.user),
@@ -230,6 +230,6 @@ def _print_test(cloud: str, tried: Tried) -> None:
 
 def _remedy(client: TokenClient, cloud: str) -> str:
     try:
-        return client.look(cloud).remedy or "it will be retried"
+        return client.report(cloud).remedy or "it will be retried"
     except TokenError:
         return _CHECK_SERVICE

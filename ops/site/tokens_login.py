@@ -13,7 +13,7 @@ from producers.settings import ConfigError
 from workers.config.groups import CloudSettings
 from workers.config.logins import RefreshTokenSource
 from workers.tokens.credential import credential
-from workers.tokens.device import ask, device_endpoint, wait
+from workers.tokens.device import device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 from workers.tokens.secret_writer import require_writable, write_secret
@@ -56,12 +56,12 @@ def _log_in(settings: CloudSettings) -> str | None:
         endpoint = device_endpoint(http, source.token_endpoint)
         if endpoint is None:
             return None
-        code = ask(http, source, endpoint)
+        code = request_device_code(http, source, endpoint)
         print_line("Open this address in a browser, on any machine, and confirm:")
         print_line(f"  {code.full_url or code.url}", style="bold")
         print_line(f"with the code  {code.user_code}")
         print_line(f"(valid for {duration_of(code.expires_in)})")
-        tokens = wait(http, source, code)
+        tokens = poll_for_tokens(http, source, code)
     except SourceError as error:
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
         raise click.ClickException(plain(text)) from None

@@ -15,7 +15,7 @@ import pytest
 from producers.amqp import connection_parameters
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
-from schemas.events import Cause, RequestEvent, Transition, about, event_from
+from schemas.events import Cause, RequestEvent, Transition, event_from, transition_event
 from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
@@ -268,7 +268,7 @@ def failure_of(ended: RequestEvent, older: int = 0) -> RequestEvent:
         generation=ended.generation - older,
         correlation_id=ended.correlation_id,
     )
-    failed = about(requested, Transition.FAILED, round_=2, time=time.time_ns())
+    failed = transition_event(requested, Transition.FAILED, round_=2, time=time.time_ns())
     return replace(failed, cause=Cause("quota", "late"))
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producers.message import Message
-    from workers.broker.link import Delivery, Link
+    from workers.broker.delivery import Delivery
+    from workers.broker.link import Link
 
 SECONDS = 20.0
 

@@ -36,14 +36,14 @@ KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
 class Controller:
     """Acts as slurmctld: it knows which nodes it wants, and calls the hooks."""
 
-    def __init__(self, fleet: WholeSystem) -> None:
-        self.fleet = fleet
+    def __init__(self, system: WholeSystem) -> None:
+        self.fleet = system
         self.wanted: set[str] = set()
 
     def call_hook(self, *nodes: str, on: bool) -> None:
         """Call a hook for nodes, as slurmctld does: its own state changes first."""
         self.wanted = self.wanted | set(nodes) if on else self.wanted - set(nodes)
-        done = self.fleet.ask("resume" if on else "suspend", ",".join(nodes))
+        done = self.fleet.request("resume" if on else "suspend", ",".join(nodes))
         assert done.returncode == 0, done.stderr
 
     def snapshot(self) -> None:
@@ -73,7 +73,7 @@ class Controller:
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
     plan = SystemPlan(
         nodes=NODES,
         more=f"[slurm]\nsnapshot_interval = {INTERVAL}\n[resync]\nenabled = true\ngrace = 0\n"
@@ -91,17 +91,17 @@ def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
 
 
 def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
-    fleet: WholeSystem,
+    system: WholeSystem,
 ) -> None:
     chance = random.Random(20261124)  # noqa: S311 - repeatable
-    slurm = Controller(fleet)
+    slurm = Controller(system)
     slurm.snapshot()
-    slurm.call_hook(*fleet.nodes[:60], on=True)
+    slurm.call_hook(*system.nodes[:60], on=True)
     until(lambda: not slurm.wrong(), 60, "sixty nodes to be powered on")
-    fleet.settle()
+    system.settle()
 
-    drifted = chance.sample(fleet.nodes, DRIFTS)
-    busy = [node for node in fleet.nodes if node not in drifted]
+    drifted = chance.sample(system.nodes, DRIFTS)
+    busy = [node for node in system.nodes if node not in drifted]
     kinds = [inject(slurm, node, chance) for node in drifted]
     assert set(kinds) == set(KINDS), Counter(kinds)
     began, injected = time.monotonic(), slurm.wrong()
@@ -109,12 +109,12 @@ def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
     # without snapshots nothing is repaired, operators are notified, and hooks are served
     slurm.call_hook(*chance.sample(sorted(slurm.wanted & set(busy)), 5), on=False)
     until(lambda: not set(slurm.wrong()) - set(injected), 60, "the requests of the hooks")
-    until(lambda: "alarm.no_snapshot" in notices(fleet), 60, "an alarm")
+    until(lambda: "alarm.no_snapshot" in notices(system), 60, "an alarm")
     assert slurm.wrong() == injected
-    assert fleet.cloud.counts()["stop"] == 5
-    result = fleet.operator("drift")
+    assert system.cloud.counts()["stop"] == 5
+    result = system.operator("drift")
     assert (result.returncode, "no repair is requested" in result.stderr) == (3, True), result
-    assert "STALE" in fleet.operator("status").stdout
+    assert "STALE" in system.operator("status").stdout
     print(f"\nuntouched for {time.monotonic() - began:.1f} s without a snapshot")  # noqa: T201
 
     began = time.monotonic()
@@ -127,13 +127,13 @@ def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
     assert not still(slurm, drifted)
     print(f"{DRIFTS} drifts repaired in {time.monotonic() - began:.1f} s: {Counter(kinds)}")  # noqa: T201
     until(lambda: not slurm.wrong(), 60, "the requests of the hooks")
-    until_none(lambda: fleet.broken(others_ask=True), 30, "broken promises")
-    assert fleet.depths() == {}
+    until_none(lambda: system.broken(others_ask=True), 30, "broken promises")
+    assert system.depths() == {}
 
 
-def notices(fleet: WholeSystem) -> set[str]:
+def notices(system: WholeSystem) -> set[str]:
     """The types of the events in the audit log."""
-    return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in fleet.records()}
+    return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in system.records()}
 
 
 def still(slurm: Controller, drifted: list[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
-from workers.audit.queries import Filter, find, story
+from workers.audit.queries import Filter, find, request_records
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
 from workers.store.database import open_store, reading
 from workers.store.tables import audit
@@ -148,7 +148,7 @@ def test_the_records_of_a_request_are_in_the_order_they_happened(log: sa.Engine)
     append(log, [record(step) for step in steps])
     append(log, [record(event(Transition.ACCEPTED, command("other")))])
     with log.connect() as connection:
-        found = [entry.transition for entry in story(connection, asked.id)]
+        found = [entry.transition for entry in request_records(connection, asked.id)]
     assert found == ["accepted", "parked", "completed"]
 
 

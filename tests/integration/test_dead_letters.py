@@ -21,7 +21,8 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import Cause, Transition, event_from, notice_from
+from schemas.events import Cause, Transition, event_from
+from schemas.notices import notice_from
 from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, dead_letter, event
 from tests.testbed.processes import MINIMAL_ENVIRONMENT

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import notice_from
+from schemas.notices import notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation

@@ -32,109 +32,109 @@ BAKE = ("image", "bake", "node1", "--name", "prepared", "--yes")
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
     with WholeSystem(run_dir / "fleet", broker_url, PLAN) as running:
         yield running
 
 
-def made(fleet: WholeSystem) -> list[Any]:
+def made(system: WholeSystem) -> list[Any]:
     """All images except the first one."""
-    return [image for image in fleet.cloud.images() if image.id != BASE_IMAGE_ID]
+    return [image for image in system.cloud.images() if image.id != BASE_IMAGE_ID]
 
 
-def images_of_servers(fleet: WholeSystem) -> dict[str, str | None]:
-    return {name: server.image_id for name, server in fleet.cloud.servers().items()}
+def images_of_servers(system: WholeSystem) -> dict[str, str | None]:
+    return {name: server.image_id for name, server in system.cloud.servers().items()}
 
 
 def test_a_node_is_powered_off_and_baked_and_its_group_uses_the_image(
-    fleet: WholeSystem,
+    system: WholeSystem,
 ) -> None:
-    assert fleet.operator("nodes", "deploy", "node[1-2]").returncode == 0
-    assert set(images_of_servers(fleet).values()) == {BASE_IMAGE_ID}
-    assert fleet.operator("resume", "node1", "--reason", "prepare it").returncode == 0
+    assert system.operator("nodes", "deploy", "node[1-2]").returncode == 0
+    assert set(images_of_servers(system).values()) == {BASE_IMAGE_ID}
+    assert system.operator("resume", "node1", "--reason", "prepare it").returncode == 0
 
-    result = fleet.operator(*BAKE, "--reason", "all is installed")
+    result = system.operator(*BAKE, "--reason", "all is installed")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert fleet.statuses()["node1"] == "SHUTOFF"
-    [image] = made(fleet)
+    assert system.statuses()["node1"] == "SHUTOFF"
+    [image] = made(system)
     assert (image.name, image.status) == ("prepared", "active")
     assert image.properties["lamplighter_node"] == "node1"
     [data] = [
         data
-        for entry in fleet.records(transitions=("completed",))
+        for entry in system.records(transitions=("completed",))
         if (data := json.loads(entry.body)["data"])["kind"] == "bake"
     ]
     assert data["image_id"] == image.id
     assert [action["action"] for action in data["actions"]] == ["os-stop", "createImage"]
 
-    assert fleet.operator("nodes", "deploy", "all").returncode == 0
+    assert system.operator("nodes", "deploy", "all").returncode == 0
     base = dict.fromkeys(("node1", "node2"), BASE_IMAGE_ID)
-    assert images_of_servers(fleet) == {**base, **dict.fromkeys(("node3", "node4"), image.id)}
+    assert images_of_servers(system) == {**base, **dict.fromkeys(("node3", "node4"), image.id)}
     for command in (("nodes", "list"), ("status",)):
-        assert f"image prepared ({image.id}), baked from node1" in fleet.operator(*command).stdout
+        assert f"image prepared ({image.id}), baked from node1" in system.operator(*command).stdout
 
-    unset = fleet.operator("image", "unset", "all", "--reason", "it lacks a driver")
+    unset = system.operator("image", "unset", "all", "--reason", "it lacks a driver")
     assert unset.returncode == 0, unset.stderr
-    assert fleet.operator("image", "unset", "all", "--reason", "again").returncode == 1
-    assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] is None
+    assert system.operator("image", "unset", "all", "--reason", "again").returncode == 1
+    assert json.loads(system.operator("image", "list", "--json").stdout)["image_id"] is None
     until(
-        lambda: any(b"it lacks a driver" in entry.body for entry in fleet.records()),
+        lambda: any(b"it lacks a driver" in entry.body for entry in system.records()),
         20,
         "the event in the audit log",
     )
-    assert fleet.operator("nodes", "retire", "node4", "--yes").returncode == 0
-    assert fleet.operator("nodes", "deploy", "node4").returncode == 0
-    assert images_of_servers(fleet)["node4"] == BASE_IMAGE_ID
+    assert system.operator("nodes", "retire", "node4", "--yes").returncode == 0
+    assert system.operator("nodes", "deploy", "node4").returncode == 0
+    assert images_of_servers(system)["node4"] == BASE_IMAGE_ID
 
 
-def test_a_failed_image_fails_the_request_and_a_replay_makes_the_image(fleet: WholeSystem) -> None:
-    assert fleet.operator("nodes", "deploy", "node1").returncode == 0
-    fleet.cloud.inject(Fault(effect=FallsBack(), kind="create_image", times=1))
-    result = fleet.operator(*BAKE)
+def test_a_failed_image_fails_the_request_and_a_replay_makes_the_image(system: WholeSystem) -> None:
+    assert system.operator("nodes", "deploy", "node1").returncode == 0
+    system.cloud.inject(Fault(effect=FallsBack(), kind="create_image", times=1))
+    result = system.operator(*BAKE)
     assert result.returncode == 1
     assert "1 failed, image_failed: node1" in result.stdout
-    assert made(fleet) == []
-    assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] is None
-    assert fleet.operator("dead-letters", "replay", "--all", "--yes").returncode == 0
-    until(lambda: fleet.outcomes()["completed"] == 2, 30, "the replay to end")
-    [image] = made(fleet)
-    assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] == image.id
+    assert made(system) == []
+    assert json.loads(system.operator("image", "list", "--json").stdout)["image_id"] is None
+    assert system.operator("dead-letters", "replay", "--all", "--yes").returncode == 0
+    until(lambda: system.outcomes()["completed"] == 2, 30, "the replay to end")
+    [image] = made(system)
+    assert json.loads(system.operator("image", "list", "--json").stdout)["image_id"] == image.id
 
 
 def test_a_worker_killed_between_the_call_and_the_response_makes_one_image(
-    fleet: WholeSystem,
+    system: WholeSystem,
 ) -> None:
-    assert fleet.operator("nodes", "deploy", "node1").returncode == 0
-    fleet.cloud.inject(Fault(effect=Hang(seconds=60, performed=True), kind="create_image"))
-    log = fleet.folder / "bake.log"
-    baking = Child(fleet.command(*BAKE), log=log, cwd=ROOT)
+    assert system.operator("nodes", "deploy", "node1").returncode == 0
+    system.cloud.inject(Fault(effect=Hang(seconds=60, performed=True), kind="create_image"))
+    log = system.folder / "bake.log"
+    baking = Child(system.command(*BAKE), log=log, cwd=ROOT)
     try:
-        until(partial(made, fleet), 20, "the start of the image")
-        fleet.workers["power"].kill()
-        fleet.cloud.clear_faults()
-        fleet.worker("power")
+        until(partial(made, system), 20, "the start of the image")
+        system.workers["power"].kill()
+        system.cloud.clear_faults()
+        system.worker("power")
         assert baking.wait(90) == 0, tail(log)
     finally:
         baking.stop()
-    assert len(made(fleet)) == 1
-    assert fleet.cloud.counts()["create_image"] == 1
+    assert len(made(system)) == 1
+    assert system.cloud.counts()["create_image"] == 1
 
 
-def test_a_newer_request_of_slurm_supersedes_a_bake(fleet: WholeSystem) -> None:
+def test_a_newer_request_of_slurm_supersedes_a_bake(system: WholeSystem) -> None:
     """The image may still be made, but the group does not use it."""
-    assert fleet.operator("nodes", "deploy", "node1").returncode == 0
-    fleet.cloud.set(image_seconds=3.0)
-    log = fleet.folder / "bake.log"
-    baking = Child(fleet.command(*BAKE), log=log, cwd=ROOT)
+    assert system.operator("nodes", "deploy", "node1").returncode == 0
+    system.cloud.set(image_seconds=3.0)
+    log = system.folder / "bake.log"
+    baking = Child(system.command(*BAKE), log=log, cwd=ROOT)
     try:
-        until(partial(made, fleet), 20, "the start of the image")
-        fleet.hook("resume", "node1")
+        until(partial(made, system), 20, "the start of the image")
+        system.hook("resume", "node1")
         assert baking.wait(60) == 1, tail(log)
     finally:
         baking.stop()
     assert "1 superseded" in log.read_text()
-    until(lambda: fleet.statuses()["node1"] == "ACTIVE", 30, "node1 to be powered on")
-    assert json.loads(fleet.operator("image", "list", "--json").stdout)["image_id"] is None
+    until(lambda: system.statuses()["node1"] == "ACTIVE", 30, "node1 to be powered on")
+    assert json.loads(system.operator("image", "list", "--json").stdout)["image_id"] is None
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_invalid_input_is_refused_and_no_request_is_sent(
     run_dir: Path, broker_url: str, arguments: tuple[str, ...], text: str
 ) -> None:
     plan = SystemPlan(nodes=4, group=GROUP, more='[groups.bare]\nnodes = "bare1"\ncloud = "main"\n')
-    with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as fleet:
-        result = fleet.operator("image", *arguments)
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as system:
+        result = system.operator("image", *arguments)
         assert result.returncode in {1, 2}
         assert text in " ".join(result.stderr.split())
         assert "\x1b" not in result.stderr
-        assert not list((fleet.folder / "spool").iterdir())
+        assert not list((system.folder / "spool").iterdir())

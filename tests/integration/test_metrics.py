@@ -32,7 +32,7 @@ NODES = 4
 
 
 @pytest.fixture(scope="module")
-def fleet(session_dir: Path, broker: Broker) -> Iterator[WholeSystem]:
+def system(session_dir: Path, broker: Broker) -> Iterator[WholeSystem]:
     """Three nodes that were powered on, and one whose boot failed."""
     plan = SystemPlan(
         nodes=NODES,
@@ -42,20 +42,20 @@ def fleet(session_dir: Path, broker: Broker) -> Iterator[WholeSystem]:
     )
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
-    with WholeSystem(session_dir / "metrics", url, plan, start=ROLES) as fleet:
-        fleet.ask("resume")
-        fleet.settle()
-        yield fleet
+    with WholeSystem(session_dir / "metrics", url, plan, start=ROLES) as system:
+        system.request("resume")
+        system.settle()
+        yield system
 
 
 @pytest.fixture(scope="module")
-def scraped(fleet: WholeSystem) -> dict[str, Scrape]:
-    return {role: scrape(fleet, role) for role in ROLES}
+def scraped(system: WholeSystem) -> dict[str, Scrape]:
+    return {role: scrape(system, role) for role in ROLES}
 
 
-def scrape(fleet: WholeSystem, role: str) -> Scrape:
-    until(lambda: port_of(fleet.log(role)), 20, f"the port of {role}")
-    return Scrape(port_of(fleet.log(role)) or 0)
+def scrape(system: WholeSystem, role: str) -> Scrape:
+    until(lambda: port_of(system.log(role)), 20, f"the port of {role}")
+    return Scrape(port_of(system.log(role)) or 0)
 
 
 def test_requests_calls_and_failed_boots_are_counted(
@@ -72,29 +72,31 @@ def test_requests_calls_and_failed_boots_are_counted(
     assert power.value("lamplighter_cloud_call_duration_seconds_count", calls) == NODES - 1
 
 
-def test_the_audit_worker_exports_the_gauges_of_the_installation(fleet: WholeSystem) -> None:
+def test_the_audit_worker_exports_the_gauges_of_the_installation(system: WholeSystem) -> None:
     until(
-        lambda: scrape(fleet, "audit").value("lamplighter_dead_letters") == 1, 20, "the dead letter"
+        lambda: scrape(system, "audit").value("lamplighter_dead_letters") == 1,
+        20,
+        "the dead letter",
     )
-    site = scrape(fleet, "audit")
+    site = scrape(system, "audit")
     assert site.value("lamplighter_readable", {"part": "broker"}) == 1
     assert site.value("lamplighter_queue_consumers", {"queue": "power.resume"}) == 1
     assert site.value("lamplighter_nodes", {"group": "all", "state": "on"}) == NODES - 1
     assert site.value("lamplighter_nodes", {"group": "all", "state": "failed"}) == 1
     assert site.value("lamplighter_open_request_age_max_seconds") == 0
-    assert site.value("lamplighter_audit_events_total") == len(fleet.records())
+    assert site.value("lamplighter_audit_events_total") == len(system.records())
 
 
-def test_a_call_left_in_the_spool_is_as_old_as_its_generation(fleet: WholeSystem) -> None:
-    fleet.workers["relay"].stop()
-    left = fleet.settings.hook.spool / f"{1_000_000_000:020d}-{'0' * 32}.call"
+def test_a_call_left_in_the_spool_is_as_old_as_its_generation(system: WholeSystem) -> None:
+    system.workers["relay"].stop()
+    left = system.settings.hook.spool / f"{1_000_000_000:020d}-{'0' * 32}.call"
     left.write_text("not even a call")
     left.chmod(0o000)
     try:
-        fleet.worker("relay", "relay-again")
-        relay = scrape(fleet, "relay-again")
+        system.worker("relay", "relay-again")
+        relay = scrape(system, "relay-again")
     finally:
-        fleet.workers["relay-again"].stop()
+        system.workers["relay-again"].stop()
         left.unlink(missing_ok=True)
     age = relay.value("lamplighter_spooled_call_age_max_seconds")
     assert age is not None

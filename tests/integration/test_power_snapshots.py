@@ -126,7 +126,7 @@ def test_each_snapshot_has_each_cloud_listed_once_and_a_cloud_that_is_away_is_no
 ) -> None:
     def listed() -> int:
         with reading(bench.store) as connection:
-            return snapshots.listed_for(connection, CLUSTER).get("main", 0)
+            return snapshots.listed_generations(connection, CLUSTER).get("main", 0)
 
     generation = takes(bench)
     until(lambda: listed() == generation, 20, "the cloud to be listed")

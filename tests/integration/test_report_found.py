@@ -16,7 +16,7 @@ from ops.report.sums import rows
 from ops.report.usage import total
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
-from schemas.events import Transition, about
+from schemas.events import Transition, transition_event
 from schemas.server import Server
 from schemas.snapshot import Power, Snapshot
 from tests.testbed.messages import CORRELATION, MOMENT, command, event
@@ -25,7 +25,7 @@ from workers.audit.record import record_of
 from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.notices import drifts
-from workers.resync.plan import Found, command_for
+from workers.resync.plan import FoundDrift, repair_request
 from workers.resync.survey import SurveyedNode
 from workers.store.database import open_store
 from workers.store.tables import audit
@@ -33,7 +33,8 @@ from workers.store.tables import audit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.events import Notice, RequestEvent
+    from schemas.events import RequestEvent
+    from schemas.notices import Notice
 
 SECOND = 10**9
 
@@ -52,11 +53,11 @@ def found(
     step: RepairStep = RepairStep.REPORT,
     cloud: str = "sbg",
     node: str = "old",
-) -> Found:
+) -> FoundDrift:
     """A stray server as the resync worker finds it."""
     memory = DriftMemory(server, Drift.STRAY, since * SECOND)
     shown = Server(server, node, "ACTIVE", node=node)
-    return Found(
+    return FoundDrift(
         server, DriftAction(Drift.STRAY, step), memory, new=True, cloud=cloud, server=shown
     )
 
@@ -104,7 +105,7 @@ def test_a_stray_counts_at_the_time_it_was_found_not_reported(log: sa.Engine) ->
 def test_strays_in_a_summary_notice_count_too(log: sa.Engine) -> None:
     """The first twenty have a notice each, the others share one. Drifted nodes are not strays."""
     memory = DriftMemory("node1", Drift.BROKEN, SECOND)
-    broken = Found("node1", DriftAction(Drift.BROKEN, RepairStep.HELD), memory, new=True)
+    broken = FoundDrift("node1", DriftAction(Drift.BROKEN, RepairStep.HELD), memory, new=True)
     each = [found(f"id-{number}", node="n\n[]") for number in range(50)]
     notices = drifts("test", [broken, *each])
     assert len(notices) == 21
@@ -165,9 +166,9 @@ def test_an_orphan_is_found_by_the_request_that_powers_it_off(log: sa.Engine, wh
         ("n3", Drift.GHOST, "by orphan; Slurm: x"),
         ("n4", Drift.ORPHAN, who),
     ):
-        known = ComparedNode(Power.OUT, None, ServerState.RUNNING)
+        known = ComparedNode(Power.OFF, None, ServerState.RUNNING)
         place = SurveyedNode(node, known, None, None, None)
-        one = Found(
+        one = FoundDrift(
             node,
             DriftAction(drift, RepairStep.SUSPEND),
             DriftMemory(node, drift, 1),
@@ -176,8 +177,10 @@ def test_an_orphan_is_found_by_the_request_that_powers_it_off(log: sa.Engine, wh
         )
         for asked_at in (5, 7):
             snapshot = Snapshot("test", asked_at * SECOND, CORRELATION, "host", ())
-            asked = command_for(one, snapshot, dict.fromkeys(Kind, 60), "host", why)
-            record(log, about(asked, Transition.ACCEPTED, round_=1, time=asked_at * SECOND))
+            asked = repair_request(one, snapshot, dict.fromkeys(Kind, 60), "host", why)
+            record(
+                log, transition_event(asked, Transition.ACCEPTED, round_=1, time=asked_at * SECOND)
+            )
     with log.connect() as connection:
         assert orphans(connection, 0, 100 * SECOND) == {"n1", "n4"}
         assert orphans(connection, 0, 5 * SECOND) == frozenset()

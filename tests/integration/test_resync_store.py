@@ -22,7 +22,7 @@ from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
-from workers.resync.plan import asked_for, command_for, plan, remembered
+from workers.resync.plan import needing_repair, next_memories, plan, repair_request
 from workers.resync.survey import Survey, survey
 from workers.store import holds, snapshots
 from workers.store.database import open_store, reading
@@ -121,12 +121,12 @@ def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(
     first = scene.snapshot()
     later = replace(first, generation=first.generation + 1)
     with store.begin() as connection:
-        assert snapshots.received(connection, CLUSTER) is None
+        assert snapshots.snapshot_age(connection, CLUSTER) is None
         assert snapshots.keep_snapshot(connection, later)
         assert not snapshots.keep_snapshot(connection, first)
         assert snapshots.keep_snapshot(connection, later)
         assert snapshots.newest(connection, CLUSTER) == later
-        received = snapshots.received(connection, CLUSTER)
+        received = snapshots.snapshot_age(connection, CLUSTER)
     assert received is not None
     assert received.generation == later.generation
     assert received.age < 60
@@ -135,7 +135,7 @@ def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(
     # it was received before this worker started
     assert (view.generation, view.power["node1"], view.vouched) == (
         later.generation,
-        Power.OUT,
+        Power.OFF,
         False,
     )
     assert SnapshotReader(store, CLUSTER, enabled=False).view() is None
@@ -147,7 +147,7 @@ def test_listing_for_an_older_snapshot_never_replaces_a_newer_one(scene: Scene) 
     scene.list_cloud("one", generation=10)
     with reading(scene.store) as connection:
         (kept,) = snapshots.all_listings(connection, CLUSTER)
-        assert snapshots.listed_for(connection, CLUSTER) == {"one": 20}
+        assert snapshots.listed_generations(connection, CLUSTER) == {"one": 20}
     assert kept.servers == (server("node1", "ACTIVE", address="10.0.0.1"),)
 
 
@@ -180,12 +180,12 @@ def test_repairs_are_requested_with_the_generation_of_the_snapshot(scene: Scene)
         "node8": (Drift.ORPHAN, RepairStep.HELD),
     }
     seen = plan(scene.survey(snapshot), {}, AT_ONCE, scene.now)
-    wanted = asked_for(seen)
-    requested = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    wanted = needing_repair(seen)
+    requested = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
     assert {one.generation for one in requested} == {snapshot.generation}
     assert [one.node for one in requested if one.desired is Desired.DOWN] == ["node1", "node3"]
     assert all(one.note and one.note.startswith("resync: ") and one.expiry for one in requested)
-    again = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    again = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
     assert [one.id for one in requested] == [one.id for one in again]
 
 
@@ -250,13 +250,13 @@ def test_drift_is_remembered_until_it_is_gone_or_while_the_node_is_unclear(scene
         "node1": DriftMemory("node1", Drift.ORPHAN, 5, 2, 6),
         "node2": DriftMemory("node2", Drift.DEAD, 5),
     }
-    memories = remembered(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
+    memories = next_memories(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
     assert memories == [known["node1"]]
-    assert remembered(seen, {}, found, found, scene.now) == [
+    assert next_memories(seen, {}, found, found, scene.now) == [
         DriftMemory("node1", Drift.ORPHAN, scene.now, 1, scene.now)
     ]
     blind = scene.survey(replace(scene.snapshot(), generation=scene.now + 1))
-    assert remembered(blind, known, [], [], scene.now) == list(known.values())
+    assert next_memories(blind, known, [], [], scene.now) == list(known.values())
     with scene.store.begin() as connection:
         drift_memory.remember(connection, CLUSTER, known.values())
         assert drift_memory.recall(connection, CLUSTER) == known

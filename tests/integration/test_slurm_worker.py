@@ -11,7 +11,7 @@ import pytest
 
 from producers.message import Message
 from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, RequestEvent, Transition, about
+from schemas.events import Cause, RequestEvent, Transition, transition_event
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, published
 from tests.testbed.slurm import PrivateSlurm
@@ -111,7 +111,9 @@ def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
 def ended(
     requested: PowerCommand, transition: Transition, cause: Cause | None = None
 ) -> RequestEvent:
-    return replace(about(requested, transition, round_=1, time=time.time_ns()), cause=cause)
+    return replace(
+        transition_event(requested, transition, round_=1, time=time.time_ns()), cause=cause
+    )
 
 
 def test_many_failed_nodes_are_updated_together_and_return(bench: Bench) -> None:

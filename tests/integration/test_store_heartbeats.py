@@ -54,5 +54,5 @@ def test_day_old_heartbeats_and_those_of_exited_workers_are_deleted(store: sa.En
     late = replace(POWER, name="audit@a:5", role="audit", started_at=NOW, seen_at=tomorrow)
     assert kept(store, POWER, late) == ["audit@a:5"]
     with store.begin() as connection:
-        heartbeats.take_away(connection, "test", "audit@a:5")
+        heartbeats.delete_heartbeat(connection, "test", "audit@a:5")
     assert kept(store) == []

@@ -12,7 +12,7 @@ from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from tests.testbed.messages import MOMENT, command, event
 from workers.store.database import open_store
-from workers.store.requests import Round, fix_outcomes, insert_requests, outcomes
+from workers.store.requests import Round, fix_outcomes, open_rounds, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +49,14 @@ def test_open_round_ends_and_other_rounds_are_separate(store: sa.Engine) -> None
     with store.begin() as connection:
         rows = [Round(requested.id, 1, requested.node, requested.generation, MOMENT)]
         for _ in range(2):
-            insert_requests(connection, "test", rows)
-        insert_requests(connection, "test", [])
+            open_rounds(connection, "test", rows)
+        open_rounds(connection, "test", [])
         assert outcomes(connection, "test", [(requested.id, 1)]) == {}
     one = event(Transition.FAILED, requested)
     two = event(Transition.DISCARDED, requested, round_=2)
     assert fix(store, [one, two, one]) == [one, two, one]
     with store.begin() as connection:
-        insert_requests(connection, "test", rows)
+        open_rounds(connection, "test", rows)
         found = outcomes(
             connection, "test", [(requested.id, 1), (requested.id, 2), (requested.id, 3)]
         )

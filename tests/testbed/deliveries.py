@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from schemas.commands import Kind
 from tests.testbed.messages import command
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
 from workers.power.intake import DeliveryHistory, Pending
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from producers.message import Message
     from schemas.commands import PowerCommand
+    from workers.broker.link import Link
     from workers.errors import BrokerError
 
 _tags = count(1)

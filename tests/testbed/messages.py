@@ -9,7 +9,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import rfc3339
-from schemas.events import Cause, RequestEvent, Transition, about
+from schemas.events import Cause, RequestEvent, Transition, transition_event
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def event(
     cause: Cause | None = None,
 ) -> RequestEvent:
     """An event about a command."""
-    return replace(about(asked or command(), transition, round_=round_, time=time), cause=cause)
+    return replace(
+        transition_event(asked or command(), transition, round_=round_, time=time), cause=cause
+    )
 
 
 def published(sent: RequestEvent) -> Message:

@@ -17,14 +17,15 @@ from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, RequestEvent, event_from, notice_from
+from schemas.events import RequestEvent, event_from
+from schemas.notices import Notice, notice_from
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 from workers.broker.declare import declare
-from workers.broker.link import Delivery, Link
+from workers.broker.link import Link
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver
 from workers.config.logins import PasswordSource
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from schemas.commands import PowerCommand
     from schemas.events import Transition
     from tests.testbed.simcloud.handle import SimCloud
+    from workers.broker.delivery import Delivery
 
 TIERS = dict.fromkeys(topology.RETRY_TIERS, 0.3)
 NODES = [f"main{number}" for number in range(1, 10)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, CloudAction, Notice, RequestEvent, Transition
+from schemas.events import Cause, CloudAction, RequestEvent, Transition
 from schemas.jobs import JobEvent, JobTransition
+from schemas.notices import Notice
 from schemas.registrations import Registration
 from schemas.snapshot import SlurmNode, Snapshot
 

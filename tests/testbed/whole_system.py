@@ -122,7 +122,7 @@ class WholeSystem:
 
     # -- actions of operators and Slurm
 
-    def ask(self, what: HookKind, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
+    def request(self, what: HookKind, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run an installed hook and record the request; the caller checks the exit status."""
         hostlist = nodes or self.everything
         done = self.hook(what, hostlist)

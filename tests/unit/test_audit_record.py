@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.events import RequestEvent, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events, json_values
-from workers.audit.record import GENESIS, QUARANTINED, Record, record_of, why_quarantined
+from workers.audit.record import GENESIS, QUARANTINED, Record, quarantine_reason, record_of
 
 NOW = MOMENT + 10**9
 
@@ -34,7 +34,7 @@ def test_a_malformed_message_is_quarantined_unchanged(body: bytes) -> None:
     record = record_of(body, "test", NOW)
     assert (record.type, record.body, record.time) == (QUARANTINED, body, NOW)
     assert record_of(body, "test", NOW + 1).id == record.id
-    assert why_quarantined(body)
+    assert quarantine_reason(body)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.broker.depths import QueueDepth
 from workers.store.heartbeats import Heartbeat
-from workers.store.overview import NodePower, Open
+from workers.store.overview import NodePower, OpenRequest
 from workers.store.power_state import PowerState
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_refresh_token_alert_from_two_weeks_before_expiry() -> None:
 
 
 def test_open_request_shows_whether_its_node_powers_on_or_off() -> None:
-    requested = Open("r1", 1, "n1", MOMENT, MOMENT)
+    requested = OpenRequest("r1", 1, "n1", MOMENT, MOMENT)
     view = SiteView(MOMENT, {"a": (node("n1", PowerState.POWERING_ON),)}, open=(requested,))
     assert view.oldest == [(requested, PowerState.POWERING_ON)]
     assert "lighting" in parts(environment())(view)["open"]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from schemas.envelope import Envelope
-    from workers.broker.link import Delivery
+    from workers.broker.delivery import Delivery
 
 SECONDS = 10**9
 DAY = 86400.0
@@ -95,7 +95,7 @@ def delivered_as(key: str, envelope: Envelope, raw: Mapping[str, Any] | None = N
 def test_event_patterns_match_as_topic_bindings_of_the_broker(
     pattern: str, key: str, *, wanted: bool
 ) -> None:
-    assert webhook(events=[pattern]).asks_for(key) is wanted
+    assert webhook(events=[pattern]).subscribes_to(key) is wanted
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.cli.progress import portions
 from ops.dead_letters.describe import LetterContext, description, is_stale
 from ops.dead_letters.groups import grouped
-from ops.dead_letters.select import Choice, Places, key
+from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
 from schemas import headers
 from schemas.commands import Kind
@@ -54,32 +54,32 @@ def test_a_letter_must_match_all_fields_of_a_filter() -> None:
     one, two = letter(command("node1", jobs=(1,))), letter(command("node2", jobs=(2,)))
     malformed = letter_from(3, "k", {}, b"{")
     everything = [one, two, malformed]
-    assert Choice().of(everything) == everything
-    assert Choice(ids=(two.id[:30], "sha256:")).of(everything) == [two, malformed]
-    assert Choice(nodes=("node1", "node2"), job=2).of(everything) == [two]
-    assert Choice(cause="malformed").of(everything) == [malformed]
-    assert Choice(before=MOMENT).of(everything) == []
-    assert Choice(queue="power.resume", nodes=("node1",)).of(everything) == [one]
-    assert Choice(message="NO ROOM").of(everything) == [one, two]
-    assert Choice(trouble=("quota", "no room left")).of(everything) == [one, two]
-    assert Choice(trouble=("quota", "no room")).of(everything) == []
+    assert LetterFilter().of(everything) == everything
+    assert LetterFilter(ids=(two.id[:30], "sha256:")).of(everything) == [two, malformed]
+    assert LetterFilter(nodes=("node1", "node2"), job=2).of(everything) == [two]
+    assert LetterFilter(cause="malformed").of(everything) == [malformed]
+    assert LetterFilter(before=MOMENT).of(everything) == []
+    assert LetterFilter(queue="power.resume", nodes=("node1",)).of(everything) == [one]
+    assert LetterFilter(message="NO ROOM").of(everything) == [one, two]
+    assert LetterFilter(trouble=("quota", "no room left")).of(everything) == [one, two]
+    assert LetterFilter(trouble=("quota", "no room")).of(everything) == []
 
 
 def test_a_filter_by_whole_ids_compares_the_round_too() -> None:
     first = letter()
     again = replace(first, round=2)
-    assert Choice(only=frozenset({key(first)})).of([first, again]) == [first]
-    assert Choice(ids=(first.id[:13],)).of([first, again]) == [first, again]
+    assert LetterFilter(only=frozenset({key(first)})).of([first, again]) == [first]
+    assert LetterFilter(ids=(first.id[:13],)).of([first, again]) == [first, again]
 
 
 def test_a_letter_of_unknown_age_matches_no_age_filter() -> None:
     died = letter()
     assert died.died_at is not None
     ageless = replace(died, died_at=None)
-    assert Choice(before=died.died_at + 1).of([died, ageless]) == [died]
-    assert Choice(before=died.died_at).of([died, ageless]) == []
-    assert Choice(after=died.died_at).of([died, ageless]) == [died]
-    assert Choice(after=died.died_at + 1).of([died, ageless]) == []
+    assert LetterFilter(before=died.died_at + 1).of([died, ageless]) == [died]
+    assert LetterFilter(before=died.died_at).of([died, ageless]) == []
+    assert LetterFilter(after=died.died_at).of([died, ageless]) == [died]
+    assert LetterFilter(after=died.died_at + 1).of([died, ageless]) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 BEFORE, AFTER = EXPIRY - 1, EXPIRY + 1
 
 
-def view(generation: int, power: Power = Power.OUT, *, vouched: bool = True) -> SlurmView:
+def view(generation: int, power: Power = Power.OFF, *, vouched: bool = True) -> SlurmView:
     return SlurmView(generation, {SUSPEND.node: power}, vouched)
 
 
@@ -28,12 +28,12 @@ def view(generation: int, power: Power = Power.OUT, *, vouched: bool = True) -> 
 @pytest.mark.parametrize(
     ("power", "verdict"),
     [
-        (Power.OUT, Passed),
-        (Power.GOING, Passed),
-        (Power.LIT, Overtaken),
-        (Power.COMING, Overtaken),
-        (Power.ASIDE, Overtaken),
-        (Power.BETWEEN, Waits),
+        (Power.OFF, Passed),
+        (Power.POWERING_DOWN, Passed),
+        (Power.ON, Overtaken),
+        (Power.POWERING_UP, Overtaken),
+        (Power.SET_DOWN, Overtaken),
+        (Power.CHANGING, Waits),
         (Power.UNKNOWN, Waits),
     ],
 )
@@ -69,4 +69,4 @@ def test_a_resume_and_what_operators_ask_need_no_snapshot(kind: Kind) -> None:
 
 def test_an_operators_own_suspend_is_no_matter_of_slurms() -> None:
     asked = replace(SUSPEND, expiry=None)
-    assert isinstance(judge(asked, view(MOMENT + 1, Power.LIT), AFTER), Passed)
+    assert isinstance(judge(asked, view(MOMENT + 1, Power.ON), AFTER), Passed)

@@ -12,12 +12,12 @@ from ops.processes.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
 from workers.config.tables import MetricsSettings
-from workers.process.metrics_endpoint import ROLES, address, serving
+from workers.process.metrics_endpoint import ROLES, endpoint_address, serve_metrics
 
 
 def test_each_role_has_its_own_port() -> None:
     settings = MetricsSettings(listen="127.0.0.1:9464")
-    found = [address(settings, role, {}) for role in ROLES]
+    found = [endpoint_address(settings, role, {}) for role in ROLES]
     assert len(set(found)) == len(ROLES)
     assert found[0] == ("127.0.0.1", 9464)
 
@@ -28,14 +28,14 @@ def test_every_worker_has_a_role() -> None:
 
 def test_the_environment_sets_another_address_for_one_process() -> None:
     given = {"LAMPLIGHTER_METRICS": "[::1]:1234"}
-    assert address(MetricsSettings(), "power", given) == ("::1", 1234)
-    assert address(MetricsSettings(), "power", {}) is None
+    assert endpoint_address(MetricsSettings(), "power", given) == ("::1", 1234)
+    assert endpoint_address(MetricsSettings(), "power", {}) is None
 
 
 @pytest.mark.parametrize("text", ["9464", "localhost", "127.0.0.1:x", "127.0.0.1:65535", ":1"])
 def test_an_invalid_address_is_rejected_with_a_remedy(text: str) -> None:
     with pytest.raises(ConfigError, match=r"metrics\.listen.*write"):
-        address(MetricsSettings(listen=text), "up", {})
+        endpoint_address(MetricsSettings(listen=text), "up", {})
 
 
 def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
@@ -44,7 +44,10 @@ def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
     with Ports() as ports:
         port = ports.take()
         settings = MetricsSettings(listen=f"127.0.0.1:{port}")
-        with serving(settings, "up", registry), serving(settings, "up", CollectorRegistry()):
+        with (
+            serve_metrics(settings, "up", registry),
+            serve_metrics(settings, "up", CollectorRegistry()),
+        ):
             answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
             assert "lamplighter_test_total 1.0" in answer.text
         with socket.socket() as probe:

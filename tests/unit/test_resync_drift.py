@@ -41,13 +41,13 @@ def test_node_is_powered_off_only_if_it_is_powered_down_for_slurm() -> None:
     powered_off = [node for node in EVERYTHING if find_drift(node).step is RepairStep.SUSPEND]
     assert powered_off
     for node in powered_off:
-        assert node.power is Power.OUT
+        assert node.power is Power.OFF
         assert node.seen not in {ServerState.UNKNOWN, ServerState.SEVERAL, ServerState.BETWEEN}
 
 
 def test_node_is_powered_on_only_if_slurm_relies_on_it() -> None:
     powered_on = [node for node in EVERYTHING if find_drift(node).step is RepairStep.RESUME]
-    assert {node.power for node in powered_on} == {Power.LIT, Power.COMING}
+    assert {node.power for node in powered_on} == {Power.ON, Power.POWERING_UP}
     assert all(
         node.desired is not Desired.GONE or node.seen is not ServerState.GONE for node in powered_on
     )
@@ -68,66 +68,70 @@ def test_no_repair_if_a_state_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("node", "drift", "step"),
     [
-        (ComparedNode(Power.OUT, DOWN, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, None, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, None, ServerState.LEFT), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.OFF, DOWN, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, None, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, None, ServerState.LEFT), Drift.NONE, RepairStep.NOTHING),
         # deployed for later: its strategy would delete the server that an operator has just created
         (
-            ComparedNode(Power.OUT, Desired.READY, ServerState.LEFT, frees=True),
+            ComparedNode(Power.OFF, Desired.READY, ServerState.LEFT, frees=True),
             Drift.NONE,
             RepairStep.NOTHING,
         ),
         (
-            ComparedNode(Power.OUT, Desired.READY, ServerState.RUNNING),
+            ComparedNode(Power.OFF, Desired.READY, ServerState.RUNNING),
             Drift.ORPHAN,
             RepairStep.SUSPEND,
         ),
-        (ComparedNode(Power.OUT, UP, ServerState.RUNNING), Drift.GHOST, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, UP, ServerState.OUT), Drift.GHOST, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, DOWN, ServerState.OUT), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.OUT, DOWN, ServerState.BROKEN), Drift.BROKEN, RepairStep.REPORT),
+        (ComparedNode(Power.OFF, UP, ServerState.RUNNING), Drift.GHOST, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, UP, ServerState.OUT), Drift.GHOST, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, DOWN, ServerState.OUT), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.OFF, DOWN, ServerState.BROKEN), Drift.BROKEN, RepairStep.REPORT),
         (
-            ComparedNode(Power.OUT, DOWN, ServerState.BROKEN, frees=True),
+            ComparedNode(Power.OFF, DOWN, ServerState.BROKEN, frees=True),
             Drift.BROKEN,
             RepairStep.SUSPEND,
         ),
-        (ComparedNode(Power.LIT, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.LIT, UP, ServerState.OUT), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, UP, ServerState.GONE), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.COMING, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
+        (ComparedNode(Power.ON, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.ON, UP, ServerState.OUT), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, UP, ServerState.GONE), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.POWERING_UP, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
+        (ComparedNode(Power.ON, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
         # an operator has powered it off, and Slurm does not know
-        (ComparedNode(Power.LIT, Desired.GONE, ServerState.GONE), Drift.UNASKED, RepairStep.REPORT),
-        (ComparedNode(Power.LIT, Desired.READY, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
-        (ComparedNode(Power.LIT, Desired.BAKED, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, Desired.GONE, ServerState.GONE), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, Desired.READY, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, Desired.BAKED, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
         (
-            ComparedNode(Power.LIT, Desired.ADOPTED, ServerState.OUT),
+            ComparedNode(Power.ON, Desired.ADOPTED, ServerState.OUT),
             Drift.UNASKED,
             RepairStep.RESUME,
         ),
         (
-            ComparedNode(Power.LIT, Desired.READY, ServerState.RUNNING),
+            ComparedNode(Power.ON, Desired.READY, ServerState.RUNNING),
             Drift.UNASKED,
             RepairStep.RESUME,
         ),
-        (ComparedNode(Power.ASIDE, UP, ServerState.OUT), Drift.SET_ASIDE, RepairStep.REPORT),
-        (ComparedNode(Power.ASIDE, DOWN, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.LIT, UP, ServerState.SEVERAL), Drift.AMBIGUOUS, RepairStep.REPORT),
+        (ComparedNode(Power.SET_DOWN, UP, ServerState.OUT), Drift.SET_ASIDE, RepairStep.REPORT),
+        (ComparedNode(Power.SET_DOWN, DOWN, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.ON, UP, ServerState.SEVERAL), Drift.AMBIGUOUS, RepairStep.REPORT),
         (
             ComparedNode(Power.UNKNOWN, UP, ServerState.RUNNING),
             Drift.NOT_UNDERSTOOD,
             RepairStep.REPORT,
         ),
-        (ComparedNode(Power.OUT, DOWN, ServerState.UNKNOWN), Drift.UNSEEN, RepairStep.NOTHING),
+        (ComparedNode(Power.OFF, DOWN, ServerState.UNKNOWN), Drift.UNSEEN, RepairStep.NOTHING),
         (
-            ComparedNode(Power.OUT, DOWN, ServerState.RUNNING, held=True),
+            ComparedNode(Power.OFF, DOWN, ServerState.RUNNING, held=True),
             Drift.ORPHAN,
             RepairStep.HELD,
         ),
-        (ComparedNode(Power.GOING, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (
+            ComparedNode(Power.POWERING_DOWN, UP, ServerState.RUNNING),
+            Drift.NONE,
+            RepairStep.NOTHING,
+        ),
     ],
 )
 def test_drift_and_step_of_a_node(node: ComparedNode, drift: Drift, step: RepairStep) -> None:
@@ -136,13 +140,13 @@ def test_drift_and_step_of_a_node(node: ComparedNode, drift: Drift, step: Repair
 
 
 def test_running_node_has_its_grace_and_dead_node_is_powered_on_at_once() -> None:
-    orphan = ComparedNode(Power.OUT, DOWN, ServerState.RUNNING)
+    orphan = ComparedNode(Power.OFF, DOWN, ServerState.RUNNING)
     assert decide_drift(orphan, DriftPast(seconds=29.9), SETTINGS).step is RepairStep.WAIT
     assert decide_drift(orphan, DriftPast(seconds=30.0), SETTINGS).step is RepairStep.SUSPEND
-    dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
+    dead = ComparedNode(Power.ON, UP, ServerState.OUT)
     assert decide_drift(dead, DriftPast(), SETTINGS).step is RepairStep.RESUME
     # Slurm waits for it, and the request of its hook may be on its way
-    coming = replace(dead, power=Power.COMING)
+    coming = replace(dead, power=Power.POWERING_UP)
     assert decide_drift(coming, DriftPast(), SETTINGS).step is RepairStep.WAIT
 
 
@@ -152,7 +156,7 @@ def test_running_node_has_its_grace_and_dead_node_is_powered_on_at_once() -> Non
 def test_repair_without_effect_is_repeated_at_growing_intervals(
     repairs: int, seconds: float
 ) -> None:
-    dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
+    dead = ComparedNode(Power.ON, UP, ServerState.OUT)
     before = DriftPast(seconds=1e6, repairs=repairs, repair_seconds=seconds - 0.1)
     assert decide_drift(dead, before, SETTINGS).step is RepairStep.WAIT
     assert (

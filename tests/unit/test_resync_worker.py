@@ -12,7 +12,7 @@ import pytest
 from producers.snapshot import messages
 from schemas.commands import PowerCommand, parse_command
 from schemas.envelope import parse
-from schemas.events import Notice, notice_from
+from schemas.notices import Notice, notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.deliveries import RecordingLink, delivery
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from producers.message import Message
-    from workers.broker.link import Delivery
+    from workers.broker.delivery import Delivery
 
 NS = 10**9
 MORE = """
@@ -166,7 +166,7 @@ def test_unreadable_or_implausible_snapshot_is_ignored(bench: Bench, body: bytes
     bench.resync.turn()
     assert len(bench.link.acked) == 1
     with bench.run.store.begin() as connection:
-        assert snapshots.received(connection, CLUSTER) is None
+        assert snapshots.snapshot_age(connection, CLUSTER) is None
 
 
 @pytest.mark.slow

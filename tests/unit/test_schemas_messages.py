@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import Envelope, parse, rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import RequestEvent, Transition, about, event_from
+from schemas.events import RequestEvent, Transition, event_from, transition_event
 from schemas.fields import LONGEST_TEXT, fit
 from schemas.notices import Notice, notice_from
 from tests.testbed.messages import MOMENT, command, event
@@ -218,7 +218,7 @@ def test_all_outcomes_of_a_round_share_one_id_and_no_other_step_does() -> None:
 def test_each_failed_attempt_has_one_event_id() -> None:
     sent = command()
     ids = {
-        about(sent, Transition.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
+        transition_event(sent, Transition.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
         for attempt in (1, 2, 2)
     }
     assert len(ids) == 2

@@ -12,7 +12,7 @@ from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from workers.config.logins import RefreshTokenSource
-from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
+from workers.tokens.device import DeviceCode, device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http
 
@@ -69,7 +69,7 @@ def code(**more: object) -> DeviceCode:
 
 
 def waited(clock: Clock, http: Http, **more: object) -> str:
-    tokens = wait(
+    tokens = poll_for_tokens(
         http, source("http://x"), code(**more), sleep=clock.sleep, clock=lambda: clock.now
     )
     return tokens.refresh_token
@@ -138,7 +138,7 @@ def test_login_requests_only_the_entitlements_of_the_cloud_and_offline_access(
     http = Http(None)
     endpoint = device_endpoint(http, cloud.token_endpoint)
     assert endpoint is not None
-    given = ask(http, narrow, endpoint)
+    given = request_device_code(http, narrow, endpoint)
     [waiting] = cloud.device_logins()
     words = waiting.scope.split()
     assert f"entitlements:{credentials.ENTITLEMENT}" in words
@@ -154,5 +154,5 @@ def test_refused_client_is_reported(cloud: SimCloud) -> None:
     endpoint = device_endpoint(http, cloud.token_endpoint)
     assert endpoint is not None
     with pytest.raises(SourceError, match=r"invalid_client: .*credentials") as caught:
-        ask(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
+        request_device_code(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
     assert "client_id" in (caught.value.remedy or "")

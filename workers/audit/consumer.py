@@ -15,7 +15,8 @@ from workers.audit.metrics import AuditMetrics
 from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
 from workers.broker.batches import Batches
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import open_store

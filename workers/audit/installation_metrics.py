@@ -22,7 +22,7 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
-from workers.store.database import AWAY, reading
+from workers.store.database import STORE_ERRORS, reading
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 
@@ -70,9 +70,9 @@ class InstallationMetrics(Collector):
         with reading(self._store) as connection:
             nodes = overview.node_powers(connection, cluster)
             open_requests = overview.open_requests(connection, cluster)
-            expiries = overview.refresh_token_ends(connection)
+            expiries = overview.refresh_token_expiries(connection)
             drifts = overview.drift_counts(connection, cluster)
-            snapshot = snapshots.received(connection, cluster)
+            snapshot = snapshots.snapshot_age(connection, cluster)
         oldest = (now - open_requests[0].generation) / _NS if open_requests else 0.0
         return [
             _gauge(
@@ -137,6 +137,6 @@ def _gauge(name: str, documentation: str, values: _Values, *labels: str) -> Metr
 def _read(part: str, read: Callable[[], list[Metric]]) -> list[Metric] | None:
     try:
         return read()
-    except (BrokerError, OSError, *AWAY) as error:
+    except (BrokerError, OSError, *STORE_ERRORS) as error:
         structlog.get_logger().warning("metrics_unreadable", part=part, error=type(error).__name__)
         return None

@@ -121,7 +121,7 @@ def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa
     return query
 
 
-def story(connection: sa.Connection, request_id: str) -> list[Entry]:
+def request_records(connection: sa.Connection, request_id: str) -> list[Entry]:
     """All records about one request, in the order they happened."""
     query = (
         sa.select(*_COLUMNS)

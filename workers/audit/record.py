@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Transition, event_from, notice_from
+from schemas.events import Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.notices import notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
 
@@ -115,7 +116,7 @@ def own_record(body: bytes, now: int) -> Record:
     return _record(parse(body), body, now)
 
 
-def why_quarantined(body: bytes) -> str:
+def quarantine_reason(body: bytes) -> str:
     """Why a message is in quarantine."""
     try:
         _readable(body, 0)

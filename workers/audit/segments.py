@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, parse, rfc3339
+from schemas.envelope import Envelope, parse, rfc3339
 from schemas.errors import MalformedMessageError
+from schemas.fields import Fields
 from workers.audit.chain import Chain
 from workers.audit.log import append_within, last_record, lock_log
 from workers.audit.record import own_record

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from producers.settings import ConfigError
-from workers.process.files import make_once
+from workers.process.files import create_file
 
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -61,12 +61,12 @@ def load_signer(path: Path) -> Signer:
     """
     try:
         if not path.exists():
-            make_once(path, _private_pem(Ed25519PrivateKey.generate()))
+            create_file(path, _private_pem(Ed25519PrivateKey.generate()))
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             key = serialization.load_pem_private_key(file.read(), password=None)
         if isinstance(key, Ed25519PrivateKey) and not public_file(path).exists():
-            make_once(public_file(path), _public_pem(key.public_key()), mode=0o644)
+            create_file(public_file(path), _public_pem(key.public_key()), mode=0o644)
     except OSError as error:
         raise ConfigError(
             f"audit.key_file: {path}: {error.strerror}; it must belong to the audit worker's user"

@@ -3,7 +3,7 @@
 import queue
 import time
 
-from workers.broker.link import Delivery
+from workers.broker.delivery import Delivery
 
 
 class Batches:

@@ -19,10 +19,7 @@ from producers.amqp import ConnectionParameters
 from producers.message import Message
 from workers.broker.delivery import Delivery
 from workers.broker.session import Session
-from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError
-
-__all__ = ["REPLY_TO", "Delivery", "Link"]
 
 _LONGEST_WAIT = 10.0
 

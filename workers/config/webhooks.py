@@ -69,7 +69,7 @@ class Webhook(Table, frozen=True):
             return self.url.rstrip("/") + OPUS_PATH
         return self.url
 
-    def asks_for(self, routing_key: str) -> bool:
+    def subscribes_to(self, routing_key: str) -> bool:
         """Whether the webhook subscribes to events with this routing key."""
         return any(matches(pattern.split("."), routing_key.split(".")) for pattern in self.keys)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
-from schemas.events import RequestEvent, Transition, about
+from schemas.events import RequestEvent, Transition, transition_event
 from schemas.notices import Notice
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter
@@ -27,7 +27,7 @@ class Operator:
 
 def failed_by_broker(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
     """The end of a round that no worker ended, because the broker gave up the delivery."""
-    event = about(
+    event = transition_event(
         command,
         Transition.FAILED,
         round_=letter.round,
@@ -39,7 +39,7 @@ def failed_by_broker(letter: Letter, command: PowerCommand, now: int) -> Request
 
 def replayed(letter: Letter, command: PowerCommand, operator: Operator, now: int) -> RequestEvent:
     """The operator's decision: the first event of a new round."""
-    event = about(command, Transition.REPLAYED, round_=letter.round + 1, time=now)
+    event = transition_event(command, Transition.REPLAYED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason)
 
 
@@ -47,7 +47,7 @@ def discarded(
     letter: Letter, command: PowerCommand, operator: Operator, now: int, restamped: int | None
 ) -> RequestEvent:
     """The operator's decision: the only event of a new round; names the replacement's generation."""
-    event = about(command, Transition.DISCARDED, round_=letter.round + 1, time=now)
+    event = transition_event(command, Transition.DISCARDED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason, restamped=restamped)
 
 

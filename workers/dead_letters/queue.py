@@ -29,8 +29,8 @@ from workers.dead_letters import messages, notifications
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.results import (
-    Done,
-    Result,
+    LetterOutcome,
+    LetterResult,
     discard_result,
     missing_outcome,
     result,
@@ -110,7 +110,7 @@ class DeadLetterQueue:
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
-    ) -> Iterator[Result]:
+    ) -> Iterator[LetterResult]:
         """Send each request again, in a new round that starts with attempt 0.
 
         Raises:
@@ -122,7 +122,7 @@ class DeadLetterQueue:
 
     def discard(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
-    ) -> Iterator[Result]:
+    ) -> Iterator[LetterResult]:
         """End each request in a new round, as the operator's decision.
 
         Raises:
@@ -138,7 +138,7 @@ class DeadLetterQueue:
         letters: Sequence[Letter],
         operator: Operator,
         stamp: Callable[[], int],
-    ) -> Iterator[Result]:
+    ) -> Iterator[LetterResult]:
         """Replace each request with a new one, with a generation from `stamp`; discard the old ones.
 
         Raises:
@@ -150,22 +150,22 @@ class DeadLetterQueue:
         yield from self._settle(old, lambda batch: self._discard(store, batch, operator, stamp))
         for letter in undelivered:
             why = "it is not a request and has no generation: replay it without --restamp"
-            yield Result(letter, Done.REFUSED, why)
+            yield LetterResult(letter, LetterOutcome.REFUSED, why)
 
     def _settle(
-        self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[Result]]
-    ) -> Iterator[Result]:
+        self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]
+    ) -> Iterator[LetterResult]:
         for batch in batched(letters, BATCH):
             if self._connection != 1:
                 raise BrokerAwayError("the connection was lost; the broker requeued the letters")
             results = decide(batch)
-            done = [r.letter.tag for r in results if r.done is not Done.REFUSED]
+            done = [r.letter.tag for r in results if r.done is not LetterOutcome.REFUSED]
             self._link.ack([self._held.pop(tag) for tag in done])
             yield from results
 
     def _replay(
         self, store: sa.Engine, batch: Sequence[Letter], operator: Operator
-    ) -> list[Result]:
+    ) -> list[LetterResult]:
         with store.begin() as connection:
             ends = self._ends(connection, batch)
         malformed, decided, undecided = sort(batch, ends)
@@ -182,7 +182,7 @@ class DeadLetterQueue:
         return [
             *map(unreadable, malformed),
             *self._drop(decided),
-            *(result(letter, Done.REPLAYED, refused) for letter, _ in undecided),
+            *(result(letter, LetterOutcome.REPLAYED, refused) for letter, _ in undecided),
         ]
 
     def _discard(
@@ -191,7 +191,7 @@ class DeadLetterQueue:
         batch: Sequence[Letter],
         operator: Operator,
         stamp: Callable[[], int] | None = None,
-    ) -> list[Result]:
+    ) -> list[LetterResult]:
         now = time.time_ns()
         # before the transaction: the clock waits for its disk, and the store's lock must be short
         stamps = {letter.tag: stamp() for letter in batch} if stamp else {}
@@ -216,7 +216,7 @@ class DeadLetterQueue:
         return [
             *self._drop(decided),
             *(
-                unreadable(letter) if stamp else result(letter, Done.DISCARDED, refused)
+                unreadable(letter) if stamp else result(letter, LetterOutcome.DISCARDED, refused)
                 for letter in malformed
             ),
             *(discard_result(letter, body, refused) for letter, body in discards),
@@ -224,12 +224,12 @@ class DeadLetterQueue:
 
     def _notify(
         self, undelivered: Sequence[Letter], transition: Transition, operator: Operator
-    ) -> Iterator[Result]:
-        def decide(batch: Sequence[Letter]) -> list[Result]:
+    ) -> Iterator[LetterResult]:
+        def decide(batch: Sequence[Letter]) -> list[LetterResult]:
             now = time.time_ns()
             stages = notifications.stages(batch, transition, self._cluster, operator, now)
             refused = self._publish(*stages)
-            return [result(letter, Done(transition.value), refused) for letter in batch]
+            return [result(letter, LetterOutcome(transition.value), refused) for letter in batch]
 
         return self._settle(undelivered, decide)
 
@@ -248,7 +248,7 @@ class DeadLetterQueue:
         keys = {(command.id, letter.round + more) for letter, command in read for more in (0, 1)}
         return outcomes(connection, self._cluster, sorted(keys))
 
-    def _drop(self, decided: Sequence[tuple[Letter, RoundOutcome]]) -> list[Result]:
+    def _drop(self, decided: Sequence[tuple[Letter, RoundOutcome]]) -> list[LetterResult]:
         """Drop letters of requests that have continued or ended; publish the outcome once more."""
         refused = self._publish(
             {
@@ -257,7 +257,12 @@ class DeadLetterQueue:
             }
         )
         return [
-            result(letter, Done.DROPPED, refused, f"the request is {outcome.transition} already")
+            result(
+                letter,
+                LetterOutcome.DROPPED,
+                refused,
+                f"the request is {outcome.transition} already",
+            )
             for letter, outcome in decided
         ]
 

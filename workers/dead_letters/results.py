@@ -14,7 +14,7 @@ from workers.dead_letters.letter import Letter
 from workers.store.requests import RoundKey, RoundOutcome
 
 
-class Done(enum.StrEnum):
+class LetterOutcome(enum.StrEnum):
     """What happened to a letter; only a refused one is still in its queue."""
 
     REPLAYED = "replayed"
@@ -25,11 +25,11 @@ class Done(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class LetterResult:
     """What happened to a letter, and why if it is not what the operator requested."""
 
     letter: Letter
-    done: Done
+    done: LetterOutcome
     why: str = ""
 
 
@@ -67,14 +67,16 @@ def missing_outcome(letter: Letter, ends: Mapping[RoundKey, RoundOutcome]) -> li
     return [outgoing.stored(ends[letter.command.id, letter.round].event)[1]]
 
 
-def result(letter: Letter, done: Done, refused: Mapping[int, str], why: str = "") -> Result:
+def result(
+    letter: Letter, done: LetterOutcome, refused: Mapping[int, str], why: str = ""
+) -> LetterResult:
     """The result, unless one of the letter's messages was refused."""
     if letter.tag in refused:
-        return Result(letter, Done.REFUSED, refused[letter.tag])
-    return Result(letter, done, why)
+        return LetterResult(letter, LetterOutcome.REFUSED, refused[letter.tag])
+    return LetterResult(letter, done, why)
 
 
-def discard_result(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
+def discard_result(letter: Letter, body: bytes, refused: Mapping[int, str]) -> LetterResult:
     """The result of a discard; another decision may have been stored before ours.
 
     Args:
@@ -85,12 +87,16 @@ def discard_result(letter: Letter, body: bytes, refused: Mapping[int, str]) -> R
     event = event_from(parse(body))
     replacement = messages.replacement(letter, event)
     if replacement is not None:
-        return result(letter, Done.RESTAMPED, refused, f"replaced by {replacement.id}")
+        return result(letter, LetterOutcome.RESTAMPED, refused, f"replaced by {replacement.id}")
     if event.transition is Transition.DISCARDED:
-        return result(letter, Done.DISCARDED, refused)
-    return result(letter, Done.DROPPED, refused, f"the request is {event.transition} already")
+        return result(letter, LetterOutcome.DISCARDED, refused)
+    return result(
+        letter, LetterOutcome.DROPPED, refused, f"the request is {event.transition} already"
+    )
 
 
-def unreadable(letter: Letter) -> Result:
+def unreadable(letter: Letter) -> LetterResult:
     """A letter that cannot be read cannot be replayed."""
-    return Result(letter, Done.REFUSED, f"it can only be discarded: {letter.problem}")
+    return LetterResult(
+        letter, LetterOutcome.REFUSED, f"it can only be discarded: {letter.problem}"
+    )

@@ -8,7 +8,8 @@ import structlog
 from producers.message import Message
 from schemas import headers
 from schemas.envelope import Envelope, parse
-from schemas.events import Cause, Notice
+from schemas.events import Cause
+from schemas.notices import Notice
 from workers.broker import outgoing, topology
 from workers.broker.failure_headers import final_cause
 from workers.broker.link import Link

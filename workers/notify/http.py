@@ -9,7 +9,7 @@ from urllib3.exceptions import HTTPError
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
-from workers.process.retry_after import wait_asked
+from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 
@@ -53,7 +53,7 @@ class WebhookClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                retry_after = wait_asked(response.headers, time.time()) or 0.0
+                retry_after = requested_wait(response.headers, time.time()) or 0.0
                 return Response(response.status_code, _beginning(response), retry_after)
         except (requests.RequestException, OSError, ValueError) as error:
             return Response(None, _description(error))

@@ -13,7 +13,8 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
@@ -22,7 +23,7 @@ from workers.notify.notifications import Notification
 from workers.notify.receiver import Receiver
 from workers.notify.webhook_request import is_for
 from workers.process.runtime import Runtime, declare_topology, runtime
-from workers.store.database import AWAY, reading
+from workers.store.database import STORE_ERRORS, reading
 
 PREFETCH = 500
 _BATCH = 200
@@ -108,7 +109,7 @@ class Intake:
                 with self._run.store.begin() as connection:
                     notifications.add(connection, cluster, new)
                 break
-            except AWAY as error:
+            except STORE_ERRORS as error:
                 self._run.state = "waits for the store"
                 self._log.warning("store_away", error=type(error).__name__)
             if self._run.stop.wait(_STORE_RETRY):
@@ -144,7 +145,7 @@ class Intake:
             for name in waiting.keys() - {webhook.name for webhook in self._webhooks}:
                 self._dead_letter_one(name)
             self._run.state = self._describe(sum(waiting.values()))
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._run.state = "waits for the store"
             self._log.warning("store_away", error=type(error).__name__)
 

@@ -16,7 +16,7 @@ from workers.notify.notifications import Notification
 from workers.notify.verdict import Delivered, Retry, Undeliverable, Verdict, backoff, judge
 from workers.notify.webhook_request import request
 from workers.process.runtime import Runtime
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 
 _NS = 1_000_000_000
 _IDLE = 1.0
@@ -81,7 +81,7 @@ class Receiver:
         while not self._run.stop.is_set():
             try:
                 busy = self._send_one()
-            except AWAY as error:
+            except STORE_ERRORS as error:
                 self._log.warning("store_away", error=type(error).__name__)
                 self._run.stop.wait(_STORE_RETRY)
                 continue

@@ -38,7 +38,7 @@ def is_for(webhook: Webhook, routing_key: str, envelope: Envelope) -> bool:
     OPUS gets only jobs that its own batch scripts submitted: it finds a job by Slurm's job id
     alone, and jobs of another cluster, or from before Slurm lost its state, may have the same id.
     """
-    if not webhook.asks_for(routing_key):
+    if not webhook.subscribes_to(routing_key):
         return False
     job = _failed_job(envelope) if webhook.format == "opus" else None
     return webhook.format != "opus" or (job is not None and job.uws_id is not None)

@@ -8,7 +8,7 @@ import structlog
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, CloudAction
 from workers.broker import outgoing
-from workers.broker.link import Delivery
+from workers.broker.delivery import Delivery
 from workers.broker.topology import RETRY_TIERS
 from workers.config.settings import Settings
 from workers.power import intake, messages

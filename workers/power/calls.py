@@ -20,7 +20,7 @@ from workers.power.desired_state import DesiredRow
 from workers.power.node_work import DONE, RoundKey, Work
 from workers.power.pending_nodes import PendingNodes
 from workers.power.power_store import PowerStore
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 
 _LOOKS = 5
 _REST = 1.0
@@ -149,7 +149,7 @@ class Calls:
         error = answer if isinstance(answer, BaseException) else None
         work.calling = False
         self._board.dirty.add(work.node)
-        if isinstance(error, AWAY):
+        if isinstance(error, STORE_ERRORS):
             raise error
         if error is not None and _may_land(error):
             work.look_later(time.monotonic() + self._settings.api_timeout)

@@ -13,7 +13,8 @@ from functools import partial
 import structlog
 
 from schemas.events import Cause, Transition
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.actions import NEEDS_ROOM
 from workers.clouds.driver import CloudDriver
@@ -29,7 +30,7 @@ from workers.power.pending_nodes import HELD, NodeEnding, PendingNodes, on_hold
 from workers.power.power_store import PowerStore, RequestEnding
 from workers.power.slurm_view import SnapshotReader
 from workers.power.snapshot_listings import Listings
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 from workers.store.group_images import GroupImage
 
 _FIRST_TIER, _LATER_TIER = list(RETRY_TIERS)[:2]
@@ -121,7 +122,7 @@ class Engine:
             self._reconcile()
             self._settle()
             self._calls.make()
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._store_went(error)
             return
         if self._store_away_until:
@@ -140,7 +141,7 @@ class Engine:
             self._record()
             self._board.given_up.update(self._board.works)
             self._settle()
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
 
     def _arrive(self, delivery: Delivery) -> None:

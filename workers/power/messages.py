@@ -6,10 +6,11 @@ from dataclasses import replace
 from producers.message import Message
 from schemas import events
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Notice, RequestEvent, Transition
+from schemas.events import Cause, RequestEvent, Transition
+from schemas.notices import Notice
 from workers.broker import topology
+from workers.broker.delivery import Delivery
 from workers.broker.failure_headers import final_cause
-from workers.broker.link import Delivery
 from workers.broker.outgoing import event
 from workers.power.intake import DeliveryHistory, Pending
 
@@ -20,7 +21,7 @@ def about(
     pending: Pending, transition: Transition, past: DeliveryHistory, now: int
 ) -> RequestEvent:
     """The event of a step of a request of ours."""
-    told = events.about(
+    told = events.transition_event(
         pending.command, transition, round_=past.round, time=now, attempt=past.attempt
     )
     return replace(told, dry_run=pending.dry_run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
-from schemas.events import Cause, CloudAction, RequestEvent, Transition, about
+from schemas.events import Cause, CloudAction, RequestEvent, Transition, transition_event
 from schemas.server import Server
 from workers.clouds.actions import REBOOT, Strategy
 from workers.clouds.servers import ServerView
@@ -136,7 +136,7 @@ class Work:
         ended = []
         for pending in self.pending:
             agrees = self._agrees(pending.command)
-            own = about(
+            own = transition_event(
                 pending.command,
                 transition if agrees else Transition.SUPERSEDED,
                 round_=pending.past.round,

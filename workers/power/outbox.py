@@ -9,7 +9,8 @@ from functools import partial
 import structlog
 
 from producers.message import Message
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.errors import BrokerAwayError
 
 _RESEND = 1.0

@@ -15,7 +15,7 @@ from workers.power.node_work import RoundKey, actions_from_json, actions_to_json
 from workers.store import group_images
 from workers.store.database import reading
 from workers.store.group_images import GroupImage
-from workers.store.requests import Round, RoundOutcome, fix_outcomes, insert_requests, outcomes
+from workers.store.requests import Round, RoundOutcome, fix_outcomes, open_rounds, outcomes
 
 RequestEnding: TypeAlias = tuple[Pending, RequestEvent]
 
@@ -65,7 +65,7 @@ class PowerStore:
         with self._store.begin() as connection:
             ended = outcomes(connection, self._cluster, [p.key for p in pending])
             fresh = [p for p in pending if p.key not in ended]
-            insert_requests(
+            open_rounds(
                 connection,
                 self._cluster,
                 [

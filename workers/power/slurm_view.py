@@ -46,7 +46,7 @@ class SnapshotReader:
             return None
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
-            newest = snapshots.received(connection, self._cluster)
+            newest = snapshots.snapshot_age(connection, self._cluster)
             if newest is None:
                 return self._view if self._enabled else None
             if newest.generation != self._view.generation:
@@ -59,11 +59,11 @@ class SnapshotReader:
             return 0, []
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
-            newest = snapshots.received(connection, self._cluster)
+            newest = snapshots.snapshot_age(connection, self._cluster)
             self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
-            listed = snapshots.listed_for(connection, self._cluster)
+            listed = snapshots.listed_generations(connection, self._cluster)
         late = [cloud for cloud in clouds if listed.get(cloud, 0) < newest.generation]
         return newest.generation, late
 

@@ -60,10 +60,10 @@ def judge(command: PowerCommand, view: SlurmView, now: int) -> Passed | Waits | 
     if view.generation < command.generation:
         return _without_newer(command, view, now)
     power = view.power.get(command.node, Power.UNKNOWN)
-    if power in {Power.OUT, Power.GOING}:
+    if power in {Power.OFF, Power.POWERING_DOWN}:
         return Passed()
     said = f"Slurm's snapshot {view.generation} shows it {power}"
-    if power in {Power.LIT, Power.COMING, Power.ASIDE}:
+    if power in {Power.ON, Power.POWERING_UP, Power.SET_DOWN}:
         return Overtaken(Cause(DISAGREES, said))
     return Waits(Cause(UNCONFIRMED, f"{said}, which says nothing for sure"))
 

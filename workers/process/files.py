@@ -9,7 +9,7 @@ from pathlib import Path
 from producers.disk import sync_folder
 
 
-def make_once(path: Path, content: bytes, mode: int = 0o600) -> None:
+def create_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Create a file; an existing one stays as it is, also if another process creates it now.
 
     Raises:
@@ -19,7 +19,7 @@ def make_once(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.link(name, path)
 
 
-def put(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
+def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
     """Replace a file, readable for its owner only.
 
     Args:

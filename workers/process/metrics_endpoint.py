@@ -24,7 +24,7 @@ ROLES = (
 _MOST_PORT = 65_535
 
 
-def address(
+def endpoint_address(
     settings: MetricsSettings, role: str, environ: Mapping[str, str]
 ) -> tuple[str, int] | None:
     """Host and port of this process's endpoint, or None without one; port 0 is any free port.
@@ -42,13 +42,15 @@ def address(
 
 
 @contextmanager
-def serving(settings: MetricsSettings, role: str, registry: CollectorRegistry) -> Iterator[None]:
+def serve_metrics(
+    settings: MetricsSettings, role: str, registry: CollectorRegistry
+) -> Iterator[None]:
     """Serve the metrics inside the context; a port in use is only logged.
 
     Raises:
         ConfigError: as `address`.
     """
-    where = address(settings, role, os.environ)
+    where = endpoint_address(settings, role, os.environ)
     if where is None:
         yield
         return

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 LONGEST = 3600.0
 
 
-def wait_asked(headers: Mapping[str, str], now: float) -> float | None:
+def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds, from 0 to LONGEST; None if the header is absent or cannot be read.
 
     RFC 9110, section 10.2.3: a number of seconds or a date. A date is compared with the response's own

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from workers.broker.declare import declare_until_stopped
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 from workers.store import heartbeats
 from workers.store.database import open_store
 
@@ -59,7 +59,7 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     beat.start()
     structlog.get_logger().info("worker_started", name=name)
     try:
-        with serving(settings.metrics, role, run.registry):
+        with serve_metrics(settings.metrics, role, run.registry):
             yield run
     finally:
         run.stop.set()
@@ -76,12 +76,12 @@ def declare_topology(run: Runtime) -> None:
 def _beat(run: Runtime, started: int) -> None:
     cluster, host, pid = run.settings.cluster, socket.gethostname(), os.getpid()
     while True:
-        stopping = run.stop.wait(heartbeats.EVERY_SECONDS if run.state != "starting" else 0.2)
+        stopping = run.stop.wait(heartbeats.INTERVAL_SECONDS if run.state != "starting" else 0.2)
         now = time.time_ns()
         try:
             with run.store.begin() as connection:
                 if stopping:
-                    heartbeats.take_away(connection, cluster, run.name)
+                    heartbeats.delete_heartbeat(connection, cluster, run.name)
                 else:
                     heartbeat = heartbeats.Heartbeat(
                         run.role, run.name, host, pid, started, now, run.state

@@ -74,19 +74,19 @@ _UNTOUCHED = dict.fromkeys(ServerState, _FINE)
 
 # By the node's state in Slurm, and whether its requested state is up.
 TABLE: Mapping[tuple[Power, bool], _Rules] = {
-    (Power.LIT, True): _DEAD,
-    (Power.LIT, False): _UNASKED,
-    (Power.COMING, True): _DEAD,
-    (Power.COMING, False): _UNASKED,
-    (Power.OUT, True): _GHOST,
-    (Power.OUT, False): _ORPHAN,
+    (Power.ON, True): _DEAD,
+    (Power.ON, False): _UNASKED,
+    (Power.POWERING_UP, True): _DEAD,
+    (Power.POWERING_UP, False): _UNASKED,
+    (Power.OFF, True): _GHOST,
+    (Power.OFF, False): _ORPHAN,
     # SuspendTimeout, or the next call of a hook, soon changes these
-    (Power.GOING, True): _UNTOUCHED,
-    (Power.GOING, False): _UNTOUCHED,
-    (Power.BETWEEN, True): _UNTOUCHED,
-    (Power.BETWEEN, False): _UNTOUCHED,
-    (Power.ASIDE, True): _SET_ASIDE,
-    (Power.ASIDE, False): _SET_ASIDE,
+    (Power.POWERING_DOWN, True): _UNTOUCHED,
+    (Power.POWERING_DOWN, False): _UNTOUCHED,
+    (Power.CHANGING, True): _UNTOUCHED,
+    (Power.CHANGING, False): _UNTOUCHED,
+    (Power.SET_DOWN, True): _SET_ASIDE,
+    (Power.SET_DOWN, False): _SET_ASIDE,
     (Power.UNKNOWN, True): _NOT_UNDERSTOOD,
     (Power.UNKNOWN, False): _NOT_UNDERSTOOD,
 }
@@ -127,7 +127,7 @@ def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) 
         due = past.repair_seconds >= wait
     else:
         # a node that Slurm relies on is repaired at once; one that runs, or may change, has its grace
-        at_once = found.drift is Drift.DEAD and node.power is Power.LIT
+        at_once = found.drift is Drift.DEAD and node.power is Power.ON
         due = at_once or past.seconds >= settings.grace
     return found if due else DriftAction(found.drift, RepairStep.WAIT)
 

@@ -1,13 +1,17 @@
 """`lamplighter worker resync`: without credentials of any cloud, on any host that reaches the store."""
 
 import queue
+from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.resync.worker import ResyncWorker
+
+if TYPE_CHECKING:
+    from workers.broker.delivery import Delivery
 
 _PREFETCH = 100
 

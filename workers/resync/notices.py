@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from schemas.envelope import rfc3339
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.resync.drift import Drift, RepairStep
-from workers.resync.plan import Found
+from workers.resync.plan import FoundDrift
 
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
 _MOST = 20
@@ -21,7 +21,7 @@ _REMEDIES = {
 }
 
 
-def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
+def drifts(cluster: str, found: Sequence[FoundDrift]) -> list[Notice]:
     """The notices of drifts; for very many, the first few and the number of the others.
 
     The details of the last notice then list each further stray, for reports: its ID, and the details
@@ -43,7 +43,7 @@ def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
     return created
 
 
-def drift(cluster: str, found: Found) -> Notice:
+def drift(cluster: str, found: FoundDrift) -> Notice:
     """The notice of a drift that is not repaired automatically."""
     action = found.action
     key = f"{action.drift}/{action.step}/{found.memory.since}"
@@ -87,7 +87,7 @@ def _notice(  # noqa: PLR0913, PLR0917 - the fields of a notice
     )
 
 
-def _details(found: Found) -> Mapping[str, str]:
+def _details(found: FoundDrift) -> Mapping[str, str]:
     details = {
         "drift": str(found.action.drift),
         "step": str(found.action.step),
@@ -98,7 +98,7 @@ def _details(found: Found) -> Mapping[str, str]:
     return details
 
 
-def _remedy(found: Found) -> str:
+def _remedy(found: FoundDrift) -> str:
     if found.action.step is RepairStep.DELETE:
         return "none is needed: it is deleted, because resync.delete_strays is set"
     return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")

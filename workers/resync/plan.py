@@ -23,11 +23,11 @@ _KINDS = {RepairStep.RESUME: Kind.RESUME, RepairStep.SUSPEND: Kind.SUSPEND}
 # Part of the note of every request that powers an orphan off.
 ORPHAN_NOTE = f": {Drift.ORPHAN}; Slurm: "
 # An operator who requests repairs has checked the nodes: there is no need to wait.
-AT_ONCE = ResyncSettings(grace=0.0, repeat_after=0.0)
+WITHOUT_DELAY = ResyncSettings(grace=0.0, repeat_after=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDrift:
     """A drift that was found.
 
     Attributes:
@@ -63,7 +63,7 @@ class Found:
 
 def plan(
     survey: Survey, known: Mapping[str, DriftMemory], settings: ResyncSettings, now: int
-) -> Sequence[Found]:
+) -> Sequence[FoundDrift]:
     """The drifts, and what to do about them; `now` in ns since the epoch."""
     found = []
     for place in survey.nodes:
@@ -75,12 +75,12 @@ def plan(
         if memory is None or new:
             memory = DriftMemory(place.node, action.drift, now)
         action = decide_drift(place.known, _past(memory, now), settings)
-        found.append(Found(place.node, action, memory, new, place))
+        found.append(FoundDrift(place.node, action, memory, new, place))
     for cloud, server in survey.strays:
         memory, new = known.get(server.id), server.id not in known
         memory = memory or DriftMemory(server.id, Drift.STRAY, now)
         action = decide_stray(_past(memory, now), settings)
-        found.append(Found(server.id, action, memory, new, cloud=cloud, server=server))
+        found.append(FoundDrift(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
 
@@ -88,18 +88,18 @@ def _past(memory: DriftMemory, now: int) -> DriftPast:
     return DriftPast((now - memory.since) / _NS, memory.repairs, (now - memory.repaired_at) / _NS)
 
 
-def asked_for(found: Sequence[Found]) -> list[Found]:
+def needing_repair(found: Sequence[FoundDrift]) -> list[FoundDrift]:
     """The drifts whose repair is to be requested now."""
     return [one for one in found if one.action.step in _KINDS]
 
 
-def strays_to_delete(found: Sequence[Found]) -> list[Found]:
+def strays_to_delete(found: Sequence[FoundDrift]) -> list[FoundDrift]:
     """The stray servers that are to be deleted."""
     return [one for one in found if one.action.step is RepairStep.DELETE]
 
 
-def requests(
-    wanted: Iterable[Found], snapshot: Snapshot, slurm: SlurmSettings, origin: str, why: str
+def repair_requests(
+    wanted: Iterable[FoundDrift], snapshot: Snapshot, slurm: SlurmSettings, origin: str, why: str
 ) -> list[PowerCommand]:
     """The requests that repair drifts, with the generation of the snapshot.
 
@@ -111,11 +111,11 @@ def requests(
         why: who requests the repair.
     """
     timeouts = {Kind.RESUME: slurm.resume_timeout, Kind.SUSPEND: slurm.suspend_timeout}
-    return [command_for(one, snapshot, timeouts, origin, why) for one in wanted]
+    return [repair_request(one, snapshot, timeouts, origin, why) for one in wanted]
 
 
-def command_for(
-    found: Found, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
+def repair_request(
+    found: FoundDrift, snapshot: Snapshot, timeouts: Mapping[Kind, int], origin: str, why: str
 ) -> PowerCommand:
     """The request that repairs one drift; see `requests`. `timeouts`: how long Slurm waits, seconds."""
     kind = _KINDS[found.action.step]
@@ -136,11 +136,11 @@ def command_for(
     )
 
 
-def remembered(
+def next_memories(
     survey: Survey,
     known: Mapping[str, DriftMemory],
-    found: Sequence[Found],
-    repaired: Sequence[Found],
+    found: Sequence[FoundDrift],
+    repaired: Sequence[FoundDrift],
     now: int,
 ) -> list[DriftMemory]:
     """The drifts to remember.

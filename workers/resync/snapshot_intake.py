@@ -6,8 +6,8 @@ import sqlalchemy as sa
 import structlog
 
 from schemas.errors import MalformedMessageError
-from schemas.snapshot import Snapshot, joined, parse_snapshot
-from workers.broker.link import Delivery
+from schemas.snapshot import Snapshot, join_parts, parse_snapshot
+from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.store import snapshots
 
@@ -44,7 +44,7 @@ class SnapshotIntake:
             return None
         same = [p for p in self._parts if p.correlation_id == part.correlation_id]
         self._parts = [*same, part]
-        whole = joined(self._parts)
+        whole = join_parts(self._parts)
         if whole is None:
             return None
         with self._store.begin() as connection:

@@ -7,26 +7,27 @@ from collections.abc import Sequence
 
 import structlog
 
-from schemas.events import Notice
+from schemas.notices import Notice
 from schemas.snapshot import Snapshot
 from workers.broker import outgoing
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.resync import drift_memory, notices
 from workers.resync.drift import RepairStep
 from workers.resync.plan import (
-    Found,
-    asked_for,
+    FoundDrift,
+    needing_repair,
+    next_memories,
     plan,
-    remembered,
-    requests,
+    repair_requests,
     strays_to_delete,
 )
 from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
-from workers.store.database import AWAY, reading
+from workers.store.database import STORE_ERRORS, reading
 
 _IDLE = 0.2
 _CONFIRM = 30.0
@@ -76,7 +77,7 @@ class ResyncWorker:
             if time.monotonic() >= self._next_age_check:
                 self._next_age_check = time.monotonic() + _CHECK_AGE
                 self._check_age()
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._state = "waits for the store: nothing is repaired"
             self._log.warning("store_away", error=type(error).__name__)
         except BrokerError as error:
@@ -93,7 +94,7 @@ class ResyncWorker:
     def _is_listed(self, snapshot: Snapshot) -> bool:
         """Whether all clouds have been listed since the snapshot, or their time is over."""
         with reading(self._run.store) as connection:
-            listed = snapshots.listed_for(connection, self._settings.cluster)
+            listed = snapshots.listed_generations(connection, self._settings.cluster)
         complete = all(
             listed.get(cloud, 0) >= snapshot.generation for cloud in self._settings.clouds
         )
@@ -105,17 +106,17 @@ class ResyncWorker:
             seen = survey(connection, self._settings, snapshot)
             known = drift_memory.recall(connection, cluster)
         found = plan(seen, known, self._settings.resync, now)
-        wanted = asked_for(found)
+        wanted = needing_repair(found)
         origin = socket.gethostname() or "unknown"
-        commands = requests(wanted, snapshot, self._settings.slurm, origin, "resync")
+        commands = repair_requests(wanted, snapshot, self._settings.slurm, origin, "resync")
         outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
         self._report(seen, found)
         repaired = [*wanted, *strays_to_delete(found)]
         with self._run.store.begin() as connection:
-            memories = remembered(seen, known, found, repaired, now)
+            memories = next_memories(seen, known, found, repaired, now)
             drift_memory.remember(connection, cluster, memories)
 
-    def _report(self, seen: Survey, found: Sequence[Found]) -> None:
+    def _report(self, seen: Survey, found: Sequence[FoundDrift]) -> None:
         cluster, generation = self._settings.cluster, seen.snapshot.generation
         for one in found:
             if one.new or one.action.step in _REPAIRS:
@@ -142,7 +143,7 @@ class ResyncWorker:
     def _check_age(self) -> None:
         """Notify once if the newest snapshot is too old: nothing is repaired then."""
         with reading(self._run.store) as connection:
-            newest = snapshots.received(connection, self._settings.cluster)
+            newest = snapshots.snapshot_age(connection, self._settings.cluster)
         if newest is not None and newest.age <= self._settings.stale_after:
             self._notified_stale = None
             return
@@ -160,16 +161,16 @@ class ResyncWorker:
         outgoing.publish_all(self._link, map(outgoing.event, events), _CONFIRM)
 
 
-def _needs_notice(found: Found) -> bool:
+def _needs_notice(found: FoundDrift) -> bool:
     """Whether to notify operators: once if they must act, and before a server is deleted."""
     if found.action.step is RepairStep.DELETE:
         return not found.memory.repairs
     return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
 
 
-def _summary(seen: Survey, found: Sequence[Found]) -> str:
+def _summary(seen: Survey, found: Sequence[FoundDrift]) -> str:
     parts = [f"{len(seen.nodes)} nodes compared, {len(found)} drifted"]
-    if wanted := asked_for(found):
+    if wanted := needing_repair(found):
         parts.append(f"{len(wanted)} repairs requested")
     if seen.unseen:
         parts.append(f"not listed: {', '.join(seen.unseen)}")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 import structlog
 
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.slurm import node_memory
 from workers.slurm.job_events import JobEvents
 from workers.slurm.nodes import FAILED

@@ -13,14 +13,15 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, event_from
 from workers.broker.batches import Batches
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_updates import NodeUpdates
 from workers.slurm.scontrol import Slurm
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 
 # Seconds to wait for a batch, and while jobs of failed boots are followed; seconds between timers.
 _IDLE = 0.5
@@ -124,7 +125,7 @@ class Feedback:
         elif isinstance(error, BrokerError):
             self._log.warning("job_event_not_published", error=str(error))
             return self._link.is_up  # without a connection, the broker delivers the events again
-        elif isinstance(error, AWAY):
+        elif isinstance(error, STORE_ERRORS):
             self._run.state = "waits for the store"
             self._log.warning("store_away", error=type(error).__name__)
         else:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from schemas.events import Cause, Notice, RequestEvent
+from schemas.events import Cause, RequestEvent
 from schemas.jobs import JobEvent, JobTransition
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.broker.link import Link
 from workers.slurm.causes import PREFIX

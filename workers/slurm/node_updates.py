@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm import node_memory

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import hostlist
 
-from workers.broker.link import Delivery
+from workers.broker.delivery import Delivery
 from workers.slurm.nodes import FAILED, JobState
 from workers.slurm.updates import SlurmUpdate
 

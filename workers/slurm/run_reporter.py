@@ -12,7 +12,7 @@ from producers.outbox import deliver
 from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
-from workers.process.files import put
+from workers.process.files import replace_file
 from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
 
@@ -74,4 +74,4 @@ def remember(path: Path, reported: Reported) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    put(path, msgspec.json.encode(reported, order="deterministic"))
+    replace_file(path, msgspec.json.encode(reported, order="deterministic"))

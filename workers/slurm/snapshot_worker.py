@@ -78,10 +78,10 @@ def read_nodes(slurm: Slurm) -> list[SlurmNode]:
         SlurmAwayError, MalformedMessageError: see `take_and_publish`.
     """
     states = slurm.nodes()
-    return with_jobs(list(states.values()), list(slurm.running().values()))
+    return nodes_with_jobs(list(states.values()), list(slurm.running().values()))
 
 
-def with_jobs(states: list[NodeState], jobs: list[JobState]) -> list[SlurmNode]:
+def nodes_with_jobs(states: list[NodeState], jobs: list[JobState]) -> list[SlurmNode]:
     """The nodes of a snapshot; names that a hook may not use are omitted.
 
     Raises:

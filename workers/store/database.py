@@ -13,7 +13,7 @@ _IDLE_TRANSACTION_SECONDS = 10
 _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
-AWAY = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
 
 def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:

@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from workers.store.tables import workers
 
-EVERY_SECONDS = 5.0
+INTERVAL_SECONDS = 5.0
 # A few heartbeats may be late: a busy disk, or a store that another process has locked.
-SILENT_SECONDS = 4 * EVERY_SECONDS
+SILENT_SECONDS = 4 * INTERVAL_SECONDS
 _NS = 1_000_000_000
 # Where hosts come and go, the heartbeat of a killed worker may never get a successor.
 _KEPT_NS = 86_400 * _NS
@@ -33,13 +33,13 @@ class Heartbeat:
 
 def write(connection: sa.Connection, cluster: str, heartbeat: Heartbeat) -> None:
     """Replace the worker's last heartbeat; delete those that are older than a day."""
-    take_away(connection, cluster, heartbeat.name)
+    delete_heartbeat(connection, cluster, heartbeat.name)
     old = workers.c.seen_at < heartbeat.seen_at - _KEPT_NS
     connection.execute(sa.delete(workers).where(workers.c.cluster == cluster, old))
     connection.execute(sa.insert(workers).values(cluster=cluster, **asdict(heartbeat)))
 
 
-def take_away(connection: sa.Connection, cluster: str, name: str) -> None:
+def delete_heartbeat(connection: sa.Connection, cluster: str, name: str) -> None:
     """Delete the heartbeat of a worker that exits normally."""
     connection.execute(
         sa.delete(workers).where(workers.c.cluster == cluster, workers.c.name == name)

@@ -9,7 +9,7 @@ from workers.store.tables import drifts, nodes, refresh_tokens, requests
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenRequest:
     """A round of a request that has no outcome yet; times in ns since the epoch."""
 
     request_id: str
@@ -30,15 +30,15 @@ class NodePower:
     since: int | None
 
 
-def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
+def open_requests(connection: sa.Connection, cluster: str) -> list[OpenRequest]:
     """The requests in progress, oldest first."""
     query = (
-        sa.select(*(requests.c[name] for name in Open.__dataclass_fields__))
+        sa.select(*(requests.c[name] for name in OpenRequest.__dataclass_fields__))
         # decided_at has an index, outcome has none
         .where(requests.c.cluster == cluster, requests.c.decided_at.is_(None))
         .order_by(requests.c.generation, requests.c.node, requests.c.round)
     )
-    return [Open(*row) for row in connection.execute(query)]
+    return [OpenRequest(*row) for row in connection.execute(query)]
 
 
 def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
@@ -55,7 +55,7 @@ def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]
     }
 
 
-def refresh_token_ends(connection: sa.Connection) -> dict[str, int]:
+def refresh_token_expiries(connection: sa.Connection) -> dict[str, int]:
     """When each cloud's refresh token expires unless it is used, where known; ns since the epoch."""
     query = sa.select(refresh_tokens.c.cloud, refresh_tokens.c.expires_at)
     return {cloud: end for cloud, end in connection.execute(query) if end is not None}

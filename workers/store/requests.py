@@ -39,7 +39,7 @@ class RoundOutcome:
     event: bytes
 
 
-def insert_requests(connection: sa.Connection, cluster: str, rows: Sequence[Round]) -> None:
+def open_rounds(connection: sa.Connection, cluster: str, rows: Sequence[Round]) -> None:
     """Open these rounds; a round that is open or ended already stays unchanged."""
     if not rows:
         return

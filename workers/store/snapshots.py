@@ -60,11 +60,11 @@ def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
         where=statement.excluded.generation > snapshots.c.generation,
     )
     connection.execute(statement)
-    stored = received(connection, snapshot.cluster)
+    stored = snapshot_age(connection, snapshot.cluster)
     return stored is not None and stored.generation == snapshot.generation
 
 
-def received(connection: sa.Connection, cluster: str) -> SnapshotAge | None:
+def snapshot_age(connection: sa.Connection, cluster: str) -> SnapshotAge | None:
     """The age of the newest snapshot; None if no snapshot was ever received."""
     now = store_clock(connection.dialect.name)
     columns = snapshots.c.generation, now - snapshots.c.received_at
@@ -95,7 +95,7 @@ def keep_listing(connection: sa.Connection, cluster: str, listing: StoredListing
     connection.execute(statement)
 
 
-def listed_for(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
+def listed_generations(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
     """For each cloud, the generation of the snapshot that its listing was made for."""
     query = sa.select(listings.c.cloud, listings.c.generation).where(listings.c.cluster == cluster)
     return {row.cloud: row.generation for row in connection.execute(query)}

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import structlog
 
 from producers.message import Message
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.broker.link import Link
 from workers.tokens.errors import SourceError

@@ -13,7 +13,9 @@ from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
 from workers.broker import topology
-from workers.broker.link import REPLY_TO, Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
+from workers.broker.topology import REPLY_TO
 from workers.config.settings import Settings
 from workers.errors import (
     BrokerAwayError,
@@ -98,7 +100,7 @@ class TokenClient:
                     del self._flights[request]
         return flight.result()
 
-    def look(self, cloud: str) -> TokenReport:
+    def report(self, cloud: str) -> TokenReport:
         """Get the state of a cloud's token, without a login.
 
         Raises:

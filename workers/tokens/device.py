@@ -61,7 +61,7 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     return None
 
 
-def ask(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
+def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
     """Start a login whose refresh token outlasts the person's session.
 
     Raises:
@@ -88,7 +88,7 @@ def ask(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
     )
 
 
-def wait(
+def poll_for_tokens(
     http: Http,
     source: RefreshTokenSource,
     code: DeviceCode,

@@ -21,7 +21,7 @@ _REMEDIES: Mapping[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class ProbeResult:
     """The result of a test.
 
     Attributes:
@@ -42,7 +42,7 @@ class Tried:
     remedy: str | None = None
 
 
-def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) -> Tried:
+def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) -> ProbeResult:
     """Get a token and list at most one server with it.
 
     Args:
@@ -76,7 +76,7 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
             listing = _list_one(session, place)
         except keystone_errors.CatalogException:
             endpoint, listing = None, ("has no compute API there", _regions(access))
-    return Tried(
+    return ProbeResult(
         user=f"{access.username} ({access.user_domain_name}, {access.user_id})",
         project=f"{access.project_name} ({access.project_domain_name}, {access.project_id})",
         roles=tuple(access.role_names or ()),

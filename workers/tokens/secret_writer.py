@@ -5,7 +5,7 @@ from pathlib import Path
 
 from producers.settings import ConfigError
 from workers.config.settings import CREDENTIALS
-from workers.process.files import put
+from workers.process.files import replace_file
 
 
 def require_writable(path: Path) -> None:
@@ -38,4 +38,4 @@ def write_secret(path: Path, secret: str, owner_of: Path) -> None:
     if os.geteuid() == 0:
         known = next((file for file in (path, owner_of) if file.exists()), None)
         owner = (known.stat().st_uid, known.stat().st_gid) if known is not None else None
-    put(path, f"{secret}\n".encode(), owner)
+    replace_file(path, f"{secret}\n".encode(), owner)

@@ -19,7 +19,8 @@ from schemas import ids
 from schemas.errors import MalformedMessageError
 from schemas.names import shown
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from workers.process.retry_after import wait_asked
+from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
@@ -94,7 +94,7 @@ class Http:
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise away(
-                f"{host} responds with {status}", wait_asked(response.headers, time()) or 0.0
+                f"{host} responds with {status}", requested_wait(response.headers, time()) or 0.0
             )
         if status >= HTTPStatus.MULTIPLE_CHOICES and status < HTTPStatus.BAD_REQUEST:
             raise SourceError(

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from producers.settings import ConfigError
-from workers.process.files import make_once
+from workers.process.files import create_file
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import read_secret
 
@@ -21,7 +21,7 @@ def load_key(path: Path) -> bytes:
     """
     try:
         if not path.exists():
-            make_once(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
+            create_file(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
         key = base64.b64decode(read_secret(path), validate=True)
     except OSError as error:
         raise ConfigError(f"tokens.key_file: {path} cannot be created: {error.strerror}") from None

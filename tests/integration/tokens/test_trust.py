@@ -17,7 +17,8 @@ from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.link import REPLY_TO, Delivery, Link
+from workers.broker.link import Link
+from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError, TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.scoped import digest_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.testbed.broker import Broker
     from tests.testbed.simcloud.handle import SimCloud
+    from workers.broker.delivery import Delivery
 
 # The minimal permissions of each role in the vhost.
 SERVICE = {"write": r"^(amq\.default|power\.events)$", "read": r"^token\.rpc$"}
