@@ -25,7 +25,13 @@ _COLUMNS = (
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    help="Form of the output (default: jsonl).",
+)
 @filter_options
 @pass_session
 def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see filter_of

@@ -29,6 +29,7 @@ _WEEK = 7 * 86_400 * 10**9
     "form",
     type=click.Choice(("table", "json", "csv", "html")),
     default="table",
+    help="Form of the output (default: table).",
 )
 @click.option(
     "--sacct",
