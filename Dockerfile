@@ -1,7 +1,7 @@
-# Lamplighter's workers, hooks and commands; the target `demo` holds the simulated cloud instead.
+# Lamplighter's workers, hooks and commands. The target `demo` holds the simulated cloud instead.
 #
-# Where packages come through a proxy of your own, give pip's configuration and your certificates
-# as build secrets, which stay out of the image:
+# If your packages come through a proxy, pass pip's configuration and your certificates as build
+# secrets, which do not become part of the image:
 #   docker build --secret id=pip.conf,src=pip.conf --secret id=ca.crt,src=ca.crt .
 # with `cert = /run/secrets/ca.crt` in that pip.conf.
 ARG BASE=debian:trixie-slim
@@ -27,8 +27,8 @@ RUN apt-get update -qq \
     && python3 -m venv --without-pip /opt/lamplighter
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PYTHON=/opt/lamplighter
 WORKDIR /src
-# With empty packages, so that only a changed pyproject.toml fetches the libraries again.
-COPY pyproject.toml README.md ./
+# Empty packages for now: the libraries are fetched again only when pyproject.toml changes.
+COPY pyproject.toml README.md LICENSE ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \

@@ -1,42 +1,53 @@
-# Everything sets itself up: the virtual environment, and with it the broker, Slurm and what else
-# is missing where this may be installed; elsewhere one line says what to install.
+# Each target first makes what it needs: the virtual environment .venv and, for targets that start
+# servers, Debian packages. As root on Debian or Ubuntu missing packages are installed; elsewhere
+# the target stops with one line that says what to install.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench format clean
+.PHONY: help demo unit test check format bench dist clean
 PYTHON ?= python3
 BIN := .venv/bin
 
-help: ## What there is
+help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: .venv/.system .venv/.ready ## The whole story, live: a job wakes two nodes on real Slurm and RabbitMQ
+demo: .venv/.system-demo .venv/.ready ## Run one job on powered-down nodes: real Slurm and RabbitMQ, simulated cloud
 	$(BIN)/python -m demo
 
-test: .venv/.system .venv/.ready ## Every test but the big volumes
+unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
+	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile=quick tests/unit
+
+test: .venv/.system-test .venv/.ready ## Run all tests; TESTS=PATH runs some of them
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
 
-check: .venv/.ready ## Lint, types, layers
+check: .venv/.ready ## Check layout, lint rules, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.system .venv/.ready ## The big volumes, as ratios against a baseline
-	$(BIN)/python -m benchmarks
-
-format: .venv/.ready ## Rewrite layout and imports
+format: .venv/.ready ## Apply layout and automatic lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove what the targets above have made here
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+bench: .venv/.system-test .venv/.ready ## Run the benchmarks: ratios against a baseline of the same run
+	$(BIN)/python -m benchmarks
 
-.venv/.system: tests/testbed/install.py
-	$(PYTHON) -m tests.testbed.install
+dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environment
+	rm -rf dist build/wheel-test
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/wheel-test
+	build/wheel-test/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	.ci/try-wheel build/wheel-test/bin
+
+clean: ## Remove all that these targets made; name what has to stay
+	@$(PYTHON) -m tests.testbed.clean
+
+.venv/.system-%: tests/testbed/install.py tests/testbed/openstack/system.py
+	$(PYTHON) -m tests.testbed.install $*
 	@mkdir -p .venv && touch $@
 
 .venv/.ready: pyproject.toml
-	@echo "Setting up .venv with what pyproject.toml names"
+	@echo "Setting up .venv from pyproject.toml"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark in turn, each with its table."""
+"""`make bench`: run every benchmark; each prints its table."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit", "report", "console")
 
 
 def main() -> int:
-    """Run them; 1 when one of them could not be run."""
+    """Run all benchmarks; return 1 if one could not run."""
     codes = []
     for name in BENCHMARKS:
         print(f"\n== {name}", flush=True)

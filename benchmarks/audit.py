@@ -1,61 +1,62 @@
-"""The audit with a million records, on SQLite and on PostgreSQL: written, listed, verified, exported.
+"""Write, list and verify an audit of a million records, on SQLite and on PostgreSQL.
 
-Listing is timed as a whole command, Python's start included, and verifying too.
+Queries are timed as whole commands, the start of Python included.
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from benchmarks.table import Figure, render
+from benchmarks.timing import duration, shortest, temporary_folder
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import SECOND, fill, flood
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT
 from tests.testbed.postgresql import PostgreSQL
 from workers.audit.log import append
 from workers.audit.record import Record, record_of
 from workers.store.database import open_store
 
+# The aims.
 LIST_SECONDS = 1.0
-VERIFIED_A_SECOND = 50_000.0
-WRITTEN_A_SECOND = 2_000.0
-UWS = "f755f0"
+QUESTION_SECONDS = 5.0
+VERIFIED_PER_SECOND = 50_000.0
+WRITTEN_PER_SECOND = 2_000.0
+_UWS_ID = "f755f0"
 _SAMPLE = 20_000
 
 
 def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]:
-    """The figures for one database with so many records."""
-    site = Site(
+    """Yield the figures for one database with this many records."""
+    site = Installation(
         folder / kind,
         "amqp://guest:guest@127.0.0.1:1/none",
         store=f'url = "sqlite:///state.db"\naudit_url = "{url}"',
     )
     engine = open_store(url, "audit")
-    begun = time.monotonic()
-    fill(engine, _SAMPLE // 2)
-    written = time.monotonic() - begun
-    print(f"{kind}: {_SAMPLE / written:.0f} records/s made and written", flush=True)
+    written = duration(partial(fill, engine, _SAMPLE // 2))
+    print(f"{kind}: {_SAMPLE / written:.0f} records/s created and written", flush=True)
     flood(engine, (records - _SAMPLE) // 2, begin=MOMENT + _SAMPLE // 2 * SECOND)
     if engine.dialect.name == "postgresql":
-        with engine.begin() as connection:  # as its autovacuum does by itself after a while
+        with engine.begin() as connection:  # autovacuum would do so later
             connection.execute(sa.text("ANALYZE"))
-    append(engine, [_identified(records // 40)])
+    append(engine, [_uws_record(records // 40)])
     engine.dispose()
-    aim = _SAMPLE / WRITTEN_A_SECOND
-    yield Figure(f"{kind}: {_SAMPLE:,} records made and written", written, aim, "s")
+    aim = _SAMPLE / WRITTEN_PER_SECOND
+    yield Figure(f"{kind}: {_SAMPLE:,} records created and written", written, aim, "s")
     middle = _time(records // 4)
     for words in (
         ("list",),
         ("list", "--node", "node7"),
         ("list", "--node", "node[1-100]", "--outcome", "failed"),
         ("list", "--job", str(records // 40)),
-        ("list", "--uws", UWS),
+        ("list", "--uws", _UWS_ID),
         ("list", "--outcome", "failed"),
         ("list", "--since", middle, "--until", _time(records // 4 + 600)),
         ("list", "--since", _time(0), "--until", middle),
@@ -65,37 +66,32 @@ def measure(kind: str, url: str, records: int, folder: Path) -> Iterator[Figure]
         ("slowest", "--since", _time(records // 2 - 7 * 86_400)),
     ):
         name = " ".join(words)
-        question = words[0] in {"failures", "slowest"}
-        yield Figure(
-            f"{kind}: audit {name}", _timed(site, *words), 5.0 if question else LIST_SECONDS, "s"
-        )
-    verified = _timed(site, "verify")
-    yield Figure(
-        f"{kind}: audit verify, {records:,} records", verified, records / VERIFIED_A_SECOND, "s"
-    )
+        aim = QUESTION_SECONDS if words[0] in {"failures", "slowest"} else LIST_SECONDS
+        yield Figure(f"{kind}: audit {name}", _timed(site, *words), aim, "s")
+    verified, aim = _timed(site, "verify"), records / VERIFIED_PER_SECOND
+    yield Figure(f"{kind}: audit verify, {records:,} records", verified, aim, "s")
 
 
-def _identified(job: int) -> Record:
-    """That a job runs for a UWS job."""
-    told = JobEvent(JobTransition.IDENTIFIED, "test", job, MOMENT, MOMENT, uws_id=UWS)
-    return record_of(told.to_envelope().to_json(), "test", MOMENT)
+def _uws_record(job: int) -> Record:
+    """Return the record that links a job to its UWS job."""
+    event = JobEvent(JobTransition.IDENTIFIED, "test", job, MOMENT, MOMENT, uws_id=_UWS_ID)
+    return record_of(event.to_envelope().to_json(), "test", MOMENT)
 
 
 def _time(request: int) -> str:
-    """When the so-many-th request was asked."""
+    """Return the time of the request with this number."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(MOMENT // SECOND + request))
 
 
-def _timed(site: Site, *arguments: str) -> float:
-    """The better of two times: others may be at work."""
-    took = []
-    for _ in range(2):
-        begun = time.monotonic()
-        said = site.lamplighter("audit", *arguments, timeout=600.0)
-        took.append(time.monotonic() - begun)
-        if said.code or not said.out:
-            raise RuntimeError(f"{arguments}: {said.err}")
-    seconds = min(took)
+def _timed(site: Installation, *arguments: str) -> float:
+    """Return the seconds of a command, the shorter of two runs."""
+
+    def run() -> None:
+        result = site.lamplighter("audit", *arguments, timeout=600.0)
+        if result.code or not result.out:
+            raise RuntimeError(f"{arguments}: {result.err}")
+
+    seconds = shortest(run)
     print(f"{seconds:.2f} s: audit {' '.join(arguments)}", flush=True)
     return seconds
 
@@ -108,8 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: list[Figure] = []
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamplighter-")))
-        folder.chmod(0o755)
+        folder = stack.enter_context(temporary_folder())
         for kind in options.on:
             if kind == "sqlite":
                 url = f"sqlite:///{folder}/audit.db"

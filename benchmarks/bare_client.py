@@ -1,7 +1,7 @@
-"""The baseline of the fleet benchmark: the same SDK, and nothing else.
+"""The baseline of the benchmarks fleet and nova: the OpenStack SDK only.
 
-Lists the servers, starts or stops them all with so many threads, lists once a second until all are there,
-and prints the seconds that took. Reads the password from standard input.
+Lists the servers, starts or stops all of them from a pool of threads, lists once a second until all have
+the wanted status, and prints the seconds. Reads the password from standard input.
 """
 
 import sys
@@ -31,7 +31,7 @@ def main() -> None:
         session=Session(auth=auth, session=http), compute_api_version="2.1"
     )
     compute = connection.compute
-    compute.get_endpoint()  # logs in and discovers before the clock starts
+    compute.get_endpoint()  # log in and discover the endpoint before the clock starts
 
     def servers() -> list[dict[str, str]]:
         found: list[dict[str, str]] = []

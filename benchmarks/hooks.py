@@ -1,7 +1,4 @@
-"""How long a whole hook process takes, from start to exit, beside the least that pika can do.
-
-Run it with `python -m benchmarks.hooks`.
-"""
+"""The duration of a hook process, from start to exit, against the least that pika needs."""
 
 from __future__ import annotations
 
@@ -9,17 +6,18 @@ import argparse
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pika
 
 from benchmarks.table import Figure, render
+from benchmarks.timing import duration, temporary_folder
 from tests.testbed.broker_choice import choose
 from workers.broker import topology
+from workers.broker.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +28,7 @@ ROUNDS = 31
 MANY = 1000
 
 # The smallest script that publishes one message as safely as the hook does: confirmed, persistent
-# and mandatory, to the same queue. It learns the URL from a file, as the hook does.
+# and mandatory, to the same queue. It reads the URL from a file, as the hook does.
 BASELINE = """\
 import sys, pika
 connection = pika.BlockingConnection(pika.URLParameters(open(sys.argv[1]).read()))
@@ -45,34 +43,31 @@ connection.close()
 
 
 def main() -> None:
-    """Measure and print; the verdict stands in the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each (%(default)s)")
+    """`python -m benchmarks.hooks [--rounds N]`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     rounds: int = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory(prefix="lamplighter-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with choose().open(folder) as broker:
-            print(f"broker: {broker.description}; medians of {rounds} alternating runs")
-            figures = measure(broker, folder, rounds)
+    with temporary_folder() as folder, choose().open(folder) as broker:
+        print(f"broker: {broker.description}; medians of {rounds} alternating runs")
+        figures = measure(broker, folder, rounds)
     print(render(figures))
 
 
 def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
-    """Time the baseline, a hook call for one node and one for a thousand, in turn."""
+    """Time the baseline, a hook call for one node and one for a thousand nodes, in turn."""
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
-        topology.apply(connection.channel(), topology.topology())
+        declare(connection.channel(), topology.topology())
     commands = _commands(folder, url)
-    times: dict[str, list[float]] = {what: [] for what in commands}
-    for round_ in range(-1, rounds):  # the first warms the caches of files and is not counted
-        for what, argv in commands.items():
-            seconds = _run(argv, {"SLURM_CONF": str(folder / "slurm.conf")})
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for round_ in range(-1, rounds):  # the first round fills the file cache and is not counted
+        for name, argv in commands.items():
+            seconds = duration(partial(_run, argv, {"SLURM_CONF": str(folder / "slurm.conf")}))
             if round_ >= 0:
-                times[what].append(seconds * 1000)
+                times[name].append(seconds * 1000)
     broker.delete_vhost(vhost)
-    least, one, many = (statistics.median(times[what]) for what in commands)
+    least, one, many = (statistics.median(times[name]) for name in commands)
     return [
         Figure("hook, 1 node, against bare pika", one, 1.3, "ms", least),
         Figure(f"hook, {MANY:,} nodes, against 1 node", many, 2.5, "ms", one),
@@ -80,7 +75,7 @@ def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
 
 
 def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
-    """What is run, in the order of the figures; lays out the files it needs."""
+    """Write the files that the commands need; return the commands in the order of the figures."""
     (folder / "url").write_text(url)
     (folder / "baseline.py").write_text(BASELINE)
     (folder / "lamplighter.toml").write_text(
@@ -97,14 +92,11 @@ def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
     }
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str]) -> float:
-    """Seconds that a process takes; it must succeed and say nothing."""
-    started = time.perf_counter()
+def _run(argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Run a command; it must succeed and write nothing to standard error."""
     done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    seconds = time.perf_counter() - started
     if done.returncode or done.stderr:
         raise RuntimeError(f"{argv[0]}: exit {done.returncode}: {done.stderr.decode()}")
-    return seconds
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How every benchmark tells its figures: one table, ours beside the baseline, with aim and verdict."""
+"""Print the figures of a benchmark as a table: ours, the baseline, their ratio, the aim, the verdict."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Figure:
 
     Attributes:
         name: what was measured.
-        ours: our figure, in `unit`.
-        aim: the most that it may be: of the ratio where there is a baseline, else of `ours`.
-        unit: printed after each figure, such as ms.
-        baseline: the figure we compare with, in `unit`, or None.
+        ours: Lamplighter's figure, in `unit`.
+        aim: the upper bound of the ratio, or of `ours` if there is no baseline.
+        unit: printed after each number, such as ms.
+        baseline: the figure to compare with, in `unit`, or None.
         difference: whether the aim bounds `ours - baseline` instead of the ratio.
     """
 
@@ -46,7 +46,7 @@ class Figure:
         return self.ours <= self.aim * self.baseline
 
     def cells(self) -> tuple[str, ...]:
-        """The figure's row."""
+        """Return the figure's row."""
         return (
             self.name,
             _number(self.ours, self.unit),
@@ -63,12 +63,12 @@ class Figure:
 
 
 def render(figures: Sequence[Figure]) -> str:
-    """The figures as a table in plain text, columns aligned."""
+    """Return the figures as an aligned table in plain text."""
     rows = [COLUMNS, *(figure.cells() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = [
         "  ".join(
-            # The name and the verdict are words, all between them are numbers.
+            # the first and the last column hold words, the others numbers
             cell.ljust(width) if column in {0, len(COLUMNS) - 1} else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
@@ -79,5 +79,5 @@ def render(figures: Sequence[Figure]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
+    digits = f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
     return f"{digits} {unit}".rstrip()

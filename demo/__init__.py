@@ -1,1 +1,6 @@
-"""`make demo`: the whole story, live, on real Slurm and RabbitMQ and a simulated OpenStack."""
+"""`make demo`: one job on powered-down nodes, with Slurm, RabbitMQ and a simulated OpenStack.
+
+- __main__: the steps
+- state: reads nodes, job and events
+- screen: shows them on the terminal
+"""

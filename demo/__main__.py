@@ -1,4 +1,7 @@
-"""A job on powered-down nodes: they are lit, it runs, they go out; then the audit's story of it."""
+"""Run one job on powered-down nodes: they are lit, the job runs, they go out; then show the audit.
+
+If a step fails, the reason and the ends of the logs are printed, and the folder with all logs is kept.
+"""
 
 import shutil
 import subprocess
@@ -14,14 +17,18 @@ import sqlalchemy as sa
 from rich.text import Text
 
 from demo.screen import Screen
-from demo.state import Sight, look
+from demo.state import DemoState, read_state
 from schemas.events import Transition
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
+from tests.testbed.failures import describe
+from tests.testbed.processes import tail
+from tests.testbed.slurm_conf import SlurmSettings
 from workers.store.database import connect
 
-_PATIENCE = 110.0
-_LOOK = 0.25
+_STEP_TIMEOUT = 110.0
+_POLL_INTERVAL = 0.25
+_INTERRUPTED = 130
+_REASON_LINES = 4
 _JOB = """#!/bin/sh
 echo "the job runs on $SLURM_JOB_NODELIST"
 srun sh -c 'echo "hello from $SLURMD_NODENAME"' | sort
@@ -29,71 +36,90 @@ srun sh -c 'echo "hello from $SLURMD_NODENAME"' | sort
 
 
 def main() -> int:
-    """Run it; 0 when the story went as told."""
+    """Run the demo; return 0 if every step succeeded."""
     folder = Path(tempfile.mkdtemp(prefix="lamplighter-demo-"))
-    # slurmd runs jobs as other users, who must reach what is below
+    # slurmd runs jobs as other users, which must reach the files below
     folder.chmod(0o755)
-    screen = Screen()
     try:
-        with screen:
-            plan = Plan(
-                Settings(nodes=4, suspend_time=10, suspend_timeout=5), snapshot_interval=10.0
-            )
-            screen.step("Starting what the story needs")
-            with Cluster(folder, plan, say=lambda what: screen.step(f"Starting {what}")) as cluster:
-                _tell(cluster, screen)
-                screen.console.print("\nStopping all of it")
-    except (TimeoutError, RuntimeError) as error:
-        print(f"demo: {error}", file=sys.stderr)  # noqa: T201 - for whoever ran make demo
+        with Screen() as screen:
+            _run(folder, screen)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the reason of any failure is shown
+        _print_failure(error, folder)
         return 1
     else:
-        return 0
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        code = 0
+    shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _run(folder: Path, screen: Screen) -> None:
+    slurm = SlurmSettings(nodes=4, suspend_time=10, suspend_timeout=5)
+    plan = ClusterPlan(slurm, snapshot_interval=10.0)
+    with Cluster(folder, plan, say=lambda what: screen.step(f"Starting {what}")) as cluster:
+        try:
+            _run_job(cluster, screen)
+        except Exception as error:
+            # now: the servers write to their logs when they stop
+            error.add_note(describe([folder]))
+            raise
+        screen.console.print("\nStopping all servers")
+
+
+def _print_failure(error: Exception, folder: Path) -> None:
+    known = isinstance(error, (TimeoutError, RuntimeError))
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    notes = getattr(error, "__notes__", [describe([folder])])
+    lines = ("", *notes, f"demo: {reason}", f"demo: all logs are in {folder}", "")
+    sys.stderr.write("\n".join(lines))
 
 
 @dataclass(frozen=True)
-class _Story:
-    """A cluster, a job on it, and where to show them."""
+class _Watch:
+    """Watches a job on a cluster."""
 
     cluster: Cluster
     audit: sa.Engine
     job_id: int
     screen: Screen
 
-    def wait(self, text: str, until: Callable[[Sight], bool]) -> Sight:
-        """Show what is to be seen until it is as awaited.
+    def wait(self, text: str, until: Callable[[DemoState], bool]) -> DemoState:
+        """Show the state until a condition holds.
 
         Raises:
-            TimeoutError: naming the step.
+            TimeoutError: the condition does not hold in time; the message names the step.
+            RuntimeError: the cloud could not start or stop a node's slurmd.
         """
         self.screen.step(text)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _STEP_TIMEOUT
         while time.monotonic() < deadline:
-            sight = look(self.cluster, self.audit, self.job_id)
-            self.screen.show(sight)
-            if until(sight):
-                return sight
-            time.sleep(_LOOK)
-        raise TimeoutError(f"gave up after {_PATIENCE:g} s at: {text}")
+            state = read_state(self.cluster, self.audit, self.job_id)
+            self.screen.show(state)
+            if until(state):
+                return state
+            if self.cluster.simulated.state().hook.failed:
+                log = tail(Path(self.cluster.hook.log_file), _REASON_LINES)
+                raise RuntimeError(f"a node's slurmd cannot be started or stopped:\n{log}")
+            time.sleep(_POLL_INTERVAL)
+        raise TimeoutError(f"timeout after {_STEP_TIMEOUT:g} s at: {text}")
 
 
-def _tell(cluster: Cluster, screen: Screen) -> None:
+def _run_job(cluster: Cluster, screen: Screen) -> None:
     screen.step("sbatch --nodes=2: a job for nodes that are out")
     job_id = cluster.slurm.sbatch(_JOB, nodes=2)
-    with closing_engine(cluster.settings.store.audit_url) as audit:
-        story = _Story(cluster, audit, job_id, screen)
-        story.wait("slurmctld runs lamplighter-resume; the nodes are lit", _two_lit)
-        story.wait("Their slurmd have registered; Slurm starts the job", _job_done)
-        story.wait("The nodes idle, slurmctld runs lamplighter-suspend, they go out", _all_out)
-        sight = story.wait("The audit hears the last of it", _all_told)
+    with _connected(cluster.settings.store.audit_url) as audit:
+        watch = _Watch(cluster, audit, job_id, screen)
+        watch.wait("slurmctld runs lamplighter-resume: two nodes are lit", _two_are_lit)
+        watch.wait("slurmd registers on both nodes: Slurm runs the job", _job_completed)
+        watch.wait("The nodes are idle: slurmctld runs lamplighter-suspend, they go out", _all_out)
+        state = watch.wait("The audit records the last event", _all_recorded)
     screen.freeze()
-    _print_end(cluster, job_id, sight.events[0].request_id or "", screen)
+    _print_end(cluster, job_id, state.events[0].request_id or "", screen)
 
 
 @contextmanager
-def closing_engine(url: str) -> Iterator[sa.Engine]:
-    """A store to look into."""
+def _connected(url: str) -> Iterator[sa.Engine]:
     engine = connect(url)
     try:
         yield engine
@@ -101,21 +127,21 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _job_done(sight: Sight) -> bool:
-    return sight.job == "COMPLETED"
+def _job_completed(state: DemoState) -> bool:
+    return state.job == "COMPLETED"
 
 
-def _two_lit(sight: Sight) -> bool:
-    return sum(lamp.light == "lit" for lamp in sight.lamps) >= 2  # noqa: PLR2004 - the job's nodes
+def _two_are_lit(state: DemoState) -> bool:
+    return sum(lamp.light == "lit" for lamp in state.lamps) >= 2  # noqa: PLR2004 - the job's nodes
 
 
-def _all_out(sight: Sight) -> bool:
-    return all(lamp.light == "out" and lamp.cloud == "SHUTOFF" for lamp in sight.lamps)
+def _all_out(state: DemoState) -> bool:
+    return all(lamp.light == "out" and lamp.cloud == "SHUTOFF" for lamp in state.lamps)
 
 
-def _all_told(sight: Sight) -> bool:
-    terminal = [e for e in sight.events if e.transition and Transition(e.transition).terminal]
-    return len(terminal) == len({e.request_id for e in sight.events if e.request_id})
+def _all_recorded(state: DemoState) -> bool:
+    terminal = [e for e in state.events if e.transition and Transition(e.transition).terminal]
+    return len(terminal) == len({e.request_id for e in state.events if e.request_id})
 
 
 def _print_end(cluster: Cluster, job_id: int, first: str, screen: Screen) -> None:
@@ -123,16 +149,15 @@ def _print_end(cluster: Cluster, job_id: int, first: str, screen: Screen) -> Non
     console.print(Text(f"\nThe output of job {job_id}", style="bold"))
     console.print(Text(cluster.slurm.output(job_id).rstrip()))
     command = [str(PROGRAMS / "lamplighter"), "--config", str(cluster.settings.path)]
-    for told in (["audit", "list"], ["audit", "show", first]):
-        console.print(Text(f"\n$ lamplighter {' '.join(told)}", style="bold"))
-        done = subprocess.run([*command, *told], capture_output=True, text=True, check=True)
+    for words in (["audit", "list"], ["audit", "show", first]):
+        console.print(Text(f"\n$ lamplighter {' '.join(words)}", style="bold"))
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
         console.print(Text(done.stdout.rstrip()), soft_wrap=True)
-    calls = cluster.simulated.call_counts()
+    counts = cluster.simulated.call_counts()
     console.print(
         Text(
-            f"\nCalls to the cloud: {calls.calls['start']} starts, {calls.calls['stop']} stops, "
-            f"{calls.calls['list_detail']} listings; "
-            f"{calls.calls.get('rescope', 0)} scoped token for all of it",
+            f"\nCalls to the cloud: {counts.calls['start']} starts, {counts.calls['stop']} stops, "
+            f"{counts.calls['list_detail']} listings, {counts.calls.get('rescope', 0)} scoped token",
         )
     )
 

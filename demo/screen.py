@@ -1,4 +1,4 @@
-"""The demo on a terminal: lamps, events and steps, live; plain lines where it is no terminal."""
+"""Show steps, lamps and events live on a terminal, or as plain lines if the output is not one."""
 
 import time
 from types import TracebackType
@@ -11,8 +11,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from demo.state import Sight
-from ops.audit.records import what
+from demo.state import DemoState
+from ops.audit.records import event_name
 from ops.cli.terminal import moment, plain
 
 _LAMPS = {
@@ -26,16 +26,15 @@ _EVENTS = 10
 
 
 class Screen:
-    """Use as a context manager; `step` and `show` bring it up to date."""
+    """Use as a context manager; an exception that leaves the block marks the last step as failed."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
         self._began = time.monotonic()
-        self._running = True
+        self._last_mark: Spinner | Text = Spinner("dots")
         self._steps: list[tuple[float, str]] = []
-        self._sight: Sight | None = None
-        self._seen: set[object] = set()
-        self._spinner = Spinner("dots")
+        self._state: DemoState | None = None
+        self._printed: set[object] = set()
         self._live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=8)
 
     def __enter__(self) -> Self:
@@ -49,72 +48,76 @@ class Screen:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.freeze()
+        self.freeze(failed=error is not None)
 
-    def freeze(self) -> None:
-        """Leave what is shown as it is; from now on lines are printed below it."""
+    def freeze(self, *, failed: bool = False) -> None:
+        """End the live display; later lines are printed below it."""
         if self._live.is_started:
-            self._running = False
+            done = Text("✗", style="bold red") if failed else Text("✓", style="green")
+            self._last_mark = done
             self._live.update(self._draw(), refresh=True)
             self._live.stop()
+        elif failed and self._steps and not self.console.is_terminal:
+            self._print(f"✗ {self._steps[-1][1]}")
 
     def step(self, text: str) -> None:
-        """The next step begins."""
+        """Begin the next step."""
         self._steps.append((self._now(), text))
         if not self.console.is_terminal:
-            self.console.print(f"{self._steps[-1][0]:5.1f} s  {text}")
+            self._print(text)
 
-    def show(self, sight: Sight) -> None:
-        """What is to be seen now."""
-        self._sight = sight
+    def show(self, state: DemoState) -> None:
+        """Show the present state."""
+        self._state = state
         if not self.console.is_terminal:
-            self._print_news(sight)
+            self._print_changes(state)
 
     def _now(self) -> float:
         return time.monotonic() - self._began
 
-    def _print_news(self, sight: Sight) -> None:
-        now = self._now()
-        for lamp in sight.lamps:
-            if lamp not in self._seen:
-                self._seen.add(lamp)
+    def _print(self, text: str) -> None:
+        self.console.print(f"{self._now():5.1f} s  {text}", markup=False, soft_wrap=True)
+
+    def _print_changes(self, state: DemoState) -> None:
+        for lamp in state.lamps:
+            if lamp not in self._printed:
+                self._printed.add(lamp)
                 symbol, _ = _LAMPS[lamp.light]
-                line = f"{now:5.1f} s    {symbol} {lamp.node} {lamp.light}: Slurm {lamp.slurm}, "
-                self.console.print(f"{line}cloud {lamp.cloud}", markup=False, soft_wrap=True)
-        for event in sight.events:
-            if event.id not in self._seen:
-                self._seen.add(event.id)
-                told = f"{what(event)} {plain(event.subject or '')}"
-                self.console.print(f"{now:5.1f} s    audit: {told}", markup=False)
+                words = f"{symbol} {lamp.node} {lamp.light}: Slurm {lamp.slurm}, cloud {lamp.cloud}"
+                self._print(f"  {words}")
+        for event in state.events:
+            if event.id not in self._printed:
+                self._printed.add(event.id)
+                self._print(f"  audit: {event_name(event)} {plain(event.subject or '')}")
 
     def _draw(self) -> Group:
         parts: list[Table | Panel] = [self._draw_steps()]
-        if self._sight is not None:
-            parts += [self._draw_lamps(self._sight), self._draw_events(self._sight)]
+        if self._state is not None:
+            parts += [self._draw_lamps(self._state), self._draw_events(self._state)]
         return Group(*parts)
 
     def _draw_steps(self) -> Table:
         table = Table.grid(padding=(0, 1))
         for number, (began, text) in enumerate(self._steps):
-            last = self._running and number == len(self._steps) - 1
-            mark = self._spinner if last else Text("✓", style="green")
-            ends = [*(start for start, _ in self._steps[number + 1 :]), self._now()]
-            table.add_row(mark, Text(f"{ends[0] - began:5.1f} s", style="dim"), text)
+            last = number == len(self._steps) - 1
+            mark = self._last_mark if last else Text("✓", style="green")
+            end = self._now() if last else self._steps[number + 1][0]
+            table.add_row(mark, Text(f"{end - began:5.1f} s", style="dim"), text)
         return table
 
-    def _draw_lamps(self, sight: Sight) -> Panel:
+    def _draw_lamps(self, state: DemoState) -> Panel:
         table = Table(box=None, pad_edge=False)
-        for column in ("", "node", "light", "Slurm", "cloud"):
+        for column in ("", "node", "lamp", "Slurm", "cloud"):
             table.add_column(column)
-        for lamp in sight.lamps:
+        for lamp in state.lamps:
             symbol, style = _LAMPS[lamp.light]
             table.add_row(Text(symbol, style=style), lamp.node, lamp.light, lamp.slurm, lamp.cloud)
-        return Panel(table, title=f"nodes (job: {sight.job})", title_align="left")
+        return Panel(table, title=f"nodes (job: {state.job})", title_align="left")
 
-    def _draw_events(self, sight: Sight) -> Panel:
+    def _draw_events(self, state: DemoState) -> Panel:
         table = Table.grid(padding=(0, 2))
-        for event in sight.events[-_EVENTS:]:
+        for event in state.events[-_EVENTS:]:
             table.add_row(
-                Text(moment(event.time), style="dim"), what(event), plain(event.subject or "")
+                Text(moment(event.time), style="dim"), event_name(event), plain(event.subject or "")
             )
-        return Panel(table, title="audit, as it happens", title_align="left")
+        return Panel(table, title="audit", title_align="left")

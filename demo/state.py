@@ -1,4 +1,4 @@
-"""What the demo shows at one moment, gathered from Slurm, the cloud and the audit log."""
+"""Read what the demo shows at one moment from Slurm, the cloud and the audit."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from tests.testbed.cluster import Cluster
 from workers.audit.queries import Entry, Filter, find
 from workers.store.database import reading
 
-_SLURM_WORDS = (
+# The first flag that a node's state has decides.
+_LIGHTS = (
     ("DOWN", "failed"),
     ("POWERING_UP", "lighting"),
     ("POWERING_DOWN", "going out"),
@@ -17,13 +18,13 @@ _SLURM_WORDS = (
 
 
 @dataclass(frozen=True)
-class Lamp:
+class NodeLamp:
     """A node.
 
     Attributes:
-        light: lit, lighting, going out, out or failed: Slurm's view in one word.
-        slurm: Slurm's own words.
-        cloud: Nova's status, with the task where one runs.
+        light: lit, lighting, going out, out or failed, by Slurm's state.
+        slurm: the state as Slurm prints it.
+        cloud: Nova's status, with the task state if there is one.
     """
 
     node: str
@@ -33,25 +34,25 @@ class Lamp:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """One moment; `events` in the order they were recorded."""
+class DemoState:
+    """Nodes, job state and events at one moment; `events` in the order of the audit."""
 
-    lamps: tuple[Lamp, ...]
+    lamps: tuple[NodeLamp, ...]
     job: str
     events: tuple[Entry, ...]
 
 
-def look(cluster: Cluster, audit: sa.Engine, job_id: int) -> Sight:
-    """Gather it."""
+def read_state(cluster: Cluster, audit: sa.Engine, job_id: int) -> DemoState:
+    """Read the present state."""
     servers = cluster.cloud.servers()
     states = cluster.slurm.node_states()
     with reading(audit) as connection:
         events = find(connection, Filter(limit=1000))
-    return Sight(
+    return DemoState(
         lamps=tuple(
-            Lamp(
+            NodeLamp(
                 node=node,
-                light=_light(states[node]),
+                light=next((light for flag, light in _LIGHTS if flag in states[node]), "lit"),
                 slurm="+".join(sorted(states[node] - {"CLOUD"})),
                 cloud=_cloud(servers[node].status, servers[node].task_state),
             )
@@ -60,10 +61,6 @@ def look(cluster: Cluster, audit: sa.Engine, job_id: int) -> Sight:
         job=cluster.slurm.job_state(job_id),
         events=tuple(events),
     )
-
-
-def _light(state: frozenset[str]) -> str:
-    return next((word for flag, word in _SLURM_WORDS if flag in state), "lit")
 
 
 def _cloud(status: str, task: str | None) -> str:

@@ -1,1 +1,12 @@
-"""What a person uses: the command line."""
+"""The command line and the web console: everything that an operator uses.
+
+cli: the command `lamplighter`, its session, options, errors and output.
+nodes: commands that power nodes on and off, create and delete servers, place holds, make images.
+dead_letters: commands for requests that failed permanently.
+site: commands for the installation: status, drift, snapshot, tokens, topology.
+audit: commands that read and protect the audit log.
+history: the life of one request, as a timeline, as stages and as waiting times.
+report: usage and waste.
+processes: the processes of an installation: `up`, `worker`, `relay`.
+console: the web console.
+"""

@@ -1,4 +1,21 @@
-"""Who asks: Slurm's hooks, and the relay that sends what they could not.
+"""The senders of commands: Slurm's hooks, and the relay that sends what the hooks could not.
 
 The hooks import the standard library, pika, a hostlist library and `schemas`, nothing else.
+
+resume, suspend, resume_fail: the programs in slurm.conf.
+hook: what all three do: make the call durable, publish it, exit.
+call: a hook call, and the commands that follow from it.
+hosts: hostlist expressions.
+clock: the generation clock that all hook calls of a cluster share.
+spool: calls on disk until the broker has confirmed them.
+outbox: from a spooled call to published messages.
+message: messages and batches, independent of an AMQP library.
+amqp: connection parameters and message properties.
+publish: publishes batches over one connection.
+relay: publishes the calls left in the spool.
+snapshot: Slurm's node states, as messages.
+settings: where lamplighter.toml is, and the part of it that hooks read.
+report: syslog, log file and standard error.
+disk: durable folders and file names.
+batched: cuts a sequence into batches.
 """

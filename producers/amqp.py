@@ -1,6 +1,7 @@
-"""Connection parameters and message properties, alike for hooks and workers."""
+"""Connection parameters and message properties, the same for hooks and workers."""
 
 import ssl
+from typing import TypeAlias
 
 import pika
 
@@ -9,10 +10,11 @@ from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
 
 PERSISTENT = 2
+ConnectionParameters: TypeAlias = pika.URLParameters
 
 
 def properties(message: Message, user: str | None = None) -> pika.BasicProperties:
-    """The message's AMQP properties; `user` is validated by the broker where given."""
+    """The message's AMQP properties; the broker validates `user` if it is given."""
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT if message.persistent else 1,
@@ -28,14 +30,14 @@ def properties(message: Message, user: str | None = None) -> pika.BasicPropertie
 
 def connection_parameters(
     broker: BrokerSettings, name: str, *, timeout: float = 5.0, blocked_timeout: float = 30.0
-) -> pika.URLParameters:
-    """How to connect, with every timeout set: a silent peer never hangs us.
+) -> ConnectionParameters:
+    """Connection parameters with every timeout set, so that a silent peer cannot block us.
 
     Args:
-        broker: where.
+        broker: the broker's settings.
         name: shown in the broker's list of connections.
         timeout: seconds for TCP, and twice that for the whole handshake.
-        blocked_timeout: seconds after which a blocked connection (memory alarm) is given up.
+        blocked_timeout: seconds after which we close a blocked connection (memory alarm).
 
     Raises:
         ConfigError: the URL, the password file or the CA file cannot be used.
@@ -43,7 +45,7 @@ def connection_parameters(
     try:
         parameters = pika.URLParameters(broker.full_url())
     except (ValueError, TypeError, AttributeError) as error:
-        # The text may quote the URL, and with it the password.
+        # The error's text can quote the URL, and with it the password.
         raise ConfigError(
             f"broker.url: {type(error).__name__} in {broker.shown}; "
             "write it as amqp://user@host:5672/vhost"

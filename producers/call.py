@@ -1,4 +1,4 @@
-"""One call of a hook, and the commands it asks for."""
+"""A hook call, and the commands that follow from it."""
 
 import json
 from collections.abc import Iterable
@@ -13,24 +13,24 @@ from schemas.names import shown
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 
 _NS = 1_000_000_000
-_MOST_JOB = 2**63 - 1  # what a message may carry; Slurm's own have 32 bits
+_MOST_JOB = 2**63 - 1  # the limit of a message; Slurm's job ids have 32 bits
 
 
 @dataclass(frozen=True, slots=True)
 class HookCall:
-    """What slurmctld said, as it is spooled.
+    """A call from slurmctld or an operator, as it is spooled.
 
     Attributes:
-        kind: which hook.
-        cluster: whose.
+        kind: the hook.
+        cluster: the cluster.
         nodes: the hostlist expression, as given.
-        generation: ns since the epoch; stamped once, kept however often the call is sent.
+        generation: ns since the epoch; stamped once, the same each time the call is sent.
         correlation_id: 32 hex digits.
         expiry: ns since the epoch, or None.
         resume_file: SLURM_RESUME_FILE's content, or None.
         origin: the host.
-        note: what went wrong on the way, or an operator's words, or None.
-        image: what a bake shall name the image, or None.
+        note: what went wrong in the hook, or the operator's reason, or None.
+        image: the image's name, for a bake, or None.
     """
 
     kind: Kind
@@ -45,20 +45,20 @@ class HookCall:
     image: str | None = None
 
     def to_json(self) -> bytes:
-        """As it is spooled."""
+        """The content of the spool file."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
 
 
 def call_from(body: bytes) -> HookCall:
-    """Read a spooled call; what this returns can be sent.
+    """Read a spooled call; the workers accept its commands.
 
     Raises:
-        MalformedMessageError: it was not written by a hook.
+        MalformedMessageError: the file was not written by a hook.
     """
     try:
         raw = json.loads(body)
         call = HookCall(**{**raw, "kind": Kind(raw["kind"])})
-        # Put to the proof: what the workers would refuse is better found here.
+        # What the workers would reject is better found here.
         parse_command(commands(call)[0].to_envelope().to_json())
     except (ValueError, TypeError, LookupError, ArithmeticError, OSError, RecursionError) as error:
         raise MalformedMessageError(
@@ -68,9 +68,9 @@ def call_from(body: bytes) -> HookCall:
 
 
 def commands(call: HookCall) -> list[PowerCommand]:
-    """The call's commands, one a node, each with the jobs that wait for it.
+    """The call's commands, one per node, each with the jobs that wait for the node.
 
-    A resume file that cannot be read costs the jobs' names, never the request.
+    If the resume file cannot be read, the commands lack the jobs and have a note.
 
     Raises:
         MalformedMessageError: the hostlist cannot be read.
@@ -79,8 +79,8 @@ def commands(call: HookCall) -> list[PowerCommand]:
     note = call.note
     waiting: dict[str, list[WaitingJob]] = {}
     if call.resume_file is not None:
-        waiting, wrong = _jobs_by_node(call.resume_file, nodes)
-        note = "; ".join(text for text in (note, wrong) if text) or None
+        waiting, problem = _jobs_by_node(call.resume_file, nodes)
+        note = "; ".join(text for text in (note, problem) if text) or None
     return [
         PowerCommand(
             kind=call.kind,
@@ -99,38 +99,38 @@ def commands(call: HookCall) -> list[PowerCommand]:
 
 
 def expiry(generation: int, timeout: int) -> int:
-    """When Slurm gives up waiting for a call made at `generation`; `timeout` in seconds."""
+    """When Slurm stops waiting for a call made at `generation`; `timeout` in seconds."""
     return generation + timeout * _NS
 
 
 def _jobs_by_node(
     resume_file: str, nodes: Iterable[str]
 ) -> tuple[dict[str, list[WaitingJob]], str | None]:
-    """Who waits for which node, and what could not be read; one bad job costs that job.
+    """The waiting jobs by node, and the first problem; a job that cannot be read is skipped.
 
-    Slurm 22.05 names a job's nodes `nodes`, later versions `nodes_resume`; resume_program in
-    slurm.conf(5).
+    Slurm 22.05 calls a job's nodes `nodes`, later versions `nodes_resume` (ResumeProgram in
+    slurm.conf(5)).
     """
     waiting: dict[str, list[WaitingJob]] = {node: [] for node in nodes}
-    wrong = None
+    problem = None
     try:
         jobs = list(json.loads(resume_file)["jobs"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        return waiting, _unread(error, resume_file)
+        return waiting, _unreadable(error, resume_file)
     for raw in jobs:
         try:
             job, names = _job(raw)
         except (ValueError, TypeError, KeyError) as error:
-            wrong = wrong or _unread(error, raw)
+            problem = problem or _unreadable(error, raw)
             continue
         for name in names:
             if name in waiting:
                 waiting[name].append(job)
-    return waiting, wrong
+    return waiting, problem
 
 
 def _job(raw: dict[str, Any]) -> tuple[WaitingJob, list[str]]:
-    """A job, and the nodes it waits for."""
+    """A job, and the nodes that it waits for."""
     job_id = raw["job_id"]
     if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= _MOST_JOB:
         raise ValueError(f"job_id {shown(job_id)}")
@@ -142,10 +142,10 @@ def _job(raw: dict[str, Any]) -> tuple[WaitingJob, list[str]]:
 
 
 def _text(value: object) -> str | None:
-    """A job's words: absent and empty are the same, and half a character is none."""
+    """A text of a job, None if absent or empty; half a surrogate pair becomes `?`."""
     return value.encode(errors="replace").decode() or None if isinstance(value, str) else None
 
 
-def _unread(error: Exception, held: object) -> str:
+def _unreadable(error: Exception, content: object) -> str:
     what = f"{type(error).__name__}: {error}"
-    return f"SLURM_RESUME_FILE: {shown(what)} in {shown(held)} (see slurm.conf(5))"
+    return f"SLURM_RESUME_FILE: {shown(what)} in {shown(content)} (see slurm.conf(5))"

@@ -1,7 +1,7 @@
 """The generation clock: a hybrid logical clock that all hook calls of a cluster share.
 
-Each generation is above every earlier one, and never below the time: max(last + 1, now), under
-flock in a folder that both controllers of a pair see.
+Each generation is above all earlier ones and not below the current time: max(last + 1, now), under
+flock, in a folder that both controllers of a pair share.
 """
 
 import fcntl
@@ -12,19 +12,19 @@ from pathlib import Path
 from producers.disk import make_folder, sync_folder
 
 FILE_NAME = "generation"
-# Another call holds the lock for one small write. A file server that hangs must not stop us.
+# A call holds the lock for one small write. A file server that hangs must not block us.
 LOCK_SECONDS = 1.0
 
 _DIGITS = 20
-_MOST = 2**63 - 1  # what a message may carry
+_MOST = 2**63 - 1  # the limit of a message
 
 
 class ClockError(Exception):
-    """The clock's folder cannot be used; the text says what to mend."""
+    """The clock's folder cannot be used; the text names the remedy."""
 
 
 def stamp(folder: Path) -> int:
-    """A new generation: nanoseconds since the epoch, above all stamped before in `folder`.
+    """A new generation: nanoseconds since the epoch, above all earlier ones of `folder`.
 
     Raises:
         ClockError: the folder cannot be used, or another process holds its lock for too long.
@@ -39,23 +39,23 @@ def stamp(folder: Path) -> int:
     try:
         _lock(descriptor)
         content = os.pread(descriptor, _DIGITS, 0)
-        generation = max(_last(content) + 1, time.time_ns())
+        generation = max(_previous(content) + 1, time.time_ns())
         os.pwrite(descriptor, f"{generation:0{_DIGITS}d}".encode(), 0)
         os.fdatasync(descriptor)
         if not content:
-            _leave_to_the_hooks(descriptor, folder)
+            _give_to_folder_owner(descriptor, folder)
             sync_folder(folder)
     except OSError as error:
         raise ClockError(
-            f"hooks.state: {error.strerror}: {folder}; free the disk or see who holds the lock"
+            f"hooks.state: {error.strerror}: {folder}; free disk space, or find the lock's holder"
         ) from None
     finally:
         os.close(descriptor)
     return generation
 
 
-def _leave_to_the_hooks(descriptor: int, folder: Path) -> None:
-    """What root makes here belongs to whom the folder belongs to: SlurmUser must write it too."""
+def _give_to_folder_owner(descriptor: int, folder: Path) -> None:
+    """A file that root makes here belongs to the folder's owner: SlurmUser must write it too."""
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -74,8 +74,8 @@ def _lock(descriptor: int) -> None:
             return
 
 
-def _last(content: bytes) -> int:
-    """What was stamped last; 0 when the file is new or was torn: then the time decides alone."""
+def _previous(content: bytes) -> int:
+    """The previous generation; 0 if the file is new or half written: then only the time counts."""
     if len(content) != _DIGITS or not content.isdigit():
         return 0
     last = int(content)

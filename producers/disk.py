@@ -1,14 +1,14 @@
-"""What makes folders and names durable, for the spool and the clock."""
+"""Durable folders and file names, for the spool and the clock."""
 
 import os
 from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, durably; one that is there already costs nothing.
+    """Make `folder` and its parents, durably; nothing to do if it exists.
 
     Raises:
-        OSError: it cannot be made, or is no folder.
+        OSError: it cannot be made, or is not a folder.
     """
     if folder.is_dir():
         return
@@ -18,7 +18,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to disk: those made, renamed and removed.
+    """Write the names in `folder` to disk: created, renamed and removed ones.
 
     Raises:
         OSError: the disk failed.

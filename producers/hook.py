@@ -1,8 +1,8 @@
-"""What every hook does, exactly as slurmctld starts it.
+"""A hook: makes slurmctld's request durable, publishes it, and exits quickly.
 
 slurmctld 22.05 starts its programs with descriptors 0-2 closed, eleven signals blocked, and an
-environment of SLURM_CONF and (for a resume) SLURM_RESUME_FILE; 24.11 kills what runs too long, and
-its reconfigure waits for us. So: make the request durable, publish it, and be gone.
+environment of SLURM_CONF and (for a resume) SLURM_RESUME_FILE. slurmctld 24.11 kills programs that
+run too long, and its reconfigure waits for them.
 """
 
 import os
@@ -25,11 +25,11 @@ from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
 from schemas.names import shown
 
-# Together with a goodbye that nobody answers they leave a second of the five a hook may take.
+# A hook may take five seconds; with a close that the broker does not answer, one second is left.
 PUBLISH_SECONDS = 3.7
 LEFTOVER_SECONDS = 1.0
 
-__all__ = ["Sent", "main", "messages", "report", "run", "send", "submit"]
+__all__ = ["SubmitResult", "main", "messages", "report", "run", "send", "submit"]
 
 EXIT_SPOOLED = 0
 EXIT_NOT_DURABLE = 1
@@ -39,13 +39,13 @@ _CLOCK_AHEAD = 60.0
 
 
 def main(kind: Kind) -> None:
-    """The whole life of a hook process; ends it."""
+    """Run the hook and end the process."""
     _repair_process()
     try:
         code = run(kind, sys.argv, dict(os.environ))
-    except Exception as error:  # noqa: BLE001 - nobody reads a traceback here
+    except Exception as error:  # noqa: BLE001 - no operator sees a traceback here
         code = report(None, EXIT_NOT_DURABLE, f"{type(error).__name__}: {error}; please report it")
-    # Skips the interpreter's farewell, and a resolver thread that may hang: all is on disk.
+    # Skips the interpreter's shutdown and a resolver thread that can hang: everything is on disk.
     os._exit(code)
 
 
@@ -58,8 +58,8 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         environ: the process's environment.
 
     Returns:
-        0 when the request is on disk or with the broker, 1 when it could not be made durable,
-        2 when the call or the configuration is malformed (nothing was sent).
+        0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the
+        call or the configuration is malformed (nothing was sent).
     """
     arrived = time.time_ns()
     resume_file, note = _resume_file(environ)
@@ -75,11 +75,11 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
     try:
         generation = clock.stamp(settings.state)
     except clock.ClockError as error:
-        # The request matters more than its exact place among others; time alone places it well.
+        # The request matters more than its exact order; the time alone orders it well.
         generation = arrived
         note = f"{note}; {error}" if note else str(error)
         report(settings, EXIT_SPOOLED, str(error))
-    _look_at_clock(settings, generation, arrived)
+    _warn_if_ahead(settings, generation, arrived)
     timeout = settings.resume_timeout if kind is Kind.RESUME else settings.suspend_timeout
     hook_call = calls.HookCall(
         kind=kind,
@@ -99,7 +99,7 @@ def _spool_and_publish(settings: HookSettings, hook_call: calls.HookCall) -> int
     sent = submit(settings, hook_call, PUBLISH_SECONDS)
     nodes = shown(hook_call.nodes)
     if sent.unsafe is not None:
-        fate = "it was published all the same" if sent.open is None else f"and is LOST: {sent.open}"
+        fate = "but published" if sent.open is None else f"and is LOST: {sent.open}"
         return report(settings, EXIT_NOT_DURABLE, f"{nodes}: not durable: {sent.unsafe}; {fate}")
     if sent.open is not None:
         report(settings, EXIT_SPOOLED, f"{nodes}: spooled, not yet published: {sent.open}")
@@ -109,13 +109,13 @@ def _spool_and_publish(settings: HookSettings, hook_call: calls.HookCall) -> int
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What became of a call; all None when all is well.
+class SubmitResult:
+    """What happened to a call; all None on success.
 
     Attributes:
         unsafe: why it could not be made durable.
         open: why it is not published yet.
-        earlier: why calls that were left in the spool before are still there.
+        earlier: why calls from before are still in the spool.
     """
 
     unsafe: str | None
@@ -123,8 +123,8 @@ class Sent:
     earlier: str | None
 
 
-def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> Sent:
-    """Make a call durable and publish it, for at most so many seconds."""
+def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> SubmitResult:
+    """Make a call durable and publish it, within `seconds`."""
     spooled, unsafe = None, None
     try:
         spooled = spool.put(settings.spool, hook_call)
@@ -135,18 +135,18 @@ def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) ->
     problem = send(settings, batches, seconds)
     if spooled is not None:
         spooled.release()
-    if own.through:
-        return Sent(unsafe, None, problem)
-    return Sent(unsafe, problem or "the broker did not answer", None)
+    if own.confirmed:
+        return SubmitResult(unsafe, None, problem)
+    return SubmitResult(unsafe, problem or "the broker did not answer", None)
 
 
 def send(settings: HookSettings, batches: Iterable[Batch], seconds: float) -> str | None:
-    """Publish; returns None, or what went wrong first, in words."""
+    """Publish; returns None or the first problem."""
     return deliver(settings, "lamplighter hook", batches, seconds).problem
 
 
 def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Batch]:
-    """Our own call first; then what earlier calls left, for at most a second."""
+    """Our own call first; then the calls left in the spool, for at most a second."""
     yield own.batch(until - time.monotonic())
     if own.spooled is None:
         return
@@ -172,7 +172,7 @@ def _expression(argv: list[str]) -> str:
 
 
 def _resume_file(environ: dict[str, str]) -> tuple[str | None, str | None]:
-    """The file's content, and what went wrong with reading it; it is gone once we exit."""
+    """The file's content and the problem with reading it; Slurm removes the file when we exit."""
     path = environ.get("SLURM_RESUME_FILE")
     if not path:
         return None, None
@@ -182,24 +182,24 @@ def _resume_file(environ: dict[str, str]) -> tuple[str | None, str | None]:
         return None, f"SLURM_RESUME_FILE: {error}"
 
 
-def _look_at_clock(settings: HookSettings, generation: int, now: int) -> None:
-    """Warn of generations from the future: workers refuse those that are far ahead."""
+def _warn_if_ahead(settings: HookSettings, generation: int, now: int) -> None:
+    """Warn of a generation in the future: workers reject those that are far ahead."""
     ahead = (generation - now) / 1e9
     if ahead > _CLOCK_AHEAD:
         report(
             settings,
             EXIT_SPOOLED,
-            f"hooks.state: generations are {ahead:.0f} s ahead of this host's time; mend the time, "
-            f"or if it is right remove {settings.state / clock.FILE_NAME}",
+            f"hooks.state: generations are {ahead:.0f} s ahead of this host's time; correct the "
+            f"time, or if it is correct remove {settings.state / clock.FILE_NAME}",
         )
 
 
 def _repair_process() -> None:
-    """Open descriptors 0-2 where they are closed, so that no file of ours becomes one of them."""
+    """Unblock signals, and open descriptors 0-2 if closed, so that no file of ours gets them."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:  # noqa: PLR2004 - standard error
         null = os.dup(null)
     os.close(null)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as we do
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open until the process ends

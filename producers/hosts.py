@@ -7,14 +7,14 @@ import hostlist
 from schemas.errors import MalformedMessageError
 from schemas.names import is_node_name, shown
 
-# Slurm itself knows 65,536 nodes at most (MAX_SLURM_NODES).
+# Slurm's own limit (MAX_SLURM_NODES).
 MOST_NODES = 65_536
 
-_AS_SLURM = "call it as slurmctld does, with a hostlist such as node[1-3,7]"
+_REMEDY = "give a hostlist as slurmctld does, such as node[1-3,7]"
 _PART = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
-# The library recurses once a bracket.
+# The library recurses once for each bracket.
 _MOST_BRACKETS = 50
 
 
@@ -22,7 +22,7 @@ def expand(expression: str) -> list[str]:
     """The nodes of a hostlist expression, in its order, each once.
 
     Raises:
-        MalformedMessageError: naming what is wrong with the expression.
+        MalformedMessageError: the expression cannot be read.
     """
     # The library expands first and counts afterwards.
     if _size(expression) > MOST_NODES:
@@ -35,12 +35,12 @@ def expand(expression: str) -> list[str]:
         raise _wrong("names no node")
     for name in names:
         if not is_node_name(name):
-            raise _wrong(f"{shown(name)} is no node name")
+            raise _wrong(f"{shown(name)} is not a node name")
     return names
 
 
 def _size(expression: str) -> int:
-    """How many names the expression stands for; at least, where it is malformed."""
+    """The number of names in the expression; a lower bound if it is malformed."""
     total = 0
     for part in _PART.findall(expression):
         size = 1
@@ -54,7 +54,7 @@ def _size(expression: str) -> int:
 
 
 def _width(item: str) -> int:
-    """How many numbers a bracket's item stands for; one that is no range is judged elsewhere."""
+    """The number of names of a bracket's item; the library checks items that are not a range."""
     ends = _RANGE.fullmatch(item)
     if ends is None:
         return 1 if len(item) <= 18 else MOST_NODES + 1  # noqa: PLR2004 - as in _RANGE
@@ -62,4 +62,4 @@ def _width(item: str) -> int:
 
 
 def _wrong(problem: str) -> MalformedMessageError:
-    return MalformedMessageError("hostlist", problem, _AS_SLURM)
+    return MalformedMessageError("hostlist", problem, _REMEDY)

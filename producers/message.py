@@ -1,4 +1,4 @@
-"""What is published and how it went, free of any AMQP library."""
+"""Messages, batches and the result of publishing them, independent of an AMQP library."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to publish.
+    """A message to publish.
 
     Attributes:
-        id: the message_id, by which a returned message is recognised.
-        mandatory: whether reaching no queue is an error.
+        id: the message_id, which identifies a returned message.
+        mandatory: whether a message that reaches no queue is an error.
         reply_to, correlation_id, expiration: for request-reply; expiration in milliseconds.
-        persistent: whether the broker writes it to disk; never so for what holds a token.
+        persistent: whether the broker writes it to disk; False for a message that holds a token.
     """
 
     exchange: str
@@ -29,13 +29,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages that belong together; one of its two callables is called, once.
+    """Messages that belong together; one of its two callbacks is called, once.
 
     Attributes:
-        messages: read as they are sent.
-        confirmed: what to do once the broker has confirmed them all.
-        left: what to do, instead, with those that it did not take.
-        seconds: how long it may take; None for as long as the whole publish.
+        messages: read while they are sent.
+        confirmed: called when the broker has confirmed all messages.
+        left: called otherwise, with the messages that the broker did not accept.
+        seconds: the time limit; None for the limit of the whole publish.
     """
 
     messages: Iterable[Message]
@@ -46,12 +46,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """How a publish ended.
+    """The result of a publish.
 
     Attributes:
-        problem: what went wrong first, in words; None when the broker has every batch.
-        lost: whether the broker ended the connection or the channel in the midst of a batch,
-            perhaps because of that batch: those behind it may fare better.
+        problem: the first problem; None if the broker has accepted every batch.
+        lost: whether the broker closed the connection or the channel during a batch, perhaps because
+            of that batch: the batches after it may succeed.
     """
 
     problem: str | None

@@ -1,4 +1,4 @@
-"""From a call on disk to messages with the broker, and back to what is left of the call."""
+"""Publishes a spooled call, and then removes it from the spool or keeps the unsent part."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,36 +14,36 @@ EXCHANGE = "power.commands"
 
 @dataclass(slots=True)
 class Sending:
-    """A call on its way.
+    """A call that is being published.
 
     Attributes:
-        call: what is sent.
-        spooled: where it lies on disk, or None where it could not be made durable.
-        report: is told in words when the spool makes trouble.
-        through: whether the broker has all of it.
+        call: the call.
+        spooled: its spool file, or None if it could not be made durable.
+        report: called with a text when the spool fails.
+        confirmed: whether the broker has confirmed all its messages.
     """
 
     call: calls.HookCall
     spooled: Spooled | None
     report: Callable[[str], object]
-    through: bool = field(default=False, init=False)
+    confirmed: bool = field(default=False, init=False)
 
     def batch(self, seconds: float) -> Batch:
-        """Its messages, which may take so long."""
-        return Batch(messages(self.call), self._confirmed, self._left, seconds)
+        """Its messages, with a time limit in seconds."""
+        return Batch(messages(self.call), self._on_confirmed, self._on_left, seconds)
 
-    def _confirmed(self) -> None:
-        self.through = True
+    def _on_confirmed(self) -> None:
+        self.confirmed = True
         if self.spooled is not None:
             self._spool(self.spooled.done)
 
-    def _left(self, left: list[Message]) -> None:
+    def _on_left(self, left: list[Message]) -> None:
         if self.spooled is None:
             return
         ids = {message.id for message in left}
-        asked = calls.commands(self.call)
-        nodes = [command.node for command in asked if command.id in ids]
-        if len(nodes) < len(asked):
+        commands = calls.commands(self.call)
+        nodes = [command.node for command in commands if command.id in ids]
+        if len(nodes) < len(commands):
             self._spool(partial(self.spooled.keep, nodes))
         else:
             self.spooled.release()
@@ -56,7 +56,7 @@ class Sending:
 
 
 def messages(hook_call: calls.HookCall) -> Iterator[Message]:
-    """The call's messages, one a node, the same however often it is sent."""
+    """The call's messages, one per node, the same each time the call is sent."""
     for command in calls.commands(hook_call):
         body = command.to_envelope().to_json()
         yield Message(EXCHANGE, command.kind.routing_key, body, command.id)
@@ -65,8 +65,8 @@ def messages(hook_call: calls.HookCall) -> Iterator[Message]:
 def deliver(
     settings: HookSettings, name: str, batches: Iterable[Batch], seconds: float
 ) -> PublishResult:
-    """Publish; `seconds` is for connecting, `name` is shown in the broker's list."""
-    # pika costs five times what all else here does; the request is on disk before it is paid.
+    """Publish; `seconds` to connect; `name` is shown in the broker's list of connections."""
+    # Importing pika takes five times as long as all the rest; the request is on disk before that.
     from producers.amqp import connection_parameters  # noqa: PLC0415
     from producers.publish import publish  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The relay: sends what hooks left in the spool, oldest generation first."""
+"""The relay: publishes the calls that hooks left in the spool, oldest generation first."""
 
 import signal
 import sys
@@ -18,16 +18,16 @@ _INTERVAL = 2.0
 _LONGEST = 30.0
 _CONNECT_SECONDS = 10.0
 _BATCH_SECONDS = 30.0
-# Calls in a row that the broker answered by ending the connection. They are passed over, each at
-# the cost of a connection; so many say that it is not the calls.
+# Calls in a row that made the broker close the connection. The relay skips such a call and connects
+# again; after this many the calls are not the reason.
 _MOST_LOST = 20
 
 
 def main(config: Path, *, once: bool) -> int:
-    """Sweep the spool until told to stop, or once.
+    """Sweep the spool until SIGTERM or SIGINT, or once.
 
     Returns:
-        0, or 1 when a single sweep left something behind.
+        0, or 1 if a single sweep left calls in the spool.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -36,7 +36,7 @@ def main(config: Path, *, once: bool) -> int:
     if once:
         return 0 if sweep(settings) is None else 1
     for number in (signal.SIGTERM, signal.SIGINT):
-        # At any point: a relay that is killed loses nothing either.
+        # Safe at any point: a relay that is killed loses nothing either.
         signal.signal(number, lambda *_: sys.exit(0))
     wait = _INTERVAL
     while True:
@@ -45,7 +45,7 @@ def main(config: Path, *, once: bool) -> int:
 
 
 def sweep(settings: HookSettings) -> str | None:
-    """Send all that waits and that no hook is sending; returns what went wrong, also logged."""
+    """Publish all calls that no hook is publishing; returns the first problem, also logged."""
     return _Sweep(settings).run()
 
 
@@ -67,13 +67,13 @@ class _Sweep:
         if paths:
             self._send(paths)
         seconds = time.monotonic() - started
-        tell = partial(report, self.settings, 0)
+        log = partial(report, self.settings, 0)
         if torn:
-            tell(f"relay: removed what killed hooks never finished: {', '.join(torn)}")
+            log(f"relay: removed unfinished files of killed hooks: {', '.join(torn)}")
         if self.sent:
-            tell(f"relay: sent {self.sent} calls in {seconds:.1f} s")
+            log(f"relay: sent {self.sent} calls in {seconds:.1f} s")
         for problem in dict.fromkeys(self.problems):
-            tell(f"relay: calls are still spooled in {self.settings.spool}: {problem}")
+            log(f"relay: calls are still spooled in {self.settings.spool}: {problem}")
         return self.problems[0] if self.problems else None
 
     def _send(self, paths: list[Path]) -> None:
@@ -92,5 +92,5 @@ class _Sweep:
         for spooled in spool.claim(paths, self.problems.append):
             sending = Sending(spooled.call, spooled, self.problems.append)
             yield sending.batch(_BATCH_SECONDS)
-            # We come back here once it is settled.
-            self.sent += sending.through
+            # The publisher asks for the next batch when this one is settled.
+            self.sent += sending.confirmed

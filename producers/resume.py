@@ -1,4 +1,4 @@
-"""slurm.conf's ResumeProgram."""
+"""The ResumeProgram of slurm.conf."""
 
 from producers import hook
 from schemas.commands import Kind

@@ -1,4 +1,4 @@
-"""slurm.conf's ResumeFailProgram."""
+"""The ResumeFailProgram of slurm.conf."""
 
 from producers import hook
 from schemas.commands import Kind

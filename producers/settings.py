@@ -1,7 +1,7 @@
-"""Where lamplighter.toml is found, and the part of it that the hooks read.
+"""Finds lamplighter.toml, and reads the part of it that the hooks need.
 
-Found at $LAMPLIGHTER_CONFIG, else beside $SLURM_CONF, else in /etc/lamplighter. Slurm gives its
-programs an almost empty environment, but always SLURM_CONF.
+The file is $LAMPLIGHTER_CONFIG, else the one beside $SLURM_CONF, else in /etc/lamplighter. Slurm
+gives its programs an almost empty environment, but always SLURM_CONF.
 """
 
 import os
@@ -30,8 +30,8 @@ class BrokerSettings:
 
     Attributes:
         url: amqp:// or amqps://, with user and virtual host.
-        password_file: holds the user's password; without one it must stand in the URL.
-        ca_file: the authority to trust for amqps, or None for the system's.
+        password_file: the file with the password; None if the URL contains it.
+        ca_file: the certificate authority for amqps; None for the system's.
     """
 
     url: str
@@ -42,7 +42,7 @@ class BrokerSettings:
         """The URL with its password; never log it.
 
         Raises:
-            ConfigError: there is no password, or its file cannot be read.
+            ConfigError: the password is missing, or its file cannot be read.
         """
         if self.password_file is None:
             parts = urlsplit(self.url)
@@ -56,9 +56,9 @@ class BrokerSettings:
                 f"broker.password_file: {error}; make it readable for this user alone"
             ) from None
         except UnicodeDecodeError:
-            # Its text would quote what it could not read.
+            # The error's text would quote the password.
             raise ConfigError(
-                f"broker.password_file: {self.password_file} is no text in UTF-8"
+                f"broker.password_file: {self.password_file} is not UTF-8 text; write the password into it"
             ) from None
         if not password:
             raise ConfigError(
@@ -73,22 +73,22 @@ class BrokerSettings:
 
     @property
     def shown(self) -> str:
-        """The URL without user and password, however malformed it is, for people."""
+        """The URL without user and password, for operators; works for malformed URLs too."""
         scheme, _, rest = self.url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """What a hook needs to know.
+    """A hook's settings.
 
     Attributes:
         cluster: the cluster's name.
         broker: how to reach RabbitMQ.
-        spool: the folder of requests not yet confirmed by the broker, on this host's disk.
+        spool: the folder of calls not yet confirmed by the broker, on this host's disk.
         state: the folder of the generation clock, shared by both controllers of a pair.
-        log_file: where errors go, beside syslog; None for syslog alone.
-        resume_timeout, suspend_timeout: Slurm's, in seconds; a request expires after them.
+        log_file: where errors go in addition to syslog; None for syslog only.
+        resume_timeout, suspend_timeout: Slurm's timeouts in seconds; a request expires after them.
     """
 
     cluster: str
@@ -106,7 +106,7 @@ def find_config(environ: Mapping[str, str]) -> Path:
         return Path(environ["LAMPLIGHTER_CONFIG"])
     if environ.get("SLURM_CONF"):
         beside = Path(environ["SLURM_CONF"]).parent / FILE_NAME
-        if os.path.exists(beside):  # noqa: PTH110 - where we may not look, Path.exists raises
+        if os.path.exists(beside):  # noqa: PTH110 - Path.exists raises if access is denied
             return beside
     return DEFAULT_FOLDER / FILE_NAME
 
@@ -115,7 +115,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The file's content.
 
     Raises:
-        ConfigError: it cannot be read or is no TOML.
+        ConfigError: the file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"{path}: {error.strerror}; write one (docs/configuration.md) or set LAMPLIGHTER_CONFIG"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is no valid TOML: {error}; mend that line") from None
+        raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
 
 
 def hook_settings(path: Path) -> HookSettings:
@@ -136,7 +136,9 @@ def hook_settings(path: Path) -> HookSettings:
     section = _Section(read_toml(path), path, "")
     cluster = section.text("cluster")
     if not is_cluster_name(cluster):
-        raise section.wrong("cluster", f"{shown(cluster)} is no name (letters, digits, - and _)")
+        raise section.wrong(
+            "cluster", f"{shown(cluster)} is not a cluster name: use letters, digits, - and _"
+        )
     broker, hooks, slurm = (section.table(name) for name in ("broker", "hooks", "slurm"))
     return HookSettings(
         cluster=cluster,
@@ -155,7 +157,7 @@ def _broker(broker: "_Section") -> BrokerSettings:
         parts = urlsplit(url)
         usable = parts.scheme in {"amqp", "amqps"} and parts.hostname and parts.port != 0
     except ValueError:
-        # Its text may quote a part of the password, taken for a port.
+        # The error's text can quote a part of the password, read as a port.
         usable = False
     if not usable:
         raise broker.wrong(
@@ -166,7 +168,7 @@ def _broker(broker: "_Section") -> BrokerSettings:
 
 
 class _Section:
-    """One table of the file; relative paths in it start at the file's own folder."""
+    """One table of the file; relative paths start at the file's folder."""
 
     def __init__(self, raw: Mapping[str, Any], path: Path, name: str) -> None:
         self._raw, self._file, self._name = raw, path, name
@@ -183,7 +185,7 @@ class _Section:
     def text(self, field: str) -> str:
         value = self._raw.get(field)
         if not isinstance(value, str) or not value:
-            raise self.wrong(field, f'must be a text: write {field} = "..."')
+            raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
 
     def path(self, field: str) -> Path | None:

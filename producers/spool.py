@@ -1,8 +1,8 @@
 """The spool: calls on this host's disk until the broker has confirmed all their messages.
 
-A file is locked (flock) by the process that sends it, and by nobody once that process has ended,
-however it ended. So hooks and the relay never send one call twice at the same time, and what a
-killed hook leaves is free at once.
+The process that publishes a call locks its file (flock); the kernel releases the lock when the
+process ends in any way. So hooks and the relay never publish one call at the same time, and the call
+of a killed hook is available at once.
 """
 
 import fcntl
@@ -21,16 +21,16 @@ from schemas.errors import MalformedMessageError
 SUFFIX = ".call"
 TORN = ".partial"
 UNREADABLE = ".unreadable"
-# No hook takes so long to write one file: whoever wrote it was killed before it promised anything.
+# No hook takes this long to write a file: it was killed before it reported success.
 _TORN_AGE = 3600.0
 
 
 class SpoolError(Exception):
-    """The spool cannot be used; the text says what to mend."""
+    """The spool cannot be used; the text names the remedy."""
 
 
 class Spooled:
-    """A call on disk that this process alone sends, until it lets go of it."""
+    """A call on disk, locked for this process until it is released."""
 
     def __init__(self, path: Path, call: HookCall, descriptor: int) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Spooled:
         self._descriptor = descriptor
 
     def done(self) -> None:
-        """Forget the call: the broker has it whole.
+        """Remove the call: the broker has confirmed all its messages.
 
         Raises:
             SpoolError: it cannot be removed, and will be sent again.
@@ -46,17 +46,17 @@ class Spooled:
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            raise _trouble(self.path.parent, error) from None
+            raise _spool_error(self.path.parent, error) from None
         finally:
             self.release()
 
     def keep(self, nodes: Sequence[str]) -> None:
-        """Keep what is left of the call: the broker has all but these nodes.
+        """Keep the call for these nodes only; the broker has confirmed the others.
 
-        Else a queue with a little room would take the same first nodes again and again.
+        Otherwise a queue that is almost full would accept the same first nodes again and again.
 
         Raises:
-            SpoolError: the call stays as it was.
+            SpoolError: the call is unchanged on disk.
         """
         try:
             _write(self.path, replace(self.call, nodes=",".join(nodes))).release()
@@ -64,7 +64,7 @@ class Spooled:
             self.release()
 
     def release(self) -> None:
-        """Let others send it."""
+        """Unlock the call, so that other processes can publish it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -79,8 +79,8 @@ def put(folder: Path, call: HookCall) -> Spooled:
     try:
         make_folder(folder)
     except OSError as error:
-        raise _trouble(folder, error) from None
-    # The generation leads, so that names sort in the order of asking.
+        raise _spool_error(folder, error) from None
+    # The generation comes first, so that file names sort by it.
     return _write(folder / f"{call.generation:020d}-{call.correlation_id}{SUFFIX}", call)
 
 
@@ -91,31 +91,31 @@ def waiting(folder: Path) -> list[Path]:
         SpoolError: the folder cannot be read.
     """
     try:
-        # a Path for each of perhaps 100,000 would be slow
+        # creating up to 100,000 Paths would be slow
         names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _trouble(folder, error) from None
+        raise _spool_error(folder, error) from None
     return [folder / name for name in sorted(names)]
 
 
 def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Spooled]:
-    """The calls in `paths`, locked; skips what others send or have sent.
+    """The calls in `paths`, locked; skips those that another process publishes or has published.
 
-    A file that no hook wrote is set aside as `.unreadable`, never lost.
+    A file that no hook wrote is renamed to `.unreadable`, not deleted.
 
     Args:
-        paths: of spooled calls.
-        report: is told of each file that cannot be read.
+        paths: spool files.
+        report: called with a text for each file that cannot be read.
     """
     for path in paths:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:  # another process has just sent it
+        except FileNotFoundError:  # another process has just published it
             continue
         except OSError as error:
-            remedy = "run the relay as SlurmUser" if error.errno == EACCES else "mend the spool"
+            remedy = "run the relay as SlurmUser" if error.errno == EACCES else "check the spool"
             report(f"{path}: cannot be read: {error.strerror}; {remedy}")
             continue
         spooled = None
@@ -124,7 +124,7 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
         except MalformedMessageError as error:
             report(f"{path}: {error}; {_set_aside(path)}")
         except OSError as error:
-            report(f"{path}: cannot be read: {error.strerror}; mend the disk")
+            report(f"{path}: cannot be read: {error.strerror}; check the disk")
         if spooled is None:
             os.close(descriptor)
         else:
@@ -132,7 +132,7 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
 
 
 def remove_torn(folder: Path) -> list[str]:
-    """Remove files that were never finished, hence never promised; returns their names."""
+    """Remove unfinished files, whose hooks never reported success; returns their names."""
     removed = []
     for path in folder.glob(f"*{TORN}"):
         with suppress(FileNotFoundError):
@@ -146,7 +146,7 @@ def _write(final: Path, call: HookCall) -> Spooled:
     partial = final.with_suffix(TORN)
     descriptor = -1
     try:
-        # Nobody else writes this name: it is random, and rewritten only under the call's lock.
+        # No other process writes this name: it is random, and rewritten only under the call's lock.
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,20 +160,20 @@ def _write(final: Path, call: HookCall) -> Spooled:
             os.close(descriptor)
         with suppress(OSError):
             partial.unlink()
-        raise _trouble(final.parent, error) from None
+        raise _spool_error(final.parent, error) from None
     return Spooled(final, call, descriptor)
 
 
 def _lock_and_read(path: Path, descriptor: int) -> Spooled | None:
-    """The call behind `descriptor`, or None where another process sends it or has sent it.
+    """The call in the open file, or None if another process publishes it or has published it.
 
     Raises:
-        MalformedMessageError: no hook wrote it.
+        MalformedMessageError: the file was not written by a hook.
         OSError: the disk failed.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between our opening and our locking it may have been removed, or replaced by its rest.
+        # Before we locked it, the file may have been removed, or replaced with the unsent part.
         if path.stat().st_ino != os.fstat(descriptor).st_ino:
             return None
     except (BlockingIOError, FileNotFoundError):
@@ -191,7 +191,7 @@ def _set_aside(path: Path) -> str:
     return f"set aside as {aside.name}; read it, and call the hook again if it holds a request"
 
 
-def _trouble(folder: Path, error: OSError) -> SpoolError:
+def _spool_error(folder: Path, error: OSError) -> SpoolError:
     return SpoolError(
-        f"hooks.spool: {error.strerror}: {folder}; free the disk or mend its permissions"
+        f"hooks.spool: {error.strerror}: {folder}; free disk space or correct the permissions"
     )

@@ -1,4 +1,19 @@
-"""What is said between Lamplighter's parts: messages, their identities and their strict parsing.
+"""The messages: their fields, their identities and their strict parsing. Standard library only.
 
-Standard library only: the Slurm hooks import this package, and every import costs them time.
+The Slurm hooks import this package, and every import costs them time.
+
+commands: a request to change a node's power, from a hook or an operator.
+envelope: the CloudEvents envelope around every message.
+errors: the error for a message that cannot be read.
+events: what happened to a request.
+fields: strict reading of JSON fields.
+headers: the AMQP headers of commands and dead letters.
+ids: message ids, derived from what the message says.
+jobs: what happened to a Slurm job on our nodes.
+names: checks of node and cluster names; quoting of untrusted text.
+notices: alarms, rejected messages and operators' actions: what is not a request's event.
+registrations: a node registered with slurmctld.
+server: a cloud's server as a listing shows it.
+snapshot: the states of all Slurm nodes at one moment.
+asyncapi.yaml, json: the same messages, described for other programs.
 """

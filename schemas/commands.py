@@ -1,4 +1,4 @@
-"""What the hooks ask: raise a node's desired state to this generation, then reconcile the node."""
+"""A request for a node: raise its desired state to this generation, then reconcile the node."""
 
 import enum
 from collections.abc import Mapping
@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, fit, parse
+from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name, shown
+from schemas.fields import Fields, fit
 
 
 class Desired(enum.StrEnum):
-    """What is wanted of a node.
+    """The state that a node is to reach.
 
-    UP and DOWN are Slurm's. The others are an operator's: READY is deployed and put out, GONE has no
-    server, ADOPTED has one that carries our tags, BAKED is put out and has been made an image of.
+    Slurm requests UP and DOWN; operators request the others:
+    READY: the node has a server, powered off.
+    GONE: the node has no server.
+    ADOPTED: the node's server carries our tags.
+    BAKED: the node is powered off, and an image was made of its server.
     """
 
     UP = "up"
@@ -27,7 +30,7 @@ class Desired(enum.StrEnum):
 
 
 class Kind(enum.StrEnum):
-    """Which hook asked, or which command of an operator's."""
+    """The hook, or the operator's command, that sent a request."""
 
     RESUME = "resume"
     SUSPEND = "suspend"
@@ -39,29 +42,20 @@ class Kind(enum.StrEnum):
 
     @property
     def desired(self) -> Desired:
-        """The state asked for; a failed resume wants its node down, so that nothing leaks."""
+        """The requested state; after a failed resume the node goes down, so that no server leaks."""
         return _DESIRED[self]
 
     @property
     def routing_key(self) -> str:
-        """Where its commands go on exchange power.commands."""
-        return _ROUTING_KEYS[self]
+        """The routing key on exchange power.commands."""
+        return f"node.{self}.{'reported' if self is Kind.RESUME_FAIL else 'requested'}"
 
     @property
     def type(self) -> str:
-        """The CloudEvents type of its commands."""
+        """The CloudEvents type."""
         return f"lamplighter.{self.routing_key}.v1"
 
 
-_ROUTING_KEYS: Mapping[Kind, str] = {
-    Kind.RESUME: "node.resume.requested",
-    Kind.SUSPEND: "node.suspend.requested",
-    Kind.RESUME_FAIL: "node.resume_fail.reported",
-    Kind.DEPLOY: "node.deploy.requested",
-    Kind.RETIRE: "node.retire.requested",
-    Kind.ADOPT: "node.adopt.requested",
-    Kind.BAKE: "node.bake.requested",
-}
 _DESIRED: Mapping[Kind, Desired] = {
     Kind.RESUME: Desired.UP,
     Kind.SUSPEND: Desired.DOWN,
@@ -76,7 +70,7 @@ _KINDS = {kind.type: kind for kind in Kind}
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job that waits for the node, as SLURM_RESUME_FILE told it; its strings are hostile."""
+    """A job that waits for the node, from SLURM_RESUME_FILE; its strings are untrusted."""
 
     job_id: int
     features: str | None = None
@@ -84,7 +78,7 @@ class WaitingJob:
     reservation: str | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """As it travels; what is unknown is left out."""
+        """The JSON object, without unknown fields."""
         data: dict[str, Any] = {"job_id": self.job_id}
         for name in ("features", "partition", "reservation"):
             if text := getattr(self, name):
@@ -94,18 +88,18 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class PowerCommand:
-    """One node's request.
+    """A request for one node.
 
     Attributes:
-        kind: which hook asked.
-        cluster, node: whom it concerns.
-        generation: the fencing number, also the time it was asked (ns since the epoch).
+        kind: the hook or command that sent it.
+        cluster, node: the node.
+        generation: the fencing number, also the time of the request (ns since the epoch).
         correlation_id: the hook call.
-        expiry: ns since the epoch after which Slurm has given up waiting, or None.
-        jobs: who waits; empty for a suspend.
-        origin: the host whose hook asked.
-        note: what went wrong while the request was made, or an operator's words, or None.
-        image: the name of the image to make of the node; for a bake alone.
+        expiry: when Slurm stops waiting (ns since the epoch), or None.
+        jobs: the waiting jobs; empty for a suspend.
+        origin: the host of the hook.
+        note: what went wrong while the request was made, or the operator's reason, or None.
+        image: the name of the image to make; only for a bake.
     """
 
     kind: Kind
@@ -121,16 +115,16 @@ class PowerCommand:
 
     @property
     def id(self) -> str:
-        """The request's id, the same however often it is sent."""
+        """The request's id, the same each time it is sent."""
         return ids.request_id(self.generation, self.correlation_id, self.node)
 
     @property
     def desired(self) -> Desired:
-        """What is asked."""
+        """The requested state."""
         return self.kind.desired
 
     def to_envelope(self) -> Envelope:
-        """As it travels."""
+        """The message's envelope."""
         data: dict[str, Any] = {"origin": self.origin, "jobs": [j.to_data() for j in self.jobs]}
         if self.note:
             data["note"] = fit(self.note)
@@ -151,7 +145,7 @@ class PowerCommand:
 
 
 def parse_command(body: bytes) -> PowerCommand:
-    """Read one command.
+    """Read a command.
 
     Raises:
         MalformedMessageError: naming the field and the remedy.
@@ -160,29 +154,22 @@ def parse_command(body: bytes) -> PowerCommand:
 
 
 def command_from(envelope: Envelope) -> PowerCommand:
-    """The command an envelope carries.
+    """The command in an envelope.
 
     Raises:
         MalformedMessageError: naming the field and the remedy.
     """
     kind = _KINDS.get(envelope.type)
     if kind is None:
-        raise MalformedMessageError(
-            "type",
-            f"{shown(envelope.type)} is no command",
-            f"send one of {', '.join(_KINDS)}",
-        )
-    if not is_node_name(envelope.subject):
-        raise MalformedMessageError(
-            "subject", f"{shown(envelope.subject)} is no node name", "send Slurm's node name"
-        )
+        raise envelope.unknown_type("a command", f"send one of {', '.join(_KINDS)}")
+    node = envelope.node
     if envelope.generation <= 0:
         raise MalformedMessageError("generation", "must be above 0", "stamp it in the hook")
     data = Fields(envelope.data, "data.")
     command = PowerCommand(
         kind=kind,
         cluster=envelope.source,
-        node=envelope.subject,
+        node=node,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
         expiry=envelope.expiry,
@@ -191,15 +178,14 @@ def command_from(envelope: Envelope) -> PowerCommand:
         note=data.text_or_none("note"),
         image=data.attribute("image") if kind is Kind.BAKE else None,
     )
-    if command.id != envelope.id:
-        raise MalformedMessageError(
-            "id", "does not follow from generation, correlationid and subject", "do not alter it"
-        )
+    envelope.check_id(
+        matches=command.id == envelope.id, fields="generation, correlationid and subject"
+    )
     return command
 
 
 def job_from(fields: Fields) -> WaitingJob:
-    """One waiting job, as it travels."""
+    """A waiting job, from `WaitingJob.to_data`."""
     return WaitingJob(
         job_id=fields.number("job_id", least=1),
         features=fields.text_or_none("features"),

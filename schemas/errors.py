@@ -1,13 +1,13 @@
-"""What can be wrong with a message."""
+"""The error for a message that cannot be read."""
 
 
 class MalformedMessageError(ValueError):
-    """A message that cannot be understood, and never will be.
+    """A message that cannot be read, now or later.
 
     Attributes:
-        field: where the fault lies, as a dotted path (`data.jobs[0].job_id`), or `body`.
-        problem: what is wrong there.
-        remedy: what whoever sent it should do.
+        field: the faulty field as a dotted path (`data.jobs[0].job_id`), or `body`.
+        problem: what is wrong with it.
+        remedy: what the sender should do.
     """
 
     def __init__(self, field: str, problem: str, remedy: str) -> None:

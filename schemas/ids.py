@@ -1,4 +1,4 @@
-"""Identities: every message's id follows from what it says, so that sending it twice changes nothing.
+"""Message ids, derived from what the message says: sending a message twice changes nothing.
 
 UUID layouts: RFC 9562, sections 5.5 (version 5) and 5.7 (version 7).
 """
@@ -9,7 +9,7 @@ import uuid
 
 _NAMESPACE = uuid.UUID("6c616d70-6c69-5768-b465-722e6e6f6465")
 _NS_PER_MS = 1_000_000
-# Of what belongs to no hook call.
+# For messages that do not belong to a hook call.
 NO_CORRELATION = "0" * 32
 
 
@@ -21,8 +21,8 @@ def correlation_id() -> str:
 def request_id(generation: int, correlation: str, node: str) -> str:
     """The UUIDv7 of one node's request within one hook call.
 
-    Its time is the generation's, its random part is derived: a leftover that is sent again
-    carries the same id.
+    Its time is the generation's; its random part is derived, so a request that is sent again has the
+    same id.
 
     Args:
         generation: nanoseconds since the epoch.
@@ -40,13 +40,13 @@ def request_id(generation: int, correlation: str, node: str) -> str:
 def event_id(request: str, round_: int, what: str) -> str:
     """The UUIDv5 of an event of a request's round.
 
-    All terminal events of a round share `what="outcome"`, hence one id: the audit can hold one.
+    All terminal events of a round share `what="outcome"` and so one id: the audit keeps only one.
     """
     return str(uuid.uuid5(_NAMESPACE, f"{request}/{round_}/{what}"))
 
 
 def derived_id(*parts: str) -> str:
-    """The UUIDv5 of something that has no request: an alarm, an unreadable message."""
+    """The UUIDv5 of something other than a request: an alarm, an unreadable message."""
     return str(uuid.uuid5(_NAMESPACE, "\0".join(parts)))
 
 

@@ -1,25 +1,24 @@
-"""What is known and what became of a Slurm job on nodes of ours."""
+"""What happened to a Slurm job on our nodes."""
 
 import enum
 from dataclasses import dataclass
 from typing import Any
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, rfc3339
-from schemas.errors import MalformedMessageError
+from schemas.envelope import Envelope, rfc3339
 from schemas.events import Cause, cause_from
-from schemas.names import is_node_name, shown
+from schemas.fields import Fields
 
 _MOST_JOB = 2**63 - 1
 
 
 class JobTransition(enum.StrEnum):
-    """What is told of a job.
+    """A step in the life of a job.
 
-    IDENTIFIED: whose it is: its batch script shows the UWS job that it runs for.
-    FAILED: it has ended because a node of it could not boot, as Slurm itself confirms.
-    STARTED: it runs: its nodes have registered and are its own.
-    ENDED: that run is over, or a requeue has ended it.
+    IDENTIFIED: its batch script names the UWS job that it runs for.
+    FAILED: it ended because one of its nodes could not boot, and Slurm confirms it.
+    STARTED: it runs: its nodes have registered and are allocated to it.
+    ENDED: the run is over, or a requeue ended it.
     """
 
     IDENTIFIED = "identified"
@@ -29,12 +28,12 @@ class JobTransition(enum.StrEnum):
 
     @property
     def routing_key(self) -> str:
-        """Where it goes on exchange power.events."""
+        """The routing key on exchange power.events."""
         return f"job.{self}"
 
     @property
     def type(self) -> str:
-        """Its CloudEvents type."""
+        """The CloudEvents type."""
         return f"lamplighter.{self.routing_key}.v1"
 
 
@@ -44,20 +43,21 @@ _OF_RUNS = frozenset({JobTransition.STARTED, JobTransition.ENDED})
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """One such event.
+    """A step of a job.
 
     Attributes:
-        transition: what is told.
+        transition: the step.
         cluster, job_id: the job.
-        submitted_at: ns since the epoch, in whole seconds; with the job's id it names the job: Slurm
-            counts anew when its state is lost.
+        submitted_at: ns since the epoch, in whole seconds. It identifies the job together with the
+            id: Slurm starts its ids again at 1 when its state is lost.
         time: ns since the epoch.
         uws_id: the UWS job that it runs for, or None.
-        state: Slurm's word (`NODE_FAIL`, `BOOT_FAIL`, `COMPLETED`), for a job that has failed or ended.
-        nodes: those that could not boot; those that the run had.
-        cause: why not.
-        started_at: of a run, ns since the epoch, in whole seconds: a requeued job has several.
-        user: whose run.
+        state: Slurm's job state (`NODE_FAIL`, `BOOT_FAIL`, `COMPLETED`) after the job failed or ended.
+        nodes: the nodes that could not boot (failed), or the nodes of the run (started, ended).
+        cause: why the nodes could not boot.
+        started_at: start of the run, ns since the epoch, in whole seconds; a requeued job has
+            several runs.
+        user: the owner of the run.
     """
 
     transition: JobTransition
@@ -74,17 +74,17 @@ class JobEvent:
 
     @property
     def id(self) -> str:
-        """Derived: told twice it is the same event."""
+        """Derived: a second report of the step has the same id."""
         moments = [rfc3339(t) for t in (self.submitted_at, self.started_at) if t is not None]
         return ids.derived_id(self.routing_key, self.cluster, str(self.job_id), *moments)
 
     @property
     def routing_key(self) -> str:
-        """Where it goes on exchange power.events."""
+        """The routing key on exchange power.events."""
         return self.transition.routing_key
 
     def to_envelope(self) -> Envelope:
-        """As it travels."""
+        """The message's envelope."""
         data: dict[str, Any] = {
             "job_id": self.job_id,
             "submitted_at": rfc3339(self.submitted_at),
@@ -103,24 +103,20 @@ class JobEvent:
             type=self.transition.type,
             subject=str(self.job_id),
             time=self.time,
-            generation=0,
-            correlation_id=ids.NO_CORRELATION,
             traceparent=ids.traceparent(ids.NO_CORRELATION, self.id),
             data=data,
         )
 
 
 def job_event_from(envelope: Envelope) -> JobEvent:
-    """The event that an envelope carries.
+    """The job event in an envelope.
 
     Raises:
         MalformedMessageError: naming the field and the remedy; also for other types.
     """
     transition = _TRANSITIONS.get(envelope.type)
     if transition is None:
-        raise MalformedMessageError(
-            "type", f"{shown(envelope.type)} is no job's event", "send one of schemas/json"
-        )
+        raise envelope.unknown_type("a job event")
     data = Fields(envelope.data, "data.")
     failed, identified = transition is JobTransition.FAILED, transition is JobTransition.IDENTIFIED
     run = transition in _OF_RUNS
@@ -132,22 +128,13 @@ def job_event_from(envelope: Envelope) -> JobEvent:
         time=envelope.time,
         uws_id=data.attribute("uws_id") if "uws_id" in data.raw or identified else None,
         state=data.attribute("state") if failed or transition is JobTransition.ENDED else None,
-        nodes=_nodes(data),
+        nodes=data.node_names("nodes"),
         cause=cause_from(data.object("cause")) if failed else None,
         started_at=data.instant("started_at") if run else None,
         user=data.attribute("user") if run else None,
     )
-    if (event.id, str(event.job_id)) != (envelope.id, envelope.subject):
-        raise MalformedMessageError(
-            "id", "or subject does not follow from the job and its times", "do not alter it"
-        )
+    envelope.check_id(
+        matches=(event.id, str(event.job_id)) == (envelope.id, envelope.subject),
+        fields="subject, job_id, submitted_at and started_at",
+    )
     return event
-
-
-def _nodes(data: Fields) -> tuple[str, ...]:
-    names = data.raw.get("nodes")
-    if not isinstance(names, list) or not all(
-        isinstance(n, str) and is_node_name(n) for n in names
-    ):
-        raise data.wrong("nodes", "must be a list of node names")
-    return tuple(names)

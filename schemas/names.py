@@ -1,8 +1,8 @@
-"""Names that travel: each is checked before it reaches a log, a database or a cloud."""
+"""Checks of the names in messages, made before a name reaches a log, a database or a cloud."""
 
 import re
 
-# Slurm's own node names are host names; anything else was not said by slurmctld.
+# Slurm's node names are host names; slurmctld sends nothing else.
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -20,6 +20,6 @@ def is_cluster_name(name: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """`value` quoted and cut, fit for a log line or an error, however hostile it is."""
+    """`value` quoted, escaped and cut, safe for a log line or an error message."""
     text = ascii(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"

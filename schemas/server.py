@@ -1,4 +1,4 @@
-"""A cloud's server, as listings show it: the store keeps it and workers read it."""
+"""A cloud's server as a listing shows it; the store keeps it, workers read it."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ class Server:
     """One server as Nova lists it.
 
     Attributes:
-        status: Nova's (`ACTIVE`, `SHUTOFF`, `ERROR`, ...).
-        task: its task state (`powering-on`, ...), or None at rest.
-        fault: the fault's message, for ERROR.
-        address: its first fixed address.
-        cluster, node: what our tags say, where it has them.
+        status: Nova's status (`ACTIVE`, `SHUTOFF`, `ERROR`, ...).
+        task: Nova's task state (`powering-on`, ...), or None.
+        fault: the fault's message, with status ERROR.
+        address: the first fixed address.
+        cluster, node: from our tags, or None.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""How Slurm sees its nodes at one moment, and what a node's state means for its power.
+"""The states of all Slurm nodes at one moment, and what a state means for the node's power.
 
-The flags' names are slurm.conf(5)'s and scontrol(1)'s, "NODE STATE CODES", from 21.08 on.
+States and flags: scontrol(1) and slurm.conf(5), "NODE STATE CODES", from 21.08 on.
 """
 
 import enum
@@ -9,47 +9,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, fit, parse
+from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name, shown
+from schemas.fields import Fields, fit
+from schemas.names import is_node_name
 
 ROUTING_KEY = "slurm.snapshot.taken"
 TYPE = f"lamplighter.{ROUTING_KEY}.v1"
 _MOST_PARTS = 10_000
-# Why Slurm itself sets a node down; any other reason is a person's, or the slurm worker's.
-_SLURMS_OWN = ("", "Not responding")
+# Slurm's own reasons for setting a node down; an operator or the slurm worker gives any other.
+_SLURM_REASONS = ("", "Not responding")
 _BASES = frozenset({"IDLE", "ALLOCATED", "MIXED", "DOWN"})
 
 
 class Power(enum.StrEnum):
-    """What a node's state says about its power.
+    """What a node's Slurm state says about its power.
 
-    LIT: it is in use, or may be at any moment.
-    COMING: Slurm waits for it to register.
-    GOING: Slurm has called SuspendProgram for it, and no job has it.
-    OUT: Slurm holds it to be powered down, and no job has it.
-    BETWEEN: about to be something else; the next call of a hook says what.
-    ASIDE: a person has set it down: nothing runs there, and nothing is to be done.
-    UNKNOWN: Slurm does not know it, or says what we do not understand.
+    ON: powered on: the node is in use, or can be at any moment.
+    POWERING_UP: powering up: Slurm waits for the node to register.
+    POWERING_DOWN: powering down: Slurm has called SuspendProgram, and the node has no job.
+    OFF: powered off: Slurm considers the node powered down, and it has no job.
+    CHANGING: about to change; the next hook call decides.
+    SET_DOWN: an operator has set the node down: nothing runs there, and there is nothing to do.
+    UNKNOWN: Slurm does not know the node, or its state is not one we know.
     """
 
-    LIT = "lit"
-    COMING = "coming"
-    GOING = "going"
-    OUT = "out"
-    BETWEEN = "between"
-    ASIDE = "aside"
+    ON = "on"
+    POWERING_UP = "powering_up"
+    POWERING_DOWN = "powering_down"
+    OFF = "off"
+    CHANGING = "changing"
+    SET_DOWN = "set_down"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmNode:
-    """One node as Slurm sees it.
+    """One node's state in Slurm.
 
     Attributes:
         state: base and flags joined by `+`, as scontrol prints them: `IDLE+CLOUD+POWERED_DOWN`.
-        reason: why it is out of service; hostile words, or empty.
-        jobs: the ids of the jobs that have it.
+        reason: why it is out of service; untrusted text, or empty.
+        jobs: the ids of the jobs on it.
     """
 
     node: str
@@ -59,26 +60,26 @@ class SlurmNode:
 
     @property
     def power(self) -> Power:
-        """What that says about its power."""
+        """What the state says about the node's power."""
         base, *rest = self.state.split("+")
         flags = frozenset(rest)
         if base not in _BASES:
             return Power.UNKNOWN
         if "POWERING_DOWN" in flags:
-            return Power.BETWEEN if self.jobs else Power.GOING
+            return Power.CHANGING if self.jobs else Power.POWERING_DOWN
         if flags & {"POWER_DOWN", "POWER_UP"}:
-            return Power.BETWEEN
+            return Power.CHANGING
         if "POWERING_UP" in flags:
-            return Power.BETWEEN if base == "DOWN" else Power.COMING
+            return Power.CHANGING if base == "DOWN" else Power.POWERING_UP
         if "POWERED_DOWN" in flags:
-            # with a job on it, ResumeProgram is about to be called
-            return Power.BETWEEN if self.jobs or base in {"ALLOCATED", "MIXED"} else Power.OUT
+            # if it has a job, Slurm is about to call ResumeProgram
+            return Power.CHANGING if self.jobs or base in {"ALLOCATED", "MIXED"} else Power.OFF
         if base == "DOWN":
-            return Power.LIT if self.reason in _SLURMS_OWN else Power.ASIDE
-        return Power.LIT
+            return Power.ON if self.reason in _SLURM_REASONS else Power.SET_DOWN
+        return Power.ON
 
     def to_data(self) -> dict[str, Any]:
-        """As it travels; what is empty is left out."""
+        """The JSON object, without empty fields."""
         data: dict[str, Any] = {"node": self.node, "state": self.state}
         if self.reason:
             data["reason"] = fit(self.reason)
@@ -92,10 +93,10 @@ class Snapshot:
     """All nodes at one moment, or a part of them: a large cluster needs several messages.
 
     Attributes:
-        generation: stamped before Slurm was read: whatever a hook asks later is newer.
-        correlation_id: 32 hex digits, of the whole.
+        generation: stamped before Slurm was read, so every later hook call is newer.
+        correlation_id: 32 hex digits, the same in all parts.
         origin: the host that read Slurm.
-        part, parts: which of how many, from 1.
+        part, parts: the part's number, from 1, and how many parts there are.
     """
 
     cluster: str
@@ -107,7 +108,7 @@ class Snapshot:
     parts: int = 1
 
     def to_envelope(self) -> Envelope:
-        """As it travels."""
+        """The message's envelope."""
         name = ids.derived_id("snapshot", self.cluster, self.correlation_id, str(self.part))
         return Envelope(
             id=name,
@@ -128,16 +129,14 @@ class Snapshot:
 
 
 def parse_snapshot(body: bytes) -> Snapshot:
-    """Read one part.
+    """Read one part of a snapshot.
 
     Raises:
         MalformedMessageError: naming the field and the remedy.
     """
     envelope = parse(body)
     if envelope.type != TYPE:
-        raise MalformedMessageError(
-            "type", f"{shown(envelope.type)} is no snapshot", f"send {TYPE}"
-        )
+        raise envelope.unknown_type("a snapshot", f"send {TYPE}")
     if envelope.generation <= 0:
         raise MalformedMessageError(
             "generation", "must be above 0", "stamp it before reading Slurm"
@@ -155,8 +154,8 @@ def parse_snapshot(body: bytes) -> Snapshot:
     )
 
 
-def joined(parts: Sequence[Snapshot]) -> Snapshot | None:
-    """The whole of these parts, or None while one is missing; they are of one snapshot."""
+def join_parts(parts: Sequence[Snapshot]) -> Snapshot | None:
+    """The whole snapshot, or None while a part is missing; all parts belong to one snapshot."""
     by_number = {part.part: part for part in parts}
     first = by_number.get(1)
     if first is None or len(by_number) != first.parts:
@@ -170,7 +169,7 @@ def joined(parts: Sequence[Snapshot]) -> Snapshot | None:
 def _node(fields: Fields) -> SlurmNode:
     name = fields.text("node")
     if not is_node_name(name):
-        raise fields.wrong("node", "is no node name")
+        raise fields.wrong("node", "is not a node name")
     jobs = fields.raw.get("jobs", [])
     if not isinstance(jobs, list) or not all(_is_job(job) for job in jobs):
         raise fields.wrong("jobs", "must be a list of job ids")

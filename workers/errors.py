@@ -1,14 +1,17 @@
-"""Lamplighter's errors, drawn as a tree.
+"""Lamplighter's error classes.
 
 LamplighterError
-├── BrokerError             the broker did not take or give something
-│   ├── BrokerAwayError     the connection is gone; what was not confirmed may be sent again
-│   ├── UnroutableError     the message reached no queue: the topology is not in place
+├── BrokerError             a problem with the broker
+│   ├── BrokerAwayError     no connection; unconfirmed messages may be sent again
+│   ├── BrokerLoginError    the broker refused user or password, or access to the virtual host
+│   ├── NotDeclaredError    a queue or exchange does not exist
+│   ├── AccessRefusedError  the broker's user lacks a permission
+│   ├── UnroutableError     the message reached no queue: the topology is missing
 │   └── RefusedError        the broker refused the message: a queue is full
 ├── TokenError              no token for a cloud
-│   ├── TokenServiceAwayError   nobody answered: all clouds wait
-│   └── TokenRefusedError       this cloud's credential was refused: its requests wait
-└── CloudError              a cloud did not do what it was asked (workers/clouds/errors.py)
+│   ├── TokenServiceAwayError   the token service does not answer: all clouds wait
+│   └── TokenRefusedError       a cloud's credential was refused: its requests wait
+└── CloudError              an OpenStack call failed (workers/clouds/errors.py)
 
 Configuration errors are producers.settings.ConfigError, malformed messages
 schemas.errors.MalformedMessageError.
@@ -16,15 +19,27 @@ schemas.errors.MalformedMessageError.
 
 
 class LamplighterError(Exception):
-    """Whatever goes wrong in a worker and has a name."""
+    """The base class of the workers' errors."""
 
 
 class BrokerError(LamplighterError):
-    """The broker did not take or give something."""
+    """A problem with the broker."""
 
 
 class BrokerAwayError(BrokerError):
-    """The connection is gone."""
+    """No connection to the broker."""
+
+
+class BrokerLoginError(BrokerError):
+    """The broker refused the login."""
+
+
+class NotDeclaredError(BrokerError):
+    """A queue or exchange does not exist."""
+
+
+class AccessRefusedError(BrokerError):
+    """The broker's user lacks a permission."""
 
 
 class UnroutableError(BrokerError):
@@ -40,15 +55,15 @@ class TokenError(LamplighterError):
 
 
 class TokenServiceAwayError(TokenError):
-    """Nobody answered the request for a token."""
+    """The token service did not answer."""
 
 
 class TokenRefusedError(TokenError):
-    """The credential of one cloud was refused.
+    """A cloud's credential was refused.
 
     Attributes:
         error: the class of the refusal (`invalid_grant`, `unauthorized`, `provider_away`, ...).
-        permanent: whether only a person can mend it.
+        permanent: whether an operator must act.
     """
 
     def __init__(self, error: str, message: str, *, permanent: bool) -> None:

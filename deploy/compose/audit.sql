@@ -1,2 +1,2 @@
--- Beside the database of the workers' state: the audit may be kept, backed up and read separately.
+-- The audit has its own database, so that it can be backed up and read separately from the state.
 CREATE DATABASE audit;

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Make the secrets that compose.yaml mounts, where they are missing.
+# Create the secrets that compose.yaml mounts, unless they exist.
 # Usage: secrets.sh [FOLDER]
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
-# The user of our image; see the Dockerfile.
+# The user of our image (see Dockerfile).
 user=10001
 umask 077
 mkdir -p "$folder"
@@ -37,12 +37,12 @@ user=lamplighter
 password=$(cat postgres_password)
 END
 fi
-# The simulated cloud's; put your own cloud's password or secret here.
+# The password of the simulated cloud. Replace it with your own cloud's password or secret.
 [ -e cloud_secret ] || echo keeper-password >cloud_secret
 
-# Containers see files with this owner and mode. Ours insist on secrets that nobody else may read.
-# The servers read theirs as users whose numbers differ from image to image; the folder keeps
-# everybody else on this machine out.
+# Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
+# can read. RabbitMQ and PostgreSQL read theirs under user ids that differ from image to image, so
+# those files are readable by all; the mode of the folder keeps other users of this machine out.
 ours='broker_password pg_service.conf cloud_secret'
 chmod 0444 rabbitmq.conf postgres_password
 if [ "$(id -u)" = 0 ]; then

@@ -1,4 +1,4 @@
-"""`lamplighter audit export`: records for other programs, as CloudEvents or for a spreadsheet."""
+"""`lamplighter audit export`: records as CloudEvents, or as CSV for spreadsheets."""
 
 import base64
 import csv
@@ -9,8 +9,8 @@ from typing import Any, TextIO
 
 import click
 
-from ops.audit.filters import filter_options, wanted
-from ops.audit.records import data_of, what, words
+from ops.audit.filters import filter_of, filter_options
+from ops.audit.records import data_of, details, event_name
 from ops.cli.files import cell_of, output
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, moment
@@ -18,32 +18,30 @@ from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
 _COLUMNS = (
-    "seq",
-    "time",
-    "recorded_at",
-    "what",
-    "about",
-    "request",
-    "round",
-    "jobs",
-    "cloud",
-    "why",
+    *("seq", "time", "recorded_at", "what", "about"),
+    *("request", "round", "jobs", "cloud", "why"),
 )
 
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--format", "format_", type=click.Choice(["jsonl", "csv"]), default="jsonl")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    help="Form of the output (default: jsonl).",
+)
 @filter_options
 @pass_session
-def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see wanted
+def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see filter_of
     """Write records to FILE (- for standard output), in the order they were recorded.
 
-    jsonl has one CloudEvent a line, with the extensions auditseq and audithash; csv is for
-    spreadsheets, and no cell of it is a formula. FILE must not exist yet.
+    jsonl writes one CloudEvent a line, with the extensions auditseq and audithash. csv is for
+    spreadsheets; cells that look like formulas are quoted. FILE must not exist.
     """
     with session.reading("audit") as connection, output(file) as out:
-        entries = oldest_first(connection, wanted(**options))
+        entries = oldest_first(connection, filter_of(**options))
         count = (_write_csv if format_ == "csv" else _write_jsonl)(out, entries)
     click.echo(f"lamplighter: {count} records", err=True)
 
@@ -57,7 +55,7 @@ def _write_jsonl(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
 
 
 def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
-    """The record as a CloudEvent; what could not be read travels as it came, in data_base64."""
+    """The record as a CloudEvent; a message that could not be parsed is in data_base64."""
     event: dict[str, object]
     if entry.quarantined:
         event = {
@@ -70,7 +68,7 @@ def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
         }
     else:
         event = json.loads(entry.body)
-    # strings: CloudEvents' integers have 32 bits
+    # strings: integers in CloudEvents have 32 bits
     return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex()}
 
 
@@ -82,8 +80,15 @@ def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
         data = data_of(entry)
         jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
         cells = (
-            *(entry.seq, moment(entry.time), moment(entry.recorded_at), what(entry)),
-            *(entry.subject, entry.request_id, entry.round, jobs, data.get("cloud"), words(entry)),
+            *(entry.seq, moment(entry.time), moment(entry.recorded_at), event_name(entry)),
+            *(
+                entry.subject,
+                entry.request_id,
+                entry.round,
+                jobs,
+                data.get("cloud"),
+                details(entry),
+            ),
         )
         writer.writerow([cell_of(cell) for cell in cells])
         count += 1

@@ -1,4 +1,4 @@
-"""What a line or an object says of a record of the audit. Pure."""
+"""A record of the audit as a table row, a line or a JSON object. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from schemas.envelope import parse
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry
-from workers.audit.record import why_quarantined
+from workers.audit.record import quarantine_reason
 
 RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
 _SECOND = 1_000_000_000
@@ -19,47 +19,47 @@ COLUMNS = ("time", "what", "about", "request", "round", "why")
 
 
 def row(entry: Entry) -> tuple[object, ...]:
-    """A line of a list; COLUMNS names its cells."""
+    """A row of a table; COLUMNS names its cells."""
     return (
         moment(entry.time),
-        what(entry),
+        event_name(entry),
         entry.subject,
         entry.request_id or entry.id,
         entry.round,
-        words(entry),
+        details(entry),
     )
 
 
-def what(entry: Entry) -> str:
-    """The step of a request, or the kind of notice."""
+def event_name(entry: Entry) -> str:
+    """The transition of a request, or the type of another event in short form."""
     return entry.transition or entry.type.removeprefix("lamplighter.").removesuffix(".v1")
 
 
-def words(entry: Entry) -> str | None:
-    """The cause; for an operator's decision who made it, and why; for a job's run whose, and where."""
+def details(entry: Entry) -> str | None:
+    """The cause; who decided it and why; for a job's run its user and nodes."""
     if entry.quarantined:
-        return why_quarantined(entry.body)
+        return quarantine_reason(entry.body)
     if entry.type in RUNS:
-        return words_of_run(job_event_from(parse(entry.body)))
+        return run_details(job_event_from(parse(entry.body)))
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
         return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
-    said = []
+    parts = []
     if isinstance(cause := data.get("cause"), Mapping):
-        said.append(f"{cause.get('error')}: {cause.get('message')}")
+        parts.append(f"{cause.get('error')}: {cause.get('message')}")
     if data.get("by"):
-        said.append(f"by {data['by']}")
-    said += [str(data[name]) for name in ("reason", "message") if data.get(name)]
-    return "; ".join(said) or None
+        parts.append(f"by {data['by']}")
+    parts += [str(data[name]) for name in ("reason", "message") if data.get(name)]
+    return "; ".join(parts) or None
 
 
-def words_of_run(event: JobEvent) -> str:
-    """Whose it is, where, and how it ended."""
-    # Slurm counts in whole seconds: a run of none may have been one of almost one
+def run_details(event: JobEvent) -> str:
+    """How the run ended, its user and its nodes."""
+    # Slurm reports whole seconds: a run of 0 s may have lasted almost a second
     took = duration(max(event.time - (event.started_at or 0), _SECOND))
     ended = event.state and f"{event.state} within {took}"
     nodes: str = hostlist.collect_hostlist(event.nodes)
-    return ", ".join(said for said in (ended, event.user, f"on {nodes}") if said)
+    return ", ".join(part for part in (ended, event.user, f"on {nodes}") if part)
 
 
 def _action(action: Mapping[str, object]) -> str:
@@ -67,7 +67,7 @@ def _action(action: Mapping[str, object]) -> str:
 
 
 def data_of(entry: Entry) -> Mapping[str, Any]:
-    """The event's own data; empty for what could not be read."""
+    """The event's data; empty if the message could not be parsed."""
     if entry.quarantined:
         return {}
     data: Mapping[str, Any] = json.loads(entry.body)["data"]
@@ -75,7 +75,7 @@ def data_of(entry: Entry) -> Mapping[str, Any]:
 
 
 def as_json(entry: Entry) -> dict[str, object]:
-    """All that is known, for machines."""
+    """The whole record, for JSON."""
     shown: dict[str, object] = {
         "seq": entry.seq,
         "time": moment(entry.time),
@@ -89,7 +89,7 @@ def as_json(entry: Entry) -> dict[str, object]:
     if entry.quarantined:
         return {
             **shown,
-            "problem": why_quarantined(entry.body),
+            "problem": quarantine_reason(entry.body),
             "body": entry.body.decode(errors="backslashreplace"),
         }
     return {**shown, "event": json.loads(entry.body)}

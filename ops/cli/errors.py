@@ -1,19 +1,13 @@
-"""Errors as one line and an exit code."""
+"""Turns known errors into one line and an exit code."""
 
 import socket
 
 import sqlalchemy as sa
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-)
 
 from ops.cli.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError, TokenServiceAwayError
+from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
@@ -26,32 +20,29 @@ _EXTRAS = {
 
 
 class StoreMissingError(Exception):
-    """A database that no worker has made yet."""
+    """A database that no worker has created yet."""
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
-    """The line to print and the exit code, or None for what is a bug."""
+    """The line to print and the exit code; None for an error that is a bug."""
     match error:
         case ConfigError() | MalformedMessageError():
             line, code = str(error), EXIT_WRONG
         case sa.exc.ArgumentError():
             line, code = f"store.url or store.audit_url: {error}", EXIT_WRONG
         case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
-            line = f"{name} is missing: install lamplighter[{_EXTRAS[name]}]"
+            line = f"{name} is not installed: install lamplighter[{_EXTRAS[name]}]"
             code = EXIT_WRONG
-        case StoreMissingError() | TokenServiceAwayError():
+        case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY
-        case ProbableAuthenticationError() | ProbableAccessDeniedError():
-            line = "the broker refused the login; check broker.url and broker.password_file"
-            code = EXIT_AWAY
-        case AMQPError() | BrokerError():
-            line, code = _of_the_broker(error), EXIT_AWAY
+        case BrokerError():
+            line, code = f"the broker is unavailable or refused the request: {error}", EXIT_AWAY
         case sa.exc.DBAPIError():
-            # the driver's own words: SQLAlchemy's would add the statement and its values
-            words = str(error.orig).strip().partition("\n")[0]
-            line, code = f"the store is away or refused: {words}", EXIT_AWAY
+            # SQLAlchemy's own message would include the statement and its values
+            message = str(error.orig).strip().partition("\n")[0]
+            line, code = f"the store is unavailable or refused the request: {message}", EXIT_AWAY
         case ConnectionError() | TimeoutError() | socket.gaierror():
-            line, code = f"the broker is away: {error}", EXIT_AWAY
+            line, code = f"the broker is unavailable: {error}", EXIT_AWAY
         case OSError():
             line, code = str(error), EXIT_WRONG
         case _:
@@ -59,8 +50,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
     return plain(line), code
 
 
-def _of_the_broker(error: AMQPError | BrokerError) -> str:
-    # pika has no words for a port at which nobody listens
-    if isinstance(error, AMQPConnectionError) and not str(error):
-        return "the broker does not answer: start it, or check broker.url; hooks spool meanwhile"
-    return f"the broker is away or refused: {str(error) or type(error).__name__}"
+def describe_error(error: Exception) -> str:
+    """The line that `explain` gives, or else the type and the message."""
+    explained = explain(error)
+    return explained[0] if explained else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What is printed for other programs: new files that are nobody else's, and cells of spreadsheets."""
+"""Writes output for other programs: private new files, and safe spreadsheet cells."""
 
 import sys
 from collections.abc import Iterator
@@ -8,27 +8,27 @@ from typing import TextIO
 
 from ops.cli.terminal import plain
 
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection").
-# Tabs and line ends, which do too, are escaped.
+# A spreadsheet takes a cell that starts with one of these for a formula (OWASP, "CSV Injection").
+# Tabs and line ends have the same effect; `plain` escapes them.
 _FORMULA = ("=", "+", "-", "@")
 
 
 @contextmanager
 def output(file: Path) -> Iterator[TextIO]:
-    """Standard output for `-`, else a file that must not exist yet.
+    """Standard output for `-`, otherwise a new file that only its owner can read.
 
     Raises:
-        OSError: it exists, or cannot be made.
+        OSError: the file exists already, or cannot be created.
     """
     if str(file) == "-":
         yield sys.stdout
         return
-    file.touch(mode=0o600, exist_ok=False)  # job names and error texts are nobody else's
+    file.touch(mode=0o600, exist_ok=False)  # job names and error messages are confidential
     with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as out:
         yield out
 
 
 def cell_of(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula; what is not printable is escaped."""
+    """A cell that is not a formula to any spreadsheet; unprintable characters are escaped."""
     text = "" if value is None else plain(str(value))
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,40 +1,68 @@
-"""Types of options: each reads a text, or says what to write instead."""
+"""Option types (each reads a text, or says what to write instead), and options that commands share."""
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 import click
 
 from producers.call import expand
 from schemas.errors import MalformedMessageError
 
+CommandFunction: TypeAlias = Callable[..., Any]
+CommandDecorator: TypeAlias = Callable[[CommandFunction], CommandFunction]
+
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _NS = 1_000_000_000
 _LONGEST_NAME = 255
 
+reason_option = click.option("--reason", help="Reason; recorded in the audit log.")
+required_reason_option = click.option(
+    "--reason", required=True, help="Reason; recorded in the audit log."
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def combine(*options: CommandDecorator) -> CommandDecorator:
+    """One decorator for several options; the help lists the last one first."""
+
+    def decorate(command: CommandFunction) -> CommandFunction:
+        for option in options:
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def json_option(per: str = "") -> CommandDecorator:
+    """The option --json of a command that prints one object, or one object per `per`."""
+    text = f"Print one JSON object per {per}." if per else "Print one JSON object."
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
 
 def length(text: str) -> int:
-    """A length of time, such as 90s, 15m, 2h, 3d: nanoseconds.
+    """A length of time, such as 90s, 15m, 2h, 3d, in nanoseconds.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: the text is not a length of time.
     """
     found = _LENGTH.fullmatch(text.strip())
     if found is None:
-        raise click.BadParameter(f"{text!r} is no length of time; write 90s, 15m, 2h or 3d")
+        raise click.BadParameter(f"{text!r} is not a length of time; write 90s, 15m, 2h or 3d")
     return int(float(found[1]) * _SECONDS[found[2]] * _NS)
 
 
 def when(text: str) -> int:
-    """A moment, in ISO 8601 (UTC unless it says otherwise) or as a length of time ago.
+    """A time, in ISO 8601 (UTC by default) or as a length of time before now.
 
     Returns:
         Nanoseconds since the epoch.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: the text is not a time.
     """
     if _LENGTH.fullmatch(text.strip()):
         return time.time_ns() - length(text)
@@ -44,28 +72,28 @@ def when(text: str) -> int:
         return int(aware.timestamp() * 1_000_000) * 1000
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} is no time; write 2026-11-24T08:30:00Z, or 2h for two hours ago"
+            f"{text!r} is not a time; write 2026-11-24T08:30:00Z, or 2h for two hours ago"
         ) from None
 
 
 def image_name(text: str) -> str:
-    """An image's name, as Nova takes it.
+    """The name of an image, as Nova accepts it.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: Nova would not accept the name.
     """
     if not text.isprintable() or not 1 <= len(text) <= _LONGEST_NAME or text != text.strip():
         raise click.BadParameter(
-            f"{text[:40]!r}... is no image's name; write 1 to {_LONGEST_NAME} printable characters"
+            f"{text[:40]!r} is not a valid image name; write 1 to {_LONGEST_NAME} printable characters"
         )
     return text
 
 
 def hostlist(text: str) -> tuple[str, ...]:
-    """A hostlist expression, such as node[1-3]: the nodes.
+    """The nodes of a hostlist expression, such as node[1-3].
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: the text is not a hostlist.
     """
     try:
         return tuple(expand(text))

@@ -1,7 +1,8 @@
-"""A progress bar on a terminal, for what takes long."""
+"""Shows the progress of a long operation, and limits its rate."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,24 +11,25 @@ from ops.cli.terminal import console
 
 T = TypeVar("T")
 
-# Fewer things than this are told one by one.
+# Fewer items than this are printed one by one, without a bar.
 MANY = 50
+_PORTIONS_PER_SECOND = 5
 
 
-def counted(
+def with_progress(
     results: Iterable[tuple[int, T]],
     what: str,
     *,
     hidden: bool,
     weight: Callable[[T], int] = lambda _: 1,
 ) -> Iterator[tuple[T, bool]]:
-    """The results as they come, each with whether a bar tells of it.
+    """The results as they arrive, each with whether a progress bar shows it.
 
     Args:
-        results: each with how many there are in all.
-        what: their name.
-        hidden: whether there is no bar in any case.
-        weight: for how many things a result stands.
+        results: each with the total number of items.
+        what: the name of the items.
+        hidden: whether to show no bar in any case.
+        weight: the number of items that a result stands for.
     """
     bar: Progress | None = None
     try:
@@ -48,3 +50,19 @@ def counted(
     finally:
         if bar is not None:
             bar.stop()
+
+
+def portions(
+    items: Sequence[T],
+    largest: int,
+    rate: float | None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Sequence[T]]:
+    """All items in order, in portions of at most `largest`; at most `rate` items per second."""
+    size = largest if rate is None else max(1, min(largest, int(rate / _PORTIONS_PER_SECOND)))
+    begun = clock()
+    for start in range(0, len(items), size):
+        if rate is not None:
+            sleep(max(0.0, begun + start / rate - clock()))
+        yield items[start : start + size]

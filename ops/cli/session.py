@@ -1,4 +1,4 @@
-"""What a command of the operator's works with: settings, broker, stores; each opened when used."""
+"""Gives a command the settings, the broker and the stores; each is opened when it is used."""
 
 import os
 import pwd
@@ -31,48 +31,48 @@ _CONNECT_SECONDS = 10
 
 
 class Session:
-    """One call of the command line."""
+    """One run of the command line."""
 
     def __init__(self, config: Path | None) -> None:
         self.config = config or find_config(os.environ)
 
     @cached_property
     def settings(self) -> Settings:
-        """All that lamplighter.toml says.
+        """The contents of lamplighter.toml.
 
         Raises:
-            ConfigError: naming the file, the field and the remedy.
+            ConfigError: names the file, the field and the remedy.
         """
         return load(self.config)
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        """A channel of a connection of its own.
+        """A channel on a connection of its own.
 
         Raises:
-            pika.exceptions.AMQPError: the broker is away or refuses.
+            BrokerError: the broker is away or refuses.
         """
-        parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
-        with blocking_channel(parameters) as channel:
+        with blocking_channel(self._broker()) as channel:
             yield channel
 
     @contextmanager
-    def desk(self) -> "Iterator[DeadLetterQueue]":
-        """The dead letters.
+    def dead_letter_queue(self) -> "Iterator[DeadLetterQueue]":
+        """The dead-letter queue.
 
         Raises:
-            pika.exceptions.AMQPError, BrokerAwayError: the broker is away or refuses.
+            BrokerError: the broker is away or refuses.
         """
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
-        parameters = connection_parameters(self.settings.broker, f"operator {operator()}")
-        with DeadLetterQueue(parameters, self.settings.cluster) as desk:
-            yield desk
+        with DeadLetterQueue(self._broker(), self.settings.cluster) as queue:
+            yield queue
+
+    desk = dead_letter_queue  # its former name
 
     @contextmanager
     def token_client(self) -> "Iterator[TokenClient]":
-        """A way to ask the token service."""
+        """A client of the token service."""
         from workers.tokens.client import TokenClient  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
@@ -80,32 +80,32 @@ class Session:
             yield client
 
     def store(self) -> sa.Engine:
-        """The state store, for writing.
-
-        Raises:
-            StoreMissingError: no worker has made it yet.
-            sqlalchemy.exc.OperationalError: it is away.
-        """
+        """The state store, for writing; raises the same errors as `reading`."""
         with self.reading("state"):
             return open_store(self.settings.store.url, "state")
 
     def audit_store(self) -> sa.Engine:
-        """The audit's store, for writing.
-
-        Raises:
-            StoreMissingError: no worker has made it yet.
-            sqlalchemy.exc.OperationalError: it is away.
-        """
+        """The audit store, for writing; raises the same errors as `reading`."""
         with self.reading("audit"):
             return open_store(self.settings.store.audit_url, "audit")
 
     @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction on the state store; raises the same errors as `reading`."""
+        store = self.store()
+        try:
+            with store.begin() as connection:
+                yield connection
+        finally:
+            store.dispose()
+
+    @contextmanager
     def reading(self, kind: Literal["state", "audit"]) -> Iterator[sa.Connection]:
-        """A connection that only reads, and holds up no worker.
+        """A read-only connection, which blocks no worker.
 
         Raises:
-            StoreMissingError: no worker has made it yet.
-            sqlalchemy.exc.OperationalError: it is away.
+            StoreMissingError: no worker has created it yet.
+            sqlalchemy.exc.OperationalError: it is unavailable.
         """
         store = self.settings.store
         url = store.url if kind == "state" else store.audit_url
@@ -121,8 +121,11 @@ class Session:
         finally:
             engine.dispose()
 
+    def _broker(self) -> Any:  # noqa: ANN401 - pika has no types
+        return connection_parameters(self.settings.broker, f"operator {operator()}")
+
     def _log_errors(self) -> None:
-        """What the workers' parts log is for people here, and only where something is wrong."""
+        """Let the workers' code log to the operator's terminal, and errors only."""
         configure_logs(
             LogSettings(format="console", level="error"),
             role="operator",
@@ -141,7 +144,7 @@ def _reader(url: str) -> sa.Engine:
     path = Path(parsed.database or "")
     if not path.is_file():
         raise StoreMissingError(f"{path} does not exist yet; start a worker first")
-    # Said to SQLite itself: in SQLAlchemy's URL, odd characters of a path would be read twice.
+    # passed to SQLite directly: SQLAlchemy would decode special characters of the path twice
     return sa.create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True),
@@ -150,7 +153,7 @@ def _reader(url: str) -> sa.Engine:
 
 
 def operator() -> str:
-    """Who is at the keyboard, for the audit: the login name, and whose rights it borrowed."""
+    """The operator's name for the audit log: the login name, and the user that sudo switched to."""
     user = pwd.getpwuid(os.getuid()).pw_name
     behind = os.environ.get("SUDO_USER")
     return f"{behind} (as {user})" if behind and behind != user else user

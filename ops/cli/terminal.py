@@ -1,4 +1,4 @@
-"""Printing for people: nothing that a message holds can steer the terminal."""
+"""Prints tables, lines and JSON. No printed text can control the terminal."""
 
 import json
 import sys
@@ -13,12 +13,12 @@ from schemas.envelope import rfc3339
 
 _PIPE_WIDTH = 200
 _NS = 1_000_000_000
-# Columns of what people copy into their next command: not broken while there is room.
+# Operators copy these columns into their next command: they wrap only if there is no room.
 _COPIED = frozenset({"id", "request"})
 
 
 def plain(text: str) -> str:
-    """`text` with everything that is not printable escaped, direction marks included."""
+    """`text` with every unprintable character escaped, including direction marks."""
     if text.isprintable():
         return text
     return "".join(
@@ -27,13 +27,13 @@ def plain(text: str) -> str:
 
 
 def console() -> Console:
-    """Standard output; wide where it is no terminal, so that pipes see whole lines."""
+    """Standard output; wide if it is not a terminal, so that pipes receive whole lines."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table; None is printed as a dash."""
+    """Print a table; a cell that is None is a dash."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         whole = column in _COPIED
@@ -44,13 +44,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
 
 def print_line(text: str, style: str = "") -> None:
-    """One line, escaped, never wrapped."""
+    """Print one line, escaped and never wrapped."""
     console().print(Text(plain(text), style=style), soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print one line to stderr, escaped, with the name of the program."""
+    click.echo(f"lamplighter: {plain(text)}", err=True)
+
+
 def json_line(value: Mapping[str, object]) -> str:
-    """One line of JSON; what is not printable is escaped by JSON's own means."""
-    # the one control character that json.dumps leaves as it is
+    """One line of JSON; unprintable characters are JSON escapes."""
+    # the only control character that json.dumps does not escape
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
@@ -64,10 +69,15 @@ def moment(ns: int | None) -> str:
     return "-" if ns is None else f"{rfc3339(ns)[:23]}Z"
 
 
+def json_moment(ns: int | None) -> str | None:
+    """`moment` for JSON: None if the time is unknown."""
+    return None if ns is None else moment(ns)
+
+
 def duration(ns: int) -> str:
-    """A length of time, as short as it is clear: 0.250 s, 12.5 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """A length of time: 0.250 s, 12.5 s, 3 min 20 s, 2 h 5 min or 3 d 4 h."""
     seconds = ns / _NS
-    if seconds < 10:  # noqa: PLR2004 - from here on milliseconds say nothing
+    if seconds < 10:  # noqa: PLR2004 - milliseconds do not matter above this
         return f"{seconds:.3f} s"
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
@@ -80,3 +90,8 @@ def duration(ns: int) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
     raise AssertionError("unreachable")
+
+
+def duration_of(seconds: float) -> str:
+    """`duration` of a number of seconds."""
+    return duration(round(seconds * _NS))

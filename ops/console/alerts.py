@@ -1,4 +1,4 @@
-"""What a person should look at, and where. Pure."""
+"""The conditions that need an operator, and the page to go to. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import hostlist
 
 from ops.cli.terminal import moment
-from ops.console.view import SiteView, many
+from ops.console.lamps import plural
+from ops.console.view import SiteView
 from workers.broker.topology import (
     AUDIT_QUEUE,
     FEEDBACK_QUEUE,
@@ -15,91 +16,92 @@ from workers.broker.topology import (
     SUSPEND_QUEUE,
     TOKEN_QUEUE,
 )
-from workers.store.lamps import Lamp
+from workers.store.power_state import PowerState
 
-# A queue that nobody consumes is worth a word only where somebody should.
-_CONSUMED = {
+# The worker of each queue that every installation consumes.
+_CONSUMERS = {
     RESUME_QUEUE: "power",
     SUSPEND_QUEUE: "power",
     TOKEN_QUEUE: "tokens",
     AUDIT_QUEUE: "audit",
 }
-# Not every site has these: where something waits for them, it should.
-_CONSUMED_WHERE_USED = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
+# Optional workers: missing only if their queue holds messages.
+_OPTIONAL_CONSUMERS = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
 _DAY = 86_400 * 10**9
-_SOON = 14 * _DAY
-_LONGEST = 80
+_EXPIRY_WARNING = 14 * _DAY
+_LONGEST_HOSTLIST = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a person should look at, and the page to go to, if there is one."""
+    """A condition that needs an operator, and the page to go to, if any."""
 
     words: str
     page: str | None = None
 
 
 def alerts(view: SiteView) -> list[Alert]:
-    """What a person should look at, the gravest first; nothing where all is well."""
+    """Return the alerts, the most severe first."""
     return [
         *map(Alert, view.problems),
-        *_unconsumed(view),
-        *_silent(view),
-        *_slurm(view),
-        *_logins(view),
-        *_counted(view),
+        *_queue_alerts(view),
+        *_worker_alerts(view),
+        *_snapshot_alerts(view),
+        *_login_alerts(view),
+        *_request_alerts(view),
     ]
 
 
-def _unconsumed(view: SiteView) -> Iterator[Alert]:
+def _queue_alerts(view: SiteView) -> Iterator[Alert]:
     missing = [q.name for q in view.queues or () if q.ready is None]
     if missing:
         yield Alert(f"queues are missing: run lamplighter topology apply ({', '.join(missing)})")
     idle = [q for q in view.queues or () if q.consumers == 0]
-    absent = {_CONSUMED[q.name] for q in idle if q.name in _CONSUMED}
+    absent = {_CONSUMERS[q.name] for q in idle if q.name in _CONSUMERS}
     absent |= {
-        _CONSUMED_WHERE_USED[q.name] for q in idle if q.ready and q.name in _CONSUMED_WHERE_USED
+        _OPTIONAL_CONSUMERS[q.name] for q in idle if q.ready and q.name in _OPTIONAL_CONSUMERS
     }
     if absent:
         names = ", ".join(sorted(absent))
         where = "; slurm on slurmctld's host" if "slurm" in absent else ""
-        yield Alert(f"missing workers: {names}; nothing is lost (lamplighter up{where})")
+        yield Alert(f"workers not running: {names}; nothing is lost (lamplighter up{where})")
 
 
-def _silent(view: SiteView) -> Iterator[Alert]:
+def _worker_alerts(view: SiteView) -> Iterator[Alert]:
     for worker in view.workers:
         if worker.is_silent(view.taken_at):
             since = moment(worker.seen_at)[11:19]
-            yield Alert(f"worker {worker.name} is silent since {since} UTC: killed, or stuck")
+            yield Alert(f"no heartbeat from {worker.name} since {since} UTC: killed or stuck")
 
 
-def _slurm(view: SiteView) -> Iterator[Alert]:
-    if view.stale:
+def _snapshot_alerts(view: SiteView) -> Iterator[Alert]:
+    if view.snapshot_stale:
         yield Alert(
-            "Slurm has long shown no nodes: nothing is repaired, late suspends wait; "
-            "is slurmctld up, and lamplighter worker snapshot on its host?"
+            "no recent snapshot of Slurm's nodes: nothing is repaired, late suspends wait; "
+            "check slurmctld, and lamplighter worker snapshot on its host"
         )
 
 
-def _logins(view: SiteView) -> Iterator[Alert]:
+def _login_alerts(view: SiteView) -> Iterator[Alert]:
     for login in view.logins:
-        if login.ends is None or login.ends - view.taken_at >= _SOON:
+        if login.expires_at is None or login.expires_at - view.taken_at >= _EXPIRY_WARNING:
             continue
-        days = (login.ends - view.taken_at) // _DAY
-        when = "has ended" if days < 0 else f"ends in {many(days, 'day')}"
+        days = (login.expires_at - view.taken_at) // _DAY
+        when = "has expired" if days < 0 else f"expires in {plural(days, 'day')}"
         yield Alert(
             f"the refresh token for {login.cloud} {when}: lamplighter tokens login {login.cloud}"
         )
 
 
-def _counted(view: SiteView) -> Iterator[Alert]:
+def _request_alerts(view: SiteView) -> Iterator[Alert]:
     if view.dead_letters:
-        yield Alert(f"{many(view.dead_letters, 'dead letter')} to decide on", "/dead-letters")
-    if view.drifts:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in view.drifts.items())
-        yield Alert(f"not as Slurm wants it: {kinds} (lamplighter drift)")
-    failed = [] if view.blind else [lit.node for lit in view.lamps if lit.lamp is Lamp.FAILED]
-    if failed:
+        yield Alert(f"{plural(view.dead_letters, 'dead letter')} to resolve", "/dead-letters")
+    if view.drift_counts:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in view.drift_counts.items())
+        yield Alert(f"drift from what Slurm wants: {kinds} (lamplighter drift)")
+    failed = [node.node for node in view.nodes if node.power is PowerState.FAILED]
+    if failed and not view.store_away:
         names = hostlist.collect_hostlist(failed)
-        names = names if len(names) <= _LONGEST else f"{names[:_LONGEST]}..."
-        yield Alert(f"{many(len(failed), 'node')} not as wanted: {names}")
+        if len(names) > _LONGEST_HOSTLIST:
+            names = f"{names[:_LONGEST_HOSTLIST]}..."
+        yield Alert(f"{plural(len(failed), 'node')} failed: {names}")

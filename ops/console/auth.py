@@ -1,4 +1,4 @@
-"""Who asks: by the cookie of a login, or by what a trusted proxy says. Effects of logging in."""
+"""Identify the user of a request, by a login session or by a trusted proxy; log in and log out."""
 
 import hmac
 import ipaddress
@@ -8,19 +8,20 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ops.console.people import Person, Sessions, digest, is_person
+from ops.console.operators import Sessions, User, digest, is_valid_name
 from producers.settings import ConfigError
-from workers.config.observers import ConsoleSettings
+from workers.config.tables import ConsoleSettings
 
 _COOKIE = "lamplighter"
 
 
 class Authenticator:
-    """Lets people in.
+    """Identifies users.
 
     Args:
-        settings: of the console.
-        operators: reads names by digests of tokens, anew for each login; None for nobody.
+        settings: the [console] table.
+        operators: reads the operators' names by the digests of their tokens, at each login; None if
+            there is no operators file.
         local: whether only this host can connect.
     """
 
@@ -35,47 +36,54 @@ class Authenticator:
         self._proxy = settings.proxy
         self._address = None if self._proxy is None else ipaddress.ip_address(self._proxy.address)
         self._sessions = Sessions()
-        wanted = settings.login_to_read
-        self.login_to_read = not local if wanted is None else wanted
+        login_to_read = settings.login_to_read
+        self.login_to_read = not local if login_to_read is None else login_to_read
 
     @property
     def can_login(self) -> bool:
-        """Whether anybody has a token."""
+        """Whether operators with tokens are configured."""
         return self._operators is not None
 
-    def who(self, request: Request) -> Person | None:
-        """Who asks, if that is known."""
-        return self._by_session(request) or self._by_proxy(request)
+    def user(self, request: Request) -> User | None:
+        """Return the user of a request, or None if the user is unknown."""
+        return self._session_user(request) or self._proxy_user(request)
 
-    def by_session(self, request: Request) -> bool:
-        """Whether it is by a login here that we know who asks."""
-        return self._by_session(request) is not None
+    def may_read(self, request: Request) -> bool:
+        """Return whether the request may read pages."""
+        return not self.login_to_read or self.user(request) is not None
 
-    def same(self, person: Person, csrf: object) -> bool:
-        """Whether a form came from a page that was made for this person."""
-        return isinstance(csrf, str) and hmac.compare_digest(person.csrf.encode(), csrf.encode())
+    def has_session(self, request: Request) -> bool:
+        """Return whether the user is known by a login here, not by a proxy."""
+        return self._session_user(request) is not None
 
-    def would_not_last(self, request: Request) -> bool:
-        """Whether the browser would drop the cookie of a login, which is `Secure` beyond loopback."""
-        # a proxy may have spoken TLS for us: only the browser knows by what it came
+    def from_form(self, request: Request, csrf: object) -> User | None:
+        """Return the user of a request if its form came from a page that was made for that user."""
+        user = self.user(request)
+        if user is None or not isinstance(csrf, str):
+            return None
+        return user if hmac.compare_digest(user.csrf.encode(), csrf.encode()) else None
+
+    def drops_cookie(self, request: Request) -> bool:
+        """Return whether the browser would drop the login's cookie: it is `Secure` beyond loopback."""
+        # a proxy may terminate TLS: only the browser knows the scheme that it used
         return request.headers.get("origin", "").startswith("http:") and not _is_local(request)
 
-    def open(self, token: object, answer: Response, request: Request) -> bool:
-        """Log in with an operator's token; whether it is known."""
+    def login(self, token: object, answer: Response, request: Request) -> bool:
+        """Log in with an operator's token; return whether the token is known."""
         log = structlog.get_logger()
         if self._operators is None or not isinstance(token, str):
             return False
         try:
             name = self._operators().get(digest(token.strip()))
         except ConfigError as error:
-            log.error("console_login_impossible", error=str(error))  # noqa: TRY400 - the words say it all
+            log.error("console_operators_unreadable", error=str(error))  # noqa: TRY400 - the message is enough
             return False
         peer = request.client.host if request.client else None
         if name is None:
             log.warning("console_login_refused", peer=peer)
             return False
-        log.info("console_login", person=name, peer=peer)
-        self.close(request, answer)
+        log.info("console_login", user=name, peer=peer)
+        self.logout(request, answer)
         answer.set_cookie(
             _COOKIE,
             self._sessions.open(name),
@@ -85,24 +93,24 @@ class Authenticator:
         )
         return True
 
-    def close(self, request: Request, answer: Response) -> None:
-        """Log out."""
+    def logout(self, request: Request, answer: Response) -> None:
+        """Close the session and delete its cookie."""
         self._sessions.close(request.cookies.get(_COOKIE, ""))
         answer.delete_cookie(_COOKIE)
 
-    def _by_session(self, request: Request) -> Person | None:
-        value = request.cookies.get(_COOKIE)
-        return None if value is None else self._sessions.person(value)
+    def _session_user(self, request: Request) -> User | None:
+        cookie = request.cookies.get(_COOKIE)
+        return None if cookie is None else self._sessions.user(cookie)
 
-    def _by_proxy(self, request: Request) -> Person | None:
+    def _proxy_user(self, request: Request) -> User | None:
         if self._proxy is None or request.client is None:
             return None
-        named = request.headers.getlist(self._proxy.header)
-        if len(named) != 1 or not is_person(named[0]):
+        names = request.headers.getlist(self._proxy.header)
+        if len(names) != 1 or not is_valid_name(names[0]):
             return None
         if ipaddress.ip_address(request.client.host) != self._address:
             return None
-        return Person(named[0], self._sessions.csrf(f"proxy:{named[0]}"))
+        return User(names[0], self._sessions.csrf(f"proxy:{names[0]}"))
 
 
 def _is_local(request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""`lamplighter console`: the web page; and `console operator`, which lets somebody act on it."""
+"""`lamplighter console` serves the web console; `console operator` adds an operator."""
 
 import ipaddress
 import os
@@ -18,23 +18,26 @@ from ops.console.app import Console
 from ops.console.auth import Authenticator
 from ops.console.dead_letters import DeadLetterPages
 from ops.console.live import Live
+from ops.console.operators import digest, is_valid_name, new_token, read_operators
 from ops.console.pages import Pages
-from ops.console.people import digest, is_person, new_token, read_operators
 from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
 from producers.settings import ConfigError
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 
-_MOST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def console(ctx: click.Context) -> None:
-    """Serve the console until SIGTERM; on loopback and read only unless [console] says otherwise."""
+    """Serve the web console until SIGTERM.
+
+    It listens on loopback and is read only, unless [console] configures otherwise.
+    """
     if ctx.invoked_subcommand is None:
         follow_supervisor()
         _serve(ctx.find_object(Session) or Session(None))
@@ -44,23 +47,26 @@ def console(ctx: click.Context) -> None:
 @click.argument("name")
 @pass_session
 def operator(session: Session, name: str) -> None:
-    """Let NAME act: print a new token, once, and keep its digest in console.operators_file."""
+    """Add operator NAME, and print the token to log in with.
+
+    The token is printed once; console.operators_file holds its digest.
+    """
     path = session.settings.console.operators_file
     if path is None:
-        raise ConfigError('console.operators_file: is missing: write operators_file = "operators"')
-    if not is_person(name):
-        raise click.BadParameter("write letters, digits and . _ @ -", param_hint="NAME")
+        raise ConfigError('console.operators_file is not set: write operators_file = "operators"')
+    if not is_valid_name(name):
+        raise click.BadParameter("use only letters, digits and . _ @ -", param_hint="NAME")
     token = new_token()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
         file.write(f"{name} sha256:{digest(token)}\n")
-    read_operators(path)  # says so where it would not be believed
+    read_operators(path)  # raises if the console would not accept the file
     print_line(f"{name} logs in with: {token}")
-    print_line(f"it is shown only now; to take it back, delete the line from {path}")
+    print_line(f"the token is shown only once; to revoke it, delete its line from {path}")
 
 
 class _Server(uvicorn.Server):
-    """Lets those who watch go before it waits for them to go."""
+    """Ends the live streams first, then waits for the connections to close."""
 
     def __init__(self, config: uvicorn.Config, live: Live) -> None:
         super().__init__(config)
@@ -76,19 +82,18 @@ def _serve(session: Session) -> None:
     configure_logs(settings.log, role="console", cluster=settings.cluster)
     host, port = listening(settings.console.listen)
     local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    door = Authenticator(settings.console, _operators(settings.console.operators_file), local=local)
-    if door.login_to_read and not door.can_login and settings.console.proxy is None:
+    auth = Authenticator(settings.console, _operators(settings.console.operators_file), local=local)
+    if auth.login_to_read and not auth.can_login and settings.console.proxy is None:
         raise ConfigError(
-            "console: nobody could log in to read it: set operators_file, or listen on 127.0.0.1"
+            "console: reading needs a login, but no user can log in: set operators_file, or listen on "
+            "127.0.0.1"
         )
     templates = environment()
-    looker = SiteReader(session)
-    live = Live(looker.look, parts(templates))
-    pages = Console(
-        templates, live, door, Pages(session), DeadLetterPages(session), settings.cluster
-    )
+    reader = SiteReader(session)
+    live = Live(reader.read, parts(templates))
+    app = Console(templates, live, auth, Pages(session), DeadLetterPages(session), settings.cluster)
     config = uvicorn.Config(
-        pages.asgi(host_names((host, port), settings.console.hosts)),
+        app.asgi(host_names((host, port), settings.console.hosts)),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -97,25 +102,28 @@ def _serve(session: Session) -> None:
         timeout_graceful_shutdown=3,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn ends in order, then raises what it has caught once more: that is in order too
+        # uvicorn raises the caught signal again after its shutdown: ignore it
         signal.signal(number, lambda *_: None)
-    with _bound(host, port) as bound, serving(settings.metrics, "console", CollectorRegistry()):
+    with (
+        _bind(host, port) as bound,
+        serve_metrics(settings.metrics, "console", CollectorRegistry()),
+    ):
         live.start()
-        structlog.get_logger().info("console_serves", url=f"http://{settings.console.listen}/")
+        structlog.get_logger().info("console_started", url=f"http://{settings.console.listen}/")
         try:
             _Server(config, live).run(sockets=[bound])
         finally:
             live.stop()
-            looker.close()
+            reader.close()
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigError(
-            f"console.listen: {host}:{port}: {error.strerror}; end what listens there, or name another port"
+            f"console.listen: {host}:{port}: {error.strerror}; stop the process that listens there, or choose another port"
         ) from None
 
 
@@ -127,19 +135,19 @@ def _operators(path: Path | None) -> "partial[dict[str, str]] | None":
 
 
 def listening(text: str) -> tuple[str, int]:
-    """Host and port.
+    """Split an address into host and port.
 
     Raises:
-        ConfigError: the text is none.
+        ConfigError: the address is invalid.
     """
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     try:
         if host != "localhost":
             ipaddress.ip_address(host)
-        valid = port.isdecimal() and 0 < int(port) <= _MOST_PORT
+        valid = port.isdecimal() and 0 < int(port) <= _MAX_PORT
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigError(f'console.listen: {text!r} is no address; write "127.0.0.1:8617"')
+        raise ConfigError(f'console.listen: {text!r} is not an address; write "127.0.0.1:8617"')
     return host, int(port)

@@ -1,4 +1,4 @@
-"""Dead letters on the console: the same desk as the command's, with the person's name."""
+"""The pages of the dead letters: list, show, and replay or discard them in the user's name."""
 
 import threading
 import time
@@ -8,177 +8,161 @@ from dataclasses import dataclass
 
 from ops.cli.session import Session
 from ops.console.pages import Page
-from ops.dead_letters.context import around, stored_nodes
-from ops.dead_letters.describe import description, is_stale
-from ops.dead_letters.groups import alike, group
-from ops.dead_letters.select import Choice, Places
+from ops.dead_letters.context import look_up_context, stored_nodes
+from ops.dead_letters.describe import describe, is_stale
+from ops.dead_letters.groups import group_letters, letter_group
+from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import DeadLetterQueue
 
 _SHOWN = 100
-# So many letters of one trouble are shown at once, more when they are asked for.
-_FEW = 5
-_KEPT = 2.0
-_LABEL = 11
+# Groups of at most this many letters are shown unfolded.
+_UNFOLDED = 5
+_CACHE_SECONDS = 2.0
+_NONE_LEFT = "No such letter any more"
 
 
 class DeadLetterPages:
-    """What a person decides on.
+    """The pages of the dead letters.
 
     Args:
-        session: the site.
+        session: settings, broker and stores.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lock = threading.Lock()
         self._letters: list[Letter] = []
-        self._looked_at = -_KEPT
-        # not in the address, where anybody's link could say it
-        self._done: dict[str, str] = {}
+        self._read_at = -_CACHE_SECONDS
+        # by user; not in the page's address, where any link could set it
+        self._results: dict[str, str] = {}
 
-    def all(self, person: str) -> Page:
-        """All letters by what they died of, the most frequent first; and what this person has just done."""
-        return self._list(self._done.pop(person, ""), None)
+    def all(self, user: str) -> Page:
+        """All letters grouped by cause, the most frequent first, and the result of the user's action."""
+        return self._list(self._results.pop(user, ""), None)
 
     def one(self, id_: str, *, whole: bool) -> Page:
-        """One letter, and what a replay would do.
+        """One letter, and the effect of a replay.
 
         Args:
-            id_: its id, or how that begins.
-            whole: whether Slurm and the cloud are asked too; not at the word of just anybody.
+            id_: the letter's id, or its beginning.
+            whole: whether to query Slurm and the cloud also; only for known users.
 
         Raises:
-            LookupError: nobody waits under that id.
+            LookupError: no letter has that id.
         """
-        named = Choice(ids=(id_,))
-        found = named.of(self._look()) or named.of(self._look(fresh=True))
+        choice = LetterFilter(ids=(id_,))
+        found = choice.of(self._read()) or choice.of(self._read(fresh=True))
         if not found:
-            raise LookupError(
-                "That letter is no longer there: somebody has decided, or is deciding."
-            )
-        command = found[0].command
-        known = around(self._session, command, whole=whole)
-        lines = description(found[0], known, time.time_ns())
-        return "letter.html", {"letter": found[0], "facts": _facts(lines)}
+            raise LookupError("That letter is gone: it was resolved, or is being resolved now.")
+        known = look_up_context(self._session, found[0].command, whole=whole)
+        facts = describe(found[0], known, time.time_ns())
+        # the page's heading names the cause
+        shown = [(label, value) for label, value in facts if label != "cause"]
+        return "letter.html", {"letter": found[0], "facts": shown}
 
-    def act(self, person: str, form: Sequence[tuple[str, object]]) -> Page:
-        """Replay or discard letters, of several only once that was confirmed.
+    def act(self, user: str, form: Sequence[tuple[str, object]]) -> Page:
+        """Replay or discard letters; several letters only after a confirmation.
 
         Returns:
-            A page; or "", once it is done: `all` will say so.
+            A page; or "" once it is done: `all` shows the result.
         """
         fields = {name: str(value).strip() for name, value in form}
-        wanted = _wanted(form, fields)
-        if wanted.verb not in {"replay", "discard"}:
-            return self._list("", "Say what to do: replay or discard.")
-        if wanted.choice.everything:
+        action = _action(form, fields)
+        if action.verb not in {"replay", "discard"}:
+            return self._list("", "Choose an action: replay or discard.")
+        if action.choice.everything:
             return self._list("", "Choose letters first.")
-        unexplained = wanted.verb == "discard" and not wanted.reason
-        sure = fields.get("sure") == "yes"
-        if not sure or unexplained:
-            chosen = wanted.of(self._look(fresh=True))
+        lacks_reason = action.verb == "discard" and not action.reason
+        confirmed = fields.get("confirmed") == "yes"
+        if not confirmed or lacks_reason:
+            chosen = action.letters(self._read(fresh=True))
             if not chosen:
-                return self._list("", "No such letter any more.")
-            if len(chosen) > 1 or unexplained:
-                problem = "To discard needs a reason; the audit keeps it." if sure else None
-                return self._confirm(wanted, chosen, problem)
-        operator = Operator(f"{person} (console)", wanted.reason or None)
-        self._done[person] = self._do(wanted, operator)
+                return self._list("", f"{_NONE_LEFT}.")
+            if len(chosen) > 1 or lacks_reason:
+                problem = "A discard needs a reason; the audit records it." if confirmed else None
+                return self._confirm(action, chosen, problem)
+        self._results[user] = self._do(action, Operator(f"{user} (console)", action.reason or None))
         return "", {}
 
-    def _confirm(self, wanted: "_Wanted", chosen: Sequence[Letter], problem: str | None) -> Page:
+    def _confirm(self, action: "_Action", chosen: Sequence[Letter], problem: str | None) -> Page:
         commands = [letter.command for letter in chosen if letter.command]
         known = stored_nodes(self._session, (command.node for command in commands), [])
         return "confirm.html", {
-            "wanted": wanted,
+            "action": action,
             "letters": chosen,
             "stale": sum(is_stale(command, known.get(command.node)) for command in commands),
             "problem": problem,
         }
 
-    def _do(self, wanted: "_Wanted", operator: Operator) -> str:
-        act = DeadLetterQueue.replay if wanted.verb == "replay" else DeadLetterQueue.discard
+    def _do(self, action: "_Action", operator: Operator) -> str:
+        act = DeadLetterQueue.replay if action.verb == "replay" else DeadLetterQueue.discard
         store = self._session.store()
         try:
-            with self._session.desk() as desk:
-                results = list(act(desk, store, wanted.of(desk.letters()), operator))
+            with self._session.desk() as queue:
+                results = list(act(queue, store, action.letters(queue.letters()), operator))
         finally:
             store.dispose()
-            self._looked_at = -_KEPT
+            self._read_at = -_CACHE_SECONDS
         counts = Counter(result.done for result in results)
-        refused = next((result.why for result in results if result.why), "")
-        told = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
-        return f"{told or 'No such letter any more'}{f': {refused}' if refused else ''}."
+        refused = next((f": {result.why}" for result in results if result.why), "")
+        done = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
+        return f"{done or _NONE_LEFT}{refused}."
 
-    def _list(self, said: str, problem: str | None) -> Page:
-        letters = self._look()
+    def _list(self, result: str, problem: str | None) -> Page:
+        letters = self._read()
         places = Places.of(self._session.settings)
         return "letters.html", {
             "page": "/dead-letters",
             "letters": letters,
-            "troubles": [
-                (trouble, group(trouble[0], members), members)
-                for trouble, members in alike(letters, "cause", places)
+            "groups": [
+                (key, letter_group(key[0], members), members)
+                for key, members in group_letters(letters, "cause", places)
             ],
             "now": time.time_ns(),
             "shown": _SHOWN,
-            "few": _FEW,
-            "said": said,
+            "unfolded": _UNFOLDED,
+            "result": result,
             "problem": problem,
         }
 
-    def _look(self, *, fresh: bool = False) -> list[Letter]:
-        """All letters, given back at once; of many who look in the same moment, one takes them."""
+    def _read(self, *, fresh: bool = False) -> list[Letter]:
+        """Read all letters; they are returned to the queue, and cached for simultaneous requests."""
         with self._lock:
-            if fresh or time.monotonic() - self._looked_at > _KEPT:
-                with self._session.desk() as desk:
-                    self._letters = desk.letters()
-                self._looked_at = time.monotonic()
+            if fresh or time.monotonic() - self._read_at > _CACHE_SECONDS:
+                with self._session.desk() as queue:
+                    self._letters = queue.letters()
+                self._read_at = time.monotonic()
             return self._letters
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a form asks for: letters by their ids, or all of one trouble that died before a moment."""
+class _Action:
+    """A form's action on the chosen letters, or on all of one cause, that died before a moment."""
 
     verb: str
     reason: str
-    choice: Choice
+    choice: LetterFilter
     before: int
 
-    def of(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Which it asks for."""
-        # what dies while somebody thinks was not agreed to
+    def letters(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Return the letters to act on."""
+        # letters that died after the page was made were not part of the decision
         return [x for x in self.choice.of(letters) if (x.died_at or 0) < self.before]
 
 
-def _wanted(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _Wanted:
+def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _Action:
     verb, _, scope = fields.get("do", "").partition(" ")
     before = fields.get("before", "")
     if scope == "all":
-        choice = Choice(trouble=(fields.get("error", ""), fields.get("like", "")))
+        choice = LetterFilter(trouble=(fields.get("error", ""), fields.get("like", "")))
     else:
         ids = {str(value) for name, value in form if name == "id" and value}
-        choice = Choice(ids=tuple(sorted(ids)))
-    return _Wanted(
+        choice = LetterFilter(ids=tuple(sorted(ids)))
+    return _Action(
         verb,
         fields.get("reason", "")[:500],
         choice,
         int(before) if before.isascii() and before.isdecimal() else time.time_ns(),
     )
-
-
-def _facts(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """A description's lines as names and words; what has no name goes on with the one before."""
-    facts: list[tuple[str, str]] = []
-    for line in lines:
-        name, words = line[:_LABEL].strip(), line[_LABEL:].strip()
-        if name == "cause":  # the page's first words
-            continue
-        if name or not facts:
-            facts.append((name, words))
-        else:
-            facts[-1] = facts[-1][0], f"{facts[-1][1]}; {words}"
-    return facts

@@ -1,7 +1,8 @@
-"""The site, looked at once a second by one thread for all who watch; when nobody does, not at all.
+"""Keep one view of the installation for all open pages, and send them its changes.
 
-Each look that finds a change gets a number and a message. A page knows the number it was made at
-and asks for what came later; who is too far behind is told to load the page anew.
+One thread reads the view once a second while a page is open, and not at all otherwise. Each change gets
+a number. A page knows the number of the view that it was made from and asks for the later changes; a
+page that is too far behind must reload.
 """
 
 import asyncio
@@ -15,21 +16,21 @@ from dataclasses import dataclass
 
 import structlog
 
-from ops.console.view import SiteView, changed_lamps, same_nodes
+from ops.console.lamps import changed_lamps
+from ops.console.view import SiteView, same_nodes
 
-_EVERY = 1.0
-# A page that finds an old look waits so long for a new one, then shows the old.
-_PATIENCE = 2.0
-_KEPT = 60
-_HEARTBEAT = 15.0
-# Browsers allow few streams a host, and each costs a connection here.
-MOST_WATCHERS = 200
-_RELOAD = "reload"
+_INTERVAL = 1.0
+# A new page waits this long for a fresh view, then shows the last one.
+_REFRESH_TIMEOUT = 2.0
+_KEPT_CHANGES = 60
+_KEEPALIVE = 15.0
+# Browsers allow few streams per host, and each stream holds a connection here.
+_MAX_WATCHERS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A numbered message; its data is JSON, or None where the page must be loaded anew."""
+    """A numbered change; `data` is JSON, or None if pages must reload."""
 
     number: int
     data: str | None
@@ -39,48 +40,48 @@ class Live:
     """The latest view, and the changes that led to it.
 
     Args:
-        look: reads the site; may take its time.
-        fragments: the parts of a page that a view changes, as HTML by id.
+        read: reads the installation; may block.
+        render: renders the parts of a page that change with the view, as HTML by element id.
     """
 
     def __init__(
-        self, look: Callable[[], SiteView], fragments: Callable[[SiteView], dict[str, str]]
+        self, read: Callable[[], SiteView], render: Callable[[SiteView], dict[str, str]]
     ) -> None:
-        self._look = look
-        self._fragments = fragments
-        self._view = look()
-        self._parts = fragments(self._view)
-        # no number of an earlier process comes again, so that its pages are loaded anew
+        self._read = read
+        self._render = render
+        self._view = read()
+        self._parts = render(self._view)
+        # above every number of an earlier process, so that its pages reload
         self._number = time.time_ns() // 1_000_000
-        self._changes: deque[Change] = deque(maxlen=_KEPT)
+        self._changes: deque[Change] = deque(maxlen=_KEPT_CHANGES)
         self._lock = threading.Lock()
-        self._looked_at = time.monotonic()
-        self._looked = threading.Condition(self._lock)
+        self._read_at = time.monotonic()
+        self._updated = threading.Condition(self._lock)
         self._wanted = threading.Event()
         self._stop = threading.Event()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-        self._thread = threading.Thread(target=self._run, name="console-look", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="console-live", daemon=True)
 
     def start(self) -> None:
-        """Look from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more, and let all watchers go."""
+        """Stop the thread, and end all streams."""
         self._stop.set()
         self._wanted.set()
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(_PATIENCE)
+            self._thread.join(_REFRESH_TIMEOUT)
 
-    def freshen(self) -> None:
-        """Have the latest view be one of the last second, if the site answers in time."""
-        with self._looked:
-            seen = self._looked_at
-            if time.monotonic() - seen < _EVERY:
+    def refresh(self) -> None:
+        """Wait until the view is less than a second old, or until the timeout."""
+        with self._updated:
+            seen = self._read_at
+            if time.monotonic() - seen < _INTERVAL:
                 return
             self._wanted.set()
-            self._looked.wait_for(lambda: self._looked_at > seen, _PATIENCE)
+            self._updated.wait_for(lambda: self._read_at > seen, _REFRESH_TIMEOUT)
 
     @property
     def now(self) -> tuple[int, SiteView]:
@@ -89,11 +90,11 @@ class Live:
             return self._number, self._view
 
     async def watch(self, since: int) -> AsyncIterator[str]:
-        """Server-sent events (HTML Living Standard, 9.2) of all changes after number `since`."""
+        """Stream all changes after number `since` as server-sent events (HTML Living Standard, 9.2)."""
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         waiter = (loop, woken)
         with self._lock:
-            if len(self._waiters) >= MOST_WATCHERS:
+            if len(self._waiters) >= _MAX_WATCHERS:
                 yield "retry: 30000\n\n"
                 return
             self._waiters.add(waiter)
@@ -103,12 +104,12 @@ class Live:
                 woken.clear()
                 for change in self._after(since):
                     since = change.number
-                    event = f"event: {_RELOAD}\n" if change.data is None else ""
+                    event = "event: reload\n" if change.data is None else ""
                     yield f"id: {change.number}\n{event}data: {change.data or ''}\n\n"
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), _HEARTBEAT)
+                    await asyncio.wait_for(woken.wait(), _KEEPALIVE)
                     continue
-                yield ": still here\n\n"
+                yield ": keep-alive\n\n"
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
@@ -121,24 +122,24 @@ class Live:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            wanted = self._wanted.wait(_EVERY)
+            wanted = self._wanted.wait(_INTERVAL)
             self._wanted.clear()
             if not wanted and not self._waiters:
                 continue
             try:
-                self.turn()
-            except Exception:  # noqa: BLE001 - one bad look must not be the last
-                structlog.get_logger().exception("console_look_failed")
+                self.update()
+            except Exception:  # noqa: BLE001 - the thread survives one failed update
+                structlog.get_logger().exception("console_update_failed")
 
-    def turn(self) -> None:
-        """Look once."""
-        view = self._look()
-        parts = self._fragments(view)
+    def update(self) -> None:
+        """Read the view once, and publish what changed."""
+        view = self._read()
+        parts = self._render(view)
         data = self._difference(view, parts)
         with self._lock:
             self._view, self._parts = view, parts
-            self._looked_at = time.monotonic()
-            self._looked.notify_all()
+            self._read_at = time.monotonic()
+            self._updated.notify_all()
             if data == "":
                 return
             self._number += 1
@@ -146,16 +147,16 @@ class Live:
         self._wake()
 
     def _difference(self, view: SiteView, parts: dict[str, str]) -> str | None:
-        """The message; "" where nothing has changed, None where the page has other lamps now."""
+        """Return the change as JSON; "" if nothing changed, None if the page has other nodes now."""
         if not same_nodes(self._view, view):
             return None
         lamps = changed_lamps(self._view, view)
-        fresh = {name: html for name, html in parts.items() if html != self._parts.get(name)}
-        return json.dumps({"lamps": lamps, "parts": fresh}) if lamps or fresh else ""
+        changed = {name: html for name, html in parts.items() if html != self._parts.get(name)}
+        return json.dumps({"lamps": lamps, "parts": changed}) if lamps or changed else ""
 
     def _wake(self) -> None:
         with self._lock:
             waiters = list(self._waiters)
         for loop, woken in waiters:
-            with suppress(RuntimeError):  # its loop has ended
+            with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(woken.set)

@@ -1,4 +1,7 @@
-"""Pages about one thing, and lists: each reads what it shows, and answers a template and its values."""
+"""The pages of one node and of one request, and the lists of events and usage. Read only.
+
+Each page is the name of a template and its values.
+"""
 
 import time
 from collections.abc import Mapping
@@ -8,146 +11,145 @@ import click
 
 from ops.cli.options import hostlist, when
 from ops.cli.session import Session
-from ops.console.reader import adrift_nodes, line_of
-from ops.console.view import SiteView, astray
+from ops.console.lamps import lamp
+from ops.console.reader import event_line, node_drifts
+from ops.console.view import SiteView, with_drift
 from ops.history.job_start import job_start
-from ops.history.stages import stages
-from ops.history.timeline import timeline
-from ops.nodes.node_state import last_asked, node_statuses
-from ops.report.page import values
+from ops.history.request import request_history
+from ops.nodes.node_state import node_statuses, recent_requests
+from ops.report.page import report_values
 from ops.report.question import BY
-from ops.report.report import make
+from ops.report.report import make_report
 from schemas.events import Transition
-from workers.audit.queries import Filter, find, story
+from workers.audit.queries import Filter, find, request_records
 from workers.store import overview, snapshots
-from workers.store.lamps import Lamp
-from workers.store.overview import NodeLamp
+from workers.store.overview import NodePower
+from workers.store.power_state import PowerState
 
 Page: TypeAlias = tuple[str, dict[str, Any]]
 _LIMIT = 300
 _NS = 1_000_000_000
-_ASKED = 20
-_MOST_JOB = 2**63 - 1
+_SHOWN_REQUESTS = 20
+_MAX_JOB = 2**63 - 1
 
 
 class Pages:
-    """What is only read.
+    """The pages that only read.
 
     Args:
-        session: the site.
+        session: settings, broker and stores.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def node(self, name: str, _said: Mapping[str, str]) -> Page:
-        """A node, and what was asked of it lately.
+    def node(self, name: str, _query: Mapping[str, str]) -> Page:
+        """A node and its latest requests.
 
         Raises:
-            LookupError: there is no such node.
+            LookupError: the node does not exist.
         """
         settings = self._session.settings
+        cluster = settings.cluster
         with self._session.reading("state") as connection:
-            standing = next(
-                (s for s in node_statuses(connection, settings) if s.node == name), None
-            )
-            lit = overview.lamps(connection, settings.cluster).get(name)
-            asked = last_asked(connection, settings.cluster, name, _ASKED)
-            adrift = adrift_nodes(connection, settings.cluster)
-            came = snapshots.received(connection, settings.cluster)
-            newest = snapshots.newest(connection, settings.cluster) if came else None
-        if standing is None:
-            raise LookupError("There is no such node.")
-        lit = lit or NodeLamp(name, Lamp.OUT, None, None, None)
+            statuses = node_statuses(connection, settings)
+            status = next((one for one in statuses if one.node == name), None)
+            if status is None:
+                raise LookupError("This node does not exist.")
+            power = overview.node_powers(connection, cluster).get(name)
+            requests = recent_requests(connection, cluster, name, _SHOWN_REQUESTS)
+            drifts = node_drifts(connection, cluster)
+            received = snapshots.snapshot_age(connection, cluster)
+            newest = snapshots.newest(connection, cluster) if received else None
+        node = with_drift(
+            power or NodePower(name, PowerState.OFF, None, None, None), drifts.get(name)
+        )
+        slurm = (one for one in (newest.nodes if newest else ()) if one.node == name)
         return "node.html", {
-            "standing": standing,
-            "lit": astray(lit, adrift.get(name)),
-            "told": SiteView(0, adrift=adrift),
-            "slurm": next((one for one in newest.nodes if one.node == name), None)
-            if newest
-            else None,
-            "age": round(came.age * _NS) if came else None,
-            "asked": asked,
+            "status": status,
+            "lamp": lamp(SiteView(0, node_drifts=drifts), node),
+            "slurm": next(slurm, None),
+            "age": round(received.age * _NS) if received else None,
+            "requests": requests,
         }
 
-    def request(self, request_id: str, _said: Mapping[str, str]) -> Page:
-        """A request's way and story.
+    def request(self, request_id: str, _query: Mapping[str, str]) -> Page:
+        """A request's stages and timeline.
 
         Raises:
-            LookupError: the audit knows none with that id.
+            LookupError: the audit holds no request with that id.
         """
         with self._session.reading("audit") as connection:
-            entries = story(connection, request_id)
+            entries = request_records(connection, request_id)
             if not entries:
-                raise LookupError("The audit knows no such request yet.")
-            bodies = [entry.body for entry in entries]
-            begun = job_start(connection, bodies)
-        way = stages(entries, time.time_ns(), begun)
-        begin = min(stage.begin for stage in way)
+                raise LookupError("The audit holds no such request yet.")
+            history = request_history(entries, job_start(connection, entries))
+        stages = history.stages(time.time_ns())
+        begin = min(stage.begin for stage in stages)
         return "request.html", {
             "request_id": request_id,
-            "node": entries[0].subject,
-            "stages": way,
+            "node": history.node,
+            "stages": stages,
             "begin": begin,
-            "span": max(1, max(stage.end for stage in way) - begin),
-            "rounds": max(stage.round for stage in way),
-            "steps": timeline(bodies, begun),
+            "span": max(1, max(stage.end for stage in stages) - begin),
+            "rounds": history.rounds,
+            "steps": history.timeline,
         }
 
-    def events(self, said: Mapping[str, str]) -> Page:
+    def events(self, query: Mapping[str, str]) -> Page:
         """The latest events that match."""
-        asked = {name: said.get(name, "").strip() for name in ("node", "job", "since", "what")}
+        fields = {name: query.get(name, "").strip() for name in ("node", "job", "since", "event")}
         problem, events = None, []
         try:
-            wanted = _filter(asked)
+            wanted = _filter(fields)
         except click.BadParameter as error:
             problem = error.message
         else:
             with self._session.reading("audit") as connection:
-                events = [line_of(entry) for entry in reversed(find(connection, wanted))]
+                events = [event_line(entry) for entry in reversed(find(connection, wanted))]
         return "events.html", {
-            "asked": asked,
+            "fields": fields,
             "problem": problem,
             "events": events,
             "limit": _LIMIT,
             "TRANSITIONS": [str(transition) for transition in Transition],
         }
 
-    def report(self, said: Mapping[str, str]) -> Page:
-        """The usage report; of the last week, by group, unless something else is asked."""
-        asked = {name: said.get(name, "").strip() for name in ("from", "to", "by")}
-        by = asked["by"] if asked["by"] in BY else BY[0]
+    def report(self, query: Mapping[str, str]) -> Page:
+        """The usage report; by default of the last week, by group."""
+        fields = {name: query.get(name, "").strip() for name in ("from", "to", "by")}
+        by = fields["by"] if fields["by"] in BY else BY[0]
         shown: dict[str, Any] = {
-            "asked": asked,
+            "fields": fields,
             "by": by,
             "BY": BY,
             "problem": None,
             "report": None,
         }
         try:
-            begin, end = when(asked["from"] or "7d"), when(asked["to"] or "0s")
+            begin, end = when(fields["from"] or "7d"), when(fields["to"] or "0s")
         except click.BadParameter as error:
             return "report.html", {**shown, "problem": error.message}
         if begin >= end:
             return "report.html", {**shown, "problem": "From must be before to."}
-        return "report.html", {**shown, **values(make(self._session, begin, end, by))}
+        return "report.html", {**shown, **report_values(make_report(self._session, begin, end, by))}
 
 
-def _filter(asked: Mapping[str, str]) -> Filter:
-    """What is asked for.
+def _filter(fields: Mapping[str, str]) -> Filter:
+    """Return the filter of the form's fields.
 
     Raises:
-        click.BadParameter: a field cannot be read; in words.
+        click.BadParameter: a field is invalid.
     """
-    job = asked["job"]
-    if job and not (job.isascii() and job.isdecimal() and int(job) <= _MOST_JOB):
-        raise click.BadParameter("A job is a number.")
-    if asked["what"] and asked["what"] not in set(Transition):
+    job = fields["job"]
+    if job and not (job.isascii() and job.isdecimal() and int(job) <= _MAX_JOB):
+        raise click.BadParameter("A job must be a number.")
+    if fields["event"] and fields["event"] not in set(Transition):
         raise click.BadParameter("There is no such event.")
     return Filter(
-        nodes=hostlist(asked["node"]) if asked["node"] else None,
+        nodes=hostlist(fields["node"]) if fields["node"] else None,
         job=int(job) if job else None,
-        since=when(asked["since"]) if asked["since"] else None,
-        transitions=(asked["what"],) if asked["what"] else None,
+        since=when(fields["since"]) if fields["since"] else None,
+        transitions=(fields["event"],) if fields["event"] else None,
         limit=_LIMIT,
     )

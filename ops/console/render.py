@@ -1,4 +1,4 @@
-"""Pages from templates: everything that is filled in is escaped, for HTML and for the eye."""
+"""The template environment. Every value is escaped, for HTML and for direction marks."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,71 +8,61 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from ops.cli.terminal import duration, moment
 from ops.console.alerts import alerts
-from ops.console.view import WORDS, SiteView, many, sign, summary, words
+from ops.console.lamps import LAMPS, lamp, plural, summary
+from ops.console.view import SiteView
 from ops.report.page import templates
 from workers.dead_letters.letter import Letter
-from workers.store.lamps import Lamp
 
 _NS = 1_000_000_000
+_PARTS = ("alerts", "summary", "open", "queues", "workers", "logins", "events", "letters")
 
 
 def environment() -> Environment:
-    """The templates."""
+    """Return the template environment, with its filters and globals."""
     made = templates(ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]))
     made.filters |= {
-        "when": moment,
+        "alerts": alerts,
         "clock": _clock,
-        "iso": _iso,
-        "lasted": duration,
-        "many": many,
-    }
-    made.filters |= {
-        "summary": summary,
-        "concerns": alerts,
         "day": _day,
-        "about": _about,
+        "duration": duration,
+        "iso": moment,
+        "plural": plural,
         "sentence": _sentence,
+        "subject": _subject,
+        "summary": summary,
     }
-    made.globals |= {"LAMPS": list(Lamp), "WORDS": WORDS, "sign": sign, "words": words}
+    made.globals |= {"LAMPS": LAMPS, "lamp": lamp}
     made.globals["parts"] = made.get_template("parts.html").module
     return made
 
 
 def parts(pages: Environment) -> Callable[[SiteView], dict[str, str]]:
-    """What changes while a page is open, as HTML by the id of its place."""
+    """Return a renderer of the parts that change while a page is open, as HTML by element id."""
     module: Any = pages.globals["parts"]
 
     def render(view: SiteView) -> dict[str, str]:
-        made = {
-            name: str(getattr(module, name)(view))
-            for name in ("concerns", "summary", "open", "queues", "workers", "logins", "events")
-        }
+        made = {name: str(getattr(module, name)(view)) for name in _PARTS}
         for number, group in enumerate(view.groups):
             made[f"counts-{number}"] = str(module.counts(view, group))
-        made["letters"] = str(module.letters(view))
         return made
 
     return render
-
-
-def _iso(ns: int) -> str:
-    return moment(ns)
 
 
 def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _about(letter: Letter) -> str:
+def _subject(letter: Letter) -> str:
     if letter.command is not None:
         return letter.command.node
     return "malformed" if letter.undelivered is None else letter.undelivered.webhook
 
 
 def _day(ns: int | None) -> str:
-    return (
-        "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    )
+    if ns is None:
+        return "-"
+    return datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _clock(ns: int) -> str:

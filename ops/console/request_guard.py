@@ -1,7 +1,9 @@
-"""What stands before every page: which host was asked for, and what the browser may do with it.
+"""Check every request before a page sees it, and add the security headers to every answer.
 
-A page of somebody else's whose name was made to point at 127.0.0.1 (DNS rebinding) asks for its own
-host: it is refused. No page loads or sends anything elsewhere, is framed, or is kept by a cache.
+The Host header must name this console: a page whose host name an attacker resolves to 127.0.0.1 (DNS
+rebinding) sends its own. Starlette's TrustedHostMiddleware ignores the port, which tells one console on
+a host from another service there. No page loads from or sends to another origin, can be framed or is
+cached.
 """
 
 from collections.abc import Collection
@@ -11,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LONGEST_BODY = 1_000_000
+_MAX_BODY_BYTES = 1_000_000
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -26,11 +28,11 @@ _HEADERS = {
 
 
 class RequestGuard:
-    """The outermost layer.
+    """The outermost ASGI middleware.
 
     Args:
-        app: what is guarded.
-        hosts: what a Host header may be, in lower case, with the port where there is one.
+        app: the guarded application.
+        hosts: the allowed Host headers, in lower case, with the port if they have one.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
@@ -38,7 +40,7 @@ class RequestGuard:
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let through what may be."""
+        """Answer a request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,23 +50,23 @@ class RequestGuard:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         headers = Headers(scope=scope)
-        asked = headers.getlist("host")
-        if len(asked) != 1 or asked[0].lower() not in self._hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return PlainTextResponse(
-                "This console does not answer to that name; add it to console.hosts.\n", 421
+                "This console does not serve that host name; add it to console.hosts.\n", 421
             )
         if scope["method"] in {"GET", "HEAD"}:
             return None
-        # Browsers say where a form came from; a POST without that is no browser's, or forged.
+        # Browsers send a form's origin: a POST without it is forged, or not from a browser.
         origin = urlsplit(headers.get("origin", ""))
         if (
-            origin.netloc.lower() != asked[0].lower()
+            origin.netloc.lower() != hosts[0].lower()
             or headers.get("sec-fetch-site") == "cross-site"
         ):
-            return PlainTextResponse("This form came from elsewhere.\n", 403)
+            return PlainTextResponse("This form came from another site.\n", 403)
         length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _LONGEST_BODY:
-            return PlainTextResponse("Too long.\n", 413)
+        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+            return PlainTextResponse("The form is too long.\n", 413)
         return None
 
 
@@ -74,15 +76,15 @@ def _with_headers(send: Send, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            kept = path.startswith("/static/")
-            headers["Cache-Control"] = "no-cache" if kept else "no-store"
+            static = path.startswith("/static/")
+            headers["Cache-Control"] = "no-cache" if static else "no-store"
         await send(message)
 
     return sent
 
 
 def host_names(listen: tuple[str, int], more: Collection[str]) -> set[str]:
-    """What a Host header may be: this host's own names with the port, and those configured."""
+    """Return the allowed Host headers: this host's own names with the port, and those in `more`."""
     host, port = listen
     own = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
     names = {f"{name}:{port}".lower() for name in own}

@@ -1,65 +1,61 @@
-"""Reading what may not answer: whoever is silent holds up nobody else."""
+"""Read a source that may hang, without delaying the other sources."""
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_FIRST = 3.0
-# Once it has been waited for in vain, others are not held up much again.
-_LATER = 0.1
+_FIRST_TIMEOUT = 3.0
+# Once a source has timed out, later calls wait for it only this long.
+_LATER_TIMEOUT = 0.1
 
 
-class SilentError(Exception):
-    """Nobody has answered yet."""
+class ReadTimeoutError(Exception):
+    """The source has not answered yet."""
 
 
 class TimeoutReader(Generic[T]):
-    """One thing to be read again and again, in a thread that may hang.
+    """Reads one source repeatedly, in a thread that may hang.
 
     Args:
-        what: its name, for the error.
-        read: reads it; never called twice at once.
+        name: the source, for the error message.
+        read: reads the source; never runs twice at the same time.
     """
 
-    def __init__(self, what: str, read: Callable[[], T]) -> None:
-        self._what = what
+    def __init__(self, name: str, read: Callable[[], T]) -> None:
+        self._name = name
         self._read = read
-        self._thread: threading.Thread | None = None
-        self._answers: list[T] = []
-        self._errors: list[Exception] = []
+        self._answer: Future[T] | None = None
 
-    def ask(self) -> T:
-        """Read it.
+    def read(self) -> T:
+        """Read the source, or return the result of an earlier call that timed out.
 
         Raises:
-            SilentError: it has not answered, be it to an earlier call.
-            Exception: what reading it raised.
+            ReadTimeoutError: the source has not answered, to this call or to an earlier one.
+            Exception: the error that reading raised.
         """
-        asked = self._thread
-        patience = _LATER
-        if asked is None:
-            patience = _FIRST
-            # a daemon: what hangs must not hold up our end
-            asked = threading.Thread(target=self._run, name=f"look-{self._what}", daemon=True)
-            self._thread = asked
-            asked.start()
-        asked.join(patience)
-        if asked.is_alive():
-            raise SilentError(f"the {self._what} does not answer")
-        self._thread = None
-        if self._errors:
-            raise self._errors.pop()
-        return self._answers.pop()
+        answer, timeout = self._answer, _LATER_TIMEOUT
+        if answer is None:
+            self._answer = answer = Future()
+            timeout = _FIRST_TIMEOUT
+            # a daemon thread: a read that hangs does not delay the exit of the process
+            threading.Thread(
+                target=self._run, args=(answer,), name=f"read-{self._name}", daemon=True
+            ).start()
+        if not wait([answer], timeout).done:
+            raise ReadTimeoutError(f"the {self._name} does not answer")
+        self._answer = None
+        return answer.result()
 
     @property
-    def waiting(self) -> bool:
-        """Whether it has still not answered."""
-        return self._thread is not None
+    def pending(self) -> bool:
+        """Whether a read has not returned yet."""
+        return self._answer is not None
 
-    def _run(self) -> None:
+    def _run(self, answer: "Future[T]") -> None:
         try:
-            self._answers.append(self._read())
-        except Exception as error:  # noqa: BLE001 - it is raised to who asks
-            self._errors.append(error)
+            answer.set_result(self._read())
+        except Exception as error:  # noqa: BLE001 - raised to the caller of read()
+            answer.set_exception(error)

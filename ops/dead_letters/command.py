@@ -1,4 +1,4 @@
-"""`lamplighter dead-letters`: look at requests that failed for good; what to do with them is in decisions."""
+"""`lamplighter dead-letters`: lists, explains and exports requests that failed permanently."""
 
 import time
 from collections import Counter
@@ -9,41 +9,44 @@ from typing import Any
 import click
 
 from ops.cli.files import output
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_json, print_line, print_table
-from ops.dead_letters import select as chosen
-from ops.dead_letters.context import around
+from ops.dead_letters import select
+from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import description
-from ops.dead_letters.filters import choice, choice_options
+from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, KEYS, grouped
-from ops.dead_letters.resolve import discard, look, replay
-from ops.dead_letters.select import Choice, Places
+from ops.dead_letters.resolve import discard, read_letters, replay
+from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
+_LIST_KEYS = (_EACH, *KEYS)
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Requests that failed for good, until someone decides."""
+    """Handle requests that failed permanently: replay or discard them."""
 
 
 dead_letters.add_command(replay)
 dead_letters.add_command(discard)
 
 
-@dead_letters.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter, or a group.")
+@dead_letters.command("list", short_help="List dead letters, one by one or by group.")
+@json_option("dead letter or group")
 @click.option(
     "--by",
-    type=click.Choice([_EACH, *KEYS]),
-    help=f"A line for all that are alike; by default for each letter up to {FEW}, then by cause.",
+    type=click.Choice(_LIST_KEYS),
+    metavar="KEY",
+    help=f"Print one line per {', '.join(_LIST_KEYS)}. Default: letter, or cause for more than {FEW}.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=0), help="With a line for each letter: the oldest so many."
+    "--limit", type=click.IntRange(min=0), help="List single dead letters, the oldest ones only."
 )
-@choice_options
+@filter_options
 @pass_session
 def list_(
     session: Session,
@@ -52,16 +55,16 @@ def list_(
     as_json: bool,
     by: str | None,
     limit: int | None,
-    **options: Any,  # noqa: ANN401 - see choice
+    **options: Any,  # noqa: ANN401 - see letter_filter
 ) -> None:
-    """Print the letters, oldest first, or by what they have in common.
+    """List dead letters, oldest first, one by one or by group.
 
-    IDs may be cut short.
+    ID may be the beginning of an id.
     """
-    found = choice(session.settings, **options).of(look(session))
+    found = letter_filter(session.settings, **options).of(read_letters(session))
     if as_json and by in {None, _EACH}:
         for letter in found[:limit]:
-            print_json(chosen.as_json(letter))
+            print_json(select.as_json(letter))
     elif by == _EACH or (by is None and (limit is not None or len(found) <= FEW)):
         _print_each(found, limit)
     else:
@@ -71,52 +74,54 @@ def list_(
                 print_json(group.as_json())
             return
         print_table(GROUP_COLUMNS, [group.row() for group in groups])
-        print_line(f"{len(found)} letters; each: --by letter; some: --cause NAME, --says WORDS")
+        print_line(f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message")
 
 
 def _print_each(found: Sequence[Letter], limit: int | None) -> None:
-    print_table(chosen.COLUMNS, [chosen.row(letter) for letter in found[:limit]])
+    print_table(select.COLUMNS, [select.row(letter) for letter in found[:limit]])
     if limit is not None and len(found) > limit:
         print_line(f"... and {len(found) - limit} more")
     for cause, count in Counter(letter.cause.error for letter in found).most_common():
         print_line(f"{count} of {cause}")
 
 
-@dead_letters.command
+@dead_letters.command(short_help="Explain one dead letter.")
 @click.argument("id_", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--raw", type=click.Path(path_type=Path), help="Write the body to this file.")
+@json_option()
+@click.option("--raw", type=click.Path(path_type=Path), help="Write the message body to this file.")
 @pass_session
 def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> None:
-    """Explain one letter: what was asked, each attempt, how things stand, what a replay would do."""
-    found = Choice(ids=(id_,)).of(look(session))
+    """Explain one dead letter: the request, each attempt, the current state, the effect of a replay."""
+    found = LetterFilter(ids=(id_,)).of(read_letters(session))
     if len({letter.id for letter in found}) != 1:
-        what = f"begins {len(found)} ids" if found else "is no letter's id"
+        what = (
+            f"is the beginning of {len(found)} ids" if found else "is not the id of a dead letter"
+        )
         raise click.ClickException(f"{id_!r} {what}: see lamplighter dead-letters list --by letter")
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)
-    known = around(session, letter.command)
+    known = look_up_context(session, letter.command)
     if as_json:
-        print_json({**chosen.as_json(letter), **known.as_json(letter.command)})
+        print_json({**select.as_json(letter), **known.as_json(letter.command)})
         return
     for line in description(letter, known, time.time_ns()):
         print_line(line)
     if len(found) > 1:
-        print_line(f"copies     {len(found)}: a decision deals with all of them")
+        print_line(f"copies     {len(found)}: replay and discard apply to all of them")
 
 
-@dead_letters.command
+@dead_letters.command(short_help="Write dead letters to a file.")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@choice_options
+@filter_options
 @pass_session
-def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa: ANN401 - see choice
-    """Write letters to FILE (- for standard output), one JSON object a line, bodies in base64.
+def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa: ANN401 - see letter_filter
+    """Write dead letters to FILE (- for standard output), one JSON object per line.
 
-    They stay in their queue. FILE must not exist yet.
+    Message bodies are in base64. The dead letters stay in their queue. FILE must not exist yet.
     """
-    found = choice(session.settings, **options).of(look(session))
+    found = letter_filter(session.settings, **options).of(read_letters(session))
     with output(file) as out:
-        out.writelines(f"{json_line(chosen.exported(letter))}\n" for letter in found)
+        out.writelines(f"{json_line(select.exported(letter))}\n" for letter in found)
     if str(file) != "-":
-        click.echo(f"{len(found)} letters are in {file}", err=True)
+        click.echo(f"{len(found)} dead letters are in {file}", err=True)

@@ -1,6 +1,7 @@
-"""Asks, read-only, what is known around a dead letter: store, audit, Slurm, cloud.
+"""Reads, without changing anything, what the stores, Slurm and the cloud know about a dead letter.
 
-Whoever does not answer is only named: a letter must be explainable while things are broken.
+A source that gives no answer is only named: an operator must be able to read a dead letter while
+other parts of the installation do not work.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,110 +10,106 @@ import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
 from ops.cli.session import Session
-from ops.dead_letters.describe import LetterContext, StoredNode
-from ops.history.timeline import TimelineStep, timeline
+from ops.dead_letters.describe import LetterContext
+from ops.history.request import request_history
+from ops.history.timeline import TimelineStep
+from ops.nodes.node_state import NodeStatus, node_statuses
 from producers.settings import ConfigError
 from schemas.commands import PowerCommand
 from schemas.errors import MalformedMessageError
-from workers.audit.queries import story
+from workers.audit.queries import request_records
 from workers.broker import topology
 from workers.config.slurm_location import is_installed
 from workers.errors import LamplighterError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm
-from workers.store.tables import nodes
 
 _CLOUD_SECONDS = 10.0
-_PER_QUERY = 500
-_STORE_TROUBLES = (sa.exc.SQLAlchemyError, StoreMissingError)
+_STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
-def around(session: Session, command: PowerCommand | None, *, whole: bool = True) -> LetterContext:
-    """All that answers; unless `whole`, the state store alone is asked."""
+def look_up_context(
+    session: Session, command: PowerCommand | None, *, whole: bool = True
+) -> LetterContext:
+    """The context of a request; unless `whole`, from the state store only."""
     if command is None:
         return LetterContext()
-    silent: list[str] = []
-    store = stored_nodes(session, [command.node], silent).get(command.node)
+    unavailable: list[str] = []
+    store = stored_nodes(session, [command.node], unavailable).get(command.node)
     if not whole:
-        return LetterContext(store=store, silent=tuple(silent))
-    slurm, jobs = _slurm(session, command, silent)
+        return LetterContext(store=store, unavailable=tuple(unavailable))
+    slurm, jobs = _slurm(session, command, unavailable)
     return LetterContext(
         store=store,
-        story=_story(session, command, silent),
+        timeline=_timeline(session, command, unavailable),
         slurm=slurm,
         jobs=jobs,
-        cloud=_cloud(session, command, store, silent),
-        silent=tuple(silent),
+        cloud=_cloud(session, command, store, unavailable),
+        unavailable=tuple(unavailable),
     )
 
 
 def stored_nodes(
-    session: Session, names: Iterable[str], silent: list[str]
-) -> Mapping[str, StoredNode]:
-    """How these nodes stand in the store; none where it cannot be asked."""
-    found: dict[str, StoredNode] = {}
-    wanted = sorted(set(names))
-    columns = (
-        nodes.c.node,
-        *(nodes.c[name] for name in StoredNode.__dataclass_fields__),
-    )
+    session: Session, names: Iterable[str], unavailable: list[str]
+) -> Mapping[str, NodeStatus]:
+    """The nodes of these names that had a request; none if the state store is unavailable."""
+    wanted = set(names)
     try:
         with session.reading("state") as connection:
-            for start in range(0, len(wanted), _PER_QUERY):
-                query = sa.select(*columns).where(
-                    nodes.c.cluster == session.settings.cluster,
-                    nodes.c.node.in_(wanted[start : start + _PER_QUERY]),
-                )
-                found |= {row[0]: StoredNode(*row[1:]) for row in connection.execute(query)}
-    except _STORE_TROUBLES as error:
-        silent.append(f"by the state store: {type(error).__name__}")
-    return found
+            found = node_statuses(connection, session.settings)
+        return {s.node: s for s in found if s.node in wanted and s.generation is not None}
+    except _STORE_ERRORS as error:
+        unavailable.append(f"from the state store: {type(error).__name__}")
+        return {}
 
 
-def _story(session: Session, command: PowerCommand, silent: list[str]) -> tuple[TimelineStep, ...]:
+def _timeline(
+    session: Session, command: PowerCommand, unavailable: list[str]
+) -> tuple[TimelineStep, ...]:
     try:
         with session.reading("audit") as connection:
-            return tuple(timeline([entry.body for entry in story(connection, command.id)]))
-    except (*_STORE_TROUBLES, MalformedMessageError) as error:
-        silent.append(f"by the audit: {type(error).__name__}")
+            entries = request_records(connection, command.id)
+            return tuple(request_history(entries).timeline) if entries else ()
+    except (*_STORE_ERRORS, MalformedMessageError) as error:
+        unavailable.append(f"from the audit log: {type(error).__name__}")
         return ()
 
 
 def _slurm(
-    session: Session, command: PowerCommand, silent: list[str]
+    session: Session, command: PowerCommand, unavailable: list[str]
 ) -> tuple[NodeState | None, Mapping[int, JobState] | None]:
-    """The node and the waiting jobs, where Slurm's commands are at hand."""
+    """The node and the waiting jobs, if Slurm's commands are installed on this host."""
     if not is_installed(session.settings):
-        silent.append("by Slurm: its commands and slurm.conf are not on this host")
+        unavailable.append("from Slurm: its commands and slurm.conf are not on this host")
         return None, None
     try:
         slurm = Slurm(session.settings)
         jobs = slurm.jobs([job.job_id for job in command.jobs]) if command.jobs else {}
         return slurm.nodes().get(command.node), jobs
     except (LamplighterError, ConfigError) as error:
-        silent.append(f"by Slurm: {error}")
+        unavailable.append(f"from Slurm: {error}")
         return None, None
 
 
 def _cloud(
-    session: Session, command: PowerCommand, store: StoredNode | None, silent: list[str]
+    session: Session, command: PowerCommand, store: NodeStatus | None, unavailable: list[str]
 ) -> str | None:
-    """The server, by one small call; a token comes from the token service, as for the workers."""
+    """The state of the server, from one small call with a token of the token service."""
     settings = session.settings
     name = settings.nodes.get(command.node)
     if name is None:
-        silent.append(f"by a cloud: no group of the configuration has {command.node}")
+        unavailable.append(f"from a cloud: no group of the configuration has {command.node}")
         return None
     cloud = settings.groups[name].cloud
     if store is None or store.server_id is None:
-        silent.append(f"by {cloud}: the store knows no server of {command.node}")
+        unavailable.append(f"from {cloud}: the store has no server of {command.node}")
         return None
     with session.channel() as channel:
         answer = channel.queue_declare(queue=topology.TOKEN_QUEUE, passive=True)
     if not answer.method.consumer_count:
-        silent.append(f"by {cloud}: no token service is there")
+        unavailable.append(f"from {cloud}: no token service is running")
         return None
-    # openstacksdk takes a while to load, and no other command of this group needs it
+    # openstacksdk loads slowly, and no other command of this group needs it
     from workers.clouds.client import Cloud  # noqa: PLC0415
     from workers.tokens.plugin import TokenServicePlugin  # noqa: PLC0415
 
@@ -125,9 +122,9 @@ def _cloud(
             finally:
                 api.close()
     except LamplighterError as error:
-        silent.append(f"by {cloud}: {error}")
+        unavailable.append(f"from {cloud}: {error}")
         return None
     if server is None:
         return f"{cloud} has no server {store.server_id}"
-    words = [server.status, *([server.task] if server.task else [])]
-    return f"{cloud}: {', '.join(words)}{f' ({server.fault})' if server.fault else ''}"
+    states = [server.status, *([server.task] if server.task else [])]
+    return f"{cloud}: {', '.join(states)}{f' ({server.fault})' if server.fault else ''}"

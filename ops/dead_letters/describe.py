@@ -1,49 +1,52 @@
-"""One dead letter in words: what was asked, what failed, how things stand, what a replay would do. Pure."""
+"""Explains a dead letter: the request, the attempts, the current state, the effect of a replay. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ops.cli.terminal import duration, moment
 from ops.dead_letters.select import jobs_of
 from ops.history.timeline import TimelineStep
+from ops.nodes.node_state import NodeStatus
 from schemas.commands import Desired, PowerCommand
 from workers.dead_letters.letter import Letter
 from workers.slurm.nodes import JobState, NodeState
 
+Fact: TypeAlias = tuple[str, str]
 
-@dataclass(frozen=True, slots=True)
-class StoredNode:
-    """The node as the state store has it; times in ns since the epoch."""
-
-    desired: str
-    generation: int
-    observed: str | None = None
-    observed_at: int | None = None
-    server_id: str | None = None
+_LABEL_WIDTH = 11
+_GOALS = {
+    Desired.UP: "be brought up",
+    Desired.DOWN: "be brought down",
+    Desired.READY: "be deployed",
+    Desired.GONE: "be retired",
+    Desired.ADOPTED: "be adopted",
+    Desired.BAKED: "be made into an image",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LetterContext:
-    """What could be learnt around a letter; what could not is None, with the reason in `silent`.
+    """What the stores, Slurm and the cloud know about a dead letter; None for what is unknown.
 
     Attributes:
-        store: the node's row; also None where nothing was ever asked of the node.
-        story: the request's steps, from the audit; empty where it knows none.
+        store: the node in the state store; also None if the node never had a request.
+        timeline: the steps of the request, from the audit log; empty if the log has none.
         slurm: the node.
-        jobs: those of the letter's that Slurm still knows, by id.
-        cloud: the server, in words.
-        silent: who did not answer, and why.
+        jobs: the waiting jobs that Slurm still knows, by id.
+        cloud: the state of the server, in words.
+        unavailable: what gave no answer, and the reason.
     """
 
-    store: StoredNode | None = None
-    story: tuple[TimelineStep, ...] = ()
+    store: NodeStatus | None = None
+    timeline: tuple[TimelineStep, ...] = ()
     slurm: NodeState | None = None
     jobs: Mapping[int, JobState] | None = None
     cloud: str | None = None
-    silent: tuple[str, ...] = field(default=())
+    unavailable: tuple[str, ...] = field(default=())
 
     def as_json(self, command: PowerCommand | None) -> dict[str, object]:
-        """For machines."""
+        """A JSON object."""
         slurm, store = self.slurm, self.store
         return {
             "desired": store and store.desired,
@@ -52,123 +55,133 @@ class LetterContext:
             "slurm_reason": slurm and slurm.reason,
             "job_states": self.jobs and {str(id_): job.state for id_, job in self.jobs.items()},
             "cloud": self.cloud,
-            "not_told": list(self.silent),
+            "unavailable": list(self.unavailable),
             "stale": is_stale(command, store),
-            "on_replay": prospect(command, store),
+            "on_replay": replay_effect(command, store),
         }
 
 
-def description(letter: Letter, around: LetterContext, now: int) -> list[str]:
-    """What a person needs to decide, line by line."""
-    lines = [f"letter     {letter.id}", *_asked(letter, around, now)]
-    lines.append(
-        f"died       in {letter.died_in}, round {letter.round}, "
-        f"{moment(letter.died_at) if letter.died_at else 'nobody says when'}"
-        f"{_ago(letter.died_at, now)}"
-    )
-    lines.append(f"cause      {letter.cause.error}: {letter.cause.message}")
+def description(letter: Letter, context: LetterContext, now: int) -> list[str]:
+    """The facts of `describe` as lines, with the labels in a column."""
+    return [f"{label:<{_LABEL_WIDTH}}{text}" for label, text in describe(letter, context, now)]
+
+
+def describe(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]:
+    """What an operator needs to decide, as labels and values; `now` in ns since the epoch."""
+    yield "letter", letter.id
+    yield from _request(letter, context, now)
+    died_at = moment(letter.died_at) if letter.died_at else "time unknown"
+    yield "died", f"in {letter.died_in}, round {letter.round}, {died_at}{_ago(letter.died_at, now)}"
+    yield "cause", f"{letter.cause.error}: {letter.cause.message}"
     if letter.by_broker and letter.command is not None:
-        lines.append("           no worker has ended it: the broker itself gave its delivery up")
-    lines += _attempts(letter, around)
+        yield "ended by", "the broker, which gave up the delivery; no worker ended the round"
+    yield from _attempts(letter, context)
     if letter.command is not None:
-        lines += _standing(letter.command, around, now)
-    lines += [f"not told   {reason}" for reason in around.silent]
-    lines.append(f"on replay  {_prospect(letter, around)}")
-    return lines
-
-
-def _prospect(letter: Letter, around: LetterContext) -> str:
+        yield from _current_state(letter.command, context, now)
+    yield from (("no answer", reason) for reason in context.unavailable)
     if letter.undelivered is not None:
-        return f"{letter.undelivered.webhook} is told again, under the same webhook-id"
-    return prospect(letter.command, around.store)
+        webhook = letter.undelivered.webhook
+        yield "on replay", f"{webhook} receives the event again, with the same webhook-id"
+    else:
+        yield "on replay", replay_effect(letter.command, context.store)
 
 
-def prospect(command: PowerCommand | None, store: StoredNode | None) -> str:
-    """What a replay would come to, as things stand."""
+def replay_effect(command: PowerCommand | None, store: NodeStatus | None) -> str:
+    """What a replay would do in the current state."""
     if command is None:
-        return "impossible: it cannot be read; discard it"
+        return "not possible: the message is malformed; discard it"
     if store is None:
-        return f"{command.node} will be brought {command.desired}"
-    if store.generation <= command.generation:
-        return f"{command.node} will be brought {command.desired}; nothing newer was asked"
+        return f"{command.node} will {_GOALS[command.desired]}"
+    if not _is_newer(store, command):
+        return f"{command.node} will {_GOALS[command.desired]}; there is no newer request"
     if store.desired == command.desired:
-        return f"completes with a newer request that wants {command.node} {store.desired} too"
+        return f"completes with a newer request that also wants {command.node} {store.desired}"
     return (
-        f"stale: a newer request wants {command.node} {store.desired}; it will end as superseded "
-        "(lamplighter dead-letters replay --restamp asks it anew, above all others)"
+        f"stale: a newer request wants {command.node} {store.desired}; a replay ends as superseded "
+        "(lamplighter dead-letters replay --restamp sends a new request that supersedes all others)"
     )
 
 
-def is_stale(command: PowerCommand | None, store: StoredNode | None) -> bool:
-    """Whether a newer request wants something else."""
+def is_stale(command: PowerCommand | None, store: NodeStatus | None) -> bool:
+    """Whether a newer request wants another state."""
     return (
         command is not None
         and store is not None
-        and store.generation > command.generation
+        and _is_newer(store, command)
         and store.desired != command.desired
     )
 
 
-def _asked(letter: Letter, around: LetterContext, now: int) -> Iterator[str]:
+def _is_newer(store: NodeStatus, command: PowerCommand) -> bool:
+    return store.generation is not None and store.generation > command.generation
+
+
+def _request(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]:
     command = letter.command
     if letter.undelivered is not None:
-        told = letter.undelivered.event
-        yield f"not taken  by webhook {letter.undelivered.webhook}"
-        yield f"event      {told.type} of {told.subject}, {moment(told.time)}"
+        event = letter.undelivered.event
+        yield "webhook", f"{letter.undelivered.webhook} did not accept the event"
+        yield "event", f"{event.type} of {event.subject}, {moment(event.time)}"
         return
     if command is None:
-        yield f"malformed  {letter.problem}"
-        yield f"size       {len(letter.body)} bytes; dead-letters show ID --raw FILE exports them"
+        yield "malformed", f"{letter.problem}"
+        yield (
+            "size",
+            f"{len(letter.body)} bytes; dead-letters show ID --raw FILE writes them to FILE",
+        )
         return
-    asked = command.generation
-    yield f"asked      {command.kind} of {command.node}, {moment(asked)}{_ago(asked, now)}"
-    yield f"from       {command.origin}, hook call {command.correlation_id}"
-    yield f"jobs       {', '.join(_job(job, around) for job in jobs_of(command)) or 'none'}"
+    requested = command.generation
+    yield (
+        "request",
+        f"{command.kind} of {command.node}, {moment(requested)}{_ago(requested, now)}",
+    )
+    yield "from", f"{command.origin}, hook call {command.correlation_id}"
+    yield "jobs", ", ".join(_job(job, context) for job in jobs_of(command)) or "none"
     if command.expiry is not None and command.expiry < now and command.desired is Desired.UP:
-        yield f"           Slurm gave up waiting for it at {moment(command.expiry)}"
+        yield "expired", f"Slurm stopped waiting at {moment(command.expiry)}"
     if command.note:
-        yield f"note       {command.note}"
+        yield "note", command.note
 
 
-def _job(job_id: int, around: LetterContext) -> str:
-    if around.jobs is None:
+def _job(job_id: int, context: LetterContext) -> str:
+    if context.jobs is None:
         return str(job_id)
-    job = around.jobs.get(job_id)
+    job = context.jobs.get(job_id)
     if job is None:
-        return f"{job_id} (Slurm knows it no more)"
+        return f"{job_id} (no longer known to Slurm)"
     return f"{job_id} ({job.state}{f' on {job.nodes}' if job.nodes else ''})"
 
 
-def _attempts(letter: Letter, around: LetterContext) -> Iterator[str]:
-    """By the audit, which has them all; without it by the letter itself."""
-    if not around.story:
+def _attempts(letter: Letter, context: LetterContext) -> Iterator[Fact]:
+    """From the audit log, which has all attempts; without it, from the letter."""
+    if not context.timeline:
         for failure in letter.failures:
-            yield (
-                f"attempt {failure.attempt:<2} {moment(failure.time)}  "
-                f"{failure.cause.error}: {failure.cause.message}"
-            )
+            cause = f"{failure.cause.error}: {failure.cause.message}"
+            yield f"attempt {failure.attempt}", f"{moment(failure.time)}  {cause}"
         return
-    start = around.story[0].time
-    for step in around.story:
+    start = context.timeline[0].time
+    for step in context.timeline:
         attempt = f" (attempt {step.attempt})" if step.attempt else ""
+        details = f": {step.details}" if step.details else ""
+        offset = duration(step.time - start)
         yield (
-            f"round {step.round:<4} {moment(step.time)}  +{duration(step.time - start)}  "
-            f"{step.what}{attempt}{f': {step.details}' if step.details else ''}"
+            f"round {step.round}",
+            f"{moment(step.time)}  +{offset}  {step.what}{attempt}{details}",
         )
 
 
-def _standing(command: PowerCommand, around: LetterContext, now: int) -> Iterator[str]:
-    store, slurm = around.store, around.slurm
+def _current_state(command: PowerCommand, context: LetterContext, now: int) -> Iterator[Fact]:
+    store, slurm = context.store, context.slurm
     if store is not None:
-        since = f"since {moment(store.generation)}"
-        yield f"store now  wants {command.node} {store.desired} {since}"
+        text = f"{command.node} is desired {store.desired} since {moment(store.generation)}"
         if store.observed is not None:
-            yield f"           last saw {store.observed}{_ago(store.observed_at, now)}"
+            text += f"; last seen {store.observed}{_ago(store.observed_at, now)}"
+        yield "store now", text
     if slurm is not None:
         flags = "+".join((slurm.base, *sorted(slurm.flags)))
-        yield f"Slurm now  {flags}{f', reason: {slurm.reason}' if slurm.reason else ''}"
-    if around.cloud is not None:
-        yield f"cloud now  {around.cloud}"
+        yield "Slurm now", f"{flags}{f', reason: {slurm.reason}' if slurm.reason else ''}"
+    if context.cloud is not None:
+        yield "cloud now", context.cloud
 
 
 def _ago(then: int | None, now: int) -> str:

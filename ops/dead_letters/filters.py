@@ -1,38 +1,35 @@
-"""The filters that all commands about dead letters share."""
+"""The filter options of all commands about dead letters."""
 
 import time
-from collections.abc import Callable, Collection
-from typing import Any, TypeAlias
+from collections.abc import Collection
 
 import click
 
-from ops.cli.options import hostlist, length
-from ops.dead_letters.select import Choice
+from ops.cli.options import combine, hostlist, length
+from ops.dead_letters.select import LetterFilter
 from workers.config.settings import Settings
 
-ChoosingCommand: TypeAlias = Callable[..., Any]
+# All commands have these filters; `letter_filter` reads them.
+filter_options = combine(
+    click.option(
+        "--younger-than", "younger", type=length, metavar="TIME", help="Younger than this: 2h."
+    ),
+    click.option("--older-than", "older", type=length, metavar="TIME", help="Older than this: 2h."),
+    click.option("--job", type=int, help="Requested for this job."),
+    click.option("--queue", help="From this work queue."),
+    click.option(
+        "--message", metavar="TEXT", help="The error message contains this: 'no valid host'."
+    ),
+    click.option("--cause", help="With this class of error, such as quota or malformed."),
+    click.option("--cloud", help="Of nodes on this cloud."),
+    click.option("--group", help="Of nodes in this group."),
+    click.option("--node", "nodes", type=hostlist, help="Of these nodes, such as node[1-3]."),
+    click.option("--id", "more_ids", multiple=True, help="Same as the ID argument."),
+    click.argument("ids", nargs=-1, metavar="[ID...]"),
+)
 
 
-def choice_options(command: ChoosingCommand) -> ChoosingCommand:
-    """The filters, alike for all commands; `choice` reads them."""
-    for option in (
-        click.option("--younger-than", "younger", type=length, help="Died within this: 2h."),
-        click.option("--older-than", "older", type=length, help="Died longer ago than this: 2h."),
-        click.option("--job", type=int, help="Asked for this job."),
-        click.option("--queue", help="Died in this work queue."),
-        click.option("--says", help="Whose cause says this: 'no valid host'."),
-        click.option("--cause", help="Died of this class of error: quota, malformed, ..."),
-        click.option("--cloud", help="Of nodes on this cloud."),
-        click.option("--group", help="Of nodes of this group."),
-        click.option("--node", "nodes", type=hostlist, help="Nodes, as a hostlist: node[1-3]."),
-        click.option("--id", "more_ids", multiple=True, help="As the arguments."),
-        click.argument("ids", nargs=-1),
-    ):
-        command = option(command)
-    return command
-
-
-def choice(  # noqa: PLR0913 - one per option
+def letter_filter(  # noqa: PLR0913 - one per option
     settings: Settings,
     *,
     ids: tuple[str, ...],
@@ -41,23 +38,23 @@ def choice(  # noqa: PLR0913 - one per option
     group: str | None,
     cloud: str | None,
     cause: str | None,
-    says: str | None,
+    message: str | None,
     queue: str | None,
     job: int | None,
     older: int | None,
     younger: int | None,
-) -> Choice:
-    """Which letters the options ask for.
+) -> LetterFilter:
+    """The filter that the options describe.
 
     Raises:
         click.BadParameter: there is no such group or cloud.
     """
     now = time.time_ns()
-    return Choice(
+    return LetterFilter(
         ids=ids + more_ids,
         nodes=_members(settings, None if nodes is None else frozenset(nodes), group, cloud),
         cause=cause,
-        says=says,
+        message=message,
         queue=queue,
         job=job,
         before=None if older is None else now - older,
@@ -68,7 +65,7 @@ def choice(  # noqa: PLR0913 - one per option
 def _members(
     settings: Settings, named: Collection[str] | None, group: str | None, cloud: str | None
 ) -> Collection[str] | None:
-    """The nodes that are named and of that group and on that cloud; None where nothing is asked."""
+    """The named nodes that are in the group and on the cloud; None if no option restricts nodes."""
     if group is not None and group not in settings.groups:
         raise click.BadParameter(f"there is no [groups.{group}]", param_hint="--group")
     if cloud is not None and cloud not in settings.clouds:

@@ -1,4 +1,4 @@
-"""Dead letters that are alike as one line: 500 letters of one outage are one trouble. Pure."""
+"""Groups similar dead letters: 500 letters of one outage are one line. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import moment
+from ops.cli.terminal import json_moment, moment
 from ops.dead_letters.select import Places, jobs_of, trouble
 from workers.dead_letters.letter import Letter
 
-COLUMNS = ("letters", "of", "nodes", "first died", "last died", "example")
-# More letters than this are told by cause, unless asked otherwise.
+COLUMNS = ("letters", "group", "nodes", "first died", "last died", "example")
+# More dead letters than this are listed by cause, unless an option says otherwise.
 FEW = 20
 _LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Letters that are alike; times in ns since the epoch, None where no letter tells.
+    """Similar dead letters; times in ns since the epoch, None if they are unknown.
 
     Attributes:
-        name: what they have in common.
+        name: what the letters have in common.
         nodes: a hostlist.
-        example: the commonest words among their causes.
-        jobs: who waits for any of them.
+        example: the most frequent error message.
+        jobs: the jobs that wait for any of them.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Group:
     jobs: tuple[int, ...]
 
     def row(self) -> tuple[object, ...]:
-        """A line of the list; COLUMNS names its cells."""
+        """A row of the table with the columns COLUMNS."""
         nodes = self.nodes if len(self.nodes) <= _LONGEST else f"{self.nodes[:_LONGEST]}..."
         return (
             *(self.letters, self.name, nodes or None),
@@ -44,19 +44,19 @@ class Group:
         )
 
     def as_json(self) -> dict[str, object]:
-        """For machines."""
+        """A JSON object."""
         return {
             "group": self.name,
             "letters": self.letters,
             "nodes": self.nodes,
-            "first_died_at": moment(self.first) if self.first is not None else None,
-            "last_died_at": moment(self.last) if self.last is not None else None,
+            "first_died_at": json_moment(self.first),
+            "last_died_at": json_moment(self.last),
             "example": self.example,
             "jobs": list(self.jobs),
         }
 
 
-# What letters can be grouped by; of causes those are alike whose words are.
+# The keys of `grouped`. With "cause", letters with similar error messages are in one group.
 KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
     "cause": lambda letter, _: trouble(letter),
     "error": lambda letter, _: (letter.cause.error,),
@@ -68,24 +68,24 @@ KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
 
 
 def grouped(letters: Sequence[Letter], by: str, places: Places) -> list[Group]:
-    """The groups, the largest first; `by` is one of KEYS."""
-    return [group(key[0], members) for key, members in alike(letters, by, places)]
+    """The groups, largest first; `by` is one of KEYS."""
+    return [letter_group(key[0], members) for key, members in group_letters(letters, by, places)]
 
 
-def alike(
+def group_letters(
     letters: Sequence[Letter], by: str, places: Places
 ) -> list[tuple[tuple[str, ...], list[Letter]]]:
-    """The letters of each group, the largest first, by what they have in common."""
+    """The key and the letters of each group, largest first."""
     found: dict[tuple[str, ...], list[Letter]] = {}
     for letter in letters:
         found.setdefault(KEYS[by](letter, places), []).append(letter)
     return sorted(found.items(), key=lambda pair: -len(pair[1]))
 
 
-def group(name: str, letters: Sequence[Letter]) -> Group:
-    """Letters as one."""
+def letter_group(name: str, letters: Sequence[Letter]) -> Group:
+    """The group of these letters."""
     died = [letter.died_at for letter in letters if letter.died_at is not None]
-    words = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)
+    messages = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)
     nodes = sorted({letter.command.node for letter in letters if letter.command is not None})
     return Group(
         name=name,
@@ -93,6 +93,6 @@ def group(name: str, letters: Sequence[Letter]) -> Group:
         nodes=hostlist.collect_hostlist(nodes),
         first=min(died, default=None),
         last=max(died, default=None),
-        example=words.most_common(1)[0][0],
+        example=messages.most_common(1)[0][0],
         jobs=tuple(sorted({job for letter in letters for job in jobs_of(letter.command)})),
     )

@@ -1,68 +1,74 @@
-"""`lamplighter dead-letters replay` and `discard`: what to do with letters, many at once or one."""
+"""`lamplighter dead-letters replay` and `discard`, for one or many dead letters."""
 
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import click
 import sqlalchemy as sa
 
-from ops.cli.progress import counted
-from ops.cli.rate import portions
+from ops.cli.options import (
+    combine,
+    json_option,
+    reason_option,
+    required_reason_option,
+    yes_option,
+)
+from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import plain, print_json, print_line, print_table
-from ops.dead_letters import select as chosen
+from ops.cli.terminal import plain, print_json, print_line, print_table, warn
+from ops.dead_letters import select
 from ops.dead_letters.context import stored_nodes
 from ops.dead_letters.describe import is_stale
-from ops.dead_letters.filters import ChoosingCommand, choice, choice_options
+from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
-from ops.dead_letters.select import Choice, Places, key
-from ops.nodes.submit import refuse_to_shut_the_hooks_out
-from producers import clock
-from producers.settings import ConfigError
+from ops.dead_letters.select import LetterFilter, Places, key
+from ops.nodes.submit import check_hook_directories, next_generation
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import BATCH, MOST, DeadLetterQueue
-from workers.dead_letters.results import Done, Result
+from workers.dead_letters.results import LetterOutcome, LetterResult
 
 _Act: TypeAlias = Callable[
-    [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[Result]
+    [DeadLetterQueue, sa.Engine, Sequence[Letter], Operator], Iterator[LetterResult]
 ]
 
-# RabbitMQ closes the channel of who holds a message for 30 minutes (consumer_timeout).
+# RabbitMQ closes a channel that holds a message for 30 minutes (consumer_timeout).
 _HOLD_SECONDS = 900.0
 
+_action_options = combine(
+    json_option("dead letter"),
+    yes_option,
+    click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing."),
+    click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="At most this many dead letters per second.",
+    ),
+    click.option("--all", "everything", is_flag=True, help="All dead letters."),
+    filter_options,
+)
 
-def _action_options(command: ChoosingCommand) -> ChoosingCommand:
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="One JSON object a letter."),
-        click.option("--yes", is_flag=True, help="Do not ask."),
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
-        click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Letters/s."),
-        click.option("--all", "everything", is_flag=True, help="All letters."),
-    ):
-        command = option(command)
-    return choice_options(command)
 
-
-@click.command
-@click.option("--reason", help="Why; kept in the audit.")
+@click.command(short_help="Send requests again.")
+@reason_option
 @click.option(
     "--restamp",
     is_flag=True,
-    help="Ask anew, above all that was asked since: do it now, whatever Slurm has said meanwhile.",
+    help="Send as new requests, which supersede every other request, also newer ones of Slurm.",
 )
 @_action_options
 @pass_session
 def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # noqa: ANN401 - see _act
-    """Send requests again, each in a new round; a request that is out of date does no harm.
+    """Send requests again, each in a new round. A stale request changes nothing.
 
-    With --restamp each becomes a new request, with a new id and generation, and the old one ends
-    as discarded. Run it where the hooks run, for their clock.
+    With --restamp, each becomes a new request with a new id and generation, and the old request ends
+    as discarded. Use --restamp on the host of the hooks, because it uses their clock.
     """
     if restamp:
         _act(session, "restamp", _restamping(session), **options)
@@ -70,40 +76,30 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
         _act(session, "replay", DeadLetterQueue.replay, **options)
 
 
-@click.command
-@click.option("--reason", required=True, help="Why; kept in the audit.")
+@click.command(short_help="End requests without replay.")
+@required_reason_option
 @_action_options
 @pass_session
 def discard(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - see _act
-    """End requests for good; the audit keeps who did so, and why."""
+    """End requests without replay. The audit log records the operator and the reason."""
     _act(session, "discard", DeadLetterQueue.discard, **options)
 
 
-def look(session: Session) -> list[Letter]:
-    """All letters, given back at once."""
-    with session.desk() as desk:
-        letters = desk.letters()
+def read_letters(session: Session) -> list[Letter]:
+    """All dead letters; they are back in their queue when this returns."""
+    with session.dead_letter_queue() as queue:
+        letters = queue.letters()
     if len(letters) == MOST:
-        click.echo(f"lamplighter: only the first {MOST} letters were looked at", err=True)
+        warn(f"only the first {MOST} dead letters were read")
     return letters
 
 
 def _restamping(session: Session) -> _Act:
-    """A restamp by the hooks' clock.
-
-    Raises:
-        ConfigError: it cannot be used here.
-    """
+    """A restamp with the hooks' clock."""
     settings = session.settings.hook
-    refuse_to_shut_the_hooks_out(settings)
-
-    def stamp() -> int:
-        try:
-            return clock.stamp(settings.state)
-        except clock.ClockError as error:
-            raise ConfigError(str(error)) from None
-
-    return lambda desk, store, letters, who: desk.restamp(store, letters, who, stamp)
+    check_hook_directories(settings)
+    stamp = partial(next_generation, settings)
+    return lambda queue, store, letters, who: queue.restamp(store, letters, who, stamp)
 
 
 def _act(  # noqa: PLR0913 - one per option
@@ -117,79 +113,78 @@ def _act(  # noqa: PLR0913 - one per option
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    **options: Any,  # noqa: ANN401 - see choice
+    **options: Any,  # noqa: ANN401 - see letter_filter
 ) -> None:
-    wanted = choice(session.settings, **options)
+    wanted = letter_filter(session.settings, **options)
     if wanted.everything and not everything:
-        raise click.UsageError("name letters by id or filter, or say --all")
+        raise click.UsageError("name dead letters by id or by filter, or use --all")
     if dry_run or not yes:
-        # Looks first, and gives the letters back: nobody's connection waits while somebody thinks.
-        found = wanted.of(look(session))
+        # the letters go back to their queue, so that no connection holds them while the operator decides
+        found = wanted.of(read_letters(session))
         if dry_run or not found:
-            _announce(session, found, verb, as_json=as_json)
+            _print_plan(session, found, verb, as_json=as_json)
             if not as_json:
-                print_line(f"would {verb}: {len(found)} letters" if found else "no letters")
+                plan = f"would {verb}: {len(found)} dead letters"
+                print_line(plan if found else "no dead letters")
             return
         wanted = replace(wanted, only=frozenset(map(key, found)))
         if len(found) > 1:
-            _announce(session, found, verb, as_json=False)
-            click.confirm(f"{verb} {len(found)} letters?", abort=True, err=True)
+            _print_plan(session, found, verb, as_json=False)
+            click.confirm(f"{verb} {len(found)} dead letters?", abort=True, err=True)
     results = _carry_out(session, act, wanted, Operator(operator(), reason), rate)
-    counts = _told(results, as_json=as_json)
+    counts = _print_results(results, as_json=as_json)
     if not as_json:
-        print_line(", ".join(f"{n} {done}" for done, n in sorted(counts.items())) or "no letters")
-    sys.exit(1 if counts[Done.REFUSED] else 0)
+        sums = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
+        print_line(sums or "no dead letters")
+    sys.exit(1 if counts[LetterOutcome.REFUSED] else 0)
 
 
 def _carry_out(
-    session: Session, act: _Act, wanted: Choice, who: Operator, rate: float | None
-) -> Iterator[tuple[int, Result]]:
-    """Each result, and how many letters there were to deal with."""
+    session: Session, act: _Act, wanted: LetterFilter, who: Operator, rate: float | None
+) -> Iterator[tuple[int, LetterResult]]:
+    """Each result, with the number of letters to handle."""
     store = session.store()
     refused: set[tuple[str, int]] = set()
     total = 0
     try:
         while True:
-            with session.desk() as desk:
-                found = [x for x in wanted.of(desk.letters()) if key(x) not in refused]
+            with session.dead_letter_queue() as queue:
+                found = [x for x in wanted.of(queue.letters()) if key(x) not in refused]
                 total = total or len(found)
-                # a letter that has died again since is another decision's
+                # a letter that has died again since then needs another decision
                 wanted = replace(wanted, only=frozenset(map(key, found)))
-                until = time.monotonic() + _HOLD_SECONDS
+                deadline = time.monotonic() + _HOLD_SECONDS
                 for portion in portions(found, BATCH, rate):
-                    for result in act(desk, store, portion, who):
-                        if result.done is Done.REFUSED:
+                    for result in act(queue, store, portion, who):
+                        if result.done is LetterOutcome.REFUSED:
                             refused.add(key(result.letter))
                         yield total, result
-                    if time.monotonic() > until:
-                        break  # give the rest back, and take it again
+                    if time.monotonic() > deadline:
+                        break  # return the rest to the queue, then read it again
                 else:
                     return
     finally:
         store.dispose()
 
 
-def _told(results: Iterator[tuple[int, Result]], *, as_json: bool) -> Counter[Done]:
-    """Print results as they come; the sums."""
-    counts: Counter[Done] = Counter()
-    for result, on_a_bar in counted(results, "letters", hidden=as_json):
+def _print_results(
+    results: Iterator[tuple[int, LetterResult]], *, as_json: bool
+) -> Counter[LetterOutcome]:
+    """Print each result as it arrives; returns the counts."""
+    counts: Counter[LetterOutcome] = Counter()
+    for result, on_a_bar in with_progress(results, "dead letters", hidden=as_json):
         counts[result.done] += 1
         if as_json:
-            shown = chosen.as_json(result.letter)
+            shown = select.as_json(result.letter)
             print_json({**shown, "done": str(result.done), "why": result.why})
-        elif not on_a_bar or result.done is Done.REFUSED:
-            _print_result(result)
+        elif not on_a_bar or result.done is LetterOutcome.REFUSED:
+            node, kind = select.about(result.letter)
+            why = f": {result.why}" if result.why else ""
+            click.echo(plain(f"{result.done} {result.letter.id} {node or kind}{why}"))
     return counts
 
 
-def _print_result(result: Result) -> None:
-    letter = result.letter
-    node, kind = chosen.about(letter)
-    line = f"{result.done} {letter.id} {node or kind}"
-    click.echo(plain(f"{line}: {result.why}" if result.why else line))
-
-
-def _announce(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
+def _print_plan(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
     known = stored_nodes(session, (x.command.node for x in letters if x.command), [])
     stale = {
         key(x) for x in letters if x.command and is_stale(x.command, known.get(x.command.node))
@@ -197,12 +192,12 @@ def _announce(session: Session, letters: Sequence[Letter], verb: str, *, as_json
     if as_json:
         for letter in letters:
             doing = {"would": verb, "stale": key(letter) in stale}
-            print_json({**chosen.as_json(letter), **doing})
+            print_json({**select.as_json(letter), **doing})
         return
     if len(letters) <= FEW:
-        print_table(chosen.COLUMNS, [chosen.row(letter) for letter in letters])
+        print_table(select.COLUMNS, [select.row(letter) for letter in letters])
     else:
         groups = grouped(letters, "cause", Places.of(session.settings))
         print_table(GROUP_COLUMNS, [group.row() for group in groups])
     if stale:
-        print_line(f"{len(stale)} are stale: a newer request wants something else of the node")
+        print_line(f"{len(stale)} are stale: a newer request wants another state of the node")

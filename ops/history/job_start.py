@@ -1,6 +1,6 @@
-"""What Slurm made of a node that was resumed: when it registered, and which job began on it first."""
+"""When a resumed node registered with Slurm, and when its first job started, from the audit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -10,19 +10,20 @@ from schemas.envelope import parse
 from schemas.events import RequestEvent, Transition, event_from
 from schemas.jobs import JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
+from workers.audit.queries import Entry
 from workers.store.tables import audit
 
-# What Slurm says, it says in whole seconds.
+# Slurm reports times in whole seconds.
 _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobStart:
-    """Of one resume; times are ns since the epoch, None for what is not known (yet).
+    """What followed one resume; times in ns since the epoch, None while unknown.
 
     Attributes:
-        registered_at: when the node's slurmd had started.
-        job_id, started_at: the first job that the node was resumed for and that ran on it.
+        registered_at: when the node's slurmd started.
+        job_id, started_at: the first of the waiting jobs that started on the node.
     """
 
     registered_at: int | None = None
@@ -34,57 +35,56 @@ UNKNOWN = JobStart()
 
 
 def job_start(
-    connection: sa.Connection, bodies: Sequence[bytes], job: int | None = None
+    connection: sa.Connection, entries: Iterable[Entry], job: int | None = None
 ) -> JobStart:
-    """What came of the request that these events tell of, until something else was asked of its node.
+    """What followed a request, until the next request for its node.
 
     Args:
         connection: to the audit.
-        bodies: all that the audit has of one request, in order.
-        job: the one job that is asked about; of all that waited, where it is None.
+        entries: all records of the request; may be empty.
+        job: only this job's start; by default that of any job that waited for the request.
 
     Raises:
-        MalformedMessageError: one is no event of a request.
+        MalformedMessageError: a record is not an event of a request.
     """
-    events = [event_from(parse(body)) for body in bodies]
-    lit = any(event.transition is Transition.COMPLETED for event in events)
-    if not lit or events[0].kind is not Kind.RESUME:
+    events = [event_from(parse(entry.body)) for entry in entries]
+    completed = any(event.transition is Transition.COMPLETED for event in events)
+    if not completed or events[0].kind is not Kind.RESUME:
         return UNKNOWN
-    asked = events[0]
     jobs = {waiting.job_id for event in events for waiting in event.jobs}
     jobs = jobs if job is None else jobs & {job}
-    found = _told(connection, asked, jobs)
-    registered = [time for time, told in found if told is None]
-    started = [(time, told) for time, told in found if told is not None]
+    found = _registrations_and_starts(connection, events[0], jobs)
+    registered = [time for time, job_id in found if job_id is None]
+    started = [(time, job_id) for time, job_id in found if job_id is not None]
     started_at, job_id = min(started, default=(None, None))
     return JobStart(min(registered, default=None), job_id, started_at)
 
 
-def _told(
-    connection: sa.Connection, asked: RequestEvent, jobs: Iterable[int]
+def _registrations_and_starts(
+    connection: sa.Connection, request: RequestEvent, jobs: Iterable[int]
 ) -> list[tuple[int, int | None]]:
-    """The registrations (None) and the starts of these jobs on the node, with their times."""
+    """The times of the node's registrations (None) and of starts of these jobs on it."""
     newer = sa.select(sa.func.min(audit.c.generation)).where(
-        audit.c.subject == asked.node,
-        # an expression is in no index: SQLite would rather look at all that was ever accepted
+        audit.c.subject == request.node,
+        # an expression has no index: otherwise SQLite would scan all accepted requests
         audit.c.transition + "" == str(Transition.ACCEPTED),
-        audit.c.generation > asked.generation,
+        audit.c.generation > request.generation,
     )
     until = connection.execute(newer).scalar()
     query = sa.select(audit.c.body).where(
-        audit.c.subject.in_((asked.node, *map(str, jobs))),
+        audit.c.subject.in_((request.node, *map(str, jobs))),
         audit.c.type.in_((REGISTERED, JobTransition.STARTED.type)),
-        audit.c.time >= asked.generation // _SECOND * _SECOND,
+        audit.c.time >= request.generation // _SECOND * _SECOND,
     )
     if until is not None:
         query = query.where(audit.c.time < until)
     found: list[tuple[int, int | None]] = []
     for body in connection.execute(query).scalars():
         envelope = parse(body)
-        if envelope.type == REGISTERED and envelope.subject == asked.node:
+        if envelope.type == REGISTERED and envelope.subject == request.node:
             found.append((envelope.time, None))
         elif envelope.type == JobTransition.STARTED.type:
             event = job_event_from(envelope)
-            if asked.node in event.nodes:
+            if request.node in event.nodes:
                 found.append((event.time, event.job_id))
     return found

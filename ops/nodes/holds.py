@@ -1,4 +1,4 @@
-"""`lamplighter hold` and `release`: keep everything of ours off a node that somebody is at."""
+"""`lamplighter hold` and `release`: exclude nodes under maintenance from all actions."""
 
 import sys
 import time
@@ -7,79 +7,67 @@ import click
 import hostlist
 
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import duration, print_line, print_table
-from ops.nodes.notices import by_operator, tell
-from ops.nodes.submit import members
+from ops.cli.terminal import duration, print_line, print_table, warn
+from ops.nodes.notices import publish_holds
+from ops.nodes.submit import resolve_nodes
 from workers.store.holds import Hold, all_holds, lift, place
 
 
 @click.command
 @click.argument("nodes", metavar="GROUP|HOSTLIST")
-@click.option("--reason", required=True, help="Why; shown wherever the nodes are.")
+@click.option("--reason", required=True, help="Reason; shown wherever the nodes are shown.")
 @pass_session
 def hold(session: Session, nodes: str, reason: str) -> None:
-    """Keep everything off nodes: neither lit, put out, repaired nor told of to Slurm.
+    """Exclude nodes from all actions, for example during maintenance.
 
-    What Slurm asks of them meanwhile waits, and is done after `lamplighter release`. A call to the cloud
-    that is under way ends first.
+    Lamplighter does not power them on or off, does not repair them, and does not change their state
+    in Slurm. Slurm's requests for them wait until `lamplighter release`. A cloud call that is in
+    progress is not interrupted.
     """
-    chosen = members(session, nodes)
+    chosen = resolve_nodes(session, nodes)
     now, who = time.time_ns(), operator()
-    store = session.store()
-    try:
-        with store.begin() as connection:
-            held = [Hold(node, reason, who, now) for node in chosen]
-            place(connection, session.settings.cluster, held)
-    finally:
-        store.dispose()
-    names = hostlist.collect_hostlist(chosen)
-    print_line(f"on hold: {names}")
-    told = (by_operator(session, "hold.placed", n, f"{n} is on hold", reason) for n in chosen)
-    tell(session, *told)
+    with session.writing() as connection:
+        holds = [Hold(node, reason, who, now) for node in chosen]
+        place(connection, session.settings.cluster, holds)
+    print_line(f"on hold: {hostlist.collect_hostlist(chosen)}")
+    publish_holds(session, "hold.placed", "is on hold", dict.fromkeys(chosen, reason))
 
 
 @click.command
 @click.argument("nodes", metavar="GROUP|HOSTLIST")
 @pass_session
 def release(session: Session, nodes: str) -> None:
-    """End a hold: what waits for the nodes is done, within half a minute."""
-    chosen = members(session, nodes)
-    store = session.store()
-    try:
-        with store.begin() as connection:
-            reasons = all_holds(connection, session.settings.cluster)
-            lifted = lift(connection, session.settings.cluster, chosen)
-    finally:
-        store.dispose()
+    """End a hold. Requests that waited for it start within half a minute."""
+    chosen = resolve_nodes(session, nodes)
+    with session.writing() as connection:
+        holds = all_holds(connection, session.settings.cluster)
+        lifted = lift(connection, session.settings.cluster, chosen)
     if not lifted:
-        click.echo("lamplighter: none of them is on hold", err=True)
+        warn("none of these nodes is on hold")
         sys.exit(1)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
-    told = (
-        by_operator(session, "hold.released", n, f"{n} is on hold no more", reasons[n].reason)
-        for n in lifted
-    )
-    tell(session, *told)
+    reasons = {node: holds[node].reason for node in lifted}
+    publish_holds(session, "hold.released", "is no longer on hold", reasons)
 
 
 def print_holds(holds: list[Hold]) -> None:
-    """For people; nothing where there are none."""
+    """Print a table of holds, grouped by reason and operator; nothing if there are none."""
     if not holds:
         return
     now = time.time_ns()
-    alike: dict[tuple[str, str], list[Hold]] = {}
+    groups: dict[tuple[str, str], list[Hold]] = {}
     for one in holds:
-        alike.setdefault((one.reason, one.by), []).append(one)
+        groups.setdefault((one.reason, one.by), []).append(one)
     print_line("")
     print_table(
         ("on hold", "reason", "by", "for"),
         [
             (
-                hostlist.collect_hostlist([h.node for h in those]),
+                hostlist.collect_hostlist([hold.node for hold in group]),
                 reason,
                 who,
-                duration(now - min(h.since for h in those)),
+                duration(now - min(hold.since for hold in group)),
             )
-            for (reason, who), those in alike.items()
+            for (reason, who), group in groups.items()
         ],
     )

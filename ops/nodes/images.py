@@ -1,4 +1,4 @@
-"""`lamplighter image`: an image of a prepared node, for all of its group."""
+"""`lamplighter image`: makes an image from a prepared node, for all new servers of its group."""
 
 import sys
 import time
@@ -6,67 +6,74 @@ from typing import Any
 
 import click
 
-from ops.cli.options import image_name
+from ops.cli.options import (
+    image_name,
+    json_option,
+    reason_option,
+    required_reason_option,
+    yes_option,
+)
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import moment, print_json, print_line, print_table
-from ops.nodes.command import asking, carry_out, confirm
-from ops.nodes.notices import tell
-from ops.nodes.submit import ask, members
+from ops.cli.terminal import json_moment, print_json, print_line, print_table, warn
+from ops.nodes.notices import publish
+from ops.nodes.requests import confirm, request_options, submit_and_wait
+from ops.nodes.submit import resolve_nodes
 from schemas.commands import Kind
-from schemas.events import Notice
-from workers.store.group_images import GroupImage, by_group
+from schemas.notices import Notice
+from workers.store.group_images import by_group
 from workers.store.group_images import unset as unset_in
 
 
 @click.group
 def image() -> None:
-    """The images that servers are made from."""
+    """Make an image from a node, and choose what servers are made from."""
 
 
-@image.command
-@asking(target="NODE")
-@click.option("--name", required=True, type=image_name, help="The new image's name.")
-@click.option("--reason", help="Why; kept in the audit.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@image.command(short_help="Make an image from a node for its group.")
+@request_options(target="NODE")
+@click.option(
+    "--name", required=True, type=image_name, metavar="NAME", help="Name of the new image."
+)
+@reason_option
+@yes_option
 @pass_session
-def bake(session: Session, /, target: str, *, name: str, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see carry_out
-    """Put a prepared node out, make an image of its server, and let its group use it.
+def bake(session: Session, /, target: str, *, name: str, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see submit_and_wait
+    """Power off a prepared node, make an image from its server, and let its group use the image.
 
-    Servers of the group that are made from then on are made from this image; those that there are
-    stay as they are.
+    New servers of the group are made from the image. Existing servers do not change.
     """
-    chosen = members(session, target)
+    chosen = resolve_nodes(session, target)
     if len(chosen) != 1:
-        raise click.BadParameter(f"{target} means {len(chosen)} nodes; an image is made of one")
+        raise click.BadParameter(
+            f"{target} means {len(chosen)} nodes; an image is made from one node"
+        )
     group = session.settings.nodes[chosen[0]]
     if session.settings.groups[group].server is None:
         raise click.UsageError(
             f"[groups.{group}.server] is missing: no server would be made from the image"
         )
-    confirm(f"put out {chosen[0]}, whose jobs end, to make image {name} of it", yes=yes)
-    carry_out(
-        session, lambda reason: ask(session, Kind.BAKE, chosen, reason, image=name), **options
-    )
+    confirm(f"power off {chosen[0]}, end its jobs, and make image {name} from it", yes=yes)
+    submit_and_wait(session, Kind.BAKE, chosen, image=name, **options)
 
 
-@image.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a group.")
+@image.command("list", short_help="Show what each group's servers are made from.")
+@json_option("group")
 @pass_session
 def list_(session: Session, *, as_json: bool) -> None:
-    """Print what each group's servers are made from."""
+    """Show what each group's servers are made from."""
     with session.reading("state") as connection:
         baked = by_group(connection, session.settings.cluster)
     rows = []
-    for group, about in session.settings.groups.items():
+    for group, settings in session.settings.groups.items():
         own = baked.get(group)
         rows.append(
             {
                 "group": group,
-                "configured": about.server.image if about.server else None,
+                "configured": settings.server.image if settings.server else None,
                 "image": own.image_name if own else None,
                 "image_id": own.image_id if own else None,
                 "baked_from": own.node if own else None,
-                "since": moment(own.set_at) if own else None,
+                "since": json_moment(own.set_at) if own else None,
             }
         )
     if as_json:
@@ -74,38 +81,30 @@ def list_(session: Session, *, as_json: bool) -> None:
             print_json(row)
         return
     print_table(
-        ("group", "configured image", "baked image", "its id", "of node", "since"),
+        ("group", "configured image", "baked image", "image id", "baked from", "since"),
         [tuple(row.values()) for row in rows],
     )
 
 
-@image.command
+@image.command(short_help="Return a group to its configured image.")
 @click.argument("group")
-@click.option("--reason", required=True, help="Why; kept in the audit.")
+@required_reason_option
 @pass_session
 def unset(session: Session, group: str, reason: str) -> None:
-    """Let a group's servers be made from the configured image again; the baked one stays."""
-    store = session.store()
-    try:
-        with store.begin() as connection:
-            was = unset_in(connection, session.settings.cluster, group)
-    finally:
-        store.dispose()
+    """Return a group to its configured image. The baked image stays in the cloud."""
+    with session.writing() as connection:
+        was = unset_in(connection, session.settings.cluster, group)
     if was is None:
-        click.echo(f"lamplighter: group {group!r} uses no baked image", err=True)
+        warn(f"group {group!r} uses no baked image")
         sys.exit(1)
-    print_line(f"{group}: no longer {was.image_name} ({was.image_id})")
-    _tell(session, was, reason)
-
-
-def _tell(session: Session, was: GroupImage, reason: str) -> None:
+    print_line(f"{group}: no longer uses {was.image_name} ({was.image_id})")
     notice = Notice(
         name="group.image_unset",
         cluster=session.settings.cluster,
         subject=was.group_name,
         key=was.request_id,
         time=time.time_ns(),
-        message=f"servers of group {was.group_name} are made from the configured image again",
+        message=f"new servers of group {was.group_name} are made from the configured image again",
         remedy="lamplighter image bake",
         details={
             "by": operator(),
@@ -114,4 +113,4 @@ def _tell(session: Session, was: GroupImage, reason: str) -> None:
             "image": was.image_name,
         },
     )
-    tell(session, notice)
+    publish(session, notice)

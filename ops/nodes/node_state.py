@@ -1,7 +1,6 @@
-"""How nodes stand, by configuration and store; read only."""
+"""Node states and node requests, from the configuration and the state store. Read-only."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,16 @@ from workers.config.settings import Settings
 from workers.store.holds import all_holds
 from workers.store.tables import nodes, requests
 
-_PER_QUERY = 500
-
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """A node; times in ns since the epoch; what is not known is None.
+    """A node; times in ns since the epoch; None for what is unknown.
 
     Attributes:
-        group, cloud, strategy: by the configuration; None where it names the node no more.
-        desired, generation, request_id: what was asked last; the generation is also when.
-        observed, observed_at: the server's status when a request last ended.
-        held: why somebody keeps everybody off it.
+        group, cloud, strategy: from the configuration; None if the node is not in it.
+        desired, generation, request_id: of the latest request; the generation is its time.
+        observed, observed_at: the server's status at the end of the latest request.
+        held: the reason of the hold, if the node is on hold.
     """
 
     node: str
@@ -41,13 +38,8 @@ class NodeStatus:
     lease_owner: str | None = None
     held: str | None = None
 
-    @property
-    def lit(self) -> bool:
-        """Whether it is wanted up: jobs may run on it."""
-        return self.desired == Desired.UP
 
-
-_KEPT = (
+_STORED = (
     "desired",
     "observed",
     "server_id",
@@ -59,41 +51,42 @@ _KEPT = (
 
 
 def node_statuses(connection: sa.Connection, settings: Settings) -> list[NodeStatus]:
-    """All nodes: those of the configuration in its order, then those that only the store knows."""
-    query = sa.select(nodes.c.node, *(nodes.c[name] for name in _KEPT)).where(
+    """All nodes: those of the configuration in its order, then those that only the store has."""
+    query = sa.select(nodes.c.node, *(nodes.c[name] for name in _STORED)).where(
         nodes.c.cluster == settings.cluster
     )
-    kept = {row[0]: dict(zip(_KEPT, row[1:], strict=True)) for row in connection.execute(query)}
+    stored = {row[0]: dict(zip(_STORED, row[1:], strict=True)) for row in connection.execute(query)}
     for node, hold in all_holds(connection, settings.cluster).items():
-        kept.setdefault(node, {})["held"] = hold.reason
-    forgotten = sorted(set(kept) - set(settings.nodes))
-    return [_standing(settings, name, kept.get(name, {})) for name in (*settings.nodes, *forgotten)]
+        stored.setdefault(node, {})["held"] = hold.reason
+    unconfigured = sorted(set(stored) - set(settings.nodes))
+    return [_status(settings, n, stored.get(n, {})) for n in (*settings.nodes, *unconfigured)]
 
 
-def _standing(settings: Settings, node: str, kept: dict[str, Any]) -> NodeStatus:
+def _status(settings: Settings, node: str, stored: dict[str, Any]) -> NodeStatus:
     name = settings.nodes.get(node)
     if name is None:
-        return NodeStatus(node, None, None, None, **kept)
+        return NodeStatus(node, None, None, None, **stored)
     group = settings.groups[name]
-    return NodeStatus(node, name, group.cloud, group.strategy, **kept)
+    return NodeStatus(node, name, group.cloud, group.strategy, **stored)
 
 
-def busy(connection: sa.Connection, cluster: str, names: Sequence[str]) -> set[str]:
-    """Those of these nodes for which a request is under way."""
-    found: set[str] = set()
-    for start in range(0, len(names), _PER_QUERY):
-        query = sa.select(requests.c.node).where(
-            requests.c.cluster == cluster,
-            requests.c.node.in_(names[start : start + _PER_QUERY]),
-            requests.c.outcome.is_(None),
-        )
-        found.update(connection.scalars(query))
-    return found
+def nodes_powered_on(connection: sa.Connection, cluster: str) -> set[str]:
+    """The nodes whose desired state is up: jobs may run on them."""
+    query = sa.select(nodes.c.node).where(nodes.c.cluster == cluster, nodes.c.desired == Desired.UP)
+    return set(connection.scalars(query))
+
+
+def nodes_with_open_requests(connection: sa.Connection, cluster: str) -> set[str]:
+    """The nodes that have a request in progress."""
+    query = sa.select(requests.c.node).where(
+        requests.c.cluster == cluster, requests.c.decided_at.is_(None)
+    )
+    return set(connection.scalars(query))
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A round of a request of a node's; kind, outcome and cause are None while it is under way."""
+class NodeRequest:
+    """One round of a request for a node; kind, outcome and cause are None while it is in progress."""
 
     request_id: str
     round: int
@@ -105,8 +98,10 @@ class Asked:
     actions: tuple[str, ...]
 
 
-def last_asked(connection: sa.Connection, cluster: str, node: str, limit: int) -> list[Asked]:
-    """A node's latest requests, the newest first."""
+def recent_requests(
+    connection: sa.Connection, cluster: str, node: str, limit: int
+) -> list[NodeRequest]:
+    """The latest requests for a node, newest first."""
     query = (
         sa.select(
             requests.c.request_id,
@@ -120,29 +115,16 @@ def last_asked(connection: sa.Connection, cluster: str, node: str, limit: int) -
         .order_by(requests.c.generation.desc(), requests.c.round.desc())
         .limit(limit)
     )
-    return [_asked(*row) for row in connection.execute(query)]
+    return [_node_request(row) for row in connection.execute(query)]
 
 
-def _asked(  # noqa: PLR0913, PLR0917 - the columns
-    request_id: str,
-    round_: int,
-    generation: int,
-    body: bytes | None,
-    decided_at: int | None,
-    actions: str,
-) -> Asked:
-    made = tuple(f"{action['action']}: {action['result']}" for action in json.loads(actions))
-    if body is None:
-        return Asked(request_id, round_, generation, None, None, None, None, made)
-    event = event_from(parse(body))
-    cause = f"{event.cause.error}: {event.cause.message}" if event.cause else None
-    return Asked(
-        request_id,
-        round_,
-        generation,
-        str(event.kind),
-        str(event.transition),
-        decided_at,
-        cause,
-        made,
+def _node_request(row: Any) -> NodeRequest:  # noqa: ANN401 - a row
+    kind = outcome = cause = decided_at = None
+    if row.event is not None:
+        event = event_from(parse(row.event))
+        kind, outcome, decided_at = str(event.kind), str(event.transition), row.decided_at
+        cause = f"{event.cause.error}: {event.cause.message}" if event.cause else None
+    actions = tuple(f"{made['action']}: {made['result']}" for made in json.loads(row.actions))
+    return NodeRequest(
+        row.request_id, row.round, row.generation, kind, outcome, decided_at, cause, actions
     )

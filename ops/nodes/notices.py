@@ -1,39 +1,54 @@
-"""Tells the audit, and who else listens, what an operator has done."""
+"""Publishes what an operator did, for the audit log and other receivers of events."""
 
 import time
+from collections.abc import Mapping
 
 from ops.cli.session import Session, operator
 from producers import hook
 from producers.message import Batch
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.errors import BrokerError
 
 _PUBLISH_SECONDS = 20.0
 
 
-def tell(session: Session, *notices: Notice) -> None:
-    """Publish notices of something that is done already.
+def publish(session: Session, *notices: Notice) -> None:
+    """Publish notices of an action that is done already.
 
     Raises:
-        BrokerError: it is done, but nobody was told.
+        BrokerError: the action is done, but the notice was not published.
     """
     batches = iter([Batch([outgoing.event(notice) for notice in notices], lambda: None)])
     problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
     if problem is not None:
-        raise BrokerError(f"done, but the audit could not be told: {problem}")
+        raise BrokerError(f"done, but not recorded in the audit log: {problem}")
 
 
-def by_operator(session: Session, name: str, subject: str, message: str, reason: str) -> Notice:
-    """A notice of something that the operator has just done."""
+def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:
+    """Publish that holds were placed or released.
+
+    Args:
+        session: whose operator did it.
+        name: the name of the notice.
+        state: what the nodes are now, in words.
+        reasons: the reason of the hold of each node.
+
+    Raises:
+        BrokerError: see `publish`.
+    """
     now = time.time_ns()
-    return Notice(
-        name=name,
-        cluster=session.settings.cluster,
-        subject=subject,
-        key=str(now),
-        time=now,
-        message=message,
-        remedy="none is needed",
-        details={"by": operator(), "reason": reason},
+    notices = (
+        Notice(
+            name=name,
+            cluster=session.settings.cluster,
+            subject=node,
+            key=str(now),
+            time=now,
+            message=f"{node} {state}",
+            remedy="none is needed",
+            details={"by": operator(), "reason": reason},
+        )
+        for node, reason in reasons.items()
     )
+    publish(session, *notices)

@@ -1,4 +1,4 @@
-"""Nodes that Slurm was told to leave alone, as `lamplighter status` shows them."""
+"""Nodes that are out of service in Slurm for a time, as `lamplighter status` shows them."""
 
 import time
 from collections.abc import Sequence
@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.terminal import duration, print_line, print_table
+from ops.cli.terminal import duration_of, print_line, print_table
 from workers.slurm.node_memory import NodeMemory, returning
 
 _NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Out:
-    """Nodes that are alike: what Slurm was told, boots failed in a row, and when the first returns."""
+class OutOfService:
+    """Nodes with the same reason in Slurm and the same number of failed boots in a row.
+
+    Attributes:
+        names: a hostlist.
+        returns_in_seconds: until the first of them returns to service.
+    """
 
     names: str
     reason: str
@@ -23,29 +28,29 @@ class Out:
     returns_in_seconds: float
 
 
-def out_of_service(connection: sa.Connection, cluster: str) -> list[Out]:
-    """All of them."""
+def out_of_service(connection: sa.Connection, cluster: str) -> list[OutOfService]:
+    """All nodes that are out of service."""
     now = time.time_ns()
-    alike: dict[tuple[str, int], list[NodeMemory]] = {}
+    groups: dict[tuple[str, int], list[NodeMemory]] = {}
     for memory in returning(connection, cluster):
-        alike.setdefault((memory.reason, memory.failures), []).append(memory)
+        groups.setdefault((memory.reason, memory.failures), []).append(memory)
     return [
-        Out(
+        OutOfService(
             names=hostlist.collect_hostlist([memory.node for memory in memories]),
             reason=reason,
             failures=failures,
             returns_in_seconds=max(0, memories[0].due_at - now) / _NS,
         )
-        for (reason, failures), memories in alike.items()
+        for (reason, failures), memories in groups.items()
     ]
 
 
-def print_out(out: Sequence[Out]) -> None:
-    """For people; nothing where there are none."""
-    if not out:
+def print_out_of_service(groups: Sequence[OutOfService]) -> None:
+    """Print a table; nothing if all nodes are in service."""
+    if not groups:
         return
     print_line("")
     print_table(
         ("out of service", "reason", "failures", "returns in"),
-        [(o.names, o.reason, o.failures, duration(round(o.returns_in_seconds * _NS))) for o in out],
+        [(o.names, o.reason, o.failures, duration_of(o.returns_in_seconds)) for o in groups],
     )

@@ -1,4 +1,4 @@
-"""What an operator asks of nodes travels as what a hook asks: stamped, spooled, published."""
+"""Sends an operator's request the way a hook sends it: with a generation, by the spool and the broker."""
 
 import os
 import pwd
@@ -9,6 +9,7 @@ import click
 import hostlist
 
 from ops.cli.session import Session, operator
+from ops.cli.terminal import warn
 from producers import clock, hook
 from producers.call import HookCall, commands, expand
 from producers.settings import ConfigError, HookSettings
@@ -17,11 +18,11 @@ from schemas.commands import Kind, PowerCommand
 from schemas.errors import MalformedMessageError
 from workers.errors import BrokerError
 
-# People wait longer than slurmctld does.
+# An operator can wait longer than slurmctld can.
 _PUBLISH_SECONDS = 60.0
 
 
-def ask(
+def submit(
     session: Session,
     kind: Kind,
     nodes: Sequence[str],
@@ -29,21 +30,25 @@ def ask(
     *,
     image: str | None = None,
 ) -> list[PowerCommand]:
-    """Ask this of nodes, with one generation for all; `image` is what a bake names the image.
+    """Send one request per node, with one generation for all.
+
+    Args:
+        session: whose configuration and operator to use.
+        kind: what to do.
+        nodes: the nodes.
+        reason: recorded in the audit log.
+        image: for a bake, the name of the new image.
 
     Returns:
         The commands, which the broker has confirmed.
 
     Raises:
-        ConfigError: the clock or the spool cannot be used, or would be shut to the hooks.
-        BrokerError: the request is in the spool; the relay sends it once the broker is back.
+        ConfigError: the clock or the spool is unusable, or root would make it unusable to the hooks.
+        BrokerError: the request is in the spool; the relay sends it when the broker is available.
     """
     settings = session.settings.hook
-    refuse_to_shut_the_hooks_out(settings)
-    try:
-        generation = clock.stamp(settings.state)
-    except clock.ClockError as error:
-        raise ConfigError(str(error)) from None
+    check_hook_directories(settings)
+    generation = next_generation(settings)
     who = f"by {operator()}"
     call = HookCall(
         kind=kind,
@@ -51,7 +56,7 @@ def ask(
         nodes=hostlist.collect_hostlist(nodes),
         generation=generation,
         correlation_id=ids.correlation_id(),
-        expiry=None,  # no Slurm waits for it
+        expiry=None,  # no Slurm timeout applies
         resume_file=None,
         origin=socket.gethostname() or "unknown",
         note=f"{who}: {reason}" if reason else who,
@@ -59,19 +64,31 @@ def ask(
     )
     sent = hook.submit(settings, call, _PUBLISH_SECONDS)
     if sent.open is not None and sent.unsafe is not None:
-        raise ConfigError(f"nothing was asked: {sent.unsafe}; and {sent.open}")
+        raise ConfigError(f"the request was not sent: {sent.unsafe}; and {sent.open}")
     if sent.open is not None:
         raise BrokerError(f"{sent.open}; the request is in {settings.spool}: the relay sends it")
     if sent.unsafe is not None:
-        click.echo(f"lamplighter: published, but {sent.unsafe}", err=True)
+        warn(f"published, but {sent.unsafe}")
     return commands(call)
 
 
-def refuse_to_shut_the_hooks_out(settings: HookSettings) -> None:
-    """What root writes into the hooks' folders, SlurmUser could neither read nor change.
+def next_generation(settings: HookSettings) -> int:
+    """A new generation from the hooks' clock.
 
     Raises:
-        ConfigError: we are root, and a folder is missing or another user's.
+        ConfigError: the clock is unusable.
+    """
+    try:
+        return clock.stamp(settings.state)
+    except clock.ClockError as error:
+        raise ConfigError(str(error)) from None
+
+
+def check_hook_directories(settings: HookSettings) -> None:
+    """Refuse to write files as root that SlurmUser, who runs the hooks, could not read or change.
+
+    Raises:
+        ConfigError: this process is root, and a directory is missing or belongs to another user.
     """
     if os.geteuid() != 0:
         return
@@ -80,26 +97,27 @@ def refuse_to_shut_the_hooks_out(settings: HookSettings) -> None:
             owner = folder.stat().st_uid
         except FileNotFoundError:
             raise ConfigError(
-                f"{field}: {folder} does not exist; make it, owned by SlurmUser"
+                f"{field}: {folder} does not exist; create it, owned by SlurmUser"
             ) from None
         if owner != 0:
             raise ConfigError(
-                f"{field}: {folder} belongs to {_name(owner)}; run this as that user, for the hooks' sake"
+                f"{field}: {folder} belongs to {_user_name(owner)}; run this command as that user,"
+                " so that the hooks can use the files"
             )
 
 
-def _name(uid: int) -> str:
+def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
 
 
-def members(session: Session, text: str) -> list[str]:
-    """The nodes that a group's name or a hostlist expression means; a group comes first.
+def resolve_nodes(session: Session, text: str) -> list[str]:
+    """The nodes of a group name or of a hostlist expression; a group takes precedence.
 
     Raises:
-        click.BadParameter: it is neither, or names nodes of no group.
+        click.BadParameter: the text is neither, or a node is not in any group.
     """
     settings = session.settings
     if text in settings.groups:
@@ -107,10 +125,10 @@ def members(session: Session, text: str) -> list[str]:
     try:
         named = expand(text)
     except MalformedMessageError as error:
-        raise click.BadParameter(f"no group, and {error}") from None
+        raise click.BadParameter(f"not a group, and {error}") from None
     unknown = [node for node in named if node not in settings.nodes]
     if unknown:
         raise click.BadParameter(
-            f"{hostlist.collect_hostlist(unknown)}: neither a group nor nodes of one in {settings.path}"
+            f"{hostlist.collect_hostlist(unknown)}: neither a group nor nodes of a group in {settings.path}"
         )
     return named

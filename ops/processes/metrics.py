@@ -1,19 +1,63 @@
-"""What `lamplighter up` counts."""
+"""The metrics of `lamplighter up` and of the relay."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from producers import spool
+
+_NS = 1_000_000_000
 
 
 class SupervisorMetrics:
-    """The supervisor's figures."""
+    """The metrics of `lamplighter up`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._starts = Counter(
             "lamplighter_worker_starts",
-            "Times that `up` has started a worker.",
+            "Number of times that `up` started a worker.",
             ["worker"],
             registry=registry,
         )
 
     def started(self, worker: str) -> None:
-        """A worker was started."""
+        """Count a start of a worker."""
         self._starts.labels(worker).inc()
+
+
+class SpoolMetrics(Collector):
+    """The metrics of the relay; each scrape reads the spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the spool; there are no metrics if it is unreadable, and an alert reports that."""
+        try:
+            waiting = spool.waiting(self._folder)
+        except spool.SpoolError:
+            return
+        calls = GaugeMetricFamily(
+            "lamplighter_spooled_calls", "Calls of hooks that the broker has not confirmed."
+        )
+        calls.add_metric([], len(waiting))
+        oldest = GaugeMetricFamily(
+            "lamplighter_spooled_call_age_max_seconds",
+            "Age of the oldest spooled call; 0 if the spool is empty.",
+        )
+        oldest.add_metric([], _age(waiting[0]) if waiting else 0.0)
+        yield calls
+        yield oldest
+
+
+def _age(path: Path) -> float:
+    """Seconds since a call's generation, the first part of its file name; 0 if it has none."""
+    generation = path.name.partition("-")[0]
+    if not generation.isdecimal():
+        return 0.0
+    return max(0.0, (time.time_ns() - int(generation)) / _NS)

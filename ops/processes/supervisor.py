@@ -1,4 +1,4 @@
-"""Keeps programs running: starts again what ends, ever later while it keeps ending."""
+"""Keeps programs running: restarts a program that ends, with growing pauses if it keeps ending."""
 
 import subprocess
 import threading
@@ -10,15 +10,15 @@ import structlog
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-# Whoever ran this long is well: its next pause is the first again.
-WELL_AFTER = 60.0
+# After a run of this length, the next pause is the first pause again.
+STABLE_AFTER = 60.0
 GRACE = 30.0
-_LOOK = 0.1
+_POLL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run."""
+    """A program to run, with its arguments and environment."""
 
     name: str
     argv: Sequence[str]
@@ -27,6 +27,8 @@ class Program:
 
 @dataclass(slots=True)
 class _Slot:
+    """A program and its process; monotonic times and the last pause, in seconds."""
+
     program: Program
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -38,21 +40,21 @@ def pause_after(previous: float, ran: float) -> float:
     """Seconds until the next start of a program that ended after `ran` seconds.
 
     Args:
-        previous: the pause before its last start, 0 for its first.
+        previous: the pause before its last start, 0 for the first start.
         ran: how long it ran.
     """
-    if ran >= WELL_AFTER or previous == 0:
+    if ran >= STABLE_AFTER or previous == 0:
         return FIRST_PAUSE
     return min(previous * 2, LONGEST_PAUSE)
 
 
 class Supervisor:
-    """Runs programs until told to stop; their output is ours.
+    """Runs programs until it is stopped; they inherit stdout and stderr.
 
     Args:
-        programs: what to run.
-        log: hears of starts and ends.
-        on_start: is told the name of each program that was started.
+        programs: the programs to run.
+        log: receives starts and ends.
+        on_start: called with the name of each program that was started.
     """
 
     def __init__(
@@ -66,40 +68,40 @@ class Supervisor:
         self._on_start = on_start
 
     def run(self, stop: threading.Event) -> None:
-        """Keep them running until `stop`; then end them, by force after GRACE seconds."""
+        """Keep them running until `stop`; then send SIGTERM, and SIGKILL after GRACE seconds."""
         try:
             while not stop.is_set():
                 for slot in self._slots:
-                    self._look_after(slot)
-                stop.wait(_LOOK)
+                    self._check(slot)
+                stop.wait(_POLL)
         finally:
             self._end_all()
 
-    def _look_after(self, slot: _Slot) -> None:
+    def _check(self, slot: _Slot) -> None:
         now = time.monotonic()
         if slot.process is None:
             if now >= slot.start_at:
                 slot.process = subprocess.Popen(slot.program.argv, env=slot.program.environment)
                 slot.started = now
-                self._log.info("started", worker=slot.program.name, pid=slot.process.pid)
+                self._log.info("process_started", worker=slot.program.name, pid=slot.process.pid)
                 self._on_start(slot.program.name)
             return
         code = slot.process.poll()
         if code is None:
             return
         slot.pause = pause_after(slot.pause, now - slot.started)
-        self._log.error("ended", worker=slot.program.name, code=code, again_in=slot.pause)
+        self._log.error("process_ended", worker=slot.program.name, code=code, restart_in=slot.pause)
         slot.process, slot.start_at = None, now + slot.pause
 
     def _end_all(self) -> None:
         running = [slot.process for slot in self._slots if slot.process is not None]
         for process in running:
             process.terminate()
-        until = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE
         for process in running:
             try:
-                process.wait(max(0.0, until - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._log.error("killed", pid=process.pid)
+                self._log.error("process_killed", pid=process.pid)
                 process.kill()
                 process.wait()

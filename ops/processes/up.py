@@ -1,10 +1,9 @@
-"""`lamplighter up`: all workers of a small site, each in a process of its own."""
+"""`lamplighter up`: all workers of a small installation, each in a process of its own."""
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 import click
@@ -19,7 +18,7 @@ from producers.settings import ConfigError
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 
 
 @click.command
@@ -27,16 +26,20 @@ from workers.process.metrics_endpoint import serving
     "--only",
     "names",
     multiple=True,
+    metavar="WORKER",
     type=click.Choice(WORKERS),
-    help="Only this worker; may be repeated.",
+    help=f"Run only this worker; may be repeated: {', '.join(WORKERS)}.",
 )
-@click.option("--console", "with_console", is_flag=True, help="The console too, as [console] says.")
+@click.option("--console", "with_console", is_flag=True, help="Also run the web console.")
 @pass_session
 def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
-    """Run all workers until SIGTERM; those that end are started again."""
+    """Run all workers until SIGTERM, and restart those that end.
+
+    Without --only, workers that have nothing to do on this host do not run.
+    """
     settings = session.settings
     if with_console and find_spec("starlette") is None:
-        raise ConfigError("--console: starlette is missing: install lamplighter[console]")
+        raise ConfigError("--console: starlette is not installed: install lamplighter[console]")
     configure_logs(settings.log, role="up", cluster=settings.cluster)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,40 +49,36 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
         "LAMPLIGHTER_CONFIG": str(settings.path.absolute()),
         SUPERVISOR: str(os.getpid()),
     }
+    commands = {name: ["worker", name] for name in names or _workers_here(settings)}
+    if with_console:
+        commands["console"] = ["console"]
     programs = [
-        Program(name, (sys.executable, "-m", "ops.cli.main", *command), environment)
-        for name, command in _commands(names or _all_here(settings), with_console=with_console)
+        Program(name, (sys.executable, "-m", "ops.cli", *command), environment)
+        for name, command in commands.items()
     ]
     registry = CollectorRegistry()
-    figures = SupervisorMetrics(registry)
-    with serving(settings.metrics, "up", registry):
-        Supervisor(programs, structlog.get_logger(), figures.started).run(stop)
+    metrics = SupervisorMetrics(registry)
+    with serve_metrics(settings.metrics, "up", registry):
+        Supervisor(programs, structlog.get_logger(), metrics.started).run(stop)
 
 
-def _commands(names: Iterable[str], *, with_console: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for name in names:
-        yield name, ("worker", name)
-    if with_console:
-        yield "console", ("console",)
+def _workers_here(settings: Settings) -> list[str]:
+    """All workers, without those that have nothing to do on this host.
 
-
-def _all_here(settings: Settings) -> list[str]:
-    """All workers but those that have nothing to do here.
-
-    Those that ask or tell Slurm run where they can or must: on slurmctld's host.
+    Workers that run Slurm's commands run only where Slurm is installed, on the host of slurmctld.
     """
     here = is_installed(settings)
     wanted = {
-        "slurm": _or_if(settings.slurm.feedback, here),
+        "slurm": _or_default(settings.slurm.feedback, here),
         "snapshot": here and settings.resync.enabled is not False,
-        "resync": _or_if(settings.resync.enabled, here),
+        "resync": _or_default(settings.resync.enabled, here),
         "notify": bool(settings.webhooks),
     }
     if not here:
-        remedy = f"there, run `lamplighter worker` with {' and '.join(BESIDE_SLURM)}"
-        structlog.get_logger().info("no_slurm_here", remedy=remedy)
+        remedy = f"on its host, run `lamplighter worker` with {' and '.join(BESIDE_SLURM)}"
+        structlog.get_logger().info("slurm_not_installed", remedy=remedy)
     return [name for name in WORKERS if wanted.get(name, True)]
 
 
-def _or_if(chosen: bool | None, here: bool) -> bool:  # noqa: FBT001 - a setting and its default
-    return here if chosen is None else chosen
+def _or_default(chosen: bool | None, default: bool) -> bool:  # noqa: FBT001 - a setting and its default
+    return default if chosen is None else chosen

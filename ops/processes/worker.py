@@ -4,55 +4,102 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TypeAlias
 
 import click
 
 from ops.cli.session import Session, pass_session
+from ops.cli.terminal import warn
 from producers.settings import ConfigError, hook_settings
-from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 
-WORKERS = ("tokens", "power", "audit", "relay", "slurm", "snapshot", "resync", "notify")
-# Those of slurmctld's host.
+
+@dataclass(frozen=True, slots=True)
+class WorkerKind:
+    """A worker: its line in the help, what it does and needs, and the module with its `main`."""
+
+    summary: str
+    details: str
+    module: str
+
+
+_KINDS = {
+    "tokens": WorkerKind(
+        "Get Keystone tokens for the other workers.",
+        "Logs in to the clouds and renews the tokens. Only this worker reads the clouds' credentials.",
+        "workers.tokens.service",
+    ),
+    "power": WorkerKind(
+        "Power nodes on and off, create and delete servers.",
+        "Carries out the requests of hooks and operators in the clouds. Needs the tokens worker.",
+        "workers.power.main",
+    ),
+    "audit": WorkerKind(
+        "Write every event to the audit log.",
+        "Also serves the metrics of the whole installation.",
+        "workers.audit.consumer",
+    ),
+    "relay": WorkerKind(
+        "Publish the requests in the hooks' spool.",
+        "Hooks write to the spool while the broker is unavailable. Runs where the hooks run.",
+        "producers.relay",
+    ),
+    "slurm": WorkerKind(
+        "Report outcomes to Slurm.",
+        "Takes failed nodes out of service for a time. Runs on the host of slurmctld, as SlurmUser.",
+        "workers.slurm.main",
+    ),
+    "snapshot": WorkerKind(
+        "Publish Slurm's node states at an interval.",
+        "The resync worker needs these snapshots. Runs on the host of slurmctld, as SlurmUser.",
+        "workers.slurm.snapshot_worker",
+    ),
+    "resync": WorkerKind(
+        "Repair differences from what Slurm wants.",
+        "Compares Slurm's snapshots with the servers in the clouds, and requests the repairs.",
+        "workers.resync.main",
+    ),
+    "notify": WorkerKind(
+        "Send events to webhooks.",
+        "Sends the events that each [[notify.webhook]] selects until its receiver accepts them.",
+        "workers.notify.main",
+    ),
+}
+WORKERS = tuple(_KINDS)
+# These run on the host of slurmctld.
 BESIDE_SLURM = ("slurm", "snapshot")
-# Set by `lamplighter up`: its process id.
+# `lamplighter up` sets this variable to its process id.
 SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
 
-_MAINS = {
-    "power": "workers.power.main",
-    "tokens": "workers.tokens.service",
-    "audit": "workers.audit.consumer",
-    "slurm": "workers.slurm.main",
-    "snapshot": "workers.slurm.snapshot_worker",
-    "resync": "workers.resync.main",
-    "notify": "workers.notify.main",
-}
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-_Main: TypeAlias = Callable[[Settings], int]
+
+def _command(name: str, kind: WorkerKind) -> click.Command:
+    @pass_session
+    def run(session: Session) -> None:
+        follow_supervisor()
+        if name == "relay":
+            sys.exit(_relay(session, once=False))
+        sys.exit(import_module(kind.module).main(session.settings))
+
+    text = f"{kind.summary}\n\n{kind.details}\n\nRuns until SIGTERM."
+    return click.Command(name, callback=run, help=text, short_help=kind.summary)
+
+
+worker = click.Group(
+    "worker",
+    commands=[_command(name, kind) for name, kind in _KINDS.items()],
+    help="Run one worker in the foreground until SIGTERM.",
+)
 
 
 @click.command
-@click.argument("name", type=click.Choice(WORKERS))
-@pass_session
-def worker(session: Session, name: str) -> None:
-    """Run one worker until SIGTERM."""
-    follow_supervisor()
-    if name == "relay":
-        sys.exit(_relay(session, once=False))
-    main: _Main = import_module(_MAINS[name]).main
-    sys.exit(main(session.settings))
-
-
-@click.command
-@click.option("--once", is_flag=True, help="Sweep the spool once; exit 1 if something is left.")
+@click.option("--once", is_flag=True, help="Publish once; exit 1 if the spool is not empty then.")
 @pass_session
 def relay(session: Session, *, once: bool) -> None:
-    """Send what hooks left in the spool, oldest first, until SIGTERM."""
+    """Publish the requests in the hooks' spool, oldest first, until SIGTERM."""
     sys.exit(_relay(session, once=once))
 
 
@@ -61,34 +108,34 @@ def _relay(session: Session, *, once: bool) -> int:
 
     if once:
         return main(session.config, once=True)
-    with _spool_figures(session):
+    with _spool_metrics(session):
         return main(session.config, once=False)
 
 
-def _spool_figures(session: Session) -> AbstractContextManager[None]:
-    """The relay's figures: it has none of its own, for what hooks import knows no metrics."""
+def _spool_metrics(session: Session) -> AbstractContextManager[None]:
+    """Serve the relay's metrics; producers.relay has none, because hooks must import few libraries."""
     try:
         settings = session.settings
     except ConfigError as error:
-        hook_settings(session.config)  # of the file the relay needs no more than the hooks do
-        click.echo(f"lamplighter: relay: no metrics: {error}", err=True)
+        hook_settings(session.config)  # the relay needs only what the hooks need of the file
+        warn(f"relay: no metrics: {error}")
         return nullcontext()
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - no other command needs it
 
-    from ops.processes.relay_metrics import SpoolMetrics  # noqa: PLC0415
-    from workers.process.metrics_endpoint import serving  # noqa: PLC0415
+    from ops.processes.metrics import SpoolMetrics  # noqa: PLC0415
+    from workers.process.metrics_endpoint import serve_metrics  # noqa: PLC0415
 
     configure_logs(settings.log, role="relay", cluster=settings.cluster)
     registry = CollectorRegistry()
     registry.register(SpoolMetrics(settings.hook.spool))
-    return serving(settings.metrics, "relay", registry)
+    return serve_metrics(settings.metrics, "relay", registry)
 
 
 def follow_supervisor() -> None:
-    """End when the supervisor does, however it ends: two generations of workers help nobody."""
+    """End when the supervisor ends, even if it is killed: its successor starts workers of its own."""
     supervisor = os.environ.pop(SUPERVISOR, None)
     if supervisor is None:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(supervisor):  # it ended before we asked
+    if os.getppid() != int(supervisor):  # it ended before the call of prctl
         sys.exit(0)

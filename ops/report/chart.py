@@ -1,20 +1,19 @@
-"""A report's chart as rectangles and lines, in the units of its viewBox. Pure."""
+"""A report's chart as rectangles and lines, in units of the SVG's viewBox. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops.report.report import Report
-from ops.report.sums import UsageRow
 
 WIDTH, HEIGHT, LEFT, BELOW = 960, 240, 46, 24
 _SERIES = 6
 _STEPS = (1, 2, 5)
 _NS = 1_000_000_000
 _DAY = 86_400
-_MOST_TIMES = 8
-_HALF_A_WORD = 18
-# Seconds between two marks of the axis.
+_MAX_TIMES = 8
+_HALF_LABEL = 18
+# Seconds between two marks on the time axis.
 _TIMES = (
     *(60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720)),
     *(_DAY * days for days in (1, 2, 7, 14, 30)),
@@ -34,18 +33,18 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line of the grid at `at`, and its words."""
+    """A grid line at `at`, with its label."""
 
     at: float
-    words: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """How many nodes were lit on average, part by part, the series upon each other.
+    """The average number of nodes powered on in each part of the time, as stacked bars.
 
     Attributes:
-        names: of the series, in the order of their numbers.
+        names: the names of the series, in order.
     """
 
     names: tuple[str, ...]
@@ -55,24 +54,18 @@ class Chart:
 
 
 def chart(report: Report) -> Chart:
-    """The report's chart; what is beyond the first series is one more."""
+    """The report's chart; the rows after the first six are one series."""
     bins = len(report.total.bins)
     width = (report.end - report.begin) / bins
-    lit = [row for row in report.rows if row.lit]
-    first, rest = lit[:_SERIES], lit[_SERIES:]
-    names = tuple(row.key for row in first) + (("the others",) if rest else ())
-    series = [[lit / width for lit in row.bins] for row in first]
+    used = [row for row in report.rows if row.powered_on]
+    first, rest = used[:_SERIES], used[_SERIES:]
+    names = tuple(row.key for row in first) + (("others",) if rest else ())
+    series = [[time / width for time in row.bins] for row in first]
     if rest:
         series.append([sum(column) / width for column in zip(*(r.bins for r in rest), strict=True)])
     most = max((sum(column) for column in zip(*series, strict=True)), default=0.0)
     top = _ceiling(most)
     return Chart(names, tuple(_bars(series, bins, top)), _levels(top), _times(report))
-
-
-def share(row: UsageRow, of: Sequence[UsageRow]) -> float:
-    """A row's lit time against the longest, 0 to 1."""
-    longest = max((other.lit for other in of), default=0.0)
-    return row.lit / longest if longest else 0.0
 
 
 def _bars(series: Sequence[Sequence[float]], bins: int, top: float) -> list[Bar]:
@@ -93,7 +86,7 @@ def _bars(series: Sequence[Sequence[float]], bins: int, top: float) -> list[Bar]
 
 
 def _ceiling(most: float) -> float:
-    """The next round number."""
+    """The next larger round number."""
     if most <= 0:
         return 1.0
     power = 1.0
@@ -110,11 +103,11 @@ def _levels(top: float) -> tuple[Mark, ...]:
 
 
 def _times(report: Report) -> tuple[Mark, ...]:
-    """Round moments, UTC, at most _MOST_TIMES of them."""
+    """Marks at round times in UTC, at most _MAX_TIMES of them."""
     span = report.end - report.begin
-    step = next((s for s in _TIMES if span <= s * _NS * _MOST_TIMES), None)
-    if step is None:  # years: so many whole months
-        step = -(-span // (_NS * _MOST_TIMES * _TIMES[-1])) * _TIMES[-1]
+    step = next((s for s in _TIMES if span <= s * _NS * _MAX_TIMES), None)
+    if step is None:  # years: a multiple of the longest step
+        step = -(-span // (_NS * _MAX_TIMES * _TIMES[-1])) * _TIMES[-1]
     form = "%H:%M" if step < _DAY else "%d %b"
     first = -(-report.begin // (step * _NS)) * step
     moments = range(first, -(-report.end // _NS), step)
@@ -122,5 +115,5 @@ def _times(report: Report) -> tuple[Mark, ...]:
     return tuple(
         Mark(round(place, 1), datetime.fromtimestamp(at, UTC).strftime(form))
         for at, place in zip(moments, places, strict=True)
-        if place <= WIDTH - _HALF_A_WORD
+        if place <= WIDTH - _HALF_LABEL
     )

@@ -9,31 +9,37 @@ import click
 
 from ops.cli.options import length, when
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line, print_table
+from ops.cli.terminal import moment, print_json, print_line, print_table
 from ops.report.inputs import allocations
 from ops.report.page import page
 from ops.report.question import BY
-from ops.report.report import Report, make
+from ops.report.report import Report, make_report
 
 _WEEK = 7 * 86_400 * 10**9
 
 
 @click.command
-@click.option("--from", "begin", type=when, help="A time, or how long ago: 7d (the default).")
-@click.option("--to", "end", type=when, help="Likewise; exclusive; now by default.")
-@click.option("--by", type=click.Choice(BY), default="group", help="What the rows are (group).")
+@click.option("--from", "begin", type=when, help="Start: a time, or how long ago (default 7d).")
+@click.option("--to", "end", type=when, help="End, same format; exclusive (default now).")
 @click.option(
-    "--format", "form", type=click.Choice(("table", "json", "csv", "html")), default="table"
+    "--by", type=click.Choice(BY), default="group", show_default=True, help="What the rows are."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json", "csv", "html")),
+    default="table",
+    help="Form of the output (default: table).",
 )
 @click.option(
     "--sacct",
     type=click.File(),
-    help="What sacct printed, in place of what snapshots told of jobs.",
+    help="Output of sacct, to use instead of what snapshots reported about jobs.",
 )
 @click.option(
     "--suspend-time",
     type=length,
-    help="Tell the idle hours that it would have spared: 10m.",
+    help="Compute the idle hours that this SuspendTime would have spared (10m).",
 )
 @pass_session
 def report(  # noqa: PLR0913 - one per option
@@ -47,22 +53,29 @@ def report(  # noqa: PLR0913 - one per option
     sacct: TextIO | None,
     suspend_time: int | None,
 ) -> None:
-    """Print how long nodes were lit, booting and idle, and what that saved. Times are hours.
+    """Print how long nodes were powered on, booting and idle, and what was saved, in hours.
 
-    lit: powered on. booting: from a boot's first call to its end. allocated: given to jobs, by snapshots or --sacct;
-    idle: to none; untold: lit while no snapshot told of the node. spared: idle beyond --suspend-time.
-    saved: against nodes that are always on. visible: what EGI's accounting counts.
-    orphans: nodes found burning that Slurm held to be powered down. strays: servers found that bear our tags and are no node's.
-    """
+    \b
+    powered_on  from seen running to seen stopped
+    booting     from a boot's first call to its end
+    allocated   allocated to jobs, by snapshots or --sacct
+    idle        powered on but not allocated
+    unknown     powered on, but no snapshot reported the node
+    spared      idle time beyond --suspend-time
+    saved       compared with nodes that are always on
+    visible     what EGI's accounting counts
+    orphans     nodes found running that Slurm considered powered down
+    strays      servers found with our tags that belong to no node
+    """  # noqa: D301 - \b tells click not to wrap
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin
     if since >= until:
-        raise click.BadParameter("it must be before --to", param_hint="--from")
-    given = None if sacct is None else allocations(sacct)
-    made = make(session, since, until, by, given, suspend_time=suspend_time)
+        raise click.BadParameter("must be before --to", param_hint="--from")
+    allocated = None if sacct is None else allocations(sacct)
+    made = make_report(session, since, until, by, allocated, suspend_time=suspend_time)
     if suspend_time is not None and made.rows and made.total.allocated is None:
         raise click.UsageError(
-            "--suspend-time: nobody knows what was idle: run the snapshot worker, or give --sacct"
+            "--suspend-time: idle time is not known; run the snapshot worker, or pass --sacct"
         )
     if form == "html":
         click.echo(page(made, session.settings.cluster))
@@ -77,8 +90,6 @@ def report(  # noqa: PLR0913 - one per option
 
 
 def _print(made: Report) -> None:
-    print_table(made.columns, made.cells, title=f"{made.begin_words} to {made.end_words}")
+    print_table(made.columns, made.cells, title=f"{moment(made.begin)} to {moment(made.end)}")
     if made.total.allocated is None:
-        print_line(
-            "allocated and idle hours need the snapshot worker or --sacct; see lamplighter report --help"
-        )
+        print_line("allocated and idle hours need the snapshot worker or --sacct")

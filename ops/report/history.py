@@ -1,8 +1,11 @@
-"""What a node's events tell of its power. Pure.
+"""When a node was powered on, from the outcomes of its requests. Pure.
 
-A node is lit from when the worker saw it so to when it saw it out. Where a resume was overtaken, the call
-that put the node out stands in for the first: it is made as soon as the node is seen lit. Where it failed,
-the node had not been seen lit until then. Where a suspend was overtaken, its call stands in for the second.
+A node counts as powered on from when the worker saw it running until it saw it stopped. Some rounds end
+before that was seen:
+- If a resume was superseded, the begin is taken from the next call that stops the node, because
+  that call is made as soon as the node is seen running.
+- If a resume failed, the node was not seen running until then: the begin is the failure.
+- If a suspend was superseded, the end is the time of its call.
 """
 
 from bisect import bisect_left
@@ -16,18 +19,18 @@ from schemas.events import Transition
 
 _DONE = "done"
 _IN_ORDER = attrgetter("time", "generation")
-# Words of workers/clouds/actions.py.
-_LIGHTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
-_PUTS_OUT = frozenset({"os-stop", "shelve", "delete"})
-_PUT_OUT_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIRE, Kind.BAKE})
+# Actions of workers/clouds/actions.py.
+_STARTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
+_STOPS = frozenset({"os-stop", "shelve", "delete"})
+_STOPPED_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIRE, Kind.BAKE})
 
 
 @dataclass(frozen=True, slots=True)
 class PoweredOn:
-    """A time that a node was lit, ns since the epoch.
+    """A time that a node was powered on, ns since the epoch.
 
     Attributes:
-        jobs: those that it was lit for; who came later is known to Slurm alone.
+        jobs: the jobs that it was powered on for; later jobs are known only to Slurm.
     """
 
     begin: int
@@ -37,7 +40,7 @@ class PoweredOn:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """From the first call for a boot (or the asking, where none was made) to lit or failed."""
+    """A boot, from its first call (or the request, if there was no call) to its outcome."""
 
     begin: int
     end: int
@@ -46,93 +49,94 @@ class Boot:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What is known of a node.
+class NodeHistory:
+    """What is known about a node; times are ns since the epoch.
 
     Attributes:
-        since: from when on anything is known, ns since the epoch.
-        cloud: where it was last, or None.
-        made: the times that a server of it was made and deleted: begin and end, None for not seen.
+        known_since: the earliest time that anything is known about.
+        servers: begin and end of its servers' lives; None if the creation or deletion is not known.
+        cloud: where the node was last, or None.
     """
 
     node: str
-    since: int
-    lit: tuple[PoweredOn, ...]
+    known_since: int
+    powered_on: tuple[PoweredOn, ...]
     boots: tuple[Boot, ...]
-    made: tuple[tuple[int | None, int | None], ...]
+    servers: tuple[tuple[int | None, int | None], ...]
     cloud: str | None = None
 
 
-def histories(events: Iterable[ReportedOutcome], until: int) -> list[History]:
-    """Every node's history until then, ns since the epoch; what is lit then is lit until then."""
+def histories(outcomes: Iterable[ReportedOutcome], until: int) -> list[NodeHistory]:
+    """The history of each node up to `until` (ns since the epoch)."""
     by_node: dict[str, list[ReportedOutcome]] = {}
-    for event in events:
-        if event.time < until:
-            by_node.setdefault(event.node, []).append(event)
-    return [_history(node, told, until) for node, told in sorted(by_node.items())]
+    for outcome in outcomes:
+        if outcome.time < until:
+            by_node.setdefault(outcome.node, []).append(outcome)
+    return [_history(node, found, until) for node, found in sorted(by_node.items())]
 
 
-def _history(node: str, events: list[ReportedOutcome], until: int) -> History:
-    walk = _Walk()
-    # of what ended at the same moment, the older request comes first
-    for event in sorted(events, key=_IN_ORDER):
-        walk.hear(event)
-    walk.go_out(until)
-    return History(
+def _history(node: str, outcomes: list[ReportedOutcome], until: int) -> NodeHistory:
+    walk = _HistoryWalk()
+    # of outcomes at the same time, the older request comes first
+    for outcome in sorted(outcomes, key=_IN_ORDER):
+        walk.add(outcome)
+    walk.power_off(until)
+    return NodeHistory(
         node=node,
-        since=walk.since or until,
-        lit=tuple(walk.lit),
+        known_since=walk.known_since or until,
+        powered_on=tuple(walk.powered_on),
         boots=tuple(walk.boots),
-        made=tuple(walk.spans_made()),
+        servers=tuple(walk.servers()),
         cloud=walk.cloud,
     )
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Goes through one node's events.
+class _HistoryWalk:
+    """Goes through the outcomes of one node in order.
 
     Attributes:
-        burning: since when it is lit, or None.
-        overtaken: whether that was a resume that something newer overtook.
-        perhaps: since when it may have been lit by a call of which nobody saw the effect, or None.
+        running_since: when the node was powered on; None if it is powered off.
+        maybe_since: when a call whose effect was not seen may have powered it on, or None.
+        superseded: whether that call was made by a resume that was superseded.
     """
 
-    since: int | None = None
-    burning: int | None = None
-    perhaps: int | None = None
-    overtaken: bool = False
+    known_since: int | None = None
+    running_since: int | None = None
+    maybe_since: int | None = None
+    superseded: bool = False
     jobs: tuple[int, ...] = ()
     cloud: str | None = None
-    lit: list[PoweredOn] = field(default_factory=list)
+    powered_on: list[PoweredOn] = field(default_factory=list)
     boots: list[Boot] = field(default_factory=list)
     creations: list[int] = field(default_factory=list)
     deletions: list[int] = field(default_factory=list)
 
-    def hear(self, event: ReportedOutcome) -> None:
-        lights, puts_out = _calls(event)
-        if self.since is None:
-            self.since = min([event.time, *lights, *puts_out])
-        self.cloud = event.cloud or self.cloud
-        if lights:
-            self.creations += _times(event, "create")
-        if event.transition is Transition.COMPLETED and event.kind is Kind.RESUME:
-            self._seen_lit(event, lights)
-        elif event.transition is Transition.COMPLETED and event.kind in _PUT_OUT_BY:
-            if self.burning is None and puts_out:
-                self.burning = lights[0] if lights else self._unseen(puts_out[0])
-            self.go_out(event.time)
-            if puts_out and _times(event, "delete"):
-                self.deletions.append(event.time)
-        elif event.transition is not Transition.COMPLETED:
-            self._ended_early(event, lights, puts_out)
+    def add(self, outcome: ReportedOutcome) -> None:
+        starts, stops = _calls(outcome)
+        if self.known_since is None:
+            self.known_since = min([outcome.time, *starts, *stops])
+        self.cloud = outcome.cloud or self.cloud
+        if starts:
+            self.creations += _times(outcome, "create")
+        if outcome.transition is Transition.COMPLETED and outcome.kind is Kind.RESUME:
+            self._seen_running(outcome, starts)
+        elif outcome.transition is Transition.COMPLETED and outcome.kind in _STOPPED_BY:
+            if self.running_since is None and stops:
+                self.running_since = starts[0] if starts else self._unseen_start(stops[0])
+            self.power_off(outcome.time)
+            if stops and _times(outcome, "delete"):
+                self.deletions.append(outcome.time)
+        elif outcome.transition is not Transition.COMPLETED:
+            self._not_completed(outcome, starts, stops)
 
-    def go_out(self, at: int) -> None:
-        if self.burning is not None:
-            self.lit.append(PoweredOn(self.burning, max(self.burning, at), self.jobs))
-        self.burning, self.perhaps, self.jobs = None, None, ()
+    def power_off(self, at: int) -> None:
+        if self.running_since is not None:
+            end = max(self.running_since, at)
+            self.powered_on.append(PoweredOn(self.running_since, end, self.jobs))
+        self.running_since, self.maybe_since, self.jobs = None, None, ()
 
-    def spans_made(self) -> Iterator[tuple[int | None, int | None]]:
+    def servers(self) -> Iterator[tuple[int | None, int | None]]:
         ends = list(self.deletions)
         if ends and (not self.creations or ends[0] < self.creations[0]):
             yield None, ends.pop(0)
@@ -142,47 +146,46 @@ class _Walk:
             end = ends[place] if place < len(ends) else None
             yield begin, end if following is None or (end or 0) <= following else following
 
-    def _seen_lit(self, event: ReportedOutcome, lights: list[int]) -> None:
-        if lights:
-            self.boots.append(Boot(lights[0], event.time, done=True, jobs=event.jobs))
-            if (
-                self.burning is not None
-            ):  # it had gone out unseen, or this call would not have been made
-                self.go_out(lights[0])
-        if self.burning is None:
-            self.burning = event.time if lights else self.perhaps or event.time
-            self.jobs = event.jobs
-        self.perhaps = None
+    def _seen_running(self, outcome: ReportedOutcome, starts: list[int]) -> None:
+        if starts:
+            self.boots.append(Boot(starts[0], outcome.time, done=True, jobs=outcome.jobs))
+            if self.running_since is not None:
+                # it had stopped unseen; otherwise this call would not have been made
+                self.power_off(starts[0])
+        if self.running_since is None:
+            self.running_since = outcome.time if starts else self.maybe_since or outcome.time
+            self.jobs = outcome.jobs
+        self.maybe_since = None
 
-    def _unseen(self, put_out: int) -> int | None:
-        """Since when a node was lit that nobody saw lit, but that had to be put out."""
-        return put_out if self.perhaps is not None and self.overtaken else self.perhaps
+    def _unseen_start(self, stop: int) -> int | None:
+        """When a node that was never seen running, but had to be stopped, was powered on."""
+        return stop if self.maybe_since is not None and self.superseded else self.maybe_since
 
-    def _ended_early(self, event: ReportedOutcome, lights: list[int], puts_out: list[int]) -> None:
-        if event.kind is Kind.RESUME and event.transition is Transition.FAILED:
-            first = event.actions[0].time if event.actions else event.generation
-            begin = min(first, event.time)
-            self.boots.append(Boot(begin, event.time, done=False, jobs=event.jobs))
-        if puts_out and self.burning is not None:
-            self.go_out(puts_out[-1])
-        if lights and self.burning is None:
-            failed = event.transition is Transition.FAILED
-            self.perhaps = event.time if failed else lights[-1]
-            self.overtaken, self.jobs = not failed, event.jobs
+    def _not_completed(self, outcome: ReportedOutcome, starts: list[int], stops: list[int]) -> None:
+        failed = outcome.transition is Transition.FAILED
+        if outcome.kind is Kind.RESUME and failed:
+            first = outcome.actions[0].time if outcome.actions else outcome.generation
+            begin = min(first, outcome.time)
+            self.boots.append(Boot(begin, outcome.time, done=False, jobs=outcome.jobs))
+        if stops and self.running_since is not None:
+            self.power_off(stops[-1])
+        if starts and self.running_since is None:
+            self.maybe_since = outcome.time if failed else starts[-1]
+            self.superseded, self.jobs = not failed, outcome.jobs
 
 
-def _calls(event: ReportedOutcome) -> tuple[list[int], list[int]]:
-    """When it was lit and when it was put out by calls that were done."""
-    lights: list[int] = []
-    puts_out: list[int] = []
-    for call in event.actions:
+def _calls(outcome: ReportedOutcome) -> tuple[list[int], list[int]]:
+    """The times of successful calls that started the node, and of those that stopped it."""
+    starts: list[int] = []
+    stops: list[int] = []
+    for call in outcome.actions:
         if call.result == _DONE:
-            if call.action in _LIGHTS:
-                lights.append(call.time)
-            elif call.action in _PUTS_OUT:
-                puts_out.append(call.time)
-    return lights, puts_out
+            if call.action in _STARTS:
+                starts.append(call.time)
+            elif call.action in _STOPS:
+                stops.append(call.time)
+    return starts, stops
 
 
-def _times(event: ReportedOutcome, word: str) -> list[int]:
-    return [call.time for call in event.actions if call.action == word and call.result == _DONE]
+def _times(outcome: ReportedOutcome, action: str) -> list[int]:
+    return [x.time for x in outcome.actions if x.action == action and x.result == _DONE]

@@ -1,4 +1,4 @@
-"""What a report needs: the audit's outcomes, the configuration's places, sacct's allocations."""
+"""Reads the data for a report: outcomes from the audit, the configuration, sacct's output."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -21,12 +21,14 @@ _NS = 1_000_000_000
 
 
 def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[ReportedOutcome]:
-    """Rounds that ended before `end` (ns): those that say how nodes stood at `begin`, and later ones.
+    """The outcomes before `end`, from each node's last completed one before `begin` on (ns).
+
+    That last outcome shows the node's state at `begin`.
 
     Raises:
-        MalformedMessageError: naming a record that cannot be read.
+        MalformedMessageError: a record cannot be parsed; the message names it.
     """
-    seen = (
+    before = (
         sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))
         .where(audit.c.transition == str(Transition.COMPLETED), audit.c.time < begin)
         .group_by(audit.c.subject)
@@ -39,14 +41,14 @@ def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[Report
                 for name in ("seq", "transition", "subject", "generation", "time", "body")
             )
         )
-        .outerjoin(seen, seen.c.subject == audit.c.subject)
+        .outerjoin(before, before.c.subject == audit.c.subject)
         .where(
             audit.c.transition.in_(_TERMINAL),
             audit.c.time < end,
-            audit.c.time >= sa.func.coalesce(seen.c.latest, 0),
+            audit.c.time >= sa.func.coalesce(before.c.latest, 0),
         )
     )
-    # closed in any case: on PostgreSQL it is a cursor of the server's
+    # always close it: on PostgreSQL it is a server-side cursor
     with connection.execute(query.execution_options(yield_per=5000)) as rows:
         for row in rows:
             yield outcome(Recorded(*row))
@@ -64,17 +66,18 @@ def places(settings: Settings) -> dict[str, NodePlace]:
 
 
 def allocations(lines: Iterable[str]) -> list[Allocation]:
-    """What `sacct --allocations --parsable2 --format=JobIDRaw,User,NodeList,Start,End` prints.
+    """Parse the output of `sacct --allocations --parsable2 --format=JobIDRaw,User,NodeList,Start,End`.
 
-    sacct(1) prints local times without a zone; what still runs has the end Unknown.
+    sacct(1) prints local times without a zone; running jobs have the end Unknown.
 
     Raises:
-        ConfigError: naming the line and the remedy.
+        ConfigError: a line cannot be parsed; the message names it and the remedy.
     """
     rows = (line.rstrip("\n").split("|") for line in lines)
     if tuple(next(rows, ())) != _COLUMNS:
         raise ConfigError(
-            f"--sacct: print it by sacct --allusers --allocations --parsable2 --format={','.join(_COLUMNS)}"
+            "--sacct: wrong columns; run sacct --allusers --allocations --parsable2 "
+            f"--format={','.join(_COLUMNS)}"
         )
     found: list[Allocation] = []
     for number, row in enumerate(rows, 2):

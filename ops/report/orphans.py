@@ -1,4 +1,4 @@
-"""Nodes that burned although Slurm held them to be powered down, by the requests that put them out."""
+"""Finds orphan nodes by the requests that powered them off."""
 
 import sqlalchemy as sa
 
@@ -12,32 +12,32 @@ from workers.store.tables import audit
 
 
 def orphans(connection: sa.Connection, begin: int, end: int) -> frozenset[str]:
-    """Those found in this time (ns), each once however often its repair was asked for.
+    """The orphan nodes found in this time (ns), each once even if its repair was requested repeatedly.
 
     Raises:
-        MalformedMessageError: naming a record that cannot be read.
+        MalformedMessageError: a record cannot be parsed; the message names it.
     """
     query = sa.select(audit.c.seq, audit.c.body).where(
         audit.c.transition == str(Transition.ACCEPTED),
         audit.c.time >= begin,
         audit.c.time < end,
-        # sought by the database: they are few, and reading all that was asked would take as long as the report
-        _place(connection, ORPHAN_NOTE.encode()) > 0,
+        # searched by the database: parsing all accepted requests would double the time of a report
+        _position(connection, ORPHAN_NOTE.encode()) > 0,
     )
     found = set()
     for seq, body in connection.execute(query):
         try:
-            told = event_from(parse(body))
+            event = event_from(parse(body))
         except MalformedMessageError as error:
             raise unreadable(seq, str(error)) from None
-        if told.kind is Kind.SUSPEND and ORPHAN_NOTE in (told.note or ""):
-            found.add(told.node)
+        if event.kind is Kind.SUSPEND and ORPHAN_NOTE in (event.note or ""):
+            found.add(event.node)
     return frozenset(found)
 
 
-def _place(connection: sa.Connection, words: bytes) -> sa.ColumnElement[int]:
-    """Where these bytes are in a body, from 1; 0 where they are not."""
-    sought = sa.literal(words, sa.LargeBinary)
+def _position(connection: sa.Connection, text: bytes) -> sa.ColumnElement[int]:
+    """The position of these bytes in a body, from 1; 0 if they are not in it."""
+    sought = sa.literal(text, sa.LargeBinary)
     if connection.dialect.name == "postgresql":
         return sa.func.pg_catalog.position(audit.c.body, sought, type_=sa.Integer)
     return sa.func.instr(audit.c.body, sought, type_=sa.Integer)

@@ -1,7 +1,7 @@
-"""What a request's end tells a report: the few fields of its event that tell of power.
+"""Reads the fields of a round's outcome that a report needs.
 
-A report reads every outcome of its time. Reading each event to its last field takes ten times as long, so
-that is left to what cannot be read the short way.
+A report reads every outcome of its time. Parsing each event completely takes ten times as long, so
+only events that the short parser rejects are parsed completely.
 """
 
 from typing import Annotated, NamedTuple
@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from schemas.commands import Kind
-from schemas.envelope import LONGEST_TEXT, parse
+from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, Transition, event_from
+from schemas.fields import LONGEST_TEXT
 
 _Moment = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
@@ -20,7 +21,7 @@ _ENDS = {str(end): (end, end.type) for end in Transition if end.terminal}
 
 
 class ReportedAction(msgspec.Struct, frozen=True, gc=False):
-    """A call that changed something in the cloud; as schemas.events.CloudAction."""
+    """A cloud action, without its server; see schemas.events.CloudAction."""
 
     action: _Text
     time: _Moment
@@ -28,7 +29,7 @@ class ReportedAction(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportedOutcome(msgspec.Struct, frozen=True, gc=False):
-    """A round's end; its fields are RequestEvent's, but that `jobs` are ids, each once, in order."""
+    """A round's outcome; fields as in RequestEvent, but `jobs` holds the ids, sorted and unique."""
 
     transition: Transition
     kind: Kind
@@ -41,7 +42,7 @@ class ReportedOutcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recorded(NamedTuple):
-    """A round's end in the audit, its columns and its body."""
+    """A round's outcome as the audit stores it: columns and body."""
 
     seq: int
     transition: str
@@ -73,31 +74,31 @@ _decode = msgspec.json.Decoder(_OutcomeBody).decode
 
 
 def outcome(record: Recorded) -> ReportedOutcome:
-    """What a record tells.
+    """The outcome in a record.
 
     Raises:
-        MalformedMessageError: its body cannot be read, or is another event's than its columns say;
+        MalformedMessageError: the body cannot be parsed, or does not match the columns; the message
             names the record.
     """
     seq, transition, node, generation, time, body = record
     end, type_ = _ENDS[transition]
-    told = _read(body)
-    if told is None:
-        found = _in_full(body, seq)
-        said = found.transition, found.node, found.generation, found.time
-        if said == (end, node, generation, time):
+    short = _parse_short(body)
+    if short is None:
+        found = _parse_complete(body, seq)
+        columns = found.transition, found.node, found.generation, found.time
+        if columns == (end, node, generation, time):
             return found
-    elif told.type == type_ and told.subject == node and told.generation == str(generation):
-        data = told.data
+    elif short.type == type_ and short.subject == node and short.generation == str(generation):
+        data = short.data
         jobs = _jobs([job.job_id for job in data.jobs])
         return ReportedOutcome(
             end, data.kind, node, generation, time, data.cloud, data.actions, jobs
         )
-    raise unreadable(seq, "its body is another event's than its columns say")
+    raise unreadable(seq, "its body does not match its columns")
 
 
 def outcome_of(event: RequestEvent) -> ReportedOutcome:
-    """What a whole event tells."""
+    """The outcome in a complete event."""
     return ReportedOutcome(
         transition=event.transition,
         kind=event.kind,
@@ -110,18 +111,18 @@ def outcome_of(event: RequestEvent) -> ReportedOutcome:
     )
 
 
-def _read(body: bytes) -> _OutcomeBody | None:
-    """The short way; None where only the long way can tell."""
-    # what we send is ASCII; in texts that are skipped, bytes that are no UTF-8 would pass
+def _parse_short(body: bytes) -> _OutcomeBody | None:
+    """Parse the needed fields; None if the body must be parsed completely."""
+    # our JSON is ASCII; in skipped texts the decoder would accept invalid UTF-8
     if not body.isascii():
         return None
     try:
         return _decode(body)
     except msgspec.DecodeError:
-        return None  # or it holds a lone surrogate, which JSON can say and msgspec does not read
+        return None  # malformed, or with a lone surrogate, which msgspec does not accept
 
 
-def _in_full(body: bytes, seq: int) -> ReportedOutcome:
+def _parse_complete(body: bytes, seq: int) -> ReportedOutcome:
     try:
         return outcome_of(event_from(parse(body)))
     except MalformedMessageError as error:
@@ -133,5 +134,5 @@ def _jobs(ids: list[int]) -> tuple[int, ...]:
 
 
 def unreadable(seq: int, problem: str) -> MalformedMessageError:
-    """The error that names a record: figures without it would be wrong."""
+    """The error for a record that cannot be parsed: a report without it would be wrong."""
     return MalformedMessageError(f"record {seq}", problem, "run lamplighter audit verify")

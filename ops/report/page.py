@@ -1,24 +1,22 @@
-"""A report as one HTML file that needs nothing else."""
-
-from functools import partial
+"""A report as one self-contained HTML file."""
 
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ops.cli.terminal import plain
-from ops.report.chart import chart, share
+from ops.cli.terminal import moment, plain
+from ops.report.chart import chart
 from ops.report.report import Report, hours
 
 
 def page(report: Report, cluster: str) -> str:
-    """The whole file."""
+    """The HTML file."""
     template = templates(PackageLoader("ops.report")).get_template("page.html")
-    return template.render(cluster=cluster, **values(report))
+    return template.render(cluster=cluster, **report_values(report))
 
 
 def templates(loader: BaseLoader) -> Environment:
-    """Templates in which everything that is filled in is escaped, for HTML and for the eye."""
-    return Environment(
+    """A template environment that escapes all values, for HTML and against invisible characters."""
+    environment = Environment(
         loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
@@ -26,18 +24,15 @@ def templates(loader: BaseLoader) -> Environment:
         lstrip_blocks=True,
         finalize=visible,
     )
+    environment.globals |= {"hours": hours, "moment": moment}
+    return environment
 
 
-def values(report: Report) -> dict[str, object]:
-    """What the template `figures.html` shows."""
-    return {
-        "report": report,
-        "chart": chart(report) if report.rows else None,
-        "share": partial(share, of=report.rows),
-        "hours": hours,
-    }
+def report_values(report: Report) -> dict[str, object]:
+    """The values for the template `figures.html`."""
+    return {"report": report, "chart": chart(report) if report.rows else None}
 
 
 def visible(value: object) -> object:
-    """What a message holds cannot turn the text around it: direction marks are spelt out."""
+    """Escape characters that change the direction of the surrounding text."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value

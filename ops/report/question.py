@@ -1,19 +1,19 @@
-"""What a report is asked, and what must be known for an answer."""
+"""What to report, and the data it is computed from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ops.report.strays import Stray
 
-# What was lit for no job, or for one that nobody knows, is told under this name.
-NOBODY = "-"
+# The key of time that no job used, or whose user, group, ... is not known.
+UNASSIGNED = "-"
 BY = ("group", "cloud", "strategy", "vo", "user", "job")
 PERSONAL = frozenset({"job", "user"})
 
 
 @dataclass(frozen=True, slots=True)
 class NodePlace:
-    """Where a node belongs by the configuration."""
+    """Where a node belongs according to the configuration."""
 
     group: str
     cloud: str
@@ -23,7 +23,7 @@ class NodePlace:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A time that Slurm gave a node to a job, ns since the epoch."""
+    """A time that Slurm allocated a node to a job, ns since the epoch."""
 
     node: str
     job: int
@@ -34,17 +34,18 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked.
+    """What to report.
 
     Attributes:
-        begin, end: the time, ns since the epoch; the end is exclusive.
-        by: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
-        places: of the configured nodes.
-        allocations: Slurm's; None where they are not known.
-        suspend_time: Slurm's SuspendTime as it might have been; None where that is not asked.
-        heard: by node, when Slurm has said anything of it, in order; None where it has of all.
-        orphans: nodes that were found to burn in vain.
-        strays: servers that were found to be no node's.
+        begin, end: the time of the report, ns since the epoch; the end is exclusive.
+        by: what the rows are: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
+        places: the configured nodes.
+        allocations: Slurm's allocations; None if they are not known.
+        suspend_time: a SuspendTime (ns) to compute the spared time for, or None.
+        reported_at: for each node, the times at which Slurm reported anything about it, in order;
+            None if the allocations are complete.
+        orphans: the orphan nodes found.
+        strays: the stray servers found.
     """
 
     begin: int
@@ -53,6 +54,6 @@ class Question:
     places: Mapping[str, NodePlace]
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
-    heard: Mapping[str, Sequence[int]] | None = None
+    reported_at: Mapping[str, Sequence[int]] | None = None
     orphans: frozenset[str] = frozenset()
     strays: Sequence[Stray] = ()

@@ -1,4 +1,4 @@
-"""A report, ready to be printed."""
+"""The whole report, ready to print."""
 
 import time
 from collections.abc import Sequence
@@ -10,19 +10,23 @@ from ops.cli.terminal import moment
 from ops.report.history import histories
 from ops.report.inputs import outcomes, places
 from ops.report.orphans import orphans
-from ops.report.question import NOBODY, PERSONAL, Allocation, Question
-from ops.report.runs import said
+from ops.report.question import PERSONAL, UNASSIGNED, Allocation, Question
+from ops.report.runs import slurm_reports
 from ops.report.strays import strays
-from ops.report.sums import UsageRow, rows, total
+from ops.report.sums import rows
+from ops.report.usage import UsageRow, total
 
 BINS = 48
 _HOUR = 3600 * 10**9
-_TIMES = ("lit", "booting", "allocated", "idle", "untold", "spared", "saved", "visible")
+_TIMES = (
+    *("powered_on", "booting", "allocated", "idle"),
+    *("unknown", "spared", "saved", "visible"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a time, ns since the epoch."""
+    """The report on a time, ns since the epoch."""
 
     begin: int
     end: int
@@ -32,27 +36,17 @@ class Report:
 
     @property
     def personal(self) -> bool:
-        """Whether the rows are people's or jobs': what nobody used is saved for none of them."""
+        """Whether the rows are users or jobs: nothing is saved, visible or found for those."""
         return self.by in PERSONAL
 
     @property
-    def begin_words(self) -> str:
-        """When it begins."""
-        return moment(self.begin)
-
-    @property
-    def end_words(self) -> str:
-        """When it ends."""
-        return moment(self.end)
-
-    @property
     def columns(self) -> tuple[str, ...]:
-        """What `cells` are; hours but for nodes, boots, orphans and strays."""
-        names = [self.by, "nodes", "boots", "failed", "lit", "booting"]
+        """The columns of `cells`: hours, except nodes, boots, failed, orphans and strays."""
+        names = [self.by, "nodes", "boots", "failed", "powered_on", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
-        if self.total.allocated is not None and self.total.untold:
-            names += ["untold"]
+        if self.total.allocated is not None and self.total.unknown:
+            names += ["unknown"]
         if self.total.spared is not None:
             names += ["spared"]
         if not self.personal:
@@ -61,17 +55,17 @@ class Report:
 
     @property
     def cells(self) -> list[tuple[object, ...]]:
-        """The rows and their sum."""
+        """The rows and the total."""
         return [
             tuple(_cells(row)[name] for name in ("key", *self.columns[1:]))
             for row in (*self.rows, self.total)
         ]
 
     def as_json(self) -> dict[str, object]:
-        """All of it; seconds, exact."""
+        """The whole report, with exact seconds."""
         return {
-            "from": self.begin_words,
-            "to": self.end_words,
+            "from": moment(self.begin),
+            "to": moment(self.end),
             "by": self.by,
             "rows": [self._exact(row) for row in self.rows],
             "total": self._exact(self.total),
@@ -89,7 +83,7 @@ class Report:
         return exact if self.personal else {**exact, "orphans": row.orphans, "strays": row.strays}
 
 
-def make(  # noqa: PLR0913 - what is asked
+def make_report(  # noqa: PLR0913 - the options of the command
     session: Session,
     begin: int,
     end: int,
@@ -98,36 +92,35 @@ def make(  # noqa: PLR0913 - what is asked
     *,
     suspend_time: int | None = None,
 ) -> Report:
-    """Read and sum; times are ns. Where no allocations are given, what the audit has of jobs' runs stands in.
+    """Read the audit and add up; times are ns. Default allocations: the jobs' runs in the audit.
 
     Raises:
-        MalformedMessageError: a record cannot be read; it is named.
-        StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the audit's store is away.
+        MalformedMessageError: a record cannot be parsed; the message names it.
+        StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the audit store is unavailable.
     """
-    end = min(end, time.time_ns())  # what is to come is neither lit nor saved
+    end = min(end, time.time_ns())  # the future is neither powered on nor saved
     with session.reading("audit") as connection:
         known = histories(outcomes(connection, begin, end), end)
-        asked = Question(begin, end, by, places(session.settings), allocations, suspend_time)
-        if allocations is None and (told := said(connection, known, begin, end)) is not None:
-            asked = replace(asked, allocations=told.allocations, heard=told.heard)
-        if by not in PERSONAL:  # nobody's row tells of them
-            asked = replace(
-                asked,
-                orphans=orphans(connection, begin, end),
-                strays=strays(connection, begin, end),
+        question = Question(begin, end, by, places(session.settings), allocations, suspend_time)
+        if allocations is None and (found := slurm_reports(connection, known, begin, end)):
+            question = replace(
+                question, allocations=found.allocations, reported_at=found.reported_at
             )
-    found = rows(known, asked, BINS)
-    return Report(begin, end, by, tuple(found), total(found, BINS))
+        if by not in PERSONAL:  # these belong to no user and no job
+            lost, stray = orphans(connection, begin, end), strays(connection, begin, end)
+            question = replace(question, orphans=lost, strays=stray)
+    made = rows(known, question, BINS)
+    return Report(begin, end, by, tuple(made), total(made, BINS))
 
 
 def hours(ns: float | None) -> str | None:
-    """Hours, to the hundredth; None stays None."""
+    """Hours with two decimals; None stays None."""
     return None if ns is None else f"{ns / _HOUR:.2f}"
 
 
 def _cells(row: UsageRow) -> dict[str, object]:
     return {
-        "key": row.key if row.key == NOBODY else cell_of(row.key),
+        "key": row.key if row.key == UNASSIGNED else cell_of(row.key),
         "nodes": len(row.nodes),
         "boots": _count(row.boots),
         "failed": _count(row.boots_failed),
@@ -138,5 +131,5 @@ def _cells(row: UsageRow) -> dict[str, object]:
 
 
 def _count(value: float) -> object:
-    """Boots are whole, but where jobs share one."""
+    """The number of boots: whole, unless jobs share a boot."""
     return f"{value:.2f}" if value % 1 else int(value)

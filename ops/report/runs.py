@@ -1,4 +1,4 @@
-"""What Slurm had nodes for, as the snapshot worker has told the audit: runs of jobs, and registrations."""
+"""Reads from the audit what Slurm reported about nodes: runs of jobs, and registrations."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Meta
 
-from ops.report.history import History
+from ops.report.history import NodeHistory
 from ops.report.outcome import unreadable
 from ops.report.question import Allocation
 from schemas.jobs import JobTransition
@@ -18,21 +18,21 @@ from workers.store.tables import audit
 
 _STARTED, _ENDED = JobTransition.STARTED.type, JobTransition.ENDED.type
 _NS = 1_000_000_000
-# A job may start before the worker has seen its node lit, by one listing and two clocks.
+# A job may start before the worker sees its node running: by one listing, and clock differences.
 _EARLIER = 600 * _NS
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What Slurm said.
+class SlurmReports:
+    """What Slurm reported.
 
     Attributes:
-        heard: by node, when something was said of it, ns since the epoch: where a node was lit and
-            nothing was, nobody knows whether it was idle.
+        reported_at: for each node, the times of reports about it, ns since the epoch. If a node was
+            powered on without any report, it is not known whether it was idle.
     """
 
     allocations: tuple[Allocation, ...]
-    heard: Mapping[str, tuple[int, ...]]
+    reported_at: Mapping[str, tuple[int, ...]]
 
 
 class _RunData(msgspec.Struct, frozen=True, gc=False):
@@ -57,55 +57,55 @@ class _Run(NamedTuple):
 _decode = msgspec.json.Decoder(_RunBody).decode
 
 
-def said(
-    connection: sa.Connection, histories: Iterable[History], begin: int, end: int
-) -> Said | None:
-    """What was said of the times that these nodes were lit in; None where nothing was.
+def slurm_reports(
+    connection: sa.Connection, histories: Iterable[NodeHistory], begin: int, end: int
+) -> SlurmReports | None:
+    """The reports about the times that these nodes were powered on; None if there are none.
 
-    A run whose end was not told lasts until `end`, but never longer than its node is lit.
+    A run whose end was not reported lasts until `end`, but not longer than its node is powered on.
 
     Raises:
-        MalformedMessageError: naming a record that cannot be read.
+        MalformedMessageError: a record cannot be parsed; the message names it.
     """
-    lit = (span.begin for known in histories for span in known.lit if span.end > begin)
-    since = min(lit, default=begin) - _EARLIER
+    begins = (x.begin for history in histories for x in history.powered_on if x.end > begin)
+    since = min(begins, default=begin) - _EARLIER
     query = sa.select(audit.c.seq, audit.c.type, audit.c.subject, audit.c.time, audit.c.body).where(
         audit.c.type.in_((_STARTED, _ENDED, REGISTERED)),
         audit.c.transition.is_(None),
         audit.c.time >= since,
         audit.c.time < end,
     )
-    heard: dict[str, list[int]] = {}
+    reported_at: dict[str, list[int]] = {}
     runs: dict[tuple[int, int], _Run] = {}
     for row in connection.execution_options(yield_per=5000).execute(query):
         if row.type == REGISTERED:
-            heard.setdefault(row.subject, []).append(row.time)
+            reported_at.setdefault(row.subject, []).append(row.time)
             continue
-        data = _read(row.body, row.type, row.subject, row.seq)
+        data = _parse_run(row.body, row.type, row.subject, row.seq)
         for node in data.nodes:
-            heard.setdefault(node, []).append(row.time)
+            reported_at.setdefault(node, []).append(row.time)
         key = data.job_id, int(data.started_at.timestamp()) * _NS
         if row.type == _ENDED or key not in runs:
             runs[key] = _Run(data.nodes, data.user, row.time if row.type == _ENDED else end)
-    if not heard:
+    if not reported_at:
         return None
-    return Said(
+    return SlurmReports(
         tuple(
             Allocation(node, job, run.user, started, run.end)
             for (job, started), run in runs.items()
             for node in run.nodes
         ),
-        {node: tuple(sorted(times)) for node, times in heard.items()},
+        {node: tuple(sorted(times)) for node, times in reported_at.items()},
     )
 
 
-def _read(body: bytes, type_: str, subject: str, seq: int) -> _RunData:
+def _parse_run(body: bytes, type_: str, subject: str, seq: int) -> _RunData:
     try:
-        told = _decode(body)
+        run = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = str(error)
     else:
-        if (told.type, told.subject, str(told.data.job_id)) == (type_, subject, subject):
-            return told.data
-        problem = "its body is another event's than its columns say"
+        if (run.type, run.subject, str(run.data.job_id)) == (type_, subject, subject):
+            return run.data
+        problem = "its body does not match its columns"
     raise unreadable(seq, problem)

@@ -1,4 +1,4 @@
-"""Sums of times that may overlap. Pure; a span is its begin and its exclusive end."""
+"""Arithmetic on spans of time that may overlap. Pure; a span is its begin and its exclusive end."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 def clip(spans: Iterable[Span], window: Span) -> list[Span]:
-    """Their parts within the window."""
+    """The parts of the spans within the window."""
     clipped = [(max(begin, window[0]), min(end, window[1])) for begin, end in spans]
     return [(begin, end) for begin, end in clipped if begin < end]
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """The same times without overlaps, in order."""
+    """The union of the spans: without overlaps, in order."""
     joined: list[Span] = []
     for begin, end in sorted(spans):
         if joined and begin <= joined[-1][1]:
@@ -27,18 +27,18 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def length(spans: Iterable[Span]) -> int:
-    """How long they are together."""
+    """The sum of the lengths."""
     return sum(end - begin for begin, end in spans)
 
 
 def overlap(some: Iterable[Span], others: Iterable[Span]) -> int:
-    """How long both are; `others` must not overlap among themselves."""
+    """The length of the intersection; `others` must not overlap each other."""
     cut = Sorted(others, lambda span: span)
     return sum(length(clip(cut.meeting(span), span)) for span in some)
 
 
 def minus(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """What of `some` is in none of `others`; `others` must not overlap among themselves."""
+    """The parts of `some` outside `others`; `others` must not overlap each other."""
     cut = Sorted(others, lambda span: span)
     left: list[Span] = []
     for begin, end in sorted(some):
@@ -53,20 +53,20 @@ def minus(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 
 
 class Sorted(Generic[T]):
-    """Things that have a span each, such that few are looked at to find those that meet another.
+    """Items with a span each, sorted so that those that meet another span are found quickly.
 
     Args:
-        things: in any order; their spans may overlap.
-        span_of: a thing's span.
+        items: in any order; their spans may overlap.
+        span_of: returns the span of an item.
     """
 
-    def __init__(self, things: Iterable[T], span_of: Callable[[T], Span]) -> None:
-        self._things = sorted(things, key=span_of)
-        spans = [span_of(thing) for thing in self._things]
+    def __init__(self, items: Iterable[T], span_of: Callable[[T], Span]) -> None:
+        self._items = sorted(items, key=span_of)
+        spans = [span_of(item) for item in self._items]
         self._begins = [begin for begin, _ in spans]
-        # the latest end so far: what lies before it has ended by then
+        # the latest end of all items up to each one
         self._ends = list(accumulate((end for _, end in spans), max))
 
     def meeting(self, span: Span) -> Sequence[T]:
-        """All whose spans meet this one, by their begin; there may be some among them that do not."""
-        return self._things[bisect_right(self._ends, span[0]) : bisect_left(self._begins, span[1])]
+        """All items that meet this span, by begin; the result may contain some that do not."""
+        return self._items[bisect_right(self._ends, span[0]) : bisect_left(self._begins, span[1])]

@@ -1,4 +1,4 @@
-"""Servers that bear our tags and are no node's, as the resync worker has told of them."""
+"""Reads from the audit the stray servers that the resync worker found."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ops.report.outcome import unreadable
-from schemas.envelope import Fields, parse
+from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, notice_from
+from schemas.fields import Fields
+from schemas.notices import Notice, notice_from
 from workers.resync.drift import Drift
 from workers.store.tables import audit
 
@@ -18,12 +19,12 @@ _TYPE = "lamplighter.alarm.drift.v1"
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A server that is no node's.
+    """A server with our tags that belongs to no node.
 
     Attributes:
         since: when it was found, ns since the epoch.
-        cloud: where it is; None where that was not told.
-        node: which it says that it is, or None.
+        cloud: its cloud; None if the notice does not name it.
+        node: the node that its tags name, or None.
     """
 
     server: str
@@ -33,18 +34,18 @@ class Stray:
 
 
 def strays(connection: sa.Connection, begin: int, end: int) -> list[Stray]:
-    """Those found in this time (ns), each once however often it was found or told of.
+    """The strays found in this time (ns), each once even if it was found or reported repeatedly.
 
     Raises:
-        MalformedMessageError: naming a record that cannot be read.
+        MalformedMessageError: a record cannot be parsed; the message names it.
     """
     query = (
         sa.select(audit.c.seq, audit.c.body)
         .where(
-            # the words of the index that has these few
+            # matches the partial index
             audit.c.transition.is_(None),
             audit.c.type == _TYPE,
-            # nothing is told before it is found
+            # no notice is older than its finding
             audit.c.time >= begin,
         )
         .order_by(audit.c.seq)
@@ -52,21 +53,21 @@ def strays(connection: sa.Connection, begin: int, end: int) -> list[Stray]:
     found: dict[tuple[str | None, str], Stray] = {}
     for seq, body in connection.execute(query):
         try:
-            told = list(_told(notice_from(parse(body))))
+            noticed = list(_strays_in(notice_from(parse(body))))
         except MalformedMessageError as error:
             raise unreadable(seq, str(error)) from None
-        for stray in told:
+        for stray in noticed:
             if begin <= stray.since < end:
                 found.setdefault((stray.cloud, stray.server), stray)
     return list(found.values())
 
 
-def _told(notice: Notice) -> Iterator[Stray]:
-    """As workers/resync/notices.py tells: of one, or of all beyond the first few."""
+def _strays_in(notice: Notice) -> Iterator[Stray]:
+    """The strays of a notice: a single one, or several (see workers/resync/notices.py)."""
     if "drift" in notice.details:
         each: Mapping[str, Mapping[str, object]] = {notice.subject: notice.details}
     else:
-        each = {server: _object(server, said) for server, said in notice.details.items()}
+        each = {server: _object(server, text) for server, text in notice.details.items()}
     for server, details in each.items():
         fields = Fields(details, f"data.details of {server}: ")
         if fields.text("drift") == Drift.STRAY:
@@ -78,13 +79,13 @@ def _told(notice: Notice) -> Iterator[Stray]:
             )
 
 
-def _object(server: str, said: str) -> Mapping[str, object]:
+def _object(server: str, text: str) -> Mapping[str, object]:
     try:
-        found = json.loads(said)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise MalformedMessageError(
-            f"data.details.{server}", "is no JSON object", "do not alter it"
+            f"data.details.{server}", "is not a JSON object", "do not alter it"
         )
     return found

@@ -1,4 +1,4 @@
-"""`lamplighter drift`: what is not as Slurm wants it, as of the newest snapshot; and its repair."""
+"""`lamplighter drift`: differences from what Slurm wants, by the newest snapshot, and their repair."""
 
 import socket
 import sys
@@ -7,130 +7,123 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
+from ops.cli.options import json_option
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import duration, print_json, print_line, print_table
+from ops.cli.terminal import duration, duration_of, print_json, print_line, print_table
 from producers.message import Batch
 from producers.outbox import deliver
 from workers.broker import outgoing
-from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep
 from workers.resync.plan import (
-    AT_ONCE,
-    Found,
-    asked_for,
-    patience_of,
+    WITHOUT_DELAY,
+    FoundDrift,
+    needing_repair,
+    next_memories,
     plan,
-    remembered,
-    requests,
+    repair_requests,
 )
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
 
 _PUBLISH_SECONDS = 60.0
 _NS = 1_000_000_000
-_WORDS = {
-    RepairStep.RESUME: "is lit again",
-    RepairStep.SUSPEND: "is put out",
-    RepairStep.DELETE: "is deleted",
-    RepairStep.WAIT: "waits: too brief, or asked for lately",
-    RepairStep.REPORT: "needs a person",
+_REPAIRS = {
+    RepairStep.RESUME: "power on again",
+    RepairStep.SUSPEND: "power off",
+    RepairStep.DELETE: "delete",
+    RepairStep.WAIT: "wait: too recent, or requested lately",
+    RepairStep.REPORT: "an operator must act",
     RepairStep.HELD: "on hold",
     RepairStep.NOTHING: "nothing",
 }
 
 
 @click.command
-@click.option("--fix", is_flag=True, help="Ask for the repairs now, without waiting for the grace.")
-@click.option("--dry-run", is_flag=True, help="With --fix: only say what would be asked.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--fix", is_flag=True, help="Request the repairs now, without waiting for the grace period."
+)
+@click.option("--dry-run", is_flag=True, help="With --fix: only show what would be requested.")
+@json_option()
 @pass_session
 def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
-    """Print what is not as Slurm wants it; exit 1 if something is.
+    """Show, and repair, differences from what Slurm wants.
 
-    A repair is asked for with the snapshot's generation: whatever Slurm has asked since wins.
+    Exit code 1: there are differences. A repair has the generation of the snapshot, so that every
+    newer request of Slurm takes precedence over it.
     """
     settings, now = session.settings, time.time_ns()
     with session.reading("state") as connection:
-        age = _age(connection, settings)
+        received = snapshots.snapshot_age(connection, settings.cluster)
         snapshot = snapshots.newest(connection, settings.cluster)
         if snapshot is None:
-            raise StoreMissingError("no snapshot has come yet: run lamplighter worker snapshot")
+            raise StoreMissingError("there is no snapshot yet: run lamplighter worker snapshot")
         seen = survey(connection, settings, snapshot)
         known = drift_memory.recall(connection, settings.cluster)
+    age = received.age if received else 0.0
     stale = age > settings.stale_after
-    found = plan(seen, known, AT_ONCE if fix else patience_of(settings.resync), now)
-    wanted = asked_for(found) if fix and not stale else []
+    found = plan(seen, known, WITHOUT_DELAY if fix else settings.resync, now)
+    wanted = needing_repair(found) if fix and not stale else []
     if as_json:
         print_json(_as_json(seen, found, age, now))
     else:
         _print(seen, found, age, now)
     if stale:
         raise StoreMissingError(
-            f"the newest snapshot is {duration(round(age * _NS))} old: nothing is repaired by it"
+            f"the newest snapshot is {duration_of(age)} old: no repair is requested"
         )
     if wanted and not dry_run:
-        _ask(session, seen, wanted)
-        memories = remembered(seen, known, found, wanted, now)
-        store = session.store()
-        try:
-            with store.begin() as connection:
-                drift_memory.remember(connection, settings.cluster, memories)
-        finally:
-            store.dispose()
+        _request(session, seen, wanted)
+        memories = next_memories(seen, known, found, wanted, now)
+        with session.writing() as connection:
+            drift_memory.remember(connection, settings.cluster, memories)
     if wanted and not as_json:
-        asked = "would be asked for" if dry_run else "asked for; see lamplighter audit list"
-        print_line(f"{len(wanted)} repairs {asked}")
+        requested = "would be requested" if dry_run else "requested; see lamplighter audit list"
+        print_line(f"{len(wanted)} repairs {requested}")
     sys.exit(1 if found and not (wanted and len(wanted) == len(found) and not dry_run) else 0)
 
 
-def _age(connection: sa.Connection, settings: Settings) -> float:
-    newest = snapshots.received(connection, settings.cluster)
-    return newest.age if newest else 0.0
-
-
-def _ask(session: Session, seen: Survey, wanted: Sequence[Found]) -> None:
+def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> None:
     origin = socket.gethostname() or "unknown"
-    asked = requests(wanted, seen.snapshot, session.settings.slurm, origin, f"by {operator()}")
-    batch = Batch([outgoing.command(one) for one in asked], lambda: None)
+    commands = repair_requests(
+        wanted, seen.snapshot, session.settings.slurm, origin, f"by {operator()}"
+    )
+    batch = Batch([outgoing.command(command) for command in commands], lambda: None)
     sent = deliver(session.settings.hook, "lamplighter drift", [batch], _PUBLISH_SECONDS)
     if sent.problem is not None:
         raise BrokerError(sent.problem)
 
 
-def _print(seen: Survey, found: Sequence[Found], age: float, now: int) -> None:
+def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> None:
     count = len(seen.snapshot.nodes)
-    print_line(
-        f"snapshot of {count} nodes, {duration(round(age * _NS))} old, of {seen.snapshot.origin}"
-    )
+    print_line(f"snapshot of {count} nodes, {duration_of(age)} old, from {seen.snapshot.origin}")
     for cloud in seen.unseen:
-        print_line(f"cloud {cloud} was not listed since: its nodes are left alone")
+        print_line(f"cloud {cloud} was not listed since then: its nodes are skipped")
     for cloud in seen.doubted:
-        print_line(f"cloud {cloud} lists less than half of its nodes: what is missing is doubted")
+        print_line(f"cloud {cloud} lists fewer than half of its nodes: missing nodes are skipped")
     if not found:
         print_line("no drift")
         return
     print_table(
-        ("node or server", "drift", "since", "Slurm", "wanted", "cloud", "what is done"),
+        ("node or server", "drift", "since", "Slurm", "desired", "cloud", "repair"),
         [
             (
                 one.subject,
                 str(one.action.drift),
                 duration(now - one.memory.since),
-                *_three(one),
-                _done(one),
+                *_states(one),
+                _repair(one),
             )
             for one in found
         ],
     )
 
 
-def _three(one: Found) -> tuple[str | None, str | None, str | None]:
-    """What Slurm says, what is wanted, what the cloud shows."""
+def _states(one: FoundDrift) -> tuple[str | None, str | None, str | None]:
+    """The state in Slurm, the desired state, and the state in the cloud."""
     if one.place is None:
         return None, None, f"{one.cloud}: {one.server.status}" if one.server else one.cloud
     known, slurm, server = one.place.known, one.place.slurm, one.place.server
@@ -141,13 +134,13 @@ def _three(one: Found) -> tuple[str | None, str | None, str | None]:
     )
 
 
-def _done(one: Found) -> str:
+def _repair(one: FoundDrift) -> str:
     if one.action.step is RepairStep.HELD and one.place is not None and one.place.hold is not None:
         return f"on hold: {one.place.hold.reason}"
-    return _WORDS[one.action.step]
+    return _REPAIRS[one.action.step]
 
 
-def _as_json(seen: Survey, found: Sequence[Found], age: float, now: int) -> dict[str, Any]:
+def _as_json(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> dict[str, Any]:
     return {
         "snapshot": {
             "generation": seen.snapshot.generation,
@@ -163,9 +156,9 @@ def _as_json(seen: Survey, found: Sequence[Found], age: float, now: int) -> dict
                 "drift": str(one.action.drift),
                 "step": str(one.action.step),
                 "seconds": (now - one.memory.since) / _NS,
-                "asked": one.memory.asked,
+                "requests": one.memory.repairs,
                 "stray": one.action.drift is Drift.STRAY,
-                **dict(zip(("slurm", "wanted", "cloud"), _three(one), strict=True)),
+                **dict(zip(("slurm", "desired", "cloud"), _states(one), strict=True)),
             }
             for one in found
         ],

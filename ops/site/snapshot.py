@@ -1,4 +1,4 @@
-"""`lamplighter snapshot`: Slurm's view now, without waiting for the interval."""
+"""`lamplighter snapshot`: a snapshot of Slurm's node states now, without waiting for the interval."""
 
 import click
 
@@ -12,8 +12,12 @@ from workers.errors import BrokerError
 @click.command
 @pass_session
 def snapshot(session: Session) -> None:
-    """Say now how Slurm sees its nodes; to be run on slurmctld's host, as SlurmUser."""
-    from workers.slurm.scontrol import Slurm, SlurmAwayError  # noqa: PLC0415 - few commands need it
+    """Take a snapshot of Slurm's node states now.
+
+    Run it on the host of slurmctld, as SlurmUser.
+    """
+    from workers.slurm.commands import SlurmAwayError  # noqa: PLC0415 - few commands need it
+    from workers.slurm.scontrol import Slurm  # noqa: PLC0415
     from workers.slurm.snapshot_worker import take_and_publish  # noqa: PLC0415
 
     try:
@@ -22,4 +26,4 @@ def snapshot(session: Session) -> None:
         raise BrokerError(f"no snapshot: slurmctld does not answer: {error}") from None
     except ClockError as error:
         raise ConfigError(str(error)) from None
-    print_line(f"{len(taken.nodes)} nodes said, generation {taken.generation}")
+    print_line(f"published a snapshot of {len(taken.nodes)} nodes, generation {taken.generation}")

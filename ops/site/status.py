@@ -1,21 +1,24 @@
-"""`lamplighter status`: what runs, how deep the queues are, how the nodes are."""
+"""`lamplighter status`: the workers, the queue depths and the node states."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import click
 import hostlist
 import sqlalchemy as sa
-from pika.exceptions import AMQPError
 
-from ops.cli.errors import EXIT_AWAY, StoreMissingError, explain
+from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import duration, print_json, print_line, print_table
-from ops.nodes.command import words
+from ops.cli.terminal import duration_of, print_json, print_line, print_table, warn
 from ops.nodes.holds import print_holds
-from ops.nodes.out_of_service import Out, out_of_service, print_out
+from ops.nodes.listing import print_images
+from ops.nodes.out_of_service import OutOfService, out_of_service, print_out_of_service
 from ops.site.slurm_view import SnapshotStatus, print_snapshot_status, snapshot_status
 from workers.broker.depths import QueueDepth, queue_depths
+from workers.config.settings import Settings
+from workers.errors import BrokerError
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
@@ -25,8 +28,8 @@ _NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """A worker: since when it is up, and how old its last sign of life is."""
+class WorkerStatus:
+    """A worker: the seconds since its start and since its last heartbeat."""
 
     role: str
     name: str
@@ -36,8 +39,8 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Nodes:
-    """Nodes that are alike; observed is None where nobody looked yet."""
+class NodeGroup:
+    """Nodes with the same desired and observed state; observed is None if it is unknown."""
 
     desired: str
     observed: str | None
@@ -45,84 +48,78 @@ class Nodes:
     names: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What the state store contains; its fields are keys of the JSON output."""
+
+    workers: Sequence[WorkerStatus] = ()
+    nodes: Sequence[NodeGroup] = ()
+    out_of_service: Sequence[OutOfService] = ()
+    on_hold: Sequence[Hold] = ()
+    slurm: SnapshotStatus | None = None
+    images: Sequence[GroupImage] = ()
+
+
 @click.command
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option()
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
-    """Print what runs, queue depths, and nodes by desired and observed state.
+    """Show workers, queue depths and node states.
 
-    What cannot be asked (a store or the broker is away) is said; the rest is printed.
+    If a store or the broker is unavailable, the rest is shown, and the exit code is 3.
     """
-    dry = session.settings.dry_groups
+    settings = session.settings
     problems: list[str] = []
-    running: list[Worker] = []
-    alike: list[Nodes] = []
+    stored = StoreStatus()
     queues: list[QueueDepth] = []
-    images: list[GroupImage] = []
-    out: list[Out] = []
-    holds: list[Hold] = []
-    view: SnapshotStatus | None = None
     try:
         with session.reading("state") as connection:
-            running = _workers(connection, session.settings.cluster)
-            alike = _nodes(connection, session.settings.cluster)
-            images = list(by_group(connection, session.settings.cluster).values())
-            out = out_of_service(connection, session.settings.cluster)
-            holds = list(all_holds(connection, session.settings.cluster).values())
-            view = snapshot_status(connection, session.settings)
+            stored = _read_store(connection, settings)
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
-        problems.append(_words(error))
+        problems.append(describe_error(error))
     try:
         with session.channel() as channel:
             queues = queue_depths(channel)
-    except (AMQPError, OSError) as error:
-        problems.append(_words(error))
+    except BrokerError as error:
+        problems.append(describe_error(error))
     if as_json:
         print_json(
             {
-                "cluster": session.settings.cluster,
-                "dry_run": dry,
-                "workers": [asdict(worker) for worker in running],
+                "cluster": settings.cluster,
+                "dry_run": settings.dry_groups,
                 "queues": [asdict(queue) for queue in queues],
-                "nodes": [asdict(group) for group in alike],
-                "out_of_service": [asdict(group) for group in out],
-                "on_hold": [asdict(hold) for hold in holds],
-                "slurm": asdict(view) if view else None,
-                "images": [asdict(image) for image in images],
+                **asdict(stored),
                 "problems": problems,
             }
         )
     else:
-        if dry:
-            line = f"DRY RUN of {', '.join(dry)}: no cloud is called, Slurm is told nothing"
-            print_line(line, style="bold white on red")
-        _print(running, queues, alike)
-        print_out(out)
-        print_holds(holds)
-        print_snapshot_status(view)
-        for image in images:
-            print_line(f"servers of {image.group_name} are made from {words(image)}")
+        _print(settings, stored, queues)
         for problem in problems:
-            click.echo(f"lamplighter: {problem}", err=True)
+            warn(problem)
     if problems:
         raise SystemExit(EXIT_AWAY)
 
 
-def _print(running: list[Worker], queues: list[QueueDepth], alike: list[Nodes]) -> None:
+def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
+    if settings.dry_groups:
+        line = (
+            f"DRY RUN of {', '.join(settings.dry_groups)}: no calls to clouds, no changes in Slurm"
+        )
+        print_line(line, style="bold white on red")
     print_table(
-        ("worker", "name", "up", "last sign", "state"),
+        ("worker", "name", "up", "last heartbeat", "state"),
         [
             (
                 worker.role,
                 worker.name,
-                duration(round(worker.up_seconds * _NS)),
-                _last_sign(worker),
+                duration_of(worker.up_seconds),
+                _last_heartbeat(worker),
                 worker.state,
             )
-            for worker in running
+            for worker in stored.workers
         ],
     )
-    print_line("" if running else "no worker has signed")
+    print_line("" if stored.workers else "no worker has sent a heartbeat")
     print_table(
         ("queue", "ready", "consumers"),
         [
@@ -137,42 +134,53 @@ def _print(running: list[Worker], queues: list[QueueDepth], alike: list[Nodes]) 
     print_line("")
     print_table(
         ("desired", "observed", "nodes", "names"),
-        [(group.desired, group.observed, group.count, group.names) for group in alike],
+        [(group.desired, group.observed, group.count, group.names) for group in stored.nodes],
     )
+    print_out_of_service(stored.out_of_service)
+    print_holds(list(stored.on_hold))
+    print_snapshot_status(stored.slurm)
+    print_images(list(stored.images))
 
 
-def _last_sign(worker: Worker) -> str:
-    ago = f"{duration(round(worker.silent_seconds * _NS))} ago"
+def _last_heartbeat(worker: WorkerStatus) -> str:
+    ago = f"{duration_of(worker.silent_seconds)} ago"
     return f"{ago}: SILENT" if worker.silent_seconds > SILENT_SECONDS else ago
 
 
-def _workers(connection: sa.Connection, cluster: str) -> list[Worker]:
+def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
+    cluster = settings.cluster
+    return StoreStatus(
+        workers=_workers(connection, cluster),
+        nodes=_node_groups(connection, cluster),
+        out_of_service=out_of_service(connection, cluster),
+        on_hold=list(all_holds(connection, cluster).values()),
+        slurm=snapshot_status(connection, settings),
+        images=list(by_group(connection, cluster).values()),
+    )
+
+
+def _workers(connection: sa.Connection, cluster: str) -> list[WorkerStatus]:
     now = time.time_ns()
     return [
-        Worker(
-            sign.role,
-            sign.name,
-            max(0, now - sign.started_at) / _NS,
-            max(0, now - sign.seen_at) / _NS,
-            sign.state,
+        WorkerStatus(
+            heartbeat.role,
+            heartbeat.name,
+            max(0, now - heartbeat.started_at) / _NS,
+            max(0, now - heartbeat.seen_at) / _NS,
+            heartbeat.state,
         )
-        for sign in heartbeats(connection, cluster)
+        for heartbeat in heartbeats(connection, cluster)
     ]
 
 
-def _nodes(connection: sa.Connection, cluster: str) -> list[Nodes]:
+def _node_groups(connection: sa.Connection, cluster: str) -> list[NodeGroup]:
     query = sa.select(nodes.c.desired, nodes.c.observed, nodes.c.node).where(
         nodes.c.cluster == cluster
     )
-    alike: dict[tuple[str, str | None], list[str]] = {}
+    groups: dict[tuple[str, str | None], list[str]] = {}
     for desired, observed, node in connection.execute(query):
-        alike.setdefault((desired, observed), []).append(node)
+        groups.setdefault((desired, observed), []).append(node)
     return [
-        Nodes(desired, observed, len(names), hostlist.collect_hostlist(names))
-        for (desired, observed), names in sorted(alike.items(), key=lambda item: str(item[0]))
+        NodeGroup(desired, observed, len(names), hostlist.collect_hostlist(names))
+        for (desired, observed), names in sorted(groups.items(), key=lambda item: str(item[0]))
     ]
-
-
-def _words(error: Exception) -> str:
-    explained = explain(error)
-    return explained[0] if explained else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""`lamplighter tokens status` and `test`: how the logins to the clouds stand, and whether they do."""
+"""`lamplighter tokens status` and `test`: the state of the logins to the clouds."""
 
 import time
 from collections.abc import Mapping
@@ -9,48 +9,58 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, StoreMissingError, explain
+from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
 from ops.cli.lazy import Lazy, LazyGroup
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import duration, moment, plain, print_json, print_line, print_table
+from ops.cli.terminal import (
+    duration,
+    duration_of,
+    json_moment,
+    moment,
+    plain,
+    print_json,
+    print_line,
+    print_table,
+    warn,
+)
 from workers.config.groups import CloudSettings
 from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
 from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
-from workers.tokens.probe import Tried, probe
+from workers.tokens.probe import ProbeResult, probe
 from workers.tokens.rpc import TokenReport
 from workers.tokens.scoped import digest_of
 from workers.tokens.secret import SecretFile
 
-_NS = 1_000_000_000
+_CHECK_SERVICE = "check tokens.allowed_users and the clouds in the token service's configuration"
 
 
 class _TokenCommands(LazyGroup):
     lazy = {  # noqa: RUF012 - click makes one instance
-        "status": Lazy("ops.site.tokens:status", "How each cloud's login stands."),
-        "test": Lazy("ops.site.tokens:test", "Get a token and list one server with it."),
-        "login": Lazy("ops.site.tokens_login:login", "Log in, or put a new secret in place."),
+        "status": Lazy("ops.site.tokens:status", "Show the state of each cloud's login."),
+        "test": Lazy("ops.site.tokens:test", "Get a token for a cloud and use it once."),
+        "login": Lazy("ops.site.tokens_login:login", "Log in to a cloud, or store a new secret."),
     }
 
 
 @click.group(cls=_TokenCommands)
 def tokens() -> None:
-    """The clouds' credentials."""
+    """Check, test and renew the logins to the clouds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """How one cloud's login stands.
+    """The state of one cloud's login.
 
     Attributes:
         source: its type.
         place: where its secret is.
-        used, ends: of the refresh token, ns since the epoch; None for not known.
-        fresh: whether the file holds a refresh token that was not used yet.
-        report: the token service's; None where it did not answer.
-        refusal: why it answered with none.
+        used, ends: of the refresh token, ns since the epoch; None if unknown.
+        fresh: whether the file contains a refresh token that has not been used yet.
+        report: the token service's; None if it did not answer.
     """
 
     source: str
@@ -59,50 +69,51 @@ class _Login:
     ends: int | None = None
     fresh: bool = False
     report: TokenReport | None = None
-    refusal: str | None = None
 
     @property
     def token(self) -> str | None:
-        """The Keystone token in the service's hands, in words."""
+        """The state of the token service's Keystone token, in words."""
         if self.report is None:
             return None
         left = self.report.left
-        return "none yet" if left is None else f"good for {duration(round(left * _NS))}"
+        return "none yet" if left is None else f"valid for {duration_of(left)}"
 
     @property
     def trouble(self) -> str | None:
         """What is wrong, with the remedy."""
         if self.report is None or self.report.trouble is None:
-            return self.refusal
-        return f"{self.report.trouble}; {self.report.remedy or 'it is tried again'}"
+            return None
+        return f"{self.report.trouble}; {self.report.remedy or 'it will be retried'}"
 
 
 @click.command
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option()
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
-    """Print how each cloud's login stands; exit 1 if one is in trouble. Nobody logs in for it."""
+    """Show the state of each cloud's login.
+
+    Exit code 1: a login does not work. The command itself does not log in.
+    """
     clouds = session.settings.clouds
     problems: list[str] = []
     rows: Mapping[str, Any] = {}
-    reports: Mapping[str, TokenReport | str] = {}
+    reports: Mapping[str, TokenReport] = {}
     try:
         with session.reading("state") as connection:
             rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
     except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
-        problems.append(_words(error))
+        problems.append(describe_error(error))
     try:
         with session.token_client() as client:
-            reports = {cloud: _look(client, cloud) for cloud in clouds}
+            reports = {cloud: _report(client, cloud) for cloud in clouds}
     except TokenServiceAwayError as error:
-        problems.append(_words(error))
+        problems.append(describe_error(error))
     logins = {
         name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
     }
     if as_json:
-        print_json(
-            {"clouds": {n: _as_json(x) for n, x in logins.items()}, "problems": problems},
-        )
+        clouds_json = {name: _as_json(login) for name, login in logins.items()}
+        print_json({"clouds": clouds_json, "problems": problems})
     else:
         _print(logins, problems)
     if problems:
@@ -115,66 +126,66 @@ def status(session: Session, *, as_json: bool) -> None:
 @click.argument("cloud")
 @pass_session
 def test(session: Session, cloud: str) -> None:
-    """Ask the token service for a token of CLOUD and list at most one server with it."""
+    """Get a token for CLOUD from the token service, and list one server with it."""
     settings = cloud_of(session, cloud)
     with session.token_client() as client:
         try:
             tried = probe(client, cloud, settings, session.settings.power.api_timeout)
         except TokenRefusedError as error:
-            words = f"no token for {cloud}: {error.error}: {error}"
-            raise click.ClickException(plain(f"{words}; {_remedy(client, cloud)}")) from None
-    _tell(cloud, tried)
+            problem = f"no token for {cloud}: {error.error}: {error}"
+            raise click.ClickException(plain(f"{problem}; {_remedy(client, cloud)}")) from None
+    _print_test(cloud, tried)
     if tried.remedy is not None:
         raise click.ClickException(plain(f"{cloud} {tried.answer}; {tried.remedy}"))
 
 
 def cloud_of(session: Session, name: str) -> CloudSettings:
-    """The cloud of that name.
+    """The settings of a cloud.
 
     Raises:
-        click.BadParameter: there is none.
+        click.BadParameter: the configuration has no such cloud.
     """
     clouds = session.settings.clouds
     if name not in clouds:
         known = ", ".join(clouds) or "none"
-        raise click.BadParameter(f"no cloud {name!r} in {session.settings.path}; it has {known}")
+        raise click.BadParameter(
+            f"there is no cloud {name!r} in {session.settings.path}; it has {known}"
+        )
     return clouds[name]
 
 
-def _look(client: TokenClient, cloud: str) -> TokenReport | str:
+def _report(client: TokenClient, cloud: str) -> TokenReport:
     try:
-        return client.look(cloud)
+        return client.report(cloud)
     except TokenRefusedError as error:
-        return f"{error.error}: {error}"
+        return TokenReport(trouble=f"{error.error}: {error}", remedy=_CHECK_SERVICE)
 
 
-def _login(cloud: CloudSettings, row: Any, report: TokenReport | str | None) -> _Login:  # noqa: ANN401 - a row
+def _login(cloud: CloudSettings, row: Any, report: TokenReport | None) -> _Login:  # noqa: ANN401 - a row
     secret = credential(cloud.source)
-    seed = None if row is None else row.seed
     fresh = False
-    if seed is not None and isinstance(secret, SecretFile):
-        with suppress(SourceError):  # who may not read it cannot know
-            fresh = digest_of(secret.read()) != seed
+    if row is not None and row.seed is not None and isinstance(secret, SecretFile):
+        with suppress(SourceError):  # unknown if this user cannot read the file
+            fresh = digest_of(secret.read()) != row.seed
     return _Login(
         source=str(type(cloud.source).__struct_config__.tag),
         place=secret.place,
         used=None if row is None else row.rotated_at,
         ends=None if row is None else row.expires_at,
         fresh=fresh,
-        report=report if isinstance(report, TokenReport) else None,
-        refusal=report if isinstance(report, str) else None,
+        report=report,
     )
 
 
 def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
     print_table(
-        ("cloud", "source", "token", "login used", "ends unless used", "secret"),
+        ("cloud", "source", "token", "last login", "expires unless used", "secret"),
         [
             (
                 name,
                 login.source,
                 login.token,
-                "a new one: not yet" if login.fresh else login.used and moment(login.used),
+                "new, not used yet" if login.fresh else login.used and moment(login.used),
                 None if login.fresh or login.ends is None else _ends(login.ends),
                 login.place,
             )
@@ -187,40 +198,38 @@ def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
         if login.trouble is not None:
             print_line(f"cloud {name}: {login.trouble}", style="bold")
     for problem in problems:
-        click.echo(f"lamplighter: {problem}", err=True)
+        warn(problem)
 
 
 def _ends(end: int) -> str:
     left = end - time.time_ns()
-    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'over'})"
+    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'expired'})"
 
 
 def _as_json(login: _Login) -> dict[str, object]:
     return {
-        **{key: value for key, value in asdict(login).items() if key not in {"report", "refusal"}},
-        "used": None if login.used is None else moment(login.used),
-        "ends": None if login.ends is None else moment(login.ends),
+        **{key: value for key, value in asdict(login).items() if key != "report"},
+        "used": json_moment(login.used),
+        "ends": json_moment(login.ends),
         "token_seconds_left": None if login.report is None else login.report.left,
         "trouble": login.trouble,
     }
 
 
-def _tell(cloud: str, tried: Tried) -> None:
-    print_line(f"cloud {cloud}: a token until {tried.expires}", style="bold")
-    print_line(f"user     {tried.user}")
-    print_line(f"project  {tried.project}")
-    print_line(f"roles    {', '.join(tried.roles) or 'none'}")
-    print_line(f"compute  {tried.endpoint or 'none'}")
-    print_line(f"servers  {cloud} {tried.answer}")
+def _print_test(cloud: str, tried: ProbeResult) -> None:
+    print_line(f"cloud {cloud}: a token that is valid until {tried.expires}", style="bold")
+    for label, value in (
+        ("user", tried.user),
+        ("project", tried.project),
+        ("roles", ", ".join(tried.roles)),
+        ("compute", tried.endpoint),
+        ("servers", f"{cloud} {tried.answer}"),
+    ):
+        print_line(f"{label:<9}{value or 'none'}")
 
 
 def _remedy(client: TokenClient, cloud: str) -> str:
     try:
-        return client.look(cloud).remedy or "it is tried again"
+        return client.report(cloud).remedy or "it will be retried"
     except TokenError:
-        return "check tokens.allowed_users and the clouds of the token service's configuration"
-
-
-def _words(error: Exception) -> str:
-    explained = explain(error)
-    return explained[0] if explained else f"{type(error).__name__}: {error}"
+        return _CHECK_SERVICE

@@ -1,75 +1,76 @@
-"""`lamplighter topology`: what the broker holds, and what it should."""
+"""`lamplighter topology`: shows, creates and checks the broker's exchanges, queues and bindings."""
 
 import sys
 from dataclasses import asdict
 
 import click
 
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
 from ops.site.topology_check import differences, missing
-from workers.broker.topology import apply as declare
+from workers.broker.declare import declare
 from workers.broker.topology import topology as wanted
 
 
 @click.group
 def topology() -> None:
-    """The broker's exchanges, queues and bindings."""
+    """Show, create and check the broker's exchanges, queues and bindings."""
 
 
 @topology.command
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@json_option()
 def show(*, as_json: bool) -> None:
-    """Print what should be there."""
-    all_ = wanted()
+    """Show what the broker must have."""
+    required = wanted()
     if as_json:
-        print_json(asdict(all_))
+        print_json(asdict(required))
         return
-    print_table(("exchange", "type"), [(e.name, e.type) for e in all_.exchanges])
+    print_table(("exchange", "type"), [(e.name, e.type) for e in required.exchanges])
     print_line("")
     print_table(
         ("queue", "arguments"),
-        [(q.name, " ".join(f"{k}={v}" for k, v in q.arguments.items())) for q in all_.queues],
+        [(q.name, " ".join(f"{k}={v}" for k, v in q.arguments.items())) for q in required.queues],
     )
     print_line("")
     print_table(
         ("from exchange", "key", "to queue"),
-        [(b.exchange, b.key or '""', b.queue) for b in all_.bindings],
+        [(b.exchange, b.key or '""', b.queue) for b in required.bindings],
     )
 
 
 @topology.command
 @pass_session
 def apply(session: Session) -> None:
-    """Declare what is missing; what is there stays as it is."""
-    all_ = wanted(notify_keys=session.settings.notify_keys)
+    """Create what is missing. Nothing that exists is changed."""
+    required = wanted(notify_keys=session.settings.notify_keys)
     with session.channel() as channel:
-        declare(channel, all_)
+        declare(channel, required)
     print_line(
-        f"declared {len(all_.exchanges)} exchanges, {len(all_.queues)} queues, "
-        f"{len(all_.bindings)} bindings at {session.settings.broker.shown}"
+        f"declared {len(required.exchanges)} exchanges, {len(required.queues)} queues, "
+        f"{len(required.bindings)} bindings at {session.settings.broker.shown}"
     )
 
 
-@topology.command
+@topology.command(short_help="Compare the broker with what it must have.")
 @pass_session
 def check(session: Session) -> None:
-    """Compare the broker with what should be there; exit 1 where they differ.
+    """Compare the broker with what it must have.
 
-    With broker.management_url everything is compared; without, only whether exchanges and queues
-    exist, for AMQP tells no more without changing anything.
+    Exit code 1: there are differences. Without broker.management_url, only the existence of
+    exchanges and queues is checked, because AMQP cannot read more.
     """
     settings = session.settings
-    all_ = wanted(notify_keys=settings.notify_keys)
+    required = wanted(notify_keys=settings.notify_keys)
     if settings.management_url is None:
         with session.channel() as channel:
-            found = missing(channel, all_)
+            found = missing(channel, required)
         print_line(
-            "existence only: set broker.management_url to compare types, arguments and bindings"
+            "checked existence only: set broker.management_url to compare types, arguments and bindings"
         )
     else:
-        found = differences(settings.broker, settings.management_url, all_)
+        found = differences(settings.broker, settings.management_url, required)
     for line in found:
         print_line(line)
-    print_line(f"{len(found)} differences" if found else "all is in place")
+    print_line(f"{len(found)} differences" if found else "no differences")
     sys.exit(1 if found else 0)

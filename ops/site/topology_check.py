@@ -1,22 +1,21 @@
-"""Compares the broker with the topology: fully over the management API, else by existence."""
+"""Compares the broker with the topology: over the management API, or by existence only."""
 
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
-from pika.exceptions import ChannelClosedByBroker
 
 from producers.settings import BrokerSettings
+from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
-from workers.errors import BrokerAwayError
+from workers.errors import BrokerAwayError, NotDeclaredError
 
-_NOT_FOUND = 404
 _SECONDS = 15.0
 
 
 def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika has no types
-    """What does not exist. A passive declare ignores types and arguments."""
+    """The exchanges and queues that do not exist. A passive declare ignores types and arguments."""
     connection = channel.connection
     found = []
     for kind, name in (
@@ -25,25 +24,24 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
     ):
         probe = connection.channel()
         try:
-            if kind == "exchange":
-                probe.exchange_declare(exchange=name, passive=True)
-            else:
-                probe.queue_declare(queue=name, passive=True)
-            probe.close()
-        except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
-                raise
+            with broker_errors():
+                if kind == "exchange":
+                    probe.exchange_declare(exchange=name, passive=True)
+                else:
+                    probe.queue_declare(queue=name, passive=True)
+                probe.close()
+        except NotDeclaredError:
             found.append(f"{kind} {name}: missing")
     return found
 
 
 def differences(broker: BrokerSettings, management_url: str, wanted: Topology) -> list[str]:
-    """What is missing or otherwise than it should be, over the management API of RabbitMQ.
+    """The differences, read over the management API of RabbitMQ.
 
-    The broker's own user asks; it needs the tag `management`.
+    The user of broker.url needs the tag `management`.
 
     Raises:
-        BrokerAwayError: the API is away or refuses.
+        BrokerAwayError: the API is unavailable or refuses.
     """
     api = _Api(broker, management_url)
     return [
@@ -57,23 +55,18 @@ def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     by_name = {exchange["name"]: exchange for exchange in held}
     for exchange in wanted.exchanges:
         found = by_name.get(exchange.name)
-        if found is None:
-            yield f"exchange {exchange.name}: missing"
-        elif found["type"] != exchange.type:
+        yield from _durability(f"exchange {exchange.name}", found)
+        if found is not None and found["type"] != exchange.type:
             yield f"exchange {exchange.name}: type is {found['type']}, should be {exchange.type}"
-        elif not found["durable"]:
-            yield f"exchange {exchange.name}: is not durable"
 
 
 def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     by_name = {queue["name"]: queue for queue in held}
     for queue in wanted.queues:
         found = by_name.get(queue.name)
+        yield from _durability(f"queue {queue.name}", found)
         if found is None:
-            yield f"queue {queue.name}: missing"
             continue
-        if not found["durable"]:
-            yield f"queue {queue.name}: is not durable"
         arguments = found["arguments"]
         for name in sorted({*queue.arguments, *arguments}):
             should, has = queue.arguments.get(name), arguments.get(name)
@@ -83,6 +76,13 @@ def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"queue {queue.name}: policy {found['policy']} changes it; remove the policy"
 
 
+def _durability(what: str, found: dict[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        yield f"{what}: missing"
+    elif not found["durable"]:
+        yield f"{what}: is not durable"
+
+
 def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     has = {(b["source"], b["destination"], b["routing_key"]) for b in held}
     for binding in wanted.bindings:
@@ -90,9 +90,9 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {binding.exchange} -> {binding.queue} by {binding.key!r}: missing"
     ours = {exchange.name for exchange in wanted.exchanges}
     should = {(b.exchange, b.queue, b.key) for b in wanted.bindings}
-    # a queue of somebody else's there would hide that a command reaches no work queue
+    # a foreign queue on our exchange would hide that a command reaches no work queue
     for source, destination, key in sorted(has - should):
-        # what another host's webhooks ask for, or asked for once, does no harm
+        # a binding for a webhook of another host, or for a former webhook, is harmless
         harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE)
         if source in ours and not harmless:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
@@ -104,13 +104,13 @@ class _Api:
         self._vhost = quote(unquote(parts.path[1:]) or "/", safe="")
         self._root = management_url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False  # neither proxies nor .netrc: this is our own broker
+        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
         self._session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
         if broker.ca_file is not None:
             self._session.verify = str(broker.ca_file)
 
     def list(self, kind: str) -> list[dict[str, Any]]:
-        """All of a kind in the virtual host."""
+        """All objects of a kind in the virtual host."""
         try:
             answer = self._session.get(f"{self._root}/api/{kind}/{self._vhost}", timeout=_SECONDS)
             answer.raise_for_status()
@@ -118,6 +118,6 @@ class _Api:
         except requests.RequestException as error:
             raise BrokerAwayError(
                 f"management API at {self._root}: {type(error).__name__}: "
-                "check broker.management_url, and that the user has the tag management"
+                "check broker.management_url, and that the user has the tag `management`"
             ) from None
         return held

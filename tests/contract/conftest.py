@@ -1,4 +1,4 @@
-"""Each test of a cloud runs twice: against the simulation, and against real OpenStack."""
+"""Fixtures with which each test of a cloud runs twice: on the simulation and on real OpenStack."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def simulation() -> Iterator[SimCloud]:
 
 @pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.openstack)])
 def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
-    """A cloud without servers, quick, with no faults; the next test finds it so again."""
+    """A fast cloud without servers and faults; it is reset after each test."""
     if request.param == "real":
         subject: Cloud = Real(request.getfixturevalue("openstack"))
     else:

@@ -1,4 +1,4 @@
-"""schemas/asyncapi.yaml describes the topology and the messages that there really are."""
+"""schemas/asyncapi.yaml matches the topology and the real messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
 
 
 def channels(document: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The channels that are exchanges, or queues, by name."""
+    """The channels that are exchanges or queues, by name."""
     found = {}
     for channel in document["channels"].values():
         binding = channel.get("bindings", {}).get("amqp", {})
@@ -54,7 +54,7 @@ def references(value: object) -> Iterator[str]:
             yield from references(inner)
 
 
-def test_exchanges_are_those_of_the_topology(document: dict[str, Any]) -> None:
+def test_exchanges_match_the_topology(document: dict[str, Any]) -> None:
     described = {
         name: channel["bindings"]["amqp"]["exchange"]["type"]
         for name, channel in channels(document, "exchange").items()
@@ -62,7 +62,7 @@ def test_exchanges_are_those_of_the_topology(document: dict[str, Any]) -> None:
     assert described == {e.name: e.type for e in place.topology().exchanges}
 
 
-def test_queues_are_those_of_the_topology_with_arguments_and_bindings(
+def test_queues_match_the_topology_with_arguments_and_bindings(
     document: dict[str, Any],
 ) -> None:
     described = channels(document, "queue")
@@ -78,7 +78,7 @@ def test_queues_are_those_of_the_topology_with_arguments_and_bindings(
     assert bound == {(b.exchange, b.queue, b.key) for b in topology.bindings}
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
     for reference in references(document):
         if reference.startswith("#/"):
             found: Any = document
@@ -110,7 +110,7 @@ def test_an_operation_names_only_messages_of_its_channel(document: dict[str, Any
             assert message["$ref"].startswith(f"{channel}/messages/")
 
 
-def test_the_headers_are_ours(document: dict[str, Any]) -> None:
+def test_the_headers_match_schemas_headers(document: dict[str, Any]) -> None:
     described = set(document["components"]["schemas"]["commandHeaders"]["properties"])
     assert described == {
         value for name, value in vars(headers).items() if name.isupper() and isinstance(value, str)

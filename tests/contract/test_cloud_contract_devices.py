@@ -9,7 +9,7 @@ import pytest
 
 from tests.testbed.simcloud import credentials
 from workers.config.logins import RefreshTokenSource
-from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
+from workers.tokens.device import DeviceCode, device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import redeem
 from workers.tokens.transport import Http
@@ -32,7 +32,7 @@ def source(cloud: Cloud) -> RefreshTokenSource:
 def begin(cloud: Cloud) -> DeviceCode:
     endpoint = device_endpoint(HTTP, cloud.token_endpoint)
     assert endpoint is not None
-    return ask(HTTP, source(cloud), endpoint)
+    return request_device_code(HTTP, source(cloud), endpoint)
 
 
 def test_a_login_that_a_person_agrees_to_gives_a_refresh_token_for_the_cloud(
@@ -43,7 +43,7 @@ def test_a_login_that_a_person_agrees_to_gives_a_refresh_token_for_the_cloud(
     assert code.url.startswith("http")
     assert code.expires_in > 60
     assert cloud.approve_device(code.user_code)
-    tokens = wait(HTTP, source(cloud), code, sleep=lambda _: None)
+    tokens = poll_for_tokens(HTTP, source(cloud), code, sleep=lambda _: None)
     again = redeem(HTTP, source(cloud), tokens.refresh_token, "nowhere")
     assert again.access.token != tokens.access.token
 
@@ -54,12 +54,12 @@ def test_until_then_the_answer_is_to_wait(cloud: Cloud) -> None:
     code = replace(begin(cloud), expires_in=1.0)
     now = iter([0.0, 0.0, 2.0])
     with pytest.raises(SourceError) as caught:
-        wait(HTTP, source(cloud), code, sleep=asked.append, clock=lambda: next(now))
+        poll_for_tokens(HTTP, source(cloud), code, sleep=asked.append, clock=lambda: next(now))
     assert (caught.value.error, asked) == ("expired_token", [code.interval])
 
 
 def test_a_code_that_was_never_given_is_refused_for_good(cloud: Cloud) -> None:
     code = replace(begin(cloud), code="never-given")
     with pytest.raises(SourceError) as caught:
-        wait(HTTP, source(cloud), code, sleep=lambda _: None)
+        poll_for_tokens(HTTP, source(cloud), code, sleep=lambda _: None)
     assert (caught.value.error, caught.value.permanent) == ("invalid_grant", True)

@@ -1,4 +1,4 @@
-"""What the token service relies on, of Keystone and of the login provider."""
+"""Tests of the behaviour of Keystone and login provider on which the token service relies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ UNKNOWN = "0123456789abcdef0123456789abcdef"
 
 
 def redeem(cloud: Cloud, http: requests.Session, **form: str) -> requests.Response:
-    """Ask the login provider for tokens, as the public client unless `form` says otherwise."""
+    """Request tokens from the login provider; as the public client unless `form` overrides it."""
     usual = {"grant_type": "refresh_token", "client_id": credentials.PUBLIC_CLIENT}
     return http.post(cloud.token_endpoint, data=usual | form, timeout=30)
 
@@ -50,7 +50,7 @@ def federated(cloud: Cloud, keystone: Keystone, http: requests.Session) -> Token
 
 
 def assert_unauthorized(answer: requests.Response) -> None:
-    """Keystone's only word on why is for its own log."""
+    """Keystone gives the reason only in its own log."""
     assert answer.status_code == 401
     error = answer.json()["error"]
     assert (error["code"], error["title"]) == (401, "Unauthorized")
@@ -60,7 +60,7 @@ def assert_unauthorized(answer: requests.Response) -> None:
 # -- Keystone
 
 
-def test_a_password_gives_a_scoped_token_with_its_catalog(cloud: Cloud) -> None:
+def test_password_gives_a_scoped_token_with_a_catalog(cloud: Cloud) -> None:
     token = login(cloud)
     assert token.body["methods"] == ["password"]
     assert token.body["project"]["id"] == cloud.project_id
@@ -72,11 +72,11 @@ def test_a_password_gives_a_scoped_token_with_its_catalog(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("field", ["issued_at", "expires_at"])
-def test_a_tokens_times_are_utc_with_microseconds(cloud: Cloud, field: str) -> None:
+def test_times_of_a_token_are_utc_with_microseconds(cloud: Cloud, field: str) -> None:
     assert datetime.strptime(login(cloud).body[field], "%Y-%m-%dT%H:%M:%S.%f%z")
 
 
-def test_a_token_lives_as_long_as_keystone_says(cloud: Cloud) -> None:
+def test_token_lives_an_hour(cloud: Cloud) -> None:
     body = login(cloud).body
     issued, expires = (datetime.fromisoformat(body[key]) for key in ("issued_at", "expires_at"))
     assert (expires - issued).total_seconds() == pytest.approx(3600, abs=2)
@@ -90,19 +90,19 @@ def test_a_token_lives_as_long_as_keystone_says(cloud: Cloud) -> None:
         (credentials.USERNAME, credentials.PASSWORD, "no-such-project"),
     ],
 )
-def test_a_wrong_login_is_unauthorized(
+def test_wrong_login_is_unauthorized(
     keystone: Keystone, username: str, password: str, project: str
 ) -> None:
     assert_unauthorized(keystone.login(by_password(username, password), in_project(project)))
 
 
-def test_a_malformed_login_is_a_bad_request(cloud: Cloud, http: requests.Session) -> None:
+def test_malformed_login_is_a_bad_request(cloud: Cloud, http: requests.Session) -> None:
     answer = http.post(f"{cloud.auth_url}/auth/tokens", json={"auth": {}}, timeout=30)
     assert answer.status_code == 400
     assert answer.json()["error"]["title"] == "Bad Request"
 
 
-def test_an_application_credential_brings_its_own_scope(cloud: Cloud, keystone: Keystone) -> None:
+def test_application_credential_has_its_own_scope(cloud: Cloud, keystone: Keystone) -> None:
     secret = credentials.APPLICATION_CREDENTIAL_SECRET
     identity = by_application_credential(cloud.application_credential_id, secret)
     token = Token.of(keystone.login(identity))
@@ -111,29 +111,31 @@ def test_an_application_credential_brings_its_own_scope(cloud: Cloud, keystone: 
     assert "compute" in token.endpoints
 
 
-def test_an_application_credential_may_not_name_a_scope(cloud: Cloud, keystone: Keystone) -> None:
+def test_application_credential_with_a_scope_is_unauthorized(
+    cloud: Cloud, keystone: Keystone
+) -> None:
     secret = credentials.APPLICATION_CREDENTIAL_SECRET
     identity = by_application_credential(cloud.application_credential_id, secret)
     answer = keystone.login(identity, in_project(credentials.PROJECT_NAME))
     assert answer.status_code == 401
 
 
-def test_a_wrong_application_credential_secret_is_unauthorized(
+def test_wrong_application_credential_secret_is_unauthorized(
     cloud: Cloud, keystone: Keystone
 ) -> None:
     identity = by_application_credential(cloud.application_credential_id, "wrong")
     assert_unauthorized(keystone.login(identity))
 
 
-def test_an_unknown_application_credential_is_not_found(keystone: Keystone) -> None:
-    """As one is that was deleted: Keystone says so, instead of 401."""
+def test_unknown_application_credential_is_not_found(keystone: Keystone) -> None:
+    """The same holds for a deleted one: the response is 404, not 401."""
     answer = keystone.login(by_application_credential(UNKNOWN, "any"))
     assert answer.status_code == 404
     message = answer.json()["error"]["message"]
     assert message == f"Could not find Application Credential: {UNKNOWN}."
 
 
-def test_a_token_checks_out_until_it_is_revoked(cloud: Cloud, http: requests.Session) -> None:
+def test_token_is_valid_until_it_is_revoked(cloud: Cloud, http: requests.Session) -> None:
     token = login(cloud)
     url = f"{cloud.auth_url}/auth/tokens"
     headers = {"X-Auth-Token": login(cloud).id, "X-Subject-Token": token.id}
@@ -142,14 +144,14 @@ def test_a_token_checks_out_until_it_is_revoked(cloud: Cloud, http: requests.Ses
     assert http.get(url, headers=headers, timeout=30).status_code == 404
 
 
-def test_an_expired_token_is_unauthorized_at_nova(cloud: Cloud) -> None:
+def test_expired_token_is_unauthorized_at_nova(cloud: Cloud) -> None:
     cloud.set_token_seconds(3)
     with nova_for(cloud) as nova:
         assert nova.call("GET", "/servers/detail").status_code == 200
         until(lambda: nova.call("GET", "/servers/detail").status_code == 401, 20, "the expiry")
 
 
-def test_revoked_tokens_are_unauthorized_at_nova_and_new_ones_are_good(cloud: Cloud) -> None:
+def test_revoked_tokens_are_unauthorized_at_nova_and_new_ones_are_valid(cloud: Cloud) -> None:
     with nova_for(cloud) as nova:
         assert nova.call("GET", "/servers/detail").status_code == 200
         cloud.revoke_tokens()
@@ -161,7 +163,7 @@ def test_revoked_tokens_are_unauthorized_at_nova_and_new_ones_are_good(cloud: Cl
 # -- federation
 
 
-def test_an_access_token_gives_an_unscoped_token(
+def test_access_token_gives_an_unscoped_token(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     token = federated(cloud, keystone, http)
@@ -172,24 +174,24 @@ def test_an_access_token_gives_an_unscoped_token(
     assert about["protocol"] == {"id": credentials.FEDERATION_PROTOCOL}
 
 
-def test_a_narrowed_access_token_will_do(
+def test_access_token_with_one_entitlement_is_enough(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     token = access_token(cloud, http, NARROW_SCOPE)
     assert keystone.federate(token).status_code == 201
 
 
-def test_an_access_token_without_the_entitlement_will_not(
+def test_access_token_without_the_entitlement_is_unauthorized(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     assert keystone.federate(access_token(cloud, http, "openid email")).status_code == 401
 
 
-def test_a_wrong_access_token_is_unauthorized(keystone: Keystone) -> None:
+def test_wrong_access_token_is_unauthorized(keystone: Keystone) -> None:
     assert keystone.federate("made-up").status_code == 401
 
 
-def test_an_access_token_of_a_revoked_login_is_unauthorized(
+def test_access_token_of_a_revoked_login_is_unauthorized(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     token = access_token(cloud, http)
@@ -200,7 +202,7 @@ def test_an_access_token_of_a_revoked_login_is_unauthorized(
 @pytest.mark.parametrize(
     ("provider", "protocol", "status"), [("other.eu", "openid", 404), ("egi.eu", "saml2", 401)]
 )
-def test_an_unknown_provider_is_not_found_and_an_unknown_protocol_unauthorized(
+def test_unknown_provider_is_not_found_and_unknown_protocol_unauthorized(
     cloud: Cloud, http: requests.Session, provider: str, protocol: str, status: int
 ) -> None:
     path = f"OS-FEDERATION/identity_providers/{provider}/protocols/{protocol}/auth"
@@ -210,7 +212,7 @@ def test_an_unknown_provider_is_not_found_and_an_unknown_protocol_unauthorized(
     assert answer.json()["error"]["code"] == status
 
 
-def test_an_unscoped_token_lists_its_projects(
+def test_unscoped_token_lists_its_projects(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     with Service(cloud.auth_url, federated(cloud, keystone, http).id) as identity:
@@ -220,7 +222,7 @@ def test_an_unscoped_token_lists_its_projects(
 
 
 @pytest.mark.parametrize("by", ["id", "name"])
-def test_an_unscoped_token_gets_a_scope_but_no_longer_life(
+def test_scoping_does_not_extend_the_life_of_a_token(
     cloud: Cloud, keystone: Keystone, http: requests.Session, by: str
 ) -> None:
     unscoped = federated(cloud, keystone, http)
@@ -233,7 +235,7 @@ def test_an_unscoped_token_gets_a_scope_but_no_longer_life(
         assert nova.ask("GET", "/servers/detail") == {"servers": []}
 
 
-def test_no_scope_can_be_had_where_there_is_no_role(
+def test_scope_without_a_role_is_unauthorized(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     unscoped = federated(cloud, keystone, http)
@@ -241,7 +243,7 @@ def test_no_scope_can_be_had_where_there_is_no_role(
     assert_unauthorized(keystone.login(by_token(unscoped.id), other))
 
 
-def test_a_made_up_token_gets_no_scope(keystone: Keystone) -> None:
+def test_unknown_token_gets_no_scope(keystone: Keystone) -> None:
     scope = in_project(credentials.PROJECT_NAME)
     assert keystone.login(by_token("made-up"), scope).status_code in {401, 404}
 
@@ -249,7 +251,7 @@ def test_a_made_up_token_gets_no_scope(keystone: Keystone) -> None:
 # -- the login provider
 
 
-def test_a_refresh_gives_both_tokens_and_their_lifetimes(
+def test_refresh_gives_both_tokens_and_their_lifetimes(
     cloud: Cloud, http: requests.Session
 ) -> None:
     first = cloud.mint_refresh_token()
@@ -263,7 +265,7 @@ def test_a_refresh_gives_both_tokens_and_their_lifetimes(
     assert body["refresh_token"] != first
 
 
-def test_a_refresh_token_used_twice_ends_its_family(cloud: Cloud, http: requests.Session) -> None:
+def test_refresh_token_used_twice_ends_its_family(cloud: Cloud, http: requests.Session) -> None:
     first = cloud.mint_refresh_token()
     second = redeem(cloud, http, refresh_token=first).json()["refresh_token"]
     for token in (first, second):
@@ -271,7 +273,7 @@ def test_a_refresh_token_used_twice_ends_its_family(cloud: Cloud, http: requests
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
-def test_a_refresh_token_belongs_to_its_client(cloud: Cloud, http: requests.Session) -> None:
+def test_refresh_token_belongs_to_its_client(cloud: Cloud, http: requests.Session) -> None:
     answer = http.post(
         cloud.token_endpoint,
         auth=(credentials.CONFIDENTIAL_CLIENT, credentials.CONFIDENTIAL_CLIENT_SECRET),
@@ -290,7 +292,7 @@ def test_a_refresh_token_belongs_to_its_client(cloud: Cloud, http: requests.Sess
         ({"client_id": "made-up", "refresh_token": "any"}, 401, "invalid_client"),
     ],
 )
-def test_the_provider_refuses_in_oauths_words(
+def test_provider_refuses_with_oauth_error_codes(
     cloud: Cloud, http: requests.Session, form: dict[str, str], status: int, error: str
 ) -> None:
     answer = redeem(cloud, http, **form)
@@ -298,16 +300,14 @@ def test_the_provider_refuses_in_oauths_words(
 
 
 @pytest.mark.parametrize("word", ["made-up", "entitlements:urn:made:up"])
-def test_a_scope_beyond_the_login_is_refused(
-    cloud: Cloud, http: requests.Session, word: str
-) -> None:
+def test_scope_beyond_the_login_is_refused(cloud: Cloud, http: requests.Session, word: str) -> None:
     token = cloud.mint_refresh_token()
     answer = redeem(cloud, http, refresh_token=token, scope=f"openid {word}")
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
-    assert redeem(cloud, http, refresh_token=token).status_code == 200, "it is still good"
+    assert redeem(cloud, http, refresh_token=token).status_code == 200, "it is still valid"
 
 
-def test_a_service_account_reaches_the_project_without_a_refresh_token(
+def test_service_account_reaches_the_project_without_a_refresh_token(
     cloud: Cloud, keystone: Keystone, http: requests.Session
 ) -> None:
     answer = http.post(
@@ -321,7 +321,7 @@ def test_a_service_account_reaches_the_project_without_a_refresh_token(
     assert keystone.federate(answer.json()["access_token"]).status_code == 201
 
 
-def test_a_service_accounts_wrong_secret_is_an_invalid_client(
+def test_wrong_secret_of_a_service_account_is_an_invalid_client(
     cloud: Cloud, http: requests.Session
 ) -> None:
     answer = http.post(

@@ -1,4 +1,4 @@
-"""What is really sent is what schemas/json says, and any CloudEvents library can read it."""
+"""Real messages match schemas/json, and any CloudEvents library can read them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from referencing import Registry, Resource
 from schemas.commands import Kind, PowerCommand, parse_command
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, RequestEvent, Transition, event_from, notice_from
+from schemas.events import RequestEvent, Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.notices import Notice, notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import Registration, registration_from
 from schemas.snapshot import TYPE as SNAPSHOT
@@ -45,9 +46,9 @@ FILES = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json
 REGISTRY: Registry[Any] = Registry().with_resources(
     (name, Resource.from_contents(content)) for name, content in FILES.items()
 )
-TYPES = [*(told.type for told in (*Kind, *Transition, *JobTransition)), SNAPSHOT, REGISTERED]
-Told: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Registration | Snapshot
-ANYTHING = commands | events | job_events | notices | registrations | snapshots
+TYPES = [*(named.type for named in (*Kind, *Transition, *JobTransition)), SNAPSHOT, REGISTERED]
+AnyMessage: TypeAlias = PowerCommand | RequestEvent | JobEvent | Notice | Registration | Snapshot
+ANY_MESSAGE = commands | events | job_events | notices | registrations | snapshots
 
 
 def validator(name: str) -> Draft202012Validator:
@@ -61,37 +62,37 @@ def validator(name: str) -> Draft202012Validator:
 VALIDATORS = {name: validator(name) for name in FILES}
 
 
-def of_type(type_: str) -> Draft202012Validator:
+def validator_of(type_: str) -> Draft202012Validator:
     """The validator of a CloudEvents type; notices share one."""
     return VALIDATORS.get(
         f"{type_.removeprefix('lamplighter.')}.json", VALIDATORS["notice.v1.json"]
     )
 
 
-def complain(type_: str, body: bytes) -> list[str]:
-    return [error.message for error in of_type(type_).iter_errors(json.loads(body))]
+def violations(type_: str, body: bytes) -> list[str]:
+    return [error.message for error in validator_of(type_).iter_errors(json.loads(body))]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_schema_is_one_and_says_what_it_is_about(name: str) -> None:
+def test_each_schema_is_valid_and_has_a_title(name: str) -> None:
     Draft202012Validator.check_schema(FILES[name])
     assert FILES[name]["title"]
 
 
-def test_each_type_has_a_schema_of_its_own_and_no_schema_is_left_over() -> None:
+def test_each_type_has_its_own_schema_and_no_schema_is_unused() -> None:
     others = {"common.json", "notice.v1.json", "token.request.json", "token.answer.json"}
     assert set(FILES) - others == {f"{t.removeprefix('lamplighter.')}.json" for t in TYPES}
 
 
-@given(ANYTHING)
-def test_all_that_is_sent_is_as_its_schema_says(told: Told) -> None:
-    envelope = told.to_envelope()
-    assert complain(envelope.type, envelope.to_json()) == []
+@given(ANY_MESSAGE)
+def test_every_message_matches_its_schema(message: AnyMessage) -> None:
+    envelope = message.to_envelope()
+    assert violations(envelope.type, envelope.to_json()) == []
 
 
-@given(ANYTHING)
-def test_all_that_is_sent_is_a_cloudevent_to_its_own_library(told: Told) -> None:
-    envelope = told.to_envelope()
+@given(ANY_MESSAGE)
+def test_the_cloudevents_library_reads_every_message(message: AnyMessage) -> None:
+    envelope = message.to_envelope()
     read = JSONFormat().read(None, envelope.to_json())
     assert (read.get_id(), read.get_source(), read.get_type(), read.get_subject()) == (
         envelope.id,
@@ -116,24 +117,26 @@ READERS: dict[type, Callable[[bytes], object]] = {
 
 
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-@given(ANYTHING, st.data())
-def test_what_our_parser_takes_the_schema_takes_too(told: Told, data: st.DataObject) -> None:
-    body = changed(told.to_envelope(), data)
+@given(ANY_MESSAGE, st.data())
+def test_the_schema_accepts_what_our_parser_accepts(
+    message: AnyMessage, data: st.DataObject
+) -> None:
+    body = changed(message.to_envelope(), data)
     try:
-        READERS[type(told)](body)
+        READERS[type(message)](body)
     except MalformedMessageError:
         return
-    assert complain(json.loads(body)["type"], body) == []
+    assert violations(json.loads(body)["type"], body) == []
 
 
 @pytest.mark.parametrize("whole", [command().to_envelope(), event(Transition.FAILED).to_envelope()])
 @given(value=json_values)
-def test_what_the_schema_refuses_our_parser_refuses_too(whole: Envelope, value: object) -> None:
+def test_our_parser_rejects_what_the_schema_rejects(whole: Envelope, value: object) -> None:
     raw = json.loads(whole.to_json())
     read = READERS[PowerCommand if whole.type.endswith("requested.v1") else RequestEvent]
     for name in list(raw):
         body = json.dumps({**raw, name: value}).encode()
-        if complain(whole.type, body):
+        if violations(whole.type, body):
             with pytest.raises(MalformedMessageError):
                 read(body)
 
@@ -147,7 +150,7 @@ def test_what_the_schema_refuses_our_parser_refuses_too(whole: Envelope, value: 
         (TokenRefusal("invalid_grant", "expired", permanent=True), "token.answer.json"),
     ],
 )
-def test_token_messages_are_as_their_schemas_say(
+def test_token_messages_match_their_schemas(
     message: TokenRequest | TokenGrant | TokenRefusal, schema: str
 ) -> None:
     VALIDATORS[schema].validate(json.loads(encode(message)))

@@ -1,4 +1,4 @@
-"""The whole path on real Slurm and RabbitMQ: a job wakes nodes, runs, and they go out again."""
+"""The whole path on real Slurm and RabbitMQ: a job resumes nodes, runs, and they are suspended."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.events import Transition
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.leaks import SECRET_FILES, secrets_found
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ JOB = "#!/bin/sh\nsrun sh -c 'echo hello from $SLURMD_NODENAME' | sort\nsleep 3\
 
 @pytest.fixture
 def cluster(run_dir: Path) -> Iterator[Cluster]:
-    plan = Plan(Settings(nodes=3, suspend_time=8, suspend_timeout=5))
+    plan = ClusterPlan(SlurmSettings(nodes=3, suspend_time=8, suspend_timeout=5))
     with Cluster(run_dir, plan) as running:
         yield running
 
 
 def lamplighter(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
-    """What the command answers as JSON lines."""
+    """Run a command; return its JSON lines."""
     done = subprocess.run(
         [PROGRAMS / "lamplighter", "--config", cluster.settings.path, *arguments, "--json"],
         env=dict(MINIMAL_ENVIRONMENT),
@@ -43,33 +43,35 @@ def lamplighter(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def lit(cluster: Cluster) -> set[str]:
-    """Nodes that Slurm can use."""
+def available(cluster: Cluster) -> set[str]:
+    """Return the nodes that Slurm can use."""
     states = cluster.slurm.node_states()
     off = {"POWERED_DOWN", "POWERING_UP", "POWERING_DOWN", "DOWN"}
     return {node for node, state in states.items() if not state & off}
 
 
-def all_out(cluster: Cluster) -> bool:
-    """Whether Slurm and the cloud agree that every node is out."""
+def all_powered_off(cluster: Cluster) -> bool:
+    """Whether all nodes are powered off, for Slurm and in the cloud."""
     slurm = all("POWERED_DOWN" in state for state in cluster.slurm.node_states().values())
     return slurm and all(server.status == "SHUTOFF" for server in cluster.cloud.servers().values())
 
 
-def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluster) -> None:
-    """P1, P6, P8: one terminal record a request, no secret written, one call a node and action.
+def test_a_job_resumes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluster) -> None:
+    """P1, P6, P8: one terminal record per request, no leaked secret, one call per node and action.
 
-    And the audit tells the rest of the job's way: that its nodes registered, when it began and ended.
+    The audit also has the registration of the nodes, and start and end of the job.
     """
     job_id = cluster.slurm.sbatch(JOB, nodes=2)
-    until(lambda: len(lit(cluster)) == 2, 60, "two nodes lit")
+    until(lambda: len(available(cluster)) == 2, 60, "two available nodes")
     until(lambda: cluster.slurm.job_state(job_id) == "COMPLETED", 90, "the job's end")
     assert cluster.slurm.output(job_id).split("\n")[:2] == ["hello from node1", "hello from node2"]
-    until(lambda: all_out(cluster), 90, "all nodes out")
+    until(lambda: all_powered_off(cluster), 90, "all nodes powered off")
     until(lambda: len(outcomes(cluster)) == 4, 30, "four outcomes in the audit")
 
     assert set(outcomes(cluster).values()) == {Transition.COMPLETED}
-    until(lambda: told_of_runs(cluster, job_id) == ["started", "ended"], 30, "the run in the audit")
+    until(
+        lambda: recorded_runs(cluster, job_id) == ["started", "ended"], 30, "the run in the audit"
+    )
     records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
     assert {record["subject"] for record in records} == {"node1", "node2", str(job_id)}
     for wait in lamplighter(cluster, "audit", "why", str(job_id)):
@@ -86,7 +88,7 @@ def test_a_job_wakes_its_nodes_runs_and_they_are_suspended_again(cluster: Cluste
 
 
 def report(cluster: Cluster, *arguments: str) -> dict[str, dict[str, Any]]:
-    """The report's rows by their keys."""
+    """Return the rows of the report by key."""
     program, config = PROGRAMS / "lamplighter", cluster.settings.path
     done = subprocess.run(
         [program, "--config", config, "report", "--from", "1h", "--format", "json", *arguments],
@@ -99,7 +101,7 @@ def report(cluster: Cluster, *arguments: str) -> dict[str, dict[str, Any]]:
 
 
 def lasted(cluster: Cluster, job_id: int) -> float:
-    """How long the job ran, seconds, by slurmctld."""
+    """Return the run time of the job in seconds, from slurmctld."""
     shown = cluster.slurm.scontrol("--oneliner", "show", "job", str(job_id))
     begin, end = (
         datetime.fromisoformat(shown.split(f" {name}=")[1].split()[0])
@@ -108,18 +110,15 @@ def lasted(cluster: Cluster, job_id: int) -> float:
     return (end - begin).total_seconds()
 
 
-def told_of_runs(cluster: Cluster, job_id: int) -> list[str]:
-    """What the audit has of the job's runs."""
+def recorded_runs(cluster: Cluster, job_id: int) -> list[str]:
+    """Return the audit records of the job's runs."""
     records = lamplighter(cluster, "audit", "list", "--job", str(job_id))
     types = [r["type"] for r in records if r["subject"] == str(job_id)]
     return [type_.removeprefix("lamplighter.job.").removesuffix(".v1") for type_ in types]
 
 
 def outcomes(cluster: Cluster) -> dict[tuple[str, int], str]:
-    """The one terminal transition of each request's round.
-
-    Fails when a round has two.
-    """
+    """Return the terminal transition of each request's round; fail if a round has two."""
     ended = [
         (record["request_id"], record["round"], record["transition"])
         for record in lamplighter(cluster, "audit", "list", "--limit", "1000")

@@ -1,4 +1,4 @@
-"""compose.yaml as a user brings it up, with the simulated cloud of its profile `demo`."""
+"""compose.yaml, started as a user does, with the simulated cloud of the profile `demo`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.docker,
-    # The first time, the engine is installed and the images are built.
+    # The first run installs the engine and builds the images.
     pytest.mark.timeout(900),
 ]
 
@@ -36,8 +36,8 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def test_requests_sent_in_are_found_completed_in_the_audit(engine: Engine, tmp_path: Path) -> None:
-    """A resume, then a suspend while both servers restart; no secret shows, nothing is left."""
+def test_requests_are_completed_in_the_audit(engine: Engine, tmp_path: Path) -> None:
+    """A resume, then a suspend while both servers restart; no secret is leaked, nothing remains."""
     with compose_project(engine, tmp_path, *SERVICES) as project:
         with closing(SimControl(f"http://{project.address('simcloud', 5000)}")) as cloud:
             project.run("lamplighter-resume", "node[1-3]")
@@ -60,7 +60,7 @@ def test_requests_sent_in_are_found_completed_in_the_audit(engine: Engine, tmp_p
 
 
 def _page(project: Project) -> str:
-    """The console's first page, asked for as by who has not chosen another port."""
+    """Return the console's first page, requested as on its default port."""
     host = {"Host": "127.0.0.1:8617"}
     return requests.get(f"http://{project.address('console', 8617)}", headers=host, timeout=20).text
 
@@ -75,7 +75,7 @@ def _outcomes(project: Project) -> dict[str, list[str]]:
     try:
         lines = project.compose("exec", "-T", "audit", *listing).splitlines()
     except DockerError as error:
-        # Compose waits until the worker that makes the tables is started, not until it is ready.
+        # Compose waits until the worker that creates the tables has started, not until it is ready.
         if "no tables yet" in str(error):
             return {}
         raise
@@ -87,7 +87,7 @@ def _outcomes(project: Project) -> dict[str, list[str]]:
 
 
 def _published(containers: list[dict[str, Any]]) -> set[str]:
-    """Return the addresses of this machine that containers listen on."""
+    """Return the addresses of this machine on which containers publish ports."""
     return {
         binding["HostIp"]
         for container in containers

@@ -1,6 +1,6 @@
-"""P2 and P9 on real slurmctld: what runs becomes what Slurm wants, and no running job is ended by us.
+"""P2 and P9 with a real slurmctld: drifts are repaired, and no running job is ended by Lamplighter.
 
-One cluster for all. What it is at its end is checked as a whole: `test_at_the_end_...`.
+All tests share one cluster. The last one checks its final state: `test_at_the_end_...`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from schemas.events import Transition
 from tests.testbed.checker import Run, broken_promises
-from tests.testbed.cluster import PROGRAMS, Cluster, Plan
+from tests.testbed.cluster import PROGRAMS, Cluster, ClusterPlan
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.store.database import connect, reading
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEAD, ORPHAN, HELD, FORCED = "node1", "node2", "node3", "node4"
-# Slurm holds a node to be out so long after SuspendProgram's call; the stop takes longer.
+# For Slurm, a node is powered down this long after the call of SuspendProgram; the stop takes longer.
 SUSPEND_TIMEOUT, STOP = 2, 8.0
 
 
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path) -> Iterator[Cluster]:
-    plan = Plan(
-        Settings(nodes=4, suspend_time=600, suspend_timeout=SUSPEND_TIMEOUT, resume_timeout=120),
+    plan = ClusterPlan(
+        SlurmSettings(
+            nodes=4, suspend_time=600, suspend_timeout=SUSPEND_TIMEOUT, resume_timeout=120
+        ),
         boot=1.0,
         snapshot_interval=3.0,
         grace=2.0,
@@ -55,13 +57,13 @@ def run(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def drifts(cluster: Cluster) -> dict[str, Any]:
-    """What `lamplighter drift` shows, by node."""
-    said = json.loads(run(cluster, "drift", "--json").stdout)
-    return {one["subject"]: one for one in said["drifts"]}
+    """The output of `lamplighter drift`, by node."""
+    result = json.loads(run(cluster, "drift", "--json").stdout)
+    return {one["subject"]: one for one in result["drifts"]}
 
 
-def asked(cluster: Cluster, node: str) -> list[Entry]:
-    """What was asked of a node."""
+def requests(cluster: Cluster, node: str) -> list[Entry]:
+    """The accepted requests for a node."""
     engine = connect(cluster.settings.store.audit_url)
     try:
         with reading(engine) as connection:
@@ -75,53 +77,53 @@ def status(cluster: Cluster, node: str) -> str:
     return cluster.simulated.servers()[node].status
 
 
-def is_lit(cluster: Cluster, node: str) -> bool:
+def is_powered_on(cluster: Cluster, node: str) -> bool:
     state = cluster.slurm.node_state(node)
     return "IDLE" in state and not state & {"POWERED_DOWN", "POWERING_UP", "POWER_UP"}
 
 
-def test_what_runs_becomes_what_slurm_wants(cluster: Cluster) -> None:
+def test_drifts_are_repaired(cluster: Cluster) -> None:
     slurm, cloud = cluster.slurm, cluster.simulated
     slurm.scontrol("update", f"NodeName={DEAD}", "State=POWER_UP")
-    until(lambda: is_lit(cluster, DEAD), 60, "a lit node")
+    until(lambda: is_powered_on(cluster, DEAD), 60, "a node that is powered on")
 
     held = run(cluster, "hold", HELD, "--reason", "its disk is odd")
     assert held.returncode == 0, held.stderr
-    # servers that somebody starts, and whose slurmd never comes: Slurm holds them to be out
+    # servers that were started by hand, without slurmd: for Slurm, their nodes are powered down
     cloud.set_hook(None)
     cloud.set_power(ORPHAN, on=True)
     cloud.set_power(HELD, on=True)
-    until(lambda: status(cluster, ORPHAN) == "SHUTOFF", 60, "the orphan to be put out")
+    until(lambda: status(cluster, ORPHAN) == "SHUTOFF", 60, "the orphan to be powered off")
     cloud.set_hook(cluster.hook)
-    # a node dies: its slurmd with it
+    # a node fails, and its slurmd with it
     cloud.set_power(DEAD, on=False)
     until(lambda: DEAD not in slurm.booted(), 20, "the node to be dead")
-    until(lambda: DEAD in slurm.booted(), 60, "the node to be lit again")
+    until(lambda: DEAD in slurm.booted(), 60, "the node to be powered on again")
 
     shown = until(lambda: drifts(cluster).get(HELD), 30, "the held node's drift")
     assert (shown["drift"], shown["step"], shown["cloud"]) == ("orphan", "held", "ACTIVE")
-    assert asked(cluster, HELD) == []
+    assert requests(cluster, HELD) == []
     assert "its disk is odd" in run(cluster, "nodes", "show", HELD).stdout
     assert "its disk is odd" in run(cluster, "status").stdout
     assert run(cluster, "release", HELD).returncode == 0
-    until(lambda: status(cluster, HELD) == "SHUTOFF", 60, "the released node to be put out")
+    until(lambda: status(cluster, HELD) == "SHUTOFF", 60, "the released node to be powered off")
 
     for node, words in ((ORPHAN, "orphan"), (DEAD, "dead"), (HELD, "orphan")):
-        assert f"resync: {words}" in asked(cluster, node)[-1].body.decode()
+        assert f"resync: {words}" in requests(cluster, node)[-1].body.decode()
     assert runs_on(cluster, DEAD)
-    assert "4 nodes said" in run(cluster, "snapshot").stdout
+    assert "snapshot of 4 nodes" in run(cluster, "snapshot").stdout
     until(lambda: not drifts(cluster), 30, "no drift")
     assert run(cluster, "drift").stdout.endswith("no drift\n")
 
 
 def runs_on(cluster: Cluster, *nodes: str) -> bool:
-    """Run a job of a moment on each of these nodes, all at once; srun waits for nodes to boot."""
+    """Run a short job on all of these nodes at once; srun waits for nodes to boot."""
     words = ("-w", ",".join(nodes), "-N", str(len(nodes)), "printenv", "SLURMD_NODENAME")
     return sorted(cluster.slurm.run("srun", *words).split()) == sorted(nodes)
 
 
-def test_a_stop_that_is_overtaken_by_a_resume_ends_lit(cluster: Cluster) -> None:
-    """SuspendTimeout is shorter than the stop: Slurm resumes a node that still powers off."""
+def test_resume_during_a_stop_ends_powered_on(cluster: Cluster) -> None:
+    """SuspendTimeout is shorter than the stop: Slurm resumes a node that is still powering off."""
     slurm, cloud = cluster.slurm, cluster.simulated
     cloud.set(stop_seconds=STOP)
     stops = cloud.counts().get("stop", 0)
@@ -133,8 +135,8 @@ def test_a_stop_that_is_overtaken_by_a_resume_ends_lit(cluster: Cluster) -> None
     cloud.set(stop_seconds=1.0)
 
 
-def test_a_node_that_is_forced_down_while_it_boots_ends_out(cluster: Cluster) -> None:
-    """Its server is ACTIVE for a moment before it can be stopped; no slurmd starts so soon."""
+def test_node_that_is_forced_down_while_it_boots_ends_powered_off(cluster: Cluster) -> None:
+    """Its server is briefly ACTIVE before it can be stopped; slurmd does not start that fast."""
     slurm, cloud = cluster.slurm, cluster.simulated
     cloud.set(boot_seconds=3.0)
     cloud.set_hook(None)
@@ -142,14 +144,18 @@ def test_a_node_that_is_forced_down_while_it_boots_ends_out(cluster: Cluster) ->
     slurm.scontrol("update", f"NodeName={FORCED}", "State=POWER_UP")
     until(lambda: cloud.counts().get("start", 0) > starts, 30, "the start call")
     slurm.scontrol("update", f"NodeName={FORCED}", "State=POWER_DOWN_FORCE", "Reason=test")
-    until(lambda: "POWERED_DOWN" in slurm.node_state(FORCED), 60, "Slurm to hold it to be out")
-    until(lambda: status(cluster, FORCED) == "SHUTOFF", 30, "its server to be out")
+    until(
+        lambda: "POWERED_DOWN" in slurm.node_state(FORCED),
+        60,
+        "the node to be powered down for Slurm",
+    )
+    until(lambda: status(cluster, FORCED) == "SHUTOFF", 30, "its server to be stopped")
     cloud.set(boot_seconds=1.0)
     cloud.set_hook(cluster.hook)
 
 
-def test_slurmctld_that_is_killed_just_after_its_call_boots_the_node_once(cluster: Cluster) -> None:
-    """It saves its state late, and may call again: one start, one job."""
+def test_slurmctld_killed_just_after_its_call_boots_the_node_once(cluster: Cluster) -> None:
+    """It saves its state late and may repeat the call: there is one start, and one job."""
     slurm, cloud = cluster.slurm, cluster.simulated
     starts = cloud.counts().get("start", 0)
     job_id = slurm.sbatch("#!/bin/sh\nhostname\n", nodelist=FORCED)
@@ -160,8 +166,8 @@ def test_slurmctld_that_is_killed_just_after_its_call_boots_the_node_once(cluste
     assert cloud.counts()["start"] == starts + 1
 
 
-def test_reconfiguring_in_a_storm_ends_no_job(cluster: Cluster) -> None:
-    """From 23.11 on each makes slurmctld start anew, which calls no hook in between: so it has an end."""
+def test_repeated_reconfigure_ends_no_job(cluster: Cluster) -> None:
+    """Since 23.11 each one restarts slurmctld, which calls no hook meanwhile: so their number is limited."""
     slurm = cluster.slurm
     with ThreadPoolExecutor(1) as jobs:
         running = jobs.submit(runs_on, cluster, *slurm.settings.node_names)
@@ -171,19 +177,21 @@ def test_reconfiguring_in_a_storm_ends_no_job(cluster: Cluster) -> None:
         assert running.result()
 
 
-def test_at_the_end_nothing_burns_in_vain_and_each_request_has_ended_once(
+def test_at_the_end_only_wanted_servers_run_and_each_request_has_ended_once(
     cluster: Cluster,
 ) -> None:
     slurm = cluster.slurm
     until(lambda: not drifts(cluster), 60, "no drift")
-    lit = {node for node, state in slurm.node_states().items() if "POWERED_DOWN" not in state}
+    powered_on = {
+        node for node, state in slurm.node_states().items() if "POWERED_DOWN" not in state
+    }
     servers = cluster.simulated.servers().values()
-    assert lit == {server.name for server in servers if server.status == "ACTIVE"}
+    assert powered_on == {server.name for server in servers if server.status == "ACTIVE"}
     until_none(lambda: broken(cluster), 30, "broken promises")
 
 
 def broken(cluster: Cluster) -> list[str]:
-    """Promises about requests that do not hold, by the audit."""
+    """Broken promises about requests, by the audit log."""
     engine = connect(cluster.settings.store.audit_url)
     try:
         with reading(engine) as connection:

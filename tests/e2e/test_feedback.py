@@ -1,7 +1,7 @@
-"""P5: Slurm hears of a boot that cannot succeed, and the job runs elsewhere within seconds.
+"""P5: a boot that cannot succeed is reported to Slurm, and the job runs elsewhere within seconds.
 
-Real slurmctld and RabbitMQ, the simulated cloud. One cluster for all: each case has a node of its own, and
-a lit spare node on which the job is to run instead.
+Real slurmctld and RabbitMQ, simulated cloud. All tests share one cluster: each has its own node, and
+the job runs instead on a spare node that is powered on.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 from producers.amqp import connection_parameters
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
-from schemas.events import Cause, RequestEvent, Transition, about, event_from
-from tests.testbed.cluster import Cluster, Plan
+from schemas.events import Cause, RequestEvent, Transition, event_from, transition_event
+from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer, GoesToError, NeverCompletes
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.audit.queries import Filter, find
 from workers.broker.link import Link
@@ -35,7 +35,7 @@ NS = 1_000_000_000
 GIVE_BACK_AFTER = 3
 BOOT_TIMEOUT = 3
 RETURN_AFTER = 60
-# The aim is 5 s, which an idle machine keeps; ResumeTimeout would be 90 s.
+# The goal is 5 s, which an idle machine reaches; ResumeTimeout would be 90 s.
 LIMIT = 10.0
 QUOTA, NO_HOST, NO_IMAGE, MISSING, ENDLESS, REVOKED, LATE, SPARE = (f"node{i}" for i in range(1, 9))
 JOB = "#!/bin/sh\ndate +%s.%N\necho $SLURMD_NODENAME\n"
@@ -73,9 +73,11 @@ password_command = ["/bin/echo", "{credentials.PASSWORD}"]
 
 @pytest.fixture(scope="module")
 def cluster(session_dir: Path) -> Iterator[Cluster]:
-    """Eight nodes in four groups on two clouds; the spare one is lit."""
-    plan = Plan(
-        Settings(nodes=8, suspend_time=600, suspend_timeout=5, resume_timeout=90, cred_expire=120),
+    """Eight nodes in four groups on two clouds; the spare node is powered on."""
+    plan = ClusterPlan(
+        SlurmSettings(
+            nodes=8, suspend_time=600, suspend_timeout=5, resume_timeout=90, cred_expire=120
+        ),
         boot=1.0,
         groups=GROUPS,
         clouds=STEADY,
@@ -84,23 +86,23 @@ def cluster(session_dir: Path) -> Iterator[Cluster]:
     )
     with Cluster(session_dir / "feedback", plan) as running:
         running.slurm.scontrol("update", f"NodeName={SPARE}", "State=POWER_UP")
-        until(lambda: is_lit(running, SPARE), 60, "the spare node")
+        until(lambda: is_powered_on(running, SPARE), 60, "the spare node")
         yield running
 
 
-def is_lit(cluster: Cluster, node: str) -> bool:
+def is_powered_on(cluster: Cluster, node: str) -> bool:
     state = cluster.slurm.node_state(node)
     return "IDLE" in state and not state & {"POWERED_DOWN", "POWERING_UP", "POWER_UP"}
 
 
-def wakes(cluster: Cluster, node: str) -> int:
-    """Submit a job for which Slurm powers that node up; the spare one is free from then on.
+def submit_for(cluster: Cluster, node: str) -> int:
+    """Submit a job for which Slurm powers that node up; after that, the spare node is free.
 
-    The cloud is slow until Slurm has heard of the spare one again.
+    The cloud is slow until Slurm knows that the spare node responds.
     """
     slurm = cluster.slurm
     cluster.simulated.set_latency(1.5)
-    until(lambda: is_lit(cluster, SPARE), 60, "the spare node to be idle")
+    until(lambda: is_powered_on(cluster, SPARE), 60, "the spare node to be idle")
     slurm.scontrol("update", f"NodeName={SPARE}", "State=DRAIN", "Reason=test")
     others = set(slurm.settings.node_names) - {node, SPARE}
     job_id = slurm.sbatch(JOB, exclude=",".join(sorted(others)))
@@ -117,13 +119,13 @@ def responds(cluster: Cluster, node: str) -> bool:
 
 
 def ran(cluster: Cluster, job_id: int) -> tuple[float, str]:
-    """When the job began (s since the epoch), and on which node."""
+    """When the job started (s since the epoch), and on which node."""
     words = until(lambda: cluster.slurm.output(job_id).split()[1:2], 30, "the job to run")
     return float(cluster.slurm.output(job_id).split()[0]), words[0]
 
 
 def event_of(cluster: Cluster, node: str, transition: Transition) -> RequestEvent:
-    """The last such event of a resume of the node, as the audit has it."""
+    """The last such event of a resume of the node in the audit log."""
 
     def last() -> RequestEvent | None:
         engine = connect(cluster.settings.store.audit_url)
@@ -138,25 +140,25 @@ def event_of(cluster: Cluster, node: str, transition: Transition) -> RequestEven
     return until(last, 20, f"{node} to have {transition}")
 
 
-def moves(
+def run_elsewhere(
     cluster: Cluster, node: str, transition: Transition, since: Callable[[RequestEvent], int]
 ) -> RequestEvent:
-    """A job wakes the node in vain and runs on the spare one; print how long that took."""
-    job_id = wakes(cluster, node)
+    """Submit a job that waits for the node in vain and runs on the spare node; print the duration."""
+    job_id = submit_for(cluster, node)
     began, where = ran(cluster, job_id)
-    told = event_of(cluster, node, transition)
-    seconds = began - since(told) / NS
-    cause = told.cause.error if told.cause else ""
+    ended = event_of(cluster, node, transition)
+    seconds = began - since(ended) / NS
+    cause = ended.cause.error if ended.cause else ""
     print(f"\n{cause}: the job ran on {where} {seconds:.2f} s after the cloud's answer")  # noqa: T201
     print(f"  {node}: {'+'.join(sorted(cluster.slurm.node_state(node)))}")  # noqa: T201
     print(f"  reason: {cluster.slurm.node_reason(node)}")  # noqa: T201
     assert where == SPARE
     assert seconds < LIMIT
-    return told
+    return ended
 
 
 def is_out(cluster: Cluster, node: str, cause: str) -> bool:
-    """Whether Slurm keeps the node powered down, and says why."""
+    """Whether the node is powered down in Slurm, with this reason."""
     state, words = cluster.slurm.node_state(node), cluster.slurm.node_reason(node)
     return {"DOWN", "POWERED_DOWN"} <= state and words.startswith(f"lamplighter: {cause}")
 
@@ -166,35 +168,37 @@ def no_server(cluster: Cluster, node: str) -> bool:
     return server is None or (server.status == "SHUTOFF" and not server.task_state)
 
 
-def last_call(told: RequestEvent) -> int:
-    return told.actions[-1].time
+def last_call(ended: RequestEvent) -> int:
+    return ended.actions[-1].time
 
 
-def test_no_quota(cluster: Cluster) -> None:
+def test_quota_exceeded(cluster: Cluster) -> None:
     words = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
     cluster.simulated.inject(
         Fault(effect=Answer(status=403, message=words), kind="create", times=1)
     )
-    moves(cluster, QUOTA, Transition.FAILED, last_call)
+    run_elsewhere(cluster, QUOTA, Transition.FAILED, last_call)
 
 
 def test_no_valid_host(cluster: Cluster) -> None:
     effect = GoesToError(after_seconds=0.0)
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
-    moves(cluster, NO_HOST, Transition.FAILED, lambda told: told.actions[0].time)
+    run_elsewhere(cluster, NO_HOST, Transition.FAILED, lambda ended: ended.actions[0].time)
 
 
-def test_the_image_is_gone(cluster: Cluster) -> None:
+def test_image_missing(cluster: Cluster) -> None:
     effect = Answer(status=400, message="Can not find requested image (HTTP 400)")
     cluster.simulated.inject(Fault(effect=effect, kind="create", times=1))
-    moves(cluster, NO_IMAGE, Transition.FAILED, last_call)
+    run_elsewhere(cluster, NO_IMAGE, Transition.FAILED, last_call)
 
 
-def test_there_is_no_server(cluster: Cluster) -> None:
-    moves(cluster, MISSING, Transition.FAILED, lambda told: told.generation)
+def test_server_missing(cluster: Cluster) -> None:
+    run_elsewhere(cluster, MISSING, Transition.FAILED, lambda ended: ended.generation)
 
 
-def test_failed_nodes_stay_out_with_their_reason_and_leave_no_server(cluster: Cluster) -> None:
+def test_failed_nodes_stay_out_of_service_with_a_reason_and_leave_no_server(
+    cluster: Cluster,
+) -> None:
     causes = {
         QUOTA: "quota: Quota exceeded for instances: Requested 1, but already used 10 of 10",
         NO_HOST: "no_valid_host: No valid host was found",
@@ -206,31 +210,33 @@ def test_failed_nodes_stay_out_with_their_reason_and_leave_no_server(cluster: Cl
         assert no_server(cluster, node)
 
 
-def test_a_boot_that_never_ends_is_given_back_and_tried_again_later(cluster: Cluster) -> None:
-    """Retryable: the node stays in service. The second time in a row it goes out of service."""
+def test_endless_boot_is_given_back_and_tried_again_later(cluster: Cluster) -> None:
+    """Retryable: the node stays in service; after the second failure in a row it is out of service."""
     number = cluster.simulated.inject(Fault(effect=NeverCompletes(), kind="start", server=ENDLESS))
-    gives_up = lambda told: last_call(told) + BOOT_TIMEOUT * NS  # noqa: E731
-    moves(cluster, ENDLESS, Transition.FAILED, gives_up)
+    gives_up = lambda ended: last_call(ended) + BOOT_TIMEOUT * NS  # noqa: E731
+    run_elsewhere(cluster, ENDLESS, Transition.FAILED, gives_up)
     in_service = {"IDLE", "POWERED_DOWN"}
     until(lambda: in_service <= cluster.slurm.node_state(ENDLESS), 30, "the node in service")
     cluster.simulated.change_servers(ENDLESS, status="SHUTOFF")
-    moves(cluster, ENDLESS, Transition.FAILED, gives_up)
+    run_elsewhere(cluster, ENDLESS, Transition.FAILED, gives_up)
     cluster.simulated.remove_fault(number)
     until(lambda: "DOWN" in cluster.slurm.node_state(ENDLESS), 10, "the node to be out")
     assert cluster.slurm.node_reason(ENDLESS).startswith("lamplighter: boot_timeout: ")
 
 
-def test_a_revoked_login_never_sets_a_node_down(cluster: Cluster) -> None:
-    """It is waited for, then the node is given back: in service, its job elsewhere."""
+def test_revoked_login_never_sets_a_node_down(cluster: Cluster) -> None:
+    """After a wait, the node is given back: it is in service, and its job runs elsewhere."""
     cluster.simulated.revoke_grants()
     cluster.simulated.revoke_tokens()
-    moves(cluster, REVOKED, Transition.PARKED, lambda told: told.time + GIVE_BACK_AFTER * NS)
+    run_elsewhere(
+        cluster, REVOKED, Transition.PARKED, lambda ended: ended.time + GIVE_BACK_AFTER * NS
+    )
     assert "DOWN" not in cluster.slurm.node_state(REVOKED)
     assert cluster.slurm.node_reason(REVOKED).startswith("lamplighter: invalid_grant: ")
     assert no_server(cluster, REVOKED)
 
 
-def test_a_late_failure_touches_neither_a_running_node_nor_a_newer_boot(cluster: Cluster) -> None:
+def test_late_failure_affects_neither_a_running_node_nor_a_newer_boot(cluster: Cluster) -> None:
     slurm = cluster.slurm
     job_id = slurm.sbatch("#!/bin/sh\ndate +%s.%N\nhostname\nsleep 60\n", nodelist=SPARE)
     until(lambda: slurm.job_state(job_id) == "RUNNING", 40, "a job on the spare node")
@@ -242,37 +248,37 @@ def test_a_late_failure_touches_neither_a_running_node_nor_a_newer_boot(cluster:
     late = [failure_of(booted), failure_of(accepted, older=1)]
     assert late[0].generation == booted.generation
     publish(cluster, late)
-    until(lambda: is_lit(cluster, LATE), 30, "the newer boot")
+    until(lambda: is_powered_on(cluster, LATE), 30, "the newer boot")
     assert slurm.job_state(job_id) == "RUNNING"
     assert slurm.job_node(job_id) == SPARE
     assert slurm.node_reason(SPARE) in {"", "test"}
 
 
-def test_a_failed_node_returns_after_its_cool_down(cluster: Cluster) -> None:
+def test_failed_node_returns_after_its_cool_down(cluster: Cluster) -> None:
     back = {"IDLE", "POWERED_DOWN"}
     until(lambda: back <= cluster.slurm.node_state(QUOTA), 60, "the node to be in service")
 
 
-def failure_of(told: RequestEvent, older: int = 0) -> RequestEvent:
-    """A failure of the same request, or of one before it."""
-    asked = PowerCommand(
-        kind=told.kind,
-        cluster=told.cluster,
-        node=told.node,
-        generation=told.generation - older,
-        correlation_id=told.correlation_id,
+def failure_of(ended: RequestEvent, older: int = 0) -> RequestEvent:
+    """A failure of the same request, or of an older one."""
+    requested = PowerCommand(
+        kind=ended.kind,
+        cluster=ended.cluster,
+        node=ended.node,
+        generation=ended.generation - older,
+        correlation_id=ended.correlation_id,
     )
-    failed = about(asked, Transition.FAILED, round_=2, time=time.time_ns())
-    return replace(failed, cause=Cause("quota", "said late"))
+    failed = transition_event(requested, Transition.FAILED, round_=2, time=time.time_ns())
+    return replace(failed, cause=Cause("quota", "late"))
 
 
 def publish(cluster: Cluster, events: list[RequestEvent]) -> None:
-    """Send events as the power worker does."""
+    """Publish events as the power worker does."""
     link = Link(connection_parameters(cluster.settings.broker, "late events"))
     link.start()
     try:
         assert link.wait_up(10)
-        for future in [link.publish(published(told)) for told in events]:
+        for future in [link.publish(published(ended)) for ended in events]:
             future.result(10)
     finally:
         link.stop()

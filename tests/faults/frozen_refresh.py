@@ -1,4 +1,4 @@
-"""A program: refreshes a login, but freezes itself (SIGSTOP) between its lease and its call."""
+"""A program that refreshes a login and freezes itself (SIGSTOP) between its lease and its call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.config.settings import load
 from workers.store.database import open_store
 from workers.tokens.errors import SourceError
 from workers.tokens.sources import make_source
-from workers.tokens.vault import Turn, Vault
+from workers.tokens.vault import LeasedToken, Vault
 from workers.tokens.vault_key import load_key
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class FreezingVault(Vault):
-    """Freezes the process as soon as it has the turn."""
+    """Freezes the process as soon as it holds the lease."""
 
     @contextmanager
-    def turn(self, file_token: str) -> Iterator[Turn]:
-        """As ever, with a long sleep in between."""
-        with super().turn(file_token) as turn:
+    def lease(self, file_token: str) -> Iterator[LeasedToken]:
+        """Lease, then freeze."""
+        with super().lease(file_token) as leased:
             os.kill(os.getpid(), signal.SIGSTOP)
-            yield turn
+            yield leased
 
 
 def main(config: str) -> None:
-    """Print what came of it."""
+    """Refresh, and print the result."""
     settings = load(Path(config))
     store = open_store(settings.store.url, "state")
     vault = FreezingVault(store, load_key(settings.tokens.key_file), "one", "frozen")

@@ -1,7 +1,7 @@
-"""An operator who is killed (-9) at a chosen step of a decision; run as a program.
+"""An operator's process that is killed (-9) at a chosen step of a decision; run as a program.
 
-Steps are the operations that leave a trace: each commit in the store, each publish and each
-acknowledgement. The kill comes just before the step, or once it has surely taken effect.
+Steps are the operations with an effect outside the process: each commit in the store, each publish and
+each acknowledgement. The process is killed just before the step, or after it has taken effect.
 """
 
 from __future__ import annotations
@@ -26,77 +26,78 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from producers.message import Message
-    from workers.broker.link import Delivery, Link
+    from workers.broker.delivery import Delivery
+    from workers.broker.link import Link
 
 SECONDS = 20.0
 
 
-class Fate:
-    """Counts steps and kills at one of them."""
+class KillSwitch:
+    """Counts steps and kills the process at one of them."""
 
     def __init__(self, step: int, *, after: bool) -> None:
         self._left = step
         self._after = after
 
     def before(self) -> None:
-        """A step is about to be made."""
+        """Called before a step."""
         self._left -= 1
         if self._left == 0 and not self._after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     @property
-    def come(self) -> bool:
-        """Whether to kill once the step that is being made has taken effect."""
+    def due(self) -> bool:
+        """Whether to kill when the current step has taken effect."""
         return self._left == 0
 
     def after(self) -> None:
-        """A step has taken effect."""
-        if self.come:
+        """Called when a step has taken effect."""
+        if self.due:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class DoomedLink:
-    """A link whose every publish and acknowledgement is a step."""
+class CountingLink:
+    """A link that counts each publish and each acknowledgement as a step."""
 
-    def __init__(self, link: Link, fate: Fate) -> None:
+    def __init__(self, link: Link, switch: KillSwitch) -> None:
         self._link = link
-        self._fate = fate
+        self._switch = switch
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the link has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the link
         return getattr(self._link, name)
 
     def publish(self, message: Message) -> Future[None]:
-        self._fate.before()
+        self._switch.before()
         future = self._link.publish(message)
-        if self._fate.come:
+        if self._switch.due:
             future.result(SECONDS)
-            self._fate.after()
+            self._switch.after()
         return future
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._fate.before()
+        self._switch.before()
         self._link.ack(deliveries)
-        if self._fate.come:
-            self._link.stop()  # sends what is on its way
-            self._fate.after()
+        if self._switch.due:
+            self._link.stop()  # sends pending acknowledgements
+            self._switch.after()
 
 
 def main(config: str, verb: str, step: str, when: str) -> None:
-    """Replay, discard or restamp all letters, and be killed; without so many steps, end in peace."""
+    """Replay, discard or restamp all letters, killed at the step; ends normally if it has fewer."""
     settings = load(Path(config))
-    fate = Fate(int(step), after=when == "after")
+    switch = KillSwitch(int(step), after=when == "after")
     store = open_store(settings.store.url, "state")
-    sa.event.listen(store, "commit", lambda _connection: fate.before())
+    sa.event.listen(store, "commit", lambda _connection: switch.before())
     with DeadLetterQueue(
         connection_parameters(settings.broker, "doomed"), settings.cluster
-    ) as desk:
-        letters = desk.letters()
-        desk._link = DoomedLink(desk._link, fate)  # type: ignore[assignment]
+    ) as dead_letters:
+        letters = dead_letters.letters()
+        dead_letters._link = CountingLink(dead_letters._link, switch)  # type: ignore[assignment]
         who = Operator("doomed", "a test")
         act = {
-            "replay": lambda: desk.replay(store, letters, who),
-            "discard": lambda: desk.discard(store, letters, who),
-            "restamp": lambda: desk.restamp(
+            "replay": lambda: dead_letters.replay(store, letters, who),
+            "discard": lambda: dead_letters.discard(store, letters, who),
+            "restamp": lambda: dead_letters.restamp(
                 store, letters, who, lambda: clock.stamp(settings.hook.state)
             ),
         }

@@ -1,4 +1,4 @@
-"""The audit while its broker goes: what was delivered comes again, and folds."""
+"""The audit worker during a broker restart: redelivered events are recorded once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from schemas.events import Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tests.testbed.broker import PrivateBroker
 
 
-def test_a_broker_that_restarts_under_load_costs_no_event_and_doubles_none(
+def test_a_broker_restart_under_load_loses_no_event_and_records_none_twice(
     run_dir: Path, private_broker: PrivateBroker
 ) -> None:
-    site = Site(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost()))
+    site = Installation(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost()))
     site.prepare()
     engine = connect(site.settings.store.audit_url)
 

@@ -1,6 +1,6 @@
-"""P9: 50 drifts of all kinds over 100 nodes are repaired within two snapshots while requests flow.
+"""P9: 50 drifts of all kinds on 100 nodes are repaired within two snapshots while requests continue.
 
-A scripted slurmctld stands in at that size: it calls the real hooks, and says how it sees its nodes.
+At this size, a script acts as slurmctld: it calls the real hooks and publishes snapshots.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from producers.snapshot import messages, take
 from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
 from tests.testbed.waiting import until, until_none
-from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 NODES, DRIFTS = 100, 50
 INTERVAL = 6.0
 STALE_AFTER = 5.0
-LIT, OUT = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
+ON, OFF = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
 KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
 
 
 class Controller:
-    """What slurmctld would do and say: the nodes it counts on, and the hooks it calls."""
+    """Acts as slurmctld: it knows which nodes it wants, and calls the hooks."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.lit: set[str] = set()
+    def __init__(self, system: WholeSystem) -> None:
+        self.fleet = system
+        self.wanted: set[str] = set()
 
-    def ask(self, *nodes: str, lit: bool) -> None:
-        """Call a hook for nodes, as slurmctld does: its own state first."""
-        self.lit = self.lit | set(nodes) if lit else self.lit - set(nodes)
-        done = self.fleet.ask("resume" if lit else "suspend", ",".join(nodes))
+    def call_hook(self, *nodes: str, on: bool) -> None:
+        """Call a hook for nodes, as slurmctld does: its own state changes first."""
+        self.wanted = self.wanted | set(nodes) if on else self.wanted - set(nodes)
+        done = self.fleet.request("resume" if on else "suspend", ",".join(nodes))
         assert done.returncode == 0, done.stderr
 
     def snapshot(self) -> None:
-        """Say how it sees its nodes, as the snapshot worker does."""
+        """Publish a snapshot, as the snapshot worker does."""
         settings = self.fleet.settings
         taken = take(settings.cluster, settings.hook.state, self._read)
         sent = publish(
@@ -58,28 +58,28 @@ class Controller:
         assert sent.problem is None, sent.problem
 
     def _read(self) -> list[SlurmNode]:
-        return [SlurmNode(n, LIT if n in self.lit else OUT) for n in self.fleet.nodes]
+        return [SlurmNode(n, ON if n in self.wanted else OFF) for n in self.fleet.nodes]
 
     def wrong(self) -> dict[str, str]:
-        """Nodes whose servers are not as it wants them."""
+        """The nodes whose servers are not as wanted."""
         servers = self.fleet.cloud.servers()
         return {
             node: servers[node].status if node in servers else "NONE"
             for node in self.fleet.nodes
             if node not in servers
-            or servers[node].status != ("ACTIVE" if node in self.lit else "SHUTOFF")
+            or servers[node].status != ("ACTIVE" if node in self.wanted else "SHUTOFF")
             or servers[node].task_state
         }
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    plan = Plan(
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    plan = SystemPlan(
         nodes=NODES,
         more=f"[slurm]\nsnapshot_interval = {INTERVAL}\n[resync]\nenabled = true\ngrace = 0\n"
         f"stale_after = {STALE_AFTER}\n",
     )
-    with Fleet(run_dir / "fleet", broker_url, plan, start=()) as running:
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as running:
         for name in (*WORKERS, "resync"):
             running.worker(name)
         until(
@@ -90,33 +90,31 @@ def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
         yield running
 
 
-def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
-    fleet: Fleet,
+def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
+    system: WholeSystem,
 ) -> None:
     chance = random.Random(20261124)  # noqa: S311 - repeatable
-    slurm = Controller(fleet)
+    slurm = Controller(system)
     slurm.snapshot()
-    slurm.ask(*fleet.nodes[:60], lit=True)
-    until(lambda: not slurm.wrong(), 60, "sixty lit nodes")
-    fleet.settle()
+    slurm.call_hook(*system.nodes[:60], on=True)
+    until(lambda: not slurm.wrong(), 60, "sixty nodes to be powered on")
+    system.settle()
 
-    drifted = chance.sample(fleet.nodes, DRIFTS)
-    busy = [node for node in fleet.nodes if node not in drifted]
+    drifted = chance.sample(system.nodes, DRIFTS)
+    busy = [node for node in system.nodes if node not in drifted]
     kinds = [inject(slurm, node, chance) for node in drifted]
     assert set(kinds) == set(KINDS), Counter(kinds)
     began, injected = time.monotonic(), slurm.wrong()
-    assert (
-        len(injected) >= DRIFTS // 2
-    )  # ghosts and what is unasked for may differ in our books alone
-    # nobody says how Slurm sees it: nothing is repaired, and it is said; hooks are served
-    slurm.ask(*chance.sample(sorted(slurm.lit & set(busy)), 5), lit=False)
-    until(lambda: not set(slurm.wrong()) - set(injected), 60, "what the hooks asked")
-    until(lambda: "alarm.no_snapshot" in told(fleet), 60, "an alarm")
+    assert len(injected) >= DRIFTS // 2  # ghosts and unasked nodes may differ only in the store
+    # without snapshots nothing is repaired, operators are notified, and hooks are served
+    slurm.call_hook(*chance.sample(sorted(slurm.wanted & set(busy)), 5), on=False)
+    until(lambda: not set(slurm.wrong()) - set(injected), 60, "the requests of the hooks")
+    until(lambda: "alarm.no_snapshot" in notices(system), 60, "an alarm")
     assert slurm.wrong() == injected
-    assert fleet.cloud.counts()["stop"] == 5
-    said = fleet.operator("drift")
-    assert (said.returncode, "nothing is repaired" in said.stderr) == (3, True), said
-    assert "STALE" in fleet.operator("status").stdout
+    assert system.cloud.counts()["stop"] == 5
+    result = system.operator("drift")
+    assert (result.returncode, "no repair is requested" in result.stderr) == (3, True), result
+    assert "STALE" in system.operator("status").stdout
     print(f"\nuntouched for {time.monotonic() - began:.1f} s without a snapshot")  # noqa: T201
 
     began = time.monotonic()
@@ -125,17 +123,17 @@ def test_drifts_of_all_kinds_are_repaired_within_two_snapshots_and_none_without(
         due = began + (number + 1) * INTERVAL
         while time.monotonic() < due and still(slurm, drifted):
             node = chance.choice(busy)
-            slurm.ask(node, lit=node not in slurm.lit)
+            slurm.call_hook(node, on=node not in slurm.wanted)
     assert not still(slurm, drifted)
     print(f"{DRIFTS} drifts repaired in {time.monotonic() - began:.1f} s: {Counter(kinds)}")  # noqa: T201
-    until(lambda: not slurm.wrong(), 60, "what the hooks asked")
-    until_none(lambda: fleet.broken(others_ask=True), 30, "broken promises")
-    assert fleet.depths() == {}
+    until(lambda: not slurm.wrong(), 60, "the requests of the hooks")
+    until_none(lambda: system.broken(others_ask=True), 30, "broken promises")
+    assert system.depths() == {}
 
 
-def told(fleet: Fleet) -> set[str]:
-    """The names of the notices that the audit has."""
-    return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in fleet.records()}
+def notices(system: WholeSystem) -> set[str]:
+    """The types of the events in the audit log."""
+    return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in system.records()}
 
 
 def still(slurm: Controller, drifted: list[str]) -> dict[str, str]:
@@ -144,9 +142,9 @@ def still(slurm: Controller, drifted: list[str]) -> dict[str, str]:
 
 
 def inject(slurm: Controller, node: str, chance: random.Random) -> str:
-    """Make a node differ, behind everybody's back; how."""
-    cloud, lit = slurm.fleet.cloud, node in slurm.lit
-    kind = chance.choice(("dead", "broken", "ghost") if lit else ("orphan", "unasked"))
+    """Make a node drift without any request; returns the kind of drift."""
+    cloud, wanted = slurm.fleet.cloud, node in slurm.wanted
+    kind = chance.choice(("dead", "broken", "ghost") if wanted else ("orphan", "unasked"))
     if kind == "dead":
         cloud.set_power(node, on=False)
     elif kind == "broken":
@@ -154,7 +152,7 @@ def inject(slurm: Controller, node: str, chance: random.Random) -> str:
     elif kind == "orphan":
         cloud.set_power(node, on=True)
     elif kind == "ghost":  # the suspend's hook was lost
-        slurm.lit.discard(node)
+        slurm.wanted.discard(node)
     else:  # the resume's hook was lost
-        slurm.lit.add(node)
+        slurm.wanted.add(node)
     return kind

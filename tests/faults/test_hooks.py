@@ -1,4 +1,4 @@
-"""The hooks exactly as slurmctld starts them, and a broker in every bad state."""
+"""The hooks, started exactly as slurmctld starts them, and a broker in every bad state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from producers.amqp import connection_parameters
 from producers.settings import BrokerSettings
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import PROGRAMS, Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -31,32 +31,34 @@ RESUME_FILE = '{"jobs":[{"job_id":4711,"nodes":"node[1-2]"}],"all_nodes":"node[1
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 
 
 @pytest.fixture
 def alone(run_dir: Path, private_broker: PrivateBroker) -> Controller:
-    """A controller whose broker may be broken."""
-    site = Site(run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks")))
+    """A controller with a broker of its own, which the test may stop."""
+    site = Installation(
+        run_dir / "site", private_broker.amqp_url(private_broker.create_vhost("hooks"))
+    )
     site.prepare()
     private_broker.settle()
     return Controller(site)
 
 
-def test_as_slurmctld_starts_it_each_node_gets_a_message_with_its_jobs(
+def test_each_node_gets_a_message_with_its_jobs(
     controller: Controller,
 ) -> None:
     assert controller.hook("resume", "node[1-3]", content=RESUME_FILE).code == 0
     bodies = [body for _, body in controller.site.drain(topology.RESUME_QUEUE)]
-    asked = {c.node: [job.job_id for job in c.jobs] for c in map(parse_command, bodies)}
-    assert asked == {"node1": [4711], "node2": [4711], "node3": []}
+    jobs = {c.node: [job.job_id for job in c.jobs] for c in map(parse_command, bodies)}
+    assert jobs == {"node1": [4711], "node2": [4711], "node3": []}
     assert controller.spooled == []
     assert controller.log == ""
 
 
-def test_suspend_and_resume_fail_go_where_they_hold_up_no_resume(controller: Controller) -> None:
+def test_suspend_and_resume_fail_go_to_a_queue_of_their_own(controller: Controller) -> None:
     assert controller.hook("suspend", "node1").code == 0
     assert controller.hook("resume-fail", "node2").code == 0
     assert controller.nodes(topology.SUSPEND_QUEUE) == ["node1", "node2"]
@@ -64,7 +66,7 @@ def test_suspend_and_resume_fail_go_where_they_hold_up_no_resume(controller: Con
 
 
 @pytest.mark.parametrize("arguments", [("node[",), (), ("node1", "node2"), ("$(reboot)",)])
-def test_a_malformed_call_sends_nothing_and_says_why(
+def test_a_malformed_call_sends_nothing_and_is_reported(
     controller: Controller, arguments: tuple[str, ...]
 ) -> None:
     assert controller.hook("resume", *arguments).code == 2
@@ -74,17 +76,17 @@ def test_a_malformed_call_sends_nothing_and_says_why(
     assert controller.nodes(topology.RESUME_QUEUE) == []
 
 
-def test_a_topology_not_in_place_is_said_and_the_request_kept(
+def test_a_missing_topology_is_reported_and_the_request_kept(
     run_dir: Path, broker_url: str
 ) -> None:
-    controller = Controller(Site(run_dir / "site", broker_url))
+    controller = Controller(Installation(run_dir / "site", broker_url))
     ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert "spooled, not yet published" in controller.log
 
 
-def test_a_command_that_reaches_no_queue_is_not_taken_for_sent(controller: Controller) -> None:
-    """`mandatory`: a confirm alone would not tell."""
+def test_a_command_that_reaches_no_queue_stays_in_the_spool(controller: Controller) -> None:
+    """`mandatory`: the broker confirms unroutable messages too."""
     parameters = connection_parameters(controller.site.settings.broker, "test")
     with blocking_channel(parameters) as channel:
         channel.queue_unbind(topology.RESUME_QUEUE, topology.COMMANDS, "node.resume.requested")
@@ -93,7 +95,7 @@ def test_a_command_that_reaches_no_queue_is_not_taken_for_sent(controller: Contr
     assert "reached no queue" in controller.log
 
 
-def test_without_a_broker_it_is_spooled_at_once(
+def test_without_a_broker_the_call_is_spooled_at_once(
     alone: Controller, private_broker: PrivateBroker
 ) -> None:
     private_broker.stop()
@@ -102,10 +104,10 @@ def test_without_a_broker_it_is_spooled_at_once(
     assert ran.seconds < 5
 
 
-def test_a_broker_that_says_nothing_costs_less_than_five_seconds(run_dir: Path) -> None:
+def test_a_silent_broker_delays_the_hook_less_than_five_seconds(run_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert ran.seconds < 5
@@ -113,12 +115,12 @@ def test_a_broker_that_says_nothing_costs_less_than_five_seconds(run_dir: Path) 
 
 @pytest.fixture
 def deaf() -> Iterator[str]:
-    """The URL of a broker whose host answers nothing: not even a connection comes about."""
+    """The URL of a host that does not answer: the connection is never established."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         address = server.getsockname()
         waiting = []
         try:
-            # More than the queue of connections holds: the kernel drops what comes after.
+            # The connection queue overflows: the kernel drops further connections.
             for _ in range(3):
                 waiting.append(socket.socket())
                 waiting[-1].setblocking(False)
@@ -129,18 +131,20 @@ def deaf() -> Iterator[str]:
                 each.close()
 
 
-def test_a_broker_out_of_reach_costs_less_than_five_seconds(run_dir: Path, deaf: str) -> None:
-    controller = Controller(Site(run_dir / "site", deaf))
+def test_an_unreachable_broker_delays_the_hook_less_than_five_seconds(
+    run_dir: Path, deaf: str
+) -> None:
+    controller = Controller(Installation(run_dir / "site", deaf))
     ran = controller.hook("resume", "node1")
     assert (ran.code, len(controller.spooled)) == (0, 1)
     assert ran.seconds < 5
 
 
 def test_sigterm_ends_a_hook_at_once_with_its_request_spooled(run_dir: Path) -> None:
-    """22.05 blocks it in its children; 24.11 sends it at ResumeTimeout."""
+    """Slurmctld 22.05 blocks the signal in its children; 24.11 sends it at ResumeTimeout."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         with controller.start("resume", "node1") as running:
             silent.settimeout(20.0)
             connection, _ = silent.accept()
@@ -150,10 +154,10 @@ def test_sigterm_ends_a_hook_at_once_with_its_request_spooled(run_dir: Path) -> 
     assert controller.left() == ["node1"]
 
 
-def test_sigterm_ends_a_relay_at_once_whatever_the_broker_does(run_dir: Path) -> None:
+def test_sigterm_ends_a_relay_at_once_with_a_silent_broker(run_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        controller = Controller(Site(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
+        controller = Controller(Installation(run_dir / "site", f"amqp://x:y@127.0.0.1:{port}/v"))
         controller.hook("resume", "node1")
         running = controller.site.start("relay")
         silent.settimeout(20.0)
@@ -165,7 +169,7 @@ def test_sigterm_ends_a_relay_at_once_whatever_the_broker_does(run_dir: Path) ->
     assert controller.left() == ["node1"]
 
 
-def test_a_broker_in_memory_alarm_costs_less_than_five_seconds(
+def test_a_broker_in_memory_alarm_delays_the_hook_less_than_five_seconds(
     alone: Controller, private_broker: PrivateBroker
 ) -> None:
     private_broker.raise_memory_alarm()
@@ -173,12 +177,12 @@ def test_a_broker_in_memory_alarm_costs_less_than_five_seconds(
     private_broker.clear_memory_alarm()
     assert (ran.code, len(alone.spooled)) == (0, 1)
     assert ran.seconds < 5
-    assert "the broker takes nothing now (low on memory)" in alone.log
+    assert "the broker accepts no messages now (low on memory)" in alone.log
     assert relay.main(alone.site.config, once=True) == 0
     assert alone.spooled == []
 
 
-def test_a_full_queue_refuses_and_the_request_is_kept(controller: Controller) -> None:
+def test_a_request_that_a_full_queue_refuses_is_kept(controller: Controller) -> None:
     controller.replace_queue(
         topology.RESUME_QUEUE,
         topology.COMMANDS,
@@ -193,7 +197,7 @@ def test_a_full_queue_refuses_and_the_request_is_kept(controller: Controller) ->
     assert "a queue is full" in controller.log
 
 
-def test_the_next_hook_sends_its_own_request_then_what_was_left(
+def test_the_next_hook_publishes_its_own_call_then_the_spooled_ones(
     alone: Controller, private_broker: PrivateBroker
 ) -> None:
     private_broker.stop()
@@ -205,7 +209,7 @@ def test_the_next_hook_sends_its_own_request_then_what_was_left(
     assert alone.nodes(topology.RESUME_QUEUE) == ["node3", "node1", "node2"]
 
 
-def test_a_hook_killed_after_spooling_is_sent_by_the_relay_once_as_the_same_request(
+def test_the_relay_publishes_the_call_of_a_hook_killed_after_spooling(
     controller: Controller,
 ) -> None:
     """P1: kill -9 between the spool and the broker."""
@@ -226,7 +230,7 @@ def test_a_hook_killed_after_spooling_is_sent_by_the_relay_once_as_the_same_requ
     assert bodies[0] == bodies[1]
 
 
-def test_the_relay_sends_oldest_first_and_goes_when_told(
+def test_the_relay_publishes_oldest_first_and_stops_on_sigterm(
     alone: Controller, private_broker: PrivateBroker
 ) -> None:
     private_broker.stop()
@@ -239,40 +243,40 @@ def test_the_relay_sends_oldest_first_and_goes_when_told(
     assert alone.nodes(topology.SUSPEND_QUEUE) == ["node1", "node2", "node3"]
 
 
-def test_a_spool_that_cannot_be_written_is_said_and_the_request_published_all_the_same(
+def test_an_unwritable_spool_is_reported_and_the_request_published(
     controller: Controller,
 ) -> None:
     (controller.folder / "spool").write_text("in the way")
     assert controller.hook("resume", "node1").code == 1
     assert "not durable: hooks.spool" in controller.log
-    assert "it was published all the same" in controller.log
+    assert "but published" in controller.log
     assert controller.nodes(topology.RESUME_QUEUE) == ["node1"]
 
 
-def test_with_neither_spool_nor_broker_the_loss_is_said(run_dir: Path) -> None:
-    controller = Controller(Site(run_dir / "site", "amqp://x:y@127.0.0.1:1/v"))
+def test_without_spool_and_broker_the_loss_is_reported(run_dir: Path) -> None:
+    controller = Controller(Installation(run_dir / "site", "amqp://x:y@127.0.0.1:1/v"))
     (controller.folder / "spool").write_text("in the way")
     assert controller.hook("resume", "node1").code == 1
     assert "is LOST" in controller.log
 
 
 def test_no_password_reaches_a_log(run_dir: Path) -> None:
-    controller = Controller(Site(run_dir / "site", "amqp://me:s3cr3t@127.0.0.1:1/v"))
+    controller = Controller(Installation(run_dir / "site", "amqp://me:s3cr3t@127.0.0.1:1/v"))
     controller.hook("resume", "node1")
     assert controller.log
     assert "s3cr3t" not in controller.log
     assert "s3cr3t" not in repr(BrokerSettings("amqp://me:s3cr3t@h/v").shown)
 
 
-def test_an_odd_working_directory_is_no_matter(run_dir: Path, broker_url: str) -> None:
-    site = Site(run_dir / "site", broker_url)
+def test_the_working_directory_does_not_matter(run_dir: Path, broker_url: str) -> None:
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     controller = Controller(site, cwd="/proc/self/fdinfo")
     assert controller.hook("resume", "node1").code == 0
     assert controller.nodes(topology.RESUME_QUEUE) == ["node1"]
 
 
-def test_a_clock_that_cannot_be_used_costs_a_warning_not_the_request(
+def test_an_unusable_clock_is_a_warning_and_the_request_is_published(
     controller: Controller,
 ) -> None:
     (controller.folder / "clock").write_text("in the way")
@@ -282,21 +286,21 @@ def test_a_clock_that_cannot_be_used_costs_a_warning_not_the_request(
     assert "hooks.state: " in (parse_command(body).note or "")
 
 
-def test_a_clock_far_ahead_is_said_with_its_remedy(controller: Controller) -> None:
-    """Workers refuse generations from far in the future: somebody must be told."""
+def test_a_clock_far_ahead_is_reported_with_the_remedy(controller: Controller) -> None:
+    """Workers reject generations from far in the future, so an operator must know."""
     (controller.folder / "clock").mkdir()
     (controller.folder / "clock" / "generation").write_text("04000000000000000000")
     assert controller.hook("resume", "node1").code == 0
-    assert "s ahead of this host's time; mend the time, or" in controller.log
+    assert "s ahead of this host's time; correct the time, or" in controller.log
 
 
-def test_a_configuration_nobody_can_read_is_a_bad_call(controller: Controller) -> None:
+def test_an_unreadable_configuration_is_a_bad_call(controller: Controller) -> None:
     controller.site.config.write_text("cluster = ")
     assert controller.hook("resume", "node1").code == 2
     assert controller.spooled == []
 
 
-def test_a_resume_file_that_is_gone_costs_only_the_jobs(controller: Controller) -> None:
+def test_a_missing_resume_file_loses_only_the_jobs(controller: Controller) -> None:
     environ = {
         "SLURM_CONF": str(controller.folder / "slurm.conf"),
         "SLURM_RESUME_FILE": str(controller.folder / "gone"),
@@ -306,8 +310,8 @@ def test_a_resume_file_that_is_gone_costs_only_the_jobs(controller: Controller) 
     assert "SLURM_RESUME_FILE: " in (parse_command(body).note or "")
 
 
-def test_nobody_at_the_other_end_of_standard_error_is_no_matter(controller: Controller) -> None:
-    """24.11 gives the hook a pipe to slurmscriptd."""
+def test_a_closed_standard_error_does_not_matter(controller: Controller) -> None:
+    """Slurmctld 24.11 gives the hook a pipe to slurmscriptd."""
     (controller.folder / "clock").write_text("in the way")
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,4 +1,4 @@
-"""A hook whose disk is full or read-only, as root too: real file systems in a namespace of its own."""
+"""A hook whose disk is full or read-only: real file systems in a mount namespace of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from producers import relay
 from schemas.commands import parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FULL = (
     'mount -t tmpfs -o size=16k none "{folder}"; cat /dev/zero >"{folder}/filler" 2>/dev/null || :'
 )
 READ_ONLY = 'mount --bind "{folder}" "{folder}"; mount -o remount,bind,ro "{folder}"'
-# A /dev of our own, with a log socket that nobody else has.
+# A private /dev with a private log socket.
 SYSLOG = """
 mount -t tmpfs none "{folder}"
 for name in null zero full random urandom; do
@@ -36,17 +36,17 @@ AWAY = "amqp://x:y@127.0.0.1:1/v"
 
 
 def namespace(setup: str) -> list[str]:
-    """What to put before a command so that it sees these mounts, and nobody else."""
+    """The command prefix that runs a command with these mounts, invisible to other processes."""
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     return ["unshare", *user, "--mount", "sh", "-ec", f'{setup}\nexec "$@"', "sh"]
 
 
 @pytest.fixture
 def mounted(run_dir: Path, broker_url: str) -> Callable[..., Controller]:
-    """Makes a controller where `setup` is done to one of its folders."""
+    """Makes a controller, with `setup` applied to one of its folders."""
 
     def make(setup: str, name: str = "spool", url: str = broker_url, **more: object) -> Controller:
-        site = Site(run_dir / "site", url)
+        site = Installation(run_dir / "site", url)
         if url == broker_url:
             site.prepare()
         folder = site.folder / name
@@ -61,20 +61,20 @@ def mounted(run_dir: Path, broker_url: str) -> Callable[..., Controller]:
     [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
     ids=["full", "read-only"],
 )
-def test_what_cannot_be_spooled_is_said_and_published_all_the_same(
+def test_a_call_that_cannot_be_spooled_is_reported_and_published(
     mounted: Callable[..., Controller], setup: str, reason: str
 ) -> None:
     controller = mounted(setup)
     assert controller.hook("resume", "node[1-3]").code == 1
     assert (
-        f"not durable: hooks.spool: {reason}: {controller.spool}; free the disk" in controller.log
+        f"not durable: hooks.spool: {reason}: {controller.spool}; free disk space" in controller.log
     )
-    assert "it was published all the same" in controller.log
+    assert "but published" in controller.log
     assert controller.nodes(topology.RESUME_QUEUE) == ["node1", "node2", "node3"]
 
 
 @pytest.mark.parametrize("setup", [FULL, READ_ONLY], ids=["full", "read-only"])
-def test_with_no_broker_either_the_loss_is_said(
+def test_without_a_broker_too_the_loss_is_reported(
     mounted: Callable[..., Controller], setup: str
 ) -> None:
     controller = mounted(setup, url=AWAY)
@@ -84,7 +84,7 @@ def test_with_no_broker_either_the_loss_is_said(
 
 
 @pytest.mark.parametrize("setup", [FULL, READ_ONLY], ids=["full", "read-only"])
-def test_a_clock_whose_disk_is_full_costs_no_request(
+def test_a_clock_on_a_full_disk_loses_no_request(
     mounted: Callable[..., Controller], setup: str
 ) -> None:
     controller = mounted(setup, name="clock")
@@ -94,12 +94,12 @@ def test_a_clock_whose_disk_is_full_costs_no_request(
     assert "hooks.state: " in (parse_command(body).note or "")
 
 
-def test_what_was_spooled_before_the_disk_went_read_only_is_sent_when_it_is_writable_again(
+def test_a_call_on_a_disk_that_went_read_only_is_published_when_it_is_writable_again(
     run_dir: Path, broker_url: str
 ) -> None:
-    away = Controller(Site(run_dir / "site", AWAY))
+    away = Controller(Installation(run_dir / "site", AWAY))
     assert away.hook("resume", "node1").code == 0
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     controller = Controller(site, prefix=namespace(READ_ONLY.format(folder=away.spool)))
     assert controller.hook("resume", "node2").code == 1
@@ -118,25 +118,25 @@ def syslog(run_dir: Path) -> Iterator[socket.socket]:
         yield server
 
 
-def test_syslog_hears_what_went_wrong_even_without_a_configuration(
+def test_errors_go_to_syslog_even_without_a_configuration(
     mounted: Callable[..., Controller], syslog: socket.socket
 ) -> None:
     controller = mounted(SYSLOG, name="dev", url=AWAY, socket=syslog.getsockname())
     assert controller.hook("resume", "node[").code == 2
-    said = syslog.recv(8192).decode()
-    assert said.startswith("<27>"), "facility daemon, severity error"
-    assert "lamplighter[" in said
-    assert "hostlist: unbalanced brackets: 'node['" in said
+    line = syslog.recv(8192).decode()
+    assert line.startswith("<27>"), "facility daemon, severity error"
+    assert "lamplighter[" in line
+    assert "hostlist: unbalanced brackets: 'node['" in line
     assert controller.hook("resume", "node1").code == 0
-    said = syslog.recv(8192).decode()
-    assert said.startswith("<28>"), "facility daemon, severity warning"
-    assert "'node1': spooled, not yet published: cannot connect" in said
+    line = syslog.recv(8192).decode()
+    assert line.startswith("<28>"), "facility daemon, severity warning"
+    assert "'node1': spooled, not yet published: cannot connect" in line
     controller.site.config.unlink()
     assert controller.hook("resume", "node1").code == 2
     assert "set LAMPLIGHTER_CONFIG" in syslog.recv(8192).decode()
 
 
-def test_a_log_file_that_cannot_be_written_is_said_to_syslog_and_costs_nothing(
+def test_an_unwritable_log_file_is_reported_to_syslog_and_loses_nothing(
     mounted: Callable[..., Controller], syslog: socket.socket
 ) -> None:
     controller = mounted(SYSLOG, name="dev", url=AWAY, socket=syslog.getsockname())
@@ -147,7 +147,9 @@ def test_a_log_file_that_cannot_be_written_is_said_to_syslog_and_costs_nothing(
     assert "hooks.log_file: Is a directory" in syslog.recv(8192).decode()
 
 
-def test_no_mount_of_these_tests_is_seen_outside(mounted: Callable[..., Controller]) -> None:
+def test_the_mounts_of_these_tests_are_invisible_outside(
+    mounted: Callable[..., Controller],
+) -> None:
     controller = mounted(FULL)
     controller.hook("resume", "node1")
     mounts = subprocess.run(

@@ -1,4 +1,4 @@
-"""What hooks left in the spool: sent in order, by one, and never held up by what nobody takes."""
+"""Calls left in the spool: published in order, once, and never blocked by another call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from producers.amqp import connection_parameters
 from producers.call import HookCall, expand
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 GENERATION = 1_767_323_045_678_901_000
 FULL = {"overflow": "reject-publish", "queue_type": "classic"}
 RESUME_KEY = "node.resume.requested"
-# A hook that is killed -9 before the line of the producers' code whose turn it is.
+# A hook that is killed (-9) before the N-th line of the producers' code.
 KILLED = """
 import os, signal, sys
 from producers import hook
@@ -65,7 +65,7 @@ def call(number: int, nodes: str | None = None, kind: Kind = Kind.RESUME) -> Hoo
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 
@@ -81,7 +81,9 @@ def unroute(controller: Controller, queue: str, key: str) -> None:
         channel.queue_unbind(queue, topology.COMMANDS, key)
 
 
-def test_what_is_left_is_sent_in_the_order_of_asking(controller: Controller) -> None:
+def test_spooled_calls_are_published_in_the_order_of_their_generations(
+    controller: Controller,
+) -> None:
     for number in (3, 1, 2):
         controller.leave(call(number))
     assert sweep(controller) == 0
@@ -90,7 +92,7 @@ def test_what_is_left_is_sent_in_the_order_of_asking(controller: Controller) -> 
     assert "relay: sent 3 calls in" in controller.log
 
 
-def test_what_reaches_no_queue_does_not_hold_up_what_was_asked_later(
+def test_an_unroutable_call_does_not_block_later_ones(
     controller: Controller,
 ) -> None:
     unroute(controller, topology.SUSPEND_QUEUE, "node.resume_fail.reported")
@@ -102,7 +104,7 @@ def test_what_reaches_no_queue_does_not_hold_up_what_was_asked_later(
     assert "run lamplighter topology apply" in controller.log
 
 
-def test_what_a_full_queue_refuses_does_not_hold_up_what_was_asked_later(
+def test_a_call_that_a_full_queue_refuses_does_not_block_later_ones(
     controller: Controller,
 ) -> None:
     controller.replace_queue(
@@ -116,15 +118,15 @@ def test_what_a_full_queue_refuses_does_not_hold_up_what_was_asked_later(
     assert controller.nodes(topology.SUSPEND_QUEUE) == ["node3"]
 
 
-def test_what_the_broker_answers_by_closing_does_not_hold_up_what_was_asked_later(
+def test_a_call_that_makes_the_broker_close_the_channel_does_not_block_later_ones(
     run_dir: Path, broker: Broker, vhost: str
 ) -> None:
-    """A permission on the routing key is such a case: the broker closes the channel."""
-    Site(run_dir / "admin", broker.amqp_url(vhost)).prepare()
+    """The broker closes the channel if the user lacks the permission on the routing key."""
+    Installation(run_dir / "admin", broker.amqp_url(vhost)).prepare()
     user = broker.add_user(f"hooks-{vhost}", "s3cr3t", vhost, write=".*")
     permission = {"exchange": topology.COMMANDS, "write": "^node\\.suspend", "read": "^$"}
     broker.api._call("PUT", f"topic-permissions/{vhost}/{user.name}", permission)
-    controller = Controller(Site(run_dir / "site", broker.amqp_url(vhost, user)))
+    controller = Controller(Installation(run_dir / "site", broker.amqp_url(vhost, user)))
     for number in range(1, 5):
         controller.leave(call(number))
     controller.leave(call(5, kind=Kind.SUSPEND))
@@ -132,27 +134,27 @@ def test_what_the_broker_answers_by_closing_does_not_hold_up_what_was_asked_late
     assert controller.left() == ["node1", "node2", "node3", "node4"]
     assert "ACCESS_REFUSED" in controller.log
     assert controller.hook("suspend", "node6").code == 0
-    admin = Controller(Site(run_dir / "admin", broker.amqp_url(vhost)))
+    admin = Controller(Installation(run_dir / "admin", broker.amqp_url(vhost)))
     assert admin.nodes(topology.SUSPEND_QUEUE) == ["node5", "node6"]
 
 
-def test_a_call_taken_in_part_shrinks_to_the_rest_and_is_sent_once(
+def test_only_the_rest_of_a_partly_accepted_call_is_kept(
     controller: Controller,
 ) -> None:
-    """Else a queue with little room would take the same first nodes at every sweep."""
+    """Otherwise a queue that is almost full would accept the same first nodes at every sweep."""
     controller.replace_queue(
         topology.RESUME_QUEUE, topology.COMMANDS, RESUME_KEY, max_length=3, **FULL
     )
     controller.leave(call(1, "node[1-8]"))
-    taken: list[str] = []
+    accepted: list[str] = []
     for left in (["node4,node5,node6,node7,node8"], ["node7,node8"], []):
         sweep(controller)
         assert controller.left() == left
-        taken += controller.nodes(topology.RESUME_QUEUE)
-    assert taken == [f"node{number}" for number in range(1, 9)]
+        accepted += controller.nodes(topology.RESUME_QUEUE)
+    assert accepted == [f"node{number}" for number in range(1, 9)]
 
 
-def test_a_hook_too_keeps_only_what_was_not_taken(controller: Controller) -> None:
+def test_a_hook_too_keeps_only_the_rest(controller: Controller) -> None:
     controller.replace_queue(
         topology.RESUME_QUEUE, topology.COMMANDS, RESUME_KEY, max_length=1, **FULL
     )
@@ -161,7 +163,9 @@ def test_a_hook_too_keeps_only_what_was_not_taken(controller: Controller) -> Non
     assert "spooled, not yet published: the broker refused 1 messages" in controller.log
 
 
-def test_a_leftover_in_trouble_is_not_told_as_the_own_request(controller: Controller) -> None:
+def test_a_problem_of_an_earlier_call_is_not_reported_as_the_own_one(
+    controller: Controller,
+) -> None:
     unroute(controller, topology.SUSPEND_QUEUE, "node.resume_fail.reported")
     controller.leave(call(1, kind=Kind.RESUME_FAIL))
     controller.leave(call(2))
@@ -172,7 +176,7 @@ def test_a_leftover_in_trouble_is_not_told_as_the_own_request(controller: Contro
     assert "earlier calls are still spooled: 1 messages reached no queue" in controller.log
 
 
-def test_what_cannot_be_read_is_set_aside_aloud_and_holds_up_nothing(
+def test_an_unreadable_call_is_set_aside_reported_and_blocks_no_call(
     controller: Controller,
 ) -> None:
     controller.leave(call(2))
@@ -184,7 +188,7 @@ def test_what_cannot_be_read_is_set_aside_aloud_and_holds_up_nothing(
     assert "00000000000000000000-x.call: cannot be read: Is a directory" in controller.log
 
 
-def test_a_hook_spends_a_second_on_leftovers_and_no_more(controller: Controller) -> None:
+def test_a_hook_spends_at_most_a_second_on_earlier_calls(controller: Controller) -> None:
     for number in range(1, 41):
         controller.leave(call(number, f"node[{number}000-{number}999]"))
     began = time.monotonic()
@@ -194,11 +198,11 @@ def test_a_hook_spends_a_second_on_leftovers_and_no_more(controller: Controller)
     assert sent[:2] == ["node1", "node1000"], "its own first, then the oldest"
     left = controller.left()
     assert left, "40,000 nodes are more than a second's work"
-    # What was on its way when the second was over is sent again.
+    # Messages unconfirmed after that second are sent again.
     assert set(sent[1:]).union(*map(expand, left)) == {f"node{n}" for n in range(1000, 41_000)}
 
 
-def test_hooks_and_a_relay_at_once_lose_nothing_and_send_nothing_twice(
+def test_concurrent_hooks_and_relays_lose_nothing_and_publish_nothing_twice(
     controller: Controller,
 ) -> None:
     for number in range(1, 61):
@@ -209,36 +213,36 @@ def test_hooks_and_a_relay_at_once_lose_nothing_and_send_nothing_twice(
         assert {each.result().code for each in hooks} == {0}
     assert {each.wait(30.0) for each in relays} == {0}
     assert controller.spooled == []
-    asked = controller.nodes(topology.RESUME_QUEUE)
-    assert sorted(asked) == sorted(
+    published = controller.nodes(topology.RESUME_QUEUE)
+    assert sorted(published) == sorted(
         [f"left{n}" for n in range(1, 61)] + [f"own{n}" for n in range(6)]
     )
 
 
-def test_killed_anywhere_a_hook_loses_nothing_it_has_spooled(controller: Controller) -> None:
-    """P1: kill -9 at points from its first line to its last; the relay sends what it left."""
-    turn, spooled, through = 1, 0, False
-    while not through:
+def test_a_hook_killed_anywhere_loses_no_spooled_call(controller: Controller) -> None:
+    """P1: kill -9 at points from its first line to its last; the relay publishes the rest."""
+    turn, spooled, finished = 1, 0, False
+    while not finished:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(turn), str(controller.folder / "slurm.conf")],
             check=False,
             cwd=ROOT,
         )
-        through = done.returncode == 0
-        assert through or done.returncode == -signal.SIGKILL
+        finished = done.returncode == 0
+        assert finished or done.returncode == -signal.SIGKILL
         left = controller.left()
         spooled += bool(left)
         assert sweep(controller) == 0
         ids = {parse_command(body).id for _, body in controller.site.drain(topology.RESUME_QUEUE)}
         assert len(ids) in {0, 3}, "all of a call or nothing"
-        if left or through:
+        if left or finished:
             assert len(ids) == 3
         turn += max(1, turn // 6)
     assert spooled >= 3, "killed between spool and broker"
 
 
-def test_a_file_of_another_user_is_said_with_its_remedy(controller: Controller) -> None:
-    """A hook was run by hand as root, and the relay runs as SlurmUser."""
+def test_a_file_of_another_user_is_reported_with_the_remedy(controller: Controller) -> None:
+    """A hook was run manually as root, and the relay runs as SlurmUser."""
     controller.leave(call(1)).chmod(0)
     controller.leave(call(2))
     words = [
@@ -251,7 +255,7 @@ def test_a_file_of_another_user_is_said_with_its_remedy(controller: Controller) 
         "--once",
     ]
     if os.geteuid() == 0:
-        # As anybody else is: without the power to read everything.
+        # Like any other user: without the capability to read everything.
         words = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *words]
     done = subprocess.run(words, check=False, cwd=ROOT)
     assert done.returncode == 1

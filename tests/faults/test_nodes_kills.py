@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a deployment: every node gets one server, and only one."""
+"""kill -9 during a deployment: every node gets exactly one server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.testbed.processes import Child, tail
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 NODES = 12
-# What a killed worker has sent has its time, the API's, before its successor ends anything.
+# After a kill, calls in flight have the API timeout before the next worker ends a request.
 BRISK = "poll_interval = 0.3\napi_timeout = 4\nlease = 20"
 GROUP = """deploy_wait = 0.3
 [groups.all.server]
@@ -31,72 +31,76 @@ networks = ["none"]
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    plan = Plan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=(), power=BRISK)
-    with Fleet(run_dir / "fleet", broker_url, plan) as running:
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    plan = SystemPlan(nodes=NODES, boot=0.3, latency=0.05, group=GROUP, servers=(), power=BRISK)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as running:
         yield running
 
 
-def deploying(fleet: Fleet) -> Child:
-    log = fleet.folder / "deploy.log"
-    return Child(fleet.command("nodes", "deploy", "all", "--json"), log=log, cwd=ROOT)
+def deploying(system: WholeSystem) -> Child:
+    log = system.folder / "deploy.log"
+    return Child(system.command("nodes", "deploy", "all", "--json"), log=log, cwd=ROOT)
 
 
-def created(fleet: Fleet) -> int:
-    return fleet.cloud.counts().get("create", 0)
+def created(system: WholeSystem) -> int:
+    return system.cloud.counts().get("create", 0)
 
 
-def has_created(fleet: Fleet, count: int) -> bool:
-    return created(fleet) >= count
+def has_created(system: WholeSystem, count: int) -> bool:
+    return created(system) >= count
 
 
-def check(fleet: Fleet, operator: Child) -> None:
-    """The operator has heard of one outcome a node, all good; and that is how the cloud is."""
+def check(system: WholeSystem, operator: Child) -> None:
+    """The operator received one completed outcome per node, and the cloud agrees."""
     code = operator.wait(90)
     assert code == 0, tail(operator.log)
-    told = [json.loads(line) for line in operator.log.read_text().splitlines()]
-    assert sorted(one["node"] for one in told) == sorted(fleet.nodes)
-    assert {one["outcome"] for one in told} == {"completed"}
-    assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
-    assert fleet.cloud.state().statuses == {"SHUTOFF": NODES}  # hence no two of one name
-    fleet.requests = NODES
-    fleet.check()
+    outcomes = [json.loads(line) for line in operator.log.read_text().splitlines()]
+    assert sorted(one["node"] for one in outcomes) == sorted(system.nodes)
+    assert {one["outcome"] for one in outcomes} == {"completed"}
+    assert system.statuses() == dict.fromkeys(system.nodes, "SHUTOFF")
+    assert system.cloud.state().statuses == {
+        "SHUTOFF": NODES
+    }  # so no two servers have the same name
+    system.requests = NODES
+    system.check()
 
 
-def test_killed_between_the_creations_and_their_answers(fleet: Fleet) -> None:
-    """The creations are performed, their answers withheld; the next worker creates nothing twice."""
+def test_a_worker_killed_between_calls_and_responses_creates_no_second_server(
+    system: WholeSystem,
+) -> None:
+    """The cloud creates the servers but does not respond; the next worker creates none again."""
     hang = Hang(seconds=60, performed=True)
-    fleet.cloud.inject(Fault(effect=hang, kind="create", times=NODES))
-    operator = deploying(fleet)
+    system.cloud.inject(Fault(effect=hang, kind="create", times=NODES))
+    operator = deploying(system)
     try:
-        until(partial(has_created, fleet, 4), 20, "as many creations as are made at once")
-        fleet.workers["power"].kill()
-        fleet.cloud.clear_faults()
-        fleet.worker("power")
-        check(fleet, operator)
-        assert created(fleet) == NODES
+        until(partial(has_created, system, 4), 20, "as many creations as run in parallel")
+        system.workers["power"].kill()
+        system.cloud.clear_faults()
+        system.worker("power")
+        check(system, operator)
+        assert created(system) == NODES
     finally:
         operator.stop()
 
 
-def test_killed_again_and_again(fleet: Fleet) -> None:
-    operator = deploying(fleet)
+def test_a_worker_killed_three_times_creates_one_server_per_node(system: WholeSystem) -> None:
+    operator = deploying(system)
     try:
         for part in (1, 4, 7):
-            until(partial(has_created, fleet, part), 30, f"{part} creations")
-            fleet.workers["power"].kill()
-            fleet.worker("power")
-        check(fleet, operator)
+            until(partial(has_created, system, part), 30, f"{part} creations")
+            system.workers["power"].kill()
+            system.worker("power")
+        check(system, operator)
     finally:
         operator.stop()
 
 
-def test_the_operator_killed_before_publishing_has_asked_all_the_same(
+def test_a_request_whose_command_was_killed_before_publishing_is_still_sent(
     run_dir: Path, broker_url: str
 ) -> None:
-    """What is in the spool is sent by the relay; asking again does no harm."""
-    plan = Plan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    """The relay sends the request in the spool; the same request again changes nothing."""
+    plan = SystemPlan(nodes=2, boot=0.3, group=GROUP, servers=(), power=BRISK)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
         dies = (
             "import os, signal\n"
             "from producers import hook\n"
@@ -104,15 +108,15 @@ def test_the_operator_killed_before_publishing_has_asked_all_the_same(
             "from ops.cli.main import main\n"
             "main()\n"
         )
-        words = [str(word) for word in fleet.command("nodes", "deploy", "all")]
+        words = [str(word) for word in system.command("nodes", "deploy", "all")]
         killed = subprocess.run(
             [words[0], "-c", dies, *words[3:]], cwd=ROOT, check=False, capture_output=True
         )
         assert killed.returncode == -9
-        assert len(list((fleet.folder / "spool").glob("*.call"))) == 1
-        assert fleet.operator("relay", "--once").returncode == 0
-        fleet.requests = 2
-        fleet.settle()
-        assert fleet.outcomes() == {"completed": 2}
-        assert fleet.operator("nodes", "deploy", "all").returncode == 0
-        assert fleet.cloud.counts()["create"] == 2
+        assert len(list((system.folder / "spool").glob("*.call"))) == 1
+        assert system.operator("relay", "--once").returncode == 0
+        system.requests = 2
+        system.settle()
+        assert system.outcomes() == {"completed": 2}
+        assert system.operator("nodes", "deploy", "all").returncode == 0
+        assert system.cloud.counts()["create"] == 2

@@ -11,7 +11,7 @@ import psutil
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.processes import Child
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,19 +38,19 @@ def test_a_frozen_worker_whose_lease_has_gone_does_no_harm_when_it_wakes(
     run_dir: Path, broker_url: str
 ) -> None:
     """P2: another worker has the nodes by then, and Slurm has changed its mind."""
-    plan = Plan(nodes=8, power="poll_interval = 0.3\nlease = 4\napi_timeout = 2", boot=3.0)
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
-        fleet.ask("resume")
-        until(lambda: fleet.cloud.counts().get("start", 0) == 8, 20, "eight start calls")
-        fleet.freeze("power")
-        fleet.worker("power", "second")
-        until(lambda: "broker_connected" in fleet.log("second"), 30, "the second worker")
-        fleet.ask("suspend")
+    plan = SystemPlan(nodes=8, power="poll_interval = 0.3\nlease = 4\napi_timeout = 2", boot=3.0)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.request("resume")
+        until(lambda: system.cloud.counts().get("start", 0) == 8, 20, "eight start calls")
+        system.freeze("power")
+        system.worker("power", "second")
+        until(lambda: "broker_connected" in system.log("second"), 30, "the second worker")
+        system.request("suspend")
         # the broker deals the commands out to both; the frozen one's share waits with it
-        until(lambda: fleet.outcomes().get("completed", 0) >= 1, 60, "a suspend by the second")
-        fleet.workers["power"].send(signal.SIGCONT)
-        fleet.settle(90)
-        fleet.check()
+        until(lambda: system.outcomes().get("completed", 0) >= 1, 60, "a suspend by the second")
+        system.workers["power"].send(signal.SIGCONT)
+        system.settle(90)
+        system.check()
 
 
 def test_a_worker_frozen_within_its_transaction_holds_others_up_for_seconds_only(
@@ -59,21 +59,21 @@ def test_a_worker_frozen_within_its_transaction_holds_others_up_for_seconds_only
     """Its rows are locked, in a database that several hosts share; nobody there could kill it."""
     power = "poll_interval = 0.3\nlease = 8\napi_timeout = 4"
     with PostgreSQL(run_dir / "postgresql") as server:
-        plan = Plan(
+        plan = SystemPlan(
             nodes=8, power=power, store=(server.create_database(), server.create_database())
         )
-        with Fleet(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as fleet:
-            argv = [sys.executable, "-c", FREEZES, str(fleet.settings.path)]
-            with Child(argv, log=fleet.folder / "power.log", cwd=ROOT) as frozen:
+        with WholeSystem(run_dir / "fleet", broker_url, plan, start=("tokens", "audit")) as system:
+            argv = [sys.executable, "-c", FREEZES, str(system.settings.path)]
+            with Child(argv, log=system.folder / "power.log", cwd=ROOT) as frozen:
                 process = psutil.Process(frozen.pid)
-                fleet.ask("resume")
+                system.request("resume")
                 until(lambda: process.status() == psutil.STATUS_STOPPED, 60, "the freeze")
-                fleet.worker("power", "second")
-                until(lambda: "broker_connected" in fleet.log("second"), 30, "the second worker")
-                fleet.ask("suspend")
+                system.worker("power", "second")
+                until(lambda: "broker_connected" in system.log("second"), 30, "the second worker")
+                system.request("suspend")
                 # the broker deals the commands out to both; the frozen one's share waits with it
-                until(lambda: fleet.outcomes()["completed"] >= 1, 60, "a suspend by the second")
+                until(lambda: system.outcomes()["completed"] >= 1, 60, "a suspend by the second")
                 frozen.send(signal.SIGCONT)
-                fleet.settle(90)
-                fleet.check()
+                system.settle(90)
+                system.check()
                 assert frozen.stop() == 0

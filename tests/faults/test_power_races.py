@@ -12,7 +12,7 @@ from producers.message import Batch
 from schemas import ids
 from schemas.commands import Kind
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import Fleet, Plan
+from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, Plan(nodes=4)) as running:
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, SystemPlan(nodes=4)) as running:
         yield running
 
 
-def call(fleet: Fleet, kind: Kind) -> HookCall:
+def call(system: WholeSystem, kind: Kind) -> HookCall:
     """A hook's call, stamped now, not yet sent."""
     return HookCall(
         kind=kind,
-        cluster=fleet.settings.cluster,
-        nodes=fleet.everything,
-        generation=clock.stamp(fleet.settings.hook.state),
+        cluster=system.settings.cluster,
+        nodes=system.everything,
+        generation=clock.stamp(system.settings.hook.state),
         correlation_id=ids.correlation_id(),
         expiry=None,
         resume_file=None,
@@ -39,76 +39,76 @@ def call(fleet: Fleet, kind: Kind) -> HookCall:
     )
 
 
-def send(fleet: Fleet, made: HookCall) -> None:
+def send(system: WholeSystem, made: HookCall) -> None:
     """Send a call as a hook or the relay would."""
     batch = Batch(hook.messages(made), lambda: None)
-    assert hook.send(fleet.settings.hook, iter([batch]), 10.0) is None
+    assert hook.send(system.settings.hook, iter([batch]), 10.0) is None
 
 
-def test_a_call_sent_twice_is_one_request(fleet: Fleet) -> None:
+def test_a_call_sent_twice_is_one_request(system: WholeSystem) -> None:
     """P3: a hook killed after its confirms leaves a spool file; the relay sends it again."""
-    resume = call(fleet, Kind.RESUME)
-    send(fleet, resume)
-    send(fleet, resume)
-    fleet.note("resume", fleet.everything)
-    fleet.settle()
-    send(fleet, resume)
-    fleet.check()
-    assert fleet.outcomes() == {"completed": 4}
-    assert fleet.cloud.counts()["start"] == 4
+    resume = call(system, Kind.RESUME)
+    send(system, resume)
+    send(system, resume)
+    system.note("resume", system.everything)
+    system.settle()
+    send(system, resume)
+    system.check()
+    assert system.outcomes() == {"completed": 4}
+    assert system.cloud.counts()["start"] == 4
 
 
-def test_a_hook_called_twice_is_two_requests_and_one_start(fleet: Fleet) -> None:
+def test_a_hook_called_twice_is_two_requests_and_one_start(system: WholeSystem) -> None:
     """Slurmctld calls again after it was killed -9 (it saves its state late)."""
-    fleet.ask("resume")
-    fleet.ask("resume")
-    fleet.settle()
-    fleet.check()
-    assert fleet.outcomes() == {"completed": 8}
-    assert fleet.cloud.counts()["start"] == 4
+    system.request("resume")
+    system.request("resume")
+    system.settle()
+    system.check()
+    assert system.outcomes() == {"completed": 8}
+    assert system.cloud.counts()["start"] == 4
 
 
-def test_a_suspend_that_comes_after_its_resume_puts_nothing_out(fleet: Fleet) -> None:
+def test_a_suspend_that_comes_after_its_resume_puts_nothing_out(system: WholeSystem) -> None:
     """P2: stamped before the resume, delivered after the resume has completed."""
-    late = call(fleet, Kind.SUSPEND)
-    fleet.ask("resume")
-    fleet.settle()
-    send(fleet, late)
-    fleet.requests += 4
-    fleet.settle()
-    fleet.check()
-    assert fleet.outcomes() == {"completed": 4, "superseded": 4}
-    assert fleet.cloud.counts().get("stop", 0) == 0
+    late = call(system, Kind.SUSPEND)
+    system.request("resume")
+    system.settle()
+    send(system, late)
+    system.requests += 4
+    system.settle()
+    system.check()
+    assert system.outcomes() == {"completed": 4, "superseded": 4}
+    assert system.cloud.counts().get("stop", 0) == 0
 
 
-def test_a_resume_that_overtakes_a_slow_stop_ends_lit(fleet: Fleet) -> None:
+def test_a_resume_that_overtakes_a_slow_stop_ends_lit(system: WholeSystem) -> None:
     """Slurm does not wait for SuspendProgram: it may resume a node that is still powering off."""
-    fleet.ask("resume")
-    fleet.settle()
-    fleet.cloud.set(stop_seconds=3.0)
-    fleet.ask("suspend")
-    until(lambda: fleet.cloud.counts().get("stop", 0) == 4, 20, "four stop calls")
-    fleet.ask("resume")
-    fleet.settle()
-    fleet.check()
-    assert fleet.outcomes() == {"completed": 8, "superseded": 4}
+    system.request("resume")
+    system.settle()
+    system.cloud.set(stop_seconds=3.0)
+    system.request("suspend")
+    until(lambda: system.cloud.counts().get("stop", 0) == 4, 20, "four stop calls")
+    system.request("resume")
+    system.settle()
+    system.check()
+    assert system.outcomes() == {"completed": 8, "superseded": 4}
 
 
-def test_a_suspend_that_overtakes_a_slow_boot_ends_out(fleet: Fleet) -> None:
+def test_a_suspend_that_overtakes_a_slow_boot_ends_out(system: WholeSystem) -> None:
     """POWER_DOWN_FORCE during a boot: the suspend call comes seconds after the resume call."""
-    fleet.cloud.set(boot_seconds=3.0)
-    fleet.ask("resume")
-    until(lambda: fleet.cloud.counts().get("start", 0) == 4, 20, "four start calls")
-    fleet.ask("suspend")
-    fleet.settle()
-    fleet.check()
-    assert fleet.outcomes() == {"completed": 4, "superseded": 4}
+    system.cloud.set(boot_seconds=3.0)
+    system.request("resume")
+    until(lambda: system.cloud.counts().get("start", 0) == 4, 20, "four start calls")
+    system.request("suspend")
+    system.settle()
+    system.check()
+    assert system.outcomes() == {"completed": 4, "superseded": 4}
 
 
-def test_a_failed_resume_wants_its_node_out(fleet: Fleet) -> None:
-    fleet.ask("resume")
-    fleet.settle()
-    fleet.ask("resume-fail", "node1")
-    fleet.settle()
-    fleet.check()
-    assert fleet.cloud.servers()["node1"].status == "SHUTOFF"
+def test_a_failed_resume_wants_its_node_out(system: WholeSystem) -> None:
+    system.request("resume")
+    system.settle()
+    system.request("resume-fail", "node1")
+    system.settle()
+    system.check()
+    assert system.cloud.servers()["node1"].status == "SHUTOFF"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import Fleet, Plan
+from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,25 +27,27 @@ def test_every_worker_killed_again_and_again_under_changing_wishes(
     """50 nodes: seeded chance decides who is asked what, and who dies after how many events."""
     chance = random.Random(20261124)  # noqa: S311 - seeded, so that a failure comes again
     with PostgreSQL(run_dir / "postgresql") if shared else nullcontext() as server:
-        plan = Plan(
+        plan = SystemPlan(
             nodes=50,
             boot=1.0,
             stop=0.5,
             power="poll_interval = 0.3\nlease = 8\napi_timeout = 4",
-            store=(server.create_database(), server.create_database()) if server else Plan.store,
+            store=(server.create_database(), server.create_database())
+            if server
+            else SystemPlan.store,
         )
-        with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
-            fleet.worker("power", "second")
+        with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+            system.worker("power", "second")
             for _ in range(ROUNDS):
-                recorded = len(fleet.records())
-                some = chance.sample(fleet.nodes, 40)
-                fleet.ask("resume", ",".join(some[:20]))
-                fleet.ask("suspend", ",".join(some[20:]))
+                recorded = len(system.records())
+                some = chance.sample(system.nodes, 40)
+                system.request("resume", ",".join(some[:20]))
+                system.request("suspend", ",".join(some[20:]))
                 # at least their 40 acceptances will be recorded, whoever died before
                 enough = recorded + chance.randrange(1, 40)
-                until(lambda: len(fleet.records()) >= enough, 60, "some events")  # noqa: B023 - at once
+                until(lambda: len(system.records()) >= enough, 60, "some events")  # noqa: B023 - at once
                 for victim in chance.sample(sorted(VICTIMS), 2):
-                    fleet.workers[victim].kill()
-                    fleet.worker(VICTIMS[victim], victim)
-            fleet.settle(120)
-            fleet.check()
+                    system.workers[victim].kill()
+                    system.worker(VICTIMS[victim], victim)
+            system.settle(120)
+            system.check()

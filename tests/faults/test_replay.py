@@ -1,4 +1,4 @@
-"""An operator is killed (-9) at every step of a decision about letters; doing it again mends all."""
+"""An operator is killed (-9) at every step of a replay or discard; repeating it completes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas import headers
 from schemas.commands import parse_command
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
     from schemas.events import RequestEvent
 
-ASKED = [command(f"node{i}") for i in range(2)]
-# one commit, an event and a command for each letter, one acknowledgement of all
-REPLAY_STEPS = 1 + 2 * len(ASKED) + 1
-DISCARD_STEPS = 1 + len(ASKED) + 1
+REQUESTS = [command(f"node{i}") for i in range(2)]
+# one commit, an event and a command for each letter, one acknowledgement for all
+REPLAY_STEPS = 1 + 2 * len(REQUESTS) + 1
+DISCARD_STEPS = 1 + len(REQUESTS) + 1
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
-    made = Site(run_dir / "site", broker_url)
+def site(run_dir: Path, broker_url: str) -> Installation:
+    made = Installation(run_dir / "site", broker_url)
     made.prepare()
     made.make_hook_folders()
-    made.publish([dead_letter(asked) for asked in ASKED])
+    made.publish([dead_letter(request) for request in REQUESTS])
     return made
 
 
-def interrupted(site: Site, verb: str, step: int, when: str) -> int:
-    """The exit status of an operator who is killed at that step."""
+def interrupted(site: Installation, verb: str, step: int, when: str) -> int:
+    """The exit status of an operator's process that is killed at that step."""
     argv = ["-m", "tests.faults.interrupted_operator", str(site.config), verb, str(step), when]
     done = subprocess.run(
         [sys.executable, *argv],
@@ -57,17 +57,17 @@ def interrupted(site: Site, verb: str, step: int, when: str) -> int:
 
 def steps(last: int) -> list[tuple[int, str]]:
     every = [(step, when) for step in range(1, last + 1) for when in ("before", "after")]
-    every.remove((1, "after"))  # after the commit is before the first publish
+    every.remove((1, "after"))  # the same as before the first publish
     return every
 
 
-def folded(site: Site) -> list[RequestEvent]:
-    """The events, each once, as the audit folds them."""
-    told = [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
-    return list({event.id: event for event in told}.values())
+def folded(site: Installation) -> list[RequestEvent]:
+    """The events, each once, as the audit stores them."""
+    events = [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    return list({event.id: event for event in events}.values())
 
 
-def outcome_of(site: Site, request_id: str, round_: int) -> Transition | None:
+def outcome_of(site: Installation, request_id: str, round_: int) -> Transition | None:
     store = connect(site.settings.store.url)
     with store.begin() as connection:
         found = outcomes(connection, "test", [(request_id, round_)])
@@ -76,43 +76,45 @@ def outcome_of(site: Site, request_id: str, round_: int) -> Transition | None:
 
 
 @pytest.mark.parametrize(("step", "when"), steps(REPLAY_STEPS))
-def test_a_replay_killed_at_any_step_loses_nothing_and_its_repetition_folds(
-    site: Site, step: int, when: str
+def test_a_replay_killed_at_any_step_loses_nothing_and_can_be_repeated(
+    site: Installation, step: int, when: str
 ) -> None:
     assert interrupted(site, "replay", step, when) == -signal.SIGKILL
     again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
     assert again.code == 0, again.err
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
-    given = site.drain(topology.RESUME_QUEUE)
-    assert {parse_command(body).id for _, body in given} == {asked.id for asked in ASKED}
-    assert {header[headers.ROUND] for header, _ in given} == {2}
+    delivered = site.drain(topology.RESUME_QUEUE)
+    assert {parse_command(body).id for _, body in delivered} == {request.id for request in REQUESTS}
+    assert {header[headers.ROUND] for header, _ in delivered} == {2}
     assert Counter((event.transition, event.request_id, event.round) for event in folded(site)) == {
-        (Transition.REPLAYED, asked.id, 2): 1 for asked in ASKED
+        (Transition.REPLAYED, request.id, 2): 1 for request in REQUESTS
     }
 
 
 @pytest.mark.parametrize(("step", "when"), steps(DISCARD_STEPS))
 def test_a_discard_killed_at_any_step_ends_each_request_exactly_once(
-    site: Site, step: int, when: str
+    site: Installation, step: int, when: str
 ) -> None:
     assert interrupted(site, "discard", step, when) == -signal.SIGKILL
-    again = site.lamplighter("dead-letters", "discard", "--all", "--yes", "--reason", "as I said")
+    again = site.lamplighter(
+        "dead-letters", "discard", "--all", "--yes", "--reason", "no longer needed"
+    )
     assert again.code == 0, again.err
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     assert site.depth(topology.RESUME_QUEUE) == 0
-    told = folded(site)
-    assert Counter((event.transition, event.request_id, event.round) for event in told) == {
-        (Transition.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    events = folded(site)
+    assert Counter((event.transition, event.request_id, event.round) for event in events) == {
+        (Transition.DISCARDED, request.id, 2): 1 for request in REQUESTS
     }
-    assert {outcome_of(site, asked.id, 2) for asked in ASKED} == {Transition.DISCARDED}
+    assert {outcome_of(site, request.id, 2) for request in REQUESTS} == {Transition.DISCARDED}
 
 
-def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -> None:
-    # after the decision is in the store, before anything is told
+def test_a_stored_discard_is_final_even_if_a_replay_follows(site: Installation) -> None:
+    # after the decision is in the store, before any message is published
     assert interrupted(site, "discard", 2, "before") == -signal.SIGKILL
-    said = site.lamplighter("dead-letters", "replay", "--all", "--yes")
-    assert said.code == 0, said.err
-    assert "the request is discarded already" in said.out
+    done = site.lamplighter("dead-letters", "replay", "--all", "--yes")
+    assert done.code == 0, done.err
+    assert "the request is discarded already" in done.out
     assert site.depth(topology.RESUME_QUEUE) == 0
     assert {event.transition for event in folded(site)} == {Transition.DISCARDED}
 
@@ -120,46 +122,46 @@ def test_a_discard_that_was_decided_stands_though_a_replay_follows(site: Site) -
 @pytest.mark.parametrize(
     ("step", "again"), [*((s, "restamp") for s in range(2, REPLAY_STEPS + 1)), (2, "replay")]
 )
-def test_a_restamp_killed_at_any_step_asks_each_anew_exactly_once(
-    site: Site, step: int, again: str
+def test_a_restamp_killed_at_any_step_sends_each_new_request_exactly_once(
+    site: Installation, step: int, again: str
 ) -> None:
-    """From the commit on it stands, whatever is wanted of the letters next."""
+    """After the commit the restamp is final, also if the next decision differs."""
     assert interrupted(site, "restamp", step, "before") == -signal.SIGKILL
     options = ("--restamp",) if again == "restamp" else ()
-    said = site.lamplighter("dead-letters", "replay", "--all", "--yes", *options)
-    assert said.code == 0, said.err
+    done = site.lamplighter("dead-letters", "replay", "--all", "--yes", *options)
+    assert done.code == 0, done.err
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
-    given = {body for _, body in site.drain(topology.RESUME_QUEUE)}
-    anew = [parse_command(body) for body in given]
-    assert sorted(asked.node for asked in anew) == [asked.node for asked in ASKED]
-    assert all(asked.generation > max(old.generation for old in ASKED) for asked in anew)
-    told = folded(site)
-    assert Counter((event.transition, event.request_id, event.round) for event in told) == {
-        (Transition.DISCARDED, asked.id, 2): 1 for asked in ASKED
+    delivered = {body for _, body in site.drain(topology.RESUME_QUEUE)}
+    new = [parse_command(body) for body in delivered]
+    assert sorted(request.node for request in new) == [request.node for request in REQUESTS]
+    assert all(request.generation > max(old.generation for old in REQUESTS) for request in new)
+    events = folded(site)
+    assert Counter((event.transition, event.request_id, event.round) for event in events) == {
+        (Transition.DISCARDED, request.id, 2): 1 for request in REQUESTS
     }
-    assert {event.restamped for event in told} == {asked.generation for asked in anew}
+    assert {event.restamped for event in events} == {request.generation for request in new}
 
 
-def test_a_long_replay_killed_in_its_midst_adds_up(run_dir: Path, broker_url: str) -> None:
-    """What is left and what was sent make up all; done again, each was sent and told, and counts once."""
-    site = Site(run_dir / "site", broker_url)
+def test_a_long_replay_killed_half_way_loses_nothing(run_dir: Path, broker_url: str) -> None:
+    """Sent and remaining letters add up; after a repetition each was replayed and recorded once."""
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     letters = [command(f"node{i}") for i in range(600)]
-    site.publish([dead_letter(asked) for asked in letters])
+    site.publish([dead_letter(request) for request in letters])
     argv = ("dead-letters", "replay", "--all", "--yes", "--rate", "150")
     with site.start(*argv) as operator:
         until(lambda: site.depth(topology.RESUME_QUEUE) >= 100, 60.0, "some")
         operator.send(signal.SIGKILL)
         operator.wait(10.0)
-    # the broker takes back what the dead one held
+    # the broker requeues the letters that the killed process held
     sent = site.depth(topology.RESUME_QUEUE)
     until(lambda: site.depth(topology.DEAD_LETTER_QUEUE) >= 600 - sent, 30.0, "the rest")
     assert 0 < site.depth(topology.DEAD_LETTER_QUEUE) < 600
     again = site.lamplighter("dead-letters", "replay", "--all", "--yes")
     assert again.code == 0, again.err
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
-    given = {parse_command(body).id for _, body in site.drain(topology.RESUME_QUEUE)}
-    assert given == {asked.id for asked in letters}
+    delivered = {parse_command(body).id for _, body in site.drain(topology.RESUME_QUEUE)}
+    assert delivered == {request.id for request in letters}
     assert Counter((event.transition, event.request_id, event.round) for event in folded(site)) == {
-        (Transition.REPLAYED, asked.id, 2): 1 for asked in letters
+        (Transition.REPLAYED, request.id, 2): 1 for request in letters
     }

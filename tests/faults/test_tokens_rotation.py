@@ -1,6 +1,6 @@
-"""A provider that rotates revokes everything when a refresh token comes twice: none ever does.
+"""Tests that no refresh token is used twice, because a provider that rotates would revoke them all.
 
-The services are processes of their own, killed and frozen for good.
+The services are processes, which are killed and frozen.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ def store(settings: Settings) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def written(store: sa.Engine) -> bytes | None:
-    """The refresh token in the store, as it stands there."""
+def stored_token(store: sa.Engine) -> bytes | None:
+    """The encrypted refresh token in the store."""
     with store.begin() as connection:
         return connection.scalar(sa.select(refresh_tokens.c.ciphertext))
 
 
-def let_the_lease_run_out(store: sa.Engine) -> None:
+def expire_lease(store: sa.Engine) -> None:
     with store.begin() as connection:
         connection.execute(sa.update(refresh_tokens).values(lease_until=1))
 
 
-def test_killed_between_receipt_and_use_costs_one_more_refresh_and_nothing_else(
+def test_kill_between_receipt_and_use_costs_one_refresh(
     cloud: SimCloud, site: TokenSite, settings: Settings, store: sa.Engine
 ) -> None:
     cloud.inject(Fault(kind="federation", effect=Hang(seconds=60)))
@@ -76,7 +76,7 @@ def test_killed_between_receipt_and_use_costs_one_more_refresh_and_nothing_else(
         with site.start("worker", "tokens") as service:
             with pytest.raises(TokenRefusedError, match="waiting for the login"):
                 client.fetch("one")
-            assert written(store) is not None, "written before it was used"
+            assert stored_token(store) is not None, "stored before its use"
             assert cloud.counts()["refresh"] == 1
             service.kill()
         cloud.clear_faults()
@@ -85,10 +85,10 @@ def test_killed_between_receipt_and_use_costs_one_more_refresh_and_nothing_else(
     assert cloud.counts()["refresh"] == 2
 
 
-def test_killed_after_the_provider_rotated_and_before_receipt_asks_for_a_new_login(
+def test_kill_between_rotation_and_receipt_requires_a_new_login(
     cloud: SimCloud, site: TokenSite, settings: Settings, store: sa.Engine
 ) -> None:
-    """The gap that no client can close; it ends in one alarm, not in a loop."""
+    """No client can close this gap; it ends in one alarm, not in a loop."""
     cloud.inject(Fault(kind="refresh", effect=Hang(seconds=60, performed=True), times=1))
     with TokenClient(settings, "power") as client:
         with site.start("worker", "tokens") as service:
@@ -99,8 +99,8 @@ def test_killed_after_the_provider_rotated_and_before_receipt_asks_for_a_new_log
         with site.start("worker", "tokens"):
             with pytest.raises(TokenRefusedError, match="another token service") as caught:
                 client.fetch("one")
-            assert not caught.value.permanent, "perhaps the other still lives"
-            let_the_lease_run_out(store)
+            assert not caught.value.permanent, "the other service may be alive"
+            expire_lease(store)
 
             def invalid() -> bool:
                 with pytest.raises(TokenRefusedError) as caught:
@@ -115,11 +115,11 @@ def test_killed_after_the_provider_rotated_and_before_receipt_asks_for_a_new_log
     assert cloud.counts()["refresh"] == 3
 
 
-def test_a_standby_takes_over_from_a_killed_service_again_and_again(
+def test_standby_takes_over_from_a_killed_service_repeatedly(
     cloud: SimCloud, site: TokenSite, settings: Settings
 ) -> None:
     services = [site.start("worker", "tokens")]
-    # a login never used before is tried at once, by whoever is there
+    # the first service uses an unused login at once
     until(lambda: _active(services), 20.0, "the first login")
     services.append(site.start("worker", "tokens"))
     try:
@@ -139,12 +139,12 @@ def test_a_standby_takes_over_from_a_killed_service_again_and_again(
 
 
 def _active(services: list[Child]) -> Child | None:
-    """The service that has obtained a token last."""
+    """The service that obtained a token last."""
     obtained = [child for child in services if "token_obtained" in child.log.read_text()]
     return obtained[-1] if obtained else None
 
 
-def test_a_frozen_predecessor_that_wakes_up_uses_no_token(
+def test_frozen_predecessor_uses_no_token_after_it_resumes(
     cloud: SimCloud, site: TokenSite, settings: Settings, store: sa.Engine
 ) -> None:
     argv = [sys.executable, "-m", "tests.faults.frozen_refresh", str(site.config)]
@@ -153,14 +153,14 @@ def test_a_frozen_predecessor_that_wakes_up_uses_no_token(
         process = psutil.Process(frozen.pid)
         until(lambda: process.status() == psutil.STATUS_STOPPED, 20.0, "the freeze")
         assert "refresh" not in cloud.counts()
-        let_the_lease_run_out(store)
+        expire_lease(store)
         with serving(settings), TokenClient(settings, "power") as client:
             assert client.fetch("one").token
-            before, counts = written(store), cloud.counts()
+            before, counts = stored_token(store), cloud.counts()
             process.resume()
             frozen.wait(20.0)
             assert "refused: provider_away: the lease" in log.read_text()
-            assert (written(store), cloud.counts()) == (before, counts)
+            assert (stored_token(store), cloud.counts()) == (before, counts)
         with serving(settings), TokenClient(settings, "power") as client:
-            assert client.fetch("one").token, "the line goes on"
+            assert client.fetch("one").token, "the chain continues"
     assert cloud.counts()["refresh"] == 2

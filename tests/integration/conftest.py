@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: stores of both kinds, and a site."""
+"""Fixtures of the integration tests: databases of both kinds, an installation, a power engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.powerbench import NODES, PowerBench
 from tests.testbed.simcloud.handle import SimCloud
@@ -27,7 +27,7 @@ def postgresql(session_dir: Path) -> Iterator[PostgreSQL]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, run_dir: Path) -> str:
-    """The URL of an empty database; a test that takes it runs on both kinds."""
+    """The URL of an empty database; each test that uses it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{run_dir}/store.db"
     server: PostgreSQL = request.getfixturevalue("postgresql")
@@ -35,9 +35,9 @@ def store_url(request: pytest.FixtureRequest, run_dir: Path) -> str:
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
-    """A site with the topology and empty SQLite stores in place."""
-    made = Site(run_dir / "site", broker_url)
+def site(run_dir: Path, broker_url: str) -> Installation:
+    """An installation with its topology and empty SQLite stores."""
+    made = Installation(run_dir / "site", broker_url)
     made.prepare()
     return made
 
@@ -50,7 +50,7 @@ def _running_cloud() -> Iterator[SimCloud]:
 
 @pytest.fixture
 def power_cloud(_running_cloud: SimCloud) -> SimCloud:
-    """A cloud with nine dark nodes, main1 to main9."""
+    """A cloud with nine powered-off nodes, main1 to main9."""
     _running_cloud.reset()
     _running_cloud.add_servers(NODES)
     return _running_cloud
@@ -60,7 +60,7 @@ def power_cloud(_running_cloud: SimCloud) -> SimCloud:
 def open_power_bench(
     power_cloud: SimCloud, run_dir: Path, broker_url: str
 ) -> Iterator[Callable[..., PowerBench]]:
-    """Opens an engine on `power_cloud`; takes PowerBench's options, and further clouds by name."""
+    """A function that opens an engine on `power_cloud`; it takes PowerBench's options and more clouds."""
     with ExitStack() as opened:
 
         def start(more: dict[str, SimCloud] | None = None, **options: Any) -> PowerBench:  # noqa: ANN401 - PowerBench's

@@ -1,4 +1,4 @@
-"""Questions to the audit that take one command each, and what is done to the log by commands."""
+"""The commands of `lamplighter audit`: why, list, failures, slowest, export, tail, verify, seal, prune."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.events import Cause, CloudAction, Transition
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.waiting import until
 from workers.audit.log import append
@@ -55,45 +55,45 @@ def happened() -> Iterator[RequestEvent]:
 
 
 @pytest.fixture
-def site(run_dir: Path) -> Site:
-    """A site without a broker: the audit alone is asked."""
-    made = Site(run_dir / "site", "amqp://guest:guest@127.0.0.1:1/gone")
+def site(run_dir: Path) -> Installation:
+    """An installation without a broker: these commands read only the audit."""
+    made = Installation(run_dir / "site", "amqp://guest:guest@127.0.0.1:1/gone")
     record(made, list(happened()))
     return made
 
 
-def record(site: Site, events: Sequence[RequestEvent | JobEvent | Registration]) -> None:
+def record(site: Installation, events: Sequence[RequestEvent | JobEvent | Registration]) -> None:
     engine = open_store(site.settings.store.audit_url, "audit")
     append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
     engine.dispose()
 
 
-def answer(site: Site, *arguments: str) -> str:
-    said = site.lamplighter("audit", *arguments)
-    assert said.code == 0, said.err
-    assert all(char.isprintable() or char in "\n\r" for char in said.out)
-    return said.out
+def output(site: Installation, *arguments: str) -> str:
+    result = site.lamplighter("audit", *arguments)
+    assert result.code == 0, result.err
+    assert all(char.isprintable() or char in "\n\r" for char in result.out)
+    return result.out
 
 
-def test_why_did_job_4711_wait(site: Site) -> None:
-    said = answer(site, "why", "4711")
-    first = said.splitlines()[0]
-    # node9, asked again an hour later, is still under way
+def test_why_shows_the_waits_of_a_job_by_node(site: Installation) -> None:
+    out = output(site, "why", "4711")
+    first = out.splitlines()[0]
+    # node9, replayed an hour later, is still under way
     assert "job 4711 waited for 3 requests; node9" in first
-    (seven,) = [line for line in said.splitlines() if line.startswith("node7")]
+    (seven,) = [line for line in out.splitlines() if line.startswith("node7")]
     assert "5 min 40 s" in seven
     assert "5 min 0 s parked: network: no route to the cloud" in seven
     lines = site.lamplighter("audit", "why", "4711", "--json").lines
     (eight,) = [line for line in lines if line["node"] == "node8"]
     assert eight["waited_seconds"] == pytest.approx(22, abs=0.1)
-    assert [x["what"] for x in eight["stretches"]] == [
+    assert [x["what"] for x in eight["waits"]] == [
         *("spool and broker", "until the cloud was called", "booting")
     ]
     assert site.lamplighter("audit", "why", "4").code == 1
 
 
-def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
-    """Until something else is asked of the node: what another resume, job or node saw is not its own."""
+def test_why_and_show_include_the_jobs_start_in_slurm(site: Installation) -> None:
+    """Registrations and starts of other jobs, other nodes or a later resume are not counted."""
 
     def started(job: int, seconds: int, *nodes: str) -> JobEvent:
         return JobEvent(
@@ -121,7 +121,7 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
     lines = site.lamplighter("audit", "why", "4711", "--json").lines
     (eight,) = [line for line in lines if line["request_id"] == TWO.id]
     assert eight["waited_seconds"] == pytest.approx(45, abs=1)
-    assert [(round(x["seconds"]), x["what"]) for x in eight["stretches"]][-2:] == [
+    assert [(round(x["seconds"]), x["what"]) for x in eight["waits"]][-2:] == [
         (8, "until slurmd had registered"),
         (15, "until Slurm started job 4711"),
     ]
@@ -129,63 +129,63 @@ def test_the_way_of_a_job_goes_on_to_its_start_in_slurm(site: Site) -> None:
     assert (seven["registered"], seven["job_started"]) == (None, moment(at(44)))
     (nine,) = [line for line in lines if line["node"] == "node9"]
     assert (nine["registered"], nine["job_started"]) == (None, None)
-    steps = answer(site, "show", TWO.id)
+    steps = output(site, "show", TWO.id)
     assert "job started" in steps
     assert "job 4711" in steps
     for which in (("--job", "4711"), ("--node", "node7"), ("--node", "node[7,100-200]")):
-        assert "ann, on node7" in answer(site, "list", *which)
-    exported = answer(site, "export", "-", "--node", "node7")
+        assert "ann, on node7" in output(site, "list", *which)
+    exported = output(site, "export", "-", "--node", "node7")
     assert '"user":"ann"' in exported.replace(" ", "")
-    assert "ann" not in answer(site, "list", "--node", "node9")
+    assert "ann" not in output(site, "list", "--node", "node9")
 
 
-def test_who_replayed_what_last_night(site: Site) -> None:
-    said = answer(site, "list", "--outcome", "replayed", "--since", "2026-01-02T03:30:00")
-    (line,) = [line for line in said.splitlines() if "replayed" in line]
+def test_list_shows_who_replayed_a_request_and_why(site: Installation) -> None:
+    out = output(site, "list", "--outcome", "replayed", "--since", "2026-01-02T03:30:00")
+    (line,) = [line for line in out.splitlines() if "replayed" in line]
     assert "node9" in line
     assert "by ada; quota was raised" in line
 
 
-def test_everything_about_node7_between_two_times(site: Site) -> None:
+def test_list_filters_by_node_and_time(site: Installation) -> None:
     window = ("--since", "2026-01-02T03:04:07", "--until", "2026-01-02T03:09:00")
     lines = site.lamplighter("audit", "list", "--node", "node7", *window, "--json").lines
     assert [line["transition"] for line in lines] == ["parked"]
 
 
-def test_all_failures_by_cause(site: Site) -> None:
+def test_failures_are_grouped_by_cause(site: Installation) -> None:
     more = [command(f"node{i}") for i in range(20, 40)]
     record(
         site,
         [event(Transition.FAILED, x, cause=Cause("no_host", f"no host for {x.id}")) for x in more],
     )
-    said = answer(site, "failures", "--since", "2026-01-01")
-    first, second = said.splitlines()[1:3]
+    out = output(site, "failures", "--since", "2026-01-01")
+    first, second = out.splitlines()[1:3]
     assert first.split()[:3] == ["20", "no_host", "node[20-39]"]
     assert second.split()[:3] == ["1", "quota", "node9"]
     assert len(site.lamplighter("audit", "failures", "--json").lines) == 2
 
 
-def test_the_slowest_boots(site: Site) -> None:
+def test_slowest_lists_the_longest_boots_first(site: Installation) -> None:
     lines = site.lamplighter("audit", "slowest", "--limit", "2", "--json").lines
     assert [line["node"] for line in lines] == ["node7", "node8"]
-    assert "5 min 0 s parked" in answer(site, "slowest", "--limit", "1")
+    assert "5 min 0 s parked" in output(site, "slowest", "--limit", "1")
 
 
-def test_an_export_is_cloudevents_or_a_table_without_formulas(site: Site) -> None:
+def test_an_export_is_cloudevents_or_csv_without_formulas(site: Installation) -> None:
     file = site.folder / "audit.jsonl"
-    answer(site, "export", str(file))
+    output(site, "export", str(file))
     lines = file.read_bytes().splitlines()
     assert len(lines) == 8
     read = [JSONFormat().read(None, line) for line in lines]
     assert [event.get_extension("auditseq") for event in read] == [str(i) for i in range(1, 9)]
     assert site.lamplighter("audit", "export", str(file)).code == 2
-    said = site.lamplighter("audit", "export", "-", "--format", "csv", "--outcome", "failed")
-    (row,) = csv.DictReader(io.StringIO(said.out))
+    result = site.lamplighter("audit", "export", "-", "--format", "csv", "--outcome", "failed")
+    (row,) = csv.DictReader(io.StringIO(result.out))
     assert (row["about"], row["jobs"]) == ("node9", "4711")
     assert row["why"] == f"quota: {plain(HOSTILE)}"
 
 
-def test_tail_follows_what_is_recorded(site: Site) -> None:
+def test_tail_follows_new_records(site: Installation) -> None:
     with site.start("audit", "tail", "-f", "-n", "1", "--json") as child:
         until(lambda: "replayed" in site.logs(), 20.0, "the last record")
         record(site, [event(Transition.COMPLETED, THREE, round_=2, time=at(3700))])
@@ -196,26 +196,26 @@ def test_tail_follows_what_is_recorded(site: Site) -> None:
     assert seen == [8, 9]
 
 
-def test_verify_seal_and_prune_by_command(site: Site) -> None:
+def test_verify_seal_and_prune_by_command(site: Installation) -> None:
     unsigned = site.lamplighter("audit", "verify")
     assert (unsigned.code, "8 records" in unsigned.out) == (0, True)
     kept = site.folder / "kept"
     kept.write_text(site.lamplighter("audit", "heads", "--sign").out)
-    assert "records 1 to 8" in answer(site, "seal")
+    assert "records 1 to 8" in output(site, "seal")
     nothing = site.lamplighter("audit", "seal")
     assert (nothing.code, "since the last seal" in nothing.err) == (1, True)
-    argv = ("prune", "--before", "2026-01-02T05:00:00", "--reason", "the law", "--yes")
-    assert "no sealed segment" in answer(site, *argv[:2], "2026-01-02T03:30:00", *argv[3:])
-    assert "records 1 to 8" in answer(site, *argv, "--dry-run")
-    assert "8 records are gone" in answer(site, *argv)
-    said = answer(site, "verify", "--heads", str(kept))
-    assert "2 records" in said
-    assert "2 of dropped segments" in said
+    argv = ("prune", "--before", "2026-01-02T05:00:00", "--reason", "retention", "--yes")
+    assert "no sealed segment" in output(site, *argv[:2], "2026-01-02T03:30:00", *argv[3:])
+    assert "records 1 to 8" in output(site, *argv, "--dry-run")
+    assert "8 records dropped" in output(site, *argv)
+    out = output(site, "verify", "--heads", str(kept))
+    assert "2 records" in out
+    assert "2 are of dropped segments" in out
     engine = open_store(site.settings.store.audit_url, "audit")
     with engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM audit WHERE seq = 9"))
     engine.dispose()
     broken = site.lamplighter("audit", "verify", "--heads", str(kept))
     assert broken.code == 1
-    assert "more came before" in broken.out
+    assert "earlier records are missing" in broken.out
     assert "is missing" in broken.out

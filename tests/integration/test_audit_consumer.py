@@ -1,4 +1,4 @@
-"""The audit worker over a real RabbitMQ: what is acknowledged is committed, once."""
+"""The audit worker with a real RabbitMQ: every acknowledged event is committed, once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from producers.message import Message
 from schemas.events import Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event, published
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.waiting import until
@@ -35,7 +35,7 @@ def lives(count: int, first: int = 0) -> list[Message]:
     ]
 
 
-def recorded(site: Site) -> int:
+def recorded(site: Installation) -> int:
     engine = connect(site.settings.store.audit_url)
     try:
         with engine.connect() as connection:
@@ -44,11 +44,11 @@ def recorded(site: Site) -> int:
         engine.dispose()
 
 
-def wait_recorded(site: Site, count: int) -> None:
+def wait_recorded(site: Installation, count: int) -> None:
     until(lambda: recorded(site) == count, 30.0, f"{count} records")
 
 
-def records_beyond(site: Site, count: int) -> bool:
+def records_beyond(site: Installation, count: int) -> bool:
     return recorded(site) > count
 
 
@@ -57,9 +57,9 @@ def wait_logged(worker: Child, what: str) -> None:
 
 
 @pytest.fixture
-def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Site:
-    """A site whose audit lies in either database."""
-    site = Site(
+def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Installation:
+    """An installation with its audit in SQLite or in PostgreSQL."""
+    site = Installation(
         run_dir / "site",
         broker_url,
         store=f'url = "sqlite:///state.db"\naudit_url = "{store_url}"',
@@ -68,7 +68,7 @@ def stored_site(run_dir: Path, broker_url: str, store_url: str) -> Site:
     return site
 
 
-def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> None:
+def test_every_event_is_recorded_once_and_acknowledged(stored_site: Installation) -> None:
     site = stored_site
     events = lives(600)
     unreadable = Message(topology.EVENTS, "alarm.odd", b"{no json", "odd")
@@ -83,7 +83,7 @@ def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> Non
     (odd,) = (entry for entry in entries if entry["type"].endswith("quarantined.v1"))
     assert odd["body"] == "{no json"
     assert "not JSON" in odd["problem"]
-    # and the log's head was signed at the end, and put where it can be kept
+    # the worker signed the log's head when it stopped, and wrote it to the file
     heads = site.folder / "audit.heads"
     (last,) = [json.loads(line) for line in heads.read_text().splitlines()][-1:]
     verified = site.lamplighter("audit", "verify", "--heads", str(heads), "--json")
@@ -93,10 +93,12 @@ def test_every_event_is_recorded_once_and_acknowledged(stored_site: Site) -> Non
     assert (site.folder / "audit.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_key_that_cannot_be_made_keeps_no_event_from_being_recorded(
+def test_events_are_recorded_even_if_the_key_cannot_be_created(
     run_dir: Path, broker_url: str
 ) -> None:
-    site = Site(run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n')
+    site = Installation(
+        run_dir / "site", broker_url, more='[audit]\nkey_file = "nowhere/audit.key"\n'
+    )
     site.prepare()
     site.publish(lives(10))
     with site.start("worker", "audit") as worker:
@@ -105,7 +107,7 @@ def test_a_key_that_cannot_be_made_keeps_no_event_from_being_recorded(
         assert worker.stop() == 0
 
 
-def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:
+def test_kill_9_loses_no_event_and_records_none_twice(site: Installation) -> None:
     total = 3000
     site.publish(lives(total // 2))
     for _ in range(3):
@@ -119,24 +121,24 @@ def test_kill_9_loses_and_doubles_nothing(site: Site) -> None:
         site.wait_depth(topology.AUDIT_QUEUE, 0)
 
 
-def test_a_standby_takes_over_from_a_dead_worker(site: Site) -> None:
+def test_a_standby_takes_over_from_a_dead_worker(site: Installation) -> None:
     with site.start("worker", "audit") as one, site.start("worker", "audit") as other:
         for worker in (one, other):
             wait_logged(worker, "broker_connected")
         site.publish(lives(50))
         wait_recorded(site, 100)
-        # whichever of them is the active one, the other goes on after it
+        # the broker has one active consumer; the other worker takes over
         one.send(signal.SIGKILL)
         one.wait(10.0)
         site.publish(lives(50, first=50))
         wait_recorded(site, 200)
 
 
-def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
+def test_nothing_is_acknowledged_while_the_store_is_unavailable_and_nothing_is_lost(
     run_dir: Path, broker_url: str
 ) -> None:
     with PostgreSQL(run_dir / "postgresql") as server:
-        site = Site(
+        site = Installation(
             run_dir / "site",
             broker_url,
             store=f'url = "sqlite:///state.db"\naudit_url = "{server.create_database()}"',
@@ -148,14 +150,14 @@ def test_while_the_store_is_away_nothing_is_acknowledged_and_nothing_is_lost(
             server.stop()
             site.publish(lives(50, first=50))
             wait_logged(worker, "audit_store_away")
-            said = site.lamplighter("audit", "list")
-            assert (said.code, said.err.count("\n")) == (3, 1)
+            result = site.lamplighter("audit", "list")
+            assert (result.code, result.err.count("\n")) == (3, 1)
             server.start()
             wait_recorded(site, 200)
             site.wait_depth(topology.AUDIT_QUEUE, 0)
 
 
-def test_two_outcomes_of_one_round_are_an_error_in_the_log(site: Site) -> None:
+def test_two_outcomes_of_one_round_are_logged_as_an_error(site: Installation) -> None:
     asked = command()
     site.publish([published(event(Transition.COMPLETED, asked))])
     site.publish([published(event(Transition.FAILED, asked))])

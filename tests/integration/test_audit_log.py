@@ -1,4 +1,4 @@
-"""The audit log keeps every event once, in one chain, on SQLite and on PostgreSQL."""
+"""The audit log records every event once, in one chain, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.events import Cause, Transition
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit.log import append
-from workers.audit.queries import Filter, find, story
+from workers.audit.queries import Filter, find, request_records
 from workers.audit.record import GENESIS, QUARANTINED, Record, record_of
 from workers.store.database import open_store, reading
 from workers.store.tables import audit
@@ -36,8 +36,8 @@ def log(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def record(told: RequestEvent) -> Record:
-    return record_of(told.to_envelope().to_json(), "test", NOW)
+def record(event_: RequestEvent) -> Record:
+    return record_of(event_.to_envelope().to_json(), "test", NOW)
 
 
 def chain(engine: sa.Engine) -> list[sa.Row[tuple[bytes, bytes]]]:
@@ -54,7 +54,7 @@ def assert_chained(engine: sa.Engine, count: int) -> None:
     assert all(after.prev_hash == before.hash for before, after in pairwise(links))
 
 
-def test_a_repeated_event_folds_within_a_batch_and_across_batches(log: sa.Engine) -> None:
+def test_a_repeated_event_is_recorded_once_within_and_across_batches(log: sa.Engine) -> None:
     accepted = record(event(Transition.ACCEPTED))
     first = append(log, [accepted, accepted])
     again = append(log, [replace(accepted, recorded_at=NOW + 1)])
@@ -63,17 +63,17 @@ def test_a_repeated_event_folds_within_a_batch_and_across_batches(log: sa.Engine
     assert_chained(log, 1)
 
 
-def test_a_second_outcome_of_a_round_folds_and_is_told_as_a_conflict(log: sa.Engine) -> None:
+def test_a_second_outcome_of_a_round_is_reported_as_a_conflict(log: sa.Engine) -> None:
     completed, failed = (
         record(event(transition)) for transition in (Transition.COMPLETED, Transition.FAILED)
     )
     append(log, [completed])
-    told = append(log, [failed])
-    assert (told.recorded, told.folded, told.conflicts) == (0, 1, (failed,))
+    result = append(log, [failed])
+    assert (result.recorded, result.folded, result.conflicts) == (0, 1, (failed,))
     assert append(log, [completed]).conflicts == ()
 
 
-def test_each_hash_covers_its_predecessor_and_all_that_is_kept(log: sa.Engine) -> None:
+def test_each_hash_covers_its_predecessor_and_the_record(log: sa.Engine) -> None:
     records = [record(event(Transition.ACCEPTED, command(f"node{i}"))) for i in range(5)]
     append(log, records[:2])
     append(log, records[2:])
@@ -84,7 +84,7 @@ def test_each_hash_covers_its_predecessor_and_all_that_is_kept(log: sa.Engine) -
         assert link.hash == previous
 
 
-def test_writers_at_once_never_fork_the_chain(log: sa.Engine) -> None:
+def test_concurrent_writers_never_fork_the_chain(log: sa.Engine) -> None:
     writers, batches, size = 4, 5, 10
     together = threading.Barrier(writers)
 
@@ -104,7 +104,7 @@ def test_writers_at_once_never_fork_the_chain(log: sa.Engine) -> None:
     assert_chained(log, writers * batches * size)
 
 
-def test_an_unreadable_message_is_kept_whole_and_once(log: sa.Engine) -> None:
+def test_a_malformed_message_is_kept_unchanged_and_once(log: sa.Engine) -> None:
     body = b"\x00\xff no JSON"
     append(log, [record_of(body, "test", NOW), record_of(body, "test", NOW + 1)])
     with log.connect() as connection:
@@ -112,7 +112,7 @@ def test_an_unreadable_message_is_kept_whole_and_once(log: sa.Engine) -> None:
     assert (entry.type, entry.body, entry.quarantined) == (QUARANTINED, body, True)
 
 
-def test_questions_are_answered_by_node_job_time_transition_and_request(log: sa.Engine) -> None:
+def test_filters_select_by_node_job_time_transition_and_request(log: sa.Engine) -> None:
     one, two = command("node1", jobs=(1,)), command("node2", jobs=(1, 2))
     late = MOMENT + 100 * 10**9
     append(
@@ -138,7 +138,7 @@ def test_questions_are_answered_by_node_job_time_transition_and_request(log: sa.
     assert answer(Filter(limit=1)) == [("node2", "failed")]
 
 
-def test_a_story_is_told_in_the_order_it_happened(log: sa.Engine) -> None:
+def test_the_records_of_a_request_are_in_the_order_they_happened(log: sa.Engine) -> None:
     asked = command()
     steps = [
         event(Transition.COMPLETED, asked, time=MOMENT + 3000),
@@ -148,14 +148,14 @@ def test_a_story_is_told_in_the_order_it_happened(log: sa.Engine) -> None:
     append(log, [record(step) for step in steps])
     append(log, [record(event(Transition.ACCEPTED, command("other")))])
     with log.connect() as connection:
-        told = [entry.transition for entry in story(connection, asked.id)]
-    assert told == ["accepted", "parked", "completed"]
+        found = [entry.transition for entry in request_records(connection, asked.id)]
+    assert found == ["accepted", "parked", "completed"]
 
 
-def test_a_uws_job_finds_its_requests_and_no_other_jobs_of_the_same_number(
+def test_a_uws_job_finds_its_requests_but_no_other_job_with_the_same_id(
     log: sa.Engine,
 ) -> None:
-    """Slurm counts its jobs anew when its state is lost; the words asked for are hostile or empty."""
+    """Slurm reuses job ids when its state is lost. Hostile or empty UWS ids find nothing."""
     older = command("node1", generation=MOMENT, jobs=(7,))
     newer = command("node2", generation=MOMENT + 100 * NS, jobs=(7,))
     others = command("node3", generation=MOMENT + 100 * NS, jobs=(8,))
@@ -164,12 +164,12 @@ def test_a_uws_job_finds_its_requests_and_no_other_jobs_of_the_same_number(
     failed = replace(
         known, transition=JobTransition.FAILED, state="NODE_FAIL", cause=Cause("quota", "no")
     )
-    told: list[RequestEvent | JobEvent] = [
+    events: list[RequestEvent | JobEvent] = [
         *(event(Transition.ACCEPTED, c, time=c.generation + NS) for c in (older, newer, others)),
         known,
         failed,
     ]
-    records = [record_of(each.to_envelope().to_json(), "test", MOMENT) for each in told]
+    records = [record_of(each.to_envelope().to_json(), "test", MOMENT) for each in events]
     assert append(log, records).recorded == 5
     assert append(log, records).recorded == 0
     with reading(log) as connection:

@@ -1,4 +1,4 @@
-"""The audit is reviewed: whatever was done to the log is found, and named, on both databases."""
+"""Verification finds and names every change of the log, on both databases."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import fill
 from workers.audit import segments
 from workers.audit.chain import COLUMNS, Finding
-from workers.audit.heads import head_from, kept_heads, sign_head
+from workers.audit.heads import head_from, sign_head, stored_heads
 from workers.audit.log import append
 from workers.audit.queries import Filter, find
 from workers.audit.record import HASHED, chained, record_of
-from workers.audit.segments import Deed, NotSealedError, seals
+from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer, load_trusted, public_file
 from workers.audit.verify import Heads, chain_of, rows
 from workers.store.database import open_store, reading
@@ -71,13 +71,13 @@ def found(log: sa.Engine, trusted: Trusted) -> list[tuple[int | None, str]]:
     return [(finding.seq, finding.problem) for finding in followed(log, trusted)[1]]
 
 
-def test_a_log_that_nobody_touched_verifies(log: sa.Engine, trusted: Trusted) -> None:
+def test_an_unchanged_log_verifies(log: sa.Engine, trusted: Trusted) -> None:
     chain, findings = followed(log, trusted)
     assert (chain.records, chain.first, chain.seq, findings) == (100, 1, 100, [])
 
 
 @pytest.mark.parametrize("column", [*HASHED, "body", "hash", "prev_hash"])
-def test_an_altered_record_is_named_and_no_other(
+def test_an_altered_record_is_the_only_finding(
     log: sa.Engine, trusted: Trusted, column: str
 ) -> None:
     value: object = {"body": b"{}", "hash": b"\1" * 32, "prev_hash": b"\1" * 32}.get(column, "7")
@@ -89,14 +89,14 @@ def test_an_altered_record_is_named_and_no_other(
     assert "was altered" in problem
 
 
-def test_a_missing_record_is_named_by_its_neighbours(log: sa.Engine, trusted: Trusted) -> None:
+def test_a_missing_record_is_reported_at_its_successor(log: sa.Engine, trusted: Trusted) -> None:
     change(log, "DELETE FROM audit WHERE seq = 40")
     ((seq, problem),) = found(log, trusted)
     assert seq == 41
     assert "does not follow record 39" in problem
 
 
-def test_records_that_changed_places_are_named(log: sa.Engine, trusted: Trusted) -> None:
+def test_reordered_records_are_reported(log: sa.Engine, trusted: Trusted) -> None:
     for old, new in ((40, 1000), (41, 40), (1000, 41)):
         change(log, "UPDATE audit SET seq = :new WHERE seq = :old", old=old, new=new)
     problems = found(log, trusted)
@@ -104,7 +104,7 @@ def test_records_that_changed_places_are_named(log: sa.Engine, trusted: Trusted)
     assert all("out of order" in problem for _, problem in problems)
 
 
-def test_a_record_that_was_replaced_with_a_fitting_hash_is_found(
+def test_a_record_that_was_replaced_with_a_valid_hash_is_found(
     log: sa.Engine, trusted: Trusted
 ) -> None:
     with log.begin() as connection:
@@ -118,11 +118,11 @@ def test_a_record_that_was_replaced_with_a_fitting_hash_is_found(
     assert "one of the two was replaced" in problem
 
 
-def test_a_lost_beginning_is_found(log: sa.Engine, trusted: Trusted) -> None:
+def test_a_missing_beginning_is_found(log: sa.Engine, trusted: Trusted) -> None:
     change(log, "DELETE FROM audit WHERE seq < 10")
     ((seq, problem),) = found(log, trusted)
     assert seq == 10
-    assert "more came before" in problem
+    assert "earlier records are missing" in problem
 
 
 def compared(log: sa.Engine, trusted: Trusted, lines: list[str]) -> tuple[Heads, list[str]]:
@@ -139,14 +139,14 @@ def test_heads_find_a_truncated_tail_and_a_rewritten_log(
     assert sign_head(log, "test", signer, NOW + 1) is None  # nothing new
     lines = [head.to_json()]
     with reading(log) as connection:
-        assert list(kept_heads(connection)) == lines
+        assert list(stored_heads(connection)) == lines
     heads, problems = compared(log, trusted, lines)
     assert (heads.held, problems) == (1, [])
     change(log, "DELETE FROM audit WHERE seq > 90")
-    assert followed(log, trusted)[1] == []  # the chain alone cannot tell
+    assert followed(log, trusted)[1] == []  # the chain itself is intact
     (problem,) = compared(log, trusted, lines)[1]
     assert "the log ends with record 90" in problem
-    # made anew, a whole chain of other records
+    # rewritten: a valid chain of other records
     change(log, "DELETE FROM audit")
     fill(log, REQUESTS, begin=1)
     with log.begin() as connection:
@@ -158,17 +158,17 @@ def test_heads_find_a_truncated_tail_and_a_rewritten_log(
     assert "the log was rewritten" in problem
 
 
-def test_a_head_that_was_altered_or_signed_by_another_key_does_not_count(
+def test_an_altered_head_or_one_signed_by_another_key_is_rejected(
     log: sa.Engine, trusted: Trusted, signer: Signer, run_dir: Path
 ) -> None:
     head = sign_head(log, "test", signer, NOW)
-    stranger = sign_head(log, "test", load_signer(run_dir / "other.key"), NOW)
+    foreign = sign_head(log, "test", load_signer(run_dir / "other.key"), NOW)
     assert head is not None
-    assert stranger is not None
+    assert foreign is not None
     altered = json.dumps({**head.statement, "seq": 99})
-    heads, problems = compared(log, trusted, [altered, stranger.to_json(), "{no json"])
+    heads, problems = compared(log, trusted, [altered, foreign.to_json(), "{no json"])
     assert heads.held == 0
-    assert ["does not fit" in problems[0], "not trusted" in problems[1]] == [True, True]
+    assert ["is invalid" in problems[0], "not trusted" in problems[1]] == [True, True]
     assert len(problems) == 3
     with pytest.raises(MalformedMessageError):
         head_from('{"seq": true, "hash": "", "time": ""}')
@@ -177,24 +177,24 @@ def test_a_head_that_was_altered_or_signed_by_another_key_does_not_count(
 def sealed(log: sa.Engine, trusted: Trusted, signer: Signer, after: int = 0) -> segments.Seal:
     chain, findings = followed(log, trusted, after)
     assert findings == []
-    return segments.seal(log, signer, Deed("test", "me", NOW), chain)
+    return segments.seal(log, signer, Attribution("test", "me", NOW), chain)
 
 
-def test_whole_sealed_segments_can_go_and_the_rest_still_verifies(
+def test_after_dropping_sealed_segments_the_rest_still_verifies(
     log: sa.Engine, trusted: Trusted, signer: Signer
 ) -> None:
     early = sign_head(log, "test", signer, NOW)
     first = sealed(log, trusted, signer)
     assert (first.segment, first.first, first.last, first.records) == (1, 1, 100, 100)
     with pytest.raises(NotSealedError):
-        segments.seal(log, signer, Deed("test", "me", NOW), followed(log, trusted)[0])
+        segments.seal(log, signer, Attribution("test", "me", NOW), followed(log, trusted)[0])
     fill(log, REQUESTS, begin=NOW)
     boot = JobEvent(JobTransition.IDENTIFIED, "test", 1, NOW, NOW, uws_id="x", nodes=("node1",))
     append(log, [record_of(boot.to_envelope().to_json(), "test", NOW)])
     second = sealed(log, trusted, signer, after=first.seq - 1)
-    # its own segment begins with the seal of the one before
+    # the second segment begins with the seal of the first
     assert (second.segment, second.first, second.last, second.records) == (2, 101, 202, 202)
-    count = segments.prune(log, first, Deed("test", "me", NOW, "the law says so"))
+    count = segments.prune(log, first, Attribution("test", "me", NOW, "retention period"))
     assert count == 100
     chain, findings = followed(log, trusted)
     assert (chain.first, findings) == (101, [])
@@ -206,10 +206,10 @@ def test_whole_sealed_segments_can_go_and_the_rest_still_verifies(
         jobs = set(connection.execute(sa.select(audit_jobs.c.request_id)).scalars())
         known = set(connection.execute(sa.select(audit.c.request_id)).scalars())
         assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == [boot.id]
-    assert json.loads(pruned.body)["data"]["reason"] == "the law says so"
+    assert json.loads(pruned.body)["data"]["reason"] == "retention period"
     assert jobs <= known
-    # and the next goes too, up to its own seal
-    segments.prune(log, second, Deed("test", "me", NOW + 1, "again"))
+    # the next segment can be dropped too, up to its own seal
+    segments.prune(log, second, Attribution("test", "me", NOW + 1, "again"))
     chain, findings = followed(log, trusted)
     assert (chain.first, findings) == (second.seq, [])
     with reading(log) as connection:
@@ -221,15 +221,15 @@ def test_a_log_that_begins_with_a_forged_seal_is_found(
 ) -> None:
     chain, _ = followed(log, trusted)
     forger = load_signer(run_dir / "forger.key")
-    forged = segments.seal(log, forger, Deed("test", "me", NOW), chain)
+    forged = segments.seal(log, forger, Attribution("test", "me", NOW), chain)
     change(log, "DELETE FROM audit WHERE seq < :seq", seq=forged.seq)
     ((seq, problem),) = found(log, trusted)
     assert seq == forged.seq
-    assert "more came before" in problem
+    assert "earlier records are missing" in problem
     assert signer
 
 
-def test_a_seal_that_was_altered_is_named_like_any_record(
+def test_an_altered_seal_is_reported_like_any_record(
     log: sa.Engine, trusted: Trusted, signer: Signer
 ) -> None:
     head = sign_head(log, "test", signer, NOW)
@@ -239,24 +239,24 @@ def test_a_seal_that_was_altered_is_named_like_any_record(
     assert (seq, "was altered" in problem) == (seal.seq, True)
     assert head is not None
     assert compared(log, trusted, [head.to_json()])[1] == []
-    # as the first record it vouches for nothing
+    # as the first record, it proves nothing
     change(log, "DELETE FROM audit WHERE seq < :seq", seq=seal.seq)
     assert [seq for seq, _ in found(log, trusted)] == [seal.seq]
     assert len(compared(log, trusted, [head.to_json()])[1]) == 1
 
 
-def test_a_seal_waits_for_what_was_verified(
+def test_records_after_the_verification_prevent_a_seal(
     log: sa.Engine, trusted: Trusted, signer: Signer
 ) -> None:
     chain, _ = followed(log, trusted)
     fill(log, 1, begin=NOW)
     with pytest.raises(NotSealedError, match="meanwhile"):
-        segments.seal(log, signer, Deed("test", "me", NOW), chain)
+        segments.seal(log, signer, Attribution("test", "me", NOW), chain)
     with reading(log) as connection:
         assert seals(connection) == []
 
 
-def test_nobody_else_can_send_what_the_audit_says_itself(
+def test_the_audits_own_event_types_are_quarantined_when_received(
     log: sa.Engine, trusted: Trusted, signer: Signer
 ) -> None:
     sealed(log, trusted, signer)
@@ -277,29 +277,29 @@ def long_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def as_stored(value: Any) -> bytes:  # noqa: ANN401 - a column's
+def as_stored(value: Any) -> bytes:  # noqa: ANN401 - any column
     if isinstance(value, int):
         return value.to_bytes(8, "big", signed=True)
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def from_stored(data: bytes, like: Any) -> tuple[str, object]:  # noqa: ANN401 - a column's
-    """The SQL expression and the value that put these bytes there."""
+def from_stored(data: bytes, like: Any) -> tuple[str, object]:  # noqa: ANN401 - any column
+    """The SQL expression and the value that store these bytes."""
     if isinstance(like, int):
         return ":value", int.from_bytes(data, "big", signed=True)
     return (":value" if isinstance(like, bytes) else "CAST(:value AS TEXT)"), data
 
 
 def test_every_single_byte_change_in_a_random_record_is_found(long_log: sa.Engine) -> None:
-    """Read from the database, texts that are no UTF-8 any more included; and nothing else is named.
+    """Also where a text becomes invalid UTF-8; no other record is reported.
 
-    Who follows the chain compares each record with its neighbours alone: it is enough to follow those.
+    Verification compares each record only with its neighbours: it is enough to follow those.
     """
-    seed = random.randrange(2**32)  # noqa: S311 - where to look, no secret
-    chance = random.Random(seed)  # noqa: S311 - likewise
+    seed = random.randrange(2**32)  # noqa: S311 - not a secret
+    generator = random.Random(seed)  # noqa: S311 - not a secret
     trusted = load_trusted([])
     with long_log.connect() as connection:
-        for seq in chance.sample(range(2, LONG), 4):
+        for seq in generator.sample(range(2, LONG), 4):
             before, whole, _ = next(rows(connection, seq - 2, 3))
             for place, (name, value) in enumerate(zip(COLUMNS, whole, strict=True)):
                 if value is None or place == 0:
@@ -307,7 +307,7 @@ def test_every_single_byte_change_in_a_random_record_is_found(long_log: sa.Engin
                 data = as_stored(value)
                 for at in range(len(data)):
                     changed = bytearray(data)
-                    changed[at] ^= chance.randrange(1, 256)
+                    changed[at] ^= generator.randrange(1, 256)
                     how, new = from_stored(bytes(changed), value)
                     connection.execute(
                         sa.text(f"UPDATE audit SET {name} = {how} WHERE seq = :seq"),  # noqa: S608 - our own columns
@@ -327,7 +327,7 @@ def test_every_single_byte_change_in_a_random_record_is_found(long_log: sa.Engin
 
 def test_a_change_anywhere_in_a_long_log_is_the_only_finding(long_log: sa.Engine) -> None:
     trusted = load_trusted([])
-    seq = random.randrange(1, LONG + 1)  # noqa: S311 - where to look, no secret
+    seq = random.randrange(1, LONG + 1)  # noqa: S311 - not a secret
     with long_log.connect() as connection:
         chain = chain_of(connection, trusted)
         assert not [x for portion in rows(connection, 0) for x in chain.follow(portion)]
@@ -341,7 +341,7 @@ def test_a_change_anywhere_in_a_long_log_is_the_only_finding(long_log: sa.Engine
         connection.rollback()
 
 
-def test_a_record_with_another_number_is_found_where_numbers_never_skip(
+def test_a_renumbered_record_is_found_where_numbers_have_no_gaps(
     long_log: sa.Engine,
 ) -> None:
     trusted = load_trusted([])
@@ -350,11 +350,11 @@ def test_a_record_with_another_number_is_found_where_numbers_never_skip(
         chain = chain_of(connection, trusted)
         (finding,) = [x for portion in rows(connection, 0) for x in chain.follow(portion)]
         assert finding.seq == LONG + 7
-        assert "another number" in finding.problem
+        assert "its number was changed" in finding.problem
         connection.rollback()
 
 
-def test_hashes_are_those_of_the_records_that_were_written(long_log: sa.Engine) -> None:
+def test_hashes_match_the_records_that_were_written(long_log: sa.Engine) -> None:
     with long_log.connect() as connection:
         some = next(rows(connection, 0, 50))
     assert all(chained(row[1], row[3:-1], row[-1]) == row[2] for row in some)

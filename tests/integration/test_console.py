@@ -1,4 +1,4 @@
-"""The console over HTTP: who may read, who may act, and that nothing a message says gets out of its place."""
+"""The console over HTTP: who may read, who may act, and that text from messages is always escaped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from ops.console.people import digest
+from ops.console.operators import digest
 from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
 from schemas.headers import CAUSE_MESSAGE
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.console_site import NS, failed, resumed, street
-from tests.testbed.installation import Site
+from tests.testbed.console_site import NS, console_site, failed, resumed
+from tests.testbed.installation import Installation
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.waiting import until
 from workers.broker import topology
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.testbed.broker import Broker
-    from tests.testbed.console_site import Street
+    from tests.testbed.console_site import ConsoleSite
 
 TOKEN = "anna's token"
 HOSTILE = "</td><script>alert(1)</script>\u202e\x1b[31m\"'"
@@ -40,8 +40,8 @@ PAGES = ("/", "/events", "/dead-letters", "/report", "/nodes/node1", "/login", "
 
 
 @pytest.fixture(scope="module")
-def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
-    """A street of 20 nodes, and a console at which anna may act."""
+def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
+    """A console with 20 nodes; anna is an operator."""
     folder = session_dir / "console"
     folder.mkdir()
     operators = folder / "operators"
@@ -52,16 +52,18 @@ def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
         'proxy = {address = "127.0.0.2", header = "X-Remote-User"}\n'
     )
     url = broker.amqp_url(broker.create_vhost())
-    with street(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
-        found.set({f"node{n}": ("up", "ACTIVE") for n in range(1, 9)})
+    with console_site(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
+        found.set_nodes({f"node{n}": ("up", "ACTIVE") for n in range(1, 9)})
         now = time.time_ns()
-        found.tell(resumed("node1", now - 90 * NS) + failed("gpu1", now - 60 * NS, words=HOSTILE))
+        found.record(
+            resumed("node1", now - 90 * NS) + failed("gpu1", now - 60 * NS, message=HOSTILE)
+        )
         yield found
 
 
 @pytest.fixture
-def anna(made: Street) -> Iterator[requests.Session]:
-    """A browser in which anna has logged in."""
+def anna(made: ConsoleSite) -> Iterator[requests.Session]:
+    """A browser session in which anna has logged in."""
     with requests.Session() as browser:
         answer = browser.post(
             f"{made.url}/login", data={"token": TOKEN}, headers=origin(made), timeout=20
@@ -70,27 +72,27 @@ def anna(made: Street) -> Iterator[requests.Session]:
         yield browser
 
 
-def origin(made: Street) -> dict[str, str]:
+def origin(made: ConsoleSite) -> dict[str, str]:
     return {"Origin": made.url}
 
 
-def get(made: Street, path: str, **headers: str) -> requests.Response:
+def get(made: ConsoleSite, path: str, **headers: str) -> requests.Response:
     return requests.get(made.url + path, headers=headers, timeout=20, allow_redirects=False)
 
 
-def csrf(browser: requests.Session, made: Street) -> str:
+def csrf(browser: requests.Session, made: ConsoleSite) -> str:
     page = browser.get(f"{made.url}/dead-letters", timeout=20).text
     found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
     assert found
     return found[1]
 
 
-def told(made: Street) -> list[Any]:
+def audit_events(made: ConsoleSite) -> list[Any]:
     events = [event_from(parse(body)) for _, body in made.site.drain(topology.AUDIT_QUEUE)]
     return [(e.transition, e.by, e.reason) for e in events]
 
 
-def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) -> None:
+def test_every_page_has_security_headers(made: ConsoleSite) -> None:
     for path in (*PAGES, "/static/console.js"):
         headers = get(made, path).headers
         assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
@@ -98,7 +100,9 @@ def test_every_page_forbids_the_browser_whatever_it_does_not_need(made: Street) 
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(made: Street) -> None:
+def test_unknown_host_header_gets_421(
+    made: ConsoleSite,
+) -> None:
     port = made.url.rpartition(":")[2]
     for host in (
         f"evil.example:{port}",
@@ -112,17 +116,17 @@ def test_a_name_that_is_not_ours_is_refused_so_that_no_other_page_can_read_it(ma
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
-def test_nothing_is_done_without_a_login(made: Street, verb: str) -> None:
+def test_dead_letters_cannot_be_resolved_without_login(made: ConsoleSite, verb: str) -> None:
     letter = command("gpu2", generation=time.time_ns())
     made.site.publish([dead_letter(letter)])
-    form = {"do": verb, "id": letter.id, "reason": "x", "sure": "yes", "csrf": "0" * 64}
-    tries: list[dict[str, str]] = [
+    form = {"do": verb, "id": letter.id, "reason": "x", "confirmed": "yes", "csrf": "0" * 64}
+    attempts: list[dict[str, str]] = [
         origin(made),
         {**origin(made), "Cookie": "lamplighter=guessed"},
-        # of a proxy, but from an address that is none
+        # the proxy's header, from another address
         {**origin(made), "X-Remote-User": "anna"},
     ]
-    for headers in tries:
+    for headers in attempts:
         answer = requests.post(
             f"{made.url}/dead-letters/act", data=form, headers=headers, timeout=20
         )
@@ -132,13 +136,13 @@ def test_nothing_is_done_without_a_login(made: Street, verb: str) -> None:
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
-def test_a_form_of_another_page_is_refused_though_its_victim_is_logged_in(
-    made: Street, anna: requests.Session
+def test_forged_form_is_refused_although_its_victim_is_logged_in(
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     letter = command("gpu2", generation=time.time_ns())
     made.site.publish([dead_letter(letter)])
     good = csrf(anna, made)
-    form = {"do": "discard", "id": letter.id, "reason": "x", "sure": "yes"}
+    form = {"do": "discard", "id": letter.id, "reason": "x", "confirmed": "yes"}
     act = f"{made.url}/dead-letters/act"
     for headers, token in (
         ({"Origin": "https://evil.example"}, good),
@@ -150,13 +154,13 @@ def test_a_form_of_another_page_is_refused_though_its_victim_is_logged_in(
     ):
         answer = anna.post(act, data={**form, "csrf": token}, headers=headers, timeout=20)
         assert answer.status_code == 403, headers
-    assert anna.get(act, timeout=20).status_code == 404, "nothing is done by a link"
+    assert anna.get(act, timeout=20).status_code == 404, "a link cannot act"
     assert made.site.depth(topology.DEAD_LETTER_QUEUE) == 1
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
-def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
-    made: Street, anna: requests.Session
+def test_replay_and_discard_are_recorded_with_the_users_name(
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     now = time.time_ns()
     one, two, three = (command(f"gpu{n}", generation=now) for n in (2, 3, 4))
@@ -169,7 +173,7 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
         act, data={**form, "do": "replay", "id": one.id}, headers=origin(made), timeout=30
     )
     assert "1 replayed" in answer.text
-    # of several, only once that was confirmed
+    # several letters need a confirmation
     many = {**form, "do": "discard all", "error": "quota", "like": "no room left"}
     answer = anna.post(act, data=many, headers=origin(made), timeout=30)
     assert "Discard 2 dead letters?" in answer.text
@@ -178,13 +182,13 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     assert before
     made.site.publish([dead_letter(command("gpu1", generation=now), died_at=time.time_ns())])
     made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
-    sure = {**many, "sure": "yes", "before": before[1]}
-    answer = anna.post(act, data=sure, headers=origin(made), timeout=30)
+    confirmed = {**many, "confirmed": "yes", "before": before[1]}
+    answer = anna.post(act, data=confirmed, headers=origin(made), timeout=30)
     assert "2 discarded" in answer.text
     until(lambda: made.site.depth(topology.DEAD_LETTER_QUEUE) == 1, 10, "the later letter")
     made.site.drain(topology.DEAD_LETTER_QUEUE)
     who = ("anna (console)", "room again")
-    assert told(made) == [
+    assert audit_events(made) == [
         (Transition.REPLAYED, *who),
         (Transition.DISCARDED, *who),
         (Transition.DISCARDED, *who),
@@ -192,8 +196,8 @@ def test_a_replay_and_a_discard_land_in_the_audit_with_the_persons_name(
     assert made.site.depth(topology.RESUME_QUEUE) == 1
 
 
-def test_a_discard_needs_a_reason_and_every_action_a_choice(
-    made: Street, anna: requests.Session
+def test_discard_needs_a_reason_and_every_action_needs_letters(
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     now = time.time_ns()
     letter = command("gpu2", generation=now)
@@ -202,7 +206,7 @@ def test_a_discard_needs_a_reason_and_every_action_a_choice(
     form = {"csrf": csrf(anna, made)}
     for more, words in (
         ({"do": "discard", "id": letter.id}, "Discard 1 dead letter?"),
-        ({"do": "discard", "id": letter.id, "sure": "yes"}, "needs a reason"),
+        ({"do": "discard", "id": letter.id, "confirmed": "yes"}, "needs a reason"),
         ({"do": "discard", "id": "x"}, "No such letter any more"),
         ({"do": "replay"}, "Choose letters first"),
         ({"do": "burn", "id": "x"}, "replay or discard"),
@@ -215,8 +219,8 @@ def test_a_discard_needs_a_reason_and_every_action_a_choice(
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
-def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
-    made: Street, anna: requests.Session
+def test_letters_of_one_cause_are_shown_and_replayed_together_and_no_others(
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     words = "no room on host{0} for {0:032x}"
     made.site.publish(
@@ -230,37 +234,39 @@ def test_letters_of_one_trouble_are_told_and_dealt_with_together_and_no_others(
     until(lambda: "8 dead letters" in get(made, "/dead-letters").text, 10, "the letters")
     page = anna.get(f"{made.url}/dead-letters", timeout=20).text
     assert "node[1-7]; died 2026-01-02 03:04:25Z; for 7 jobs" in page
-    assert page.count("<details>") == 1, "many are shown when they are asked for"
+    assert page.count("<details>") == 1, "a long group is folded"
     like = re.search(r'name="like" value="([^"]+)"', page)
     assert like
     form = {"csrf": csrf(anna, made), "do": "replay all", "error": "quota", "like": like[1]}
     act = f"{made.url}/dead-letters/act"
-    asked = anna.post(act, data=form, headers=origin(made), timeout=30).text
-    assert "Replay 7 dead letters?" in asked
-    done = anna.post(act, data={**form, "sure": "yes"}, headers=origin(made), timeout=30).text
+    question = anna.post(act, data=form, headers=origin(made), timeout=30).text
+    assert "Replay 7 dead letters?" in question
+    done = anna.post(act, data={**form, "confirmed": "yes"}, headers=origin(made), timeout=30).text
     assert "7 replayed" in done
     until(lambda: made.site.depth(topology.DEAD_LETTER_QUEUE) == 1, 10, "the other one")
     for queue in (topology.DEAD_LETTER_QUEUE, topology.RESUME_QUEUE, topology.AUDIT_QUEUE):
         made.site.drain(queue)
 
 
-def test_a_login_leads_back_to_where_it_was_asked_for_and_never_elsewhere(made: Street) -> None:
+def test_login_returns_to_the_requested_page_and_never_to_another_site(
+    made: ConsoleSite,
+) -> None:
     assert "/login?to=/dead-letters" in get(made, "/dead-letters").text
 
-    def led_to(to: str) -> str:
+    def redirect(to: str) -> str:
         form = {"token": TOKEN, "to": to}
         answer = requests.post(
             f"{made.url}/login", form, headers=origin(made), timeout=20, allow_redirects=False
         )
         return answer.headers["Location"]
 
-    assert led_to("/dead-letters") == "/dead-letters"
+    assert redirect("/dead-letters") == "/dead-letters"
     for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "", "x"):
-        assert led_to(elsewhere) == "/"
-    assert "\n" not in led_to("/a\r\nSet-Cookie: x=y")
+        assert redirect(elsewhere) == "/"
+    assert "\n" not in redirect("/a\r\nSet-Cookie: x=y")
 
 
-def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None:
+def test_logout_ends_the_session(made: ConsoleSite, anna: requests.Session) -> None:
     cookie = anna.cookies["lamplighter"]
     anna.post(
         f"{made.url}/logout", data={"csrf": csrf(anna, made)}, headers=origin(made), timeout=20
@@ -268,8 +274,8 @@ def test_who_has_logged_out_is_out(made: Street, anna: requests.Session) -> None
     assert "anna" not in get(made, "/", Cookie=f"lamplighter={cookie}").text
 
 
-def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts(
-    made: Street,
+def test_wrong_token_is_refused_and_the_cookie_is_hidden_from_scripts(
+    made: ConsoleSite,
 ) -> None:
     login = f"{made.url}/login"
     wrong = requests.post(login, data={"token": "guess"}, headers=origin(made), timeout=20)
@@ -284,7 +290,9 @@ def test_a_wrong_token_is_refused_and_the_cookie_of_a_login_is_kept_from_scripts
     assert TOKEN not in made.site.logs()
 
 
-def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made: Street) -> None:
+def test_login_over_plain_http_from_another_host_is_refused_with_the_reason(
+    made: ConsoleSite,
+) -> None:
     def login(scheme: str) -> requests.Response:
         host = "console.example.org"
         headers = {"Host": host, "Origin": f"{scheme}://{host}"}
@@ -297,13 +305,13 @@ def test_a_login_over_plain_http_from_elsewhere_says_why_it_would_not_last(made:
         )
 
     plain = login("http")
-    assert (plain.status_code, "Come by HTTPS" in plain.text) == (403, True)
+    assert (plain.status_code, "Use HTTPS" in plain.text) == (403, True)
     assert "Set-Cookie" not in plain.headers
     assert "; Secure" in login("https").headers["Set-Cookie"]
 
 
-def test_a_hostile_name_or_error_is_text_on_every_page(
-    made: Street, anna: requests.Session
+def test_hostile_names_and_errors_are_escaped_on_every_page(
+    made: ConsoleSite, anna: requests.Session
 ) -> None:
     letter = replace(command("gpu3", generation=time.time_ns()), note=HOSTILE)
     broken = dead_letter(letter, cause="quota", more={"x-cause-message": HOSTILE})
@@ -313,7 +321,7 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         by=HOSTILE,
         reason=HOSTILE,
     )
-    made.tell([hostile_event])
+    made.record([hostile_event])
     pages = [
         "/",
         "/events",
@@ -330,17 +338,17 @@ def test_a_hostile_name_or_error_is_text_on_every_page(
         assert "\u202e" not in text, path
         assert "\x1b" not in text, path
     assert "will be brought up" in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
-    made.set({"gpu3": ("down", "SHUTOFF")})
+    made.set_nodes({"gpu3": ("down", "SHUTOFF")})
     assert (
         "stale: a newer request wants gpu3 down"
         in anna.get(f"{made.url}/dead-letters/{letter.id}", timeout=20).text
     )
     shown = unescape(anna.get(f"{made.url}/events", timeout=20).text)
-    assert "<script>alert(1)</script>\\u202e" in shown, "it is shown, spelt out"
+    assert "<script>alert(1)</script>\\u202e" in shown, "shown, with its control characters escaped"
     made.site.drain(topology.DEAD_LETTER_QUEUE)
 
 
-def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
+def test_node_page_shows_a_hold_and_its_reason(made: ConsoleSite) -> None:
     made.hold("node16", HOSTILE)
     page = get(made, "/nodes/node16").text
     assert "on hold" in page
@@ -348,23 +356,23 @@ def test_a_node_on_hold_says_so_and_why(made: Street) -> None:
     assert "on hold" not in get(made, "/nodes/node15").text
 
 
-def test_a_node_shows_what_slurm_says_of_it(made: Street) -> None:
-    said = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
-    taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (said,))
+def test_node_page_shows_slurms_state(made: ConsoleSite) -> None:
+    node = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
+    taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (node,))
     store = open_store(made.site.settings.store.url, "state")
     with store.begin() as connection:
         keep_snapshot(connection, taken)
     store.dispose()
-    until(lambda: "node14: out; Slurm: MIXED+CLOUD" in get(made, "/").text, 10, "Slurm's word")
+    until(lambda: "node14: out; Slurm: MIXED+CLOUD" in get(made, "/").text, 10, "Slurm's state")
     page = get(made, "/nodes/node14").text
-    assert re.search(r"<dt>Slurm said</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs 4711</dd>", page)
-    assert "Slurm said" not in get(made, "/nodes/node15").text
+    assert re.search(r"<dt>Slurm</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs 4711</dd>", page)
+    assert "<dt>Slurm</dt>" not in get(made, "/nodes/node15").text
 
 
-def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
+def test_request_page_shows_each_stage_and_its_duration(made: ConsoleSite) -> None:
     at = time.time_ns() - 40 * NS
-    events = resumed("node5", at, took=30.0)
-    made.tell(events, now=at + 31 * NS)
+    events = resumed("node5", at, seconds=30.0)
+    made.record(events, now=at + 31 * NS)
     page = get(made, f"/requests/{events[0].request_id}").text
     rows = re.findall(
         r'<th scope="row">([a-z, ]+)</th>.*?<td class="n">([^<]+)</td>', page, re.DOTALL
@@ -378,53 +386,59 @@ def test_a_requests_way_names_who_had_it_and_for_how_long(made: Street) -> None:
     assert get(made, "/requests/none").status_code == 404
 
 
-def test_changes_reach_who_watches_and_who_is_far_behind_loads_anew(made: Street) -> None:
+def test_changes_are_streamed_and_a_page_too_far_behind_reloads(made: ConsoleSite) -> None:
     page = get(made, "/").text
     number = re.search(r'data-live="(\d+)"', page)
     assert number
     with requests.get(f"{made.url}/live?since={number[1]}", stream=True, timeout=20) as stream:
         lines = stream.iter_lines(decode_unicode=True)
         assert next(lines) == "retry: 2000"
-        made.set({"node16": ("up", "ACTIVE")})
-        told = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
-        data = next(change for change in told if [15, "lit", "lit"] in change["lamps"])
+        made.set_nodes({"node16": ("up", "ACTIVE")})
+        changes = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
+        data = next(change for change in changes if [15, "lit", "lit"] in change["lamps"])
     assert "9 of 20 nodes lit" in data["parts"]["summary"]
     with requests.get(f"{made.url}/live?since=1", stream=True, timeout=20) as stream:
         lines = stream.iter_lines(decode_unicode=True)
         assert "event: reload" in (next(lines), next(lines), next(lines), next(lines))
 
 
-def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_lets_its_watchers_go(
+def test_without_a_broker_the_rest_is_shown_and_a_stopped_console_ends_its_streams(
     run_dir: Path,
 ) -> None:
     url = "amqp://nobody:x@127.0.0.1:1/none"
     with ExitStack() as watching:
-        with street(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
-            lonely.set({"n1": ("up", "ACTIVE")})
+        with console_site(run_dir / "site", url, {"a": "n[1-2]"}, broker_is_there=False) as lonely:
+            lonely.set_nodes({"n1": ("up", "ACTIVE")})
             until(lambda: "1 of 2 nodes lit" in get(lonely, "/").text, 10, "the lamp")
             assert "the broker does not answer: start it" in get(lonely, "/").text
             assert get(lonely, "/dead-letters").status_code == 503
             assert "audit.db does not exist yet" in get(lonely, "/events").text
-            lonely.set({"stranger": ("up", "ACTIVE")})
-            until(lambda: "stranger: lit" in get(lonely, "/").text, 10, "the node of no group")
+            lonely.set_nodes({"stranger": ("up", "ACTIVE")})
+            until(lambda: "stranger: lit" in get(lonely, "/").text, 10, "the node without a group")
             store = lonely.site.folder / "state.db"
             store.rename(store.with_name("away.db"))
-            until(lambda: "the nodes stand is not known" in get(lonely, "/").text, 10, "blindness")
-            assert "stranger: not known" in get(lonely, "/").text, "open pages keep their lamps"
+            until(
+                lambda: "The state of the nodes is unknown" in get(lonely, "/").text,
+                10,
+                "the unknown state",
+            )
+            assert "stranger: unknown" in get(lonely, "/").text, "open pages keep their lamps"
             stream = requests.get(f"{lonely.url}/live?since=1", stream=True, timeout=20)
             watching.enter_context(stream)
             lines = stream.iter_lines(decode_unicode=True)
             assert "event: reload" in lines
-        # leaving, `street` has seen that the console ended in order
+        # leaving `console_site` checked the exit code of the console
         assert not any(line.startswith("event:") for line in lines), "the stream has ended"
 
 
-def test_where_looking_needs_a_login_nothing_is_told_without(run_dir: Path) -> None:
+def test_login_to_read_hides_every_page(run_dir: Path) -> None:
     (run_dir / "operators").touch(mode=0o600)
     (run_dir / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
     lines = f'login_to_read = true\noperators_file = "{run_dir}/operators"\n'
     url = "amqp://nobody:x@127.0.0.1:1/none"
-    with street(run_dir / "site", url, {"a": "secret[1-2]"}, lines, broker_is_there=False) as shut:
+    with console_site(
+        run_dir / "site", url, {"a": "secret[1-2]"}, lines, broker_is_there=False
+    ) as shut:
         for path in PAGES:
             answer = get(shut, path)
             assert "secret1" not in answer.text
@@ -436,7 +450,7 @@ def test_where_looking_needs_a_login_nothing_is_told_without(run_dir: Path) -> N
             assert "secret1" in answer.text
 
 
-def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Street) -> None:
+def test_trusted_proxy_names_the_user_only_from_its_own_address(made: ConsoleSite) -> None:
     port = int(made.url.rpartition(":")[2])
 
     def page(source: str, *names: str) -> str:
@@ -459,31 +473,31 @@ def test_a_trusted_proxy_says_who_somebody_is_from_its_address_alone(made: Stree
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ('listen = "0.0.0.0:8617"', "nobody could log in"),
-        ('listen = "everywhere"', "is no address"),
-        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "name another port"),
+        ('listen = "0.0.0.0:8617"', "no user can log in"),
+        ('listen = "everywhere"', "is not an address"),
+        ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "choose another port"),
         ('operators_file = "missing"', "lamplighter console operator NAME"),
         ('operators_file = "open"', "chmod 0600"),
     ],
 )
-def test_a_console_that_cannot_be_served_safely_says_what_to_mend(
+def test_unsafe_configuration_stops_the_console_with_the_remedy(
     site_folder: Path, lines: str, words: str
 ) -> None:
-    site = Site(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
+    site = Installation(site_folder, "amqp://x:y@127.0.0.1:1/x", more=f"[console]\n{lines}\n")
     (site_folder / "ours").touch(mode=0o600)
     (site_folder / "open").touch(mode=0o644)
     (site_folder / "open").chmod(0o644)
-    said = site.lamplighter("console")
-    assert said.code == 2
-    assert words in said.err
+    result = site.lamplighter("console")
+    assert result.code == 2
+    assert words in result.err
 
 
-def test_an_operators_token_is_shown_once_and_kept_as_a_digest(site_folder: Path) -> None:
-    site = Site(
+def test_operator_token_is_printed_once_and_stored_as_a_digest(site_folder: Path) -> None:
+    site = Installation(
         site_folder, "amqp://x:y@127.0.0.1:1/x", more='[console]\noperators_file = "operators"\n'
     )
-    said = site.lamplighter("console", "operator", "bert")
-    token = said.out.partition("logs in with: ")[2].split()[0]
+    result = site.lamplighter("console", "operator", "bert")
+    token = result.out.partition("logs in with: ")[2].split()[0]
     file = site_folder / "operators"
     assert file.read_text() == f"bert sha256:{digest(token)}\n"
     assert file.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""The console in a real browser: live, by keyboard, for everyone, and alone with its own server."""
+"""The console in a real browser: live updates, keyboard, accessibility, no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.console.people import digest
+from ops.console.operators import digest
 from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.browser import axe_source, chromium, violations
-from tests.testbed.console_site import NS, failed, resumed, street, suspended
+from tests.testbed.console_site import NS, console_site, failed, resumed, suspended
 from tests.testbed.messages import command, dead_letter
 from workers.broker import topology
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, ViewportSize
 
     from tests.testbed.broker import Broker
-    from tests.testbed.console_site import Street
+    from tests.testbed.console_site import ConsoleSite
 
 TOKEN = "a token"
 LONG = command("z" * 60)
@@ -29,30 +29,30 @@ PHONE: ViewportSize = {"width": 360, "height": 780}
 
 
 @pytest.fixture(scope="module")
-def made(session_dir: Path, broker: Broker) -> Iterator[Street]:
-    """A street where something of each kind has happened."""
+def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
+    """A console with nodes, requests and dead letters in every state."""
     folder = session_dir / "browser"
     folder.mkdir()
     (folder / "operators").touch(mode=0o600)
     (folder / "operators").write_text(f"anna sha256:{digest(TOKEN)}\n")
     url = broker.amqp_url(broker.create_vhost())
     groups = {"compute": "node[1-60]", "gpu": "gpu[1-8]"}
-    with street(folder, url, groups, 'operators_file = "operators"\n') as found:
+    with console_site(folder, url, groups, 'operators_file = "operators"\n') as found:
         now = time.time_ns()
-        lamps: dict[str, tuple[str, str | None]] = {
+        states: dict[str, tuple[str, str | None]] = {
             f"node{n}": ("up", "ACTIVE") if n < 30 else ("down", "SHUTOFF") for n in range(1, 61)
         }
-        found.set(
+        found.set_nodes(
             {
-                **lamps,
+                **states,
                 "gpu1": ("up", "quota"),
                 "gpu2": ("up", "SHUTOFF"),
                 "gpu3": ("down", "ACTIVE"),
             }
         )
         resuming = command("gpu2", generation=now - 9 * NS)
-        found.begin([resuming, command("gpu3", generation=now - 5 * NS)])
-        found.tell(
+        found.open_requests([resuming, command("gpu3", generation=now - 5 * NS)])
+        found.record(
             [
                 *resumed("node1", now - 900 * NS),
                 *suspended("node1", now - 300 * NS),
@@ -73,34 +73,34 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(made: Street, browser: Browser) -> Iterator[Page]:
-    """A page that complains of nothing, and asks nobody but the console."""
+def page(made: ConsoleSite, browser: Browser) -> Iterator[Page]:
+    """A page that must log no error and request nothing from another host."""
     context = browser.new_context(base_url=made.url)
     opened = context.new_page()
     wrong: list[str] = []
     opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     opened.on(
-        "request", lambda asked: None if asked.url.startswith(made.url) else wrong.append(asked.url)
+        "request", lambda sent: None if sent.url.startswith(made.url) else wrong.append(sent.url)
     )
     yield opened
     context.close()
     assert not wrong
 
 
-def test_a_lamp_is_lit_on_the_open_page_when_its_node_is(made: Street, page: Page) -> None:
+def test_lamp_on_an_open_page_follows_its_node(made: ConsoleSite, page: Page) -> None:
     page.goto("/")
     lamp = page.locator('a[data-node="node40"]')
     assert lamp.get_attribute("class") == "out"
-    made.set({"node40": ("up", "ACTIVE")})
+    made.set_nodes({"node40": ("up", "ACTIVE")})
     page.locator('a[data-node="node40"].lit').wait_for(timeout=5000)
     assert lamp.get_attribute("aria-label") == "node40: lit"
     page.get_by_role("heading", name="30 of 68 nodes lit").wait_for(timeout=5000)
-    made.set({"node40": ("down", "SHUTOFF")})
+    made.set_nodes({"node40": ("down", "SHUTOFF")})
     page.locator('a[data-node="node40"].out').wait_for(timeout=5000)
 
 
-def test_the_lamps_are_walked_by_the_keyboard(page: Page) -> None:
+def test_arrow_keys_move_between_lamps(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -110,22 +110,22 @@ def test_the_lamps_are_walked_by_the_keyboard(page: Page) -> None:
     assert page.evaluate("document.activeElement.dataset.node") == "node2"
     assert page.locator("#tip").text_content() == "node2: lit"
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.dataset.node") == "gpu1", "a group is one stop"
+    assert page.evaluate("document.activeElement.dataset.node") == "gpu1", "a group is one tab stop"
     page.locator('a[data-node="node2"]').focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/nodes/node2")
 
 
-def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
+def test_dead_letter_is_replayed_from_the_page(made: ConsoleSite, page: Page) -> None:
     page.goto("/dead-letters")
     page.get_by_role("link", name="Log in").first.click()
     page.get_by_label("Operator's token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
     page.goto("/dead-letters")
     page.get_by_role("checkbox", name="gpu4").check()
-    trouble = page.get_by_role("region", name="quota 2 letters")
-    trouble.get_by_label("Reason").fill("there is room again")
-    trouble.get_by_role("button", name="Replay the chosen").click()
+    cause = page.get_by_role("region", name="quota 2 letters")
+    cause.get_by_label("Reason").fill("there is room again")
+    cause.get_by_role("button", name="Replay selected").click()
     page.get_by_text("1 replayed.").wait_for(timeout=10_000)
     assert page.get_by_role("heading", name="2 dead letters").is_visible()
     made.site.wait_depth(topology.RESUME_QUEUE, 1)
@@ -135,7 +135,7 @@ def test_a_dead_letter_is_replayed_by_hand(made: Street, page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_pass_the_accessibility_check_and_fit_a_phone(
-    made: Street, browser: Browser, scheme: str
+    made: ConsoleSite, browser: Browser, scheme: str
 ) -> None:
     axe = axe_source()
     paths = ["/", "/events", "/dead-letters", "/report", "/login", "/nodes/node1", "/nowhere"]

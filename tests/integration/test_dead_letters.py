@@ -1,4 +1,4 @@
-"""Dead letters over a real RabbitMQ: what an operator sees, and what their decisions leave behind."""
+"""The commands for dead letters on a real RabbitMQ: their output and their effects."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import Cause, Transition, event_from, notice_from
-from tests.testbed.installation import Site
+from schemas.events import Cause, Transition, event_from
+from schemas.notices import notice_from
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, dead_letter, event
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
@@ -58,31 +59,34 @@ cloud = "{cloud}"
 
 
 @pytest.fixture
-def grouped_site(run_dir: Path, broker_url: str) -> Site:
+def grouped_site(run_dir: Path, broker_url: str) -> Installation:
     """A site with two groups on two clouds."""
-    made = Site(run_dir / "site", broker_url, more=CLOUDS)
+    made = Installation(run_dir / "site", broker_url, more=CLOUDS)
     made.prepare()
     return made
 
 
-def told(site: Site) -> list[RequestEvent]:
+def audited(site: Installation) -> list[RequestEvent]:
     return [event_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
 
 
-def end(site: Site, *events: RequestEvent) -> None:
-    """Let a worker have ended these rounds."""
+def end(site: Installation, *events: RequestEvent) -> None:
+    """Store these outcomes, as a worker does."""
     store = open_store(site.settings.store.url, "state")
     with store.begin() as connection:
         fix_outcomes(connection, "test", events)
     store.dispose()
 
 
-def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
-    """Let the broker itself give a command up, as its delivery limit does."""
+def give_up(site: Installation, request: PowerCommand) -> None:
+    """Let the broker give up a command, as its delivery limit does."""
     site.publish(
         [
             Message(
-                topology.COMMANDS, asked.kind.routing_key, asked.to_envelope().to_json(), asked.id
+                topology.COMMANDS,
+                request.kind.routing_key,
+                request.to_envelope().to_json(),
+                request.id,
             )
         ]
     )
@@ -92,15 +96,15 @@ def refuse_for_ever(site: Site, asked: PowerCommand) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
+def test_list_applies_filters_and_returns_all_letters_to_the_queue(site: Installation) -> None:
     one, two = command("node1", jobs=(1,)), command("node2", jobs=(2,), kind=Kind.SUSPEND)
     malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
     site.publish([dead_letter(one), dead_letter(two, cause="forbidden"), malformed])
 
     def listed(*arguments: str) -> list[str]:
-        said = site.lamplighter("dead-letters", "list", "--json", *arguments)
-        assert said.code == 0, said.err
-        return [line.get("node", "malformed") for line in said.lines]
+        result = site.lamplighter("dead-letters", "list", "--json", *arguments)
+        assert result.code == 0, result.err
+        return [line.get("node", "malformed") for line in result.lines]
 
     assert listed() == ["malformed", "node1", "node2"]
     assert listed("--node", "node[2-3]") == ["node2"]
@@ -115,15 +119,15 @@ def test_listing_shows_filters_and_gives_all_back(site: Site) -> None:
     assert "1 of forbidden" in table
 
 
-def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Site) -> None:
+def test_group_and_cloud_come_from_the_configuration(grouped_site: Installation) -> None:
     site = grouped_site
     site.publish([dead_letter(command(node)) for node in ("cpu1", "gpu1", "stranger")])
     site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")])
 
     def listed(*arguments: str) -> list[str]:
-        said = site.lamplighter("dead-letters", "list", "--json", *arguments)
-        assert said.code == 0, said.err
-        return [line.get("node", "malformed") for line in said.lines]
+        result = site.lamplighter("dead-letters", "list", "--json", *arguments)
+        assert result.code == 0, result.err
+        return [line.get("node", "malformed") for line in result.lines]
 
     assert listed("--group", "cpu") == ["cpu1"]
     assert listed("--cloud", "far") == ["gpu1"]
@@ -137,7 +141,7 @@ def test_group_and_cloud_are_those_of_the_configuration(grouped_site: Site) -> N
     }
 
 
-def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
+def test_many_letters_of_one_outage_are_one_line(site: Installation) -> None:
     site.publish(
         [
             dead_letter(
@@ -148,28 +152,28 @@ def test_many_letters_of_one_outage_are_one_line(site: Site) -> None:
         ]
     )
     site.publish([dead_letter(command("odd"), cause="forbidden")])
-    said = site.lamplighter("dead-letters", "list")
-    (line,) = (line for line in said.out.splitlines() if "quota" in line)
+    result = site.lamplighter("dead-letters", "list")
+    (line,) = (line for line in result.out.splitlines() if "quota" in line)
     assert "40" in line
     assert "node[1-40]" in line
     each = site.lamplighter("dead-letters", "list", "--by", "letter", "--limit", "2").out
     assert "... and 39 more" in each
 
 
-def test_many_letters_are_named_by_cause_before_they_are_dealt_with(site: Site) -> None:
+def test_before_a_replay_many_letters_are_shown_by_cause(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
-    said = site.lamplighter("dead-letters", "replay", "--says", "NO ROOM", typed="n\n")
-    assert said.code == 1
-    (line,) = (line for line in said.out.splitlines() if "quota" in line)
+    result = site.lamplighter("dead-letters", "replay", "--message", "NO ROOM", typed="n\n")
+    assert result.code == 1
+    (line,) = (line for line in result.out.splitlines() if "quota" in line)
     assert "30" in line
     assert "node[1-30]" in line
-    assert "replay 30 letters? [y/N]" in said.err
-    nothing = site.lamplighter("dead-letters", "replay", "--says", "something else")
-    assert (nothing.code, nothing.out.splitlines()[-1]) == (0, "no letters")
+    assert "replay 30 dead letters? [y/N]" in result.err
+    nothing = site.lamplighter("dead-letters", "replay", "--message", "something else")
+    assert (nothing.code, nothing.out.splitlines()[-1]) == (0, "no dead letters")
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 30)
 
 
-def test_letters_are_exported_whole_and_stay(site: Site) -> None:
+def test_export_writes_whole_letters_and_keeps_them_in_the_queue(site: Installation) -> None:
     body = b"\xff\x00"
     site.publish(
         [
@@ -178,8 +182,8 @@ def test_letters_are_exported_whole_and_stay(site: Site) -> None:
         ]
     )
     file = site.folder / "letters.jsonl"
-    said = site.lamplighter("dead-letters", "export", str(file), "--cause", "malformed")
-    assert said.code == 0, said.err
+    result = site.lamplighter("dead-letters", "export", str(file), "--cause", "malformed")
+    assert result.code == 0, result.err
     (line,) = [json.loads(line) for line in file.read_text().splitlines()]
     assert base64.b64decode(line["body_base64"]) == body
     assert file.stat().st_mode & 0o077 == 0
@@ -189,38 +193,38 @@ def test_letters_are_exported_whole_and_stay(site: Site) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
 
 
-def test_a_restamp_asks_anew_above_all_and_ends_the_old_request(site: Site) -> None:
+def test_a_restamp_sends_a_new_request_and_discards_the_old_one(site: Installation) -> None:
     site.make_hook_folders()
-    asked = command("node1", jobs=(4711, 4712))
+    request = command("node1", jobs=(4711, 4712))
     malformed = Message(topology.DEAD_LETTERS, "node.resume.requested", b"{", "x")
-    site.publish([dead_letter(asked), malformed])
+    site.publish([dead_letter(request), malformed])
     argv = ("dead-letters", "replay", "--restamp", "--all", "--yes", "--reason", "needed now")
-    said = site.lamplighter(*argv, "--json")
-    assert said.code == 1, said.err  # the malformed one is refused, and stays
-    assert {line["done"] for line in said.lines} == {"restamped", "refused"}
+    result = site.lamplighter(*argv, "--json")
+    assert result.code == 1, result.err  # the malformed one is refused, and stays
+    assert {line["done"] for line in result.lines} == {"restamped", "refused"}
     ((given, body),) = site.drain(topology.RESUME_QUEUE)
-    anew = parse_command(body)
+    new = parse_command(body)
     assert given.get(headers.ROUND) is None
-    assert anew.generation > asked.generation
-    assert (anew.node, anew.kind, anew.jobs) == (asked.node, asked.kind, asked.jobs)
-    assert anew.expiry == (anew.generation + 600 * 10**9) // 1000 * 1000
-    assert asked.id in (anew.note or "")
-    assert "needed now" in (anew.note or "")
-    (ended,) = told(site)
-    assert (ended.transition, ended.request_id) == (Transition.DISCARDED, asked.id)
-    assert (ended.restamped, ended.reason) == (anew.generation, "needed now")
+    assert new.generation > request.generation
+    assert (new.node, new.kind, new.jobs) == (request.node, request.kind, request.jobs)
+    assert new.expiry == (new.generation + 600 * 10**9) // 1000 * 1000
+    assert request.id in (new.note or "")
+    assert "needed now" in (new.note or "")
+    (ended,) = audited(site)
+    assert (ended.transition, ended.request_id) == (Transition.DISCARDED, request.id)
+    assert (ended.restamped, ended.reason) == (new.generation, "needed now")
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_a_rate_is_kept(site: Site) -> None:
+def test_the_rate_limit_is_not_exceeded(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(6)])
     begun = time.monotonic()
-    said = site.lamplighter("dead-letters", "replay", "--all", "--yes", "--rate", "5")
-    assert (said.code, "6 replayed" in said.out) == (0, True)
+    result = site.lamplighter("dead-letters", "replay", "--all", "--yes", "--rate", "5")
+    assert (result.code, "6 replayed" in result.out) == (0, True)
     assert time.monotonic() - begun >= 1.0
 
 
-def test_a_long_replay_is_a_bar_on_a_terminal(site: Site) -> None:
+def test_a_terminal_shows_a_progress_bar_for_a_long_replay(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(60)])
     parent, child = pty.openpty()
     try:
@@ -238,14 +242,14 @@ def test_a_long_replay_is_a_bar_on_a_terminal(site: Site) -> None:
         os.close(parent)
         os.close(child)
     assert done.returncode == 0, done.stderr
-    assert "60/60 letters" in shown
+    assert "60/60 dead letters" in shown
     assert "60 replayed" in shown
-    assert "node59" not in shown, "a bar, and no line for each"
+    assert "node59" not in shown, "the bar replaces the lines"
 
 
-def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Site) -> None:
-    asked = command()
-    newer = command(kind=Kind.SUSPEND, generation=asked.generation + 10**9)
+def test_show_prints_staleness_attempts_and_sources_without_answer(site: Installation) -> None:
+    request = command()
+    newer = command(kind=Kind.SUSPEND, generation=request.generation + 10**9)
     store = open_store(site.settings.store.url, "state")
     with store.begin() as connection:
         row = {"desired": "down", "generation": newer.generation, "request_id": newer.id}
@@ -253,111 +257,120 @@ def test_show_says_what_is_stale_what_was_tried_and_who_does_not_answer(site: Si
     store.dispose()
     audit = open_store(site.settings.store.audit_url, "audit")
     steps = [
-        replace(event(Transition.RETRIED, asked, time=MOMENT + i * 10**9), attempt=i, cause=cause)
+        replace(event(Transition.RETRIED, request, time=MOMENT + i * 10**9), attempt=i, cause=cause)
         for i, cause in ((1, Cause("server_side", "HTTP 500: oops")), (2, Cause("quota", "full")))
     ]
     append(audit, [record_of(step.to_envelope().to_json(), "test", MOMENT) for step in steps])
     audit.dispose()
-    site.publish([dead_letter(asked)])
-    said = site.lamplighter("dead-letters", "show", asked.id)
-    assert said.code == 0, said.err
+    site.publish([dead_letter(request)])
+    result = site.lamplighter("dead-letters", "show", request.id)
+    assert result.code == 0, result.err
     for fact in ("stale", "wants node1 down", "server_side: HTTP 500: oops", "quota: full"):
-        assert fact in said.out
+        assert fact in result.out
     dry = site.lamplighter("dead-letters", "replay", "--all", "--dry-run")
     assert "1 are stale" in dry.out
     (site.folder / "audit.db").write_bytes(b"no database" * 100)
-    broken = site.lamplighter("dead-letters", "show", asked.id)
-    assert (broken.code, "not told   by the audit" in broken.out) == (0, True)
+    broken = site.lamplighter("dead-letters", "show", request.id)
+    assert (broken.code, "no answer  from the audit log" in broken.out) == (0, True)
     assert "attempt 1" in broken.out
 
 
-def test_what_a_letter_holds_cannot_steer_the_terminal(site: Site) -> None:
-    asked = command("node1")
-    letter = dead_letter(asked, more={headers.CAUSE_MESSAGE: HOSTILE, headers.CAUSE: HOSTILE})
+def test_the_content_of_a_letter_cannot_control_the_terminal(site: Installation) -> None:
+    request = command("node1")
+    letter = dead_letter(request, more={headers.CAUSE_MESSAGE: HOSTILE, headers.CAUSE: HOSTILE})
     site.publish([letter])
-    for arguments in (("list",), ("list", "--json"), ("show", asked.id), ("show", "--json", "019")):
-        said = site.lamplighter("dead-letters", *arguments)
-        assert said.code == 0, said.err
-        assert all(char.isprintable() or char == "\n" for char in said.out)
-        assert "bold]x" in said.out
+    for arguments in (
+        ("list",),
+        ("list", "--json"),
+        ("show", request.id),
+        ("show", "--json", "019"),
+    ):
+        result = site.lamplighter("dead-letters", *arguments)
+        assert result.code == 0, result.err
+        assert all(char.isprintable() or char == "\n" for char in result.out)
+        assert "bold]x" in result.out
 
 
-def test_replay_goes_to_the_queue_where_it_died_with_id_and_body_kept(site: Site) -> None:
-    asked = command("node1", kind=Kind.SUSPEND)
-    site.publish([dead_letter(asked, round_=2)])
-    said = site.lamplighter("dead-letters", "replay", asked.id, "--reason", "quota was raised")
-    assert said.code == 0, said.err
+def test_replay_returns_a_letter_to_its_queue_with_the_same_id_and_body(site: Installation) -> None:
+    request = command("node1", kind=Kind.SUSPEND)
+    site.publish([dead_letter(request, round_=2)])
+    result = site.lamplighter("dead-letters", "replay", request.id, "--reason", "quota was raised")
+    assert result.code == 0, result.err
     ((given, body),) = site.drain(topology.SUSPEND_QUEUE)
-    assert body == asked.to_envelope().to_json()
+    assert body == request.to_envelope().to_json()
     assert (given[headers.ROUND], given[headers.ATTEMPT], given[headers.ERRORS]) == (3, 0, "[]")
-    (replayed,) = told(site)
+    (replayed,) = audited(site)
     assert (replayed.transition, replayed.round) == (Transition.REPLAYED, 3)
-    assert replayed.request_id == asked.id
+    assert replayed.request_id == request.id
     assert replayed.reason == "quota was raised"
     assert replayed.by
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def test_discard_ends_a_new_round_once(site: Site) -> None:
-    asked = command()
-    site.publish([dead_letter(asked), dead_letter(asked)])
-    said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "gone", "--yes")
-    assert said.code == 0, said.err
-    outcomes = told(site)
+def test_discard_ends_a_new_round_once(site: Installation) -> None:
+    request = command()
+    site.publish([dead_letter(request), dead_letter(request)])
+    result = site.lamplighter("dead-letters", "discard", request.id, "--reason", "gone", "--yes")
+    assert result.code == 0, result.err
+    outcomes = audited(site)
     assert {(e.transition, e.round, e.id) for e in outcomes} == {
-        (Transition.DISCARDED, 2, event(Transition.DISCARDED, asked, round_=2).id)
+        (Transition.DISCARDED, 2, event(Transition.DISCARDED, request, round_=2).id)
     }
     assert len({e.to_envelope().to_json() for e in outcomes}) == 1
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     assert site.depth(topology.RESUME_QUEUE) == 0
 
 
-def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_stands(site: Site) -> None:
-    asked = command()
+def test_a_letter_that_was_replayed_already_is_dropped_and_its_outcome_kept(
+    site: Installation,
+) -> None:
+    request = command()
     end(
         site,
-        event(Transition.FAILED, asked),
-        event(Transition.COMPLETED, asked, round_=2, time=MOMENT + 5 * 10**9),
+        event(Transition.FAILED, request),
+        event(Transition.COMPLETED, request, round_=2, time=MOMENT + 5 * 10**9),
     )
     for verb in ("replay", "discard"):
-        site.publish([dead_letter(asked)])
+        site.publish([dead_letter(request)])
         reason = ("--reason", "x")
-        said = site.lamplighter("dead-letters", verb, asked.id, *reason, "--json")
-        (line,) = said.lines
-        assert (said.code, line["done"]) == (0, "dropped")
+        result = site.lamplighter("dead-letters", verb, request.id, *reason, "--json")
+        (line,) = result.lines
+        assert (result.code, line["done"]) == (0, "dropped")
         assert line["why"] == "the request is completed already"
-        assert {e.transition for e in told(site)} == {Transition.COMPLETED}
+        assert {e.transition for e in audited(site)} == {Transition.COMPLETED}
         assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
     assert site.depth(topology.RESUME_QUEUE) == 0
 
 
-def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_begins(site: Site) -> None:
-    asked = command()
-    refuse_for_ever(site, asked)
+def test_a_round_that_the_broker_ended_gets_its_outcome_before_the_next_round(
+    site: Installation,
+) -> None:
+    request = command()
+    give_up(site, request)
     (line,) = site.lamplighter("dead-letters", "list", "--json").lines
     assert (line["by_broker"], line["cause"]) == (True, "broker_rejected")
     assert (line["died_in"], line["round"]) == (topology.RESUME_QUEUE, 1)
     assert line["died_at"] is not None
-    assert site.lamplighter("dead-letters", "replay", asked.id).code == 0
-    steps = [(e.transition, e.round) for e in told(site)]
+    assert site.lamplighter("dead-letters", "replay", request.id).code == 0
+    steps = [(e.transition, e.round) for e in audited(site)]
     assert steps == [(Transition.FAILED, 1), (Transition.REPLAYED, 2)]
 
 
 def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
-    site: Site,
+    site: Installation,
 ) -> None:
     body = b"\xff\x00not json"
     site.publish([Message(topology.DEAD_LETTERS, "node.resume.requested", body, "x")])
     out = site.folder / "body"
-    said = site.lamplighter("dead-letters", "show", "sha256:", "--raw", str(out))
-    assert said.code == 0, said.err
-    assert "not JSON" in said.out
+    result = site.lamplighter("dead-letters", "show", "sha256:", "--raw", str(out))
+    assert result.code == 0, result.err
+    assert "not JSON" in result.out
     assert out.read_bytes() == body
     refused = site.lamplighter("dead-letters", "replay", "--all", "--yes")
     assert (refused.code, "refused" in refused.out) == (1, True)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
-    said = site.lamplighter("dead-letters", "discard", "sha256:", "--reason", "noise", "--yes")
-    assert said.code == 0, said.err
+    result = site.lamplighter("dead-letters", "discard", "sha256:", "--reason", "noise", "--yes")
+    assert result.code == 0, result.err
     ((_, event_body),) = site.drain(topology.AUDIT_QUEUE)
     notice = notice_from(parse(event_body))
     assert notice.name == "message.discarded"
@@ -365,12 +378,12 @@ def test_a_malformed_letter_can_be_exported_and_discarded_but_not_replayed(
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
+def test_bulk_actions_need_confirmation_and_a_dry_run_changes_nothing(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(3)])
     nothing_named = site.lamplighter("dead-letters", "replay")
     assert (nothing_named.code, "--all" in nothing_named.err) == (2, True)
     dry = site.lamplighter("dead-letters", "replay", "--all", "--dry-run")
-    assert (dry.code, "would replay: 3 letters" in dry.out) == (0, True)
+    assert (dry.code, "would replay: 3 dead letters" in dry.out) == (0, True)
     no = site.lamplighter("dead-letters", "replay", "--node", "node[0-2]", typed="n\n")
     assert no.code == 1
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
@@ -380,33 +393,33 @@ def test_bulk_actions_ask_and_a_dry_run_changes_nothing(site: Site) -> None:
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Site) -> None:
-    asked = command()
-    site.publish([dead_letter(asked)])
+def test_a_replay_that_reaches_no_queue_is_refused_and_the_letter_stays(site: Installation) -> None:
+    request = command()
+    site.publish([dead_letter(request)])
     with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
         channel.queue_unbind(
             queue=topology.RESUME_QUEUE,
             exchange=topology.REQUEUE,
-            routing_key=asked.kind.routing_key,
+            routing_key=request.kind.routing_key,
         )
-    said = site.lamplighter("dead-letters", "replay", asked.id, "--json")
-    assert (said.code, said.lines[0]["done"]) == (1, "refused")
-    assert "no queue" in said.lines[0]["why"]
+    result = site.lamplighter("dead-letters", "replay", request.id, "--json")
+    assert (result.code, result.lines[0]["done"]) == (1, "refused")
+    assert "no queue" in result.lines[0]["why"]
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 
 
-def test_show_tells_what_a_replay_would_do(site: Site) -> None:
-    asked = command()
-    site.publish([dead_letter(asked)])
-    said = site.lamplighter("dead-letters", "show", asked.id)
+def test_show_prints_the_effect_of_a_replay(site: Installation) -> None:
+    request = command()
+    site.publish([dead_letter(request)])
+    result = site.lamplighter("dead-letters", "show", request.id)
     for fact in ("resume of node1", "4711", "quota: no room left", "attempt 1", "brought up"):
-        assert fact in said.out
-    (line,) = site.lamplighter("dead-letters", "show", asked.id, "--json").lines
+        assert fact in result.out
+    (line,) = site.lamplighter("dead-letters", "show", request.id, "--json").lines
     assert (line["jobs"], line["stale"]) == ([4711], False)
     assert site.lamplighter("dead-letters", "show", "nothing").code == 1
 
 
-def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
+def test_foreign_letters_survive_repeated_listing(site: Installation) -> None:
     site.publish([dead_letter(command())])
     for _ in range(3):
         assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 1
@@ -417,23 +430,27 @@ def test_letters_of_others_survive_any_number_of_looks(site: Site) -> None:
     assert len(site.lamplighter("dead-letters", "list", "--json").lines) == 2
 
 
-def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site) -> None:
-    asked = command(generation=time.time_ns())
+def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Installation) -> None:
+    request = command(generation=time.time_ns())
     sent = Message(
-        topology.COMMANDS, asked.kind.routing_key, asked.to_envelope().to_json(), asked.id
+        topology.COMMANDS, request.kind.routing_key, request.to_envelope().to_json(), request.id
     )
     with site.start("up", "--only", "power", "--only", "audit"):
-        # the site has no such node: nothing can be tried
+        # the installation has no such node, so no attempt is possible
         site.publish([sent])
         site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
         for round_ in (1, 2):
             (line,) = site.lamplighter("dead-letters", "list", "--json").lines
-            assert (line["id"], line["cause"], line["round"]) == (asked.id, "unknown_node", round_)
+            assert (line["id"], line["cause"], line["round"]) == (
+                request.id,
+                "unknown_node",
+                round_,
+            )
             if round_ == 1:
-                assert site.lamplighter("dead-letters", "replay", asked.id).code == 0
+                assert site.lamplighter("dead-letters", "replay", request.id).code == 0
                 until(lambda: round_of_the_letter(site) == 2, 20.0, "the letter of round 2")
-        said = site.lamplighter("dead-letters", "discard", asked.id, "--reason", "no such node")
-        assert said.code == 0, said.err
+        result = site.lamplighter("dead-letters", "discard", request.id, "--reason", "no such node")
+        assert result.code == 0, result.err
         until(
             lambda: site.lamplighter("audit", "list", "--json", "--outcome", "discarded").lines,
             20.0,
@@ -441,13 +458,13 @@ def test_a_real_worker_fails_a_replayed_request_in_a_round_of_its_own(site: Site
         )
         steps = [
             (line["transition"], line["round"])
-            for line in site.lamplighter("audit", "list", "--json", "--request", asked.id).lines
+            for line in site.lamplighter("audit", "list", "--json", "--request", request.id).lines
         ]
     assert set(steps) >= {("failed", 1), ("replayed", 2), ("failed", 2), ("discarded", 3)}
     assert len(steps) == len(set(steps))
     assert site.depth(topology.DEAD_LETTER_QUEUE) == 0
 
 
-def round_of_the_letter(site: Site) -> int | None:
+def round_of_the_letter(site: Installation) -> int | None:
     lines = site.lamplighter("dead-letters", "list", "--json").lines
     return lines[0]["round"] if len(lines) == 1 else None

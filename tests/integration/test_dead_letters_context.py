@@ -1,4 +1,4 @@
-"""What `dead-letters show` learns from those around a letter: store, token service and cloud, Slurm."""
+"""`dead-letters show` reads the state store, Slurm, and the cloud through the token service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cloud() -> Iterator[SimCloud]:
 
 @pytest.fixture
 def site(run_dir: Path, broker_url: str, cloud: SimCloud) -> TokenSite:
-    """A site with one node on the cloud, and stand-ins for Slurm's commands."""
+    """A site with one server in the cloud, and scripts in place of Slurm's commands."""
     made = TokenSite(run_dir / "site", broker_url)
     made.prepare()
     made.configure({"near": made.application_credential_cloud(cloud)})
@@ -57,33 +57,33 @@ def site(run_dir: Path, broker_url: str, cloud: SimCloud) -> TokenSite:
     return made
 
 
-def test_show_tells_what_slurm_and_the_cloud_say_now(site: TokenSite) -> None:
-    asked, gone = command("node1", jobs=(4711, 4712)), command("node2", jobs=())
-    site.publish([dead_letter(asked), dead_letter(gone)])
-    alone = site.lamplighter("dead-letters", "show", asked.id)
+def test_show_prints_the_current_state_in_slurm_and_in_the_cloud(site: TokenSite) -> None:
+    request, gone = command("node1", jobs=(4711, 4712)), command("node2", jobs=())
+    site.publish([dead_letter(request), dead_letter(gone)])
+    alone = site.lamplighter("dead-letters", "show", request.id)
     assert alone.code == 0, alone.err
-    assert "not told   by near: no token service is there" in alone.out
+    assert "no answer  from near: no token service is running" in alone.out
     with serving(load(site.config)):
-        said = site.lamplighter("dead-letters", "show", asked.id)
+        result = site.lamplighter("dead-letters", "show", request.id)
         other = site.lamplighter("dead-letters", "show", gone.id)
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     for fact in (
         "cloud now  near: SHUTOFF",
         "Slurm now  DOWN+CLOUD+POWERED_DOWN, reason: it broke",
-        "4711 (PENDING), 4712 (Slurm knows it no more)",
-        "store now  wants node1 up",
-        "last saw ACTIVE",
+        "4711 (PENDING), 4712 (no longer known to Slurm)",
+        "store now  node1 is desired up",
+        "last seen ACTIVE",
     ):
-        assert fact in said.out
+        assert fact in result.out
     assert "cloud now  near has no server no-such-server" in other.out
 
 
-def test_show_names_who_could_not_be_asked_and_why(site: TokenSite) -> None:
+def test_show_names_each_source_that_gives_no_answer_and_the_reason(site: TokenSite) -> None:
     stranger = command("stranger", jobs=())
     (site.folder / "slurm.conf").unlink()
     site.publish([dead_letter(stranger)])
-    said = site.lamplighter("dead-letters", "show", stranger.id)
-    assert "not told   by Slurm: its commands and slurm.conf are not on this host" in said.out
-    assert "not told   by a cloud: no group of the configuration has stranger" in said.out
+    result = site.lamplighter("dead-letters", "show", stranger.id)
+    assert "no answer  from Slurm: its commands and slurm.conf are not on this host" in result.out
+    assert "no answer  from a cloud: no group of the configuration has stranger" in result.out
     wrong = site.lamplighter("dead-letters", "show", "nope")
-    assert (wrong.code, "'nope' is no letter's id" in wrong.err) == (1, True)
+    assert (wrong.code, "'nope' is not the id of a dead letter" in wrong.err) == (1, True)

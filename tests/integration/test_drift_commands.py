@@ -1,4 +1,4 @@
-"""`lamplighter drift`, `hold`, `release` and `snapshot`, as a person types them."""
+"""The commands `lamplighter drift`, `hold`, `release` and `snapshot`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from schemas.commands import Kind, parse_command
 from schemas.envelope import parse
-from schemas.events import notice_from
+from schemas.notices import notice_from
 from schemas.server import Server
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
 from workers.store import snapshots
@@ -37,16 +37,16 @@ cloud = "one"
 
 
 @pytest.fixture
-def site(run_dir: Path, broker_url: str) -> Site:
-    made = Site(run_dir / "site", broker_url, more=MORE)
+def site(run_dir: Path, broker_url: str) -> Installation:
+    made = Installation(run_dir / "site", broker_url, more=MORE)
     for name in ("spool", "clock"):
         (made.folder / name).mkdir(mode=0o700)
     made.prepare()
     return made
 
 
-def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
-    """Slurm holds all to be out, and node1 burns; the snapshot's generation."""
+def make_orphan(site: Installation, *, seconds_ago: float = 0.0) -> int:
+    """Make node1 run while all nodes are powered down for Slurm; returns the snapshot's generation."""
     now = time.time_ns()
     nodes = tuple(SlurmNode(f"node{i}", OUT) for i in range(1, 4))
     servers = (Server("id-1", "node1", "ACTIVE"), Server("id-2", "node2", "SHUTOFF"))
@@ -62,28 +62,32 @@ def burns(site: Site, *, seconds_ago: float = 0.0) -> int:
     return now
 
 
-def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Site) -> None:
-    """Waiting out the grace is the worker's matter; a dry run asks for nothing."""
-    generation = burns(site)
+def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
+    """Without waiting for the grace; a dry run requests nothing."""
+    generation = make_orphan(site)
     shown = site.lamplighter("drift")
     assert shown.code == 1, shown.err
     (line,) = [line for line in shown.out.splitlines() if line.startswith("node1")]
-    assert all(word in line for word in ("orphan", OUT, "ACTIVE", "waits"))
+    assert all(word in line for word in ("orphan", OUT, "ACTIVE", "wait"))
 
     dry = site.lamplighter("drift", "--fix", "--dry-run")
-    assert (dry.code, "would be asked for" in dry.out) == (1, True)
+    assert (dry.code, "would be requested" in dry.out) == (1, True)
     assert site.depth(topology.SUSPEND_QUEUE) == 0
     fixed = site.lamplighter("drift", "--fix")
-    assert (fixed.code, "1 repairs asked for" in fixed.out) == (0, True)
+    assert (fixed.code, "1 repairs requested" in fixed.out) == (0, True)
     ((_, body),) = site.drain(topology.SUSPEND_QUEUE)
-    asked = parse_command(body)
-    assert (asked.kind, asked.node, asked.generation) == (Kind.SUSPEND, "node1", generation)
-    assert asked.note is not None
-    assert asked.note.startswith("by ")
+    requested = parse_command(body)
+    assert (requested.kind, requested.node, requested.generation) == (
+        Kind.SUSPEND,
+        "node1",
+        generation,
+    )
+    assert requested.note is not None
+    assert requested.note.startswith("by ")
 
-    (said,) = site.lamplighter("drift", "--json").lines
-    (drift,) = said["drifts"]
-    assert (drift["subject"], drift["drift"], drift["step"], drift["asked"]) == (
+    (result,) = site.lamplighter("drift", "--json").lines
+    (drift,) = result["drifts"]
+    assert (drift["subject"], drift["drift"], drift["step"], drift["requests"]) == (
         "node1",
         "orphan",
         "wait",
@@ -91,18 +95,18 @@ def test_drift_is_shown_and_its_repair_asked_for_by_hand(site: Site) -> None:
     )
 
 
-def test_a_snapshot_that_is_old_or_missing_repairs_nothing(site: Site) -> None:
+def test_old_or_missing_snapshot_repairs_nothing(site: Installation) -> None:
     missing = site.lamplighter("drift", "--fix")
-    assert (missing.code, "no snapshot has come yet" in missing.err) == (3, True)
-    burns(site, seconds_ago=3600)
+    assert (missing.code, "there is no snapshot yet" in missing.err) == (3, True)
+    make_orphan(site, seconds_ago=3600)
     old = site.lamplighter("drift", "--fix")
-    assert (old.code, "nothing is repaired" in old.err) == (3, True)
+    assert (old.code, "no repair is requested" in old.err) == (3, True)
     assert site.depth(topology.SUSPEND_QUEUE) == 0
     assert "STALE" in site.lamplighter("status").out
 
 
-def test_a_hold_is_shown_everywhere_and_told(site: Site) -> None:
-    burns(site)
+def test_hold_is_shown_everywhere_and_published(site: Installation) -> None:
+    make_orphan(site)
     assert site.lamplighter("hold", "node[1-2]", "--reason", "its disk is odd").code == 0
     assert site.lamplighter("hold", "node7", "--reason", "none of ours").code == 2
     for words in (("status",), ("nodes", "list"), ("nodes", "show", "node1"), ("drift",)):
@@ -111,18 +115,18 @@ def test_a_hold_is_shown_everywhere_and_told(site: Site) -> None:
     assert site.depth(topology.SUSPEND_QUEUE) == 0
     assert site.lamplighter("release", "node1").code == 0
     assert site.lamplighter("release", "node1").code == 1
-    told = [notice_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
-    assert [(notice.name, notice.subject) for notice in told] == [
+    notices = [notice_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    assert [(notice.name, notice.subject) for notice in notices] == [
         ("hold.placed", "node1"),
         ("hold.placed", "node2"),
         ("hold.released", "node1"),
     ]
-    assert all(notice.details["reason"] == "its disk is odd" for notice in told)
+    assert all(notice.details["reason"] == "its disk is odd" for notice in notices)
 
 
-def test_a_snapshot_needs_slurms_commands(site: Site) -> None:
+def test_snapshot_needs_slurms_commands(site: Installation) -> None:
     site.config.write_text(site.config.read_text() + '[slurm]\nbin = "nowhere"\n')
-    said = site.lamplighter("snapshot")
-    assert (said.code, "slurm.bin" in said.err) == (2, True)
+    result = site.lamplighter("snapshot")
+    assert (result.code, "slurm.bin" in result.err) == (2, True)
     (view,) = site.lamplighter("status", "--json").lines
     assert view["slurm"] is None

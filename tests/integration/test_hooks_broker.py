@@ -1,4 +1,4 @@
-"""What a hook publishes, as the real broker has it."""
+"""The messages that a hook publishes, read back from a real broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from producers.message import Batch, Message
 from producers.publish import publish
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import Controller
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
 
@@ -26,28 +26,28 @@ RESUME_KEY = "node.resume.requested"
 
 @pytest.fixture
 def controller(run_dir: Path, broker_url: str) -> Controller:
-    site = Site(run_dir / "site", broker_url)
+    site = Installation(run_dir / "site", broker_url)
     site.prepare()
     return Controller(site)
 
 
 def run(controller: Controller, kind: Kind, nodes: str) -> int:
-    """The hook in this process."""
+    """Run the hook in this process."""
     return hook.run(kind, ["hook", nodes], {"SLURM_CONF": str(controller.folder / "slurm.conf")})
 
 
 def test_a_thousand_nodes_are_a_thousand_messages_of_one_call(controller: Controller) -> None:
     file = {"jobs": [{"job_id": n, "nodes": f"node{n}"} for n in range(1, 1001)]}
     assert controller.hook("resume", "node[1-1000]", content=json.dumps(file)).code == 0
-    asked = [parse_command(body) for _, body in controller.site.drain(topology.RESUME_QUEUE)]
-    assert [command.node for command in asked] == [f"node{n}" for n in range(1, 1001)]
-    assert all(command.node == f"node{command.jobs[0].job_id}" for command in asked)
-    assert len({command.id for command in asked}) == 1000
-    assert len({(command.generation, command.correlation_id) for command in asked}) == 1
+    commands = [parse_command(body) for _, body in controller.site.drain(topology.RESUME_QUEUE)]
+    assert [command.node for command in commands] == [f"node{n}" for n in range(1, 1001)]
+    assert all(command.node == f"node{command.jobs[0].job_id}" for command in commands)
+    assert len({command.id for command in commands}) == 1000
+    assert len({(command.generation, command.correlation_id) for command in commands}) == 1
     assert controller.spooled == []
 
 
-def test_each_message_is_persistent_and_named_by_its_request(controller: Controller) -> None:
+def test_each_message_is_persistent_and_has_the_requests_id(controller: Controller) -> None:
     assert run(controller, Kind.RESUME, "node1") == 0
     with blocking_channel(
         connection_parameters(controller.site.settings.broker, "test")
@@ -75,11 +75,11 @@ def test_each_kind_reaches_its_queue_with_its_expiry(
     command = parse_command(body)
     assert command.kind is kind
     expiry = {Kind.RESUME: 600, Kind.SUSPEND: 60, Kind.RESUME_FAIL: None}[kind]
-    asked = command.generation // 1000 * 1000  # times travel in microseconds
-    assert command.expiry == (None if expiry is None else asked + expiry * 10**9)
+    called = command.generation // 1000 * 1000  # times are sent in microseconds
+    assert command.expiry == (None if expiry is None else called + expiry * 10**9)
 
 
-def test_the_same_call_sent_twice_is_the_same_requests(controller: Controller) -> None:
+def test_a_call_sent_twice_has_the_same_requests(controller: Controller) -> None:
     assert run(controller, Kind.RESUME, "node[1-2]") == 0
     first = [body for _, body in controller.site.drain(topology.RESUME_QUEUE)]
     command = parse_command(first[0])
@@ -108,7 +108,7 @@ def test_later_calls_have_higher_generations(controller: Controller) -> None:
     assert generations == sorted(set(generations))
 
 
-def test_each_batch_hears_which_of_its_messages_were_not_taken(controller: Controller) -> None:
+def test_each_batch_gets_its_messages_that_were_not_accepted(controller: Controller) -> None:
     controller.replace_queue(
         topology.RESUME_QUEUE,
         topology.COMMANDS,
@@ -118,17 +118,17 @@ def test_each_batch_hears_which_of_its_messages_were_not_taken(controller: Contr
         max_length=2,
     )
     parameters = connection_parameters(controller.site.settings.broker, "test")
-    told: list[list[str]] = []
+    reported: list[list[str]] = []
 
     def batch(*keys: str) -> Batch:
         messages = [
-            Message(topology.COMMANDS, key, b"{}", f"{len(told)}-{place}-{key}")
+            Message(topology.COMMANDS, key, b"{}", f"{len(reported)}-{place}-{key}")
             for place, key in enumerate(keys)
         ]
         return Batch(
             messages,
-            lambda: told.append([]),
-            lambda left: told.append([message.routing_key for message in left]),
+            lambda: reported.append([]),
+            lambda left: reported.append([message.routing_key for message in left]),
         )
 
     suspend = "node.suspend.requested"
@@ -142,6 +142,6 @@ def test_each_batch_hears_which_of_its_messages_were_not_taken(controller: Contr
         ],
         10.0,
     )
-    assert told == [["nowhere"], [RESUME_KEY], [], []]
+    assert reported == [["nowhere"], [RESUME_KEY], [], []]
     assert outcome.problem == "1 messages reached no queue: run lamplighter topology apply"
     assert not outcome.lost

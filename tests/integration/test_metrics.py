@@ -1,4 +1,4 @@
-"""Every process shows its figures, they are true, and the alerts and the dashboard know no others."""
+"""Every process exports correct metrics, and alerts and dashboard use only exported ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from ops.processes.metrics import SupervisorMetrics
 from tests.testbed.scrape import Scrape, port_of
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 from workers.slurm.metrics import SlurmMetrics
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 DASHBOARD = ROOT / "deploy/grafana/lamplighter.json"
 ROLES = ("tokens", "power", "audit", "relay")
 _METRIC = re.compile(r"lamplighter_[a-z_]+")
-# One server too many for the cloud: the fourth of these nodes has none.
+# The fourth of these nodes has no server.
 NODES = 4
 
 
 @pytest.fixture(scope="module")
-def fleet(session_dir: Path, broker: Broker) -> Iterator[Fleet]:
-    """Three nodes that have been lit, and one whose boot has failed."""
-    plan = Plan(
+def system(session_dir: Path, broker: Broker) -> Iterator[WholeSystem]:
+    """Three nodes that were powered on, and one whose boot failed."""
+    plan = SystemPlan(
         nodes=NODES,
         servers=("node1", "node2", "node3"),
         power="poll_interval = 0.2",
@@ -42,23 +42,23 @@ def fleet(session_dir: Path, broker: Broker) -> Iterator[Fleet]:
     )
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
-    with Fleet(session_dir / "metrics", url, plan, start=ROLES) as fleet:
-        fleet.ask("resume")
-        fleet.settle()
-        yield fleet
+    with WholeSystem(session_dir / "metrics", url, plan, start=ROLES) as system:
+        system.request("resume")
+        system.settle()
+        yield system
 
 
 @pytest.fixture(scope="module")
-def scraped(fleet: Fleet) -> dict[str, Scrape]:
-    return {role: scrape(fleet, role) for role in ROLES}
+def scraped(system: WholeSystem) -> dict[str, Scrape]:
+    return {role: scrape(system, role) for role in ROLES}
 
 
-def scrape(fleet: Fleet, role: str) -> Scrape:
-    until(lambda: port_of(fleet.log(role)), 20, f"the port of {role}")
-    return Scrape(port_of(fleet.log(role)) or 0)
+def scrape(system: WholeSystem, role: str) -> Scrape:
+    until(lambda: port_of(system.log(role)), 20, f"the port of {role}")
+    return Scrape(port_of(system.log(role)) or 0)
 
 
-def test_requests_calls_and_failed_boots_are_counted_as_they_were(
+def test_requests_calls_and_failed_boots_are_counted(
     scraped: dict[str, Scrape],
 ) -> None:
     power = scraped["power"]
@@ -72,34 +72,38 @@ def test_requests_calls_and_failed_boots_are_counted_as_they_were(
     assert power.value("lamplighter_cloud_call_duration_seconds_count", calls) == NODES - 1
 
 
-def test_the_audit_worker_tells_how_the_whole_site_stands(fleet: Fleet) -> None:
-    until(lambda: scrape(fleet, "audit").value("lamplighter_dead_letters") == 1, 20, "the letter")
-    site = scrape(fleet, "audit")
+def test_the_audit_worker_exports_the_gauges_of_the_installation(system: WholeSystem) -> None:
+    until(
+        lambda: scrape(system, "audit").value("lamplighter_dead_letters") == 1,
+        20,
+        "the dead letter",
+    )
+    site = scrape(system, "audit")
     assert site.value("lamplighter_readable", {"part": "broker"}) == 1
     assert site.value("lamplighter_queue_consumers", {"queue": "power.resume"}) == 1
-    assert site.value("lamplighter_nodes", {"group": "all", "lamp": "lit"}) == NODES - 1
-    assert site.value("lamplighter_nodes", {"group": "all", "lamp": "failed"}) == 1
+    assert site.value("lamplighter_nodes", {"group": "all", "state": "on"}) == NODES - 1
+    assert site.value("lamplighter_nodes", {"group": "all", "state": "failed"}) == 1
     assert site.value("lamplighter_open_request_age_max_seconds") == 0
-    assert site.value("lamplighter_audit_events_total") == len(fleet.records())
+    assert site.value("lamplighter_audit_events_total") == len(system.records())
 
 
-def test_a_call_left_in_the_spool_is_as_old_as_its_generation(fleet: Fleet) -> None:
-    fleet.workers["relay"].stop()
-    left = fleet.settings.hook.spool / f"{1_000_000_000:020d}-{'0' * 32}.call"
+def test_a_call_left_in_the_spool_is_as_old_as_its_generation(system: WholeSystem) -> None:
+    system.workers["relay"].stop()
+    left = system.settings.hook.spool / f"{1_000_000_000:020d}-{'0' * 32}.call"
     left.write_text("not even a call")
     left.chmod(0o000)
     try:
-        fleet.worker("relay", "relay-again")
-        relay = scrape(fleet, "relay-again")
+        system.worker("relay", "relay-again")
+        relay = scrape(system, "relay-again")
     finally:
-        fleet.workers["relay-again"].stop()
+        system.workers["relay-again"].stop()
         left.unlink(missing_ok=True)
     age = relay.value("lamplighter_spooled_call_age_max_seconds")
     assert age is not None
     assert age > 1_000_000
 
 
-def test_no_figure_names_a_node(scraped: dict[str, Scrape]) -> None:
+def test_no_label_holds_a_node_name(scraped: dict[str, Scrape]) -> None:
     values = {value for s in scraped.values() for _, labels in s.samples for _, value in labels}
     assert not {value for value in values if value.startswith("node")}
     assert not {"node", "subject", "server"} & {
@@ -110,22 +114,22 @@ def test_no_figure_names_a_node(scraped: dict[str, Scrape]) -> None:
 def expressions() -> list[str]:
     rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     panels: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
-    shown = [target["expr"] for panel in panels for target in panel["targets"]]
-    return [*(rule["expr"] for rule in rules), *shown]
+    panel_exprs = [target["expr"] for panel in panels for target in panel["targets"]]
+    return [*(rule["expr"] for rule in rules), *panel_exprs]
 
 
-def test_alerts_and_dashboard_ask_only_for_what_is_shown(scraped: dict[str, Scrape]) -> None:
+def test_alerts_and_dashboard_use_only_exported_metrics(scraped: dict[str, Scrape]) -> None:
     registry = CollectorRegistry()
     SlurmMetrics(registry)
     SupervisorMetrics(registry)
-    shown = {name for s in scraped.values() for name in s.names}
-    shown |= set(_METRIC.findall(generate_latest(registry).decode()))
-    asked = {name for expr in expressions() for name in _METRIC.findall(expr)}
-    assert asked
-    assert asked <= shown
+    exported = {name for s in scraped.values() for name in s.names}
+    exported |= set(_METRIC.findall(generate_latest(registry).decode()))
+    used = {name for expr in expressions() for name in _METRIC.findall(expr)}
+    assert used
+    assert used <= exported
 
 
-def test_promtool_agrees_with_the_rules_and_they_fire_when_they_should(tmp_path: Path) -> None:
+def test_promtool_accepts_the_rules_and_they_fire_as_specified(tmp_path: Path) -> None:
     for arguments in (
         ["check", "rules", str(ALERTS)],
         ["check", "config", str(ALERTS.parent / "prometheus.yml")],

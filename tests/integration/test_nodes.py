@@ -1,4 +1,4 @@
-"""An operator deploys, adopts and retires the nodes of a group; real broker, real workers."""
+"""Operators deploy, adopt and retire nodes of a group, on a real broker with real workers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import ROOT, Fleet, Plan
+from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ source = {{ type = "password", username = "nobody", password_file = "none" }}
 nodes = "node[1-2]"
 cloud = "main"
 """
-PLAN = Plan(
+PLAN = SystemPlan(
     nodes=4,
     group=GROUP,
     more=BARE,
@@ -49,110 +49,112 @@ PLAN = Plan(
 
 
 @pytest.fixture
-def fleet(run_dir: Path, broker_url: str) -> Iterator[Fleet]:
-    with Fleet(run_dir / "fleet", broker_url, PLAN) as running:
+def system(run_dir: Path, broker_url: str) -> Iterator[WholeSystem]:
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN) as running:
         yield running
 
 
-def test_a_group_is_deployed_lit_and_retired(fleet: Fleet) -> None:
-    said = fleet.operator("nodes", "deploy", "all", "--reason", "a new cluster")
-    assert said.returncode == 0, said.stderr
-    assert "4 of 4 nodes done" in said.stdout
-    assert fleet.statuses() == dict.fromkeys(fleet.nodes, "SHUTOFF")
-    assert fleet.cloud.counts()["create"] == 4
-    notes = [json.loads(e.body)["data"]["note"] for e in fleet.records(transitions=("accepted",))]
+def test_a_group_is_deployed_powered_on_and_retired(system: WholeSystem) -> None:
+    result = system.operator("nodes", "deploy", "all", "--reason", "a new cluster")
+    assert result.returncode == 0, result.stderr
+    assert "4 of 4 nodes done" in result.stdout
+    assert system.statuses() == dict.fromkeys(system.nodes, "SHUTOFF")
+    assert system.cloud.counts()["create"] == 4
+    notes = [json.loads(e.body)["data"]["note"] for e in system.records(transitions=("accepted",))]
     assert len(notes) == 4
     assert all(note.startswith("by ") and note.endswith(": a new cluster") for note in notes)
 
-    again = fleet.operator("nodes", "deploy", "node[1-4]")  # what is there stays
-    assert (again.returncode, fleet.cloud.counts()["create"]) == (0, 4)
+    again = system.operator("nodes", "deploy", "node[1-4]")  # existing servers stay
+    assert (again.returncode, system.cloud.counts()["create"]) == (0, 4)
 
-    fleet.requests = 8
-    fleet.ask("resume", "node[1-2]")
-    fleet.settle()
-    said = fleet.operator("nodes", "deploy", "all")
-    assert said.returncode == 0, said.stderr
-    assert "left alone, lit: node[1-2]" in said.stderr
-    assert fleet.statuses()["node1"] == "ACTIVE"
+    system.requests = 8
+    system.request("resume", "node[1-2]")
+    system.settle()
+    result = system.operator("nodes", "deploy", "all")
+    assert result.returncode == 0, result.stderr
+    assert "skipped, powered on: node[1-2]" in result.stderr
+    assert system.statuses()["node1"] == "ACTIVE"
 
-    listed = fleet.operator("nodes", "list", "--json", "--group", "all")
+    listed = system.operator("nodes", "list", "--json", "--group", "all")
     rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    assert [row["node"] for row in rows] == fleet.nodes
+    assert [row["node"] for row in rows] == system.nodes
     assert [row["desired"] for row in rows] == ["up", "up", "ready", "ready"]
-    assert {row["server_id"] for row in rows} == {s.id for s in fleet.cloud.servers().values()}
+    assert {row["server_id"] for row in rows} == {s.id for s in system.cloud.servers().values()}
 
-    refused = fleet.operator("nodes", "retire", "node[3-4]", typed="n\n")
+    refused = system.operator("nodes", "retire", "node[3-4]", typed="n\n")
     assert refused.returncode == 1
-    assert len(fleet.statuses()) == 4
-    gone = fleet.operator("nodes", "retire", "all", typed="y\n")
+    assert len(system.statuses()) == 4
+    gone = system.operator("nodes", "retire", "all", typed="y\n")
     assert gone.returncode == 0, gone.stderr
-    assert "left alone, lit: node[1-2]" in gone.stderr
-    assert set(fleet.statuses()) == {"node1", "node2"}
-    gone = fleet.operator("nodes", "retire", "all", "--lit", "--yes", "--json")
+    assert "skipped, powered on: node[1-2]" in gone.stderr
+    assert set(system.statuses()) == {"node1", "node2"}
+    gone = system.operator("nodes", "retire", "all", "--powered-on", "--yes", "--json")
     assert gone.returncode == 0, gone.stderr
     assert {json.loads(line)["outcome"] for line in gone.stdout.splitlines()} == {"completed"}
-    assert fleet.statuses() == {}
+    assert system.statuses() == {}
 
 
-def test_servers_of_others_are_left_alone_until_they_are_adopted(fleet: Fleet) -> None:
-    fleet.cloud.add_servers(["node1", "node2"], status="ACTIVE")
-    said = fleet.operator("nodes", "retire", "node[1-2]", "--yes")
-    assert said.returncode == 1
-    assert "2 failed, not_ours: node[1-2]" in said.stdout
-    assert fleet.operator("nodes", "adopt", "node[1-3]").returncode == 1  # node3 has no server
-    assert fleet.statuses() == {"node1": "ACTIVE", "node2": "ACTIVE"}
-    tags = fleet.cloud.servers()["node1"].metadata
+def test_servers_without_our_tags_are_not_touched_until_they_are_adopted(
+    system: WholeSystem,
+) -> None:
+    system.cloud.add_servers(["node1", "node2"], status="ACTIVE")
+    result = system.operator("nodes", "retire", "node[1-2]", "--yes")
+    assert result.returncode == 1
+    assert "2 failed, not_ours: node[1-2]" in result.stdout
+    assert system.operator("nodes", "adopt", "node[1-3]").returncode == 1  # node3 has no server
+    assert system.statuses() == {"node1": "ACTIVE", "node2": "ACTIVE"}
+    tags = system.cloud.servers()["node1"].metadata
     assert (tags["lamplighter_cluster"], tags["lamplighter_node"]) == ("test", "node1")
-    assert fleet.operator("nodes", "retire", "node[1-2]", "--yes").returncode == 0
-    assert fleet.statuses() == {}
+    assert system.operator("nodes", "retire", "node[1-2]", "--yes").returncode == 0
+    assert system.statuses() == {}
 
 
-def test_failures_are_grouped_by_cause_and_shown_with_the_node(fleet: Fleet) -> None:
-    fleet.cloud.set(instance_quota=0)
-    said = fleet.operator("nodes", "deploy", "all")
-    assert said.returncode == 1
-    assert "0 of 4 nodes done" in said.stdout
-    assert "4 failed, quota: node[1-4]" in said.stdout
-    shown = fleet.operator("nodes", "show", "node2", "--json")
-    told = json.loads(shown.stdout)
-    assert (told["desired"], told["requests"][0]["kind"]) == ("ready", "deploy")
-    assert told["requests"][0]["cause"].startswith("quota: ")
-    assert "quota" in fleet.operator("nodes", "show", "node2").stdout
+def test_failures_are_grouped_by_cause_and_shown_with_the_node(system: WholeSystem) -> None:
+    system.cloud.set(instance_quota=0)
+    result = system.operator("nodes", "deploy", "all")
+    assert result.returncode == 1
+    assert "0 of 4 nodes done" in result.stdout
+    assert "4 failed, quota: node[1-4]" in result.stdout
+    shown = system.operator("nodes", "show", "node2", "--json")
+    node = json.loads(shown.stdout)
+    assert (node["desired"], node["requests"][0]["kind"]) == ("ready", "deploy")
+    assert node["requests"][0]["cause"].startswith("quota: ")
+    assert "quota" in system.operator("nodes", "show", "node2").stdout
 
 
-def test_nodes_are_lit_and_put_out_by_hand(fleet: Fleet) -> None:
-    fleet.cloud.add_servers(["node1"])
-    assert fleet.operator("resume", "node1").returncode == 2  # the reason is missing
-    assert fleet.operator("resume", "node1", "--reason", "look at it").returncode == 0
-    assert fleet.statuses() == {"node1": "ACTIVE"}
-    said = fleet.operator("suspend", "node1", "--reason", "done", typed="y\n")
-    assert (said.returncode, fleet.statuses()) == (0, {"node1": "SHUTOFF"})
+def test_an_operator_powers_a_node_on_and_off(system: WholeSystem) -> None:
+    system.cloud.add_servers(["node1"])
+    assert system.operator("resume", "node1").returncode == 2  # the reason is missing
+    assert system.operator("resume", "node1", "--reason", "test it").returncode == 0
+    assert system.statuses() == {"node1": "ACTIVE"}
+    result = system.operator("suspend", "node1", "--reason", "done", typed="y\n")
+    assert (result.returncode, system.statuses()) == (0, {"node1": "SHUTOFF"})
 
 
-def test_ctrl_c_and_timeout_end_the_waiting_not_the_work(fleet: Fleet) -> None:
-    fleet.cloud.set(boot_seconds=3.0)
-    said = fleet.operator("nodes", "deploy", "node1", "--timeout", "1s")
-    assert said.returncode == 1
-    assert "1 still under way: node1" in said.stdout
-    log = fleet.folder / "deploy.log"
-    child = Child(fleet.command("nodes", "deploy", "node[1-2]"), log=log, cwd=ROOT)
+def test_ctrl_c_and_timeout_end_the_wait_but_not_the_requests(system: WholeSystem) -> None:
+    system.cloud.set(boot_seconds=3.0)
+    result = system.operator("nodes", "deploy", "node1", "--timeout", "1s")
+    assert result.returncode == 1
+    assert "1 still in progress: node1" in result.stdout
+    log = system.folder / "deploy.log"
+    child = Child(system.command("nodes", "deploy", "node[1-2]"), log=log, cwd=ROOT)
     try:
-        until(lambda: fleet.cloud.counts().get("create") == 2, 30, "the second creation")
+        until(lambda: system.cloud.counts().get("create") == 2, 30, "the second creation")
         child.send(signal.SIGINT)
         assert child.wait(10) == 130
     finally:
         child.stop()
-    assert "the requests go on" in log.read_text()
-    fleet.requests = 3
-    fleet.settle()
-    assert fleet.statuses() == {"node1": "SHUTOFF", "node2": "SHUTOFF"}
+    assert "the requests continue" in log.read_text()
+    system.requests = 3
+    system.settle()
+    assert system.statuses() == {"node1": "SHUTOFF", "node2": "SHUTOFF"}
 
 
-def test_progress_is_a_bar_on_a_terminal(fleet: Fleet) -> None:
+def test_a_terminal_shows_a_progress_bar(system: WholeSystem) -> None:
     parent, child = pty.openpty()
     try:
         done = subprocess.run(
-            fleet.command("nodes", "deploy", "all"),
+            system.command("nodes", "deploy", "all"),
             cwd=ROOT,
             env={**MINIMAL_ENVIRONMENT, "TERM": "xterm"},
             stdin=subprocess.DEVNULL,
@@ -170,40 +172,40 @@ def test_progress_is_a_bar_on_a_terminal(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
-        (("deploy", "nowhere[1-2]"), "nowhere[1-2]: neither a group nor nodes of one"),
-        (("deploy", "node[1"), "no group, and hostlist"),
+        (("deploy", "nowhere[1-2]"), "nowhere[1-2]: neither a group nor nodes of a group"),
+        (("deploy", "node[1"), "not a group, and hostlist"),
         (("retire", "node1; rm -rf /"), "no node name"),
-        (("adopt", "\x1b[2J"), "no group, and hostlist"),
+        (("adopt", "\x1b[2J"), "not a group, and hostlist"),
         (("deploy", "bare"), "[groups.bare.server] is missing"),
         (("list", "--group", "nobody"), "there is no [groups.nobody]"),
-        (("show", "nowhere1"), "is in no group"),
-        (("deploy", "all", "--timeout", "soon"), "no length of time"),
+        (("show", "nowhere1"), "is not in any group"),
+        (("deploy", "all", "--timeout", "soon"), "is not a length of time"),
     ],
 )
-def test_nonsense_is_refused_with_what_to_do_and_nothing_is_asked(
-    run_dir: Path, broker_url: str, arguments: tuple[str, ...], words: str
+def test_invalid_input_is_refused_and_no_request_is_sent(
+    run_dir: Path, broker_url: str, arguments: tuple[str, ...], text: str
 ) -> None:
-    with Fleet(run_dir / "fleet", broker_url, PLAN, start=()) as fleet:
-        said = fleet.operator("nodes", *arguments)
-        assert said.returncode in {1, 2}
-        assert words in " ".join(said.stderr.split())
-        assert "\x1b" not in said.stderr
-        assert not list((fleet.folder / "spool").iterdir())
+    with WholeSystem(run_dir / "fleet", broker_url, PLAN, start=()) as system:
+        result = system.operator("nodes", *arguments)
+        assert result.returncode in {1, 2}
+        assert text in " ".join(result.stderr.split())
+        assert "\x1b" not in result.stderr
+        assert not list((system.folder / "spool").iterdir())
 
 
 def test_a_request_waits_in_the_spool_while_the_broker_is_away(run_dir: Path) -> None:
-    """Said to the operator, with what happens next; and it is asked only once."""
+    """The operator is informed, and the request is sent only once."""
     url = "amqp://guest:hidden-word@127.0.0.1:1/gone"
-    site = Site(run_dir / "site", url, more=ONE_GROUP)
+    site = Installation(run_dir / "site", url, more=ONE_GROUP)
     for name in ("spool", "clock"):
         (site.folder / name).mkdir()
-    said = site.lamplighter("nodes", "adopt", "node[1-2]", "--no-wait")
-    assert said.code == 3
-    assert "the relay sends it" in said.err
-    assert "hidden-word" not in said.err
+    result = site.lamplighter("nodes", "adopt", "node[1-2]", "--no-wait")
+    assert result.code == 3
+    assert "the relay sends it" in result.err
+    assert "hidden-word" not in result.err
     assert len(list((site.folder / "spool").glob("*.call"))) == 1
-    # whoever could not be told the outcome hears so first, and nothing is asked
+    # without a store there would be no outcome to wait for: no request is sent
     assert "start a worker first" in site.lamplighter("nodes", "adopt", "node[1-2]").err
     assert len(list((site.folder / "spool").glob("*.call"))) == 1

@@ -1,4 +1,4 @@
-"""How a webhook is spoken to: verified, directly, signed or not at all."""
+"""HTTP requests to webhooks: TLS verified, no proxy, signed if a secret is configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.testbed.receiver import Receiver, Reply
 from workers.config.webhooks import Webhook
-from workers.notify.http import Post
+from workers.notify.http import WebhookClient
 from workers.notify.webhook_request import WebhookRequest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SENT = WebhookRequest({"content-type": "text/plain"}, b"body")
 
 
 def certificate(folder: Path) -> Path:
-    """A key and a certificate of its own for 127.0.0.1, in one file."""
+    """A key and a self-signed certificate for 127.0.0.1, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
     now = dt.datetime.now(dt.UTC)
@@ -50,24 +50,26 @@ def certificate(folder: Path) -> Path:
     return path
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_named(
+def test_a_self_signed_certificate_is_rejected_unless_ca_file_names_it(
     run_dir: Path,
 ) -> None:
     pem = certificate(run_dir)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with Receiver(context=context) as receiver:
-        strict = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
-        answer = strict.send(SENT, "id")
+        strict = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
+        response = strict.send(SENT, "id")
         strict.close()
-        assert answer.status is None
+        assert response.status is None
         assert receiver.got == []
-        named = Post(Webhook(name="one", url=receiver.url, events=("failed",), ca_file=pem))
+        named = WebhookClient(
+            Webhook(name="one", url=receiver.url, events=("failed",), ca_file=pem)
+        )
         assert named.send(SENT, "id").status == 200
         named.close()
 
 
-def test_neither_a_proxy_nor_netrc_comes_between(
+def test_proxy_and_netrc_of_the_environment_are_not_used(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = run_dir / "netrc"
@@ -76,14 +78,14 @@ def test_neither_a_proxy_nor_netrc_comes_between(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with Receiver() as receiver:
-        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
-        assert post.send(SENT, "id").status == 200
-        post.close()
+        client = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
+        assert client.send(SENT, "id").status == 200
+        client.close()
         assert "authorization" not in receiver.got[0].headers
 
 
 @pytest.mark.parametrize("content", [None, "hunter2", "world-readable"])
-def test_without_a_usable_secret_nothing_is_sent_and_nothing_shown(
+def test_without_a_usable_secret_nothing_is_sent_and_no_secret_is_shown(
     run_dir: Path, content: str | None
 ) -> None:
     secret = run_dir / "secret"
@@ -92,24 +94,24 @@ def test_without_a_usable_secret_nothing_is_sent_and_nothing_shown(
         secret.chmod(0o644 if content == "world-readable" else 0o600)
     with Receiver() as receiver:
         hook = Webhook(name="one", url=receiver.url, events=("failed",), secret_file=secret)
-        post = Post(hook)
-        answer = post.send(SENT, "id")
-        post.close()
-        assert answer.status is None
-        assert "secret_file" in answer.words
-        assert "hunter2" not in answer.words
+        client = WebhookClient(hook)
+        response = client.send(SENT, "id")
+        client.close()
+        assert response.status is None
+        assert "secret_file" in response.text
+        assert "hunter2" not in response.text
         assert receiver.got == []
 
 
-def test_an_endless_answer_is_read_in_part_and_an_error_names_no_address() -> None:
+def test_a_long_response_is_read_in_part_and_errors_do_not_contain_the_address() -> None:
     with Receiver(lambda _: Reply(500, "x" * 10**6)) as receiver:
-        post = Post(Webhook(name="one", url=receiver.url, events=("failed",)))
-        answer = post.send(SENT, "id")
-        post.close()
-        assert (answer.status, len(answer.words)) == (500, 4096)
-    gone = Post(Webhook(name="one", url=f"{receiver.url}/token", events=("failed",)))
-    answer = gone.send(SENT, "id")
+        client = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
+        response = client.send(SENT, "id")
+        client.close()
+        assert (response.status, len(response.text)) == (500, 4096)
+    gone = WebhookClient(Webhook(name="one", url=f"{receiver.url}/token", events=("failed",)))
+    response = gone.send(SENT, "id")
     gone.close()
-    assert answer.status is None
-    assert "Connection refused" in answer.words
-    assert "token" not in answer.words
+    assert response.status is None
+    assert "Connection refused" in response.text
+    assert "token" not in response.text

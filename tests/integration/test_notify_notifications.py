@@ -1,4 +1,4 @@
-"""What waits for webhooks, in the store: on SQLite and on PostgreSQL."""
+"""Notifications in the state store, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,41 +28,43 @@ def store(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def test_a_notification_waits_is_tried_and_remembered(store: sa.Engine) -> None:
-    """A repeat folds while it waits and after it was taken; a replay is a round of its own."""
+def test_a_notification_is_claimed_rescheduled_and_kept_when_done(store: sa.Engine) -> None:
+    """A repeat is ignored while it waits and after it is done; a replay is a separate round."""
     with store.begin() as connection:
-        notifications.put(connection, "test", [ONE, replace(ONE, webhook="two"), ONE])
-        notifications.put(connection, "test", [replace(ONE, body=b"other", due_at=1)])
-        notifications.put(connection, "other", [ONE])
-        notifications.put(connection, "test", [])
-        assert notifications.waiting(connection, "test") == {"one": 1, "two": 1}
+        notifications.add(connection, "test", [ONE, replace(ONE, webhook="two"), ONE])
+        notifications.add(connection, "test", [replace(ONE, body=b"other", due_at=1)])
+        notifications.add(connection, "other", [ONE])
+        notifications.add(connection, "test", [])
+        assert notifications.count_waiting(connection, "test") == {"one": 1, "two": 1}
         assert notifications.claim(connection, "test", "one", 99, 200) is None
         found = notifications.claim(connection, "test", "one", 100, 200)
         assert found == replace(ONE, due_at=200)
         assert notifications.claim(connection, "test", "one", 199, 300) is None
         errors = found.failed(Cause("http_500", "no"), 150)
-        notifications.try_again(connection, "test", found, errors, 180)
+        notifications.reschedule(connection, "test", found, errors, 180)
     with store.begin() as connection:
         again = notifications.claim(connection, "test", "one", 180, 300)
         assert again is not None
         assert (again.attempt, again.errors[0]["error"]) == (2, "http_500")
-        notifications.done(connection, "test", again, 190)
-        notifications.put(connection, "test", [ONE])
-        assert notifications.waiting(connection, "test") == {"two": 1}
-        notifications.put(connection, "test", [replace(ONE, round=2)])
-        assert notifications.waiting(connection, "test") == {"one": 1, "two": 1}
-        notifications.forget(connection, "test", 190)
-        notifications.put(connection, "test", [ONE])
-        assert notifications.waiting(connection, "test")["one"] == 1
-        notifications.forget(connection, "test", 191)
-        notifications.put(connection, "test", [ONE])
-        assert notifications.waiting(connection, "test")["one"] == 2
+        notifications.mark_done(connection, "test", again, 190)
+        notifications.add(connection, "test", [ONE])
+        assert notifications.count_waiting(connection, "test") == {"two": 1}
+        notifications.add(connection, "test", [replace(ONE, round=2)])
+        assert notifications.count_waiting(connection, "test") == {"one": 1, "two": 1}
+        notifications.delete_done(connection, "test", 190)
+        notifications.add(connection, "test", [ONE])
+        assert notifications.count_waiting(connection, "test")["one"] == 1
+        notifications.delete_done(connection, "test", 191)
+        notifications.add(connection, "test", [ONE])
+        assert notifications.count_waiting(connection, "test")["one"] == 2
 
 
-def test_each_goes_to_one_of_several_workers_the_longest_due_first(store: sa.Engine) -> None:
+def test_workers_never_claim_the_same_notification_and_the_longest_due_is_first(
+    store: sa.Engine,
+) -> None:
     many = [replace(ONE, event_id=f"event-{i:02}", due_at=100 + i) for i in range(20)]
     with store.begin() as connection:
-        notifications.put(connection, "test", reversed(many))
+        notifications.add(connection, "test", reversed(many))
 
     def take(_: int) -> str:
         with store.begin() as connection:

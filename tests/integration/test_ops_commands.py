@@ -1,4 +1,4 @@
-"""The operator's command line on a real RabbitMQ: topology, status, audit, and what goes wrong."""
+"""The command line on a real RabbitMQ: topology, status, audit, errors, and `up`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from producers.amqp import connection_parameters
 from schemas.events import Cause, Transition
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
@@ -37,12 +37,14 @@ HOSTILE = "\x1b]0;owned\x07[red]\u202e\x7f"
 
 
 @pytest.fixture
-def managed(run_dir: Path, broker: Broker, broker_url: str) -> Site:
-    """A site whose operator may ask the management API; nothing is declared yet."""
-    return Site(run_dir / "site", broker_url, broker=f'management_url = "{broker.management_url}"')
+def managed(run_dir: Path, broker: Broker, broker_url: str) -> Installation:
+    """A site whose operator can use the management API; the topology is not created yet."""
+    return Installation(
+        run_dir / "site", broker_url, broker=f'management_url = "{broker.management_url}"'
+    )
 
 
-def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
+def test_topology_show_apply_and_check_agree(managed: Installation) -> None:
     shown = managed.lamplighter("topology", "show", "--json")
     assert {q["name"] for q in json.loads(shown.out)["queues"]} == {
         queue.name for queue in topology.topology().queues
@@ -53,10 +55,10 @@ def test_topology_is_shown_applied_and_found_in_place(managed: Site) -> None:
     for _ in range(2):
         assert managed.lamplighter("topology", "apply").code == 0
     after = managed.lamplighter("topology", "check")
-    assert (after.code, "all is in place" in after.out) == (0, True)
+    assert (after.code, "no differences" in after.out) == (0, True)
 
 
-def test_check_names_every_difference(managed: Site) -> None:
+def test_check_names_every_difference(managed: Installation) -> None:
     with blocking_channel(connection_parameters(managed.settings.broker, "test")) as channel:
         channel.exchange_declare(exchange=topology.TOKENS, exchange_type="direct", durable=False)
         channel.queue_declare(
@@ -67,8 +69,8 @@ def test_check_names_every_difference(managed: Site) -> None:
         channel.exchange_declare(exchange=topology.COMMANDS, exchange_type="topic", durable=True)
         channel.queue_declare(queue="catch-all")
         channel.queue_bind(exchange=topology.COMMANDS, queue="catch-all", routing_key="#")
-    said = managed.lamplighter("topology", "check")
-    assert said.code == 1
+    result = managed.lamplighter("topology", "check")
+    assert result.code == 1
     for line in (
         "exchange tokens: is not durable",
         "queue notify: x-max-length is 5, should be 100000",
@@ -76,19 +78,19 @@ def test_check_names_every_difference(managed: Site) -> None:
         "binding power.commands -> catch-all by '#': should not be there",
         "binding power.dlx -> power.dlq by '#': missing",
     ):
-        assert line in said.out
+        assert line in result.out
 
 
-def test_check_without_the_management_api_says_what_it_cannot_see(site: Site) -> None:
-    said = site.lamplighter("topology", "check")
-    assert (said.code, "existence only" in said.out) == (0, True)
+def test_check_without_the_management_api_checks_existence_only(site: Installation) -> None:
+    result = site.lamplighter("topology", "check")
+    assert (result.code, "existence only" in result.out) == (0, True)
     with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
         channel.queue_delete(queue=topology.NOTIFY_QUEUE)
-    said = site.lamplighter("topology", "check")
-    assert (said.code, "queue notify: missing" in said.out) == (1, True)
+    result = site.lamplighter("topology", "check")
+    assert (result.code, "queue notify: missing" in result.out) == (1, True)
 
 
-def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
+def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
     store = open_store(site.settings.store.url, "state")
     now = time.time_ns()
     row = {"cluster": "test", "desired": "up", "generation": 1, "request_id": "r"}
@@ -117,47 +119,47 @@ def test_status_tells_workers_queues_and_nodes(site: Site) -> None:
         remember(connection, "test", out)
         remember(connection, "other", [replace(out[0], node="elsewhere")])
     store.dispose()
-    said = site.lamplighter("status")
-    assert said.code == 0, said.err
-    assert all(char.isprintable() or char == "\n" for char in said.out)
+    result = site.lamplighter("status")
+    assert result.code == 0, result.err
+    assert all(char.isprintable() or char == "\n" for char in result.out)
     for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min", "node[7-8]"):
-        assert fact in said.out
-    told = json.loads(site.lamplighter("status", "--json").out)
-    assert told["nodes"] == [
+        assert fact in result.out
+    status = json.loads(site.lamplighter("status", "--json").out)
+    assert status["nodes"] == [
         {"desired": "down", "observed": None, "count": 1, "names": "node9"},
         {"desired": "up", "observed": "ACTIVE", "count": 3, "names": "node[1-3]"},
     ]
-    (group,) = told["out_of_service"]
+    (group,) = status["out_of_service"]
     assert (group["names"], group["reason"], group["failures"]) == (
         "node[7-8]",
         "lamplighter: quota",
         2,
     )
     assert 60 < group["returns_in_seconds"] <= 90
-    assert {q["name"]: (q["ready"], q["consumers"]) for q in told["queues"]}["audit"] == (0, 0)
-    assert told["workers"][0]["silent_seconds"] >= 60
+    assert {q["name"]: (q["ready"], q["consumers"]) for q in status["queues"]}["audit"] == (0, 0)
+    assert status["workers"][0]["silent_seconds"] >= 60
 
 
-def test_audit_commands_escape_what_they_print_and_tell_the_story(site: Site) -> None:
-    asked = command()
-    told = [
-        event(Transition.ACCEPTED, asked),
-        event(Transition.FAILED, asked, cause=Cause(HOSTILE, HOSTILE)),
+def test_audit_commands_escape_their_output_and_show_the_whole_request(site: Installation) -> None:
+    request = command()
+    events = [
+        event(Transition.ACCEPTED, request),
+        event(Transition.FAILED, request, cause=Cause(HOSTILE, HOSTILE)),
     ]
     log = open_store(site.settings.store.audit_url, "audit")
-    append(log, [record_of(e.to_envelope().to_json(), "test", time.time_ns()) for e in told])
+    append(log, [record_of(e.to_envelope().to_json(), "test", time.time_ns()) for e in events])
     log.dispose()
     for arguments in (
         ("list", "--node", "node[1-5]", "--since", "2026-01-01", "--outcome", "failed"),
         ("list", "--json"),
-        ("show", asked.id),
-        ("show", asked.id, "--json"),
+        ("show", request.id),
+        ("show", request.id, "--json"),
     ):
-        said = site.lamplighter("audit", *arguments)
-        assert said.code == 0, said.err
-        assert all(char.isprintable() or char == "\n" for char in said.out)
-        assert "owned" in said.out
-    story = site.lamplighter("audit", "show", asked.id).out
+        result = site.lamplighter("audit", *arguments)
+        assert result.code == 0, result.err
+        assert all(char.isprintable() or char == "\n" for char in result.out)
+        assert "owned" in result.out
+    story = site.lamplighter("audit", "show", request.id).out
     assert [word for word in ("asked", "accepted", "failed") if word in story] == [
         "asked",
         "accepted",
@@ -178,67 +180,71 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_without_broker_and_stores_every_command_ends_in_one_line(
+def test_without_broker_and_stores_every_command_fails_with_one_line(
     run_dir: Path, arguments: tuple[str, ...]
 ) -> None:
-    site = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
-    said = site.lamplighter(*arguments)
-    assert said.code == 3
-    lines = said.err.strip().splitlines()
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
+    result = site.lamplighter(*arguments)
+    assert result.code == 3
+    lines = result.err.strip().splitlines()
     assert len(lines) == (2 if arguments == ("status",) else 1)
     assert all(line.startswith("lamplighter: ") for line in lines)
-    assert "secret" not in said.err + said.out
+    assert "secret" not in result.err + result.out
 
 
 @pytest.mark.parametrize(
     "arguments", [*COMMANDS, ("up",), ("worker", "audit"), ("relay",), ("console",)], ids=" ".join
 )
-def test_a_wrong_configuration_is_one_line_that_names_the_field(
+def test_an_invalid_configuration_is_reported_in_one_line_with_the_field(
     run_dir: Path, arguments: tuple[str, ...]
 ) -> None:
-    site = Site(run_dir / "site", "http://me:secret@host/v")
-    said = site.lamplighter(*arguments)
-    assert said.code == 2
-    assert len(said.err.strip().splitlines()) == 1
-    assert "broker.url" in said.err
-    assert "secret" not in said.err
+    site = Installation(run_dir / "site", "http://me:secret@host/v")
+    result = site.lamplighter(*arguments)
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 1
+    assert "broker.url" in result.err
+    assert "secret" not in result.err
 
 
 @pytest.mark.parametrize(
     ("url", "word"),
     [("nonsense", "parse"), ("oracel://me:secret@host/db", "oracel")],
 )
-def test_a_wrong_store_is_told_in_one_line(run_dir: Path, url: str, word: str) -> None:
-    site = Site(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
+def test_an_invalid_store_url_is_reported_in_one_line(run_dir: Path, url: str, word: str) -> None:
+    site = Installation(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
     for arguments in (("audit", "list"), ("worker", "audit")):
-        said = site.lamplighter(*arguments)
-        assert said.code == 2
-        assert word in said.err.strip().splitlines()[-1]
-        assert "Traceback" not in said.err
-        assert "secret" not in said.err
+        result = site.lamplighter(*arguments)
+        assert result.code == 2
+        assert word in result.err.strip().splitlines()[-1]
+        assert "Traceback" not in result.err
+        assert "secret" not in result.err
 
 
-def test_stores_in_oddly_named_folders_are_found(run_dir: Path) -> None:
-    site = Site(run_dir / "a folder #1", "amqp://h/v")
+def test_a_store_in_a_directory_with_special_characters_is_found(run_dir: Path) -> None:
+    site = Installation(run_dir / "a folder #1", "amqp://h/v")
     open_store(site.settings.store.audit_url, "audit").dispose()
-    said = site.lamplighter("audit", "list", "--json")
-    assert (said.code, said.err) == (0, "")
+    result = site.lamplighter("audit", "list", "--json")
+    assert (result.code, result.err) == (0, "")
 
 
-def test_a_host_that_does_not_exist_is_told_in_one_line(run_dir: Path) -> None:
-    said = Site(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter("topology", "apply")
-    assert (said.code, len(said.err.splitlines())) == (3, 1)
+def test_an_unknown_host_is_reported_in_one_line(run_dir: Path) -> None:
+    result = Installation(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter(
+        "topology", "apply"
+    )
+    assert (result.code, len(result.err.splitlines())) == (3, 1)
 
 
-def test_a_wrong_password_is_told_as_such(run_dir: Path, broker: Broker, vhost: str) -> None:
+def test_a_wrong_password_is_reported_as_a_refused_login(
+    run_dir: Path, broker: Broker, vhost: str
+) -> None:
     broker.add_user("someone", "right", vhost)
     url = broker.amqp_url(vhost).replace(broker.admin.password, "wrong")
-    said = Site(run_dir / "site", url).lamplighter("topology", "apply")
-    assert said.code == 3
-    assert "refused the login" in said.err
+    result = Installation(run_dir / "site", url).lamplighter("topology", "apply")
+    assert result.code == 3
+    assert "refused the login" in result.err
 
 
-def test_up_restarts_what_dies_and_ends_all_together(site: Site) -> None:
+def test_up_restarts_a_killed_worker_and_ends_all_workers(site: Installation) -> None:
     with site.start("up", "--only", "audit", "--only", "relay") as up:
 
         def running() -> set[int]:
@@ -252,23 +258,23 @@ def test_up_restarts_what_dies_and_ends_all_together(site: Site) -> None:
     assert not any(psutil.pid_exists(pid) for pid in first)
 
 
-def test_workers_end_when_their_supervisor_is_killed(site: Site) -> None:
+def test_workers_end_when_their_supervisor_is_killed(site: Installation) -> None:
     with site.start("up", "--only", "audit") as up:
         until(lambda: consumers(site) == 1, 20.0, "the audit worker")
         (worker,) = psutil.Process(up.pid).children()
         up.send(signal.SIGKILL)
-        # it hears of it as of a SIGTERM, and leaves in good order
+        # it receives SIGTERM, and shuts down normally
         until(lambda: not worker.is_running(), 20.0, "the end of the worker")
         until(lambda: consumers(site) == 0, 20.0, "no consumer")
         assert "worker_stopped" in up.log.read_text()
 
 
-def test_up_runs_the_console_too_where_that_is_said_and_it_ends_with_its_supervisor(
+def test_up_with_console_runs_the_console_until_its_supervisor_ends(
     run_dir: Path, broker_url: str
 ) -> None:
     with Ports() as ports:
         address = f"127.0.0.1:{ports.take()}"
-        site = Site(run_dir / "site", broker_url, more=f'[console]\nlisten = "{address}"\n')
+        site = Installation(run_dir / "site", broker_url, more=f'[console]\nlisten = "{address}"\n')
         site.prepare()
         with site.start("up", "--only", "audit", "--console") as up:
             page = until(lambda: page_of(address), 20.0, "the console")
@@ -289,7 +295,7 @@ def page_of(address: str) -> str | None:
         return None
 
 
-def consumers(site: Site) -> int:
-    told = json.loads(site.lamplighter("status", "--json").out)
-    found: int = {q["name"]: q["consumers"] for q in told["queues"]}[topology.AUDIT_QUEUE]
+def consumers(site: Installation) -> int:
+    status = json.loads(site.lamplighter("status", "--json").out)
+    found: int = {q["name"]: q["consumers"] for q in status["queues"]}[topology.AUDIT_QUEUE]
     return found

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.commands import Desired, Kind, PowerCommand
-from schemas.events import Cause, CloudAction, Transition, about
+from schemas.events import Cause, CloudAction, Transition, transition_event
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.waiting import until
@@ -287,7 +287,7 @@ def test_a_late_request_learns_what_was_done_for_the_one_that_holds(store: Store
 
 
 def ending(request: Pending, transition: Transition, time: int = NOW) -> RequestEnding:
-    told = about(request.command, transition, round_=request.past.round, time=time)
+    told = transition_event(request.command, transition, round_=request.past.round, time=time)
     return request, replace(told, cause=Cause("quota", "full"))
 
 

@@ -54,13 +54,13 @@ def test_a_dry_run_makes_no_call_and_says_which_it_would_make(
     assert "metadata" not in power_cloud.counts()
 
 
-def test_the_whole_site_may_be_in_a_dry_run_and_status_says_it(
+def test_status_shows_a_dry_run_of_the_whole_installation(
     open_power_bench: Callable[..., PowerBench],
 ) -> None:
     bench = open_power_bench()
     config = bench.site.config
     assert "DRY RUN" not in bench.site.lamplighter("status").out
     config.write_text("dry_run = true\n" + config.read_text())
-    said = bench.site.lamplighter("status")
-    assert said.out.startswith("DRY RUN of all groups: no cloud is called"), said
+    result = bench.site.lamplighter("status")
+    assert result.out.startswith("DRY RUN of all groups: no calls to clouds"), result
     assert bench.site.lamplighter("status", "--json").lines[0]["dry_run"] == ["all groups"]

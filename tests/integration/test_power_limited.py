@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.testbed.whole_system import Fleet, Plan
+from tests.testbed.whole_system import SystemPlan, WholeSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 def test_a_hundred_nodes_come_up_on_five_requests_a_second(run_dir: Path, broker_url: str) -> None:
     """No dead letter, no attempt burned, at most one call in ten refused."""
-    plan = Plan(nodes=100, boot=2.0, latency=0.05, power="poll_interval = 1.0")
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
-        fleet.cloud.set(rate_limit_per_second=5, rate_limit_burst=5)
-        fleet.ask("resume")
-        fleet.settle(120)
-        answers = fleet.cloud.call_counts().answers
-        fleet.cloud.set(rate_limit_per_second=None)
-        fleet.check()
-        assert fleet.outcomes() == {"completed": 100}
-        assert not fleet.records(transitions=("retried",))
+    plan = SystemPlan(nodes=100, boot=2.0, latency=0.05, power="poll_interval = 1.0")
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.cloud.set(rate_limit_per_second=5, rate_limit_burst=5)
+        system.request("resume")
+        system.settle(120)
+        answers = system.cloud.call_counts().answers
+        system.cloud.set(rate_limit_per_second=None)
+        system.check()
+        assert system.outcomes() == {"completed": 100}
+        assert not system.records(transitions=("retried",))
         refused = sum(kind.get(429, 0) for kind in answers.values())
         assert refused <= 0.1 * sum(sum(kind.values()) for kind in answers.values())
 
@@ -34,14 +34,14 @@ def test_a_group_without_quota_is_not_hammered_and_says_so_at_once(
         'strategy = "delete"\n[groups.all.server]\nimage = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"\n'
         'flavor = "m1.tiny"\nnetworks = ["none"]'
     )
-    plan = Plan(nodes=30, group=group)
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
-        fleet.cloud.remove_servers()
-        fleet.cloud.set(instance_quota=0)
-        fleet.ask("resume")
-        fleet.settle(30)
-        assert fleet.outcomes() == {"failed": 30}
-        assert fleet.cloud.counts()["create"] <= 16
-        bodies = [e.body for e in fleet.records(transitions=("failed",))]
+    plan = SystemPlan(nodes=30, group=group)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.cloud.remove_servers()
+        system.cloud.set(instance_quota=0)
+        system.request("resume")
+        system.settle(30)
+        assert system.outcomes() == {"failed": 30}
+        assert system.cloud.counts()["create"] <= 16
+        bodies = [e.body for e in system.records(transitions=("failed",))]
         assert sum(b"group all rests for" in body for body in bodies) >= 14
-        assert fleet.cloud.servers() == {}
+        assert system.cloud.servers() == {}

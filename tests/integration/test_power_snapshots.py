@@ -126,7 +126,7 @@ def test_each_snapshot_has_each_cloud_listed_once_and_a_cloud_that_is_away_is_no
 ) -> None:
     def listed() -> int:
         with reading(bench.store) as connection:
-            return snapshots.listed_for(connection, CLUSTER).get("main", 0)
+            return snapshots.listed_generations(connection, CLUSTER).get("main", 0)
 
     generation = takes(bench)
     until(lambda: listed() == generation, 20, "the cloud to be listed")
@@ -134,7 +134,7 @@ def test_each_snapshot_has_each_cloud_listed_once_and_a_cloud_that_is_away_is_no
         (listing,) = snapshots.all_listings(connection, CLUSTER)
     assert {s.name: s.status for s in listing.servers}["main1"] == "ACTIVE"
     assert {server.name for server in listing.servers} == set(NODES)
-    assert listing.asked_at > generation
+    assert listing.requested_at > generation
     assert power_cloud.counts()["list_detail"] == 1
 
     power_cloud.outage(on=True)
@@ -154,7 +154,7 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     (stray,) = power_cloud.add_servers([ServerSpec(name="old1", metadata=tags)])
     own = power_cloud.servers()["main2"]
     with bench.store.begin() as connection:
-        known = [DriftMemory(s.id, Drift.STRAY, 1, asked=1) for s in (stray, own)]
+        known = [DriftMemory(s.id, Drift.STRAY, 1, repairs=1) for s in (stray, own)]
         drift_memory.remember(connection, CLUSTER, known)
     takes(bench)
     until(lambda: "old1" not in power_cloud.servers(), 20, "the stray to be deleted")

@@ -1,4 +1,4 @@
-"""The report's hours against the simulated cloud's own ledger, kept apart from what its API says."""
+"""The report's hours compared with the simulated cloud's own ledger, which is separate from its API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from ops.cli.session import Session
 from ops.report.page import page
 from ops.report.question import BY
-from ops.report.report import make
+from ops.report.report import make_report
 from producers.amqp import connection_parameters
 from producers.message import Batch
 from producers.publish import publish
@@ -24,7 +24,7 @@ from tests.testbed.consumers import all_consume
 from tests.testbed.simcloud.images import BASE_IMAGE_NAME
 from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
-from tests.testbed.whole_system import WORKERS, Fleet, Plan
+from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -41,126 +41,130 @@ networks = ["none"]
 """
 
 
-def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    done = fleet.operator("report", "--from", "1h", "--format", "json", *arguments)
+def report(system: WholeSystem, *arguments: str) -> dict[str, Any]:
+    done = system.operator("report", "--from", "1h", "--format", "json", *arguments)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def billed(fleet: Fleet) -> tuple[float, int]:
-    """Seconds that servers were on, and how many times that was."""
-    spans = [i for entry in fleet.cloud.ledger() for i in entry.intervals]
+def billed(system: WholeSystem) -> tuple[float, int]:
+    """How many seconds servers were on, and how many times."""
+    spans = [i for entry in system.cloud.ledger() for i in entry.intervals]
     assert all(span.off is not None for span in spans)
     return sum((span.off or 0) - span.on for span in spans), len(spans)
 
 
-def test_lit_hours_agree_with_the_clouds_own_ledger_to_the_second(
+def test_powered_on_hours_match_the_clouds_ledger_to_the_second(
     run_dir: Path, broker_url: str
 ) -> None:
-    plan = Plan(nodes=6, boot=1.0, stop=0.6, power=f"poll_interval = {POLL}")
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
+    plan = SystemPlan(nodes=6, boot=1.0, stop=0.6, power=f"poll_interval = {POLL}")
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
         begin = time.time()
-        fleet.ask("resume", "node[1-4]")
-        fleet.settle()
-        fleet.ask("suspend", "node[1-2]")
-        fleet.settle()
-        fleet.ask("resume", "node[1-2]")  # a second time
-        fleet.settle()
-        # overtaken on its way: the resume ends as superseded, though it may have lit the node
-        fleet.ask("resume", "node5")
-        until(lambda: fleet.records(transitions=("accepted",), nodes=("node5",)), 20, "node5")
-        fleet.ask("suspend", "node[1-5]")
-        fleet.settle()
-        bill, times = billed(fleet)
+        system.request("resume", "node[1-4]")
+        system.settle()
+        system.request("suspend", "node[1-2]")
+        system.settle()
+        system.request("resume", "node[1-2]")  # again
+        system.settle()
+        # superseded on its way: the resume may still have powered on the node
+        system.request("resume", "node5")
+        until(lambda: system.records(transitions=("accepted",), nodes=("node5",)), 20, "node5")
+        system.request("suspend", "node[1-5]")
+        system.settle()
+        bill, times = billed(system)
         whole = time.time() - begin
-        found = report(fleet)
+        found = report(system)
         total = found["total"]
-        assert abs(total["lit_seconds"] - bill) < SECOND
+        assert abs(total["powered_on_seconds"] - bill) < SECOND
         assert total["boots"] >= times - 1
         assert total["boots_failed"] == 0
-        # stopped servers are visible to EGI's accounting all the time that they are known
-        assert total["visible_seconds"] > total["lit_seconds"]
-        assert total["saved_seconds"] + total["lit_seconds"] <= whole * plan.nodes
-        session, since = Session(fleet.settings.path), int(begin) * 10**9
+        # EGI's accounting counts stopped servers too
+        assert total["visible_seconds"] > total["powered_on_seconds"]
+        assert total["saved_seconds"] + total["powered_on_seconds"] <= whole * plan.nodes
+        session, since = Session(system.settings.path), int(begin) * 10**9
         for by in BY:
-            made = make(session, since, time.time_ns(), by)
-            assert made.total.lit / 1e9 == pytest.approx(total["lit_seconds"], abs=0.01)
+            made = make_report(session, since, time.time_ns(), by)
+            assert made.total.powered_on / 1e9 == pytest.approx(
+                total["powered_on_seconds"], abs=0.01
+            )
             html = page(made, "<vespa>")
             assert "<svg" in html
-            assert "://" not in html, "it needs nothing from elsewhere"
+            assert "://" not in html, "it loads nothing from elsewhere"
             assert "<vespa>" not in html
-        sheet = fleet.operator("report", "--from", "1h", "--format", "csv").stdout
+        sheet = system.operator("report", "--from", "1h", "--format", "csv").stdout
         assert [row["group"] for row in csv.DictReader(io.StringIO(sheet))] == ["all", "total"]
 
 
-def test_a_deleted_server_is_billed_and_visible_only_while_it_lives(
+def test_a_deleted_server_is_billed_and_visible_only_while_it_exists(
     run_dir: Path, broker_url: str
 ) -> None:
-    plan = Plan(
+    plan = SystemPlan(
         nodes=3, boot=0.8, stop=0.3, power=f"poll_interval = {POLL}", group=_DELETED, servers=()
     )
-    with Fleet(run_dir / "fleet", broker_url, plan) as fleet:
-        fleet.ask("resume")
-        fleet.settle()
-        lit = time.time()
-        fleet.ask("suspend")
-        fleet.settle()
-        total = report(fleet, "--by", "strategy")["total"]
-        bill, times = billed(fleet)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        system.request("resume")
+        system.settle()
+        running_since = time.time()
+        system.request("suspend")
+        system.settle()
+        total = report(system, "--by", "strategy")["total"]
+        bill, times = billed(system)
         assert times == plan.nodes
-        assert abs(total["lit_seconds"] - bill) < SECOND
-        assert total["lit_seconds"] < plan.nodes * (time.time() - lit + SECOND)
-        assert total["lit_seconds"] <= total["visible_seconds"]
-        alive = total["lit_seconds"] + total["booting_seconds"]
+        assert abs(total["powered_on_seconds"] - bill) < SECOND
+        assert total["powered_on_seconds"] < plan.nodes * (time.time() - running_since + SECOND)
+        assert total["powered_on_seconds"] <= total["visible_seconds"]
+        alive = total["powered_on_seconds"] + total["booting_seconds"]
         assert abs(total["visible_seconds"] - alive) < SECOND
 
 
-def test_what_the_resync_worker_finds_is_counted_each_once(run_dir: Path, broker_url: str) -> None:
-    """By the whole path: tagged servers, the cloud's listing, a snapshot of Slurm's, notices, the audit."""
-    plan = Plan(
+def test_each_finding_of_the_resync_worker_is_counted_once(run_dir: Path, broker_url: str) -> None:
+    """End to end: tagged servers, the cloud's listing, a snapshot from Slurm, notices, the audit."""
+    plan = SystemPlan(
         nodes=2,
         power=f"poll_interval = {POLL}",
-        # the interval says how long a snapshot waits for the cloud's listing
+        # the interval is also how long a snapshot waits for the cloud's listing
         more="[slurm]\nsnapshot_interval = 120.0\n[resync]\nenabled = true\ngrace = 0\n",
     )
-    with Fleet(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as fleet:
-        until(lambda: all_consume(fleet.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker")
-        fleet.cloud.set_power("node1", on=True)  # nobody has asked for it
-        _stray(fleet, "old1", "old2")
-        until(lambda: fleet.cloud.servers()["node1"].status == "SHUTOFF", 60, "node1 to be out")
-        _stray(fleet, "old3")  # the others are there still
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=(*WORKERS, "resync")) as system:
+        until(
+            lambda: all_consume(system.settings, topology.SNAPSHOT_QUEUE), 60, "the resync worker"
+        )
+        system.cloud.set_power("node1", on=True)  # no request for it
+        _stray(system, "old1", "old2")
+        until(lambda: system.cloud.servers()["node1"].status == "SHUTOFF", 60, "node1 to stop")
+        _stray(system, "old3")  # the others still exist
         for by, key, home in (("cloud", "main", "main"), ("group", "-", "all")):
-            found = report(fleet, "--by", by)
+            found = report(system, "--by", by)
             strays = {row["key"]: row["strays"] for row in found["rows"] if row["strays"]}
             assert (strays, found["total"]["strays"]) == ({key: 3}, 3)
             orphans = {row["key"]: row["orphans"] for row in found["rows"] if row["orphans"]}
             assert orphans == {home: 1}
-        assert "strays" not in report(fleet, "--by", "user")["total"]
+        assert "strays" not in report(system, "--by", "user")["total"]
         for form in ("table", "csv"):
-            shown = fleet.operator("report", "--by", "cloud", "--format", form).stdout
+            shown = system.operator("report", "--by", "cloud", "--format", form).stdout
             assert "strays" in shown
             assert re.search(r"^total.*\b1\W+3\s*$", shown, re.MULTILINE), shown
-        html = fleet.operator("report", "--by", "cloud", "--format", "html").stdout
+        html = system.operator("report", "--by", "cloud", "--format", "html").stdout
         assert "<b>1</b> orphan and <b>3</b> stray servers found" in html
 
 
-def _stray(fleet: Fleet, *names: str) -> None:
-    """Servers with our tags that are no node's, until the audit has heard of them."""
-    cluster = fleet.settings.cluster
+def _stray(system: WholeSystem, *names: str) -> None:
+    """Add servers with our tags that belong to no node; wait until the audit has their notices."""
+    cluster = system.settings.cluster
     tags = [{"lamplighter_cluster": cluster, "lamplighter_node": name} for name in names]
-    servers = fleet.cloud.add_servers(
+    servers = system.cloud.add_servers(
         [ServerSpec(name=tag["lamplighter_node"], metadata=tag) for tag in tags]
     )
-    _say_how_slurm_sees_it(fleet)
+    _send_snapshot(system)
     ids = {server.id for server in servers}
-    until(lambda: ids <= {e.subject for e in fleet.records()}, 60, "the strays to be told of")
+    until(lambda: ids <= {e.subject for e in system.records()}, 60, "the notices about the strays")
 
 
-def _say_how_slurm_sees_it(fleet: Fleet) -> None:
-    """A snapshot, as the snapshot worker sends it."""
-    settings = fleet.settings
-    nodes = [SlurmNode(node, "IDLE+CLOUD+POWERED_DOWN") for node in fleet.nodes]
+def _send_snapshot(system: WholeSystem) -> None:
+    """Send a snapshot as the snapshot worker does."""
+    settings = system.settings
+    nodes = [SlurmNode(node, "IDLE+CLOUD+POWERED_DOWN") for node in system.nodes]
     taken = take(settings.cluster, settings.hook.state, lambda: nodes)
     parameters = connection_parameters(settings.broker, "test controller")
     sent = publish(parameters, [Batch(messages(taken), lambda: None)], 10.0)

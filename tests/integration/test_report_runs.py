@@ -1,4 +1,4 @@
-"""What the report reads of jobs' runs from the audit: Slurm's own times, each run once, nothing silently left out."""
+"""What a report reads about jobs' runs: Slurm's own times, each run once, no record skipped."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.report.history import History, PoweredOn
+from ops.report.history import NodeHistory, PoweredOn
 from ops.report.question import Allocation
-from ops.report.runs import Said, said
+from ops.report.runs import SlurmReports, slurm_reports
 from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 DAY = MOMENT // NS * NS
-NODE = History("node1", DAY, (PoweredOn(DAY + 40 * NS, DAY + 900 * NS),), (), ())
+NODE = NodeHistory("node1", DAY, (PoweredOn(DAY + 40 * NS, DAY + 900 * NS),), (), ())
 
 
 def at(seconds: int) -> int:
@@ -34,7 +34,7 @@ def at(seconds: int) -> int:
 
 
 def run(job: int, begin: int, end: int | None = None, *nodes: str) -> JobEvent:
-    """The start of a run, or its end."""
+    """The start of a run, or its end if `end` is given."""
     started = JobEvent(
         JobTransition.STARTED,
         "test",
@@ -57,18 +57,18 @@ def engine(run_dir: Path) -> Iterator[sa.Engine]:
     made.dispose()
 
 
-def record(engine: sa.Engine, *told: JobEvent | Registration) -> None:
-    append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in told])
+def record(engine: sa.Engine, *events: JobEvent | Registration) -> None:
+    append(engine, [record_of(e.to_envelope().to_json(), "test", e.time) for e in events])
 
 
-def ask(engine: sa.Engine, begin: int = 0, end: int = 1000) -> Said | None:
+def reports(engine: sa.Engine, begin: int = 0, end: int = 1000) -> SlurmReports | None:
     with reading(engine) as connection:
-        return said(connection, [NODE], at(begin), at(end))
+        return slurm_reports(connection, [NODE], at(begin), at(end))
 
 
-def test_a_run_lasts_from_its_start_to_its_end_or_the_reports(engine: sa.Engine) -> None:
+def test_a_run_lasts_until_its_end_or_the_end_of_the_report(engine: sa.Engine) -> None:
     record(engine, run(1, 50), run(1, 50, 60), run(1, 70, None, "node1", "node2"), run(2, 80, 85))
-    found = ask(engine)
+    found = reports(engine)
     assert found is not None
     assert sorted(found.allocations, key=lambda a: (a.begin, a.node)) == [
         Allocation("node1", 1, "ann", at(50), at(60)),
@@ -76,32 +76,32 @@ def test_a_run_lasts_from_its_start_to_its_end_or_the_reports(engine: sa.Engine)
         Allocation("node2", 1, "ann", at(70), at(1000)),
         Allocation("node1", 2, "ann", at(80), at(85)),
     ]
-    assert found.heard == {"node1": (at(50), at(60), at(70), at(85)), "node2": (at(70),)}
+    assert found.reported_at == {"node1": (at(50), at(60), at(70), at(85)), "node2": (at(70),)}
 
 
-def test_what_began_before_the_reports_time_is_found_while_its_node_is_lit(
+def test_a_run_from_before_the_report_is_found_if_its_node_is_still_powered_on(
     engine: sa.Engine,
 ) -> None:
     record(engine, run(1, 50))
-    found = ask(engine, begin=800)
+    found = reports(engine, begin=800)
     assert found is not None
     assert [a.begin for a in found.allocations] == [at(50)]
 
 
-def test_a_registration_alone_tells_that_the_node_was_idle(engine: sa.Engine) -> None:
-    assert ask(engine) is None
+def test_a_registration_alone_shows_that_the_node_was_idle(engine: sa.Engine) -> None:
+    assert reports(engine) is None
     record(engine, Registration("test", "node1", at(40)))
-    assert ask(engine) == Said((), {"node1": (at(40),)})
+    assert reports(engine) == SlurmReports((), {"node1": (at(40),)})
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [(b'"user"', b'"loser"'), (b'"job_id":1', b'"job_id":2'), (b"ann", b"\xff"), (b"}", b"")],
 )
-def test_a_damaged_record_is_named(engine: sa.Engine, old: bytes, new: bytes) -> None:
+def test_a_malformed_record_is_named(engine: sa.Engine, old: bytes, new: bytes) -> None:
     record(engine, run(1, 50))
     with engine.begin() as connection:
         (body,) = connection.exec_driver_sql("SELECT body FROM audit").one()
         connection.exec_driver_sql("UPDATE audit SET body = ?", (body.replace(old, new),))
     with pytest.raises(MalformedMessageError, match="record 1"):
-        ask(engine)
+        reports(engine)

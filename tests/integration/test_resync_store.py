@@ -1,4 +1,4 @@
-"""What the resync worker keeps and compares, on SQLite and on PostgreSQL."""
+"""The stored snapshots, listings and drifts, and their comparison, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import pytest
 from schemas.commands import Desired, Kind
 from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
+from workers.config.tables import ResyncSettings
 from workers.power import desired_state
 from workers.power.desired_state import Lease, Observation
 from workers.power.lease_owner import Owner
 from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
-from workers.resync.drift import Drift, Patience, RepairStep, ServerState
+from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
-from workers.resync.plan import asked_for, command_for, plan, remembered
+from workers.resync.plan import needing_repair, next_memories, plan, repair_request
 from workers.resync.survey import Survey, survey
 from workers.store import holds, snapshots
 from workers.store.database import open_store, reading
@@ -56,7 +57,7 @@ nodes = "node[9-10]"
 cloud = "two"
 """
 TIMEOUTS = {Kind.RESUME: 600, Kind.SUSPEND: 60}
-AT_ONCE = Patience(0.0, 300.0)
+AT_ONCE = ResyncSettings(grace=0.0, repeat_after=300.0)
 
 
 @pytest.fixture
@@ -68,32 +69,32 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def settings(run_dir: Path) -> Settings:
-    return Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=GROUPS).settings
+    return Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v", more=GROUPS).settings
 
 
 class Scene:
-    """Slurm, the clouds and the wishes, as the store has them."""
+    """The stored states of Slurm, of the clouds and of requests."""
 
     def __init__(self, store: sa.Engine, settings: Settings) -> None:
         self.store, self.settings = store, settings
         self.now = time.time_ns()
 
-    def wants(self, state: Kind, *nodes: str, at: int = -100) -> None:
-        """What was asked, so many seconds from now, and has ended."""
-        asked = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
+    def request(self, state: Kind, *nodes: str, at: int = -100) -> None:
+        """Store requests that have ended; `at`: seconds from now."""
+        requested = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
         with closing(Owner(self.store.url)) as owner, self.store.begin() as connection:
             lease = Lease(owner, 60.0, settling=5.0)
-            desired_state.accept(connection, CLUSTER, asked, lease, self.now)
+            desired_state.accept(connection, CLUSTER, requested, lease, self.now)
             desired_state.release(connection, CLUSTER, list(nodes), lease)
 
-    def shows(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
-        """What a cloud has listed."""
+    def list_cloud(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
+        """Store the listing of a cloud."""
         listing = StoredListing(cloud, generation or self.now, self.now + NS, servers)
         with self.store.begin() as connection:
             snapshots.keep_listing(connection, CLUSTER, listing)
 
-    def says(self, **states: str) -> Snapshot:
-        """Slurm's view: these, all others out."""
+    def snapshot(self, **states: str) -> Snapshot:
+        """A snapshot with these states; all other nodes are powered down."""
         nodes = tuple(SlurmNode(node, states.get(node, OUT)) for node in NODES)
         return Snapshot(CLUSTER, self.now, CORRELATION, "host", nodes)
 
@@ -115,18 +116,18 @@ def server(node: str, status: str, **more: str) -> Server:
     return Server(id=f"id-{node}", name=node, status=status, **more)
 
 
-def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
+def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(
     store: sa.Engine, scene: Scene
 ) -> None:
-    first = scene.says()
+    first = scene.snapshot()
     later = replace(first, generation=first.generation + 1)
     with store.begin() as connection:
-        assert snapshots.received(connection, CLUSTER) is None
+        assert snapshots.snapshot_age(connection, CLUSTER) is None
         assert snapshots.keep_snapshot(connection, later)
         assert not snapshots.keep_snapshot(connection, first)
         assert snapshots.keep_snapshot(connection, later)
         assert snapshots.newest(connection, CLUSTER) == later
-        received = snapshots.received(connection, CLUSTER)
+        received = snapshots.snapshot_age(connection, CLUSTER)
     assert received is not None
     assert received.generation == later.generation
     assert received.age < 60
@@ -135,23 +136,23 @@ def test_only_a_newer_snapshot_is_kept_and_its_age_is_told_by_the_stores_clock(
     # it came before this worker began
     assert (view.generation, view.power["node1"], view.confirmed) == (
         later.generation,
-        Power.OUT,
+        Power.OFF,
         False,
     )
     assert SnapshotReader(store, CLUSTER, enabled=False, stale_after=60.0).view() is None
     assert SnapshotReader(store, "other", enabled=None, stale_after=60.0).view() is None
 
 
-def test_a_listing_for_an_older_snapshot_never_replaces_a_newer(scene: Scene) -> None:
-    scene.shows("one", server("node1", "ACTIVE", address="10.0.0.1"), generation=20)
-    scene.shows("one", generation=10)
+def test_listing_for_an_older_snapshot_never_replaces_a_newer_one(scene: Scene) -> None:
+    scene.list_cloud("one", server("node1", "ACTIVE", address="10.0.0.1"), generation=20)
+    scene.list_cloud("one", generation=10)
     with reading(scene.store) as connection:
         (kept,) = snapshots.all_listings(connection, CLUSTER)
-        assert snapshots.listed_for(connection, CLUSTER) == {"one": 20}
+        assert snapshots.listed_generations(connection, CLUSTER) == {"one": 20}
     assert kept.servers == (server("node1", "ACTIVE", address="10.0.0.1"),)
 
 
-def test_holds_come_and_go(store: sa.Engine) -> None:
+def test_holds_are_placed_and_lifted(store: sa.Engine) -> None:
     with store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node1", "a", "me", 1), Hold("node2", "b", "me", 1)])
         holds.place(connection, CLUSTER, [Hold("node1", "c", "you", 2)])
@@ -162,13 +163,13 @@ def test_holds_come_and_go(store: sa.Engine) -> None:
         assert list(holds.all_holds(connection, CLUSTER)) == ["node1"]
 
 
-def test_each_drift_is_found_and_asked_for_with_the_snapshots_generation(scene: Scene) -> None:
-    scene.wants(Kind.SUSPEND, "node1")
-    scene.wants(Kind.RESUME, "node2", "node3", "node4", "node5")
-    scene.wants(Kind.RESUME, "node6", at=1)  # after the snapshot was stamped
+def test_repairs_are_requested_with_the_generation_of_the_snapshot(scene: Scene) -> None:
+    scene.request(Kind.SUSPEND, "node1")
+    scene.request(Kind.RESUME, "node2", "node3", "node4", "node5")
+    scene.request(Kind.RESUME, "node6", at=1)  # after the snapshot
     running = [server(node, "ACTIVE") for node in ("node1", "node3", "node5", "node8")]
-    scene.shows("one", *running, server("node2", "SHUTOFF"), server("node4", "ERROR"))
-    snapshot = scene.says(node2=LIT, node4=LIT, node5="MIXED+CLOUD", node6=LIT, node7=LIT)
+    scene.list_cloud("one", *running, server("node2", "SHUTOFF"), server("node4", "ERROR"))
+    snapshot = scene.snapshot(node2=LIT, node4=LIT, node5="MIXED+CLOUD", node6=LIT, node7=LIT)
     with scene.store.begin() as connection:
         holds.place(connection, CLUSTER, [Hold("node8", "odd", "me", 1)])
     assert scene.found(snapshot) == {
@@ -180,46 +181,46 @@ def test_each_drift_is_found_and_asked_for_with_the_snapshots_generation(scene: 
         "node8": (Drift.ORPHAN, RepairStep.HELD),
     }
     seen = plan(scene.survey(snapshot), {}, AT_ONCE, scene.now)
-    wanted = asked_for(seen)
-    asked = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
-    assert {one.generation for one in asked} == {snapshot.generation}
-    assert [one.node for one in asked if one.desired is Desired.DOWN] == ["node1", "node3"]
-    assert all(one.note and one.note.startswith("resync: ") and one.expiry for one in asked)
-    again = [command_for(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
-    assert [one.id for one in asked] == [one.id for one in again]
+    wanted = needing_repair(seen)
+    requested = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    assert {one.generation for one in requested} == {snapshot.generation}
+    assert [one.node for one in requested if one.desired is Desired.DOWN] == ["node1", "node3"]
+    assert all(one.note and one.note.startswith("resync: ") and one.expiry for one in requested)
+    again = [repair_request(one, snapshot, TIMEOUTS, "host", "resync") for one in wanted]
+    assert [one.id for one in requested] == [one.id for one in again]
 
 
-def test_a_cloud_that_was_not_listed_since_is_unseen_and_not_empty(scene: Scene) -> None:
-    scene.wants(Kind.RESUME, *NODES)
-    scene.shows("one", *(server(node, "ACTIVE") for node in NODES))
-    scene.shows("two", generation=scene.now - 1)
-    snapshot = scene.says(**dict.fromkeys(NODES, LIT))
+def test_cloud_without_a_current_listing_is_unseen_and_not_empty(scene: Scene) -> None:
+    scene.request(Kind.RESUME, *NODES)
+    scene.list_cloud("one", *(server(node, "ACTIVE") for node in NODES))
+    scene.list_cloud("two", generation=scene.now - 1)
+    snapshot = scene.snapshot(**dict.fromkeys(NODES, LIT))
     seen = scene.survey(snapshot)
     assert seen.unseen == ("two",)
-    assert {p.node for p in seen.places if p.known.seen is ServerState.UNKNOWN} == {
+    assert {p.node for p in seen.nodes if p.known.seen is ServerState.UNKNOWN} == {
         "node9",
         "node10",
     }
     assert scene.found(snapshot) == {}
 
 
-def test_a_listing_that_has_lost_most_of_its_nodes_is_doubted(scene: Scene) -> None:
-    """Nova leaves out, without a word, the servers of a cell that does not answer."""
-    scene.wants(Kind.RESUME, *NODES[:8])
-    scene.shows("two")
-    snapshot = scene.says(**dict.fromkeys(NODES[:8], LIT))
-    scene.shows("one", *(server(node, "ACTIVE") for node in NODES[:3]))
+def test_listing_that_lost_most_of_its_nodes_is_doubted(scene: Scene) -> None:
+    """Nova silently omits the servers of a cell that does not answer."""
+    scene.request(Kind.RESUME, *NODES[:8])
+    scene.list_cloud("two")
+    snapshot = scene.snapshot(**dict.fromkeys(NODES[:8], LIT))
+    scene.list_cloud("one", *(server(node, "ACTIVE") for node in NODES[:3]))
     assert scene.survey(snapshot).doubted == ("one",)
     assert scene.found(snapshot) == {}
-    scene.shows("one", *(server(node, "ACTIVE") for node in NODES[:4]))
+    scene.list_cloud("one", *(server(node, "ACTIVE") for node in NODES[:4]))
     assert scene.survey(snapshot).doubted == ()
     assert set(scene.found(snapshot)) == {"node5", "node6", "node7", "node8"}
 
 
-def test_what_was_acted_upon_since_the_listing_was_asked_for_is_not_judged(scene: Scene) -> None:
-    scene.wants(Kind.SUSPEND, "node1")
-    scene.shows("one", server("node1", "ACTIVE"))
-    snapshot = scene.says()
+def test_node_that_was_acted_on_since_the_listing_is_not_judged(scene: Scene) -> None:
+    scene.request(Kind.SUSPEND, "node1")
+    scene.list_cloud("one", server("node1", "ACTIVE"))
+    snapshot = scene.snapshot()
     assert set(scene.found(snapshot)) == {"node1"}
     with scene.store.begin() as connection:
         later = Observation("node1", "id-node1", "SHUTOFF", scene.now + 2 * NS)
@@ -227,36 +228,36 @@ def test_what_was_acted_upon_since_the_listing_was_asked_for_is_not_judged(scene
     assert scene.found(snapshot) == {}
 
 
-def test_a_server_with_our_tags_that_is_no_nodes_is_reported_and_others_are_not(
+def test_server_with_our_tags_that_belongs_to_no_node_is_reported(
     scene: Scene,
 ) -> None:
     tagged = {"cluster": CLUSTER, "node": "node99"}
     elsewhere = Server("id-x", "node9", "ACTIVE", cluster=CLUSTER, node="node9")
     foreign = Server("id-y", "db", "ACTIVE"), Server("id-z", "n", "ACTIVE", cluster="o", node="n")
-    scene.shows("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)
-    found = scene.found(scene.says())
+    scene.list_cloud("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)
+    found = scene.found(scene.snapshot())
     assert found == {
         "id-node99": (Drift.STRAY, RepairStep.REPORT),
         "id-x": (Drift.STRAY, RepairStep.REPORT),
     }
 
 
-def test_a_drift_is_remembered_until_it_is_gone_and_while_nothing_is_known(scene: Scene) -> None:
-    scene.wants(Kind.SUSPEND, "node1", "node2")
-    scene.shows("one", server("node1", "ACTIVE"), server("node2", "SHUTOFF"))
-    seen = scene.survey(scene.says())
+def test_drift_is_remembered_until_it_is_gone_or_while_the_node_is_unclear(scene: Scene) -> None:
+    scene.request(Kind.SUSPEND, "node1", "node2")
+    scene.list_cloud("one", server("node1", "ACTIVE"), server("node2", "SHUTOFF"))
+    seen = scene.survey(scene.snapshot())
     found = plan(seen, {}, AT_ONCE, scene.now)
     known = {
         "node1": DriftMemory("node1", Drift.ORPHAN, 5, 2, 6),
         "node2": DriftMemory("node2", Drift.DEAD, 5),
     }
-    memories = remembered(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
+    memories = next_memories(seen, known, plan(seen, known, AT_ONCE, scene.now), [], scene.now)
     assert memories == [known["node1"]]
-    assert remembered(seen, {}, found, found, scene.now) == [
+    assert next_memories(seen, {}, found, found, scene.now) == [
         DriftMemory("node1", Drift.ORPHAN, scene.now, 1, scene.now)
     ]
-    blind = scene.survey(replace(scene.says(), generation=scene.now + 1))
-    assert remembered(blind, known, [], [], scene.now) == list(known.values())
+    blind = scene.survey(replace(scene.snapshot(), generation=scene.now + 1))
+    assert next_memories(blind, known, [], [], scene.now) == list(known.values())
     with scene.store.begin() as connection:
         drift_memory.remember(connection, CLUSTER, known.values())
         assert drift_memory.recall(connection, CLUSTER) == known

@@ -1,4 +1,4 @@
-"""Slurm's commands on a real slurmctld, what the store keeps on both kinds, and where `up` runs it."""
+"""Slurm's commands with a real slurmctld, the memory of nodes in both databases, and where `up` runs the worker."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from producers.settings import ConfigError
 from schemas.commands import Desired
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.config.settings import load
 from workers.config.slurm_location import is_installed
@@ -19,9 +19,10 @@ from workers.power import desired_state
 from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
 from workers.slurm import node_memory
-from workers.slurm.decide import Newest
+from workers.slurm.commands import SlurmAwayError
+from workers.slurm.decide import RequestedState
 from workers.slurm.node_memory import Due, NodeMemory
-from workers.slurm.scontrol import Slurm, SlurmAwayError
+from workers.slurm.scontrol import Slurm
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
@@ -31,59 +32,61 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from tests.testbed.slurm import PrivateSlurm
-    from workers.config.settings import Settings as Site_
+    from workers.config.settings import Settings
 
 NAMES = [f"node{i}" for i in range(1, 13)]
 
 
-def settings_beside(slurm: PrivateSlurm) -> Site_:
-    return Site(slurm.conf_dir, "amqp://me:secret@127.0.0.1:1/v").settings
+def settings_beside(slurm: PrivateSlurm) -> Settings:
+    return Installation(slurm.conf_dir, "amqp://me:secret@127.0.0.1:1/v").settings
 
 
-def test_a_real_slurmctld_is_told_and_asked(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+def test_real_slurmctld_is_queried_and_updated(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    """States by hostlist; addresses node by node though names sort in two ways; refusals; absence."""
-    slurm = slurm_factory(Settings(nodes=12, suspend_time=300))
-    told = Slurm(settings_beside(slurm))
-    assert "slurm" in told.version()
-    assert set(told.nodes()) == set(NAMES)
-    assert told.nodes()["node1"].out
+    """States by hostlist; addresses by position although names sort in two ways; refusals; outages."""
+    slurm = slurm_factory(SlurmSettings(nodes=12, suspend_time=300))
+    ctld = Slurm(settings_beside(slurm))
+    assert "slurm" in ctld.version()
+    assert set(ctld.nodes()) == set(NAMES)
+    assert ctld.nodes()["node1"].powered_down
 
-    places = {
+    addresses = {
         node: (f"127.0.0.{i}", "" if i % 2 else f"{node}.x") for i, node in enumerate(NAMES, 2)
     }
-    assert told.set_addresses(places) == frozenset()
-    shown = told.nodes()
-    assert {n: s.address for n, s in shown.items()} == {n: p[0] for n, p in places.items()}
-    assert {s.hostname for s in shown.values()} == {p[1] or n for n, p in places.items()}
+    assert ctld.set_addresses(addresses) == frozenset()
+    states = ctld.nodes()
+    assert {n: s.address for n, s in states.items()} == {n: p[0] for n, p in addresses.items()}
+    assert {s.hostname for s in states.values()} == {p[1] or n for n, p in addresses.items()}
 
-    nobody = "nobody1"
-    assert told.update_nodes([*NAMES, nobody], "State=DOWN", "Reason=lamplighter: a") == {nobody}
-    assert {s.base for s in told.nodes().values()} == {"DOWN"}
-    assert told.nodes()["node7"].reason == "lamplighter: a"
+    unknown = "unknown1"
+    assert ctld.update_nodes([*NAMES, unknown], "State=DOWN", "Reason=lamplighter: a") == {unknown}
+    assert {s.base for s in ctld.nodes().values()} == {"DOWN"}
+    assert ctld.nodes()["node7"].reason == "lamplighter: a"
 
     job_id = slurm.sbatch("#!/bin/sh\ntrue\n", begin="now+1hour")
-    assert told.jobs([job_id, 99_999])[job_id].state == "PENDING"
-    assert told.jobs([99_999]) == {}
-    told.start_now([job_id, 99_999])
-    until(lambda: "1hour" not in slurm.scontrol("show", "job", str(job_id)), 5, "its new begin")
+    assert ctld.jobs([job_id, 99_999])[job_id].state == "PENDING"
+    assert ctld.jobs([99_999]) == {}
+    ctld.start_now([job_id, 99_999])
+    until(
+        lambda: "1hour" not in slurm.scontrol("show", "job", str(job_id)), 5, "its new start time"
+    )
 
     slurm.stop_ctld()
-    for ask in (
-        told.nodes,
-        lambda: told.jobs([1]),
-        lambda: told.update_nodes(["node1"], "Reason=b"),
+    for call in (
+        ctld.nodes,
+        lambda: ctld.jobs([1]),
+        lambda: ctld.update_nodes(["node1"], "Reason=b"),
     ):
         with pytest.raises(SlurmAwayError):
-            ask()
+            call()
 
 
-def test_up_tells_slurm_where_its_commands_and_configuration_are(
+def test_up_finds_slurms_commands_and_configuration(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    site = Site(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
+    site = Installation(run_dir / "site", "amqp://me:secret@127.0.0.1:1/v")
     assert not is_installed(site.settings)
     (site.folder / "slurm.conf").touch()
     assert is_installed(site.settings)
@@ -92,9 +95,9 @@ def test_up_tells_slurm_where_its_commands_and_configuration_are(
     assert not is_installed(elsewhere)
     with pytest.raises(ConfigError, match=r"slurm\.bin"):
         Slurm(elsewhere)
-    said = site.lamplighter("worker", "slurm")
-    assert (said.code, len(said.err.splitlines())) == (2, 1)
-    assert "slurm.bin" in said.err
+    result = site.lamplighter("worker", "slurm")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "slurm.bin" in result.err
 
 
 @pytest.fixture
@@ -104,7 +107,7 @@ def store(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def test_what_is_remembered_comes_back_and_each_entry_is_due_to_one_worker(
+def test_memories_are_stored_and_each_due_entry_goes_to_one_worker(
     store: sa.Engine,
 ) -> None:
     one = NodeMemory(
@@ -131,7 +134,7 @@ def test_what_is_remembered_comes_back_and_each_entry_is_due_to_one_worker(
         assert len(node_memory.claim(connection, "other", 10**18, 10**18)) == 1
 
 
-def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
+def test_node_is_leased_only_while_a_power_worker_works_on_it(
     store: sa.Engine,
 ) -> None:
     owner = Owner(store.url)
@@ -139,10 +142,10 @@ def test_a_node_is_leased_only_while_a_power_worker_is_at_it(
     try:
         with store.begin() as connection:
             desired_state.accept(connection, "test", [command()], lease, MOMENT)
-            row = node_memory.newest(connection, "test", ["node1", "node2"])
-            assert row == {"node1": Newest(Desired.UP, MOMENT, leased=True)}
+            row = node_memory.requested_states(connection, "test", ["node1", "node2"])
+            assert row == {"node1": RequestedState(Desired.UP, MOMENT, leased=True)}
             desired_state.release(connection, "test", ["node1"], lease)
-            row = node_memory.newest(connection, "test", ["node1"])
-            assert row == {"node1": Newest(Desired.UP, MOMENT)}
+            row = node_memory.requested_states(connection, "test", ["node1"])
+            assert row == {"node1": RequestedState(Desired.UP, MOMENT)}
     finally:
         owner.close()

@@ -1,4 +1,4 @@
-"""The slurm worker on a real slurmctld and broker; the power worker's part is played by the test."""
+"""The slurm worker with a real slurmctld and broker; the test acts as the power worker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from producers.message import Message
 from schemas.commands import Desired, Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, RequestEvent, Transition, about
-from tests.testbed.installation import CLUSTER, Site
+from schemas.events import Cause, RequestEvent, Transition, transition_event
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, published
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.power import desired_state
@@ -38,27 +38,27 @@ JOB = "#!/bin/sh\nsleep 30\n"
 
 @dataclass
 class Bench:
-    """A slurmctld, a site beside it, and the word of a power worker."""
+    """A slurmctld, an installation beside it, and the events of a power worker."""
 
     slurm: PrivateSlurm
-    site: Site
+    site: Installation
 
     @contextmanager
     def worker(self) -> Iterator[None]:
-        """The slurm worker runs inside."""
+        """Run the slurm worker inside the block."""
         with self.site.start("worker", "slurm"):
             yield
 
-    def wakes(self, *nodes: str, jobs: tuple[int, ...] = ()) -> list[PowerCommand]:
-        """Slurm powers nodes up, and a power worker has accepted it."""
+    def resume(self, *nodes: str, jobs: tuple[int, ...] = ()) -> list[PowerCommand]:
+        """Let Slurm power nodes up, and a power worker accept the requests."""
         states = self.slurm.node_states()
         if any("POWERING_UP" not in states[node] for node in nodes):
             self.slurm.scontrol("update", f"NodeName={','.join(nodes)}", "State=POWER_UP")
-        until(lambda: all(self.has(n, "POWERING_UP") for n in nodes), 20, f"{nodes} to be woken")
+        until(lambda: all(self.has(n, "POWERING_UP") for n in nodes), 20, f"{nodes} to power up")
         return self.accept(Kind.RESUME, *nodes, jobs=jobs)
 
     def accept(self, kind: Kind, *nodes: str, jobs: tuple[int, ...] = ()) -> list[PowerCommand]:
-        """A hook's call that a power worker has accepted."""
+        """A hook's request that a power worker has accepted."""
         generation = time.time_ns()
         commands = [
             PowerCommand(
@@ -80,24 +80,24 @@ class Bench:
             store.dispose()
         return commands
 
-    def tell(self, *events: RequestEvent) -> None:
+    def publish(self, *events: RequestEvent) -> None:
         """Publish events."""
-        self.site.publish([published(told) for told in events])
+        self.site.publish([published(ended_event) for ended_event in events])
 
     def has(self, node: str, *flags: str) -> bool:
         return set(flags) <= self.slurm.node_state(node)
 
-    def heard(self) -> None:
-        """Wait until every event has been acknowledged."""
+    def wait_acknowledged(self) -> None:
+        """Wait until all events are acknowledged."""
         self.site.wait_depth(topology.FEEDBACK_QUEUE, 0, 30)
 
 
 @pytest.fixture(scope="module")
 def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
-    settings = Settings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
+    settings = SlurmSettings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
     vhost = broker.create_vhost()
     with PrivateSlurm(session_dir / "worker", replace(settings, cred_expire=120)) as slurm:
-        site = Site(slurm.conf_dir, broker.amqp_url(vhost))
+        site = Installation(slurm.conf_dir, broker.amqp_url(vhost))
         site.config.write_text(
             site.config.read_text()
             + "[slurm]\nset_addresses = true\nreturn_after = 2\ngive_back_after = 2\n"
@@ -110,20 +110,24 @@ def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
     broker.delete_vhost(vhost)
 
 
-def ended(asked: PowerCommand, transition: Transition, cause: Cause | None = None) -> RequestEvent:
-    return replace(about(asked, transition, round_=1, time=time.time_ns()), cause=cause)
+def ended(
+    requested: PowerCommand, transition: Transition, cause: Cause | None = None
+) -> RequestEvent:
+    return replace(
+        transition_event(requested, transition, round_=1, time=time.time_ns()), cause=cause
+    )
 
 
-def test_many_nodes_fail_at_once_and_return(bench: Bench) -> None:
-    """In few commands: a hostlist each, not a node each. Unreadable messages are passed over."""
+def test_many_failed_nodes_are_updated_together_and_return(bench: Bench) -> None:
+    """With one command for a hostlist, not one for each node; unreadable messages are ignored."""
     names = [f"node{i}" for i in range(21, NODES + 1)]
-    asked = bench.wakes(*names)
+    requested = bench.resume(*names)
     bench.site.publish([Message(topology.EVENTS, "node.request.failed", b"no JSON", "x")])
-    bench.tell(*(ended(command, Transition.FAILED, QUOTA) for command in asked))
+    bench.publish(*(ended(command, Transition.FAILED, QUOTA) for command in requested))
     with bench.worker():
         until(lambda: all(bench.has(n, "DOWN") for n in names), 20, "all nodes down", interval=0.2)
         assert bench.slurm.node_reason(names[-1]) == reason(QUOTA)
-        bench.heard()
+        bench.wait_acknowledged()
         calls = bench.slurm.log.read_text().count("_slurm_rpc_update_node")
         assert calls < NODES / 4
         until(
@@ -134,85 +138,85 @@ def test_many_nodes_fail_at_once_and_return(bench: Bench) -> None:
         )
 
 
-def test_a_failure_waits_for_slurmctld(bench: Bench) -> None:
-    (asked,) = bench.wakes("node1")
+def test_failure_is_reported_once_slurmctld_is_back(bench: Bench) -> None:
+    (requested,) = bench.resume("node1")
     with bench.worker():
         until(lambda: bench.site.consumers(topology.FEEDBACK_QUEUE), 20, "the worker")
         bench.slurm.stop_ctld()
-        bench.tell(ended(asked, Transition.FAILED, QUOTA))
-        until(lambda: "slurmctld_away" in bench.site.logs(), 20, "the worker to find it away")
+        bench.publish(ended(requested, Transition.FAILED, QUOTA))
+        until(lambda: "slurmctld_away" in bench.site.logs(), 20, "the worker to notice")
         bench.slurm.start_ctld()
         until(lambda: bench.has("node1", "DOWN"), 30, "the node to be down")
 
 
-def test_whoever_goes_on_after_a_crash_lets_the_jobs_go(bench: Bench) -> None:
-    """Its predecessor had said DOWN and POWER_DOWN, then died; SuspendProgram was called since."""
+def test_next_worker_starts_the_jobs_after_a_crash(bench: Bench) -> None:
+    """The crashed worker had set DOWN and POWER_DOWN; then Slurm has called SuspendProgram."""
     slurm = bench.slurm
     others = f"node1,node[3-{NODES}]"
     job_id = slurm.sbatch(JOB, exclude=others)
-    (asked,) = bench.wakes("node2", jobs=(job_id,))
+    (requested,) = bench.resume("node2", jobs=(job_id,))
     slurm.scontrol("update", "NodeName=node2", "State=DOWN", f"Reason={reason(QUOTA)}")
     slurm.scontrol("update", "NodeName=node2", "State=POWER_DOWN")
     bench.accept(Kind.SUSPEND, "node2")
-    held = begins(bench, job_id)
+    before = eligible_time(bench, job_id)
     with bench.worker():
-        bench.tell(ended(asked, Transition.FAILED, QUOTA))
-        until(lambda: begins(bench, job_id) != held, 20, "the job to be let go")
-        bench.heard()
+        bench.publish(ended(requested, Transition.FAILED, QUOTA))
+        until(lambda: eligible_time(bench, job_id) != before, 20, "the job to be started")
+        bench.wait_acknowledged()
     slurm.run("scancel", str(job_id))
 
 
-def begins(bench: Bench, job_id: int) -> str:
+def eligible_time(bench: Bench, job_id: int) -> str:
     shown = bench.slurm.scontrol("--oneliner", "show", "job", str(job_id))
     return shown.partition("EligibleTime=")[2].split()[0]
 
 
-def test_a_job_of_two_nodes_is_let_go_when_it_has_left_the_other(bench: Bench) -> None:
+def test_job_of_two_nodes_starts_when_it_has_left_the_other_node(bench: Bench) -> None:
     slurm = bench.slurm
-    bench.wakes("node3")
+    bench.resume("node3")
     slurm.boot("node3")
     until(lambda: not bench.has("node3", "POWERING_UP"), 20, "node3 to register")
     job_id = slurm.sbatch(JOB, nodes=2, exclude=f"node[1-2],node[5-{NODES}]")
-    until(lambda: bench.has("node4", "POWERING_UP"), 20, "node4 to be woken")
-    (asked,) = bench.wakes("node4", jobs=(job_id,))
+    until(lambda: bench.has("node4", "POWERING_UP"), 20, "node4 to power up")
+    (requested,) = bench.resume("node4", jobs=(job_id,))
     with bench.worker():
-        bench.tell(ended(asked, Transition.FAILED, QUOTA))
+        bench.publish(ended(requested, Transition.FAILED, QUOTA))
         until(lambda: bench.has("node4", "DOWN"), 20, "the node to be down")
-        # the hold of cred_expire would last two minutes
+        # the delay of cred_expire would be two minutes
         until(lambda: slurm.job_state(job_id) == "PENDING", 40, "the job to leave node3")
-        until(lambda: "jobs_let_go" in bench.site.logs(), 20, "the job to be let go")
+        until(lambda: "requeued_jobs_started" in bench.site.logs(), 20, "the job to be started")
         assert not bench.has("node3", "DOWN")
     slurm.run("scancel", str(job_id))
 
 
-def test_a_boot_that_slurm_gave_up_is_explained_and_the_node_returns(bench: Bench) -> None:
+def test_boot_that_slurm_abandoned_gets_a_reason_and_the_node_returns(bench: Bench) -> None:
     slurm = bench.slurm
     slurm.scontrol("update", "NodeName=node5", "State=DOWN", "Reason=ResumeTimeout reached")
     slurm.scontrol("update", "NodeName=node6", "State=DOWN", "Reason=broken disk")
     slurm.scontrol("update", "NodeName=node[5-6]", "State=POWER_DOWN")
-    asked = bench.accept(Kind.RESUME_FAIL, "node5", "node6")
+    requested = bench.accept(Kind.RESUME_FAIL, "node5", "node6")
     with bench.worker():
-        bench.tell(*(ended(command, Transition.COMPLETED) for command in asked))
-        until(lambda: "resume_timeout" in slurm.node_reason("node5"), 20, "its explanation")
+        bench.publish(*(ended(command, Transition.COMPLETED) for command in requested))
+        until(lambda: "resume_timeout" in slurm.node_reason("node5"), 20, "its reason")
         until(lambda: bench.has("node5", "IDLE"), 40, "its return")
-        bench.heard()
+        bench.wait_acknowledged()
     assert slurm.node_reason("node6") == "broken disk"
     assert bench.has("node6", "DOWN")
 
 
-def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
-    """Only what is parked: a node at which a power worker is busy is left its time."""
-    lit, parked, busy = bench.wakes("node7", "node8", "node9")
+def test_addresses_are_reported_and_parked_nodes_given_back(bench: Bench) -> None:
+    """Only parked nodes are given back: a node on which a power worker works gets its time."""
+    booted, parked, busy = bench.resume("node7", "node8", "node9")
     store = open_store(bench.site.settings.store.url, "state")
     with closing(Owner(store.url)) as owner:
         lease = Lease(owner, 600.0, settling=5.0)
         with store.begin() as connection:
             desired_state.accept(connection, CLUSTER, [busy], lease, busy.generation)
         away = Cause("network", "no route")
-        told = replace(ended(lit, Transition.COMPLETED), address="127.0.0.7")
+        ended_event = replace(ended(booted, Transition.COMPLETED), address="127.0.0.7")
         waiting = [ended(command, Transition.PARKED, away) for command in (parked, busy)]
         with bench.worker():
-            bench.tell(told, *waiting)
+            bench.publish(ended_event, *waiting)
             until(lambda: bench.has("node8", "POWERING_DOWN"), 20, "node8 to be given back")
             shown = bench.slurm.scontrol("--oneliner", "show", "node", "node7")
             assert "NodeAddr=127.0.0.7 NodeHostName=node7.cloud " in shown
@@ -225,31 +229,31 @@ def test_addresses_are_told_and_parked_nodes_given_back(bench: Bench) -> None:
     store.dispose()
 
 
-def test_a_late_failure_finds_the_node_wanted_anew(bench: Bench) -> None:
-    (older,) = bench.wakes("node10")
+def test_late_failure_does_not_affect_a_newer_request(bench: Bench) -> None:
+    (older,) = bench.resume("node10")
     (newer,) = bench.accept(Kind.RESUME, "node10")
     assert newer.generation > older.generation
     assert newer.desired is Desired.UP
     with bench.worker():
-        bench.tell(ended(older, Transition.FAILED, QUOTA))
-        bench.heard()
+        bench.publish(ended(older, Transition.FAILED, QUOTA))
+        bench.wait_acknowledged()
         assert bench.has("node10", "POWERING_UP")
         assert not bench.has("node10", "DOWN")
-        bench.tell(ended(newer, Transition.FAILED, QUOTA))
+        bench.publish(ended(newer, Transition.FAILED, QUOTA))
         until(lambda: bench.has("node10", "DOWN"), 20, "the node to be down")
 
 
-def test_killed_workers_leave_nothing_untold_and_nothing_counted_twice(bench: Bench) -> None:
+def test_killed_workers_lose_no_report_and_count_none_twice(bench: Bench) -> None:
     names = [f"node{i}" for i in range(11, 21)]
-    asked = bench.wakes(*names)
-    for part in (asked[:4], asked[4:7], asked[7:]):
+    requested = bench.resume(*names)
+    for part in (requested[:4], requested[4:7], requested[7:]):
         with bench.site.start("worker", "slurm") as worker:
-            bench.tell(*(ended(command, Transition.FAILED, QUOTA) for command in part))
-            until(lambda: "slurm_told" in bench.site.logs(), 30, "a word", interval=0.005)
+            bench.publish(*(ended(command, Transition.FAILED, QUOTA) for command in part))
+            until(lambda: "slurm_updated" in bench.site.logs(), 30, "an update", interval=0.005)
             worker.kill()
     with bench.worker():
         until(lambda: len(recalled(bench, names)) == len(names), 30, "all to be remembered")
-        bench.heard()
+        bench.wait_acknowledged()
         assert {memory.failures for memory in recalled(bench, names).values()} == {1}
         until(
             lambda: all(bench.has(n, "IDLE", "POWERED_DOWN") for n in names),

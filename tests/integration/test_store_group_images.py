@@ -1,4 +1,4 @@
-"""The images that groups use, on SQLite and on PostgreSQL."""
+"""The stored images of groups, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def connection(store_url: str) -> Iterator[sa.Connection]:
 
 
 @pytest.mark.parametrize("batches", [[[FIRST], [LATER]], [[LATER], [FIRST]], [[LATER, FIRST]]])
-def test_a_group_uses_the_image_that_was_asked_for_last(
+def test_group_uses_the_last_requested_image(
     connection: sa.Connection, batches: list[list[GroupImage]]
 ) -> None:
     for batch in batches:
@@ -41,7 +41,7 @@ def test_a_group_uses_the_image_that_was_asked_for_last(
     assert by_group(connection, "other") == {}
 
 
-def test_what_is_unset_is_told_and_gone_and_other_groups_keep_theirs(
+def test_unset_returns_and_deletes_the_image_of_one_group(
     connection: sa.Connection,
 ) -> None:
     keep(connection, "test", [FIRST, OTHER])

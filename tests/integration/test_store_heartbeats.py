@@ -1,4 +1,4 @@
-"""Workers' signs of life, on both kinds of store."""
+"""Heartbeats of workers, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 
 def kept(store: sa.Engine, *written: Heartbeat) -> list[str]:
     with store.begin() as connection:
-        for sign in written:
-            heartbeats.write(connection, "test", sign)
+        for one in written:
+            heartbeats.write(connection, "test", one)
         heartbeats.write(connection, "other", POWER)
     with store.connect() as connection:
-        return [sign.name for sign in heartbeats.heartbeats(connection, "test")]
+        return [one.name for one in heartbeats.heartbeats(connection, "test")]
 
 
-def test_who_was_killed_is_silent_until_another_of_its_role_has_started_on_its_host(
+def test_killed_worker_is_silent_until_a_successor_starts_on_its_host(
     store: sa.Engine,
 ) -> None:
     elsewhere = replace(POWER, name="power@b:2", host="b", started_at=NOW, seen_at=NOW)
@@ -49,10 +49,10 @@ def test_who_was_killed_is_silent_until_another_of_its_role_has_started_on_its_h
     assert kept(store, after) == ["power@a:3", "power@a:4", "power@b:2"]
 
 
-def test_what_is_a_day_old_goes_and_who_ends_in_order_leaves_nothing(store: sa.Engine) -> None:
+def test_day_old_heartbeats_and_those_of_exited_workers_are_deleted(store: sa.Engine) -> None:
     tomorrow = NOW + 2 * 86_400 * NS
     late = replace(POWER, name="audit@a:5", role="audit", started_at=NOW, seen_at=tomorrow)
     assert kept(store, POWER, late) == ["audit@a:5"]
     with store.begin() as connection:
-        heartbeats.take_away(connection, "test", "audit@a:5")
+        heartbeats.delete_heartbeat(connection, "test", "audit@a:5")
     assert kept(store) == []

@@ -1,4 +1,4 @@
-"""The test bed's brokers keep what other tests rely on."""
+"""The properties of the test bed's brokers that other tests rely on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def own_broker(session_dir: Path) -> Iterator[PrivateBroker]:
-    """One private broker for the tests here that leave it as they found it."""
+    """One private broker for the tests here that leave it unchanged."""
     with PrivateBroker(session_dir / "own") as server:
         yield server
 
@@ -46,7 +46,7 @@ def put(url: str, queue: str, body: bytes) -> None:
         channel.basic_publish("", queue, body, properties, mandatory=True)
 
 
-def test_a_test_has_a_vhost_of_its_own(broker: Broker, vhost: str, broker_url: str) -> None:
+def test_each_test_has_its_own_vhost(broker: Broker, vhost: str, broker_url: str) -> None:
     other = broker.create_vhost()
     try:
         put(broker_url, "jobs", b"hello")
@@ -57,7 +57,9 @@ def test_a_test_has_a_vhost_of_its_own(broker: Broker, vhost: str, broker_url: s
         broker.delete_vhost(other)
 
 
-def test_depths_tell_ready_from_unacknowledged(broker: Broker, vhost: str, broker_url: str) -> None:
+def test_depths_count_ready_and_unacknowledged_messages_separately(
+    broker: Broker, vhost: str, broker_url: str
+) -> None:
     put(broker_url, "jobs", b"one")
     put(broker_url, "jobs", b"two")
     with connect(broker_url) as connection:
@@ -69,7 +71,7 @@ def test_depths_tell_ready_from_unacknowledged(broker: Broker, vhost: str, broke
         )
 
 
-def test_users_have_the_permissions_they_were_given_and_no_others(
+def test_users_have_only_the_permissions_they_were_given(
     broker: Broker, vhost: str, broker_url: str
 ) -> None:
     put(broker_url, "jobs", b"hello")
@@ -87,7 +89,7 @@ def test_a_private_broker_listens_on_loopback_only(own_broker: PrivateBroker) ->
     assert all(port < 32768 for _, port in listeners)
 
 
-def test_confirmed_messages_outlive_kill_9_and_restart(own_broker: PrivateBroker) -> None:
+def test_confirmed_messages_survive_kill_9_and_restart(own_broker: PrivateBroker) -> None:
     url = own_broker.amqp_url(own_broker.create_vhost("jobs"))
     put(url, "jobs", b"hello")
     own_broker.settle()
@@ -122,29 +124,29 @@ def test_close_leaves_nothing_running(private_broker: PrivateBroker) -> None:
         socket.create_connection((private_broker.host, private_broker.port)).close()
 
 
-def test_the_data_folder_holds_what_queues_hold_at_rest(own_broker: PrivateBroker) -> None:
+def test_the_data_folder_contains_the_stored_messages(own_broker: PrivateBroker) -> None:
     put(own_broker.amqp_url("/"), "jobs", b"a secret in a message")
     files = [path for path in own_broker.data_dir.rglob("*") if path.is_file()]
     assert any(b"a secret in a message" in path.read_bytes() for path in files)
 
 
-def test_a_broker_of_somebody_else_gives_each_test_a_vhost_where_it_may(
+def test_an_existing_broker_gives_each_test_a_vhost_if_allowed(
     own_broker: PrivateBroker,
 ) -> None:
     url = own_broker.amqp_url("/")
-    with closing(ExistingBroker(url, own_broker.management_url)) as theirs:
-        vhost = theirs.create_vhost()
-        put(theirs.amqp_url(vhost), "jobs", b"hello")
+    with closing(ExistingBroker(url, own_broker.management_url)) as existing:
+        vhost = existing.create_vhost()
+        put(existing.amqp_url(vhost), "jobs", b"hello")
         assert own_broker.ready_messages(vhost, "jobs") == 1
-        theirs.delete_vhost(vhost)
-        assert own_broker.accepts_connections()  # "/" is still there
+        existing.delete_vhost(vhost)
+        assert own_broker.accepts_connections()  # "/" still exists
 
 
-def test_without_its_management_api_all_share_the_vhost_of_the_url(
+def test_without_the_management_api_all_tests_share_the_vhost_of_the_url(
     own_broker: PrivateBroker,
 ) -> None:
     vhost = own_broker.create_vhost()
-    # Port 1: nobody answers.
+    # Nothing listens on port 1.
     with closing(ExistingBroker(own_broker.amqp_url(vhost), "http://127.0.0.1:1")) as theirs:
         assert theirs.create_vhost() == vhost
         theirs.delete_vhost(vhost)

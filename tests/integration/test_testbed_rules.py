@@ -1,4 +1,4 @@
-"""Rules for every test run, seen from outside: runs of pytest in a process of its own."""
+"""Rules for every test run, tested by running pytest in a separate process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.testbed import install
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(folder: Path, text: str) -> Sequence[str]:
-    """Return the command that runs a file of tests with this project's fixtures and rules."""
+    """Return the command that runs a test file with this project's fixtures and rules."""
     path = folder / "test_it.py"
     path.write_text(text)
     options = ["-p", "tests.conftest", "--rootdir", str(folder), "-c", os.devnull]
@@ -61,24 +62,49 @@ def test_an_expected_failure_stays_one(tmp_path: Path) -> None:
     assert "1 xfailed" in done.stdout
 
 
+def test_all_packages_of_the_tests_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert install.main(["test", "--check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_the_header_names_the_broker(tmp_path: Path) -> None:
     done = run(tmp_path, "def test_it(): pass")
     assert "\nbroker: " in done.stdout
     assert "broker: no RabbitMQ" not in done.stdout
 
 
-def test_a_broker_url_that_does_not_answer_is_said_at_once(tmp_path: Path) -> None:
+def test_a_broker_url_that_does_not_answer_is_reported_at_once(tmp_path: Path) -> None:
     done = run(
         tmp_path,
         "def test_it(broker): pass",
         LAMPLIGHTER_TEST_AMQP_URL="amqp://guest:pa55word@127.0.0.1:1/",
     )
     assert done.returncode == 1
-    assert "LAMPLIGHTER_TEST_AMQP_URL: 127.0.0.1 does not let us in" in done.stdout
+    assert "LAMPLIGHTER_TEST_AMQP_URL: 127.0.0.1 refuses the connection" in done.stdout
     assert "pa55word" not in done.stdout
 
 
-def test_a_run_ended_by_sigterm_leaves_no_server(tmp_path: Path) -> None:
+def test_a_failed_test_keeps_its_folder_and_shows_the_logs(tmp_path: Path) -> None:
+    text = (
+        "def test_it(run_dir):\n"
+        "    (run_dir / 'server.log').write_text('no space left\\n')\n"
+        "    assert False\n"
+    )
+    done = run(tmp_path, text, TMPDIR=str(tmp_path))
+    [folder] = tmp_path.glob("lamplighter-*")
+    assert f"kept: {folder}" in done.stdout
+    assert f"-- the end of {folder}/server.log\nno space left\n" in done.stdout
+
+
+def test_a_passed_test_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    done = run(tmp_path, "def test_it(run_dir, vhost): pass", TMPDIR=str(folder))
+    assert done.returncode == 0, done.stdout
+    assert not [*folder.iterdir()]
+
+
+def test_sigterm_stops_the_servers_of_a_run(tmp_path: Path) -> None:
     text = (
         "import pathlib, signal\n"
         "def test_it(run_dir, private_broker):\n"
@@ -90,7 +116,7 @@ def test_a_run_ended_by_sigterm_leaves_no_server(tmp_path: Path) -> None:
         line = until(
             lambda: [x for x in log.read_text().splitlines() if x.startswith("/")],
             60,
-            "the test in the test",
+            "the inner test",
         )[0]
         folder, *pids = line.split()
         assert len(pids) == 2

@@ -1,4 +1,4 @@
-"""The test bed's private Slurm is a real one, and leaves nothing behind."""
+"""The private Slurm of the test bed is a real one, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELLO = "#!/bin/sh\necho hello from $SLURMD_NODENAME\n"
 
-# Writes how it was called, as one line of JSON, the way Slurm's hooks must: on its own.
+# Writes its arguments and environment as one line of JSON; like all hooks, it depends on nothing.
 PROBE = """#!{python} -IS
 import json, os, sys
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
@@ -35,7 +35,7 @@ with open("{calls}", "a") as calls:
 
 
 def running(*words: str) -> list[psutil.Process]:
-    """Return the processes, of any parent, that have these words in their command line."""
+    """Return all processes with these words in their command line."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -64,10 +64,10 @@ def probes(run_dir: Path) -> dict[str, Probe]:
 
 
 def test_a_job_resumes_a_node_runs_there_and_the_idle_node_is_suspended(
-    slurm_factory: Callable[[Settings], PrivateSlurm], probes: dict[str, Probe]
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm], probes: dict[str, Probe]
 ) -> None:
     slurm = slurm_factory(
-        Settings(resume=probes["resume"].path, suspend=probes["suspend"].path, suspend_time=5)
+        SlurmSettings(resume=probes["resume"].path, suspend=probes["suspend"].path, suspend_time=5)
     )
     assert slurm.node_state("node1") == {"IDLE", "CLOUD", "POWERED_DOWN"}
 
@@ -77,7 +77,7 @@ def test_a_job_resumes_a_node_runs_there_and_the_idle_node_is_suspended(
     assert "POWERING_UP" in slurm.node_state("node1")
 
     slurm.boot("node1")
-    # Slurm looks after the jobs of a node that has registered once in 30 s.
+    # Slurm checks the jobs of a newly registered node every 30 s.
     until(lambda: slurm.job_state(job) == "COMPLETED", 60, "the job's end")
     assert slurm.job_node(job) == "node1"
     assert slurm.output(job) == "hello from node1\n"
@@ -89,10 +89,12 @@ def test_a_job_resumes_a_node_runs_there_and_the_idle_node_is_suspended(
     assert slurm.booted() == []
 
 
-def test_a_hook_is_called_as_by_the_slurmctld_of_a_cluster(
-    slurm_factory: Callable[[Settings], PrivateSlurm], probes: dict[str, Probe]
+def test_a_hook_gets_arguments_and_environment_as_on_a_real_cluster(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm], probes: dict[str, Probe]
 ) -> None:
-    slurm = slurm_factory(Settings(resume=probes["resume"].path, suspend=probes["suspend"].path))
+    slurm = slurm_factory(
+        SlurmSettings(resume=probes["resume"].path, suspend=probes["suspend"].path)
+    )
     slurm.sbatch(HELLO, nodes=2)
     (call,) = until(probes["resume"].calls, 20, "the call of ResumeProgram")
     assert call["argv"] == ["node[1-2]"]
@@ -107,11 +109,11 @@ def test_a_hook_is_called_as_by_the_slurmctld_of_a_cluster(
         assert int(str(call["blocked"]), 16) & 0x887A27 == 0x887A27
 
 
-def test_a_node_that_never_boots_goes_down_and_resume_fail_hears_of_it(
-    slurm_factory: Callable[[Settings], PrivateSlurm], probes: dict[str, Probe]
+def test_a_node_that_never_boots_is_set_down_and_resume_fail_is_called(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm], probes: dict[str, Probe]
 ) -> None:
     slurm = slurm_factory(
-        Settings(
+        SlurmSettings(
             resume=probes["resume"].path, resume_fail=probes["resume_fail"].path, resume_timeout=5
         )
     )
@@ -122,12 +124,12 @@ def test_a_node_that_never_boots_goes_down_and_resume_fail_hears_of_it(
     assert slurm.node_reason("node2") == "ResumeTimeout reached"
 
 
-def test_slurmctld_killed_and_restarted_still_knows_its_jobs(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+def test_slurmctld_keeps_its_jobs_over_a_kill_and_a_restart(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    slurm = slurm_factory(Settings(nodes=1))
+    slurm = slurm_factory(SlurmSettings(nodes=1))
     job = slurm.sbatch(HELLO)
-    # The state is saved some seconds later.
+    # slurmctld saves its state after some seconds.
     until((slurm.layout.folder / "state" / "job_state").exists, 20, "the saved state")
     slurm.kill9_ctld()
     slurm.start_ctld()
@@ -136,10 +138,10 @@ def test_slurmctld_killed_and_restarted_still_knows_its_jobs(
     assert slurm.job_state(job) in {"PENDING", "CONFIGURING"}
 
 
-def test_a_halted_node_takes_its_jobs_along_and_boots_again(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+def test_a_halted_node_loses_its_jobs_and_can_boot_again(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    slurm = slurm_factory(Settings(nodes=1, always_on=True))
+    slurm = slurm_factory(SlurmSettings(nodes=1, always_on=True))
     slurm.sbatch("#!/bin/sh\nexec sleep 1234.5\n", partition="static", no_requeue=True)
 
     until(lambda: running("1234.5"), 30, "the job's process")
@@ -154,10 +156,10 @@ def test_a_halted_node_takes_its_jobs_along_and_boots_again(
 
 
 def test_nodes_boot_and_halt_by_a_command_with_an_empty_environment(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    """As the power hook of a simulated cloud calls it."""
-    slurm = slurm_factory(Settings())
+    """The power hook of a simulated cloud calls it like this."""
+    slurm = slurm_factory(SlurmSettings())
 
     def command(action: str) -> None:
         argv = [sys.executable, "-m", "tests.testbed.slurmnode", action, "node2"]
@@ -170,10 +172,10 @@ def test_nodes_boot_and_halt_by_a_command_with_an_empty_environment(
     assert running("slurmd", "node2", str(slurm.conf)) == []
 
 
-def test_all_listen_on_loopback_only_below_the_ephemeral_ports(
-    slurm_factory: Callable[[Settings], PrivateSlurm],
+def test_all_daemons_listen_on_loopback_only_below_the_ephemeral_ports(
+    slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:
-    slurm = slurm_factory(Settings(nodes=1, always_on=True))
+    slurm = slurm_factory(SlurmSettings(nodes=1, always_on=True))
     sockets = {
         connection.laddr
         for process in [*running("slurmctld", str(slurm.conf)), *running("slurmd", str(slurm.conf))]
@@ -189,7 +191,7 @@ def test_close_leaves_nothing_running_not_even_a_hook(run_dir: Path) -> None:
     hook = run_dir / "hook"
     hook.write_text(f"#!/bin/sh\necho $$ >{run_dir}/pid\nexec /usr/bin/sleep 1000\n")
     hook.chmod(0o755)
-    with PrivateSlurm(run_dir / "slurm", Settings(always_on=True, resume=hook)) as slurm:
+    with PrivateSlurm(run_dir / "slurm", SlurmSettings(always_on=True, resume=hook)) as slurm:
         slurm.sbatch(HELLO)
         pid = int(until(lambda: _text(run_dir / "pid"), 20, "the hook's call"))
     until(lambda: not psutil.pid_exists(pid) or _is_zombie(pid), 5, "the hook's end")
@@ -217,7 +219,7 @@ def _is_zombie(pid: int) -> bool:
         ("missing", None, "executable"),
     ],
 )
-def test_programs_for_which_slurm_would_switch_power_saving_off_are_refused(
+def test_hooks_for_which_slurm_would_switch_power_saving_off_are_refused(
     tmp_path: Path, name: str, mode: int | None, complaint: str
 ) -> None:
     path = tmp_path / name
@@ -225,6 +227,6 @@ def test_programs_for_which_slurm_would_switch_power_saving_off_are_refused(
         path.write_text("#!/bin/sh\n")
         path.chmod(mode)
     with pytest.raises(ValueError, match=f"suspend: .*{complaint}"):
-        Settings(suspend=path)
+        SlurmSettings(suspend=path)
     with pytest.raises(ValueError, match="absolute"):
-        Settings(suspend=Path(os.path.relpath(path)))
+        SlurmSettings(suspend=Path(os.path.relpath(path)))

@@ -1,4 +1,4 @@
-"""RabbitMQ 4 by testcontainers, also where its image can only be built here."""
+"""RabbitMQ 4 in a container of testcontainers, also if its image must be built here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.testbed.broker_choice import container
 from tests.testbed.docker import RABBITMQ, docker_engine, ensure_image
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.broker.declare import declare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.docker,
-    # The first time, the engine is installed and the image built.
+    # The first run installs the engine and builds the image.
     pytest.mark.timeout(600),
-    # testcontainers' own module for RabbitMQ uses what testcontainers deprecates.
+    # testcontainers' RabbitMQ module uses an API that testcontainers deprecates.
     pytest.mark.filterwarnings("ignore:The @wait_container_is_ready decorator:DeprecationWarning"),
 ]
 
@@ -37,15 +38,15 @@ def rabbitmq_4() -> Iterator[Broker]:
             yield broker
 
 
-def test_it_is_version_4(rabbitmq_4: Broker) -> None:
+def test_the_broker_is_version_4(rabbitmq_4: Broker) -> None:
     assert rabbitmq_4.api.version().startswith("4.")
 
 
-def test_the_topology_can_be_applied_twice(rabbitmq_4: Broker) -> None:
+def test_the_topology_can_be_declared_twice(rabbitmq_4: Broker) -> None:
     vhost = rabbitmq_4.create_vhost()
     with closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_4.amqp_url(vhost)))) as link:
         for _ in range(2):
-            topology.apply(link.channel(), topology.topology())
+            declare(link.channel(), topology.topology())
     assert set(rabbitmq_4.api.depths(vhost)) == {q.name for q in topology.topology().queues}
 
 
@@ -53,7 +54,7 @@ def test_a_request_returns_from_a_retry_tier_to_its_work_queue(rabbitmq_4: Broke
     vhost = rabbitmq_4.create_vhost()
     with closing(pika.BlockingConnection(pika.URLParameters(rabbitmq_4.amqp_url(vhost)))) as link:
         channel = link.channel()
-        topology.apply(channel, topology.topology())
+        declare(channel, topology.topology())
         channel.confirm_delivery()
         channel.basic_publish("power.retry.5s", "node.resume.requested", b"request", mandatory=True)
     until(

@@ -1,4 +1,4 @@
-"""The real cloud of the test bed: what it has beyond the contract that both clouds hold."""
+"""The real cloud of the test bed: its properties beyond the contract of both clouds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NARROW_SCOPE = f"openid email voperson_id eduperson_entitlement:{credentials.ENT
 
 @pytest.fixture
 def cloud(openstack: RealOpenStack) -> Iterator[RealOpenStack]:
-    """The cloud, emptied of servers and orders afterwards."""
+    """The cloud; servers and orders are removed afterwards."""
     yield openstack
     openstack.set_driver()
     openstack.set_hook(None)
@@ -93,7 +93,7 @@ def act(nova: Service, server_id: str, action: Json) -> int:
 def test_a_refresh_token_leads_to_a_server_list(
     openstack: RealOpenStack, keystone: Keystone
 ) -> None:
-    """The whole way of the federation, with a token narrowed to the one entitlement."""
+    """The whole federated login, with a token narrowed to one entitlement."""
     unscoped = Token.of(keystone.federate(access_token(openstack)))
     with Service(openstack.auth_url, unscoped.id) as identity:
         projects = identity.ask("GET", "/auth/projects")["projects"]
@@ -105,25 +105,25 @@ def test_a_refresh_token_leads_to_a_server_list(
 
 
 @pytest.mark.parametrize("claim", ["entitlements", "eduperson_entitlement"])
-def test_either_claim_opens_the_project(
+def test_either_claim_gives_access_to_the_project(
     openstack: RealOpenStack, keystone: Keystone, claim: str
 ) -> None:
     assert keystone.federate(access_token(openstack, f"openid {claim}")).status_code == 201
 
 
-def test_both_claims_together_open_the_project(
+def test_both_claims_together_give_access_to_the_project(
     openstack: RealOpenStack, keystone: Keystone
 ) -> None:
     scope = "openid entitlements eduperson_entitlement"
     assert keystone.federate(access_token(openstack, scope)).status_code == 201
 
 
-def test_the_wrong_entitlement_opens_nothing(openstack: RealOpenStack, keystone: Keystone) -> None:
+def test_a_wrong_entitlement_gives_no_access(openstack: RealOpenStack, keystone: Keystone) -> None:
     token = access_token(openstack, f"openid entitlements:{OTHER_ENTITLEMENT}")
     assert keystone.federate(token).status_code == 401
 
 
-def test_claims_sent_by_the_client_count_for_nothing(
+def test_claims_sent_by_the_client_are_ignored(
     openstack: RealOpenStack, http: requests.Session
 ) -> None:
     path = "OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
@@ -136,7 +136,7 @@ def test_claims_sent_by_the_client_count_for_nothing(
     assert answer.status_code == 401
 
 
-def test_without_rotation_a_refresh_token_stays(openstack: RealOpenStack) -> None:
+def test_without_rotation_a_refresh_token_stays_valid(openstack: RealOpenStack) -> None:
     openstack.set_login(rotate_refresh_tokens=False)
     try:
         token = openstack.mint_refresh_token()
@@ -146,7 +146,7 @@ def test_without_rotation_a_refresh_token_stays(openstack: RealOpenStack) -> Non
         openstack.set_login(rotate_refresh_tokens=True)
 
 
-def test_a_device_code_becomes_tokens_once_the_person_agrees(
+def test_a_device_code_gives_tokens_after_the_user_approves(
     openstack: RealOpenStack, http: requests.Session
 ) -> None:
     asked = {"client_id": credentials.PUBLIC_CLIENT, "scope": "openid offline_access entitlements"}
@@ -163,7 +163,7 @@ def test_a_device_code_becomes_tokens_once_the_person_agrees(
     assert refresh(openstack, granted["refresh_token"]).status_code == 200
 
 
-def test_revoked_tokens_are_refused_and_new_ones_are_good(
+def test_revoked_tokens_are_refused_and_new_ones_are_valid(
     openstack: RealOpenStack, keystone: Keystone
 ) -> None:
     unscoped = Token.of(keystone.federate(access_token(openstack)))
@@ -181,8 +181,8 @@ def test_revoked_tokens_are_refused_and_new_ones_are_good(
 # -- servers
 
 
-def test_a_server_goes_through_all_its_states(cloud: RealOpenStack, nova: Service) -> None:
-    """Create, stop, start, shelve, unshelve, delete; and each conflict on the way is a 409."""
+def test_a_server_passes_through_all_states(cloud: RealOpenStack, nova: Service) -> None:
+    """Create, stop, start, shelve, unshelve, delete; each conflict in between is a 409."""
     made = create(cloud, nova, "node1")
     assert made.status_code == 202
     server = made.json()["server"]["id"]
@@ -203,7 +203,9 @@ def test_a_server_goes_through_all_its_states(cloud: RealOpenStack, nova: Servic
     until(lambda: nova.call("GET", f"/servers/{server}").status_code == 404, 30, "the deletion")
 
 
-def test_guests_outlast_the_compute_service(cloud: RealOpenStack, nova: Service) -> None:
+def test_guests_survive_a_restart_of_the_compute_service(
+    cloud: RealOpenStack, nova: Service
+) -> None:
     server = cloud.add_servers(["lasting"], status="ACTIVE")[0]
     cloud.restart_compute()
     assert act(nova, server.id, {"os-stop": None}) == 202
@@ -232,7 +234,7 @@ def test_the_hook_runs_for_each_change_of_power_in_order(
 # -- the test bed itself
 
 
-def test_calls_are_counted_by_kind_and_the_test_beds_own_are_not(cloud: RealOpenStack) -> None:
+def test_calls_are_counted_by_kind_without_the_test_beds_own(cloud: RealOpenStack) -> None:
     cloud.add_servers(["one", "two"])
     user = by_password(credentials.USERNAME, credentials.PASSWORD)
     with Keystone(cloud.auth_url) as keystone:
@@ -265,7 +267,7 @@ def test_two_clouds_run_side_by_side_and_leave_nothing_behind(
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Return the command lines of all processes that were told of a folder."""
+    """Return the command lines of all processes that mention a folder."""
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline", "environ"])

@@ -1,4 +1,4 @@
-"""Audit logs of any length, for tests and benchmarks."""
+"""Audit logs of any length, and single records, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.messages import MOMENT, command, event
 from workers.audit import log
 from workers.audit.log import append
+from workers.audit.queries import Entry
 from workers.audit.record import Record, record_of
-from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import sqlalchemy as sa
 
     from schemas.events import RequestEvent
 
 SECOND = 10**9
 NODES = 2000
 BATCH = 500
-# Every so many requests one fails.
+# One request in this many fails.
 FAILS = 100
 
 
 def lives(requests: int, begin: int = MOMENT) -> Iterator[RequestEvent]:
-    """Two events a request, a request a second; each FAILS-th fails, and boots take 20 s to 49 s."""
+    """Two events a request, one request a second; boots take 20 s to 49 s, one in FAILS fails."""
     for number in range(requests):
         asked = command(
             f"node{number % NODES + 1}",
@@ -47,43 +47,50 @@ def lives(requests: int, begin: int = MOMENT) -> Iterator[RequestEvent]:
 
 
 def fill(engine: sa.Engine, requests: int, begin: int = MOMENT) -> None:
-    """Record the lives of so many requests, two records each, as the audit worker does."""
+    """Append this many requests, two records each, as the audit worker does."""
     coming = (
-        record_of(told.to_envelope().to_json(), "test", told.time + SECOND)
-        for told in lives(requests, begin)
+        record_of(event_.to_envelope().to_json(), "test", event_.time + SECOND)
+        for event_ in lives(requests, begin)
     )
     while batch := list(islice(coming, BATCH)):
         append(engine, batch)
 
 
 def flood(engine: sa.Engine, requests: int, begin: int) -> None:
-    """The same records, in a fraction of the time."""
+    """Append the same records as `fill`, faster."""
     pour(engine, lives(requests, begin))
 
 
 def pour(engine: sa.Engine, events: Iterable[RequestEvent]) -> None:
-    """Record these; none is looked for before it is written."""
-    coming = (_record(told) for told in events)
+    """Append these events without looking for repeats."""
+    coming = (_record(event_) for event_ in events)
     while batch := list(islice(coming, 20 * BATCH)):
         with engine.begin() as connection:
-            connection.execute(sa.insert(audit), list(log._rows(log._head(connection), batch)))
-            log._remember_jobs(connection, batch)
+            log._insert(connection, batch)
 
 
-def _record(told: RequestEvent) -> Record:
-    """As record_of makes it, without reading what was just written."""
+def entry_of(event_: RequestEvent, recorded_at: int | None = None) -> Entry:
+    """The event as it is read back from the audit; recorded a second later by default."""
+    record = _record(event_)
+    recorded_at = record.recorded_at if recorded_at is None else recorded_at
+    values = {name: getattr(record, name) for name in Entry.__dataclass_fields__ if name != "seq"}
+    return Entry(seq=1, **{**values, "recorded_at": recorded_at})
+
+
+def _record(event_: RequestEvent) -> Record:
+    """Same as `record_of`, without parsing the body."""
     return Record(
-        source=told.cluster,
-        id=told.id,
-        type=told.transition.type,
-        time=told.time,
-        recorded_at=told.time + SECOND,
-        body=told.to_envelope().to_json(),
-        subject=told.node,
-        request_id=told.request_id,
-        round=told.round,
-        transition=str(told.transition),
-        generation=told.generation,
-        correlation_id=told.correlation_id,
-        jobs=tuple(sorted({job.job_id for job in told.jobs})),
+        source=event_.cluster,
+        id=event_.id,
+        type=event_.transition.type,
+        time=event_.time,
+        recorded_at=event_.time + SECOND,
+        body=event_.to_envelope().to_json(),
+        subject=event_.node,
+        request_id=event_.request_id,
+        round=event_.round,
+        transition=str(event_.transition),
+        generation=event_.generation,
+        correlation_id=event_.correlation_id,
+        jobs=tuple(sorted({job.job_id for job in event_.jobs})),
     )

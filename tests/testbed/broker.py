@@ -1,4 +1,4 @@
-"""RabbitMQ brokers for tests: what they have in common, and a private one of the system's package."""
+"""RabbitMQ brokers for tests: the common base, and a private broker from the system's package."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class User:
 
 
 class Broker:
-    """A running broker that tests may make vhosts on.
+    """A running broker on which tests may create vhosts.
 
     Attributes:
-        description: What it is, for people.
-        admin: An administrator with all permissions in every vhost made here.
-        management: The HTTP API, or None where the broker has none that lets us in.
+        description: What it is, for reports.
+        admin: An administrator with all permissions in every vhost created here.
+        management: The HTTP API; None if the broker has none that we may use.
     """
 
-    def __init__(  # noqa: PLR0913 - all by name but three
+    def __init__(  # noqa: PLR0913 - most are keyword-only
         self,
         host: str,
         port: int,
@@ -67,15 +67,15 @@ class Broker:
         """The HTTP API.
 
         Raises:
-            RuntimeError: There is none.
+            RuntimeError: There is none that we may use.
         """
         if self.management is None:
-            raise RuntimeError(f"{self.description} has no management API that lets us in")
+            raise RuntimeError(f"{self.description} has no management API that we may use")
         return self.management
 
     @property
     def management_url(self) -> str:
-        """The root of the management API, such as http://127.0.0.1:15672."""
+        """The root URL of the management API, such as http://127.0.0.1:15672."""
         return self.api.url
 
     def amqp_url(self, vhost: str, user: User | None = None) -> str:
@@ -85,17 +85,17 @@ class Broker:
         return f"{self._scheme}://{login}@{self.host}:{self.port}/{quote(vhost, safe='')}"
 
     def create_vhost(self, vhost: str | None = None) -> str:
-        """Create a vhost that the administrator may use; return its name (random by default)."""
+        """Create a vhost for the administrator; return its name (random by default)."""
         name = vhost or f"test-{secrets.token_hex(6)}"
         self.api.create_vhost(name)
         self.api.permit(self.admin.name, name, ".*", ".*", ".*")
         return name
 
     def delete_vhost(self, vhost: str) -> None:
-        """Delete a vhost and all in it; closes its connections."""
+        """Delete a vhost with its content; this closes its connections."""
         self.api.delete_vhost(vhost)
 
-    def add_user(  # noqa: PLR0913 - the broker's own three permissions
+    def add_user(  # noqa: PLR0913 - the broker has three permissions
         self,
         name: str,
         password: str,
@@ -111,10 +111,10 @@ class Broker:
         return User(name, password)
 
     def ready_messages(self, vhost: str, queue: str) -> int:
-        """Return how many messages wait in a queue at this moment.
+        """Return the number of messages that wait in a queue.
 
         Raises:
-            pika.exceptions.ChannelClosedByBroker: There is no such queue.
+            pika.exceptions.ChannelClosedByBroker: The queue does not exist.
         """
         connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url(vhost)))
         try:
@@ -128,7 +128,7 @@ class Broker:
         parameters = pika.URLParameters(self.amqp_url("/"))
         parameters.socket_timeout = parameters.stack_timeout = 2.0
         try:
-            # First without pika, which logs ten lines for each refusal.
+            # First without pika, which logs ten lines for each refused connection.
             socket.create_connection((self.host, self.port), 2.0).close()
             pika.BlockingConnection(parameters).close()
         except (pika.exceptions.AMQPError, OSError):
@@ -137,16 +137,16 @@ class Broker:
 
 
 class PrivateBroker(Broker):
-    """A rabbitmq-server that belongs to its owner alone: loopback, private ports and folders.
+    """A private rabbitmq-server: on loopback, with its own ports and folders.
 
     Use as a context manager; `start` may be called again after `stop` or `kill`.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        """Lay out the folder; nothing runs yet.
+        """Create the folder and the configuration; start nothing.
 
         Args:
-            folder: Will hold all the broker writes; need not exist.
+            folder: For all files of the broker; need not exist.
             settings: More lines of rabbitmq.conf.
 
         Raises:
@@ -176,36 +176,36 @@ class PrivateBroker(Broker):
         self._node.write(admin.name, admin.password, settings or {})
 
     def start(self) -> None:
-        """Start it and wait until it takes logins (about 4 s).
+        """Start it and wait until it accepts logins (about 4 s).
 
         Raises:
-            RuntimeError: It ended; the message holds the end of its log.
+            RuntimeError: It has ended; the message holds the end of its log.
             TimeoutError: It does not answer.
         """
         env = self._node.environment()
         if self._epmd is None or not self._epmd.running:
-            # Our own child: the daemon that the server would start itself outlives the server.
+            # As our child, because the epmd that the server starts by itself outlives the server.
             argv = ["epmd", "-port", str(self._node.epmd), "-address", "127.0.0.1"]
             self._epmd = Child(argv, log=self.folder / "epmd.log", env=env)
         self._server = Child([SCRIPTS / "rabbitmq-server"], log=self.log, env=env)
         until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
 
     def stop(self) -> None:
-        """Shut it down in good order."""
+        """Shut it down cleanly."""
         if self._server:
             self._server.stop(grace=30.0)
 
     def kill(self) -> None:
-        """End it as `kill -9` does; call `settle` between a declaration and this."""
+        """Kill it as `kill -9` does; call `settle` after the last declaration and before this."""
         if self._server:
             self._server.kill()
 
     def settle(self) -> None:
-        """Write out what the server knows of its quorum queues.
+        """Make the server save its list of quorum queues.
 
-        It keeps their directory in dets tables that are saved half a second after a change. A
-        kill before that leaves a new queue without leader and without its messages for ever,
-        although they were confirmed (seen on 3.10.8; a second later all is safe).
+        The server keeps that list in dets tables, which it saves half a second after a change. If
+        it is killed before that, a new queue has no leader and has lost its messages for ever,
+        although they were confirmed (seen on 3.10.8; one second later they are safe).
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
@@ -220,12 +220,12 @@ class PrivateBroker(Broker):
         until(self.api.alarmed, 10.0, "the memory alarm")
 
     def clear_memory_alarm(self) -> None:
-        """End `raise_memory_alarm`."""
+        """Undo `raise_memory_alarm`."""
         self.ctl("set_vm_memory_high_watermark", "0.8")
         until(lambda: not self.api.alarmed(), 10.0, "the end of the memory alarm")
 
     def ctl(self, *arguments: str) -> str:
-        """Run rabbitmqctl (about 1 s) and return what it prints.
+        """Run rabbitmqctl (about 1 s) and return its output.
 
         Raises:
             RuntimeError: It failed; the message holds its output.
@@ -239,7 +239,7 @@ class PrivateBroker(Broker):
         return done.stdout
 
     def pids(self) -> list[int]:
-        """Return the pids of the server and of its epmd, as far as they run."""
+        """Return the pids of the server and of its epmd, if they run."""
         return [child.pid for child in (self._server, self._epmd) if child and child.running]
 
     def listeners(self) -> list[tuple[str, int]]:
@@ -252,7 +252,7 @@ class PrivateBroker(Broker):
         ]
 
     def close(self) -> None:
-        """Kill what runs and give the ports back; the folder stays."""
+        """Kill server and epmd and release the ports; the folder stays."""
         if self._server:
             self._server.kill()
         if self._epmd:

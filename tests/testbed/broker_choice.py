@@ -1,4 +1,4 @@
-"""Which broker a test run uses: the one it is told, else a container, else a private server."""
+"""Choose the broker of a test run: the one in the environment, a container, or a private server."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ENGINE_TIMEOUT = 5
 
 @dataclass(frozen=True)
 class Choice:
-    """A way to a broker: what it is, for people, and how to have it in a private folder."""
+    """A broker that can be used: its description, and a function that opens it in a private folder."""
 
     description: str
     open: Callable[[Path], AbstractContextManager[Broker]]
 
 
 def choose() -> Choice:
-    """Find the broker for this test run; nothing is started yet.
+    """Choose the broker of this test run; start nothing.
 
     Raises:
         RuntimeError: There is none, or the one at `LAMPLIGHTER_TEST_AMQP_URL` does not answer.
@@ -52,23 +52,23 @@ def choose() -> Choice:
         description = f"private rabbitmq-server {version} of the system's package"
         return Choice(description, lambda folder: PrivateBroker(folder / "broker"))
     raise RuntimeError(
-        f"no RabbitMQ: install the package rabbitmq-server, or start a Docker engine that has or "
+        "no RabbitMQ: install the package rabbitmq-server, or start a Docker engine that has or "
         f"can pull {IMAGE}, or set {URL_VARIABLE}"
     )
 
 
 class ExistingBroker(Broker):
-    """The broker of somebody else, who allowed us to make vhosts, or at least to use one."""
+    """An existing broker on which we may create vhosts, or at least use one."""
 
     def __init__(self, url: str, management_url: str | None = None) -> None:
         """Connect once.
 
         Args:
-            url: An AMQP URL; without access to the management API all tests share its vhost.
-            management_url: Root of the API; by default port 15672 of the same host.
+            url: An AMQP URL. Without access to the management API, all tests share its vhost.
+            management_url: Root URL of the API; by default port 15672 of the same host.
 
         Raises:
-            RuntimeError: The broker does not let us in.
+            RuntimeError: The broker refuses the connection.
         """
         parts = urlsplit(url)
         host = parts.hostname or "localhost"
@@ -78,7 +78,9 @@ class ExistingBroker(Broker):
         try:
             connection = pika.BlockingConnection(parameters)
         except (pika.exceptions.AMQPError, OSError) as error:
-            raise RuntimeError(f"{URL_VARIABLE}: {host} does not let us in: {error!r}") from error
+            raise RuntimeError(
+                f"{URL_VARIABLE}: {host} refuses the connection: {error!r}"
+            ) from error
         with closing(connection):
             version = connection._impl.server_properties["version"]
         api = Management(management_url or f"http://{host}:15672", admin.name, admin.password)
@@ -96,7 +98,7 @@ class ExistingBroker(Broker):
         )
 
     def create_vhost(self, vhost: str | None = None) -> str:
-        """Create a vhost, or name the shared one where we may not."""
+        """Create a vhost, or return the shared one if we may not create any."""
         return super().create_vhost(vhost) if self.management else self.shared_vhost
 
     def delete_vhost(self, vhost: str) -> None:
@@ -105,7 +107,7 @@ class ExistingBroker(Broker):
             super().delete_vhost(vhost)
 
     def close(self) -> None:
-        """Forget the broker, which goes on."""
+        """Close our connections; the broker continues to run."""
         if self.management:
             self.management.close()
 
@@ -113,15 +115,15 @@ class ExistingBroker(Broker):
 @contextmanager
 def container(image: str = IMAGE) -> Iterator[Broker]:
     """Run a RabbitMQ container whose ports are published on 127.0.0.1 only."""
-    # Imported here: most runs need neither, and they are slow to import.
+    # Imported here because most runs do not need them and they are slow to import.
     from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
     from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
 
-    # Its helper removes containers of killed test runs, but is an image of its own.
+    # The helper Ryuk removes containers of killed test runs, but needs its own image.
     testcontainers_config.ryuk_disabled = not _has_image(testcontainers_config.ryuk_image)
     admin = User("admin", secrets.token_urlsafe(18))
     server = RabbitMqContainer(image, username=admin.name, password=admin.password)
-    # The Docker library's own form of "any free port of this address".
+    # This is how the Docker library expresses "any free port of this address".
     loopback: dict[str, Any] = dict.fromkeys(("5672/tcp", "15672/tcp"), ("127.0.0.1", None))
     server.ports.update(loopback)
     with server:
@@ -145,7 +147,7 @@ def _version(management: Management) -> str | None:
 
 
 def _has_image(image: str, *, pull: bool = False) -> bool:
-    """Whether a Docker engine answers and has the image, after an attempt to pull it if asked."""
+    """Whether a Docker engine answers and has the image; with `pull`, try to pull it."""
     if not _engine_listens():
         return False
     import docker  # noqa: PLC0415 - slow to import
@@ -165,7 +167,7 @@ def _has_image(image: str, *, pull: bool = False) -> bool:
 
 
 def _engine_listens() -> bool:
-    """Whether it is worth asking: the Docker library forgets to close a socket that is refused."""
+    """Whether the engine's socket accepts connections; if not, the Docker library would leak a socket."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not host.startswith("unix://"):
         return True

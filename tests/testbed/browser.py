@@ -1,4 +1,4 @@
-"""Debian's Chromium, headless, and axe-core to check pages with; nothing is loaded from elsewhere."""
+"""Run Debian's Chromium headless, and check pages with axe-core."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from playwright.sync_api import sync_playwright
 
 from tests.testbed.docker.locks import exclusive
-from tests.testbed.openstack.packages import cache_folder
+from tests.testbed.folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 CHROMIUM = "/usr/bin/chromium"
 _AXE = Path(__file__).parent / "axe"
 _FILES = ("package.json", "package-lock.json", ".npmrc")
-# WCAG 2.2, level AA, and what axe holds for good practice.
+# WCAG 2.2, level AA, and axe's own best practices.
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser for as long as the block lasts."""
+    """A running browser."""
     with sync_playwright() as playwright:
-        # its sandbox needs rights that a container's root does not have
+        # the sandbox needs privileges that root in a container may lack
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def axe_source() -> str:
-    """axe-core's script, of the version and with the hash that the lock file names."""
+    """Return the script of axe-core, in the version and with the hash of the lock file."""
     version = hashlib.sha256((_AXE / "package-lock.json").read_bytes()).hexdigest()[:12]
     root = cache_folder() / f"axe-{version}"
     root.mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ def axe_source() -> str:
 
 
 def violations(page: Page, axe: str) -> list[str]:
-    """What axe finds wrong with the page, one line each."""
-    page.evaluate(axe)  # as the debugger may: the page's own policy would forbid it
+    """Return the violations that axe finds on the page, one line each."""
+    page.evaluate(axe)  # through the debugger: the page's security policy forbids inline scripts
     found: dict[str, Any] = page.evaluate(
         "rules => axe.run(document, { runOnly: { type: 'tag', values: rules } })", _RULES
     )

@@ -1,7 +1,7 @@
-"""Was everything kept that is promised of a run? By what was recorded and what was told; pure.
+"""Check that a run kept all promises, from its audit records and its events. Pure functions.
 
-What was told is what a queue of the test's own got from the exchange of events: the audit folds what
-has one id, so that it cannot show by itself whether a request has ended in two ways.
+The events are those that a queue of the test received. The audit alone is not enough: it stores an
+event id only once, so it cannot show that a request ended in two ways.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _HASHED = (
 
 @dataclass(frozen=True)
 class Run:
-    """All that is known of a run at its end.
+    """What is known about a run at its end.
 
     Attributes:
         records: the rows of the table `audit`, in order.
-        told: the bodies of all events, in order, repetitions included.
-        requests: how many were made, duplicates not counted.
-        wanted: the states that the nodes were last asked to be in, as far as that is known.
+        events: the bodies of all events, in order, duplicates included.
+        requests: number of requests made, without duplicates.
+        wanted: the last requested state of each node, as far as it is known.
     """
 
     records: Sequence[Mapping[str, Any]]
-    told: Sequence[bytes]
+    events: Sequence[bytes]
     requests: int
     wanted: Mapping[str, Desired]
 
 
 def broken_promises(run: Run) -> list[str]:
-    """What was not kept, one line each; none if all was."""
-    events = [event for event in map(_event, run.told) if event is not None]
+    """Return one line for each broken promise."""
+    events = [event for event in map(_event, run.events) if event is not None]
     return [
         *_chain(run.records),
-        *_recorded(run.records, run.told),
+        *_recorded(run.records, run.events),
         *_accepted(events, run),
         *_ended(events, run),
         *_superseded(events),
@@ -59,31 +59,31 @@ def broken_promises(run: Run) -> list[str]:
 
 
 def _chain(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Each record's hash covers it and the one before."""
+    """Each record's hash covers the record and the previous hash."""
     previous = _GENESIS
     for record in records:
         head = json.dumps([record[name] for name in _HASHED], separators=(",", ":")).encode()
         if record["prev_hash"] != previous:
-            yield f"record {record['seq']} does not follow the one before it"
+            yield f"record {record['seq']} does not follow the previous one"
         elif record["hash"] != hashlib.sha256(previous + head + record["body"]).digest():
-            yield f"record {record['seq']} is not what its hash covers"
+            yield f"record {record['seq']} does not match its hash"
         previous = record["hash"]
 
 
-def _recorded(records: Sequence[Mapping[str, Any]], told: Sequence[bytes]) -> Iterator[str]:
-    """P1: the audit has every event that was told, once, as it was told, and nothing else."""
+def _recorded(records: Sequence[Mapping[str, Any]], events: Sequence[bytes]) -> Iterator[str]:
+    """P1: the audit has every event exactly once, unchanged, and nothing else."""
     bodies = [record["body"] for record in records]
-    if unknown := set(bodies) - set(told):
-        yield f"{len(unknown)} records of what was never told, such as {min(unknown)!r}"
+    if unknown := set(bodies) - set(events):
+        yield f"{len(unknown)} records without an event, such as {min(unknown)!r}"
     ids = [record["id"] for record in records]
     if len(ids) != len(set(ids)):
         yield "an event is recorded twice"
-    if missing := {parse(body).id for body in told} - set(ids):
+    if missing := {parse(body).id for body in events} - set(ids):
         yield f"{len(missing)} events are not recorded, such as {min(missing)}"
 
 
 def _accepted(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
-    """Every request was accepted, and the newest of each node is what was asked of it last."""
+    """Every request was accepted, and the newest of each node is the last one made."""
     newest: dict[str, RequestEvent] = {}
     accepted = {e.request_id: e for e in events if e.transition is Transition.ACCEPTED}
     if len(accepted) != run.requests:
@@ -94,11 +94,11 @@ def _accepted(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
             newest[event.node] = event
     for node, wanted in run.wanted.items():
         if node not in newest or newest[node].kind.desired is not wanted:
-            yield f"{node} was last asked to be {wanted}, which was not its newest request"
+            yield f"the last request for {node} was {wanted}, but its newest accepted request was not"
 
 
 def _ended(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
-    """P1: every request's round has one outcome; who says it again says the same."""
+    """P1: every round of a request has one outcome; duplicates of it are identical."""
     outcomes: dict[tuple[str, int], set[RequestEvent]] = defaultdict(set)
     for event in events:
         if event.transition.terminal:
@@ -114,7 +114,7 @@ def _ended(events: Sequence[RequestEvent], run: Run) -> Iterator[str]:
 
 
 def _superseded(events: Sequence[RequestEvent]) -> Iterator[str]:
-    """P2: only by a newer request that wants otherwise, or by Slurm's own later word."""
+    """P2: a request is superseded only by a newer, different one, or by Slurm's own later state."""
     asked: dict[str, list[RequestEvent]] = defaultdict(list)
     for event in events:
         if event.transition is Transition.ACCEPTED:
@@ -129,11 +129,11 @@ def _superseded(events: Sequence[RequestEvent]) -> Iterator[str]:
                 for other in asked[event.node]
             )
         ):
-            yield f"{event.request_id} ({event.node}) is superseded by nothing that was asked"
+            yield f"{event.request_id} ({event.node}) was superseded without a newer request"
 
 
 def _event(body: bytes) -> RequestEvent | None:
-    """The step of a request that a body tells of; None for alarms and what cannot be read."""
+    """Return a body's request event; None for alarms and unreadable bodies."""
     try:
         return event_from(parse(body))
     except MalformedMessageError:

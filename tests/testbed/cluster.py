@@ -1,7 +1,7 @@
-"""A whole elastic cluster: real Slurm and RabbitMQ, a cloud, and Lamplighter between.
+"""A whole elastic cluster: real Slurm and RabbitMQ, a cloud, and Lamplighter between them.
 
-The cloud boots a real slurmd when a server becomes ACTIVE, and kills it when the server stops. It is the
-simulated one, or a real Keystone and Nova whose hypervisor alone is simulated.
+The cloud starts a real slurmd when a server becomes ACTIVE, and kills it when the server stops. The
+cloud is simulated, or a real Keystone and Nova of which only the hypervisor is simulated.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from producers.settings import FILE_NAME
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.consumers import all_consume
 from tests.testbed.openstack.handle import RealOpenStack
-from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
 from tests.testbed.simcloud.settings import HookSpec
 from tests.testbed.slurm import PrivateSlurm
-from tests.testbed.slurm_conf import Settings as SlurmSettings
+from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.config.settings import Settings, load
@@ -37,19 +37,20 @@ _NO_IMAGE = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How the cluster is to be; times are seconds.
+class ClusterPlan:
+    """The properties of a cluster; times are seconds.
 
     Attributes:
-        slurm: what is chosen of Slurm; the hooks are filled in.
-        boot, stop: how long the cloud takes.
-        latency: of each request to the simulated cloud.
-        strategies: by node name; nodes that are not named here are stopped and started.
-        real: whether the cloud is a real one.
-        groups: TOML of all groups, in the place of those; clouds: TOML of more clouds. $auth_url and
-            $project_id are filled in.
-        slurm_toml: more lines of [slurm]; more: further tables.
-        snapshot_interval, grace: of resync.
+        slurm: settings of Slurm; the hooks are filled in.
+        boot, stop: time that the cloud takes to start or stop a server.
+        latency: time of each request to the simulated cloud.
+        strategies: by node name; other nodes have the strategy `stop`.
+        real: whether the cloud is a real OpenStack.
+        groups: TOML of all groups, instead of those made from `strategies`.
+        clouds: TOML of more clouds. In both, $auth_url and $project_id are filled in.
+        slurm_toml: more lines of [slurm].
+        more: more tables.
+        snapshot_interval, grace: settings of resync.
         absent: nodes that have no server at first.
     """
 
@@ -69,19 +70,22 @@ class Plan:
 
 
 class Cluster:
-    """Use as a context manager: all of it runs inside, nothing of it outside.
+    """Use as a context manager: the cluster runs inside the `with` block.
 
     Args:
-        folder: will hold all that is written; a short path.
-        plan: how it is to be.
-        say: told of each step of starting, in words.
+        folder: for all files; a short path.
+        plan: the properties of the cluster.
+        say: called with a description of each step of the start.
     """
 
     def __init__(
-        self, folder: Path, plan: Plan | None = None, say: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        plan: ClusterPlan | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.folder = folder
-        self.plan = plan or Plan()
+        self.plan = plan or ClusterPlan()
         self._say = say or (lambda _text: None)
         self._stack = ExitStack()
         self.workers: Child | None = None
@@ -124,7 +128,12 @@ class Cluster:
         self.slurm.start()
 
     def start_workers(self) -> None:
-        """`lamplighter up`, until all workers have connected."""
+        """Run `lamplighter up` and wait until all workers consume their queues.
+
+        Raises:
+            RuntimeError: it has ended; the message holds the end of its log.
+            TimeoutError: the workers do not consume; the message holds the end of their log.
+        """
         config = str(self.settings.path)
         self.workers = Child(
             [sys.executable, "-m", "ops.cli.main", "--config", config, "up"],
@@ -132,7 +141,10 @@ class Cluster:
             cwd=ROOT,
         )
         self._stack.callback(self.workers.stop)
-        until(self._consumed, 60, "the workers to consume their queues")
+        try:
+            until(self._consumed, 60, "the workers to consume their queues")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{tail(self.workers.log)}") from None
 
     def _consumed(self) -> bool:
         if self.workers is not None:
@@ -156,7 +168,7 @@ class Cluster:
 
     @property
     def hook(self) -> HookSpec:
-        """What the cloud runs when a server's power changes: a real slurmd, or its end."""
+        """The command that the cloud runs when a server's power changes: it starts or kills a slurmd."""
         node = [sys.executable, "-m", "tests.testbed.slurmnode", "{event}", "{name}"]
         return HookSpec(
             arguments=[*node, "--slurm-conf", str(self.slurm.conf)],
@@ -165,7 +177,7 @@ class Cluster:
         )
 
     def _configure(self) -> Settings:
-        """Write lamplighter.toml beside slurm.conf, where the hooks look for it."""
+        """Write lamplighter.toml beside slurm.conf, where the hooks find it."""
         folder = self.slurm.conf_dir
         secret = folder / "refresh.token"
         secret.touch(mode=0o600)
@@ -173,7 +185,7 @@ class Cluster:
         password = folder / "broker.password"
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
-        for name in ("spool", "clock"):  # whoever takes snapshots as root wants them to be there
+        for name in ("spool", "clock"):  # commands that run as root require them
             (folder / name).mkdir(mode=0o700, exist_ok=True)
         config = folder / FILE_NAME
         config.write_text(
@@ -212,10 +224,10 @@ token_endpoint = "{self.cloud.token_endpoint}"
 
     @property
     def simulated(self) -> SimCloud:
-        """The cloud, where it is the simulated one.
+        """The simulated cloud.
 
         Raises:
-            TypeError: it is a real one.
+            TypeError: this cluster's cloud is a real one.
         """
         if not isinstance(self.cloud, SimCloud):
             raise TypeError("this cluster's cloud is a real one")
@@ -223,7 +235,7 @@ token_endpoint = "{self.cloud.token_endpoint}"
 
     @property
     def project_id(self) -> str:
-        """The project that the nodes are in."""
+        """The project of the nodes."""
         return credentials.PROJECT_ID if isinstance(self.cloud, SimCloud) else self.cloud.project_id
 
     def _filled(self, toml: str) -> str:
@@ -231,7 +243,7 @@ token_endpoint = "{self.cloud.token_endpoint}"
         return Template(toml).substitute(words)
 
     def _groups(self) -> str:
-        """One group a strategy."""
+        """One group per strategy."""
         image = _NO_IMAGE if isinstance(self.cloud, SimCloud) else self.cloud.image_id
         by_strategy: dict[str, list[str]] = {}
         for node in self.slurm.settings.node_names:

@@ -1,4 +1,4 @@
-"""A site whose stores tell of many nodes without a worker or a cloud: what the console is looked at with."""
+"""An installation whose stores hold many nodes, with a console and without workers or clouds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, Transition
-from tests.testbed.installation import CLUSTER, Site
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
@@ -20,7 +20,7 @@ from workers.audit.log import append
 from workers.audit.record import record_of
 from workers.store.database import open_store
 from workers.store.holds import Hold, place
-from workers.store.tables import nodes, refresh_tokens
+from workers.store.tables import nodes
 from workers.store.tables import requests as rounds
 
 if TYPE_CHECKING:
@@ -43,42 +43,41 @@ token_endpoint = "https://login.invalid/token"
 
 
 @dataclass(frozen=True)
-class Street:
-    """A populated site.
+class ConsoleSite:
+    """An installation with a console.
 
     Attributes:
-        site: its configuration, with a console on `url`.
-        url: the console's, without a slash at the end.
+        site: the installation.
+        url: the console's URL, without a slash at the end.
     """
 
-    site: Site
+    site: Installation
     url: str
 
-    def set(self, lamps: Mapping[str, tuple[str, str | None]], at: int | None = None) -> None:
-        """Let the store say of these nodes what is desired and was observed."""
-        now = at or time.time_ns()
+    def set_nodes(self, states: Mapping[str, tuple[str, str | None]]) -> None:
+        """Store what is desired of these nodes, and what was observed."""
+        now = time.time_ns()
         with self._state() as connection:
-            names = sorted(lamps)
-            connection.execute(sa.delete(nodes).where(nodes.c.node.in_(names)))
+            connection.execute(sa.delete(nodes).where(nodes.c.node.in_(list(states))))
             connection.execute(
                 sa.insert(nodes),
                 [
                     {
                         "cluster": CLUSTER,
                         "node": name,
-                        "desired": lamps[name][0],
-                        "observed": lamps[name][1],
+                        "desired": desired,
+                        "observed": observed,
                         "observed_at": now,
                         "generation": now,
                         "request_id": f"r-{name}",
                         "server_id": f"server-of-{name}",
                     }
-                    for name in names
+                    for name, (desired, observed) in states.items()
                 ],
             )
 
-    def begin(self, asked: Iterable[PowerCommand]) -> None:
-        """Let requests be under way."""
+    def open_requests(self, commands: Iterable[PowerCommand]) -> None:
+        """Store these requests as in progress."""
         with self._state() as connection:
             connection.execute(
                 sa.insert(rounds),
@@ -91,30 +90,20 @@ class Street:
                         "generation": one.generation,
                         "accepted_at": one.generation,
                     }
-                    for one in asked
+                    for one in commands
                 ],
             )
 
-    def end_all(self) -> None:
-        """Let none be under way any more."""
-        with self._state() as connection:
-            connection.execute(sa.update(rounds).values(decided_at=time.time_ns()))
-
     def hold(self, node: str, reason: str) -> None:
-        """Somebody is at a node."""
+        """Place a hold on a node."""
         with self._state() as connection:
             place(connection, self.site.settings.cluster, [Hold(node, reason, "somebody", 1)])
 
-    def refresh_token_ends(self, cloud: str, at: int) -> None:
-        """Let a cloud's refresh token end then."""
-        with self._state() as connection:
-            connection.execute(sa.insert(refresh_tokens).values(cloud=cloud, expires_at=at))
-
-    def tell(self, events: Iterable[RequestEvent], now: int | None = None) -> None:
-        """Let the audit have recorded these."""
+    def record(self, events: Iterable[RequestEvent], now: int | None = None) -> None:
+        """Append these events to the audit."""
         engine = open_store(self.site.settings.store.audit_url, "audit")
         at = now or time.time_ns()
-        append(engine, [record_of(told.to_envelope().to_json(), CLUSTER, at) for told in events])
+        append(engine, [record_of(one.to_envelope().to_json(), CLUSTER, at) for one in events])
         engine.dispose()
 
     @contextmanager
@@ -128,46 +117,46 @@ class Street:
 
 
 @contextmanager
-def street(
+def console_site(
     folder: Path,
     broker_url: str,
     groups: Mapping[str, str],
     console: str = "",
     *,
     broker_is_there: bool = True,
-) -> Iterator[Street]:
-    """A site with these groups (hostlists), and its console running.
+) -> Iterator[ConsoleSite]:
+    """An installation with these groups, and its running console.
 
     Args:
-        folder: holds all of it.
-        broker_url: with the password, on a fresh vhost.
+        folder: holds the installation's files.
+        broker_url: with the password, on a new vhost.
         groups: hostlists by name.
-        console: further lines of [console].
-        broker_is_there: whether it is.
+        console: further lines of the [console] table.
+        broker_is_there: whether a broker listens at the URL.
     """
     with Ports() as ports:
         port = ports.take()
         tables = [
             _CLOUD,
             *(
-                f'[groups."{name}"]\nnodes = "{nodes}"\ncloud = "sbg"\n'
-                for name, nodes in groups.items()
+                f'[groups."{name}"]\nnodes = "{hostlist}"\ncloud = "sbg"\n'
+                for name, hostlist in groups.items()
             ),
             f'[console]\nlisten = "127.0.0.1:{port}"\n{console}\n',
         ]
-        site = Site(folder, broker_url, more="\n".join(tables))
+        site = Installation(folder, broker_url, more="\n".join(tables))
         if broker_is_there:
             site.prepare()
         else:
             open_store(site.settings.store.url, "state").dispose()
-        made = Street(site, f"http://127.0.0.1:{port}")
+        made = ConsoleSite(site, f"http://127.0.0.1:{port}")
         with serving(made):
             yield made
 
 
 @contextmanager
-def serving(made: Street) -> Iterator[None]:
-    """Its console, until it answers and for as long as the block lasts."""
+def serving(made: ConsoleSite) -> Iterator[None]:
+    """Run the console; it must exit with 0."""
     child = made.site.start("console")
     try:
         until(lambda: _answers(made.url) or not child.running, 30, "the console")
@@ -186,44 +175,44 @@ def _answers(url: str) -> bool:
 
 
 def resumed(
-    node: str, at: int, *, took: float = 40.0, jobs: tuple[int, ...] = (4711,)
+    node: str, at: int, *, seconds: float = 40.0, jobs: tuple[int, ...] = (4711,)
 ) -> list[RequestEvent]:
-    """The events of a resume that went well, asked at `at` (ns)."""
-    asked = command(node, generation=at, jobs=jobs)
-    started = at + int(0.6 * NS)
-    ended = at + int(took * NS)
+    """The events of a successful resume that was requested at `at` (ns since the epoch)."""
+    requested = command(node, generation=at, jobs=jobs)
     done = replace(
-        event(Transition.COMPLETED, asked, time=ended),
+        event(Transition.COMPLETED, requested, time=at + int(seconds * NS)),
         cloud="sbg",
         server_id="e3e70682",
         address="10.0.0.7",
-        actions=(CloudAction("os-start", "e3e70682", started, "done"),),
+        actions=(CloudAction("os-start", "e3e70682", at + int(0.6 * NS), "done"),),
     )
-    return [event(Transition.ACCEPTED, asked, time=at + int(0.2 * NS)), done]
+    return [event(Transition.ACCEPTED, requested, time=at + NS // 5), done]
 
 
 def failed(
-    node: str, at: int, cause: str = "quota", words: str = "No room left"
+    node: str, at: int, cause: str = "quota", message: str = "No room left"
 ) -> list[RequestEvent]:
     """The events of a resume that failed after one retry."""
-    asked = command(node, generation=at)
-    why = Cause(cause, words)
+    requested = command(node, generation=at)
+    why = Cause(cause, message)
     return [
-        event(Transition.ACCEPTED, asked, time=at + NS // 5),
-        replace(event(Transition.RETRIED, asked, time=at + NS, cause=why), attempt=1, retry_in=5),
+        event(Transition.ACCEPTED, requested, time=at + NS // 5),
         replace(
-            event(Transition.FAILED, asked, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
+            event(Transition.RETRIED, requested, time=at + NS, cause=why), attempt=1, retry_in=5
+        ),
+        replace(
+            event(Transition.FAILED, requested, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
         ),
     ]
 
 
 def suspended(node: str, at: int) -> list[RequestEvent]:
-    """The events of a suspend that went well."""
-    asked = command(node, generation=at, kind=Kind.SUSPEND, jobs=())
+    """The events of a successful suspend."""
+    requested = command(node, generation=at, kind=Kind.SUSPEND, jobs=())
     done = replace(
-        event(Transition.COMPLETED, asked, time=at + 9 * NS),
+        event(Transition.COMPLETED, requested, time=at + 9 * NS),
         cloud="sbg",
         server_id="e3e70682",
         actions=(CloudAction("os-stop", "e3e70682", at + NS, "done"),),
     )
-    return [event(Transition.ACCEPTED, asked, time=at + NS // 5), done]
+    return [event(Transition.ACCEPTED, requested, time=at + NS // 5), done]

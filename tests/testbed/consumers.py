@@ -1,14 +1,13 @@
-"""Whether a site's workers have connected."""
+"""Whether the workers of an installation consume their queues."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pika.exceptions import AMQPError
-
 from producers.amqp import connection_parameters
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.errors import BrokerError
 
 if TYPE_CHECKING:
     from workers.config.settings import Settings
@@ -17,10 +16,10 @@ _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 
 
 def all_consume(settings: Settings, *more: str) -> bool:
-    """Whether the power, audit and token workers consume their queues, and others `more`."""
+    """Whether the power, audit and token workers consume their queues, and others the queues `more`."""
     try:
         with blocking_channel(connection_parameters(settings.broker, "test bed")) as channel:
             found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
-    except AMQPError:  # not yet declared, or not yet there
+    except BrokerError:  # not yet declared, or not yet there
         return False
     return all(queue.consumer_count for queue in found)

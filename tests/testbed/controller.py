@@ -1,4 +1,4 @@
-"""A controller's host: what lies beside slurm.conf, and slurmctld's way of starting a hook."""
+"""The host of slurmctld: the files beside slurm.conf, and hooks started as slurmctld does."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from producers.call import HookCall
-    from tests.testbed.installation import Site
+    from tests.testbed.installation import Installation
 
 PROGRAMS = Path(sys.executable).parent
 # As measured under slurmctld 22.05 (SigBlk 0x887a27).
 BLOCKED = ["HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "PIPE", "ALRM", "TERM", "TSTP", "XCPU"]
-# Becomes slurmctld for one program: it holds the resume file, and the program's end is its own.
+# Acts as slurmctld for one program: it holds the resume file and waits for the program's end.
 STARTER = """
 import json, os, signal, sys
-told = json.loads(sys.argv[1])
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.Signals["SIG" + name] for name in told["blocked"]})
-environ = {"SLURM_CONF": told["conf"]}
-if told["content"] is not None:
+call = json.loads(sys.argv[1])
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.Signals["SIG" + name] for name in call["blocked"]})
+environ = {"SLURM_CONF": call["conf"]}
+if call["content"] is not None:
     memory = os.memfd_create("resume")
-    os.write(memory, told["content"].encode())
+    os.write(memory, call["content"].encode())
     environ["SLURM_RESUME_FILE"] = f"/proc/{os.getpid()}/fd/{memory}"
 child = os.fork()
 if child == 0:
     os.setpgid(0, 0)
-    os.chdir(told["cwd"])
+    os.chdir(call["cwd"])
     os.closerange(0, 3)
-    os.execve(told["argv"][0], told["argv"], environ)
+    os.execve(call["argv"][0], call["argv"], environ)
 print(child, flush=True)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(status, flush=True)
@@ -50,20 +50,20 @@ print(status, flush=True)
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a hook ended (negative: by which signal), and after how many seconds."""
+class HookResult:
+    """A hook's exit status (negative: the signal that ended it) and its duration in seconds."""
 
     code: int
     seconds: float
 
 
 class Hook:
-    """A hook that runs; leaving its `with` block kills it."""
+    """A running hook; leaving its `with` block kills it."""
 
-    def __init__(self, told: Mapping[str, object], prefix: Sequence[str]) -> None:
+    def __init__(self, call: Mapping[str, object], prefix: Sequence[str]) -> None:
         self._began = time.monotonic()
         self._starter = subprocess.Popen(
-            [*prefix, sys.executable, "-c", STARTER, json.dumps(told)],
+            [*prefix, sys.executable, "-c", STARTER, json.dumps(call)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -71,34 +71,34 @@ class Hook:
         self.pid = int(self._starter.stdout.readline())
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the hook."""
+        """Send a signal to the hook."""
         os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 30.0) -> Ran:
-        """Wait for its end."""
+    def wait(self, timeout: float = 30.0) -> HookResult:
+        """Wait for the end of the hook."""
         output, _ = self._starter.communicate(timeout=timeout)
-        return Ran(int(output), time.monotonic() - self._began)
+        return HookResult(int(output), time.monotonic() - self._began)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Until the starter has ended, the hook's pid is nobody else's.
+        # While the starter runs, the hook's pid cannot belong to another process.
         if self._starter.poll() is None:
             self.send(signal.SIGKILL)
         self._starter.communicate()
 
 
 class Controller:
-    """The site's folder as that of slurm.conf.
+    """An installation whose folder is also the folder of slurm.conf.
 
     Args:
-        site: its broker and its settings.
-        prefix: put in front of each hook's start, such as unshare(1) and its options.
-        cwd: where slurmctld, hence the hook, stands.
+        site: the installation.
+        prefix: words before each hook's command, such as unshare(1) with options.
+        cwd: working directory of slurmctld, and therefore of the hook.
     """
 
-    def __init__(self, site: Site, *, prefix: Sequence[str] = (), cwd: str = "/") -> None:
+    def __init__(self, site: Installation, *, prefix: Sequence[str] = (), cwd: str = "/") -> None:
         self.site = site
         self.folder = site.folder
         self._prefix, self._cwd = prefix, cwd
@@ -107,47 +107,47 @@ class Controller:
         )
 
     def start(self, kind: str, *arguments: str, content: str | None = None) -> Hook:
-        """Start a hook as slurmctld 22.05 does: descriptors closed, signals blocked, bare."""
-        told = {
+        """Start a hook as slurmctld 22.05 does: descriptors closed, signals blocked, no environment."""
+        call = {
             "argv": [str(PROGRAMS / f"lamplighter-{kind}"), *arguments],
             "blocked": BLOCKED,
             "content": content,
             "conf": str(self.folder / "slurm.conf"),
             "cwd": self._cwd,
         }
-        return Hook(told, self._prefix)
+        return Hook(call, self._prefix)
 
-    def hook(self, kind: str, *arguments: str, content: str | None = None) -> Ran:
+    def hook(self, kind: str, *arguments: str, content: str | None = None) -> HookResult:
         """Start a hook and wait for its end."""
         with self.start(kind, *arguments, content=content) as running:
             return running.wait()
 
     @property
     def spool(self) -> Path:
-        """Where calls wait."""
+        """The spool folder."""
         return self.folder / "spool"
 
     @property
     def spooled(self) -> list[Path]:
-        """What waits in the spool."""
+        """The calls that wait in the spool."""
         return spool.waiting(self.spool)
 
     def leave(self, call: HookCall) -> Path:
-        """Put a call into the spool as a hook leaves it that was killed there."""
+        """Put a call into the spool, as a hook that was killed leaves it."""
         spooled = spool.put(self.spool, call)
         spooled.release()
         return spooled.path
 
     def left(self) -> list[str]:
-        """The hostlists of what waits in the spool, oldest first."""
+        """The hostlists of the calls in the spool, oldest first."""
         return [call_from(path.read_bytes()).nodes for path in self.spooled]
 
     def nodes(self, queue: str) -> list[str]:
-        """Take what waits in a queue; the nodes it is about, in order."""
+        """Consume the messages of a queue; return their nodes, in order."""
         return [parse_command(body).node for _, body in self.site.drain(queue)]
 
     def replace_queue(self, queue: str, exchange: str, key: str, **arguments: str | int) -> None:
-        """Put another queue in the place of one of the topology's."""
+        """Replace a queue of the topology with another one."""
         named = {f"x-{name.replace('_', '-')}": value for name, value in arguments.items()}
         with blocking_channel(connection_parameters(self.site.settings.broker, "test")) as channel:
             channel.queue_delete(queue)
@@ -156,6 +156,6 @@ class Controller:
 
     @property
     def log(self) -> str:
-        """The hooks' log file."""
+        """The content of the hooks' log file."""
         path = self.folder / "hooks.log"
         return path.read_text() if path.exists() else ""

@@ -1,4 +1,4 @@
-"""Deliveries as the broker gives them to a power worker, and a link that only records."""
+"""Deliveries as a power worker receives them, and a link that only records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from schemas.commands import Kind
 from tests.testbed.messages import command
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.outbox import Outbox
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from producers.message import Message
     from schemas.commands import PowerCommand
+    from workers.broker.link import Link
     from workers.errors import BrokerError
     from workers.power.events import Confirmed
 
@@ -30,7 +31,7 @@ def delivery(
     *,
     connection: int = 1,
 ) -> Delivery:
-    """One delivery: of a command, or of any bytes."""
+    """One delivery of a command or of any bytes."""
     asked = command() if asked is None else asked
     up = isinstance(asked, bytes) or asked.kind is Kind.RESUME
     return Delivery(
@@ -55,14 +56,14 @@ def pending(
     since: float = 0.0,
     dry_run: bool = False,
 ) -> Pending:
-    """A request that waits for its outcome."""
+    """A request without an outcome yet."""
     asked = asked or command()
     history = history or DeliveryHistory()
     return Pending(delivery(asked, history.to_headers()), asked, history, since, dry_run)
 
 
-class NotedLink:
-    """Records what is published and acknowledged; the test gives the broker's answers."""
+class RecordingLink:
+    """Records published messages, unconfirmed until the test answers, and acknowledged deliveries."""
 
     def __init__(self) -> None:
         self.published: list[Message] = []
@@ -71,38 +72,38 @@ class NotedLink:
 
     @property
     def link(self) -> Link:
-        """The type that its users expect."""
+        """This object, with the type that its users expect."""
         return cast("Link", self)
 
     def publish(self, message: Message) -> Future[None]:
-        """As Link.publish."""
+        """Same as Link.publish."""
         self.published.append(message)
         self._futures.append(Future())
         return self._futures[-1]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """As Link.ack."""
+        """Same as Link.ack."""
         self.acked += deliveries
 
     def answer(self, position: int, error: BrokerError | None = None) -> None:
-        """Let the broker confirm the message at this position, or refuse it."""
+        """Confirm the message at this position, or reject it with `error`."""
         if error is None:
             self._futures[position].set_result(None)
         else:
             self._futures[position].set_exception(error)
 
     def answer_all(self) -> None:
-        """Let the broker confirm what it has not answered yet."""
+        """Confirm all messages that are not answered yet."""
         for future in self._futures:
             if not future.done():
                 future.set_result(None)
 
 
-def outbox_on(noted: NotedLink) -> Outbox:
+def outbox_on(recording: RecordingLink) -> Outbox:
     """An outbox without a thread: it takes the broker's answers in at once."""
 
     def post(event: Confirmed) -> None:
         made.confirmed(event)
 
-    made = Outbox(noted.link, post)
+    made = Outbox(recording.link, post)
     return made

@@ -1,4 +1,4 @@
-"""A small site for tests: lamplighter.toml on a fresh vhost, and the command line on it."""
+"""A small installation for tests: lamplighter.toml on a fresh vhost, and the command line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -29,8 +30,8 @@ CLUSTER = "test"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command answered."""
+class CommandResult:
+    """Exit status and output of a command."""
 
     code: int
     out: str
@@ -38,19 +39,19 @@ class Said:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its JSON lines."""
+        """Its standard output, parsed as JSON lines."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-class Site:
-    """A configuration in a folder, and what a person or a worker does with it.
+class Installation:
+    """A configuration in a folder, and what an operator or a worker does with it.
 
     Args:
-        folder: holds the file, the spool and the SQLite stores.
+        folder: for lamplighter.toml, the spool and the SQLite stores.
         broker_url: with the password.
-        broker: further lines of its table [broker].
-        store: of its table [store].
-        more: further tables.
+        broker: more lines of the table [broker].
+        store: lines of the table [store].
+        more: more tables.
     """
 
     def __init__(
@@ -74,25 +75,25 @@ class Site:
 
     @cached_property
     def settings(self) -> Settings:
-        """As a worker reads them."""
+        """The settings, as a worker reads them."""
         return load(self.config)
 
     def make_hook_folders(self) -> None:
-        """The hooks' own, which no operator's command makes."""
+        """Create the hooks' folders, which no command creates."""
         for name in ("spool", "clock"):
             (self.folder / name).mkdir()
 
     def prepare(self) -> None:
-        """Put the topology in place, and the stores' tables."""
+        """Create the broker's topology and the stores' tables."""
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with blocking_channel(
             connection_parameters(self.settings.broker, "test topology")
         ) as channel:
-            topology.apply(channel, topology.topology())
+            declare(channel, topology.topology())
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Send messages, confirmed."""
+        """Send messages and wait for the broker's confirms."""
         link = Link(connection_parameters(self.settings.broker, "test publisher"))
         link.start()
         try:
@@ -103,31 +104,31 @@ class Site:
             link.stop()
 
     def depth(self, queue: str) -> int:
-        """How many messages wait in a queue."""
+        """The number of messages that wait in a queue."""
         with blocking_channel(connection_parameters(self.settings.broker, "test depth")) as channel:
             return int(channel.queue_declare(queue=queue, passive=True).method.message_count)
 
     def consumers(self, queue: str) -> int:
-        """How many consume a queue."""
+        """The number of consumers of a queue."""
         with blocking_channel(
             connection_parameters(self.settings.broker, "test consumers")
         ) as channel:
             return int(channel.queue_declare(queue=queue, passive=True).method.consumer_count)
 
     def logs(self) -> str:
-        """What the last command in the background has printed."""
+        """The output of the last command that was started in the background."""
         return (self.folder / f"{self._started}.log").read_text()
 
     def wait_depth(self, queue: str, count: int, timeout: float = 20.0) -> None:
-        """Wait until so many messages wait in a queue."""
+        """Wait until `count` messages wait in a queue."""
         until(lambda: self.depth(queue) == count, timeout, f"{count} messages in {queue}")
 
     def drain(self, queue: str) -> list[tuple[dict[str, Any], bytes]]:
-        """Take all messages that wait in a queue: their headers and bodies."""
+        """Consume all messages that wait in a queue; return their headers and bodies."""
         taken: list[tuple[dict[str, Any], bytes]] = []
         with blocking_channel(connection_parameters(self.settings.broker, "test drain")) as channel:
             count = channel.queue_declare(queue=queue, passive=True).method.message_count
-            # a queue with a single active consumer answers no basic.get
+            # A queue with a single active consumer does not answer basic.get.
             coming = channel.consume(queue, inactivity_timeout=10.0)
             for method, properties, body in islice(coming, count):
                 assert method is not None, f"{queue} gave {len(taken)} of {count} messages"
@@ -135,8 +136,8 @@ class Site:
                 taken.append((properties.headers or {}, body))
         return taken
 
-    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> Said:
-        """Run the command line; `typed` is what the person types."""
+    def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> CommandResult:
+        """Run a command; `typed` is its standard input."""
         done = subprocess.run(
             self.argv(*arguments),
             input=typed,
@@ -146,13 +147,13 @@ class Site:
             env=dict(MINIMAL_ENVIRONMENT),
             timeout=timeout,
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:
-        """Run the command line in the background; its output is in a file of its own."""
+        """Run a command in the background, with a log file of its own."""
         self._started += 1
         return Child(self.argv(*arguments), log=self.folder / f"{self._started}.log")
 
     def argv(self, *arguments: str) -> list[str]:
-        """The command line, to be run somewhere else."""
+        """The words of a command, for callers that run it themselves."""
         return [sys.executable, "-m", "ops.cli.main", "--config", str(self.config), *arguments]

@@ -1,4 +1,4 @@
-"""Finds secrets where none may be, in all that a cluster has written (P6)."""
+"""Find secrets in all files that a cluster has written (P6)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tests.testbed.simcloud import credentials
 if TYPE_CHECKING:
     from tests.testbed.cluster import Cluster
 
-# The files that are secrets, and the broker's own.
+# The files that hold secrets by design, and the broker's own.
 SECRET_FILES = frozenset({"refresh.token", "broker.password", "rabbitmq.conf"})
-# A real Keystone does not say which tokens it has issued, but all look so (Fernet's version byte
-# and time come first).
+# A real Keystone does not report the tokens that it issued, but all of them begin like this
+# (Fernet's version byte and time).
 KEYSTONE_TOKEN = re.compile(rb"gAAAAA[A-Za-z0-9_-]{80,}")
 
 
 def secrets_found(cluster: Cluster) -> set[str]:
-    """The names of the files that hold any token or password: logs, stores, spool, broker's data.
+    """Return the names of files that contain a token or password: logs, stores, spool, broker data.
 
-    What the cloud itself writes is not ours to judge.
+    The cloud's own files are not searched.
     """
     secrets = [secret.encode() for secret in cluster.cloud.issued_secrets()]
     secrets += [cluster.broker.admin.password.encode(), credentials.PASSWORD.encode()]

@@ -1,7 +1,8 @@
-"""Keeping Slurm's daemons on 127.0.0.1, whatever the machine is called.
+"""Keep Slurm's daemons on 127.0.0.1, independent of the machine's host name.
 
-Told to, they bind only the address that the kernel's host name resolves to. As root we give them
-a UTS namespace in which that name is localhost; anybody else needs a name that is already local.
+With NoCtldInAddrAny and NoInAddrAny, they bind only the address that the kernel's host name resolves
+to. As root, we run them in a UTS namespace whose host name is localhost; other users need a host
+name that already resolves to a loopback address.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Loopback:
-    """How to start programs for which the host name resolves to 127.0.0.1.
+    """How to start programs so that their host name resolves to 127.0.0.1.
 
     Attributes:
-        host: The name they see (the short form, as Slurm compares it).
+        host: The host name that they see (the short form, which Slurm compares).
         unshare: Options for unshare(1).
         rename: The beginning of the command inside the new namespaces.
     """
@@ -27,15 +28,15 @@ class Loopback:
 
     @property
     def prefix(self) -> list[str]:
-        """What to put in front of a command."""
+        """The words before a command."""
         return ["unshare", *self.unshare, *self.rename] if self.unshare else []
 
 
 def loopback() -> Loopback:
-    """Find out how it can be done here.
+    """Find out how this machine can do it.
 
     Raises:
-        RuntimeError: It cannot; the message says what to do.
+        RuntimeError: It cannot; the message holds the remedy.
     """
     if os.geteuid() == 0:
         rename = 'echo localhost >/proc/sys/kernel/hostname && exec "$@"'
@@ -47,7 +48,7 @@ def loopback() -> Loopback:
         address = "nothing"
     if not address.startswith("127."):
         raise RuntimeError(
-            f"Slurm's daemons would not stay on loopback: the name of this machine, {name}, "
+            f"Slurm's daemons would listen beyond loopback: this machine's host name, {name}, "
             f"resolves to {address}. Run as root, or add '127.0.1.1 {name}' to /etc/hosts."
         )
     return Loopback(name.partition(".")[0])

@@ -1,4 +1,4 @@
-"""What the test bed asks of RabbitMQ's management API (version 3.10 and later)."""
+"""A client for the part of RabbitMQ's management API that tests use (3.10 and later)."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class Depth:
-    """Messages of one queue; the server refreshes these numbers at least every 5 s."""
+    """The messages of one queue; the server updates these numbers at least every 5 s."""
 
     ready: int
     unacknowledged: int
 
     @property
     def total(self) -> int:
-        """Messages the queue holds."""
+        """The number of messages in the queue."""
         return self.ready + self.unacknowledged
 
 
 class Management:
     """A client of the HTTP API.
 
-    Every method raises `requests.RequestException` when the API is away or refuses.
+    Every method raises `requests.RequestException` if the API does not answer or refuses.
     """
 
     def __init__(self, url: str, name: str, password: str) -> None:
-        """Name the API's root, such as http://127.0.0.1:15672, and an administrator."""
+        """Take the API's root URL, such as http://127.0.0.1:15672, and an administrator's login."""
         self.url = url
         self._session = requests.Session()
-        # Neither the proxies nor the .netrc of whoever runs the tests.
+        # Ignore proxies and .netrc of the user who runs the tests.
         self._session.trust_env = False
-        # A kept connection would delay the stop of the server by 5 s.
+        # A persistent connection would delay the stop of the server by 5 s.
         self._session.headers["Connection"] = "close"
         self._session.auth = (name, password)
 
@@ -53,15 +53,15 @@ class Management:
         return False
 
     def create_vhost(self, vhost: str) -> None:
-        """Create a vhost, if it is not there."""
+        """Create a vhost, if it does not exist."""
         self._call("PUT", f"vhosts/{_part(vhost)}")
 
     def delete_vhost(self, vhost: str) -> None:
-        """Delete a vhost and all in it."""
+        """Delete a vhost with its content."""
         self._call("DELETE", f"vhosts/{_part(vhost)}")
 
     def put_user(self, name: str, password: str, *, tags: str = "") -> None:
-        """Create a user or change its password."""
+        """Create a user, or change the password."""
         self._call("PUT", f"users/{_part(name)}", {"password": password, "tags": tags})
 
     def permit(self, name: str, vhost: str, configure: str, write: str, read: str) -> None:
@@ -70,7 +70,7 @@ class Management:
         self._call("PUT", f"permissions/{_part(vhost)}/{_part(name)}", permissions)
 
     def queue(self, vhost: str, queue: str) -> dict[str, Any]:
-        """Return all the server tells about one queue."""
+        """Return everything the server reports about one queue."""
         answer: dict[str, Any] = self._call("GET", f"queues/{_part(vhost)}/{_part(queue)}")
         return answer
 
@@ -84,7 +84,7 @@ class Management:
         }
 
     def close_connections(self) -> int:
-        """Close every AMQP connection to the server, as an operator may; return how many."""
+        """Close every AMQP connection to the server, as an operator can; return their number."""
         connections = self._call("GET", "connections")
         for connection in connections:
             self._request("DELETE", f"connections/{_part(connection['name'])}")

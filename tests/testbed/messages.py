@@ -1,4 +1,4 @@
-"""Messages as producers and workers send them, for tests."""
+"""Messages for tests, as producers and workers send them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from producers.message import Message
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import rfc3339
-from schemas.events import Cause, RequestEvent, Transition, about
+from schemas.events import Cause, RequestEvent, Transition, transition_event
 from workers.broker import topology
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def command(
     jobs: tuple[int, ...] = (4711,),
     cluster: str = "test",
 ) -> PowerCommand:
-    """What a hook asks."""
+    """A power command, as a hook sends it."""
     return PowerCommand(
         kind=kind,
         cluster=cluster,
@@ -50,15 +50,16 @@ def event(
     time: int = MOMENT + 10**9,
     cause: Cause | None = None,
 ) -> RequestEvent:
-    """A step in the life of a command."""
-    told = about(asked or command(), transition, round_=round_, time=time)
-    return replace(told, cause=cause)
+    """An event about a command."""
+    return replace(
+        transition_event(asked or command(), transition, round_=round_, time=time), cause=cause
+    )
 
 
-def published(told: RequestEvent) -> Message:
-    """An event on its way to the audit."""
+def published(sent: RequestEvent) -> Message:
+    """An event as the message that the audit receives."""
     return Message(
-        topology.EVENTS, told.transition.routing_key, told.to_envelope().to_json(), told.id
+        topology.EVENTS, sent.transition.routing_key, sent.to_envelope().to_json(), sent.id
     )
 
 

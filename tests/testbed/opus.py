@@ -1,6 +1,6 @@
-"""OPUS, as far as its POST /handler/job_event goes: its checks, its replies, and what becomes of its jobs.
+"""A simulated OPUS: the checks, replies and job changes of its POST /handler/job_event.
 
-After uws_server/uws_server.py (get_real_ip, is_job_server, job_event, abort_...) and uws_classes.py
+Follows uws_server/uws_server.py (get_real_ip, is_job_server, job_event, abort_...) and uws_classes.py
 (Job.change_status) of ParisAstronomicalDataCentre/OPUS at 4487bcb; errors are pages of Bottle's.
 """
 
@@ -38,11 +38,11 @@ _TITLES = {403: "Forbidden", 404: "Not Found", 500: "Internal Server Error"}
 
 @dataclass
 class UwsJob:
-    """A job of OPUS's database.
+    """A job in the database of OPUS.
 
     Attributes:
-        process_id: Slurm's id of it.
-        jobdata: whether scp finds its jobdata; where not, the first error ends in a 500.
+        process_id: Slurm's job id.
+        jobdata: whether scp finds its jobdata; if not, the first error ends in a 500.
     """
 
     jobid: str
@@ -53,15 +53,15 @@ class UwsJob:
 
 
 class UserWarningError(Exception):
-    """Python's UserWarning in OPUS: a 500 that says why."""
+    """Python's UserWarning in OPUS: a 500 with its text."""
 
 
 class Opus(Receiver):
-    """Use as a context manager.
+    """A context manager; the server listens inside the block.
 
     Args:
-        job_servers: as in its settings; an address or a part of one.
-        port: where; by default the system's choice.
+        job_servers: as in its settings: addresses or parts of addresses.
+        port: the port; by default a free one.
     """
 
     def __init__(self, job_servers: Mapping[str, str] | None = None, port: int = 0) -> None:
@@ -70,7 +70,7 @@ class Opus(Receiver):
         self.jobs: list[UwsJob] = []
 
     def add(self, jobid: str, process_id: int, phase: str = "QUEUED") -> UwsJob:
-        """A job that OPUS has submitted."""
+        """Add a job that OPUS has submitted."""
         job = UwsJob(jobid, str(process_id), phase)
         self.jobs.append(job)
         return job

@@ -1,50 +1,36 @@
-"""Ports on 127.0.0.1 that nobody else takes, not even a second test run at the same moment."""
+"""Reserve TCP ports on 127.0.0.1, so that test runs at the same time do not take the same port."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 import socket
-import struct
-import tempfile
-from pathlib import Path
 from typing import Self
 
 LOWEST = 20_000
-# Above lies Linux's default ephemeral range, from which any outgoing connection may take a port.
+# Linux's default ephemeral range begins above: any outgoing connection may take a port of it.
 HIGHEST = 32_767
 
 
 class Ports:
-    """Reserves free TCP ports until it is closed (or its process ends, however it ends).
+    """Reserves free TCP ports until it is closed or its process ends.
 
-    Every test run of a user locks byte number N of one common file for port N. These are
-    "open file description" locks (fcntl(2)): unlike the older kind they also hold between two
-    objects of one process; all vanish with the process.
+    A reservation is an abstract Unix socket named after the port (unix(7)). It leaves no file and
+    holds for all processes of the network namespace, as the ports do.
     """
 
     def __init__(self) -> None:
-        """Reserve nothing yet.
-
-        Raises:
-            OSError: The lock file in the temporary folder cannot be opened.
-        """
-        path = Path(tempfile.gettempdir()) / f"lamplighter-ports-{os.getuid()}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._locks = os.open(path, flags, 0o600)
-        self._taken: set[int] = set()
+        self._reserved: dict[int, socket.socket] = {}
 
     def take(self) -> int:
         """Return a port that is free now and stays reserved.
 
         Raises:
-            RuntimeError: None is left.
+            RuntimeError: There is no free port.
         """
         candidates = list(range(LOWEST, HIGHEST + 1))
         random.shuffle(candidates)
         for port in candidates:
-            if self._lock(port) and _is_free(port):
+            if self._reserve(port) and _is_free(port):
                 return port
         raise RuntimeError(f"no free port on 127.0.0.1 between {LOWEST} and {HIGHEST}")
 
@@ -57,15 +43,14 @@ class Ports:
         for _ in range(1000):
             first = random.randint(LOWEST, HIGHEST + 1 - count)
             block = range(first, first + count)
-            if all(self._lock(port) and _is_free(port) for port in block):
+            if all(self._reserve(port) and _is_free(port) for port in block):
                 return block
         raise RuntimeError(f"no {count} consecutive free ports on 127.0.0.1")
 
     def close(self) -> None:
-        """Give all of them back."""
-        if self._locks >= 0:
-            os.close(self._locks)
-            self._locks = -1
+        """Release all reservations."""
+        while self._reserved:
+            self._reserved.popitem()[1].close()
 
     def __enter__(self) -> Self:
         return self
@@ -73,16 +58,14 @@ class Ports:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lock(self, port: int) -> bool:
-        # A lock does not exclude its own holder.
-        if port in self._taken:
-            return False
-        flock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, port, 1, 0)
+    def _reserve(self, port: int) -> bool:
+        reservation = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.fcntl(self._locks, fcntl.F_OFD_SETLK, flock)
-        except BlockingIOError:
+            reservation.bind(f"\0lamplighter-port-{port}")
+        except OSError:
+            reservation.close()
             return False
-        self._taken.add(port)
+        self._reserved[port] = reservation
         return True
 
 

@@ -1,4 +1,4 @@
-"""A private PostgreSQL of the system's package: loopback, a port and a folder of its own."""
+"""Run a private PostgreSQL of the system's package: on loopback, with its own port and folder."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.testbed.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Debian's place for the server's own programs; they are not on the PATH there.
+# Debian installs the server's programs here and not on the PATH.
 _DEBIAN = Path("/usr/lib/postgresql")
 _UNPRIVILEGED = "postgres"
 _SUPERUSER = "lamplighter"
 
 
 class PostgreSQL:
-    """A server that belongs to its owner alone; use as a context manager.
+    """A private server; use as a context manager.
 
-    It refuses to run as root, so a root owner lends it the package's user.
+    PostgreSQL refuses to run as root. If we are root, it runs as the package's user.
 
     Args:
-        folder: will hold all it writes; that user must reach it.
+        folder: for all its files; that user must be able to reach it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,17 +44,17 @@ class PostgreSQL:
         self._server: Child | None = None
 
     def create_database(self) -> str:
-        """Make an empty database; return its SQLAlchemy URL."""
+        """Create an empty database; return its SQLAlchemy URL."""
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
     def start(self) -> None:
-        """Start it and wait until it takes logins.
+        """Start it and wait until it accepts logins.
 
         Raises:
-            RuntimeError: it ended; the message holds the end of its log.
+            RuntimeError: it has ended; the message holds the end of its log.
         """
         argv = [
             str(self._programs / "postgres"),
@@ -65,9 +65,9 @@ class PostgreSQL:
         until(self._answers, 30.0, "the private PostgreSQL")
 
     def stop(self) -> None:
-        """End it, and with it all its connections."""
+        """Stop it and close all its connections."""
         if self._server is not None:
-            # Its "fast shutdown"; a killed server leaves its shared memory to the machine.
+            # PostgreSQL's "fast shutdown"; a killed server would leave its shared memory behind.
             self._server.send(signal.SIGINT)
             self._server.stop()
 
@@ -78,7 +78,7 @@ class PostgreSQL:
         if os.geteuid() == 0:
             for path in (self.folder, password):
                 shutil.chown(path, _UNPRIVILEGED)
-        subprocess.run(
+        done = subprocess.run(
             _unprivileged(
                 [
                     str(self._programs / "initdb"),
@@ -86,11 +86,15 @@ class PostgreSQL:
                     *("--pwfile", str(password), "--no-sync", "--encoding=UTF8", "--locale=C"),
                 ]
             ),
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
             env=dict(MINIMAL_ENVIRONMENT),
             cwd=self.folder,
         )
+        if done.returncode:
+            self._ports.close()
+            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
         try:
             self.start()
         except BaseException:
@@ -116,10 +120,10 @@ class PostgreSQL:
 
 
 def _programs() -> Path:
-    """The folder with initdb and postgres.
+    """Return the folder of initdb and postgres.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: PostgreSQL is not installed.
     """
     for folder in sorted(_DEBIAN.glob("*/bin"), reverse=True):
         if (folder / "initdb").exists():

@@ -1,6 +1,6 @@
-"""The power worker's engine in a thread: a real broker and store, simulated clouds, no token service.
+"""Run the power worker's engine in a thread: a real broker and store, simulated clouds, no token service.
 
-Its retry tiers rest for a moment only. What the engine raises is raised when the bench is left.
+The retry tiers delay messages by only 0.3 s. An error of the engine is raised when the block ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, RequestEvent, event_from, notice_from
-from tests.testbed.installation import CLUSTER, Site
+from schemas.events import RequestEvent, event_from
+from schemas.notices import Notice, notice_from
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.link import Delivery, Link
+from workers.broker.declare import declare
+from workers.broker.link import Link
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.logins import PasswordSource
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from schemas.commands import PowerCommand
     from schemas.events import Transition
     from tests.testbed.simcloud.handle import SimCloud
+    from workers.broker.delivery import Delivery
 
 TIERS = dict.fromkeys(topology.RETRY_TIERS, 0.3)
 NODES = [f"main{number}" for number in range(1, 10)]
@@ -61,15 +64,15 @@ class PowerBench:
     """Use as a context manager.
 
     Args:
-        folder: for configuration and store.
-        broker_url: with the password, on a fresh vhost.
-        clouds: by name; each has one group of its name, whose nodes begin with it: `main1` to `main9`.
-        power: lines of [power], later than the bench's own.
+        folder: for the configuration and the store.
+        broker_url: with the password, on a new vhost.
+        clouds: by name; each has one group of the same name, with nodes such as `main1` to `main9`.
+        power: fields of [power]; they override the bench's own.
         group: further lines of every group.
         resync: lines of [resync].
     """
 
-    def __init__(  # noqa: PLR0913 - each a part of lamplighter.toml
+    def __init__(  # noqa: PLR0913 - one per part of lamplighter.toml
         self,
         folder: Path,
         broker_url: str,
@@ -84,7 +87,7 @@ class PowerBench:
         tables += [f"{key} = {value}" for key, value in lines.items()]
         for name, cloud in clouds.items():
             tables += [*_tables(name, cloud.auth_url), group]
-        self.site = Site(folder, broker_url, more="\n".join(tables) + "\n")
+        self.site = Installation(folder, broker_url, more="\n".join(tables) + "\n")
         self.settings = self.site.settings
         self._parameters = connection_parameters(self.settings.broker, "test bench")
         self._events: list[bytes] = []
@@ -103,7 +106,7 @@ class PowerBench:
 
     def _begin(self) -> None:
         with blocking_channel(self._parameters) as channel:
-            topology.apply(channel, topology.topology(TIERS))
+            declare(channel, topology.topology(TIERS))
         self.store: sa.Engine = open_store(self.settings.store.url, "state")
         self._stack.callback(self.store.dispose)
         owner = self._stack.enter_context(closing(Owner(self.store.url)))
@@ -117,7 +120,7 @@ class PowerBench:
         link = Link(
             self._parameters,
             dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), 100),
-            on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - made below
+            on_delivery=lambda delivery: self.engine.deliver(delivery),  # noqa: PLW0108 - created below
             on_up=lambda connection: self.engine.connected(connection),  # noqa: PLW0108
         )
         self.engine = Engine(
@@ -141,7 +144,7 @@ class PowerBench:
         if self._error is not None:
             raise self._error
 
-    # -- what others do
+    # -- other processes
 
     def other_worker(self) -> PowerStore:
         """The store, as another worker uses it."""
@@ -157,82 +160,82 @@ class PowerBench:
         return Lease(owner, power.lease, settling=power.api_timeout)
 
     def ask(self, *commands: PowerCommand, headers: Mapping[str, str | int] | None = None) -> None:
-        """Publish commands as a hook does, in this order."""
+        """Publish commands in this order, as a hook does."""
         self.site.publish(
             [
                 Message(
                     topology.COMMANDS,
-                    asked.kind.routing_key,
-                    asked.to_envelope().to_json(),
-                    asked.id,
+                    requested.kind.routing_key,
+                    requested.to_envelope().to_json(),
+                    requested.id,
                     headers=headers or {},
                 )
-                for asked in commands
+                for requested in commands
             ]
         )
 
-    # -- what is to be seen
+    # -- observations
 
-    def events(self, asked: PowerCommand | None = None) -> list[RequestEvent]:
-        """What was told of requests, or of one, in order."""
-        told = []
+    def events(self, requested: PowerCommand | None = None) -> list[RequestEvent]:
+        """Return the published events of all requests, or of one, in order."""
+        found = []
         for body in list(self._events):
             try:
                 event = event_from(parse(body))
             except MalformedMessageError:
                 continue
-            if asked is None or event.request_id == asked.id:
-                told.append(event)
-        return told
+            if requested is None or event.request_id == requested.id:
+                found.append(event)
+        return found
 
     def notices(self) -> list[Notice]:
-        """The alarms and other notices."""
-        told = []
+        """Return the published alarms and other notices."""
+        found = []
         for body in list(self._events):
             try:
-                told.append(notice_from(parse(body)))
+                found.append(notice_from(parse(body)))
             except MalformedMessageError:
                 continue
-        return told
+        return found
 
-    def transitions(self, asked: PowerCommand) -> list[Transition]:
-        """What has happened to a request, in order."""
-        return [event.transition for event in self.events(asked)]
+    def transitions(self, requested: PowerCommand) -> list[Transition]:
+        """Return the transitions of a request, in order."""
+        return [event.transition for event in self.events(requested)]
 
     def bodies(self, event_id: str) -> list[bytes]:
-        """Every publication of an event, byte for byte."""
+        """Return the body of every publication of an event."""
         return [body for body in list(self._events) if parse(body).id == event_id]
 
-    def ending(self, asked: PowerCommand, timeout: float = 20.0) -> RequestEvent:
-        """Wait for a request's end."""
-        return self.endings(asked, timeout=timeout)[0]
+    def ending(self, requested: PowerCommand, timeout: float = 20.0) -> RequestEvent:
+        """Wait for a request to end; return its last event."""
+        return self.endings(requested, timeout=timeout)[0]
 
-    def endings(self, *asked: PowerCommand, timeout: float = 20.0) -> list[RequestEvent]:
-        """Wait for the ends of several requests."""
+    def endings(self, *requested: PowerCommand, timeout: float = 20.0) -> list[RequestEvent]:
+        """Wait for several requests to end; return their last events."""
 
         def ended() -> list[RequestEvent] | None:
             self.alive()
             ends = {e.request_id: e for e in self.events() if e.transition.terminal}
-            found = [ends[one.id] for one in asked if one.id in ends]
-            return found if len(found) == len(asked) else None
+            found = [ends[one.id] for one in requested if one.id in ends]
+            return found if len(found) == len(requested) else None
 
-        return until(ended, timeout, f"the ends of {', '.join(one.node for one in asked)}")
+        return until(ended, timeout, f"the ends of {', '.join(one.node for one in requested)}")
 
-    def saw(self, asked: PowerCommand, transition: Transition, timeout: float = 20.0) -> None:
-        """Wait until this has happened to a request."""
+    def saw(self, requested: PowerCommand, transition: Transition, timeout: float = 20.0) -> None:
+        """Wait for a transition of a request."""
         until(
-            lambda: transition in self.transitions(asked),
+            lambda: transition in self.transitions(requested),
             timeout,
-            f"{asked.node} to be {transition}",
+            f"{requested.node} to be {transition}",
         )
 
     def letters(self, count: int, timeout: float = 20.0) -> list[Letter]:
-        """Wait for so many dead letters, and take them."""
+        """Wait for this many dead letters, and take them from the queue."""
         self.site.wait_depth(topology.DEAD_LETTER_QUEUE, count, timeout)
         return [Letter(*taken) for taken in self.site.drain(topology.DEAD_LETTER_QUEUE)]
 
     def idle(self, timeout: float = 20.0) -> None:
-        """Wait until nothing is pending, nothing rests, and all is acknowledged."""
+        """Wait until no node is pending, and the queues and retry tiers are empty."""
         queues = (topology.RESUME_QUEUE, topology.SUSPEND_QUEUE, *topology.RETRY_TIERS)
         until(
             lambda: (
@@ -244,18 +247,18 @@ class PowerBench:
         )
 
     def alive(self) -> None:
-        """Raise what the engine has raised."""
+        """Raise the error of the engine, if it has failed."""
         if self._error is not None:
             raise self._error
 
     # -- inside
 
     def _listen(self) -> None:
-        def heard(delivery: Delivery) -> None:
+        def on_event(delivery: Delivery) -> None:
             self._events.append(delivery.body)
             listener.ack([delivery])
 
-        listener = Link(self._parameters, {topology.AUDIT_QUEUE: 1000}, on_delivery=heard)
+        listener = Link(self._parameters, {topology.AUDIT_QUEUE: 1000}, on_delivery=on_event)
         self._stack.callback(listener.stop)
         listener.start()
         assert listener.wait_up(20)
@@ -279,7 +282,7 @@ class PowerBench:
         try:
             while not self._stop.is_set():
                 self.engine.turn()
-        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             self._error = error
 
 

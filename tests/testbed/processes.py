@@ -1,4 +1,4 @@
-"""Child processes that never outlive their owner's `with` block."""
+"""Child processes that end with their owner's `with` block."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MINIMAL_ENVIRONMENT = {
 
 
 class Child:
-    """A running program: leader of a process group of its own, output appended to a log file.
+    """A running program: leader of its own process group, with its output appended to a log file.
 
-    The leader is reaped only after its group has been killed. Until then its pid, which is also
-    the group's number, cannot be given to a stranger, so no signal ever hits a wrong process.
+    The leader is reaped only after its group has been killed. Until then no other process can get
+    its pid, which is also the group's id, so no signal reaches a wrong process.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Child:
         """Start it.
 
         Args:
-            argv: The program and its arguments; no secrets, everybody can read them.
+            argv: The program and its arguments; no secrets: every user can read them.
             log: Receives standard output and standard error.
-            env: The whole environment; `MINIMAL_ENVIRONMENT` if not given.
+            env: The whole environment; by default `MINIMAL_ENVIRONMENT`.
             cwd: Working directory.
 
         Raises:
@@ -62,7 +62,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the program has not ended yet (its group may live on until `stop`)."""
+        """Whether the program still runs (after its end, its group may run on until `stop`)."""
         if self._popen.returncode is not None:
             return False
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -74,17 +74,17 @@ class Child:
         return self._popen.returncode
 
     def require_running(self) -> None:
-        """Raise a RuntimeError with the end of the log if the program has ended."""
+        """Raise a RuntimeError that shows the end of the log if the program has ended."""
         if not self.running:
             raise RuntimeError(f"{self.name} (pid {self.pid}) has ended:\n{tail(self.log)}")
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the program alone, if it still runs."""
+        """Send a signal to the program only, if it still runs."""
         if self.running:
             os.kill(self.pid, number)
 
     def wait(self, timeout: float) -> int:
-        """Wait for the program to end by itself; return its exit status.
+        """Wait until the program ends by itself; return its exit status.
 
         Raises:
             TimeoutError: It still runs after `timeout` seconds.
@@ -93,23 +93,23 @@ class Child:
         return self.kill()
 
     def stop(self, grace: float = 10.0) -> int:
-        """Ask the program to end (SIGTERM), after `grace` seconds kill it; return its status."""
+        """Send SIGTERM, after `grace` seconds SIGKILL; return the exit status."""
         self.send(signal.SIGTERM)
         with suppress(TimeoutError):
             until(lambda: not self.running, grace, f"the end of {self.name}")
         return self.kill()
 
     def kill(self) -> int:
-        """Kill the whole group at once, as `kill -9` does; return the program's status."""
+        """Kill the whole group, as `kill -9` does; return the program's exit status."""
         if self._popen.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         return self._popen.wait()
 
     def kill_session(self) -> int:
-        """Kill all that the program has started, whatever its group, unless it left the session."""
+        """Kill every process of the program's session, in all of its groups; return the exit status."""
         if self._popen.returncode is None:
-            # The pid is still ours, running or not, so the session's number is too.
+            # The leader is not reaped yet, so the session id cannot belong to another session.
             for pid in _session(self.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How a rabbitmq-server of the system's package is kept to itself: files and environment."""
+"""Files and environment that keep a rabbitmq-server of the system's package private."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The scripts of this folder run as whoever calls them; Debian's wrappers in /usr/sbin insist on
-# the user rabbitmq and on the system's own folders.
+# The scripts in this folder run as the calling user; Debian's wrappers in /usr/sbin require the user
+# rabbitmq and the system's folders.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 
@@ -23,12 +23,12 @@ class Node:
     """A RabbitMQ node: its folder, and its ports on 127.0.0.1.
 
     Attributes:
-        folder: Holds all it writes; also its home folder, where Erlang's cookie lies.
+        folder: For all its files; also its home folder, which contains Erlang's cookie.
         amqp: Port for clients.
         web: Port of the management API.
         epmd: Port of its own Erlang port mapper.
-        dist: Port for rabbitmqctl to talk to.
-        cli: Port that rabbitmqctl itself listens on.
+        dist: Port to which rabbitmqctl connects.
+        cli: Port on which rabbitmqctl itself listens.
     """
 
     folder: Path
@@ -40,11 +40,11 @@ class Node:
 
     @property
     def data_dir(self) -> Path:
-        """Where messages lie at rest."""
+        """The folder in which messages are stored."""
         return self.folder / "data"
 
     def environment(self) -> dict[str, str]:
-        """Return the environment for the server and its tools; it holds no secret."""
+        """Return the environment for the server and its tools; it contains no secret."""
         return MINIMAL_ENVIRONMENT | {
             "HOME": str(self.folder),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "no-such-file"),
@@ -55,8 +55,8 @@ class Node:
             "RABBITMQ_MNESIA_BASE": str(self.data_dir),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_LOGS": "-",
-            # Makes the script become the server instead of staying its parent; the parent could not
-            # be killed without leaving a zombie to whoever inherits the server.
+            # Makes the script exec the server instead of staying its parent. Killing such a parent
+            # would leave the server to init, and a zombie.
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_DIST_PORT": str(self.dist),
@@ -69,11 +69,11 @@ class Node:
         }
 
     def write(self, admin: str, password: str, settings: Mapping[str, str]) -> None:
-        """Make the folders and the configuration.
+        """Create the folders and the configuration.
 
         Args:
-            admin: The administrator, made when the node first starts.
-            password: And his password.
+            admin: The administrator, created when the node first starts.
+            password: The administrator's password.
             settings: More lines of rabbitmq.conf.
         """
         for path in (self.folder, self.data_dir, self.folder / "log"):
@@ -86,7 +86,7 @@ class Node:
             "default_pass": password,
             "disk_free_limit.absolute": "50MB",
             "vm_memory_high_watermark.relative": "0.8",
-            # With the quorum queues' tick below: the API's numbers are about half a second old.
+            # Together with the tick of quorum queues below: the API's numbers are about 0.5 s old.
             "collect_statistics_interval": "500",
             **settings,
         }
@@ -103,7 +103,7 @@ class Node:
 
 
 def packaged_version() -> str | None:
-    """Return the version of the system's rabbitmq-server, None if there is none."""
+    """Return the version of the system's rabbitmq-server; None if it is not installed."""
     try:
         home = (SCRIPTS / "rabbitmq-server").resolve(strict=True).parent.parent
     except FileNotFoundError:

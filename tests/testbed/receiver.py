@@ -1,4 +1,4 @@
-"""A receiver of webhooks that keeps what it is sent, and answers as it is told."""
+"""A webhook receiver that keeps the requests it gets, and replies as configured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Got:
-    """One POST, with the monotonic seconds when it came."""
+    """One POST request; `at` is the monotonic time of its arrival, in seconds."""
 
     path: str
     headers: Mapping[str, str]
@@ -25,7 +25,7 @@ class Got:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered, after so many seconds."""
+    """A reply, sent after `after` seconds."""
 
     status: int = 200
     body: str = ""
@@ -34,12 +34,12 @@ class Reply:
 
 
 class Receiver:
-    """Use as a context manager: it listens inside.
+    """A context manager; the server listens inside the block.
 
     Args:
-        answer: what to answer; by default 200.
-        port: where; by default the system's choice.
-        context: for https.
+        answer: returns the reply to a request; by default 200.
+        port: the port; by default a free one.
+        context: the TLS context, for https.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Receiver:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # the name is http.server's
+            def do_POST(self) -> None:  # name required by http.server
                 length = int(self.headers.get("content-length", "0"))
                 body = self.rfile.read(length)
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -70,7 +70,7 @@ class Receiver:
                     self.end_headers()
                     self.wfile.write(content)
                 except OSError:
-                    pass  # who asked has gone
+                    pass  # the client has disconnected
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -85,7 +85,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:

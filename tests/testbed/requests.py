@@ -1,4 +1,4 @@
-"""What hooks ask of the nodes of a PowerBench, and how often its cloud was called for it."""
+"""Requests for the nodes of a PowerBench, and the number of cloud calls that they caused."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 def resume(node: str = "main1", after: float = 0.0) -> PowerCommand:
-    """What a hook asks now, or so many seconds later."""
-    return _ask(Kind.RESUME, node, after)
+    """A resume request made now, or `after` seconds later."""
+    return _request(Kind.RESUME, node, after)
 
 
 def suspend(node: str = "main1", after: float = 0.0) -> PowerCommand:
-    """As `resume`."""
-    return _ask(Kind.SUSPEND, node, after)
+    """A suspend request made now, or `after` seconds later."""
+    return _request(Kind.SUSPEND, node, after)
 
 
-def _ask(kind: Kind, node: str, after: float) -> PowerCommand:
+def _request(kind: Kind, node: str, after: float) -> PowerCommand:
     return command(node, kind=kind, generation=time.time_ns() + int(after * 10**9))
 
 
 def starts(cloud: SimCloud) -> int:
-    """Start calls so far."""
+    """The number of start calls so far."""
     return cloud.counts().get("start", 0)
 
 
 def stops(cloud: SimCloud) -> int:
-    """Stop calls so far."""
+    """The number of stop calls so far."""
     return cloud.counts().get("stop", 0)

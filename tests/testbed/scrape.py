@@ -1,4 +1,4 @@
-"""What a process shows Prometheus, read as Prometheus would."""
+"""Read a process's metrics as Prometheus does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# By name and labels, as `name{a="b"}` would be written.
+# The key is name and labels, as in `name{a="b"}`.
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def port_of(log: str) -> int | None:
-    """Where a worker shows its figures, by its log; None where it does not say so (yet)."""
+    """Return the port of a worker's metrics from its log; None if the log does not name it yet."""
     for line in log.splitlines():
         if '"metrics_served"' in line:
             return int(json.loads(line)["port"])
@@ -24,10 +24,10 @@ def port_of(log: str) -> int | None:
 
 
 class Scrape:
-    """One look at /metrics.
+    """One reading of /metrics.
 
     Attributes:
-        names: of all series that the process can have, also of those without a value yet.
+        names: the names of all series that the process can have, with or without a value.
         labels: the names of labels, by series.
     """
 
@@ -45,5 +45,5 @@ class Scrape:
                 self.labels.setdefault(sample.name, set()).update(sample.labels)
 
     def value(self, name: str, labels: Mapping[str, str] | None = None) -> float | None:
-        """One sample."""
+        """Return the value of one sample; None if it does not exist."""
         return self.samples.get((name, frozenset((labels or {}).items())))

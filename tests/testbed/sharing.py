@@ -1,4 +1,4 @@
-"""A run that several processes share (pytest-xdist): who takes what, and how it is interrupted."""
+"""Distribute a run over the processes of pytest-xdist, and interrupt them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     import pytest
 
-# Files whose tests all run on real OpenStack; elsewhere a parameter says so.
+# All tests in these files run on real OpenStack; in other files, a parameter shows it.
 _OPENSTACK = ("tests/openstack/", "tests/e2e/test_real_cloud.py")
-_PATIENCE = 120.0
+_STOP_TIMEOUT = 120.0
 
 
-class Shares(LoadScopeScheduling):  # type: ignore[misc]
-    """The processes share the run file by file; one of them has all that needs real OpenStack."""
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Distributes tests file by file; all tests on real OpenStack go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -29,13 +29,13 @@ class Shares(LoadScopeScheduling):  # type: ignore[misc]
         return "openstack" if on_openstack else file
 
 
-def is_sharer(config: pytest.Config) -> bool:
-    """Whether this process runs tests for another one, which shares them out."""
+def is_xdist_worker(config: pytest.Config) -> bool:
+    """Whether this process runs tests that another process distributes."""
     return hasattr(config, "workerinput")
 
 
 def interrupt_once() -> None:
-    """Let the first SIGINT or SIGTERM interrupt this process, and no later one its tidying up."""
+    """Let the first SIGINT or SIGTERM interrupt this process; later ones must not disturb the cleanup."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
 
@@ -46,12 +46,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def end_sharers() -> None:
-    """Interrupt the processes that run tests for this one, and wait until their servers have ended."""
-    sharers = psutil.Process().children()
-    for sharer in sharers:
-        sharer.send_signal(signal.SIGINT)
-    until(lambda: not any(map(_has_children, sharers)), _PATIENCE, "the end of all servers")
+def interrupt_xdist_workers() -> None:
+    """Interrupt this process's pytest-xdist workers and wait until their servers have ended."""
+    workers = psutil.Process().children()
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    until(lambda: not any(map(_has_children, workers)), _STOP_TIMEOUT, "the end of all servers")
 
 
 def _has_children(process: psutil.Process) -> bool:

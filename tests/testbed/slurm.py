@@ -1,4 +1,4 @@
-"""A private Slurm with power saving: real munged, slurmctld and slurmd of the system's packages."""
+"""Run a private Slurm with power saving: munged, slurmctld and slurmd of the system's packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.testbed import slurmnode
 from tests.testbed.loopback import loopback
 from tests.testbed.ports import Ports
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
-from tests.testbed.slurm_conf import Layout, Settings, cgroup_conf, slurm_conf
+from tests.testbed.slurm_conf import Layout, SlurmSettings, cgroup_conf, slurm_conf
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "scontrol", "sbatch")
 
 
 class SlurmError(RuntimeError):
-    """A command of Slurm failed; the message is what it printed."""
+    """A Slurm command failed; the message is its output."""
 
 
 class PrivateSlurm:
-    """slurmctld and munged of their owner alone, on loopback, all files below one folder.
+    """A private slurmctld and munged: on loopback, with all files below one folder.
 
-    Use as a context manager. Nodes start powered down; `boot` and `halt` play the cloud.
+    Use as a context manager. Nodes start powered down; `boot` and `halt` act as the cloud.
     """
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
-        """Lay out the folder; nothing runs yet.
+    def __init__(self, folder: Path, settings: SlurmSettings | None = None) -> None:
+        """Create the folder and the configuration; start nothing.
 
         Args:
-            folder: Will hold all that Slurm writes; need not exist. Its path must be short: a
-                Unix socket's path has at most 107 bytes.
-            settings: What is not as usual.
+            folder: For all files of Slurm; need not exist. The path must be short: the path of a
+                Unix socket has at most 107 bytes.
+            settings: Settings that differ from the defaults.
 
         Raises:
             RuntimeError: Slurm is not installed, or cannot be kept on loopback.
         """
-        self.settings = settings or Settings()
+        self.settings = settings or SlurmSettings()
         self.layout = Layout(folder)
         self.version = packaged_version()
         self._loopback = loopback()
@@ -66,12 +66,12 @@ class PrivateSlurm:
 
     @property
     def conf(self) -> Path:
-        """Path of slurm.conf, the value of SLURM_CONF."""
+        """The path of slurm.conf, the value of SLURM_CONF."""
         return self.layout.conf
 
     @property
     def conf_dir(self) -> Path:
-        """Folder of slurm.conf, where the programs that Slurm runs look for their own settings."""
+        """The folder of slurm.conf, in which programs run by Slurm look for their own settings."""
         return self.layout.conf_dir
 
     @property
@@ -83,9 +83,11 @@ class PrivateSlurm:
         """Start munged, slurmctld and the node that is always on (about 1 s).
 
         Raises:
-            RuntimeError: A daemon ended or power saving is off; the message holds the log's end.
+            RuntimeError: A daemon ended (the message holds the end of its log), or this machine
+                cannot run slurmd.
             TimeoutError: slurmctld does not answer.
         """
+        slurmnode.require_namespaces()
         munge = self.layout.munge
         self._munged = Child(
             [
@@ -102,7 +104,7 @@ class PrivateSlurm:
             self.boot("static1")
 
     def start_ctld(self) -> None:
-        """Start slurmctld alone; raises as `start` does."""
+        """Start slurmctld only; raises the same errors as `start`."""
         self._ctld = Child(
             [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
             log=self.layout.log_dir / "slurmctld.out",
@@ -111,12 +113,12 @@ class PrivateSlurm:
         until(self._answers, START_TIMEOUT, "the private slurmctld")
 
     def stop_ctld(self) -> None:
-        """Stop slurmctld in good order; 22.05 first waits up to 12 s for the hooks it runs."""
+        """Stop slurmctld cleanly; 22.05 first waits up to 12 s for running hooks."""
         if self._ctld:
             self._ctld.stop(grace=30.0)
 
     def kill9_ctld(self) -> None:
-        """Kill slurmctld; hooks it has started go on, each in a process group of its own."""
+        """Kill slurmctld; its running hooks continue, each in its own process group."""
         if self._ctld:
             self._ctld.kill()
 
@@ -126,11 +128,11 @@ class PrivateSlurm:
         self.start_ctld()
 
     def boot(self, node: str) -> None:
-        """Start the node's slurmd; it registers within a second or so."""
+        """Start the node's slurmd; it registers within about a second."""
         slurmnode.boot(node, self.conf)
 
     def halt(self, node: str) -> None:
-        """Cut the node's power: slurmd and all its jobs are gone at once."""
+        """Cut the node's power: slurmd and all its jobs end at once."""
         slurmnode.halt(node, self.conf)
 
     def booted(self) -> list[str]:
@@ -141,8 +143,8 @@ class PrivateSlurm:
         """Submit a job; return its id.
 
         Args:
-            script: The job's text, beginning with #!.
-            options: sbatch's long options, as nodes=2 or no_requeue=True.
+            script: The job's script, beginning with #!.
+            options: sbatch's long options, such as nodes=2 or no_requeue=True.
         """
         words = [f"--output={self.layout.output_dir}/%j.out", f"--chdir={self.layout.output_dir}"]
         for name, value in options.items():
@@ -151,12 +153,12 @@ class PrivateSlurm:
         return int(self.run("sbatch", "--parsable", *words, text=script).strip())
 
     def output(self, job_id: int) -> str:
-        """Return what a job has printed so far."""
+        """Return the output of a job so far."""
         path = self.layout.output_dir / f"{job_id}.out"
         return path.read_text() if path.exists() else ""
 
     def scontrol(self, *arguments: str) -> str:
-        """Run scontrol and return what it prints."""
+        """Run scontrol and return its output."""
         return self.run("scontrol", *arguments)
 
     def node_state(self, node: str) -> frozenset[str]:
@@ -172,7 +174,7 @@ class PrivateSlurm:
         }
 
     def node_reason(self, node: str) -> str:
-        """Return the reason a node is out of service for; empty if it is in service."""
+        """Return the reason why a node is out of service; empty if it is in service."""
         shown = self.scontrol("--oneliner", "show", "node", node)
         found = re.search(r"Reason=(.*?) \[[^\]]*@", shown)
         return found[1] if found else ""
@@ -182,15 +184,15 @@ class PrivateSlurm:
         return _field(self.scontrol("--oneliner", "show", "job", str(job_id)), "JobState")
 
     def job_node(self, job_id: int) -> str:
-        """Return the nodes a job has, as a hostlist; empty before it has any."""
+        """Return the nodes of a job as a hostlist; empty before it has nodes."""
         node = _field(self.scontrol("--oneliner", "show", "job", str(job_id)), "NodeList")
         return "" if node == "(null)" else node
 
     def run(self, program: str, *arguments: str, text: str = "") -> str:
-        """Run one of Slurm's commands; return its standard output.
+        """Run a Slurm command; return its standard output.
 
         Args:
-            program: Such as squeue.
+            program: The command, such as squeue.
             arguments: Its arguments.
             text: Its standard input.
 
@@ -211,11 +213,11 @@ class PrivateSlurm:
         return done.stdout
 
     def environment(self) -> dict[str, str]:
-        """Return an environment in which Slurm's commands talk to this slurmctld."""
+        """Return an environment in which Slurm commands use this slurmctld."""
         return MINIMAL_ENVIRONMENT | {"SLURM_CONF": str(self.conf)}
 
     def close(self) -> None:
-        """End all daemons and nodes at once and give the ports back; the folder stays."""
+        """Kill all daemons and nodes and release the ports; the folder stays."""
         with self._resources:
             for daemon in (self._munged, self._ctld):
                 if daemon:
@@ -242,7 +244,8 @@ class PrivateSlurm:
     def _answers(self) -> bool:
         assert self._ctld
         if not self._ctld.running:
-            raise RuntimeError(f"slurmctld has ended:\n{tail(self.log)}")
+            log = self.log if self.log.exists() else self._ctld.log
+            raise RuntimeError(f"slurmctld has ended:\n{tail(log)}")
         try:
             if " UP" not in self.scontrol("ping"):
                 return False
@@ -252,10 +255,10 @@ class PrivateSlurm:
 
 
 def packaged_version() -> tuple[int, int]:
-    """Return the installed Slurm's version, such as (22, 5).
+    """Return the version of the installed Slurm, such as (22, 5).
 
     Raises:
-        RuntimeError: It is not installed, or only in part.
+        RuntimeError: Programs of Slurm are missing.
     """
     paths = {name: shutil.which(name, path=MINIMAL_ENVIRONMENT["PATH"]) for name in PROGRAMS}
     slurmctld = paths["slurmctld"]

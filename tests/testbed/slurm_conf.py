@@ -1,4 +1,4 @@
-"""The configuration of a private Slurm: what may be chosen, and the files that say it."""
+"""The configuration of a private Slurm: its settings, and the files made from them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ NOTHING = Path("/usr/bin/true")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a test chooses; times are whole seconds.
+class SlurmSettings:
+    """The settings that a test can choose; times are whole seconds.
 
     Attributes:
-        nodes: How many elastic nodes there are: node1, node2, ... in partition `cloud`, all
-            powered down at first.
+        nodes: Number of elastic nodes: node1, node2, ... in partition `cloud`, all powered down at
+            first.
         always_on: Whether there is also static1, in partition `static`, which is never suspended.
-        resume: ResumeProgram; like the next two an absolute path.
+        resume: ResumeProgram; like the next two, an absolute path.
         suspend: SuspendProgram.
         resume_fail: ResumeFailProgram.
-        suspend_time: Idle time after which a node is suspended; seen by a scan each 10 s.
-        suspend_timeout: Time after which Slurm holds a suspended node to be off.
-        resume_timeout: Time in which a resumed node has to register.
+        suspend_time: Idle time after which a node is suspended; Slurm checks every 10 s.
+        suspend_timeout: Time after which Slurm regards a suspended node as powered off.
+        resume_timeout: Time within which a resumed node must register.
         cred_expire: Lifetime of credentials (at least 5). Requeued jobs are held one second
             longer; Slurm's own default is 120.
         slurmctld_parameters: SlurmctldParameters, such as `idle_on_node_suspend`.
-        extra_conf: More lines of slurm.conf; they win against the ones written here.
+        extra_conf: More lines of slurm.conf; they override the ones written here.
     """
 
     nodes: int = 2
@@ -47,7 +47,7 @@ class Settings:
         """Check what Slurm itself only logs.
 
         Raises:
-            ValueError: Slurm would refuse a program, and switch power saving off for that.
+            ValueError: Slurm would refuse a program and therefore switch power saving off.
         """
         for field in ("resume", "suspend", "resume_fail"):
             path: Path = getattr(self, field)
@@ -56,23 +56,23 @@ class Settings:
             if not os.access(path, os.X_OK):
                 raise ValueError(f"{field}: {path} must be an executable file")
             if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise ValueError(f"{field}: {path} must not be writable for others: chmod go-w")
+                raise ValueError(f"{field}: {path} must not be writable by others: chmod go-w")
 
     @property
     def node_names(self) -> list[str]:
-        """Names of the elastic nodes."""
+        """The names of the elastic nodes."""
         return [f"node{number}" for number in range(1, self.nodes + 1)]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a private Slurm keeps its files, all below one folder."""
+    """The files of a private Slurm, all below one folder."""
 
     folder: Path
 
     @property
     def conf_dir(self) -> Path:
-        """Folder of slurm.conf; programs that Slurm runs find their own configuration here."""
+        """The folder of slurm.conf; programs run by Slurm find their own configuration here."""
         return self.folder / "conf"
 
     @property
@@ -82,43 +82,43 @@ class Layout:
 
     @property
     def munge(self) -> Path:
-        """Folder of the private munged."""
+        """The folder of the private munged."""
         return self.folder / "munge"
 
     @property
     def socket(self) -> Path:
-        """Socket of the private munged."""
+        """The socket of the private munged."""
         return self.munge / "munge.socket"
 
     @property
     def log_dir(self) -> Path:
-        """Logs of the daemons, and slurmctld's working directory."""
+        """The folder of the daemons' logs, slurmctld's working directory."""
         return self.folder / "log"
 
     @property
     def output_dir(self) -> Path:
-        """What jobs print, in JOBID.out."""
+        """The folder of the jobs' output, in JOBID.out."""
         return self.folder / "output"
 
     def create(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         for name in ("conf", "munge", "state", "spool", "log", "output", "nodes"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        # Where munged may listen, everybody may connect.
+        # munged requires that all users can reach the folder of its socket.
         self.munge.chmod(0o755)
 
 
 def slurm_conf(
-    settings: Settings, layout: Layout, host: str, control_port: int, node_ports: range
+    settings: SlurmSettings, layout: Layout, host: str, control_port: int, node_ports: range
 ) -> str:
     """Return slurm.conf for Slurm 22.05 and later.
 
     Args:
-        settings: What the test chose.
-        layout: Where files are.
-        host: Short name of the machine that slurmctld believes to run on.
+        settings: The settings that the test chose.
+        layout: The files.
+        host: The host name, in its short form, that slurmctld sees.
         control_port: slurmctld's port.
-        node_ports: One port for each elastic node and one for the node that is always on.
+        node_ports: One port for each elastic node, and one for the node that is always on.
     """
     user = pwd.getpwuid(os.geteuid()).pw_name
     names = [*settings.node_names, *(["static1"] if settings.always_on else [])]
@@ -139,13 +139,13 @@ def slurm_conf(
         f"SlurmdLogFile={layout.log_dir}/slurmd-%n.log",
         "SlurmctldDebug=debug",
         "DebugFlags=Power",
-        # No cgroups, no accounting, no mail: none of it is needed, all of it needs a real machine.
+        # No cgroups, no accounting and no mail: tests do not need them, and they need a real machine.
         "ProctrackType=proctrack/linuxproc",
         "TaskPlugin=task/none",
         "JobAcctGatherType=jobacct_gather/none",
         "MpiDefault=none",
         f"MailProg={NOTHING}",
-        # Nodes say what they have, not what the machine below them has.
+        # Nodes have the resources configured here, not those of the machine.
         "SlurmdParameters=config_overrides",
         "SelectType=select/cons_tres",
         "SelectTypeParameters=CR_Core",
@@ -153,7 +153,7 @@ def slurm_conf(
         "ReturnToService=2",
         "SlurmdTimeout=30",
         "TreeWidth=65533",
-        # Else 22.05 hides nodes that are powered down from sinfo and scontrol.
+        # Otherwise 22.05 hides powered-down nodes from sinfo and scontrol.
         "PrivateData=cloud",
         f"ResumeProgram={settings.resume}",
         f"SuspendProgram={settings.suspend}",
@@ -179,8 +179,9 @@ def slurm_conf(
 
 
 def cgroup_conf(version: tuple[int, int]) -> str | None:
-    """Return cgroup.conf, None where that version (such as (22, 5)) needs none.
+    """Return cgroup.conf; None if that version of Slurm, such as (22, 5), does not need it.
 
-    From 23.02 on slurmd starts a cgroup plugin even if none is used; 22.05 does not know the word.
+    From 23.02 on, slurmd starts a cgroup plugin even if it is not used; 22.05 does not know the
+    option that disables it.
     """
     return "CgroupPlugin=disabled\n" if version >= (23, 2) else None

@@ -1,7 +1,7 @@
-"""Virtual nodes: a real slurmd for each, in a PID namespace that dies as a whole, as a VM does.
+"""Virtual nodes: each is a real slurmd in its own PID namespace, which ends as a whole like a VM.
 
-Also a command, for whatever plays the cloud: python -m tests.testbed.slurmnode boot|halt NODE
---slurm-conf PATH. Both are idempotent and may be called at any time, by anybody.
+Also a command, for the clouds' power hooks: python -m tests.testbed.slurmnode boot|halt NODE
+--slurm-conf PATH. Both actions are idempotent; any process may call them at any time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Process:
-    """A process by pid and start (clock ticks since the machine's boot), so by more than a number.
+    """A process, identified by pid and start time (clock ticks since the machine's boot).
 
     See proc(5), /proc/PID/stat, fields 3 and 22.
     """
@@ -37,17 +38,37 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """Describe a process, None if it is not there or a zombie."""
+        """Identify a process; None if it does not exist or is a zombie."""
         try:
-            # The second field, the program's name, may itself hold blanks and brackets.
+            # The second field, the program's name, may contain blanks and brackets.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             return None
         return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
 
     def running(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this process still runs."""
         return Process.of(self.pid) == self
+
+
+def require_namespaces() -> None:
+    """Check that this machine lets us start virtual nodes.
+
+    Raises:
+        RuntimeError: It does not; the message holds the reason.
+    """
+    done = subprocess.run(
+        [*_namespaces(), "true"],
+        env=MINIMAL_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            "the nodes' slurmd cannot run here, because their namespaces cannot be created: "
+            f"{done.stderr.strip()} (run as root, with /proc mounted)"
+        )
 
 
 def boot(node: str, slurm_conf: Path) -> None:
@@ -69,7 +90,7 @@ def boot(node: str, slurm_conf: Path) -> None:
 
 
 def halt(node: str, slurm_conf: Path) -> None:
-    """Kill the node's slurmd with all its jobs at once, as power loss does; wait for their end."""
+    """Kill the node's slurmd and all its jobs at once, like a power failure; wait for their end."""
     with _locked(node, slurm_conf) as record:
         processes = _read(record)
         for process in processes:
@@ -81,27 +102,32 @@ def halt(node: str, slurm_conf: Path) -> None:
 
 
 def booted(slurm_conf: Path) -> list[str]:
-    """Return the names of the nodes that were booted and not halted, sorted."""
+    """Return the names of the nodes that were booted and not yet halted, sorted."""
     return sorted(path.stem for path in _folder(slurm_conf).glob("*.json"))
 
 
 def _command(node: str, slurm_conf: Path) -> list[str]:
+    # -b: the node has just booted. Otherwise Slurm sees the machine's own boot time, older than its
+    # request to resume, and waits for another registration until ResumeTimeout.
+    return [*_namespaces(), "slurmd", "-D", "-b", "-N", node, "-f", str(slurm_conf)]
+
+
+def _namespaces() -> list[str]:
+    """Return the beginning of a command that runs in namespaces of its own."""
     where = loopback()
-    # A PID namespace takes privileges, which an unprivileged user has in a user namespace.
+    # A PID namespace needs privileges; an unprivileged user has them in a user namespace.
     user = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
     return [
-        *("unshare", *user, *where.unshare),
-        *("--pid", "--fork", "--kill-child=KILL", "--mount-proc", *where.rename),
-        # -b: the node has just booted. Otherwise Slurm sees the machine's own boot time, older
-        # than its request to resume, and waits for another registration until ResumeTimeout.
-        *("slurmd", "-D", "-b", "-N", node, "-f", str(slurm_conf)),
+        *("unshare", *user, *where.unshare, "--pid", "--fork", "--kill-child=KILL"),
+        # The default propagation can only be set if / is a mount point, which in a chroot it is not.
+        *("--mount-proc", "--propagation", "unchanged", *where.rename),
     ]
 
 
 def _spawn(command: list[str], slurm_conf: Path, log: Path) -> int:
-    """Start a program in a session of its own, with no signal blocked.
+    """Start a program in its own session, with no signal blocked.
 
-    Whoever Slurm 22.05 starts inherits eleven blocked signals and hands them on.
+    Programs that Slurm 22.05 starts inherit eleven blocked signals and pass them on.
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawnp(
@@ -119,7 +145,7 @@ def _spawn(command: list[str], slurm_conf: Path, log: Path) -> int:
 
 
 def _child(pid: int, log: Path) -> int | None:
-    """Return the pid of a process's first child, None if it has none yet."""
+    """Return the pid of a process's first child; None if it has no child yet."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except FileNotFoundError:
@@ -135,7 +161,7 @@ def _folder(slurm_conf: Path) -> Path:
 
 @contextmanager
 def _locked(node: str, slurm_conf: Path) -> Iterator[Path]:
-    """Hold the node's lock; yield the path of its record."""
+    """Hold the node's lock; yield the path of the node's record."""
     folder = _folder(slurm_conf)
     with (folder / f"{node}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -152,7 +178,7 @@ def _read(record: Path) -> list[Process]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.testbed.slurmnode")
-    # a cloud that plays along may say it in its own words
+    # The simulated cloud names its events power_on and power_off.
     actions = {"boot": boot, "power_on": boot, "halt": halt, "power_off": halt}
     parser.add_argument("action", choices=actions)
     parser.add_argument("node")

@@ -1,22 +1,23 @@
-"""Hypothesis strategies: every message our dataclasses can hold, however hostile its words."""
+"""Hypothesis strategies for every message that our dataclasses can hold, hostile texts included."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, WaitingJob
-from schemas.events import Cause, CloudAction, Notice, RequestEvent, Transition
+from schemas.events import Cause, CloudAction, RequestEvent, Transition
 from schemas.jobs import JobEvent, JobTransition
+from schemas.notices import Notice
 from schemas.registrations import Registration
 from schemas.snapshot import SlurmNode, Snapshot
 
 MOST = 2**63 - 1
-# rfc3339 keeps microseconds: what is finer does not come back
+# RFC 3339 times have microseconds; finer times would not survive a round trip.
 moments = st.integers(0, MOST // 1000).map(lambda microseconds: microseconds * 1000)
 clusters = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", fullmatch=True)
 nodes = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
 correlations = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
-# lone surrogates included: JSON can say them
+# Includes lone surrogates, which JSON can contain.
 words = st.text(st.characters(exclude_categories=()), max_size=50) | st.sampled_from(
     ["", "x" * 5000, "\x1b[2J", "\ud800", "\0"]
 )

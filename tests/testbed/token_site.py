@@ -1,4 +1,4 @@
-"""A site whose clouds are simulated, with the secrets in files that the token service reads."""
+"""An installation with simulated clouds, and the files with their secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 from tests.testbed.simcloud import credentials
 from workers.config.settings import Settings, load
 from workers.store.database import open_store
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 
 
-class TokenSite(Site):
-    """A site to which clouds are added as they are needed."""
+class TokenSite(Installation):
+    """An installation to which a test adds clouds."""
 
     def configure(
         self,
@@ -32,12 +32,12 @@ class TokenSite(Site):
         tokens: Table | None = None,
         broker_url: str | None = None,
     ) -> Settings:
-        """Write the configuration and read it as a worker does.
+        """Write the configuration, and load it as a worker does.
 
         Args:
             clouds: the tables [clouds.NAME].
             tokens: the table [tokens].
-            broker_url: another user's, in place of the site's.
+            broker_url: of another user, instead of the installation's.
         """
         text = self.config.read_text().partition("\n[tokens]")[0]
         lines = [text, "[tokens]", *(_pair(item) for item in (tokens or {}).items()), "[clouds]"]
@@ -51,7 +51,7 @@ class TokenSite(Site):
         return load(path)
 
     def password_cloud(self, cloud: SimControl) -> Table:
-        """A table [clouds.NAME]: by password."""
+        """A table [clouds.NAME] with a password."""
         return {
             "auth_url": cloud.auth_url,
             "project_id": credentials.PROJECT_ID,
@@ -63,7 +63,7 @@ class TokenSite(Site):
         }
 
     def application_credential_cloud(self, cloud: SimControl) -> Table:
-        """A table [clouds.NAME]: by application credential."""
+        """A table [clouds.NAME] with an application credential."""
         secret = self.secret("application-secret", credentials.APPLICATION_CREDENTIAL_SECRET)
         return {
             "auth_url": cloud.auth_url,
@@ -75,7 +75,7 @@ class TokenSite(Site):
         }
 
     def refresh_token_cloud(self, cloud: SimControl, token: str | None = None) -> Table:
-        """A table [clouds.NAME]: by refresh token, as at EGI; by default of a new login."""
+        """A table [clouds.NAME] with a refresh token, as at EGI; by default of a new login."""
         secret = self.secret("refresh-token", token or cloud.mint_refresh_token())
         return {
             "auth_url": cloud.auth_url,
@@ -89,7 +89,7 @@ class TokenSite(Site):
         }
 
     def client_credentials_cloud(self, cloud: SimControl) -> Table:
-        """A table [clouds.NAME]: by a service account, whose secret a command prints."""
+        """A table [clouds.NAME] with a service account, whose secret a command prints."""
         secret = self.secret("client-secret", credentials.CONFIDENTIAL_CLIENT_SECRET)
         return {
             "auth_url": cloud.auth_url,
@@ -103,7 +103,7 @@ class TokenSite(Site):
         }
 
     def secret(self, name: str, text: str) -> Path:
-        """Put a secret into a file that only its owner may read, as an operator replaces one."""
+        """Write a secret to a file that only its owner may read, as an operator does."""
         path = self.folder / name
         fresh = path.with_suffix(".new")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -114,7 +114,7 @@ class TokenSite(Site):
 
 @contextmanager
 def serving(settings: Settings, name: str = "tokens under test") -> Iterator[TokenService]:
-    """A token service in a thread of this process."""
+    """Run a token service in a thread of this process."""
     store = open_store(settings.store.url, "state")
     service = TokenService(settings, name, make_sources(settings, store, name))
     stop = threading.Event()
@@ -130,7 +130,7 @@ def serving(settings: Settings, name: str = "tokens under test") -> Iterator[Tok
 
 
 def _pair(item: tuple[str, object]) -> str:
-    """A key and its value, in TOML; tables are inline."""
+    """A key and its value in TOML; tables are inline."""
     key, value = item
     if isinstance(value, dict):
         return f"{key} = {{ {', '.join(_pair(inner) for inner in value.items())} }}"

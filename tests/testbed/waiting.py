@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline and a name for what is awaited."""
+"""Wait for a condition, with a deadline and a description for the error message."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def until(
     *,
     interval: float = 0.05,
 ) -> T:
-    """Poll `condition` until it returns something truthy, and return that.
+    """Poll `condition` until it returns a truthy value; return that value.
 
     Args:
-        condition: Called at least once; what it raises is passed on.
+        condition: Called at least once; its exceptions are passed on.
         timeout: Seconds.
-        what: The end of the sentence "waited for ...".
+        what: Completes the sentence "waited for ...".
         interval: Seconds between two calls.
 
     Raises:
-        TimeoutError: Naming `what` and the last value seen.
+        TimeoutError: Names `what` and the last value.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -40,15 +40,15 @@ def until(
 
 
 def until_none(find: Callable[[], object], timeout: float, what: str) -> None:
-    """Poll `find` until it returns something falsy.
+    """Poll `find` until it returns a falsy value.
 
     Args:
-        find: Called at least once; what it raises is passed on.
+        find: Called at least once; its exceptions are passed on.
         timeout: Seconds.
-        what: The end of the sentence "waited for the end of ...".
+        what: Completes the sentence "waited for the end of ...".
 
     Raises:
-        TimeoutError: Naming `what` and what was still found.
+        TimeoutError: Names `what` and the last value.
     """
     found: list[object] = []
 

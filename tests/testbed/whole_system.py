@@ -1,7 +1,7 @@
-"""Lamplighter as a whole on a simulated cloud: real hooks, real workers, a real broker; no Slurm.
+"""All of Lamplighter on a simulated cloud: real hooks, real workers, a real broker, but no Slurm.
 
-Its nodes are node1 to nodeN, on one cloud. What was asked is kept, so that `check` can say at the end,
-without trusting any worker, whether every promise about it was kept.
+The nodes are node1 to nodeN on one cloud. All requests are recorded, so that `check` can verify at
+the end, without trusting any worker, that every promise was kept.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare
 from workers.config.settings import Settings, load
 from workers.store.database import connect, open_store, reading
 from workers.store.tables import audit
@@ -41,26 +42,26 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 WORKERS = ("tokens", "audit", "power")
-Asked = Literal["resume", "suspend", "resume-fail"]
-# Takes every event, as the audit's queue does; what it holds is the checker's.
-_WITNESS = "test.witness"
-_LIT = {"resume": True, "suspend": False, "resume-fail": False}
+HookKind = Literal["resume", "suspend", "resume-fail"]
+# Receives every event, as the audit's queue does; the checker reads it.
+_ALL_EVENTS = "test.all_events"
+_POWERED_ON = {"resume": True, "suspend": False, "resume-fail": False}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a fleet is like; seconds.
+class SystemPlan:
+    """The properties of a whole system; times are seconds.
 
     Attributes:
-        nodes: how many.
-        boot, stop, latency: the cloud's.
-        source: how tokens are got.
-        store: the store's and the audit's URLs.
-        power: further lines of [power].
-        group: further lines of the group.
-        more: further tables of lamplighter.toml.
-        servers: the servers that there are before; None for those of all `nodes`.
-        files: further files beside lamplighter.toml, by name.
+        nodes: number of nodes.
+        boot, stop, latency: times of the cloud.
+        source: type of the token source.
+        store: URLs of the state store and the audit store.
+        power: more lines of [power].
+        group: more lines of the group.
+        more: more tables of lamplighter.toml.
+        servers: names of the servers that exist at the start; None for those of all nodes.
+        files: more files beside lamplighter.toml, by name.
     """
 
     nodes: int = 3
@@ -77,25 +78,25 @@ class Plan:
 
 
 @dataclass
-class Fleet:
+class WholeSystem:
     """Use as a context manager; the workers run unless `start` is False.
 
     Attributes:
-        folder: will hold all that is written.
+        folder: for all files.
         broker_url: with the password, on a fresh vhost.
         start: the workers to start at once.
-        asked: each node's last asked state: whether it is to be lit.
-        requests: how many requests the hooks have made, duplicates not counted.
+        asked: whether the last request for each node powers it on.
+        requests: number of requests that the hooks made, without duplicates.
     """
 
     folder: Path
     broker_url: str = field(repr=False)
-    plan: Plan = field(default_factory=Plan)
+    plan: SystemPlan = field(default_factory=SystemPlan)
     start: tuple[str, ...] = WORKERS
     asked: dict[str, bool] = field(default_factory=dict)
     requests: int = 0
     workers: dict[str, Child] = field(default_factory=dict)
-    _told: list[bytes] = field(default_factory=list)
+    _events: list[bytes] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -111,7 +112,7 @@ class Fleet:
 
     @property
     def nodes(self) -> list[str]:
-        """All of them."""
+        """The names of all nodes."""
         return [f"node{number}" for number in range(1, self.plan.nodes + 1)]
 
     @property
@@ -119,17 +120,17 @@ class Fleet:
         """All nodes as a hostlist."""
         return f"node[1-{self.plan.nodes}]"
 
-    # -- what people and Slurm do
+    # -- actions of operators and Slurm
 
-    def ask(self, what: Asked, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a hook as it is installed; its exit status is the caller's matter."""
+    def request(self, what: HookKind, nodes: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run an installed hook and record the request; the caller checks the exit status."""
         hostlist = nodes or self.everything
         done = self.hook(what, hostlist)
         self.note(what, hostlist)
         return done
 
-    def hook(self, what: Asked, hostlist: str) -> subprocess.CompletedProcess[str]:
-        """Run a hook and note nothing."""
+    def hook(self, what: HookKind, hostlist: str) -> subprocess.CompletedProcess[str]:
+        """Run a hook without recording the request."""
         return subprocess.run(
             [PROGRAMS / f"lamplighter-{what}", hostlist],
             env={"LAMPLIGHTER_CONFIG": str(self.settings.path)},
@@ -140,7 +141,7 @@ class Fleet:
         )
 
     def operator(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """Run the command line; `typed` is what the person types."""
+        """Run a command; `typed` is its standard input."""
         return subprocess.run(
             self.command(*arguments),
             input=typed,
@@ -153,17 +154,17 @@ class Fleet:
         )
 
     def command(self, *arguments: str) -> list[str | Path]:
-        """The command line's words."""
+        """The words of a command."""
         return [sys.executable, "-m", "ops.cli.main", "--config", self.settings.path, *arguments]
 
-    def note(self, what: Asked, hostlist: str) -> None:
-        """Remember that this was asked."""
+    def note(self, what: HookKind, hostlist: str) -> None:
+        """Record a request."""
         names = expand(hostlist)
         self.requests += len(names)
-        self.asked |= dict.fromkeys(names, _LIT[what])
+        self.asked |= dict.fromkeys(names, _POWERED_ON[what])
 
     def worker(self, name: str, instance: str | None = None) -> Child:
-        """Start a worker; `instance` tells a second one of the same kind apart."""
+        """Start a worker; `instance` names a second worker of the same kind."""
         which = instance or name
         child = Child(
             self.command("worker", name),
@@ -176,13 +177,23 @@ class Fleet:
         return child
 
     def ready(self) -> None:
-        """Wait until the workers consume."""
-        until(lambda: all_consume(self.settings), 60, "the workers to consume their queues")
+        """Wait until the workers consume their queues.
 
-    # -- what is to be seen
+        Raises:
+            RuntimeError: a worker has ended; the message holds the end of its log.
+        """
+        until(self._workers_consume, 60, "the workers to consume their queues")
+
+    def _workers_consume(self) -> bool:
+        for child in self.workers.values():
+            if child.returncode is None:  # not ended by the test
+                child.require_running()
+        return all_consume(self.settings)
+
+    # -- observations
 
     def records(self, **wanted: object) -> list[Entry]:
-        """The audit's records, in order."""
+        """The audit records, in order."""
         engine = connect(self.settings.store.audit_url)
         try:
             with reading(engine) as connection:
@@ -191,7 +202,7 @@ class Fleet:
             engine.dispose()
 
     def ended(self) -> Counter[tuple[str, int]]:
-        """How many terminal records each request's round has."""
+        """The number of terminal records of each request's round."""
         return Counter(
             (entry.request_id or "", entry.round or 0)
             for entry in self.records()
@@ -199,7 +210,7 @@ class Fleet:
         )
 
     def outcomes(self) -> Counter[str]:
-        """How many requests ended how."""
+        """The number of requests per outcome."""
         return Counter(
             entry.transition
             for entry in self.records()
@@ -207,7 +218,7 @@ class Fleet:
         )
 
     def depths(self) -> dict[str, int]:
-        """Messages waiting in the work, retry and dead-letter queues; empty ones are left out."""
+        """The number of messages in each work, retry and dead-letter queue that is not empty."""
         queues = [
             topology.RESUME_QUEUE,
             topology.SUSPEND_QUEUE,
@@ -222,13 +233,13 @@ class Fleet:
         return {queue: count for queue, count in counts.items() if count}
 
     def log(self, worker: str) -> str:
-        """All that a worker has written."""
+        """The log of a worker."""
         return (self.folder / f"{worker}.log").read_text()
 
     def freeze(self, worker: str) -> None:
-        """Stop a worker where it stands (SIGSTOP), but not where it holds the lock of SQLite.
+        """Pause a worker with SIGSTOP, but not while it holds SQLite's lock.
 
-        With that it would hold up everybody until it is awakened by SIGCONT.
+        With the lock it would block all other processes until SIGCONT.
         """
         until(lambda: self._frozen(self.workers[worker]), 30, f"{worker} to be frozen")
 
@@ -236,21 +247,21 @@ class Fleet:
         """Wait until every request has ended.
 
         Raises:
-            TimeoutError: with what is missing and the end of the power worker's log.
+            TimeoutError: with what is missing, and the end of the power worker's log.
         """
         try:
             until(lambda: len(self.ended()) >= self.requests, timeout, "all requests to end")
         except TimeoutError as error:
-            seen = f"{len(self.ended())} of {self.requests} ended; {self.depths()}"
+            seen = f"{len(self.ended())} of {self.requests} ended; queues: {self.depths()}"
             raise TimeoutError(f"{error}: {seen}\n{tail(self.folder / 'power.log', 10)}") from None
 
     def check(self, *, dead: int = 0) -> None:
-        """What was promised, by what the broker, the audit's tables and the cloud show. Ends it all.
+        """Check all promises against the broker, the audit's tables and the cloud; stop the workers.
 
-        The workers are stopped: what they have not acknowledged is then seen in its queue.
+        Once the workers are stopped, messages that they did not acknowledge are in their queues.
 
         Args:
-            dead: letters that are expected in the dead-letter queue.
+            dead: number of dead letters expected.
         """
         expected = {topology.DEAD_LETTER_QUEUE: dead} if dead else {}
         until(lambda: self.depths() == expected, 20, f"empty queues and {dead} dead letters")
@@ -258,54 +269,54 @@ class Fleet:
         until_none(self.broken, 20, "broken promises")
         living = {name: c for name, c in self.workers.items() if c.returncode is None}
         ended = {name: child.stop() for name, child in living.items()}
-        assert not any(ended.values()), f"workers did not end in order: {ended}"
-        assert self.depths() == expected, "there are messages that no worker has acknowledged"
+        assert not any(ended.values()), f"workers did not exit with status 0: {ended}"
+        assert self.depths() == expected, "messages remain that no worker acknowledged"
         assert not self.broken()
 
     def broken(self, *, others_ask: bool = False) -> list[str]:
-        """Promises about requests and records that do not hold, or do not hold yet.
+        """The promises about requests and records that do not hold, or do not hold yet.
 
         Args:
-            others_ask: whether not only our hooks have asked, but the resync worker too.
+            others_ask: whether the resync worker too has sent requests, not only our hooks.
         """
         engine = connect(self.settings.store.audit_url)
         with reading(engine) as connection:
             rows = connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings()
             records = [dict(row) for row in rows]
         engine.dispose()
-        wanted = {n: Desired.UP if lit else Desired.DOWN for n, lit in self.asked.items()}
-        told = self._hear()
+        wanted = {n: Desired.UP if on else Desired.DOWN for n, on in self.asked.items()}
+        events = self._read_events()
         if others_ask:
             accepted = {r["request_id"] for r in records if r["transition"] == Transition.ACCEPTED}
-            return broken_promises(Run(records, told, len(accepted), {}))
-        return broken_promises(Run(records, told, self.requests, wanted))
+            return broken_promises(Run(records, events, len(accepted), {}))
+        return broken_promises(Run(records, events, self.requests, wanted))
 
     def statuses(self) -> dict[str, str]:
-        """Each server's status at rest, else its task, by name."""
+        """The status of each server, or its task if it has one, by name."""
         return {
             name: server.status if server.task_state is None else str(server.task_state)
             for name, server in self.cloud.servers().items()
         }
 
     def wrong(self) -> dict[str, str]:
-        """Nodes that are not as was last asked, with their status."""
+        """The nodes whose server differs from their last request, with its status."""
         servers = self.cloud.servers()
         return {
             node: servers[node].status
-            for node, lit in self.asked.items()
-            if servers[node].status != ("ACTIVE" if lit else "SHUTOFF") or servers[node].task_state
+            for node, on in self.asked.items()
+            if servers[node].status != ("ACTIVE" if on else "SHUTOFF") or servers[node].task_state
         }
 
-    def _hear(self) -> list[bytes]:
-        """All events that were told so far; the audit's order need not be the same."""
+    def _read_events(self) -> list[bytes]:
+        """All events published so far; the audit may have them in another order."""
         with blocking_channel(
-            connection_parameters(self.settings.broker, "test witness")
+            connection_parameters(self.settings.broker, "test events")
         ) as channel:
             while True:
-                method, _, body = channel.basic_get(_WITNESS, auto_ack=True)
+                method, _, body = channel.basic_get(_ALL_EVENTS, auto_ack=True)
                 if method is None:
-                    return list(self._told)
-                self._told.append(body)
+                    return list(self._events)
+                self._events.append(body)
 
     def _frozen(self, child: Child) -> bool:
         child.send(signal.SIGSTOP)
@@ -320,7 +331,7 @@ class Fleet:
                 store.close()
         return True
 
-    # -- setting it up
+    # -- setup
 
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -331,15 +342,15 @@ class Fleet:
             latency_seconds=self.plan.latency,
         )
         self.cloud.add_servers(self.nodes if self.plan.servers is None else self.plan.servers)
-        for name in ("spool", "clock"):  # an operator who is root wants them to be there
+        for name in ("spool", "clock"):  # commands that run as root require them
             (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         self.settings: Settings = load(self._configure())
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
-            topology.apply(channel, topology.topology())
-            channel.queue_declare(_WITNESS, durable=True, arguments={"x-queue-type": "quorum"})
-            channel.queue_bind(_WITNESS, topology.EVENTS, "#")
+            declare(channel, topology.topology())
+            channel.queue_declare(_ALL_EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
+            channel.queue_bind(_ALL_EVENTS, topology.EVENTS, "#")
         for name in self.start:
             self.worker(name)
         if set(WORKERS) <= set(self.start):

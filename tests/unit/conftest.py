@@ -20,6 +20,6 @@ def _running_cloud() -> Iterator[SimCloud]:
 
 @pytest.fixture
 def cloud(_running_cloud: SimCloud) -> SimCloud:
-    """An empty simulated cloud without faults, its process shared by the tests of one module."""
+    """An empty simulated cloud without faults; the tests of one module share its process."""
     _running_cloud.reset()
     return _running_cloud

@@ -1,4 +1,4 @@
-"""The audit's record of a message, whatever it is."""
+"""The audit's record of any message."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from hypothesis import strategies as st
 from schemas.events import RequestEvent, Transition
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import events, json_values
-from workers.audit.record import GENESIS, QUARANTINED, Record, record_of, why_quarantined
+from workers.audit.record import GENESIS, QUARANTINED, Record, quarantine_reason, record_of
 
 NOW = MOMENT + 10**9
 
 
 @given(events)
-def test_an_event_is_kept_with_all_that_people_ask_for(told: RequestEvent) -> None:
-    body = told.to_envelope().to_json()
+def test_an_event_is_recorded_with_all_columns_that_filters_use(event_: RequestEvent) -> None:
+    body = event_.to_envelope().to_json()
     record = record_of(body, "test", NOW)
     assert record.body == body
-    assert (record.id, record.source, record.subject) == (told.id, told.cluster, told.node)
-    assert (record.request_id, record.round) == (told.request_id, told.round)
-    assert record.transition == told.transition
-    assert record.jobs == tuple(sorted({job.job_id for job in told.jobs}))
+    assert (record.id, record.source, record.subject) == (event_.id, event_.cluster, event_.node)
+    assert (record.request_id, record.round) == (event_.request_id, event_.round)
+    assert record.transition == event_.transition
+    assert record.jobs == tuple(sorted({job.job_id for job in event_.jobs}))
 
 
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
-def test_whatever_cannot_be_read_is_quarantined_whole(body: bytes) -> None:
+def test_a_malformed_message_is_quarantined_unchanged(body: bytes) -> None:
     record = record_of(body, "test", NOW)
     assert (record.type, record.body, record.time) == (QUARANTINED, body, NOW)
     assert record_of(body, "test", NOW + 1).id == record.id
-    assert why_quarantined(body)
+    assert quarantine_reason(body)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_whatever_cannot_be_read_is_quarantined_whole(body: bytes) -> None:
         {"id": "another"},
     ],
 )
-def test_an_event_that_a_store_could_not_hold_is_quarantined(damage: dict[str, object]) -> None:
+def test_an_event_that_the_store_cannot_hold_is_quarantined(damage: dict[str, object]) -> None:
     raw = json.loads(event(Transition.FAILED).to_envelope().to_json()) | damage
     assert record_of(json.dumps(raw).encode(), "test", NOW).type == QUARANTINED
 
@@ -60,7 +60,7 @@ def test_an_event_of_an_unknown_type_is_kept_by_its_envelope() -> None:
     assert record.subject == "node1"
 
 
-def test_the_hash_covers_every_column_the_body_and_the_predecessor() -> None:
+def test_the_hash_covers_every_column_the_body_and_the_previous_hash() -> None:
     record = record_of(event(Transition.ACCEPTED, command()).to_envelope().to_json(), "test", NOW)
     hashes = {record.chained(GENESIS), record.chained(b"\1" * 32)}
     covered = [field.name for field in fields(Record) if field.name not in {"jobs", "job"}]

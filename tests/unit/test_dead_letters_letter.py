@@ -1,4 +1,4 @@
-"""A dead letter is read for what it is worth; nothing in it can stop the reader."""
+"""A dead letter is always read, even if its headers or its body are malformed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ values = st.recursive(
 )
 
 
-def test_a_workers_letter_tells_cause_attempts_and_round() -> None:
-    asked = command()
-    sent = dead_letter(asked, round_=3)
+def test_a_workers_letter_has_cause_attempts_and_round() -> None:
+    request = command()
+    sent = dead_letter(request, round_=3)
     letter = letter_from(7, sent.routing_key, sent.headers, sent.body)
-    assert (letter.tag, letter.id, letter.command, letter.round) == (7, asked.id, asked, 3)
+    assert (letter.tag, letter.id, letter.command, letter.round) == (7, request.id, request, 3)
     assert (letter.cause.error, letter.died_in) == ("quota", "power.resume")
     assert letter.died_at == MOMENT // 1000 * 1000 + 20 * 10**9
     assert not letter.by_broker
@@ -35,9 +35,9 @@ def test_a_workers_letter_tells_cause_attempts_and_round() -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_letter_of_the_broker_is_derived_from_its_death(kind: Kind) -> None:
-    asked = command(kind=kind)
-    body = asked.to_envelope().to_json()
+def test_a_letter_of_the_broker_is_read_from_x_death(kind: Kind) -> None:
+    request = command(kind=kind)
+    body = request.to_envelope().to_json()
     queue = "power.resume" if kind is Kind.RESUME else "power.suspend"
     death = {"reason": "delivery_limit", "queue": queue, "time": datetime(2026, 1, 2, 3)}  # noqa: DTZ001 - as pika gives it
     letter = letter_from(1, kind.routing_key, {"x-death": [death]}, body)
@@ -49,7 +49,7 @@ def test_a_letter_of_the_broker_is_derived_from_its_death(kind: Kind) -> None:
     assert (bare.died_in, bare.died_at, bare.round) == (queue, None, 1)
 
 
-def test_a_malformed_letter_is_known_by_its_hash_and_says_what_is_wrong() -> None:
+def test_a_malformed_letter_has_its_hash_as_id_and_the_problem() -> None:
     letter = letter_from(1, "k", {}, b"{")
     assert letter.id.startswith("sha256:")
     assert letter.command is None
@@ -62,7 +62,7 @@ def test_a_malformed_letter_is_known_by_its_hash_and_says_what_is_wrong() -> Non
     st.dictionaries(st.sampled_from([*OURS, "x-death"]), values),
     st.binary() | st.just(command().to_envelope().to_json()),
 )
-def test_headers_of_any_kind_are_survived(raw: dict[str, object], body: bytes) -> None:
+def test_letters_with_any_headers_are_read(raw: dict[str, object], body: bytes) -> None:
     letter = letter_from(1, "k", raw, body)
     assert type(letter.round) is int
     assert 1 <= letter.round < 2**31

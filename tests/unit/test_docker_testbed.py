@@ -1,9 +1,10 @@
-"""The test bed's Docker engine: who ends it, and what a build is told about this machine."""
+"""The test bed's Docker engine: its lifetime, its packages, and the secrets of a build."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.docker import locks
+from tests.testbed.docker import debian, locks
 from tests.testbed.docker.build import build_secrets
+from tests.testbed.docker.client import DockerError, Engine
+from tests.testbed.docker.engine import packages
 from tests.testbed.docker.keeper import keep
 from tests.testbed.docker.private import PrivateEngine
 from tests.testbed.waiting import until
@@ -28,7 +31,7 @@ sys.stdin.read()
 
 
 class Daemon(PrivateEngine):
-    """Stands for dockerd: writes its pid, then sleeps."""
+    """Replaces dockerd: writes its pid, then sleeps."""
 
     def argv(self) -> list[str]:
         return [
@@ -51,7 +54,8 @@ def _user(engine: PrivateEngine) -> subprocess.Popen[str]:
     return user
 
 
-def test_the_engine_lives_until_its_last_user_has_left_or_was_killed(engine: PrivateEngine) -> None:
+@pytest.mark.slow
+def test_the_engine_runs_until_its_last_user_has_left_or_was_killed(engine: PrivateEngine) -> None:
     engine.users.touch()
     with _user(engine) as first, _user(engine) as second:
         keeper = threading.Thread(target=keep, args=(engine,))
@@ -69,7 +73,7 @@ def test_the_engine_lives_until_its_last_user_has_left_or_was_killed(engine: Pri
             os.kill(daemon, 0)
 
 
-def test_a_shared_lock_is_not_alone(tmp_path: Path) -> None:
+def test_alone_is_false_while_another_holder_shares_the_lock(tmp_path: Path) -> None:
     with locks.opened(tmp_path / "lock") as mine, locks.opened(tmp_path / "lock") as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         assert not locks.alone(mine)
@@ -77,7 +81,7 @@ def test_a_shared_lock_is_not_alone(tmp_path: Path) -> None:
         assert locks.alone(mine)
 
 
-def test_a_build_is_told_of_indexes_and_certificates_but_of_no_folder_of_this_machine(
+def test_a_build_gets_indexes_and_certificates_but_no_local_folder(
     tmp_path: Path,
 ) -> None:
     settings = {
@@ -98,7 +102,26 @@ def test_a_build_is_told_of_indexes_and_certificates_but_of_no_folder_of_this_ma
     assert secrets["pip.conf"].stat().st_mode & 0o077 == 0
 
 
-def test_a_build_without_settings_uses_pips_own(tmp_path: Path) -> None:
+def test_a_build_without_settings_uses_pips_defaults(tmp_path: Path) -> None:
     secrets = build_secrets(tmp_path, {}, {})
     assert set(secrets) == {"pip.conf"}
     assert secrets["pip.conf"].read_text() == "[global]\n"
+
+
+def test_a_missing_docker_command_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DockerError, match="install the package docker-cli"):
+        Engine("none").succeeds("version")
+
+
+@pytest.mark.parametrize(("available", "client"), [(True, "docker-cli"), (False, "docker.io")])
+def test_the_docker_command_is_installed_from_its_own_package_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+    available: bool,  # noqa: FBT001 - a parameter
+    client: str,
+) -> None:
+    monkeypatch.setattr(debian, "has_package", lambda _: available)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert packages() == {"docker": client, "dockerd": "docker.io"}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.unit.fencing.reality import Wants
     from tests.unit.fencing.state import State
 
+pytestmark = pytest.mark.slow
+
 UP, DOWN = Desired.UP, Desired.DOWN
 
 

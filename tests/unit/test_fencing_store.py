@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.commands import Kind
-from schemas.events import Transition, about
+from schemas.events import Transition, transition_event
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.unit.fencing import store as stores
@@ -68,7 +68,7 @@ class Real:
         endings = [
             (
                 pending(ASKED[number - 1]),
-                about(ASKED[number - 1], Transition(how), round_=1, time=MOMENT),
+                transition_event(ASKED[number - 1], Transition(how), round_=1, time=MOMENT),
             )
             for number, how in ended
         ]
@@ -144,7 +144,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:
             book.record({}, ["node1"])
         case _:
             model = model._replace(wary=False)
-            real.change(wary_until=1)
+            real.change(unsettled_until=1)
     return f"{what} {worker} {generation}", model
 
 

@@ -1,4 +1,4 @@
-"""Whom an event is for, what is sent, how it is signed, and what an answer means."""
+"""Notifications: which webhooks get an event, the request and its signature, and what a response means."""
 
 from __future__ import annotations
 
@@ -20,29 +20,37 @@ from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
 from workers.config.webhooks import Webhook
 from workers.notify.main import notifications_for
-from workers.notify.verdict import Again, Answer, Dead, Taken, Verdict, backoff, judge
+from workers.notify.verdict import (
+    Delivered,
+    Response,
+    Retry,
+    Undeliverable,
+    Verdict,
+    backoff,
+    judge,
+)
 from workers.notify.webhook_request import (
     BadSecretError,
     WebhookRequest,
     opus_form,
+    printable,
     request,
     secrets_from,
     signed,
-    tamed,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from schemas.envelope import Envelope
-    from workers.broker.link import Delivery
+    from workers.broker.delivery import Delivery
 
 SECONDS = 10**9
 DAY = 86400.0
 
 
 def webhook(**more: object) -> Webhook:
-    """As lamplighter.toml would have it."""
+    """A webhook, converted from the form that lamplighter.toml has."""
     raw = {"name": "one", "url": "https://example.org/hook", "events": ["failed"], **more}
     return msgspec.convert(raw, Webhook)
 
@@ -66,12 +74,12 @@ def failed_job(**more: object) -> JobEvent:
     return JobEvent(**{**known, **more})
 
 
-def came_by(key: str, told: Envelope, raw: Mapping[str, Any] | None = None) -> Delivery:
-    return replace(delivery(told.to_json(), raw), routing_key=key)
+def delivered_as(key: str, envelope: Envelope, raw: Mapping[str, Any] | None = None) -> Delivery:
+    return replace(delivery(envelope.to_json(), raw), routing_key=key)
 
 
 @pytest.mark.parametrize(
-    ("asked", "key", "wanted"),
+    ("pattern", "key", "wanted"),
     [
         ("failed", "node.request.failed", True),
         ("failed", "node.request.completed", False),
@@ -84,10 +92,10 @@ def came_by(key: str, told: Envelope, raw: Mapping[str, Any] | None = None) -> D
         ("#.failed", "job.failed", True),
     ],
 )
-def test_a_webhook_hears_what_it_asks_for_in_the_brokers_own_way(
-    asked: str, key: str, *, wanted: bool
+def test_event_patterns_match_as_topic_bindings_of_the_broker(
+    pattern: str, key: str, *, wanted: bool
 ) -> None:
-    assert webhook(events=[asked]).asks_for(key) is wanted
+    assert webhook(events=[pattern]).subscribes_to(key) is wanted
 
 
 @pytest.mark.parametrize(
@@ -102,14 +110,16 @@ def test_a_webhook_hears_what_it_asks_for_in_the_brokers_own_way(
         ({"uri": "x"}, "uri"),
     ],
 )
-def test_a_webhook_that_cannot_work_is_refused_and_named(wrong: dict[str, Any], named: str) -> None:
+def test_an_invalid_webhook_is_rejected_and_its_field_named(
+    wrong: dict[str, Any], named: str
+) -> None:
     with pytest.raises(msgspec.ValidationError, match=named) as caught:
         webhook(**wrong)
     assert "secret@" not in str(caught.value)
 
 
-def test_what_is_signed_is_as_standard_webhooks_has_it() -> None:
-    """The example of its specification's reference libraries."""
+def test_the_signature_follows_standard_webhooks() -> None:
+    """The example of the specification's reference libraries."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     sent = WebhookRequest({"content-type": "application/json"}, b'{"test": 2432232314}')
     out = signed(sent, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, secrets_from(secret))
@@ -121,7 +131,7 @@ def test_what_is_signed_is_as_standard_webhooks_has_it() -> None:
     }
 
 
-def test_two_secrets_sign_both_and_a_bad_one_is_refused_unshown() -> None:
+def test_each_secret_signs_and_a_bad_one_is_rejected_without_showing_it() -> None:
     good = base64.b64encode(b"x" * 32).decode()
     out = signed(WebhookRequest({}, b""), "id", 1, secrets_from(f"{good}\nwhsec_{good}\n"))
     assert len(out.headers["webhook-signature"].split()) == 2
@@ -131,14 +141,14 @@ def test_two_secrets_sign_both_and_a_bad_one_is_refused_unshown() -> None:
         assert bad not in str(caught.value)
 
 
-def test_without_a_secret_the_id_is_told_all_the_same() -> None:
+def test_without_a_secret_id_and_timestamp_are_sent_unsigned() -> None:
     assert signed(WebhookRequest({}, b""), "id", 1, ()).headers == {
         "webhook-id": "id",
         "webhook-timestamp": "1",
     }
 
 
-def test_opus_is_told_as_it_expects_of_both_of_slurms_words() -> None:
+def test_opus_gets_node_fail_and_boot_fail_as_an_error_with_the_cause() -> None:
     for state in ("NODE_FAIL", "BOOT_FAIL"):
         form = parse_qs(opus_form(failed_job(state=state)).decode())
         assert form == {
@@ -151,7 +161,7 @@ def test_opus_is_told_as_it_expects_of_both_of_slurms_words() -> None:
 
 
 @given(words, st.integers(1, 2**63 - 1))
-def test_hostile_words_stay_one_parameter_of_printable_ascii(text: str, job_id: int) -> None:
+def test_hostile_text_stays_one_parameter_in_printable_ascii(text: str, job_id: int) -> None:
     cause = Cause("quota", text + "&phase=COMPLETED\r\nX: y")
     form = parse_qs(opus_form(failed_job(job_id=job_id, cause=cause)).decode("ascii"))
     assert set(form) == {"jobid", "phase", "error_msg"}
@@ -161,82 +171,89 @@ def test_hostile_words_stay_one_parameter_of_printable_ascii(text: str, job_id: 
     assert len(form["error_msg"][0]) <= 400
 
 
-def test_opus_hears_only_of_jobs_that_its_scripts_show() -> None:
-    """It looks up by Slurm's id alone, which others may bear too."""
-    for job, heard in (
+def test_opus_gets_only_failed_jobs_that_its_scripts_submitted() -> None:
+    """OPUS finds jobs by Slurm's job id alone, and other jobs may have the same id."""
+    for job, sent in (
         (failed_job(), True),
         (failed_job(uws_id=None), False),
         (failed_job(transition=JobTransition.IDENTIFIED), False),
     ):
-        told = job.to_envelope()
-        came = came_by(job.transition.routing_key, told)
-        assert bool(notifications_for(came, told, [opus()], 1)) is heard
+        envelope = job.to_envelope()
+        message = delivered_as(job.transition.routing_key, envelope)
+        assert bool(notifications_for(message, envelope, [opus()], 1)) is sent
 
 
-def test_what_is_sent_again_is_for_the_one_webhook_that_did_not_take_it() -> None:
-    told = event(Transition.FAILED).to_envelope()
+def test_a_replayed_notification_goes_only_to_the_webhook_that_failed() -> None:
+    envelope = event(Transition.FAILED).to_envelope()
     hooks = [webhook(), webhook(name="two")]
-    fresh = came_by("node.request.failed", told)
-    assert [n.webhook for n in notifications_for(fresh, told, hooks, 1)] == ["one", "two"]
+    fresh = delivered_as("node.request.failed", envelope)
+    assert [n.webhook for n in notifications_for(fresh, envelope, hooks, 1)] == ["one", "two"]
     raw = {headers.WEBHOOK: "two", headers.ROUND: 3}
-    again = came_by("notify.again", told, raw)
-    assert [(n.webhook, n.round) for n in notifications_for(again, told, hooks, 1)] == [("two", 3)]
-    own = came_by("message.undelivered", told)
-    assert notifications_for(own, told, [webhook(events=["#"])], 1) == []
+    again = delivered_as("notify.again", envelope, raw)
+    assert [(n.webhook, n.round) for n in notifications_for(again, envelope, hooks, 1)] == [
+        ("two", 3)
+    ]
+    own = delivered_as("message.undelivered", envelope)
+    assert notifications_for(own, envelope, [webhook(events=["#"])], 1) == []
 
 
-def test_cloudevents_travel_byte_for_byte() -> None:
-    told = event(Transition.FAILED).to_envelope()
-    sent = request(webhook(), told, told.to_json())
-    assert sent.body == told.to_json()
+def test_cloudevents_are_sent_byte_for_byte() -> None:
+    envelope = event(Transition.FAILED).to_envelope()
+    sent = request(webhook(), envelope, envelope.to_json())
+    assert sent.body == envelope.to_json()
     assert sent.headers["content-type"].startswith("application/cloudevents+json")
 
 
-def verdict(answer: Answer, *, left: float = DAY, attempt: int = 1, opus: bool = False) -> Verdict:
-    return judge(answer, attempt=attempt, left=left, opus=opus)
+def verdict(
+    response: Response, *, left: float = DAY, attempt: int = 1, opus: bool = False
+) -> Verdict:
+    return judge(response, attempt=attempt, left=left, opus=opus)
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *[(status, Taken) for status in (200, 201, 202, 204)],
-        *[(status, Dead) for status in (301, 302, 304, 307, 400, 401, 403, 404, 410, 413, 422)],
-        *[(status, Again) for status in (None, 408, 409, 425, 429, 500, 502, 503, 599)],
+        *[(status, Delivered) for status in (200, 201, 202, 204)],
+        *[
+            (status, Undeliverable)
+            for status in (301, 302, 304, 307, 400, 401, 403, 404, 410, 413, 422)
+        ],
+        *[(status, Retry) for status in (None, 408, 409, 425, 429, 500, 502, 503, 599)],
     ],
 )
-def test_each_answer_has_its_meaning(status: int | None, kind: type) -> None:
-    assert isinstance(verdict(Answer(status)), kind)
+def test_each_status_has_its_verdict(status: int | None, kind: type) -> None:
+    assert isinstance(verdict(Response(status)), kind)
 
 
-def test_a_receiver_that_asks_for_time_gets_it() -> None:
-    found = verdict(Answer(503, asked=120.0))
-    assert isinstance(found, Again)
+def test_retry_after_is_honoured() -> None:
+    found = verdict(Response(503, retry_after=120.0))
+    assert isinstance(found, Retry)
     assert found.seconds == 120
 
 
-def test_it_is_given_up_when_the_next_try_would_come_too_late() -> None:
-    assert isinstance(verdict(Answer(500), left=0.1), Dead)
-    assert isinstance(verdict(Answer(429, asked=60.0), left=30.0), Dead)
+def test_a_notification_is_given_up_when_the_next_attempt_would_be_too_late() -> None:
+    assert isinstance(verdict(Response(500), left=0.1), Undeliverable)
+    assert isinstance(verdict(Response(429, retry_after=60.0), left=30.0), Undeliverable)
 
 
-def test_tries_come_ever_more_rarely_but_never_later_than_ten_minutes() -> None:
+def test_backoff_grows_to_at_most_ten_minutes() -> None:
     assert 0.5 <= backoff(1) <= 1
     assert 8 <= backoff(5) <= 16
     assert 300 <= backoff(10**6) <= 600
 
 
-def test_an_opus_job_that_has_ended_by_itself_needs_no_telling() -> None:
-    said = "<pre>Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED</pre>"
-    assert verdict(Answer(500, said), opus=True) == Taken(
+def test_opus_refusing_a_job_that_has_ended_counts_as_delivered() -> None:
+    text = "<pre>Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED</pre>"
+    assert verdict(Response(500, text), opus=True) == Delivered(
         "Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED"
     )
-    assert isinstance(verdict(Answer(500, said)), Again)
+    assert isinstance(verdict(Response(500, text)), Retry)
 
 
 @given(words)
-def test_a_receivers_words_are_cut_and_cannot_steer(text: str) -> None:
-    found = verdict(Answer(400, "<style>x</style><b>" + text * 100))
-    assert isinstance(found, Dead)
+def test_a_response_text_is_truncated_and_has_no_control_characters(text: str) -> None:
+    found = verdict(Response(400, "<style>x</style><b>" + text * 100))
+    assert isinstance(found, Undeliverable)
     assert found.cause.message.isprintable()
     assert len(found.cause.message) <= 420
-    assert tamed("a\n\x1b[2Jb") == "a [2Jb"
+    assert printable("a\n\x1b[2Jb") == "a [2Jb"

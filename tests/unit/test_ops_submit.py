@@ -1,4 +1,4 @@
-"""Asking as root must not make files that SlurmUser, whose folders they are in, cannot use."""
+"""A request that root sends leaves no files that the hooks, which run as SlurmUser, cannot use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.nodes.submit import refuse_to_shut_the_hooks_out
+from ops.nodes.submit import check_hook_directories
 from producers.settings import BrokerSettings, ConfigError, HookSettings
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ def settings(tmp_path: Path) -> HookSettings:
     )
 
 
-def test_root_uses_no_folder_that_is_missing_or_someone_else_s(
+def test_root_is_refused_if_a_directory_is_missing_or_belongs_to_another_user(
     settings: HookSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(ConfigError, match=r"hooks\.state: .* make it, owned by SlurmUser"):
-        refuse_to_shut_the_hooks_out(settings)
+    with pytest.raises(ConfigError, match=r"hooks\.state: .* create it, owned by SlurmUser"):
+        check_hook_directories(settings)
     settings.state.mkdir()
     settings.spool.mkdir()
     if ours == 0:
-        refuse_to_shut_the_hooks_out(settings)
+        check_hook_directories(settings)
         os.chown(settings.state, SLURM, SLURM)
-    with pytest.raises(ConfigError, match=r"belongs to .*; run this as that user"):
-        refuse_to_shut_the_hooks_out(settings)
+    with pytest.raises(ConfigError, match=r"belongs to .*; run this command as that user"):
+        check_hook_directories(settings)
 
 
-def test_others_find_out_by_the_folders_own_permissions(
+def test_other_users_depend_on_the_permissions_of_the_directories(
     settings: HookSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: SLURM)
-    refuse_to_shut_the_hooks_out(settings)
+    check_hook_directories(settings)

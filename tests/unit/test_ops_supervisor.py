@@ -1,4 +1,4 @@
-"""The supervisor: what ends is started again, ever later; what is told to stop, stops."""
+"""The supervisor restarts programs that end, with growing pauses, and stops all on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 import structlog
 
 from ops.processes import supervisor as module
-from ops.processes.supervisor import LONGEST_PAUSE, WELL_AFTER, Program, Supervisor, pause_after
+from ops.processes.supervisor import LONGEST_PAUSE, STABLE_AFTER, Program, Supervisor, pause_after
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
 SLEEP = "import time; time.sleep(600)"
-DEAF = (
+IGNORES_SIGTERM = (
     f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); {SLEEP}"
 )
 
@@ -49,30 +49,30 @@ def children() -> list[psutil.Process]:
     return psutil.Process().children()
 
 
-def test_pauses_grow_to_a_limit_and_begin_anew_after_a_good_run() -> None:
+def test_pauses_grow_to_a_limit_and_start_again_after_a_long_run() -> None:
     pauses = list(accumulate(repeat(0.1, 8), pause_after, initial=0.0))
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE, LONGEST_PAUSE]
-    assert pause_after(LONGEST_PAUSE, WELL_AFTER) == 0.5
+    assert pause_after(LONGEST_PAUSE, STABLE_AFTER) == 0.5
 
 
-def test_what_ends_is_started_again(run_dir: Path) -> None:
+def test_a_program_that_ends_is_restarted(run_dir: Path) -> None:
     trace = run_dir / "trace"
     with supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
 
 
-def test_all_are_ended_when_told_so() -> None:
+def test_stop_ends_all_programs() -> None:
     before = len(children())
     with supervised(program(SLEEP), program(SLEEP)):
         until(lambda: len(children()) == before + 2, 10.0, "two programs")
     assert len(children()) == before
 
 
-def test_what_does_not_listen_is_killed(
+def test_a_program_that_ignores_sigterm_is_killed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "GRACE", 0.2)
     before = len(children())
-    with supervised(program(DEAF)):
-        until(lambda: capfd.readouterr().out, 10.0, "the deaf program")
+    with supervised(program(IGNORES_SIGTERM)):
+        until(lambda: capfd.readouterr().out, 10.0, "the program to start")
     assert len(children()) == before

@@ -1,4 +1,4 @@
-"""What a person reads and types: escaped, short, in UTC."""
+"""Texts that operators read and type: escaped, short, in UTC."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import given
 
 from ops.cli.options import hostlist, length, when
 from ops.cli.terminal import duration, moment, plain
-from ops.history.timeline import timeline
+from ops.history.request import request_history
 from schemas.events import Cause, CloudAction, Transition
+from tests.testbed.auditlog import entry_of
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import words
 
@@ -20,7 +21,7 @@ SECOND = 10**9
 
 
 @given(words)
-def test_no_text_can_steer_the_terminal(text: str) -> None:
+def test_untrusted_text_cannot_control_the_terminal(text: str) -> None:
     shown = plain(text)
     assert shown.isprintable()
     shown.encode()
@@ -38,11 +39,11 @@ def test_no_text_can_steer_the_terminal(text: str) -> None:
         (100 * 3600 * SECOND, "4 d 4 h"),
     ],
 )
-def test_a_length_of_time_is_short_and_clear(ns: int, text: str) -> None:
+def test_durations_are_printed_in_two_units_at_most(ns: int, text: str) -> None:
     assert duration(ns) == text
 
 
-def test_times_are_utc() -> None:
+def test_times_are_printed_in_utc() -> None:
     assert moment(MOMENT) == "2026-01-02T03:04:05.678Z"
     assert moment(None) == "-"
 
@@ -51,31 +52,31 @@ def test_times_are_utc() -> None:
     ("text", "seconds"),
     [("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1.5h", 5400), ("3d", 259_200)],
 )
-def test_lengths_of_time_are_read(text: str, seconds: int) -> None:
+def test_durations_are_parsed(text: str, seconds: int) -> None:
     assert length(text) == seconds * SECOND
 
 
-def test_a_moment_is_read_as_utc_or_as_a_time_ago() -> None:
+def test_a_time_is_parsed_as_utc_or_as_a_time_ago() -> None:
     assert when("2026-01-02T03:04:05") == when("2026-01-02T04:04:05+01:00")
     assert when("2026-01-02") == when("2026-01-02T00:00:00Z")
     assert abs(when("1h") - (time.time_ns() - 3600 * SECOND)) < 10 * SECOND
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1h", "1y", "99999999999h", "2026-13-01"])
-def test_other_times_are_refused_with_an_example(text: str) -> None:
+def test_invalid_times_are_rejected_with_an_example(text: str) -> None:
     with pytest.raises(click.BadParameter, match="write"):
         when(text)
     with pytest.raises(click.BadParameter, match="write"):
         length(text)
 
 
-def test_nodes_are_read_as_a_hostlist() -> None:
+def test_nodes_are_parsed_as_a_hostlist() -> None:
     assert hostlist("node[1-2],x") == ("node1", "node2", "x")
     with pytest.raises(click.BadParameter):
         hostlist("node[1-")
 
 
-def test_a_story_tells_the_asking_and_each_cloud_action_once() -> None:
+def test_a_timeline_has_the_request_and_each_cloud_action_once() -> None:
     asked = command()
     action = CloudAction("os-start", "server-1", MOMENT + 2 * SECOND, "done")
     completed = replace(
@@ -92,8 +93,7 @@ def test_a_story_tells_the_asking_and_each_cloud_action_once() -> None:
         retry_in=30,
     )
     accepted = event(Transition.ACCEPTED, asked)
-    bodies = [told.to_envelope().to_json() for told in (completed, failed, accepted)]
-    steps = timeline(bodies)
+    steps = request_history(entry_of(e) for e in (completed, failed, accepted)).timeline
     assert [step.what for step in steps] == [
         "asked",
         "accepted",

@@ -8,7 +8,7 @@ import pytest
 
 from ops.processes import up
 from ops.processes.worker import WORKERS
-from tests.testbed.installation import Site
+from tests.testbed.installation import Installation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,17 +21,17 @@ ANYWHERE = ["tokens", "power", "audit", "relay"]
     [
         (True, "", ["slurm", "snapshot", "resync"]),
         (False, "", []),
-        # the workers of a site whose slurmctld is elsewhere
+        # the workers of an installation whose slurmctld runs on another host
         (False, "[resync]\nenabled = true\n", ["resync"]),
         (True, "[resync]\nenabled = false\n", ["slurm"]),
         (True, "[slurm]\nfeedback = false\n", ["snapshot", "resync"]),
         (False, "[slurm]\nfeedback = true\n", ["slurm"]),
     ],
 )
-def test_those_beside_slurm_run_where_slurm_is_or_where_that_is_said(
+def test_workers_that_need_slurm_run_where_it_is_installed_or_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, here: bool, toml: str, more: list[str]
 ) -> None:
     monkeypatch.setattr(up, "is_installed", lambda _settings: here)
-    settings = Site(tmp_path, "amqp://me:secret@127.0.0.1:1/v", more=toml).settings
-    assert up._all_here(settings) == [*ANYWHERE, *more]
+    settings = Installation(tmp_path, "amqp://me:secret@127.0.0.1:1/v", more=toml).settings
+    assert up._workers_here(settings) == [*ANYWHERE, *more]
     assert [name for name in WORKERS if name in ANYWHERE] == ANYWHERE

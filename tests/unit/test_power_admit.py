@@ -57,7 +57,7 @@ def test_a_node_in_no_group_is_refused_by_name_with_an_alarm() -> None:
 
 def test_a_request_that_cannot_be_tried_is_refused_whatever_slurm_shows() -> None:
     unknown = replace(command("node2", kind=Kind.SUSPEND), expiry=MOMENT)
-    ended = admitted(unknown, slurm=shows(Power.LIT), now=LATE)
+    ended = admitted(unknown, slurm=shows(Power.ON), now=LATE)
     assert isinstance(ended, End)
     assert ended.cause.error == "unknown_node"
 
@@ -67,7 +67,7 @@ def test_without_snapshots_every_suspend_is_taken() -> None:
 
 
 def test_a_suspend_that_slurm_has_taken_back_is_superseded_without_an_alarm() -> None:
-    ended = admitted(SUSPEND, slurm=shows(Power.COMING))
+    ended = admitted(SUSPEND, slurm=shows(Power.POWERING_UP))
     assert isinstance(ended, End)
     assert (ended.transition, ended.cause.error, ended.alarm) == (
         Transition.SUPERSEDED,
@@ -79,14 +79,14 @@ def test_a_suspend_that_slurm_has_taken_back_is_superseded_without_an_alarm() ->
 @pytest.mark.parametrize(("parked", "tier"), [(0, FIRST_TIER), (11, FIRST_TIER), (12, LATER_TIER)])
 def test_a_late_suspend_is_parked_until_a_newer_snapshot_comes(parked: int, tier: str) -> None:
     """A minute in the first tier, then in the next; never dropped, and without an attempt."""
-    parking = admitted(SUSPEND, slurm=shows(Power.OUT, generation=1), now=LATE, parked=parked)
+    parking = admitted(SUSPEND, slurm=shows(Power.OFF, generation=1), now=LATE, parked=parked)
     assert isinstance(parking, Park)
     assert (parking.cause.error, parking.tier) == (UNCONFIRMED, tier)
-    assert admitted(SUSPEND, slurm=shows(Power.OUT), now=LATE, parked=parked) == TAKE
+    assert admitted(SUSPEND, slurm=shows(Power.OFF), now=LATE, parked=parked) == TAKE
 
 
 def test_a_late_suspend_is_parked_while_the_newest_snapshot_is_too_old() -> None:
-    parking = admitted(SUSPEND, slurm=shows(Power.OUT, fresh=False), now=LATE)
+    parking = admitted(SUSPEND, slurm=shows(Power.OFF, fresh=False), now=LATE)
     assert isinstance(parking, Park)
 
 

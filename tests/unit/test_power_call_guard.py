@@ -112,7 +112,7 @@ def test_every_try_is_refused_once_the_row_has_changed_or_the_lease_is_too_short
 
 
 @pytest.mark.parametrize("asked", [LATE, FAILED])
-@pytest.mark.parametrize("power", [Power.LIT, Power.COMING, Power.ASIDE, Power.BETWEEN])
+@pytest.mark.parametrize("power", [Power.ON, Power.POWERING_UP, Power.SET_DOWN, Power.CHANGING])
 def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
     asked: PowerCommand, power: Power
 ) -> None:
@@ -124,13 +124,13 @@ def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
 @pytest.mark.parametrize("asked", [LATE, FAILED])
 def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: PowerCommand) -> None:
     with pytest.raises(NotWantedError) as caught:
-        guard(WANTED, slurm=shows(Power.OUT, generation=MOMENT - 1), asked=asked)
+        guard(WANTED, slurm=shows(Power.OFF, generation=MOMENT - 1), asked=asked)
     assert caught.value.waits is not None
     assert caught.value.waits.error == UNCONFIRMED
 
 
 @pytest.mark.parametrize("asked", [LATE, FAILED])
-@pytest.mark.parametrize("power", [Power.OUT, Power.GOING])
+@pytest.mark.parametrize("power", [Power.OFF, Power.POWERING_DOWN])
 def test_a_late_power_off_may_be_made_where_slurm_shows_the_node_as_off(
     asked: PowerCommand, power: Power
 ) -> None:
@@ -139,13 +139,13 @@ def test_a_late_power_off_may_be_made_where_slurm_shows_the_node_as_off(
 
 
 def test_a_power_off_in_time_asks_no_snapshot() -> None:
-    guard(WANTED, slurm=shows(Power.LIT), asked=TIMELY)
+    guard(WANTED, slurm=shows(Power.ON), asked=TIMELY)
 
 
 def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Guard(OneRow(WANTED), OneView(shows(Power.LIT)), 20.0, WANTED, LATE)
+    made = Guard(OneRow(WANTED), OneView(shows(Power.ON)), 20.0, WANTED, LATE)
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT)
     made()
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT + 1)
@@ -155,15 +155,15 @@ def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
 
 
 def test_a_reboot_for_slurm_is_refused_once_the_node_has_registered() -> None:
-    guard(WANTED, slurm=shows(Power.COMING), is_reboot=True)
-    guard(WANTED, slurm=shows(Power.LIT, generation=6), is_reboot=True)
+    guard(WANTED, slurm=shows(Power.POWERING_UP), is_reboot=True)
+    guard(WANTED, slurm=shows(Power.ON, generation=6), is_reboot=True)
     with pytest.raises(NotWantedError, match="counts the node as running") as caught:
-        guard(WANTED, slurm=shows(Power.LIT, generation=7), is_reboot=True)
+        guard(WANTED, slurm=shows(Power.ON, generation=7), is_reboot=True)
     assert caught.value.waits is None
 
 
 def test_a_call_for_a_resume_reads_no_snapshot() -> None:
-    store, snapshots = OneRow(WANTED), OneView(shows(Power.LIT))
+    store, snapshots = OneRow(WANTED), OneView(shows(Power.ON))
     Guard(store, snapshots, 20.0, WANTED)()
     assert (store.reads, snapshots.reads) == (1, 0)
 

@@ -11,7 +11,8 @@ from schemas import headers
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Transition, event_from, notice_from
+from schemas.events import Cause, Transition, event_from
+from schemas.notices import notice_from
 from tests.testbed.deliveries import delivery, pending
 from tests.testbed.messages import MOMENT, command, event
 from workers.broker import outgoing

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.message import Message
-from tests.testbed.deliveries import NotedLink, delivery, outbox_on
+from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
 from workers.power import outbox as module
 
@@ -23,18 +23,18 @@ def message(name: str = "one") -> Message:
 
 
 @pytest.fixture
-def link() -> NotedLink:
-    return NotedLink()
+def link() -> RecordingLink:
+    return RecordingLink()
 
 
 @pytest.fixture
-def outbox(link: NotedLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+def outbox(link: RecordingLink, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     monkeypatch.setattr(module, "_RESEND", 0.0)
     return outbox_on(link)
 
 
 def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     come = delivery()
     outbox.send(come, [message()])
@@ -47,7 +47,7 @@ def test_a_delivery_is_acknowledged_once_its_last_message_is_confirmed(
 
 
 def test_confirms_alone_do_not_acknowledge_a_delivery_that_goes_on(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     come = delivery()
     outbox.send(come, [message()])
@@ -59,7 +59,7 @@ def test_confirms_alone_do_not_acknowledge_a_delivery_that_goes_on(
 
 @pytest.mark.parametrize("refusal", [RefusedError("full"), UnroutableError("no queue")])
 def test_a_refused_message_is_sent_again_until_the_broker_takes_it(
-    outbox: Outbox, link: NotedLink, refusal: RefusedError | UnroutableError
+    outbox: Outbox, link: RecordingLink, refusal: RefusedError | UnroutableError
 ) -> None:
     come = delivery()
     outbox.finish(come, [message()])
@@ -72,7 +72,7 @@ def test_a_refused_message_is_sent_again_until_the_broker_takes_it(
     assert link.published == [message()] * 3
 
 
-def test_a_refused_message_is_sent_again_only_after_a_second(link: NotedLink) -> None:
+def test_a_refused_message_is_sent_again_only_after_a_second(link: RecordingLink) -> None:
     outbox = outbox_on(link)
     outbox.finish(delivery(), [message()])
     link.answer(0, RefusedError("full"))
@@ -82,7 +82,7 @@ def test_a_refused_message_is_sent_again_only_after_a_second(link: NotedLink) ->
 
 
 def test_a_message_that_is_lost_with_the_connection_is_dropped_with_its_delivery(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     """The broker delivers the request again, and its messages are published then."""
     come = delivery()
@@ -94,7 +94,9 @@ def test_a_message_that_is_lost_with_the_connection_is_dropped_with_its_delivery
     assert len(link.published) == 2
 
 
-def test_a_new_connection_drops_what_came_over_the_old_one(outbox: Outbox, link: NotedLink) -> None:
+def test_a_new_connection_drops_what_came_over_the_old_one(
+    outbox: Outbox, link: RecordingLink
+) -> None:
     old, new = delivery(connection=1), delivery(connection=2)
     outbox.finish(old, [message("old")])
     outbox.finish(new, [message("new")])
@@ -104,7 +106,7 @@ def test_a_new_connection_drops_what_came_over_the_old_one(outbox: Outbox, link:
 
 
 def test_a_refused_message_is_not_sent_again_once_its_delivery_comes_again(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     """Otherwise the request would arrive twice: once resent, once redelivered."""
     outbox.finish(delivery(connection=1), [message()])
@@ -116,7 +118,7 @@ def test_a_refused_message_is_not_sent_again_once_its_delivery_comes_again(
 
 @pytest.mark.parametrize("error", [RefusedError("full"), BrokerAwayError("gone")])
 def test_an_alarm_is_sent_until_the_broker_takes_it_though_it_has_no_delivery(
-    outbox: Outbox, link: NotedLink, error: RefusedError | BrokerAwayError
+    outbox: Outbox, link: RecordingLink, error: RefusedError | BrokerAwayError
 ) -> None:
     outbox.tell(message("alarm"))
     link.answer(0, error)
@@ -129,7 +131,7 @@ def test_an_alarm_is_sent_until_the_broker_takes_it_though_it_has_no_delivery(
 
 
 def test_the_same_tag_of_another_connection_is_another_delivery(
-    outbox: Outbox, link: NotedLink
+    outbox: Outbox, link: RecordingLink
 ) -> None:
     first = delivery(connection=1)
     second = delivery(connection=2)
@@ -144,7 +146,7 @@ def test_the_same_tag_of_another_connection_is_another_delivery(
 def test_each_delivery_is_acknowledged_once_and_last_in_any_order_of_answers(
     data: st.DataObject,
 ) -> None:
-    link = NotedLink()
+    link = RecordingLink()
     outbox = outbox_on(link)
     comes = [delivery() for _ in range(3)]
     owners = []

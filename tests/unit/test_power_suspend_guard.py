@@ -17,18 +17,18 @@ SUSPEND = replace(command(kind=Kind.SUSPEND), expiry=EXPIRY)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 BEFORE, AFTER = EXPIRY - 1, EXPIRY + 1
 VERDICTS = [
-    (Power.OUT, Passed),
-    (Power.GOING, Passed),
-    (Power.LIT, Overtaken),
-    (Power.COMING, Overtaken),
-    (Power.ASIDE, Overtaken),
-    (Power.BETWEEN, Waits),
+    (Power.OFF, Passed),
+    (Power.POWERING_DOWN, Passed),
+    (Power.ON, Overtaken),
+    (Power.POWERING_UP, Overtaken),
+    (Power.SET_DOWN, Overtaken),
+    (Power.CHANGING, Waits),
     (Power.UNKNOWN, Waits),
 ]
 
 
 def view(
-    generation: int, power: Power = Power.OUT, *, confirmed: bool = True, fresh: bool = True
+    generation: int, power: Power = Power.OFF, *, confirmed: bool = True, fresh: bool = True
 ) -> SlurmView:
     return SlurmView(generation, {SUSPEND.node: power}, confirmed, fresh)
 
@@ -80,7 +80,7 @@ def test_a_snapshot_that_is_too_old_lets_a_late_request_wait(power: Power, verdi
 @pytest.mark.parametrize("asked", [SUSPEND, FAILED])
 def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerCommand) -> None:
     """It can run no job. But a snapshot without any node shows nothing."""
-    others = SlurmView(MOMENT + 1, {"node2": Power.LIT}, confirmed=True)
+    others = SlurmView(MOMENT + 1, {"node2": Power.ON}, confirmed=True)
     assert isinstance(judge(asked, others, BEFORE), Passed)
     assert isinstance(judge(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
 
@@ -93,7 +93,7 @@ def test_a_resume_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None
 
 def test_an_operators_own_suspend_is_not_judged_by_slurms_snapshot() -> None:
     asked = replace(SUSPEND, expiry=None)
-    assert isinstance(judge(asked, view(MOMENT + 1, Power.LIT), AFTER), Passed)
+    assert isinstance(judge(asked, view(MOMENT + 1, Power.ON), AFTER), Passed)
 
 
 def test_a_suspend_is_late_after_its_expiry_and_a_resume_fail_at_any_time() -> None:
@@ -106,11 +106,11 @@ def test_a_suspend_is_late_after_its_expiry_and_a_resume_fail_at_any_time() -> N
 @pytest.mark.parametrize(
     ("generation", "power", "registered"),
     [
-        (MOMENT, Power.LIT, True),
-        (MOMENT + 1, Power.LIT, True),
-        (MOMENT - 1, Power.LIT, False),
-        (MOMENT + 1, Power.COMING, False),
-        (MOMENT + 1, Power.ASIDE, False),
+        (MOMENT, Power.ON, True),
+        (MOMENT + 1, Power.ON, True),
+        (MOMENT - 1, Power.ON, False),
+        (MOMENT + 1, Power.POWERING_UP, False),
+        (MOMENT + 1, Power.SET_DOWN, False),
         (MOMENT + 1, Power.UNKNOWN, False),
     ],
 )

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from producers.message import Message
-    from workers.broker.link import Delivery, Link
+    from workers.broker.delivery import Delivery
+    from workers.broker.link import Link
     from workers.clouds.nova_requests import Call
 
 ROOT = Path(workers.__file__).parents[1]
@@ -163,8 +164,16 @@ def test_a_flawless_resume_passes_through_few_modules(run_dir: Path) -> None:
         until(turned, 10, "the resume to be acknowledged", interval=0)
     assert cloud.calls == ["os-start"]
     said = Counter(function for _, function in trace.calls)
-    import itertools, os
-    if os.environ.get("SHOW"): print("\n".join(f"{k} {[f for _, f in g][:6]}" for k, g in itertools.groupby(trace.calls, lambda c: c[0])))
+    import itertools
+    import os
+
+    if os.environ.get("SHOW"):
+        print(
+            "\n".join(
+                f"{k} {[f for _, f in g][:6]}"
+                for k, g in itertools.groupby(trace.calls, lambda c: c[0])
+            )
+        )
     assert trace.changes <= 150, Counter(trace.calls).most_common(40)
     assert len(trace.modules) <= 25, sorted(trace.modules)
     # it arrived; its turn to call came; the call was answered and the next listing came

@@ -1,4 +1,4 @@
-"""Logs: JSON for machines, lines for people; no hostile string steers a terminal, no local variable shows."""
+"""Logs: JSON or console lines; without control characters and local variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.testbed.whole_system import ROOT
 
 HOSTILE = "\x1b]0;owned\x07\u202ename\x9b31m"
-# In a process of its own: what is configured here is the whole process's.
+# In a process of its own, because the configuration is global.
 PROGRAM = """
 import sys
 import structlog
@@ -44,7 +44,7 @@ def logged(form: str) -> str:
     return done.stderr
 
 
-def test_json_is_one_object_a_line_with_role_cluster_and_time() -> None:
+def test_json_has_one_object_per_line_with_role_cluster_and_time() -> None:
     accepted, failed = (json.loads(line) for line in logged("json").splitlines())
     assert (accepted["event"], accepted["level"]) == ("request_accepted", "info")
     assert (accepted["role"], accepted["cluster"]) == ("power", "vespa")
@@ -53,7 +53,7 @@ def test_json_is_one_object_a_line_with_role_cluster_and_time() -> None:
     assert failed["exception"][0]["exc_type"] == "ValueError"
 
 
-def test_lines_for_people_say_the_same_in_words() -> None:
+def test_console_lines_show_the_same_fields() -> None:
     accepted, failed, *traceback = logged("console").splitlines()
     for word in ("request_accepted", "[info", "cluster='vespa'", "role='power'", "count=3"):
         assert word in accepted
@@ -62,8 +62,8 @@ def test_lines_for_people_say_the_same_in_words() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_nothing_that_is_logged_can_steer_a_terminal_or_shows_a_local_variable(form: str) -> None:
-    told = logged(form)
-    assert all(char.isprintable() or char == "\n" for char in told)
-    assert "owned" in told
-    assert "secret" not in told
+def test_logs_contain_no_control_characters_and_no_local_variables(form: str) -> None:
+    log = logged(form)
+    assert all(char.isprintable() or char == "\n" for char in log)
+    assert "owned" in log
+    assert "secret" not in log

@@ -1,11 +1,11 @@
-"""Retry-After is honoured within reason, by the clock of who says it."""
+"""Retry-After: at most an hour, reckoned from the Date of the response."""
 
 from __future__ import annotations
 
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from workers.process.retry_after import LONGEST, wait_asked
+from workers.process.retry_after import LONGEST, requested_wait
 
 # Fri, 02 Jan 2026 03:04:05 GMT
 NOW = 1_767_323_045.0
@@ -31,9 +31,9 @@ NOW = 1_767_323_045.0
         (None, None, None),
     ],
 )
-def test_a_wait_is_a_number_or_a_moment_and_never_beyond_an_hour(
+def test_retry_after_is_a_number_or_a_date_and_at_most_an_hour(
     value: str | None, date: str | None, wait: float | None
 ) -> None:
     named = {"retry-after": value, "date": date}
     headers = CaseInsensitiveDict({name: text for name, text in named.items() if text is not None})
-    assert wait_asked(headers, NOW) == wait
+    assert requested_wait(headers, NOW) == wait

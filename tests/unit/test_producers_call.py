@@ -1,4 +1,4 @@
-"""A hook call: every hostlist Slurm writes, every resume file, and what neither may break."""
+"""A hook call: Slurm's hostlists and resume files, and malformed ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALL = HookCall(
     resume_file=None,
     origin="controller",
 )
-# What slurmctld writes, in these versions.
+# Resume files as slurmctld writes them, in these versions.
 FILE_22_05 = '{"jobs":[{"job_id":1,"nodes":"node[2-3]"}],"all_nodes":"node[2-3]"}'
 FILE_24_11 = (
     '{"jobs":[{"extra":null,"job_id":1,"features":"f0|f1","nodes_alloc":"node[1-3]",'
@@ -40,8 +40,8 @@ json_values = st.recursive(
 
 
 def jobs_of(resume_file: str | None, nodes: str = "node[2-3]") -> dict[str, tuple[WaitingJob, ...]]:
-    asked = commands(replace(CALL, nodes=nodes, resume_file=resume_file))
-    return {command.node: command.jobs for command in asked}
+    sent = commands(replace(CALL, nodes=nodes, resume_file=resume_file))
+    return {command.node: command.jobs for command in sent}
 
 
 def note_of(resume_file: str) -> str:
@@ -74,11 +74,11 @@ def note_of(resume_file: str) -> str:
         ),
     ],
 )
-def test_every_form_slurm_writes_is_understood(expression: str, names: list[str]) -> None:
+def test_every_hostlist_form_of_slurm_is_expanded(expression: str, names: list[str]) -> None:
     assert expand(expression) == names
 
 
-def test_the_largest_cluster_slurm_knows_is_one_call() -> None:
+def test_the_largest_cluster_fits_in_one_call() -> None:
     assert len(expand(f"n[1-{hosts.MOST_NODES}]")) == hosts.MOST_NODES
 
 
@@ -113,10 +113,10 @@ def test_the_largest_cluster_slurm_knows_is_one_call() -> None:
         "n" * 254,
     ],
 )
-def test_what_names_no_nodes_says_what_is_wrong_and_how_to_call(expression: str) -> None:
-    with pytest.raises(MalformedMessageError, match="hostlist: ") as refusal:
+def test_a_malformed_hostlist_is_rejected_with_a_remedy(expression: str) -> None:
+    with pytest.raises(MalformedMessageError, match="hostlist: ") as rejection:
         expand(expression)
-    assert "call it as slurmctld does" in refusal.value.remedy
+    assert "give a hostlist as slurmctld does" in rejection.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,16 @@ def test_what_names_no_nodes_says_what_is_wrong_and_how_to_call(expression: str)
         "n1," * 40_000 + "[",
     ],
 )
-def test_a_hostile_list_is_refused_at_once(expression: str) -> None:
+def test_an_enormous_hostlist_is_rejected_at_once(expression: str) -> None:
     started = time.process_time()
-    with pytest.raises(MalformedMessageError) as refusal:
+    with pytest.raises(MalformedMessageError) as rejection:
         expand(expression)
     assert time.process_time() - started < 1.0
-    assert len(str(refusal.value)) < 500
+    assert len(str(rejection.value)) < 500
 
 
 @given(st.text(alphabet="n01-9[],.x \n", max_size=40) | st.text(max_size=20))
-def test_whatever_is_given_is_expanded_or_refused(expression: str) -> None:
+def test_any_text_is_expanded_or_rejected(expression: str) -> None:
     try:
         names = expand(expression)
     except MalformedMessageError:
@@ -157,13 +157,13 @@ def test_whatever_is_given_is_expanded_or_refused(expression: str) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_one_command_a_node_with_the_calls_identity() -> None:
-    asked = commands(CALL)
-    assert [command.node for command in asked] == ["node2", "node3"]
-    assert {command.generation for command in asked} == {CALL.generation}
-    assert len({command.id for command in asked}) == 2
-    assert all(command.desired is Desired.UP for command in asked)
-    assert asked == commands(CALL), "sent again it is the same request"
+def test_each_node_has_one_command_with_the_calls_ids() -> None:
+    sent = commands(CALL)
+    assert [command.node for command in sent] == ["node2", "node3"]
+    assert {command.generation for command in sent} == {CALL.generation}
+    assert len({command.id for command in sent}) == 2
+    assert all(command.desired is Desired.UP for command in sent)
+    assert sent == commands(CALL), "sent again it is the same request"
 
 
 def test_the_resume_file_of_22_05_names_the_jobs() -> None:
@@ -176,7 +176,7 @@ def test_the_resume_file_of_24_11_names_jobs_and_features() -> None:
     assert jobs_of(FILE_24_11) == {"node2": job, "node3": job}
 
 
-def test_each_node_has_the_jobs_that_wait_for_it_and_no_others() -> None:
+def test_each_node_has_only_the_jobs_that_wait_for_it() -> None:
     file = {
         "jobs": [
             {"job_id": 1, "nodes": "node[2-3]"},
@@ -192,7 +192,7 @@ def test_each_node_has_the_jobs_that_wait_for_it_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("file", [None, '{"jobs":[],"all_nodes":"node[2-3]"}'])
-def test_a_call_without_jobs_has_none(file: str | None) -> None:
+def test_a_call_without_jobs_has_commands_without_jobs(file: str | None) -> None:
     assert jobs_of(file) == {"node2": (), "node3": ()}
     assert commands(replace(CALL, resume_file=file))[0].note is None
 
@@ -212,7 +212,7 @@ def test_a_call_without_jobs_has_none(file: str | None) -> None:
         '{"jobs":[{"job_id":' + "1" * 5000 + "}]}",
     ],
 )
-def test_a_resume_file_nobody_can_read_costs_only_the_jobs(file: str) -> None:
+def test_an_unreadable_resume_file_loses_only_the_jobs(file: str) -> None:
     assert jobs_of(file) == {"node2": (), "node3": ()}
     assert "SLURM_RESUME_FILE" in note_of(file)
     assert len(note_of(file)) < 500
@@ -236,19 +236,19 @@ def test_a_resume_file_nobody_can_read_costs_only_the_jobs(file: str) -> None:
         {"job_id": 7, "nodes": None},
     ],
 )
-def test_a_job_nobody_can_read_costs_only_that_job(job: object) -> None:
+def test_an_unreadable_job_loses_only_that_job(job: object) -> None:
     file = json.dumps({"jobs": [{"job_id": 1, "nodes": "node2"}, job]})
     assert jobs_of(file) == {"node2": (WaitingJob(1),), "node3": ()}
     assert "SLURM_RESUME_FILE" in note_of(file)
 
 
-def test_what_went_wrong_earlier_is_kept_beside() -> None:
+def test_an_earlier_problem_is_kept_in_the_note() -> None:
     (first, *_) = commands(replace(CALL, resume_file="{", note="hooks.state: no space"))
     assert first.note
     assert first.note.startswith("hooks.state: no space; SLURM_RESUME_FILE: ")
 
 
-def test_hostile_words_of_a_job_travel_as_data_cut_to_what_a_message_may_hold() -> None:
+def test_untrusted_job_texts_are_sent_as_data_cut_to_the_limit_of_a_message() -> None:
     hostile = "$(reboot)\n\x1b[31m" + "x" * 10_000
     file = {"jobs": [{"job_id": 1, "features": hostile, "nodes": "node2", "partition": 5}]}
     first, _ = commands(replace(CALL, resume_file=json.dumps(file)))
@@ -274,7 +274,7 @@ def test_hostile_words_of_a_job_travel_as_data_cut_to_what_a_message_may_hold() 
 )
 @example('{"jobs":[{"job_id":1,"nodes":"node2","features":"\\ud800"}]}')
 @example(json.dumps({"jobs": [{"job_id": 1, "nodes": "node2", "features": "f" * 10_000}]}))
-def test_whatever_the_resume_file_holds_the_workers_read_the_command(file: str) -> None:
+def test_the_workers_read_the_command_for_any_content_of_the_resume_file(file: str) -> None:
     for command in commands(replace(CALL, resume_file=file)):
         read = parse_command(command.to_envelope().to_json())
         assert read.id == command.id
@@ -283,10 +283,10 @@ def test_whatever_the_resume_file_holds_the_workers_read_the_command(file: str) 
 
 
 @given(st.sampled_from(Kind), st.none() | st.text(), st.none() | st.text())
-def test_a_call_comes_back_from_disk_as_it_was(
+def test_a_call_comes_back_from_disk_unchanged(
     kind: Kind, file: str | None, note: str | None
 ) -> None:
-    image = "an image" if kind is Kind.BAKE else None  # without a name there is nothing to bake
+    image = "an image" if kind is Kind.BAKE else None  # a bake needs a name
     call = replace(CALL, kind=kind, resume_file=file, note=note, image=image)
     assert call_from(call.to_json()) == call
 
@@ -328,6 +328,6 @@ def altered(**fields: Any) -> bytes:  # noqa: ANN401 - any JSON
         altered(more="than a hook writes"),
     ],
 )
-def test_a_spool_file_that_no_hook_wrote_is_refused(body: bytes) -> None:
+def test_a_spool_file_that_no_hook_wrote_is_rejected(body: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="not written by a hook"):
         call_from(body)

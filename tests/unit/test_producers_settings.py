@@ -1,4 +1,4 @@
-"""Where lamplighter.toml is found, and how each fault in it is said."""
+"""Where lamplighter.toml is found, and the error for each mistake in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ url = "amqp://me@localhost:5672/vespa"
 """
 
 
-def test_it_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(tmp_path: Path) -> None:
+def test_the_file_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(
+    tmp_path: Path,
+) -> None:
     beside = tmp_path / "lamplighter.toml"
     environ = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
     assert find_config(environ) == Path("/etc/lamplighter/lamplighter.toml")
@@ -27,7 +29,7 @@ def test_it_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(tmp_path
     assert find_config({}) == Path("/etc/lamplighter/lamplighter.toml")
 
 
-def test_a_folder_we_may_not_look_into_holds_none(tmp_path: Path) -> None:
+def test_a_folder_without_access_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environ = {"SLURM_CONF": str(tmp_path / "file" / "slurm.conf")}
     assert find_config(environ) == Path("/etc/lamplighter/lamplighter.toml")
@@ -37,12 +39,12 @@ def test_a_folder_we_may_not_look_into_holds_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        ("", "cluster: must be a text"),
+        ("", "cluster: must be a string"),
         ('cluster = "a b"', "cluster: "),
-        ('cluster = "x"', r"broker\.url: must be a text"),
+        ('cluster = "x"', r"broker\.url: must be a string"),
         ('cluster = "x"\nbroker = 5', r"broker: must be a table"),
         ('cluster = "x"\n[broker]\nurl = "http://x"', r"broker\.url: must look like amqp://"),
-        (WHOLE + "[hooks]\nspool = 5", r"hooks\.spool: must be a text"),
+        (WHOLE + "[hooks]\nspool = 5", r"hooks\.spool: must be a string"),
         (WHOLE + "[slurm]\nresume_timeout = -1", r"slurm\.resume_timeout: must be whole seconds"),
         (WHOLE + "[slurm]\nsuspend_timeout = true", r"slurm\.suspend_timeout: .* write suspend_t"),
         (
@@ -55,10 +57,10 @@ def test_a_folder_we_may_not_look_into_holds_none(tmp_path: Path) -> None:
         (WHOLE + "ca_file = true", r"broker\.ca_file: .* write ca_file ="),
         (WHOLE + "[[hooks]]\n", r"hooks: must be a table: write \[hooks\]"),
         ('cluster = "x"\n[broker]\nurl = "amqp:///v"', r"broker\.url: must look like amqp://"),
-        ("cluster = ", "is no valid TOML"),
+        ("cluster = ", "is not valid TOML"),
     ],
 )
-def test_each_fault_names_file_and_field(tmp_path: Path, text: str, field: str) -> None:
+def test_each_error_names_file_and_field(tmp_path: Path, text: str, field: str) -> None:
     path = tmp_path / "lamplighter.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=field) as caught:
@@ -66,12 +68,12 @@ def test_each_fault_names_file_and_field(tmp_path: Path, text: str, field: str) 
     assert str(path) in str(caught.value)
 
 
-def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"write one .* or set LAMPLIGHTER_CONFIG"):
         hook_settings(tmp_path / "none.toml")
 
 
-def test_paths_start_at_the_file_s_folder_and_the_password_comes_from_its_file(
+def test_paths_start_at_the_files_folder_and_the_password_comes_from_its_file(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "lamplighter.toml"
@@ -92,17 +94,19 @@ def test_paths_start_at_the_file_s_folder_and_the_password_comes_from_its_file(
         ("[clouds.c]\n", "clouds"),
     ],
 )
-def test_the_workers_part_names_the_field_too(tmp_path: Path, more: str, field: str) -> None:
+def test_errors_in_the_workers_part_name_the_field_too(
+    tmp_path: Path, more: str, field: str
+) -> None:
     path = tmp_path / "lamplighter.toml"
     path.write_text(WHOLE + more)
     with pytest.raises(ConfigError, match=field):
         load(path)
 
 
-def test_a_file_that_is_no_text_is_told_apart(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "lamplighter.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"lamplighter\.toml: is no valid TOML: "):
+    with pytest.raises(ConfigError, match=r"lamplighter\.toml: is not valid TOML: "):
         hook_settings(path)
 
 
@@ -118,7 +122,7 @@ def test_a_file_that_is_no_text_is_told_apart(tmp_path: Path) -> None:
         "http://me:s3cr3t@localhost/v",
     ],
 )
-def test_no_fault_in_the_url_shows_its_password(tmp_path: Path, url: str) -> None:
+def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> None:
     path = tmp_path / "lamplighter.toml"
     path.write_text(f'cluster = "vespa"\n[broker]\nurl = "{url}"\n')
     with pytest.raises(ConfigError, match=r"broker\.url: must look like amqp://") as caught:
@@ -147,15 +151,13 @@ def test_no_fault_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
         ),
     ],
 )
-def test_what_only_shows_when_it_is_used_names_its_field_too(
-    broker: BrokerSettings, field: str
-) -> None:
+def test_errors_found_on_use_name_the_field_too(broker: BrokerSettings, field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         connection_parameters(broker, "test")
 
 
-def test_a_password_file_that_is_no_text_is_not_quoted(tmp_path: Path) -> None:
+def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
-    with pytest.raises(ConfigError, match=r"broker\.password_file: .* is no text") as caught:
+    with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
         connection_parameters(BrokerSettings("amqp://me@h/v", tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)

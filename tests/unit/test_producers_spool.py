@@ -1,4 +1,4 @@
-"""The spool: what is in it is durable and sent by one; what cannot be put there is said."""
+"""The spool: calls are durable and published by one process; errors are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CALL = HookCall(
     resume_file="{}",
     origin="controller",
 )
-# Runs a step, and kills itself -9 before the line of spool.py or disk.py whose turn it is.
+# Runs a step, and kills itself (-9) before the TURN-th line of spool.py or disk.py.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -51,11 +51,11 @@ sys.settrace(None)
 """
 
 
-def calls(folder: Path, told: list[str] | None = None) -> list[HookCall]:
-    """What a relay that comes now would send; lets go of it again."""
+def calls(folder: Path, reports: list[str] | None = None) -> list[HookCall]:
+    """The calls that a relay would publish now; releases them again."""
     found = []
     for spooled in spool.claim(
-        spool.waiting(folder), told.append if told is not None else pytest.fail
+        spool.waiting(folder), reports.append if reports is not None else pytest.fail
     ):
         found.append(spooled.call)
         spooled.release()
@@ -63,14 +63,14 @@ def calls(folder: Path, told: list[str] | None = None) -> list[HookCall]:
 
 
 def put(folder: Path, call: HookCall = CALL) -> Path:
-    """Leave a call as a hook does that has ended."""
+    """Spool a call as a hook does that has ended."""
     spooled = spool.put(folder, call)
     spooled.release()
     return spooled.path
 
 
 def killed(folder: Path, turn: int, step: str, prepare: str = "") -> bool:
-    """Run `step` in a process that is killed at its turn-th line; False when it was through."""
+    """Run `step` in a process that is killed at its turn-th line; False if it ended before."""
     program = KILLED.format(step=step, prepare=prepare)
     done = subprocess.run(
         [sys.executable, "-c", program, str(folder), str(turn)], check=False, cwd=ROOT
@@ -79,7 +79,7 @@ def killed(folder: Path, turn: int, step: str, prepare: str = "") -> bool:
     return done.returncode != 0
 
 
-def test_what_is_put_is_read_again_oldest_generation_first(tmp_path: Path) -> None:
+def test_calls_are_read_again_oldest_generation_first(tmp_path: Path) -> None:
     for offset in (2, 0, 1):
         put(tmp_path, replace(CALL, generation=CALL.generation + offset))
     found = calls(tmp_path)
@@ -87,18 +87,18 @@ def test_what_is_put_is_read_again_oldest_generation_first(tmp_path: Path) -> No
     assert found[0] == CALL
 
 
-def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_spool_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     assert put(tmp_path).stat().st_mode & 0o077 == 0
 
 
-def test_folders_are_made_where_they_are_missing(tmp_path: Path) -> None:
+def test_missing_folders_are_made(tmp_path: Path) -> None:
     put(tmp_path / "var" / "spool" / "lamplighter")
     assert calls(tmp_path / "var" / "spool" / "lamplighter") == [CALL]
     assert spool.waiting(tmp_path / "never made") == []
 
 
-def test_killed_at_any_line_of_spooling_there_is_a_whole_call_or_none(tmp_path: Path) -> None:
-    """P1: kill -9 before each step; never half a call, and nothing blocks the next one."""
+def test_kill_at_any_line_of_spooling_leaves_a_whole_call_or_none(tmp_path: Path) -> None:
+    """P1: kill -9 before each line leaves no half call, and does not block the next one."""
     turn, whole = 1, 0
     while killed(tmp_path / str(turn), turn, "spool.put(folder, CALL)"):
         found = calls(tmp_path / str(turn))
@@ -112,8 +112,8 @@ def test_killed_at_any_line_of_spooling_there_is_a_whole_call_or_none(tmp_path: 
     assert 0 < whole < turn - 1, "killed before and after the call was whole"
 
 
-def test_killed_at_any_line_of_shrinking_nothing_that_is_left_is_lost(tmp_path: Path) -> None:
-    """P1: the broker has node1 and node3; node2 stays in the spool whatever happens."""
+def test_kill_at_any_line_of_keeping_the_rest_loses_no_node(tmp_path: Path) -> None:
+    """P1: the broker has node1 and node3; node2 stays in the spool in every case."""
     turn = 1
     while True:
         folder = tmp_path / str(turn)
@@ -129,27 +129,27 @@ def test_killed_at_any_line_of_shrinking_nothing_that_is_left_is_lost(tmp_path: 
     assert turn > 10, "the steps were not met"
 
 
-def test_one_process_sends_a_call_and_others_pass_it_over(tmp_path: Path) -> None:
+def test_other_processes_skip_a_call_that_one_publishes(tmp_path: Path) -> None:
     spooled = spool.put(tmp_path, CALL)
     assert calls(tmp_path) == []
     spooled.release()
     assert calls(tmp_path) == [CALL]
 
 
-def test_a_call_whose_sender_was_killed_is_free_at_once(tmp_path: Path) -> None:
+def test_the_call_of_a_killed_process_is_available_at_once(tmp_path: Path) -> None:
     program = "import os\nspool.put(folder, CALL)\nos.kill(os.getpid(), signal.SIGKILL)"
     assert killed(tmp_path, -1, program)
     assert calls(tmp_path) == [CALL]
 
 
-def test_a_call_that_is_done_is_gone(tmp_path: Path) -> None:
+def test_a_published_call_is_removed(tmp_path: Path) -> None:
     spooled = spool.put(tmp_path, CALL)
     spooled.done()
     assert list(tmp_path.iterdir()) == []
     spooled.done()
 
 
-def test_what_was_opened_before_another_sent_it_is_not_sent_again(
+def test_a_call_published_between_open_and_lock_is_not_published_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path)
@@ -163,7 +163,7 @@ def test_what_was_opened_before_another_sent_it_is_not_sent_again(
     assert calls(tmp_path) == []
 
 
-def test_what_was_opened_before_it_shrank_is_left_to_the_next_sweep(
+def test_a_call_replaced_between_open_and_lock_is_left_to_the_next_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path)
@@ -181,7 +181,7 @@ def test_what_was_opened_before_it_shrank_is_left_to_the_next_sweep(
     assert [call.nodes for call in calls(tmp_path)] == ["node2"]
 
 
-def test_what_shrank_is_the_same_request_at_the_same_place(tmp_path: Path) -> None:
+def test_the_kept_rest_has_the_same_ids_and_file_name(tmp_path: Path) -> None:
     path = put(tmp_path)
     (spooled,) = spool.claim([path], pytest.fail)
     spooled.keep(["node1", "node3"])
@@ -189,7 +189,7 @@ def test_what_shrank_is_the_same_request_at_the_same_place(tmp_path: Path) -> No
     assert calls(tmp_path) == [replace(CALL, nodes="node1,node3")]
 
 
-def test_a_call_that_cannot_shrink_stays_as_it_was(
+def test_a_call_whose_rest_cannot_be_written_is_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path)
@@ -206,16 +206,20 @@ def _no_space(_: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_folder_that_is_a_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("")
-    with pytest.raises(spool.SpoolError, match=r"hooks\.spool: .*spool; free the disk or mend"):
+    with pytest.raises(
+        spool.SpoolError, match=r"hooks\.spool: .*spool; free disk space or correct"
+    ):
         spool.put(tmp_path / "spool", CALL)
-    with pytest.raises(spool.SpoolError, match=r"hooks\.spool: .*spool; free the disk or mend"):
+    with pytest.raises(
+        spool.SpoolError, match=r"hooks\.spool: .*spool; free disk space or correct"
+    ):
         spool.waiting(tmp_path / "spool")
 
 
-def test_a_disk_that_fills_up_is_said_and_leaves_no_half_call(tmp_path: Path) -> None:
-    """The limit on file size stands for a disk that fills up in mid-write."""
+def test_a_full_disk_is_reported_and_leaves_no_half_call(tmp_path: Path) -> None:
+    """The limit on file size acts like a disk that fills up during a write."""
     program = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
@@ -237,27 +241,27 @@ except spool.SpoolError as error:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_no_hook_wrote_is_set_aside_not_lost_and_not_in_the_way(tmp_path: Path) -> None:
+def test_a_file_that_no_hook_wrote_is_set_aside_and_blocks_no_call(tmp_path: Path) -> None:
     put(tmp_path)
     (tmp_path / "00000000000000000001-x.call").write_bytes(b"not a call")
     (tmp_path / "00000000000000000002-x.call").write_bytes(replace(CALL, nodes="node[").to_json())
-    told: list[str] = []
-    assert calls(tmp_path, told) == [CALL]
+    reports: list[str] = []
+    assert calls(tmp_path, reports) == [CALL]
     assert len(list(tmp_path.glob("*.unreadable"))) == 2
-    assert ["set aside as" in line for line in told] == [True, True]
+    assert ["set aside as" in line for line in reports] == [True, True]
     assert calls(tmp_path) == [CALL]
 
 
-def test_what_cannot_be_opened_is_said_and_not_in_the_way(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_reported_and_blocks_no_call(tmp_path: Path) -> None:
     put(tmp_path)
     (tmp_path / "00000000000000000001-x.call").mkdir()
-    told: list[str] = []
-    assert calls(tmp_path, told) == [CALL]
-    assert len(told) == 1
-    assert "00000000000000000001-x.call: cannot be read: Is a directory" in told[0]
+    reports: list[str] = []
+    assert calls(tmp_path, reports) == [CALL]
+    assert len(reports) == 1
+    assert "00000000000000000001-x.call: cannot be read: Is a directory" in reports[0]
 
 
-def test_what_was_never_finished_goes_after_an_hour_and_not_before(tmp_path: Path) -> None:
+def test_unfinished_files_are_removed_after_an_hour(tmp_path: Path) -> None:
     old, young = tmp_path / "1-x.partial", tmp_path / "2-x.partial"
     for path in (old, young):
         path.write_bytes(CALL.to_json()[:20])

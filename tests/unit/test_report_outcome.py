@@ -1,4 +1,4 @@
-"""A report reads a few fields of each outcome; it must tell the same as the whole event, or say which record it cannot read."""
+"""The short parser of outcomes agrees with the complete one, and names records that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DONE = replace(
 )
 
 
-def recorded(told: RequestEvent, body: bytes | None = None) -> Recorded:
-    """As the audit keeps it; with another body where one is given."""
-    kept = record_of(told.to_envelope().to_json(), "test", 0)
+def recorded(event_: RequestEvent, body: bytes | None = None) -> Recorded:
+    """The event as the audit stores it; optionally with another body."""
+    kept = record_of(event_.to_envelope().to_json(), "test", 0)
     assert kept.transition is not None
     assert kept.subject is not None
     assert kept.generation is not None
@@ -40,10 +40,10 @@ def damaged(**fields: object) -> bytes:
     return json.dumps(body).encode()
 
 
-@given(events.filter(lambda told: told.transition.terminal))
-def test_the_short_way_tells_what_the_whole_event_tells(told: RequestEvent) -> None:
-    whole = event_from(parse(told.to_envelope().to_json()))
-    assert outcome(recorded(told)) == outcome_of(whole)
+@given(events.filter(lambda event_: event_.transition.terminal))
+def test_the_short_parser_agrees_with_the_complete_parser(event_: RequestEvent) -> None:
+    whole = event_from(parse(event_.to_envelope().to_json()))
+    assert outcome(recorded(event_)) == outcome_of(whole)
 
 
 def test_each_job_counts_once() -> None:
@@ -69,7 +69,7 @@ def test_each_job_counts_once() -> None:
         damaged(cloud=7),
     ],
 )
-def test_what_cannot_be_read_is_named(body: bytes) -> None:
+def test_a_malformed_record_is_named(body: bytes) -> None:
     with pytest.raises(MalformedMessageError, match=r"record 17: .*audit verify"):
         outcome(recorded(DONE, body))
 
@@ -83,6 +83,8 @@ def test_what_cannot_be_read_is_named(body: bytes) -> None:
         replace(DONE, node="node2", note="\ud800"),
     ],
 )
-def test_a_body_that_was_put_into_another_record_is_named(other: RequestEvent) -> None:
-    with pytest.raises(MalformedMessageError, match="record 17: its body is another event's"):
+def test_a_body_of_another_record_is_named(other: RequestEvent) -> None:
+    with pytest.raises(
+        MalformedMessageError, match="record 17: its body does not match its columns"
+    ):
         outcome(recorded(DONE, other.to_envelope().to_json()))

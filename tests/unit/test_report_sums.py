@@ -1,4 +1,4 @@
-"""A report's figures from histories: nothing is counted twice, and the parts make the whole."""
+"""The rows of a report: nothing is counted twice, and the parts sum up to the total."""
 
 from __future__ import annotations
 
@@ -10,84 +10,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.report.chart import chart
-from ops.report.history import Boot, History, PoweredOn
+from ops.report.history import Boot, NodeHistory, PoweredOn
 from ops.report.inputs import allocations
-from ops.report.question import NOBODY, Allocation, NodePlace, Question
+from ops.report.question import UNASSIGNED, Allocation, NodePlace, Question
 from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
-from ops.report.sums import rows, total
+from ops.report.sums import rows
+from ops.report.usage import total
 from producers.settings import ConfigError
 
 STOPPED, DELETED = NodePlace("a", "sbg", "stop", "vo.x"), NodePlace("b", "ifca", "delete")
 
 
-def history(node: str = "n1", *lit: tuple[int, int], jobs: tuple[int, ...] = ()) -> History:
-    return History(
+def history(node: str = "n1", *times: tuple[int, int], jobs: tuple[int, ...] = ()) -> NodeHistory:
+    return NodeHistory(
         node=node,
-        since=0,
-        lit=tuple(PoweredOn(begin, end, jobs) for begin, end in lit),
+        known_since=0,
+        powered_on=tuple(PoweredOn(begin, end, jobs) for begin, end in times),
         boots=(Boot(0, 10, done=True, jobs=jobs), Boot(20, 25, done=False, jobs=jobs)),
-        made=(),
+        servers=(),
         cloud="sbg",
     )
 
 
-def ask(
+def question(
     by: str, *, begin: int = 0, end: int = 100, given: list[Allocation] | None = None
 ) -> Question:
     return Question(begin, end, by, {"n1": STOPPED, "n2": DELETED}, given)
 
 
-def test_only_the_part_within_the_time_counts() -> None:
-    (row,) = rows([history("n1", (10, 30), (90, 200))], ask("group", begin=20, end=100))
-    assert (row.key, row.lit, row.saved, row.visible) == ("a", 20, 60, 80)
+def test_only_time_within_the_window_counts() -> None:
+    (row,) = rows([history("n1", (10, 30), (90, 200))], question("group", begin=20, end=100))
+    assert (row.key, row.powered_on, row.saved, row.visible) == ("a", 20, 60, 80)
     assert (row.boots, row.boots_failed, row.booting) == (1, 1, 5)
 
 
-def test_a_server_that_is_deleted_is_visible_while_it_lives() -> None:
-    lived = History("n2", 0, (PoweredOn(20, 50),), (), ((15, 55), (80, None)), "ifca")
-    (row,) = rows([lived], ask("strategy"))
-    assert (row.key, row.lit, row.visible) == ("delete", 30, 60)
+def test_a_deleted_server_is_visible_while_it_exists() -> None:
+    lived = NodeHistory("n2", 0, (PoweredOn(20, 50),), (), ((15, 55), (80, None)), "ifca")
+    (row,) = rows([lived], question("strategy"))
+    assert (row.key, row.powered_on, row.visible) == ("delete", 30, 60)
 
 
 @pytest.mark.parametrize(("by", "key"), [("cloud", "sbg"), ("vo", "vo.x"), ("strategy", "stop")])
-def test_rows_are_what_is_asked_for(by: str, key: str) -> None:
-    assert [row.key for row in rows([history("n1", (0, 1))], ask(by))] == [key]
-    assert [row.key for row in rows([history("gone", (0, 1))], ask("group"))] == [NOBODY]
+def test_rows_are_keyed_as_requested(by: str, key: str) -> None:
+    assert [row.key for row in rows([history("n1", (0, 1))], question(by))] == [key]
+    assert [row.key for row in rows([history("gone", (0, 1))], question("group"))] == [UNASSIGNED]
 
 
-def test_jobs_share_what_was_lit_for_them() -> None:
-    found = {r.key: r for r in rows([history("n1", (0, 60), jobs=(1, 2))], ask("job"))}
-    assert {key: row.lit for key, row in found.items()} == {"1": 30, "2": 30}
+def test_jobs_share_the_time_that_a_node_was_powered_on_for_them() -> None:
+    found = {r.key: r for r in rows([history("n1", (0, 60), jobs=(1, 2))], question("job"))}
+    assert {key: row.powered_on for key, row in found.items()} == {"1": 30, "2": 30}
     assert {key: row.boots for key, row in found.items()} == {"1": 1, "2": 1}
 
 
-def test_where_allocations_are_known_the_rest_is_idle() -> None:
+def test_with_allocations_the_rest_is_idle() -> None:
     given = [Allocation("n1", 1, "anna", 10, 30), Allocation("n1", 2, "bert", 20, 40)]
-    (row,) = rows([history("n1", (0, 60))], ask("group", given=given))
+    (row,) = rows([history("n1", (0, 60))], question("group", given=given))
     assert (row.allocated, row.idle) == (30, 30)
-    shorter = replace(ask("group", given=given), suspend_time=15)
+    shorter = replace(question("group", given=given), suspend_time=15)
     (row,) = rows([history("n1", (0, 60))], shorter)
-    assert row.spared == 5, "of two gaps of 10 and 20, what is beyond 15"
-    found = {r.key: r.lit for r in rows([history("n1", (0, 60))], ask("user", given=given))}
-    assert found == {"anna": 20, "bert": 20, NOBODY: 30}
+    assert row.spared == 5, "of two gaps of 10 and 20, the part beyond 15"
+    found = {
+        r.key: r.powered_on for r in rows([history("n1", (0, 60))], question("user", given=given))
+    }
+    assert found == {"anna": 20, "bert": 20, UNASSIGNED: 30}
 
 
-def test_what_was_lit_while_slurm_said_nothing_is_neither_allocated_nor_idle() -> None:
-    """It registers before the worker sees it lit; what was said of an earlier time counts for that."""
-    lit = history("n1", (10, 30), (50, 60), (80, 90), jobs=(7,))
+def test_time_without_reports_from_slurm_is_unknown() -> None:
+    """A node registers before the worker sees it running; older reports count for earlier times."""
+    node = history("n1", (10, 30), (50, 60), (80, 90), jobs=(7,))
     asked = replace(
-        ask("group", given=[Allocation("n1", 1, "anna", 55, 200)]), heard={"n1": (9, 55)}
+        question("group", given=[Allocation("n1", 1, "anna", 55, 200)]), reported_at={"n1": (9, 55)}
     )
-    (row,) = rows([lit], asked)
-    assert (row.lit, row.allocated, row.untold, row.idle) == (40, 5, 10, 25)
-    (row,) = rows([lit], replace(asked, suspend_time=4))
+    (row,) = rows([node], asked)
+    assert (row.powered_on, row.allocated, row.unknown, row.idle) == (40, 5, 10, 25)
+    (row,) = rows([node], replace(asked, suspend_time=4))
     assert row.spared == (20 - 4) + (5 - 4)
-    found = {row.key: row for row in rows([lit], replace(asked, by="job"))}
-    assert {key: (row.lit, row.untold, row.idle) for key, row in found.items()} == {
+    found = {row.key: row for row in rows([node], replace(asked, by="job"))}
+    assert {key: (row.powered_on, row.unknown, row.idle) for key, row in found.items()} == {
         "1": (5, 0, 0),
         "7": (10, 10, 0),
-        NOBODY: (25, 0, 25),
+        UNASSIGNED: (25, 0, 25),
     }
 
 
@@ -97,7 +100,7 @@ spans = st.lists(
 
 
 @given(spans, spans)
-def test_sums_of_spans_are_those_of_their_moments(
+def test_spans_add_up_like_the_sets_of_their_moments(
     some: list[tuple[int, int]], others: list[tuple[int, int]]
 ) -> None:
     here = {moment for begin, end in some for moment in range(begin, end)}
@@ -108,42 +111,40 @@ def test_sums_of_spans_are_those_of_their_moments(
 
 
 @given(st.lists(spans, max_size=4), st.integers(1, 7))
-def test_the_parts_of_the_time_make_the_whole(
-    all_spans: list[list[tuple[int, int]]], bins: int
-) -> None:
-    known = [history(f"n{n}", *union(lit), jobs=(n,)) for n, lit in enumerate(all_spans, 1)]
+def test_the_bins_sum_up_to_the_total(all_spans: list[list[tuple[int, int]]], bins: int) -> None:
+    known = [history(f"n{n}", *union(times), jobs=(n,)) for n, times in enumerate(all_spans, 1)]
     for by in ("group", "job"):
-        found = rows(known, ask(by), bins)
+        found = rows(known, question(by), bins)
         whole = total(found, bins)
-        assert sum(whole.bins) == pytest.approx(whole.lit)
-        assert whole.lit == sum(length(union(lit)) for lit in all_spans)
+        assert sum(whole.bins) == pytest.approx(whole.powered_on)
+        assert whole.powered_on == sum(length(union(times)) for times in all_spans)
         shown = chart(Report(0, 100, by, tuple(found), whole)) if found else None
         assert shown is None or all(bar.y >= 0 and bar.height > 0 for bar in shown.bars)
 
 
 @given(spans, st.lists(st.tuples(spans, st.sampled_from(["anna", "bert"])), max_size=3))
-def test_with_allocations_the_parts_of_the_time_make_the_whole_too(
-    lit: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
+def test_with_allocations_the_bins_sum_up_to_the_total(
+    times: list[tuple[int, int]], used: list[tuple[list[tuple[int, int]], str]]
 ) -> None:
-    """What nobody used as well; time that two jobs share on a node counts for each."""
-    known = [history("n1", *union(lit))]
+    """Including unused time; time that two jobs share on a node counts for each of them."""
+    known = [history("n1", *union(times))]
     allocations = [
         Allocation("n1", job, user, begin, end)
         for job, (given_spans, user) in enumerate(used)
         for begin, end in given_spans
     ]
-    found = rows(known, ask("user", given=allocations), 7)
-    assert sum(total(found, 7).bins) == pytest.approx(total(found).lit)
+    found = rows(known, question("user", given=allocations), 7)
+    assert sum(total(found, 7).bins) == pytest.approx(total(found).powered_on)
     given_time = union((a.begin, a.end) for a in allocations)
-    idle = sum(row.lit for row in found if row.key == NOBODY)
-    assert idle == length(minus(union(lit), given_time))
-    each = sum(overlap(union(lit), [(a.begin, a.end)]) for a in allocations)
-    assert total(found).lit == idle + each
-    by_place = rows(known, ask("group", given=allocations), 7)
+    idle = sum(row.powered_on for row in found if row.key == UNASSIGNED)
+    assert idle == length(minus(union(times), given_time))
+    each = sum(overlap(union(times), [(a.begin, a.end)]) for a in allocations)
+    assert total(found).powered_on == idle + each
+    by_place = rows(known, question("group", given=allocations), 7)
     assert total(by_place).idle == idle
 
 
-def test_what_sacct_prints_is_read_and_what_is_not_says_its_line() -> None:
+def test_sacct_output_is_parsed_and_errors_name_the_line() -> None:
     head = "JobIDRaw|User|NodeList|Start|End\n"
     lines = [
         head,
@@ -165,17 +166,17 @@ HOUR = 3600 * 10**9
 
 
 @given(st.integers(0, 10**9), st.integers(1, 40 * 365 * 24 * 60))
-def test_the_charts_times_are_round_and_few(begin: int, minutes: int) -> None:
+def test_the_time_axis_has_few_and_round_marks(begin: int, minutes: int) -> None:
     since = begin * 10**9
     until = since + minutes * 60 * 10**9
     marks = chart(Report(since, until, "group", (), total([], 4))).times
     assert len(marks) <= 9
     assert all(46 <= mark.at <= 960 for mark in marks)
     gaps = {round(later.at - mark.at) for mark, later in pairwise(marks)}
-    assert len(gaps) <= 2, "but for rounding they are equally far apart"
+    assert len(gaps) <= 2, "equally spaced, except for rounding"
 
 
-def test_a_weeks_chart_has_a_mark_a_day() -> None:
+def test_the_time_axis_of_a_week_has_one_mark_a_day() -> None:
     since = 1_767_323_045 * 10**9  # 2 January 2026, 03:04:05
     marks = chart(Report(since, since + 168 * HOUR, "group", (), total([], 4))).times
-    assert [mark.words for mark in marks] == [f"{day:02} Jan" for day in range(3, 9)]
+    assert [mark.label for mark in marks] == [f"{day:02} Jan" for day in range(3, 9)]

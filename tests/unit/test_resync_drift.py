@@ -1,4 +1,4 @@
-"""P9: what is running becomes what Slurm wants; and nothing is put out unless Slurm surely says so."""
+"""P9: drifts are repaired; a node is powered off only if it is certainly powered down for Slurm."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ from schemas.commands import Desired
 from schemas.server import Server
 from schemas.snapshot import Power
 from workers.clouds.actions import Strategy
-from workers.resync.drift import (
+from workers.config.tables import ResyncSettings
+from workers.resync.decide import (
     TABLE,
-    ComparedNode,
-    Drift,
     DriftPast,
-    Patience,
-    RepairStep,
-    ServerState,
     decide_drift,
     decide_stray,
     find_drift,
-    seen_as,
 )
+from workers.resync.drift import ComparedNode, Drift, RepairStep, ServerState, server_state
 
-PATIENCE = Patience(grace=30.0, repeat_after=300.0)
+SETTINGS = ResyncSettings(grace=30.0, repeat_after=300.0)
 FOR_LONG = DriftPast(seconds=1e6)
 UP, DOWN = Desired.UP, Desired.DOWN
 EVERYTHING = [
@@ -36,34 +32,34 @@ EVERYTHING = [
 ]
 
 
-def test_the_table_knows_every_case() -> None:
+def test_table_covers_all_cases() -> None:
     for power, wanted in product(Power, (False, True)):
         assert set(TABLE[power, wanted]) == set(ServerState)
 
 
-def test_a_node_is_put_out_only_where_slurm_holds_it_to_be_powered_down() -> None:
-    put_out = [node for node in EVERYTHING if find_drift(node).step is RepairStep.SUSPEND]
-    assert put_out
-    for node in put_out:
-        assert node.power is Power.OUT
+def test_node_is_powered_off_only_if_it_is_powered_down_for_slurm() -> None:
+    powered_off = [node for node in EVERYTHING if find_drift(node).step is RepairStep.SUSPEND]
+    assert powered_off
+    for node in powered_off:
+        assert node.power is Power.OFF
         assert node.seen not in {ServerState.UNKNOWN, ServerState.SEVERAL, ServerState.BETWEEN}
 
 
-def test_a_node_is_lit_only_where_slurm_counts_on_it() -> None:
-    lit = [node for node in EVERYTHING if find_drift(node).step is RepairStep.RESUME]
-    assert {node.power for node in lit} == {Power.LIT, Power.COMING}
+def test_node_is_powered_on_only_if_slurm_relies_on_it() -> None:
+    powered_on = [node for node in EVERYTHING if find_drift(node).step is RepairStep.RESUME]
+    assert {node.power for node in powered_on} == {Power.ON, Power.POWERING_UP}
     assert all(
-        node.desired is not Desired.GONE or node.seen is not ServerState.GONE for node in lit
+        node.desired is not Desired.GONE or node.seen is not ServerState.GONE for node in powered_on
     )
 
 
-def test_nothing_is_asked_of_a_node_that_is_held_busy_or_newer_than_the_snapshot() -> None:
+def test_no_repair_for_a_node_that_is_held_busy_or_newer_than_the_snapshot() -> None:
     for node in EVERYTHING:
         if node.held or node.busy or node.newer:
             assert find_drift(node).step not in {RepairStep.RESUME, RepairStep.SUSPEND}
 
 
-def test_what_is_not_seen_or_not_understood_is_left_alone() -> None:
+def test_no_repair_if_a_state_is_unknown() -> None:
     for node in EVERYTHING:
         if ServerState.UNKNOWN is node.seen or node.power is Power.UNKNOWN:
             assert find_drift(node).step in {RepairStep.NOTHING, RepairStep.REPORT, RepairStep.HELD}
@@ -72,93 +68,99 @@ def test_what_is_not_seen_or_not_understood_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("node", "drift", "step"),
     [
-        (ComparedNode(Power.OUT, DOWN, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, None, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, None, ServerState.LEFT), Drift.NONE, RepairStep.NOTHING),
-        # deployed for later: its strategy would delete what an operator has just made
+        (ComparedNode(Power.OFF, DOWN, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, None, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, None, ServerState.LEFT), Drift.NONE, RepairStep.NOTHING),
+        # deployed for later: its strategy would delete the server that an operator has just created
         (
-            ComparedNode(Power.OUT, Desired.READY, ServerState.LEFT, frees=True),
+            ComparedNode(Power.OFF, Desired.READY, ServerState.LEFT, frees=True),
             Drift.NONE,
             RepairStep.NOTHING,
         ),
         (
-            ComparedNode(Power.OUT, Desired.READY, ServerState.RUNNING),
+            ComparedNode(Power.OFF, Desired.READY, ServerState.RUNNING),
             Drift.ORPHAN,
             RepairStep.SUSPEND,
         ),
-        (ComparedNode(Power.OUT, UP, ServerState.RUNNING), Drift.GHOST, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, UP, ServerState.OUT), Drift.GHOST, RepairStep.SUSPEND),
-        (ComparedNode(Power.OUT, DOWN, ServerState.OUT), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.OUT, DOWN, ServerState.BROKEN), Drift.BROKEN, RepairStep.REPORT),
+        (ComparedNode(Power.OFF, UP, ServerState.RUNNING), Drift.GHOST, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, UP, ServerState.OUT), Drift.GHOST, RepairStep.SUSPEND),
+        (ComparedNode(Power.OFF, DOWN, ServerState.OUT), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.OFF, DOWN, ServerState.BROKEN), Drift.BROKEN, RepairStep.REPORT),
         (
-            ComparedNode(Power.OUT, DOWN, ServerState.BROKEN, frees=True),
+            ComparedNode(Power.OFF, DOWN, ServerState.BROKEN, frees=True),
             Drift.BROKEN,
             RepairStep.SUSPEND,
         ),
-        (ComparedNode(Power.LIT, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.LIT, UP, ServerState.OUT), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, UP, ServerState.GONE), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.COMING, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
-        (ComparedNode(Power.LIT, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
-        # an operator has put it out, and Slurm was not told
-        (ComparedNode(Power.LIT, Desired.GONE, ServerState.GONE), Drift.UNASKED, RepairStep.REPORT),
-        (ComparedNode(Power.LIT, Desired.READY, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
-        (ComparedNode(Power.LIT, Desired.BAKED, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.ON, UP, ServerState.OUT), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, UP, ServerState.GONE), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.POWERING_UP, UP, ServerState.BROKEN), Drift.DEAD, RepairStep.RESUME),
+        (ComparedNode(Power.ON, DOWN, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
+        (ComparedNode(Power.ON, None, ServerState.RUNNING), Drift.UNASKED, RepairStep.RESUME),
+        # an operator has powered it off, and Slurm does not know
+        (ComparedNode(Power.ON, Desired.GONE, ServerState.GONE), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, Desired.READY, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
+        (ComparedNode(Power.ON, Desired.BAKED, ServerState.OUT), Drift.UNASKED, RepairStep.REPORT),
         (
-            ComparedNode(Power.LIT, Desired.ADOPTED, ServerState.OUT),
+            ComparedNode(Power.ON, Desired.ADOPTED, ServerState.OUT),
             Drift.UNASKED,
             RepairStep.RESUME,
         ),
         (
-            ComparedNode(Power.LIT, Desired.READY, ServerState.RUNNING),
+            ComparedNode(Power.ON, Desired.READY, ServerState.RUNNING),
             Drift.UNASKED,
             RepairStep.RESUME,
         ),
-        (ComparedNode(Power.ASIDE, UP, ServerState.OUT), Drift.SET_ASIDE, RepairStep.REPORT),
-        (ComparedNode(Power.ASIDE, DOWN, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
-        (ComparedNode(Power.LIT, UP, ServerState.SEVERAL), Drift.AMBIGUOUS, RepairStep.REPORT),
+        (ComparedNode(Power.SET_DOWN, UP, ServerState.OUT), Drift.SET_ASIDE, RepairStep.REPORT),
+        (ComparedNode(Power.SET_DOWN, DOWN, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (ComparedNode(Power.ON, UP, ServerState.SEVERAL), Drift.AMBIGUOUS, RepairStep.REPORT),
         (
             ComparedNode(Power.UNKNOWN, UP, ServerState.RUNNING),
             Drift.NOT_UNDERSTOOD,
             RepairStep.REPORT,
         ),
-        (ComparedNode(Power.OUT, DOWN, ServerState.UNKNOWN), Drift.UNSEEN, RepairStep.NOTHING),
+        (ComparedNode(Power.OFF, DOWN, ServerState.UNKNOWN), Drift.UNSEEN, RepairStep.NOTHING),
         (
-            ComparedNode(Power.OUT, DOWN, ServerState.RUNNING, held=True),
+            ComparedNode(Power.OFF, DOWN, ServerState.RUNNING, held=True),
             Drift.ORPHAN,
             RepairStep.HELD,
         ),
-        (ComparedNode(Power.GOING, UP, ServerState.RUNNING), Drift.NONE, RepairStep.NOTHING),
+        (
+            ComparedNode(Power.POWERING_DOWN, UP, ServerState.RUNNING),
+            Drift.NONE,
+            RepairStep.NOTHING,
+        ),
     ],
 )
-def test_what_is_wrong_and_what_is_done(node: ComparedNode, drift: Drift, step: RepairStep) -> None:
-    found = decide_drift(node, FOR_LONG, PATIENCE)
+def test_drift_and_step_of_a_node(node: ComparedNode, drift: Drift, step: RepairStep) -> None:
+    found = decide_drift(node, FOR_LONG, SETTINGS)
     assert (found.drift, found.step) == (drift, step)
 
 
-def test_what_burns_has_its_grace_and_a_dead_node_is_lit_again_at_once() -> None:
-    orphan = ComparedNode(Power.OUT, DOWN, ServerState.RUNNING)
-    assert decide_drift(orphan, DriftPast(seconds=29.9), PATIENCE).step is RepairStep.WAIT
-    assert decide_drift(orphan, DriftPast(seconds=30.0), PATIENCE).step is RepairStep.SUSPEND
-    dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
-    assert decide_drift(dead, DriftPast(), PATIENCE).step is RepairStep.RESUME
-    # Slurm waits for it, and its own hook may be on its way
-    coming = replace(dead, power=Power.COMING)
-    assert decide_drift(coming, DriftPast(), PATIENCE).step is RepairStep.WAIT
+def test_running_node_has_its_grace_and_dead_node_is_powered_on_at_once() -> None:
+    orphan = ComparedNode(Power.OFF, DOWN, ServerState.RUNNING)
+    assert decide_drift(orphan, DriftPast(seconds=29.9), SETTINGS).step is RepairStep.WAIT
+    assert decide_drift(orphan, DriftPast(seconds=30.0), SETTINGS).step is RepairStep.SUSPEND
+    dead = ComparedNode(Power.ON, UP, ServerState.OUT)
+    assert decide_drift(dead, DriftPast(), SETTINGS).step is RepairStep.RESUME
+    # Slurm waits for it, and the request of its hook may be on its way
+    coming = replace(dead, power=Power.POWERING_UP)
+    assert decide_drift(coming, DriftPast(), SETTINGS).step is RepairStep.WAIT
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [(1, 300.0), (2, 600.0), (3, 1200.0), (50, 3600.0)])
-def test_a_repair_that_does_not_help_is_asked_for_ever_less_often(
-    asked: int, seconds: float
+@pytest.mark.parametrize(
+    ("repairs", "seconds"), [(1, 300.0), (2, 600.0), (3, 1200.0), (50, 3600.0)]
+)
+def test_repair_without_effect_is_repeated_at_growing_intervals(
+    repairs: int, seconds: float
 ) -> None:
-    dead = ComparedNode(Power.LIT, UP, ServerState.OUT)
-    before = DriftPast(seconds=1e6, asked=asked, asked_seconds=seconds - 0.1)
-    assert decide_drift(dead, before, PATIENCE).step is RepairStep.WAIT
+    dead = ComparedNode(Power.ON, UP, ServerState.OUT)
+    before = DriftPast(seconds=1e6, repairs=repairs, repair_seconds=seconds - 0.1)
+    assert decide_drift(dead, before, SETTINGS).step is RepairStep.WAIT
     assert (
-        decide_drift(dead, replace(before, asked_seconds=seconds), PATIENCE).step
+        decide_drift(dead, replace(before, repair_seconds=seconds), SETTINGS).step
         is RepairStep.RESUME
     )
 
@@ -179,20 +181,20 @@ def test_a_repair_that_does_not_help_is_asked_for_ever_less_often(
         ("NEW_WORD", None, Strategy.STOP, ServerState.UNKNOWN),
     ],
 )
-def test_what_a_server_amounts_to(
+def test_state_of_a_node_with_one_server(
     status: str, task: str | None, strategy: Strategy, seen: ServerState
 ) -> None:
-    assert seen_as((Server("id", "node1", status, task),), strategy) is seen
+    assert server_state((Server("id", "node1", status, task),), strategy) is seen
 
 
-def test_a_stray_is_deleted_only_where_that_is_configured_and_after_its_grace() -> None:
-    deletes = replace(PATIENCE, delete_strays=True)
-    assert decide_stray(FOR_LONG, PATIENCE).step is RepairStep.REPORT
+def test_stray_is_deleted_only_if_configured_and_after_its_grace() -> None:
+    deletes = ResyncSettings(grace=30.0, delete_strays=True)
+    assert decide_stray(FOR_LONG, SETTINGS).step is RepairStep.REPORT
     assert decide_stray(DriftPast(seconds=29.0), deletes).step is RepairStep.REPORT
     assert decide_stray(FOR_LONG, deletes).step is RepairStep.DELETE
 
 
-def test_no_server_and_several_servers() -> None:
+def test_state_of_a_node_without_server_or_with_several() -> None:
     two = (Server("a", "node1", "ACTIVE"), Server("b", "node1", "SHUTOFF"))
-    assert seen_as((), Strategy.STOP) is ServerState.GONE
-    assert seen_as(two, Strategy.STOP) is ServerState.SEVERAL
+    assert server_state((), Strategy.STOP) is ServerState.GONE
+    assert server_state(two, Strategy.STOP) is ServerState.SEVERAL

@@ -1,4 +1,4 @@
-"""Messages: what is said comes back, and what cannot be read says why, whatever it is."""
+"""Messages: a round trip changes nothing, and a malformed message is rejected with a reason."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.commands import Kind, PowerCommand, parse_command
-from schemas.envelope import LONGEST_TEXT, Envelope, fit, parse, rfc3339
+from schemas.envelope import Envelope, parse, rfc3339
 from schemas.errors import MalformedMessageError
-from schemas.events import Notice, RequestEvent, Transition, about, event_from, notice_from
+from schemas.events import RequestEvent, Transition, event_from, transition_event
+from schemas.fields import LONGEST_TEXT, fit
+from schemas.notices import Notice, notice_from
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.strategies import commands, events, json_values, moments, notices
 
@@ -27,12 +29,12 @@ READERS: list[Callable[[bytes], object]] = [
 ]
 
 
-def said(text: str | None) -> str | None:
-    """What becomes of foreign words on the way: cut, and left out where they say nothing."""
+def received(text: str | None) -> str | None:
+    """The text as it is received: cut, and None if it is empty."""
     return fit(text) if text else None
 
 
-def as_it_arrives(told: RequestEvent) -> RequestEvent:
+def as_received(original: RequestEvent) -> RequestEvent:
     names = (
         "origin",
         "note",
@@ -43,18 +45,18 @@ def as_it_arrives(told: RequestEvent) -> RequestEvent:
         "by",
         "reason",
     )
-    texts: dict[str, Any] = {name: said(getattr(told, name)) for name in names}
-    cause = told.cause
+    texts: dict[str, Any] = {name: received(getattr(original, name)) for name in names}
+    cause = original.cause
     return replace(
-        told,
+        original,
         jobs=tuple(
             replace(
                 j,
-                features=said(j.features),
-                partition=said(j.partition),
-                reservation=said(j.reservation),
+                features=received(j.features),
+                partition=received(j.partition),
+                reservation=received(j.reservation),
             )
-            for j in told.jobs
+            for j in original.jobs
         ),
         cause=replace(cause, message=fit(cause.message)) if cause else None,
         **texts,
@@ -62,36 +64,36 @@ def as_it_arrives(told: RequestEvent) -> RequestEvent:
 
 
 @given(commands)
-def test_a_command_comes_back_as_it_was_sent(asked: PowerCommand) -> None:
-    back = parse_command(asked.to_envelope().to_json())
+def test_a_command_comes_back_as_it_was_sent(sent: PowerCommand) -> None:
+    back = parse_command(sent.to_envelope().to_json())
     jobs = tuple(
         replace(
             j,
-            features=said(j.features),
-            partition=said(j.partition),
-            reservation=said(j.reservation),
+            features=received(j.features),
+            partition=received(j.partition),
+            reservation=received(j.reservation),
         )
-        for j in asked.jobs
+        for j in sent.jobs
     )
-    assert back == replace(asked, jobs=jobs, note=said(asked.note))
-    assert back.id == asked.id
+    assert back == replace(sent, jobs=jobs, note=received(sent.note))
+    assert back.id == sent.id
 
 
 @given(events)
-def test_an_event_comes_back_as_it_was_sent(told: RequestEvent) -> None:
-    back = event_from(parse(told.to_envelope().to_json()))
-    assert back == as_it_arrives(told)
-    assert back.id == told.id
+def test_an_event_comes_back_as_it_was_sent(original: RequestEvent) -> None:
+    back = event_from(parse(original.to_envelope().to_json()))
+    assert back == as_received(original)
+    assert back.id == original.id
 
 
 @given(notices)
-def test_a_notice_comes_back_as_it_was_sent(told: Notice) -> None:
-    back = notice_from(parse(told.to_envelope().to_json()))
+def test_a_notice_comes_back_as_it_was_sent(original: Notice) -> None:
+    back = notice_from(parse(original.to_envelope().to_json()))
     assert back == replace(
-        told,
-        message=fit(told.message),
-        remedy=fit(told.remedy),
-        details={name: fit(value) for name, value in told.details.items()},
+        original,
+        message=fit(original.message),
+        remedy=fit(original.remedy),
+        details={name: fit(value) for name, value in original.details.items()},
     )
 
 
@@ -108,18 +110,18 @@ def test_a_time_comes_back_to_the_microsecond(moment: int) -> None:
 @example(b"[" * 100_000)
 @example(b'{"specversion": NaN}')
 @example(b"\xff\xfe")
-def test_whatever_arrives_is_read_or_refused_with_reason(
+def test_bytes_and_json_that_are_not_a_message_are_rejected_with_a_reason(
     read: Callable[[bytes], object], body: bytes
 ) -> None:
-    with pytest.raises(MalformedMessageError) as refusal:
+    with pytest.raises(MalformedMessageError) as rejection:
         read(body)
-    assert refusal.value.field
-    assert refusal.value.remedy
-    assert len(str(refusal.value)) < 1000
+    assert rejection.value.field
+    assert rejection.value.remedy
+    assert len(str(rejection.value)) < 1000
 
 
 def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Where something stands in a JSON value."""
+    """The paths of all values in a JSON value."""
     found = [path] if path else []
     if isinstance(value, dict):
         for name in value:
@@ -131,7 +133,7 @@ def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | 
 
 
 def changed(whole: Envelope, data: st.DataObject) -> bytes:
-    """The message with one thing in it replaced or taken away."""
+    """The message with one value replaced or removed."""
     raw = json.loads(whole.to_json())
     path = data.draw(st.sampled_from(_paths(raw)))
     holder: Any = raw
@@ -145,15 +147,15 @@ def changed(whole: Envelope, data: st.DataObject) -> bytes:
 
 
 @given(commands | events | notices, st.data())
-def test_a_damaged_message_is_read_or_refused_with_reason(
+def test_a_damaged_message_is_read_or_rejected_with_a_reason(
     whole: PowerCommand | RequestEvent | Notice, data: st.DataObject
 ) -> None:
     body = changed(whole.to_envelope(), data)
     for read in READERS:
         try:
             read(body)
-        except MalformedMessageError as refusal:
-            assert refusal.problem  # noqa: PT017 - it may also be read
+        except MalformedMessageError as rejection:
+            assert rejection.problem  # noqa: PT017 - it may also be read
 
 
 @pytest.mark.parametrize(
@@ -185,15 +187,15 @@ def test_a_damaged_message_is_read_or_refused_with_reason(
         (("data", "jobs", 0, "job_id"), 2**63, "data.jobs[0].job_id"),
     ],
 )
-def test_a_refusal_names_the_field(path: tuple[str | int, ...], value: object, field: str) -> None:
+def test_the_error_names_the_field(path: tuple[str | int, ...], value: object, field: str) -> None:
     raw = json.loads(command().to_envelope().to_json())
     holder: Any = raw
     for step in path[:-1]:
         holder = holder[step]
     holder[path[-1]] = value
-    with pytest.raises(MalformedMessageError) as refusal:
+    with pytest.raises(MalformedMessageError) as rejection:
         parse_command(json.dumps(raw).encode())
-    assert refusal.value.field == field
+    assert rejection.value.field == field
 
 
 @pytest.mark.parametrize("image", [None, "", " \x1b[2J", "x" * 256, 7, ["a"]])
@@ -213,21 +215,21 @@ def test_all_outcomes_of_a_round_share_one_id_and_no_other_step_does() -> None:
     assert event(Transition.COMPLETED, round_=2).id not in outcomes
 
 
-def test_each_failed_attempt_is_told_once() -> None:
-    asked = command()
+def test_each_failed_attempt_has_one_event_id() -> None:
+    sent = command()
     ids = {
-        about(asked, Transition.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
+        transition_event(sent, Transition.RETRIED, round_=1, time=MOMENT, attempt=attempt).id
         for attempt in (1, 2, 2)
     }
     assert len(ids) == 2
 
 
-def test_a_request_keeps_its_id_however_often_it_is_sent_and_no_two_share_one() -> None:
+def test_a_request_has_the_same_id_each_time_it_is_sent_and_no_two_requests_share_one() -> None:
     assert command().id == command(jobs=()).id
     assert len({command(f"node{i}").id for i in range(1000)}) == 1000
     assert command().id != command(generation=MOMENT + 1_000_000).id
 
 
-def test_words_that_are_too_long_are_cut_and_marked() -> None:
+def test_text_that_is_too_long_is_cut_and_ends_in_dots() -> None:
     assert fit("x" * LONGEST_TEXT) == "x" * LONGEST_TEXT
     assert fit("x" * (LONGEST_TEXT + 1)) == "x" * (LONGEST_TEXT - 3) + "..."

@@ -1,4 +1,4 @@
-"""The simulated login provider's device codes: what a device may ask, when, and what it gets."""
+"""Device codes of the simulated login provider: requests, polling, and results."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def error(answer: requests.Response) -> tuple[int, str]:
 
 @pytest.fixture
 def eager(cloud: SimCloud) -> SimCloud:
-    """A provider that may be asked as often as one likes."""
+    """A provider without a minimum polling interval."""
     cloud.set(device_interval_seconds=0)
     return cloud
 
 
-def test_the_discovery_document_says_whether_there_are_device_codes(cloud: SimCloud) -> None:
+def test_the_discovery_document_shows_whether_device_codes_are_supported(cloud: SimCloud) -> None:
     document = discovered(cloud)
     assert document["device_authorization_endpoint"].endswith("/auth/device")
     assert GRANT in document["grant_types_supported"]
@@ -57,7 +57,7 @@ def test_the_discovery_document_says_whether_there_are_device_codes(cloud: SimCl
     assert error(begin(cloud)) == (400, "unauthorized_client")
 
 
-def test_a_code_buys_tokens_once_the_person_agrees_and_never_again(eager: SimCloud) -> None:
+def test_a_code_is_redeemed_once_after_the_user_approves(eager: SimCloud) -> None:
     code = begin(eager, scope="openid entitlements offline_access").json()
     assert code["user_code"] in code["verification_uri_complete"]
     assert error(redeem(eager, code["device_code"])) == (400, "authorization_pending")
@@ -72,13 +72,13 @@ def test_a_code_buys_tokens_once_the_person_agrees_and_never_again(eager: SimClo
     assert not eager.approve_device(code["user_code"]), "decided already"
 
 
-def test_a_person_may_decline(eager: SimCloud) -> None:
+def test_a_user_can_deny_a_code(eager: SimCloud) -> None:
     code = begin(eager).json()
     assert eager.approve_device(code["user_code"], agree=False)
     assert error(redeem(eager, code["device_code"])) == (400, "access_denied")
 
 
-def test_who_asks_too_often_is_told_to_slow_down(cloud: SimCloud) -> None:
+def test_polling_too_often_gets_slow_down(cloud: SimCloud) -> None:
     cloud.set(device_interval_seconds=0.3)
     code = begin(cloud).json()
     assert code["interval"] == 0.3
@@ -92,7 +92,7 @@ def test_who_asks_too_often_is_told_to_slow_down(cloud: SimCloud) -> None:
     )
 
 
-def test_a_code_runs_out(eager: SimCloud) -> None:
+def test_a_code_expires(eager: SimCloud) -> None:
     eager.set(device_code_seconds=0)
     assert error(redeem(eager, begin(eager).json()["device_code"])) == (400, "expired_token")
 
@@ -104,7 +104,7 @@ def test_a_code_runs_out(eager: SimCloud) -> None:
         ({"scope": "openid administration"}, (400, "invalid_scope")),
     ],
 )
-def test_who_may_have_no_code_is_told(
+def test_a_client_that_may_not_use_device_codes_is_refused(
     cloud: SimCloud, form: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert error(begin(cloud, **form)) == expected

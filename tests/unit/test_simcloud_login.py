@@ -1,4 +1,4 @@
-"""The simulated login provider and Keystone grant, refuse, rotate, expire and revoke."""
+"""The simulated login provider and Keystone issue, refuse, rotate, expire and revoke tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEDERATION = "/OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
 
 
 def redeem(cloud: SimCloud, token: str, **form: str) -> requests.Response:
-    """Ask the provider for an access token as the public client; ``form`` replaces fields."""
+    """Request an access token as the public client; ``form`` replaces fields."""
     return requests.post(
         cloud.token_endpoint,
         data={
@@ -33,7 +33,7 @@ def redeem(cloud: SimCloud, token: str, **form: str) -> requests.Response:
 
 
 def federate(cloud: SimCloud, access_token: str) -> requests.Response:
-    """Take an access token to Keystone."""
+    """Exchange an access token at Keystone."""
     return requests.post(
         cloud.auth_url + FEDERATION,
         headers={"Authorization": f"Bearer {access_token}"},
@@ -75,7 +75,7 @@ def error(answer: requests.Response) -> tuple[int, str]:
 # -- refresh tokens
 
 
-def test_a_refresh_token_buys_an_access_token_and_says_how_long_both_live(cloud: SimCloud) -> None:
+def test_a_refresh_token_gives_an_access_token_and_both_lifetimes(cloud: SimCloud) -> None:
     cloud.set(access_token_seconds=600, refresh_token_seconds=86400)
     granted = redeem(cloud, cloud.mint_refresh_token(), scope="openid email").json()
     assert granted["token_type"] == "Bearer"
@@ -91,7 +91,7 @@ def test_rotation_gives_a_new_refresh_token_each_time(cloud: SimCloud) -> None:
     assert len({first, second, third}) == 3
 
 
-def test_a_rotated_out_token_used_again_revokes_its_whole_family(cloud: SimCloud) -> None:
+def test_a_second_use_of_a_rotated_token_revokes_the_whole_family(cloud: SimCloud) -> None:
     first = cloud.mint_refresh_token()
     granted = redeem(cloud, first).json()
     assert error(redeem(cloud, first)) == (400, "invalid_grant")
@@ -99,7 +99,7 @@ def test_a_rotated_out_token_used_again_revokes_its_whole_family(cloud: SimCloud
     assert federate(cloud, granted["access_token"]).status_code == 401
 
 
-def test_without_rotation_a_refresh_token_is_good_many_times(cloud: SimCloud) -> None:
+def test_without_rotation_a_refresh_token_can_be_used_many_times(cloud: SimCloud) -> None:
     cloud.set(rotate_refresh_tokens=False)
     token = cloud.mint_refresh_token()
     assert [redeem(cloud, token).json()["refresh_token"] for _ in range(3)] == [token] * 3
@@ -120,7 +120,7 @@ def test_an_expired_refresh_token_is_an_invalid_grant(cloud: SimCloud) -> None:
         ({"grant_type": "client_credentials"}, (401, "unauthorized_client")),
     ],
 )
-def test_the_provider_refuses_in_oauths_words(
+def test_the_provider_answers_with_oauth_error_codes(
     cloud: SimCloud, form: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert error(redeem(cloud, cloud.mint_refresh_token(), **form)) == expected
@@ -154,7 +154,7 @@ def test_a_service_account_logs_in_with_its_secret(cloud: SimCloud, *, basic: bo
     assert cloud.counts()["client_credentials"] == 1
 
 
-def test_userinfo_and_introspection_know_a_good_token_from_a_bad_one(cloud: SimCloud) -> None:
+def test_userinfo_and_introspection_distinguish_valid_from_invalid_tokens(cloud: SimCloud) -> None:
     discovered = requests.get(f"{cloud.issuer}/.well-known/openid-configuration", timeout=10).json()
     access = redeem(cloud, cloud.mint_refresh_token()).json()["access_token"]
 
@@ -178,7 +178,9 @@ def test_userinfo_and_introspection_know_a_good_token_from_a_bad_one(cloud: SimC
 # -- federation
 
 
-def test_a_federated_login_leads_from_unscoped_token_to_project_to_scope(cloud: SimCloud) -> None:
+def test_a_federated_login_gives_an_unscoped_token_then_projects_then_a_scoped_token(
+    cloud: SimCloud,
+) -> None:
     access = redeem(cloud, cloud.mint_refresh_token()).json()["access_token"]
     federated = federate(cloud, access)
     assert federated.status_code == 201
@@ -196,7 +198,9 @@ def test_a_federated_login_leads_from_unscoped_token_to_project_to_scope(cloud: 
     assert servers(cloud, scoped.headers["X-Subject-Token"]).status_code == 200
 
 
-def test_a_wrong_bearer_is_unauthorized_and_an_unknown_provider_not_found(cloud: SimCloud) -> None:
+def test_a_wrong_bearer_token_is_unauthorized_and_an_unknown_provider_is_not_found(
+    cloud: SimCloud,
+) -> None:
     assert federate(cloud, "nonsense").status_code == 401
     elsewhere = cloud.auth_url + FEDERATION.replace("egi.eu", "elsewhere")
     assert requests.post(elsewhere, timeout=10).status_code == 404
@@ -225,14 +229,15 @@ def test_a_revoked_token_is_unauthorized_at_nova(cloud: SimCloud) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Keystone")
 
 
-def test_a_token_ends_with_its_lifetime(cloud: SimCloud) -> None:
+@pytest.mark.slow
+def test_a_token_expires_after_its_lifetime(cloud: SimCloud) -> None:
     cloud.set(token_seconds=1)
     token = application_login(cloud)
     assert servers(cloud, token).status_code == 200
     until(lambda: servers(cloud, token).status_code == 401, 5, "the token to expire")
 
 
-def test_a_caller_may_check_and_revoke_a_token(cloud: SimCloud) -> None:
+def test_a_caller_can_check_and_revoke_a_token(cloud: SimCloud) -> None:
     mine, other = application_login(cloud), application_login(cloud)
     url = f"{cloud.auth_url}/auth/tokens"
     headers = {"X-Auth-Token": mine, "X-Subject-Token": other}

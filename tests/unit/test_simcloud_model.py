@@ -1,4 +1,4 @@
-"""The simulated servers behave as Nova's do, without any HTTP and with time made by hand."""
+"""The simulated servers behave like Nova's; without HTTP, and with manual time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.testbed.simcloud.model import (
     Server,
     VmState,
 )
-from tests.testbed.simcloud.settings import Dials, ServerSpec, Settings
+from tests.testbed.simcloud.settings import CurrentSettings, ServerSpec, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 ALL = Query(limit=1000)
 
 
-class HandTime:
-    """Time that passes only when a test lets it."""
+class ManualTime:
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self._now = 1_000_000.25
@@ -60,14 +60,14 @@ class HandTime:
 
 
 class Cloud:
-    """A compute service with its time, and what its power listener heard."""
+    """A compute service with its time, and the power events that it reported."""
 
     def __init__(self, settings: Settings) -> None:
-        self.time = HandTime()
+        self.time = ManualTime()
         self.heard: list[tuple[str, bool]] = []
         self.compute = Compute(
             self.time,
-            Dials(settings),
+            CurrentSettings(settings),
             seed=7,
             on_power=lambda server, on: self.heard.append((server.name, on)),
         )
@@ -99,7 +99,7 @@ def test_start_shows_its_task_until_the_server_has_booted(cloud: Cloud) -> None:
     assert shown(server) == ("ACTIVE", None, True)
 
 
-def test_stop_keeps_the_server_powered_until_it_is_down(cloud: Cloud) -> None:
+def test_a_stopping_server_is_powered_until_it_is_down(cloud: Cloud) -> None:
     server = cloud.add(status="ACTIVE")
     cloud.compute.act(server, STOP)
     assert shown(server) == ("ACTIVE", "powering-off", True)
@@ -116,7 +116,7 @@ def test_stop_keeps_the_server_powered_until_it_is_down(cloud: Cloud) -> None:
         ("SHUTOFF", STOP, "vm_state stopped"),
     ],
 )
-def test_a_state_that_forbids_the_action_is_a_conflict_in_novas_words(
+def test_an_action_in_a_wrong_state_is_a_conflict_with_novas_message(
     cloud: Cloud, status: str, action: Action, state: str
 ) -> None:
     server = cloud.add(status=status)
@@ -126,7 +126,7 @@ def test_a_state_that_forbids_the_action_is_a_conflict_in_novas_words(
 
 
 @pytest.mark.parametrize("action", [START, STOP])
-def test_a_server_that_is_on_no_host_is_not_ready(cloud: Cloud, action: Action) -> None:
+def test_a_server_without_a_host_is_not_ready(cloud: Cloud, action: Action) -> None:
     server = cloud.add(status="SHELVED_OFFLOADED")
     with pytest.raises(ConflictError, match="is not ready"):
         cloud.compute.act(server, action)
@@ -137,13 +137,13 @@ def test_a_server_that_is_on_no_host_is_not_ready(cloud: Cloud, action: Action) 
     [
         ("SHUTOFF", START, START, "task_state powering-on"),
         ("ACTIVE", STOP, STOP, "task_state powering-off"),
-        # Nova looks at the vm state first, and that of a booting server is still "stopped".
+        # Nova checks the vm state first, and that of a booting server is still "stopped".
         ("SHUTOFF", START, STOP, "vm_state stopped"),
         ("ACTIVE", STOP, START, "vm_state active"),
         ("ACTIVE", SHELVE, STOP, "task_state shelving"),
     ],
 )
-def test_an_action_while_another_runs_is_a_conflict(
+def test_an_action_during_another_one_is_a_conflict(
     cloud: Cloud, status: str, first: Action, second: Action, state: str
 ) -> None:
     server = cloud.add(status=status)
@@ -159,7 +159,7 @@ def test_a_locked_server_refuses_every_action(cloud: Cloud) -> None:
         cloud.compute.act(server, START)
 
 
-def test_a_server_in_error_can_be_stopped_and_then_shows_no_fault(cloud: Cloud) -> None:
+def test_a_server_in_error_can_be_stopped_and_then_has_no_fault(cloud: Cloud) -> None:
     server = cloud.add()
     cloud.compute.act(server, START, GoesToError(message="No valid host was found."))
     cloud.time.pass_seconds(20)
@@ -177,7 +177,9 @@ def test_a_server_in_error_can_be_stopped_and_then_shows_no_fault(cloud: Cloud) 
         (GoesToError(after_seconds=1), "ERROR", None),
     ],
 )
-def test_a_start_meets_its_fate(cloud: Cloud, fate: Fate, status: str, task: str | None) -> None:
+def test_a_start_ends_as_its_fate_says(
+    cloud: Cloud, fate: Fate, status: str, task: str | None
+) -> None:
     server = cloud.add()
     cloud.compute.act(server, START, fate)
     cloud.time.pass_seconds(1000)
@@ -185,7 +187,7 @@ def test_a_start_meets_its_fate(cloud: Cloud, fate: Fate, status: str, task: str
     assert not server.powered
 
 
-def test_a_stop_that_ends_in_error_leaves_the_machine_running_and_billed(cloud: Cloud) -> None:
+def test_after_a_stop_that_ends_in_error_the_server_still_runs_and_is_billed(cloud: Cloud) -> None:
     server = cloud.add(status="ACTIVE")
     cloud.compute.act(server, STOP, GoesToError())
     cloud.time.pass_seconds(5)
@@ -193,14 +195,14 @@ def test_a_stop_that_ends_in_error_leaves_the_machine_running_and_billed(cloud: 
     assert cloud.compute.ledger.intervals(server.id)[0].off is None
 
 
-def test_a_fates_own_time_replaces_the_boot_time(cloud: Cloud) -> None:
+def test_the_duration_of_a_fate_replaces_the_boot_time(cloud: Cloud) -> None:
     server = cloud.add()
     cloud.compute.act(server, START, GoesToError(after_seconds=2))
     cloud.time.pass_seconds(2)
     assert server.status == "ERROR"
 
 
-def test_a_change_from_outside_makes_the_running_task_void(cloud: Cloud) -> None:
+def test_a_change_from_outside_cancels_the_running_task(cloud: Cloud) -> None:
     server = cloud.add()
     cloud.compute.act(server, START)
     cloud.compute.put(server, VmState.STOPPED)
@@ -208,7 +210,7 @@ def test_a_change_from_outside_makes_the_running_task_void(cloud: Cloud) -> None
     assert (server.status, server.task_state) == ("SHUTOFF", None)
 
 
-def test_a_server_of_its_own_speed_ignores_the_usual_one(cloud: Cloud) -> None:
+def test_a_servers_own_boot_time_overrides_the_setting(cloud: Cloud) -> None:
     server = cloud.compute.add(ServerSpec(name="slow", boot_seconds=(40, 60)))
     cloud.compute.act(server, START)
     cloud.time.pass_seconds(39)
@@ -217,7 +219,7 @@ def test_a_server_of_its_own_speed_ignores_the_usual_one(cloud: Cloud) -> None:
     assert server.status == "ACTIVE"
 
 
-def test_the_ledger_bills_what_is_powered_on(cloud: Cloud) -> None:
+def test_the_ledger_bills_powered_on_time(cloud: Cloud) -> None:
     server = cloud.add()
     begin = cloud.time.now()
     cloud.compute.act(server, START)
@@ -229,7 +231,7 @@ def test_the_ledger_bills_what_is_powered_on(cloud: Cloud) -> None:
     assert cloud.heard == [("node1", True), ("node1", False)]
 
 
-def test_a_reboot_is_heard_as_off_and_on_but_billed_throughout(cloud: Cloud) -> None:
+def test_a_reboot_reports_off_and_on_but_is_billed_throughout(cloud: Cloud) -> None:
     server = cloud.add(status="ACTIVE")
     cloud.compute.act(server, HARD_REBOOT)
     assert server.status == "HARD_REBOOT"
@@ -249,7 +251,7 @@ def test_shelving_offloads_and_unshelving_boots(cloud: Cloud) -> None:
     assert server.status == "ACTIVE"
 
 
-def test_a_deleted_server_is_gone_except_for_changes_since(cloud: Cloud) -> None:
+def test_a_deleted_server_appears_only_with_changes_since(cloud: Cloud) -> None:
     server = cloud.add(status="ACTIVE")
     cloud.time.pass_seconds(10)
     cloud.compute.act(server, DELETE)
@@ -271,7 +273,7 @@ def test_changes_since_compares_whole_seconds_as_novas_database_does(cloud: Clou
     assert cloud.compute.listed(PROJECT_ID, later) == []
 
 
-def test_paging_meets_every_server_once(cloud: Cloud) -> None:
+def test_paging_returns_every_server_once(cloud: Cloud) -> None:
     for number in range(25):
         cloud.add(f"node{number}")
         cloud.time.pass_seconds(1)
@@ -283,7 +285,7 @@ def test_paging_meets_every_server_once(cloud: Cloud) -> None:
     assert seen == [f"node{number}" for number in reversed(range(25))]
 
 
-def test_a_marker_of_no_server_is_refused(cloud: Cloud) -> None:
+def test_an_unknown_marker_is_refused(cloud: Cloud) -> None:
     with pytest.raises(BadRequestError, match=r"marker \[nonsense\] not found"):
         cloud.compute.listed(PROJECT_ID, Query(limit=10, marker="nonsense"))
 
@@ -295,14 +297,14 @@ def test_another_projects_server_is_not_found(cloud: Cloud) -> None:
     assert cloud.compute.listed(OTHER_PROJECT_ID, ALL) == []
 
 
-def test_the_quota_of_instances_is_kept() -> None:
+def test_the_quota_of_instances_is_enforced() -> None:
     cloud = Cloud(Settings(instance_quota=1))
     cloud.compute.create(ServerSpec(name="first"), "m1.tiny", None, None)
     with pytest.raises(ForbiddenError, match="Quota exceeded for instances: Requested 1"):
         cloud.compute.create(ServerSpec(name="second"), "m1.tiny", None, None)
 
 
-def test_a_forgotten_server_leaves_the_listings_even_when_another_comes(cloud: Cloud) -> None:
+def test_a_removed_server_is_not_listed_even_if_another_one_is_added(cloud: Cloud) -> None:
     first = cloud.add("first")
     assert len(cloud.compute.listed(PROJECT_ID, ALL)) == 1
     cloud.compute.forget(first)

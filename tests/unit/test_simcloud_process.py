@@ -1,4 +1,4 @@
-"""The simulation as a process: it starts, drives real commands, and goes when told to."""
+"""The simulation as a process: it starts, runs power hooks, and stops on SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from tests.testbed.simcloud.wire import HookState
 
-# Writes a line when it begins and when it ends, so that overlaps would show.
+pytestmark = pytest.mark.slow
+
+# Writes a line at its start and at its end, so that overlaps would be visible.
 COMMAND = """
 import os, sys, time
 name, event, seconds = sys.argv[1:]
@@ -44,7 +46,7 @@ def settled(cloud: SimCloud, commands: int) -> HookState:
     return until(done, 20, f"{commands} commands of the hook")
 
 
-def test_the_configuration_brings_servers_settings_and_hook(tmp_path: Path) -> None:
+def test_the_configuration_sets_servers_settings_and_hook(tmp_path: Path) -> None:
     log = tmp_path / "hook.log"
     config = Config(
         settings=Settings(boot_seconds=(1, 2)),
@@ -61,7 +63,7 @@ def test_the_configuration_brings_servers_settings_and_hook(tmp_path: Path) -> N
     assert log.read_text().splitlines() == ["begin up power_on ['ONLY']", "end up power_on"]
 
 
-def test_the_hook_runs_once_a_change_in_order_for_each_server(
+def test_the_hook_runs_once_per_change_in_order_for_each_server(
     cloud: SimCloud, tmp_path: Path
 ) -> None:
     log = tmp_path / "hook.log"
@@ -80,7 +82,7 @@ def test_the_hook_runs_once_a_change_in_order_for_each_server(
         ]
 
 
-def test_a_hook_that_fails_hangs_or_is_missing_is_logged_and_holds_nothing_up(
+def test_a_hook_that_fails_hangs_or_is_missing_is_logged_and_blocks_nothing(
     cloud: SimCloud, tmp_path: Path
 ) -> None:
     log = tmp_path / "hook.log"
@@ -99,7 +101,7 @@ def test_a_hook_that_fails_hangs_or_is_missing_is_logged_and_holds_nothing_up(
     assert "killed after 0.2 s" in said
 
 
-def test_the_ledger_survives_what_the_api_forgets(cloud: SimCloud) -> None:
+def test_the_ledger_keeps_servers_that_the_api_no_longer_shows(cloud: SimCloud) -> None:
     cloud.add_servers(["node1"])
     cloud.set_power("node1", on=True)
     cloud.set_power("node1", on=False)
@@ -111,7 +113,7 @@ def test_the_ledger_survives_what_the_api_forgets(cloud: SimCloud) -> None:
     assert second.off is None
 
 
-def test_a_server_can_be_broken_and_mended_from_outside(cloud: SimCloud) -> None:
+def test_a_server_can_be_broken_and_repaired_from_outside(cloud: SimCloud) -> None:
     cloud.add_servers(["node1", "node2"], status="ACTIVE")
     cloud.change_servers("node1", status="ERROR", fault="the host is gone")
     assert {s.name: s.status for s in cloud.servers().values()} == {
@@ -122,7 +124,7 @@ def test_a_server_can_be_broken_and_mended_from_outside(cloud: SimCloud) -> None
     assert all(server.locked for server in cloud.servers().values())
 
 
-def test_sigterm_ends_it_gracefully_even_while_a_call_hangs() -> None:
+def test_sigterm_stops_it_cleanly_even_while_a_call_hangs() -> None:
     cloud = SimCloud(Config(settings=Settings(latency_seconds=30)))
     cloud.start()
     with pytest.raises(requests.ReadTimeout):
@@ -130,7 +132,7 @@ def test_sigterm_ends_it_gracefully_even_while_a_call_hangs() -> None:
     assert cloud.stop() == 0
 
 
-def test_a_broken_configuration_is_refused_by_the_name_of_its_field() -> None:
+def test_an_invalid_configuration_is_refused_with_the_name_of_the_field() -> None:
     nonsense = Config(settings=Settings(page_limit=0))
     with pytest.raises(RuntimeError, match="page_limit"):
         SimCloud(nonsense).start()

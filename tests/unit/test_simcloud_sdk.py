@@ -1,4 +1,4 @@
-"""The real openstacksdk takes the simulation for an OpenStack."""
+"""The real openstacksdk works with the simulation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Connect = Callable[..., Any]
 
 
-# The SDK warns of deprecated parts of itself that it still uses.
+# The SDK uses its own deprecated parts and warns about them.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK50Warning"),
     pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning"),
@@ -41,7 +41,7 @@ def connect() -> Iterator[Connect]:
             plugin: Any = get_plugin_loader(auth_type).load_from_options(**auth)
             http = opened.enter_context(requests.Session())
             session = Session(auth=plugin, session=http)
-            # Made from a session, because the SDK's own configuration warns of what it drops.
+            # Created from a session, because the SDK's own configuration warns about values that it drops.
             made = openstack.connection.Connection(session=session, region_name=credentials.REGION)
             opened.callback(made.close)
             return made
@@ -95,7 +95,7 @@ def by_access_token(cloud: SimCloud) -> tuple[str, dict[str, str]]:
         (by_access_token, {"refresh": 1, "federation": 1, "rescope": 1}),
     ],
 )
-def test_every_way_to_log_in_leads_to_the_servers(
+def test_every_type_of_login_can_list_the_servers(
     cloud: SimCloud,
     connect: Connect,
     login: Callable[[SimCloud], tuple[str, dict[str, str]]],
@@ -140,7 +140,8 @@ def test_listings_filter_by_status_and_name(cloud: SimCloud, connect: Connect) -
         list(compute.servers(status="HAPPY"))
 
 
-def test_start_and_stop_go_their_way(cloud: SimCloud, connect: Connect) -> None:
+@pytest.mark.slow
+def test_start_and_stop_show_their_states(cloud: SimCloud, connect: Connect) -> None:
     cloud.set(boot_seconds=1, stop_seconds=0.2)
     (info,) = cloud.add_servers(["node1"])
     compute = connect(*by_password(cloud)).compute
@@ -155,7 +156,9 @@ def test_start_and_stop_go_their_way(cloud: SimCloud, connect: Connect) -> None:
     assert cloud.call_counts().answers["start"] == {202: 1}
 
 
-def test_conflicts_and_unknown_servers_carry_novas_words(cloud: SimCloud, connect: Connect) -> None:
+def test_conflicts_and_unknown_servers_have_novas_messages(
+    cloud: SimCloud, connect: Connect
+) -> None:
     (info,) = cloud.add_servers(["node1"], status="ACTIVE")
     compute = connect(*by_password(cloud)).compute
     with pytest.raises(sdk_errors.ConflictException, match="Cannot 'start' instance"):
@@ -164,7 +167,9 @@ def test_conflicts_and_unknown_servers_carry_novas_words(cloud: SimCloud, connec
         compute.stop_server("8a9f0f4e-0000-4000-8000-000000000000")
 
 
-def test_a_locked_server_shows_and_refuses(cloud: SimCloud, connect: Connect) -> None:
+def test_a_locked_server_is_shown_as_locked_and_refuses_actions(
+    cloud: SimCloud, connect: Connect
+) -> None:
     (info,) = cloud.add_servers(["node1"])
     compute = connect(*by_password(cloud)).compute
     compute.lock_server(info.id)
@@ -193,7 +198,7 @@ def test_a_server_is_created_described_and_deleted(cloud: SimCloud, connect: Con
     assert entry.intervals[0].off is not None
 
 
-def test_a_flavor_for_no_host_ends_in_error(cloud: SimCloud, connect: Connect) -> None:
+def test_a_flavor_that_fits_no_host_ends_in_error(cloud: SimCloud, connect: Connect) -> None:
     compute = connect(*by_password(cloud)).compute
     huge = compute.find_flavor("m1.huge")
     made = compute.create_server(name="huge", flavor_id=huge.id, image_id="i", networks="none")
@@ -222,7 +227,7 @@ def test_an_old_microversion_sees_fewer_fields(cloud: SimCloud, connect: Connect
     assert session.get("/servers", microversion="2.97").status_code == 406
 
 
-def test_every_answer_names_its_request_and_tells_the_clouds_time(
+def test_every_answer_has_a_request_id_and_the_clouds_time(
     cloud: SimCloud, connect: Connect
 ) -> None:
     cloud.set(clock_skew_seconds=-7200)

@@ -1,4 +1,4 @@
-"""Whose a job is, and what is told of one that its node's boot has failed; strings are hostile."""
+"""The UWS job of a Slurm job, and the report of a job that ended with a failed boot; input is untrusted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from schemas.jobs import JobTransition, job_event_from
 from tests.testbed.messages import MOMENT, event
 from tests.testbed.strategies import words
 from workers.slurm.causes import reason
-from workers.slurm.decide import SlurmUpdate, UpdateKind, rehearsed
-from workers.slurm.job_events import failure, identified, rehearsal
+from workers.slurm.job_events import dry_run_notice, failure_event, identification_events
 from workers.slurm.job_origins import Origin, origin_format, origins_from, uws_id
 from workers.slurm.nodes import JobState
-from workers.slurm.requeued import Ended, Requeued, failed, on_node
+from workers.slurm.requeued import EndedJob, Requeued, ended_jobs, jobs_on
+from workers.slurm.updates import SlurmUpdate, UpdateKind, without_effect
 
 NS = 10**9
 JOBDATA = "/shared/jobdata"
@@ -46,13 +46,13 @@ SUBMITTED = "1767323045"
         ("", None),
     ],
 )
-def test_only_opus_own_path_shows_whose_a_job_is(script: str, found: str | None) -> None:
+def test_only_the_path_that_opus_uses_identifies_a_uws_job(script: str, found: str | None) -> None:
     for jobdata in (JOBDATA, JOBDATA + "/"):
         assert uws_id(script, jobdata) == found
 
 
 @given(st.lists(words, max_size=4))
-def test_no_path_passes_for_another_job(scripts: list[str]) -> None:
+def test_script_path_cannot_imitate_another_job(scripts: list[str]) -> None:
     mark = f"|{os.urandom(16).hex()}|"
     shape = origin_format(mark)
     lines = [
@@ -66,17 +66,17 @@ def test_no_path_passes_for_another_job(scripts: list[str]) -> None:
     }
 
 
-def test_odd_jobs_are_left_out() -> None:
+def test_malformed_jobs_are_omitted() -> None:
     jobs = (("x", "yesterday"), ("1", "N/A"), ("²", SUBMITTED), ("3", SUBMITTED))
     shape = origin_format("|")
-    shown = "".join(
+    output = "".join(
         shape.replace("%A", a).replace("%V", v).replace("%o", "z") + "\n" for a, v in jobs
     )
-    assert set(origins_from(shown, "|")) == {3}
+    assert set(origins_from(output, "|")) == {3}
 
 
-def test_what_failed_is_told_with_slurms_word_and_the_cause() -> None:
-    actions = tuple(
+def test_failed_job_is_reported_with_its_state_and_cause() -> None:
+    updates = tuple(
         SlurmUpdate(
             UpdateKind.TAKE_OUT,
             node,
@@ -86,53 +86,61 @@ def test_what_failed_is_told_with_slurms_word_and_the_cause() -> None:
         )
         for node in ("node2", "node1")
     )
-    waiting: Requeued[object] = Requeued(
-        frozenset({7, 8}), frozenset({"node1", "node2"}), 1.0, (), actions
-    )
+    requeued = Requeued(frozenset({7, 8}), frozenset({"node1", "node2"}), 1.0, (), updates)
     jobs = {7: JobState(7, "BOOT_FAIL", "node[1-2]"), 8: JobState(8, "PENDING", "")}
-    ended = failed(waiting, jobs)
-    assert ended == {7: Ended("BOOT_FAIL", actions)}
+    ended = ended_jobs(requeued, jobs)
+    assert ended == {7: EndedJob("BOOT_FAIL", updates)}
     origin = Origin(7, MOMENT // NS * NS, "/shared/jobdata/f755f0/sbatch.sh")
-    told = failure("test", origin, ended[7], JOBDATA, MOMENT)
-    assert (told.state, told.nodes, told.uws_id) == ("BOOT_FAIL", ("node1", "node2"), "f755f0")
-    assert told.cause == Cause("quota", "used 10 of 10")
-    assert failure("test", origin, ended[7], None, MOMENT).uws_id is None
-    assert job_event_from(parse(told.to_envelope().to_json())) == told
+    failed_event = failure_event("test", origin, ended[7], JOBDATA, MOMENT)
+    assert (failed_event.state, failed_event.nodes, failed_event.uws_id) == (
+        "BOOT_FAIL",
+        ("node1", "node2"),
+        "f755f0",
+    )
+    assert failed_event.cause == Cause("quota", "used 10 of 10")
+    assert failure_event("test", origin, ended[7], None, MOMENT).uws_id is None
+    assert job_event_from(parse(failed_event.to_envelope().to_json())) == failed_event
 
 
-def test_told_twice_it_is_the_same_event_and_a_later_job_of_the_same_number_is_another() -> None:
+def test_repeated_report_is_the_same_event_but_a_reused_job_id_is_another() -> None:
     one = Origin(7, 100 * NS, "/shared/jobdata/f755f0/sbatch.sh")
     later = Origin(7, 101 * NS, "/shared/jobdata/f755f0/sbatch.sh")
-    (first,) = identified("test", {7: one}, JOBDATA, 1)
-    (second,) = identified("test", {7: one}, JOBDATA, 2)
-    (other,) = identified("test", {7: later}, JOBDATA, 2)
+    (first,) = identification_events("test", {7: one}, JOBDATA, 1)
+    (second,) = identification_events("test", {7: one}, JOBDATA, 2)
+    (other,) = identification_events("test", {7: later}, JOBDATA, 2)
     assert first.id == second.id != other.id
     assert first.transition is JobTransition.IDENTIFIED
 
 
-def test_an_altered_event_is_refused() -> None:
-    (told,) = identified("test", {7: Origin(7, NS, JOBDATA + "/f755f0/sbatch.sh")}, JOBDATA, 1)
-    body = told.to_envelope().to_json()
+def test_altered_event_is_rejected() -> None:
+    (failed_event,) = identification_events(
+        "test", {7: Origin(7, NS, JOBDATA + "/f755f0/sbatch.sh")}, JOBDATA, 1
+    )
+    body = failed_event.to_envelope().to_json()
     for old, new in ((b'"job_id":7', b'"job_id":8'), (b'"subject":"7"', b'"subject":"8"')):
         with pytest.raises(MalformedMessageError, match="id"):
             job_event_from(parse(body.replace(old, new)))
 
 
-def test_jobs_are_known_by_the_nodes_they_have() -> None:
+def test_jobs_are_found_by_their_nodes() -> None:
     jobs = {1: JobState(1, "NODE_FAIL", "node[1-3]"), 2: JobState(2, "NODE_FAIL", "node4")}
-    assert on_node("node2", jobs) == {1}
-    assert on_node("node5", jobs) == frozenset()
+    assert jobs_on("node2", jobs) == {1}
+    assert jobs_on("node5", jobs) == frozenset()
 
 
-def test_in_a_dry_run_slurm_is_told_nothing_and_the_audit_what_it_would_be() -> None:
-    told = event(Transition.FAILED, cause=Cause("quota", "none"))
-    action = rehearsed(
+def test_dry_run_skips_the_update_and_publishes_a_notice() -> None:
+    failed_event = event(Transition.FAILED, cause=Cause("quota", "none"))
+    update = without_effect(
         SlurmUpdate(
             UpdateKind.TAKE_OUT, "node1", "x", "lamplighter: quota: none", jobs=frozenset({1})
         )
     )
-    assert (action.step, action.jobs, action.step.fails) == (UpdateKind.DRY, frozenset(), False)
-    notice = rehearsal(told, action)
-    assert notice.message == "Slurm would be told: take_out: lamplighter: quota: none"
-    for step in (UpdateKind.NOTHING, UpdateKind.WAIT):
-        assert rehearsed(SlurmUpdate(step, "node1", "x")).step is step
+    assert (update.kind, update.jobs, update.kind.fails_boot) == (
+        UpdateKind.DRY_RUN,
+        frozenset(),
+        False,
+    )
+    notice = dry_run_notice(failed_event, update)
+    assert notice.message == "update of Slurm skipped: take_out: lamplighter: quota: none"
+    for kind in (UpdateKind.NOTHING, UpdateKind.WAIT):
+        assert without_effect(SlurmUpdate(kind, "node1", "x")).kind is kind

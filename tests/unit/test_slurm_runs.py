@@ -1,4 +1,4 @@
-"""What has begun and ended in Slurm is told once, and nothing that did not happen is told."""
+"""Registrations and job runs are reported once, and only if they happened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from workers.slurm.nodes import NodeState, nodes_from
 from workers.slurm.run_reporter import recall, remember
-from workers.slurm.runs import NOTHING, Run, SlurmObservation, Told, news, runs_from
+from workers.slurm.runs import NOTHING, Reported, Run, SlurmObservation, changes, runs_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,94 +21,97 @@ if TYPE_CHECKING:
 
 NS = 1_000_000_000
 NOW = 1_000 * NS
-OURS = ("node1", "node2")
+NODES = ("node1", "node2")
 RUN = Run(7, "RUNNING", 10 * NS, 100 * NS, None, "node[1-2]", "ann")
 
 
-def look(
-    runs: Sequence[Run], before: Told = NOTHING, now: int = NOW
-) -> tuple[list[tuple[JobTransition, int, str | None]], Told]:
-    """What is told of runs: transition, time, state."""
-    told, after = news("test", SlurmObservation({}, runs, now), OURS, before)
-    jobs = [event for event in told if isinstance(event, JobEvent)]
+def observe(
+    runs: Sequence[Run], before: Reported = NOTHING, now: int = NOW
+) -> tuple[list[tuple[JobTransition, int, str | None]], Reported]:
+    """The reported events of runs: transition, time, state."""
+    reported, after = changes("test", SlurmObservation({}, runs, now), NODES, before)
+    jobs = [event for event in reported if isinstance(event, JobEvent)]
     return [(event.transition, event.time, event.state) for event in jobs], after
 
 
-def test_a_run_is_told_when_it_starts_and_when_it_ends_each_once() -> None:
-    assert look([RUN])[0] == [(JobTransition.STARTED, 100 * NS, None)]
-    before = look([RUN])[1]
-    assert look([RUN], before)[0] == []
+def test_start_and_end_of_a_run_are_reported_once_each() -> None:
+    assert observe([RUN])[0] == [(JobTransition.STARTED, 100 * NS, None)]
+    before = observe([RUN])[1]
+    assert observe([RUN], before)[0] == []
     ended = replace(RUN, state="COMPLETED", ended_at=200 * NS)
-    told, after = look([ended], before)
-    assert told == [(JobTransition.ENDED, 200 * NS, "COMPLETED")]
-    assert look([ended], after)[0] == []
-    assert look([], after) == ([], NOTHING)
+    reported, after = observe([ended], before)
+    assert reported == [(JobTransition.ENDED, 200 * NS, "COMPLETED")]
+    assert observe([ended], after)[0] == []
+    assert observe([], after) == ([], NOTHING)
 
 
-def test_a_run_that_nobody_saw_running_is_told_whole() -> None:
-    told, _ = look([replace(RUN, state="TIMEOUT", ended_at=200 * NS)])
-    assert [transition for transition, *_ in told] == [JobTransition.STARTED, JobTransition.ENDED]
+def test_run_that_was_never_seen_running_is_reported_with_start_and_end() -> None:
+    reported, _ = observe([replace(RUN, state="TIMEOUT", ended_at=200 * NS)])
+    assert [transition for transition, *_ in reported] == [
+        JobTransition.STARTED,
+        JobTransition.ENDED,
+    ]
 
 
-def test_a_job_whose_nodes_never_booted_did_not_run() -> None:
+def test_job_whose_nodes_never_booted_did_not_run() -> None:
     booting = replace(RUN, state="CONFIGURING")
-    told, before = look([booting])
-    assert told == []
-    assert look([replace(RUN, state="CANCELLED", ended_at=200 * NS)], before)[0] == []
-    # its start is set anew when they have: slurmctld's job_config_fini
+    reported, before = observe([booting])
+    assert reported == []
+    assert observe([replace(RUN, state="CANCELLED", ended_at=200 * NS)], before)[0] == []
+    # when they have booted, slurmctld sets the start again (job_config_fini)
     later = replace(RUN, started_at=150 * NS)
-    assert look([later], before)[0] == [(JobTransition.STARTED, 150 * NS, None)]
+    assert observe([later], before)[0] == [(JobTransition.STARTED, 150 * NS, None)]
 
 
-def test_a_job_whose_start_stays_as_it_was_has_run_once_it_was_seen_to() -> None:
-    before = look([RUN], look([replace(RUN, state="CONFIGURING")])[1])[1]
-    told, _ = look([replace(RUN, state="FAILED", ended_at=200 * NS)], before)
-    assert told == [(JobTransition.ENDED, 200 * NS, "FAILED")]
+def test_job_that_was_seen_running_has_run_although_its_start_did_not_change() -> None:
+    before = observe([RUN], observe([replace(RUN, state="CONFIGURING")])[1])[1]
+    reported, _ = observe([replace(RUN, state="FAILED", ended_at=200 * NS)], before)
+    assert reported == [(JobTransition.ENDED, 200 * NS, "FAILED")]
 
 
-def test_a_run_that_a_requeue_ended_lasts_until_it_was_seen_last() -> None:
-    before = look([RUN], now=NOW)[1]
-    before = look([replace(RUN, state="COMPLETING")], before, now=NOW + 60 * NS)[1]
+def test_run_that_a_requeue_ended_lasts_until_it_was_last_seen() -> None:
+    before = observe([RUN], now=NOW)[1]
+    before = observe([replace(RUN, state="COMPLETING")], before, now=NOW + 60 * NS)[1]
     again = replace(RUN, state="CONFIGURING", started_at=NOW + 90 * NS)
-    told, after = look([again], before, now=NOW + 120 * NS)
-    assert told == [(JobTransition.ENDED, NOW + 60 * NS, "GONE")]
+    reported, after = observe([again], before, now=NOW + 120 * NS)
+    assert reported == [(JobTransition.ENDED, NOW + 60 * NS, "GONE")]
     assert after.running == ()
 
 
-def test_only_nodes_of_ours_are_told_of() -> None:
-    assert look([replace(RUN, nodes="node[3-4]"), replace(RUN, nodes="node[2-")])[0] == []
-    ((told,), _) = news(
-        "test", SlurmObservation({}, [replace(RUN, nodes="node[2-4]")], NOW), OURS, NOTHING
+def test_only_configured_nodes_are_reported() -> None:
+    assert observe([replace(RUN, nodes="node[3-4]"), replace(RUN, nodes="node[2-")])[0] == []
+    ((reported,), _) = changes(
+        "test", SlurmObservation({}, [replace(RUN, nodes="node[2-4]")], NOW), NODES, NOTHING
     )
-    assert isinstance(told, JobEvent)
-    assert (told.nodes, told.user) == (("node2",), "ann")
+    assert isinstance(reported, JobEvent)
+    assert (reported.nodes, reported.user) == (("node2",), "ann")
 
 
-def test_a_node_has_registered_whenever_its_slurmd_is_a_new_one() -> None:
-    shown = (
+def test_each_new_slurmd_of_a_node_is_a_registration() -> None:
+    output = (
         "NodeName=node1 State=IDLE+CLOUD BootTime=90 SlurmdStartTime=100 LastBusyTime=Unknown\n"
         "NodeName=node2 State=IDLE+CLOUD+POWERED_DOWN BootTime=None SlurmdStartTime=None\n"
         "NodeName=login State=IDLE BootTime=90 SlurmdStartTime=100\n"
     )
-    nodes = nodes_from(shown)
-    told, before = news("test", SlurmObservation(nodes, [], NOW), OURS, NOTHING)
-    assert told == [Registration("test", "node1", 100 * NS)]
-    assert news("test", SlurmObservation(nodes, [], NOW), OURS, before)[0] == []
+    nodes = nodes_from(output)
+    reported, before = changes("test", SlurmObservation(nodes, [], NOW), NODES, NOTHING)
+    assert reported == [Registration("test", "node1", 100 * NS)]
+    assert changes("test", SlurmObservation(nodes, [], NOW), NODES, before)[0] == []
     again = {"node1": NodeState("node1", "IDLE", registered_at=300 * NS)}
-    assert news("test", SlurmObservation(again, [], NOW), OURS, before)[0] == [
+    assert changes("test", SlurmObservation(again, [], NOW), NODES, before)[0] == [
         Registration("test", "node1", 300 * NS)
     ]
 
 
-def test_squeues_lines_are_read_and_odd_ones_left_out() -> None:
-    shown = (
+def test_squeue_output_is_parsed_and_malformed_lines_are_omitted() -> None:
+    output = (
         "7|RUNNING|10|100|1827074162|node[1-2]|ann\n"
         "8|COMPLETED|10|100|200|node1|a|b\n"
         "9|PENDING|10|N/A|N/A||ann\n"
         "x|RUNNING|10|100|NONE|node1|ann\n"
         "10|RUNNING|10\n"
     )
-    assert runs_from(shown) == [
+    assert runs_from(output) == [
         replace(RUN, ended_at=1827074162 * NS),
         Run(8, "COMPLETED", 10 * NS, 100 * NS, 200 * NS, "node1", "a|b"),
     ]
@@ -129,27 +132,25 @@ runs = st.builds(
 
 @given(
     st.builds(
-        Told,
+        Reported,
         registered=st.dictionaries(st.text(), st.integers(1)),
         running=st.lists(runs, max_size=3).map(tuple),
         booting=st.frozensets(keys, max_size=3),
-        over=st.frozensets(keys, max_size=3),
+        ended=st.frozensets(keys, max_size=3),
     )
 )
-def test_what_was_told_outlives_a_restart(
-    tmp_path_factory: pytest.TempPathFactory, told: Told
+def test_reported_runs_survive_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, reported: Reported
 ) -> None:
-    path = tmp_path_factory.mktemp("state") / "chronicle.json"
-    remember(path, told)
-    assert recall(path) == told
+    path = tmp_path_factory.mktemp("state") / "reported_runs.json"
+    remember(path, reported)
+    assert recall(path) == reported
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"registered":[]}', b"\xff", b"null"])
-def test_of_a_damaged_file_nothing_is_known_and_all_is_told_again(
-    tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "chronicle.json"
+def test_damaged_file_counts_as_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "reported_runs.json"
     path.write_bytes(content)
     assert recall(path) == NOTHING
     assert recall(tmp_path / "missing") == NOTHING

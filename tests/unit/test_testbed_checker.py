@@ -1,4 +1,4 @@
-"""The checker of whole runs finds each promise that is broken, and nothing where all are kept."""
+"""The checker of whole runs finds every broken promise, and nothing in a correct run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ UP = command("node1")
 DOWN = replace(command("node1", kind=Kind.SUSPEND, generation=MOMENT + 1), correlation_id="d" * 32)
 
 
-def told(*steps: tuple[PowerCommand, Transition]) -> list[bytes]:
+def bodies_of(*steps: tuple[PowerCommand, Transition]) -> list[bytes]:
     return [event(transition, asked).to_envelope().to_json() for asked, transition in steps]
 
 
-ALL = told(
+ALL = bodies_of(
     (UP, Transition.ACCEPTED),
     (DOWN, Transition.ACCEPTED),
     (UP, Transition.SUPERSEDED),
@@ -41,69 +41,69 @@ ALL = told(
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Run:
-    """A run in which everything was kept; one event was told twice."""
+    """A correct run; one event was published twice."""
     return Run(recorded(tmp_path, ALL), [*ALL, ALL[-1]], 2, {"node1": Desired.DOWN})
 
 
 def recorded(folder: Path, bodies: Sequence[bytes]) -> Sequence[Mapping[str, Any]]:
-    """As the audit keeps them."""
+    """Return the audit's records of these events."""
     store = open_store(f"sqlite:///{folder}/audit.db", "audit")
     append(store, [record_of(body, "test", MOMENT) for body in bodies])
     with store.connect() as connection:
         rows = connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings()
-        kept = [dict(row) for row in rows]
+        records = [dict(row) for row in rows]
     store.dispose()
-    return kept
+    return records
 
 
 def found(run: Run) -> str:
-    """The one promise that is broken."""
+    """Return the only broken promise."""
     [line] = broken_promises(run)
     return line
 
 
-def test_nothing_is_found_where_all_was_kept(kept: Run) -> None:
+def test_a_correct_run_has_no_broken_promise(kept: Run) -> None:
     assert broken_promises(kept) == []
 
 
 @pytest.mark.parametrize("column", ["body", "transition", "recorded_at", "hash"])
-def test_a_record_that_was_altered(kept: Run, column: str) -> None:
+def test_an_altered_record_is_found(kept: Run, column: str) -> None:
     altered = {**kept.records[1], column: b"other" if column in {"body", "hash"} else 7}
     lines = broken_promises(replace(kept, records=[kept.records[0], altered, *kept.records[2:]]))
-    assert "record 2 is not what its hash covers" in lines
+    assert "record 2 does not match its hash" in lines
 
 
-def test_a_record_that_was_taken_away(kept: Run) -> None:
+def test_a_deleted_record_is_found(kept: Run) -> None:
     lines = broken_promises(replace(kept, records=[kept.records[0], *kept.records[2:]]))
-    assert "record 3 does not follow the one before it" in lines
+    assert "record 3 does not follow the previous one" in lines
     assert any(line.startswith("1 events are not recorded") for line in lines)
 
 
-def test_an_event_that_the_audit_lost(kept: Run) -> None:
+def test_an_event_without_a_record_is_found(kept: Run) -> None:
     assert found(replace(kept, records=kept.records[:3])).startswith("1 events are not recorded")
 
 
-def test_a_record_of_what_nobody_told(kept: Run) -> None:
-    lines = broken_promises(replace(kept, told=kept.told[1:]))
-    assert any(line.startswith("1 records of what was never told") for line in lines)
+def test_a_record_without_an_event_is_found(kept: Run) -> None:
+    lines = broken_promises(replace(kept, events=kept.events[1:]))
+    assert any(line.startswith("1 records without an event") for line in lines)
 
 
-def test_a_round_that_ended_in_two_ways_though_the_audit_folds_it(kept: Run) -> None:
-    run = replace(kept, told=[*kept.told, *told((DOWN, Transition.FAILED))])
+def test_a_round_with_two_outcomes_is_found_though_the_audit_has_only_one(kept: Run) -> None:
+    run = replace(kept, events=[*kept.events, *bodies_of((DOWN, Transition.FAILED))])
     assert found(run).endswith("has 2 outcomes: completed, failed")
 
 
-def test_an_outcome_that_was_told_again_in_other_words(kept: Run) -> None:
+def test_an_outcome_published_again_with_other_content_is_found(kept: Run) -> None:
     later = event(Transition.COMPLETED, DOWN, time=MOMENT + 7).to_envelope().to_json()
-    assert "has 2 outcomes" in found(replace(kept, told=[*kept.told, later]))
+    assert "has 2 outcomes" in found(replace(kept, events=[*kept.events, later]))
 
 
-def test_a_request_that_did_not_end(kept: Run) -> None:
-    lines = broken_promises(replace(kept, told=ALL[:3], records=kept.records[:3]))
+def test_a_request_without_an_outcome_is_found(kept: Run) -> None:
+    lines = broken_promises(replace(kept, events=ALL[:3], records=kept.records[:3]))
     assert any(line.startswith("1 rounds have not ended") for line in lines)
 
 
-def test_a_request_that_nobody_accepted(kept: Run) -> None:
+def test_a_request_that_was_not_accepted_is_found(kept: Run) -> None:
     assert {"2 of 3 requests accepted", "2 rounds of 3 requests ended"} == set(
         broken_promises(replace(kept, requests=3))
     )
@@ -116,20 +116,22 @@ def test_a_request_that_nobody_accepted(kept: Run) -> None:
         command("node1", generation=MOMENT + 1),
         command("node2", kind=Kind.SUSPEND, generation=MOMENT + 1),
     ],
-    ids=["an older one", "one that wants the same", "another node's"],
+    ids=["an older request", "a request for the same state", "another node's request"],
 )
-def test_a_request_superseded_by_what_does_not_count(tmp_path: Path, made: PowerCommand) -> None:
+def test_a_request_superseded_without_a_newer_different_one_is_found(
+    tmp_path: Path, made: PowerCommand
+) -> None:
     other = replace(made, correlation_id="e" * 32)
-    bodies = told(
+    bodies = bodies_of(
         (other, Transition.ACCEPTED),
         (other, Transition.COMPLETED),
         (UP, Transition.ACCEPTED),
         (UP, Transition.SUPERSEDED),
     )
     run = Run(recorded(tmp_path, bodies), bodies, 2, {})
-    assert found(run).endswith("is superseded by nothing that was asked")
+    assert found(run).endswith("was superseded without a newer request")
 
 
-def test_a_node_whose_newest_request_is_not_what_was_asked_last(kept: Run) -> None:
+def test_a_node_whose_newest_request_is_not_the_last_one_made_is_found(kept: Run) -> None:
     line = found(replace(kept, wanted={"node1": Desired.UP}))
-    assert line == "node1 was last asked to be up, which was not its newest request"
+    assert line == "the last request for node1 was up, but its newest accepted request was not"

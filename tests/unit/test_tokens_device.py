@@ -1,4 +1,4 @@
-"""A login by device code: where it is found, how often it asks, and when it gives up."""
+"""Tests of the login by device code: discovery, polling and timeout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from workers.config.logins import RefreshTokenSource
-from workers.tokens.device import DeviceCode, ask, device_endpoint, wait
+from workers.tokens.device import DeviceCode, device_endpoint, poll_for_tokens, request_device_code
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http
 
@@ -25,7 +25,7 @@ GRANTED: Mapping[str, object] = {"access_token": "a", "expires_in": 60, "refresh
 
 
 class Scripted(Http):
-    """Gives one answer after the other: an object for 200, a text for a refusal, or an error."""
+    """Returns one response after another: an object for 200, a string for a refusal, or an error."""
 
     def __init__(self, *answers: Mapping[str, object] | str | SourceError) -> None:
         super().__init__(None)
@@ -44,7 +44,7 @@ class Scripted(Http):
 
 
 class Clock:
-    """Time passes by sleeping alone."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -69,60 +69,60 @@ def code(**more: object) -> DeviceCode:
 
 
 def waited(clock: Clock, http: Http, **more: object) -> str:
-    tokens = wait(
+    tokens = poll_for_tokens(
         http, source("http://x"), code(**more), sleep=clock.sleep, clock=lambda: clock.now
     )
     return tokens.refresh_token
 
 
-def test_it_asks_as_often_as_it_is_told_and_slows_down_when_told() -> None:
+def test_polling_follows_interval_and_slow_down() -> None:
     clock = Clock()
     pending = "authorization_pending"
     assert waited(clock, Scripted(pending, "slow_down", pending, GRANTED)) == "r"
     assert clock.slept == [5, 5, 10, 10]
 
 
-def test_a_provider_that_is_away_is_asked_less_and_less_often_until_it_is_back() -> None:
+def test_polling_backs_off_while_the_provider_is_unreachable() -> None:
     clock = Clock()
     http = Scripted(away("gone"), away("busy", retry_after=90), "server_error", GRANTED)
     assert waited(clock, http) == "r"
-    assert clock.slept == [5, 10, 90, 90], "no question sooner than it was asked to be"
+    assert clock.slept == [5, 10, 90, 90], "no request sooner than Retry-After"
 
 
-def test_it_gives_up_when_the_code_runs_out() -> None:
+def test_polling_ends_when_the_code_expires() -> None:
     clock = Clock()
-    with pytest.raises(SourceError, match="ran out") as caught:
+    with pytest.raises(SourceError, match="expired") as caught:
         waited(clock, Scripted(*["authorization_pending"] * 4), expires_in=20.0)
     assert (caught.value.error, clock.now) == ("expired_token", 20)
 
 
 @pytest.mark.parametrize("refusal", ["access_denied", "expired_token", "invalid_grant"])
-def test_a_refusal_ends_it_with_a_remedy_and_without_the_code(refusal: str) -> None:
+def test_refusal_ends_polling_with_a_remedy_that_does_not_quote_the_code(refusal: str) -> None:
     with pytest.raises(SourceError, match=refusal) as caught:
         waited(Clock(), Scripted(refusal))
     assert caught.value.remedy
     assert "secret-code" not in f"{caught.value!r}{caught.value.remedy}{code()!r}"
 
 
-def test_an_answer_without_a_refresh_token_is_no_login() -> None:
+def test_response_without_refresh_token_is_an_error() -> None:
     with pytest.raises(SourceError, match="offline_access"):
         waited(Clock(), Scripted({"access_token": "a"}))
 
 
-def test_the_endpoint_is_found_by_the_discovery_document_above_the_token_endpoint(
+def test_endpoint_is_found_in_the_discovery_document_above_the_token_endpoint(
     cloud: SimCloud,
 ) -> None:
     http = Http(None)
     found = device_endpoint(http, cloud.token_endpoint)
     assert found == f"{cloud.issuer}/protocol/openid-connect/auth/device"
-    # a document about another endpoint is another provider's
+    # a document with another endpoint belongs to another provider
     assert device_endpoint(http, f"{cloud.token_endpoint}/other") is None
     assert device_endpoint(http, f"{cloud.url}/elsewhere/token") is None
     cloud.set(device_flow=False)
     assert device_endpoint(http, cloud.token_endpoint) is None
 
 
-def test_a_provider_that_is_away_is_not_taken_for_one_without_device_codes(
+def test_unreachable_provider_differs_from_one_without_device_codes(
     cloud: SimCloud,
 ) -> None:
     cloud.inject(Fault(kind="oidc_discovery", effect=Answer(status=503)))
@@ -131,12 +131,14 @@ def test_a_provider_that_is_away_is_not_taken_for_one_without_device_codes(
     assert caught.value.error == "provider_away"
 
 
-def test_the_login_asks_for_no_more_than_the_cloud_needs_and_for_long(cloud: SimCloud) -> None:
+def test_login_requests_only_the_entitlements_of_the_cloud_and_offline_access(
+    cloud: SimCloud,
+) -> None:
     narrow = source(cloud.token_endpoint, entitlements=(credentials.ENTITLEMENT,))
     http = Http(None)
     endpoint = device_endpoint(http, cloud.token_endpoint)
     assert endpoint is not None
-    given = ask(http, narrow, endpoint)
+    given = request_device_code(http, narrow, endpoint)
     [waiting] = cloud.device_logins()
     words = waiting.scope.split()
     assert f"entitlements:{credentials.ENTITLEMENT}" in words
@@ -147,10 +149,10 @@ def test_the_login_asks_for_no_more_than_the_cloud_needs_and_for_long(cloud: Sim
     assert given.user_code in given.full_url
 
 
-def test_a_client_that_may_have_no_code_is_told(cloud: SimCloud) -> None:
+def test_refused_client_is_reported(cloud: SimCloud) -> None:
     http = Http(None)
     endpoint = device_endpoint(http, cloud.token_endpoint)
     assert endpoint is not None
     with pytest.raises(SourceError, match=r"invalid_client: .*credentials") as caught:
-        ask(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
+        request_device_code(http, source(cloud.token_endpoint, client_id="nobody"), endpoint)
     assert "client_id" in (caught.value.remedy or "")

@@ -1,4 +1,4 @@
-"""Secrets come from files, which are looked at closely, and from commands."""
+"""Tests of secrets in files, whose permissions are checked, and from commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def put(path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_secret_is_read_without_its_line_end(tmp_path: Path, mode: int) -> None:
+def test_secret_is_read_without_its_line_end(tmp_path: Path, mode: int) -> None:
     assert read_secret(put(tmp_path / "secret", "swordfish\n", mode)) == "swordfish"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620, 0o644])
-def test_a_file_that_others_may_open_is_refused_with_the_remedy(tmp_path: Path, mode: int) -> None:
+def test_file_open_to_other_users_is_refused_with_a_remedy(tmp_path: Path, mode: int) -> None:
     path = put(tmp_path / "secret", "swordfish", mode)
     with pytest.raises(SourceError, match=f"mode {mode:04o}") as caught:
         read_secret(path)
@@ -40,7 +40,7 @@ def test_a_file_that_others_may_open_is_refused_with_the_remedy(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\xfd"])
-def test_what_holds_no_secret_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
@@ -49,7 +49,7 @@ def test_what_holds_no_secret_is_refused(tmp_path: Path, content: bytes | None) 
         read_secret(path)
 
 
-def test_a_fingerprint_tells_a_replaced_changed_missing_or_newly_protected_file(
+def test_fingerprint_changes_with_content_time_mode_and_inode(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "secret"
@@ -67,7 +67,7 @@ def test_a_fingerprint_tells_a_replaced_changed_missing_or_newly_protected_file(
     assert fingerprint() in seen
 
 
-def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_key_is_created_once_and_only_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "token.key"
     with ThreadPoolExecutor(8) as pool:
         keys = set(pool.map(lambda _: load_key(path), range(8)))
@@ -86,34 +86,32 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
         ("", 0o600),
     ],
 )
-def test_a_key_file_that_cannot_be_used_is_refused_by_name(
-    tmp_path: Path, text: str, mode: int
-) -> None:
+def test_unusable_key_file_is_refused_by_name(tmp_path: Path, text: str, mode: int) -> None:
     with pytest.raises(ConfigError, match=r"tokens\.key_file: .*token\.key"):
         load_key(put(tmp_path / "token.key", text, mode))
 
 
-def test_a_key_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be made: No such file"):
+def test_key_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be created: No such file"):
         load_key(tmp_path / "missing" / "token.key")
 
 
-def test_systemds_credentials_may_be_let_in_by_an_acl_but_not_to_the_world(
+def test_systemd_credential_may_be_readable_by_its_group_but_not_by_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An ACL for the unit's user shows as the group's permission."""
+    """An ACL for the unit's user shows as a permission of the group."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     secret = SecretFile(Path("$CREDENTIALS_DIRECTORY/password"))
     put(tmp_path / "password", "swordfish", 0o440)
     assert secret.read() == "swordfish"
     before = secret.fingerprint()
     put(tmp_path / "password", "swordfish", 0o444)
-    with pytest.raises(SourceError, match="open to others"):
+    with pytest.raises(SourceError, match="open to other users"):
         secret.read()
     assert secret.fingerprint() != before
 
 
-def test_without_systemd_its_credentials_are_missed_by_name(
+def test_missing_systemd_credential_is_reported_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
@@ -124,7 +122,7 @@ def test_without_systemd_its_credentials_are_missed_by_name(
     assert secret.fingerprint() == "credential_unusable"
 
 
-def test_a_command_prints_the_secret_and_no_shell_reads_its_words() -> None:
+def test_command_prints_the_secret_and_runs_without_a_shell() -> None:
     secret = secret_of(None, ("printf", "%s\n", "$HOME; sword fish"))
     assert secret.read() == "$HOME; sword fish"
     assert "sword" not in secret.place
@@ -133,13 +131,13 @@ def test_a_command_prints_the_secret_and_no_shell_reads_its_words() -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (("sh", "-c", "echo swordfish; echo swordfish >&2; exit 3"), "ended with status 3"),
+        (("sh", "-c", "echo swordfish; echo swordfish >&2; exit 3"), "exited with status 3"),
         (("true",), "printed nothing"),
-        (("printf", "\\377"), "no text"),
+        (("printf", "\\377"), "non-UTF-8"),
         (("/no/such/program",), "cannot be run: No such file"),
     ],
 )
-def test_a_command_that_fails_is_told_without_what_it_said(
+def test_failed_command_is_reported_without_its_output(
     words: tuple[str, ...], problem: str
 ) -> None:
     with pytest.raises(SourceError, match=problem) as caught:
@@ -150,7 +148,7 @@ def test_a_command_that_fails_is_told_without_what_it_said(
     assert "swordfish" not in f"{error!r}{error}{error.remedy}"
 
 
-def test_what_a_command_gave_may_have_changed_after_an_hour() -> None:
+def test_fingerprint_of_a_command_changes_every_hour() -> None:
     now = 0.0
     secret = SecretCommand(("true",), clock=lambda: now)
     first = secret.fingerprint()

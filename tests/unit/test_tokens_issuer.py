@@ -1,4 +1,4 @@
-"""One cloud's issuer, with a source that does as it is told and a clock that stands still."""
+"""Tests of an issuer with a scripted source and a fixed clock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.issuer import Issuer
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
+from workers.tokens.source import Source
 from workers.tokens.upkeep import TokenExpiry, Upkeep
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ HOUR = 3600.0
 INVALID_GRANT = SourceError("invalid_grant", "revoked", permanent=True, remedy="log in again")
 
 
-class ScriptedSource:
-    """Numbers its tokens from 1; `trouble` is raised instead, `gate` holds each fetch up."""
+class ScriptedSource(Source):
+    """Numbers its tokens from 1; raises `trouble` if set; `gate` blocks each fetch."""
 
     def __init__(self, life: float = HOUR) -> None:
         self.life = life
@@ -31,7 +32,7 @@ class ScriptedSource:
         self.trouble: Exception | None = None
         self.file = "file 1"
         self.due = Upkeep()
-        self.looked_after = 0
+        self.upkeeps = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -48,12 +49,12 @@ class ScriptedSource:
 
     def upkeep(self, now: int) -> Upkeep:
         assert now > 0
-        self.looked_after += 1
+        self.upkeeps += 1
         return self.due
 
 
 class Bench:
-    """An issuer and everything around it."""
+    """An issuer with its surroundings."""
 
     def __init__(self, life: float = HOUR) -> None:
         self.now = 0.0
@@ -61,34 +62,34 @@ class Bench:
         self.alarms: list[SourceError] = []
         self.keys: list[str] = []
         self.issuer = Issuer(
-            "one", self.source, alarm=self.alarm, patience=6.0, clock=lambda: self.now
+            "one", self.source, alarm=self.alarm, longest_wait=6.0, clock=lambda: self.now
         )
 
     def alarm(self, key: str, error: SourceError) -> None:
         self.keys.append(key)
         self.alarms.append(error)
 
-    def ask_later(self, refused: str | None = None) -> list[Answer]:
+    def request_later(self, refused: str | None = None) -> list[Answer]:
         answers: list[Answer] = []
-        self.issuer.ask(refused, answers.append)
+        self.issuer.request(refused, answers.append)
         return answers
 
-    def ask(self, refused: str | None = None) -> Answer:
-        answers = self.ask_later(refused)
+    def request(self, refused: str | None = None) -> Answer:
+        answers = self.request_later(refused)
         return until(lambda: answers, 20.0, "an answer", interval=0.001)[0]
 
     def tick(self) -> None:
-        """Let a second's work be done."""
+        """Run a tick and wait until its work is done."""
         self.issuer.tick()
         until(lambda: not self.issuer.busy, 20.0, "what is due", interval=0.0001)
 
     def token(self) -> str:
-        answer = self.ask()
+        answer = self.request()
         assert isinstance(answer, TokenGrant)
         return answer.token
 
     def error(self) -> str:
-        answer = self.ask()
+        answer = self.request()
         assert isinstance(answer, TokenRefusal)
         return answer.error
 
@@ -101,18 +102,18 @@ def bench() -> Iterator[Bench]:
     made.issuer.close()
 
 
-def test_all_who_ask_meanwhile_share_one_fetch(bench: Bench) -> None:
+def test_concurrent_requests_share_one_fetch(bench: Bench) -> None:
     bench.source.gate.clear()
-    askers = [bench.ask_later() for _ in range(100)]
+    requests = [bench.request_later() for _ in range(100)]
     bench.source.gate.set()
-    until(lambda: all(askers), 20.0, "all answers")
+    until(lambda: all(requests), 20.0, "all answers")
     assert bench.source.fetches == 1
     assert bench.token() == "token 1"
 
 
-def test_a_slow_login_is_told_as_such_before_the_askers_give_up_and_goes_on(bench: Bench) -> None:
+def test_slow_login_is_reported_before_the_client_times_out_and_continues(bench: Bench) -> None:
     bench.source.gate.clear()
-    late = bench.ask_later()
+    late = bench.request_later()
     bench.now = 5.9
     bench.issuer.tick()
     assert not late
@@ -120,32 +121,32 @@ def test_a_slow_login_is_told_as_such_before_the_askers_give_up_and_goes_on(benc
     bench.issuer.tick()
     assert isinstance(late[0], TokenRefusal)
     assert (late[0].error, late[0].permanent) == ("provider_away", False)
-    patient = bench.ask_later()
+    patient = bench.request_later()
     bench.source.gate.set()
     until(lambda: patient, 20.0, "the answer")
     assert isinstance(patient[0], TokenGrant)
     assert bench.source.fetches == 1
-    assert len(late) == 1, "each asker is answered once"
+    assert len(late) == 1, "each request is answered once"
 
 
-def test_a_revoked_token_is_replaced_once_however_many_complain(bench: Bench) -> None:
-    first = bench.ask()
+def test_revoked_token_is_replaced_once_for_many_complaints(bench: Bench) -> None:
+    first = bench.request()
     assert isinstance(first, TokenGrant)
     digest = ScopedToken(first.token, {}, HOUR).digest
     bench.source.gate.clear()
-    askers = [bench.ask_later(digest) for _ in range(50)]
+    requests = [bench.request_later(digest) for _ in range(50)]
     bench.source.gate.set()
-    until(lambda: all(askers), 20.0, "all answers")
+    until(lambda: all(requests), 20.0, "all answers")
     assert {
-        answer.token for answers in askers for answer in answers if isinstance(answer, TokenGrant)
+        answer.token for answers in requests for answer in answers if isinstance(answer, TokenGrant)
     }
-    late = bench.ask(digest)
+    late = bench.request(digest)
     assert isinstance(late, TokenGrant)
     assert late.token == "token 2"
     assert bench.source.fetches == 2
 
 
-def test_invalid_grant_is_asked_for_once_and_told_to_people_once(bench: Bench) -> None:
+def test_invalid_grant_costs_one_fetch_and_one_alarm(bench: Bench) -> None:
     bench.source.trouble = INVALID_GRANT
     for hour in range(100):
         bench.now = hour * HOUR
@@ -158,7 +159,7 @@ def test_invalid_grant_is_asked_for_once_and_told_to_people_once(bench: Bench) -
     assert bench.token() == "token 2", "a new file is tried at once"
 
 
-def test_the_same_trouble_after_a_success_is_a_new_alarm(bench: Bench) -> None:
+def test_same_error_after_a_success_is_a_new_alarm(bench: Bench) -> None:
     bench.source.trouble = INVALID_GRANT
     bench.error()
     bench.source.file, bench.source.trouble = "file 2", None
@@ -169,7 +170,7 @@ def test_the_same_trouble_after_a_success_is_a_new_alarm(bench: Bench) -> None:
     assert len(bench.alarms) == 2
 
 
-def test_an_outage_is_answered_from_memory_between_the_retries(bench: Bench) -> None:
+def test_outage_is_answered_from_memory_between_retries(bench: Bench) -> None:
     bench.source.trouble = away("503")
     for step in range(600):
         bench.now = step / 10
@@ -180,7 +181,7 @@ def test_an_outage_is_answered_from_memory_between_the_retries(bench: Bench) -> 
     bench.token()
 
 
-def test_an_outage_at_renewal_time_goes_unnoticed_while_the_token_lasts(bench: Bench) -> None:
+def test_outage_at_renewal_has_no_effect_while_the_token_lasts(bench: Bench) -> None:
     assert bench.token() == "token 1"
     bench.source.trouble = away("503")
     bench.now = HOUR - 350  # past the time to renew, before the floor
@@ -191,16 +192,16 @@ def test_an_outage_at_renewal_time_goes_unnoticed_while_the_token_lasts(bench: B
     assert bench.source.fetches > 1
 
 
-def test_a_token_nobody_asks_for_is_not_renewed(bench: Bench) -> None:
+def test_unused_token_is_not_renewed(bench: Bench) -> None:
     bench.token()
     for _ in range(24):
         bench.now += HOUR / 2
         bench.tick()
-    assert bench.source.fetches == 2, "the one that was used has a successor, that one has none"
+    assert bench.source.fetches == 2, "only the used token has a successor"
 
 
-def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> None:
-    """On a controlled clock; a worker asks when its hold has ended, and never waits or fails."""
+def test_day_costs_one_login_per_token_life_for_any_number_of_workers() -> None:
+    """A worker requests a token when its hold has ended, and never waits or fails."""
     logins = {}
     for workers in (1, 4, 8):
         bench = Bench()
@@ -209,7 +210,7 @@ def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> No
             bench.tick()
             for worker, ends in enumerate(holds):
                 if bench.now >= ends:
-                    answer = bench.ask()
+                    answer = bench.request()
                     assert isinstance(answer, TokenGrant)
                     assert answer.hold > 60
                     holds[worker] = bench.now + answer.hold
@@ -221,7 +222,7 @@ def test_a_day_costs_a_login_per_lifetime_whatever_the_number_of_workers() -> No
         assert least <= count <= least * HOUR / (HOUR - 1.7 * 300) + 1
 
 
-def test_a_login_that_nobody_uses_is_used_once_when_that_is_due(bench: Bench) -> None:
+def test_idle_login_is_used_once_when_due(bench: Bench) -> None:
     bench.source.due = Upkeep(use=True)
     bench.tick()
     assert bench.source.fetches == 1
@@ -230,10 +231,10 @@ def test_a_login_that_nobody_uses_is_used_once_when_that_is_due(bench: Bench) ->
         bench.now += HOUR / 2
         bench.tick()
     assert bench.source.fetches == 1
-    assert bench.source.looked_after == 6, "once an hour"
+    assert bench.source.upkeeps == 6, "once an hour"
 
 
-def test_upkeep_does_not_go_round_a_permanent_refusal(bench: Bench) -> None:
+def test_upkeep_does_not_repeat_a_permanent_error(bench: Bench) -> None:
     bench.source.due, bench.source.trouble = Upkeep(use=True), INVALID_GRANT
     for _ in range(10):
         bench.now += HOUR
@@ -242,36 +243,36 @@ def test_upkeep_does_not_go_round_a_permanent_refusal(bench: Bench) -> None:
     assert len(bench.alarms) == 1
 
 
-def test_each_warning_of_an_end_is_given_once(bench: Bench) -> None:
+def test_each_expiry_warning_is_sent_once(bench: Bench) -> None:
     for days in (30, 30, 30, 14, 14, 7):
         soon = SourceError("login_ends", f"in {days} days", remedy="log in again")
-        bench.source.due = Upkeep(ending=TokenExpiry(f"{days} days", soon))
+        bench.source.due = Upkeep(expiry=TokenExpiry(f"{days} days", soon))
         bench.tick()
         bench.now += HOUR
     assert bench.keys == ["30 days", "14 days", "7 days"]
 
 
-def test_a_bug_in_a_source_is_answered_and_shows_no_secret(bench: Bench) -> None:
+def test_bug_in_a_source_is_answered_without_a_secret(bench: Bench) -> None:
     bench.source.trouble = RuntimeError("the secret is swordfish")
     with structlog.testing.capture_logs() as logs:
-        answer = bench.ask()
+        answer = bench.request()
     assert isinstance(answer, TokenRefusal)
     assert answer.error == "internal"
     assert "swordfish" not in f"{answer}{logs}"
 
 
-def test_a_look_tells_how_the_token_stands_and_fetches_none(bench: Bench) -> None:
-    assert bench.issuer.look() == TokenReport()
+def test_report_shows_the_state_without_a_fetch(bench: Bench) -> None:
+    assert bench.issuer.report() == TokenReport()
     assert bench.source.fetches == 0
     bench.token()
-    assert bench.issuer.look() == TokenReport(left=HOUR - 300)
+    assert bench.issuer.report() == TokenReport(left=HOUR - 300)
     bench.now = HOUR - 200
-    assert bench.issuer.look() == TokenReport(), "what is left is not served any more"
+    assert bench.issuer.report() == TokenReport(), "the rest of its life is not served"
     bench.source.trouble = INVALID_GRANT
     assert bench.error() == "invalid_grant"
-    assert bench.issuer.look() == TokenReport(
+    assert bench.issuer.report() == TokenReport(
         trouble="invalid_grant: revoked", remedy=INVALID_GRANT.remedy
     )
     bench.source.trouble, bench.source.file = None, "file 2"
     bench.token()
-    assert bench.issuer.look().trouble is None
+    assert bench.issuer.report().trouble is None

@@ -1,4 +1,4 @@
-"""Logins at Keystone and at a login provider: what is sent, and what an answer is taken for."""
+"""Tests of logins at Keystone and at a login provider: requests, and how responses are read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Json = dict[str, object]
 
 @dataclass
 class Server:
-    """Answers everything in one way and keeps what it was sent."""
+    """Gives the same response to all requests, and records them."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -65,7 +65,7 @@ def running(server: Server) -> Iterator[Server]:
             self.wfile.write(server.body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
@@ -103,7 +103,7 @@ def refused(server: Server, tmp_path: Path) -> SourceError:
     return error
 
 
-def test_a_refresh_is_a_public_clients_form_without_any_secret_of_its_own(
+def test_refresh_is_sent_as_public_client_without_client_secret(
     server: Server, tmp_path: Path
 ) -> None:
     server.answers(
@@ -131,9 +131,7 @@ def test_a_refresh_is_a_public_clients_form_without_any_secret_of_its_own(
     assert "next" not in repr(redeemed)
 
 
-def test_a_provider_that_does_not_rotate_leaves_the_token_as_it_was(
-    server: Server, tmp_path: Path
-) -> None:
+def test_provider_without_rotation_keeps_the_token(server: Server, tmp_path: Path) -> None:
     server.answers(200, {"access_token": "access"})
     redeemed = redeem(Http(None), source(server, tmp_path), SECRET, PLACE)
     assert (redeemed.refresh_token, redeemed.access.expires_in) == (SECRET, 0)
@@ -148,7 +146,7 @@ def jwt(claims: Json) -> str:
 
 
 @pytest.mark.parametrize(
-    ("token", "said", "life"),
+    ("token", "given", "life"),
     [
         ("opaque", 50, 50),
         ("opaque", None, None),
@@ -161,13 +159,13 @@ def jwt(claims: Json) -> str:
         ("ä.ä.ä", None, None),
     ],
 )
-def test_a_refresh_tokens_end_is_known_from_the_provider_or_from_itself(
-    server: Server, tmp_path: Path, token: str, said: int | None, life: object
+def test_end_of_a_refresh_token_is_given_by_provider_or_jwt(
+    server: Server, tmp_path: Path, token: str, given: int | None, life: object
 ) -> None:
     # counted from now, not from when the tests were collected
     token = jwt({"exp": time.time() + 1000}) if token == ENDS else token
     body = {"access_token": "access", "refresh_token": token}
-    server.answers(200, body if said is None else body | {"refresh_expires_in": said})
+    server.answers(200, body if given is None else body | {"refresh_expires_in": given})
     assert redeem(Http(None), source(server, tmp_path), SECRET, PLACE).refresh_expires_in == life
 
 
@@ -180,7 +178,7 @@ def service(server: Server) -> ClientCredentialsSource:
     )
 
 
-def test_a_service_account_logs_in_with_its_secret_in_the_header(server: Server) -> None:
+def test_service_account_sends_its_secret_in_the_header(server: Server) -> None:
     server.answers(200, {"access_token": "access", "expires_in": 60})
     access = service_login(Http(None), service(server), "p@ss word", PLACE)
     assert (access.token, access.expires_in) == ("access", 60)
@@ -198,7 +196,7 @@ def test_a_service_account_logs_in_with_its_secret_in_the_header(server: Server)
     }
 
 
-def test_a_wrong_client_secret_is_for_a_person(server: Server) -> None:
+def test_wrong_client_secret_is_permanent(server: Server) -> None:
     server.answers(401, {"error": "invalid_client", "error_description": "p@ss is wrong"})
     with pytest.raises(SourceError) as caught:
         service_login(Http(None), service(server), "p@ss", PLACE)
@@ -208,7 +206,7 @@ def test_a_wrong_client_secret_is_for_a_person(server: Server) -> None:
     assert "p@ss" not in f"{error}{error.remedy}"
 
 
-def test_invalid_grant_is_for_a_person(server: Server, tmp_path: Path) -> None:
+def test_invalid_grant_is_permanent(server: Server, tmp_path: Path) -> None:
     server.answers(400, {"error": "invalid_grant", "error_description": "Session not active"})
     error = refused(server, tmp_path)
     assert (error.error, error.permanent) == ("invalid_grant", True)
@@ -216,14 +214,12 @@ def test_invalid_grant_is_for_a_person(server: Server, tmp_path: Path) -> None:
     assert PLACE in (error.remedy or "")
 
 
-def test_a_description_that_quotes_the_token_is_not_passed_on(
-    server: Server, tmp_path: Path
-) -> None:
+def test_description_that_quotes_the_token_is_dropped(server: Server, tmp_path: Path) -> None:
     server.answers(400, {"error": "invalid_grant", "error_description": f"{SECRET} is bad"})
     assert "is bad" not in refused(server, tmp_path).message
 
 
-def test_a_wrong_client_is_for_a_person_too(server: Server, tmp_path: Path) -> None:
+def test_wrong_client_is_permanent(server: Server, tmp_path: Path) -> None:
     server.answers(401, {"error": "invalid_client"})
     error = refused(server, tmp_path)
     assert (error.error, error.permanent) == ("invalid_client", True)
@@ -245,7 +241,7 @@ def test_a_wrong_client_is_for_a_person_too(server: Server, tmp_path: Path) -> N
         (200, b"[]"),
     ],
 )
-def test_what_may_pass_by_itself_is_waited_for(
+def test_transient_error_needs_no_operator(
     server: Server, tmp_path: Path, status: int, body: bytes
 ) -> None:
     server.answers(status, body)
@@ -258,20 +254,20 @@ def test_what_may_pass_by_itself_is_waited_for(
     ("value", "least", "most"),
     [("7", 7, 7), ("Fri, 31 Dec 2100 23:59:59 GMT", 3600, 3600), ("soon", 0, 0), ("-1", 0, 0)],
 )
-def test_retry_after_is_understood_in_both_forms(
+def test_retry_after_is_read_in_both_forms(
     server: Server, tmp_path: Path, value: str, least: float, most: float
 ) -> None:
     server.answers(429, b"", Retry_After=value)
     assert least <= refused(server, tmp_path).retry_after <= most
 
 
-def test_nobody_there_is_named_without_what_was_sent(server: Server, tmp_path: Path) -> None:
+def test_unreachable_host_is_named_without_the_request(server: Server, tmp_path: Path) -> None:
     server.url = "http://127.0.0.1:9"
     error = refused(server, tmp_path)
-    assert error.message == "127.0.0.1:9 does not answer (ConnectionError)"
+    assert error.message == "127.0.0.1:9 does not respond (ConnectionError)"
 
 
-def test_a_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
+def test_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
     with running(Server()) as elsewhere:
         server.answers(307, b"", Location=f"{elsewhere.url}/token")
         error = refused(server, tmp_path)
@@ -279,7 +275,7 @@ def test_a_redirect_is_not_followed(server: Server, tmp_path: Path) -> None:
         assert not elsewhere.seen
 
 
-def test_a_netrc_does_not_replace_the_bearer_token(
+def test_netrc_does_not_replace_the_bearer_token(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -302,7 +298,7 @@ IDENTITY: Json = {"methods": ["password"]}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_refused_password_is_for_a_person(server: Server, status: int) -> None:
+def test_refused_password_is_permanent(server: Server, status: int) -> None:
     server.answers(status, b"{}")
     with pytest.raises(SourceError) as caught:
         keystone(server).login(IDENTITY, "the remedy")
@@ -311,7 +307,7 @@ def test_a_refused_password_is_for_a_person(server: Server, status: int) -> None
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_federated_login_may_pass_but_is_told(server: Server, status: int) -> None:
+def test_refused_federated_login_is_transient_but_reported(server: Server, status: int) -> None:
     server.answers(status, b"{}")
     with pytest.raises(SourceError) as caught:
         keystone(server).federated_login("egi.eu", "openid", "access")
@@ -323,7 +319,7 @@ def test_a_refused_federated_login_may_pass_but_is_told(server: Server, status: 
     assert headers["Authorization"] == "Bearer access"
 
 
-def test_an_unknown_identity_provider_is_a_matter_of_configuration(server: Server) -> None:
+def test_unknown_identity_provider_is_misconfigured(server: Server) -> None:
     server.answers(404, b"{}")
     with pytest.raises(SourceError) as caught:
         keystone(server).federated_login("egi.eu", "oidc", "access")
@@ -338,7 +334,7 @@ GOOD: Json = {
 }
 
 
-def test_a_tokens_life_is_taken_from_keystones_clock_alone() -> None:
+def test_life_of_a_token_depends_only_on_keystones_clock() -> None:
     token = scoped_token("id", {"token": GOOD})
     assert token.life == 3600
     assert "id=" not in repr(token)
@@ -349,7 +345,7 @@ def test_a_tokens_life_is_taken_from_keystones_clock_alone() -> None:
     "change",
     [{"catalog": []}, {"catalog": None}, {"expires_at": GOOD["issued_at"]}, {"issued_at": 5}],
 )
-def test_a_token_without_catalog_or_life_is_not_taken(change: Json) -> None:
+def test_token_without_catalog_or_life_is_refused(change: Json) -> None:
     with pytest.raises(SourceError, match="no scoped token"):
         scoped_token("id", {"token": GOOD | change})
     with pytest.raises(SourceError, match="no scoped token"):

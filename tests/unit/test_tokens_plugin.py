@@ -1,4 +1,4 @@
-"""keystoneauth's plugin, with a token service that is played by the test."""
+"""Tests of the keystoneauth plugin with a scripted token service."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ BODY = {
 
 
 class ScriptedClient:
-    """Numbers its tokens from 1, and keeps what it was asked."""
+    """Numbers its tokens from 1, and records the requests."""
 
     def __init__(self, hold: float = 3000.0) -> None:
         self.hold = hold
-        self.asked: list[str | None] = []
+        self.requests: list[str | None] = []
         self.error: TokenRefusedError | None = None
         self.same: int | None = None
         self.before: Callable[[], object] = lambda: None
 
     def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
         assert cloud == "one"
-        self.asked.append(refused)
+        self.requests.append(refused)
         if self.error is not None:
             raise self.error
         self.before()
-        number = len(self.asked) if refused or self.same is None else self.same
+        number = len(self.requests) if refused or self.same is None else self.same
         return TokenGrant(f"token {number}", BODY, self.hold)
 
 
@@ -53,41 +53,41 @@ def plugin(client: ScriptedClient) -> TokenServicePlugin:
     return TokenServicePlugin(cast("TokenClient", client), "one", "http://keystone/v3")
 
 
-def test_a_token_is_held_as_long_as_the_service_says_whatever_the_local_clock() -> None:
-    """The body says that it expired long ago: only the service's word counts."""
+def test_token_is_held_as_long_as_the_service_allows() -> None:
+    """The body has expired long ago: only the hold time of the service counts."""
     client = ScriptedClient()
     mine = plugin(client)
     assert {mine.get_token(NO_SESSION) for _ in range(100)} == {"token 1"}
-    assert client.asked == [None]
+    assert client.requests == [None]
     client.hold = 0.0
     assert mine.invalidate()
     assert [mine.get_token(NO_SESSION) for _ in range(3)] == ["token 2", "token 3", "token 4"]
 
 
-def test_a_401_names_the_token_it_was_given_to() -> None:
+def test_401_reports_the_token_that_was_used() -> None:
     client = ScriptedClient()
     mine = plugin(client)
     first = mine.get_token(NO_SESSION)
     assert first is not None
     assert mine.invalidate()
     assert mine.get_token(NO_SESSION) == "token 2"
-    assert client.asked == [None, digest_of(first)]
-    assert client.asked.count(None) == 1
+    assert client.requests == [None, digest_of(first)]
+    assert client.requests.count(None) == 1
 
 
-def test_a_late_401_to_an_old_token_does_not_cost_the_new_one() -> None:
+def test_late_401_for_an_old_token_keeps_the_new_one() -> None:
     client = ScriptedClient()
     mine = plugin(client)
     with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
         for thread in (early, late):
             assert thread.submit(mine.get_token, NO_SESSION).result() == "token 1"
         for thread in (early, late):
-            assert thread.submit(mine.invalidate).result(), "worth another try"
+            assert thread.submit(mine.invalidate).result(), "the request is to be repeated"
             assert thread.submit(mine.get_token, NO_SESSION).result() == "token 2"
-    assert len(client.asked) == 2
+    assert len(client.requests) == 2
 
 
-def test_the_complaint_stands_until_it_was_heard() -> None:
+def test_refused_token_is_reported_until_the_service_responds() -> None:
     client = ScriptedClient()
     mine = plugin(client)
     mine.get_token(NO_SESSION)
@@ -97,25 +97,25 @@ def test_the_complaint_stands_until_it_was_heard() -> None:
         mine.get_token(NO_SESSION)
     client.error = None
     mine.get_token(NO_SESSION)
-    assert client.asked == [None, digest_of("token 1"), digest_of("token 1")]
+    assert client.requests == [None, digest_of("token 1"), digest_of("token 1")]
 
 
-def test_a_token_that_is_refused_while_it_is_fetched_anew_is_not_held() -> None:
+def test_token_refused_during_its_fetch_is_not_held() -> None:
     client = ScriptedClient()
     mine = plugin(client)
     mine.get_token(NO_SESSION)
-    client.before = lambda: mine.invalidate() if len(client.asked) == 2 else None
+    client.before = lambda: mine.invalidate() if len(client.requests) == 2 else None
     mine._held = None
     client.same = 1
     assert mine.get_token(NO_SESSION) == "token 3"
-    assert client.asked == [None, None, digest_of("token 1")]
+    assert client.requests == [None, None, digest_of("token 1")]
 
 
-def test_without_a_token_there_is_nothing_to_invalidate() -> None:
+def test_invalidate_without_a_token_does_nothing() -> None:
     assert not plugin(ScriptedClient()).invalidate()
 
 
-def test_its_identity_for_caches_holds_no_secret() -> None:
+def test_cache_id_contains_no_secret() -> None:
     mine = plugin(ScriptedClient())
     mine.get_token(NO_SESSION)
     assert "token 1" not in repr(mine.get_cache_id_elements())

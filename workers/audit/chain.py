@@ -1,6 +1,6 @@
-"""Does the chain hold? Follows records in their order and names each that is not as it was written. Pure.
+"""Verifies the hash chain: follows records in order and reports each that was changed. Pure.
 
-A record is known by what its own hash covers; its place by the hash of the one before.
+A record's own hash covers its content; the hash of the record before it fixes its place.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from workers.audit.record import GENESIS, HASHED, chained
 
-# seq, prev_hash, hash, the columns of HASHED, body; as the database has them, of whatever kind
+# seq, prev_hash, hash, the columns of HASHED, body; values of any type, as the database returns them
 Row: TypeAlias = tuple[Any, ...]
 COLUMNS = ("seq", "prev_hash", "hash", *HASHED, "body")
 _ID = 3 + HASHED.index("id")
@@ -17,12 +17,12 @@ _ID = 3 + HASHED.index("id")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it was written.
+    """One problem found in the log.
 
     Attributes:
-        seq: the record's number, or None where it is about no one record.
-        id: the record's, as it stands there now.
-        problem: in words.
+        seq: the record's number; None if the problem is not about a single record.
+        id: the record's id, as it is now.
+        problem: the description.
     """
 
     seq: int | None
@@ -31,30 +31,30 @@ class Finding:
 
 
 class Chain:
-    """Follows the chain; any number of rows, none of which is kept.
+    """Follows the chain over any number of rows, without keeping them.
 
     Args:
-        seq_of: the number of the record that has this hash, or None; asked only where a link breaks.
-        numbered: whether each number must be the one before plus one.
-        seal: whether a row is a seal, by which a log may begin, and vouches for what came before.
+        seq_of: returns the number of the record with this hash, or None; called only at a broken link.
+        is_seal: whether a row is a valid seal of the records before it; a log may begin with one.
+        numbered: whether record numbers must have no gaps.
 
     Attributes:
-        records: how many were followed.
-        seq, hash: the last one's.
-        first: the number of the first.
+        records: how many records were followed.
+        first: the number of the first record.
+        seq, hash: number and hash of the last record.
     """
 
     def __init__(
         self,
         seq_of: Callable[[bytes], int | None],
-        seal: Callable[[Row], bool],
+        is_seal: Callable[[Row], bool],
         *,
         numbered: bool,
     ) -> None:
         self._seq_of = seq_of
-        self._seal = seal
+        self._is_seal = is_seal
         self._numbered = numbered
-        # hashes that the next record may say it follows: two after one that was altered
+        # hashes that the next record may name as its predecessor: more than one after an altered record
         self._before: tuple[bytes | None, ...] = ()
         self.records = 0
         self.first: int | None = None
@@ -62,26 +62,26 @@ class Chain:
         self.hash = GENESIS
 
     def start_after(self, seq: int, hash_: bytes) -> None:
-        """Begin behind a record that is known to be right."""
+        """Start after a record that is known to be intact."""
         self._before, self.seq, self.hash = (hash_,), seq, hash_
 
     def follow(self, rows: Iterable[Row]) -> Iterator[Finding]:
-        """Go on with these rows; what is wrong with them."""
+        """Follow these rows, and yield what is wrong with them."""
         for row in rows:
             seq, previous, hash_, body = row[0], row[1], row[2], row[-1]
             own = _hash(previous, row[3:-1], body)
-            if own != hash_ or previous not in self._before or self._jumps(seq):
+            if own != hash_ or previous not in self._before or self._skips_a_number(seq):
                 yield from self._explain(row, own)
             if own == hash_:
                 self._before = (hash_,)
-            else:  # whatever was altered of it, the next follows what it was before
+            else:  # the next record still names the hash from before the alteration
                 self._before = (hash_, own, *(_hash(p, row[3:-1], body) for p in self._before))
             self.records += 1
             if self.first is None:
                 self.first = seq
             self.seq, self.hash = seq, hash_
 
-    def _jumps(self, seq: int) -> bool:
+    def _skips_a_number(self, seq: int) -> bool:
         return self._numbered and self._before != () and seq != self.seq + 1
 
     def _explain(self, row: Row, own: bytes | None) -> Iterator[Finding]:
@@ -89,26 +89,26 @@ class Chain:
         if own != hash_:
             yield _finding(row, "was altered")
         elif not self._before:
-            if previous != GENESIS and not self._seal(row):
+            if previous != GENESIS and not self._is_seal(row):
                 yield _finding(
                     row,
-                    "is the first, but neither the log's beginning nor a seal: more came before",
+                    "is the first, but is neither the start of the log nor a seal: earlier records are missing",
                 )
         elif previous not in self._before:
             elsewhere = self._seq_of(previous)
             yield _finding(
                 row,
-                f"follows record {elsewhere}, and stands after record {self.seq}: out of order"
+                f"follows record {elsewhere}, but comes after record {self.seq}: out of order"
                 if elsewhere is not None
-                else f"does not follow record {self.seq}: what stood between was removed, "
+                else f"does not follow record {self.seq}: records between them were removed, "
                 "or one of the two was replaced",
             )
-        elif self._jumps(seq):
-            yield _finding(row, f"follows record {self.seq}, and was given another number")
+        elif self._skips_a_number(seq):
+            yield _finding(row, f"follows record {self.seq}, but its number was changed")
 
 
-def _hash(previous: Any, columns: Row, body: Any) -> bytes | None:  # noqa: ANN401 - as found
-    """The hash; None where the values are of kinds that no record has."""
+def _hash(previous: Any, columns: Row, body: Any) -> bytes | None:  # noqa: ANN401 - any type
+    """The hash; None if the values have types that no record has."""
     try:
         return chained(previous, columns, body)
     except (TypeError, ValueError):

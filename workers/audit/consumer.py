@@ -1,6 +1,5 @@
-"""The audit worker: takes every event from the broker and acknowledges what is committed."""
+"""The audit worker's loop: reads every event from the broker, and acknowledges it once committed."""
 
-import queue
 import random
 import time
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ from workers.audit.log import Appended, append
 from workers.audit.metrics import AuditMetrics
 from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.batches import Batches
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import open_store
@@ -40,66 +41,45 @@ def main(settings: Settings) -> int:
 
 
 class Consumer:
-    """Batches of events, each written in one transaction, then acknowledged.
+    """Writes events in batches, each in one transaction, then acknowledges them.
 
-    While the store is away nothing is acknowledged: the prefetch bounds what waits in memory,
-    all else stays with the broker.
+    While the store is unavailable nothing is acknowledged: the prefetch limits what waits in
+    memory, and everything else stays in the broker.
     """
 
-    def __init__(self, run: Runtime, engine: sa.Engine, announcer: HeadPublisher) -> None:
+    def __init__(self, run: Runtime, engine: sa.Engine, heads: HeadPublisher) -> None:
         self._run = run
         self._engine = engine
-        self._announcer = announcer
+        self._heads = heads
         self._log = structlog.get_logger()
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._batches = Batches(BATCH, BATCH_SECONDS)
         self._recorded = 0
-        self._figures = AuditMetrics(run.registry)
+        self._metrics = AuditMetrics(run.registry)
         parameters = connection_parameters(run.settings.broker, run.name)
         self._link = Link(
             parameters,
             {topology.AUDIT_QUEUE: PREFETCH},
-            on_delivery=self._arrived,
-            on_up=self._forget,
+            on_delivery=self._batches.add,
+            on_up=self._batches.reset,
         )
 
     def run(self) -> None:
-        """Consume until told to stop."""
+        """Consume until the process is asked to stop."""
         self._link.start()
         try:
             while not self._run.stop.is_set():
-                batch = self._batch()
-                if batch and self._write(batch):
+                batch = self._batches.next(_IDLE_SECONDS)
+                if not batch:
+                    self._run.state = self._describe()
+                elif self._write(batch):
                     self._link.ack(batch)
-                self._announcer.announce_in_time()
+                self._heads.publish_if_due()
         finally:
             self._link.stop()
-            self._announcer.announce()
-
-    def _arrived(self, delivery: Delivery) -> None:
-        self._waiting.put(delivery)
-
-    def _forget(self, _connection: int) -> None:
-        """After a new connection the broker delivers again what was not acknowledged."""
-        self._waiting = queue.SimpleQueue()
-
-    def _batch(self) -> list[Delivery]:
-        """What came within BATCH_SECONDS of the first, at most BATCH."""
-        waiting = self._waiting
-        try:
-            batch = [waiting.get(timeout=_IDLE_SECONDS)]
-        except queue.Empty:
-            self._run.state = self._describe()
-            return []
-        until = time.monotonic() + BATCH_SECONDS
-        while len(batch) < BATCH and waiting is self._waiting:
-            try:
-                batch.append(waiting.get(timeout=max(0.0, until - time.monotonic())))
-            except queue.Empty:
-                break
-        return batch
+            self._heads.publish()
 
     def _write(self, batch: Sequence[Delivery]) -> bool:
-        """Whether the batch is committed; gives up only when told to stop."""
+        """Whether the batch is committed; retries until the process is asked to stop."""
         now = time.time_ns()
         records = [record_of(d.body, self._run.settings.cluster, now) for d in batch]
         wait = 0.2
@@ -110,7 +90,7 @@ class Consumer:
                 self._run.state = "waits for the store"
                 self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
             else:
-                self._figures.read(records)
+                self._metrics.read(records)
                 for record in records:
                     if record.type == QUARANTINED:
                         self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
@@ -121,7 +101,7 @@ class Consumer:
 
     def _report(self, appended: Appended) -> None:
         self._recorded += appended.recorded
-        self._figures.wrote(appended.recorded, appended.folded, len(appended.conflicts))
+        self._metrics.wrote(appended.recorded, appended.folded, len(appended.conflicts))
         self._run.state = self._describe()
         for record in appended.conflicts:
             self._log.error(
@@ -129,7 +109,7 @@ class Consumer:
                 id=record.id,
                 type=record.type,
                 request_id=record.request_id,
-                remedy="two outcomes of one round were published: report this as a bug",
+                remedy="two outcomes of one round were published; please report this as a bug",
             )
 
     def _describe(self) -> str:
@@ -139,7 +119,7 @@ class Consumer:
 
 
 def _open(run: Runtime) -> sa.Engine | None:
-    """The audit's store, waiting for it as long as it takes; None when told to stop."""
+    """The audit store; waits until it is available. None if the process is asked to stop."""
     wait = 0.2
     while not run.stop.is_set():
         try:

@@ -1,4 +1,4 @@
-"""Signs the log's head now and then, and puts it where others can keep it: store, file and log."""
+"""Signs the log's head at intervals, and publishes it to the store, a file and the process log."""
 
 import time
 
@@ -12,11 +12,11 @@ from workers.process.runtime import Runtime
 
 
 class HeadPublisher:
-    """Signs heads; whatever stands in its way is said, and never keeps events from being recorded.
+    """Signs heads. Failures are logged, and never prevent events from being recorded.
 
     Args:
-        run: the process; its settings say where the key is and how often to sign.
-        engine: the audit's store.
+        run: the process; its settings hold the key file and the interval.
+        engine: the audit store.
     """
 
     def __init__(self, run: Runtime, engine: sa.Engine) -> None:
@@ -27,14 +27,14 @@ class HeadPublisher:
         self._signer: Signer | None = None
         self._due = time.monotonic()
 
-    def announce_in_time(self) -> None:
-        """Announce, if it is time again."""
+    def publish_if_due(self) -> None:
+        """Publish the head if the interval has passed."""
         if time.monotonic() >= self._due:
-            self.announce()
+            self.publish()
             self._due = time.monotonic() + self._settings.heads_every
 
-    def announce(self) -> None:
-        """Sign what is the head now, where it is another than the last time."""
+    def publish(self) -> None:
+        """Sign and publish the current head, if it has changed since the last time."""
         try:
             if self._signer is None:
                 self._signer = load_signer(self._settings.key_file)
@@ -52,5 +52,5 @@ class HeadPublisher:
                 "audit_head_not_exported",
                 file=str(self._settings.heads_file),
                 error=error.strerror,
-                remedy="make audit.heads_file writable; lamplighter audit heads prints what it lacks",
+                remedy="make audit.heads_file writable; `lamplighter audit heads` prints the missing heads",
             )

@@ -1,8 +1,8 @@
-"""Signed heads: what the log's last record was at a time.
+"""Signed heads: statements of what the log's last record was at a given time.
 
-A chain proves that nothing within it was changed, but not that its end is still there, nor that the
-whole was not made anew. Who keeps heads elsewhere can tell: each names a record that must be there
-for ever, or have been dropped under a seal.
+The chain proves that no record within it was changed, but not that its end is still there, nor that
+the whole log was not rewritten. Heads kept elsewhere prove that: each names a record that must
+exist for ever, or have been dropped under a seal.
 """
 
 import json
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
-from workers.audit.log import last
+from workers.audit.log import last_record
 from workers.audit.signing import Signer
 from workers.store.tables import audit_heads
 from workers.store.upsert import insert
@@ -29,9 +29,9 @@ class Head:
     """A signed head.
 
     Attributes:
-        seq, hash: the record that was the last; the hash in hex.
-        time: when, RFC 3339.
-        statement: all of it, as signed.
+        seq, hash: number and hash (hex) of the last record at that time.
+        time: RFC 3339.
+        statement: the whole signed statement.
     """
 
     seq: int
@@ -40,43 +40,43 @@ class Head:
     statement: Mapping[str, Any]
 
     def to_json(self) -> str:
-        """One line."""
+        """The statement as one line."""
         return json.dumps(self.statement, sort_keys=True)
 
 
 def head_from(line: str) -> Head:
-    """A head from its line.
+    """Parse a head from one line of a heads file.
 
     Raises:
-        MalformedMessageError: it is none.
+        MalformedMessageError: the line is not a head.
     """
     try:
         raw = json.loads(line)
         seq, hash_, time = raw["seq"], raw["hash"], raw["time"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise MalformedMessageError(
-            "head", f"cannot be read ({error!r})", "give a heads file"
+            "head", f"cannot be read ({error!r})", "pass a heads file"
         ) from None
     if type(seq) is not int or not isinstance(hash_, str) or not isinstance(time, str):
         raise MalformedMessageError(
-            "head", "has seq, hash or time of another kind", "see docs/audit.md"
+            "head", "has a seq, hash or time of the wrong type", "see docs/audit.md"
         )
     return Head(seq, hash_, time, raw)
 
 
 def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head | None:
-    """Sign what is the last record now, and keep that in the store; None where there is nothing new.
+    """Sign the current last record, and store the head; None if it is already signed.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is away.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
     """
     with engine.begin() as connection:
-        end = last(connection)
+        end = last_record(connection)
         if end is None or _is_signed(connection, end.seq, signer.key_id):
             return None
         hash_, time = end.hash.hex(), rfc3339(now)
-        said = {"cluster": cluster, "seq": end.seq, "hash": hash_, "time": time}
-        head = Head(end.seq, hash_, time, signer.sign(TYPE, said))
+        statement = {"cluster": cluster, "seq": end.seq, "hash": hash_, "time": time}
+        head = Head(end.seq, hash_, time, signer.sign(TYPE, statement))
         connection.execute(
             insert(connection, audit_heads).on_conflict_do_nothing(),
             {"seq": head.seq, "key": signer.key_id, "statement": head.to_json()},
@@ -90,10 +90,10 @@ def _is_signed(connection: sa.Connection, seq: int, key: str) -> bool:
 
 
 def export_head(path: Path, head: Head) -> None:
-    """Append a head to a file that all may read, durably.
+    """Append a head to a world-readable file, and sync it to disk.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -103,18 +103,18 @@ def export_head(path: Path, head: Head) -> None:
         os.close(descriptor)
 
 
-def kept_heads(connection: sa.Connection) -> Iterator[str]:
-    """All heads that the store keeps, as lines, in the order of the records."""
+def stored_heads(connection: sa.Connection) -> Iterator[str]:
+    """The lines of all heads in the store, in the order of the records."""
     yield from connection.execute(
         sa.select(audit_heads.c.statement).order_by(audit_heads.c.seq)
     ).scalars()
 
 
-def lines_of(path: Path) -> Iterable[str]:
-    """The lines of a file of heads; a last one that a kill has torn is left out.
+def read_lines(path: Path) -> Iterable[str]:
+    """The lines of a heads file, without an incomplete last line left by a killed writer.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     whole, _, _ = text.rpartition("\n")

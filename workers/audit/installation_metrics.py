@@ -1,129 +1,142 @@
-"""What one process tells of the whole site, read anew for each scrape: queues, nodes, logins.
+"""Gauges of the whole installation, read for each scrape: queues, nodes, logins.
 
-The audit worker tells it: it watches, and nothing waits for it.
+The audit worker exports them, because a slow scrape there delays no power request.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import sqlalchemy as sa
 import structlog
-from pika.exceptions import AMQPError
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from producers.amqp import connection_parameters
-from workers.broker import depths
 from workers.broker.blocking import blocking_channel
+from workers.broker.depths import queue_depths
 from workers.broker.topology import DEAD_LETTER_QUEUE
 from workers.config.settings import Settings
+from workers.errors import BrokerError
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
-from workers.store.database import AWAY, reading
-from workers.store.lamps import Lamp
+from workers.store.database import STORE_ERRORS, reading
+from workers.store.overview import NodePower
+from workers.store.power_state import PowerState
 
 _NS = 1_000_000_000
 _NO_GROUP = "none"
+# By the values of a gauge's labels.
+_Values: TypeAlias = dict[tuple[str, ...], float]
 
 
 class InstallationMetrics(Collector):
-    """The site's figures. What cannot be read is left out, and told by `lamplighter_readable`."""
+    """Reads the gauges. Parts that cannot be read are left out; `lamplighter_readable` shows which."""
 
     def __init__(self, settings: Settings, store: sa.Engine) -> None:
         self._settings = settings
         self._store = store
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing, so that registering asks neither broker nor store."""
+        """Nothing, so that registering reads neither broker nor store."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Read them."""
-        readable = GaugeMetricFamily(
-            "lamplighter_readable", "Whether a part of the site can be read.", labels=["part"]
-        )
-        for part, read in (("broker", self._queues), ("store", self._nodes)):
+        """Read all gauges."""
+        readable: _Values = {}
+        for part, read in (("broker", self._broker_gauges), ("store", self._store_gauges)):
             found = _read(part, read)
-            readable.add_metric([part], float(found is not None))
+            readable[part,] = float(found is not None)
             yield from found or ()
-        yield readable
+        yield _gauge("readable", "Whether the broker or the store can be read.", readable, "part")
 
-    def _queues(self) -> list[Metric]:
-        messages = GaugeMetricFamily(
-            "lamplighter_queue_messages", "Messages ready in a queue.", labels=["queue"]
-        )
-        consumers = GaugeMetricFamily(
-            "lamplighter_queue_consumers", "Consumers of a queue.", labels=["queue"]
-        )
-        letters = GaugeMetricFamily("lamplighter_dead_letters", "Letters that wait for a person.")
-        with blocking_channel(connection_parameters(self._settings.broker, "metrics")) as channel:
-            found = depths.queue_depths(channel)
-        for queue in found:
-            if queue.ready is None or queue.consumers is None:
-                continue
-            messages.add_metric([queue.name], queue.ready)
-            consumers.add_metric([queue.name], queue.consumers)
-            if queue.name == DEAD_LETTER_QUEUE:
-                letters.add_metric([], queue.ready)
-        return [messages, consumers, letters]
+    def _broker_gauges(self) -> list[Metric]:
+        parameters = connection_parameters(self._settings.broker, "metrics")
+        with blocking_channel(parameters) as channel:
+            depths = queue_depths(channel)
+        ready: _Values = {(q.name,): q.ready for q in depths if q.ready is not None}
+        consumers: _Values = {(q.name,): q.consumers for q in depths if q.consumers is not None}
+        letters = ready.get((DEAD_LETTER_QUEUE,))
+        return [
+            _gauge("queue_messages", "Messages ready in a queue.", ready, "queue"),
+            _gauge("queue_consumers", "Consumers of a queue.", consumers, "queue"),
+            _gauge("dead_letters", "Dead letters that wait for an operator.", _single(letters)),
+        ]
 
-    def _nodes(self) -> list[Metric]:
-        now = time.time_ns()
-        cluster, groups = self._settings.cluster, self._settings.nodes
+    def _store_gauges(self) -> list[Metric]:
+        now, cluster = time.time_ns(), self._settings.cluster
         with reading(self._store) as connection:
-            lamps = overview.lamps(connection, cluster)
-            under_way = overview.open_requests(connection, cluster)
-            ends = overview.refresh_token_ends(connection)
+            nodes = overview.node_powers(connection, cluster)
+            open_requests = overview.open_requests(connection, cluster)
+            expiries = overview.refresh_token_expiries(connection)
             drifts = overview.drift_counts(connection, cluster)
-            snapshot = snapshots.received(connection, cluster)
-        counts = Counter((groups.get(lit.node, _NO_GROUP), lit.lamp) for lit in lamps.values())
-        untouched = Counter(group for node, group in groups.items() if node not in lamps)
-        for group, count in untouched.items():
-            counts[group, Lamp.OUT] += count
-        nodes = GaugeMetricFamily(
-            "lamplighter_nodes",
-            "Nodes by what is wanted and was seen; failed are those that are not as wanted.",
-            labels=["group", "lamp"],
+            snapshot = snapshots.snapshot_age(connection, cluster)
+        oldest = (now - open_requests[0].generation) / _NS if open_requests else 0.0
+        return [
+            _gauge(
+                "nodes",
+                "Nodes by power state; failed: not as wanted, and no request is open.",
+                self._node_counts(nodes),
+                "group",
+                "state",
+            ),
+            _gauge(
+                "open_request_age_max_seconds",
+                "Age of the oldest request without an outcome; 0 if there is none.",
+                _single(max(0.0, oldest)),
+            ),
+            _gauge(
+                "requests_open",
+                "Accepted requests without an outcome.",
+                _single(len(open_requests)),
+            ),
+            _gauge(
+                "refresh_token_left_seconds",
+                "Time until a cloud's refresh token expires, unless it is used.",
+                {(cloud,): (end - now) / _NS for cloud, end in sorted(expiries.items())},
+                "cloud",
+            ),
+            _gauge(
+                "drifts",
+                "Nodes and servers that differ from what Slurm wants, by kind.",
+                {(kind,): drifts.get(kind, 0) for kind in Drift if kind is not Drift.NONE},
+                "kind",
+            ),
+            _gauge(
+                "snapshot_age_seconds",
+                "Age of the latest snapshot of Slurm's nodes; absent if there is none.",
+                _single(None if snapshot is None else snapshot.age),
+            ),
+        ]
+
+    def _node_counts(self, nodes: Mapping[str, NodePower]) -> _Values:
+        """Numbers of nodes by group and power state; nodes without requests are off."""
+        groups = self._settings.nodes
+        counts = Counter((groups.get(node.node, _NO_GROUP), node.power) for node in nodes.values())
+        counts.update(
+            (group, PowerState.OFF) for node, group in groups.items() if node not in nodes
         )
-        for group in sorted({*self._settings.groups, *(group for group, _ in counts)}):
-            for lamp in Lamp:
-                nodes.add_metric([group, lamp], counts[group, lamp])
-        oldest = GaugeMetricFamily(
-            "lamplighter_open_request_age_max_seconds",
-            "Since the oldest request without an outcome was asked; 0 where there is none.",
-        )
-        age = (now - under_way[0].generation) / _NS if under_way else 0.0
-        oldest.add_metric([], max(0.0, age))
-        requests = GaugeMetricFamily(
-            "lamplighter_requests_open", "Requests accepted that have no outcome yet."
-        )
-        requests.add_metric([], len(under_way))
-        logins = GaugeMetricFamily(
-            "lamplighter_refresh_token_left_seconds",
-            "Until a cloud's refresh token ends unless it is used.",
-            labels=["cloud"],
-        )
-        for cloud, end in sorted(ends.items()):
-            logins.add_metric([cloud], (end - now) / _NS)
-        astray = GaugeMetricFamily(
-            "lamplighter_drifts", "What is not as Slurm wants it, by kind.", labels=["kind"]
-        )
-        for kind in Drift:
-            if kind is not Drift.NONE:
-                astray.add_metric([kind], drifts.get(kind, 0))
-        view = GaugeMetricFamily(
-            "lamplighter_snapshot_age_seconds", "Since Slurm's view came; none where it never has."
-        )
-        if snapshot is not None:
-            view.add_metric([], snapshot.age)
-        return [nodes, oldest, requests, logins, astray, view]
+        names = sorted({*self._settings.groups, *(group for group, _ in counts)})
+        return {(name, state): counts[name, state] for name in names for state in PowerState}
+
+
+def _single(value: float | None) -> _Values:
+    """The value of a gauge without labels; None leaves it out."""
+    return {} if value is None else {(): value}
+
+
+def _gauge(name: str, documentation: str, values: _Values, *labels: str) -> Metric:
+    gauge = GaugeMetricFamily(f"lamplighter_{name}", documentation, labels=labels)
+    for key, value in values.items():
+        gauge.add_metric(key, value)
+    return gauge
 
 
 def _read(part: str, read: Callable[[], list[Metric]]) -> list[Metric] | None:
     try:
         return read()
-    except (AMQPError, OSError, *AWAY) as error:
+    except (BrokerError, OSError, *STORE_ERRORS) as error:
         structlog.get_logger().warning("metrics_unreadable", part=part, error=type(error).__name__)
         return None

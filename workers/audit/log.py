@@ -1,8 +1,8 @@
-"""Writes the audit log: append-only, each record's hash covers the one before.
+"""Appends to the audit log; the hash of each record covers the hash of the one before.
 
-UNIQUE(prev_hash) makes the chain a chain, whatever the broker says about who consumes. So that
-two writers need not meet there, they stand in line: on SQLite by BEGIN IMMEDIATE, on PostgreSQL by
-an advisory lock (unlike a table lock it needs no more than the right to insert).
+UNIQUE(prev_hash) guarantees a single chain, even if the broker lets two workers consume. To avoid
+that conflict, writers take turns: on SQLite by BEGIN IMMEDIATE, on PostgreSQL by an advisory lock
+(unlike a table lock, it needs only the right to insert).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.audit.record import GENESIS, Record
+from workers.audit.record import GENESIS, HASHED, Record, chained
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
 _ATTEMPTS = 3
-_LINE = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 _KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a batch.
+    """The result of appending a batch.
 
     Attributes:
-        recorded: how many are new.
-        folded: how many were there already.
-        conflicts: those whose id a record of another type has; this must never happen.
+        recorded: how many records were new.
+        folded: how many were already in the log.
+        conflicts: records whose id belongs to a record of another type; this must never happen.
     """
 
     recorded: int
@@ -35,8 +35,8 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """What the log ends with."""
+class LogEnd:
+    """The last record of the log."""
 
     seq: int
     hash: bytes
@@ -44,30 +44,31 @@ class End:
 
 
 def append(engine: sa.Engine, records: Sequence[Record]) -> Appended:
-    """Write what is new of `records`, in order and in one transaction.
+    """Write the new ones among `records`, in order and in one transaction.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is away, or writers that stand in no line were faster.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable, or writers that do not take the
+            lock were faster.
     """
     for _ in range(_ATTEMPTS - 1):
         try:
             with engine.begin() as connection:
                 return append_within(connection, records)
         except sa.exc.IntegrityError:
-            continue  # another writer followed the same head
+            continue  # another writer appended after the same record
     with engine.begin() as connection:
         return append_within(connection, records)
 
 
-def stand_in_line(connection: sa.Connection) -> None:
-    """Wait until no other writer is at work; nobody writes before this transaction's end."""
+def lock_log(connection: sa.Connection) -> None:
+    """Wait for other writers, and keep them out until the end of this transaction."""
     if connection.dialect.name == "postgresql":
-        connection.execute(_LINE)
+        connection.execute(_LOCK)
 
 
 def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appended:
-    """As `append`, within the caller's transaction."""
-    stand_in_line(connection)
+    """Same as `append`, within the caller's transaction."""
+    lock_log(connection)
     types = _types(connection, [(record.source, record.id) for record in records])
     conflicts: list[Record] = []
     new: list[Record] = []
@@ -79,17 +80,14 @@ def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appen
         elif known != record.type:
             conflicts.append(record)
     if new:
-        connection.execute(sa.insert(audit), list(_rows(_head(connection), new)))
-        _remember_jobs(connection, new)
-        _remember_uws(connection, new)
-        _remember_nodes(connection, new)
+        _insert(connection, new)
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
 def _types(
     connection: sa.Connection, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """The types of those of `keys` that the log holds."""
+    """The types of the records in the log that have one of these keys (source, id)."""
     found: dict[tuple[str, str], str] = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         query = sa.select(audit.c.source, audit.c.id, audit.c.type).where(
@@ -100,71 +98,42 @@ def _types(
     return found
 
 
-def last(connection: sa.Connection) -> End | None:
-    """The last record; None where there is none."""
+def last_record(connection: sa.Connection) -> LogEnd | None:
+    """The last record; None if the log is empty."""
     query = sa.select(audit.c.seq, audit.c.hash, audit.c.recorded_at)
     row = connection.execute(query.order_by(audit.c.seq.desc()).limit(1)).first()
-    return None if row is None else End(*row)
+    return None if row is None else LogEnd(*row)
 
 
-def _head(connection: sa.Connection) -> bytes:
-    found = last(connection)
-    return GENESIS if found is None else found.hash
+def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
+    """Append new records to the chain."""
+    end = last_record(connection)
+    rows = _rows(GENESIS if end is None else end.hash, records)
+    connection.execute(sa.insert(audit), list(rows))
+    _index(connection, records)
 
 
 def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:
     for record in records:
-        hash_ = record.chained(previous)
-        yield {
-            "source": record.source,
-            "id": record.id,
-            "type": record.type,
-            "time": record.time,
-            "recorded_at": record.recorded_at,
-            "subject": record.subject,
-            "request_id": record.request_id,
-            "round": record.round,
-            "transition": record.transition,
-            "generation": record.generation,
-            "correlation_id": record.correlation_id,
-            "body": record.body,
-            "prev_hash": previous,
-            "hash": hash_,
-        }
+        columns = {name: getattr(record, name) for name in HASHED}
+        hash_ = chained(previous, list(columns.values()), record.body)
+        yield {**columns, "body": record.body, "prev_hash": previous, "hash": hash_}
         previous = hash_
 
 
-def _remember_jobs(connection: sa.Connection, records: Iterable[Record]) -> None:
-    pairs = {(job, record.request_id) for record in records for job in record.jobs}
-    if pairs:
-        connection.execute(
-            insert(connection, audit_jobs).on_conflict_do_nothing(),
-            [{"job_id": job, "request_id": request} for job, request in sorted(pairs)],
-        )
-
-
-def _remember_uws(connection: sa.Connection, records: Iterable[Record]) -> None:
-    known = {
-        (job.uws_id, job.job_id, job.submitted_at)
-        for record in records
-        if (job := record.job) is not None and job.uws_id is not None
-    }
-    if known:
-        connection.execute(
-            insert(connection, audit_uws).on_conflict_do_nothing(),
-            [
-                {"uws_id": uws_id, "job_id": job_id, "submitted_at": submitted_at}
-                for uws_id, job_id, submitted_at in sorted(known)
-            ],
-        )
-
-
-def _remember_nodes(connection: sa.Connection, records: Iterable[Record]) -> None:
-    told = [
-        {"node": node, "source": record.source, "id": record.id}
-        for record in records
-        if record.job is not None
-        for node in dict.fromkeys(record.job.nodes)
-    ]
-    if told:
-        connection.execute(insert(connection, audit_nodes).on_conflict_do_nothing(), told)
+def _index(connection: sa.Connection, records: Sequence[Record]) -> None:
+    """Add the records to the tables by which filters find them."""
+    jobs = {(job, record.request_id) for record in records for job in record.jobs}
+    runs = [(record, record.job) for record in records if record.job is not None]
+    uws = {(job.uws_id, job.job_id, job.submitted_at) for _, job in runs if job.uws_id is not None}
+    nodes = {(node, x.source, x.id): None for x, job in runs for node in job.nodes}
+    for table, columns, rows in (
+        (audit_jobs, ("job_id", "request_id"), sorted(jobs)),
+        (audit_uws, ("uws_id", "job_id", "submitted_at"), sorted(uws)),
+        (audit_nodes, ("node", "source", "id"), list(nodes)),
+    ):
+        if rows:
+            connection.execute(
+                insert(connection, table).on_conflict_do_nothing(),
+                [dict(zip(columns, row, strict=True)) for row in rows],
+            )

@@ -1,4 +1,4 @@
-"""What people ask the audit log."""
+"""Queries on the audit log: filters, and reading records back."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record as it is read back; times are ns since the epoch."""
+    """A record of the log; times are ns since the epoch."""
 
     seq: int
     id: str
@@ -31,22 +31,22 @@ class Entry:
 
     @property
     def quarantined(self) -> bool:
-        """Whether the message could not be read."""
+        """Whether the message could not be parsed."""
         return self.type == QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records; what is None is not asked.
+    """Which records to read; None means no restriction.
 
     Attributes:
-        nodes: any of these, and of jobs that ran on them.
-        job: about this job, and of requests that it waited for.
-        uws: likewise of each job that has run for this UWS job.
-        since, until: by the event's own time, ns since the epoch; until is exclusive.
+        nodes: about any of these nodes, and about jobs that ran on them.
+        job: about this job, and about requests that it waited for.
+        uws: same as `job`, for each job that ran for this UWS job.
+        since, until: by the event's own time, ns since the epoch; `until` is exclusive.
         transitions: any of these (`completed`, `failed`, ...).
-        after: recorded after the one with this number (seq).
-        limit: the latest so many.
+        after: recorded after the record with this number (seq).
+        limit: only the latest records, at most this many.
     """
 
     nodes: tuple[str, ...] | None = None
@@ -60,11 +60,11 @@ class Filter:
     limit: int | None = None
 
 
-_PORTION = 2000
-# Of so many nodes the records are looked up; of more, most records are theirs.
+_PORTION_SIZE = 2000
+# Up to this many nodes, look up their records by index; beyond it, scan all records.
 _FEW = 50
 _PAGE = 200
-_JOBS_OWN = [transition.type for transition in JobTransition]
+_JOB_TYPES = [transition.type for transition in JobTransition]
 _about = audit.alias("about")
 _COLUMNS = tuple(audit.c[name] for name in Entry.__dataclass_fields__)
 
@@ -75,8 +75,8 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
 
 
 def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
-    """Likewise, the latest first and as they are read."""
-    # a sum is in no index: what is asked of few records must not be sought along the times of all
+    """The records that match, the latest first, as they are read."""
+    # a sum has no index: a query for few records must not scan the index over all times
     few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None) or _few(wanted.nodes)
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
@@ -89,14 +89,14 @@ def _few(nodes: Sequence[str] | None) -> bool:
 
 
 def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[Entry, bytes]]:
-    """All that match with their hashes, as they were recorded, a portion at a time."""
+    """All records that match, with their hashes, in the order recorded; read in portions."""
     after = wanted.after or 0
     while True:
-        query = sa.select(*_COLUMNS, audit.c.hash).order_by(audit.c.seq).limit(_PORTION)
+        query = sa.select(*_COLUMNS, audit.c.hash).order_by(audit.c.seq).limit(_PORTION_SIZE)
         found = connection.execute(_narrowed(query, replace(wanted, after=after))).all()
         for row in found:
             yield Entry(*row[:-1]), row[-1]
-        if len(found) < _PORTION:
+        if len(found) < _PORTION_SIZE:
             return
         after = found[-1].seq
 
@@ -121,8 +121,8 @@ def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa
     return query
 
 
-def story(connection: sa.Connection, request_id: str) -> list[Entry]:
-    """Everything about one request, in the order it happened."""
+def request_records(connection: sa.Connection, request_id: str) -> list[Entry]:
+    """All records about one request, in the order they happened."""
     query = (
         sa.select(*_COLUMNS)
         .where(audit.c.request_id == request_id)
@@ -132,7 +132,7 @@ def story(connection: sa.Connection, request_id: str) -> list[Entry]:
 
 
 def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Whether a record is about one of these nodes: by looking the records up."""
+    """Whether a record is about one of these nodes: an index lookup."""
     own = sa.select(_about.c.seq).where(_about.c.subject.in_(nodes))
     jobs = (
         sa.select(_about.c.seq)
@@ -146,31 +146,31 @@ def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
 
 
 def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Likewise, by looking at each record on the way."""
-    told = sa.exists().where(
+    """Whether a record is about one of these nodes: tested on each record of a scan."""
+    of_job = sa.exists().where(
         audit_nodes.c.node.in_(nodes),
         audit_nodes.c.source == audit.c.source,
         audit_nodes.c.id == audit.c.id,
     )
-    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOBS_OWN), told))
+    return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOB_TYPES), of_job))
 
 
 def _of_job(job: int) -> sa.CompoundSelect[tuple[int]]:
     """The numbers of the records about a job, and about requests that it waited for.
 
-    Two questions, because no index answers an OR over two tables.
+    Two queries, because no index covers an OR over two tables.
     """
     waited = (
         sa.select(_about.c.seq)
         .join(audit_jobs, audit_jobs.c.request_id == _about.c.request_id)
         .where(audit_jobs.c.job_id == job)
     )
-    own = sa.select(_about.c.seq).where(_about.c.type.in_(_JOBS_OWN), _about.c.subject == str(job))
+    own = sa.select(_about.c.seq).where(_about.c.type.in_(_JOB_TYPES), _about.c.subject == str(job))
     return sa.union(waited, own)
 
 
 def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
-    """Likewise of each job that has run for this UWS job, since it was submitted."""
+    """Same as `_of_job`, for each job that ran for this UWS job, since its submission."""
     ran = audit_uws.c.uws_id == uws, _about.c.time >= audit_uws.c.submitted_at
     waited = (
         sa.select(_about.c.seq)
@@ -181,25 +181,19 @@ def _of_uws(uws: str) -> sa.CompoundSelect[tuple[int]]:
     own = (
         sa.select(_about.c.seq)
         .join(audit_uws, _about.c.subject == sa.cast(audit_uws.c.job_id, sa.Text))
-        .where(_about.c.type.in_(_JOBS_OWN), *ran)
+        .where(_about.c.type.in_(_JOB_TYPES), *ran)
     )
     return sa.union(waited, own)
 
 
-def longest(
+def slowest_first(
     connection: sa.Connection, transition: Transition, since: int | None, until: int | None
 ) -> Iterator[Entry]:
-    """Outcomes of this kind, those first that came the longest after they were asked for."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(audit.c.transition == str(transition))
-        .order_by((audit.c.time - audit.c.generation).desc(), audit.c.seq)
-    )
-    if since is not None:
-        query = query.where(audit.c.time >= since)
-    if until is not None:
-        query = query.where(audit.c.time < until)
-    # a database that knows how few are wanted need not sort all
+    """Outcomes of this kind, the longest time after the request first."""
+    order = (audit.c.time - audit.c.generation).desc(), audit.c.seq
+    wanted = Filter(since=since, until=until, transitions=(str(transition),))
+    query = _narrowed(sa.select(*_COLUMNS).order_by(*order), wanted)
+    # with a limit, the database need not sort all rows
     for offset in itertools.count(0, _PAGE):
         found = connection.execute(query.limit(_PAGE).offset(offset)).all()
         for row in found:
@@ -209,5 +203,5 @@ def longest(
 
 
 def last_seq(connection: sa.Connection) -> int:
-    """The number of the last record; 0 where there is none."""
+    """The number of the last record; 0 if the log is empty."""
     return connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0

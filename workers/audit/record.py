@@ -1,4 +1,4 @@
-"""From a message to the record that the audit keeps of it."""
+"""Turns a message into the record that the audit keeps of it."""
 
 import hashlib
 import json
@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.events import Transition, event_from, notice_from
+from schemas.events import Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
+from schemas.notices import notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
 
-# Types of what the audit says itself, of the log and of what it could not read.
+# Types of the audit's own records: about the log, and about messages that could not be parsed.
 OWN_PREFIX = "lamplighter.audit."
 QUARANTINED = f"{OWN_PREFIX}quarantined.v1"
 GENESIS = bytes(32)
@@ -28,11 +29,11 @@ class Record:
     """One message as the audit keeps it; times are ns since the epoch.
 
     Attributes:
-        source, id: two records with the same are one.
-        subject: the node, or what else it is about; None where it is unreadable.
+        source, id: the identity; records with the same source and id are repeats.
         body: the message, byte for byte.
-        jobs: who waited; not part of the hash, the body holds them.
-        job: for an event of a job's, likewise.
+        subject: the node or other subject; None if the message could not be parsed.
+        jobs: the waiting jobs; not part of the hash, because the body holds them.
+        job: the event itself if it is about a job; not part of the hash either.
     """
 
     source: str
@@ -51,14 +52,14 @@ class Record:
     job: JobEvent | None = None
 
     def chained(self, previous: bytes) -> bytes:
-        """This record's hash after a record with hash `previous`.
+        """This record's hash, if it follows a record with hash `previous`.
 
         SHA-256 over the previous hash, the columns as one JSON list, and the body.
         """
         return chained(previous, [getattr(self, name) for name in HASHED], self.body)
 
 
-# The columns that a record's hash covers, in their order there.
+# The columns that a record's hash covers, in this order.
 HASHED = (
     "source",
     "id",
@@ -76,20 +77,20 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def chained(previous: bytes, columns: Sequence[object], body: bytes) -> bytes:
-    """The hash of a record with these columns (HASHED) after one with hash `previous`.
+    """The hash of a record with these columns (HASHED) that follows a record with hash `previous`.
 
     Raises:
-        TypeError: a value is of a kind that no record has.
+        TypeError: a value has a type that no record has.
     """
     return hashlib.sha256(previous + _encode(columns).encode() + body).digest()
 
 
 def record_of(body: bytes, cluster: str, now: int) -> Record:
-    """The record of a message; of one that cannot be read, a quarantine record.
+    """The record of a message; a quarantine record if it cannot be parsed.
 
     Args:
         body: the message.
-        cluster: whose audit this is, for what names no source itself.
+        cluster: the cluster of this audit; the source of a quarantine record.
         now: ns since the epoch.
     """
     try:
@@ -107,25 +108,25 @@ def record_of(body: bytes, cluster: str, now: int) -> Record:
 
 
 def own_record(body: bytes, now: int) -> Record:
-    """The record of what is said about the log itself; nobody else may say such things.
+    """The record of an event about the log itself; such events are not accepted from the broker.
 
     Raises:
-        MalformedMessageError: it is no CloudEvent of ours.
+        MalformedMessageError: the body is not a Lamplighter CloudEvent.
     """
     return _record(parse(body), body, now)
 
 
-def why_quarantined(body: bytes) -> str:
-    """What is wrong with a message that lies in quarantine."""
+def quarantine_reason(body: bytes) -> str:
+    """Why a message is in quarantine."""
     try:
         _readable(body, 0)
     except MalformedMessageError as error:
         return str(error)
-    return "could not be read by the version that received it"
+    return "could not be parsed by the version that received it"
 
 
 def _readable(body: bytes, now: int) -> Record:
-    """Known types are read to the last field; unknown ones are kept by their envelope."""
+    """Validate known types completely; keep unknown types by their envelope."""
     envelope = parse(body)
     if envelope.type in _REQUEST_TYPES:
         event = event_from(envelope)
@@ -143,7 +144,7 @@ def _readable(body: bytes, now: int) -> Record:
     if envelope.type.startswith(_NOTICE_PREFIXES):
         notice_from(envelope)
     if envelope.type.startswith(OWN_PREFIX):
-        raise MalformedMessageError("type", "is the audit's own", "send no such message")
+        raise MalformedMessageError("type", "is reserved for the audit", "do not send it")
     return _record(envelope, body, now)
 
 

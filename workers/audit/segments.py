@@ -1,7 +1,7 @@
-"""Segments of the log: a seal ends one, and only whole sealed ones are ever dropped.
+"""Segments of the log: a seal ends a segment, and only whole sealed segments are dropped.
 
-A seal is a record like any other, behind the last one of its segment. It is signed and says what that
-was: when the segment is gone, the log begins with the seal, which vouches for all before.
+A seal is a record after the last one of its segment; it is signed and describes the segment. Once
+the segment is dropped, the log begins with the seal, which proves what came before.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas import ids
-from schemas.envelope import Envelope, Fields, parse, rfc3339
+from schemas.envelope import Envelope, parse, rfc3339
 from schemas.errors import MalformedMessageError
+from schemas.fields import Fields
 from workers.audit.chain import Chain
-from workers.audit.log import append_within, last, stand_in_line
+from workers.audit.log import append_within, last_record, lock_log
 from workers.audit.record import own_record
 from workers.audit.signing import Signer, Trusted
 from workers.errors import LamplighterError
@@ -25,15 +26,15 @@ PRUNED = "lamplighter.audit.pruned.v1"
 
 
 class NotSealedError(LamplighterError):
-    """Nothing was sealed; the text says why."""
+    """The segment was not sealed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """Who does something to the log of which cluster, when (ns since the epoch), and why."""
+class Attribution:
+    """Who seals or prunes the log of which cluster, when (ns since the epoch), and why."""
 
     cluster: str
-    by: str
+    operator: str
     time: int
     reason: str = ""
 
@@ -43,13 +44,13 @@ class Seal:
     """A seal in the log.
 
     Attributes:
-        seq: its own number.
-        segment: from 1.
-        first, last: the numbers of the segment's records.
-        records: how many there have been since the log began.
-        last_hash: of the last, in hex.
-        last_time: when the last was recorded, ns since the epoch.
-        statement: all of it, as signed.
+        seq: the number of the seal's own record.
+        segment: counted from 1.
+        first, last: the numbers of the segment's first and last record.
+        records: how many records were written since the log began.
+        last_hash: the hash of the last record, in hex.
+        last_time: when the last record was written, ns since the epoch.
+        statement: the whole signed statement.
     """
 
     seq: int
@@ -66,10 +67,10 @@ def seal_from(seq: int, body: bytes) -> Seal:
     """The seal in a record's body.
 
     Raises:
-        MalformedMessageError: it is none.
+        MalformedMessageError: the body does not hold a seal.
     """
-    said = parse(body).data
-    fields = Fields(said, "data.")
+    statement = parse(body).data
+    fields = Fields(statement, "data.")
     return Seal(
         seq=seq,
         segment=fields.number("segment", least=1),
@@ -78,12 +79,12 @@ def seal_from(seq: int, body: bytes) -> Seal:
         records=fields.number("records"),
         last_hash=fields.text("last_hash"),
         last_time=fields.number("last_time"),
-        statement=said,
+        statement=statement,
     )
 
 
-def vouches(type_: object, previous: object, body: object, trusted: Trusted) -> bool:
-    """Whether a record, as the database has it, is a seal of ours over what ended with `previous`."""
+def is_trusted_seal(type_: object, previous: object, body: object, trusted: Trusted) -> bool:
+    """Whether a record is a seal of the records up to hash `previous`, signed with a trusted key."""
     if type_ != SEALED or not isinstance(previous, bytes) or not isinstance(body, bytes):
         return False
     try:
@@ -94,7 +95,7 @@ def vouches(type_: object, previous: object, body: object, trusted: Trusted) -> 
 
 
 def seals(connection: sa.Connection) -> list[Seal]:
-    """All seals of the log, the oldest first."""
+    """All seals in the log, the oldest first."""
     query = (
         sa.select(audit.c.seq, audit.c.body)
         .where(audit.c.type == SEALED, audit.c.transition.is_(None))
@@ -103,48 +104,51 @@ def seals(connection: sa.Connection) -> list[Seal]:
     return [seal_from(seq, body) for seq, body in connection.execute(query)]
 
 
-def seal(engine: sa.Engine, signer: Signer, deed: Deed, verified: Chain) -> Seal:
-    """End the segment behind the record that `verified` has come to.
+def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) -> Seal:
+    """Seal the segment that ends with the last record that `verified` followed.
 
     Raises:
-        NotSealedError: there is nothing to seal, or the log has changed meanwhile.
-        sqlalchemy.exc.SQLAlchemyError: the store is away.
+        NotSealedError: there is nothing to seal, or new records were written meanwhile.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
     """
     with engine.begin() as connection:
-        stand_in_line(connection)
-        end = last(connection)
+        lock_log(connection)
+        end = last_record(connection)
         known = seals(connection)
         before = known[-1] if known else None
         if end is None or (before is not None and end.seq == before.seq):
             raise NotSealedError("nothing was recorded since the last seal")
         if end.hash != verified.hash:
-            raise NotSealedError("more was recorded meanwhile; do it again")
+            raise NotSealedError("new records were written meanwhile; run the command again")
         first = before.seq if before is not None else verified.first
         segment = before.segment + 1 if before is not None else 1
-        said = {
-            "cluster": deed.cluster,
+        statement = {
+            "cluster": by.cluster,
             "segment": segment,
             "first": first,
             "last": end.seq,
             "records": verified.records + (before.records if before is not None else 0),
             "last_hash": end.hash.hex(),
             "last_time": end.recorded_at,
-            "time": rfc3339(deed.time),
-            "by": deed.by,
+            "time": rfc3339(by.time),
+            "by": by.operator,
         }
-        _record(connection, deed, SEALED, f"segment {segment}", signer.sign(SEALED, said))
+        _record(connection, by, SEALED, f"segment {segment}", signer.sign(SEALED, statement))
         return seals(connection)[-1]
 
 
-def prune(engine: sa.Engine, through: Seal, deed: Deed) -> int:
-    """Drop all segments up to a seal, which stays, and record who did so; how many records went.
+def prune(engine: sa.Engine, through: Seal, by: Attribution) -> int:
+    """Drop all segments up to a seal, which stays, and record who did it.
+
+    Returns:
+        The number of dropped records.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the store is away; nothing was dropped.
+        sqlalchemy.exc.SQLAlchemyError: the store is unavailable; nothing was dropped.
     """
     older = audit.c.seq < through.seq
     with engine.begin() as connection:
-        stand_in_line(connection)
+        lock_log(connection)
         kept = (
             sa.select(audit.c.seq)
             .where(audit.c.request_id == audit_jobs.c.request_id, audit.c.seq >= through.seq)
@@ -159,30 +163,30 @@ def prune(engine: sa.Engine, through: Seal, deed: Deed) -> int:
         )
         connection.execute(sa.delete(audit_nodes).where(named.correlate(audit_nodes).exists()))
         count = connection.execute(sa.delete(audit).where(older)).rowcount
-        said = {
+        data = {
             "segment": through.segment,
             "last": through.last,
             "records": count,
-            "by": deed.by,
-            "reason": deed.reason,
+            "by": by.operator,
+            "reason": by.reason,
         }
-        _record(connection, deed, PRUNED, f"segment {through.segment}", said)
+        _record(connection, by, PRUNED, f"segment {through.segment}", data)
     return count
 
 
 def _record(
-    connection: sa.Connection, deed: Deed, type_: str, subject: str, data: Mapping[str, object]
+    connection: sa.Connection, by: Attribution, type_: str, subject: str, data: Mapping[str, object]
 ) -> None:
-    id_ = ids.derived_id(type_, deed.cluster, subject)
+    id_ = ids.derived_id(type_, by.cluster, subject)
     envelope = Envelope(
         id=id_,
-        source=deed.cluster,
+        source=by.cluster,
         type=type_,
         subject=subject,
-        time=deed.time,
+        time=by.time,
         generation=0,
         correlation_id=ids.NO_CORRELATION,
         traceparent=ids.traceparent(ids.NO_CORRELATION, id_),
         data=data,
     )
-    append_within(connection, [own_record(envelope.to_json(), deed.time)])
+    append_within(connection, [own_record(envelope.to_json(), by.time)])

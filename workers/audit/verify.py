@@ -1,4 +1,4 @@
-"""Reads the log for verification, as the database has it, and compares it with signed heads."""
+"""Reads the log for verification, and compares it with signed heads."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -8,13 +8,13 @@ import sqlalchemy as sa
 from schemas.errors import MalformedMessageError
 from workers.audit.chain import COLUMNS, Chain, Finding, Row
 from workers.audit.heads import TYPE, Head, head_from
-from workers.audit.segments import Seal, seals, vouches
+from workers.audit.segments import Seal, is_trusted_seal, seals
 from workers.audit.signing import Trusted
 from workers.store.tables import audit
 
-_ROWS = 2000
-_PER_QUERY = 500
-# Plain text: the values as they are, of whatever kind somebody may have made them.
+_PORTION_SIZE = 2000
+_KEYS_PER_QUERY = 500
+# Plain SQL: values as they are stored, even if their types were changed.
 _READ = sa.text(
     f"SELECT {', '.join(COLUMNS)} FROM audit WHERE seq > :after ORDER BY seq LIMIT :most"  # noqa: S608 - our own names
 )
@@ -22,23 +22,25 @@ _TYPE, _PREVIOUS, _BODY = COLUMNS.index("type"), 1, -1
 
 
 def chain_of(connection: sa.Connection, trusted: Trusted) -> Chain:
-    """A chain that has yet to be followed."""
+    """A chain at its start."""
 
     def seq_of(hash_: bytes) -> int | None:
         query = sa.text("SELECT seq FROM audit WHERE hash = :hash")
         return connection.execute(query, {"hash": hash_}).scalar()
 
-    def seal(row: Row) -> bool:
-        return vouches(row[_TYPE], row[_PREVIOUS], row[_BODY], trusted)
+    def is_seal(row: Row) -> bool:
+        return is_trusted_seal(row[_TYPE], row[_PREVIOUS], row[_BODY], trusted)
 
-    # PostgreSQL's numbers skip what was rolled back
-    return Chain(seq_of, seal, numbered=connection.dialect.name == "sqlite")
+    # on PostgreSQL, rolled back inserts leave gaps in the numbers
+    return Chain(seq_of, is_seal, numbered=connection.dialect.name == "sqlite")
 
 
-def rows(connection: sa.Connection, after: int, most: int = _ROWS) -> Iterator[Sequence[Row]]:
-    """The records behind that number, in order, in portions: no reader is long in the way."""
+def rows(
+    connection: sa.Connection, after: int, most: int = _PORTION_SIZE
+) -> Iterator[Sequence[Row]]:
+    """The records after that number, in order; in portions, so that no query holds up writers."""
     if connection.dialect.name == "postgresql":
-        _read_in_binary(connection)
+        _use_binary_cursor(connection)
     while portion := _portion(connection, after, most):
         yield portion
         after = portion[-1][0]
@@ -52,7 +54,7 @@ def _portion(connection: sa.Connection, after: int, most: int) -> Sequence[Row]:
         raw = connection.connection.dbapi_connection
         if connection.dialect.name != "sqlite" or raw is None:
             raise
-        # a text that is no UTF-8 any more: read it as it is, so that its record can be named
+        # a text was changed to invalid UTF-8: read it anyway, so that its record can be reported
         raw.text_factory = lambda data: data.decode(errors="surrogateescape")
         try:
             return [tuple(row) for row in connection.execute(_READ, arguments)]
@@ -60,28 +62,28 @@ def _portion(connection: sa.Connection, after: int, most: int) -> Sequence[Row]:
             raw.text_factory = str
 
 
-def _read_in_binary(connection: sa.Connection) -> None:
-    """Let psycopg ask for values in binary: bytes in its text form take a third more of our time."""
-    from psycopg import Cursor, pq  # noqa: PLC0415 - a driver that only PostgreSQL needs
+def _use_binary_cursor(connection: sa.Connection) -> None:
+    """Request values in binary: decoding bytes from psycopg's text form takes a third more time."""
+    from psycopg import Cursor, pq  # noqa: PLC0415 - needed for PostgreSQL only
 
-    class InBinary(Cursor[Row]):
-        """A cursor that asks so."""
+    class BinaryCursor(Cursor[Row]):
+        """A cursor that requests binary values."""
 
-        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - the base's
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as in the base class
             super().__init__(*arguments, **options)
             self.format = pq.Format.BINARY
 
     raw = connection.connection.dbapi_connection
     if raw is not None:
-        raw.cursor_factory = InBinary
+        raw.cursor_factory = BinaryCursor
 
 
 class Heads:
     """Compares signed heads with the log.
 
     Attributes:
-        held: how many name a record that is there as it was.
-        dropped: how many name one that was dropped under a seal.
+        held: how many heads match their record.
+        dropped: how many heads name a record that was dropped under a seal.
     """
 
     def __init__(self, connection: sa.Connection, trusted: Trusted) -> None:
@@ -89,16 +91,16 @@ class Heads:
         self._trusted = trusted
         self._first = connection.execute(sa.select(sa.func.min(audit.c.seq))).scalar()
         self._last = connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
-        self._begin = _first_seal(connection)
+        self._first_seal = _first_seal(connection)
         self.held = 0
         self.dropped = 0
 
-    def compare(self, lines: Iterable[str], whence: str) -> Iterator[Finding]:
-        """What is wrong with these heads, or with the log by them.
+    def compare(self, lines: Iterable[str], source: str) -> Iterator[Finding]:
+        """Yield what is wrong with these heads, or with the log according to them.
 
         Args:
             lines: one head each.
-            whence: where they come from, for people.
+            source: where the heads come from, for the messages.
         """
         signed: list[Head] = []
         for number, line in enumerate(lines, 1):
@@ -110,9 +112,9 @@ class Heads:
             if problem is None:
                 signed.append(head)
             else:
-                yield Finding(None, None, f"{whence}, head {number}: {problem}")
-        for start in range(0, len(signed), _PER_QUERY):
-            yield from self._look_up(signed[start : start + _PER_QUERY])
+                yield Finding(None, None, f"{source}, head {number}: {problem}")
+        for start in range(0, len(signed), _KEYS_PER_QUERY):
+            yield from self._look_up(signed[start : start + _KEYS_PER_QUERY])
 
     def _look_up(self, heads: Sequence[Head]) -> Iterator[Finding]:
         query = sa.select(audit.c.seq, audit.c.hash).where(
@@ -141,13 +143,13 @@ class Heads:
                 )
 
     def _was_dropped(self, head: Head) -> bool:
-        """Whether the seal by which the log begins vouches for what came before."""
-        begin = self._begin
-        return begin is not None and begin.seq == self._first and head.seq <= begin.last
+        """Whether the log begins with a seal that covers the record of this head."""
+        seal = self._first_seal
+        return seal is not None and seal.seq == self._first and head.seq <= seal.last
 
 
 def _first_seal(connection: sa.Connection) -> Seal | None:
-    """None also where a seal cannot be read: whoever follows the chain names it."""
+    """The first seal; None also if it cannot be parsed: following the chain reports that."""
     try:
         return next(iter(seals(connection)), None)
     except MalformedMessageError:

@@ -1,1 +1,12 @@
-"""."""
+"""RabbitMQ. In the workers, only this package imports pika; its errors become workers.errors.
+
+link: a connection that reconnects, for consuming and publishing.
+session: one such connection from its start to its end.
+delivery: a message received.
+blocking: a short connection, and the mapping of pika's errors to ours.
+topology: exchanges, queues and bindings.
+declare: declares the topology.
+depths: messages and consumers of each queue.
+outgoing: events and commands as messages; publishing with confirms.
+failure_headers: the headers for failed attempts and dead letters.
+"""

@@ -1,4 +1,4 @@
-"""What has failed of a message, and what it died of, as its headers say it. Pure."""
+"""The headers for failed attempts and for the cause of a dead letter. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _LONGEST = 500
 def with_failure(
     errors: Sequence[Mapping[str, Any]], attempt: int, cause: Cause, now: int
 ) -> tuple[Mapping[str, Any], ...]:
-    """The failed attempts after one more, the latest ones; `now` in ns since the epoch."""
+    """The latest failed attempts, with one added; `now` in ns since the epoch."""
     entry = {
         "attempt": attempt,
         "time": rfc3339(now),
@@ -25,11 +25,11 @@ def with_failure(
 
 
 def final_cause(queue: str, cause: Cause, now: int) -> dict[str, str]:
-    """The headers that tell of a dead letter where, of what and when it died."""
+    """A dead letter's headers: in which queue, why and when it failed."""
     return {
         headers.DIED_IN: queue,
         headers.CAUSE: cause.error,
-        # a cloud's words may be no UTF-8, which no header can carry
+        # a cloud's message can hold lone surrogates, which a header cannot
         headers.CAUSE_MESSAGE: cause.message.encode(errors="replace").decode(),
         headers.DIED_AT: rfc3339(now),
     }

@@ -1,11 +1,13 @@
-"""The broker's topology, declared here and nowhere else; portable from RabbitMQ 3.10 to 4.x.
+"""The broker's topology: exchanges, queues and bindings, for RabbitMQ 3.10 to 4.x.
 
-Why each argument is as it is: docs/adr/0003-broker-topology.md.
+The reasons for each argument: docs/adr/0003-broker-topology.md.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
+
+from schemas.commands import Kind
 
 COMMANDS = "power.commands"
 REQUEUE = "power.requeue"
@@ -23,16 +25,18 @@ NOTIFY_QUEUE = "notify"
 SNAPSHOT_QUEUE = "resync"
 TOKEN_QUEUE = "token.rpc"  # noqa: S105 - a queue's name
 TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
+# RabbitMQ's pseudo-queue for direct replies; not declared.
+REPLY_TO = "amq.rabbitmq.reply-to"
 
-# What Slurm may have to hear of.
+# Events that the slurm worker may report to Slurm.
 FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
 
-# What people may have to hear of; webhooks add what else they ask for.
+# Events that operators are notified of; webhooks add further keys.
 NOTIFY_KEYS = ("node.request.failed", "job.failed", "alarm.#")
-# Of a notification that an operator sends again; it comes back through power.requeue.
+# For a notification that an operator replays; it returns through power.requeue.
 NOTIFY_AGAIN = "notify.again"
 
-# Name of the exchange and queue -> seconds a request rests there.
+# Name of the exchange and queue -> seconds that a request waits there.
 RETRY_TIERS: Mapping[str, int] = {
     "power.retry.5s": 5,
     "power.retry.30s": 30,
@@ -43,7 +47,7 @@ RETRY_TIERS: Mapping[str, int] = {
 _SAFE: Mapping[str, str | int] = {
     "x-queue-type": "quorum",
     "x-dead-letter-strategy": "at-least-once",
-    # at-least-once silently becomes at-most-once with the default drop-head
+    # with the default, drop-head, RabbitMQ silently uses at-most-once
     "x-overflow": "reject-publish",
     "x-max-length": 1_000_000,
 }
@@ -78,7 +82,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All of it."""
+    """All exchanges, queues and bindings."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
@@ -86,37 +90,31 @@ class Topology:
 
 
 def topology(
-    rests: Mapping[str, float] = RETRY_TIERS, notify_keys: Collection[str] = ()
+    waits: Mapping[str, float] = RETRY_TIERS, notify_keys: Collection[str] = ()
 ) -> Topology:
-    """What one virtual host, hence one Slurm cluster, holds.
+    """The topology of one virtual host, which belongs to one Slurm cluster.
 
     Args:
-        rests: seconds by retry tier; only a test that will not wait has others.
-        notify_keys: what the site's webhooks ask for (Settings.notify_keys).
+        waits: seconds by retry tier; only tests use other ones.
+        notify_keys: the webhooks' routing keys (Settings.notify_keys).
     """
     notify = dict.fromkeys((*NOTIFY_KEYS, *notify_keys))
     work = {
         **_SAFE,
         "x-dead-letter-exchange": DEAD_LETTERS,
-        # a poison guard only: lost connections count toward it too
+        # only against messages that crash workers: lost connections count too
         "x-delivery-limit": 1000,
     }
-    work_keys = (
-        (RESUME_QUEUE, "node.resume.requested"),
-        (SUSPEND_QUEUE, "node.suspend.requested"),
-        (SUSPEND_QUEUE, "node.resume_fail.reported"),
-        # what an operator asks has time, as suspends have
-        (SUSPEND_QUEUE, "node.deploy.requested"),
-        (SUSPEND_QUEUE, "node.retire.requested"),
-        (SUSPEND_QUEUE, "node.adopt.requested"),
-        (SUSPEND_QUEUE, "node.bake.requested"),
-    )
+    # an operator's requests are as little urgent as suspends
+    work_keys = [
+        (RESUME_QUEUE if kind is Kind.RESUME else SUSPEND_QUEUE, kind.routing_key) for kind in Kind
+    ]
     tiers = tuple(
         Queue(
             name,
             {**_SAFE, "x-dead-letter-exchange": REQUEUE, "x-message-ttl": int(seconds * 1000)},
         )
-        for name, seconds in rests.items()
+        for name, seconds in waits.items()
     )
     return Topology(
         exchanges=(
@@ -132,15 +130,15 @@ def topology(
             Queue(RESUME_QUEUE, work),
             Queue(SUSPEND_QUEUE, work),
             *tiers,
-            # the default limit destroys messages that operators look at; -1 destroys them at once
+            # the default limit deletes messages that operators inspect often; -1 deletes them at once
             Queue(DEAD_LETTER_QUEUE, {**_QUORUM, "x-delivery-limit": 1_000_000}),
-            # no dead-letter exchange: the audit also reads what is dead, which would loop for ever
+            # no dead-letter exchange: the audit reads dead letters too, which would loop
             Queue(AUDIT_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
-            # what is said of one node is said in order
+            # the events of a node must be handled in order
             Queue(FEEDBACK_QUEUE, {**_SINGLE, "x-delivery-limit": 1_000_000}),
-            # a full queue with reject-publish would refuse every worker's events
+            # with reject-publish a full queue would refuse the events of all workers
             Queue(NOTIFY_QUEUE, {**_QUORUM, "x-max-length": 100_000, "x-overflow": "drop-head"}),
-            # only the newest is of use; a large cluster's has several parts
+            # only the newest snapshot is useful; that of a large cluster has several parts
             Queue(SNAPSHOT_QUEUE, {**_SINGLE, "x-max-length": 100, "x-overflow": "drop-head"}),
             Queue(TOKEN_QUEUE, {**_SINGLE, "x-message-ttl": 10_000}),
         ),
@@ -156,28 +154,3 @@ def topology(
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),
         ),
     )
-
-
-class Channel(Protocol):
-    """What declaring needs of a channel; pika's BlockingChannel has it."""
-
-    def exchange_declare(self, *, exchange: str, exchange_type: str, durable: bool) -> object:
-        """Declare an exchange."""
-
-    def queue_declare(
-        self, *, queue: str, durable: bool, arguments: Mapping[str, str | int | bool]
-    ) -> object:
-        """Declare a queue."""
-
-    def queue_bind(self, *, exchange: str, queue: str, routing_key: str) -> object:
-        """Bind a queue to an exchange."""
-
-
-def apply(channel: Channel, wanted: Topology) -> None:
-    """Declare everything; what is there already and equal stays as it is."""
-    for exchange in wanted.exchanges:
-        channel.exchange_declare(exchange=exchange.name, exchange_type=exchange.type, durable=True)
-    for queue in wanted.queues:
-        channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
-    for binding in wanted.bindings:
-        channel.queue_bind(exchange=binding.exchange, queue=binding.queue, routing_key=binding.key)

@@ -30,7 +30,7 @@ from workers.clouds.names import resolve
 from workers.clouds.nova_requests import Call, NovaRequest, Parts
 from workers.clouds.servers import page_from, server_from
 from workers.config.groups import CloudSettings, ServerTemplate
-from workers.process.retry_after import wait_asked
+from workers.process.retry_after import requested_wait
 
 PAGE = 1000
 _ERROR = 400
@@ -272,7 +272,7 @@ class Cloud:
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:
-            asked = wait_asked(response.headers, time.time())
+            asked = requested_wait(response.headers, time.time())
             raise CloudError(response.status_code, _message(response), retry_after=asked)
         return response
 

@@ -1,6 +1,6 @@
-"""The tables [clouds.NAME] made whole: from fedcloud's site files, clouds.yaml, the environment.
+"""Completes the tables [clouds.NAME] from fedcloud's site files, clouds.yaml and the environment.
 
-What lamplighter.toml says comes first, then the file it names, then the environment.
+lamplighter.toml takes precedence, then the file that it names, then environment variables.
 """
 
 from collections.abc import Mapping
@@ -9,19 +9,20 @@ from typing import Any
 
 from producers.settings import ConfigError
 from workers.config import clouds_yaml, fedcloud
+from workers.config.clouds_entry import EntryRef
 
 _SCOPE = ("project_id", "project_name")
-# What belongs to a federated login is the source's.
+# Fields of a federated login, which belong to its source.
 _FEDERATED = ("identity_provider", "protocol")
 
 
-def whole_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> object:
-    """The table [clouds] with what other files and the environment add.
+def completed_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> object:
+    """The table [clouds] with the fields that other files and the environment add.
 
     Args:
-        path: lamplighter.toml's.
-        tables: as it stands there; what is no table is left for the check of the whole.
-        environ: the process's environment.
+        path: lamplighter.toml.
+        tables: the value of `clouds` in it; later checks report a value that is not a table.
+        environ: environment variables.
 
     Raises:
         ConfigError: naming file, field and remedy.
@@ -29,12 +30,12 @@ def whole_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> obje
     if not isinstance(tables, dict):
         return tables
     return {
-        name: _whole(path, name, table, environ) if isinstance(table, dict) else table
+        name: _completed(path, name, table, environ) if isinstance(table, dict) else table
         for name, table in tables.items()
     }
 
 
-def _whole(
+def _completed(
     path: Path, name: str, table: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     where, folder = f"{path}: clouds.{name}", path.parent
@@ -45,7 +46,7 @@ def _whole(
     more: dict[str, Any] = fedcloud.environment_defaults(environ)
     own = dict(table)
     if "fedcloud_site" in table:
-        # a site's project is no other site's
+        # the environment's project may be another site's
         more = {key: value for key, value in more.items() if key in _FEDERATED}
         more |= fedcloud.site_defaults(table, folder, environ, where)
         own = {key: value for key, value in table.items() if key not in fedcloud.FIELDS}
@@ -56,18 +57,25 @@ def _from_clouds_yaml(
     table: Mapping[str, Any], folder: Path, name: str, where: str
 ) -> dict[str, Any]:
     if "source" in table:
-        raise ConfigError(f"{where}.source: clouds_yaml says how to log in; leave one of them out")
-    given = fedcloud.text_of(table, "clouds_yaml", where)
-    entry = fedcloud.text_of(table, "cloud", where) if "cloud" in table else name
-    file = folder / given
+        raise ConfigError(
+            f"{where}.source: clouds_yaml defines the login already; remove one of them"
+        )
+    given, region = (
+        fedcloud.text_of(table, field, where) if field in table else None
+        for field in ("cloud", "region")
+    )
+    file = fedcloud.text_of(table, "clouds_yaml", where)
+    entry = EntryRef(folder / file, given or name, region)
+    kind, more = clouds_yaml.entry_defaults(entry)
     own = {key: value for key, value in table.items() if key not in clouds_yaml.FIELDS}
-    kind = clouds_yaml.entry_kind(file, entry)
-    source = {"type": "clouds_yaml", "file": given, "entry": entry, "kind": kind}
-    return _merged({**own, "source": source}, clouds_yaml.entry_defaults(file, entry))
+    source = {"type": "clouds_yaml", "file": file, "entry": entry.name, "kind": kind}
+    if region is not None:
+        source["region"] = region
+    return _merged({**own, "source": source}, more)
 
 
 def _merged(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` where it says something, else `more`."""
+    """The fields of `own`, and those of `more` that it lacks."""
     source = own.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     federated = isinstance(kind, str) and kind.startswith("oidc_")
@@ -77,8 +85,8 @@ def _merged(own: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in more.items()
         if key not in _FEDERATED and not (scoped and key.startswith("project_"))
     }
-    whole = {**taken, **own}
+    merged = {**taken, **own}
     if federated and isinstance(source, dict):
         login = {key: more[key] for key in _FEDERATED if key in more}
-        whole["source"] = {**login, **source}
-    return whole
+        merged["source"] = {**login, **source}
+    return merged

@@ -1,198 +1,191 @@
-"""Clouds as OpenStack's own tools define them: clouds.yaml, and secure.yaml beside it.
+"""Reads clouds as OpenStack's own tools define them: entries of clouds.yaml, with secure.yaml beside it.
 
-Shape: https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html. Secrets stay
-there: the settings hold where they are, and the token service reads them anew for each login.
+openstacksdk resolves an entry, so each key means what it means to `openstack --os-cloud`:
+https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html. A key that Lamplighter
+cannot honour is an error. Secrets stay in these files: the settings never hold them, and the token
+service reads them again for each login.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import msgspec
+from typing import Any
 
 from producers.settings import ConfigError
 from schemas.names import shown
-from workers.config.yaml_file import parse_yaml, read_yaml, shaped
+from workers.config.clouds_entry import (
+    Entry,
+    EntryRef,
+    Kind,
+    content_of,
+    interface_of,
+    kind_of,
+    regions_of,
+    require_complete,
+    require_supported,
+    shape_of,
+)
+from workers.config.fedcloud import versioned
 
 FIELDS = frozenset({"clouds_yaml", "cloud"})
-# Those who keep secrets apart keep them there; what it says comes first.
-SECURE = "secure.yaml"
-Kind: TypeAlias = Literal["application_credential", "password"]
-_KINDS: Mapping[str, Kind] = {
-    "v3applicationcredential": "application_credential",
-    "v3password": "password",
+_SECRETS: Mapping[Kind, str] = {
+    "application_credential": "application_credential_secret",
     "password": "password",
 }
+# Put in place of secrets, so that no setting and no error can repeat one.
+_MASK = dict.fromkeys((*_SECRETS.values(), "passcode", "token"), "-")
 
 
-class _Auth(msgspec.Struct, frozen=True):
-    auth_url: str | None = None
-    project_id: str | None = None
-    project_name: str | None = None
-    project_domain_id: str | None = None
-    project_domain_name: str | None = None
-    user_id: str | None = None
-    username: str | None = None
-    user_domain_id: str | None = None
-    user_domain_name: str | None = None
-    domain_id: str | None = None
-    domain_name: str | None = None
-    application_credential_id: str | None = None
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    auth: _Auth
-    auth_type: str = "password"
-    region_name: str | None = None
-    interface: str | None = None
-    cacert: str | None = None
-    verify: bool = True
-
-
-class _CloudsFile(msgspec.Struct, frozen=True):
-    clouds: dict[str, Any]
-
-
-class _Secrets(msgspec.Struct, frozen=True):
-    password: str | None = None
-    application_credential_secret: str | None = None
-
-
-class _SecretEntry(msgspec.Struct, frozen=True):
-    auth: _Secrets = _Secrets()
-
-
-def entry_defaults(path: Path, name: str) -> dict[str, Any]:
-    """What an entry says of a cloud, as fields of the table [clouds.NAME] but for `source`.
+def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
+    """How an entry logs in, and the fields of the table [clouds.NAME] that it gives.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    entry, place = _entry(path, name), _place(path, name)
-    if entry.auth.auth_url is None:
-        raise ConfigError(f"{place}.auth.auth_url: is missing")
-    if not entry.verify:
-        raise ConfigError(
-            f"{place}.verify: certificates are always verified; name the authority in cacert"
-        )
-    _identity(entry, place, "")  # what it lacks is told now, not at the first login
-    url = entry.auth.auth_url.rstrip("/")
-    project = _project(entry.auth, place) if _kind(entry, place) == "password" else {}
+    kind, config, login = _checked(entry)
     fields = {
-        "auth_url": url if url.endswith("/v3") else f"{url}/v3",
-        "region": entry.region_name,
-        "interface": entry.interface and entry.interface.removesuffix("URL"),
-        "ca_file": entry.cacert,
-        **project,
+        "auth_url": versioned(login["auth_url"]),
+        "region": config["region_name"],
+        "interface": interface_of(config),
+        "ca_file": _authority(config),
+        **(_project(entry, login) if kind == "password" else {}),
     }
-    return {key: value for key, value in fields.items() if value is not None}
+    return kind, {key: value for key, value in fields.items() if value}
 
 
-def entry_kind(path: Path, name: str) -> Kind:
-    """How an entry logs in.
+def entry_identity(entry: EntryRef, secret: str) -> dict[str, Any]:
+    """An entry as the `identity` of a login at Keystone, with `secret` as its secret.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    return _kind(_entry(path, name), _place(path, name))
+    kind, _, login = _checked(entry)
+    if kind == "password":
+        return {"methods": [kind], kind: {"user": {**_user(login), "password": secret}}}
+    if login.get("application_credential_id"):
+        name = {"id": login["application_credential_id"]}
+    else:
+        name = {"name": login["application_credential_name"], "user": _user(login)}
+    return {"methods": [kind], kind: {**name, "secret": secret}}
 
 
-def entry_identity(path: Path, name: str, secret: str) -> dict[str, Any]:
-    """An entry as the `identity` of a login at Keystone.
+def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
+    """The file that holds an entry's secret, and the secret; None if the entry has none.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    return _identity(_entry(path, name), _place(path, name), secret)
+    content = content_of(entry)
+    kind = kind_of(entry, _resolved(entry, content, {}))
+
+    def secret_in(content: dict[str, Any]) -> str | None:
+        secret = _login(_resolved(entry, content, {})).get(_SECRETS[kind])
+        return secret if isinstance(secret, str) else None
+
+    secret = secret_in(content)
+    if not secret:
+        return None
+    alone = secret_in(content_of(entry, secure=False))
+    return (entry.file if alone == secret else entry.secret_file), secret
 
 
-def secret_file(path: Path) -> Path:
-    """Where an entry's secret is: secure.yaml where there is one beside, else the file itself."""
-    secure = path.with_name(SECURE)
-    return secure if secure.exists() else path
+def _checked(entry: EntryRef) -> tuple[Kind, dict[str, Any], dict[str, Any]]:
+    """An entry whose keys are supported and complete, and its login; without its secret."""
+    config = _resolved(entry, content_of(entry), _MASK)
+    kind, login = kind_of(entry, config), _login(config)
+    require_supported(entry, config, login)
+    require_complete(entry, kind, login)
+    return kind, config, login
 
 
-def entry_secret(text: str, path: Path, name: str, kind: Kind) -> str | None:
-    """The secret of an entry; None where it has none.
-
-    Args:
-        text: of the file, read with its permissions checked.
-        path: of the file, for errors.
-        name: the entry's.
-        kind: how it logs in.
-
-    Raises:
-        ConfigError: the file is not of this shape.
-    """
-    entry = parse_yaml(text, path, _CloudsFile).clouds.get(name, {})
-    auth = shaped(entry, _place(path, name), _SecretEntry).auth
-    return auth.password if kind == "password" else auth.application_credential_secret
+def _login(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a login, which may also be outside `auth`."""
+    return {**config, **config["auth"]}
 
 
-def _entry(path: Path, name: str) -> _Entry:
-    clouds = read_yaml(path, _CloudsFile).clouds
-    if name not in clouds:
-        known = ", ".join(clouds) or "none"
-        raise ConfigError(f"{path}: clouds: there is no {shown(name)}; it has {known}")
-    return shaped(clouds[name], _place(path, name), _Entry)
+def _resolved(entry: EntryRef, content: dict[str, Any], mask: Mapping[str, str]) -> dict[str, Any]:
+    """The entry with openstacksdk's defaults, its vendor profile and its region's values."""
+    from openstack.config import OpenStackConfig  # noqa: PLC0415 - 0.3 s, for few sites
 
-
-def _place(path: Path, name: str) -> str:
-    return f"{path}: clouds.{name}"
-
-
-def _kind(entry: _Entry, place: str) -> Kind:
-    kind = _KINDS.get(entry.auth_type)
-    if kind is None:
+    content = _with_chosen_region(entry, content)
+    try:
+        sdk = OpenStackConfig(load_yaml_config=False, load_envvars=False)
+        sdk.cloud_config = {"clouds": {entry.name: content}}
+        given: dict[str, Any] = {"region_name": entry.region or "", "auth": mask, **mask}
+        config: dict[str, Any] = sdk.get_one(entry.name, validate=False, **given).config
+    except Exception as error:  # noqa: BLE001 - it checks no types
+        # the error's own text may quote the file
         raise ConfigError(
-            f"{place}.auth_type: {shown(entry.auth_type)} cannot be taken from clouds.yaml"
-            f" (only {', '.join(_KINDS)}); write [clouds.NAME.source] in lamplighter.toml instead"
-        )
-    return kind
+            f"{entry.place}: openstacksdk does not accept this entry ({type(error).__name__});"
+            f" `openstack --os-cloud {entry.name} configuration show` may say why"
+        ) from None
+    shape_of(config, entry.place)  # a profile or a region may have changed it
+    return config
 
 
-def _identity(entry: _Entry, place: str, secret: str) -> dict[str, Any]:
-    kind = _kind(entry, place)
-    if kind == "application_credential":
-        return {
-            "methods": [kind],
-            kind: {"id": _credential_id(entry.auth, place), "secret": secret},
-        }
-    return {"methods": [kind], kind: {"user": {**_user(entry.auth, place), "password": secret}}}
-
-
-def _credential_id(auth: _Auth, place: str) -> str:
-    if auth.application_credential_id is None:
+def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, Any]:
+    """`content` for openstacksdk, which by itself takes the first of several regions."""
+    shape = shape_of(content, entry.place)
+    field, names = regions_of(shape)
+    if shape.profile is not None:
+        profile = _profile(entry, shape.profile)
+        field, names = (field, names) if names else ("profile", regions_of(profile)[1])
+    if not names:
+        return content
+    known = ", ".join(map(shown, names))
+    if entry.region is None and len(names) > 1:
         raise ConfigError(
-            f"{place}.auth.application_credential_id: is missing; its name alone does not do"
+            f"{entry.place}.{field}: has several regions ({known}); name one in lamplighter.toml:"
+            ' write region = "..." in the table of this cloud'
         )
-    return auth.application_credential_id
-
-
-def _user(auth: _Auth, place: str) -> Mapping[str, Any]:
-    if auth.user_id is not None:
-        return {"id": auth.user_id}
-    if auth.username is None:
-        raise ConfigError(f"{place}.auth.username: is missing")
-    if (domain_id := auth.user_domain_id or auth.domain_id) is not None:
-        return {"name": auth.username, "domain": {"id": domain_id}}
-    domain_name = auth.user_domain_name or auth.domain_name
-    if domain_name is None:
-        raise ConfigError(f"{place}.auth.user_domain_name: is missing; often it is Default")
-    return {"name": auth.username, "domain": {"name": domain_name}}
-
-
-def _project(auth: _Auth, place: str) -> dict[str, Any]:
-    if auth.project_id is not None:
-        return {"project_id": auth.project_id}
-    if auth.project_name is None:
-        raise ConfigError(f"{place}.auth.project_id: is missing")
-    if auth.project_domain_name is None and auth.project_domain_id not in {None, "default"}:
+    if entry.region is None:
+        return content
+    # lamplighter.toml may replace a single region_name
+    if entry.region not in names and (field != "region_name" or len(names) > 1):
         raise ConfigError(
-            f"{place}.auth.project_domain_id: say project_id, or project_domain_name beside"
+            f"{entry.place}.{field}: has no region {shown(entry.region)}; it has {known}"
         )
-    # Keystone's first domain has this id and this name
-    return {
-        "project_name": auth.project_name,
-        "project_domain": auth.project_domain_name or "Default",
-    }
+    return {**content, "region_name": entry.region} if field == "region_name" else content
+
+
+def _profile(entry: EntryRef, name: str) -> Entry:
+    """A vendor profile; openstacksdk would fetch some of them from the network."""
+    from openstack.config import vendors  # noqa: PLC0415 - as above
+
+    found = vendors.get_profile(name) if name in vendors.profiles() else None
+    if found is None or "profile" in found:
+        raise ConfigError(
+            f"{entry.place}.profile: openstacksdk has no complete profile {shown(name)}, and none is"
+            " fetched from the network; write auth_url and region_name into the entry instead"
+        )
+    return shape_of(found, f"profile {name}")
+
+
+def _user(login: Mapping[str, Any]) -> dict[str, Any]:
+    if login.get("user_id"):
+        return {"id": login["user_id"]}
+    by_id = login.get("user_domain_id")
+    domain = {"id": by_id} if by_id else {"name": login["user_domain_name"]}
+    return {"name": login["username"], "domain": domain}
+
+
+def _authority(config: Mapping[str, Any]) -> str | None:
+    if config["cacert"]:
+        cacert: str = config["cacert"]
+        # unlike Path.expanduser, it leaves the "~name" of an unknown user as it is
+        return os.path.expanduser(cacert)  # noqa: PTH111
+    verify = config["verify"]
+    return verify if isinstance(verify, str) else None
+
+
+def _project(entry: EntryRef, login: Mapping[str, Any]) -> dict[str, str]:
+    if login.get("project_id"):
+        return {"project_id": login["project_id"]}
+    domain = login.get("project_domain_name")
+    if not domain and login["project_domain_id"] != "default":
+        raise ConfigError(
+            f"{entry.place}.auth.project_domain_id: is not supported; write project_id, or add"
+            " project_domain_name"
+        )
+    # Keystone's first domain has the id default and the name Default
+    return {"project_name": login["project_name"], "project_domain": domain or "Default"}

@@ -1,7 +1,7 @@
-"""Clouds as fedcloud users define them: EGI's site configuration, and fedcloud's environment.
+"""Reads clouds as fedcloud users define them: EGI's site files and fedcloud's environment variables.
 
 https://github.com/tdviet/fedcloudclient and https://github.com/EGI-Federation/fedcloud-catchall-operations
-have such files: `gocdb`, `endpoint`, optionally `region` and `protocol`, and
+describe such files: `gocdb`, `endpoint`, optionally `region` and `protocol`, and
 `vos: [{name, auth: {project_id}}]`.
 """
 
@@ -44,17 +44,17 @@ class _SiteName(msgspec.Struct, frozen=True):
 def site_defaults(
     table: Mapping[str, Any], folder: Path, environ: Mapping[str, str], where: str
 ) -> dict[str, Any]:
-    """What a site's file says of a cloud, as fields of the table [clouds.NAME].
+    """The fields of the table [clouds.NAME] that a site file gives.
 
     Args:
-        table: holds `fedcloud_site`, a file or a folder of such files; in a folder, `site` (else
-            $FEDCLOUD_SITE) says which; and `vo` (else $FEDCLOUD_VO, $EGI_VO).
+        table: holds `fedcloud_site`, a site file or a folder of site files; `site` (else
+            $FEDCLOUD_SITE) selects one in a folder; `vo` (else $FEDCLOUD_VO, $EGI_VO) the project.
         folder: where relative paths start.
-        environ: the process's environment.
+        environ: environment variables.
         where: file and table, for errors.
 
     Returns:
-        `auth_url`, `project_id`, and `region` and `protocol` where the file has them.
+        `auth_url`, `project_id`, and `region` and `protocol` if the file has them.
 
     Raises:
         ConfigError: naming file, field and remedy.
@@ -69,7 +69,7 @@ def site_defaults(
         known = ", ".join(projects) or "none"
         raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
     defaults = {
-        "auth_url": _versioned(site.endpoint),
+        "auth_url": versioned(site.endpoint),
         "project_id": projects[vo],
         "region": site.region,
         "protocol": site.protocol,
@@ -78,7 +78,7 @@ def site_defaults(
 
 
 def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    """The fields that fedcloud's and OpenStack's environment gives; secrets are not among them."""
+    """The fields in the environment variables of fedcloud and OpenStack; secrets are not read."""
     names = {
         "auth_url": "OS_AUTH_URL",
         "project_id": "OS_PROJECT_ID",
@@ -87,7 +87,7 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     }
     given = {field: environ[name] for field, name in names.items() if environ.get(name)}
     if "auth_url" in given:
-        given["auth_url"] = _versioned(given["auth_url"])
+        given["auth_url"] = versioned(given["auth_url"])
     return given
 
 
@@ -98,18 +98,18 @@ def _in_folder(folder: Path, wanted: str) -> Path:
         if name == wanted:
             return path
     known = ", ".join(sites.values()) or "none"
-    raise ConfigError(f"{folder}: no file is of the site {shown(wanted)}; there are {known}")
+    raise ConfigError(f"{folder}: no file describes the site {shown(wanted)}; it has {known}")
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:
-    """A field that must be a text.
+    """A field that must be a string.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not, or it is empty.
     """
     value = table[field]
     if not isinstance(value, str) or not value:
-        raise ConfigError(f'{where}.{field}: must be a text: write {field} = "..."')
+        raise ConfigError(f'{where}.{field}: must be a string: write {field} = "..."')
     return value
 
 
@@ -128,7 +128,7 @@ def _named(
     raise ConfigError(f'{where}.{field}: is missing: write {field} = "..." or set {names[0]}')
 
 
-def _versioned(url: str) -> str:
-    """Some sites give Keystone's root."""
+def versioned(url: str) -> str:
+    """Keystone's address with its version, as some files give only the root."""
     last = urlsplit(url).path.rstrip("/").rpartition("/")[2]
     return url if last.startswith("v") and last[1:2].isdigit() else f"{url.rstrip('/')}/v3"

@@ -1,4 +1,4 @@
-"""Where nodes run, as lamplighter.toml says: clouds, and the groups of nodes on them. Durations are seconds."""
+"""Defines the tables of clouds, and of the groups of nodes on them. Durations are seconds."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,10 +13,10 @@ class CloudSettings(Table, frozen=True):
     """One OpenStack project.
 
     Attributes:
-        auth_url: Keystone's, ending in /v3.
-        project_id: or project_name with project_domain.
-        source: where its tokens come from.
-        concurrency: calls in flight.
+        auth_url: Keystone's address, ending in /v3.
+        project_id: the project; or give project_name with project_domain.
+        source: how to get tokens.
+        concurrency: maximum number of simultaneous calls.
     """
 
     auth_url: str
@@ -37,18 +37,18 @@ class CloudSettings(Table, frozen=True):
             and self.source.kind == "application_credential"
         )
         if not own_scope and self.project_id is None and self.project_name is None:
-            raise ValueError("project_id or project_name is missing: say what to log in to")
+            raise ValueError("project_id or project_name is missing: give the project to log in to")
 
 
 class ServerTemplate(Table, frozen=True):
-    """How a group's servers are made.
+    """How a group's servers are created.
 
     Attributes:
         image, flavor: names or ids.
         networks: names or ids; or ["auto"] or ["none"].
-        volume_size: GB of a root volume made from the image; without it the flavor's own disk.
+        volume_size: GB of a root volume created from the image; by default the flavor's disk.
         user_data_file: a template for cloud-init: $node, $cluster and $group are filled in.
-        server_group: the id of one, for affinity.
+        server_group: its id, for affinity.
     """
 
     image: str
@@ -70,16 +70,16 @@ class GroupSettings(Table, frozen=True):
     Attributes:
         nodes: hostlist expression.
         cloud: a name from [clouds].
-        strategy: how its nodes are put out: `stop`, `shelve`, or `delete` and made anew.
-        server: how its servers are made; needed by `delete` and by `nodes deploy`.
-        boot_timeout: from a call that lights a node to ACTIVE, else the boot has failed.
-        stop_timeout: likewise from a call that puts it out.
+        strategy: how a node is powered off: `stop`, `shelve`, or `delete` (created again each time).
+        server: how servers are created; needed by `delete` and by `nodes deploy`.
+        boot_timeout: maximum time from a power-on call to ACTIVE; then the boot has failed.
+        stop_timeout: maximum time from a power-off call to its effect.
         boots: calls of one kind per round before the boot has failed.
-        cool_down: after the cloud has had no room (quota, no valid host), how long none is tried.
-        deploy_wait: from creating a server for later to putting it out: cloud-init's time.
-        bake_timeout: how long making an image of a node may take.
-        hostname: with slurm.set_addresses, what Slurm's NodeHostName is to be: $node is filled in.
-        dry_run: everything happens but the calls to the cloud, and to Slurm.
+        cool_down: pause after the cloud had no capacity (quota, no valid host).
+        deploy_wait: time from creating a server to powering it off, for cloud-init to finish.
+        bake_timeout: maximum time to create an image of a node.
+        hostname: with slurm.set_addresses, Slurm's NodeHostName; $node is filled in.
+        dry_run: whether all calls to the cloud and to Slurm are only reported.
     """
 
     nodes: str
@@ -97,4 +97,6 @@ class GroupSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.strategy == "delete" and self.server is None:
-            raise ValueError("strategy delete needs [groups.NAME.server]: say how servers are made")
+            raise ValueError(
+                "strategy delete needs [groups.NAME.server]: it defines how servers are created"
+            )

@@ -1,52 +1,61 @@
-"""How clouds are logged in to, as lamplighter.toml says it: `[clouds.NAME.source]`."""
+"""Defines the tables [clouds.NAME.source]: how to log in to a cloud."""
 
 from pathlib import Path
+from typing import ClassVar
 
-from workers.config import clouds_yaml
+from workers.config import clouds_entry
 from workers.config.types import Table
 
 
-def _one_of(field: str, file: Path | None, command: tuple[str, ...]) -> None:
-    if (file is None) == (not command):
-        raise ValueError(f"give either {field}_file or {field}_command")
+class _SecretSource(Table, frozen=True):
+    """A login whose secret is in `<prefix>_file`, or is printed by `<prefix>_command`.
 
-
-class PasswordSource(Table, frozen=True, tag_field="type", tag="password"):
-    """Keystone user and password.
-
-    Here and below, a secret comes from a file of our own (or of systemd's:
-    "$CREDENTIALS_DIRECTORY/name"), or is what a command prints: its words, run by no shell.
+    The file may be a credential of systemd ("$CREDENTIALS_DIRECTORY/name"); the command runs
+    without a shell.
     """
 
+    prefix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        file, command = self.secret
+        if (file is None) == (not command):
+            raise ValueError(f"give either {self.prefix}_file or {self.prefix}_command")
+
+    @property
+    def secret(self) -> tuple[Path | None, tuple[str, ...]]:
+        """The file, or the command."""
+        file, command = (getattr(self, f"{self.prefix}_{end}") for end in ("file", "command"))
+        return file, command
+
+
+class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password"):
+    """A Keystone user and password."""
+
+    prefix = "password"
     username: str
     password_file: Path | None = None
     password_command: tuple[str, ...] = ()
     user_domain: str = "Default"
 
-    def __post_init__(self) -> None:
-        _one_of("password", self.password_file, self.password_command)
-
 
 class ApplicationCredentialSource(
-    Table, frozen=True, tag_field="type", tag="application_credential"
+    _SecretSource, frozen=True, tag_field="type", tag="application_credential"
 ):
-    """Keystone application credential."""
+    """A Keystone application credential."""
 
+    prefix = "secret"
     id: str
     secret_file: Path | None = None
     secret_command: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _one_of("secret", self.secret_file, self.secret_command)
 
-
-class _FederatedSource(Table, frozen=True):
-    """An OpenID Connect login, then Keystone's federated one; by default as at EGI.
+class _FederatedSource(_SecretSource, frozen=True):
+    """An OpenID Connect login, then a federated login at Keystone; the defaults are EGI's.
 
     Attributes:
-        token_endpoint: the login provider's.
-        scope: what to ask for, word for word; by default EGI's scopes with `entitlements`.
-        entitlements: the only ones that the access token shall carry; by default all.
+        token_endpoint: of the login provider.
+        scope: the scope to request; by default EGI's scopes with `entitlements`.
+        entitlements: limits the access token to these; by default all.
     """
 
     token_endpoint: str
@@ -57,7 +66,7 @@ class _FederatedSource(Table, frozen=True):
 
     @property
     def full_scope(self) -> str:
-        """What to ask for; entitlements by the claim's old name and by its new one."""
+        """The scope to request; entitlements have an old and a new claim name."""
         if self.scope is not None:
             return self.scope
         claims = ("eduperson_entitlement", "entitlements")
@@ -66,14 +75,12 @@ class _FederatedSource(Table, frozen=True):
 
 
 class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
-    """The refresh token of a public client, which has no secret; the provider may rotate it."""
+    """The refresh token of a public client (without a secret); the provider may rotate it."""
 
+    prefix = "refresh_token"
     refresh_token_file: Path | None = None
     refresh_token_command: tuple[str, ...] = ()
     client_id: str = "token-portal"
-
-    def __post_init__(self) -> None:
-        _one_of("refresh_token", self.refresh_token_file, self.refresh_token_command)
 
 
 class ClientCredentialsSource(
@@ -83,28 +90,33 @@ class ClientCredentialsSource(
     tag_field="type",
     tag="oidc_client_credentials",
 ):
-    """A service account: an OIDC client with a secret, in its own name."""
+    """A service account: an OIDC client that logs in with its own secret."""
 
+    prefix = "client_secret"
     client_id: str
     client_secret_file: Path | None = None
     client_secret_command: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _one_of("client_secret", self.client_secret_file, self.client_secret_command)
-
 
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
-    """An entry of OpenStack's clouds.yaml, read anew for each login; made of `clouds_yaml`.
+    """An entry of OpenStack's clouds.yaml, read again for each login; set by `clouds_yaml`.
 
     Attributes:
         file: the clouds.yaml.
-        entry: its name there.
-        kind: how it logs in.
+        entry: the name of the entry.
+        kind: how the entry logs in.
+        region: the one that lamplighter.toml chooses, if any.
     """
 
     file: Path
     entry: str
-    kind: clouds_yaml.Kind
+    kind: clouds_entry.Kind
+    region: str | None = None
+
+    @property
+    def reference(self) -> clouds_entry.EntryRef:
+        """The entry."""
+        return clouds_entry.EntryRef(self.file, self.entry, self.region)
 
 
 Source = (

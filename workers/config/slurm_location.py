@@ -1,4 +1,4 @@
-"""Where Slurm's commands and its configuration are."""
+"""Finds Slurm's commands and slurm.conf."""
 
 import os
 import shutil
@@ -7,12 +7,12 @@ from pathlib import Path
 from producers.settings import ConfigError
 from workers.config.settings import Settings
 
-# Where packages and sites put Slurm, beside $PATH.
+# The usual folders of Slurm's commands, besides $PATH.
 _FOLDERS = ("/usr/bin", "/usr/local/bin", "/opt/slurm/bin", "/usr/local/slurm/bin")
 
 
 def is_installed(settings: Settings) -> bool:
-    """Whether a slurmctld can be told from here: its commands and its slurm.conf are at hand."""
+    """Whether this host can send commands to slurmctld: it has Slurm's commands and slurm.conf."""
     conf = slurm_conf(settings)
     if conf is None or not conf.exists():
         return False
@@ -24,7 +24,7 @@ def is_installed(settings: Settings) -> bool:
 
 
 def slurm_conf(settings: Settings) -> Path | None:
-    """slurm.conf: as [slurm] says, else beside lamplighter.toml, else as the environment says."""
+    """slurm.conf: the one in [slurm], else beside lamplighter.toml, else in $SLURM_CONF."""
     beside = settings.path.absolute().parent / "slurm.conf"
     if settings.slurm.conf is not None:
         return settings.slurm.conf
@@ -35,16 +35,16 @@ def slurm_conf(settings: Settings) -> Path | None:
 
 
 def find(name: str, folder: Path | None) -> str:
-    """The absolute path of one of Slurm's commands.
+    """The absolute path of a Slurm command.
 
     Raises:
-        ConfigError: it is not here.
+        ConfigError: the command is not found.
     """
     places = [str(folder)] if folder else [os.environ.get("PATH", ""), *_FOLDERS]
     found = shutil.which(name, path=os.pathsep.join(places))
     if found is None:
         raise ConfigError(
-            f"slurm.bin: there is no {name} in {os.pathsep.join(places)}; run this worker on "
-            "slurmctld's host, or say in which folder Slurm's commands are"
+            f"slurm.bin: {name} is not in {os.pathsep.join(places)}; run this worker on "
+            "slurmctld's host, or set slurm.bin to the folder of Slurm's commands"
         )
     return str(Path(found).absolute())

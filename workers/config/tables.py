@@ -1,4 +1,4 @@
-"""What lamplighter.toml says to the workers themselves, a table each. Durations are seconds."""
+"""Defines lamplighter.toml's tables for the workers, the console, metrics and logs. Durations are seconds."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,22 +9,22 @@ from workers.config.types import Count, Seconds, Table
 
 
 class SlurmSettings(Table, frozen=True):
-    """Slurm, and what it is told; seconds.
+    """Slurm, and what is reported to it.
 
     Attributes:
         resume_timeout, suspend_timeout: as in slurm.conf.
-        feedback: whether `lamplighter up` runs the slurm worker; without a word where Slurm's
+        feedback: whether `lamplighter up` runs the slurm worker; by default, only if Slurm's
             commands and slurm.conf are found.
-        conf: slurm.conf; by default the one beside this file, else $SLURM_CONF's.
-        bin: the folder of scontrol and squeue; by default they are searched.
-        timeout: of one command of Slurm's.
-        set_addresses: whether Slurm is told at which address a node has booted.
-        return_after: from a failed boot to the node's return to service; twice as long after each
+        conf: slurm.conf; by default the one beside this file, else $SLURM_CONF.
+        bin: the folder of scontrol and squeue; by default they are searched for.
+        timeout: of one Slurm command.
+        set_addresses: whether to set a node's address in Slurm after its boot.
+        return_after: time from a failed boot to the node's return to service; doubled with each
             further failure in a row.
-        return_at_most: the longest such time.
-        give_back_after: how long a node may wait for a cloud that is away, before its job is let go.
-        snapshot_interval: from one reading of all nodes for the resync worker to the next.
-        uws_jobdata: OPUS's SLURM_JOBDATA_PATH, by which a job shows for which UWS job it runs.
+        return_at_most: the maximum of that time.
+        give_back_after: how long a job may wait for an unreachable cloud before it is requeued.
+        snapshot_interval: time between two snapshots of all nodes for the resync worker.
+        uws_jobdata: OPUS's SLURM_JOBDATA_PATH, which shows the UWS job that a job runs for.
     """
 
     resume_timeout: Count = 600
@@ -42,20 +42,20 @@ class SlurmSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.uws_jobdata is not None and not self.uws_jobdata.startswith("/"):
-            raise ValueError("uws_jobdata must be absolute, as OPUS's SLURM_JOBDATA_PATH is")
+            raise ValueError("uws_jobdata must be an absolute path, like OPUS's SLURM_JOBDATA_PATH")
 
 
 class ResyncSettings(Table, frozen=True):
-    """What is made of Slurm's snapshots; seconds.
+    """How Slurm's snapshots are used.
 
     Attributes:
-        enabled: whether suspends are held against snapshots, and drift is repaired; without a word
-            where Slurm's commands and slurm.conf are found, or once a snapshot is in the store.
-        grace: how long a node must have been seen to differ before it is put out.
-        stale_after: a snapshot older than this says nothing any more; three intervals by default.
-        repeat_after: from one request for a repair to the next, if it has not helped; doubled each
-            time, to an hour at most.
-        delete_strays: whether servers with our tags that are no node's are deleted, after the grace.
+        enabled: whether suspends are checked against snapshots, and drift is repaired; by default,
+            only if Slurm's commands and slurm.conf are found or the store holds a snapshot.
+        grace: how long a node must differ from Slurm's state before it is powered off.
+        stale_after: the age above which a snapshot is not used; by default three intervals.
+        repeat_after: time until a repair without effect is requested again; doubled each time, up
+            to an hour.
+        delete_strays: whether stray servers (with our tags, of no node) are deleted after the grace.
     """
 
     enabled: bool | None = None
@@ -66,7 +66,7 @@ class ResyncSettings(Table, frozen=True):
 
 
 class StoreSettings(Table, frozen=True):
-    """Where state and audit live: SQLAlchemy URLs; SQLite files of their own by default."""
+    """The databases of state and audit: SQLAlchemy URLs; by default two SQLite files."""
 
     url: str = "sqlite:////var/lib/lamplighter/state.db"
     audit_url: str = "sqlite:////var/lib/lamplighter/audit.db"
@@ -76,12 +76,12 @@ class PowerSettings(Table, frozen=True):
     """The power worker.
 
     Attributes:
-        prefetch: deliveries in flight per work queue, hence nodes pending.
-        poll_interval: between two listings of a cloud that has pending nodes.
-        api_timeout: of one call to a cloud; a lease must have more than this left.
-        lease: how long a worker owns a node without renewing.
-        hold: a delivery held longer than this is parked (RabbitMQ ends consumers at 30 min).
-        attempts: failed attempts before a request is dead-lettered.
+        prefetch: unacknowledged deliveries per work queue, and thus pending nodes.
+        poll_interval: time between two listings of a cloud that has pending nodes.
+        api_timeout: of one call to a cloud; a call is made only if the lease lasts longer.
+        lease: how long a worker owns a node without renewal.
+        hold: a delivery held longer than this is parked (RabbitMQ closes consumers after 30 min).
+        attempts: failed attempts before a request becomes a dead letter.
         clock_ahead: a generation further in the future than this is refused.
         keep_outcomes: how long the store keeps the outcomes of ended rounds; longer than any broker
             keeps a message of theirs, for a round that is forgotten and delivered again opens again.
@@ -98,7 +98,7 @@ class PowerSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.lease < 2 * self.api_timeout:
-            raise ValueError("lease must be at least twice api_timeout, or no call could be made")
+            raise ValueError("lease must be at least twice api_timeout, or no call can be made")
 
 
 class TokenSettings(Table, frozen=True):
@@ -106,9 +106,9 @@ class TokenSettings(Table, frozen=True):
 
     Attributes:
         key_file: 32 random bytes (base64) that encrypt rotated refresh tokens in the store;
-            made at first start where it is missing.
-        service_user: the broker user that answers; replies of others are refused.
-        allowed_users: broker users that may ask; empty for the broker URL's own user alone.
+            created at the first start.
+        service_user: the broker user of the token service; replies of other users are refused.
+        allowed_users: broker users that may request tokens; by default only the broker URL's user.
         timeout: of one request for a token.
     """
 
@@ -122,10 +122,10 @@ class AuditSettings(Table, frozen=True):
     """The audit worker.
 
     Attributes:
-        key_file: signs the log's heads (Ed25519, PEM); made at first start, and its public half
-            beside it as key_file.pub.
-        heads_file: signed heads are appended to it; have it copied to another host.
-        heads_every: seconds between two of them, while something is recorded.
+        key_file: signs the log's heads (Ed25519, PEM); created at the first start, with its public
+            half beside it as key_file.pub.
+        heads_file: signed heads are appended to it; copy it to another host.
+        heads_every: time between two heads, while records are written.
     """
 
     key_file: Path = Path("audit.key")
@@ -134,7 +134,49 @@ class AuditSettings(Table, frozen=True):
 
 
 class LogSettings(Table, frozen=True):
-    """Structured logs: JSON lines, or colours for people."""
+    """Structured logs: JSON lines, or coloured text for a terminal."""
 
     format: Literal["json", "console"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class MetricsSettings(Table, frozen=True):
+    """Metrics for Prometheus.
+
+    Attributes:
+        listen: host and first port; each kind of process has its own port from there on
+            (workers/process/metrics_endpoint.py). None for no metrics.
+    """
+
+    listen: str | None = None
+
+
+class ProxySettings(Table, frozen=True):
+    """A proxy that authenticates users and names them in a header.
+
+    Attributes:
+        address: its IP address; the header is trusted in requests from there.
+        header: holds the user's name.
+    """
+
+    address: str
+    header: str
+
+
+class ConsoleSettings(Table, frozen=True):
+    """The web console.
+
+    Attributes:
+        listen: host and port.
+        hosts: further host names in requests, such as a proxy's.
+        operators_file: who may act (`lamplighter console operator NAME`); None makes it read-only.
+        proxy: a proxy that authenticates users.
+        login_to_read: whether reading needs a login too; by default, only if other hosts can
+            connect.
+    """
+
+    listen: str = "127.0.0.1:8617"
+    hosts: tuple[str, ...] = ()
+    operators_file: Path | None = None
+    proxy: ProxySettings | None = None
+    login_to_read: bool | None = None

@@ -1,4 +1,4 @@
-"""What all tables of lamplighter.toml have in common."""
+"""Defines the base class and the types of lamplighter.toml's tables."""
 
 from typing import Annotated
 
@@ -9,4 +9,4 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: frozen, and a field it does not know is an error."""
+    """A table of the file: frozen; an unknown field is an error."""

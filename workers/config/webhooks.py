@@ -1,4 +1,4 @@
-"""A webhook, as lamplighter.toml describes it; and which events it asks for. Pure."""
+"""Defines webhooks, and matches events with their subscriptions. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ OPUS_PATH = "/handler/job_event"
 
 
 class Webhook(Table, frozen=True):
-    """Who is told of what, and how; seconds.
+    """A receiver of events. Durations are seconds.
 
     Attributes:
-        name: unique; it stands in logs and dead letters, where the address does not.
-        url: http or https; for OPUS its BASE_URL, or the whole address.
-        events: any of a transition (`failed`), a type, or a topic pattern of routing keys (`alarm.#`).
-        format: CloudEvents in structured mode, or what OPUS understands of a job that has failed.
-        secret_file: signs what is sent; by Standard Webhooks, one secret a line.
-        ca_file: whom to trust instead of the public authorities.
-        timeout: of one try.
-        give_up_after: from the event's arrival to its dead letter.
+        name: unique; logs and dead letters show it instead of the address.
+        url: http or https; for OPUS its BASE_URL, or the full address.
+        events: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`).
+        format: CloudEvents in structured mode, or OPUS's own format for a failed job.
+        secret_file: secrets that sign the requests (Standard Webhooks), one per line.
+        ca_file: the authority to trust instead of the public ones.
+        timeout: of one attempt.
+        give_up_after: time from the event's arrival until it becomes a dead letter.
     """
 
     name: str
@@ -41,48 +41,48 @@ class Webhook(Table, frozen=True):
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError("name must have 1 to 40 small letters, digits and dashes")
+            raise ValueError("name must have 1 to 40 lower-case letters, digits and dashes")
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("url must begin with http:// or https:// and a host")
         if parts.username is not None or parts.password is not None:
-            raise ValueError("url must hold no password: whoever reads this file could use it")
+            raise ValueError("url must not contain a password: other users may read this file")
         if self.format == "opus" and self.events:
-            raise ValueError("events: OPUS understands job.failed alone; leave them out")
+            raise ValueError("events: OPUS understands only job.failed; remove them")
         if self.format != "opus" and not self.events:
-            raise ValueError('events: say which, for example ["failed", "job.failed", "alarm.#"]')
+            raise ValueError('events: are missing, for example ["failed", "job.failed", "alarm.#"]')
         for key in self.keys:
             if not _PATTERN.fullmatch(key):
                 raise ValueError(f"events: {key!r} is neither a transition nor a topic pattern")
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The routing keys of its events, as topic patterns."""
+        """The topic patterns of its events."""
         if self.format == "opus":
             return ("job.failed",)
         return tuple(_key(word) for word in self.events)
 
     @property
     def address(self) -> str:
-        """Where to POST."""
+        """The address to POST to."""
         if self.format == "opus" and not self.url.endswith(OPUS_PATH):
             return self.url.rstrip("/") + OPUS_PATH
         return self.url
 
-    def asks_for(self, routing_key: str) -> bool:
-        """Whether it is to hear of events with this key."""
+    def subscribes_to(self, routing_key: str) -> bool:
+        """Whether the webhook subscribes to events with this routing key."""
         return any(matches(pattern.split("."), routing_key.split(".")) for pattern in self.keys)
 
 
 class NotifySettings(Table, frozen=True):
-    """Who is told of what happens."""
+    """The receivers of events."""
 
     webhook: tuple[Webhook, ...] = ()
 
     def __post_init__(self) -> None:
         names = [webhook.name for webhook in self.webhook]
         if len(set(names)) < len(names):
-            raise ValueError("two webhooks have one name: give each its own")
+            raise ValueError("two webhooks have the same name: give each its own")
 
 
 def _key(word: str) -> str:
@@ -92,7 +92,7 @@ def _key(word: str) -> str:
 
 
 def matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """As RabbitMQ's topic exchange: `*` is one word, `#` any number of them."""
+    """Match words with a pattern as RabbitMQ's topic exchange: `*` is one word, `#` any number."""
     if not pattern:
         return not words
     first, *rest = pattern

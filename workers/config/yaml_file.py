@@ -1,4 +1,4 @@
-"""Other tools' YAML files, checked: errors name the file and the field, and quote nothing."""
+"""Reads and checks YAML files of other tools: errors name file and field, and quote nothing."""
 
 import re
 from pathlib import Path
@@ -10,46 +10,34 @@ import yaml
 from producers.settings import ConfigError
 
 _Shape = TypeVar("_Shape")
-# What YAML takes for a number, or no for false.
+# A value that YAML reads as a number or, for `no`, as false.
 _UNQUOTED = re.compile(r"Expected `str.*got `(int|float|bool)`")
 
 
 def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
-    """The file's content in the shape of a msgspec.Struct; fields that this has not are let be.
+    """The content of a file in the shape of a msgspec.Struct; unknown fields are ignored.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
     try:
-        text = path.read_text()
+        content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be read: {error.strerror}; let this user read it"
+            f"{path}: cannot be read: {error.strerror}; make it readable for this user"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is no text") from None
-    return parse_yaml(text, path, shape)
-
-
-def parse_yaml(text: str, path: Path, shape: type[_Shape]) -> _Shape:
-    """As `read_yaml`, of a file's text.
-
-    Raises:
-        ConfigError: as `read_yaml`.
-    """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        # its own words would quote lines, in which secrets may stand
-        line = "" if error.problem_mark is None else f" (line {error.problem_mark.line + 1})"
-        raise ConfigError(f"{path}: is no valid YAML{line}") from None
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"{path}: is no valid YAML") from None
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    except Exception as error:  # noqa: BLE001 - tags and nesting make PyYAML raise almost anything
+        # the error's own text may quote lines that hold secrets
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" (line {mark.line + 1})"
+        raise ConfigError(f"{path}: is not valid YAML{line}") from None
     return shaped(content, str(path), shape)
 
 
 def shaped(content: object, place: str, shape: type[_Shape]) -> _Shape:
-    """What a file holds, or a part of it, in the shape of a msgspec.Struct.
+    """The content of a file, or a part of it, in the shape of a msgspec.Struct.
 
     Raises:
         ConfigError: naming `place`, field and remedy.

@@ -1,1 +1,8 @@
-"""Dead letters: requests that failed for good, until an operator replays or discards them."""
+"""Dead letters: requests that failed for good, until an operator replays or discards them.
+
+letter: reads a dead letter and its headers.
+queue: replays and discards dead letters, safe against a kill at any step.
+messages: the events and commands that a replay or a discard publishes.
+notifications: the same for events that a webhook did not accept.
+results: which letters are still undecided, and the result for each.
+"""

@@ -1,4 +1,4 @@
-"""A dead letter as an operator sees it. Pure: nothing in a letter is trusted to be as it should."""
+"""Reads a dead letter; its headers and its body are untrusted. Pure."""
 
 import hashlib
 import json
@@ -9,9 +9,10 @@ from typing import Any
 
 from schemas import headers
 from schemas.commands import Kind, PowerCommand, parse_command
-from schemas.envelope import Envelope, Fields, parse
+from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
+from schemas.fields import Fields
 from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
 
 _NS = 1_000_000_000
@@ -19,7 +20,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed attempt; time in ns since the epoch, None where the header does not tell."""
+    """One failed attempt; time in ns since the epoch, None if unknown."""
 
     attempt: int
     time: int | None
@@ -28,7 +29,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """An event that a webhook did not take: whose, and which."""
+    """An event that a webhook did not accept."""
 
     webhook: str
     event: Envelope
@@ -36,20 +37,20 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter: a request, or an event that a webhook did not take, or unreadable.
+    """A dead letter: a request, an event that a webhook did not accept, or malformed.
 
     Attributes:
-        tag: the delivery tag under which we hold it.
-        body: as it came.
-        command: what was asked, or None where it is no request.
-        undelivered: what was not taken, or None where it is no event for a webhook.
-        problem: what is wrong with a malformed body, else None.
-        round: the round that it died in.
-        died_in: the work queue.
-        died_at: ns since the epoch, or None where nothing tells.
-        cause: what it died of.
-        by_broker: whether the broker itself gave it up: no worker has ended its round.
-        failures: the attempts, oldest first.
+        tag: the delivery tag.
+        body: as received.
+        command: the request, or None if it is not one.
+        undelivered: the webhook's event, or None if it is not one.
+        problem: what is wrong with a malformed body, or None.
+        round: the round that it failed in.
+        died_in: the work queue that it failed in.
+        died_at: ns since the epoch, or None if unknown.
+        cause: why it failed.
+        by_broker: whether the broker gave up the delivery; then no worker has ended the round.
+        failures: the failed attempts, oldest first.
     """
 
     tag: int
@@ -66,7 +67,7 @@ class Letter:
 
     @property
     def id(self) -> str:
-        """The request's id, or WEBHOOK/EVENT; a malformed letter has the hash of its body instead."""
+        """The request's id, or WEBHOOK/EVENT, or the hash of a malformed body."""
         if self.command is not None:
             return self.command.id
         if self.undelivered is not None:
@@ -78,10 +79,10 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
     """Read a letter.
 
     Args:
-        tag: its delivery tag.
+        tag: the delivery tag.
         routing_key: as delivered.
-        raw: its AMQP headers; x-death is RabbitMQ's (Dead Letter Exchanges, "x-death").
-        body: its body.
+        raw: the AMQP headers; RabbitMQ documents x-death under "Dead Letter Exchanges".
+        body: as delivered.
     """
     command, undelivered, problem = None, None, None
     webhook = _text(raw, headers.WEBHOOK)
@@ -96,12 +97,12 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
     cause = _text(raw, headers.CAUSE)
     by_broker = cause is None
     if cause is None and problem is not None:
-        told = Cause("malformed", problem)
+        why = Cause("malformed", problem)
     elif cause is None:
         reason = _text(death, "reason") or "unknown"
-        told = Cause(f"broker_{reason}", f"the broker gave it up: {reason}")
+        why = Cause(f"broker_{reason}", f"the broker gave up the delivery: {reason}")
     else:
-        told = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
+        why = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
     return Letter(
         tag=tag,
         body=body,
@@ -110,7 +111,7 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         round=_number(raw, headers.ROUND, 1),
         died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(routing_key),
         died_at=_time(raw.get(headers.DIED_AT)) or _time(death.get("time")),
-        cause=told,
+        cause=why,
         by_broker=by_broker,
         failures=tuple(_failures(raw)),
         undelivered=undelivered,
@@ -141,7 +142,7 @@ def _number(raw: Mapping[str, Any], name: str, least: int) -> int:
 
 
 def _time(value: object) -> int | None:
-    if isinstance(value, datetime):  # pika's, in UTC without saying so
+    if isinstance(value, datetime):  # pika's: in UTC without a time zone
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return int(aware.timestamp()) * _NS
     try:

@@ -1,4 +1,4 @@
-"""What replaying and discarding publishes. Pure."""
+"""The events and commands that a replay or a discard publishes. Pure."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -6,22 +6,28 @@ from dataclasses import dataclass, replace
 from producers.message import Message
 from schemas import headers
 from schemas.commands import PowerCommand
-from schemas.events import Notice, RequestEvent, Transition, about
+from schemas.events import RequestEvent, Transition, transition_event
+from schemas.notices import Notice
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who decides, and why, for the audit."""
+    """Who decides and why, for the audit."""
 
     name: str
     reason: str | None = None
 
+    @property
+    def details(self) -> dict[str, str]:
+        """For a notice."""
+        return {"by": self.name, **({"reason": self.reason} if self.reason else {})}
 
-def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
-    """The end of a round that no worker ended, because the broker gave its delivery up."""
-    event = about(
+
+def failed_by_broker(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
+    """The end of a round that no worker ended, because the broker gave up the delivery."""
+    event = transition_event(
         command,
         Transition.FAILED,
         round_=letter.round,
@@ -33,20 +39,20 @@ def gave_up(letter: Letter, command: PowerCommand, now: int) -> RequestEvent:
 
 def replayed(letter: Letter, command: PowerCommand, operator: Operator, now: int) -> RequestEvent:
     """The operator's decision: the first event of a new round."""
-    event = about(command, Transition.REPLAYED, round_=letter.round + 1, time=now)
+    event = transition_event(command, Transition.REPLAYED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason)
 
 
 def discarded(
     letter: Letter, command: PowerCommand, operator: Operator, now: int, restamped: int | None
 ) -> RequestEvent:
-    """The operator's decision: the only event of a new round; it says what is asked in its stead."""
-    event = about(command, Transition.DISCARDED, round_=letter.round + 1, time=now)
+    """The operator's decision: the only event of a new round; names the replacement's generation."""
+    event = transition_event(command, Transition.DISCARDED, round_=letter.round + 1, time=now)
     return replace(event, by=operator.name, reason=operator.reason, restamped=restamped)
 
 
 def again(letter: Letter, command: PowerCommand) -> Message:
-    """The command, byte for byte, on its way to the queue where it died."""
+    """The command, byte for byte, for the queue where it failed."""
     return Message(
         topology.REQUEUE,
         command.kind.routing_key,
@@ -61,35 +67,35 @@ def again(letter: Letter, command: PowerCommand) -> Message:
     )
 
 
-def ending(letter: Letter, body: bytes) -> list[Message]:
-    """All that follows from the outcome that stands: where it was restamped, the new request too.
+def outcome_messages(letter: Letter, body: bytes) -> list[Message]:
+    """The stored outcome as a message; for a restamp the replacement comes first.
 
-    The same bytes however often they are made, so that who was killed between may be finished for.
+    The bytes are the same each time, so a repetition can complete the work of a killed process.
     """
-    told, message = outgoing.stored(body)
-    anew = successor(letter, told)
-    return [message] if anew is None else [outgoing.command(anew), message]
+    event, message = outgoing.stored(body)
+    command = replacement(letter, event)
+    return [message] if command is None else [outgoing.command(command), message]
 
 
-def successor(letter: Letter, told: RequestEvent) -> PowerCommand | None:
-    """The request that was asked in the letter's stead, or None where none was."""
-    command, generation = letter.command, told.restamped
+def replacement(letter: Letter, event: RequestEvent) -> PowerCommand | None:
+    """The request that replaces the letter's, or None."""
+    command, generation = letter.command, event.restamped
     if command is None or generation is None:
         return None
-    note = f"by {told.by}, in the stead of {command.id}"
+    note = f"by {event.by}, replaces {command.id}"
     expiry = command.expiry
-    if expiry is not None:  # as long after it was asked as the first one's
+    if expiry is not None:  # the same time after the request as before
         expiry = min(max(0, expiry + generation - command.generation), 2**63 - 1)
     return replace(
         command,
         generation=generation,
         expiry=expiry,
-        note=f"{note}: {told.reason}" if told.reason else note,
+        note=f"{note}: {event.reason}" if event.reason else note,
     )
 
 
-def thrown_away(letter: Letter, cluster: str, operator: Operator, now: int) -> Message:
-    """The notice that a malformed letter was discarded; it belongs to no request."""
+def malformed_discarded(letter: Letter, cluster: str, operator: Operator, now: int) -> Message:
+    """The notice that a malformed letter, which belongs to no request, was discarded."""
     digest = hashlib.sha256(letter.body).hexdigest()
     notice = Notice(
         name="message.discarded",
@@ -99,10 +105,6 @@ def thrown_away(letter: Letter, cluster: str, operator: Operator, now: int) -> M
         time=now,
         message=f"a malformed message was discarded: {letter.problem}",
         remedy="none; find out who sent it",
-        details={
-            "sha256": digest,
-            "by": operator.name,
-            **({"reason": operator.reason} if operator.reason else {}),
-        },
+        details={"sha256": digest, **operator.details},
     )
     return outgoing.event(notice)

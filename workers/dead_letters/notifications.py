@@ -1,103 +1,76 @@
-"""What a webhook did not take, replayed or discarded: no request, so there is no round to end."""
+"""Replays and discards events that a webhook did not accept; they have no round to end. Pure."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
 
 from producers.message import Message
 from schemas import headers
-from schemas.events import Notice, Transition
+from schemas.events import Transition
+from schemas.notices import Notice
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter, Undelivered
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.results import Done, Result, result
-
-# Publishes what follows from letters, by their tags; the tags of refused ones, and why.
-Confirm: TypeAlias = Callable[[Mapping[int, Sequence[Message]]], dict[int, str]]
-
-_DONE = {Transition.REPLAYED: Done.REPLAYED, Transition.DISCARDED: Done.DISCARDED}
 
 
-def told_apart(letters: Iterable[Letter]) -> tuple[list[Letter], list[Letter]]:
-    """The letters that are requests, or unreadable; and those that webhooks did not take."""
+def separate(letters: Iterable[Letter]) -> tuple[list[Letter], list[Letter]]:
+    """The letters that are requests or unreadable, and the events that webhooks did not accept."""
     requests: list[Letter] = []
-    untaken: list[Letter] = []
+    undelivered: list[Letter] = []
     for letter in letters:
-        (requests if letter.undelivered is None else untaken).append(letter)
-    return requests, untaken
+        (requests if letter.undelivered is None else undelivered).append(letter)
+    return requests, undelivered
 
 
-def settle(
-    confirm: Confirm,
-    letters: Sequence[Letter],
-    transition: Transition,
-    cluster: str,
-    operator: Operator,
-) -> list[Result]:
-    """Tell the audit of the operator's decision; then, for a replay, tell the webhooks again.
+def stages(
+    letters: Sequence[Letter], transition: Transition, cluster: str, operator: Operator, now: int
+) -> list[Mapping[int, Sequence[Message]]]:
+    """The operator's decision for the audit, and then, for a replay, the events for the webhooks.
 
     Args:
-        confirm: publishes.
-        letters: events that webhooks did not take.
+        letters: events that webhooks did not accept.
         transition: `replayed` or `discarded`.
-        cluster: whose.
+        cluster: the cluster of the letters.
         operator: who decides, and why.
-
-    Raises:
-        BrokerAwayError: as `confirm`; what has no result yet stays.
+        now: ns since the epoch.
     """
-    untaken = [(each, each.undelivered) for each in letters if each.undelivered is not None]
-    now = time.time_ns()
-    refused = confirm(
-        {
-            letter.tag: [notice(letter, which, transition, cluster, operator, now)]
-            for letter, which in untaken
-        }
-    )
-    if transition is Transition.REPLAYED:
-        refused |= confirm(
-            {
-                letter.tag: [again(letter, which)]
-                for letter, which in untaken
-                if letter.tag not in refused
-            }
-        )
-    return [result(letter, _DONE[transition], refused) for letter, _ in untaken]
+    events = [(each, each.undelivered) for each in letters if each.undelivered is not None]
+    decisions = {
+        letter.tag: [
+            outgoing.event(_notice(letter, undelivered, transition, cluster, operator, now))
+        ]
+        for letter, undelivered in events
+    }
+    if transition is not Transition.REPLAYED:
+        return [decisions]
+    return [decisions, {letter.tag: [_again(letter, event)] for letter, event in events}]
 
 
-def again(letter: Letter, which: Undelivered) -> Message:
-    """The event, byte for byte, on its way to the webhook that did not take it."""
+def _again(letter: Letter, undelivered: Undelivered) -> Message:
+    """The event, byte for byte, for the webhook that did not accept it."""
     return Message(
         topology.REQUEUE,
         topology.NOTIFY_AGAIN,
         letter.body,
-        which.event.id,
-        headers={headers.WEBHOOK: which.webhook, headers.ROUND: letter.round + 1},
+        undelivered.event.id,
+        headers={headers.WEBHOOK: undelivered.webhook, headers.ROUND: letter.round + 1},
     )
 
 
-def notice(  # noqa: PLR0913, PLR0917 - what the audit keeps
+def _notice(  # noqa: PLR0913, PLR0917 - the fields of the audit's record
     letter: Letter,
-    which: Undelivered,
+    undelivered: Undelivered,
     transition: Transition,
     cluster: str,
     operator: Operator,
     now: int,
-) -> Message:
-    """The operator's decision, for the audit."""
-    told = which.event
-    decided = Notice(
+) -> Notice:
+    event = undelivered.event
+    return Notice(
         name=f"message.{transition}",
         cluster=cluster,
-        subject=which.webhook,
-        key=f"{told.id}/{letter.round + 1}",
+        subject=undelivered.webhook,
+        key=f"{event.id}/{letter.round + 1}",
         time=now,
-        message=f"{told.type} of {told.subject}: {transition} by {operator.name}",
+        message=f"{event.type} of {event.subject}: {transition} by {operator.name}",
         remedy="none",
-        details={
-            "event_id": told.id,
-            "by": operator.name,
-            **({"reason": operator.reason} if operator.reason else {}),
-        },
+        details={"event_id": event.id, **operator.details},
     )
-    return outgoing.event(decided)

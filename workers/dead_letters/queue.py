@@ -1,54 +1,65 @@
 """Replays and discards dead letters so that a kill at any step loses nothing.
 
-A letter is acknowledged last, after the broker has confirmed all that follows from it; until then
-it stays in its queue, and doing the same again repeats messages that fold.
+A letter is acknowledged last, after the broker has confirmed all messages that follow from it. Until
+then it stays in its queue, and a repetition sends the same messages, which the receivers ignore.
 
-Whether a letter has been dealt with is told by the store: once the round after the one it died in
-has an outcome, the request has gone on without it, and the letter is only dropped. A round that
-no worker ended, because the broker itself gave its delivery up, is ended here first.
+The store tells whether a letter is still undecided: once the round after the one it failed in has an
+outcome, the request has continued without the letter, and the letter is only dropped. A round that no
+worker ended, because the broker itself gave up the delivery, is ended here first.
 
-A restamp is a discard that says which request was asked instead: that is fixed in the store with
-the outcome, so that whoever finds the letter again, whatever they want, asks the very same.
+A restamp is a discard that names the request which replaces the old one. The store keeps that name with
+the outcome, so every later decision about the same letter sends the same replacement.
 """
 
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import pika
 import sqlalchemy as sa
 
+from producers.amqp import ConnectionParameters
+from producers.batched import batched
+from producers.message import Message
 from schemas.events import Transition
 from workers.broker import outgoing, topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.link import Delivery, Link
-from workers.dead_letters import messages
-from workers.dead_letters.confirms import confirm
+from workers.broker.link import Link
+from workers.dead_letters import messages, notifications
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
-from workers.dead_letters.notifications import settle, told_apart
-from workers.dead_letters.results import Done, Result, closing, ended, result, sort, unreadable
+from workers.dead_letters.results import (
+    LetterOutcome,
+    LetterResult,
+    discard_result,
+    missing_outcome,
+    result,
+    sort,
+    unreadable,
+)
 from workers.errors import BrokerAwayError
 from workers.store.requests import RoundKey, RoundOutcome, fix_outcomes, outcomes
 
+if TYPE_CHECKING:
+    from workers.broker.delivery import Delivery
+
 BATCH = 200
-# AMQP's prefetch has 16 bits: more letters than this are not seen at once.
+# AMQP's prefetch has 16 bits: we can hold this many letters at once.
 MOST = 65_535
 _SILENCE = 2.0
 _CONNECT_SECONDS = 15.0
+_CONFIRM_SECONDS = 60.0
 
 
 class DeadLetterQueue:
-    """Holds dead letters, and gives back on closing what was not dealt with.
+    """Holds dead letters; when it is closed, the broker requeues those without a decision.
 
     Args:
         parameters: from producers.amqp.connection_parameters.
-        cluster: whose letters.
+        cluster: the cluster of the letters.
     """
 
-    def __init__(self, parameters: pika.URLParameters, cluster: str) -> None:
+    def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
         self._parameters = parameters
         self._cluster = cluster
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
@@ -73,11 +84,10 @@ class DeadLetterQueue:
         self._connection = number
 
     def letters(self) -> list[Letter]:
-        """Take all letters that nobody else holds, at most MOST, oldest first. Call it once.
+        """Take all letters that no other operator holds, at most MOST, oldest first. Call it once.
 
         Raises:
-            pika.exceptions.AMQPError: the broker is away or refuses.
-            BrokerAwayError: likewise.
+            BrokerError: the broker is away or refuses.
         """
         with blocking_channel(self._parameters) as channel:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
@@ -91,7 +101,7 @@ class DeadLetterQueue:
             try:
                 delivery = self._arrived.get(timeout=_SILENCE)
             except queue.Empty:
-                break  # others have taken the rest meanwhile
+                break  # another operator has taken the rest
             self._held[delivery.tag] = delivery
             letters.append(
                 letter_from(delivery.tag, delivery.routing_key, delivery.headers, delivery.body)
@@ -100,31 +110,27 @@ class DeadLetterQueue:
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
-    ) -> Iterator[Result]:
-        """Send each request again, in a new round with no attempt burned.
+    ) -> Iterator[LetterResult]:
+        """Send each request again, in a new round that starts with attempt 0.
 
         Raises:
-            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
-        requests, untaken = told_apart(letters)
+        requests, undelivered = notifications.separate(letters)
         yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
-        yield from self._settle(
-            untaken, lambda batch: self._told(batch, Transition.REPLAYED, operator)
-        )
+        yield from self._notify(undelivered, Transition.REPLAYED, operator)
 
     def discard(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
-    ) -> Iterator[Result]:
-        """End each request in a new round, by the operator's will.
+    ) -> Iterator[LetterResult]:
+        """End each request in a new round, as the operator's decision.
 
         Raises:
-            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
-        requests, untaken = told_apart(letters)
+        requests, undelivered = notifications.separate(letters)
         yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
-        yield from self._settle(
-            untaken, lambda batch: self._told(batch, Transition.DISCARDED, operator)
-        )
+        yield from self._notify(undelivered, Transition.DISCARDED, operator)
 
     def restamp(
         self,
@@ -132,62 +138,51 @@ class DeadLetterQueue:
         letters: Sequence[Letter],
         operator: Operator,
         stamp: Callable[[], int],
-    ) -> Iterator[Result]:
-        """Ask each anew, with a generation of its own from `stamp`; the old requests are discarded.
+    ) -> Iterator[LetterResult]:
+        """Replace each request with a new one, with a generation from `stamp`; discard the old ones.
 
         Raises:
-            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: what has no result yet stays.
+            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
-        # the clock keeps the order in which they were asked
-        requests, untaken = told_apart(letters)
+        requests, undelivered = notifications.separate(letters)
+        # the new generations keep the order of the old ones
         old = sorted(requests, key=lambda one: one.command.generation if one.command else 0)
         yield from self._settle(old, lambda batch: self._discard(store, batch, operator, stamp))
-        for letter in untaken:
-            yield Result(letter, Done.REFUSED, "it is no request, and has no generation: replay it")
+        for letter in undelivered:
+            why = "it is not a request and has no generation: replay it without --restamp"
+            yield LetterResult(letter, LetterOutcome.REFUSED, why)
 
     def _settle(
-        self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[Result]]
-    ) -> Iterator[Result]:
-        for start in range(0, len(letters), BATCH):
+        self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]
+    ) -> Iterator[LetterResult]:
+        for batch in batched(letters, BATCH):
             if self._connection != 1:
-                raise BrokerAwayError(
-                    "the connection was lost; the letters are in their queue again"
-                )
-            results = decide(letters[start : start + BATCH])
-            done = [r.letter.tag for r in results if r.done is not Done.REFUSED]
+                raise BrokerAwayError("the connection was lost; the broker requeued the letters")
+            results = decide(batch)
+            done = [r.letter.tag for r in results if r.done is not LetterOutcome.REFUSED]
             self._link.ack([self._held.pop(tag) for tag in done])
             yield from results
 
     def _replay(
         self, store: sa.Engine, batch: Sequence[Letter], operator: Operator
-    ) -> list[Result]:
+    ) -> list[LetterResult]:
         with store.begin() as connection:
             ends = self._ends(connection, batch)
-        malformed, gone, alive = sort(batch, ends)
+        malformed, decided, undecided = sort(batch, ends)
         now = time.time_ns()
-        refused = confirm(
-            self._link,
-            {
-                letter.tag: [
-                    *closing(letter, ends),
-                    outgoing.event(messages.replayed(letter, command, operator, now)),
-                ]
-                for letter, command in alive
-            },
-        )
-        # after the event is safe, so that no replay goes untold
-        refused |= confirm(
-            self._link,
-            {
-                letter.tag: [messages.again(letter, command)]
-                for letter, command in alive
-                if letter.tag not in refused
-            },
-        )
+        events = {
+            letter.tag: [
+                *missing_outcome(letter, ends),
+                outgoing.event(messages.replayed(letter, command, operator, now)),
+            ]
+            for letter, command in undecided
+        }
+        commands = {letter.tag: [messages.again(letter, command)] for letter, command in undecided}
+        refused = self._publish(events, commands)
         return [
             *map(unreadable, malformed),
-            *self._drop(gone),
-            *(result(letter, Done.REPLAYED, refused) for letter, _ in alive),
+            *self._drop(decided),
+            *(result(letter, LetterOutcome.REPLAYED, refused) for letter, _ in undecided),
         ]
 
     def _discard(
@@ -196,63 +191,96 @@ class DeadLetterQueue:
         batch: Sequence[Letter],
         operator: Operator,
         stamp: Callable[[], int] | None = None,
-    ) -> list[Result]:
+    ) -> list[LetterResult]:
         now = time.time_ns()
-        # before the transaction: the clock waits for its disk, and must hold up no worker
+        # before the transaction: the clock waits for its disk, and the store's lock must be short
         stamps = {letter.tag: stamp() for letter in batch} if stamp else {}
         with store.begin() as connection:
             ends = self._ends(connection, batch)
-            malformed, gone, alive = sort(batch, ends)
-            decided = [
+            malformed, decided, undecided = sort(batch, ends)
+            events = [
                 messages.discarded(letter, command, operator, now, stamps.get(letter.tag))
-                for letter, command in alive
+                for letter, command in undecided
             ]
-            bodies = fix_outcomes(connection, self._cluster, decided)
-        told = {
-            letter.tag: [*closing(letter, ends), *messages.ending(letter, body)]
-            for (letter, _), body in zip(alive, bodies, strict=True)
+            bodies = fix_outcomes(connection, self._cluster, events)
+        discards = [(letter, body) for (letter, _), body in zip(undecided, bodies, strict=True)]
+        published = {
+            letter.tag: [*missing_outcome(letter, ends), *messages.outcome_messages(letter, body)]
+            for letter, body in discards
         }
         if stamp is None:
             for letter in malformed:
-                told[letter.tag] = [messages.thrown_away(letter, self._cluster, operator, now)]
-        refused = confirm(self._link, told)
+                notice = messages.malformed_discarded(letter, self._cluster, operator, now)
+                published[letter.tag] = [notice]
+        refused = self._publish(published)
         return [
-            *self._drop(gone),
+            *self._drop(decided),
             *(
-                unreadable(letter) if stamp else result(letter, Done.DISCARDED, refused)
+                unreadable(letter) if stamp else result(letter, LetterOutcome.DISCARDED, refused)
                 for letter in malformed
             ),
-            *(
-                ended(letter, body, refused)
-                for (letter, _), body in zip(alive, bodies, strict=True)
-            ),
+            *(discard_result(letter, body, refused) for letter, body in discards),
         ]
 
-    def _told(
-        self, batch: Sequence[Letter], transition: Transition, operator: Operator
-    ) -> list[Result]:
-        return settle(partial(confirm, self._link), batch, transition, self._cluster, operator)
+    def _notify(
+        self, undelivered: Sequence[Letter], transition: Transition, operator: Operator
+    ) -> Iterator[LetterResult]:
+        def decide(batch: Sequence[Letter]) -> list[LetterResult]:
+            now = time.time_ns()
+            stages = notifications.stages(batch, transition, self._cluster, operator, now)
+            refused = self._publish(*stages)
+            return [result(letter, LetterOutcome(transition.value), refused) for letter in batch]
+
+        return self._settle(undelivered, decide)
 
     def _ends(
         self, connection: sa.Connection, batch: Sequence[Letter]
     ) -> Mapping[RoundKey, RoundOutcome]:
-        """The outcomes of the rounds that the letters died in, and of those that follow."""
+        """The outcomes of the rounds that the letters failed in, and of the rounds after those."""
         now = time.time_ns()
         read = [(letter, letter.command) for letter in batch if letter.command is not None]
-        given_up = [
-            messages.gave_up(letter, command, now) for letter, command in read if letter.by_broker
+        failed = [
+            messages.failed_by_broker(letter, command, now)
+            for letter, command in read
+            if letter.by_broker
         ]
-        fix_outcomes(connection, self._cluster, given_up)
+        fix_outcomes(connection, self._cluster, failed)
         keys = {(command.id, letter.round + more) for letter, command in read for more in (0, 1)}
         return outcomes(connection, self._cluster, sorted(keys))
 
-    def _drop(self, gone: Sequence[tuple[Letter, RoundOutcome]]) -> list[Result]:
-        """These live on elsewhere or have ended; whoever ended them may not have told it yet."""
-        refused = confirm(
-            self._link,
-            {letter.tag: messages.ending(letter, outcome.event) for letter, outcome in gone},
+    def _drop(self, decided: Sequence[tuple[Letter, RoundOutcome]]) -> list[LetterResult]:
+        """Drop letters of requests that have continued or ended; publish the outcome once more."""
+        refused = self._publish(
+            {
+                letter.tag: messages.outcome_messages(letter, outcome.event)
+                for letter, outcome in decided
+            }
         )
         return [
-            result(letter, Done.DROPPED, refused, f"the request is {outcome.transition} already")
-            for letter, outcome in gone
+            result(
+                letter,
+                LetterOutcome.DROPPED,
+                refused,
+                f"the request is {outcome.transition} already",
+            )
+            for letter, outcome in decided
         ]
+
+    def _publish(self, *stages: Mapping[int, Sequence[Message]]) -> dict[int, str]:
+        """Publish one stage after the other, so that an event is safe before its command is sent.
+
+        Args:
+            stages: messages by the tag of the letter that they follow from.
+
+        Returns:
+            The tags of letters with a refused message, and why; later stages skip them.
+
+        Raises:
+            BrokerAwayError: the connection ended, or the broker has not confirmed all in time.
+        """
+        refused: dict[int, str] = {}
+        for stage in stages:
+            left = {tag: many for tag, many in stage.items() if tag not in refused}
+            errors = outgoing.publish_each(self._link, left, _CONFIRM_SECONDS)
+            refused |= {tag: str(error) for tag, error in errors.items()}
+        return refused

@@ -1,4 +1,4 @@
-"""Which letters wait for a decision, and what became of each. Pure."""
+"""Which letters are still undecided, and the result for each letter. Pure."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from workers.dead_letters.letter import Letter
 from workers.store.requests import RoundKey, RoundOutcome
 
 
-class Done(enum.StrEnum):
-    """What became of a letter; only a refused one is still there."""
+class LetterOutcome(enum.StrEnum):
+    """What happened to a letter; only a refused one is still in its queue."""
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
@@ -25,72 +25,78 @@ class Done(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a letter, and why where it is not what was asked for."""
+class LetterResult:
+    """What happened to a letter, and why if it is not what the operator requested."""
 
     letter: Letter
-    done: Done
+    done: LetterOutcome
     why: str = ""
 
 
 def sort(
     batch: Sequence[Letter], ends: Mapping[RoundKey, RoundOutcome]
 ) -> tuple[list[Letter], list[tuple[Letter, RoundOutcome]], list[tuple[Letter, PowerCommand]]]:
-    """The malformed letters, those dealt with already, and those that wait for a decision.
+    """The malformed letters, those with a decision already, and the undecided ones.
 
     Args:
         batch: the letters.
-        ends: the outcomes of the rounds they died in, and of those that follow.
+        ends: the outcomes of the rounds they failed in, and of the rounds after those.
     """
     malformed: list[Letter] = []
-    gone: list[tuple[Letter, RoundOutcome]] = []
-    alive: list[tuple[Letter, PowerCommand]] = []
+    decided: list[tuple[Letter, RoundOutcome]] = []
+    undecided: list[tuple[Letter, PowerCommand]] = []
     for letter in batch:
         if letter.command is None:
             malformed.append(letter)
             continue
-        died = ends.get((letter.command.id, letter.round))
+        failed = ends.get((letter.command.id, letter.round))
         after = ends.get((letter.command.id, letter.round + 1))
-        if died is not None and died.transition is not Transition.FAILED:
-            gone.append((letter, died))
+        if failed is not None and failed.transition is not Transition.FAILED:
+            decided.append((letter, failed))
         elif after is not None:
-            gone.append((letter, after))
+            decided.append((letter, after))
         else:
-            alive.append((letter, letter.command))
-    return malformed, gone, alive
+            undecided.append((letter, letter.command))
+    return malformed, decided, undecided
 
 
-def closing(letter: Letter, ends: Mapping[RoundKey, RoundOutcome]) -> list[Message]:
-    """The end of the round that the letter died in, where no worker may have told it."""
+def missing_outcome(letter: Letter, ends: Mapping[RoundKey, RoundOutcome]) -> list[Message]:
+    """The end of the round that the letter failed in, if no worker has published it."""
     if not letter.by_broker or letter.command is None:
         return []
     return [outgoing.stored(ends[letter.command.id, letter.round].event)[1]]
 
 
-def result(letter: Letter, done: Done, refused: Mapping[int, str], why: str = "") -> Result:
-    """The result, unless a message on the letter's behalf was refused."""
+def result(
+    letter: Letter, done: LetterOutcome, refused: Mapping[int, str], why: str = ""
+) -> LetterResult:
+    """The result, unless one of the letter's messages was refused."""
     if letter.tag in refused:
-        return Result(letter, Done.REFUSED, refused[letter.tag])
-    return Result(letter, done, why)
+        return LetterResult(letter, LetterOutcome.REFUSED, refused[letter.tag])
+    return LetterResult(letter, done, why)
 
 
-def ended(letter: Letter, body: bytes, refused: Mapping[int, str]) -> Result:
-    """The result of a discard: somebody may have ended the round between our look and our write.
+def discard_result(letter: Letter, body: bytes, refused: Mapping[int, str]) -> LetterResult:
+    """The result of a discard; another decision may have been stored before ours.
 
     Args:
         letter: the letter.
-        body: the outcome that stands.
-        refused: of which letters a message was refused, and why.
+        body: the stored outcome.
+        refused: the letters with a refused message, and why.
     """
-    told = event_from(parse(body))
-    anew = messages.successor(letter, told)
-    if anew is not None:
-        return result(letter, Done.RESTAMPED, refused, f"asked anew as {anew.id}")
-    if told.transition is Transition.DISCARDED:
-        return result(letter, Done.DISCARDED, refused)
-    return result(letter, Done.DROPPED, refused, f"the request is {told.transition} already")
+    event = event_from(parse(body))
+    replacement = messages.replacement(letter, event)
+    if replacement is not None:
+        return result(letter, LetterOutcome.RESTAMPED, refused, f"replaced by {replacement.id}")
+    if event.transition is Transition.DISCARDED:
+        return result(letter, LetterOutcome.DISCARDED, refused)
+    return result(
+        letter, LetterOutcome.DROPPED, refused, f"the request is {event.transition} already"
+    )
 
 
-def unreadable(letter: Letter) -> Result:
-    """What cannot be read cannot be asked again."""
-    return Result(letter, Done.REFUSED, f"it can only be discarded: {letter.problem}")
+def unreadable(letter: Letter) -> LetterResult:
+    """A letter that cannot be read cannot be replayed."""
+    return LetterResult(
+        letter, LetterOutcome.REFUSED, f"it can only be discarded: {letter.problem}"
+    )

@@ -1,4 +1,4 @@
-"""Makes a dead letter of a notification that nobody took."""
+"""Dead-letters notifications that could not be delivered."""
 
 import json
 import time
@@ -8,61 +8,62 @@ import structlog
 from producers.message import Message
 from schemas import headers
 from schemas.envelope import Envelope, parse
-from schemas.events import Cause, Notice
+from schemas.events import Cause
+from schemas.notices import Notice
 from workers.broker import outgoing, topology
 from workers.broker.failure_headers import final_cause
 from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.notify.notifications import Notification
 
-# Of these no webhook hears: one that takes nothing would otherwise cause what it is told.
+# Never sent to webhooks: a webhook that fails would otherwise cause its own notifications.
 UNDELIVERED = "message.undelivered"
 _CONFIRM_SECONDS = 15.0
 
 
-def dead_letter(which: Notification, cause: Cause, now: int) -> Message:
-    """The event, with whom it was for and what it died of in its headers."""
-    errors = which.failed(cause, now)
+def dead_letter(notification: Notification, cause: Cause, now: int) -> Message:
+    """The event, with its webhook and the cause of failure in the headers."""
+    errors = notification.failed(cause, now)
     return Message(
         topology.DEAD_LETTERS,
         topology.NOTIFY_AGAIN,
-        which.body,
-        which.event_id,
+        notification.body,
+        notification.event_id,
         headers={
-            headers.WEBHOOK: which.webhook,
-            headers.ATTEMPT: which.attempt,
-            headers.ROUND: which.round,
+            headers.WEBHOOK: notification.webhook,
+            headers.ATTEMPT: notification.attempt,
+            headers.ROUND: notification.round,
             headers.ERRORS: json.dumps(errors, separators=(",", ":")),
             **final_cause(topology.NOTIFY_QUEUE, cause, now),
         },
     )
 
 
-def undelivered(which: Notification, event: Envelope, cause: Cause, now: int) -> Message:
-    """The notice for the audit."""
+def undelivered(notification: Notification, event: Envelope, cause: Cause, now: int) -> Message:
+    """The notice for the audit that a notification was not delivered."""
     notice = Notice(
         name=UNDELIVERED,
         cluster=event.source,
-        subject=which.webhook,
-        key=f"{which.event_id}/{which.round}",
+        subject=notification.webhook,
+        key=f"{notification.event_id}/{notification.round}",
         time=now,
         message=f"{event.type} of {event.subject}: {cause.error}: {cause.message}",
-        remedy="mend the receiver, then `lamplighter dead-letters replay`",
-        details={"event_id": which.event_id, "type": event.type, "subject": event.subject},
+        remedy="fix the receiver, then run `lamplighter dead-letters replay`",
+        details={"event_id": notification.event_id, "type": event.type, "subject": event.subject},
     )
     return outgoing.event(notice)
 
 
-def bury(link: Link, which: Notification, cause: Cause) -> bool:
-    """Whether the broker has taken its dead letter, and the audit's notice; if not, try again later."""
+def publish(link: Link, notification: Notification, cause: Cause) -> bool:
+    """Publish the dead letter and the notice; whether the broker confirmed both."""
     now = time.time_ns()
-    told = (
-        dead_letter(which, cause, now),
-        undelivered(which, parse(which.body), cause, now),
+    messages = (
+        dead_letter(notification, cause, now),
+        undelivered(notification, parse(notification.body), cause, now),
     )
-    log = structlog.get_logger().bind(webhook=which.webhook, event_id=which.event_id)
+    log = structlog.get_logger().bind(webhook=notification.webhook, event_id=notification.event_id)
     try:
-        outgoing.publish_all(link, told, _CONFIRM_SECONDS)
+        outgoing.publish_all(link, messages, _CONFIRM_SECONDS)
     except BrokerError as error:
         log.warning("dead_letter_refused", error=type(error).__name__)
         return False

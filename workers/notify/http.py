@@ -1,4 +1,4 @@
-"""POSTs to one receiver: the only place that speaks HTTP to webhooks."""
+"""Sends HTTP requests to one webhook."""
 
 import time
 
@@ -7,21 +7,21 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from workers.config.webhooks import Webhook
-from workers.notify.verdict import Answer
+from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
-from workers.process.retry_after import wait_asked
+from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 
-_MOST_READ = 4096
+_MAX_READ = 4096
 _USER_AGENT = "lamplighter"
 
 
-class Post:
-    """One receiver's connection.
+class WebhookClient:
+    """The connection to one webhook.
 
-    Neither proxies nor passwords are taken from the environment or from ~/.netrc; TLS is verified;
-    redirects are not followed, or what is meant for one would go to another.
+    Proxies and passwords are not taken from the environment or ~/.netrc. TLS certificates are
+    verified. Redirects are not followed: a notification must not reach another receiver.
     """
 
     def __init__(self, webhook: Webhook) -> None:
@@ -34,16 +34,16 @@ class Post:
             self._http.mount(scheme, HTTPAdapter(max_retries=0))
 
     def close(self) -> None:
-        """Drop the connection kept open."""
+        """Close the connection."""
         self._http.close()
 
-    def send(self, request: WebhookRequest, event_id: str) -> Answer:
-        """One try; what goes wrong is an answer too, and names no address: it may hold a secret."""
+    def send(self, request: WebhookRequest, event_id: str) -> Response:
+        """Send once. Errors are returned too, without the address, which may hold a secret."""
         try:
             text = self._secret.read() if self._secret else ""
             sent = signed(request, event_id, int(time.time()), secrets_from(text))
         except (SourceError, BadSecretError) as error:
-            return Answer(None, f"secret_file: {error}")
+            return Response(None, f"secret_file: {error}")
         try:
             with self._http.post(
                 self._webhook.address,
@@ -53,23 +53,23 @@ class Post:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                asked = wait_asked(response.headers, time.time()) or 0.0
-                return Answer(response.status_code, _beginning(response), asked)
+                retry_after = requested_wait(response.headers, time.time()) or 0.0
+                return Response(response.status_code, _beginning(response), retry_after)
         except (requests.RequestException, OSError, ValueError) as error:
-            return Answer(None, _words(error))
+            return Response(None, _description(error))
 
 
 def _beginning(response: requests.Response) -> str:
-    """The first of its words; the status counts, whether they come or not."""
+    """The beginning of the body; empty if it cannot be read: the status is enough."""
     try:
-        read = response.raw.read(_MOST_READ, decode_content=True)
+        read = response.raw.read(_MAX_READ, decode_content=True)
     except (HTTPError, OSError):
         return ""
     return bytes(read).decode(errors="replace")
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong, without the address: requests puts it into its errors' words."""
+def _description(error: BaseException) -> str:
+    """What went wrong, without the address, which the messages of `requests` contain."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:

@@ -1,4 +1,4 @@
-"""`lamplighter worker notify`: takes events over from the broker; each receiver serves itself."""
+"""`lamplighter worker notify`: moves events from the broker into the store; receivers send them."""
 
 import queue
 import time
@@ -13,7 +13,8 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
@@ -22,20 +23,20 @@ from workers.notify.notifications import Notification
 from workers.notify.receiver import Receiver
 from workers.notify.webhook_request import is_for
 from workers.process.runtime import Runtime, declare_topology, runtime
-from workers.store.database import AWAY, reading
+from workers.store.database import STORE_ERRORS, reading
 
 PREFETCH = 500
 _BATCH = 200
 _IDLE = 0.5
 _STORE_RETRY = 1.0
-_HOUSEKEEPING = 5.0
-_FORGETTING = 3600.0
-# A try under way may end; a slow receiver is told again.
-_FAREWELL = 5.0
-_CLAIM = 60 * 10**9
-# Longer than any event is published anew: by a worker that was killed, or from the spool.
-_REMEMBERED = 7 * 24 * 3600 * 10**9
-_MOST_ROUNDS = 2**31 - 1
+_HOUSEKEEPING_EVERY = 5.0
+_DELETE_EVERY = 3600.0
+# Attempts under way may finish within this time; unfinished ones are repeated.
+_SHUTDOWN_SECONDS = 5.0
+_CLAIM_NS = 60 * 10**9
+# Longer than a killed worker or the spool may take to publish an event again.
+_KEEP_DONE_NS = 7 * 24 * 3600 * 10**9
+_MAX_ROUND = 2**31 - 1
 
 
 def main(settings: Settings) -> int:
@@ -43,10 +44,12 @@ def main(settings: Settings) -> int:
 
     Raises:
         ConfigError: no webhook is configured.
-        sqlalchemy.exc.OperationalError: the store cannot be reached at the start.
+        sqlalchemy.exc.OperationalError: the store is unavailable at the start.
     """
     if not settings.webhooks:
-        raise ConfigError(f"{settings.path}: notify.webhook: there is none; see docs/opus.md")
+        raise ConfigError(
+            f"{settings.path}: notify.webhook: no webhook is configured; see docs/opus.md"
+        )
     with runtime("notify", settings) as run:
         declare_topology(run)
         Intake(run).run()
@@ -54,13 +57,16 @@ def main(settings: Settings) -> int:
 
 
 class Intake:
-    """From the queue into the store, then acknowledged; what no webhook asks for is let go."""
+    """Moves events from the queue into the store, then acknowledges them.
+
+    Events that no webhook subscribes to are acknowledged and dropped.
+    """
 
     def __init__(self, run: Runtime) -> None:
         self._run = run
         self._webhooks = run.settings.webhooks
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._next_housekeeping = self._next_forgetting = 0.0
+        self._next_housekeeping = self._next_deletion = 0.0
         self._log = structlog.get_logger()
         self._link = Link(
             connection_parameters(run.settings.broker, run.name),
@@ -70,16 +76,16 @@ class Intake:
         self._receivers = [Receiver(run, self._link, webhook) for webhook in self._webhooks]
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until the process is asked to stop."""
         self._link.start()
         for receiver in self._receivers:
             receiver.start()
         try:
             while not self._run.stop.is_set():
-                self._take_over(self._batch())
-                self._keep_house()
+                self._store_batch(self._batch())
+                self._housekeeping()
         finally:
-            until = time.monotonic() + _FAREWELL
+            until = time.monotonic() + _SHUTDOWN_SECONDS
             for receiver in self._receivers:
                 receiver.join(max(0.0, until - time.monotonic()))
             self._link.stop()
@@ -94,16 +100,16 @@ class Intake:
             pass
         return batch
 
-    def _take_over(self, batch: Sequence[Delivery]) -> None:
+    def _store_batch(self, batch: Sequence[Delivery]) -> None:
         now = time.time_ns()
         cluster = self._run.settings.cluster
-        new = [each for delivery in batch for each in self._read(delivery, now)]
+        new = [each for delivery in batch for each in self._parse(delivery, now)]
         while new:
             try:
                 with self._run.store.begin() as connection:
-                    notifications.put(connection, cluster, new)
+                    notifications.add(connection, cluster, new)
                 break
-            except AWAY as error:
+            except STORE_ERRORS as error:
                 self._run.state = "waits for the store"
                 self._log.warning("store_away", error=type(error).__name__)
             if self._run.stop.wait(_STORE_RETRY):
@@ -112,62 +118,64 @@ class Intake:
         for receiver in self._receivers if new else ():
             receiver.wake()
 
-    def _read(self, delivery: Delivery, now: int) -> Iterable[Notification]:
+    def _parse(self, delivery: Delivery, now: int) -> Iterable[Notification]:
         try:
             event = parse(delivery.body)
         except MalformedMessageError as error:
-            # the audit has it in quarantine
+            # the audit quarantines it
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return []
         if event.source != self._run.settings.cluster:
             return []
         return notifications_for(delivery, event, self._webhooks, now)
 
-    def _keep_house(self) -> None:
+    def _housekeeping(self) -> None:
         now = time.monotonic()
         if now < self._next_housekeeping:
             return
-        self._next_housekeeping = now + _HOUSEKEEPING
+        self._next_housekeeping = now + _HOUSEKEEPING_EVERY
         cluster = self._run.settings.cluster
         try:
-            if now >= self._next_forgetting:
-                self._next_forgetting = now + _FORGETTING
+            if now >= self._next_deletion:
+                self._next_deletion = now + _DELETE_EVERY
                 with self._run.store.begin() as connection:
-                    notifications.forget(connection, cluster, time.time_ns() - _REMEMBERED)
+                    notifications.delete_done(connection, cluster, time.time_ns() - _KEEP_DONE_NS)
             with reading(self._run.store) as connection:
-                waiting = notifications.waiting(connection, cluster)
+                waiting = notifications.count_waiting(connection, cluster)
             for name in waiting.keys() - {webhook.name for webhook in self._webhooks}:
-                self._bury_orphan(name)
+                self._dead_letter_one(name)
             self._run.state = self._describe(sum(waiting.values()))
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._run.state = "waits for the store"
             self._log.warning("store_away", error=type(error).__name__)
 
-    def _bury_orphan(self, name: str) -> None:
-        """One of what waits for a webhook that is configured no more."""
+    def _dead_letter_one(self, name: str) -> None:
+        """Dead-letter one notification for a webhook that is no longer configured."""
         cluster, now = self._run.settings.cluster, time.time_ns()
         with self._run.store.begin() as connection:
-            which = notifications.claim(connection, cluster, name, now, now + _CLAIM)
-        cause = Cause("no_webhook", "no webhook of this name is configured any more")
-        if which is not None and dead_letters.bury(self._link, which, cause):
+            found = notifications.claim(connection, cluster, name, now, now + _CLAIM_NS)
+        cause = Cause("no_webhook", "a webhook with this name is no longer configured")
+        if found is not None and dead_letters.publish(self._link, found, cause):
             with self._run.store.begin() as connection:
-                notifications.done(connection, cluster, which, time.time_ns())
+                notifications.mark_done(connection, cluster, found, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
         if not self._link.is_up:
             return "waits for the broker"
-        sick = [w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.troubled]
-        told = f"{waiting} notifications wait"
-        return f"{told}; away: {', '.join(sick)}" if sick else told
+        failing = [
+            w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.failing
+        ]
+        state = f"{waiting} notifications wait"
+        return f"{state}; away: {', '.join(failing)}" if failing else state
 
 
 def notifications_for(
     delivery: Delivery, event: Envelope, webhooks: Iterable[Webhook], now: int
 ) -> list[Notification]:
-    """Whom a delivery is for; one that was replayed, for the webhook that it died for. Pure."""
+    """The notifications for a delivery; a replayed one goes only to the webhook that failed. Pure."""
     only = delivery.headers.get(headers.WEBHOOK)
     if delivery.routing_key == topology.NOTIFY_AGAIN:
-        # whether that webhook is still configured or not: it is not lost
+        # even if that webhook is no longer configured: it must not be lost
         if not isinstance(only, str) or not only.isprintable():
             return []
         return [Notification(only, event.id, _round(delivery), delivery.body, now, now)]
@@ -184,4 +192,4 @@ def _round(delivery: Delivery) -> int:
     value = delivery.headers.get(headers.ROUND)
     if not isinstance(value, int) or isinstance(value, bool):
         return 1
-    return value if 1 <= value <= _MOST_ROUNDS else 1
+    return value if 1 <= value <= _MAX_ROUND else 1

@@ -1,4 +1,4 @@
-"""What webhooks are to be told, in the store: it outlives the process, and each waits for itself.
+"""Notifications in the state store, where they survive a restart of the process.
 
 Functions over a connection, each safe to repeat. Times are ns since the epoch.
 """
@@ -21,12 +21,13 @@ class Notification:
     """An event for one webhook.
 
     Attributes:
-        event_id: the event's own.
-        round: from 1; a replay opens the next.
+        webhook: the name of the webhook.
+        event_id: the id of the event.
+        round: from 1; each replay starts the next round.
         body: the event, byte for byte.
-        taken_at: when it came.
-        due_at: when its next try is due.
-        errors: the failed tries, oldest first, as they travel in a dead letter's header.
+        taken_at: when the worker received it.
+        due_at: when the next attempt is due.
+        errors: the failed attempts, oldest first, as in a dead letter's header.
     """
 
     webhook: str
@@ -39,16 +40,16 @@ class Notification:
 
     @property
     def attempt(self) -> int:
-        """Which try comes next, from 1."""
+        """The number of the next attempt, from 1."""
         return (self.errors[-1]["attempt"] if self.errors else 0) + 1
 
     def failed(self, cause: Cause, now: int) -> tuple[Mapping[str, Any], ...]:
-        """Its errors after one more failed try."""
+        """The errors after one more failed attempt."""
         return with_failure(self.errors, self.attempt, cause, now)
 
 
-def put(connection: sa.Connection, cluster: str, new: Iterable[Notification]) -> None:
-    """Take these over; one that is known already folds."""
+def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) -> None:
+    """Store these notifications; repeats of known ones are ignored."""
     rows = [
         {
             "cluster": cluster,
@@ -56,7 +57,7 @@ def put(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
             "event_id": each.event_id,
             "round": each.round,
             "body": each.body,
-            "taken_at": each.taken_at,
+            "received_at": each.taken_at,
             "due_at": each.due_at,
         }
         for each in new
@@ -69,14 +70,14 @@ def put(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
 def claim(
     connection: sa.Connection, cluster: str, webhook: str, now: int, until: int
 ) -> Notification | None:
-    """What has been due longest; it is due again at `until` if nobody says more.
+    """Take the notification that has been due longest; it is due again at `until`.
 
-    Each goes to one of several workers.
+    Several workers never claim the same one.
     """
     query = (
         sa.select(notifications)
         .where(_open(cluster, webhook), notifications.c.due_at <= now)
-        .order_by(notifications.c.due_at, notifications.c.taken_at, notifications.c.event_id)
+        .order_by(notifications.c.due_at, notifications.c.received_at, notifications.c.event_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -88,7 +89,7 @@ def claim(
         row.event_id,
         row.round,
         row.body,
-        row.taken_at,
+        row.received_at,
         until,
         tuple(json.loads(row.errors)),
     )
@@ -96,26 +97,28 @@ def claim(
     return found
 
 
-def try_again(
+def reschedule(
     connection: sa.Connection,
     cluster: str,
-    which: Notification,
+    notification: Notification,
     errors: Sequence[Mapping[str, Any]],
     due_at: int,
 ) -> None:
-    """Note a failed try."""
+    """Record a failed attempt, and when the next one is due."""
     values = {"errors": json.dumps(errors), "due_at": due_at}
-    connection.execute(sa.update(notifications).where(_is(cluster, which)).values(values))
+    connection.execute(sa.update(notifications).where(_is(cluster, notification)).values(values))
 
 
-def done(connection: sa.Connection, cluster: str, which: Notification, now: int) -> None:
-    """It has been taken, or is a dead letter; it is remembered, so that a repeat of its event folds."""
+def mark_done(
+    connection: sa.Connection, cluster: str, notification: Notification, now: int
+) -> None:
+    """Mark it as delivered or dead-lettered; it is kept, so that a repeat of its event is ignored."""
     values = {"done_at": now, "body": b"", "errors": "[]"}
-    connection.execute(sa.update(notifications).where(_is(cluster, which)).values(values))
+    connection.execute(sa.update(notifications).where(_is(cluster, notification)).values(values))
 
 
-def forget(connection: sa.Connection, cluster: str, before: int) -> None:
-    """Forget what was done with before then."""
+def delete_done(connection: sa.Connection, cluster: str, before: int) -> None:
+    """Delete the notifications that were done before this time."""
     connection.execute(
         sa.delete(notifications).where(
             notifications.c.cluster == cluster, notifications.c.done_at < before
@@ -123,8 +126,8 @@ def forget(connection: sa.Connection, cluster: str, before: int) -> None:
     )
 
 
-def waiting(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
-    """How many wait, by webhook."""
+def count_waiting(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
+    """The number of waiting notifications by webhook."""
     query = (
         sa.select(notifications.c.webhook, sa.func.count())
         .where(notifications.c.cluster == cluster, notifications.c.done_at.is_(None))
@@ -141,10 +144,10 @@ def _open(cluster: str, webhook: str) -> sa.ColumnElement[bool]:
     )
 
 
-def _is(cluster: str, which: Notification) -> sa.ColumnElement[bool]:
+def _is(cluster: str, notification: Notification) -> sa.ColumnElement[bool]:
     return sa.and_(
         notifications.c.cluster == cluster,
-        notifications.c.webhook == which.webhook,
-        notifications.c.event_id == which.event_id,
-        notifications.c.round == which.round,
+        notifications.c.webhook == notification.webhook,
+        notifications.c.event_id == notification.event_id,
+        notifications.c.round == notification.round,
     )

@@ -1,4 +1,4 @@
-"""One receiver: a thread that tries what is due for it, and holds up nobody else."""
+"""One thread for each webhook, which sends what is due, so that webhooks do not delay each other."""
 
 import threading
 import time
@@ -11,30 +11,30 @@ from schemas.events import Cause
 from workers.broker.link import Link
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
-from workers.notify.http import Post
+from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
-from workers.notify.verdict import Again, Dead, Taken, Verdict, backoff, judge
+from workers.notify.verdict import Delivered, Retry, Undeliverable, Verdict, backoff, judge
 from workers.notify.webhook_request import request
 from workers.process.runtime import Runtime
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 
 _NS = 1_000_000_000
 _IDLE = 1.0
 _GRACE = 5.0
 _STORE_RETRY = 1.0
-# As after so many failures in a row: about a minute, so that one that is back is soon found.
-_LONGEST_REST = 7
+# Caps the backoff at about a minute, so that a webhook that works again is soon noticed.
+_MAX_BACKOFF_STEPS = 7
 
 
 class Receiver:
-    """See the module.
+    """Sends notifications to one webhook, at least once each.
 
-    A try that a kill cut short is due again when its claim ends: delivered at least once.
+    An attempt that was cut short by a kill is due again when its claim expires.
 
     Args:
         run: the process.
         link: publishes dead letters.
-        webhook: whom it serves.
+        webhook: where to send.
     """
 
     def __init__(self, run: Runtime, link: Link, webhook: Webhook) -> None:
@@ -42,97 +42,97 @@ class Receiver:
         self._link = link
         self._webhook = webhook
         self._cluster = run.settings.cluster
-        self._post = Post(webhook)
-        self._news = threading.Event()
-        self._in_a_row = 0
-        self._asked = 0.0
+        self._client = WebhookClient(webhook)
+        self._wakeup = threading.Event()
+        self._failures = 0
+        self._retry_after = 0.0
         self._log = structlog.get_logger().bind(webhook=webhook.name)
         self._thread = threading.Thread(target=self._serve, name=webhook.name, daemon=True)
 
     @property
-    def troubled(self) -> bool:
-        """Whether its last try has failed."""
-        return self._in_a_row > 0
+    def failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failures > 0
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self, seconds: float) -> None:
-        """Wait for its end; what it was trying then is tried again when its claim ends."""
-        self._news.set()
+        """Wait for the thread to end. An unfinished attempt is repeated when its claim expires."""
+        self._wakeup.set()
         self._thread.join(seconds)
 
     def wake(self) -> None:
-        """There may be something to do."""
-        self._news.set()
+        """Check for due notifications now."""
+        self._wakeup.set()
 
     def _serve(self) -> None:
         try:
             self._loop()
         except BaseException:
-            # without its thread a receiver would never be told again: the worker starts anew
+            # without this thread the webhook would get nothing more: let the worker restart
             self._run.stop.set()
             raise
         finally:
-            self._post.close()
+            self._client.close()
 
     def _loop(self) -> None:
         while not self._run.stop.is_set():
             try:
-                busy = self._turn()
-            except AWAY as error:
+                busy = self._send_one()
+            except STORE_ERRORS as error:
                 self._log.warning("store_away", error=type(error).__name__)
                 self._run.stop.wait(_STORE_RETRY)
                 continue
-            if busy and self._in_a_row:
-                # all that is due rests together: a sick receiver is not hammered event by event
-                self._run.stop.wait(max(self._asked, backoff(min(self._in_a_row, _LONGEST_REST))))
+            if busy and self._failures:
+                # wait before the next notification too: do not flood a failing webhook
+                steps = min(self._failures, _MAX_BACKOFF_STEPS)
+                self._run.stop.wait(max(self._retry_after, backoff(steps)))
             elif not busy:
-                self._news.wait(_IDLE)
-                self._news.clear()
+                self._wakeup.wait(_IDLE)
+                self._wakeup.clear()
 
-    def _turn(self) -> bool:
-        """Try what has been due longest; whether there was any."""
+    def _send_one(self) -> bool:
+        """Send the notification that has been due longest; whether there was one."""
         now = time.time_ns()
-        # connecting takes so long at most, and so does waiting for the answer
+        # the timeout applies to connecting and to waiting for the response
         until = now + int((2 * self._webhook.timeout + _GRACE) * _NS)
         with self._run.store.begin() as connection:
-            which = notifications.claim(connection, self._cluster, self._webhook.name, now, until)
-        if which is None:
+            due = notifications.claim(connection, self._cluster, self._webhook.name, now, until)
+        if due is None:
             return False
-        verdict = self._try(which)
-        if isinstance(verdict, Again):
-            self._in_a_row, self._asked = self._in_a_row + 1, verdict.asked
+        verdict = self._attempt(due)
+        if isinstance(verdict, Retry):
+            self._failures, self._retry_after = self._failures + 1, verdict.retry_after
         else:
-            self._in_a_row, self._asked = 0, 0.0
-        self._settle(which, verdict)
+            self._failures, self._retry_after = 0, 0.0
+        self._record(due, verdict)
         return True
 
-    def _try(self, which: Notification) -> Verdict:
+    def _attempt(self, due: Notification) -> Verdict:
         try:
-            sent = request(self._webhook, parse(which.body), which.body)
-        except MalformedMessageError as error:  # its format has been changed since
-            return Dead(Cause("not_understood", str(error)))
-        answer = self._post.send(sent, which.event_id)
-        now = time.time_ns()
-        left = self._webhook.give_up_after - (now - which.taken_at) / _NS
+            sent = request(self._webhook, parse(due.body), due.body)
+        except MalformedMessageError as error:  # the webhook's format was changed meanwhile
+            return Undeliverable(Cause("not_understood", str(error)))
+        response = self._client.send(sent, due.event_id)
+        left = self._webhook.give_up_after - (time.time_ns() - due.taken_at) / _NS
         opus = self._webhook.format == "opus"
-        return judge(answer, attempt=which.attempt, left=left, opus=opus)
+        return judge(response, attempt=due.attempt, left=left, opus=opus)
 
-    def _settle(self, which: Notification, verdict: Verdict) -> None:
-        log = self._log.bind(event_id=which.event_id, attempt=which.attempt)
+    def _record(self, due: Notification, verdict: Verdict) -> None:
+        log = self._log.bind(event_id=due.event_id, attempt=due.attempt)
         now = time.time_ns()
-        if isinstance(verdict, Again):
-            log.warning("notification_retried", cause=verdict.cause.error, again=verdict.seconds)
-            errors = which.failed(verdict.cause, now)
+        if isinstance(verdict, Retry):
+            log.warning("notification_retried", cause=verdict.cause.error, seconds=verdict.seconds)
+            errors = due.failed(verdict.cause, now)
             with self._run.store.begin() as connection:
                 due_at = now + int(verdict.seconds * _NS)
-                notifications.try_again(connection, self._cluster, which, errors, due_at)
+                notifications.reschedule(connection, self._cluster, due, errors, due_at)
             return
-        if isinstance(verdict, Taken):
-            log.info("notification_taken", answer=verdict.words or None)
-        elif not dead_letters.bury(self._link, which, verdict.cause):
+        if isinstance(verdict, Delivered):
+            log.info("notification_delivered", response=verdict.text or None)
+        elif not dead_letters.publish(self._link, due, verdict.cause):
             return
         with self._run.store.begin() as connection:
-            notifications.done(connection, self._cluster, which, now)
+            notifications.mark_done(connection, self._cluster, due, now)

@@ -1,4 +1,4 @@
-"""What a receiver's answer means, and when the next try is due. Pure."""
+"""What a webhook's response means, and when the next attempt is due. Pure."""
 
 import random
 import re
@@ -6,98 +6,98 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from schemas.events import Cause
-from workers.notify.webhook_request import tamed
+from workers.notify.webhook_request import printable
 
 _FIRST = 1.0
 _LONGEST = 600.0
-# RFC 9110 and 6585: the request was well, and may be tried again.
-_PASSING = frozenset({408, 409, 425, 429})
-_REDIRECTS, _REFUSALS, _TROUBLES = 300, 400, 500
-# OPUS says so of a job that has ended by itself meanwhile (uws_classes.py, Job.change_status).
-_OPUS_HAS_ENDED = "while in terminal phase"
+# RFC 9110 and 6585: the request was valid and may be repeated.
+_TEMPORARY = frozenset({408, 409, 425, 429})
+_REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 300, 400, 500
+# OPUS's error for a job that has ended in the meantime (uws_classes.py, Job.change_status).
+_OPUS_JOB_ENDED = "while in terminal phase"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
+class Response:
+    """A webhook's response to one attempt.
 
     Attributes:
-        status: of HTTP, or None where nothing came.
-        words: the beginning of its body, or what went wrong; hostile.
-        asked: seconds that it asks us to wait.
+        status: the HTTP status; None if there was no response.
+        text: the beginning of the body, or what went wrong; untrusted.
+        retry_after: how long the webhook asks us to wait, in seconds.
     """
 
     status: int | None
-    words: str = ""
-    asked: float = 0.0
+    text: str = ""
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """The receiver has taken it; `words` where it had no use for it."""
+class Delivered:
+    """The webhook accepted the notification; `text` says why it did not need it."""
 
-    words: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """It is tried again after so many seconds; `asked` of them the receiver has asked for."""
+class Retry:
+    """Retry after `seconds`; the webhook itself asked for `retry_after` seconds."""
 
     cause: Cause
     seconds: float
-    asked: float = 0.0
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
-    """It is given up."""
+class Undeliverable:
+    """No more attempts: the notification becomes a dead letter."""
 
     cause: Cause
 
 
-Verdict: TypeAlias = Taken | Again | Dead
+Verdict: TypeAlias = Delivered | Retry | Undeliverable
 
 
-def judge(answer: Answer, *, attempt: int, left: float, opus: bool) -> Verdict:
-    """What becomes of a notification.
+def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdict:
+    """Decide what happens to a notification.
 
     Args:
-        answer: to this try.
-        attempt: which try it was, from 1.
-        left: seconds until it is given up.
-        opus: whether the receiver is an OPUS.
+        response: the response to this attempt.
+        attempt: the number of this attempt, from 1.
+        left: seconds until the notification is given up.
+        opus: whether the webhook is an OPUS server.
     """
-    status = answer.status
-    if status is not None and status < _REDIRECTS:
-        return Taken()
-    words = tamed(_plain(answer.words))
-    if opus and status == _TROUBLES and _OPUS_HAS_ENDED in answer.words:
-        return Taken(words)
-    cause = _cause(status, words)
-    if status is not None and status < _TROUBLES and status not in _PASSING:
-        return Dead(cause)
-    seconds = max(backoff(attempt), answer.asked)
-    return Again(cause, seconds, answer.asked) if seconds < left else Dead(cause)
+    status = response.status
+    if status is not None and status < _REDIRECT:
+        return Delivered()
+    text = printable(_without_markup(response.text))
+    if opus and status == _SERVER_ERROR and _OPUS_JOB_ENDED in response.text:
+        return Delivered(text)
+    cause = _cause(status, text)
+    if status is not None and status < _SERVER_ERROR and status not in _TEMPORARY:
+        return Undeliverable(cause)
+    seconds = max(backoff(attempt), response.retry_after)
+    return Retry(cause, seconds, response.retry_after) if seconds < left else Undeliverable(cause)
 
 
 def backoff(attempt: int) -> float:
-    """Seconds after the n-th failed try: doubled each time, with jitter, at most ten minutes."""
+    """Seconds to wait after the n-th failed attempt: exponential, with jitter, at most ten minutes."""
     ceiling = min(_FIRST * 2.0 ** min(attempt - 1, 30), _LONGEST)
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter
 
 
-def _plain(words: str) -> str:
-    """Without a page's markup and style, so that what it says comes first."""
+def _without_markup(text: str) -> str:
+    """The text without HTML markup and styles, so that it begins with the message."""
     return re.sub(
-        r"<[^>]*>", " ", re.sub(r"<(style|script|title).*?</\1>", " ", words, flags=re.DOTALL)
+        r"<[^>]*>", " ", re.sub(r"<(style|script|title).*?</\1>", " ", text, flags=re.DOTALL)
     )
 
 
-def _cause(status: int | None, words: str) -> Cause:
+def _cause(status: int | None, text: str) -> Cause:
     if status is None:
-        return Cause("unreachable", words)
-    if status < _REFUSALS:
+        return Cause("unreachable", text)
+    if status < _CLIENT_ERROR:
         return Cause(
-            "redirect", f"HTTP {status}: redirects are not followed; give the last address"
+            "redirect", f"HTTP {status}: redirects are not followed; configure the final address"
         )
-    return Cause(f"http_{status}", f"HTTP {status}: {words}" if words else f"HTTP {status}")
+    return Cause(f"http_{status}", f"HTTP {status}: {text}" if text else f"HTTP {status}")

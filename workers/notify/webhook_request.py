@@ -1,4 +1,4 @@
-"""What a webhook is sent for an event. Pure."""
+"""Which events a webhook gets, as which HTTP request, and how it is signed. Pure."""
 
 import base64
 import binascii
@@ -15,77 +15,77 @@ from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.config.webhooks import Webhook
 from workers.errors import LamplighterError
 
-_LONGEST_WORDS = 400
+_LONGEST_TEXT = 400
 _SHORTEST_SECRET = 24
 _PREFIX = "whsec_"
 
 
 class BadSecretError(LamplighterError):
-    """A webhook's secret cannot sign."""
+    """A webhook's secret cannot be used for signing."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """One POST: its headers and its body."""
+    """Headers and body of one POST request."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 def is_for(webhook: Webhook, routing_key: str, envelope: Envelope) -> bool:
-    """Whether a webhook is to hear of an event.
+    """Whether a webhook gets an event.
 
-    OPUS hears only of jobs that its own batch scripts show: it looks a job up by Slurm's id alone,
-    and another cluster's, or one of before Slurm lost its state, may bear the same.
+    OPUS gets only jobs that its own batch scripts submitted: it finds a job by Slurm's job id
+    alone, and jobs of another cluster, or from before Slurm lost its state, may have the same id.
     """
-    if not webhook.asks_for(routing_key):
+    if not webhook.subscribes_to(routing_key):
         return False
     job = _failed_job(envelope) if webhook.format == "opus" else None
     return webhook.format != "opus" or (job is not None and job.uws_id is not None)
 
 
 def request(webhook: Webhook, envelope: Envelope, body: bytes) -> WebhookRequest:
-    """The event as the webhook understands it, unsigned.
+    """The unsigned request for an event, in the webhook's format.
 
     Args:
-        webhook: whom it is for.
+        webhook: the receiver.
         envelope: the event.
-        body: the same, byte for byte.
+        body: the event, byte for byte.
 
     Raises:
-        MalformedMessageError: it says nothing that the webhook would understand.
+        MalformedMessageError: the event cannot be expressed in the webhook's format.
     """
     if webhook.format == "cloudevents":
         return WebhookRequest({"content-type": f"{CONTENT_TYPE}; charset=utf-8"}, body)
     job = _failed_job(envelope)
     if job is None:
-        raise MalformedMessageError("type", "OPUS does not understand it", "send job.failed")
+        raise MalformedMessageError("type", "is not supported by OPUS", "send job.failed")
     return WebhookRequest({"content-type": "application/x-www-form-urlencoded"}, opus_form(job))
 
 
 def opus_form(job: JobEvent) -> bytes:
     """The parameters of OPUS's POST /handler/job_event (uws_server/uws_server.py, job_event).
 
-    With `phase=ERROR` alone it takes an `error_msg`; of Slurm's own words its PHASE_CONVERT lacks
-    BOOT_FAIL, and has one sentence for each of the others.
+    OPUS reads an `error_msg` only with `phase=ERROR`. Slurm's states would lose the cause: its
+    PHASE_CONVERT has one fixed sentence for each of them, and none for BOOT_FAIL.
     """
-    where = ", ".join(job.nodes[:5]) + (", ..." if len(job.nodes) > 5 else "")  # noqa: PLR2004 - enough to find the others
+    where = ", ".join(job.nodes[:5]) + (", ..." if len(job.nodes) > 5 else "")  # noqa: PLR2004 - enough to identify the job
     cause = f"{job.cause.error}: {job.cause.message}" if job.cause else "the cause is unknown"
-    words = f"{job.state}: {where or 'a node'} could not be started for this job ({cause})"
-    form = {"jobid": str(job.job_id), "phase": "ERROR", "error_msg": tamed(words)}
+    message = f"{job.state}: {where or 'a node'} could not be started for this job ({cause})"
+    form = {"jobid": str(job.job_id), "phase": "ERROR", "error_msg": printable(message)}
     return urlencode(form).encode("ascii")
 
 
 def signed(
     sent: WebhookRequest, event_id: str, now: int, secrets: Sequence[bytes]
 ) -> WebhookRequest:
-    """With the headers of Standard Webhooks 1.0 (its specification, "Webhook headers").
+    """Add the headers of Standard Webhooks 1.0 (section "Webhook headers" of its specification).
 
     Args:
-        sent: what is to be signed.
-        event_id: the same for each try and each replay, so that a receiver knows a repeat.
-        now: seconds since the epoch, of this try.
-        secrets: each signs, so that one can be replaced by another.
+        sent: the request to sign.
+        event_id: the same for each attempt and replay, so that a receiver recognises a repeat.
+        now: the time of this attempt, in seconds since the epoch.
+        secrets: one signature is made with each, so that secrets can be rotated.
     """
     head = {"webhook-id": event_id, "webhook-timestamp": str(now)}
     if secrets:
@@ -95,10 +95,10 @@ def signed(
 
 
 def secrets_from(text: str) -> tuple[bytes, ...]:
-    """The secrets of a file: one a line, base64 with or without the prefix `whsec_`.
+    """Parse a secret file: one secret a line, in base64, with or without the prefix `whsec_`.
 
     Raises:
-        BadSecretError: one is not base64, or too short; it is not shown.
+        BadSecretError: a secret is not base64, or too short; the message does not contain it.
     """
     secrets = []
     for number, line in enumerate(text.split(), 1):
@@ -108,16 +108,16 @@ def secrets_from(text: str) -> tuple[bytes, ...]:
             secret = b""
         if len(secret) < _SHORTEST_SECRET:
             raise BadSecretError(
-                f"line {number} is not at least {_SHORTEST_SECRET} bytes in base64; make one with "
+                f"line {number} is not at least {_SHORTEST_SECRET} bytes in base64; create one with "
                 f'`echo "{_PREFIX}$(openssl rand -base64 32)"`'
             )
         secrets.append(secret)
     return tuple(secrets)
 
 
-def tamed(words: str) -> str:
-    """Foreign words as printable ASCII, cut."""
-    return " ".join(re.sub(r"[^ -~]", " ", words).split())[:_LONGEST_WORDS]
+def printable(text: str) -> str:
+    """Untrusted text as printable ASCII, truncated."""
+    return " ".join(re.sub(r"[^ -~]", " ", text).split())[:_LONGEST_TEXT]
 
 
 def _mac(secret: bytes, content: bytes) -> str:

@@ -5,7 +5,7 @@ step: a lease that seems to run for longer than any lease does counts as ended, 
 seems to run for longer.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from schemas.commands import Desired, Kind, PowerCommand
 from workers.power.lease_owner import Owner
 from workers.power.suspend_guard import is_guarded
+from workers.store.chunks import chunks
 from workers.store.database import store_clock
 from workers.store.tables import holds, nodes
 from workers.store.upsert import insert
-
-_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def accept(
         nodes.c.lease_owner == lease.owner.name,
         nodes.c.lease_until < clock,
     )
-    for part in _parts(names):
+    for part in chunks(names):
         connection.execute(
             sa.update(nodes)
             .where(_these(cluster, part), free)
@@ -201,7 +200,7 @@ def read(
     on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
     known = nodes.outerjoin(holds, on_hold)
     rows: dict[str, DesiredRow] = {}
-    for part in _parts(names):
+    for part in chunks(names):
         query = sa.select(*columns).select_from(known).where(_these(cluster, part))
         for row in connection.execute(query):
             node, desired, generation, request, server, owner, left, unsettled, *rest = row
@@ -236,7 +235,7 @@ def lock(
     connection: sa.Connection, cluster: str, names: Sequence[str], lease: Lease
 ) -> Mapping[str, DesiredRow]:
     """The rows of these nodes, which nobody else changes before the transaction ends."""
-    for part in _parts(sorted(names)):
+    for part in chunks(sorted(names)):
         _lock(connection, _these(cluster, part))
     return read(connection, cluster, names, lease)
 
@@ -251,7 +250,7 @@ def renew(connection: sa.Connection, cluster: str, lease: Lease) -> None:
 
 def release(connection: sa.Connection, cluster: str, names: Iterable[str], lease: Lease) -> None:
     """Give leases up."""
-    for part in _parts(sorted(names)):
+    for part in chunks(sorted(names)):
         ours = sa.and_(_these(cluster, part), nodes.c.lease_owner == lease.owner.name)
         _lock(connection, ours)
         connection.execute(sa.update(nodes).where(ours).values(lease_owner=None, lease_until=0))
@@ -262,7 +261,7 @@ def mark_unsettled(
 ) -> None:
     """Note that a call that was sent just now may still take effect."""
     until = store_clock(connection.dialect.name) + lease.settling_ms
-    for part in _parts(sorted(names)):
+    for part in chunks(sorted(names)):
         _lock(connection, _these(cluster, part))
         connection.execute(
             sa.update(nodes).where(_these(cluster, part)).values(unsettled_until=_later(until))
@@ -347,7 +346,7 @@ def _free_the_dead(
     # no call outlasts the lease that it was made under
     until = sa.case((nodes.c.lease_until < settled, nodes.c.lease_until), else_=settled)
     freed = {"lease_owner": None, "lease_until": 0, "unsettled_until": _later(until)}
-    for part in _parts(sorted(names)):
+    for part in chunks(sorted(names)):
         others = sa.and_(
             _these(cluster, part),
             nodes.c.lease_owner.is_not(None),
@@ -371,7 +370,3 @@ def _later(until: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
 
 def _these(cluster: str, names: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.and_(nodes.c.cluster == cluster, nodes.c.node.in_(names))
-
-
-def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + _PER_QUERY] for start in range(0, len(names), _PER_QUERY))

@@ -51,7 +51,7 @@ class Dispatcher:
         """Make the calls whose turn it is.
 
         Raises:
-            What `AWAY` names: the store is away.
+            What `STORE_ERRORS` names: the store is away.
         """
         now = time.monotonic()
         for cloud in self._clouds.values():

@@ -14,7 +14,8 @@ import structlog
 
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.config.settings import Settings
 from workers.power import intake
@@ -34,7 +35,7 @@ from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
 from workers.power.slurm_view import SnapshotReader
 from workers.power.snapshot_listings import SnapshotListings
 from workers.power.state import EngineState
-from workers.store.database import AWAY
+from workers.store.database import STORE_ERRORS
 
 _IDLE = 0.2
 _STORE_RETRY = 1.0
@@ -139,7 +140,7 @@ class Engine:
             if self._state.batch:
                 self._commit()
             self._dispatcher.make_calls()
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._lose_store(error)
             return
         self._store_is_there()
@@ -158,7 +159,7 @@ class Engine:
                 self._state.release(name)
             self._state.batch.waited |= waited
             self._commit()
-        except AWAY as error:
+        except STORE_ERRORS as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
 
     def _drain(self) -> list[Event]:
@@ -186,7 +187,7 @@ class Engine:
             case Listed():
                 self._cloud_events.listed(event)
             case Answered():
-                if isinstance(event.answer, AWAY):
+                if isinstance(event.answer, STORE_ERRORS):
                     self._store_error = event.answer
                 self._reread |= self._cloud_events.answered(event)
             case Connected(connection):

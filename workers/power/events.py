@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from producers.message import Message
-from workers.broker.link import Delivery
+from workers.broker.delivery import Delivery
 from workers.clouds.driver import Answered, Listed
 
 

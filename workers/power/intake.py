@@ -10,8 +10,8 @@ from schemas import headers
 from schemas.commands import PowerCommand, parse_command
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
+from workers.broker.delivery import Delivery
 from workers.broker.failure_headers import with_failure
-from workers.broker.link import Delivery
 from workers.store.requests import RoundKey
 
 # All headers together must fit into one frame of 128 KiB, or the broker closes the connection.

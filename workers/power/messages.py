@@ -6,10 +6,11 @@ from dataclasses import replace
 from producers.message import Message
 from schemas import events
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Notice, RequestEvent, Transition
+from schemas.events import Cause, RequestEvent, Transition
+from schemas.notices import Notice
 from workers.broker import topology
+from workers.broker.delivery import Delivery
 from workers.broker.failure_headers import final_cause
-from workers.broker.link import Delivery
 from workers.broker.outgoing import event
 from workers.power.intake import DeliveryHistory, Pending
 
@@ -20,7 +21,7 @@ def about(
     pending: Pending, transition: Transition, history: DeliveryHistory, now: int
 ) -> RequestEvent:
     """The event of a request's transition."""
-    made = events.about(
+    made = events.transition_event(
         pending.command, transition, round_=history.round, time=now, attempt=history.attempt
     )
     return replace(made, dry_run=pending.dry_run)

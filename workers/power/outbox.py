@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import structlog
 
 from producers.message import Message
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.errors import BrokerAwayError
 from workers.power.events import Confirmed
 

@@ -90,7 +90,7 @@ class PowerStore:
                 Round(r.id, r.history.round, r.command.node, r.command.generation, now)
                 for r in fresh
             ]
-            rounds.insert_requests(connection, cluster, opened)
+            rounds.open_rounds(connection, cluster, opened)
             commands = [r.command for r in fresh]
             rows = desired_state.accept(connection, cluster, commands, self._lease, now)
             ids = {row.request_id for row in rows.values()} | {r.id for r in fresh}

@@ -7,7 +7,7 @@ import structlog
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, Transition
 from workers.broker import outgoing
-from workers.broker.link import Delivery
+from workers.broker.delivery import Delivery
 from workers.power import intake, messages
 from workers.power.intake import Pending
 from workers.power.metrics import PowerMetrics

@@ -68,7 +68,7 @@ class Reception:
         """Admit what has arrived.
 
         Raises:
-            What `AWAY` names: the store is away; nothing was answered.
+            What `STORE_ERRORS` names: the store is away; nothing was answered.
         """
         now = time.time_ns()
         admissions = self._admissions(now)

@@ -51,7 +51,7 @@ class SnapshotReader:
             return None
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
-            received = snapshots.received(connection, self._cluster)
+            received = snapshots.snapshot_age(connection, self._cluster)
             if received is None:
                 return self._newest if self._enabled else None
             newest = self._newest
@@ -75,12 +75,12 @@ class SnapshotReader:
             return 0, []
         with reading(self._store) as connection:
             trusted_from = self._trust(connection)
-            newest = snapshots.received(connection, self._cluster)
+            newest = snapshots.snapshot_age(connection, self._cluster)
             self.silent = newest.generation <= trusted_from if newest else self._enabled is True
             if newest is None:
                 return 0, []
             self._generation = newest.generation
-            listed = snapshots.listed_for(connection, self._cluster)
+            listed = snapshots.listed_generations(connection, self._cluster)
         late = [cloud for cloud in clouds if listed.get(cloud, 0) < newest.generation]
         return newest.generation, late
 

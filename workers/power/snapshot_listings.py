@@ -38,7 +38,7 @@ class SnapshotListings:
         """Keep the listings that a snapshot asked for and that have come.
 
         Raises:
-            What `AWAY` names: the store is away.
+            What `STORE_ERRORS` names: the store is away.
         """
         for cloud in self._clouds.values():
             if cloud.ordered is not None and cloud.view.as_of > cloud.ordered:
@@ -48,7 +48,7 @@ class SnapshotListings:
         """See whether another snapshot has come, and order listings for it. Call it each second.
 
         Raises:
-            What `AWAY` names: the store is away.
+            What `STORE_ERRORS` names: the store is away.
         """
         now = time.monotonic()
         generation, late = self._snapshots.wanted(list(self._clouds))

@@ -35,7 +35,7 @@ class SlurmView:
 
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
-        return self.generation >= generation and self.power.get(node) is Power.LIT
+        return self.generation >= generation and self.power.get(node) is Power.ON
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ def _by_power(command: PowerCommand, slurm: SlurmView) -> Passed | Waits | Overt
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
     power = slurm.power.get(command.node)
-    if power in {Power.OUT, Power.GOING, None}:
+    if power in {Power.OFF, Power.POWERING_DOWN, None}:
         return Passed()
     shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
-    if power in {Power.LIT, Power.COMING, Power.ASIDE}:
+    if power in {Power.ON, Power.POWERING_UP, Power.SET_DOWN}:
         return Overtaken(Cause(DISAGREES, shown))
     return _waits(f"{shown}, which is not clear")
 

@@ -1,1 +1,8 @@
-"""."""
+"""A worker process around its work.
+
+runtime: store, signals and heartbeat.
+logs: structured logs.
+metrics_endpoint: the HTTP server for Prometheus.
+files: files that are written whole or not at all.
+retry_after: the HTTP header Retry-After.
+"""

@@ -1,55 +1,52 @@
-"""A file that is there whole or not at all: made once, or put in the place of another."""
+"""Writes files durably: readers see the whole new content or none of it."""
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from producers.disk import sync_folder
 
 
-def make_once(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put a new file there, durably; who makes it at the same time finds it or is found.
+def create_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Create a file; an existing one stays as it is, also if another process creates it now.
 
     Raises:
         OSError: it cannot be made.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
-    sync_folder(path.parent)
+    with _beside(path, content, mode, owner=None) as name, suppress(FileExistsError):
+        os.link(name, path)
 
 
-def put(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
-    """Put it in the file's place, durably and for its owner alone; who reads sees the old or the new.
+def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
+    """Replace a file, readable for its owner only.
 
     Args:
         path: the file; mode 0600 afterwards.
-        content: the new one.
-        owner: user and group that are to have it; None for the process's own.
+        content: the new content.
+        owner: user and group of the new file; None for those of the process.
 
     Raises:
-        OSError: it cannot be written; the old one stands.
+        OSError: it cannot be written; the old file is unchanged.
     """
+    with _beside(path, content, 0o600, owner) as name:
+        name.rename(path)
+
+
+@contextmanager
+def _beside(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> Iterator[Path]:
+    """A temporary file in the same folder with this content; makes its new name durable."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
             if owner is not None:
                 os.fchown(descriptor, *owner)
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        Path(name).rename(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -1,4 +1,4 @@
-"""Structured logs: one event name and keys a line, on standard error."""
+"""Structured logs: one event name and its keys per line, on standard error."""
 
 import logging
 import sys
@@ -8,21 +8,14 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from workers.config.tables import LogSettings
 
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
-
 
 def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
-    """Set up structlog for this process; every line carries role and cluster."""
+    """Configure structlog for this process; every line has role and cluster."""
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer(sort_keys=False)
     if settings.format == "console":
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
-            # what is not printable is escaped: names and errors must not steer a terminal
+            # escapes control characters: names and errors must not control the terminal
             repr_native_str=True,
             exception_formatter=structlog.dev.plain_traceback,
         )
@@ -31,34 +24,36 @@ def configure_logs(settings: LogSettings, *, role: str, cluster: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # never with the frames' local variables, which may hold tokens
+            # without the frames' local variables, which can hold tokens
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
             if settings.format == "json"
             else structlog.processors.format_exc_info,
             _escape_exception,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.level.upper()]
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role, cluster=cluster)
-    # The SDKs log request bodies at debug level; those hold tokens.
+    # The SDKs log request bodies, with tokens, at debug level.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for name in ("keystoneauth", "openstack", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # pika logs seven lines for each connection that fails; our links say it in one.
+    # pika logs seven lines for each failed connection; our links log one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 def _escape_exception(
     _logger: object, _method: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
-    """A traceback as text ends with the error's own words, which anybody may have chosen."""
-    told = event.get("exception")
-    if isinstance(told, str):
+    """Escape control characters in a traceback: the error's message is untrusted."""
+    traceback = event.get("exception")
+    if isinstance(traceback, str):
         event["exception"] = "".join(
             char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-            for char in told
+            for char in traceback
         )
     return event

@@ -1,8 +1,8 @@
-"""Where a process shows its figures: /metrics of one small HTTP server.
+"""The metrics endpoint of a process: a small HTTP server with /metrics.
 
-Every kind of process has a port of its own, counted from the one that `metrics.listen` names, so
-that a site's whole list is known beforehand. $LAMPLIGHTER_METRICS gives one process another
-address: for a second worker of a kind on the same host.
+Each role has its own port, counted from the one in `metrics.listen`, so that Prometheus' targets are
+known in advance. $LAMPLIGHTER_METRICS sets another address for one process, for a second worker of a
+role on the same host.
 """
 
 import os
@@ -13,10 +13,10 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producers.settings import ConfigError
-from workers.config.observers import MetricsSettings
+from workers.config.tables import MetricsSettings
 
 ENVIRONMENT = "LAMPLIGHTER_METRICS"
-# An order for good: a new kind comes last.
+# The order gives the ports: add new roles at the end.
 ROLES = (
     *("up", "tokens", "power", "audit", "relay", "slurm", "console", "resync", "notify"),
     "snapshot",
@@ -24,13 +24,13 @@ ROLES = (
 _MOST_PORT = 65_535
 
 
-def address(
+def endpoint_address(
     settings: MetricsSettings, role: str, environ: Mapping[str, str]
 ) -> tuple[str, int] | None:
-    """Host and port of this process's figures; None where none are wanted. Port 0 is any free one.
+    """Host and port of this process's endpoint, or None without one; port 0 is any free port.
 
     Raises:
-        ConfigError: metrics.listen or $LAMPLIGHTER_METRICS is no address.
+        ConfigError: metrics.listen or $LAMPLIGHTER_METRICS is not an address.
     """
     given = environ.get(ENVIRONMENT)
     if given:
@@ -42,13 +42,15 @@ def address(
 
 
 @contextmanager
-def serving(settings: MetricsSettings, role: str, registry: CollectorRegistry) -> Iterator[None]:
-    """Show the figures meanwhile. A port that is taken is logged: no request waits for a figure.
+def serve_metrics(
+    settings: MetricsSettings, role: str, registry: CollectorRegistry
+) -> Iterator[None]:
+    """Serve the metrics inside the context; a port in use is only logged.
 
     Raises:
         ConfigError: as `address`.
     """
-    where = address(settings, role, os.environ)
+    where = endpoint_address(settings, role, os.environ)
     if where is None:
         yield
         return
@@ -58,7 +60,7 @@ def serving(settings: MetricsSettings, role: str, registry: CollectorRegistry) -
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
         remedy = f"set ${ENVIRONMENT} to a free address for this process"
-        log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the words say it all
+        log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the error is enough
         yield
         return
     ProcessCollector(registry=registry)
@@ -74,5 +76,5 @@ def serving(settings: MetricsSettings, role: str, registry: CollectorRegistry) -
 def _split(text: str, field: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > _MOST_PORT - len(ROLES):
-        raise ConfigError(f'{field}: {text!r} is no address; write "127.0.0.1:9464"')
+        raise ConfigError(f'{field}: {text!r} is not an address; write "127.0.0.1:9464"')
     return host.strip("[]"), int(port)

@@ -1,21 +1,21 @@
-"""Retry-After: how long an answer asks us to stay away. Pure."""
+"""The HTTP header Retry-After: how long to wait before the next request. Pure."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# Whoever asks for more has made a mistake, and we would be gone for good.
+# A longer wait is a mistake of the server, and would stop us for good.
 LONGEST = 3600.0
 
 
-def wait_asked(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds, from 0 to LONGEST; None where it does not ask, or in no words that are known.
+def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds, from 0 to LONGEST; None if the header is absent or cannot be read.
 
-    RFC 9110, section 10.2.3: a number of seconds or a moment. A moment is reckoned from the answer's own
-    Date where it has one: their clock and ours may differ.
+    RFC 9110, section 10.2.3: a number of seconds or a date. A date is compared with the response's own
+    Date if it has one, because the server's clock can differ from ours.
 
     Args:
-        headers: whose names know no case, as those of requests.
+        headers: a mapping that ignores case, like that of requests.
         now: seconds since the epoch.
     """
     value = headers.get("Retry-After", "")

@@ -1,4 +1,4 @@
-"""What every worker process does around its work: logs, store, signals, a sign of life."""
+"""Sets up a worker process: logs, store, signals, metrics and heartbeat."""
 
 import os
 import signal
@@ -11,19 +11,14 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 import structlog
-from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError
 from prometheus_client import CollectorRegistry
 
-from producers.amqp import connection_parameters
-from workers.broker import topology
-from workers.broker.blocking import blocking_channel
+from workers.broker.declare import declare_until_stopped
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serving
+from workers.process.metrics_endpoint import serve_metrics
 from workers.store import heartbeats
 from workers.store.database import open_store
-
-_ACCESS_REFUSED = 403
 
 
 @dataclass(slots=True)
@@ -34,8 +29,8 @@ class Runtime:
         role: power, tokens, audit, slurm, notify.
         name: unique among all workers.
         stop: set by SIGTERM and SIGINT.
-        state: one line for `lamplighter status`; the worker writes it.
-        registry: of the figures that the process shows.
+        state: one line for `lamplighter status`; the worker sets it.
+        registry: the metrics of the process.
     """
 
     settings: Settings
@@ -49,7 +44,7 @@ class Runtime:
 
 @contextmanager
 def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
-    """Set the process up; on leaving, take its sign of life away.
+    """Set up the process; on exit, remove its heartbeat.
 
     Raises:
         sqlalchemy.exc.OperationalError: the store cannot be reached.
@@ -60,11 +55,11 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     run = Runtime(settings=settings, role=role, name=name, store=store)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: run.stop.set())
-    beat = threading.Thread(target=_beat, args=(run, time.time_ns()), name="sign-of-life")
+    beat = threading.Thread(target=_beat, args=(run, time.time_ns()), name="heartbeat")
     beat.start()
     structlog.get_logger().info("worker_started", name=name)
     try:
-        with serving(settings.metrics, role, run.registry):
+        with serve_metrics(settings.metrics, role, run.registry):
             yield run
     finally:
         run.stop.set()
@@ -74,50 +69,25 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
 
 
 def declare_topology(run: Runtime) -> None:
-    """Put the topology in place, waiting for the broker as long as it takes.
-
-    A user without the right to configure leaves it to whoever may (`lamplighter topology apply`).
-    """
-    log = structlog.get_logger()
-    parameters = connection_parameters(run.settings.broker, f"{run.name} topology")
-    wait = 0.2
-    while not run.stop.is_set():
-        try:
-            with blocking_channel(parameters) as channel:
-                wanted = topology.topology(notify_keys=run.settings.notify_keys)
-                topology.apply(channel, wanted)
-        except ChannelClosedByBroker as error:
-            if error.reply_code == _ACCESS_REFUSED:
-                log.info("topology_left_to_the_administrator")
-                return
-            log.error(  # noqa: TRY400 - the reply says it all
-                "topology_differs", reply=error.reply_text, remedy="lamplighter topology check"
-            )
-        except ProbableAccessDeniedError:
-            log.error("broker_refused_login", remedy="check broker.url and broker.password_file")  # noqa: TRY400
-        except (AMQPError, OSError) as error:
-            log.warning("broker_away", error=type(error).__name__)
-        else:
-            return
-        run.stop.wait(wait)
-        wait = min(wait * 2, 5.0)
+    """Declare the topology; waits until the broker is available or the process is stopped."""
+    declare_until_stopped(run.settings, f"{run.name} topology", run.stop)
 
 
 def _beat(run: Runtime, started: int) -> None:
     cluster, host, pid = run.settings.cluster, socket.gethostname(), os.getpid()
     while True:
-        stopping = run.stop.wait(heartbeats.EVERY_SECONDS if run.state != "starting" else 0.2)
+        stopping = run.stop.wait(heartbeats.INTERVAL_SECONDS if run.state != "starting" else 0.2)
         now = time.time_ns()
         try:
             with run.store.begin() as connection:
                 if stopping:
-                    heartbeats.take_away(connection, cluster, run.name)
+                    heartbeats.delete_heartbeat(connection, cluster, run.name)
                 else:
-                    sign = heartbeats.Heartbeat(
+                    heartbeat = heartbeats.Heartbeat(
                         run.role, run.name, host, pid, started, now, run.state
                     )
-                    heartbeats.write(connection, cluster, sign)
+                    heartbeats.write(connection, cluster, heartbeat)
         except sa.exc.SQLAlchemyError as error:
-            structlog.get_logger().warning("sign_of_life_failed", error=type(error).__name__)
+            structlog.get_logger().warning("heartbeat_failed", error=type(error).__name__)
         if stopping:
             return

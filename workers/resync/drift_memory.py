@@ -1,4 +1,4 @@
-"""Which drifts have been seen before, since when, and how often their repair was asked for."""
+"""Stores the known drifts: since when they last, and how many repairs were requested."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,38 +12,40 @@ from workers.store.upsert import insert
 
 @dataclass(frozen=True, slots=True)
 class DriftMemory:
-    """One drift; `subject` is a node or a server's id, times are ns since the epoch."""
+    """One drift; `subject` is a node or the ID of a server, times are ns since the epoch."""
 
     subject: str
     drift: Drift
     since: int
-    asked: int = 0
-    asked_at: int = 0
+    repairs: int = 0
+    repaired_at: int = 0
 
 
 def recall(connection: sa.Connection, cluster: str) -> Mapping[str, DriftMemory]:
-    """All of them, by subject."""
+    """All known drifts, by subject."""
     query = sa.select(drifts).where(drifts.c.cluster == cluster)
     return {
-        row.subject: DriftMemory(row.subject, Drift(row.kind), row.since, row.asked, row.asked_at)
+        row.subject: DriftMemory(
+            row.subject, Drift(row.kind), row.since, row.repairs, row.repaired_at
+        )
         for row in connection.execute(query)
     }
 
 
 def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMemory]) -> None:
-    """These are all that there are now."""
+    """Replace all known drifts by these."""
     rows = [
         {
             "cluster": cluster,
             "subject": memory.subject,
             "kind": str(memory.drift),
             "since": memory.since,
-            "asked": memory.asked,
-            "asked_at": memory.asked_at,
+            "repairs": memory.repairs,
+            "repaired_at": memory.repaired_at,
         }
         for memory in sorted(memories, key=lambda memory: memory.subject)
     ]
     connection.execute(sa.delete(drifts).where(drifts.c.cluster == cluster))
     if rows:
-        # two may write at once: an operator's repair and the worker's
+        # an operator's repair and the worker may write at the same time
         connection.execute(insert(connection, drifts).on_conflict_do_nothing(), rows)

@@ -1,4 +1,7 @@
-"""`lamplighter worker resync`: without any cloud's credential, wherever the store is reached."""
+"""`lamplighter worker resync`: without credentials of any cloud, on any host that reaches the store."""
+
+import queue
+from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
 from workers.broker import topology
@@ -6,6 +9,9 @@ from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.resync.worker import ResyncWorker
+
+if TYPE_CHECKING:
+    from workers.broker.delivery import Delivery
 
 _PREFETCH = 100
 
@@ -18,16 +24,17 @@ def main(settings: Settings) -> int:
     """
     with runtime("resync", settings) as run:
         declare_topology(run)
+        deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         link = Link(
             connection_parameters(settings.broker, run.name),
             {topology.SNAPSHOT_QUEUE: _PREFETCH},
-            on_delivery=lambda delivery: resync.deliver(delivery),  # noqa: PLW0108 - made below
+            on_delivery=deliveries.put,
         )
-        resync = ResyncWorker(run, link)
+        worker = ResyncWorker(run, link, deliveries)
         link.start()
         try:
             while not run.stop.is_set():
-                resync.turn()
+                worker.turn()
         finally:
             link.stop()
     return 0

@@ -1,68 +1,93 @@
-"""What people must hear of: drift that needs a person, and what the resync worker cannot see. Pure."""
+"""Creates the notices for operators: drifts that they must repair, and gaps in what is known. Pure."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
 
 from schemas.envelope import rfc3339
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.resync.drift import Drift, RepairStep
-from workers.resync.plan import Found
+from workers.resync.plan import FoundDrift
 
 NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser"
 _MOST = 20
 _REMEDIES = {
-    Drift.BROKEN: "look at its server; lamplighter nodes retire deletes one that is ours",
+    Drift.BROKEN: "check its server; lamplighter nodes retire deletes a server of ours",
     Drift.AMBIGUOUS: "rename or delete all but one of them",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
-    Drift.NOT_UNDERSTOOD: "name it in slurm.conf, or take it out of lamplighter.toml",
-    Drift.STRAY: "delete it, or name its node in a group of its cloud",
-    Drift.UNASKED: "power it down in Slurm: an operator has put it out, or retired it",
+    Drift.NOT_UNDERSTOOD: "add the node to slurm.conf, or remove it from lamplighter.toml",
+    Drift.STRAY: "delete it, or add its node to a group of its cloud",
+    Drift.UNASKED: "power it down in Slurm: an operator has powered it off or retired it",
 }
 
 
-def drifts(cluster: str, found: Sequence[Found]) -> list[Notice]:
-    """What needs a person; when a whole site differs, the first few and how many more.
+def drifts(cluster: str, found: Sequence[FoundDrift]) -> list[Notice]:
+    """The notices of drifts; for very many, the first few and the number of the others.
 
-    Of these, each stray is among the details, for those who count: its id, and what its own notice would say.
+    The details of the last notice then list each further stray, for reports: its ID, and the details
+    that its own notice would have.
     """
-    told = [drift(cluster, one) for one in found[:_MOST]]
+    created = [drift(cluster, one) for one in found[:_MOST]]
     more = found[_MOST:]
     if more:
-        told.append(
-            Notice(
-                name="alarm.drift",
-                cluster=cluster,
-                subject=cluster,
-                key=f"{more[0].memory.since}/{len(more)}",
-                time=time.time_ns(),
-                message=f"{len(more)} more differ",
-                remedy="lamplighter drift",
-                details={
-                    one.subject: json.dumps(_details(one))
-                    for one in more
-                    if one.action.drift is Drift.STRAY
-                },
-            )
+        strays = {
+            one.subject: json.dumps(_details(one))
+            for one in more
+            if one.action.drift is Drift.STRAY
+        }
+        key = f"{more[0].memory.since}/{len(more)}"
+        message = f"{len(more)} more drifts"
+        created.append(
+            _notice("alarm.drift", cluster, cluster, key, message, "lamplighter drift", strays)
         )
-    return told
+    return created
 
 
-def drift(cluster: str, found: Found) -> Notice:
-    """A drift that is not repaired by itself."""
-    return Notice(
-        name="alarm.drift",
-        cluster=cluster,
-        subject=found.subject,
-        key=f"{found.action.drift}/{found.action.step}/{found.memory.since}",
-        time=time.time_ns(),
-        message=f"{found.action.drift}: {found.words}",
-        remedy=_remedy(found),
-        details=_details(found),
+def drift(cluster: str, found: FoundDrift) -> Notice:
+    """The notice of a drift that is not repaired automatically."""
+    action = found.action
+    key = f"{action.drift}/{action.step}/{found.memory.since}"
+    message = f"{action.drift}: {found.words}"
+    return _notice(
+        "alarm.drift", cluster, found.subject, key, message, _remedy(found), _details(found)
     )
 
 
-def _details(found: Found) -> Mapping[str, str]:
+def doubt(cluster: str, cloud: str, generation: int) -> Notice:
+    """The notice of a listing that is too short to be believed."""
+    message = "the cloud lists less than half of the servers that should run there"
+    remedy = "if they are really gone, run lamplighter resume for them; otherwise check the cloud"
+    return _notice("alarm.cloud_doubted", cluster, cloud, str(generation), message, remedy)
+
+
+def no_snapshot(cluster: str, generation: int, text: str) -> Notice:
+    """The notice that Slurm's state is unknown."""
+    message = f"{text}: drifts are not repaired, late suspends wait"
+    return _notice("alarm.no_snapshot", cluster, cluster, str(generation), message, NO_SNAPSHOT)
+
+
+def _notice(  # noqa: PLR0913, PLR0917 - the fields of a notice
+    name: str,
+    cluster: str,
+    subject: str,
+    key: str,
+    message: str,
+    remedy: str,
+    details: Mapping[str, str] | None = None,
+) -> Notice:
+    return Notice(
+        name=name,
+        cluster=cluster,
+        subject=subject,
+        key=key,
+        time=time.time_ns(),
+        message=message,
+        remedy=remedy,
+        details=details or {},
+    )
+
+
+def _details(found: FoundDrift) -> Mapping[str, str]:
     details = {
         "drift": str(found.action.drift),
         "step": str(found.action.step),
@@ -73,35 +98,7 @@ def _details(found: Found) -> Mapping[str, str]:
     return details
 
 
-def _remedy(found: Found) -> str:
+def _remedy(found: FoundDrift) -> str:
     if found.action.step is RepairStep.DELETE:
-        return "none is needed: it is deleted, as resync.delete_strays says"
-    return _REMEDIES.get(found.action.drift, "lamplighter release, when you are done with it")
-
-
-def doubt(cluster: str, cloud: str, generation: int) -> Notice:
-    """A listing that nobody believes."""
-    return Notice(
-        name="alarm.cloud_doubted",
-        cluster=cluster,
-        subject=cloud,
-        key=str(generation),
-        time=time.time_ns(),
-        message="the cloud lists less than half of the servers that should run there",
-        remedy="if they are gone for good, lamplighter resume them; else see to the cloud",
-        details={},
-    )
-
-
-def blind(cluster: str, generation: int, said: str) -> Notice:
-    """Slurm's view is missing."""
-    return Notice(
-        name="alarm.no_snapshot",
-        cluster=cluster,
-        subject=cluster,
-        key=str(generation),
-        time=time.time_ns(),
-        message=f"{said}: drift is not repaired, late suspends wait",
-        remedy=NO_SNAPSHOT,
-        details={},
-    )
+        return "none is needed: it is deleted, because resync.delete_strays is set"
+    return _REMEDIES.get(found.action.drift, "lamplighter release, after the maintenance")

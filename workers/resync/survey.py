@@ -1,8 +1,9 @@
-"""The whole at one moment: snapshot, listings, desired states, holds; and what differs. Reads only."""
+"""Compares a snapshot with the listings, the requested states and the holds. Only reads."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,26 +14,27 @@ from workers.clouds.actions import Strategy
 from workers.clouds.servers import ServerView
 from workers.clouds.strays import is_stray
 from workers.config.settings import Settings
-from workers.resync.drift import ComparedNode, ServerState, seen_as
+from workers.resync.drift import ComparedNode, ServerState, server_state
 from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased
 from workers.store.snapshots import StoredListing
 from workers.store.tables import nodes, requests
 
-# The message of a request may be gone with a broker's disk, or the store have come back from a backup.
-_UNDER_WAY = 3600 * 10**9
-# Fewer may go at once without being doubted.
+# An open request may never end: the broker's disk was lost, or the store was restored from a backup.
+_LONGEST_REQUEST = 3600 * 10**9
+# So many nodes may disappear at once without doubt about the listing.
 _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SurveyedNode:
-    """One node: what is known of it, and in whose words.
+    """One node: what is known of it, and the sources.
 
     Attributes:
-        slurm: as Slurm sees it, or None where it does not know it.
-        server: the one that it is, if there is one.
+        slurm: the node in the snapshot, or None if Slurm does not know it.
+        server: its server, if there is exactly one.
+        hold: its hold, if there is one.
     """
 
     node: str
@@ -44,34 +46,25 @@ class SurveyedNode:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything.
+    """The state of the whole installation.
 
     Attributes:
-        snapshot: Slurm's view.
-        places: every node of the configuration.
-        strays: servers with our tags that are no node's, with their cloud.
+        snapshot: the state of Slurm.
+        nodes: all nodes of the configuration.
+        strays: servers with our tags that belong to no node, with their clouds.
         unseen: clouds that were not listed since the snapshot.
         doubted: clouds whose listing has lost most of its nodes at once.
     """
 
     snapshot: Snapshot
-    places: tuple[SurveyedNode, ...]
+    nodes: tuple[SurveyedNode, ...]
     strays: tuple[tuple[str, Server], ...]
     unseen: tuple[str, ...]
     doubted: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    desired: Desired
-    generation: int
-    server_id: str | None
-    observed_at: int
-    leased: bool
-
-
 def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) -> Survey:
-    """Compare a snapshot with what the store holds."""
+    """Compare a snapshot with the content of the store."""
     cluster = settings.cluster
     listings = {
         listing.cloud: listing
@@ -80,32 +73,38 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     }
     views = {name: _view(cluster, listing) for name, listing in listings.items()}
     rows = _rows(connection, cluster)
-    busy = _busy(connection, cluster, snapshot.generation - _UNDER_WAY)
+    busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST)
     holds = all_holds(connection, cluster)
     slurm = {node.node: node for node in snapshot.nodes}
-    places = []
+    compared = []
     for name, group_name in settings.nodes.items():
         group, row = settings.groups[group_name], rows.get(name)
         listing, view = listings.get(group.cloud), views.get(group.cloud)
         servers = view.find(name, row.server_id if row else None) if view else ()
         strategy = Strategy(group.strategy)
-        acted = listing is None or (row is not None and row.observed_at >= listing.asked_at)
+        acted = listing is None or (row is not None and row.observed_at >= listing.requested_at)
         known = ComparedNode(
             power=slurm[name].power if name in slurm else Power.UNKNOWN,
-            desired=row.desired if row else None,
-            seen=ServerState.UNKNOWN if acted else seen_as(servers, strategy),
+            desired=Desired(row.desired) if row else None,
+            seen=ServerState.UNKNOWN if acted else server_state(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
-            busy=name in busy or (row is not None and row.leased),
+            busy=name in busy or (row is not None and bool(row.leased)),
             held=name in holds,
             frees=strategy is Strategy.DELETE,
         )
         server = servers[0] if len(servers) == 1 else None
-        places.append(SurveyedNode(name, known, slurm.get(name), server, holds.get(name)))
-    doubted = _doubted(settings, places)
+        compared.append(SurveyedNode(name, known, slurm.get(name), server, holds.get(name)))
+    doubted = _doubted(settings, compared)
+    strays = (
+        (cloud, server)
+        for cloud, view in views.items()
+        for server in view.servers
+        if is_stray(settings, cloud, server)
+    )
     return Survey(
         snapshot,
-        tuple(_unless_doubted(settings, place, doubted) for place in places),
-        tuple(_strays(settings, views)),
+        tuple(_unless_doubted(settings, node, doubted) for node in compared),
+        tuple(strays),
         tuple(sorted(set(settings.clouds) - set(listings))),
         doubted,
     )
@@ -117,26 +116,16 @@ def _view(cluster: str, listing: StoredListing) -> ServerView:
     return view
 
 
-def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, _Row]:
-    leased = is_leased(connection)
+def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, sa.Row[Any]]:
+    """The stored requests, by node."""
+    columns = (nodes.c.node, nodes.c.desired, nodes.c.generation, nodes.c.server_id)
     query = sa.select(
-        nodes.c.node,
-        nodes.c.desired,
-        nodes.c.generation,
-        nodes.c.server_id,
-        nodes.c.observed_at,
-        leased.label("leased"),
-    ).where(nodes.c.cluster == cluster)
-    return {
-        row.node: _Row(
-            Desired(row.desired),
-            row.generation,
-            row.server_id,
-            row.observed_at or 0,
-            bool(row.leased),
-        )
-        for row in connection.execute(query)
-    }
+        *columns,
+        sa.func.coalesce(nodes.c.observed_at, 0).label("observed_at"),
+        is_leased(connection).label("leased"),
+    )
+    rows = connection.execute(query.where(nodes.c.cluster == cluster))
+    return {row.node: row for row in rows}
 
 
 def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]:
@@ -149,37 +138,29 @@ def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]
     return frozenset(connection.scalars(query))
 
 
-def _strays(settings: Settings, views: Mapping[str, ServerView]) -> Iterable[tuple[str, Server]]:
-    """Servers with our tags whose node is in no group of that cloud."""
-    for cloud, view in views.items():
-        for server in view.servers:
-            if is_stray(settings, cloud, server):
-                yield cloud, server
-
-
 def _cloud_of(settings: Settings, node: str) -> str:
     return settings.groups[settings.nodes[node]].cloud
 
 
 def _unless_doubted(
-    settings: Settings, place: SurveyedNode, doubted: tuple[str, ...]
+    settings: Settings, node: SurveyedNode, doubted: tuple[str, ...]
 ) -> SurveyedNode:
-    if place.known.seen is ServerState.GONE and _cloud_of(settings, place.node) in doubted:
-        return replace(place, known=replace(place.known, seen=ServerState.UNKNOWN))
-    return place
+    if node.known.seen is ServerState.GONE and _cloud_of(settings, node.node) in doubted:
+        return replace(node, known=replace(node.known, seen=ServerState.UNKNOWN))
+    return node
 
 
-def _doubted(settings: Settings, places: Iterable[SurveyedNode]) -> tuple[str, ...]:
-    """Clouds that show less than half of the nodes that should run there.
+def _doubted(settings: Settings, compared: Iterable[SurveyedNode]) -> tuple[str, ...]:
+    """Clouds that list less than half of the nodes that should run there.
 
-    Nova leaves out, without a word, the servers of a cell that does not answer.
+    Nova silently omits the servers of a cell that does not answer.
     """
     wanted: Counter[str] = Counter()
     gone: Counter[str] = Counter()
-    for place in places:
-        if place.known.desired is Desired.UP:
-            cloud = _cloud_of(settings, place.node)
+    for node in compared:
+        if node.known.desired is Desired.UP:
+            cloud = _cloud_of(settings, node.node)
             wanted[cloud] += 1
-            gone[cloud] += place.known.seen is ServerState.GONE
+            gone[cloud] += node.known.seen is ServerState.GONE
     lost = (cloud for cloud in gone if gone[cloud] > _FEW and gone[cloud] * 2 > wanted[cloud])
     return tuple(sorted(lost))

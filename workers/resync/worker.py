@@ -1,4 +1,4 @@
-"""The resync worker: keeps the newest snapshot, compares, asks for repairs, and says what it cannot see."""
+"""The loop of the resync worker: compares the newest snapshot, requests repairs, sends notices."""
 
 import queue
 import socket
@@ -7,73 +7,65 @@ from collections.abc import Sequence
 
 import structlog
 
-from schemas.errors import MalformedMessageError
-from schemas.events import Notice
-from schemas.snapshot import Snapshot, joined, parse_snapshot
+from schemas.notices import Notice
+from schemas.snapshot import Snapshot
 from workers.broker import outgoing
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.resync import drift_memory, notices
 from workers.resync.drift import RepairStep
 from workers.resync.plan import (
-    Found,
-    asked_for,
-    condemned,
-    patience_of,
+    FoundDrift,
+    needing_repair,
+    next_memories,
     plan,
-    remembered,
-    requests,
+    repair_requests,
+    strays_to_delete,
 )
+from workers.resync.snapshot_intake import SnapshotIntake
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
-from workers.store.database import AWAY, reading
+from workers.store.database import STORE_ERRORS, reading
 
 _IDLE = 0.2
 _CONFIRM = 30.0
-_LOOK = 1.0
-_NS = 1_000_000_000
+_CHECK_AGE = 1.0
+_REPAIRS = frozenset({RepairStep.RESUME, RepairStep.SUSPEND, RepairStep.DELETE})
 
 
 class ResyncWorker:
-    """One snapshot after the other.
+    """Handles one snapshot after the other.
 
-    A snapshot is compared once every cloud has been listed for it, or has had its time to be. What
-    is lost (a part, the store for a while) costs one snapshot: the next one comes.
+    A snapshot is compared once all clouds have been listed for it, or their time to be listed is over.
+    After any loss (a part, the store for a while) the worker continues with the next snapshot.
 
     Args:
         run: the process.
-        link: gives snapshots (to `deliver`), takes requests and notices.
+        link: acknowledges snapshots, publishes requests and notices.
+        deliveries: the parts of snapshots.
     """
 
-    def __init__(self, run: Runtime, link: Link) -> None:
+    def __init__(self, run: Runtime, link: Link, deliveries: queue.SimpleQueue[Delivery]) -> None:
         self._run = run
         self._link = link
+        self._deliveries = deliveries
         self._settings = run.settings
-        self._patience = patience_of(self._settings.resync)
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self._parts: list[Snapshot] = []
+        self._intake = SnapshotIntake(run.settings, run.store)
         self._pending: Snapshot | None = None
-        self._patient_until = 0.0
-        self._began = time.monotonic()
-        self._next_look = 0.0
-        self._blind_since: int | None = None
+        self._compare_at = 0.0
+        self._started = time.monotonic()
+        self._next_age_check = 0.0
+        self._notified_stale: int | None = None
         self._doubted: tuple[str, ...] = ()
-        self._said = "no snapshot has come yet: nothing is repaired"
+        self._state = "no snapshot has been received: nothing is repaired"
         self._log = structlog.get_logger()
 
-    # -- called by the link's thread
-
-    def deliver(self, delivery: Delivery) -> None:
-        """Take a delivery in."""
-        self._waiting.put(delivery)
-
-    # -- the loop
-
     def turn(self) -> None:
-        """Wait a moment for a snapshot, and see to what is due."""
+        """Wait a moment for a snapshot, and handle what is due."""
         try:
-            delivery = self._waiting.get(timeout=_IDLE)
+            delivery = self._deliveries.get(timeout=_IDLE)
         except queue.Empty:
             delivery = None
         try:
@@ -82,83 +74,52 @@ class ResyncWorker:
             if self._pending is not None and self._is_listed(self._pending):
                 pending, self._pending = self._pending, None
                 self._compare(pending)
-            if time.monotonic() >= self._next_look:
-                self._next_look = time.monotonic() + _LOOK
-                self._look_for_age()
-        except AWAY as error:
-            self._said = "waits for the store: nothing is repaired"
+            if time.monotonic() >= self._next_age_check:
+                self._next_age_check = time.monotonic() + _CHECK_AGE
+                self._check_age()
+        except STORE_ERRORS as error:
+            self._state = "waits for the store: nothing is repaired"
             self._log.warning("store_away", error=type(error).__name__)
         except BrokerError as error:
             self._log.warning("broker_away", error=type(error).__name__)
-        self._run.state = self._said if self._link.is_up else "waits for the broker"
+        self._run.state = self._state if self._link.is_up else "waits for the broker"
 
     def _receive(self, delivery: Delivery) -> None:
         self._link.ack([delivery])
-        try:
-            part = parse_snapshot(delivery.body)
-        except MalformedMessageError as error:
-            self._log.error("message_rejected", queue=delivery.queue, field=error.field)
-            return
-        age = (time.time_ns() - part.generation) / _NS
-        # what lay in the queue for long says no more how Slurm sees it now
-        fresh = -self._settings.power.clock_ahead <= age <= self._settings.stale_after
-        if part.cluster != self._settings.cluster or not fresh:
-            self._log.error("snapshot_refused", cluster=part.cluster, age=round(age, 1))
-            return
-        if self._parts and part.generation < self._parts[0].generation:
-            return
-        alike = part.correlation_id
-        self._parts = [p for p in self._parts if p.correlation_id == alike] + [part]
-        whole = joined(self._parts)
-        if whole is None:
-            return
-        with self._run.store.begin() as connection:
-            kept = snapshots.keep_snapshot(connection, whole)
-        if kept:
-            self._pending = whole
-            half = self._settings.slurm.snapshot_interval / 2
-            self._patient_until = time.monotonic() + half
+        snapshot = self._intake.add(delivery)
+        if snapshot is not None:
+            self._pending = snapshot
+            self._compare_at = time.monotonic() + self._settings.slurm.snapshot_interval / 2
 
     def _is_listed(self, snapshot: Snapshot) -> bool:
-        """Whether every cloud was listed since, or has had its time."""
+        """Whether all clouds have been listed since the snapshot, or their time is over."""
         with reading(self._run.store) as connection:
-            listed = snapshots.listed_for(connection, self._settings.cluster)
-        everywhere = all(
+            listed = snapshots.listed_generations(connection, self._settings.cluster)
+        complete = all(
             listed.get(cloud, 0) >= snapshot.generation for cloud in self._settings.clouds
         )
-        return everywhere or time.monotonic() >= self._patient_until
+        return complete or time.monotonic() >= self._compare_at
 
     def _compare(self, snapshot: Snapshot) -> None:
         cluster, now = self._settings.cluster, time.time_ns()
         with reading(self._run.store) as connection:
             seen = survey(connection, self._settings, snapshot)
             known = drift_memory.recall(connection, cluster)
-        found = plan(seen, known, self._patience, now)
-        wanted = asked_for(found)
-        self._ask(wanted, snapshot)
-        self._tell(seen, found)
-        with self._run.store.begin() as connection:
-            asked = [*wanted, *condemned(found)]
-            drift_memory.remember(connection, cluster, remembered(seen, known, found, asked, now))
-
-    def _ask(self, wanted: Sequence[Found], snapshot: Snapshot) -> None:
+        found = plan(seen, known, self._settings.resync, now)
+        wanted = needing_repair(found)
         origin = socket.gethostname() or "unknown"
-        asked = requests(wanted, snapshot, self._settings.slurm, origin, "resync")
-        outgoing.publish_all(self._link, map(outgoing.command, asked), _CONFIRM)
+        commands = repair_requests(wanted, snapshot, self._settings.slurm, origin, "resync")
+        outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
+        self._report(seen, found)
+        repaired = [*wanted, *strays_to_delete(found)]
+        with self._run.store.begin() as connection:
+            memories = next_memories(seen, known, found, repaired, now)
+            drift_memory.remember(connection, cluster, memories)
 
-    def _notify(self, told: Sequence[Notice]) -> None:
-        outgoing.publish_all(self._link, map(outgoing.event, told), _CONFIRM)
-
-    # -- what is said
-
-    def _tell(self, seen: Survey, found: Sequence[Found]) -> None:
+    def _report(self, seen: Survey, found: Sequence[FoundDrift]) -> None:
         cluster, generation = self._settings.cluster, seen.snapshot.generation
         for one in found:
-            if one.new or one.action.step in {
-                RepairStep.RESUME,
-                RepairStep.SUSPEND,
-                RepairStep.DELETE,
-            }:
+            if one.new or one.action.step in _REPAIRS:
                 self._log.warning(
                     "drift",
                     node=one.subject,
@@ -167,49 +128,52 @@ class ResyncWorker:
                     generation=generation,
                     seen=one.words,
                 )
-        told = notices.drifts(cluster, [one for one in found if _is_told(one)])
-        told += [
-            notices.doubt(cluster, cloud, generation)
-            for cloud in seen.doubted
-            if cloud not in self._doubted
-        ]
         for cloud in seen.unseen:
-            self._log.warning("cloud_not_listed", cloud=cloud, remedy="its nodes are left alone")
+            self._log.warning("cloud_not_listed", cloud=cloud, remedy="its nodes are not repaired")
+        doubted = [cloud for cloud in seen.doubted if cloud not in self._doubted]
         self._doubted = seen.doubted
-        self._notify(told)
-        self._said = _summary(seen, found)
+        self._notify(
+            [
+                *notices.drifts(cluster, [one for one in found if _needs_notice(one)]),
+                *(notices.doubt(cluster, cloud, generation) for cloud in doubted),
+            ]
+        )
+        self._state = _summary(seen, found)
 
-    def _look_for_age(self) -> None:
-        """Without a fresh snapshot nothing is repaired; say so once."""
+    def _check_age(self) -> None:
+        """Notify once if the newest snapshot is too old: nothing is repaired then."""
         with reading(self._run.store) as connection:
-            newest = snapshots.received(connection, self._settings.cluster)
+            newest = snapshots.snapshot_age(connection, self._settings.cluster)
         if newest is not None and newest.age <= self._settings.stale_after:
-            self._blind_since = None
+            self._notified_stale = None
             return
-        said = f"no snapshot for {newest.age:.0f} s" if newest else "no snapshot has come yet"
-        self._said = f"{said}: nothing is repaired"
+        text = f"no snapshot for {newest.age:.0f} s" if newest else "no snapshot has been received"
+        self._state = f"{text}: nothing is repaired"
         generation = newest.generation if newest else 0
-        early = time.monotonic() - self._began < self._settings.stale_after
-        if self._blind_since == generation or (newest is None and early):
+        early = time.monotonic() - self._started < self._settings.stale_after
+        if self._notified_stale == generation or (newest is None and early):
             return
-        self._log.error("no_snapshot", said=said, remedy=notices.NO_SNAPSHOT)
-        self._notify([notices.blind(self._settings.cluster, generation, said)])
-        self._blind_since = generation
+        self._log.error("no_snapshot", message=text, remedy=notices.NO_SNAPSHOT)
+        self._notify([notices.no_snapshot(self._settings.cluster, generation, text)])
+        self._notified_stale = generation
+
+    def _notify(self, events: Sequence[Notice]) -> None:
+        outgoing.publish_all(self._link, map(outgoing.event, events), _CONFIRM)
 
 
-def _is_told(found: Found) -> bool:
-    """Whether people hear of it: once where they must see to it, and before a server is deleted."""
+def _needs_notice(found: FoundDrift) -> bool:
+    """Whether to notify operators: once if they must act, and before a server is deleted."""
     if found.action.step is RepairStep.DELETE:
-        return not found.memory.asked
+        return not found.memory.repairs
     return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
 
 
-def _summary(seen: Survey, found: Sequence[Found]) -> str:
-    said = [f"{len(seen.places)} nodes compared, {len(found)} differ"]
-    if asked := asked_for(found):
-        said.append(f"{len(asked)} repairs asked for")
+def _summary(seen: Survey, found: Sequence[FoundDrift]) -> str:
+    parts = [f"{len(seen.nodes)} nodes compared, {len(found)} drifted"]
+    if wanted := needing_repair(found):
+        parts.append(f"{len(wanted)} repairs requested")
     if seen.unseen:
-        said.append(f"not listed: {', '.join(seen.unseen)}")
+        parts.append(f"not listed: {', '.join(seen.unseen)}")
     if seen.doubted:
-        said.append(f"doubted: {', '.join(seen.doubted)}")
-    return "; ".join(said)
+        parts.append(f"doubted: {', '.join(seen.doubted)}")
+    return "; ".join(parts)

@@ -1,116 +1,144 @@
-"""What is to be remembered after Slurm was told. Pure."""
+"""Decides what to remember of a node after Slurm was updated. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
-from workers.slurm.causes import OF_THE_GROUP, reason
-from workers.slurm.decide import Policy, SlurmUpdate, UpdateKind, returns_at, waits_for_cloud
+from workers.config.tables import SlurmSettings
+from workers.slurm.causes import GROUP_CAUSES, reason
+from workers.slurm.decide import waits_for_cloud
 from workers.slurm.node_memory import Due, NodeMemory
+from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 _NS = 1_000_000_000
+_CHECK_AGAIN = 2 * _NS
 
 
-def failures_before(told: RequestEvent, known: NodeMemory | None) -> int:
-    """How often the node's boots had failed in a row before the one that an event is about."""
+def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
+    """How many boots of the node failed in a row before the boot that an event is about."""
     if known is None:
         return 0
-    counted = known.generation == told.generation and known.failed_at > 0
+    counted = known.generation == event.generation and known.failed_at > 0
     return known.failures - 1 if counted else known.failures
 
 
+def returns_at(failed_at: int, failures: int, settings: SlurmSettings) -> int:
+    """When a node returns to service, in ns; `failures` in a row include the last one."""
+    growth = 2.0 ** min(max(failures - 1, 0), 20)
+    return failed_at + int(min(settings.return_after * growth, settings.return_at_most) * _NS)
+
+
 def after_event(
-    told: RequestEvent,
-    action: SlurmUpdate,
+    event: RequestEvent,
+    update: SlurmUpdate,
     known: NodeMemory | None,
-    policy: Policy,
+    settings: SlurmSettings,
     now: int,
 ) -> NodeMemory | None:
-    """What is to be remembered of a node after an event; None where nothing changes.
+    """What to remember of a node after an event; None if nothing changes.
 
     Args:
-        told: the event.
-        action: what Slurm was told for it.
+        event: the event.
+        update: what was reported to Slurm for it.
         known: what is remembered so far.
-        policy: the site's.
+        settings: the configured times.
         now: ns since the epoch.
     """
-    if known is not None and known.generation > told.generation:
+    if known is not None and known.generation > event.generation:
         return None
-    if action.step.fails:
-        return _failed(told, action, known, policy, now)
-    if waits_for_cloud(told):
-        return _waits(told, known, policy)
-    if known is None or told.kind is not Kind.RESUME or told.transition is not Transition.COMPLETED:
+    if update.kind.fails_boot:
+        return _failed(event, update, known, settings, now)
+    if waits_for_cloud(event):
+        return _waiting(event, known, settings)
+    completed = event.kind is Kind.RESUME and event.transition is Transition.COMPLETED
+    if known is None or not completed:
         return None
-    # lit is not yet registered: Slurm may still give it up, and that would be one more in a row
-    due_at = told.time + int(2 * policy.resume_timeout * _NS)
-    return replace(known, generation=told.generation, due=Due.FORGET, due_at=due_at)
+    # slurmd may still fail to register in time, and that would be one more failure in a row
+    due_at = event.time + int(2 * settings.resume_timeout * _NS)
+    return replace(known, generation=event.generation, due=Due.FORGET, due_at=due_at)
 
 
 def _failed(
-    told: RequestEvent, action: SlurmUpdate, known: NodeMemory | None, policy: Policy, now: int
+    event: RequestEvent,
+    update: SlurmUpdate,
+    known: NodeMemory | None,
+    settings: SlurmSettings,
+    now: int,
 ) -> NodeMemory | None:
-    if known is not None and known.generation == told.generation and known.failed_at:
-        return None  # told twice, failed once
-    failures = failures_before(told, known) + 1
-    if action.step is UpdateKind.GIVE_BACK:
-        # it is in service; what it has done counts against it for a while
-        due, due_at = Due.FORGET, now + int(policy.return_at_most * _NS)
+    if known is not None and known.generation == event.generation and known.failed_at:
+        return None  # reported twice, failed once
+    failures = failures_before(event, known) + 1
+    if update.kind is UpdateKind.GIVE_BACK:
+        # the node is in service; its failure counts for a while
+        due, due_at = Due.FORGET, now + int(settings.return_at_most * _NS)
     else:
-        due, due_at = Due.RETURN, returns_at(now, failures, policy)
+        due, due_at = Due.RETURN, returns_at(now, failures, settings)
     return NodeMemory(
-        node=told.node,
-        generation=told.generation,
+        node=event.node,
+        generation=event.generation,
         failures=failures,
         due=due,
         due_at=due_at,
-        error=told.cause.error if told.cause else "",
-        reason=action.reason,
+        error=event.cause.error if event.cause else "",
+        reason=update.reason,
         failed_at=now,
-        jobs=tuple(sorted(action.jobs)),
+        jobs=tuple(sorted(update.jobs)),
     )
 
 
-def _waits(told: RequestEvent, known: NodeMemory | None, policy: Policy) -> NodeMemory:
+def _waiting(event: RequestEvent, known: NodeMemory | None, settings: SlurmSettings) -> NodeMemory:
     return NodeMemory(
-        node=told.node,
-        generation=told.generation,
+        node=event.node,
+        generation=event.generation,
         failures=known.failures if known else 0,
         due=Due.GIVE_BACK,
-        due_at=told.time + int(policy.give_back_after * _NS),
-        error=told.cause.error if told.cause else "",
-        reason=reason(told.cause),
-        jobs=tuple(sorted(job.job_id for job in told.jobs)),
+        due_at=event.time + int(settings.give_back_after * _NS),
+        error=event.cause.error if event.cause else "",
+        reason=reason(event.cause),
+        jobs=tuple(sorted(job.job_id for job in event.jobs)),
     )
 
 
-def hastened(
+def after_due(
+    memory: NodeMemory, update: SlurmUpdate, settings: SlurmSettings, now: int
+) -> NodeMemory | None:
+    """What to remember of a node that was due, or None for nothing; `now` in ns since the epoch."""
+    if update.kind is UpdateKind.WAIT:
+        return replace(memory, due_at=now + _CHECK_AGAIN)
+    # a node that was given back is remembered, so that its jobs are reported even after a crash
+    if update.kind is UpdateKind.GIVE_BACK or (
+        update.kind is UpdateKind.RETURN and memory.failures
+    ):
+        return replace(memory, due=Due.FORGET, due_at=now + int(settings.return_at_most * _NS))
+    return None
+
+
+def returning_sooner(
     returning: Iterable[NodeMemory],
-    lit: Iterable[str],
+    booted: Iterable[str],
     groups: Mapping[str, str],
-    policy: Policy,
+    settings: SlurmSettings,
     now: int,
 ) -> list[NodeMemory]:
-    """The nodes that return sooner because another of their group has booted.
+    """The nodes that return sooner because another node of their group has booted.
 
-    What was wrong with the whole group is over; one cool-down is kept all the same.
+    The problem of the whole group is over; one cool-down applies all the same.
 
     Args:
         returning: the nodes that are out of service.
-        lit: nodes that have booted just now.
-        groups: each node's.
-        policy: the site's.
+        booted: nodes that have just booted.
+        groups: the group of each node.
+        settings: the configured times.
         now: ns since the epoch.
     """
-    well = {groups.get(node) for node in lit} - {None}
+    healthy = {groups.get(node) for node in booted} - {None}
     sooner = []
     for memory in returning:
-        due_at = max(now, returns_at(memory.failed_at, 1, policy))
+        due_at = max(now, returns_at(memory.failed_at, 1, settings))
         if (
-            groups.get(memory.node) in well
-            and memory.error in OF_THE_GROUP
+            groups.get(memory.node) in healthy
+            and memory.error in GROUP_CAUSES
             and due_at < memory.due_at
         ):
             sooner.append(replace(memory, due_at=due_at))

@@ -1,43 +1,41 @@
-"""Says actions to Slurm, the same ones of many nodes at once."""
+"""Sends updates to slurmctld, equal updates of many nodes at once."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 import structlog
 
-from workers.slurm.decide import SlurmUpdate, UpdateKind
 from workers.slurm.scontrol import Slurm
+from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 
-def tell(slurm: Slurm, actions: Sequence[SlurmUpdate]) -> frozenset[str]:
-    """Tell Slurm; repeating it is harmless.
+def apply_updates(slurm: Slurm, updates: Sequence[SlurmUpdate]) -> frozenset[str]:
+    """Update Slurm; a repetition does no harm.
 
     Returns:
-        The nodes of which Slurm would not hear it; the log says why.
+        The nodes whose update Slurm refused; the log says why.
 
     Raises:
-        SlurmAwayError: slurmctld does not answer; some may have been told.
+        SlurmAwayError: slurmctld does not answer; some nodes may have been updated.
     """
-    alike: dict[tuple[UpdateKind, str], list[str]] = defaultdict(list)
-    places: dict[str, tuple[str, str]] = {}
-    for action in actions:
-        if action.step is UpdateKind.ADDRESS:
-            places[action.node] = action.address, action.hostname
-        elif action.step in _WORDS:
-            alike[action.step, action.reason].append(action.node)
-    refused = slurm.set_addresses(places) if places else frozenset()
-    for (step, reason), names in alike.items():
-        no: frozenset[str] = frozenset()
-        for words in _WORDS[step]:
-            said = [word.replace("{}", reason) for word in words]
-            no |= slurm.update_nodes([name for name in names if name not in no], *said)
-        refused |= no
-    _log(actions, refused)
+    equal: dict[tuple[UpdateKind, str], list[str]] = defaultdict(list)
+    addresses: dict[str, tuple[str, str]] = {}
+    for update in updates:
+        if update.kind is UpdateKind.ADDRESS:
+            addresses[update.node] = update.address, update.hostname
+        elif update.kind in _ARGUMENTS:
+            equal[update.kind, update.reason].append(update.node)
+    refused = slurm.set_addresses(addresses) if addresses else frozenset()
+    for (kind, reason), names in equal.items():
+        for arguments in _ARGUMENTS[kind]:
+            filled = [argument.replace("{}", reason) for argument in arguments]
+            refused |= slurm.update_nodes([n for n in names if n not in refused], *filled)
+    _log(updates, refused)
     return refused
 
 
-# facts behind it: decide.py. The reason comes with the first word, or an empty one is kept.
-_WORDS = {
+# Why these: see decide.py. The reason belongs to the first call: without one, Slurm sets an empty one.
+_ARGUMENTS = {
     UpdateKind.TAKE_OUT: (("State=DOWN", "Reason={}"), ("State=POWER_DOWN",)),
     UpdateKind.GIVE_BACK: (("State=POWER_DOWN_FORCE", "Reason={}"),),
     UpdateKind.EXPLAIN: (("Reason={}",),),
@@ -45,15 +43,15 @@ _WORDS = {
 }
 
 
-def _log(actions: Sequence[SlurmUpdate], refused: frozenset[str]) -> None:
+def _log(updates: Sequence[SlurmUpdate], refused: frozenset[str]) -> None:
     log = structlog.get_logger()
-    for action in actions:
-        say = log.debug if action.step in {UpdateKind.NOTHING, UpdateKind.WAIT} else log.info
-        say(
-            "slurm_told",
-            node=action.node,
-            step=str(action.step),
-            why=action.why,
-            reason=action.reason or None,
-            refused=action.node in refused,
+    for update in updates:
+        write = log.debug if update.kind in {UpdateKind.NOTHING, UpdateKind.WAIT} else log.info
+        write(
+            "slurm_updated",
+            node=update.node,
+            update=str(update.kind),
+            why=update.why,
+            reason=update.reason or None,
+            refused=update.node in refused,
         )

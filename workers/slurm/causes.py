@@ -1,21 +1,21 @@
-"""What a failed boot's cause means for its node, and how it is put into Slurm's words. Pure."""
+"""Defines what the cause of a failed boot means for its node, and its text in Slurm. Pure."""
 
 import enum
 import re
 
 from schemas.events import Cause
 
-_LONGEST = 240
-# What every reason of ours begins with: what others have said of a node is theirs.
-OURS = "lamplighter: "
+_MOST_CHARACTERS = 240
+# Every reason that Lamplighter sets starts with this; other reasons belong to others.
+PREFIX = "lamplighter: "
 
 
-class Weight(enum.StrEnum):
-    """How much a cause says against the node.
+class Severity(enum.StrEnum):
+    """How much a cause speaks against the node.
 
-    TRANSIENT: nothing: the cloud, the network or a login was away.
-    RETRYABLE: this boot failed and the next may not: only a repeated failure takes the node out.
-    FINAL: the cloud has said no, or a person must mend something.
+    TRANSIENT: not at all: the cloud, the network or a login was unavailable.
+    RETRYABLE: this boot failed, the next may succeed: only a second failure takes the node out.
+    FINAL: the cloud refused, or an operator must fix something.
     """
 
     TRANSIENT = "transient"
@@ -23,7 +23,7 @@ class Weight(enum.StrEnum):
     FINAL = "final"
 
 
-# Classes of workers/clouds/errors.py, decide.py and engine.py; all others are FINAL.
+# Classes of workers/clouds/errors.py and of the power worker; all others are FINAL.
 _TRANSIENT = frozenset(
     {
         *("network", "timeout", "server_side", "over_limit", "unknown"),
@@ -37,29 +37,30 @@ _RETRYABLE = frozenset(
         *("boot_timeout", "conflict", "not_found"),
     }
 )
-# Of the whole group: when one of its nodes has booted, it is worth trying the others.
-OF_THE_GROUP = frozenset({"quota", "no_valid_host", "bad_template", "forbidden", "bad_request"})
-# Why a request is parked though its cloud is well: nothing to give up for.
+# Causes that affect the whole group: once one of its nodes has booted, the others are worth a try.
+GROUP_CAUSES = frozenset({"quota", "no_valid_host", "bad_template", "forbidden", "bad_request"})
+# Causes for which a request is parked although its cloud is available: the node is not given back.
 BUSY = frozenset({"lease_held", "held_long", "on_hold"})
 
 
-def weigh(error: str) -> Weight:
-    """The weight of a cause's class."""
+def severity(error: str) -> Severity:
+    """The severity of a class of causes."""
     if error in _TRANSIENT:
-        return Weight.TRANSIENT
-    return Weight.RETRYABLE if error in _RETRYABLE else Weight.FINAL
+        return Severity.TRANSIENT
+    return Severity.RETRYABLE if error in _RETRYABLE else Severity.FINAL
 
 
 def reason(cause: Cause | None) -> str:
-    """The reason that Slurm shows: `lamplighter: CLASS: words`.
+    """The reason that Slurm shows: `lamplighter: CLASS: message`.
 
-    A cloud's words are hostile: only printable ASCII stays, at most 240 characters of it. Slurm's
-    parser takes a closing double quote away and knows `=`; who reads its output looks for `[user@time]` behind the reason.
+    The message of a cloud is untrusted: only printable ASCII remains, at most 240 characters of it.
+    Slurm's parser interprets `=` and removes a final double quote; readers of its output look for
+    `[user@time]` after the reason.
     """
     if cause is None:
-        return f"{OURS}failed"
-    words = f"{cause.error}: {cause.message}".translate(_TAMED)
-    return OURS + " ".join(re.sub(r"[^ -~]", " ", words).split())[:_LONGEST].strip()
+        return f"{PREFIX}failed"
+    text = f"{cause.error}: {cause.message}".translate(_REPLACEMENTS)
+    return PREFIX + " ".join(re.sub(r"[^ -~]", " ", text).split())[:_MOST_CHARACTERS].strip()
 
 
-_TAMED = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})
+_REPLACEMENTS = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})

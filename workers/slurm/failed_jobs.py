@@ -1,64 +1,91 @@
-"""The jobs of failed boots: let begin at once where they were requeued, told of where they ended."""
+"""Handles the jobs of failed boots: starts the requeued ones at once, and reports those that ended."""
 
 import time
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 import structlog
 
-from workers.broker.link import Delivery, Link
-from workers.slurm.decide import SlurmUpdate
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
+from workers.slurm import node_memory
 from workers.slurm.job_events import JobEvents
-from workers.slurm.requeued import PATIENCE, Requeued, failed, look
+from workers.slurm.nodes import FAILED
+from workers.slurm.requeued import WAIT_SECONDS, Requeued, ended_jobs, follow, jobs_on
 from workers.slurm.scontrol import Slurm
+from workers.slurm.updates import SlurmUpdate, UpdateKind
+from workers.store.database import reading
 
 
 class FailedJobs:
-    """Waits for what becomes of them; true while there are any.
+    """Follows jobs until each has been requeued or has ended; true while it follows any.
 
     Args:
-        slurm: is asked, and told to let them begin.
-        link: takes acknowledgements of what was on their behalf.
-        herald: tells of those that have ended.
+        slurm: slurmctld.
+        link: acknowledges the deliveries that belong to the jobs.
+        job_events: reports the jobs that have ended.
     """
 
-    def __init__(self, slurm: Slurm, link: Link, herald: JobEvents) -> None:
+    def __init__(self, slurm: Slurm, link: Link, job_events: JobEvents) -> None:
         self._slurm = slurm
         self._link = link
-        self._herald = herald
-        self._requeued: list[Requeued[Delivery]] = []
+        self._job_events = job_events
+        self._requeued: list[Requeued] = []
         self._log = structlog.get_logger()
 
     def __bool__(self) -> bool:
         return bool(self._requeued)
 
-    def wait_for(self, actions: Sequence[SlurmUpdate], deliveries: Sequence[Delivery] = ()) -> None:
-        """Wait for the jobs of these actions; only then acknowledge the deliveries."""
-        jobs = frozenset().union(*(action.jobs for action in actions))
-        nodes = frozenset(action.node for action in actions)
-        until = time.monotonic() + PATIENCE
-        self._requeued.append(Requeued(jobs, nodes, until, tuple(deliveries), tuple(actions)))
+    def add(self, updates: Sequence[SlurmUpdate], deliveries: Sequence[Delivery] = ()) -> None:
+        """Follow the jobs of these updates, and acknowledge the deliveries when they are done."""
+        if updates:
+            jobs = frozenset().union(*(update.jobs for update in updates))
+            nodes = frozenset(update.node for update in updates)
+            until = time.monotonic() + WAIT_SECONDS
+            self._requeued.append(Requeued(jobs, nodes, until, tuple(deliveries), tuple(updates)))
 
-    def see_to(self) -> None:
-        """Look once.
+    def check(self) -> None:
+        """Check all jobs once.
 
         Raises:
             SlurmAwayError: slurmctld does not answer.
-            BrokerError: the broker has not taken what is to be told.
+            BrokerError: the broker did not accept the events of ended jobs.
         """
         jobs = self._slurm.jobs(frozenset().union(*(r.jobs for r in self._requeued)))
         ended = {
             job_id: end
             for requeued in self._requeued
-            for job_id, end in failed(requeued, jobs).items()
+            for job_id, end in ended_jobs(requeued, jobs).items()
         }
-        self._herald.fail(ended)
-        looked = [look(requeued, jobs) for requeued in self._requeued]
-        lift = frozenset().union(*(lifted for lifted, _ in looked))
-        if lift:
-            self._slurm.start_now(lift)
-            self._log.info("jobs_let_go", jobs=sorted(lift))
+        self._job_events.report_ended(ended)
+        followed = [follow(requeued, jobs) for requeued in self._requeued]
+        startable = frozenset().union(*(job_ids for job_ids, _ in followed))
+        if startable:
+            self._slurm.start_now(startable)
+            self._log.info("requeued_jobs_started", jobs=sorted(startable))
         now = time.monotonic()
-        still = [requeued for _, requeued in looked]
-        done = [requeued for requeued in still if not requeued.jobs or now >= requeued.until]
-        self._requeued = [requeued for requeued in still if requeued not in done]
+        remaining = [requeued for _, requeued in followed]
+        done = [requeued for requeued in remaining if not requeued.jobs or now >= requeued.until]
+        self._requeued = [requeued for requeued in remaining if requeued not in done]
         self._link.ack([delivery for requeued in done for delivery in requeued.deliveries])
+
+
+def unreported(store: sa.Engine, slurm: Slurm, cluster: str) -> list[SlurmUpdate]:
+    """Updates with jobs that have ended, perhaps without a report: the worker may have crashed.
+
+    No delivery comes again for nodes that were given back. A second report of a job has no effect.
+
+    Raises:
+        SlurmAwayError, sqlalchemy.exc.DBAPIError: slurmctld or the store does not answer.
+    """
+    with reading(store) as connection:
+        known = node_memory.recall_all(connection, cluster)
+    if not known:
+        return []
+    found = slurm.jobs_left_by(known.keys() & slurm.nodes().keys())
+    ended = {job_id: job for job_id, job in found.items() if job.state in FAILED}
+    return [
+        SlurmUpdate(UpdateKind.DONE, node, "reported before a restart", entry.reason, jobs=jobs)
+        for node, entry in known.items()
+        if (jobs := jobs_on(node, ended))
+    ]

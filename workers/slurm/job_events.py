@@ -1,4 +1,4 @@
-"""Tells of jobs, on the events' exchange: whose they are, and that a node's boot has failed them."""
+"""Publishes events about jobs: the UWS job of a Slurm job, and jobs that ended with a failed boot."""
 
 import time
 from collections import deque
@@ -6,29 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from schemas.events import Cause, Notice, RequestEvent
+from schemas.events import Cause, RequestEvent
 from schemas.jobs import JobEvent, JobTransition
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.broker.link import Link
-from workers.slurm.causes import OURS
-from workers.slurm.decide import SlurmUpdate
+from workers.slurm.causes import PREFIX
 from workers.slurm.job_origins import Origin, uws_id
-from workers.slurm.requeued import Ended
+from workers.slurm.requeued import EndedJob
 from workers.slurm.scontrol import Slurm
+from workers.slurm.updates import SlurmUpdate
 
 _CONFIRM_SECONDS = 15.0
-# Whom Slurm was asked about already; asking again would only cost time.
-_REMEMBERED = 20_000
+# How many identified jobs to remember; asking Slurm for them again would only cost time.
+_MOST_KNOWN = 20_000
 
 
 class JobEvents:
-    """Publishes, and returns when the broker has confirmed; what is told twice is the same event.
+    """Publishes events, and returns when the broker has confirmed them; a repeated event has no effect.
 
     Args:
-        link: publishes.
-        slurm: is asked where jobs come from.
-        cluster: whose jobs.
-        jobdata: OPUS's SLURM_JOBDATA_PATH, or None where no OPUS submits jobs.
+        link: the connection to the broker.
+        slurm: slurmctld, for the origins of jobs.
+        cluster: of the jobs.
+        jobdata: SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
     """
 
     def __init__(self, link: Link, slurm: Slurm, cluster: str, jobdata: str | None) -> None:
@@ -36,58 +37,60 @@ class JobEvents:
         self._slurm = slurm
         self._cluster = cluster
         self._jobdata = jobdata
-        self._asked: deque[int] = deque(maxlen=_REMEMBERED)
+        self._known: deque[int] = deque(maxlen=_MOST_KNOWN)
         self._log = structlog.get_logger()
 
     def identify(self, job_ids: Iterable[int]) -> None:
-        """Tell whose these jobs are, where their batch scripts show it.
+        """Report the UWS jobs of these jobs, if their batch scripts show them.
 
         Raises:
             SlurmAwayError: slurmctld does not answer.
-            BrokerError: the broker has not taken it.
+            BrokerError: the broker did not accept the events.
         """
-        unknown = sorted(set(job_ids).difference(self._asked)) if self._jobdata else []
+        unknown = sorted(set(job_ids).difference(self._known)) if self._jobdata else []
         if not unknown:
             return
         origins = self._slurm.origins(unknown)
-        self._publish(identified(self._cluster, origins, self._jobdata or "", time.time_ns()))
-        self._asked.extend(unknown)
+        self._publish(
+            identification_events(self._cluster, origins, self._jobdata or "", time.time_ns())
+        )
+        self._known.extend(unknown)
 
-    def fail(self, ended: Mapping[int, Ended]) -> None:
-        """Tell of jobs that have ended, by their ids.
+    def report_ended(self, ended: Mapping[int, EndedJob]) -> None:
+        """Report jobs that have ended, by ID.
 
         Raises:
             SlurmAwayError: slurmctld does not answer.
-            BrokerError: the broker has not taken it.
+            BrokerError: the broker did not accept the events.
         """
         if not ended:
             return
         origins = self._slurm.origins(ended)
         now = time.time_ns()
         events = [
-            failure(self._cluster, origins[job_id], ended[job_id], self._jobdata, now)
+            failure_event(self._cluster, origins[job_id], ended[job_id], self._jobdata, now)
             for job_id in sorted(origins.keys() & ended.keys())
         ]
         self._publish(events)
         for event in events:
             self._log.warning("job_failed", job=event.job_id, state=event.state, uws=event.uws_id)
 
-    def rehearse(self, would: Sequence[tuple[RequestEvent, SlurmUpdate]]) -> None:
-        """Tell of what Slurm would have been told, were it no dry run.
+    def report_dry_run(self, skipped: Sequence[tuple[RequestEvent, SlurmUpdate]]) -> None:
+        """Report the updates that a dry run has skipped.
 
         Raises:
-            BrokerError: the broker has not taken it.
+            BrokerError: the broker did not accept the notices.
         """
-        self._publish([rehearsal(told, action) for told, action in would])
+        self._publish([dry_run_notice(event, update) for event, update in skipped])
 
     def _publish(self, events: Sequence[JobEvent | Notice]) -> None:
         outgoing.publish_all(self._link, map(outgoing.event, events), _CONFIRM_SECONDS)
 
 
-def identified(
+def identification_events(
     cluster: str, origins: Mapping[int, Origin], jobdata: str, now: int
 ) -> list[JobEvent]:
-    """The events of those jobs that show whose they are; `now` in ns since the epoch."""
+    """The events of the jobs that belong to a UWS job; `now` in ns since the epoch."""
     return [
         JobEvent(
             JobTransition.IDENTIFIED, cluster, origin.job_id, origin.submitted_at, now, uws_id=found
@@ -97,25 +100,27 @@ def identified(
     ]
 
 
-def rehearsal(told: RequestEvent, action: SlurmUpdate) -> Notice:
-    """The notice of what Slurm would have been told for an event."""
+def dry_run_notice(event: RequestEvent, update: SlurmUpdate) -> Notice:
+    """The notice of an update that a dry run has skipped."""
     return Notice(
         name="group.dry_run",
-        cluster=told.cluster,
-        subject=told.node,
-        key=told.id,
-        time=told.time,
-        message=f"Slurm would be told: {action.why}: {action.reason or action.node}",
-        remedy="none: it is a dry run",
-        details={"request_id": told.request_id, "would": action.why, "reason": action.reason},
-        correlation_id=told.correlation_id,
+        cluster=event.cluster,
+        subject=event.node,
+        key=event.id,
+        time=event.time,
+        message=f"update of Slurm skipped: {update.why}: {update.reason or update.node}",
+        remedy="none: the group is in a dry run",
+        details={"request_id": event.request_id, "would": update.why, "reason": update.reason},
+        correlation_id=event.correlation_id,
     )
 
 
-def failure(cluster: str, origin: Origin, ended: Ended, jobdata: str | None, now: int) -> JobEvent:
-    """The event of a job that has ended; the first reason that Slurm was given stands for all."""
-    words = next((action.reason for action in ended.actions if action.reason), "")
-    error, _, message = words.removeprefix(OURS).partition(": ")
+def failure_event(
+    cluster: str, origin: Origin, ended: EndedJob, jobdata: str | None, now: int
+) -> JobEvent:
+    """The event of a job that has ended; its cause is the first reason that Slurm received."""
+    text = next((update.reason for update in ended.updates if update.reason), "")
+    error, _, message = text.removeprefix(PREFIX).partition(": ")
     return JobEvent(
         JobTransition.FAILED,
         cluster,
@@ -124,6 +129,6 @@ def failure(cluster: str, origin: Origin, ended: Ended, jobdata: str | None, now
         now,
         uws_id=uws_id(origin.script, jobdata) if jobdata is not None else None,
         state=ended.state,
-        nodes=tuple(sorted({action.node for action in ended.actions})),
-        cause=Cause(error or "unknown", message or "a node of it did not boot"),
+        nodes=tuple(sorted({update.node for update in ended.updates})),
+        cause=Cause(error or "unknown", message or "one of its nodes did not boot"),
     )

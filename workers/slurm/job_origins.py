@@ -1,4 +1,4 @@
-"""Where a job comes from, as squeue shows it; and whose it is, as its batch script shows. Pure."""
+"""Parses where a job comes from, as squeue shows it, and finds its UWS job by its batch script. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Origin:
 
     Attributes:
         submitted_at: ns since the epoch, in whole seconds.
-        script: the path of its batch script as it was given, with arguments; hostile.
+        script: the path of its batch script as submitted, with arguments; untrusted.
     """
 
     job_id: int
@@ -25,16 +25,16 @@ class Origin:
 
 
 def origin_format(mark: str) -> str:
-    """The --format of squeue that `origins_from` reads; `mark` is known to no submitter.
+    """The --format of squeue that `origins_from` parses; no submitter knows `mark`.
 
-    A script's path may hold whatever divides fields and lines otherwise, and so pass for another job.
+    The path of a script may contain any usual separator, and could imitate the line of another job.
     """
     return f"%A{mark}%V{mark}%o{mark}"
 
 
-def origins_from(shown: str, mark: str) -> Mapping[int, Origin]:
-    """The jobs that squeue has printed in `origin_format(mark)`; odd ones are left out."""
-    fields = shown.split(mark)
+def origins_from(output: str, mark: str) -> Mapping[int, Origin]:
+    """The jobs that squeue printed in `origin_format(mark)`; malformed ones are omitted."""
+    fields = output.split(mark)
     origins = {}
     for job, submitted, script in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
         job_id = job.strip()
@@ -45,12 +45,12 @@ def origins_from(shown: str, mark: str) -> Mapping[int, Origin]:
 
 
 def uws_id(script: str, jobdata: str) -> str | None:
-    """The UWS job that a batch script belongs to, or None.
+    """The UWS job to which a batch script belongs, or None.
 
     OPUS submits SLURM_JOBDATA_PATH/ID/sbatch.sh by its absolute path (its uws_server/managers.py,
-    SLURMManager.start); what is not exactly that is somebody else's.
+    SLURMManager.start); any other path belongs to another job.
     """
     path = PurePosixPath(script)
     found = path.parent.name
-    is_its = path == PurePosixPath(jobdata) / found / "sbatch.sh"
-    return found if is_its and _UWS_ID.fullmatch(found) else None
+    expected = PurePosixPath(jobdata) / found / "sbatch.sh"
+    return found if path == expected and _UWS_ID.fullmatch(found) else None

@@ -1,27 +1,19 @@
-"""What the slurm worker counts."""
+"""The metrics of the slurm worker."""
 
 from prometheus_client import CollectorRegistry, Counter
 
 
 class SlurmMetrics:
-    """The slurm worker's figures."""
+    """Counts failed nodes, and failures to reach slurmctld."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._told = Counter(
+        self.nodes_failed = Counter(
             "lamplighter_slurm_nodes_failed",
-            "Nodes that slurmctld was told to take out of service.",
+            "Nodes whose failed boot was reported to slurmctld.",
             registry=registry,
         )
-        self._away = Counter(
+        self.away = Counter(
             "lamplighter_slurm_away",
             "Times that slurmctld did not answer.",
             registry=registry,
         )
-
-    def told(self, count: int) -> None:
-        """So many nodes were taken out of service."""
-        self._told.inc(count)
-
-    def away(self) -> None:
-        """Slurmctld did not answer."""
-        self._away.inc()

@@ -1,73 +1,71 @@
-"""Jobs whose boot has failed: Slurm holds a requeued job for `cred_expire` (121 s), which we lift. Pure.
+"""Follows jobs whose boot failed: Slurm delays a requeued job by `cred_expire` (121 s), we do not. Pure.
 
-A job that was allocated to a node had begun in Slurm's eyes, so that a begin time of its own has
-passed: what holds it now is the requeue alone. A job held by a person has no priority, and stays
-held. One of several nodes first leaves the others (COMPLETING), which takes a while.
+A job that was allocated to a node has started from Slurm's point of view, so that its own begin time
+is past: only the requeue delays it. A job that an operator holds has no priority, and stays held. A
+job of several nodes first leaves the others (COMPLETING), which takes a while.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import hostlist
 
-from workers.slurm.decide import SlurmUpdate
+from workers.broker.delivery import Delivery
 from workers.slurm.nodes import FAILED, JobState
+from workers.slurm.updates import SlurmUpdate
 
-# Where Slurm holds it longer, the hold has nothing to do with us.
-PATIENCE = 130.0
-# On its way out of its other nodes; the one that has failed is no longer among them.
+# If Slurm delays a job for longer, the delay has nothing to do with us.
+WAIT_SECONDS = 130.0
+# The states of a job that leaves its other nodes; the failed node no longer belongs to it.
 _LEAVING = frozenset({"COMPLETING", "REQUEUED"})
-_RUNS = frozenset({"CONFIGURING", "RUNNING", "SUSPENDED"})
-
-T = TypeVar("T")
+_ACTIVE = frozenset({"CONFIGURING", "RUNNING", "SUSPENDED"})
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued(Generic[T]):
-    """Jobs that are about to be requeued for nodes whose boots have failed.
+class Requeued:
+    """Jobs that Slurm requeues because nodes of theirs did not boot.
 
     Attributes:
         jobs, nodes: which.
-        until: monotonic seconds; then they are no longer waited for.
-        deliveries: what may be acknowledged when all have been dealt with.
-        actions: what Slurm was told of the nodes, each with its jobs.
+        until: monotonic seconds; the jobs are not followed for longer.
+        deliveries: to acknowledge when all jobs are done.
+        updates: what was reported to Slurm for the nodes, each with its jobs.
     """
 
     jobs: frozenset[int]
     nodes: frozenset[str]
     until: float
-    deliveries: tuple[T, ...] = ()
-    actions: tuple[SlurmUpdate, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    updates: tuple[SlurmUpdate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A job that has ended for good: Slurm's word for it, and what was told of its nodes."""
+class EndedJob:
+    """A job that has ended for good: its state in Slurm, and the updates of its nodes."""
 
     state: str
-    actions: tuple[SlurmUpdate, ...]
+    updates: tuple[SlurmUpdate, ...]
 
 
-def failed(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> dict[int, Ended]:
-    """The jobs that their nodes' failure has ended: they may not be requeued."""
+def ended_jobs(requeued: Requeued, jobs: Mapping[int, JobState]) -> dict[int, EndedJob]:
+    """The jobs that ended with their nodes' failure: they must not be requeued."""
     return {
-        job_id: Ended(state, tuple(a for a in waiting.actions if job_id in a.jobs))
-        for job_id in waiting.jobs
+        job_id: EndedJob(state, tuple(u for u in requeued.updates if job_id in u.jobs))
+        for job_id in requeued.jobs
         if (state := _state(jobs, job_id)) in FAILED
     }
 
 
-def look(waiting: Requeued[T], jobs: Mapping[int, JobState]) -> tuple[frozenset[int], Requeued[T]]:
-    """The jobs to let begin now, and what is still waited for."""
-    lift = {job_id for job_id in waiting.jobs if _state(jobs, job_id) == "PENDING"}
-    still = {
+def follow(requeued: Requeued, jobs: Mapping[int, JobState]) -> tuple[frozenset[int], Requeued]:
+    """The jobs that may start now, and those that are to be followed further."""
+    startable = {job_id for job_id in requeued.jobs if _state(jobs, job_id) == "PENDING"}
+    remaining = {
         job_id
-        for job_id in waiting.jobs
+        for job_id in requeued.jobs
         if (state := _state(jobs, job_id)) in _LEAVING
-        or (state in _RUNS and _is_on(jobs[job_id], waiting.nodes))
+        or (state in _ACTIVE and _has_node(jobs[job_id], requeued.nodes))
     }
-    return frozenset(lift), replace(waiting, jobs=frozenset(still))
+    return frozenset(startable), replace(requeued, jobs=frozenset(remaining))
 
 
 def _state(jobs: Mapping[int, JobState], job_id: int) -> str:
@@ -75,14 +73,14 @@ def _state(jobs: Mapping[int, JobState], job_id: int) -> str:
     return job.state if job else ""
 
 
-def _is_on(job: JobState, nodes: Iterable[str]) -> bool:
-    """Whether it still has one of these nodes; a job that runs elsewhere has been helped."""
+def _has_node(job: JobState, nodes: Iterable[str]) -> bool:
+    """Whether a job still has one of these nodes; if it runs elsewhere, nothing is left to do."""
     try:
         return not set(nodes).isdisjoint(hostlist.expand_hostlist(job.nodes))
     except hostlist.BadHostlist:
         return True
 
 
-def on_node(node: str, jobs: Mapping[int, JobState]) -> frozenset[int]:
-    """The ids of those jobs that have this node."""
-    return frozenset(job_id for job_id, job in jobs.items() if _is_on(job, (node,)))
+def jobs_on(node: str, jobs: Mapping[int, JobState]) -> frozenset[int]:
+    """The IDs of the jobs that have this node."""
+    return frozenset(job_id for job_id, job in jobs.items() if _has_node(job, (node,)))

@@ -1,86 +1,77 @@
-"""Tells, on the events' exchange, what has begun and ended in Slurm; a file remembers what was told."""
+"""Publishes registrations and job runs that started or ended; a file remembers what was reported."""
 
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import structlog
 
-from producers.message import Batch
+from producers.message import Batch, Message
 from producers.outbox import deliver
-from schemas.jobs import JobEvent
-from schemas.registrations import Registration
 from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
-from workers.process.files import put
-from workers.slurm.runs import NOTHING, Run, SlurmObservation, Told, news
+from workers.process.files import replace_file
+from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
 
 _PUBLISH_SECONDS = 20.0
-_FILE = "chronicle.json"
+_FILE = "reported_runs.json"
 
 
-def tell(settings: Settings, slurm: Slurm) -> int:
-    """Look, tell what is new, and remember it; how much it was.
+def report_changes(settings: Settings, slurm: Slurm) -> int:
+    """Query Slurm, publish what is new, and remember it; returns the number of events.
 
-    Whoever is killed in between tells it again: the audit takes it once.
+    After a kill in between, the events are published again; the audit records each one once.
 
     Raises:
         SlurmAwayError: slurmctld does not answer.
-        BrokerError: the broker did not take it; nothing is remembered.
-        OSError: it cannot be remembered.
+        BrokerError: the broker did not accept the events; nothing is remembered.
+        OSError: the file cannot be written.
     """
     path = settings.hook.state / _FILE
     before = recall(path)
     at = time.time_ns()
     seen = SlurmObservation(slurm.nodes(), slurm.runs(), at)
-    told, after = news(settings.cluster, seen, settings.nodes.keys(), before)
-    if told:
-        _publish(settings, told)
+    events, after = changes(settings.cluster, seen, settings.nodes.keys(), before)
+    if events:
+        publish(settings, map(outgoing.event, events))
     if after != before:
         remember(path, after)
-    return len(told)
+    return len(events)
 
 
-def _publish(settings: Settings, told: Sequence[Registration | JobEvent]) -> None:
-    batch = Batch(map(outgoing.event, told), lambda: None)
+def publish(settings: Settings, messages: Iterable[Message]) -> None:
+    """Publish all messages, and wait for their confirms.
+
+    Raises:
+        BrokerError: the broker did not accept them.
+    """
+    batch = Batch(messages, lambda: None)
     problem = deliver(settings.hook, "lamplighter snapshot", [batch], _PUBLISH_SECONDS).problem
     if problem is not None:
         raise BrokerError(problem)
 
 
-def recall(path: Path) -> Told:
-    """What the file holds; of one that is missing or damaged, nothing: then all is told again."""
+def recall(path: Path) -> Reported:
+    """The content of the file; if it is missing or damaged, nothing: then all is reported again."""
     try:
-        raw = json.loads(path.read_bytes())
-        return Told(
-            registered={str(node): int(since) for node, since in raw["registered"].items()},
-            running=tuple(Run(**run) for run in raw["running"]),
-            booting=frozenset((int(job), int(at)) for job, at in raw["booting"]),
-            over=frozenset((int(job), int(at)) for job, at in raw["over"]),
-        )
+        return msgspec.json.decode(path.read_bytes(), type=Reported)
     except FileNotFoundError:
         return NOTHING
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
+        remedy = "none: it is written again"
         structlog.get_logger().warning(
-            "chronicle_damaged", path=str(path), error=str(error), remedy="none: it is written anew"
+            "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy
         )
         return NOTHING
 
 
-def remember(path: Path, told: Told) -> None:
-    """Put it in the place of what the file held, whole.
+def remember(path: Path, reported: Reported) -> None:
+    """Replace the content of the file.
 
     Raises:
         OSError: it cannot be written.
     """
-    content = {
-        "registered": dict(told.registered),
-        "running": [asdict(run) for run in told.running],
-        "booting": sorted(told.booting),
-        "over": sorted(told.over),
-    }
-    put(path, json.dumps(content, separators=(",", ":")).encode())
+    replace_file(path, msgspec.json.encode(reported, order="deterministic"))

@@ -1,4 +1,4 @@
-"""What has begun and ended in Slurm between two looks: registrations and jobs' runs. Pure."""
+"""Finds registrations, and the start and end of job runs, between two observations of Slurm. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,30 +9,30 @@ from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
 from workers.slurm.nodes import NodeState, moment
 
-# squeue's --format that `runs_from` reads: id, state, submit, start and end time, nodes, user
+# The --format of squeue that `runs_from` parses: ID, state, submit, start and end time, nodes, user.
 RUN_FORMAT = "%A|%T|%V|%S|%e|%N|%u"
-# squeue(1), "JOB STATE CODES", of jobs that have ended; Slurm shows them for MinJobAge more
-OVER = (
+# The states of ended jobs, which Slurm shows for MinJobAge: squeue(1), "JOB STATE CODES".
+ENDED_STATES = (
     *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"),
     *("PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"),
 )
-# Slurm sets a job's start anew once its nodes have booted (job_config_fini); until then it does not run.
+# When its nodes have booted, Slurm sets a job's start again (job_config_fini); until then it does not run.
 _BOOTING = "CONFIGURING"
-# Ends of a job that did run, whatever was seen of it.
+# The end states of a job that did run, even if no observation saw it run.
 _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
-# What became of a run that Slurm no longer shows: a requeue has ended it, or nobody looked for too long.
+# The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old.
 _GONE = "GONE"
 _FIELDS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job; times are ns since the epoch, None where Slurm says none.
+    """One run of a job; times are ns since the epoch, None if Slurm shows none.
 
     Attributes:
-        state: Slurm's word.
+        state: in Slurm.
         nodes: a hostlist, as Slurm prints it.
-        seen_at: when Slurm last showed it running, for one that was told of.
+        seen_at: when Slurm last showed it running; set once its start is reported.
     """
 
     job_id: int
@@ -46,43 +46,43 @@ class Run:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Which run of which job."""
+        """Identifies the run: job and start."""
         return self.job_id, self.started_at
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What has been told of, and what must be known to tell no more than is so.
+class Reported:
+    """What has been reported, and what is needed to report only what happened.
 
     Attributes:
-        registered: by node, when its slurmd started, ns since the epoch.
-        running: the runs whose end is not told yet.
-        booting: runs that never ran if they end so.
-        over: those that have ended and are still shown.
+        registered: when each node's slurmd started, ns since the epoch.
+        running: the runs whose end is not reported yet.
+        booting: runs whose nodes boot; if they end now, they never ran.
+        ended: the runs that have ended, and that Slurm still shows.
     """
 
     registered: Mapping[str, int]
     running: tuple[Run, ...] = ()
     booting: frozenset[tuple[int, int]] = frozenset()
-    over: frozenset[tuple[int, int]] = frozenset()
+    ended: frozenset[tuple[int, int]] = frozenset()
 
 
-NOTHING = Told({})
+NOTHING = Reported({})
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmObservation:
-    """Slurm at one moment: `at`, ns since the epoch."""
+    """The state of Slurm at one moment: `at`, ns since the epoch."""
 
     nodes: Mapping[str, NodeState]
     runs: Sequence[Run]
     at: int
 
 
-def runs_from(shown: str) -> list[Run]:
-    """The runs that squeue has printed in RUN_FORMAT, times as seconds; without a start it is none."""
+def runs_from(output: str) -> list[Run]:
+    """The runs that squeue printed in RUN_FORMAT, times in seconds; lines without a start are omitted."""
     found = []
-    for line in shown.splitlines():
+    for line in output.splitlines():
         fields = line.split("|", _FIELDS - 1)
         if len(fields) < _FIELDS:
             continue
@@ -93,16 +93,16 @@ def runs_from(shown: str) -> list[Run]:
     return found
 
 
-def news(
-    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Told
-) -> tuple[list[Registration | JobEvent], Told]:
-    """What is to be told of Slurm's nodes and runs, and what has been told then.
+def changes(
+    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Reported
+) -> tuple[list[Registration | JobEvent], Reported]:
+    """The events to report about Slurm's nodes and runs, and what has been reported then.
 
     Args:
-        cluster: whose.
-        seen: Slurm now.
-        ours: the nodes that are told of; a run on none of them is not.
-        before: as the look before has left it.
+        cluster: the cluster's name.
+        seen: the state of Slurm now.
+        ours: the nodes of interest; runs on other nodes are ignored.
+        before: the result of the previous call.
     """
     registered = {
         name: node.registered_at
@@ -114,37 +114,40 @@ def news(
         for name, since in sorted(registered.items())
         if before.registered.get(name) != since
     ]
-    jobs, after = _of_runs(cluster, seen, ours, before)
+    jobs, after = _run_changes(cluster, seen, ours, before)
     return [*registrations, *jobs], replace(after, registered=registered)
 
 
-def _of_runs(
-    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Told
-) -> tuple[list[JobEvent], Told]:
+def _run_changes(
+    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Reported
+) -> tuple[list[JobEvent], Reported]:
     running = {run.key for run in before.running}
     shown = {run.key for run in seen.runs}
     booting = before.booting & shown | {r.key for r in seen.runs if r.state == _BOOTING}
-    over = before.over & shown
-    told: list[JobEvent] = []
+    ended = before.ended & shown
+    events: list[JobEvent] = []
     still: list[Run] = []
     for run in seen.runs:
-        nodes = _of_ours(run, ours)
-        never_ran = run.key in booting - running and run.state in OVER and run.state not in _RAN
-        if not nodes or run.state == _BOOTING or run.key in over or never_ran:
+        nodes = _our_nodes(run, ours)
+        has_ended = run.state in ENDED_STATES
+        never_ran = run.key in booting - running and has_ended and run.state not in _RAN
+        if not nodes or run.state == _BOOTING or run.key in ended or never_ran:
             continue
         if run.key not in running:
-            told.append(_event(JobTransition.STARTED, cluster, run, nodes, run.started_at))
-        if run.state in OVER and run.ended_at is not None:
-            told.append(_event(JobTransition.ENDED, cluster, run, nodes, run.ended_at))
-            over |= {run.key}
+            events.append(_event(JobTransition.STARTED, cluster, run, nodes, run.started_at))
+        if has_ended and run.ended_at is not None:
+            events.append(_event(JobTransition.ENDED, cluster, run, nodes, run.ended_at))
+            ended |= {run.key}
         else:
             still.append(replace(run, seen_at=seen.at))
     gone = [replace(run, state=_GONE) for run in before.running if run.key not in shown]
-    told += [_event(JobTransition.ENDED, cluster, r, _of_ours(r, ours), r.seen_at) for r in gone]
-    return told, Told({}, tuple(still), booting, over)
+    events += [
+        _event(JobTransition.ENDED, cluster, r, _our_nodes(r, ours), r.seen_at) for r in gone
+    ]
+    return events, Reported({}, tuple(still), booting, ended)
 
 
-def _of_ours(run: Run, ours: Collection[str]) -> tuple[str, ...]:
+def _our_nodes(run: Run, ours: Collection[str]) -> tuple[str, ...]:
     try:
         return tuple(name for name in expand(run.nodes) if name in ours) if run.nodes else ()
     except MalformedMessageError:

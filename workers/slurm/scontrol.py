@@ -1,16 +1,13 @@
-"""Slurm's commands: the only module that runs them. Argument lists, absolute paths, time limits."""
+"""Queries and updates slurmctld."""
 
-import os
 import secrets
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import hostlist
 import structlog
 
 from workers.config.settings import Settings
-from workers.config.slurm_location import find, slurm_conf
-from workers.errors import LamplighterError
+from workers.slurm.commands import SlurmCommands, SlurmRefusedError
 from workers.slurm.job_origins import Origin, origin_format, origins_from
 from workers.slurm.nodes import (
     HAVE_NODES,
@@ -21,241 +18,145 @@ from workers.slurm.nodes import (
     jobs_from,
     nodes_from,
 )
-from workers.slurm.runs import OVER, RUN_FORMAT, Run, runs_from
+from workers.slurm.runs import ENDED_STATES, RUN_FORMAT, Run, runs_from
+from workers.store.chunks import chunks
 
-# Per call; 500 names of the longest kind still fit into one argument (128 KiB, execve(2)).
-_NODES_PER_CALL = 500
-_JOBS_PER_CALL = 200
-
-
-class SlurmAwayError(LamplighterError):
-    """slurmctld did not answer."""
-
-
-class _RefusedError(LamplighterError):
-    """A command failed; the text is what it printed."""
+# For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)).
+_NODES_PER_COMMAND = 500
+_JOBS_PER_COMMAND = 200
 
 
 class Slurm:
-    """One cluster's slurmctld, asked and told as the user we run as.
+    """The slurmctld of one cluster, queried and updated as the current user.
+
+    Every method raises SlurmAwayError if slurmctld does not answer; an update may have been applied
+    in part then.
 
     Args:
-        settings: of the site; [slurm] says where the commands and slurm.conf are.
+        settings: [slurm] names the folders of the commands and of slurm.conf.
 
     Raises:
         ConfigError: the commands are not installed here.
     """
 
     def __init__(self, settings: Settings) -> None:
-        folder = settings.slurm.bin
-        self._scontrol = find("scontrol", folder)
-        self._squeue = find("squeue", folder)
-        self._timeout = settings.slurm.timeout
-        conf = slurm_conf(settings)
-        # nothing of ours goes along: no secret, no locale
-        # times as seconds: local ones are told twice in the night that summer ends
-        self._environment = {"PATH": os.defpath, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
-        if conf is not None:
-            self._environment["SLURM_CONF"] = str(conf)
+        self._commands = SlurmCommands(settings)
         self._log = structlog.get_logger()
 
     def version(self) -> str:
-        """As `slurm-wlm 22.05.8` or `slurm 24.11.5`.
-
-        Raises:
-            SlurmAwayError: the command does not run: it wants a slurm.conf.
-        """
-        return self._ask(self._scontrol, "--version").strip()
+        """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""
+        return self._commands.query("scontrol", "--version").strip()
 
     def nodes(self) -> Mapping[str, NodeState]:
-        """All nodes, by name.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
+        """All nodes, by name."""
         # --all: 22.05 hides powered-down nodes without PrivateData=cloud
-        return nodes_from(self._ask(self._scontrol, "--all", "--oneliner", "show", "node"))
+        return nodes_from(self._commands.query("scontrol", "--all", "--oneliner", "show", "node"))
 
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
-        """Those of these jobs that Slurm still knows.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
+        """The states of these jobs; jobs that Slurm no longer knows are omitted."""
         found: dict[int, JobState] = {}
-        for part in _parts(sorted(job_ids), _JOBS_PER_CALL):
-            which = ",".join(str(int(job_id)) for job_id in part)
-            arguments = ("--noheader", "--states=all", f"--jobs={which}", f"--format={JOB_FORMAT}")
-            try:
-                found |= jobs_from(self._run(self._squeue, *arguments))
-            except _RefusedError:  # it knows none of them, or is away
-                self._ping()
+        for output in self._describe_jobs(job_ids, JOB_FORMAT):
+            found |= jobs_from(output)
         return found
 
     def running(self) -> Mapping[int, JobState]:
-        """The jobs that have nodes.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
-        states = f"--states={','.join(HAVE_NODES)}"
-        shown = self._ask(self._squeue, "--noheader", "--all", states, f"--format={JOB_FORMAT}")
-        return jobs_from(shown)
+        """The jobs that have nodes."""
+        return jobs_from(self._list_jobs(HAVE_NODES, JOB_FORMAT))
 
     def runs(self) -> list[Run]:
-        """The runs of jobs that have nodes, and of those that have ended lately (MinJobAge).
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
-        states = f"--states={','.join((*HAVE_NODES, *OVER))}"
-        return runs_from(
-            self._ask(self._squeue, "--noheader", "--all", states, f"--format={RUN_FORMAT}")
-        )
+        """The runs of jobs that have nodes, and of jobs that ended recently (MinJobAge)."""
+        return runs_from(self._list_jobs((*HAVE_NODES, *ENDED_STATES), RUN_FORMAT))
 
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
-        """The jobs that have ended, or are ending, because a node of theirs has failed.
+        """The jobs that have ended, or are ending, because one of their nodes has failed.
 
         Args:
-            names: of nodes that Slurm knows, of which the job had one.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
+            names: of nodes that Slurm knows; each job had at least one of them.
         """
         found: dict[int, JobState] = {}
-        for part in _parts(sorted(names), _NODES_PER_CALL):
-            which = f"--nodelist={hostlist.collect_hostlist(part)}"
-            states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
+        states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
+        for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
+            nodes = f"--nodelist={hostlist.collect_hostlist(chunk)}"
+            arguments = ("--noheader", states, nodes, f"--format={JOB_FORMAT}")
             try:
-                shown = self._run(
-                    self._squeue, "--noheader", states, which, f"--format={JOB_FORMAT}"
-                )
-            except _RefusedError as error:
-                self._ping()
+                found |= jobs_from(self._commands.run("squeue", *arguments))
+            except SlurmRefusedError as error:
                 self._log.warning("slurm_refused", what="squeue", error=str(error), remedy=None)
-            else:
-                found |= jobs_from(shown)
         return found
 
     def origins(self, job_ids: Iterable[int]) -> Mapping[int, Origin]:
-        """Where those of these jobs come from that Slurm still knows.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
+        """The origins of these jobs; jobs that Slurm no longer knows are omitted."""
+        mark = f"|{secrets.token_hex(16)}|"
         found: dict[int, Origin] = {}
-        for part in _parts(sorted(job_ids), _JOBS_PER_CALL):
-            mark = f"|{secrets.token_hex(16)}|"
-            which = ",".join(str(int(job_id)) for job_id in part)
-            shape = f"--format={origin_format(mark)}"
-            arguments = ("--noheader", "--states=all", f"--jobs={which}", shape)
-            try:
-                found |= origins_from(self._run(self._squeue, *arguments), mark)
-            except _RefusedError:  # it knows none of them, or is away
-                self._ping()
+        for output in self._describe_jobs(job_ids, origin_format(mark)):
+            found |= origins_from(output, mark)
         return found
 
-    def update_nodes(self, names: Iterable[str], *words: str) -> frozenset[str]:
-        """Say the same of many nodes; the ones that Slurm has refused.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer; some may have been told.
-        """
+    def update_nodes(self, names: Iterable[str], *arguments: str) -> frozenset[str]:
+        """Apply the same update to many nodes; returns the nodes that Slurm refused."""
         refused: set[str] = set()
-        for part in _parts(sorted(names), _NODES_PER_CALL):
-            refused |= self._update("NodeName", part, hostlist.collect_hostlist(part), words)
+        for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
+            nodes = hostlist.collect_hostlist(chunk)
+            refused |= self._update("NodeName", chunk, nodes, arguments)
         return frozenset(refused)
 
-    def set_addresses(self, places: Mapping[str, tuple[str, str]]) -> frozenset[str]:
-        """Say where nodes are: their address and, unless empty, host name. The refused ones.
-
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
+    def set_addresses(self, addresses: Mapping[str, tuple[str, str]]) -> frozenset[str]:
+        """Set each node's address and, unless empty, host name; returns the nodes that Slurm refused."""
         for named in (False, True):
-            names = sorted(node for node, place in places.items() if bool(place[1]) is named)
-            for part in _parts(names, _NODES_PER_CALL):
-                words = _place(*zip(*(places[node] for node in part), strict=True))
-                self._update_or_ping("NodeName", ",".join(part), words)
-        # lists go by position, and a slurmctld that sorts them differently would mix them up
+            names = sorted(node for node, place in addresses.items() if bool(place[1]) is named)
+            for chunk in chunks(names, _NODES_PER_COMMAND):
+                arguments = _addresses(*zip(*(addresses[node] for node in chunk), strict=True))
+                self._try_update("NodeName", ",".join(chunk), arguments)
+        # Slurm matches the lists by position; if it sorts nodes differently, they would be mixed up
         refused: set[str] = set()
-        shown = self.nodes()
-        for node, (address, hostname) in places.items():
-            now = shown.get(node)
+        states = self.nodes()
+        for node, (address, hostname) in addresses.items():
+            now = states.get(node)
             if now and (now.address, now.hostname) != (address, hostname or now.hostname):
-                refused |= self._update("NodeName", [node], node, _place([address], [hostname]))
+                refused |= self._update("NodeName", [node], node, _addresses([address], [hostname]))
         return frozenset(refused)
 
     def start_now(self, job_ids: Iterable[int]) -> None:
-        """Let requeued jobs begin at once; one that has begun or gone meanwhile is left alone.
+        """Let requeued jobs start at once; jobs that have started or ended stay as they are."""
+        for chunk in chunks([str(int(job_id)) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
+            self._update("JobId", chunk, ",".join(chunk), ("StartTime=now",))
 
-        Raises:
-            SlurmAwayError: slurmctld does not answer.
-        """
-        for part in _parts([str(int(job_id)) for job_id in sorted(job_ids)], _JOBS_PER_CALL):
-            self._update("JobId", part, ",".join(part), ("StartTime=now",))
+    def _list_jobs(self, states: Sequence[str], shape: str) -> str:
+        arguments = ("--noheader", "--all", f"--states={','.join(states)}", f"--format={shape}")
+        return self._commands.query("squeue", *arguments)
+
+    def _describe_jobs(self, job_ids: Iterable[int], shape: str) -> Iterator[str]:
+        for chunk in chunks(sorted(job_ids), _JOBS_PER_COMMAND):
+            jobs = ",".join(str(int(job_id)) for job_id in chunk)
+            arguments = ("--noheader", "--states=all", f"--jobs={jobs}", f"--format={shape}")
+            try:
+                yield self._commands.run("squeue", *arguments)
+            except SlurmRefusedError:
+                continue  # Slurm knows none of them
 
     def _update(
-        self, kind: str, names: Sequence[str], all_of_them: str, words: Sequence[str]
+        self, entity: str, names: Sequence[str], combined: str, arguments: Sequence[str]
     ) -> set[str]:
-        """Update all at once; if Slurm refuses one of them, each alone. The refused ones."""
-        problem = self._update_or_ping(kind, all_of_them, words)
+        """Update all at once; if Slurm refuses, update each alone. Returns the refused ones."""
+        problem = self._try_update(entity, combined, arguments)
         if problem is None:
             return set()
         if len(names) > 1:
-            return set().union(*(self._update(kind, [name], name, words) for name in names))
+            return set().union(*(self._update(entity, [name], name, arguments) for name in names))
         remedy = "run this worker as SlurmUser" if "denied" in problem.lower() else None
-        self._log.warning("slurm_refused", what=f"{kind}={names[0]}", error=problem, remedy=remedy)
+        what = f"{entity}={names[0]}"
+        self._log.warning("slurm_refused", what=what, error=problem, remedy=remedy)
         return set(names)
 
-    def _update_or_ping(self, kind: str, which: str, words: Sequence[str]) -> str | None:
-        """Update; what Slurm has against it, or None."""
+    def _try_update(self, entity: str, combined: str, arguments: Sequence[str]) -> str | None:
+        """Update; returns why Slurm refused, or None."""
         try:
-            self._run(self._scontrol, "update", f"{kind}={which}", *words)
-        except _RefusedError as error:
-            self._ping()
+            self._commands.run("scontrol", "update", f"{entity}={combined}", *arguments)
+        except SlurmRefusedError as error:
             return str(error)
         return None
 
-    def _ping(self) -> None:
-        """Tell a refusal from an absence: whoever refuses is there.
 
-        Raises:
-            SlurmAwayError: it is not.
-        """
-        if " UP" not in self._ask(self._scontrol, "ping"):
-            raise SlurmAwayError("slurmctld is not up")
-
-    def _ask(self, *arguments: str) -> str:
-        try:
-            return self._run(*arguments)
-        except _RefusedError as error:
-            raise SlurmAwayError(str(error)) from None
-
-    def _run(self, *arguments: str) -> str:
-        try:
-            done = subprocess.run(
-                arguments,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self._timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise SlurmAwayError(f"no answer within {self._timeout:g} s") from None
-        except OSError as error:
-            raise SlurmAwayError(f"{arguments[0]}: {error.strerror}") from None
-        if done.returncode:
-            words = (done.stderr or done.stdout).decode(errors="replace")
-            raise _RefusedError(" ".join(words.split())[:500])
-        return done.stdout.decode(errors="replace")
-
-
-def _place(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
-    words = [f"NodeAddr={','.join(addresses)}"]
-    return [*words, f"NodeHostName={','.join(hostnames)}"] if all(hostnames) else words
-
-
-def _parts(names: Sequence, size: int) -> Iterable[Sequence]:  # type: ignore[type-arg]
-    return (names[start : start + size] for start in range(0, len(names), size))
+def _addresses(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:
+    arguments = [f"NodeAddr={','.join(addresses)}"]
+    return [*arguments, f"NodeHostName={','.join(hostnames)}"] if all(hostnames) else arguments

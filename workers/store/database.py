@@ -1,4 +1,4 @@
-"""Opens a store: engine options per database, migrations, and a clock that all workers share."""
+"""Opens a store: engine options for each database, migrations, and the clock that all workers share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,23 +9,24 @@ import sqlalchemy as sa
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
-_FROZEN_SECONDS = 10
+_IDLE_TRANSACTION_SECONDS = 10
 _READ_ONLY = "lamplighter_read_only"
 
-# What says that the store is away: the database's own errors, and that it keeps us waiting.
-AWAY = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+# The errors that mean "the store is unavailable": errors of the database, and no free connection.
+STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
 
 def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
-    """The engine of the store at `url`, its tables brought up to date.
+    """Connect to the store at `url` and migrate its tables to the newest version.
 
-    SQLite runs in WAL mode with synchronous=FULL: what a worker was told is committed survives
-    a power cut. Writers begin with BEGIN IMMEDIATE, so that two never both read, then write.
+    SQLite runs in WAL mode with synchronous=FULL: a committed transaction survives a power cut.
+    Each write transaction starts with BEGIN IMMEDIATE, so that no two of them read first and write
+    later.
 
     Raises:
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
-    # a sixth of a second that nobody who only reads should wait for
+    # importing Alembic takes a sixth of a second, which read-only commands avoid
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -46,8 +47,8 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
 def connect(url: str) -> sa.Engine:
     """The engine alone, for callers that must not change the tables.
 
-    PostgreSQL ends a transaction of ours in which nothing happens for _FROZEN_SECONDS: its process
-    is frozen, or its host is, and the rows that it has locked would hold up all other workers.
+    PostgreSQL ends a transaction that is idle for _IDLE_TRANSACTION_SECONDS: its process or host is
+    frozen, and its row locks would block all other workers.
     """
     if not url.startswith("sqlite"):
         engine = sa.create_engine(url, pool_pre_ping=True)
@@ -60,15 +61,15 @@ def connect(url: str) -> sa.Engine:
 
 
 def _prepare_postgresql(connection: object, _record: object) -> None:
-    # Said here and not in the URL's options, which are the administrator's.
+    # Set here and not in the URL's options, which belong to the administrator.
     cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_FROZEN_SECONDS}s'")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TRANSACTION_SECONDS}s'")
     cursor.close()
     connection.commit()  # type: ignore[attr-defined]
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
-    # The driver's own BEGIN is deferred and comes late; ours is said in _begin_immediate.
+    # The driver would send a deferred BEGIN, and too late; _begin_immediate sends ours.
     connection.isolation_level = None  # type: ignore[attr-defined]
     cursor = connection.cursor()  # type: ignore[attr-defined]
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -83,13 +84,13 @@ def _begin_immediate(connection: sa.Connection) -> None:
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection that only reads: in SQLite it neither waits for writers nor holds them up."""
+    """A read-only connection: in SQLite it neither waits for writers nor blocks them."""
     with engine.connect().execution_options(**{_READ_ONLY: True}) as connection:
         yield connection
 
 
 def store_clock(dialect: str) -> sa.ColumnElement[int]:
-    """Milliseconds since the epoch on the store's own clock, as an SQL expression."""
+    """Milliseconds since the epoch by the store's clock, as an SQL expression."""
     if dialect == "postgresql":
         return sa.literal_column(
             "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", sa.BigInteger

@@ -1,4 +1,4 @@
-"""The image that a group's servers are made from, in place of its template's: the last one baked."""
+"""Stores the image of each group: the last baked one, which replaces the template's image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,11 +13,11 @@ from workers.store.upsert import insert
 
 @dataclass(frozen=True, slots=True)
 class GroupImage:
-    """An image of a group's; times in ns since the epoch.
+    """An image of a group; times in ns since the epoch.
 
     Attributes:
-        node, request_id, generation: the bake that has made it.
-        set_at: since when the group uses it.
+        node, request_id, generation: the bake that created the image.
+        set_at: when the group began to use it.
     """
 
     group_name: str
@@ -30,7 +30,7 @@ class GroupImage:
 
     @classmethod
     def of(cls, bake: PowerCommand, group: str, image_id: str, now: int) -> Self:
-        """What this bake has made."""
+        """The image that this bake created."""
         name = bake.image or image_id
         return cls(group, image_id, name, bake.node, bake.id, bake.generation, now)
 
@@ -39,7 +39,7 @@ _COLUMNS = tuple(group_images.c[name] for name in GroupImage.__dataclass_fields_
 
 
 def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) -> None:
-    """Let groups use these; of two for one group the one that was asked for last."""
+    """Set the images of groups; of two images for one group, the last requested one wins."""
     if not images:
         return
     statement = insert(connection, group_images)
@@ -52,20 +52,20 @@ def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) 
         },
         where=statement.excluded.generation > group_images.c.generation,
     )
-    # in the order of asking, as two in one statement are taken one after the other
+    # one by one and in the order of requests: one statement cannot update a row twice
     for image in sorted(images, key=lambda image: (image.group_name, image.generation)):
         connection.execute(statement, {"cluster": cluster, **asdict(image)})
 
 
 def by_group(connection: sa.Connection, cluster: str) -> Mapping[str, GroupImage]:
-    """All of a cluster's, by group."""
+    """All images of a cluster, by group."""
     query = sa.select(*_COLUMNS).where(group_images.c.cluster == cluster)
     images = [GroupImage(*row) for row in connection.execute(query)]
     return {image.group_name: image for image in images}
 
 
 def unset(connection: sa.Connection, cluster: str, group: str) -> GroupImage | None:
-    """Let a group use its template's image again; what it used until now, if there was one."""
+    """Make a group use its template's image again; returns the image that it used before, if any."""
     found = by_group(connection, cluster).get(group)
     connection.execute(
         sa.delete(group_images).where(

@@ -1,22 +1,22 @@
-"""Signs of life: each worker writes one every few seconds, and takes it away when it ends in order."""
+"""Stores heartbeats: each worker writes one every few seconds, and deletes it on a normal exit."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
 from workers.store.tables import workers
 
-EVERY_SECONDS = 5.0
-# Some signs may be late: a busy disk, a store that another holds.
-SILENT_SECONDS = 4 * EVERY_SECONDS
+INTERVAL_SECONDS = 5.0
+# A few heartbeats may be late: a busy disk, or a store that another process has locked.
+SILENT_SECONDS = 4 * INTERVAL_SECONDS
 _NS = 1_000_000_000
-# Where hosts come and go, no successor of a killed worker tells that it has one.
+# Where hosts come and go, the heartbeat of a killed worker may never get a successor.
 _KEPT_NS = 86_400 * _NS
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A worker's last sign; times in ns since the epoch, `state` in its own words."""
+    """The last heartbeat of a worker; times in ns since the epoch, `state` is free text."""
 
     role: str
     name: str
@@ -27,31 +27,30 @@ class Heartbeat:
     state: str
 
     def is_silent(self, now: int) -> bool:
-        """Whether it should have signed again by `now`, ns since the epoch."""
+        """Whether the next heartbeat is overdue at `now`, ns since the epoch."""
         return now - self.seen_at > SILENT_SECONDS * _NS
 
 
-def write(connection: sa.Connection, cluster: str, sign: Heartbeat) -> None:
-    """Put this sign in the place of the worker's last; what is a day old goes."""
-    take_away(connection, cluster, sign.name)
-    old = workers.c.seen_at < sign.seen_at - _KEPT_NS
+def write(connection: sa.Connection, cluster: str, heartbeat: Heartbeat) -> None:
+    """Replace the worker's last heartbeat; delete those that are older than a day."""
+    delete_heartbeat(connection, cluster, heartbeat.name)
+    old = workers.c.seen_at < heartbeat.seen_at - _KEPT_NS
     connection.execute(sa.delete(workers).where(workers.c.cluster == cluster, old))
-    values = {name: getattr(sign, name) for name in Heartbeat.__dataclass_fields__}
-    connection.execute(sa.insert(workers).values(cluster=cluster, **values))
+    connection.execute(sa.insert(workers).values(cluster=cluster, **asdict(heartbeat)))
 
 
-def take_away(connection: sa.Connection, cluster: str, name: str) -> None:
-    """The worker ends in order."""
+def delete_heartbeat(connection: sa.Connection, cluster: str, name: str) -> None:
+    """Delete the heartbeat of a worker that exits normally."""
     connection.execute(
         sa.delete(workers).where(workers.c.cluster == cluster, workers.c.name == name)
     )
 
 
 def heartbeats(connection: sa.Connection, cluster: str) -> list[Heartbeat]:
-    """The last sign of each worker, by role and name.
+    """The last heartbeat of each worker, by role and name.
 
-    Whoever was killed could take none away: its sign is left out once another of its role has
-    started on its host since.
+    A killed worker leaves its heartbeat behind. It is omitted once another worker of the same role
+    has started on the same host.
     """
     columns = (workers.c[name] for name in Heartbeat.__dataclass_fields__)
     query = (
@@ -60,8 +59,8 @@ def heartbeats(connection: sa.Connection, cluster: str) -> list[Heartbeat]:
         .order_by(workers.c.role, workers.c.name)
     )
     found = [Heartbeat(*row) for row in connection.execute(query)]
-    last: dict[tuple[str, str], int] = {}
-    for sign in found:
-        place = sign.role, sign.host
-        last[place] = max(last.get(place, 0), sign.started_at)
-    return [sign for sign in found if sign.seen_at >= last[sign.role, sign.host]]
+    last_start: dict[tuple[str, str], int] = {}
+    for one in found:
+        key = one.role, one.host
+        last_start[key] = max(last_start.get(key, 0), one.started_at)
+    return [one for one in found if one.seen_at >= last_start[one.role, one.host]]

@@ -1,19 +1,18 @@
-"""Nodes on hold: somebody is at them, and everything of ours keeps off."""
+"""Stores holds: nodes under maintenance, which no worker touches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from workers.store.chunks import chunks
 from workers.store.tables import holds
 from workers.store.upsert import insert
-
-_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One node's; `since` in ns since the epoch."""
+    """The hold of one node; `since` in ns since the epoch."""
 
     node: str
     reason: str
@@ -22,7 +21,7 @@ class Hold:
 
 
 def place(connection: sa.Connection, cluster: str, wanted: Sequence[Hold]) -> None:
-    """Hold these nodes; of one that is held already, the reason becomes the new one."""
+    """Place these holds; if a node is on hold already, its reason is replaced."""
     if not wanted:
         return
     statement = insert(connection, holds)
@@ -44,19 +43,18 @@ def place(connection: sa.Connection, cluster: str, wanted: Sequence[Hold]) -> No
 
 
 def lift(connection: sa.Connection, cluster: str, names: Sequence[str]) -> list[str]:
-    """Release nodes; those that were held."""
+    """Release nodes; returns those that were on hold."""
     wanted = set(names)
     held = [node for node in all_holds(connection, cluster) if node in wanted]
-    for start in range(0, len(held), _PER_QUERY):
-        part = held[start : start + _PER_QUERY]
+    for chunk in chunks(held):
         connection.execute(
-            sa.delete(holds).where(holds.c.cluster == cluster, holds.c.node.in_(part))
+            sa.delete(holds).where(holds.c.cluster == cluster, holds.c.node.in_(chunk))
         )
     return held
 
 
 def all_holds(connection: sa.Connection, cluster: str) -> Mapping[str, Hold]:
-    """Every hold, by node."""
+    """All holds, by node."""
     query = sa.select(holds.c.node, holds.c.reason, holds.c.placed_by, holds.c.since)
     rows = connection.execute(query.where(holds.c.cluster == cluster).order_by(holds.c.node))
     return {row.node: Hold(*row) for row in rows}

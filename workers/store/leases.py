@@ -1,4 +1,4 @@
-"""Whether a power worker is at a node now."""
+"""Tells whether a power worker holds the lease of a node now."""
 
 import sqlalchemy as sa
 
@@ -7,6 +7,6 @@ from workers.store.tables import nodes
 
 
 def is_leased(connection: sa.Connection) -> sa.ColumnElement[bool]:
-    """By the store's own clock; for a query of the table `nodes`."""
+    """A condition for queries of the table `nodes`, evaluated by the store's clock."""
     now = store_clock(connection.dialect.name)
     return sa.and_(nodes.c.lease_owner.is_not(None), nodes.c.lease_until > now)

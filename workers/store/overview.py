@@ -1,15 +1,15 @@
-"""What the state store says of all nodes at once; read only."""
+"""Reads the state of the whole installation from the state store."""
 
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.store.lamps import Lamp, lamp
+from workers.store.power_state import PowerState, power_state
 from workers.store.tables import drifts, nodes, refresh_tokens, requests
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenRequest:
     """A round of a request that has no outcome yet; times in ns since the epoch."""
 
     request_id: str
@@ -20,55 +20,49 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLamp:
-    """A node's lamp; `since` is when it was asked of last, ns since the epoch, or None."""
+class NodePower:
+    """A node's power state; `since` is the time of its last request, ns since the epoch, or None."""
 
     node: str
-    lamp: Lamp
+    power: PowerState
     desired: str | None
     observed: str | None
     since: int | None
 
 
-def open_requests(connection: sa.Connection, cluster: str) -> list[Open]:
-    """What is under way, the oldest first."""
+def open_requests(connection: sa.Connection, cluster: str) -> list[OpenRequest]:
+    """The requests in progress, oldest first."""
     query = (
-        sa.select(
-            requests.c.request_id,
-            requests.c.round,
-            requests.c.node,
-            requests.c.generation,
-            requests.c.accepted_at,
-        )
+        sa.select(*(requests.c[name] for name in OpenRequest.__dataclass_fields__))
         # decided_at has an index, outcome has none
         .where(requests.c.cluster == cluster, requests.c.decided_at.is_(None))
         .order_by(requests.c.generation, requests.c.node, requests.c.round)
     )
-    return [Open(*row) for row in connection.execute(query)]
+    return [OpenRequest(*row) for row in connection.execute(query)]
 
 
-def lamps(connection: sa.Connection, cluster: str) -> dict[str, NodeLamp]:
-    """Every node that anything was ever asked of, by name."""
+def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
+    """The power states of all nodes that ever had a request, by node."""
     busy = {request.node for request in open_requests(connection, cluster)}
     query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
         nodes.c.cluster == cluster
     )
     return {
-        node: NodeLamp(
-            node, lamp(desired, observed, busy=node in busy), desired, observed, generation
+        node: NodePower(
+            node, power_state(desired, observed, busy=node in busy), desired, observed, generation
         )
         for node, desired, observed, generation in connection.execute(query)
     }
 
 
-def refresh_token_ends(connection: sa.Connection) -> dict[str, int]:
-    """By cloud, when its refresh token ends unless it is used, as far as that is known; ns."""
+def refresh_token_expiries(connection: sa.Connection) -> dict[str, int]:
+    """When each cloud's refresh token expires unless it is used, where known; ns since the epoch."""
     query = sa.select(refresh_tokens.c.cloud, refresh_tokens.c.expires_at)
     return {cloud: end for cloud, end in connection.execute(query) if end is not None}
 
 
 def drift_counts(connection: sa.Connection, cluster: str) -> dict[str, int]:
-    """By kind (workers/resync/drift.py), how much is not as Slurm wants it."""
+    """The number of drifts of each kind (workers/resync/drift.py)."""
     query = (
         sa.select(drifts.c.kind, sa.func.count())
         .where(drifts.c.cluster == cluster)

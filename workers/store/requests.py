@@ -1,29 +1,28 @@
-"""The rounds of requests, and the one outcome of each, fixed before its event is published.
+"""Stores the rounds of requests, and the one outcome of each, fixed before its event is published.
 
-Functions over a connection, so that a caller can put them into one transaction with what else it
-writes. Each takes many rounds at once and costs a few statements.
+The functions take a connection, so that a caller can combine them with its other writes in one
+transaction. Each handles many rounds with a few statements.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 import sqlalchemy as sa
 
 from schemas.events import RequestEvent, Transition
+from workers.store.chunks import chunks
 from workers.store.tables import requests
 from workers.store.upsert import insert
 
-# request id and round
+# request ID and round
 RoundKey: TypeAlias = tuple[str, int]
-
-_KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round that begins; times are ns since the epoch."""
+    """A round that starts; times are ns since the epoch."""
 
     request_id: str
     round: int
@@ -34,45 +33,35 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
-    """How a round ended: the one terminal event it may have, as published."""
+    """The outcome of a round: its single terminal event, as published."""
 
     transition: Transition
     event: bytes
 
 
-def insert_requests(connection: sa.Connection, cluster: str, rows: Sequence[Round]) -> None:
-    """Open these rounds; one that is open already, or ended, stays as it is."""
+def open_rounds(connection: sa.Connection, cluster: str, rows: Sequence[Round]) -> None:
+    """Open these rounds; a round that is open or ended already stays unchanged."""
     if not rows:
         return
+    ordered = sorted(rows, key=lambda row: (row.request_id, row.round))
     connection.execute(
         insert(connection, requests).on_conflict_do_nothing(),
-        [
-            {
-                "cluster": cluster,
-                "request_id": row.request_id,
-                "round": row.round,
-                "node": row.node,
-                "generation": row.generation,
-                "accepted_at": row.accepted_at,
-            }
-            for row in sorted(rows, key=lambda row: (row.request_id, row.round))
-        ],
+        [{"cluster": cluster, **asdict(row)} for row in ordered],
     )
 
 
 def outcomes(
     connection: sa.Connection, cluster: str, keys: Sequence[RoundKey]
 ) -> Mapping[RoundKey, RoundOutcome]:
-    """How these rounds ended; those that are open or unknown are left out."""
+    """The outcomes of these rounds; open and unknown rounds are omitted."""
     found: dict[RoundKey, RoundOutcome] = {}
-    for start in range(0, len(keys), _KEYS_PER_QUERY):
-        part = keys[start : start + _KEYS_PER_QUERY]
+    for chunk in chunks(keys):
         query = sa.select(
             requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
         ).where(
             requests.c.cluster == cluster,
             requests.c.outcome.is_not(None),
-            sa.tuple_(requests.c.request_id, requests.c.round).in_(part),
+            sa.tuple_(requests.c.request_id, requests.c.round).in_(chunk),
         )
         for request_id, round_, outcome, event in connection.execute(query):
             found[request_id, round_] = RoundOutcome(Transition(outcome), event)
@@ -82,13 +71,13 @@ def outcomes(
 def fix_outcomes(
     connection: sa.Connection, cluster: str, events: Sequence[RequestEvent]
 ) -> list[bytes]:
-    """Compare-and-set: end each event's round with it, unless the round has ended already.
+    """End each event's round with that event, unless the round has ended already (compare-and-set).
 
-    Commit before publishing what this returns, and publish nothing else: then a round has one
-    terminal event, however many workers and operators try to end it.
+    Commit before you publish what this returns, and publish nothing else: then each round has one
+    terminal event, no matter how many workers and operators try to end it.
 
     Returns:
-        The bodies that stand, one per event, in order.
+        The stored event of each round, one for each given event, in the same order.
     """
     if not events:
         return []
@@ -103,10 +92,10 @@ def fix_outcomes(
         },
         where=requests.c.outcome.is_(None),
     )
-    # in one order for everybody: two transactions that lock the same rows never wait in a circle
+    # all callers lock rows in the same order, so that two transactions cannot deadlock
     connection.execute(statement, [_row(cluster, first[key]) for key in sorted(first)])
-    stands = outcomes(connection, cluster, list(first))
-    return [stands[event.request_id, event.round].event for event in events]
+    stored = outcomes(connection, cluster, list(first))
+    return [stored[event.request_id, event.round].event for event in events]
 
 
 def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
@@ -129,10 +118,8 @@ def progress(
 ) -> Mapping[RoundKey, tuple[str, float]]:
     """The recorded actions (JSON) of these requests' rounds, and the seconds that they waited."""
     found: dict[RoundKey, tuple[str, float]] = {}
-    ids = sorted(request_ids)
     columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
-    for start in range(0, len(ids), _KEYS_PER_QUERY):
-        part = ids[start : start + _KEYS_PER_QUERY]
+    for part in chunks(sorted(request_ids)):
         query = sa.select(*columns).where(
             requests.c.cluster == cluster, requests.c.request_id.in_(part)
         )

@@ -1,7 +1,7 @@
-"""The newest snapshot of Slurm, and the clouds' listings that were made for it.
+"""Stores the newest snapshot of Slurm, and the clouds' listings that were made for it.
 
-A listing is one row, written when it is whole: a cloud that did not answer has none for the newest
-snapshot, so that what is missing there is never taken for gone.
+A listing is one row, written when the listing is complete. A cloud that did not answer has no listing
+for the newest snapshot, so that its servers are never taken for deleted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,12 +18,12 @@ from workers.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """When the newest snapshot came.
+class SnapshotAge:
+    """The age of the newest snapshot.
 
     Attributes:
-        generation: the snapshot's.
-        age: seconds ago, by the store's clock.
+        generation: of the snapshot.
+        age: seconds since it was received, by the store's clock.
     """
 
     generation: int
@@ -32,21 +32,21 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class StoredListing:
-    """A cloud's servers.
+    """The servers of a cloud.
 
     Attributes:
-        generation: of the snapshot that it was made for.
-        asked_at: ns since the epoch, on the listing worker's clock.
+        generation: of the snapshot that the listing was made for.
+        requested_at: ns since the epoch, by the clock of the worker that listed.
     """
 
     cloud: str
     generation: int
-    asked_at: int
+    requested_at: int
     servers: tuple[Server, ...]
 
 
 def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
-    """Keep it unless what is there is newer; whether it is the newest now."""
+    """Store a snapshot unless the stored one is newer; returns whether it is the newest now."""
     clock = store_clock(connection.dialect.name)
     statement = insert(connection, snapshots).values(
         cluster=snapshot.cluster,
@@ -60,16 +60,16 @@ def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
         where=statement.excluded.generation > snapshots.c.generation,
     )
     connection.execute(statement)
-    newest = received(connection, snapshot.cluster)
-    return newest is not None and newest.generation == snapshot.generation
+    stored = snapshot_age(connection, snapshot.cluster)
+    return stored is not None and stored.generation == snapshot.generation
 
 
-def received(connection: sa.Connection, cluster: str) -> Received | None:
-    """When the newest snapshot came; None where none ever has."""
+def snapshot_age(connection: sa.Connection, cluster: str) -> SnapshotAge | None:
+    """The age of the newest snapshot; None if no snapshot was ever received."""
     now = store_clock(connection.dialect.name)
     columns = snapshots.c.generation, now - snapshots.c.received_at
     row = connection.execute(sa.select(*columns).where(snapshots.c.cluster == cluster)).first()
-    return None if row is None else Received(row[0], max(row[1], 0) / 1000)
+    return None if row is None else SnapshotAge(row[0], max(row[1], 0) / 1000)
 
 
 def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
@@ -79,39 +79,38 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
 
 
 def keep_listing(connection: sa.Connection, cluster: str, listing: StoredListing) -> None:
-    """Keep it, unless one for a newer snapshot is there."""
-    body = msgspec.json.encode(listing.servers)
+    """Store a listing unless the stored one is for a newer snapshot."""
     statement = insert(connection, listings).values(
         cluster=cluster,
         cloud=listing.cloud,
         generation=listing.generation,
-        asked_at=listing.asked_at,
-        body=body,
+        requested_at=listing.requested_at,
+        body=msgspec.json.encode(listing.servers),
     )
     statement = statement.on_conflict_do_update(
         index_elements=[listings.c.cluster, listings.c.cloud],
-        set_={name: statement.excluded[name] for name in ("generation", "asked_at", "body")},
+        set_={name: statement.excluded[name] for name in ("generation", "requested_at", "body")},
         where=statement.excluded.generation >= listings.c.generation,
     )
     connection.execute(statement)
 
 
-def listed_for(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
-    """By cloud, the generation that its listing was made for."""
+def listed_generations(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
+    """For each cloud, the generation of the snapshot that its listing was made for."""
     query = sa.select(listings.c.cloud, listings.c.generation).where(listings.c.cluster == cluster)
     return {row.cloud: row.generation for row in connection.execute(query)}
 
 
 def all_listings(connection: sa.Connection, cluster: str) -> Iterable[StoredListing]:
-    """Each cloud's."""
+    """The listings of all clouds."""
     query = sa.select(
-        listings.c.cloud, listings.c.generation, listings.c.asked_at, listings.c.body
+        listings.c.cloud, listings.c.generation, listings.c.requested_at, listings.c.body
     ).where(listings.c.cluster == cluster)
-    for cloud, generation, asked_at, body in connection.execute(query):
+    for cloud, generation, requested_at, body in connection.execute(query):
         servers = msgspec.json.decode(body, type=tuple[Server, ...])
-        yield StoredListing(cloud, generation, asked_at, servers)
+        yield StoredListing(cloud, generation, requested_at, servers)
 
 
 def store_now(connection: sa.Connection) -> int:
-    """Now on the store's clock: ms since the epoch."""
+    """The time by the store's clock, in ms since the epoch."""
     return int(connection.execute(sa.select(store_clock(connection.dialect.name))).scalar_one())

@@ -1,11 +1,11 @@
-"""The tables of the state store and of the audit log. Times are ns since the epoch."""
+"""Defines the tables of the state store and of the audit log. Times are ns since the epoch."""
 
 import sqlalchemy as sa
 
 STATE = sa.MetaData()
 AUDIT = sa.MetaData()
 
-# SQLite numbers rows of an INTEGER key by itself, of a BIGINT key it does not.
+# SQLite generates values only for an INTEGER primary key, not for a BIGINT one.
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 nodes = sa.Table(
@@ -19,7 +19,7 @@ nodes = sa.Table(
     sa.Column("server_id", sa.Text),
     sa.Column("observed", sa.Text),
     sa.Column("observed_at", sa.BigInteger),
-    # One worker acts on a node at a time: the lease, on the store's own clock (ms).
+    # The lease: one worker acts on a node at a time. Measured by the store's clock (ms).
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
     # Until then (same clock) a call may still take effect whose answer was lost.
@@ -52,7 +52,7 @@ requests = sa.Table(
     sa.Index("requests_decided", "decided_at"),
 )
 
-# What a group's servers are made from, in place of its template's image.
+# The image that replaces a group's template image.
 group_images = sa.Table(
     "group_images",
     STATE,
@@ -70,9 +70,9 @@ refresh_tokens = sa.Table(
     "refresh_tokens",
     STATE,
     sa.Column("cloud", sa.Text, primary_key=True),
-    # Encrypted by the token service's key; the store never sees it in clear.
+    # Encrypted with the token service's key; the store never holds it in clear text.
     sa.Column("ciphertext", sa.LargeBinary),
-    # Which token file it descends from (a hash): a new file starts a new line.
+    # Hash of the token file that the token descends from; a new file starts a new chain.
     sa.Column("seed", sa.Text),
     sa.Column("rotated_at", sa.BigInteger),
     sa.Column("expires_at", sa.BigInteger),
@@ -80,7 +80,7 @@ refresh_tokens = sa.Table(
     sa.Column("lease_until", sa.BigInteger, nullable=False, server_default="0"),
 )
 
-# What Slurm was told of nodes, and what is due: failures in a row must outlive a restart.
+# What was reported to Slurm for each node, and the next step: failure counts must survive a restart.
 feedback = sa.Table(
     "feedback",
     STATE,
@@ -93,33 +93,33 @@ feedback = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("failed_at", sa.BigInteger, nullable=False),
-    # JSON list of job ids
+    # JSON list of job IDs
     sa.Column("jobs", sa.Text, nullable=False, server_default="[]"),
 )
 
-# The newest of Slurm's view; the body is schemas.snapshot's, whole.
+# The newest snapshot of Slurm; the body is a complete schemas.snapshot.Snapshot.
 snapshots = sa.Table(
     "snapshots",
     STATE,
     sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("generation", sa.BigInteger, nullable=False),
-    # On the store's own clock (ms), as leases are: hosts' clocks differ.
+    # By the store's clock (ms), like leases: the hosts' clocks differ.
     sa.Column("received_at", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-# Each cloud's servers as they were listed for a snapshot: one row, hence all or nothing.
+# The servers of each cloud, as listed for a snapshot: one row, so a listing is complete or absent.
 listings = sa.Table(
     "listings",
     STATE,
     sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("cloud", sa.Text, primary_key=True),
     sa.Column("generation", sa.BigInteger, nullable=False),
-    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("requested_at", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-# Nodes that somebody is at: everybody else keeps off.
+# Nodes under maintenance: no worker touches them.
 holds = sa.Table(
     "holds",
     STATE,
@@ -130,10 +130,10 @@ holds = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),
 )
 
-# A drift's kind that the power worker must know: resync/drift.py has them all.
+# The one kind of drift that the power worker must know; workers/resync/drift.py defines all kinds.
 STRAY = "stray"
 
-# What is not as Slurm wants it, of a node or of a server in no node's place.
+# Differences from what Slurm wants, by node or by stray server.
 drifts = sa.Table(
     "drifts",
     STATE,
@@ -141,23 +141,23 @@ drifts = sa.Table(
     sa.Column("subject", sa.Text, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("since", sa.BigInteger, nullable=False),
-    # How often its repair was asked for, and when last.
-    sa.Column("asked", sa.Integer, nullable=False),
-    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    # How many repairs were requested, and when the last one was.
+    sa.Column("repairs", sa.Integer, nullable=False),
+    sa.Column("repaired_at", sa.BigInteger, nullable=False),
 )
 
-# What webhooks are to be told, until they have taken it; then for a while, so that repeats fold.
+# Events for webhooks, until they are delivered; then kept for a while to recognise repeated events.
 notifications = sa.Table(
     "notifications",
     STATE,
     sa.Column("cluster", sa.Text, primary_key=True),
     sa.Column("webhook", sa.Text, primary_key=True),
     sa.Column("event_id", sa.Text, primary_key=True),
-    # From 1; an operator's replay opens the next.
+    # Starts at 1; an operator's replay opens the next round.
     sa.Column("round", sa.Integer, primary_key=True),
-    # The event as it came; empty once it has been dealt with.
+    # The event as received; empty once it is delivered or dropped.
     sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("taken_at", sa.BigInteger, nullable=False),
+    sa.Column("received_at", sa.BigInteger, nullable=False),
     sa.Column("due_at", sa.BigInteger, nullable=False),
     sa.Column("done_at", sa.BigInteger),
     # JSON list of {"attempt", "time", "error", "message"}
@@ -182,7 +182,7 @@ audit = sa.Table(
     "audit",
     AUDIT,
     sa.Column("seq", _ROW_ID, primary_key=True, autoincrement=True),
-    # Two reports of one event fold into one record.
+    # An event that is reported twice is recorded once.
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("type", sa.Text, nullable=False),
@@ -194,20 +194,20 @@ audit = sa.Table(
     sa.Column("transition", sa.Text),
     sa.Column("generation", sa.BigInteger),
     sa.Column("correlation_id", sa.Text),
-    # The event as it came, byte for byte; of an unreadable message too.
+    # The event as received, byte for byte, even if it is unreadable.
     sa.Column("body", sa.LargeBinary, nullable=False),
-    # Each record's hash covers its predecessor's: two writers cannot both follow one record.
+    # Each record's hash covers its predecessor's: two writers cannot both append to one record.
     sa.Column("prev_hash", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
-    sa.UniqueConstraint("source", "id", name="audit_once"),
+    sa.UniqueConstraint("source", "id", name="audit_unique_event"),
     sa.Index("audit_by_request", "request_id", "seq"),
-    # People ask for the latest of something: each index ends in what the answer is sorted by.
-    sa.Index("audit_in_time", "time", "seq"),
-    sa.Index("audit_of_subject", "subject", "time", "seq"),
-    sa.Index("audit_of_transition", "transition", "time", "seq"),
-    # Seals and notices: few, and looked for by type.
+    # Queries ask for the latest records: each index ends with the columns that they sort by.
+    sa.Index("audit_by_time", "time", "seq"),
+    sa.Index("audit_by_subject", "subject", "time", "seq"),
+    sa.Index("audit_by_transition", "transition", "time", "seq"),
+    # Seals and notices: there are few, and queries select them by type.
     sa.Index(
-        "audit_no_transition",
+        "audit_without_transition",
         "type",
         "seq",
         sqlite_where=sa.text("transition IS NULL"),
@@ -215,7 +215,7 @@ audit = sa.Table(
     ),
 )
 
-# Signed statements of what the log's last record was at a time (workers/audit/heads.py).
+# Signed statements of the last record of the log at a given time (workers/audit/heads.py).
 audit_heads = sa.Table(
     "audit_heads",
     AUDIT,
@@ -224,7 +224,7 @@ audit_heads = sa.Table(
     sa.Column("statement", sa.Text, nullable=False),
 )
 
-# Which jobs waited for which request, so that "why did job 4711 wait" is one look-up.
+# Which jobs waited for which request: "why did job 4711 wait" is one query.
 audit_jobs = sa.Table(
     "audit_jobs",
     AUDIT,
@@ -232,7 +232,7 @@ audit_jobs = sa.Table(
     sa.Column("request_id", sa.Text, primary_key=True),
 )
 
-# Which events of jobs, whose subject is the job, tell of which node, so that a node's records are all of them.
+# Which job events (their subject is the job) concern which node: a query by node finds them too.
 audit_nodes = sa.Table(
     "audit_nodes",
     AUDIT,
@@ -241,8 +241,8 @@ audit_nodes = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
 )
 
-# Which Slurm jobs ran for which UWS job. Slurm counts its jobs anew when its state is lost: only what
-# happened after the job was submitted is about it.
+# Which Slurm jobs ran for which UWS job. Slurm reuses job IDs when it loses its state: only events
+# after the submission belong to the job.
 audit_uws = sa.Table(
     "audit_uws",
     AUDIT,

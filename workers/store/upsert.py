@@ -1,4 +1,4 @@
-"""INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy keeps per dialect."""
+"""Builds INSERT ... ON CONFLICT, for which SQLAlchemy has one class for each dialect."""
 
 from typing import TypeAlias
 

@@ -1,1 +1,28 @@
-"""The token service: the only part that knows the clouds' credentials, and how workers ask it."""
+"""The token service: the only part that knows the clouds' credentials, and its clients.
+
+service: `lamplighter worker tokens`; answers requests for tokens over RabbitMQ.
+issuer: serves, fetches and renews the tokens of one cloud.
+cache: what an issuer decides, as pure functions.
+alarms: notices about credentials that need an operator.
+metrics: the service's metrics.
+source: what every source of tokens does.
+sources: the source of each cloud; logins with credentials of Keystone.
+keystone: logins at Keystone.
+federated: logins at an OpenID Connect provider, then at Keystone.
+oidc: requests to the provider's token endpoint.
+device: the login of a person by device code.
+transport: HTTP to providers and Keystone.
+scoped: a scoped token, with its catalog.
+secret: secrets in files and from commands.
+secret_writer: writes a new secret to its file.
+credential: the secret of each kind of source.
+vault: the newest refresh token of each cloud, encrypted in the store.
+vault_lease: the lease on a refresh token.
+vault_key: the key of the vault.
+upkeep: when a refresh token is used only to keep it alive.
+errors: why a source gave no token.
+rpc: the messages between service and clients.
+client: requests tokens from the service.
+plugin: the client as an authentication plugin of keystoneauth.
+probe: tests the login to a cloud.
+"""

@@ -1,4 +1,4 @@
-"""Alarms about credentials: sent until the broker has confirmed them, once each."""
+"""Publishes alarms about credentials: once each, repeated until the broker confirms them."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import structlog
 
 from producers.message import Message
-from schemas.events import Notice
+from schemas.notices import Notice
 from workers.broker import outgoing
 from workers.broker.link import Link
 from workers.tokens.errors import SourceError
@@ -16,7 +16,7 @@ NAME = "alarm.token"
 
 
 class Alarms:
-    """Publishes notices on exchange power.events; what fails is sent again at the next tick."""
+    """Publishes notices on exchange power.events; a failed one is sent again at the next tick."""
 
     def __init__(self, link: Link, cluster: str) -> None:
         self._link = link
@@ -25,7 +25,7 @@ class Alarms:
         self._unsent: list[Message] = []
 
     def alarm(self, cloud: str, key: str, error: SourceError) -> None:
-        """Tell people about a cloud's credential; two alarms with the same key are one."""
+        """Notify operators about a cloud's credential; alarms with the same key are one."""
         notice = Notice(
             name=NAME,
             cluster=self._cluster,
@@ -42,7 +42,7 @@ class Alarms:
         self._send(outgoing.event(notice))
 
     def tick(self) -> None:
-        """Send again what the broker has not confirmed."""
+        """Send unconfirmed notices again."""
         with self._lock:
             unsent, self._unsent = self._unsent, []
         for message in unsent:

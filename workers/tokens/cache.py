@@ -1,6 +1,6 @@
-"""What to do about a request for a token: pure decisions over what is held of one cloud.
+"""Decides how to answer a request for a token of one cloud. Pure.
 
-Times are seconds on a clock of the caller's that never goes back.
+Times are seconds on a monotonic clock of the caller.
 """
 
 import math
@@ -12,13 +12,13 @@ from workers.tokens.scoped import ScopedToken
 _LONGEST_FLOOR = 300.0
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 60.0
-# A cloud that refuses a token fresh from Keystone is itself at fault: no login storm for its sake.
+# If a cloud refuses a new token, the cloud is at fault; repeated logins would not help.
 _REFUSED_AGAIN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A token in hand: good until `expires`, renewed from `renew` on if it `served` at all."""
+    """A held token: valid until `expires`, renewed from `renew` on if it was `served`."""
 
     token: ScopedToken
     expires: float
@@ -30,7 +30,7 @@ class Held:
 class Trouble:
     """Why the last fetch gave no token.
 
-    Not tried again before `until`, except with a credential of another fingerprint.
+    The next fetch is at `until`, or as soon as the credential has another fingerprint.
     """
 
     error: SourceError
@@ -41,7 +41,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """All that is held of one cloud; `replaced` is when a refused token was last given up."""
+    """The state of one cloud; `replaced` is when a refused token was last dropped."""
 
     held: Held | None = None
     trouble: Trouble | None = None
@@ -50,7 +50,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class ServeToken:
-    """Give this token; the asker may use it for `hold` seconds before it asks again."""
+    """Answer with this token; the client may use it for `hold` seconds."""
 
     token: ScopedToken
     hold: float
@@ -58,45 +58,45 @@ class ServeToken:
 
 @dataclass(frozen=True, slots=True)
 class FetchToken:
-    """Get a new token, then answer."""
+    """Fetch a new token, then answer."""
 
 
 CacheDecision = ServeToken | FetchToken | SourceError
 
 
 def floor(life: float) -> float:
-    """A token with less than this left (seconds) is not served."""
+    """The remaining life in seconds below which a token is not served."""
     return min(_LONGEST_FLOOR, life / 4)
 
 
 def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> CacheDecision:
-    """What to answer.
+    """How to answer a request.
 
     Args:
-        slot: what is held.
+        slot: the state.
         now: the time.
         refused: the digest of a token that the cloud has refused, or None.
-        fingerprint: the credential's.
+        fingerprint: of the credential.
     """
     held = slot.held
     if held is not None and held.expires - now >= floor(held.token.life):
         if held.token.digest != refused:
             return ServeToken(held.token, held.expires - now - floor(held.token.life) / 2)
         if now - slot.replaced < _REFUSED_AGAIN:
-            return SourceError("refused_by_cloud", "the cloud refuses tokens fresh from Keystone")
+            return SourceError("refused_by_cloud", "the cloud refuses new tokens of its Keystone")
     return _blocked(slot, now, fingerprint) or FetchToken()
 
 
-def left(slot: Slot, now: float) -> float | None:
-    """Seconds that the token in hand is still served; None where there is none to serve."""
+def seconds_left(slot: Slot, now: float) -> float | None:
+    """Seconds for which the held token is still served; None if there is none."""
     if slot.held is None:
         return None
     seconds = slot.held.expires - floor(slot.held.token.life) - now
     return seconds if seconds >= 0 else None
 
 
-def due(slot: Slot, now: float, fingerprint: str) -> bool:
-    """Whether to get the next token ahead of time: this one is in use and runs out soon."""
+def renewal_due(slot: Slot, now: float, fingerprint: str) -> bool:
+    """Whether to renew the token now: it is in use and expires soon."""
     held = slot.held
     if held is None or not held.served or now < held.renew:
         return False
@@ -104,33 +104,33 @@ def due(slot: Slot, now: float, fingerprint: str) -> bool:
 
 
 def may_fetch(slot: Slot, now: float, fingerprint: str) -> bool:
-    """Whether no trouble of late stands in the way."""
+    """Whether no recent failure blocks a fetch."""
     return _blocked(slot, now, fingerprint) is None
 
 
 def without_refused(slot: Slot, now: float, refused: str | None) -> Slot:
-    """The slot once a fetch has begun: a refused token is served to nobody any more."""
+    """The slot when a fetch starts: a refused token is no longer served."""
     if slot.held is not None and slot.held.token.digest == refused:
         return replace(slot, held=None, replaced=now)
     return slot
 
 
-def obtained(slot: Slot, token: ScopedToken, asked: float, jitter: float) -> Slot:
+def obtained(slot: Slot, token: ScopedToken, requested: float, jitter: float) -> Slot:
     """The slot with a new token.
 
     Args:
-        slot: what was held.
-        token: what was got.
-        asked: when it was asked for: its life began later, so that we err on the safe side.
-        jitter: from 0 to 1, so that several clouds or services do not renew at once.
+        slot: the state before.
+        token: the new token.
+        requested: when it was requested; its life began later, so this errs on the safe side.
+        jitter: from 0 to 1, so that several clouds or services do not renew at the same time.
     """
-    expires = asked + token.life
+    expires = requested + token.life
     renew = expires - floor(token.life) * (1.2 + 0.4 * jitter)
     return replace(slot, held=Held(token, expires, renew), trouble=None)
 
 
 def failed(slot: Slot, error: SourceError, now: float, jitter: float, fingerprint: str) -> Slot:
-    """The slot after a fetch that gave nothing; a token in hand stays."""
+    """The slot after a failed fetch; a held token stays."""
     failures = slot.trouble.failures + 1 if slot.trouble is not None else 1
     ceiling = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
     wait = max(error.retry_after, ceiling * (0.5 + jitter / 2))
@@ -139,7 +139,7 @@ def failed(slot: Slot, error: SourceError, now: float, jitter: float, fingerprin
 
 
 def served(slot: Slot) -> Slot:
-    """The slot once its token was given to somebody."""
+    """The slot after its token was served."""
     if slot.held is None or slot.held.served:
         return slot
     return replace(slot, held=replace(slot.held, served=True))

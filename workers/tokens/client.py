@@ -1,4 +1,4 @@
-"""How a worker asks the token service: one request at a time for each cloud, however many ask."""
+"""Requests tokens from the token service: one request at a time for each cloud."""
 
 import threading
 import time
@@ -13,7 +13,9 @@ from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
 from workers.broker import topology
-from workers.broker.link import REPLY_TO, Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
+from workers.broker.topology import REPLY_TO
 from workers.config.settings import Settings
 from workers.errors import (
     BrokerAwayError,
@@ -34,13 +36,13 @@ from workers.tokens.rpc import (
 
 
 class TokenClient:
-    """A connection of its own to the broker, and the requests under way on it.
+    """A separate connection to the broker, and the open requests on it.
 
-    Use as a context manager, or `start` and `stop`. All methods may be called by any thread.
+    A context manager: connected until its exit. Any thread may call any method.
 
     Args:
-        settings: all that lamplighter.toml says.
-        name: the worker's, shown in the broker's list of connections.
+        settings: the content of lamplighter.toml.
+        name: of the worker, shown in the broker's list of connections.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
@@ -53,16 +55,8 @@ class TokenClient:
         self._replies: dict[str, Future[Answer]] = {}
         self._link = Link(parameters, {REPLY_TO: 1}, self._on_reply, self._on_up)
 
-    def start(self) -> None:
-        """Connect, and stay connected until `stop`."""
-        self._link.start()
-
-    def stop(self) -> None:
-        """Close the connection."""
-        self._link.stop()
-
     def __enter__(self) -> Self:
-        self.start()
+        self._link.start()
         return self
 
     def __exit__(
@@ -71,17 +65,17 @@ class TokenClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        self._link.stop()
 
     def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
-        """A token for `cloud`; threads that ask for the same at the same time share one request.
+        """Get a token for `cloud`; threads with the same request at the same time share it.
 
         Args:
             cloud: its name in lamplighter.toml.
-            refused: the SHA-256 (hex) of a token that the cloud has answered with 401.
+            refused: the SHA-256 (hex) of a token to which the cloud responded with 401.
 
         Raises:
-            TokenServiceAwayError: nobody answered in time.
+            TokenServiceAwayError: the token service did not respond in time.
             TokenRefusedError: this cloud has no token now.
         """
         request = TokenRequest(cloud, refused)
@@ -92,44 +86,46 @@ class TokenClient:
                 flight = self._flights[request] = Future()
         if mine:
             try:
-                answer = self._ask(request)
+                answer = self._request(request)
                 if not isinstance(answer, TokenGrant):
-                    raise _unexpected(answer)  # noqa: TRY301 - for those who share the flight, too
+                    raise _unexpected(answer)  # noqa: TRY301 - also for the threads that share the request
                 flight.set_result(answer)
             except TokenError as error:
                 flight.set_exception(error)
             except BaseException:
-                flight.set_exception(TokenServiceAwayError("the request was given up"))
+                flight.set_exception(TokenServiceAwayError("the request was cancelled"))
                 raise
             finally:
                 with self._lock:
                     del self._flights[request]
         return flight.result()
 
-    def look(self, cloud: str) -> TokenReport:
-        """How a cloud's token stands; nobody logs in for it.
+    def report(self, cloud: str) -> TokenReport:
+        """Get the state of a cloud's token, without a login.
 
         Raises:
-            TokenServiceAwayError: nobody answered in time.
-            TokenRefusedError: the service does not know the cloud, or not us.
+            TokenServiceAwayError: the token service did not respond in time.
+            TokenRefusedError: the service does not know the cloud, or does not serve this user.
         """
-        answer = self._ask(TokenRequest(cloud, look=True))
+        answer = self._request(TokenRequest(cloud, look=True))
         if not isinstance(answer, TokenReport):
             raise _unexpected(answer)
         return answer
 
-    def _ask(self, request: TokenRequest) -> TokenGrant | TokenReport:
+    def _request(self, request: TokenRequest) -> TokenGrant | TokenReport:
         deadline = time.monotonic() + self._timeout
         while self._link.wait_up(deadline - time.monotonic()):
             try:
                 answer = self._once(request, deadline)
             except BrokerAwayError:
-                continue  # asking twice is harmless
+                continue  # a repeated request is harmless
             except BrokerError as error:
-                raise TokenServiceAwayError(f"the broker takes no request: {error}") from None
+                raise TokenServiceAwayError(
+                    f"the broker does not accept the request: {error}"
+                ) from None
             except TimeoutError:
                 raise TokenServiceAwayError(
-                    f"the token service has not answered within {self._timeout:g} s"
+                    f"the token service has not responded within {self._timeout:g} s"
                 ) from None
             if isinstance(answer, TokenRefusal):
                 raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
@@ -151,7 +147,7 @@ class TokenClient:
                     id=correlation_id,
                     reply_to=REPLY_TO,
                     correlation_id=correlation_id,
-                    # nobody needs the answer later
+                    # a later answer is useless
                     expiration=int(left * 1000),
                     persistent=False,
                 )
@@ -162,10 +158,10 @@ class TokenClient:
             with self._lock:
                 del self._replies[correlation_id]
 
-    # -- on the link's thread
+    # -- in the link's thread
 
     def _on_up(self, _connection: int) -> None:
-        """Replies to what was asked over the lost connection will not come any more."""
+        """Fail the requests that were sent over the lost connection: their replies are lost."""
         with self._lock:
             replies = list(self._replies.values())
         for reply in replies:
@@ -174,7 +170,7 @@ class TokenClient:
 
     def _on_reply(self, delivery: Delivery) -> None:
         if delivery.user_id != self._service_user:
-            # the true answer may still come
+            # the answer of the token service may still come
             self._log.warning("token_reply_refused", user=delivery.user_id)
             return
         with self._lock:
@@ -188,4 +184,4 @@ class TokenClient:
 
 
 def _unexpected(answer: Answer) -> TokenServiceAwayError:
-    return TokenServiceAwayError(f"the token service answers with a {type(answer).__name__}")
+    return TokenServiceAwayError(f"the token service responds with a {type(answer).__name__}")

@@ -1,4 +1,4 @@
-"""Logging a person in by a device code (RFC 8628): they agree in a browser, on any machine."""
+"""Logs a person in by device code (RFC 8628): they approve in a browser on any machine."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -8,32 +8,32 @@ from urllib.parse import urlsplit, urlunsplit
 
 from workers.config.logins import RefreshTokenSource
 from workers.tokens.errors import SourceError, away
-from workers.tokens.oidc import Redeemed, redeemed, refusal, seconds
+from workers.tokens.oidc import Redeemed, parse_tokens, positive, refusal
 from workers.tokens.transport import Http, object_of
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DISCOVERY = ".well-known/openid-configuration"
-# RFC 8628, 3.2: where the provider says nothing; and 3.5: what `slow_down` adds.
+# RFC 8628: the default (3.2), and what `slow_down` adds (3.5).
 _INTERVAL = 5.0
 _SLOW_DOWN = 5.0
 _LONGEST_INTERVAL = 60.0
 _REMEDIES = {
-    "access_denied": "log in again, and agree in the browser",
-    "expired_token": "log in again, and agree before the code runs out",
-    "unauthorized_client": "the provider lets this client use no device code; give it another"
-    " refresh token with --paste",
+    "access_denied": "log in again, and approve in the browser",
+    "expired_token": "log in again, and approve before the code expires",
+    "unauthorized_client": "the provider does not allow device codes to this client; get a refresh"
+    " token in another way and enter it with --paste",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """A login that waits for a person.
+    """A login that waits for a person's approval.
 
     Attributes:
-        code: ours, to ask with.
-        user_code: the person's, to type at `url`; `full_url` holds it already, where offered.
+        code: for our requests.
+        user_code: for the person to enter at `url`; `full_url`, if offered, includes it.
         expires_in: seconds.
-        interval: seconds between two questions.
+        interval: seconds between two requests.
     """
 
     code: str = field(repr=False)
@@ -45,14 +45,14 @@ class DeviceCode:
 
 
 def device_endpoint(http: Http, token_endpoint: str) -> str | None:
-    """Where the provider gives device codes, by its discovery document; None where it does not.
+    """The endpoint for device codes in the provider's discovery document; None if it has none.
 
-    The issuer, beneath which the document is (OpenID Connect Discovery 1.0, 4), is not configured.
-    At Keycloak and most others its address is where the token endpoint's begins, so we look along
-    that path for a document that names this very endpoint.
+    The document is below the issuer's address (OpenID Connect Discovery 1.0, 4), which is not
+    configured. At Keycloak and most others the token endpoint's address begins with it, so each
+    folder of that path is tried for a document that names this token endpoint.
 
     Raises:
-        SourceError: the provider does not answer.
+        SourceError: the provider does not respond.
     """
     for url in _discovery_urls(token_endpoint):
         document = _document(http, url)
@@ -61,34 +61,34 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     return None
 
 
-def ask(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
-    """Begin a login whose refresh token outlasts the person's session.
+def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
+    """Start a login whose refresh token outlasts the person's session.
 
     Raises:
-        SourceError: the provider refuses, or is away.
+        SourceError: the provider refuses, or does not respond.
     """
     scope = source.full_scope
     if "offline_access" not in scope.split():
         scope = f"{scope} offline_access"
-    answer = http.post(endpoint, form={"client_id": source.client_id, "scope": scope})
-    if not answer.ok:
-        raise refusal(answer, source.client_id, "", _REMEDIES)
-    body = object_of(answer)
+    response = http.post(endpoint, form={"client_id": source.client_id, "scope": scope})
+    if not response.ok:
+        raise refusal(response, source.client_id, "", _REMEDIES)
+    body = object_of(response)
     keys = ("device_code", "user_code", "verification_uri", "verification_uri_complete")
     code, user_code, url, full_url = (_text(body.get(key)) for key in keys)
     if code is None or user_code is None or url is None:
-        raise away("the login provider's answer holds no device code")
+        raise away("the login provider's response has no device code")
     return DeviceCode(
         code=code,
         user_code=user_code,
         url=url,
         full_url=full_url,
-        expires_in=seconds(body.get("expires_in")) or 0.0,
-        interval=seconds(body.get("interval")) or _INTERVAL,
+        expires_in=positive(body.get("expires_in")) or 0.0,
+        interval=positive(body.get("interval")) or _INTERVAL,
     )
 
 
-def wait(
+def poll_for_tokens(
     http: Http,
     source: RefreshTokenSource,
     code: DeviceCode,
@@ -96,7 +96,7 @@ def wait(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Redeemed:
-    """Ask until the person has agreed, no more often than the provider allows.
+    """Poll until the person has approved, as often as the provider allows.
 
     Raises:
         SourceError: `access_denied`, `expired_token`, or another.
@@ -106,22 +106,22 @@ def wait(
     while clock() < deadline:
         sleep(interval)
         try:
-            answer = http.post(source.token_endpoint, form=form)
+            response = http.post(source.token_endpoint, form=form)
         except SourceError as error:
             if error.error != "provider_away":
                 raise
             interval = max(interval, error.retry_after, min(interval * 2, _LONGEST_INTERVAL))
             continue
-        if answer.ok:
-            return _tokens(object_of(answer))
-        refused = refusal(answer, source.client_id, code.code, _REMEDIES)
+        if response.ok:
+            return _tokens(object_of(response))
+        refused = refusal(response, source.client_id, code.code, _REMEDIES)
         if refused.error == "slow_down":
             interval += _SLOW_DOWN
         elif refused.error not in {"authorization_pending", "provider_away"}:
             raise refused
     raise SourceError(
         "expired_token",
-        "nobody agreed before the code ran out",
+        "the login was not approved before the code expired",
         permanent=True,
         remedy=_REMEDIES["expired_token"],
     )
@@ -131,11 +131,11 @@ def _tokens(body: Mapping[str, Any]) -> Redeemed:
     if "refresh_token" not in body:
         raise SourceError(
             "no_refresh_token",
-            "the login provider gives no refresh token, though offline_access was asked for",
+            "the login provider gives no refresh token, although offline_access was requested",
             permanent=True,
-            remedy="ask the provider to allow it to this client, or set another client_id",
+            remedy="ask the provider to allow offline_access to this client, or set another client_id",
         )
-    return redeemed(body)
+    return parse_tokens(body)
 
 
 def _text(value: object) -> str | None:
@@ -143,21 +143,21 @@ def _text(value: object) -> str | None:
 
 
 def _document(http: Http, url: str) -> Mapping[str, Any]:
-    """The object there; none where another application has a page or a redirect there."""
+    """The JSON object at `url`; empty if there is a page or a redirect."""
     try:
-        answer = http.get(url)
+        response = http.get(url)
     except SourceError as error:
         if error.error != "misconfigured":
             raise
         return {}
     try:
-        return object_of(answer)
+        return object_of(response)
     except SourceError:
         return {}
 
 
 def _discovery_urls(token_endpoint: str) -> Iterator[str]:
-    """From the token endpoint's own folder up to the root."""
+    """The addresses from the token endpoint's folder up to the root."""
     parts = urlsplit(token_endpoint)
     folders = parts.path.strip("/").split("/")[:-1]
     for count in range(len(folders), -1, -1):

@@ -1,4 +1,4 @@
-"""Why a source gave no token, with what the service needs to know to wait or to call a person."""
+"""Defines why a source gave no token, and whether to wait or to call an operator."""
 
 from workers.errors import LamplighterError
 
@@ -9,10 +9,10 @@ class SourceError(LamplighterError):
     Attributes:
         error: the class: an OAuth 2.0 error code (`invalid_grant`), `unauthorized`,
             `provider_away`, `credential_unusable`, `refused_by_cloud`, ...
-        message: in words, without secrets.
-        permanent: whether only a person can mend it.
-        remedy: what that person should do; None where waiting is the remedy.
-        retry_after: seconds that the provider asked us to wait.
+        message: the cause, without secrets.
+        permanent: whether only an operator can fix it.
+        remedy: what the operator should do; None if it is enough to wait.
+        retry_after: seconds to wait, as the provider requests.
     """
 
     def __init__(
@@ -33,5 +33,5 @@ class SourceError(LamplighterError):
 
 
 def away(message: str, retry_after: float = 0.0) -> SourceError:
-    """The provider, Keystone or the store cannot be reached or is not itself: waiting helps."""
+    """An error that passes by itself: provider, Keystone or store does not work normally."""
     return SourceError("provider_away", message, retry_after=retry_after)

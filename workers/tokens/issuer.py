@@ -1,4 +1,4 @@
-"""One cloud's tokens: asks the source in a thread of its own, once for everybody who waits."""
+"""Issues the tokens of one cloud: fetches them in its own thread, once for all waiting requests."""
 
 import math
 import random
@@ -15,8 +15,8 @@ from workers.tokens import cache
 from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
 from workers.tokens.errors import SourceError, away
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
-from workers.tokens.scoped import ScopedToken, shown
-from workers.tokens.sources import Source
+from workers.tokens.scoped import ScopedToken
+from workers.tokens.source import Source
 from workers.tokens.upkeep import Upkeep
 
 _UPKEEP_INTERVAL = 3600.0
@@ -24,7 +24,7 @@ _UPKEEP_INTERVAL = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
-    """Somebody who gets `answer` when the fetch ends, and a refusal at `deadline` at the latest."""
+    """A request that gets `answer` when the fetch ends, and a refusal at `deadline` at the latest."""
 
     answer: Callable[[Answer], None]
     deadline: float
@@ -35,11 +35,11 @@ class Issuer:
 
     Args:
         cloud: its name.
-        source: where its tokens come from.
-        alarm: called with a key and what is wrong, once for each key.
-        patience: seconds after which a waiter is told that the provider is slow; shorter than
-            its own timeout, or a slow cloud would look like a dead token service.
-        clock: seconds, never going back.
+        source: of its tokens.
+        alarm: called with a key and an error, once for each key.
+        longest_wait: seconds after which a request is refused because the provider is slow; less
+            than the client's timeout, or a slow cloud would look like a dead token service.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class Issuer:
         source: Source,
         *,
         alarm: Callable[[str, SourceError], None],
-        patience: float,
+        longest_wait: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.cloud = cloud
         self._source = source
         self._alarm = alarm
-        self._patience = patience
+        self._longest_wait = longest_wait
         self._clock = clock
         self._log = structlog.get_logger().bind(cloud=cloud)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"tokens-{cloud}")
@@ -64,61 +64,61 @@ class Issuer:
         self._fetching = False
         self._closed = False
         self._alarmed: tuple[str, str] | None = None
-        self._ending: str | None = None
-        self._looking = False
+        self._expiry_key: str | None = None
+        self._in_upkeep = False
         self._next_upkeep = -math.inf
 
-    def ask(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
-        """Answer at once from what is held, or when the fetch under way has ended.
+    def request(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
+        """Answer at once from the cache, or at the end of a fetch.
 
         Args:
             refused: the digest of a token that the cloud has refused, or None.
-            answer: called once, here or in another thread; must only hand over.
+            answer: called once, here or in another thread; must not block.
         """
         with self._lock:
             now = self._clock()
             decision = cache.decide(self._slot, now, refused, self._source.fingerprint())
             if isinstance(decision, FetchToken):
                 self._slot = cache.without_refused(self._slot, now, refused)
-                self._waiters.append(_Waiter(answer, now + self._patience))
+                self._waiters.append(_Waiter(answer, now + self._longest_wait))
                 self._begin()
                 return
             if isinstance(decision, ServeToken):
                 self._slot = cache.served(self._slot)
-        answer(_said(decision))
+        answer(_answer_to(decision))
 
-    def look(self) -> TokenReport:
-        """How the token stands, as far as is known without asking anybody."""
+    def report(self) -> TokenReport:
+        """The state of the token, without a fetch."""
         with self._lock:
-            slot, left = self._slot, cache.left(self._slot, self._clock())
+            slot, left = self._slot, cache.seconds_left(self._slot, self._clock())
         if slot.trouble is None:
             return TokenReport(left)
         error = slot.trouble.error
         return TokenReport(left, f"{error.error}: {error.message}", error.remedy)
 
     def tick(self) -> None:
-        """Renew early, and answer those who have waited too long; to be called every second."""
+        """Renew early, and refuse requests that have waited too long; call this every second."""
         with self._lock:
             now = self._clock()
-            if cache.due(self._slot, now, self._source.fingerprint()):
+            if cache.renewal_due(self._slot, now, self._source.fingerprint()):
                 self._begin()
             if now >= self._next_upkeep and not self._closed:
                 self._next_upkeep = now + _UPKEEP_INTERVAL
-                self._looking = True
-                self._pool.submit(self._look_after)
+                self._in_upkeep = True
+                self._pool.submit(self._run_upkeep)
             late = [waiter for waiter in self._waiters if waiter.deadline <= now]
             self._waiters = [waiter for waiter in self._waiters if waiter.deadline > now]
         for waiter in late:
-            waiter.answer(_said(away(f"still waiting for the login at {self.cloud}")))
+            waiter.answer(_answer_to(away(f"still waiting for the login at {self.cloud}")))
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way."""
+        """Whether a fetch or an upkeep is running."""
         with self._lock:
-            return self._fetching or self._looking
+            return self._fetching or self._in_upkeep
 
     def close(self) -> None:
-        """Let a fetch under way end: it may hold a rotated token that is not yet written down."""
+        """Wait for a running fetch: it may hold a rotated token that is not yet stored."""
         with self._lock:
             self._closed = True
         self._pool.shutdown()
@@ -129,7 +129,7 @@ class Issuer:
             self._pool.submit(self._fetch)
 
     def _fetch(self) -> None:
-        asked, fingerprint = self._clock(), self._source.fingerprint()
+        requested, fingerprint = self._clock(), self._source.fingerprint()
         outcome = self._obtain()
         with self._lock:
             now, jitter = self._clock(), random.random()  # noqa: S311 - jitter
@@ -138,14 +138,14 @@ class Issuer:
                 self._slot = cache.failed(self._slot, outcome, now, jitter, fingerprint)
                 decision = outcome
             else:
-                self._slot = cache.obtained(self._slot, outcome, asked, jitter)
+                self._slot = cache.obtained(self._slot, outcome, requested, jitter)
                 decision = cache.decide(self._slot, now, None, fingerprint)
             waiters, self._waiters = self._waiters, []
             if waiters:
                 self._slot = cache.served(self._slot)
             self._fetching = False
-        self._report(outcome, fingerprint)
-        answer = _said(decision)
+        self._record(outcome, fingerprint)
+        answer = _answer_to(decision)
         for waiter in waiters:
             waiter.answer(answer)
 
@@ -154,42 +154,42 @@ class Issuer:
             return self._source.fetch()
         except SourceError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get an answer
-            # its text and its traceback may show secrets; its class does not
+        except Exception as error:  # noqa: BLE001 - waiting requests get an answer in any case
+            # text and traceback may contain secrets; the class does not
             return SourceError("internal", f"the token service failed ({type(error).__name__})")
 
-    def _look_after(self) -> None:
+    def _run_upkeep(self) -> None:
         upkeep = Upkeep()
         try:
             upkeep = self._source.upkeep(time.time_ns())
         except SourceError as error:
-            self._log.warning("upkeep_put_off", error=error.error, reason=error.message)
-        if upkeep.ending is not None and upkeep.ending.key != self._ending:
-            self._ending = upkeep.ending.key
-            self._alarm(upkeep.ending.key, upkeep.ending.error)
+            self._log.warning("upkeep_postponed", error=error.error, reason=error.message)
+        if upkeep.expiry is not None and upkeep.expiry.key != self._expiry_key:
+            self._expiry_key = upkeep.expiry.key
+            self._alarm(upkeep.expiry.key, upkeep.expiry.error)
         with self._lock:
-            self._looking = False
+            self._in_upkeep = False
             now, fingerprint = self._clock(), self._source.fingerprint()
             if upkeep.use and cache.may_fetch(self._slot, now, fingerprint):
                 self._begin()
 
-    def _report(self, outcome: ScopedToken | SourceError, fingerprint: str) -> None:
+    def _record(self, outcome: ScopedToken | SourceError, fingerprint: str) -> None:
         if isinstance(outcome, ScopedToken):
-            self._log.info("token_obtained", token=shown(outcome.digest), life=outcome.life)
+            self._log.info("token_obtained", token=outcome.digest[:12], life=outcome.life)
             self._alarmed = None
             return
         self._log.warning("token_not_obtained", error=outcome.error, reason=outcome.message)
         trouble = (outcome.error, fingerprint)
         if outcome.remedy is not None and self._alarmed != trouble:
             self._alarmed = trouble
-            # the same trouble may come back one day
+            # the same trouble may return another day
             self._alarm(f"{outcome.error}/{fingerprint}/{datetime.now(UTC):%Y-%m-%d}", outcome)
 
 
-def _said(decision: CacheDecision) -> Answer:
+def _answer_to(decision: CacheDecision) -> Answer:
     match decision:
         case ServeToken(token, hold):
             return TokenGrant(token.id, dict(token.body), hold)
         case FetchToken():
-            decision = away("a login takes longer than its token lives")
+            decision = away("a login takes longer than the life of its token")
     return TokenRefusal(decision.error, decision.message, decision.permanent)

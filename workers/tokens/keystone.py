@@ -1,7 +1,7 @@
-"""Keystone's API v3, as far as it takes to log in.
+"""Logs in at Keystone (API v3).
 
-Shapes: https://docs.openstack.org/api-ref/identity/v3/ and its federation part. Keystone answers
-401 both for a wrong secret and for a project that the user has no role in.
+Shapes: https://docs.openstack.org/api-ref/identity/v3/ and its federation part. Keystone responds
+with 401 both to a wrong secret and to a project in which the user has no role.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import ScopedToken, scoped_token
 from workers.tokens.transport import Http, object_of
 
-# Keystone answers 404 to an application credential that it does not know, or no longer.
+# 404 is the response to an unknown or deleted application credential.
 _REFUSALS = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
@@ -26,7 +26,7 @@ _REFUSALS = {
 
 
 class Keystone:
-    """One cloud's Keystone."""
+    """The Keystone of one cloud."""
 
     def __init__(self, cloud: CloudSettings, http: Http) -> None:
         self._url = cloud.auth_url.rstrip("/")
@@ -34,22 +34,22 @@ class Keystone:
         self._scope = _scope(cloud)
 
     def login(self, identity: Mapping[str, Any], remedy: str) -> ScopedToken:
-        """A token for `identity`, scoped to the cloud's project.
+        """Get a token for `identity`, scoped to the cloud's project.
 
         Raises:
-            SourceError: `unauthorized`, permanent, with `remedy`; or another.
+            SourceError: `unauthorized` (permanent, with `remedy`), or another.
         """
         auth: dict[str, Any] = {"identity": identity}
-        # an application credential is bound to its project and may name no other scope
+        # an application credential has its own scope; Keystone refuses any other
         if identity["methods"] != ["application_credential"]:
             auth["scope"] = self._scope
         return self._scoped(auth, permanent=True, remedy=remedy)
 
     def federated_login(self, identity_provider: str, protocol: str, bearer: str) -> ScopedToken:
-        """A token for an OpenID Connect access token, scoped to the cloud's project.
+        """Get a token for an OpenID Connect access token, scoped to the cloud's project.
 
-        A refusal is not permanent: Keystone cannot tell a bad token from a login provider that
-        it cannot reach to ask about it, and a missing role is mended at the site.
+        A refusal is not permanent: Keystone gives the same response if it cannot reach the login
+        provider to check the token, and a missing role can be added at the site.
 
         Raises:
             SourceError: `unauthorized`, or another.
@@ -58,44 +58,44 @@ class Keystone:
             f"{self._url}/OS-FEDERATION/identity_providers/{quote(identity_provider, safe='')}"
             f"/protocols/{quote(protocol, safe='')}/auth"
         )
-        answer = self._http.post(url, authorization=f"Bearer {bearer}")
-        if answer.status_code == HTTPStatus.NOT_FOUND:
+        response = self._http.post(url, authorization=f"Bearer {bearer}")
+        if response.status_code == HTTPStatus.NOT_FOUND:
             raise SourceError(
                 "misconfigured",
-                "Keystone knows no such identity provider or protocol",
+                "Keystone does not know this identity provider or protocol",
                 remedy="check identity_provider and protocol of this cloud's source",
             )
         unscoped = _token_id(
-            answer,
+            response,
             "Keystone refuses the access token",
             permanent=False,
-            remedy="check that the identity's entitlements are mapped at this site",
+            remedy="check that this site maps the entitlements of the identity",
         )
         identity = {"methods": ["token"], "token": {"id": unscoped}}
         return self._scoped(
             {"identity": identity, "scope": self._scope},
             permanent=False,
-            remedy="ask the site for a role in this cloud's project, and check project_id",
+            remedy="ask the site for a role in this project, and check project_id",
         )
 
     def _scoped(self, auth: Mapping[str, Any], *, permanent: bool, remedy: str) -> ScopedToken:
-        answer = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
+        response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
         refusal = "Keystone refuses the login"
-        token_id = _token_id(answer, refusal, permanent=permanent, remedy=remedy)
-        return scoped_token(token_id, object_of(answer))
+        token_id = _token_id(response, refusal, permanent=permanent, remedy=remedy)
+        return scoped_token(token_id, object_of(response))
 
 
-def _token_id(answer: requests.Response, refusal: str, *, permanent: bool, remedy: str) -> str:
-    status = answer.status_code
+def _token_id(response: requests.Response, refusal: str, *, permanent: bool, remedy: str) -> str:
+    status = response.status_code
     if status in _REFUSALS:
         raise SourceError(
             "unauthorized", f"{refusal} ({status})", permanent=permanent, remedy=remedy
         )
-    if not answer.ok:
-        raise away(f"Keystone answers {status}")
-    token_id = answer.headers.get("X-Subject-Token")
+    if not response.ok:
+        raise away(f"Keystone responds with {status}")
+    token_id = response.headers.get("X-Subject-Token")
     if token_id is None:
-        raise away("Keystone's answer holds no X-Subject-Token")
+        raise away("Keystone's response has no X-Subject-Token")
     return token_id
 
 

@@ -1,4 +1,4 @@
-"""What the token service tells of its logins, read anew for each scrape."""
+"""Defines the token service's metrics, collected for each scrape."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,24 +10,24 @@ from workers.tokens.rpc import TokenReport
 
 
 class TokenMetrics(Collector):
-    """The logins' figures; `look` tells how each cloud's token stands."""
+    """The metrics of all logins; `reports` gives the state of each cloud's token."""
 
-    def __init__(self, look: Callable[[], Mapping[str, TokenReport]]) -> None:
-        self._look = look
+    def __init__(self, reports: Callable[[], Mapping[str, TokenReport]]) -> None:
+        self._reports = reports
 
     def collect(self) -> Iterator[Metric]:
-        """Read them."""
+        """Collect the metrics."""
         left = GaugeMetricFamily(
             "lamplighter_token_left_seconds",
-            "Seconds that the token in hand is still served; 0 where none is held.",
+            "Seconds for which the held token is still served; 0 if none is held.",
             labels=["cloud"],
         )
         failing = GaugeMetricFamily(
             "lamplighter_login_failing",
-            "Whether the last login to a cloud gave no token: 1, else 0.",
+            "1 if the last login to a cloud failed, else 0.",
             labels=["cloud"],
         )
-        for cloud, report in self._look().items():
+        for cloud, report in self._reports().items():
             left.add_metric([cloud], report.left or 0.0)
             failing.add_metric([cloud], float(report.trouble is not None))
         yield left

@@ -1,4 +1,4 @@
-"""An OpenID Connect provider's token endpoint (RFC 6749), for the two ways that need no browser."""
+"""Requests tokens from an OpenID Connect provider (RFC 6749), without a browser."""
 
 import base64
 import binascii
@@ -20,13 +20,13 @@ from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http, object_of
 
 _CODE = re.compile(r"[a-z_]{1,60}")
-# RFC 6749, 4.1.2.1 has these two; of its codes they alone pass by themselves.
-_PASSING = {"temporarily_unavailable", "server_error"}
+# Of the codes in RFC 6749, 4.1.2.1, only these pass by themselves.
+_TRANSIENT = {"temporarily_unavailable", "server_error"}
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """An access token for Keystone; `expires_in` is 0 where the provider does not say (seconds)."""
+class AccessToken:
+    """An access token for Keystone; `expires_in` is in seconds, 0 if the provider gives none."""
 
     token: str = field(repr=False)
     expires_in: float
@@ -34,30 +34,30 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """What a refresh token was exchanged for.
+    """The tokens that a refresh token was exchanged for.
 
     Attributes:
         access: for Keystone.
-        refresh_token: the next refresh token; where the provider does not rotate, the same.
-        refresh_expires_in: its lifetime in seconds, or None where unlimited or not said.
+        refresh_token: the next refresh token; the same one if the provider does not rotate.
+        refresh_expires_in: its lifetime in seconds; None if unlimited or unknown.
     """
 
-    access: Access
+    access: AccessToken
     refresh_token: str = field(repr=False)
     refresh_expires_in: float | None
 
 
 def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: str) -> Redeemed:
-    """Exchange a refresh token, as a public client: there is no client secret.
+    """Exchange a refresh token as a public client, which has no client secret.
 
     Args:
-        http: to send by.
-        source: whom to ask, and for what.
-        refresh_token: the newest.
-        place: where a person puts a new one, for the remedy.
+        http: sends the request.
+        source: the endpoint and the scope.
+        refresh_token: the newest one.
+        place: where a new one belongs, for the remedy.
 
     Raises:
-        SourceError: `invalid_grant` and the like, permanent; or another.
+        SourceError: `invalid_grant` and similar codes (permanent), or another.
     """
     form = {
         "grant_type": "refresh_token",
@@ -65,102 +65,101 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
         "scope": source.full_scope,
         "refresh_token": refresh_token,
     }
-    answer = http.post(source.token_endpoint, form=form)
-    if not answer.ok:
+    response = http.post(source.token_endpoint, form=form)
+    if not response.ok:
         remedies = {
-            "invalid_grant": "log in at the provider again and put the new refresh token"
-            f" where it is read from, {place}; it is tried at once"
+            "invalid_grant": "log in at the provider again and replace the refresh token in"
+            f" {place}; it is tried at once"
         }
-        raise refusal(answer, source.client_id, refresh_token, remedies)
-    return redeemed({"refresh_token": refresh_token, **object_of(answer)})
+        raise refusal(response, source.client_id, refresh_token, remedies)
+    return parse_tokens({"refresh_token": refresh_token, **object_of(response)})
 
 
-def redeemed(body: Mapping[str, Any]) -> Redeemed:
-    """What an answer holds, refresh token included.
+def parse_tokens(body: Mapping[str, Any]) -> Redeemed:
+    """The access token and the refresh token in a response.
 
     Raises:
-        SourceError: it lacks one of the two.
+        SourceError: one of them is missing.
     """
     refresh_token = body.get("refresh_token")
     if not isinstance(refresh_token, str):
-        raise away("the login provider's answer holds no tokens")
+        raise away("the login provider's response has no tokens")
     return Redeemed(
         access=_access(body),
         refresh_token=refresh_token,
-        # Keycloak's own field; 0 for an offline token without an end.
-        refresh_expires_in=seconds(body.get("refresh_expires_in")) or _life_left(refresh_token),
+        # a field of Keycloak; 0 for an offline token without an end
+        refresh_expires_in=positive(body.get("refresh_expires_in")) or _life_left(refresh_token),
     )
 
 
 def service_login(
     http: Http, source: ClientCredentialsSource, client_secret: str, place: str
-) -> Access:
+) -> AccessToken:
     """Log in as the client itself.
 
     Raises:
-        SourceError: `invalid_client` and the like, permanent; or another.
+        SourceError: `invalid_client` and similar codes (permanent), or another.
     """
-    # RFC 6749, 2.3.1: encoded before they are joined
+    # RFC 6749, 2.3.1: both parts are encoded before they are joined
     pair = f"{quote_plus(source.client_id)}:{quote_plus(client_secret)}"
-    answer = http.post(
+    response = http.post(
         source.token_endpoint,
         form={"grant_type": "client_credentials", "scope": source.full_scope},
         authorization=f"Basic {base64.b64encode(pair.encode()).decode()}",
     )
-    if not answer.ok:
+    if not response.ok:
         remedies = {
-            "invalid_client": f"put the secret of client {shown(source.client_id)} where it is"
-            f" read from, {place}"
+            "invalid_client": f"replace the secret of client {shown(source.client_id)} in {place}"
         }
-        raise refusal(answer, source.client_id, client_secret, remedies)
-    return _access(object_of(answer))
+        raise refusal(response, source.client_id, client_secret, remedies)
+    return _access(object_of(response))
 
 
-def _access(body: Mapping[str, Any]) -> Access:
+def _access(body: Mapping[str, Any]) -> AccessToken:
     token = body.get("access_token")
     if not isinstance(token, str):
-        raise away("the login provider's answer holds no tokens")
-    return Access(token, seconds(body.get("expires_in")) or 0.0)
+        raise away("the login provider's response has no tokens")
+    return AccessToken(token, positive(body.get("expires_in")) or 0.0)
 
 
 def refusal(
-    answer: requests.Response, client_id: str, sent: str, remedies: Mapping[str, str]
+    response: requests.Response, client_id: str, sent: str, remedies: Mapping[str, str]
 ) -> SourceError:
-    """What an answer that is not 2xx means.
+    """The error that a response other than 2xx means.
 
     Args:
-        answer: the provider's.
-        client_id: ours.
-        sent: the secret that was sent, which the provider's words must not repeat; "" for none.
+        response: of the provider.
+        client_id: our client.
+        sent: the secret that was sent, which the message must not repeat; "" for none.
         remedies: by OAuth 2.0 error code, in place of the general one.
     """
-    body = object_of(answer)
+    body = object_of(response)
     code = body.get("error")
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        return away(f"the login provider answers {answer.status_code}")
+        return away(f"the login provider responds with {response.status_code}")
     description = body.get("error_description")
-    words = f"the login provider answers {answer.status_code} {code}"
+    words = f"the login provider responds with {response.status_code} {code}"
     if isinstance(description, str) and not (sent and sent in description):
         words = f"{words}: {shown(description)}"
-    if code in _PASSING or answer.status_code == HTTPStatus.REQUEST_TIMEOUT:
+    if code in _TRANSIENT or response.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return away(words)
     remedy = f"check client_id ({shown(client_id)}), scope and entitlements of this cloud's source"
     return SourceError(code, words, permanent=True, remedy=remedies.get(code, remedy))
 
 
 def _life_left(token: str) -> float | None:
-    """Seconds until the end of a token that is a JWT (RFC 7519) and says when that is."""
+    """Seconds until the end of a token, if it is a JWT (RFC 7519) with an end."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(f"{payload}==="))
     except (IndexError, ValueError, binascii.Error):
         return None
-    end = seconds(claims.get("exp")) if isinstance(claims, dict) else None
+    end = positive(claims.get("exp")) if isinstance(claims, dict) else None
     return None if end is None else max(1.0, end - time.time())
 
 
-def seconds(value: Any) -> float | None:  # noqa: ANN401 - whatever stood in the JSON
-    """The value where it is a number above 0."""
+def positive(value: object) -> float | None:
+    """The value if it is a number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if value > 0 and math.isfinite(value) else None

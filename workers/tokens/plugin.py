@@ -1,4 +1,4 @@
-"""keystoneauth's view of the token service: a plugin whose login is a request over RabbitMQ."""
+"""Connects keystoneauth with the token service: its login is a request over RabbitMQ."""
 
 import threading
 import time
@@ -19,14 +19,14 @@ class _HeldToken:
 
 
 class TokenServicePlugin(BaseIdentityPlugin):
-    """Tokens and catalog of one cloud from the token service; may be shared by many threads.
+    """Gets token and catalog of one cloud from the token service; threads may share it.
 
-    Errors are workers.errors.TokenError's; keystoneauth lets them through as they are.
+    Errors are workers.errors.TokenError; keystoneauth passes them through.
 
     Args:
         client: the connection to the token service.
         cloud: the cloud's name in lamplighter.toml.
-        auth_url: Keystone's, for those who ask where it is; nothing is sent there.
+        auth_url: Keystone's address, for information; nothing is sent there.
     """
 
     def __init__(self, client: TokenClient, cloud: str, auth_url: str) -> None:
@@ -36,13 +36,13 @@ class TokenServicePlugin(BaseIdentityPlugin):
         self._guard = threading.Lock()
         self._held: _HeldToken | None = None
         self._refused: str | None = None
-        self._given = threading.local()
+        self._used = threading.local()
 
     def get_access(self, session: Session, **_: object) -> access.AccessInfo:
-        """What is held while the service said it may be; else a new one.
+        """The held token as long as the service allows; else a new one.
 
-        Unlike the base class, no lock is held meanwhile: when the service is away, many threads
-        learn it together, not one after the other.
+        Unlike in the base class, no lock is held meanwhile: if the service is unreachable, many
+        threads time out together, not one after the other.
         """
         with self._guard:
             held = self._held
@@ -51,36 +51,36 @@ class TokenServicePlugin(BaseIdentityPlugin):
         return held.access
 
     def get_auth_ref(self, session: Session) -> access.AccessInfo:  # noqa: ARG002 - the base's
-        """Ask the service, again where what it gave has been refused meanwhile."""
+        """Request a token; again if the cloud has refused it meanwhile."""
         while True:
             with self._guard:
                 refused = self._refused
-            asked = time.monotonic()
+            requested = time.monotonic()
             grant = self._client.fetch(self._cloud, refused)
             reference = access.create(auth_token=grant.token, body=grant.body)
             with self._guard:
                 if digest_of(grant.token) != self._refused:
-                    self._held = _HeldToken(reference, asked + grant.hold)
+                    self._held = _HeldToken(reference, requested + grant.hold)
                     self._refused = None
                     return reference
 
     def get_token(self, session: Session) -> str | None:
-        """The token, remembered as the one that this thread's request uses."""
+        """The token; it is recorded as the one that this thread's request uses."""
         token = self.get_access(session).auth_token
-        self._given.token = token
+        self._used.token = token
         return token
 
     def invalidate(self) -> bool:
-        """The cloud has answered 401 to this thread's token: replace it, unless that is done."""
-        given: str | None = getattr(self._given, "token", None)
-        if given is None:
+        """Replace this thread's token after a 401, unless that is done already."""
+        used: str | None = getattr(self._used, "token", None)
+        if used is None:
             return False
         with self._guard:
-            if self._held is None or self._held.access.auth_token == given:
+            if self._held is None or self._held.access.auth_token == used:
                 self._held = None
-                self._refused = digest_of(given)
+                self._refused = digest_of(used)
         return True
 
     def get_cache_id_elements(self) -> dict[str, str | None]:
-        """Names the identity without secrets."""
+        """Identifies the login without secrets."""
         return {"token_service_cloud": self._cloud, "auth_url": self.auth_url}

@@ -1,4 +1,4 @@
-"""What a worker and the token service say to each other, as JSON over RabbitMQ."""
+"""Defines the messages between workers and the token service: JSON over RabbitMQ."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from schemas.errors import MalformedMessageError
 
 
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A worker asks for a token.
+    """A worker's request for a token.
 
     Attributes:
         cloud: its name in lamplighter.toml.
-        refused: SHA-256 (hex) of a token that the cloud has answered with 401, so that it is
-            replaced once, however many ask.
-        look: only tell how the cloud's token stands: a Report, and no login for its sake.
+        refused: SHA-256 (hex) of a token to which the cloud responded with 401; it is replaced
+            once, even if many workers report it.
+        look: request only a TokenReport; this causes no login.
     """
 
     cloud: str
@@ -23,12 +23,12 @@ class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
-    """The answer with a token.
+    """An answer with a token.
 
     Attributes:
         token: the X-Subject-Token.
         body: Keystone's `{"token": ...}` with the catalog.
-        hold: seconds the asker may use it before it asks again.
+        hold: seconds for which the worker may use it before the next request.
     """
 
     token: str
@@ -36,16 +36,16 @@ class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted")
     hold: float
 
     def __repr__(self) -> str:
-        return f"Grant(hold={self.hold})"
+        return f"TokenGrant(hold={self.hold})"
 
 
 class TokenReport(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
-    """How a cloud's token stands.
+    """An answer with the state of a cloud's token.
 
     Attributes:
-        left: seconds that a token in hand is still served; None where none is held.
-        trouble: why the last login gave none, until one does; None where it went well.
-        remedy: what a person should do about it; None where waiting is the remedy.
+        left: seconds for which the held token is still served; None if none is held.
+        trouble: why the last login failed; None if it succeeded.
+        remedy: what an operator should do; None if it is enough to wait.
     """
 
     left: float | None = None
@@ -54,7 +54,7 @@ class TokenReport(msgspec.Struct, frozen=True, tag_field="answer", tag="report")
 
 
 class TokenRefusal(msgspec.Struct, frozen=True, tag_field="answer", tag="refused"):
-    """The answer without one; as workers.errors.TokenRefusedError."""
+    """An answer without a token; the fields are those of workers.errors.TokenRefusedError."""
 
     error: str
     message: str
@@ -65,7 +65,7 @@ Answer = TokenGrant | TokenReport | TokenRefusal
 
 
 def parse_request(body: bytes) -> TokenRequest:
-    """Read a request.
+    """Parse a request.
 
     Raises:
         MalformedMessageError: naming the field and the remedy.
@@ -74,25 +74,25 @@ def parse_request(body: bytes) -> TokenRequest:
         return msgspec.json.decode(body, type=TokenRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedMessageError(
-            "body", str(error), "ask by workers.tokens.client of the same version"
+            "body", str(error), "use workers.tokens.client of the same version"
         ) from None
 
 
 def parse_answer(body: bytes) -> Answer:
-    """Read an answer.
+    """Parse an answer.
 
     Raises:
-        MalformedMessageError: it is none.
+        MalformedMessageError: it is not an answer.
     """
     try:
         return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # the decoder's words could quote what it read, which may be a token
+        # the decoder's message could quote a token
         raise MalformedMessageError(
-            "body", "no answer of a token service", "run workers of the same version"
+            "body", "is not an answer of a token service", "run workers of the same version"
         ) from None
 
 
 def encode(message: TokenRequest | Answer) -> bytes:
-    """As it travels."""
+    """The message as JSON."""
     return msgspec.json.encode(message)

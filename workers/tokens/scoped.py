@@ -1,4 +1,4 @@
-"""A scoped Keystone token as the service hands it on: whole, catalog included."""
+"""Defines a scoped Keystone token with its catalog, as the service passes it on."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,8 +8,6 @@ from typing import Any
 
 from workers.tokens.errors import away
 
-_SHOWN_DIGITS = 12
-
 
 @dataclass(frozen=True, slots=True)
 class ScopedToken:
@@ -18,7 +16,7 @@ class ScopedToken:
     Attributes:
         id: the X-Subject-Token.
         body: Keystone's answer, `{"token": {...}}` with the catalog.
-        life: seconds from issue to expiry by Keystone's own clock, hence safe from clock skew.
+        life: seconds from issue to expiry on Keystone's clock, so clock skew does not matter.
     """
 
     id: str = field(repr=False)
@@ -27,7 +25,7 @@ class ScopedToken:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the token, 64 hex digits: names it without giving it away."""
+        """The SHA-256 of the token, 64 hex digits: identifies it without revealing it."""
         return digest_of(self.id)
 
 
@@ -36,16 +34,11 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def shown(digest: str) -> str:
-    """As much of a digest as a log line needs."""
-    return digest[:_SHOWN_DIGITS]
-
-
 def scoped_token(token_id: str, body: Mapping[str, Any]) -> ScopedToken:
-    """The token of Keystone's answer to a scoped login.
+    """The token in Keystone's response to a scoped login.
 
     Raises:
-        SourceError: the answer is not Keystone's.
+        SourceError: the response is not Keystone's.
     """
     try:
         token = body["token"]
@@ -55,5 +48,5 @@ def scoped_token(token_id: str, body: Mapping[str, Any]) -> ScopedToken:
     except (KeyError, TypeError, ValueError):
         complete = False
     if not complete:
-        raise away("Keystone's answer holds no scoped token with a catalog and a lifetime")
+        raise away("Keystone's response has no scoped token with a catalog and a lifetime")
     return ScopedToken(id=token_id, body=body, life=life)

@@ -1,4 +1,4 @@
-"""Secrets come from files that nobody else may read, or from commands; never from elsewhere."""
+"""Reads secrets from files that no other user may read, or from commands."""
 
 import os
 import stat
@@ -13,34 +13,30 @@ from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _COMMAND_TIMEOUT = 10.0
-# A command says nothing of whether its secret has changed: a bad one is tried again so often.
+# A command does not show whether its secret has changed; a refused one is tried again after this.
 _COMMAND_RETRY = 3600.0
 
 
 class Secret(Protocol):
-    """A secret, read anew each time.
-
-    Attributes:
-        place: where it is, for people.
-    """
+    """A secret, read again for each use."""
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Where the secret is, for messages."""
 
     def read(self) -> str:
         """The secret, without surrounding white space.
 
         Raises:
-            SourceError: there is none, or others may read it.
+            SourceError: there is no secret, or other users may read it.
         """
 
     def fingerprint(self) -> str:
-        """Changes when the secret may have changed; cheap, for any thread."""
+        """Changes when the secret may have changed; cheap, and safe in any thread."""
 
 
 class SecretFile:
-    """A file of ours alone, or one of systemd's credentials.
+    """A file that only this user may read, or a credential of systemd.
 
     Attributes:
         path: as configured.
@@ -55,15 +51,11 @@ class SecretFile:
         return f"file {self.path}"
 
     def read(self) -> str:
-        """As Secret.
-
-        Raises:
-            SourceError: as Secret.
-        """
+        """Read the file; errors as in Secret."""
         return read_secret(self._resolved(), _OTHERS & ~stat.S_IRGRP if self._systemd else _OTHERS)
 
     def fingerprint(self) -> str:
-        """Of the file's identity, time, size and mode."""
+        """Changes with the file's inode, modification time, size and mode."""
         try:
             status = self._resolved().stat()
         except SourceError as error:
@@ -74,7 +66,7 @@ class SecretFile:
 
     @property
     def _systemd(self) -> bool:
-        """Whether systemd guards the file; it may let its user in by an ACL, shown as group's."""
+        """Whether systemd guards the file; an ACL for its user shows as a permission of the group."""
         return str(self.path).startswith(CREDENTIALS)
 
     def _resolved(self) -> Path:
@@ -84,15 +76,15 @@ class SecretFile:
         if folder is None:
             raise SourceError(
                 "credential_unusable",
-                f"{self.path}: systemd has given us no credentials",
+                f"{self.path}: systemd has passed no credentials",
                 permanent=True,
-                remedy="name it in LoadCredential= or LoadCredentialEncrypted= of the unit",
+                remedy="add it to LoadCredential= or LoadCredentialEncrypted= of the unit",
             )
         return Path(folder) / str(self.path).removeprefix(CREDENTIALS)
 
 
 class SecretCommand:
-    """What a command prints, such as a vault's client."""
+    """The output of a command, such as the client of a secret store."""
 
     def __init__(self, words: tuple[str, ...], clock: Callable[[], float] = time.monotonic) -> None:
         self._words = words
@@ -100,15 +92,11 @@ class SecretCommand:
 
     @property
     def place(self) -> str:
-        """The command's first word."""
-        return f"what {self._words[0]} prints"
+        """The first word of the command."""
+        return f"the output of {self._words[0]}"
 
     def read(self) -> str:
-        """Run it.
-
-        Raises:
-            SourceError: as Secret; what the command said on standard error is not passed on.
-        """
+        """Run the command; errors as in Secret, without the command's standard error."""
         problem = "printed nothing"
         try:
             done = subprocess.run(
@@ -124,15 +112,15 @@ class SecretCommand:
         except subprocess.TimeoutExpired:
             problem = f"ran longer than {_COMMAND_TIMEOUT:g} s"
         except subprocess.CalledProcessError as error:
-            problem = f"ended with status {error.returncode}"
+            problem = f"exited with status {error.returncode}"
         except OSError as error:
             problem = f"cannot be run: {error.strerror}"
         except UnicodeDecodeError:
-            problem = "printed what is no text"
+            problem = "printed non-UTF-8 output"
         raise SourceError(
             "command_failed",
             f"the command {self._words[0]} for the secret {problem}",
-            remedy=f"run {self._words[0]} as the token service's user and see",
+            remedy=f"run {self._words[0]} as the token service's user to see why",
         )
 
     def fingerprint(self) -> str:
@@ -141,36 +129,36 @@ class SecretCommand:
 
 
 def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:
-    """The one of the two that is configured."""
+    """The secret in `file`, or else the output of `command`."""
     return SecretCommand(command) if file is None else SecretFile(file)
 
 
 def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
-    """The file's text, without surrounding white space.
+    """The text of a file, without surrounding white space.
 
     Args:
         path: the file.
         closed_to: mode bits that must not be set.
 
     Raises:
-        SourceError: it cannot be read, is empty, or others may read or write it.
+        SourceError: it cannot be read, is empty, or other users may read or write it.
     """
     try:
         with path.open() as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise unusable(path, f"cannot be read: {reason}") from None
     if mode & closed_to:
-        raise unusable(path, f"is open to others (mode {stat.S_IMODE(mode):04o})")
+        raise unusable(path, f"is open to other users (mode {stat.S_IMODE(mode):04o})")
     if not text:
         raise unusable(path, "is empty")
     return text
 
 
 def unusable(path: Path, problem: str) -> SourceError:
-    """A secret's file does not do; nobody but a person can mend that."""
+    """The error of a secret's file that only an operator can fix."""
     return SourceError(
         "credential_unusable",
         f"{path} {problem}",

@@ -1,22 +1,22 @@
-"""Putting a new secret where a secret is read from: whole or not at all, and for one user alone."""
+"""Writes a new secret to its file: atomically, and readable by one user only."""
 
 import os
 from pathlib import Path
 
 from producers.settings import ConfigError
 from workers.config.settings import CREDENTIALS
-from workers.process.files import put
+from workers.process.files import replace_file
 
 
 def require_writable(path: Path) -> None:
-    """Make sure that `write_secret` will do, before anybody goes to the trouble of a login.
+    """Check before a login that `write_secret` will succeed.
 
     Raises:
-        ConfigError: naming the file and the remedy.
+        ConfigError: it will not; names file and remedy.
     """
     if str(path).startswith(CREDENTIALS):
         raise ConfigError(
-            f"{path} is given by systemd and cannot be written; encrypt the new secret with"
+            f"{path} is a credential of systemd and cannot be written; encrypt the new secret with"
             " systemd-creds and restart the token service"
         )
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -24,19 +24,18 @@ def require_writable(path: Path) -> None:
 
 
 def write_secret(path: Path, secret: str, owner_of: Path) -> None:
-    """Replace the file's content; who reads it sees the old or the new.
+    """Replace the content of a file; a reader sees the old or the new secret.
 
     Args:
         path: the file; mode 0600 afterwards.
-        secret: what to write.
-        owner_of: a file of the token service's: root gives the new one to its owner, unless
-            `path` has one already.
+        secret: the new secret.
+        owner_of: a file of the token service; root gives a new file to its owner.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     owner = None
     if os.geteuid() == 0:
         known = next((file for file in (path, owner_of) if file.exists()), None)
         owner = (known.stat().st_uid, known.stat().st_gid) if known is not None else None
-    put(path, f"{secret}\n".encode(), owner)
+    replace_file(path, f"{secret}\n".encode(), owner)

@@ -1,7 +1,7 @@
 """`lamplighter worker tokens`: answers requests for tokens over RabbitMQ.
 
-Replies go by direct reply-to: they pass through no queue, so no token is ever at rest in the
-broker. Who asks is known by the user id that the broker has validated.
+Replies use direct reply-to: they pass through no queue, so the broker never stores a token. The user
+id that the broker has validated identifies the client.
 """
 
 import threading
@@ -19,32 +19,34 @@ from schemas import ids
 from schemas.errors import MalformedMessageError
 from schemas.names import shown
 from workers.broker import topology
-from workers.broker.link import Delivery, Link
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
 from workers.tokens.metrics import TokenMetrics
 from workers.tokens.rpc import Answer, TokenRefusal, encode, parse_request
-from workers.tokens.sources import Source, make_source
+from workers.tokens.source import Source
+from workers.tokens.sources import make_source
 from workers.tokens.vault import Vault
 from workers.tokens.vault_key import load_key
 
 _PREFETCH = 200
 _TICK = 0.5
-# Of the asker's timeout: the rest is for the way there and back.
-_PATIENCE = 0.6
-# Any other address would be a queue, where the token would rest.
+# Part of the client's timeout; the rest is for the messages.
+_WAIT = 0.6
+# Any other address would be a queue, which would store the token.
 _DIRECT_REPLY = "amq.rabbitmq.reply-to."
 
 
 class TokenService:
-    """Answers requests; `sources` gives each cloud's way to log in.
+    """Answers requests for tokens.
 
     Args:
-        settings: all that lamplighter.toml says.
+        settings: the content of lamplighter.toml.
         name: shown in the broker's list of connections.
-        sources: by cloud.
+        sources: the source of each cloud's tokens.
         clock: seconds, never going back.
     """
 
@@ -66,14 +68,14 @@ class TokenService:
                 cloud,
                 source,
                 alarm=partial(self._alarms.alarm, cloud),
-                patience=settings.tokens.timeout * _PATIENCE,
+                longest_wait=settings.tokens.timeout * _WAIT,
                 clock=clock,
             )
             for cloud, source in sources.items()
         }
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set; fetches under way end first."""
+        """Serve until `stop` is set; running fetches end first."""
         self.link.start()
         try:
             while not stop.wait(_TICK):
@@ -85,7 +87,7 @@ class TokenService:
             self.link.stop()
 
     def tick(self) -> None:
-        """What is due by time alone."""
+        """Do what is due by time."""
         for issuer in self.issuers.values():
             issuer.tick()
         self._alarms.tick()
@@ -114,19 +116,19 @@ class TokenService:
             self._reply(delivery, TokenRefusal("unknown_cloud", text, permanent=True))
             return
         if request.look:
-            self._reply(delivery, issuer.look())
+            self._reply(delivery, issuer.report())
             return
-        issuer.ask(request.refused, lambda answer: self._reply(delivery, answer))
+        issuer.request(request.refused, lambda answer: self._reply(delivery, answer))
 
     def _reply(self, delivery: Delivery, answer: Answer) -> None:
         sent = self.link.publish(
             Message(
-                # The default exchange is the only way to a direct reply-to.
+                # only the default exchange routes to a direct reply-to
                 exchange="",
                 routing_key=delivery.reply_to or "",
                 body=encode(answer),
                 id=ids.correlation_id(),
-                # RabbitMQ 3.10 returns a mandatory direct reply even where it has delivered it
+                # RabbitMQ 3.10 returns a mandatory direct reply although it has delivered it
                 mandatory=False,
                 correlation_id=delivery.correlation_id,
                 persistent=False,
@@ -135,10 +137,10 @@ class TokenService:
         sent.add_done_callback(lambda done: self._replied(delivery, done))
 
     def _replied(self, delivery: Delivery, sent: Future[None]) -> None:
-        """The request is done with, also where its asker has gone, which nobody tells us."""
+        """Acknowledge the request, even if the client has gone, which cannot be seen here."""
         error = sent.exception()
-        if error is not None:  # the connection; then the broker delivers the request again
-            self._log.info("token_reply_unsent", error=type(error).__name__)
+        if error is not None:  # the connection is lost: the broker delivers the request again
+            self._log.info("token_reply_not_sent", error=type(error).__name__)
         self.link.ack([delivery])
 
 
@@ -155,14 +157,14 @@ def main(settings: Settings) -> int:
         run.state = f"serving {len(sources)} clouds"
         service = TokenService(settings, run.name, sources)
         run.registry.register(
-            TokenMetrics(lambda: {c: issuer.look() for c, issuer in service.issuers.items()})
+            TokenMetrics(lambda: {c: issuer.report() for c, issuer in service.issuers.items()})
         )
         service.run(run.stop)
     return 0
 
 
 def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, Source]:
-    """Each cloud's source, as the configuration names it.
+    """The source of each cloud in the configuration.
 
     Raises:
         ConfigError: the key file cannot be used.

@@ -1,7 +1,8 @@
-"""Where a cloud's tokens come from: one small seam, a class for each way to log in."""
+"""Makes the source of a cloud's tokens, and defines the logins at Keystone alone."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_identity
@@ -15,142 +16,85 @@ from workers.config.logins import (
 )
 from workers.tokens.credential import credential
 from workers.tokens.errors import SourceError
-from workers.tokens.federated import Federated, RefreshLogin, ServiceLogin
+from workers.tokens.federated import RefreshTokenLogin, ServiceAccountLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
+from workers.tokens.source import Source
 from workers.tokens.transport import Http
-from workers.tokens.upkeep import Upkeep
 from workers.tokens.vault import Vault
 
-
-class Source(Protocol):
-    """Gets scoped tokens for one cloud; `fetch` and `upkeep` are used by one thread at a time."""
-
-    def fetch(self) -> ScopedToken:
-        """A new token, by calls that take seconds at most.
-
-        Raises:
-            SourceError: there is none.
-        """
-
-    def fingerprint(self) -> str:
-        """Changes when the credential does; cheap, for any thread."""
-
-    def upkeep(self, now: int) -> Upkeep:
-        """What is due at `now` (ns since the epoch) though nobody asks for a token.
-
-        Raises:
-            SourceError: it cannot be known now.
-        """
+Identity = Mapping[str, Any]
 
 
-class _Keystones:
-    """What Keystone's own credentials have in common."""
+class KeystoneLogin(Source):
+    """A login with a credential of Keystone itself.
 
-    def __init__(self, secret: Secret, keystone: Keystone) -> None:
-        self._secret = secret
+    Args:
+        secret: of the credential.
+        keystone: the cloud's.
+        identity: makes the request's `identity` from the secret.
+        remedy: what to do if Keystone refuses the login.
+    """
+
+    def __init__(
+        self,
+        secret: Secret,
+        keystone: Keystone,
+        identity: Callable[[str], Identity],
+        remedy: str,
+    ) -> None:
+        super().__init__(secret)
         self._keystone = keystone
-
-    def fingerprint(self) -> str:
-        """The secret's."""
-        return self._secret.fingerprint()
-
-    def upkeep(self, now: int) -> Upkeep:  # noqa: ARG002 - the protocol's
-        """Nothing is ever due."""
-        return Upkeep()
-
-
-class Password(_Keystones):
-    """Keystone user and password."""
-
-    def __init__(self, settings: PasswordSource, keystone: Keystone) -> None:
-        super().__init__(credential(settings), keystone)
-        self._settings = settings
+        self._identity = identity
+        self._remedy = remedy
 
     def fetch(self) -> ScopedToken:
-        """Log in.
-
-        Raises:
-            SourceError: there is no token.
-        """
-        user = {
-            "name": self._settings.username,
-            "domain": {"name": self._settings.user_domain},
-            "password": self._secret.read(),
-        }
-        return self._keystone.login(
-            {"methods": ["password"], "password": {"user": user}},
-            remedy=f"put the password of {self._settings.username} where it is read from,"
-            f" {self._secret.place}, and check project and user_domain",
-        )
-
-
-class ApplicationCredential(_Keystones):
-    """Keystone application credential."""
-
-    def __init__(self, settings: ApplicationCredentialSource, keystone: Keystone) -> None:
-        super().__init__(credential(settings), keystone)
-        self._settings = settings
-
-    def fetch(self) -> ScopedToken:
-        """Log in.
-
-        Raises:
-            SourceError: there is no token.
-        """
-        credential = {"id": self._settings.id, "secret": self._secret.read()}
-        return self._keystone.login(
-            {"methods": ["application_credential"], "application_credential": credential},
-            remedy="make a new application credential, put its id into the configuration"
-            f" and its secret where it is read from, {self._secret.place}",
-        )
-
-
-class CloudsYamlEntry(_Keystones):
-    """An entry of OpenStack's clouds.yaml."""
-
-    def __init__(self, settings: CloudsYamlSource, keystone: Keystone) -> None:
-        super().__init__(credential(settings), keystone)
-        self._settings = settings
-
-    def fetch(self) -> ScopedToken:
-        """Log in.
-
-        Raises:
-            SourceError: there is no token.
-        """
-        file, entry = self._settings.file, self._settings.entry
-        secret = self._secret.read()
-        try:
-            identity = entry_identity(file, entry, secret)
-        except ConfigError as error:
-            raise SourceError(
-                "credential_unusable", str(error), permanent=True, remedy=f"mend {file}"
-            ) from None
-        return self._keystone.login(
-            identity, remedy=f"put a credential that Keystone takes into {self._secret.place}"
-        )
+        """Log in; errors as in Source."""
+        remedy = f"{self._remedy}; the secret is read from {self._secret.place}"
+        return self._keystone.login(self._identity(self._secret.read()), remedy)
 
 
 def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
-    """The source that the configuration names for this cloud.
+    """The source that the configuration defines for a cloud.
 
     Raises:
-        ConfigError: `vault` cannot be opened; only sources that rotate need it.
+        ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
     """
     http = Http(cloud.ca_file)
     keystone = Keystone(cloud, http)
-    source = cloud.source
+    source, secret = cloud.source, credential(cloud.source)
     match source:
         case PasswordSource():
-            return Password(source, keystone)
+            remedy = f"check the password of {source.username}, project and user_domain"
+            return KeystoneLogin(secret, keystone, partial(_password, source), remedy)
         case ApplicationCredentialSource():
-            return ApplicationCredential(source, keystone)
+            remedy = "create another application credential; replace its id here and its secret"
+            return KeystoneLogin(secret, keystone, partial(_application_credential, source), remedy)
         case CloudsYamlSource():
-            return CloudsYamlEntry(source, keystone)
+            remedy = "replace the credential by one that Keystone accepts"
+            return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return Federated(source, ServiceLogin(source, credential(source), http), keystone)
+            return ServiceAccountLogin(source, secret, keystone, http)
         case RefreshTokenSource():
-            login = RefreshLogin(source, credential(source), http, vault())
-            return Federated(source, login, keystone)
+            return RefreshTokenLogin(source, secret, keystone, http, vault())
+
+
+def _password(source: PasswordSource, secret: str) -> Identity:
+    domain = {"name": source.user_domain}
+    user = {"name": source.username, "domain": domain, "password": secret}
+    return {"methods": ["password"], "password": {"user": user}}
+
+
+def _application_credential(source: ApplicationCredentialSource, secret: str) -> Identity:
+    method = "application_credential"
+    return {"methods": [method], method: {"id": source.id, "secret": secret}}
+
+
+def _entry(source: CloudsYamlSource, secret: str) -> Identity:
+    try:
+        return entry_identity(source.reference, secret)
+    except ConfigError as error:
+        raise SourceError(
+            "credential_unusable", str(error), permanent=True, remedy=f"fix {source.file}"
+        ) from None

@@ -1,4 +1,4 @@
-"""HTTP to login providers and Keystone: bounded, verified, and silent about what was sent."""
+"""Sends HTTP requests to login providers and Keystone: bounded, verified, without leaking what was sent."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,20 +10,19 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
-from workers.process.retry_after import wait_asked
+from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
-# The longest that one call takes: the two are counted anew for a second address of the host.
+# The maximum of one call: both timeouts start again for a second address of the host.
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 
 
 class _Authorization(AuthBase):
-    """Sets the Authorization header, or none.
+    """Sets the Authorization header, if any.
 
-    With an `auth` of our own, requests does not look into a ~/.netrc, whose entry would replace
-    the header.
+    With an explicit `auth`, requests ignores ~/.netrc, whose entry would replace the header.
     """
 
     def __init__(self, value: str | None) -> None:
@@ -36,20 +35,20 @@ class _Authorization(AuthBase):
 
 
 class Http:
-    """Sends one request at a time; errors name the host and the kind of failure, nothing sent.
+    """Sends requests; errors name the host and the kind of failure, never what was sent.
 
     Args:
-        ca_file: the authority to trust, or None for the system's.
+        ca_file: the authority to trust; None for those of the system.
     """
 
     def __init__(self, ca_file: Path | None) -> None:
         self._verify: bool | str = True if ca_file is None else str(ca_file)
 
     def get(self, url: str) -> requests.Response:
-        """As `post`, of what everybody may read.
+        """GET a public document; the response has status 2xx or 4xx.
 
         Raises:
-            SourceError: as `post`.
+            SourceError: there is no such response.
         """
         return self._send("GET", url)
 
@@ -61,65 +60,61 @@ class Http:
         form: Mapping[str, str] | None = None,
         authorization: str | None = None,
     ) -> requests.Response:
-        """The answer, whose status is 2xx or 4xx.
+        """POST; the response has status 2xx or 4xx.
 
         Raises:
-            SourceError: no such answer; the status was 429, 5xx or a redirect.
+            SourceError: there is no response, or its status is 429, 5xx or a redirect.
         """
-        return self._send("POST", url, json, form, authorization)
+        return self._send("POST", url, authorization, json=json, data=form)
 
     def _send(
-        self,
-        method: str,
-        url: str,
-        json: Mapping[str, Any] | None = None,
-        form: Mapping[str, str] | None = None,
-        authorization: str | None = None,
+        self, method: str, url: str, authorization: str | None = None, **body: object
     ) -> requests.Response:
         host = urlsplit(url).netloc
         try:
             response = requests.request(
                 method,
                 url,
-                json=json,
-                data=form,
+                **body,  # type: ignore[arg-type]
                 auth=_Authorization(authorization),
                 headers={"Accept": "application/json"},
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 verify=self._verify,
-                # a redirect would carry the credential to whomever it names
+                # a redirect would send the credential to another host
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError:
             raise SourceError(
                 "untrusted_certificate",
-                f"{host} shows a certificate that is not trusted",
+                f"{host} has a certificate that is not trusted",
                 remedy="set ca_file of this cloud to the authority that signed it",
             ) from None
         except (requests.RequestException, OSError) as error:
-            raise away(f"{host} does not answer ({type(error).__name__})") from None
+            raise away(f"{host} does not respond ({type(error).__name__})") from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise away(f"{host} answers {status}", wait_asked(response.headers, time()) or 0.0)
+            raise away(
+                f"{host} responds with {status}", requested_wait(response.headers, time()) or 0.0
+            )
         if status >= HTTPStatus.MULTIPLE_CHOICES and status < HTTPStatus.BAD_REQUEST:
             raise SourceError(
                 "misconfigured",
-                f"{host} answers {status}, a redirect",
+                f"{host} responds with {status}, a redirect",
                 remedy="set this cloud's auth_url or token_endpoint to the final address",
             )
         return response
 
 
 def object_of(response: requests.Response) -> dict[str, Any]:
-    """The JSON object of an answer.
+    """The JSON object in a response.
 
     Raises:
-        SourceError: it holds none.
+        SourceError: the response is not a JSON object.
     """
     try:
         body = response.json()
     except requests.exceptions.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        raise away(f"{urlsplit(response.url).netloc} answers something that is no JSON object")
+        raise away(f"{urlsplit(response.url).netloc} responds without a JSON object")
     return body

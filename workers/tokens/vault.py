@@ -1,14 +1,14 @@
-"""The newest refresh token of each cloud: encrypted in the store, used by one service at a time.
+"""Keeps the newest refresh token of each cloud: encrypted in the store, used by one service at a time.
 
-A provider that rotates gives a new refresh token with each use and takes a second use of the old
-one for theft: it revokes them all (RFC 9700, 4.14.2). So whoever refreshes holds a lease, makes
-sure immediately before the call that the lease outlasts it, and writes the new token down before
+A provider that rotates gives a new refresh token with each use and treats a second use of the old
+one as theft: it revokes them all (RFC 9700, 4.14.2). So a service holds a lease while it refreshes,
+checks immediately before the call that the lease outlasts it, and stores the new token before
 anything else is done.
 
-What cannot be mended here: a service that dies after the provider has rotated and before the new
-token is on disk takes it along, a gap of one commit; and a service that is frozen between its
-last look at the lease and its call, for longer than the lease, may send a token that its
-successor has used. Either ends in `invalid_grant`, hence in an alarm that asks for a new login.
+Two gaps remain. A service that dies after the provider has rotated and before the commit loses the
+new token. A service that is frozen between its check of the lease and its call, for longer than the
+lease, may send a token that its successor has used. Both end in `invalid_grant`, and thus in an alarm
+that requests a new login.
 """
 
 import os
@@ -34,72 +34,70 @@ _NONCE = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """Where a cloud's line of tokens stands.
+class _Chain:
+    """A cloud's chain of rotated tokens.
 
     Attributes:
-        seed: SHA-256 of the token in the file that the line began with.
-        written: what the store held; None for nothing.
-        token: the newest.
-        standing: the newest's.
+        seed: SHA-256 of the token in the file, with which the chain began.
+        stored: the content of the store; None if it is empty.
+        token: the newest token.
+        state: of the newest token.
     """
 
     seed: str
-    written: bytes | None
+    stored: bytes | None
     token: str = field(repr=False)
-    standing: RefreshTokenState
+    state: RefreshTokenState
 
 
 @dataclass(frozen=True, slots=True)
 class _Successor:
-    """The token that followed."""
+    """The next token of a chain."""
 
-    line: _Line
+    chain: _Chain
     token: str = field(repr=False)
-    standing: RefreshTokenState
+    state: RefreshTokenState
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LeasedToken:
     """A leased use of a cloud's refresh token."""
 
     _lease: Lease
-    _line: _Line
+    _chain: _Chain
     _write: Callable[[_Successor], None]
 
     @property
-    def standing(self) -> RefreshTokenState:
-        """How the newest refresh token stands."""
-        return self._line.standing
+    def state(self) -> RefreshTokenState:
+        """The state of the newest refresh token."""
+        return self._chain.state
 
     def token(self, seconds: float) -> str:
-        """The newest refresh token, to be used now, in a call that takes `seconds` at most.
+        """The newest refresh token, for a call now that takes `seconds` at most.
 
         Raises:
-            SourceError: the lease does not last that long: somebody else may use the token.
+            SourceError: the lease does not last that long; another service may use the token.
         """
         self._lease.require(seconds)
-        return self._line.token
+        return self._chain.token
 
-    def keep(self, token: str, expires_in: float | None) -> RefreshTokenState:
-        """Write down the refresh token that the provider gave, before anything else is done.
+    def replace(self, token: str, expires_in: float | None) -> RefreshTokenState:
+        """Store the refresh token that the provider gave, before anything else is done.
 
         Args:
-            token: the new one, or the same again where the provider does not rotate.
-            expires_in: its lifetime in seconds; None for unlimited or not known.
+            token: the new one, or the same one if the provider does not rotate.
+            expires_in: its lifetime in seconds; None if unlimited or unknown.
 
         Returns:
-            How it stands.
+            The state of the new token.
 
         Raises:
-            SourceError: the store is away; the next turn writes it first.
+            SourceError: the store is unreachable; the next lease stores the token first.
         """
         now = time.time_ns()
-        standing = RefreshTokenState(
-            now, None if expires_in is None else now + int(expires_in * NS)
-        )
-        self._write(_Successor(self._line, token, standing))
-        return standing
+        state = RefreshTokenState(now, None if expires_in is None else now + int(expires_in * NS))
+        self._write(_Successor(self._chain, token, state))
+        return state
 
 
 class Vault:
@@ -109,53 +107,49 @@ class Vault:
         store: the state store.
         key: 32 bytes; the same for every service that may take over.
         cloud: its name.
-        owner: the service's name, for people who look at the lease.
-        lease: seconds.
+        owner: the name of the service, for operators who read the lease.
+        seconds: the length of a lease.
     """
 
     def __init__(
-        self, store: sa.Engine, key: bytes, cloud: str, owner: str, lease: float = _LEASE
+        self, store: sa.Engine, key: bytes, cloud: str, owner: str, seconds: float = _LEASE
     ) -> None:
         self._store = store
         self._cipher = AESGCM(key)
         self._cloud = cloud
         self._owner = owner
-        self._lease = lease
+        self._seconds = seconds
         self._unwritten: _Successor | None = None
 
     @contextmanager
-    def turn(self, file_token: str) -> Iterator[Turn]:
-        """The right to use the newest refresh token, until the block ends.
+    def lease(self, file_token: str) -> Iterator[LeasedToken]:
+        """Lease the newest refresh token until the block ends.
 
         Args:
-            file_token: the token in the file; one not seen before begins a new line.
+            file_token: the token in the file; an unknown one starts a new chain.
 
         Raises:
-            SourceError: the lease is held elsewhere, the store is away, or the token in it was
-                encrypted with another key.
+            SourceError: another service holds the lease, the store is unreachable, or its token
+                was encrypted with another key.
         """
-        lease = Lease(self._store, self._cloud, self._owner, self._lease)
+        lease = Lease(self._store, self._cloud, self._owner, self._seconds)
         lease.acquire()
         try:
             if self._unwritten is not None:
                 self._write(self._unwritten)
-            yield Turn(lease, self._read(file_token), self._write)
+            yield LeasedToken(lease, self._read(file_token), self._write)
         finally:
             with suppress(SourceError):
                 lease.release()
 
-    def standing(self) -> RefreshTokenState:
-        """How the newest refresh token stands.
+    def state(self) -> RefreshTokenState:
+        """The state of the newest refresh token.
 
         Raises:
-            SourceError: the store is away.
+            SourceError: the store is unreachable.
         """
         row = self._row()
-        return (
-            RefreshTokenState()
-            if row is None
-            else RefreshTokenState(row.rotated_at, row.expires_at)
-        )
+        return RefreshTokenState(row.rotated_at, row.expires_at) if row else RefreshTokenState()
 
     def _row(self) -> Any:  # noqa: ANN401 - a row or None
         table = refresh_tokens
@@ -166,39 +160,39 @@ class Vault:
                 ).where(table.c.cloud == self._cloud)
             ).one_or_none()
 
-    def _read(self, file_token: str) -> _Line:
+    def _read(self, file_token: str) -> _Chain:
         seed, row = digest_of(file_token), self._row()
         if row is None or row.ciphertext is None or row.seed != seed:
-            return _Line(seed, row and row.ciphertext, file_token, RefreshTokenState())
-        standing = RefreshTokenState(row.rotated_at, row.expires_at)
-        return _Line(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), standing)
+            return _Chain(seed, row and row.ciphertext, file_token, RefreshTokenState())
+        state = RefreshTokenState(row.rotated_at, row.expires_at)
+        return _Chain(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), state)
 
     def _write(self, next_: _Successor) -> None:
-        """Put a token in its predecessor's place, and only there.
+        """Store a token in place of its predecessor, and only there.
 
-        The lease does not matter here: as long as the predecessor stands in the store, what
-        followed from it is the newest there is.
+        The lease does not matter here: as long as the store holds the predecessor, its successor
+        is the newest token.
         """
         self._unwritten = next_
-        table, line = refresh_tokens, next_.line
+        table, chain = refresh_tokens, next_.chain
         with store_errors(), self._store.begin() as connection:
             written = connection.execute(
                 sa.update(table)
                 .where(
                     table.c.cloud == self._cloud,
-                    table.c.ciphertext.is_not_distinct_from(line.written),
+                    table.c.ciphertext.is_not_distinct_from(chain.stored),
                 )
                 .values(
-                    ciphertext=self._encrypt(next_.token, line.seed),
-                    seed=line.seed,
-                    rotated_at=next_.standing.used,
-                    expires_at=next_.standing.expires,
+                    ciphertext=self._encrypt(next_.token, chain.seed),
+                    seed=chain.seed,
+                    rotated_at=next_.state.used,
+                    expires_at=next_.state.expires,
                 )
             )
         self._unwritten = None
         if written.rowcount != 1:
             structlog.get_logger().error(
-                "refresh_token_overtaken", cloud=self._cloud, owner=self._owner
+                "refresh_token_superseded", cloud=self._cloud, owner=self._owner
             )
 
     def _encrypt(self, token: str, seed: str) -> bytes:
@@ -219,5 +213,5 @@ class Vault:
             ) from None
 
     def _bound_to(self, seed: str) -> bytes:
-        """Who can write to the store still cannot pass one cloud's token off as another's."""
+        """Binds a token to its cloud, even if an attacker can write to the store."""
         return f"{self._cloud}\0{seed}".encode()

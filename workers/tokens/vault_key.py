@@ -1,4 +1,4 @@
-"""The key that encrypts refresh tokens in the store."""
+"""Loads the key that encrypts refresh tokens in the store."""
 
 import base64
 import binascii
@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from producers.settings import ConfigError
-from workers.process.files import make_once
+from workers.process.files import create_file
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import read_secret
 
@@ -14,17 +14,17 @@ _BYTES = 32
 
 
 def load_key(path: Path) -> bytes:
-    """The 32 bytes in the file, base64; made where there is none.
+    """The 32 bytes in the file, in base64; a missing file is created.
 
     Raises:
-        ConfigError: the file cannot be made or used.
+        ConfigError: the file cannot be created or used.
     """
     try:
         if not path.exists():
-            make_once(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
+            create_file(path, base64.b64encode(secrets.token_bytes(_BYTES)) + b"\n")
         key = base64.b64decode(read_secret(path), validate=True)
     except OSError as error:
-        raise ConfigError(f"tokens.key_file: {path} cannot be made: {error.strerror}") from None
+        raise ConfigError(f"tokens.key_file: {path} cannot be created: {error.strerror}") from None
     except SourceError as error:
         raise ConfigError(f"tokens.key_file: {error.message}; {error.remedy}") from None
     except binascii.Error:

@@ -1,4 +1,4 @@
-"""A lease on a cloud's refresh token, on the store's own clock."""
+"""Leases a cloud's refresh token, on the clock of the store."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,31 +15,31 @@ from workers.tokens.errors import away
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """The store's errors become ours.
+    """Map the store's errors to SourceError.
 
     Raises:
-        SourceError: the store is away.
+        SourceError: the store is unreachable.
     """
     try:
         yield
     except SQLAlchemyError as error:
-        raise away(f"the state store does not answer ({type(error).__name__})") from None
+        raise away(f"the state store does not respond ({type(error).__name__})") from None
 
 
 class Lease:
-    """Held by one service at a time; ends by itself after `seconds`.
+    """A lease that one service at a time holds, and that ends after `seconds`.
 
     Args:
         store: the state store.
-        cloud: whose token it is about.
-        owner: the service's name, for people.
-        seconds: a service that dies meanwhile holds up its successor so long.
+        cloud: the cloud of the token.
+        owner: the name of the service, for operators.
+        seconds: how long a service that dies blocks its successor.
     """
 
     def __init__(self, store: sa.Engine, cloud: str, owner: str, seconds: float) -> None:
         self._store = store
         self._cloud = cloud
-        # Each lease has a name of its own, so that no earlier one can pass for it.
+        # Each lease has a unique name, so that an earlier one cannot be mistaken for it.
         self._holder = f"{owner} {uuid.uuid4()}"
         self._ms = int(seconds * 1000)
         self._clock = store_clock(store.dialect.name)
@@ -48,10 +48,10 @@ class Lease:
         )
 
     def acquire(self) -> None:
-        """Take it.
+        """Take the lease.
 
         Raises:
-            SourceError: somebody else has it, or the store is away.
+            SourceError: another service holds it, or the store is unreachable.
         """
         table = refresh_tokens
         insert = postgresql.insert if self._store.dialect.name == "postgresql" else sqlite.insert
@@ -71,22 +71,22 @@ class Lease:
         raise away(f"another token service is refreshing this login: {owner}")
 
     def require(self, seconds: float) -> None:
-        """Make sure that it lasts `seconds` from now.
+        """Check that the lease lasts another `seconds`.
 
         Raises:
-            SourceError: it does not, or is lost already; or the store is away.
+            SourceError: it does not, or it is lost; or the store is unreachable.
         """
         until = refresh_tokens.c.lease_until
         with store_errors(), self._store.begin() as connection:
             left = connection.scalar(sa.select(until - self._clock).where(self._mine))
         if left is None or left < seconds * 1000:
-            raise away("the lease on the refresh token ran out before its use")
+            raise away("the lease on the refresh token expired before its use")
 
     def release(self) -> None:
-        """Give it back; where the store is away it ends by itself.
+        """Release the lease; without this it expires.
 
         Raises:
-            SourceError: the store is away.
+            SourceError: the store is unreachable.
         """
         with store_errors(), self._store.begin() as connection:
             connection.execute(

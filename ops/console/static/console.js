@@ -1,17 +1,17 @@
 "use strict";
-// Lamps, parts and times follow the site while the page is open. Without this file the page still says it all.
+// Updates lamps, parts and times while the page is open. The page is complete without this file.
 
 const lamps = Array.from(document.querySelectorAll(".lamps a"));
 
-// Thousands may change at once: so many a frame that none takes long.
-const A_FRAME = 100;
+// Thousands of lamps may change at once: a frame changes only this many, so that it stays short.
+const PER_FRAME = 100;
 const due = new Map();
 function setLamp(number, lamp, words) {
   if (due.size === 0) requestAnimationFrame(setDue);
   due.set(number, [lamp, words]);
 }
 function setDue() {
-  let left = A_FRAME;
+  let left = PER_FRAME;
   for (const [number, [lamp, words]] of due) {
     if (left-- === 0) break;
     const link = lamps[number];
@@ -22,7 +22,7 @@ function setDue() {
   if (due.size > 0) requestAnimationFrame(setDue);
 }
 
-// What somebody's focus is in is not replaced under their hands, but once they leave it.
+// A part that holds the focus is replaced only after the focus leaves it.
 const waiting = new Map();
 function setPart(name, html) {
   const place = document.getElementById(name);
@@ -56,7 +56,7 @@ function follow(since) {
     source = new EventSource(`/live?since=${number}`);
     source.onopen = () => { link.hidden = true; };
     source.onerror = () => {
-      link.textContent = "The console does not answer; what is shown may be old.";
+      link.textContent = "The console does not answer; this page may be out of date.";
       link.hidden = false;
     };
     source.onmessage = (message) => {
@@ -82,8 +82,8 @@ function follow(since) {
   document.getElementById("h-events").after(pause);
 }
 
-// Each group of lamps is one stop of the Tab key; the arrows move within it.
-function walk(event) {
+// Each group of lamps is one tab stop; the arrow keys move within it.
+function moveFocus(event) {
   const link = event.target.closest(".lamps a");
   if (!link) return;
   const links = Array.from(link.closest(".lamps").querySelectorAll("a"));
@@ -102,7 +102,7 @@ function walk(event) {
 }
 
 const tip = document.getElementById("tip");
-function point(event) {
+function showTip(event) {
   const link = event.target.closest ? event.target.closest(".lamps a") : null;
   tip.hidden = !link;
   if (link) tip.textContent = link.getAttribute("aria-label");
@@ -111,11 +111,11 @@ function point(event) {
 tick();
 setInterval(tick, 1000);
 if (tip) {
-  const street = document.querySelector(".street");
-  street.addEventListener("keydown", walk);
-  street.addEventListener("pointerover", point);
-  street.addEventListener("pointerleave", point);
-  street.addEventListener("focusin", point);
-  street.addEventListener("focusout", point);
+  const nodes = document.querySelector(".nodes");
+  nodes.addEventListener("keydown", moveFocus);
+  nodes.addEventListener("pointerover", showTip);
+  nodes.addEventListener("pointerleave", showTip);
+  nodes.addEventListener("focusin", showTip);
+  nodes.addEventListener("focusout", showTip);
 }
 if (document.body.dataset.live) follow(Number(document.body.dataset.live));

@@ -1,4 +1,4 @@
-"""A simulated cloud that has forgotten all logins, and a site whose token service can have one there."""
+"""Fixtures: a simulated cloud, and an installation whose token service logs in there."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def _running_cloud() -> Iterator[SimCloud]:
 
 @pytest.fixture
 def cloud(_running_cloud: SimCloud) -> SimCloud:
-    """The cloud, as new."""
+    """The cloud, reset."""
     _running_cloud.reset()
     return _running_cloud
 
 
 @pytest.fixture
 def site(run_dir: Path, broker_url: str) -> TokenSite:
-    """A site with the topology in place; its clouds are added by each test."""
+    """An installation with the topology in place; each test adds clouds."""
     made = TokenSite(run_dir / "site", broker_url)
     made.prepare()
     return made

@@ -1,4 +1,4 @@
-"""`lamplighter tokens status|test|login` on a real RabbitMQ and the simulated cloud."""
+"""Tests of `lamplighter tokens status|test|login` on RabbitMQ and the simulated cloud."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.testbed.waiting import until
 from workers.tokens.client import TokenClient
 
 if TYPE_CHECKING:
-    from tests.testbed.installation import Said
+    from tests.testbed.installation import CommandResult
     from tests.testbed.simcloud.handle import SimCloud
 
 
 @pytest.fixture
 def cloud(cloud: SimCloud) -> SimCloud:
-    """One that may be asked often whether somebody has logged in."""
+    """A cloud that allows frequent polling for a device login."""
     cloud.set(device_interval_seconds=0.1)
     return cloud
 
 
-def told(said: Said) -> dict[str, dict[str, object]]:
+def clouds_in(said: CommandResult) -> dict[str, dict[str, object]]:
     clouds: dict[str, dict[str, object]] = json.loads(said.out)["clouds"]
     return clouds
 
@@ -40,21 +40,19 @@ def told(said: Said) -> dict[str, dict[str, object]]:
 # -- status
 
 
-def test_status_tells_logins_and_tokens_and_logs_nobody_in(
-    cloud: SimCloud, site: TokenSite
-) -> None:
+def test_status_shows_logins_and_tokens_without_a_login(cloud: SimCloud, site: TokenSite) -> None:
     cloud.set(refresh_token_seconds=40 * 86400)
     settings = site.configure(
         {"egi": site.refresh_token_cloud(cloud), "own": site.application_credential_cloud(cloud)}
     )
     with serving(settings), TokenClient(settings, "power") as client:
-        # its login is used once when the service starts, to keep it alive
+        # the service uses the login once at its start, to keep it alive
         until(lambda: cloud.counts().get("rescope"), 20.0, "the first use of the login")
         token = client.fetch("egi").token
         cloud.reset_counts()
         said = site.lamplighter("tokens", "status")
         assert said.code == 0, said.err
-        seen = told(site.lamplighter("tokens", "status", "--json"))
+        seen = clouds_in(site.lamplighter("tokens", "status", "--json"))
     assert cloud.counts() == {}
     for fact in ("oidc_refresh_token", "application_credential", "none yet", "in 39 d 23 h"):
         assert fact in said.out
@@ -66,7 +64,7 @@ def test_status_tells_logins_and_tokens_and_logs_nobody_in(
         assert secret not in said.out + said.err
 
 
-def test_status_names_the_trouble_and_the_remedy(cloud: SimCloud, site: TokenSite) -> None:
+def test_status_shows_error_and_remedy(cloud: SimCloud, site: TokenSite) -> None:
     settings = site.configure({"egi": site.refresh_token_cloud(cloud)})
     cloud.revoke_grants()
     with serving(settings):
@@ -74,25 +72,23 @@ def test_status_names_the_trouble_and_the_remedy(cloud: SimCloud, site: TokenSit
         until(lambda: site.lamplighter("tokens", "status").code == 1, 20.0, "the trouble")
         said = site.lamplighter("tokens", "status")
     assert "invalid_grant" in said.out
-    assert "put the new refresh token where it is read from" in said.out
+    assert "replace the refresh token in" in said.out
 
 
-def test_status_without_a_token_service_tells_what_the_store_knows(
-    cloud: SimCloud, site: TokenSite
-) -> None:
+def test_status_without_a_token_service_shows_the_store(cloud: SimCloud, site: TokenSite) -> None:
     settings = site.configure({"egi": site.refresh_token_cloud(cloud)}, {"timeout": 1})
     with serving(settings):
         until(lambda: cloud.counts().get("rescope"), 20.0, "the first use of the login")
     said = site.lamplighter("tokens", "status", "--json")
     assert said.code == 3
-    assert "has not answered" in json.loads(said.out)["problems"][0]
-    assert told(said)["egi"]["used"] is not None
-    assert told(said)["egi"]["fresh"] is False
+    assert "has not responded" in json.loads(said.out)["problems"][0]
+    assert clouds_in(said)["egi"]["used"] is not None
+    assert clouds_in(said)["egi"]["fresh"] is False
     site.secret("refresh-token", cloud.mint_refresh_token())
-    assert told(site.lamplighter("tokens", "status", "--json"))["egi"]["fresh"] is True
+    assert clouds_in(site.lamplighter("tokens", "status", "--json"))["egi"]["fresh"] is True
 
 
-def test_status_says_when_its_user_may_not_ask(cloud: SimCloud, site: TokenSite) -> None:
+def test_status_reports_a_user_that_is_not_allowed(cloud: SimCloud, site: TokenSite) -> None:
     settings = site.configure(
         {"own": site.application_credential_cloud(cloud)}, {"allowed_users": ["power"]}
     )
@@ -105,12 +101,12 @@ def test_status_says_when_its_user_may_not_ask(cloud: SimCloud, site: TokenSite)
 # -- test
 
 
-@pytest.mark.parametrize("way", ["password", "refresh_token", "client_credentials"])
-def test_a_test_says_who_we_are_there_and_what_the_cloud_answers(
-    cloud: SimCloud, site: TokenSite, way: str
+@pytest.mark.parametrize("kind", ["password", "refresh_token", "client_credentials"])
+def test_test_shows_identity_and_response_of_the_cloud(
+    cloud: SimCloud, site: TokenSite, kind: str
 ) -> None:
     cloud.add_servers(["node1", "node2"])
-    settings = site.configure({"one": getattr(site, f"{way}_cloud")(cloud)})
+    settings = site.configure({"one": getattr(site, f"{kind}_cloud")(cloud)})
     with serving(settings):
         said = site.lamplighter("tokens", "test", "one")
     assert said.code == 0, said.err
@@ -121,7 +117,7 @@ def test_a_test_says_who_we_are_there_and_what_the_cloud_answers(
     assert not [secret for secret in cloud.issued_secrets() if secret in said.out + said.err]
 
 
-def test_a_test_that_fails_says_why_and_what_to_do(cloud: SimCloud, site: TokenSite) -> None:
+def test_failed_test_shows_cause_and_remedy(cloud: SimCloud, site: TokenSite) -> None:
     table = site.refresh_token_cloud(cloud)
     narrow = {**site.password_cloud(cloud), "region": "Elsewhere"}
     settings = site.configure({"egi": table, "far": narrow, "own": site.password_cloud(cloud)})
@@ -139,20 +135,18 @@ def test_a_test_that_fails_says_why_and_what_to_do(cloud: SimCloud, site: TokenS
     assert "ask the site for a role" in forbidden.err
 
 
-def test_a_cloud_that_is_not_configured_is_told_with_those_that_are(
-    cloud: SimCloud, site: TokenSite
-) -> None:
+def test_unknown_cloud_is_reported_with_the_known_ones(cloud: SimCloud, site: TokenSite) -> None:
     site.configure({"one": site.password_cloud(cloud)}, {"timeout": 1})
     said = site.lamplighter("tokens", "test", "two")
     assert (said.code, "it has one" in said.err) == (2, True)
     away = site.lamplighter("tokens", "test", "one")
-    assert (away.code, "has not answered" in away.err) == (3, True)
+    assert (away.code, "has not responded" in away.err) == (3, True)
 
 
 # -- login
 
 
-def test_a_login_by_device_code_heals_a_cloud_whose_service_is_running(
+def test_device_login_repairs_a_cloud_of_a_running_service(
     cloud: SimCloud, site: TokenSite
 ) -> None:
     table = site.refresh_token_cloud(cloud)
@@ -162,7 +156,7 @@ def test_a_login_by_device_code_heals_a_cloud_whose_service_is_running(
     with serving(settings), site.start("tokens", "login", "egi") as login:
         [waiting] = until(cloud.device_logins, 20.0, "the login")
         until(lambda: waiting.user_code in login.log.read_text(), 5.0, "the code on the screen")
-        until(lambda: cloud.counts().get("device_token", 0) >= 3, 10.0, "some questions")
+        until(lambda: cloud.counts().get("device_token", 0) >= 3, 10.0, "some polls")
         before = file.read_text()
         assert cloud.approve_device(waiting.user_code)
         assert login.wait(20.0) == 0, login.log.read_text()
@@ -177,7 +171,7 @@ def test_a_login_by_device_code_heals_a_cloud_whose_service_is_running(
     assert not [secret for secret in cloud.issued_secrets() if secret in said]
 
 
-def test_a_login_that_is_declined_leaves_the_file_alone(cloud: SimCloud, site: TokenSite) -> None:
+def test_declined_login_leaves_the_file_unchanged(cloud: SimCloud, site: TokenSite) -> None:
     site.configure({"egi": site.refresh_token_cloud(cloud)})
     file = site.folder / "refresh-token"
     before = file.read_text()
@@ -185,13 +179,11 @@ def test_a_login_that_is_declined_leaves_the_file_alone(cloud: SimCloud, site: T
         [waiting] = until(cloud.device_logins, 20.0, "the login")
         cloud.approve_device(waiting.user_code, agree=False)
         assert login.wait(20.0) == 1
-    assert "agree in the browser" in login.log.read_text()
+    assert "approve in the browser" in login.log.read_text()
     assert file.read_text() == before
 
 
-def test_without_device_codes_it_says_how_to_get_a_token_and_reads_it(
-    cloud: SimCloud, site: TokenSite
-) -> None:
+def test_login_without_device_codes_reads_a_pasted_token(cloud: SimCloud, site: TokenSite) -> None:
     cloud.set(device_flow=False)
     settings = site.configure({"egi": site.refresh_token_cloud(cloud, "spent")})
     token = cloud.mint_refresh_token()
@@ -205,7 +197,7 @@ def test_without_device_codes_it_says_how_to_get_a_token_and_reads_it(
         assert client.fetch("egi").token
 
 
-def test_other_secrets_are_put_in_place_the_same_way(cloud: SimCloud, site: TokenSite) -> None:
+def test_login_replaces_other_secrets_too(cloud: SimCloud, site: TokenSite) -> None:
     site.configure(
         {"own": site.password_cloud(cloud), "service": site.client_credentials_cloud(cloud)}
     )
@@ -215,10 +207,10 @@ def test_other_secrets_are_put_in_place_the_same_way(cloud: SimCloud, site: Toke
         assert site.lamplighter("tokens", "login", "own", typed=bad).code == 1
     assert (site.folder / "password").read_text() == "pass phrase\n"
     command = site.lamplighter("tokens", "login", "service", typed="x")
-    assert (command.code, "what cat prints" in command.err) == (2, True)
+    assert (command.code, "the output of cat" in command.err) == (2, True)
 
 
-def test_on_a_terminal_the_secret_is_not_echoed(cloud: SimCloud, site: TokenSite) -> None:
+def test_secret_is_not_echoed_on_a_terminal(cloud: SimCloud, site: TokenSite) -> None:
     site.configure({"egi": site.refresh_token_cloud(cloud)})
     ours, theirs = pty.openpty()
     command = ["setsid", "--ctty", *site.argv("tokens", "login", "egi", "--paste")]

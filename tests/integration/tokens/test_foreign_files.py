@@ -1,4 +1,4 @@
-"""The token service logs in to clouds that fedcloud's site files and clouds.yaml define."""
+"""Tests of logins to clouds that fedcloud's site files and clouds.yaml define."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from workers.tokens.client import TokenClient
 if TYPE_CHECKING:
     from tests.testbed.simcloud.handle import SimCloud
 
+# openstacksdk uses a part of itself that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 VO = "vo.example.org"
 
 
@@ -21,7 +23,7 @@ def project_of(client: TokenClient, cloud: str) -> str:
     return str(client.fetch(cloud).body["token"]["project"]["id"])
 
 
-def test_a_site_of_fedcloud_is_a_cloud(cloud: SimCloud, site: TokenSite) -> None:
+def test_site_file_of_fedcloud_defines_a_cloud(cloud: SimCloud, site: TokenSite) -> None:
     (site.folder / "site.yaml").write_text(
         f"gocdb: SIM\nendpoint: {cloud.auth_url}\nvos:\n"
         f"- name: {VO}\n  auth:\n    project_id: {credentials.PROJECT_ID}\n"
@@ -53,7 +55,7 @@ clouds:
 """
 
 
-def test_entries_of_clouds_yaml_are_clouds(cloud: SimCloud, site: TokenSite) -> None:
+def test_entries_of_clouds_yaml_define_clouds(cloud: SimCloud, site: TokenSite) -> None:
     site.secret("clouds.yaml", clouds_yaml(cloud))
     settings = site.configure(
         {"robot": {"clouds_yaml": "clouds.yaml"}, "person": {"clouds_yaml": "clouds.yaml"}}
@@ -67,10 +69,10 @@ def test_entries_of_clouds_yaml_are_clouds(cloud: SimCloud, site: TokenSite) -> 
     assert "entry robot of file" in status
     assert credentials.APPLICATION_CREDENTIAL_SECRET not in status
     login = site.lamplighter("tokens", "login", "robot", typed="x")
-    assert (login.code, "put the new one there" in login.err) == (2, True)
+    assert (login.code, "store the new secret there" in login.err) == (2, True)
 
 
-def test_a_changed_entry_is_tried_at_once_and_a_bad_one_is_told_by_its_place(
+def test_changed_entry_is_tried_at_once_and_a_bad_one_is_reported_with_its_place(
     cloud: SimCloud, site: TokenSite
 ) -> None:
     path = site.secret("clouds.yaml", clouds_yaml(cloud, "wrong"))

@@ -1,4 +1,4 @@
-"""The token service over a real RabbitMQ, against the simulated cloud."""
+"""Tests of the token service on RabbitMQ with the simulated cloud."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LOGINS = {
 }
 
 
-@pytest.mark.parametrize("way", LOGINS)
-def test_a_thousand_requests_from_32_threads_cost_one_login(
-    cloud: SimCloud, site: TokenSite, way: str
+@pytest.mark.parametrize("kind", LOGINS)
+def test_thousand_requests_from_32_threads_cost_one_login(
+    cloud: SimCloud, site: TokenSite, kind: str
 ) -> None:
-    settings = site.configure({"one": getattr(site, f"{way}_cloud")(cloud)})
+    settings = site.configure({"one": getattr(site, f"{kind}_cloud")(cloud)})
     with serving(settings), TokenClient(settings, "power") as client:
         plugin = TokenServicePlugin(client, "one", cloud.auth_url)
         session = Session(auth=plugin)
@@ -45,14 +45,14 @@ def test_a_thousand_requests_from_32_threads_cost_one_login(
     assert len(tokens) == 1
     assert compute is not None
     assert compute.startswith(cloud.url)
-    assert cloud.counts() == LOGINS[way]
+    assert cloud.counts() == LOGINS[kind]
 
 
-@pytest.mark.parametrize("way", ["password", "refresh_token"])
-def test_a_token_revoked_under_many_calls_is_replaced_once_and_all_calls_succeed(
-    cloud: SimCloud, site: TokenSite, way: str
+@pytest.mark.parametrize("kind", ["password", "refresh_token"])
+def test_token_revoked_during_many_calls_is_replaced_once_and_all_calls_succeed(
+    cloud: SimCloud, site: TokenSite, kind: str
 ) -> None:
-    settings = site.configure({"one": getattr(site, f"{way}_cloud")(cloud)})
+    settings = site.configure({"one": getattr(site, f"{kind}_cloud")(cloud)})
     with serving(settings), TokenClient(settings, "power") as client:
         session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
         wanted = {"service_type": "compute"}
@@ -67,14 +67,14 @@ def test_a_token_revoked_under_many_calls_is_replaced_once_and_all_calls_succeed
             assert set(pool.map(call, range(64))) == {200}
         session.session.close()
     counts = cloud.counts()
-    if way == "password":
+    if kind == "password":
         assert counts["token_password"] == 1
     else:
         assert (counts["federation"], counts["rescope"]) == (1, 1)
-        assert "refresh" not in counts, "the access token is still good: no rotation for this"
+        assert "refresh" not in counts, "the access token is still valid: no rotation"
 
 
-def test_invalid_grant_costs_one_call_and_one_alarm_and_a_new_file_heals_it(
+def test_invalid_grant_costs_one_call_and_one_alarm_until_a_new_file(
     cloud: SimCloud, site: TokenSite
 ) -> None:
     settings = site.configure({"one": site.refresh_token_cloud(cloud)})
@@ -82,7 +82,7 @@ def test_invalid_grant_costs_one_call_and_one_alarm_and_a_new_file_heals_it(
     with serving(settings), TokenClient(settings, "power") as client:
         session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
         for _ in range(50):
-            # keystoneauth lets our error through as it is
+            # keystoneauth passes our error through
             with pytest.raises(TokenRefusedError, match="Session not active") as caught:
                 session.get("/servers", endpoint_filter={"service_type": "compute"})
             assert (caught.value.error, caught.value.permanent) == ("invalid_grant", True)
@@ -99,7 +99,7 @@ def test_invalid_grant_costs_one_call_and_one_alarm_and_a_new_file_heals_it(
     assert str(path) in alarm["data"]["remedy"]
 
 
-def test_a_slow_cloud_delays_no_other_and_is_told_from_a_dead_service(
+def test_slow_cloud_delays_no_other_and_differs_from_a_dead_service(
     cloud: SimCloud, site: TokenSite
 ) -> None:
     settings = site.configure(
@@ -121,25 +121,27 @@ def test_a_slow_cloud_delays_no_other_and_is_told_from_a_dead_service(
         assert (caught.value.error, caught.value.permanent) == ("provider_away", False)
 
 
-def test_nobody_there_is_told_within_the_timeout_to_all_who_ask(
+def test_missing_service_is_reported_to_all_threads_within_the_timeout(
     cloud: SimCloud, site: TokenSite
 ) -> None:
     settings = site.configure({"one": site.password_cloud(cloud)}, tokens={"timeout": 1})
     with TokenClient(settings, "power") as client:
         session = Session(auth=TokenServicePlugin(client, "one", cloud.auth_url))
 
-        def told(_: int) -> bool:
+        def away(_: int) -> bool:
             with pytest.raises(TokenServiceAwayError):
                 session.get_token()
             return True
 
         began = time.monotonic()
         with ThreadPoolExecutor(16) as pool:
-            assert all(pool.map(told, range(16)))
+            assert all(pool.map(away, range(16)))
         assert time.monotonic() - began < 3, "together, not one after the other"
 
 
-def test_a_broker_that_is_away_is_told_within_the_timeout(cloud: SimCloud, site: TokenSite) -> None:
+def test_unreachable_broker_is_reported_within_the_timeout(
+    cloud: SimCloud, site: TokenSite
+) -> None:
     settings = site.configure(
         {"one": site.password_cloud(cloud)},
         tokens={"timeout": 1},
@@ -152,9 +154,7 @@ def test_a_broker_that_is_away_is_told_within_the_timeout(cloud: SimCloud, site:
         client.fetch("one")
 
 
-def test_a_topology_that_is_not_in_place_is_told(
-    cloud: SimCloud, run_dir: Path, broker_url: str
-) -> None:
+def test_missing_topology_is_reported(cloud: SimCloud, run_dir: Path, broker_url: str) -> None:
     site = TokenSite(run_dir / "site", broker_url)
     settings = site.configure({"one": site.password_cloud(cloud)}, tokens={"timeout": 2})
     with TokenClient(settings, "power") as client, pytest.raises(TokenServiceAwayError):

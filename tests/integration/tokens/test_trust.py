@@ -1,4 +1,4 @@
-"""Who may ask for a token, whose answer counts, and where no token may ever rest."""
+"""Tests of who may request tokens, whose answers count, and that tokens are never stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.testbed.token_site import TokenSite, serving
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
-from workers.broker.link import REPLY_TO, Delivery, Link
+from workers.broker.link import Link
+from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError, TokenRefusedError, TokenServiceAwayError
 from workers.tokens.client import TokenClient
 from workers.tokens.scoped import digest_of
@@ -28,22 +29,23 @@ if TYPE_CHECKING:
 
     from tests.testbed.broker import Broker
     from tests.testbed.simcloud.handle import SimCloud
+    from workers.broker.delivery import Delivery
 
-# The least that each role needs in the vhost.
+# The minimal permissions of each role in the vhost.
 SERVICE = {"write": r"^(amq\.default|power\.events)$", "read": r"^token\.rpc$"}
 WORKER = {"write": r"^tokens$", "read": r"^amq\.rabbitmq\.reply-to$"}
 
 
 @contextmanager
 def raw_client(url: str) -> Iterator[Any]:
-    """A link that asks as it likes: `ask(...)` gives the answer's JSON."""
+    """A client without checks: `request(...)` returns the JSON of the answer."""
     replies: list[Delivery] = []
     parameters = connection_parameters(BrokerSettings(url), "raw")
     link = Link(parameters, {REPLY_TO: 1}, replies.append)
     link.start()
     assert link.wait_up(10.0)
 
-    def ask(body: bytes, reply_to: str | None = REPLY_TO) -> dict[str, Any]:
+    def request(body: bytes, reply_to: str | None = REPLY_TO) -> dict[str, Any]:
         replies.clear()
         message = Message(topology.TOKENS, topology.TOKEN_KEY, body, "an id", reply_to=reply_to)
         link.publish(message).result(10.0)
@@ -53,12 +55,12 @@ def raw_client(url: str) -> Iterator[Any]:
         return answer
 
     try:
-        yield ask
+        yield request
     finally:
         link.stop()
 
 
-def test_service_and_worker_need_few_permissions_and_know_each_other_by_name(
+def test_minimal_permissions_are_enough_for_service_and_worker(
     cloud: SimCloud, site: TokenSite, broker: Broker, vhost: str
 ) -> None:
     service = broker.add_user(f"service-{vhost}", "s", vhost, **SERVICE)
@@ -71,7 +73,7 @@ def test_service_and_worker_need_few_permissions_and_know_each_other_by_name(
         assert client.fetch("one").token
 
 
-def test_a_user_who_is_not_allowed_gets_no_token(
+def test_user_that_is_not_allowed_gets_no_token(
     cloud: SimCloud, site: TokenSite, broker: Broker, vhost: str
 ) -> None:
     stranger = broker.add_user(f"stranger-{vhost}", "s", vhost, **WORKER)
@@ -86,7 +88,7 @@ def test_a_user_who_is_not_allowed_gets_no_token(
 
 
 @pytest.mark.usefixtures("site")
-def test_the_broker_lets_nobody_ask_in_anothers_name(broker: Broker, vhost: str) -> None:
+def test_broker_refuses_requests_in_the_name_of_another_user(broker: Broker, vhost: str) -> None:
     stranger = broker.add_user(f"stranger-{vhost}", "s", vhost, **WORKER)
     parameters = connection_parameters(BrokerSettings(broker.amqp_url(vhost, stranger)), "forger")
     message = Message(topology.TOKENS, topology.TOKEN_KEY, b"{}", "an id")
@@ -102,7 +104,7 @@ def test_the_broker_lets_nobody_ask_in_anothers_name(broker: Broker, vhost: str)
         link.stop()
 
 
-def test_the_answer_of_anybody_but_the_service_is_ignored(
+def test_answers_of_other_users_are_ignored(
     cloud: SimCloud, site: TokenSite, broker: Broker, vhost: str
 ) -> None:
     impostor = broker.add_user(f"impostor-{vhost}", "i", vhost, **SERVICE)
@@ -138,34 +140,34 @@ def test_the_answer_of_anybody_but_the_service_is_ignored(
         (b'{"cloud": "two"}', "unknown_cloud"),
     ],
 )
-def test_a_bad_request_is_answered_and_done_with(
+def test_invalid_request_is_refused_and_acknowledged(
     cloud: SimCloud, site: TokenSite, broker_url: str, body: bytes, error: str
 ) -> None:
     with serving(site.configure({"one": site.password_cloud(cloud)})):
-        with raw_client(broker_url) as ask:
-            answer = ask(body)
+        with raw_client(broker_url) as request:
+            answer = request(body)
             assert (answer["answer"], answer["error"]) == ("refused", error)
-            assert ask(b'{"cloud": "one"}')["answer"] == "granted"
+            assert request(b'{"cloud": "one"}')["answer"] == "granted"
         assert site.depth(topology.TOKEN_QUEUE) == 0
 
 
 @pytest.mark.parametrize("reply_to", [None, "a.queue", "amq.rabbitmq.reply-to.forged"])
-def test_a_token_is_sent_to_no_queue(
+def test_token_is_never_sent_to_a_queue(
     cloud: SimCloud, site: TokenSite, broker_url: str, reply_to: str | None
 ) -> None:
     settings = site.configure({"one": site.password_cloud(cloud)})
     parameters = connection_parameters(settings.broker, "test queue")
     with blocking_channel(parameters) as channel:
         channel.queue_declare("a.queue", durable=True)
-    with serving(settings), raw_client(broker_url) as ask:
-        ask(b'{"cloud": "one"}', reply_to)
-        # answered in order: the first is done with
-        assert ask(b'{"cloud": "one"}')["answer"] == "granted"
+    with serving(settings), raw_client(broker_url) as request:
+        request(b'{"cloud": "one"}', reply_to)
+        # requests are answered in order: the first is done
+        assert request(b'{"cloud": "one"}')["answer"] == "granted"
     assert site.depth("a.queue") == 0
     assert site.depth(topology.TOKEN_QUEUE) == 0
 
 
-def test_an_asker_who_has_gone_disturbs_nobody(cloud: SimCloud, site: TokenSite) -> None:
+def test_client_that_has_gone_disturbs_no_other(cloud: SimCloud, site: TokenSite) -> None:
     settings = site.configure({"one": site.password_cloud(cloud)})
     link = Link(connection_parameters(settings.broker, "impatient"), {REPLY_TO: 1})
     link.start()
@@ -182,8 +184,8 @@ def test_an_asker_who_has_gone_disturbs_nobody(cloud: SimCloud, site: TokenSite)
         site.wait_depth(topology.TOKEN_QUEUE, 0)
 
 
-def test_nothing_secret_rests_in_broker_store_or_logs(cloud: SimCloud, run_dir: Path) -> None:
-    """The service as a process of its own; the broker stopped, so that all it keeps is on disk."""
+def test_broker_store_and_logs_contain_no_secret(cloud: SimCloud, run_dir: Path) -> None:
+    """The service runs as a process; the broker is stopped, so its data is on disk."""
     with PrivateBroker(run_dir / "broker") as broker:
         vhost = broker.create_vhost()
         site = TokenSite(run_dir / "site", broker.amqp_url(vhost))
@@ -220,7 +222,7 @@ def test_nothing_secret_rests_in_broker_store_or_logs(cloud: SimCloud, run_dir: 
             if path.is_file() and path.name not in {"password", "application-secret"}
         ]
         written += [broker.log, service.log]
-        # the scan sees what logs and queues hold: the requests went through a queue
+        # proves that the scan reads logs and queues: the requests passed through a queue
         for seen in (b"token_obtained", b'{"cloud":"three"'):
             assert any(seen in path.read_bytes() for path in written)
         leaks = [

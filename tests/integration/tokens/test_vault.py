@@ -1,4 +1,4 @@
-"""The refresh token in the store, on both kinds of database."""
+"""Tests of the refresh token in the store, on both kinds of database."""
 
 from __future__ import annotations
 
@@ -44,56 +44,56 @@ def row(store: sa.Engine) -> Any:  # noqa: ANN401 - a row
 
 
 def newest(store: sa.Engine, file_token: str = FIRST) -> str:
-    with vault(store, "reader").turn(file_token) as turn:
-        return turn.token(CALL)
+    with vault(store, "reader").lease(file_token) as leased:
+        return leased.token(CALL)
 
 
 def rotate(store: sa.Engine, token: str, file_token: str = FIRST) -> None:
-    with vault(store).turn(file_token) as turn:
-        turn.keep(token, None)
+    with vault(store).lease(file_token) as leased:
+        leased.replace(token, None)
 
 
-def let_the_lease_run_out(store: sa.Engine) -> None:
+def expire_lease(store: sa.Engine) -> None:
     with store.begin() as connection:
         connection.execute(sa.update(refresh_tokens).values(lease_until=1))
 
 
-def test_the_newest_token_is_kept_unreadably_for_whoever_comes_next(store: sa.Engine) -> None:
+def test_newest_token_is_stored_encrypted_for_the_next_service(store: sa.Engine) -> None:
     assert newest(store) == "from the file"
-    with vault(store).turn("from the file") as turn:
-        turn.keep("rotated", 86400.0)
+    with vault(store).lease("from the file") as leased:
+        leased.replace("rotated", 86400.0)
     assert newest(store) == "rotated"
     kept = row(store)
     assert b"rotated" not in kept.ciphertext
     assert kept.expires_at - kept.rotated_at == 86400 * 10**9
 
 
-def test_a_new_file_begins_a_new_line_and_the_old_stays_until_that_has_worked(
+def test_new_file_starts_a_new_chain_and_the_old_one_stays_until_the_first_rotation(
     store: sa.Engine,
 ) -> None:
     rotate(store, "rotated")
     before = row(store)
     assert newest(store, "another file") == "another file"
     assert row(store) == before
-    rotate(store, "rotated anew", "another file")
-    assert newest(store, "another file") == "rotated anew"
+    rotate(store, "rotated again", "another file")
+    assert newest(store, "another file") == "rotated again"
     assert newest(store, "from the file") == "from the file"
 
 
-def test_one_service_at_a_time_has_the_turn(store: sa.Engine) -> None:
+def test_one_service_at_a_time_holds_the_lease(store: sa.Engine) -> None:
     with (
-        vault(store, "service a").turn("from the file"),
+        vault(store, "service a").lease("from the file"),
         pytest.raises(SourceError, match=r"another token service.*service a"),
-        vault(store, "service b").turn("from the file"),
+        vault(store, "service b").lease("from the file"),
     ):
         pass
     assert newest(store) == "from the file"
 
 
-def test_a_lease_ends_by_itself_on_the_stores_clock(store: sa.Engine) -> None:
-    dead = Vault(store, KEY, "one", "dead", lease=0.5)
-    turn = dead.turn("from the file")
-    turn.__enter__()
+def test_lease_expires_on_the_clock_of_the_store(store: sa.Engine) -> None:
+    dead = Vault(store, KEY, "one", "dead", seconds=0.5)
+    leased = dead.lease("from the file")
+    leased.__enter__()
 
     def free() -> bool:
         try:
@@ -105,52 +105,52 @@ def test_a_lease_ends_by_itself_on_the_stores_clock(store: sa.Engine) -> None:
     until(free, 10.0, "the end of the lease")
 
 
-def test_a_lease_that_does_not_outlast_the_call_gives_no_token(store: sa.Engine) -> None:
-    with Vault(store, KEY, "one", "a", lease=CALL - 1).turn("from the file") as turn:
-        with pytest.raises(SourceError, match="ran out"):
-            turn.token(CALL)
-        assert turn.token(CALL - 5) == "from the file"
+def test_lease_that_does_not_outlast_the_call_gives_no_token(store: sa.Engine) -> None:
+    with Vault(store, KEY, "one", "a", seconds=CALL - 1).lease("from the file") as leased:
+        with pytest.raises(SourceError, match="expired"):
+            leased.token(CALL)
+        assert leased.token(CALL - 5) == "from the file"
 
 
-def test_a_predecessor_that_wakes_up_gets_no_token_and_overwrites_none(store: sa.Engine) -> None:
-    with vault(store, "frozen").turn("from the file") as turn:
-        let_the_lease_run_out(store)
+def test_frozen_predecessor_gets_no_token_and_overwrites_none(store: sa.Engine) -> None:
+    with vault(store, "frozen").lease("from the file") as leased:
+        expire_lease(store)
         rotate(store, "the successor's")
-        with pytest.raises(SourceError, match="ran out"):
-            turn.token(CALL)
-        turn.keep("the predecessor's", None)
+        with pytest.raises(SourceError, match="expired"):
+            leased.token(CALL)
+        leased.replace("the predecessor's", None)
     assert newest(store) == "the successor's"
 
 
-def test_what_a_predecessor_received_before_it_froze_is_not_lost(store: sa.Engine) -> None:
-    with vault(store, "frozen").turn("from the file") as turn:
-        let_the_lease_run_out(store)
-        with vault(store, "successor").turn("from the file"):
-            turn.keep("received", None)
+def test_token_received_before_the_freeze_is_not_lost(store: sa.Engine) -> None:
+    with vault(store, "frozen").lease("from the file") as leased:
+        expire_lease(store)
+        with vault(store, "successor").lease("from the file"):
+            leased.replace("received", None)
     assert newest(store) == "received"
 
 
-def test_a_store_that_fails_at_the_wrong_moment_gets_the_token_later(store: sa.Engine) -> None:
+def test_token_is_stored_later_if_the_store_fails(store: sa.Engine) -> None:
     mine = vault(store)
-    with mine.turn("from the file") as turn:
+    with mine.lease("from the file") as leased:
         with store.begin() as connection:
             connection.execute(sa.text("ALTER TABLE refresh_tokens RENAME TO hidden"))
-        with pytest.raises(SourceError, match="store does not answer") as caught:
-            turn.keep("rotated", None)
+        with pytest.raises(SourceError, match="store does not respond") as caught:
+            leased.replace("rotated", None)
         assert not caught.value.permanent
         with store.begin() as connection:
             connection.execute(sa.text("ALTER TABLE hidden RENAME TO refresh_tokens"))
     assert newest(store) == "from the file"
-    with mine.turn("from the file") as turn:
-        assert turn.token(CALL) == "rotated"
+    with mine.lease("from the file") as leased:
+        assert leased.token(CALL) == "rotated"
     assert newest(store) == "rotated"
 
 
-def test_another_key_is_told_as_such_and_spoils_nothing(store: sa.Engine) -> None:
+def test_another_key_is_reported_and_changes_nothing(store: sa.Engine) -> None:
     rotate(store, "rotated")
     with (
         pytest.raises(SourceError, match="another key") as caught,
-        vault(store, key=secrets.token_bytes(32)).turn("from the file"),
+        vault(store, key=secrets.token_bytes(32)).lease("from the file"),
     ):
         pass
     assert (caught.value.error, caught.value.permanent) == ("wrong_key", True)
@@ -158,19 +158,19 @@ def test_another_key_is_told_as_such_and_spoils_nothing(store: sa.Engine) -> Non
     assert newest(store) == "rotated"
 
 
-def test_a_row_moved_to_another_cloud_is_not_believed(store: sa.Engine) -> None:
+def test_row_moved_to_another_cloud_is_refused(store: sa.Engine) -> None:
     rotate(store, "rotated")
     with store.begin() as connection:
         connection.execute(sa.update(refresh_tokens).values(cloud="two"))
     with (
         pytest.raises(SourceError, match="another key"),
-        vault(store, cloud="two").turn("from the file"),
+        vault(store, cloud="two").lease("from the file"),
     ):
         pass
 
 
 class RotatingProvider:
-    """Takes each token once; a second use is remembered."""
+    """Accepts each token once; records a second use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -187,15 +187,15 @@ class RotatingProvider:
             return self._good
 
 
-def test_many_services_at_once_never_use_a_token_twice(store: sa.Engine) -> None:
+def test_many_services_never_use_a_token_twice(store: sa.Engine) -> None:
     provider = RotatingProvider()
 
     def service(number: int) -> int:
         mine, turns = vault(store, f"service {number}"), 0
         while turns < 10:
             try:
-                with mine.turn("from the file") as turn:
-                    turn.keep(provider.redeem(turn.token(CALL)), None)
+                with mine.lease("from the file") as leased:
+                    leased.replace(provider.redeem(leased.token(CALL)), None)
                     turns += 1
             except SourceError:
                 continue

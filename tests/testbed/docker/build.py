@@ -1,4 +1,4 @@
-"""Building the project's own Dockerfile with this machine's way to Python packages."""
+"""Build the project's Dockerfile with this machine's pip configuration."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[3]
 CA_IN_BUILD = "/run/secrets/ca.crt"
-# What says where packages come from; a folder of this machine is not there inside the build.
+# pip's settings about package sources. Local folders are left out: the build cannot see them.
 PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
 def build_image(engine: Engine, tag: str, target: str | None = None) -> None:
-    """Build the Dockerfile (about 30 s the first time, then what has changed).
+    """Build the Dockerfile (about 30 s the first time, later only what has changed).
 
-    pip's configuration and the certificate authorities of this machine are lent to the build as
-    secrets; the image holds neither.
+    The build gets pip's configuration and the certificate authorities of this machine as secrets;
+    they do not become part of the image.
 
     Args:
         engine: Gets the image.
-        tag: Its name.
-        target: A stage of the Dockerfile, by default the last.
+        tag: The image's name.
+        target: A stage of the Dockerfile; by default the last one.
 
     Raises:
-        DockerError: It failed; the text holds the end of the output.
+        DockerError: It failed; the message holds the end of the output.
     """
     ensure_image(engine, BASE)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,6 +53,13 @@ def build_image(engine: Engine, tag: str, target: str | None = None) -> None:
 def build_secrets(
     folder: Path, settings: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, Path]:
+    """Write pip.conf into `folder`; return the build's secrets by id.
+
+    Args:
+        folder: Gets pip.conf.
+        settings: pip's settings by name.
+        environ: May name a file of certificate authorities.
+    """
     lines = ["[global]"]
     for name in PIP_SETTINGS:
         words = settings.get(name, "").split()
@@ -70,7 +77,7 @@ def build_secrets(
 
 
 def _pip_settings() -> dict[str, str]:
-    """Return pip's settings for all commands, those of the environment first."""
+    """Return pip's settings for all commands; those from the environment take precedence."""
     done = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )

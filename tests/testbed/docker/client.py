@@ -1,24 +1,30 @@
-"""The docker command, aimed at one engine; what is kept for it from run to run."""
+"""Run the docker command against one engine."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.testbed.folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
-# Ports are published on loopback. Where this machine is itself a container, testcontainers would
-# look for them elsewhere.
+# Ports are published on loopback. On a machine that is itself a container, testcontainers would look
+# for them elsewhere.
 TESTCONTAINERS = {"TESTCONTAINERS_CONNECTION_MODE": "docker_host"}
 
 
+NO_COMMAND = "there is no docker command: install the package docker-cli (or docker.io)"
+
+
 class DockerError(RuntimeError):
-    """A docker command failed, or there is no engine; the text says what to do or what it said."""
+    """A docker command failed, or no engine is available; the message holds its output or the remedy."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,9 @@ class Engine:
     """A Docker engine that answers.
 
     Attributes:
-        description: What it is, for people.
-        environment: What a Docker client needs beside the caller's own environment, such as
-            DOCKER_HOST. testcontainers needs it too.
+        description: What it is, for reports.
+        environment: Variables that a Docker client needs in addition to the caller's environment,
+            such as DOCKER_HOST. testcontainers needs them too.
     """
 
     description: str
@@ -44,13 +50,13 @@ class Engine:
         """Run `docker ARGUMENTS` and return its standard output.
 
         Args:
-            arguments: No secrets, everybody can read them.
+            arguments: No secrets: every user can read them.
             text: Standard input.
             timeout: Seconds.
-            env: More of the environment.
+            env: More variables for the environment.
 
         Raises:
-            DockerError: It failed or took too long; the text holds the end of what it printed.
+            DockerError: It failed or took too long; the message holds the end of its output.
         """
         argv = ["docker", *map(str, arguments)]
         try:
@@ -64,15 +70,21 @@ class Engine:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise DockerError("there is no docker command: install Docker") from error
+            raise DockerError(NO_COMMAND) from error
         except subprocess.TimeoutExpired as error:
-            raise DockerError(f"{' '.join(argv)}: no end within {timeout:g} s") from error
+            raise DockerError(f"{' '.join(argv)}: still running after {timeout:g} s") from error
         if done.returncode:
             raise DockerError(f"{' '.join(argv)}: {done.stdout[-4000:]}{done.stderr[-4000:]}")
         return done.stdout
 
     def succeeds(self, *arguments: str | Path, timeout: float = 30.0) -> bool:
-        """Whether `docker ARGUMENTS` exits with 0."""
+        """Whether `docker ARGUMENTS` exits with 0.
+
+        Raises:
+            DockerError: There is no docker command, so that waiting for success would be useless.
+        """
+        if not has_command():
+            raise DockerError(NO_COMMAND)
         try:
             self.run(*arguments, timeout=timeout)
         except DockerError:
@@ -80,9 +92,13 @@ class Engine:
         return True
 
 
-def cache_folder() -> Path:
-    """Return (and make) the folder of images and programs that the next run uses again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "lamplighter-testbed" / "docker"
+def has_command() -> bool:
+    """Whether the docker command is installed."""
+    return shutil.which("docker") is not None
+
+
+def docker_cache() -> Path:
+    """Return the folder of images and programs that later runs reuse; create it if needed."""
+    folder = cache_folder() / "docker"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

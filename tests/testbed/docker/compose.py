@@ -1,4 +1,4 @@
-"""A private run of this repository's compose.yaml."""
+"""Run this repository's compose.yaml privately."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ UP_TIMEOUT = 180
 
 @dataclass(frozen=True)
 class Project:
-    """Services of compose.yaml under a name, with secrets, images and ports of their own.
+    """The services of compose.yaml under a project name, with their own secrets, images and ports.
 
     Attributes:
-        engine: Where they run.
-        name: The project's.
+        engine: The engine that runs them.
+        name: The project's name.
         secrets: The folder of their secrets.
     """
 
@@ -36,11 +36,11 @@ class Project:
 
     @property
     def images(self) -> dict[str, str | None]:
-        """Our images and the stages of the Dockerfile they are built from."""
+        """Our images, and the stage of the Dockerfile that each is built from."""
         return {f"lamplighter:{self.name}": None, f"lamplighter-demo:{self.name}": "demo"}
 
     def compose(self, *arguments: str, timeout: float = 300.0) -> str:
-        """Run `docker compose ARGUMENTS`, all profiles in view, and return its output.
+        """Run `docker compose ARGUMENTS` with all profiles and return its output.
 
         Raises:
             DockerError: It failed.
@@ -53,7 +53,7 @@ class Project:
             env={
                 "LAMPLIGHTER_TAG": self.name,
                 "LAMPLIGHTER_SECRETS": str(self.secrets),
-                # Empty: any free port.
+                # Empty means any free port.
                 "LAMPLIGHTER_AMQP_PORT": "",
                 "LAMPLIGHTER_MANAGEMENT_PORT": "",
                 "LAMPLIGHTER_SIMCLOUD_PORT": "",
@@ -62,7 +62,7 @@ class Project:
         )
 
     def run(self, *command: str) -> str:
-        """Run a command as slurmctld's host would, in a new container; return its output.
+        """Run a command in a new container of the service `hook`; return its output.
 
         Raises:
             DockerError: It failed.
@@ -70,7 +70,7 @@ class Project:
         return self.compose("run", "--rm", "--no-deps", "-T", "hook", *command)
 
     def address(self, service: str, port: int) -> str:
-        """Return HOST:PORT where a service's port is published."""
+        """Return the HOST:PORT at which a service's port is published."""
         return self.compose("port", service, str(port)).strip()
 
     def containers(self) -> list[str]:
@@ -78,7 +78,7 @@ class Project:
         return self.compose("ps", "--all", "--quiet").split()
 
     def leftovers(self) -> list[str]:
-        """Return what the engine still has of this project: containers, volumes, networks."""
+        """Return the containers, volumes and networks of this project that still exist."""
         label = f"label=com.docker.compose.project={self.name}"
         kinds = (("container", "ls", "--all"), ("volume", "ls"), ("network", "ls"))
         return [
@@ -90,15 +90,15 @@ class Project:
 
 @contextmanager
 def compose_project(engine: Engine, folder: Path, *services: str) -> Iterator[Project]:
-    """Bring compose.yaml up from this work tree, wait until all is healthy, take it down again.
+    """Start compose.yaml from this work tree, wait until it is healthy, remove it at the end.
 
     Args:
-        engine: Where.
+        engine: The engine that runs it.
         folder: Gets the secrets.
-        services: What to start, with what they depend on.
+        services: The services to start; those they depend on start too.
 
     Raises:
-        DockerError: It does not come up; the text holds the end of all logs.
+        DockerError: It does not start; a note holds the end of all logs.
     """
     project = Project(engine, f"lamplighter-test-{secrets.token_hex(4)}", folder / "secrets")
     subprocess.run(

@@ -1,4 +1,4 @@
-"""What this machine's Debian provides: packages, and a base image from its own mirror."""
+"""Install Debian packages, and make a base image from this machine's Debian mirror."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.testbed.docker import locks
-from tests.testbed.docker.client import DockerError, Engine, cache_folder
+from tests.testbed.docker.client import DockerError, Engine, docker_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUITE = "trixie"
-# Waits for whoever else installs packages at the moment.
+# Waits while another process installs packages.
 APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
 TARGET_FORMAT = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
 
 
 def install(packages: Mapping[str, str]) -> None:
-    """Install the Debian packages of programs that are missing.
+    """Install the Debian packages of missing programs.
 
     Args:
         packages: The package of each program.
 
     Raises:
-        DockerError: We may not, or it failed; the text names the remedy.
+        DockerError: We are not root, or apt-get failed; the message names the remedy.
     """
-    with locks.exclusive(cache_folder() / "install.lock"):
+    with locks.exclusive(docker_cache() / "install.lock"):
         missing = sorted({package for name, package in packages.items() if not shutil.which(name)})
         if not missing:
             return
@@ -41,16 +41,16 @@ def install(packages: Mapping[str, str]) -> None:
         try:
             _apt(*install)
         except DockerError:
-            # Package lists that are missing or old.
+            # The package lists may be missing or old.
             _apt("update")
             _apt(*install)
 
 
 def mirror() -> str:
-    """Return the mirror that apt takes Debian itself from.
+    """Return the URL of the mirror that apt takes Debian packages from.
 
     Raises:
-        DockerError: There is none, as on a machine that is no Debian.
+        DockerError: There is none, for example because this is not Debian.
     """
     argv = ["apt-get", "indextargets", "--format", TARGET_FORMAT, "Created-By: Packages"]
     for line in subprocess.run(
@@ -59,11 +59,17 @@ def mirror() -> str:
         origin, label, uri = line.split("|")
         if (origin, label) == ("Debian", "Debian"):
             return uri
-    raise DockerError("apt knows no Debian mirror to build images from (try: apt-get update)")
+    raise DockerError("apt has no Debian mirror to build images from (try: apt-get update)")
+
+
+def has_package(name: str) -> bool:
+    """Whether apt can install the package `name`."""
+    argv = ["apt-cache", "--no-all-versions", "show", name]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 def import_base(engine: Engine, tag: str, label: str) -> None:
-    """Make a minimal Debian image (about 25 s); its apt uses this machine's mirror.
+    """Make a minimal Debian image whose apt uses this machine's mirror (about 25 s).
 
     Args:
         engine: Gets the image.
@@ -71,11 +77,11 @@ def import_base(engine: Engine, tag: str, label: str) -> None:
         label: One label, NAME=VALUE.
 
     Raises:
-        DockerError: It failed; the text holds the end of the output.
+        DockerError: It failed; the message holds the end of the output.
     """
     install({"debootstrap": "debootstrap"})
-    # The temporary folder may forbid programs and devices.
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+    # The temporary folder may be mounted noexec or nodev.
+    with tempfile.TemporaryDirectory(dir=docker_cache()) as folder:
         root = Path(folder) / "root"
         _run("debootstrap", "--variant=minbase", SUITE, str(root), mirror())
         shutil.rmtree(root / "var/cache/apt/archives")

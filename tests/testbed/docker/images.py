@@ -1,4 +1,4 @@
-"""Images for tests: pulled where there is a registry, else stand-ins made of Debian's packages."""
+"""Provide images for tests: pull them, or build stand-ins from Debian packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.testbed.docker import debian, locks
-from tests.testbed.docker.client import DockerError, Engine, cache_folder
+from tests.testbed.docker.client import DockerError, Engine, docker_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,27 +17,27 @@ BASE = "debian:trixie-slim"
 RABBITMQ = "rabbitmq:4-management"
 POSTGRES = "postgres:17"
 
-# Each with a Dockerfile that starts from BASE.
+# The folders of the stand-ins; each Dockerfile starts from BASE.
 STANDINS = {
     RABBITMQ: Path(__file__).parent / "standins" / "rabbitmq",
     POSTGRES: Path(__file__).parent / "standins" / "postgres",
 }
-# On stand-ins alone: the hash of all that they are made of.
+# Only stand-ins have this label: the hash of everything they are made from.
 LABEL = "lamplighter.testbed.recipe"
 PULL_TIMEOUT = 300.0
 
 
 def ensure_image(engine: Engine, reference: str) -> None:
-    """See to it that the engine has an image, and that a stand-in is up to date.
+    """Make sure that the engine has an image, and that a stand-in is up to date.
 
     Args:
-        engine: Where it is needed.
+        engine: The engine that needs the image.
         reference: BASE, RABBITMQ, POSTGRES, or another image that can be pulled.
 
     Raises:
-        DockerError: It can be neither pulled nor built.
+        DockerError: The image can be neither pulled nor built.
     """
-    with locks.exclusive(cache_folder() / "images.lock"):
+    with locks.exclusive(docker_cache() / "images.lock"):
         if not _is_usable(engine, reference):
             _provide(engine, reference)
 

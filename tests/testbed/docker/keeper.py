@@ -1,7 +1,8 @@
-"""Runs the private dockerd for as long as anybody uses it.
+"""Run the private dockerd while it has users.
 
-A process of its own, because the engine is shared: the run that started it may end before the
-others. Users hold a shared lock; when the last is gone, killed ones too, the engine is ended.
+This is a separate process because test runs share the engine, and the run that started it may end
+first. Each user holds a shared lock; when no user holds it any longer (killed users included), the
+keeper stops the engine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ A_LONG_TIME = 30 * 86_400.0
 
 
 def keep(engine: PrivateEngine) -> None:
-    """Run dockerd until it ends or its last user has left."""
+    """Run dockerd until it ends or its last user has gone."""
     with Child(engine.argv(), log=engine.log) as daemon, locks.opened(engine.users) as users:
         until(
             lambda: not daemon.running or locks.alone(users),
@@ -28,9 +29,9 @@ def keep(engine: PrivateEngine) -> None:
             "the last user of the engine",
             interval=0.2,
         )
-        # Containers have 10 s to end; still under the lock, so that a newcomer finds it gone.
+        # Containers have 10 s to stop. We still hold the lock, so a new user waits for the end.
         daemon.stop(grace=30.0)
-        # dockerd leaves this one mounted.
+        # dockerd does not unmount this.
         mount = engine.run / "exec/netns/default"
         if mount.exists():
             unmount = ["umount", str(mount)]
@@ -38,9 +39,9 @@ def keep(engine: PrivateEngine) -> None:
 
 
 def main() -> None:
-    """Return to the caller at once, as a process that nobody has to wait for."""
+    """Run in the background; return to the caller at once."""
     engine = PrivateEngine(run=Path(sys.argv[1]), cache=Path(sys.argv[2]))
-    # Taken before the fork, which the child inherits it through: the caller sees no gap.
+    # Locked before the fork, so that the child inherits the lock and there is no gap.
     with locks.exclusive(engine.kept):
         if os.fork():
             os._exit(0)

@@ -1,4 +1,4 @@
-"""Locks between test runs; the kernel gives them back however their holder ends."""
+"""File locks between test runs; the kernel releases them when the holder ends, even if killed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock `path` alone; waits for whoever has it."""
+    """Hold the lock `path` exclusively; wait while another process holds it."""
     with opened(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def alone(lock: int) -> bool:
-    """Try to make an open lock exclusive, without waiting; where it fails nothing is held."""
+    """Try to make an open lock exclusive without waiting; on failure, no lock is held."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -31,7 +31,7 @@ def alone(lock: int) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """Open a lock file, which closing lets go."""
+    """Open a lock file; closing it releases the lock."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         yield lock

@@ -1,14 +1,14 @@
-"""Compose and buildx as plugins of the docker command, where it lacks them."""
+"""Add compose and buildx to a docker command that lacks them."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from tests.testbed.docker import locks
-from tests.testbed.docker.client import Engine, cache_folder
+from tests.testbed.docker.client import Engine, docker_cache
 from tests.testbed.docker.images import BASE, ensure_image
 
-# Debian 12 has neither; the programs are static enough to run there from Debian 13's packages.
+# Debian 12 has neither; the programs of Debian 13's packages also run there.
 FETCH = """
 cd /tmp
 apt-get update -qq
@@ -22,15 +22,15 @@ def with_plugins(engine: Engine) -> Engine:
     """Return the engine with `docker compose` and `docker buildx` (3 s the first time).
 
     Raises:
-        DockerError: They are missing and cannot be fetched.
+        DockerError: A plugin is missing and cannot be downloaded.
     """
     if _complete(engine):
         return engine
-    config = cache_folder() / "client"
+    config = docker_cache() / "client"
     equipped = dataclasses.replace(
         engine, environment=dict(engine.environment) | {"DOCKER_CONFIG": str(config)}
     )
-    with locks.exclusive(cache_folder() / "plugins.lock"):
+    with locks.exclusive(docker_cache() / "plugins.lock"):
         if not _complete(equipped):
             ensure_image(engine, BASE)
             folder = config / "cli-plugins"

@@ -1,4 +1,4 @@
-"""A dockerd without systemd, shared by all test runs of a machine and ended after the last."""
+"""Run a dockerd without systemd. All test runs of a machine share it; it stops after the last one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.testbed.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# One engine a machine: two would fight over the bridge docker0 and over iptables. The path is
-# short because containerd's socket below it may not exceed 107 bytes.
+# One engine per machine: two would conflict over the bridge docker0 and over iptables. The path is
+# short because the path of containerd's socket below it may have at most 107 bytes.
 RUN = Path("/run/lamplighter-testbed")
 REPOSITORY = Path(__file__).parents[3]
 START_TIMEOUT = 60.0
@@ -29,11 +29,11 @@ START_TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class PrivateEngine:
-    """Where the engine keeps what.
+    """The files of the engine.
 
     Attributes:
-        run: Sockets, locks and the log; gone at the next boot.
-        cache: Images, kept from run to run, and Docker's client configuration.
+        run: The folder of sockets, locks and the log; the next boot removes it.
+        cache: The folder of images, which later runs reuse, and of Docker's client configuration.
     """
 
     run: Path
@@ -41,37 +41,37 @@ class PrivateEngine:
 
     @property
     def host(self) -> str:
-        """What DOCKER_HOST must be."""
+        """The value of DOCKER_HOST."""
         return f"unix://{self.run}/docker.sock"
 
     @property
     def users(self) -> Path:
-        """The lock that every user shares."""
+        """The lock file that all users of the engine share."""
         return self.run / "users.lock"
 
     @property
     def kept(self) -> Path:
-        """The lock that the engine's keeper holds as long as it lives."""
+        """The lock file that the keeper holds while it runs."""
         return self.run / "keeper.lock"
 
     @property
     def pidfile(self) -> Path:
-        """Holds dockerd's pid."""
+        """The file with dockerd's pid."""
         return self.run / "dockerd.pid"
 
     @property
     def log(self) -> Path:
-        """All that dockerd prints."""
+        """The output of dockerd."""
         return self.run / "dockerd.log"
 
     def is_kept(self) -> bool:
-        """Whether dockerd has a living keeper."""
+        """Whether the keeper runs."""
         with locks.opened(self.kept) as lock:
             return not locks.alone(lock)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Docker's clients have to know."""
+        """The variables that Docker clients need."""
         return {
             "DOCKER_HOST": self.host,
             "DOCKER_CONFIG": str(self.cache / "client"),
@@ -79,27 +79,27 @@ class PrivateEngine:
         }
 
     def argv(self) -> list[str]:
-        """How dockerd is called."""
+        """The command line of dockerd."""
         return [
             "dockerd",
             *("--host", self.host),
             *("--data-root", str(self.cache / "data")),
             *("--exec-root", str(self.run / "exec")),
             *("--pidfile", str(self.pidfile)),
-            # Ports are published on loopback alone, whatever a container asks for.
+            # Publish ports on loopback only.
             *("--ip", "127.0.0.1"),
         ]
 
 
 @contextmanager
 def private_engine(cache: Path) -> Iterator[Engine]:
-    """Use the machine's private engine, which is started if it does not run (about 2 s).
+    """Use the machine's private engine; start it if it does not run (about 2 s).
 
     Args:
-        cache: Keeps the images of an engine that is started here.
+        cache: Keeps the images, if the engine is started here.
 
     Raises:
-        DockerError: It did not start; the text holds the end of its log.
+        DockerError: It did not start; the message holds the end of its log.
     """
     RUN.mkdir(mode=0o700, exist_ok=True)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def private_engine(cache: Path) -> Iterator[Engine]:
     engine = Engine("private dockerd", here.environment)
     with locks.opened(here.users) as users:
         with locks.exclusive(RUN / "start.lock"):
-            # Waits while a keeper ends the engine after its last user.
+            # Waits while a keeper stops the engine after its last user.
             fcntl.flock(users, fcntl.LOCK_SH)
             if not engine.succeeds("version"):
                 _start(here, engine)
@@ -118,7 +118,7 @@ def private_engine(cache: Path) -> Iterator[Engine]:
 
 
 def _start(here: PrivateEngine, engine: Engine) -> None:
-    # Of a dockerd that was killed; it would not start over it if that pid lives again.
+    # A killed dockerd leaves its pidfile; if that pid is in use again, dockerd would not start.
     here.pidfile.unlink(missing_ok=True)
     here.log.unlink(missing_ok=True)
     subprocess.run(
@@ -144,7 +144,7 @@ def _start(here: PrivateEngine, engine: Engine) -> None:
 
 
 def _sweep(engine: Engine) -> None:
-    """Remove what killed runs have left; whoever starts the engine is its only user."""
+    """Remove what killed runs left behind; the caller has just started the engine and is its only user."""
     if left := engine.run("ps", "--all", "--quiet").split():
         engine.run("rm", "--force", "--volumes", *left)
     engine.run("network", "prune", "--force")
@@ -153,10 +153,10 @@ def _sweep(engine: Engine) -> None:
 
 
 def _leave(here: PrivateEngine, users: int) -> None:
-    """The last one to leave ends the engine and waits for that."""
+    """If this is the last user, stop the engine and wait for its end."""
     if not locks.alone(users):
         return
-    # The keeper reaps dockerd only after it has ended, so the pid is no stranger's.
+    # The keeper reaps dockerd only after its end, so the pid cannot belong to another process.
     with suppress(FileNotFoundError, ProcessLookupError):
         os.kill(int(here.pidfile.read_text()), signal.SIGTERM)
     with locks.exclusive(here.kept):

@@ -1,4 +1,4 @@
-"""Plain calls of an OpenStack cloud's APIs: answers as they come, nothing retried or translated."""
+"""Plain calls of OpenStack APIs: answers are returned as they are, and nothing is retried."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Json: TypeAlias = dict[str, Any]
 
 TIMEOUT_SECONDS = 120.0
 USER_AGENT = "lamplighter-testbed"
-"""By it the test bed's own calls are told from those of whom it serves."""
+"""Distinguishes the test bed's own calls from those of its users."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A Keystone token and what it is good for: the public endpoint of each type of service."""
+    """A Keystone token, and the public endpoint of each type of service."""
 
     id: str = field(repr=False)
     body: Json = field(repr=False)
@@ -27,7 +27,7 @@ class Token:
         """Read Keystone's answer to a login.
 
         Raises:
-            RuntimeError: It is a refusal.
+            RuntimeError: Keystone refused.
         """
         checked(response)
         body: Json = response.json()["token"]
@@ -48,14 +48,14 @@ class Keystone:
         self.http = session()
 
     def login(self, identity: Json, scope: Json | None = None) -> requests.Response:
-        """Ask for a token; `identity` and `scope` as Keystone's API has them."""
+        """Request a token; `identity` and `scope` are those of Keystone's API."""
         auth = {"identity": identity} if scope is None else {"identity": identity, "scope": scope}
         return self.http.post(
             f"{self.auth_url}/auth/tokens", json={"auth": auth}, timeout=TIMEOUT_SECONDS
         )
 
     def federate(self, access_token: str) -> requests.Response:
-        """Ask for an unscoped token in exchange for the OpenID provider's."""
+        """Exchange an access token of the OpenID provider for an unscoped token."""
         path = "OS-FEDERATION/identity_providers/egi.eu/protocols/openid/auth"
         return self.http.post(
             f"{self.auth_url}/{path}",
@@ -87,7 +87,7 @@ def by_application_credential(credential_id: str, secret: str) -> Json:
 
 
 def by_token(token_id: str) -> Json:
-    """Return the identity of whom a token was given to."""
+    """Return the identity of the owner of a token."""
     return {"methods": ["token"], "token": {"id": token_id}}
 
 
@@ -105,7 +105,7 @@ class Service:
         self._http.headers.update({"X-Auth-Token": token_id} | (headers or {}))
 
     def call(self, method: str, path: str, body: object = None) -> requests.Response:
-        """Return the answer, whatever it is. `path` may be a whole URL, as a `next` link is."""
+        """Return the answer, also if it is an error. `path` may be a whole URL, such as a `next` link."""
         url = path if path.startswith("http") else f"{self.url}{path}"
         return self._http.request(method, url, json=body, timeout=TIMEOUT_SECONDS)
 
@@ -113,13 +113,13 @@ class Service:
         """Return the content of the answer.
 
         Raises:
-            RuntimeError: It is a refusal.
+            RuntimeError: The answer is an error.
         """
         response = checked(self.call(method, path, body))
         return response.json() if response.content else None
 
     def upload(self, path: str, content: bytes) -> requests.Response:
-        """Send bytes as they are, as Glance takes an image's."""
+        """Send raw bytes, as Glance expects the data of an image."""
         headers = {"Content-Type": "application/octet-stream"}
         url = f"{self.url}{path}"
         return self._http.put(url, data=content, headers=headers, timeout=TIMEOUT_SECONDS)
@@ -136,7 +136,7 @@ class Service:
 
 
 def session() -> requests.Session:
-    """Return a session that keeps to itself: no proxies, no .netrc."""
+    """Return a session that ignores proxies and .netrc."""
     http = requests.Session()
     http.trust_env = False
     http.headers["User-Agent"] = USER_AGENT
@@ -145,10 +145,10 @@ def session() -> requests.Session:
 
 
 def checked(response: requests.Response) -> requests.Response:
-    """Return the answer if it is none of refusal.
+    """Return the answer unless it is an error.
 
     Raises:
-        RuntimeError: It is one; the message has its status and text.
+        RuntimeError: It is an error; the message has its status and text.
     """
     if not response.ok:
         request = response.request

@@ -1,4 +1,4 @@
-"""Who called what: the public APIs' access logs, read."""
+"""The calls that clients made, from the access logs of the public APIs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from tests.testbed.openstack.layout import Layout
 
-# As the settings of gunicorn and Apache write it.
+# The format in the settings of gunicorn and Apache.
 _LINE = re.compile(
     r"(?P<status>\d+) (?P<microseconds>\d+) (?P<method>\w+)"
     r' "(?P<path>[^"]*)" "\??(?P<query>[^"]*)" "(?P<agent>.*)"'
 )
-# Method and path of each kind of call; the kinds' names are the simulated cloud's.
+# Method and path of each kind of call; the kinds have the names of the simulated cloud.
 _COMPUTE = {
     "list_detail": r"GET (/v2\.1)?/servers/detail",
     "list": r"GET (/v2\.1)?/servers",
@@ -44,11 +44,11 @@ _LISTS = {"list", "list_detail"}
 
 @dataclass(frozen=True)
 class ApiCall:
-    """One call of Nova or Keystone by somebody else than the test bed.
+    """One call of Nova or Keystone that the test bed did not make.
 
     Attributes:
-        kind: The simulated cloud's name for it; of actions no more than "action", of logins at
-            Keystone no more than "token"; "other" for what has no name.
+        kind: Its name in the simulated cloud; "action" for all actions, "token" for all logins at
+            Keystone, "other" for calls without a name.
     """
 
     kind: str
@@ -65,7 +65,7 @@ def read_calls(layout: Layout) -> Iterator[ApiCall]:
 
 
 def count_calls(layout: Layout) -> Counter[str]:
-    """Return how many calls there were, by kind."""
+    """Return the number of calls, by kind."""
     return Counter(call.kind for call in read_calls(layout))
 
 
@@ -73,7 +73,7 @@ def _read(log: Path, kinds: dict[str, str]) -> Iterator[ApiCall]:
     for line in log.read_text().splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ValueError(f"{log}: not as configured: {line!r}")
+            raise ValueError(f"{log}: not in the configured format: {line!r}")
         if match["agent"] == USER_AGENT:
             continue
         method, path = match["method"], match["path"]

@@ -1,4 +1,4 @@
-"""The configuration files of all services, written anew for each start."""
+"""Write the configuration files of all services, at each start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER_ENTITLEMENT = credentials.ENTITLEMENT.replace("role=vm_operator", "role=me
 
 @dataclass(frozen=True)
 class Tokens:
-    """Lifetimes in seconds, and whether the OpenID provider takes each refresh token once."""
+    """Lifetimes in seconds, and whether the OpenID provider accepts a refresh token only once."""
 
     keystone_seconds: int = 3600
     access_seconds: int = 3600
@@ -38,9 +38,9 @@ def write_configuration(layout: Layout, broker_url: str, tokens: Tokens) -> None
     """Write all files below `layout.etc`.
 
     Args:
-        layout: Its folders must exist.
+        layout: The cloud's layout; its folders must exist.
         broker_url: An AMQP URL for Nova's messages.
-        tokens: How long the tokens live.
+        tokens: Lifetimes of tokens.
     """
     compute = _compute(layout, broker_url.replace("amqp://", "rabbit://", 1))
     files: dict[str, Ini] = {
@@ -48,9 +48,9 @@ def write_configuration(layout: Layout, broker_url: str, tokens: Tokens) -> None
         "placement/placement.conf": _placement(layout),
         "glance/glance-api.conf": _glance(layout),
         "nova/nova.conf": compute | _nova_databases(layout),
-        # Nova complains at length where nova-compute is told of a database.
+        # Nova logs long complaints if nova-compute has a database URL.
         "nova-compute.conf": compute,
-        # One compute node is one resource provider in Placement: parallel claims only fight over it.
+        # One compute node is one resource provider in Placement: parallel claims only conflict.
         "nova-scheduler.conf": {"DEFAULT": {"executor_thread_pool_size": 4}},
     }
     for name, content in files.items():
@@ -65,14 +65,14 @@ def _keystone(layout: Layout, tokens: Tokens) -> Ini:
     return {
         "DEFAULT": {
             "public_endpoint": layout.url("keystone"),
-            # Answers to refused logins then say why.
+            # Answers to refused logins then hold the reason.
             "insecure_debug": True,
         },
         "database": _database(layout, "keystone"),
         "cache": {"enabled": True, "backend": "oslo_cache.dict", "expiration_time": 30},
-        # Nobody attacks these passwords; the default makes each login take 0.3 s.
+        # These passwords need no protection; with the default each login takes 0.3 s.
         "identity": {"password_hash_rounds": 4, "max_password_length": 72},
-        # Without a cache, so that a revocation counts at once.
+        # Without a cache, so that a revocation takes effect at once.
         "token": {
             "expiration": tokens.keystone_seconds,
             "caching": False,
@@ -88,7 +88,7 @@ def _keystone(layout: Layout, tokens: Tokens) -> Ini:
 
 def _placement(layout: Layout) -> Ini:
     return {
-        # A claim holds several connections at once: on the default pool its threads lock up.
+        # A claim holds several connections at once: with the default pool, threads deadlock.
         "placement_database": _database(layout, "placement"),
         "api": {"auth_strategy": "keystone"},
         "keystone_authtoken": _token_checks(layout, "placement"),
@@ -131,7 +131,7 @@ def _compute(layout: Layout, transport_url: str) -> Ini:
             "initial_cpu_allocation_ratio": 16.0,
             "initial_ram_allocation_ratio": 4.0,
             "reserved_host_memory_mb": 0,
-            # The only compute node is late with its heartbeats under load, but never down.
+            # Under load, the heartbeats of the only compute node are late, but it is never down.
             "service_down_time": 3600,
             "shelved_offload_time": 0,
             "allow_resize_to_same_host": True,
@@ -205,7 +205,7 @@ def _token_checks(layout: Layout, username: str) -> dict[str, object]:
     return _service_login(layout, username) | {
         "www_authenticate_uri": layout.auth_url,
         "service_token_roles_required": False,
-        # The default of 300 s would hide a revocation for as long.
+        # The default would hide a revocation for 300 s.
         "token_cache_time": 1,
     }
 
@@ -219,7 +219,7 @@ def _filled(template: Path, layout: Layout) -> str:
         "issuer": layout.issuer,
         "introspection_secret": INTROSPECTION_SECRET,
         "account": getpass.getuser(),
-        # Apache as root insists on serving as somebody else; as anybody else it ignores these.
+        # Apache as root must serve as another user; as another user, it ignores these.
         "apache_account": APACHE_ACCOUNT,
         "keystone_wsgi_url": layout.url("keystone_wsgi"),
     }

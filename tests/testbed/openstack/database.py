@@ -1,4 +1,4 @@
-"""The cloud's own MariaDB server."""
+"""The cloud's MariaDB server."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DATABASES = ("keystone", "placement", "glance", "nova_api", "nova", "nova_cell0"
 
 
 class Database:
-    """A running server; `stop` leaves its folder fit to be copied."""
+    """A running server; after `stop`, its folder can be copied."""
 
     def __init__(self, layout: Layout) -> None:
-        """Start it and wait until it answers; lay out empty databases where there is no state yet.
+        """Start it and wait until it answers; create empty databases if there is no state yet.
 
         Raises:
-            RuntimeError: It ended; the end of its log is in the message.
+            RuntimeError: It has ended; the message holds the end of its log.
             TimeoutError: It does not answer.
         """
         new = not (layout.state / "mysql").exists()
@@ -46,14 +46,14 @@ class Database:
         """Run statements as the server's administrator.
 
         Raises:
-            RuntimeError: The server refuses one; its words are in the message.
+            RuntimeError: The server refused one; the message holds its error.
         """
         done = self._client(";\n".join(statements))
         if done.returncode != 0:
             raise RuntimeError(f"MariaDB: {done.stderr}")
 
     def stop(self) -> None:
-        """Shut it down in good order."""
+        """Shut it down cleanly."""
         self._child.stop(30.0)
 
     def _create_databases(self) -> None:

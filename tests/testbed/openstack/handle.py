@@ -1,4 +1,4 @@
-"""A real cloud, for as long as a ``with`` block lasts."""
+"""Run a real cloud for the duration of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 class RealOpenStack(ComputeControl, LoginControl):
     """Keystone behind Apache, Placement, Nova, Glance and an OpenID provider, on private ports.
 
-    The people, projects and secrets are those of `tests.testbed.simcloud.credentials`; their ids
-    are this cloud's own. The first start on a machine installs and seeds, which takes minutes;
-    later ones take a copy.
+    Users, projects and secrets are those of `tests.testbed.simcloud.credentials`; their ids are
+    this cloud's own. The first start on a machine installs and seeds, which takes minutes; later
+    starts use a copy.
 
     Attributes:
-        layout: Its folders and addresses.
+        layout: Folders and addresses.
         auth_url: Keystone's address.
     """
 
     def __init__(self, folder: Path, tokens: Tokens | None = None) -> None:
-        """Reserve ports; nothing runs yet.
+        """Install the packages and reserve ports; start nothing.
 
         Args:
-            folder: Will hold all that the cloud writes; need not exist. Its path is at most 60
-                characters long, as there are Unix sockets below it.
-            tokens: How long tokens live.
+            folder: For all files of the cloud; need not exist. The path may have at most 60
+                characters, because there are Unix sockets below it.
+            tokens: Lifetimes of tokens.
 
         Raises:
-            RuntimeError: Packages cannot be installed; the message says why.
+            RuntimeError: Packages cannot be installed; the message holds the reason.
             FileNotFoundError: A system package is missing.
         """
         self._exits = ExitStack()
@@ -61,26 +61,26 @@ class RealOpenStack(ComputeControl, LoginControl):
 
     @property
     def data_folders(self) -> list[Path]:
-        """Where the cloud keeps what it is told: database, keys, images, message queues."""
+        """The folders of the cloud's data: database, keys, images, message queues."""
         return [self.layout.state, self.layout.folder / "mq"]
 
     def counts(self) -> dict[str, int]:
         """Return the calls of Nova and Keystone since `reset_counts`, by kind (see `calls`).
 
-        Kinds never called are missing; the test bed's own calls do not count.
+        Kinds never called are missing; the test bed's own calls are not counted.
         """
         return dict(count_calls(self.layout) - self._counted)
 
     def reset_counts(self) -> None:
-        """Count from now on."""
+        """Reset the counts."""
         self._counted = count_calls(self.layout)
 
     def start(self) -> None:
         """Start everything and wait until it answers.
 
         Raises:
-            RuntimeError: Something ended; the end of its log is in the message.
-            TimeoutError: Something does not answer.
+            RuntimeError: A process has ended; the message holds the end of its log.
+            TimeoutError: A service does not answer.
         """
         self.layout.make_folders()
         state.restore(self._software, self.layout)
@@ -89,15 +89,15 @@ class RealOpenStack(ComputeControl, LoginControl):
         self._stack.start_all()
 
     def set_token_seconds(self, seconds: int) -> None:
-        """Let Keystone's tokens live so long from now on (restarts it, which takes seconds)."""
+        """Set the lifetime of new Keystone tokens (restarts Keystone, which takes seconds)."""
         self._stack.restart_identity(replace(self._tokens or Tokens(), keystone_seconds=seconds))
 
     def restart_compute(self) -> None:
-        """Kill nova-compute and start it again, as after a power cut; guests that ran still run."""
+        """Kill nova-compute and start it again; running guests still run."""
         self._stack.restart_compute()
 
     def stop(self) -> None:
-        """Stop everything and give the ports back; the folder stays."""
+        """Stop everything and release the ports; the folder stays."""
         self._exits.close()
 
     def __enter__(self) -> Self:

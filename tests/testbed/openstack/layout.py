@@ -1,4 +1,4 @@
-"""Where one cloud has its files and its ports, and the passwords of its services."""
+"""The folders and ports of one cloud, and the passwords of its services."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTROSPECTION_SECRET = "the-real-clouds-introspection"
 
 @dataclass(frozen=True)
 class PortMap:
-    """The TCP ports on 127.0.0.1. `keystone` is Apache's, which stands before `keystone_wsgi`."""
+    """The TCP ports on 127.0.0.1. `keystone` is Apache's, the proxy in front of `keystone_wsgi`."""
 
     keystone: int
     keystone_wsgi: int
@@ -31,7 +31,7 @@ class PortMap:
 
     @classmethod
     def take(cls, ports: Ports) -> PortMap:
-        """Reserve a port for each."""
+        """Reserve a port for each service."""
         return cls(*(ports.take() for _ in range(8)))
 
 
@@ -40,7 +40,7 @@ class Layout:
     """One cloud's folder and ports.
 
     Attributes:
-        folder: All that it writes; short enough for a Unix socket's path.
+        folder: For all its files; short enough for the path of a Unix socket.
         venv: The services' Python environment.
         oidc: The folder of the OpenID provider with its node_modules.
     """
@@ -52,26 +52,26 @@ class Layout:
 
     @property
     def etc(self) -> Path:
-        """Configuration, written anew at each start; holds passwords."""
+        """The folder of the configuration, which is written at each start; contains passwords."""
         return self.folder / "etc"
 
     @property
     def log(self) -> Path:
-        """Logs of all services."""
+        """The folder of all logs."""
         return self.folder / "log"
 
     @property
     def run(self) -> Path:
-        """Sockets, pid files and locks."""
+        """The folder of sockets, pid files and locks."""
         return self.folder / "run"
 
     @property
     def state(self) -> Path:
-        """What must outlast a stop: database, keys, images, guests."""
+        """The folder of persistent data: database, keys, images, guests."""
         return self.folder / "state"
 
     def url(self, service: str) -> str:
-        """Return the root of a service's API."""
+        """Return the root URL of a service's API."""
         return f"http://127.0.0.1:{asdict(self.ports)[service]}"
 
     @property
@@ -86,16 +86,16 @@ class Layout:
 
     @property
     def compute_url(self) -> str:
-        """Nova's public address, as the catalogue has it."""
+        """Nova's public address, as in the catalogue."""
         return f"{self.url('nova')}/v2.1"
 
     def database_url(self, database: str) -> str:
-        """Return SQLAlchemy's URL of a database."""
+        """Return the SQLAlchemy URL of a database."""
         login = f"openstack:{DATABASE_PASSWORD}"
         return f"mysql+pymysql://{login}@127.0.0.1:{self.ports.database}/{database}"
 
     def make_folders(self) -> None:
-        """Make the folders that the services expect to find."""
+        """Create the folders that the services require."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.etc, self.log, self.run, self.state):
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What tests do at the OpenID provider beside its protocol."""
+"""Test operations of the OpenID provider, in addition to its protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class LoginControl:
-    """The OpenID provider's addresses and test handles."""
+    """Addresses and test operations of the OpenID provider."""
 
     def __init__(self, layout: Layout) -> None:
         self._root = layout.url("oidc")
@@ -20,21 +20,21 @@ class LoginControl:
         self.device_endpoint = f"{self.issuer}/protocol/openid-connect/auth/device"
 
     def mint_refresh_token(self) -> str:
-        """Log the person in at the public client; return the first refresh token."""
+        """Log the user in at the public client; return the first refresh token."""
         return str(self._tell("POST", "refresh-tokens")["refresh_token"])
 
     def approve_device(self, user_code: str) -> bool:
-        """Do what the person does who was shown this code; return whether it exists."""
+        """Approve this code as the user would; return whether it exists."""
         return bool(
             self._tell("POST", "device-codes/approve", {"user_code": user_code})["approved"]
         )
 
     def revoke_grants(self) -> int:
-        """Revoke every login: refresh tokens and access tokens are bad for good."""
+        """Revoke all logins: their refresh and access tokens become invalid for ever."""
         return int(self._tell("DELETE", "grants")["revoked"])
 
     def expire_access_tokens(self) -> int:
-        """Make every access token bad; refresh tokens stay good."""
+        """Expire all access tokens; refresh tokens stay valid."""
         return int(self._tell("DELETE", "access-tokens")["expired"])
 
     def set_login(
@@ -44,7 +44,7 @@ class LoginControl:
         refresh_token_seconds: int | None = None,
         rotate_refresh_tokens: bool | None = None,
     ) -> None:
-        """Change how long tokens live that are given out from now on, or their rotation."""
+        """Change the lifetimes of new tokens, or the rotation of refresh tokens."""
         changes = {
             "access_token_seconds": access_token_seconds,
             "refresh_token_seconds": refresh_token_seconds,
@@ -54,12 +54,12 @@ class LoginControl:
         self._tell("PATCH", "settings", given)
 
     def issued_secrets(self) -> list[str]:
-        """Every token that the provider has issued so far, to look for where none may be."""
+        """All tokens that the provider has issued so far, for searches for leaked secrets."""
         tokens: list[str] = self._tell("GET", "secrets")
         return tokens
 
     def login_counts(self) -> dict[str, int]:
-        """Return the calls since the start, by path below the issuer."""
+        """Return the number of calls since the start, by path below the issuer."""
         counts: dict[str, int] = self._tell("GET", "counts")
         return counts
 

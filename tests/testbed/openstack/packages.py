@@ -1,4 +1,4 @@
-"""The cloud's Python and npm packages, installed once per version of the lock files into a cache."""
+"""Install the cloud's Python and npm packages into the cache, once per version of the lock files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testbed.docker.locks import exclusive
+from tests.testbed.folders import cache_folder
 
 HERE = Path(__file__).parent
 
@@ -23,7 +24,7 @@ class Software:
     Attributes:
         venv: The Python environment of the services.
         oidc: The OpenID provider's folder, with its node_modules.
-        root: Their folder, where more may be kept that goes with these versions.
+        root: Their common folder, which may contain more for these versions.
     """
 
     venv: Path
@@ -31,18 +32,12 @@ class Software:
     root: Path
 
 
-def cache_folder() -> Path:
-    """Return the folder for what may be kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lamplighter-testbed"
-
-
 def install(cache: Path | None = None) -> Software:
     """Return the packages of the lock files, installed by this call or an earlier one.
 
     Raises:
         RuntimeError: pip or npm fails; its output is in the message.
-        FileNotFoundError: npm is missing, as other system packages may be (see `system`).
+        FileNotFoundError: npm is missing (see `system`).
     """
     root = (cache or cache_folder()) / f"openstack-{_version()}"
     root.mkdir(parents=True, exist_ok=True)
@@ -57,7 +52,7 @@ def install(cache: Path | None = None) -> Software:
 
 
 def _version() -> str:
-    """Return a short hash of all that decides what gets installed."""
+    """Return a short hash of everything that determines what is installed."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {os.uname().machine}".encode())
     for name in ("requirements.lock", "oidc/package-lock.json"):
         digest.update((HERE / name).read_bytes())
@@ -67,7 +62,7 @@ def _version() -> str:
 def _install_python(folder: Path) -> None:
     venv.create(folder, clear=True, with_pip=True)
     command: list[str | Path] = [folder / "bin/pip", "install", "--quiet", "--require-hashes"]
-    # The lock is complete by itself; resolving it again would only take time.
+    # The lock file is complete, so there is nothing to resolve.
     _run([*command, "--no-deps", "--requirement", HERE / "requirements.lock"])
 
 
@@ -80,7 +75,7 @@ def _install_npm(folder: Path) -> None:
 
 
 def _run(command: list[str | Path], folder: Path | None = None) -> None:
-    # The caller's environment says how its registries are reached.
+    # With the caller's environment, which configures access to the registries.
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} {command[1]} failed:\n{done.stdout}{done.stderr}")

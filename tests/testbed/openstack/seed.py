@@ -1,4 +1,4 @@
-"""What is in the cloud before anybody uses it, put there through its own APIs."""
+"""Create the initial content of the cloud through its APIs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ UNLIMITED = ("instances", "cores", "ram", "server_groups", "key_pairs")
 
 
 def seed_identity(layout: Layout) -> None:
-    """Make users, projects, the catalogue and the federation; needs Keystone alone."""
-    # Not Apache's address: it need not run for this.
+    """Create users, projects, the catalogue and the federation; needs only Keystone."""
+    # Keystone's own address, because Apache need not run for this.
     auth_url = f"{layout.url('keystone_wsgi')}/v3"
     with Keystone(auth_url) as keystone:
         login = by_password("admin", ADMIN_PASSWORD)
@@ -42,7 +42,7 @@ def seed_identity(layout: Layout) -> None:
 
 
 class _Identity:
-    """Keystone's API as its administrator sees it."""
+    """Keystone's API, with the administrator's login."""
 
     def __init__(self, api: Service) -> None:
         self._api = api
@@ -80,7 +80,7 @@ class _Identity:
                 )
 
     def _add_federation(self, issuer: str, project: str) -> None:
-        """Do as EGI's sites do: who holds the VO's entitlement gets a role in the VO's project."""
+        """Map as EGI's sites do: users with the VO's entitlement get a role in the VO's project."""
         group = self._add("group", name=GROUP_NAME)
         self._assign(project, f"groups/{group}", "member")
         local = [{"user": {"name": "{0}", "type": "ephemeral"}, "group": {"id": group}}]
@@ -127,7 +127,7 @@ def _add_application_credential(identity: Service, user_id: str) -> None:
 
 
 def seed_compute(layout: Layout) -> None:
-    """Make flavors, an image and a quota; needs all services."""
+    """Create flavors, an image and a quota; needs all services."""
     with Keystone(layout.auth_url) as keystone:
         admin = by_password("admin", ADMIN_PASSWORD)
         token = Token.of(keystone.login(admin, in_project("admin")))
@@ -144,7 +144,7 @@ def seed_compute(layout: Layout) -> None:
         with Service(layout.auth_url, token.id) as identity:
             path = f"/projects?name={credentials.PROJECT_NAME}"
             project = identity.ask("GET", path)["projects"][0]["id"]
-        # The other project keeps Nova's defaults, which end at 10 instances.
+        # The other project keeps Nova's default quota of 10 instances.
         nova.ask("PUT", f"/os-quota-sets/{project}", {"quota_set": dict.fromkeys(UNLIMITED, -1)})
     with Service(layout.url("glance"), token.id) as glance:
         about = {

@@ -1,4 +1,4 @@
-"""What tests do to the servers, and to the hypervisor under them."""
+"""Test operations on the servers and on their hypervisor."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class DriverFailure:
-    """What fails in the hypervisor.
+    """A failure in the hypervisor.
 
     Attributes:
         names: A glob for the servers' names.
         operation: spawn, power_on, power_off, destroy, snapshot, reboot, pause, unpause, suspend,
             resume, rescue or unrescue.
-        message: Ends up in the server's fault, where Nova records one.
+        message: The message of the server's fault, if Nova records one.
     """
 
     names: str
@@ -70,7 +70,7 @@ class DriverFailure:
 
 
 class ComputeControl:
-    """Servers of the project `nodes`, and the driver's orders."""
+    """The servers of the project `nodes`, and the orders of the driver."""
 
     def __init__(self, layout: Layout) -> None:
         self._auth_url = layout.auth_url
@@ -102,7 +102,7 @@ class ComputeControl:
 
     @cached_property
     def image_id(self) -> str:
-        """The id of the one image."""
+        """The id of the only image."""
         token = self._user()
         with Service(token.endpoints["image"], token.id) as glance:
             return str(glance.ask("GET", f"/v2/images?name={IMAGE_NAME}")["images"][0]["id"])
@@ -112,11 +112,11 @@ class ComputeControl:
     ) -> list[ServerInfo]:
         """Create servers and bring them into a status: ACTIVE or one of `ACTIONS`.
 
-        With `networks` "auto" they have an address on the loopback, with "none" they have none.
-        The driver's orders and hook count for this too.
+        With `networks` "auto", servers have a loopback address; with "none", they have none. The
+        driver's orders and hook apply.
 
         Raises:
-            TimeoutError: Some did not get there.
+            TimeoutError: Some servers did not reach it.
         """
         wanted = list(names)
         about = {"flavorRef": "1", "imageRef": self.image_id, "networks": networks}
@@ -129,7 +129,7 @@ class ComputeControl:
             ids = _each(create, wanted)
             self.await_status(wanted, "ACTIVE", 60.0 + len(wanted))
             if status != "ACTIVE":
-                # Only the administrator may declare a server broken.
+                # Only the administrator may set a server to ERROR.
                 api = admin if status == "ERROR" else nova
                 _each(lambda server: _act(api, server, ACTIONS[status]), ids)
                 self.await_status(wanted, status, 60.0 + len(wanted))
@@ -153,7 +153,7 @@ class ComputeControl:
         """Wait until all of `names` show `status` and run no task.
 
         Raises:
-            TimeoutError: They did not in time; the message says which.
+            TimeoutError: Some did not in time; the message names them.
         """
         wanted = set(names)
         late: dict[str, str] = {}
@@ -179,7 +179,7 @@ class ComputeControl:
             delete_all(nova)
 
     def set_lock(self, name: str, *, locked: bool) -> None:
-        """Lock a server as the administrator, so that its owner may not act on it; or unlock."""
+        """Lock a server as the administrator, so that its owner cannot act on it; or unlock it."""
         with self._nova(admin=True) as nova:
             _act(nova, self.servers()[name].id, {"lock" if locked else "unlock": None})
 
@@ -191,7 +191,7 @@ class ComputeControl:
         shelve_seconds: float = 0.0,
         failures: Iterable[DriverFailure] = (),
     ) -> None:
-        """Order how long the hypervisor takes and what fails there, from now on."""
+        """Set the durations and the failures of the hypervisor."""
         seconds = {
             "spawn": boot_seconds,
             "power_on": boot_seconds,
@@ -201,14 +201,14 @@ class ComputeControl:
         self._order(seconds=seconds, failures=[asdict(failure) for failure in failures])
 
     def set_hook(self, hook: HookSpec | None) -> None:
-        """Set the command that nova-compute runs after a guest's power has changed."""
+        """Set the command that nova-compute runs after a change of a guest's power."""
         self._order(hook=msgspec.to_builtins(hook))
 
     def revoke_tokens(self) -> None:
-        """Make the tokens of all users bad, not the services' own; wait until Nova knows."""
+        """Revoke the tokens of all users, except the services' own; wait until Nova refuses them."""
         admin = self._login("admin", ADMIN_PASSWORD, "admin")
         with Service(self._auth_url, admin.id) as identity, self._nova() as nova:
-            # Keystone revokes a user's tokens with a change of password. A federated user has none
+            # Keystone revokes a user's tokens when the password changes. A federated user has none
             # and is disabled for a moment; the same would cost the other one its credentials.
             password = {"user": {"password": credentials.PASSWORD}}
             identity.ask("PATCH", f"/users/{self.user_id}", password)
@@ -218,7 +218,7 @@ class ComputeControl:
                     identity.ask("PATCH", f"/users/{user['id']}", {"user": {"enabled": enabled}})
             struck = int(time.time())
             until(lambda: _refuses(nova), 10.0, "the revocation")
-        # It strikes all that is issued in the same second, be it after it.
+        # The revocation covers all tokens issued in the same second, later ones too.
         until(lambda: int(time.time()) > struck, 10.0, "the next second")
         until(self._is_let_in, 10.0, "a good token")
 
@@ -227,7 +227,7 @@ class ComputeControl:
             return not _refuses(nova)
 
     def _nova(self, *, admin: bool = False) -> Service:
-        # A login for each use: however short the tokens live, this one is good.
+        # A new login for each use, so that the token is valid even if tokens are short-lived.
         token = self._login("admin", ADMIN_PASSWORD, "admin") if admin else self._user()
         headers = {"OpenStack-API-Version": f"compute {MICROVERSION}"}
         return Service(self._compute_url, token.id, headers)
@@ -241,23 +241,23 @@ class ComputeControl:
 
     def _order(self, **changes: object) -> None:
         self._orders |= changes
-        # In one step, as nova-compute may read it at any time.
+        # In one step, because nova-compute may read it at any time.
         partial = self._orders_file.with_suffix(".partial")
         partial.write_text(json.dumps(self._orders))
         partial.replace(self._orders_file)
 
 
 def delete_all(nova: Service) -> None:
-    """Delete all servers that a token shows, and wait until they are gone.
+    """Delete all servers that a token can list, and wait until they are gone.
 
     Raises:
-        TimeoutError: Some stay.
+        TimeoutError: Some servers remain.
     """
 
     def none_left() -> bool:
         ids = [server["id"] for server in nova.ask("GET", "/servers")["servers"]]
-        # Nova may lose a deletion that overtakes the server's creation, so each round asks again;
-        # one that is on its way out already answers 404.
+        # Nova may lose a deletion that arrives during the server's creation, so each round repeats it;
+        # a server that is being deleted may answer 404.
         _each(lambda server: nova.call("DELETE", f"/servers/{server}"), ids)
         return not ids
 

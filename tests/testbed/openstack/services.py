@@ -1,4 +1,4 @@
-"""The processes that make up the cloud, beside database and message broker."""
+"""The processes of the cloud, except database and message broker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START_TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Program:
-    """How one service is started, and the address that answers once it is up."""
+    """The command of one service, and the address that answers once it is up."""
 
     name: str
     argv: list[str | Path]
@@ -37,7 +37,7 @@ class Program:
 
 def oidc(layout: Layout) -> Program:
     """Return the OpenID provider."""
-    # Node finds packages beside the importing file, and the cache has only packages.
+    # Node looks for packages beside the importing file, so the program must be beside them.
     folder = layout.run / "oidc"
     folder.mkdir(exist_ok=True)
     for file in (HERE / "oidc").glob("*.mjs"):
@@ -52,7 +52,7 @@ def oidc(layout: Layout) -> Program:
 
 
 def apache(layout: Layout) -> Program:
-    """Return the web server before Keystone."""
+    """Return the web server in front of Keystone."""
     argv: list[str | Path] = [
         "/usr/sbin/apache2",
         "-f",
@@ -85,18 +85,18 @@ def apis(layout: Layout) -> list[Program]:
 
 
 def conductor(layout: Layout) -> Program:
-    """Return Nova's way to its database."""
+    """Return nova-conductor, through which Nova uses its database."""
     return _daemon(layout, "nova-conductor", [layout.venv / "bin/nova-conductor"], "nova/nova.conf")
 
 
 def scheduler(layout: Layout) -> Program:
-    """Return Nova's choice of compute nodes."""
+    """Return nova-scheduler, which chooses compute nodes."""
     argv: list[str | Path] = [layout.venv / "bin/nova-scheduler"]
     return _daemon(layout, "nova-scheduler", argv, "nova/nova.conf", "nova-scheduler.conf")
 
 
 def compute(layout: Layout) -> Program:
-    """Return the one compute node, with our driver."""
+    """Return the only compute node, with our driver."""
     argv: list[str | Path] = [layout.venv / "bin/python", HERE / "compute"]
     return _daemon(layout, "nova-compute", argv, "nova-compute.conf")
 
@@ -104,7 +104,7 @@ def compute(layout: Layout) -> Program:
 def _environment(layout: Layout) -> dict[str, str]:
     return MINIMAL_ENVIRONMENT | {
         "HOME": str(layout.run),
-        # Deprecations in foreign code fill the logs and say nothing about us.
+        # Deprecation warnings of other projects' code would only fill the logs.
         "PYTHONWARNINGS": "ignore",
         "OS_NOVA_DISABLE_EVENTLET_PATCHING": "true",
         "GUEST_DRIVER_FOLDER": str(layout.state / "nova"),
@@ -143,7 +143,7 @@ def _wsgi(  # noqa: PLR0913, PLR0917 - one line per service in the callers
 
 
 class Services:
-    """Running programs, stopped all together."""
+    """Running programs, which are stopped together."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -159,11 +159,11 @@ class Services:
             )
 
     def wait(self, programs: Iterable[Program]) -> None:
-        """Wait until those with an address answer.
+        """Wait until the programs with an address answer.
 
         Raises:
-            RuntimeError: One ended; the end of its log is in the message.
-            TimeoutError: One does not answer.
+            RuntimeError: A program has ended; the message holds the end of its log.
+            TimeoutError: A program does not answer.
         """
         with session() as http:
             for program in programs:
@@ -172,12 +172,12 @@ class Services:
                     until(partial(self._answers, http, program), START_TIMEOUT_SECONDS, what)
 
     def require_running(self) -> None:
-        """Raise a RuntimeError with the end of the log of one that has ended, if any has."""
+        """Raise a RuntimeError with the end of its log if a program has ended."""
         for child in self._running.values():
             child.require_running()
 
     def kill(self, name: str) -> None:
-        """Kill one at once."""
+        """Kill one program."""
         self._running.pop(name).kill()
 
     def children(self) -> dict[str, Child]:
@@ -185,7 +185,7 @@ class Services:
         return dict(self._running)
 
     def stop(self) -> None:
-        """Stop all of them at once, the last started first."""
+        """Stop all programs together, the last started first."""
         children = list(reversed(self._running.values()))
         self._running.clear()
         with ExitStack() as stopping:

@@ -1,4 +1,4 @@
-"""All processes of one cloud, from the database up."""
+"""All processes of one cloud, in the order of their start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPUTE_QUEUE = "compute.compute1"
 
 
 class Stack:
-    """Use as a context manager: it starts database and broker, and in the end stops everything."""
+    """Use as a context manager: it starts database and broker, and at the end stops everything."""
 
     def __init__(self, layout: Layout, tokens: Tokens | None = None) -> None:
         self._layout = layout
@@ -39,7 +39,7 @@ class Stack:
             url = f"rabbit://{login}@{self._broker.host}:{self._broker.port}/"
             self._broker_url = url
             write_configuration(self._layout, url, self._tokens)
-            # It takes seconds, while which the database starts; Nova waits for it by itself.
+            # The broker takes seconds; meanwhile the database starts. Nova waits for the broker by itself.
             starter = exits.enter_context(ThreadPoolExecutor(1))
             self._broker_up: Future[None] = starter.submit(self._broker.start)
             self.database = Database(self._layout)
@@ -52,16 +52,16 @@ class Stack:
         self._exits.close()
 
     def start_identity(self) -> None:
-        """Start Keystone alone and wait for it."""
+        """Start only Keystone and wait for it."""
         self.services.start([self._keystone])
         self.services.wait([self._keystone])
 
     def start_all(self) -> None:
-        """Start what does not run yet, and wait until everything answers.
+        """Start all services that do not run yet, and wait until they answer.
 
         Raises:
-            RuntimeError: Something ended; the end of its log is in the message.
-            TimeoutError: Something does not answer.
+            RuntimeError: A process has ended; the message holds the end of its log.
+            TimeoutError: A service does not answer.
         """
         layout = self._layout
         programs = [self._keystone, *services.apis(layout), services.oidc(layout)]
@@ -70,7 +70,7 @@ class Stack:
         self.services.start(program for program in programs if program.name not in running)
         self._broker_up.result()
         self.services.start([services.conductor(layout), services.scheduler(layout)])
-        # A compute node that meets no conductor loses 10 s before it looks again.
+        # Without a conductor, a compute node waits 10 s before it tries again.
         self._await_consumer("conductor")
         self.services.start([services.compute(layout)])
         self.services.wait(programs)
@@ -78,21 +78,21 @@ class Stack:
         self._await_consumer(COMPUTE_QUEUE)
 
     def restart_identity(self, tokens: Tokens) -> None:
-        """Start Keystone anew, with other lifetimes for the tokens that it gives out from now on."""
+        """Restart Keystone with other lifetimes for new tokens."""
         write_configuration(self._layout, self._broker_url, tokens)
         self.services.kill(self._keystone.name)
         self.start_identity()
 
     def restart_compute(self) -> None:
-        """Kill nova-compute as a power cut would, and start it again."""
+        """Kill nova-compute, as a power failure would, and start it again."""
         self.services.kill("nova-compute")
-        # The broker must have noticed, or it would still show the old one.
+        # Wait until the broker has noticed; otherwise it would still show the old process.
         until(lambda: not self._has_consumer(COMPUTE_QUEUE), 30.0, "the end of nova-compute")
         self.services.start([services.compute(self._layout)])
         self._await_consumer(COMPUTE_QUEUE)
 
     def _await_consumer(self, queue: str) -> None:
-        """Wait until a daemon of Nova's takes messages, which it says nowhere else."""
+        """Wait until a daemon of Nova consumes messages, the only sign that it is ready."""
         until(
             lambda: self._has_consumer(queue),
             services.START_TIMEOUT_SECONDS,
@@ -101,7 +101,7 @@ class Stack:
 
     def _has_consumer(self, queue: str) -> bool:
         self.services.require_running()
-        # To ask AMQP for a queue that is not there would leave warnings in the log.
+        # Asking for a missing queue over AMQP would leave warnings in the log.
         if queue not in self._broker.api.depths("/"):
             return False
         parameters = pika.URLParameters(self._broker.amqp_url("/"))

@@ -1,6 +1,6 @@
-"""The seeded cloud at rest: made once, kept in the cache, copied for each run.
+"""The stored state of the seeded cloud: made once, kept in the cache, copied for each run.
 
-A cloud knows its own addresses; at rest they are replaced by names that no run has.
+The databases contain the cloud's addresses; the stored state has placeholders instead.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ ADDRESSES = (
 
 
 def restore(software: Software, layout: Layout) -> None:
-    """Fill `layout.state` with a copy of the seeded state, made first if the cache has none.
+    """Fill `layout.state` with a copy of the seeded state; make that state first if needed.
 
     Raises:
-        RuntimeError: A program of OpenStack's fails; its output is in the message.
+        RuntimeError: An OpenStack program failed; the message holds its output.
     """
     kept = software.root / f"state-{_version()}"
     with exclusive(software.root / "state.lock"):
@@ -64,9 +64,9 @@ def restore(software: Software, layout: Layout) -> None:
 
 
 def arrive(database: Database, layout: Layout) -> None:
-    """Tell the databases of a restored state where they are and that time has passed."""
+    """Write the current addresses and times into the databases of a restored state."""
     _replace(database, {rest: here for here, rest in _addresses(layout).items()})
-    # Nova believes a compute node dead whose last heartbeat is long ago, until the next one.
+    # Nova regards a compute node with an old heartbeat as down until the next heartbeat.
     database.execute("UPDATE nova.services SET last_seen_up = UTC_TIMESTAMP()")
 
 
@@ -75,7 +75,7 @@ def _leave(database: Database, layout: Layout) -> None:
 
 
 def _addresses(layout: Layout) -> dict[str, str]:
-    """Return the names at rest for this layout's addresses."""
+    """Return the placeholder of each of this layout's addresses."""
     urls = {layout.url(name): f"http://{name}.invalid" for name in asdict(layout.ports)}
     return urls | {str(layout.state): "/state.invalid"}
 
@@ -98,7 +98,7 @@ def _version() -> str:
 
 
 def _forget_unused(root: Path) -> None:
-    """Remove states of other versions that nobody has asked for lately."""
+    """Remove states of other versions that have not been used lately."""
     for state in root.glob("state-*"):
         if time.time() - state.stat().st_mtime > KEPT_UNUSED_SECONDS:
             shutil.rmtree(state)
@@ -116,7 +116,7 @@ def _make(software: Software, kept: Path) -> None:
             seed_compute(layout)
             stack.services.stop()
             _leave(stack.database, layout)
-        # Into place at once, as another run may look for it at any time.
+        # Moved in one step, because another run may look for it at any time.
         partial = kept.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(layout.state, partial)
@@ -147,7 +147,7 @@ def _keystone(layout: Layout) -> None:
 
 
 def _nova(layout: Layout) -> None:
-    # Nova fills these in from its configuration, whose ports and passwords change with each run.
+    # Nova fills these in from its configuration; ports and passwords change with each run.
     broker = "{scheme}://{username}:{password}@{hostname}:{port}/"
     cell0, cell1 = f"{broker}nova_cell0", f"{broker}nova"
     manage = _nova_manage(layout)

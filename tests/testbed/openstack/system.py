@@ -1,4 +1,4 @@
-"""What the real cloud needs of the system. Standard library only, as the installer reads it."""
+"""The Debian packages that the real OpenStack needs. Standard library only: the installer imports it."""
 
 SYSTEM_PACKAGES = {
     "apache2": "apache2",
@@ -8,4 +8,4 @@ SYSTEM_PACKAGES = {
     "npm": "npm",
     "rabbitmq-server": "usr/lib/rabbitmq/bin/rabbitmq-server",
 }
-"""Debian package -> what it is wanted for: a program on the PATH, or else a pattern below /."""
+"""Package -> the file that shows it is installed: a program on the PATH, or a pattern below /."""

@@ -20,7 +20,7 @@ from tests.testbed.simcloud.transport import Protocol
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling once it listens."""
+    """uvicorn, which writes the ready file once it listens."""
 
     def __init__(self, config: uvicorn.Config, ready_file: Path | None, url: str) -> None:
         super().__init__(config)
@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal anew at the end; a graceful stop ends with status 0.
+        # At the end uvicorn would raise the signal again; a clean stop must exit with status 0.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._ready_file is not None and self.started:
-            # Renamed into place, so that nobody reads half an address.
+            # Renamed into place, so that readers never see half an address.
             draft = self._ready_file.with_name(f".{self._ready_file.name}.{os.getpid()}")
             draft.write_text(self._url)
             draft.rename(self._ready_file)
@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _serve(config: Config, host: str, port: int, ready_file: Path | None) -> None:
     with socket.create_server((host, port), backlog=2048) as listener:
-        # asyncio sees to this only for sockets made with TCP's number; without it Nagle's
-        # algorithm holds every small answer back for 40 ms.
+        # asyncio sets this only for sockets created with TCP's protocol number. Without it,
+        # Nagle's algorithm delays each small answer by 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         web = uvicorn.Config(
             application(Simulation(config)),

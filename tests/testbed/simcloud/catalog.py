@@ -1,4 +1,4 @@
-"""Where the services are: Keystone's catalog and its version document."""
+"""The addresses of the services: Keystone's catalog and version document."""
 
 import uuid
 
@@ -9,7 +9,7 @@ from tests.testbed.simcloud.web import base_url
 
 
 def catalog(base: str) -> list[dict[str, object]]:
-    """Return the service catalog that a scoped token carries."""
+    """Return the service catalog of a scoped token."""
     return [
         _service("compute", "nova", f"{base}/compute/v2.1"),
         _service("image", "glance", f"{base}/image"),
@@ -33,7 +33,7 @@ def _service(kind: str, name: str, url: str) -> dict[str, object]:
 
 
 def version_document(request: Request) -> dict[str, object]:
-    """Return Keystone's version, as discovery reads it."""
+    """Return Keystone's version document for discovery."""
     return {
         "id": "v3.14",
         "status": "stable",

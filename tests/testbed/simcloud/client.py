@@ -1,4 +1,4 @@
-"""The control API from Python, for a simulation that runs somewhere."""
+"""A Python client of the control API."""
 
 import time
 from collections.abc import Iterable
@@ -30,10 +30,10 @@ class ControlError(Exception):
 
 
 class SimControl:
-    """Drives the simulation at ``url``. Every method raises ControlError when it is refused."""
+    """Controls the simulation at ``url``. Every method raises ControlError if the call is refused."""
 
     def __init__(self, url: str, initial: Settings | None = None) -> None:
-        """Call nothing yet; ``initial`` are the settings that ``reset`` returns to."""
+        """Make no call yet; ``reset`` restores the settings ``initial``."""
         self.url = url.rstrip("/")
         self._initial = initial or Settings()
         self._http = requests.Session()
@@ -54,7 +54,7 @@ class SimControl:
 
     @property
     def token_endpoint(self) -> str:
-        """Where the login provider redeems refresh tokens."""
+        """The token endpoint of the login provider."""
         return f"{self.issuer}/protocol/openid-connect/token"
 
     # -- servers
@@ -62,7 +62,7 @@ class SimControl:
     def add_servers(
         self, servers: Iterable[str | ServerSpec], status: str = "SHUTOFF"
     ) -> list[ServerInfo]:
-        """Add servers; those given by name alone start in ``status``."""
+        """Add servers; those given only by name start in ``status``."""
         specs = [
             ServerSpec(name=server, status=status) if isinstance(server, str) else server
             for server in servers
@@ -87,7 +87,7 @@ class SimControl:
         boot_seconds: Span | None = None,
         stop_seconds: Span | None = None,
     ) -> list[ServerInfo]:
-        """Change all servers whose names match the glob ``names``, behind the API's back."""
+        """Change all servers whose names match the glob ``names``, bypassing Nova's API."""
         change = ServerChange(
             names=names,
             status=status,
@@ -99,11 +99,11 @@ class SimControl:
         return self._ask(list[ServerInfo], "PATCH", "servers", change)
 
     def set_power(self, names: str, *, on: bool) -> list[ServerInfo]:
-        """Switch the matching servers on or off at once, as someone else than us might."""
+        """Switch the matching servers on or off at once, as another user of the cloud could."""
         return self.change_servers(names, status="ACTIVE" if on else "SHUTOFF")
 
     def remove_servers(self, names: str = "*") -> int:
-        """Forget the servers whose names match the glob, as if they had never been; return how many."""
+        """Remove the servers whose names match the glob without a trace; return their number."""
         return self._ask(dict[str, int], "POST", "servers/remove", {"names": names})["removed"]
 
     def await_status(
@@ -112,7 +112,7 @@ class SimControl:
         """Wait until all of ``names`` show ``status`` and run no task.
 
         Raises:
-            TimeoutError: they did not in time; the message says which.
+            TimeoutError: they did not in time; the message names them.
         """
         wanted = set(names)
         deadline = time.monotonic() + timeout_seconds
@@ -128,17 +128,17 @@ class SimControl:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not {status} after {timeout_seconds} s: {late}")
-            # Thousands of servers take a while to list: leave the cloud most of its time.
+            # Listing thousands of servers takes long: leave the cloud most of its time.
             time.sleep(0.02 + 3 * (time.monotonic() - asked))
 
     def ledger(self) -> list[LedgerEntry]:
-        """Return when each server was powered on, the deleted ones included."""
+        """Return when each server was powered on, including deleted servers."""
         return self._ask(list[LedgerEntry], "GET", "ledger")
 
     # -- faults
 
     def inject(self, fault: Fault) -> int:
-        """Put a fault in force; return its number."""
+        """Add a fault; return its number."""
         return self._ask(dict[str, int], "POST", "faults", fault)["number"]
 
     def remove_fault(self, number: int) -> None:
@@ -154,43 +154,43 @@ class SimControl:
         looks_like_reset: bool = False,
         services: Iterable[ServiceName] = _EVERYTHING,
     ) -> None:
-        """Take services away, as 503 from a proxy or as connection resets; or bring all back."""
+        """Make services unavailable, with 503 from a proxy or with connection resets; or end the outage."""
         away = Outage(
             services=list(services) if on else [], looks="reset" if looks_like_reset else "503"
         )
         self._tell("PUT", "outage", away)
 
     def revoke_tokens(self) -> int:
-        """Make every Keystone token bad; return how many there were."""
+        """Revoke all Keystone tokens; return their number."""
         return self._ask(dict[str, int], "POST", "tokens/revoke")["revoked"]
 
     def revoke_grants(self) -> int:
-        """Revoke every login at the provider: refresh tokens and access tokens are bad for good."""
+        """Revoke all logins at the provider: their refresh and access tokens become invalid for ever."""
         return self._ask(dict[str, int], "POST", "grants/revoke")["revoked"]
 
     def expire_access_tokens(self) -> int:
-        """Make every access token bad; refresh tokens stay good."""
+        """Expire all access tokens; refresh tokens stay valid."""
         return self._ask(dict[str, int], "POST", "access-tokens/expire")["expired"]
 
     def mint_refresh_token(self) -> str:
-        """Log the person in anew; return the new family's first refresh token."""
+        """Log the user in again; return the first refresh token of the new family."""
         return self._ask(dict[str, str], "POST", "refresh-tokens")["refresh_token"]
 
     def device_logins(self) -> list[DeviceLogin]:
-        """Return the logins by device code that wait for the person to agree."""
+        """Return the device-code logins that wait for the user's approval."""
         return self._ask(list[DeviceLogin], "GET", "device-codes")
 
     def approve_device(self, user_code: str, *, agree: bool = True) -> bool:
-        """Agree (or not) as the person in their browser; return whether such a login waited."""
+        """Approve or deny as the user would in a browser; return whether such a login was waiting."""
         decision = DeviceDecision(user_code=user_code, agree=agree)
         return self._ask(dict[str, bool], "POST", "device-codes", decision)["decided"]
 
     def issued_secrets(self) -> list[str]:
-        """Every token issued so far, good or bad, to look for where none may be."""
+        """All tokens issued so far, valid or not, for searches for leaked secrets."""
         return self._ask(list[str], "GET", "secrets")
 
     def reset(self) -> None:
-        """Return to the beginning: no servers, faults, outage, hook or counts; the first settings."""
+        """Restore the initial state: no servers, faults, outage, hook or counts; the initial settings."""
         self.clear_faults()
         self.outage(on=False)
         self.set_hook(None)
@@ -198,14 +198,14 @@ class SimControl:
         self.remove_servers()
         self.reset_counts()
 
-    # -- settings and what is to be seen
+    # -- settings and observations
 
     def set(self, **changes: object) -> Settings:
         """Change settings by field name (see ``Settings``)."""
         return self._ask(Settings, "PATCH", "settings", changes)
 
     def set_latency(self, seconds: Span) -> None:
-        """Set how long every call takes."""
+        """Set the duration of every call."""
         self.set(latency_seconds=seconds)
 
     def set_hook(self, hook: HookSpec | None) -> None:
@@ -216,7 +216,7 @@ class SimControl:
         return self._ask(State, "GET", "state")
 
     def counts(self) -> dict[str, int]:
-        """Return the calls since the last reset, by kind; kinds never called are missing."""
+        """Return the number of calls since the last reset by kind, without the kinds never called."""
         return self.call_counts().calls
 
     def call_counts(self) -> Counts:

@@ -1,4 +1,4 @@
-"""The simulation's only source of time."""
+"""The only source of time in the simulation."""
 
 import asyncio
 import time
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Protocol
 
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
 
 class Time(Protocol):
-    """What the model needs of time: the hour, and to be woken later."""
+    """What the model needs: the current time, and timers."""
 
     def now(self) -> float:
         """Return the cloud's time in seconds since the epoch."""
@@ -23,9 +23,9 @@ class Time(Protocol):
 
 
 class LoopTime:
-    """Wall-clock time, shifted by the skew in force, with timers on the running event loop."""
+    """Wall-clock time plus the configured skew, with timers on the running event loop."""
 
-    def __init__(self, dials: Dials) -> None:
+    def __init__(self, dials: CurrentSettings) -> None:
         self._dials = dials
         self._date = (0, "")
 
@@ -36,7 +36,7 @@ class LoopTime:
         asyncio.get_running_loop().call_later(seconds, wake)
 
     def http_date(self) -> str:
-        """Return now as a ``Date`` header's value, formatted once a second."""
+        """Return the current time as a ``Date`` header; formatted once per second."""
         second = int(self.now())
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True))

@@ -1,4 +1,4 @@
-"""The servers of the cloud and what happens to them over time. No HTTP here."""
+"""The servers of the cloud and how they change over time; no HTTP."""
 
 import random
 import re
@@ -25,7 +25,7 @@ from tests.testbed.simcloud.model import (
     VmState,
     check,
 )
-from tests.testbed.simcloud.settings import Dials, ServerSpec, Span, draw
+from tests.testbed.simcloud.settings import CurrentSettings, ServerSpec, Span, draw
 
 PowerListener = Callable[[Server, bool], None]
 """Called with a server and whether it is powered on now."""
@@ -33,7 +33,7 @@ PowerListener = Callable[[Server, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A listing's filters. ``changes_since`` (seconds since the epoch) lets deleted ones appear."""
+    """A listing's filters. With ``changes_since`` (seconds since the epoch), deleted servers appear too."""
 
     limit: int
     marker: str | None = None
@@ -56,9 +56,11 @@ class Query:
 
 
 class Compute:
-    """All servers of all projects; ``on_power`` hears of each change of power, after the fact."""
+    """All servers of all projects; ``on_power`` is called after each change of power."""
 
-    def __init__(self, time: Time, dials: Dials, seed: int, on_power: PowerListener) -> None:
+    def __init__(
+        self, time: Time, dials: CurrentSettings, seed: int, on_power: PowerListener
+    ) -> None:
         self.ledger = Ledger()
         self._time = time
         self.dials = dials
@@ -69,10 +71,10 @@ class Compute:
         self._order_stale = False
         self._place: dict[str, int] = {}
 
-    # -- looking
+    # -- reading
 
     def all(self, *, deleted: bool = False) -> Iterator[Server]:
-        """Iterate over the servers of all projects, oldest first; with ``deleted``, those too."""
+        """Iterate over the servers of all projects, oldest first; ``deleted`` includes deleted ones."""
         return (s for s in self._servers.values() if deleted or s.vm_state != VmState.DELETED)
 
     def find(self, server_id: str) -> Server | None:
@@ -82,7 +84,7 @@ class Compute:
         """Return the project's server.
 
         Raises:
-            NotFoundError: there is none of that id, it was deleted, or another project owns it.
+            NotFoundError: no server has this id, it was deleted, or it belongs to another project.
         """
         server = self._servers.get(server_id)
         if server is None or server.project_id != project_id or server.vm_state == VmState.DELETED:
@@ -90,10 +92,10 @@ class Compute:
         return server
 
     def listed(self, project_id: str, query: Query) -> list[Server]:
-        """Return one page of the project's servers, the youngest first.
+        """Return one page of the project's servers, newest first.
 
         Raises:
-            BadRequestError: the marker is no server's id.
+            BadRequestError: the marker is not the id of a server.
         """
         if query.changes_since is not None and self.dials.now.hide_changes:
             return []
@@ -121,10 +123,10 @@ class Compute:
     # -- changing
 
     def add(self, spec: ServerSpec) -> Server:
-        """Put a server into the cloud in the state that ``spec`` gives.
+        """Add a server in the state given by ``spec``.
 
         Raises:
-            BadRequestError: the status is none that a settled server can have.
+            BadRequestError: a server without a task cannot have this status.
         """
         vm_state = VM_STATES_BY_STATUS.get(spec.status)
         if vm_state is None:
@@ -139,10 +141,10 @@ class Compute:
     def create(
         self, spec: ServerSpec, flavor: str, image_id: str | None, fate: Fate | None
     ) -> Server:
-        """Begin to build a server, as an API call does.
+        """Start to build a server, as an API call does.
 
         Raises:
-            ForbiddenError: the project's quota of instances is used up.
+            ForbiddenError: the project's quota of instances is exhausted.
         """
         self._check_quota(spec.project_id or PROJECT_ID)
         server = self._new(spec)
@@ -152,7 +154,7 @@ class Compute:
         return server
 
     def act(self, server: Server, action: Action, fate: Fate | None = None) -> None:
-        """Accept ``action`` and let it take its time, or its ``fate``.
+        """Accept ``action``; it ends after its usual time, or as ``fate`` says.
 
         Raises:
             ConflictError: the server's state does not allow it.
@@ -161,7 +163,7 @@ class Compute:
         server.task_state = action.task_state
         server.touch(self._time.now())
         if action in {SOFT_REBOOT, HARD_REBOOT} and server.powered:
-            # The machine goes down without ceasing to cost, so the ledger does not hear of it.
+            # The guest is off but the server still costs money, so the ledger does not record it.
             self._on_power(server, False)
         seconds = 0.0 if action is DELETE else self._span(server, action.ends_in)
         self._run(server, action.ends_in, seconds, fate)
@@ -169,7 +171,7 @@ class Compute:
     def snapshot(
         self, server: Server, seconds: float, fate: Fate | None, done: Callable[[bool], None]
     ) -> None:
-        """Begin to make an image of a server; ``done`` hears whether it has succeeded.
+        """Start to make an image of a server; ``done`` is called with whether it succeeded.
 
         Raises:
             ConflictError: the server's state does not allow it.
@@ -191,7 +193,7 @@ class Compute:
         self._time.call_later(seconds, finish)
 
     def put(self, server: Server, vm_state: VmState, fault: Fault | None = None) -> None:
-        """Set the server's state at once, whatever it was doing: from outside, not by the API."""
+        """Set the server's state at once, even during a task; this bypasses the API."""
         server.operation += 1
         if fault is not None:
             server.fault = fault
@@ -199,17 +201,17 @@ class Compute:
         self._note_power(server)
 
     def forget(self, server: Server) -> None:
-        """Drop the server without a trace, timers and ledger included."""
+        """Remove the server without a trace, including timers and ledger."""
         server.operation += 1
         del self._servers[server.id]
         self.ledger.forget(server.id)
         self._order_stale = True
 
     def describe(self, server: Server) -> None:
-        """Note that the server's description (metadata, tags, lock) has changed."""
+        """Record that the server's metadata, tags or lock have changed."""
         server.touch(self._time.now())
 
-    # -- the course of time
+    # -- progress over time
 
     def _check_quota(self, project_id: str) -> None:
         quota = self.dials.now.instance_quota

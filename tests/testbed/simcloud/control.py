@@ -1,4 +1,4 @@
-"""The control API under ``/_sim``: what only a test or a demo may do to a cloud."""
+"""The control API under ``/_sim``, for tests and the demo."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ _LOOPBACK = {"127.0.0.1", "::1"}
 
 
 class ControlApi:
-    """Answers with the shapes of ``wire``; a malformed body gets 400 and the field's name."""
+    """Answers with the structs of ``wire``; a malformed body gets 400 with the name of the field."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
@@ -185,7 +185,7 @@ class ControlApi:
         ]
 
     def _set_hook(self, request: Request, body: bytes) -> None:
-        # The hook runs any command, so nobody but this machine may name one.
+        # The hook runs any command, so only this machine may set it.
         if request.client is None or request.client.host not in _LOOPBACK:
             raise ForbiddenError(
                 "hook: set it from the simulation's own machine, or in its --config"

@@ -1,4 +1,4 @@
-"""The made-up people, projects and secrets that every simulation knows."""
+"""The invented users, projects and secrets of every simulation."""
 
 REGION = "RegionOne"
 DOMAIN_ID = "default"

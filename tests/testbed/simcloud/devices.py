@@ -1,20 +1,20 @@
-"""Device codes (RFC 8628): given out, agreed to or declined by a person, redeemed once.
+"""Device codes (RFC 8628): issued, approved or denied by a user, redeemed once.
 
-Wording and codes of the refusals are Keycloak's.
+Messages and codes of the errors are Keycloak's.
 """
 
 import secrets
 from dataclasses import dataclass
 
 from tests.testbed.simcloud.clock import Time
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
-# No vowels and nothing that looks like something else (RFC 8628, 6.1).
+# No vowels and no characters that look alike (RFC 8628, 6.1).
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 
 
 class DeviceCodeError(Exception):
-    """The code buys nothing (yet); ``code`` is the OAuth error code."""
+    """The code cannot be redeemed, or not yet; ``code`` is the OAuth error code."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(description)
@@ -23,7 +23,7 @@ class DeviceCodeError(Exception):
 
 @dataclass(slots=True)
 class DeviceCode:
-    """``agreed`` is ``None`` until the person has decided; times in seconds since the epoch."""
+    """``agreed`` is ``None`` until the user has decided; times are seconds since the epoch."""
 
     value: str
     user_code: str
@@ -36,15 +36,15 @@ class DeviceCode:
 
 
 class DeviceCodes:
-    """The codes that are still of use."""
+    """The codes that can still be redeemed."""
 
-    def __init__(self, time: Time, dials: Dials) -> None:
+    def __init__(self, time: Time, dials: CurrentSettings) -> None:
         self._time = time
         self._dials = dials
         self._codes: dict[str, DeviceCode] = {}
 
     def begin(self, client_id: str, scope: str) -> DeviceCode:
-        """Give out a code."""
+        """Issue a code."""
         letters = [secrets.choice(_LETTERS) for _ in range(8)]
         now, dials = self._time.now(), self._dials.now
         code = DeviceCode(
@@ -59,11 +59,11 @@ class DeviceCodes:
         return code
 
     def waiting(self) -> list[DeviceCode]:
-        """Return the codes that nobody has decided about."""
+        """Return the codes without a decision."""
         return [code for code in self._codes.values() if code.agreed is None]
 
     def decide(self, user_code: str, *, agree: bool) -> bool:
-        """Decide as the person; return whether there was such a code."""
+        """Decide as the user; return whether the code exists."""
         for code in self.waiting():
             if code.user_code == user_code:
                 code.agreed = agree
@@ -71,10 +71,10 @@ class DeviceCodes:
         return False
 
     def redeem(self, value: str, client_id: str) -> str:
-        """Use up a code that the person has agreed to; return its scope.
+        """Redeem an approved code; return its scope.
 
         Raises:
-            DeviceCodeError: not yet, not so often, declined, expired or unknown.
+            DeviceCodeError: the code is pending, denied, expired or unknown, or polled too often.
         """
         code = self._codes.get(value)
         if code is None or code.client_id != client_id:

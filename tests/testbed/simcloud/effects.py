@@ -1,4 +1,4 @@
-"""What a fault does to a call, or to the work that the call begins."""
+"""The effects of faults on a call, or on the work that the call starts."""
 
 from typing import Annotated, Literal
 
@@ -10,13 +10,13 @@ from tests.testbed.simcloud.settings import Seconds
 class _Effect(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="is"
 ):
-    """Every effect is written with the member ``is`` naming it."""
+    """In JSON, the member ``is`` names the effect."""
 
 
 class Answer(_Effect, frozen=True, kw_only=True, tag="answer"):
-    """Answer with ``status``, after doing what was asked if ``performed``.
+    """Answer with ``status``; with ``performed``, do the work first.
 
-    ``body`` is the service's own kind of error, or the page of a proxy in front of it.
+    ``body`` is an error of the service itself, or the error page of a proxy in front of it.
     """
 
     status: Annotated[int, msgspec.Meta(ge=400, le=599)]
@@ -27,15 +27,15 @@ class Answer(_Effect, frozen=True, kw_only=True, tag="answer"):
 
 
 class Reset(_Effect, frozen=True, kw_only=True, tag="reset"):
-    """Reset the TCP connection (RST), after doing what was asked if ``performed``."""
+    """Reset the TCP connection (RST); with ``performed``, do the work first."""
 
     performed: bool = False
 
 
 class Hang(_Effect, frozen=True, kw_only=True, tag="hang"):
-    """Hold the answer back for ``seconds``, and the work with it unless ``performed``.
+    """Delay the answer by ``seconds``, and the work too unless ``performed``.
 
-    The work is done even when the caller has given up by then, as a slow cloud would do it.
+    As in a slow cloud, the work is done even if the caller has given up in the meantime.
     """
 
     seconds: Seconds
@@ -43,7 +43,7 @@ class Hang(_Effect, frozen=True, kw_only=True, tag="hang"):
 
 
 class GoesToError(_Effect, frozen=True, kw_only=True, tag="goes_to_error"):
-    """The action is accepted; the server ends in ERROR, showing ``message`` as its fault."""
+    """The action is accepted; the server ends in ERROR with ``message`` as its fault."""
 
     message: str = "No valid host was found."
     code: int = 500
@@ -51,13 +51,13 @@ class GoesToError(_Effect, frozen=True, kw_only=True, tag="goes_to_error"):
 
 
 class NeverCompletes(_Effect, frozen=True, kw_only=True, tag="never_completes"):
-    """The action is accepted; its task state stays for ever."""
+    """The action is accepted; its task state never ends."""
 
 
 class FallsBack(_Effect, frozen=True, kw_only=True, tag="falls_back"):
-    """The action is accepted; the server returns to the state it had, with no fault to be seen.
+    """The action is accepted; the server returns to its previous state without a visible fault.
 
-    This is what Nova shows of a power-on that fails in the hypervisor.
+    Nova shows this when a power-on fails in the hypervisor.
     """
 
     after_seconds: Seconds | None = None

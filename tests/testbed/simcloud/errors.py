@@ -1,4 +1,4 @@
-"""Refusals: what a service answers instead of doing what it was asked.
+"""The errors with which a service refuses a call.
 
 ApiError
     ConflictError        409
@@ -12,7 +12,7 @@ import math
 
 
 class ApiError(Exception):
-    """An HTTP status and a message; each service writes its own body around them."""
+    """An HTTP status and a message; each service has its own format for the body."""
 
     def __init__(
         self, status: int, message: str, *, retry_after_seconds: float | None = None
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
     @property
     def retry_after(self) -> str | None:
-        """The ``Retry-After`` header's value (whole seconds, rounded up), if there is one."""
+        """The value of the ``Retry-After`` header (whole seconds, rounded up); None for no header."""
         if self.retry_after_seconds is None:
             return None
         return str(max(0, math.ceil(self.retry_after_seconds)))

@@ -1,4 +1,4 @@
-"""Which calls go wrong: a book of faults, looked up once per call."""
+"""The active faults, which each call looks up once."""
 
 import random
 from fnmatch import fnmatchcase
@@ -11,12 +11,12 @@ from tests.testbed.simcloud.kinds import KINDS, WORKS
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An effect on the calls that match.
+    """An effect on matching calls.
 
-    ``kind`` is a kind of call or a group of kinds (see ``kinds``); ``server`` a glob over server
-    names, which a call about no single server matches only as ``*``. The fault is used up after
-    ``times`` matches (``None``: never) and strikes a matching call with ``probability``. A fate
-    matches only calls that begin some work.
+    ``kind`` is a kind of call or a group of kinds (see ``kinds``). ``server`` is a glob over server
+    names; calls that are not about one server match only ``*``. The fault ends after ``times``
+    matches (``None``: never) and affects a matching call with ``probability``. A fate matches only
+    calls that start some work.
     """
 
     effect: Effect
@@ -36,7 +36,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class FaultBook:
-    """The faults in force, oldest first; the first that strikes is the only one."""
+    """The active faults, oldest first; at most one affects a call."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -44,24 +44,24 @@ class FaultBook:
         self._last_id = 0
 
     def add(self, fault: Fault) -> int:
-        """Put ``fault`` in force and return its number."""
+        """Add ``fault``; return its number."""
         self._last_id += 1
         self._faults[self._last_id] = (fault, fault.times)
         return self._last_id
 
     def remove(self, number: int) -> bool:
-        """Lift one fault; return whether it was in force."""
+        """Remove one fault; return whether it was active."""
         return self._faults.pop(number, None) is not None
 
     def clear(self) -> None:
         self._faults.clear()
 
     def in_force(self) -> dict[int, tuple[Fault, int | None]]:
-        """Return each fault by its number, with the strikes it has left."""
+        """Return each fault by its number, with its remaining matches."""
         return dict(self._faults)
 
     def strike(self, kind: str, server: str) -> Effect | None:
-        """Return the effect on a call of ``kind`` about ``server``, and use the fault up by one."""
+        """Return the effect on a call of ``kind`` about ``server``; count one match of the fault."""
         for number, (fault, left) in self._faults.items():
             if not fault.matches(kind, server):
                 continue

@@ -1,4 +1,4 @@
-"""The flavors on offer."""
+"""The flavors of the cloud."""
 
 from dataclasses import dataclass
 

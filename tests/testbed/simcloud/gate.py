@@ -1,4 +1,4 @@
-"""The way of every call: counted, delayed, struck by a fault or let through to its service."""
+"""Process every call before its service: count it, delay it, and apply outages, limits and faults."""
 
 import asyncio
 import random
@@ -17,23 +17,23 @@ from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.faults import FaultBook
 from tests.testbed.simcloud.kinds import ACTIONS
 from tests.testbed.simcloud.ratelimit import RateLimit
-from tests.testbed.simcloud.settings import Dials, draw
+from tests.testbed.simcloud.settings import CurrentSettings, draw
 from tests.testbed.simcloud.transport import ResetConnection
 
 ServiceName = Literal["compute", "identity", "oidc", "image"]
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Services that are away, and how that looks from outside."""
+    """The services that are unavailable, and how callers see that."""
 
     services: list[ServiceName] = []
     looks: Literal["503", "reset"] = "503"
 
 
 class ActionCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One action call as it arrived (seconds since the epoch) and how it was answered.
+    """One action call: time of arrival (seconds since the epoch) and status of the answer.
 
-    ``status`` is 0 when the connection was reset.
+    ``status`` is 0 if the connection was reset.
     """
 
     at: float
@@ -45,7 +45,7 @@ class ActionCall(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call on its way to a service; ``fate`` is what will become of the work it begins."""
+    """A call for a service; ``fate`` is how the work that it starts will end."""
 
     request: Request
     body: bytes
@@ -57,23 +57,23 @@ Classify = Callable[[Request, bytes], str]
 
 
 class Service(Protocol):
-    """What the gate must know of a service."""
+    """What the gate needs from a service."""
 
     name: ServiceName
 
     def refuse(self, error: ApiError) -> Response:
-        """Return ``error`` as this service writes errors."""
+        """Return ``error`` in this service's format."""
         ...
 
     def server_name(self, server_id: str) -> str | None:
-        """Return the name of a server by its id, if the service knows of any."""
+        """Return the name of a server by its id; None if the service has no such server."""
         ...
 
 
 class Gate:
-    """Stands before all services of the simulation; its counts are the truth about its callers."""
+    """Processes the calls of all services; its counts show what callers really did."""
 
-    def __init__(self, time: LoopTime, dials: Dials, seed: int) -> None:
+    def __init__(self, time: LoopTime, dials: CurrentSettings, seed: int) -> None:
         self.faults = FaultBook(random.Random(seed + 1))
         self.outage = Outage()
         self.calls: Counter[str] = Counter()
@@ -92,7 +92,7 @@ class Gate:
     def guard(
         self, service: Service, kind: str | Classify, handler: Handler
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Return the endpoint that brings calls of ``kind`` through the gate to ``handler``."""
+        """Return the endpoint that passes calls of ``kind`` through the gate to ``handler``."""
 
         async def endpoint(request: Request) -> Response:
             body = await request.body()

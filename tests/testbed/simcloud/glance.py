@@ -1,4 +1,4 @@
-"""The image service: what a client looks up, and finds again by properties."""
+"""The image service: images by id, and listings with filters by property."""
 
 from datetime import UTC, datetime
 
@@ -36,7 +36,7 @@ class ImagesApi:
         ]
 
     def refuse(self, error: ApiError) -> Response:
-        """Return ``error`` as Glance writes errors: a page for people."""
+        """Return ``error`` in Glance's format, an HTML page."""
         title = f"{error.status} {error.message}"
         page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
         return Response(page, error.status, media_type="text/html")

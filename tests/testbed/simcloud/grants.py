@@ -1,7 +1,7 @@
-"""What the login provider has granted: families of refresh tokens, and access tokens.
+"""The grants of the login provider: families of refresh tokens, and access tokens.
 
-With rotation on, a refresh token is good once. Its second use revokes the whole family, because
-one of its two users must be a thief (RFC 9700, 4.14.2).
+With rotation, a refresh token is valid once. Its second use revokes the whole family, because one
+of the two users must have stolen it (RFC 9700, 4.14.2).
 """
 
 import secrets
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from tests.testbed.simcloud.clock import Time
 from tests.testbed.simcloud.scopes import beyond
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 
 
 class InvalidGrantError(Exception):
-    """The refresh token is unknown, expired, revoked, already used or another client's."""
+    """The refresh token is unknown, expired, revoked, already used, or of another client."""
 
 
 class InvalidScopeError(Exception):
-    """More was asked for than the login covers; the refresh token stays good."""
+    """The requested scope exceeds the login's; the refresh token stays valid."""
 
 
 @dataclass(slots=True)
@@ -48,31 +48,31 @@ class AccessToken:
 
 
 class GrantStore:
-    """Families, refresh tokens and access tokens. Times in seconds since the epoch."""
+    """Families, refresh tokens and access tokens. Times are seconds since the epoch."""
 
-    def __init__(self, time: Time, dials: Dials) -> None:
+    def __init__(self, time: Time, dials: CurrentSettings) -> None:
         self._time = time
         self._dials = dials
         self._families: list[Family] = []
         self._refresh: dict[str, RefreshToken] = {}
         self._access: dict[str, AccessToken] = {}
-        # every token there ever was, for a test that looks for them where they must not be
+        # All tokens ever issued, for tests that search for leaked tokens.
         self.issued: list[str] = []
 
     def login(
         self, subject: str, client_id: str, scope: str, value: str | None = None
     ) -> RefreshToken:
-        """Begin a family, as if ``subject`` had just logged in; return its first refresh token."""
+        """Start a family, as if ``subject`` had just logged in; return its first refresh token."""
         family = Family(subject, client_id, scope)
         self._families.append(family)
         return self._new_refresh(family, value)
 
     def refresh(self, value: str, client_id: str, scope: str) -> tuple[AccessToken, RefreshToken]:
-        """Redeem a refresh token; ``scope`` narrows the access token's, empty keeps the login's.
+        """Redeem a refresh token; ``scope`` narrows the access token's scope, empty keeps the login's.
 
         Raises:
-            InvalidGrantError: the token is good for nothing, or not for this client.
-            InvalidScopeError: ``scope`` has words that the login's has not.
+            InvalidGrantError: the token is invalid, or invalid for this client.
+            InvalidScopeError: ``scope`` exceeds the login's scope.
         """
         token = self._refresh.get(value)
         if token is None:
@@ -98,7 +98,7 @@ class GrantStore:
         return access, self._new_refresh(family)
 
     def service_login(self, client_id: str, scope: str) -> AccessToken:
-        """Grant an access token to a client in its own name."""
+        """Grant an access token to a client for itself."""
         family = Family(client_id, client_id, scope)
         self._families.append(family)
         return self.grant(family, scope)
@@ -117,21 +117,21 @@ class GrantStore:
         return token
 
     def access(self, value: str) -> AccessToken | None:
-        """Return the access token if it is good now."""
+        """Return the access token if it is valid now."""
         token = self._access.get(value)
         if token is None or token.family.revoked or token.expires <= self._time.now():
             return None
         return token
 
     def revoke_all(self) -> int:
-        """Revoke every family, as its users could; return how many were alive."""
+        """Revoke all families, as their users could; return the number of valid ones."""
         alive = [family for family in self._families if not family.revoked]
         for family in alive:
             family.revoked = True
         return len(alive)
 
     def expire_access_tokens(self) -> int:
-        """Make every access token bad and leave the refresh tokens alone; return how many."""
+        """Expire all access tokens but no refresh token; return their number."""
         count = len(self._access)
         self._access.clear()
         return count

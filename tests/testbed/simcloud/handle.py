@@ -1,4 +1,4 @@
-"""A simulated cloud in a process of its own, for as long as a ``with`` block lasts."""
+"""Run a simulated cloud in a child process for the duration of a ``with`` block."""
 
 import sys
 import tempfile
@@ -23,7 +23,7 @@ class SimCloud(SimControl):
     """
 
     def __init__(self, config: Config | None = None, *, port: int = 0) -> None:
-        """Start nothing yet; port 0 takes a free one."""
+        """Start nothing yet; port 0 means any free port."""
         self._config = config or Config()
         super().__init__("http://127.0.0.1", self._config.settings)
         self._port = port
@@ -35,7 +35,7 @@ class SimCloud(SimControl):
         """The simulation's process.
 
         Raises:
-            RuntimeError: it was not started.
+            RuntimeError: the simulation was not started.
         """
         if self._process is None:
             raise RuntimeError("the simulated cloud is not running: use it in a with block")
@@ -45,7 +45,7 @@ class SimCloud(SimControl):
         """Start the process and wait until it listens.
 
         Raises:
-            RuntimeError: it ended instead, or took too long; the message carries what it said.
+            RuntimeError: it ended or took too long; the message holds its output.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="simcloud-")
         folder = Path(self._folder.name)
@@ -69,12 +69,12 @@ class SimCloud(SimControl):
             process.require_running()
             self.url = ready.read_text()
         except (OSError, RuntimeError) as error:
-            said = tail(log)
+            output = tail(log)
             self.stop()
-            raise RuntimeError(f"the simulated cloud did not start: {said}") from error
+            raise RuntimeError(f"the simulated cloud did not start: {output}") from error
 
     def stop(self) -> int:
-        """Stop the process and return its exit status; 0 if there is none."""
+        """Stop the process and return its exit status; 0 if it was not running."""
         self.close()
         status = 0 if self._process is None else self._process.stop(grace=15.0)
         self._process = None

@@ -1,4 +1,4 @@
-"""The images of the cloud. No HTTP here."""
+"""The images of the cloud; no HTTP."""
 
 import random
 import uuid
@@ -27,7 +27,7 @@ class Image:
 
 
 class ImageStore:
-    """All images; there is one at the beginning, to make servers from."""
+    """All images; at first there is one, from which servers can be created."""
 
     def __init__(self, time: Time, seed: int) -> None:
         self._time = time
@@ -36,28 +36,28 @@ class ImageStore:
         self._images = {base.id: base}
 
     def begin(self, name: str, owner: str, properties: Mapping[str, str]) -> Image:
-        """Add an image that has no content yet."""
+        """Add an image without content."""
         number = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
         image = Image(number, name, owner, self._time.now(), "queued", dict(properties))
         self._images[image.id] = image
         return image
 
     def drop(self, image: Image) -> None:
-        """Forget it, as Nova does with one that could not be saved."""
+        """Remove an image, as Nova does if it could not be saved."""
         self._images.pop(image.id, None)
 
     def get(self, image_id: str) -> Image:
         """Return one image.
 
         Raises:
-            NotFoundError: there is none of that id.
+            NotFoundError: no image has this id.
         """
         if image_id not in self._images:
             raise NotFoundError(f"No image found with ID {image_id}")
         return self._images[image_id]
 
     def matching(self, wanted: Mapping[str, str]) -> Iterator[Image]:
-        """Iterate over those whose fields and properties are as wanted."""
+        """Iterate over the images with the wanted fields and properties."""
         for image in self._images.values():
             has = {
                 **image.properties,

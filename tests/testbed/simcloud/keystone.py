@@ -20,7 +20,7 @@ from tests.testbed.simcloud.gate import Call, Gate, ServiceName
 from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.login import ApplicationCredential, AuthRequest, Scope
 from tests.testbed.simcloud.scopes import entitlement_claims
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 from tests.testbed.simcloud.tokens import Token, TokenStore
 from tests.testbed.simcloud.web import base_url, json_response, request_id
 
@@ -38,7 +38,7 @@ class KeystoneApi:
     name: ServiceName = "identity"
 
     def __init__(
-        self, gate: Gate, time: Time, dials: Dials, tokens: TokenStore, grants: GrantStore
+        self, gate: Gate, time: Time, dials: CurrentSettings, tokens: TokenStore, grants: GrantStore
     ) -> None:
         self._gate = gate
         self._time = time
@@ -122,7 +122,7 @@ class KeystoneApi:
         if token.federated and project_id not in {None, credentials.PROJECT_ID}:
             raise UnauthorizedError
         methods = tuple(dict.fromkeys((*token.methods, "token")))
-        # A rescoped token lives no longer than the one it came from.
+        # A rescoped token expires together with the token that it came from.
         return self._tokens.issue(
             methods,
             token.user_id,
@@ -140,7 +140,7 @@ class KeystoneApi:
             raise UnauthorizedError("Attempted to authenticate with an unsupported method.")
         scheme, _, value = call.request.headers.get("authorization", "").partition(" ")
         access = self._grants.access(value.strip()) if scheme.lower() == "bearer" else None
-        # The mapping lets in who holds the entitlement, by either of its names.
+        # The mapping accepts users with the entitlement, under either of its names.
         if access is None or not entitlement_claims(access.scope):
             raise UnauthorizedError
         subject = access.family.subject
@@ -227,7 +227,7 @@ def _token_kind(_request: Request, body: bytes) -> str:
 
 
 def _project_of(scope: Scope | None) -> str | None:
-    """Return the id of the project that ``scope`` names, or ``None`` for an unscoped token."""
+    """Return the id of the project in ``scope``; ``None`` for an unscoped token."""
     if scope is None or scope.project is None:
         return None
     if scope.project.id in credentials.PROJECTS:

@@ -1,4 +1,4 @@
-"""The kinds of calls that are counted and that faults can strike."""
+"""The kinds of calls that are counted and that faults can affect."""
 
 LISTS = frozenset({"list", "list_detail", "list_page"})
 """First pages, brief or detailed; ``list_page`` is any page after the first."""

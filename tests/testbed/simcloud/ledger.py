@@ -1,10 +1,10 @@
-"""How long each server was powered on: the bill, kept apart from what the API says."""
+"""How long each server was powered on: the bill, independent of what the API shows."""
 
 import msgspec
 
 
 class Interval(msgspec.Struct):
-    """A time powered on, in seconds since the epoch; ``off`` is ``None`` while it lasts."""
+    """A period of being powered on, in seconds since the epoch; ``off`` is ``None`` while it lasts."""
 
     on: float
     off: float | None = None
@@ -17,7 +17,7 @@ class Ledger:
         self._intervals: dict[str, list[Interval]] = {}
 
     def note(self, server_id: str, *, powered: bool, at: float) -> bool:
-        """Record the server's power at ``at``; return whether that was a change."""
+        """Record the server's power at the time ``at``; return whether it changed."""
         intervals = self._intervals.setdefault(server_id, [])
         running = bool(intervals) and intervals[-1].off is None
         if running == powered:

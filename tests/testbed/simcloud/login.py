@@ -1,4 +1,4 @@
-"""The body of a login at Keystone, and whether its secrets are right."""
+"""The body of a login at Keystone, and the check of its secrets."""
 
 import hmac
 
@@ -22,7 +22,7 @@ class User(msgspec.Struct, frozen=True):
     password: str = ""
 
     def is_keeper(self) -> bool:
-        """Tell whether these are the name and password of the one user there is."""
+        """Whether these are the name and password of the only user."""
         named = self.name == credentials.USERNAME and self.domain is not None
         known = self.id == credentials.USER_ID or (
             named and self.domain is not None and self.domain.is_default()
@@ -41,7 +41,7 @@ class ApplicationCredential(msgspec.Struct, frozen=True):
     secret: str = ""
 
     def is_known(self) -> bool:
-        """Tell whether this is the one application credential there is, with its secret."""
+        """Whether this is the only application credential, with its secret."""
         by_name = self.name == credentials.APPLICATION_CREDENTIAL_NAME and self.user is not None
         known = self.id == credentials.APPLICATION_CREDENTIAL_ID or by_name
         return known and _same(self.secret, credentials.APPLICATION_CREDENTIAL_SECRET)

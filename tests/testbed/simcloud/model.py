@@ -1,7 +1,7 @@
-"""One server as Nova keeps it, and which action is allowed in which state.
+"""One server as Nova stores it, and the actions that are allowed in each state.
 
-The states, the table of actions and the wording of refusals follow Nova 33 (nova/compute/api.py
-and nova/api/openstack/common.py). Nova looks at the vm state first and at the task state after.
+States, actions and error messages follow Nova 33 (nova/compute/api.py and
+nova/api/openstack/common.py). Nova checks the vm state first and then the task state.
 """
 
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ _POWER = {
 
 
 def default_status(vm_state: VmState) -> str:
-    """Return the status the API shows for ``vm_state`` when no task runs."""
+    """Return the API's status for ``vm_state`` without a task."""
     return _STATUS.get(vm_state, vm_state.value.upper())
 
 
@@ -83,7 +83,7 @@ VM_STATES_BY_STATUS = {default_status(state): state for state in VmState}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a server is in ERROR. ``created`` is in seconds since the epoch."""
+    """The reason why a server is in ERROR. ``created`` is in seconds since the epoch."""
 
     code: int
     message: str
@@ -94,8 +94,8 @@ class Fault:
 class Server:
     """One server. Times are seconds since the epoch on the cloud's clock.
 
-    ``revision`` grows with every change, so that renderings can be kept until then.
-    ``operation`` grows with every action, so that an older action's timer finds itself void.
+    ``revision`` grows with every change, so that renderings can be cached.
+    ``operation`` grows with every action, so that the timer of an older action has no effect.
     """
 
     id: str
@@ -131,18 +131,18 @@ class Server:
 
     @property
     def powered(self) -> bool:
-        """Whether the machine runs, and so costs."""
+        """Whether the server runs and therefore costs money."""
         return self.power_state == PowerState.RUNNING
 
     def touch(self, now: float) -> None:
-        """Note a change at ``now``."""
+        """Record a change at the time ``now``."""
         self.updated = now
         self.revision += 1
 
     def settle(self, vm_state: VmState, now: float) -> None:
-        """Enter ``vm_state`` with no task running, and the power state that goes with it.
+        """Enter ``vm_state`` without a task, and the power state that belongs to it.
 
-        An error tells nothing of the machine, which stays as it was: on, if a stop went wrong.
+        An error does not change the power state: after a failed stop, the server is still on.
         """
         self.vm_state = vm_state
         self.task_state = None
@@ -158,7 +158,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an action needs, what it shows while it runs and where it ends. Empty needs: any."""
+    """The states an action requires (empty: any), its task state, and the state at its end."""
 
     name: str
     vm_states: frozenset[VmState]
@@ -193,13 +193,13 @@ UNRESCUE = Action("unrescue", frozenset({VmState.RESCUED}), TaskState.UNRESCUING
 CONFIRM_RESIZE = Action(
     "confirmResize", frozenset({VmState.RESIZED}), TaskState.RESIZE_FINISH, VmState.ACTIVE
 )
-# It ends where it began.
+# The action ends in the state in which it began.
 CREATE_IMAGE = Action("createImage", _SHELVABLE, TaskState.IMAGE_SNAPSHOT, VmState.ACTIVE)
 DELETE = Action("delete", frozenset(), TaskState.DELETING, VmState.DELETED, frozenset())
 
 
 def check(server: Server, action: Action) -> None:
-    """Refuse ``action`` as Nova does.
+    """Check whether Nova would accept ``action``.
 
     Raises:
         ConflictError: the server is locked, or its vm state or task state does not allow the action.
@@ -207,7 +207,7 @@ def check(server: Server, action: Action) -> None:
     if server.locked:
         raise ConflictError(f"Instance {server.id} is locked")
     if action in {START, STOP} and server.vm_state == VmState.SHELVED_OFFLOADED:
-        # It is on no host that could be asked.
+        # The server is on no host.
         raise ConflictError(f"Instance {server.id} is not ready")
     if action.vm_states and server.vm_state not in action.vm_states:
         raise _conflict(server, action, f"vm_state {server.vm_state}")

@@ -1,4 +1,4 @@
-"""What all parts of the compute service share: who asks, and about which server."""
+"""What all parts of the compute service share: the caller's project, and the server of a call."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -41,7 +41,7 @@ class NovaService:
         kind: str | Callable[[Request, bytes], str],
         handler: Handler,
     ) -> Route:
-        """Return the route that brings calls through the gate to ``handler``."""
+        """Return the route that passes calls through the gate to ``handler``."""
         return Route(path, self._gate.guard(self, kind, handler), methods=[method])
 
     def refuse(self, error: ApiError) -> Response:
@@ -52,12 +52,12 @@ class NovaService:
         return None if server is None else server.name
 
     def project(self, call: Call) -> str:
-        """Return the id of the project that the caller's token is for.
+        """Return the id of the project of the caller's token.
 
         Raises:
-            UnauthorizedError: the token is missing or bad.
-            ForbiddenError: it is not scoped to a project.
-            ApiError: the microversion asked for is not supported.
+            UnauthorizedError: the token is missing or invalid.
+            ForbiddenError: the token is not scoped to a project.
+            ApiError: the requested microversion is not supported.
         """
         token = self._tokens.check(call.request.headers.get("x-auth-token"))
         minor_version(call.request)
@@ -66,15 +66,15 @@ class NovaService:
         return token.project_id
 
     def server(self, call: Call) -> Server:
-        """Return the server that the call is about.
+        """Return the server of the call.
 
         Raises:
-            NotFoundError: the caller's project has no such server.
+            NotFoundError: the caller's project does not have this server.
         """
         return self.compute.get(self.project(call), call.request.path_params["server_id"])
 
     def view(self, call: Call) -> ServerView:
-        """Return the renderer for the caller's way of asking."""
+        """Return the renderer for the caller's address and microversion."""
         key = (base_url(call.request), minor_version(call.request))
         if key not in self._views:
             self._views[key] = ServerView(*key)
@@ -85,7 +85,7 @@ def decode(body: bytes, shape: type[_Shape]) -> _Shape:
     """Return the request's body as ``shape``.
 
     Raises:
-        BadRequestError: it is no JSON or has another shape.
+        BadRequestError: it is not JSON, or has another shape.
     """
     try:
         return msgspec.json.decode(body, type=shape)

@@ -1,4 +1,4 @@
-"""What a client looks up before it works: versions and flavors."""
+"""Versions and flavors."""
 
 import msgspec
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""Servers: listed, shown, acted upon, created and deleted."""
+"""Servers: list, show, act, create, delete."""
 
 import random
 from collections.abc import Callable
@@ -39,7 +39,7 @@ from tests.testbed.simcloud.model import (
 )
 from tests.testbed.simcloud.nova import SERVER, V21, NovaService, decode
 from tests.testbed.simcloud.novahttp import minor_version, nova_response, query_of
-from tests.testbed.simcloud.settings import Dials, ServerSpec, draw
+from tests.testbed.simcloud.settings import CurrentSettings, ServerSpec, draw
 from tests.testbed.simcloud.tokens import TokenStore
 from tests.testbed.simcloud.views import ServerView
 from tests.testbed.simcloud.web import base_url
@@ -86,7 +86,12 @@ class ServersApi(NovaService):
     """``/compute/v2.1/servers``."""
 
     def __init__(
-        self, gate: Gate, dials: Dials, compute: Compute, tokens: TokenStore, images: ImageStore
+        self,
+        gate: Gate,
+        dials: CurrentSettings,
+        compute: Compute,
+        tokens: TokenStore,
+        images: ImageStore,
     ) -> None:
         super().__init__(gate, compute, tokens)
         self._dials = dials
@@ -140,7 +145,7 @@ class ServersApi(NovaService):
         project_id = self.project(call)
         server_id = call.request.path_params["server_id"]
         if self.compute.find(server_id) is None:
-            # Nova words it so where it never had the server.
+            # This is Nova's message for an id that it never had.
             raise NotFoundError(f"Instance {server_id} has no mapping to a cell.")
         server = self.compute.get(project_id, server_id)
         name, argument = _read_action(call.body)

@@ -1,4 +1,4 @@
-"""The manners of Nova's API: microversions, query strings, headers and error bodies."""
+"""The conventions of Nova's API: microversions, query strings, headers and error bodies."""
 
 import re
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ _FAULT_NAMES = {
 
 
 def minor_version(request: Request) -> int:
-    """Return the minor microversion asked for; 1 when none is.
+    """Return the requested minor microversion; by default 1.
 
     Raises:
         ApiError: 400 if it is malformed, 406 if it is not supported.
@@ -57,11 +57,11 @@ def minor_version(request: Request) -> int:
 
 
 def query_of(request: Request, page_limit: int) -> Query | None:
-    """Return the listing's filters; ``None`` when nothing can match (an old unknown status).
+    """Return the listing's filters; ``None`` if nothing can match (an unknown status in old versions).
 
     Raises:
         BadRequestError: a filter is malformed.
-        ForbiddenError: deleted servers were asked for by status.
+        ForbiddenError: the filter is for deleted servers.
     """
     given = request.query_params
     vm_states: set[VmState] | None = None
@@ -117,7 +117,7 @@ def _changes_since(given: str | None) -> float | None:
 
 
 def nova_response(call: Call, body: bytes, status: int = 200) -> Response:
-    """Return an answer of Nova's with the headers that all of them bear."""
+    """Return an answer with the headers of all of Nova's answers."""
     version = f"2.{minor_version(call.request)}"
     return Response(
         body,
@@ -133,7 +133,7 @@ def nova_response(call: Call, body: bytes, status: int = 200) -> Response:
 
 
 def nova_error(error: ApiError) -> Response:
-    """Return ``error`` as Nova writes it, or for 401 as Keystone's middleware before Nova does."""
+    """Return ``error`` in Nova's format; for 401, in that of Keystone's middleware in front of Nova."""
     headers = _request_ids()
     if error.retry_after is not None:
         headers["Retry-After"] = error.retry_after
@@ -149,7 +149,7 @@ def nova_error(error: ApiError) -> Response:
 
 
 def version_document(request: Request) -> dict[str, object]:
-    """Return what version discovery reads."""
+    """Return the version document for discovery."""
     return {
         "id": "v2.1",
         "status": "CURRENT",

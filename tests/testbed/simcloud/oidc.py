@@ -1,6 +1,6 @@
 """The login provider: an OpenID Connect provider with the paths and answers of EGI Check-in.
 
-Check-in is a Keycloak. Its error wording and ``refresh_expires_in`` are Keycloak's.
+Check-in is a Keycloak, so error messages and ``refresh_expires_in`` are Keycloak's.
 """
 
 import base64
@@ -23,7 +23,7 @@ from tests.testbed.simcloud.grants import (
     RefreshToken,
 )
 from tests.testbed.simcloud.scopes import beyond, entitlement_claims
-from tests.testbed.simcloud.settings import Dials
+from tests.testbed.simcloud.settings import CurrentSettings
 from tests.testbed.simcloud.web import base_url, json_response
 
 REALM = "/oidc/auth/realms/egi"
@@ -39,7 +39,7 @@ _ERROR_CODES = {
 
 
 class OidcError(ApiError):
-    """A refusal with one of OAuth's error codes."""
+    """An error with an OAuth error code."""
 
     def __init__(self, status: int, code: str, description: str) -> None:
         super().__init__(status, description)
@@ -51,7 +51,9 @@ class OidcApi:
 
     name: ServiceName = "oidc"
 
-    def __init__(self, gate: Gate, dials: Dials, grants: GrantStore, devices: DeviceCodes) -> None:
+    def __init__(
+        self, gate: Gate, dials: CurrentSettings, grants: GrantStore, devices: DeviceCodes
+    ) -> None:
         self._gate = gate
         self._dials = dials
         self._grants = grants
@@ -234,7 +236,7 @@ def _token_kind(_request: Request, body: bytes) -> str:
 
 
 def _authenticate_client(request: Request, form: dict[str, str]) -> str:
-    """Return the id of the client that calls.
+    """Return the id of the calling client.
 
     Raises:
         OidcError: 401, the client is unknown or its secret is wrong.

@@ -1,4 +1,4 @@
-"""The power hook: a command for each change of a server's power, in order server by server."""
+"""The power hook: run a command for each change of a server's power, in order for each server."""
 
 import asyncio
 import subprocess
@@ -16,7 +16,7 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class PowerEvent:
-    """What the hook's placeholders stand for."""
+    """The values of the hook's placeholders."""
 
     server_id: str
     name: str
@@ -25,7 +25,7 @@ class PowerEvent:
 
 
 class PowerHook:
-    """Runs the command of ``spec``, if there is one, in threads; one at a time per server."""
+    """Runs the command of ``spec``, if set, in threads; one at a time for each server."""
 
     def __init__(self, spec: HookSpec | None) -> None:
         self.spec = spec
@@ -38,11 +38,11 @@ class PowerHook:
 
     @property
     def pending(self) -> int:
-        """Commands that run or wait."""
+        """The number of commands that run or wait."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    def tell(self, event: PowerEvent) -> None:
-        """Have the command run for ``event`` after the server's earlier ones. Needs a running loop."""
+    def queue(self, event: PowerEvent) -> None:
+        """Queue the command for ``event`` after the server's earlier ones. Needs a running event loop."""
         if self.spec is None:
             return
         queue = self._waiting.get(event.server_id)
@@ -55,7 +55,7 @@ class PowerHook:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self, grace_seconds: float = 10.0) -> None:
-        """Let waiting commands finish for a while, then kill the ones that run and drop the rest."""
+        """Wait up to ``grace_seconds`` for the commands, then kill running ones and drop the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
             self.spec = None
@@ -78,19 +78,19 @@ class PowerHook:
         del self._waiting[server_id]
 
     def _run(self, spec: HookSpec, event: PowerEvent) -> bool:
-        """Run the command for ``event``; return whether it succeeded. What went wrong is logged."""
+        """Run the command for ``event``; log a failure; return whether it succeeded."""
         with _appending(spec.log_file) as log:
             try:
                 status = self._run_logged(spec, event, log)
             except OSError as error:
-                said = str(error)
+                outcome = str(error)
             except subprocess.TimeoutExpired:
-                said = f"killed after {spec.timeout_seconds} s"
+                outcome = f"killed after {spec.timeout_seconds} s"
             else:
                 if status == 0:
                     return True
-                said = f"exit status {status}"
-            log.write(f"{event.name} {event.event}: {said}\n".encode())
+                outcome = f"exit status {status}"
+            log.write(f"{event.name} {event.event}: {outcome}\n".encode())
         return False
 
     def _run_logged(self, spec: HookSpec, event: PowerEvent, log: FileIO) -> int:
@@ -100,7 +100,7 @@ class PowerHook:
             stdout=log,
             stderr=log,
             env=spec.environment,
-            # What the command leaves running (a slurmd) is not ours to signal.
+            # Processes that the command starts (a slurmd) must not receive our signals.
             start_new_session=True,
         )
         self._running.add(process)
@@ -115,7 +115,7 @@ class PowerHook:
 
 
 def _appending(log_file: str) -> FileIO:
-    # Unbuffered and in append mode: the commands write to the same file on their own.
+    # Unbuffered and in append mode, because the commands write to the same file.
     return Path(log_file).open("ab", buffering=0)
 
 

@@ -1,8 +1,8 @@
-"""A token bucket: how many calls a second the cloud puts up with."""
+"""A token bucket that limits the calls per second."""
 
 
 class RateLimit:
-    """The bucket's level; its size and rate may change between calls."""
+    """The level of the bucket; size and rate may change between calls."""
 
     def __init__(self) -> None:
         self._level: float | None = None
@@ -12,7 +12,7 @@ class RateLimit:
         """Take one call from the bucket at ``now`` (seconds).
 
         Returns:
-            0 if the call may pass, else the seconds until one may.
+            0 if the call may pass, else the seconds until the next one may.
         """
         if per_second is None:
             self._level = None

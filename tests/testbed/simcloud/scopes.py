@@ -1,7 +1,7 @@
-"""OAuth scopes: which of them a login covers, and which entitlements they show.
+"""OAuth scopes: which of them a login covers, and which entitlements they reveal.
 
-``entitlements`` and ``eduperson_entitlement`` show all that the person holds; with a colon and a
-value after it, the one.
+``entitlements`` and ``eduperson_entitlement`` reveal all entitlements of the user; followed by a
+colon and a value, only that one.
 """
 
 from tests.testbed.simcloud.credentials import ENTITLEMENT
@@ -10,7 +10,7 @@ CLAIMS = ("entitlements", "eduperson_entitlement")
 
 
 def entitlement_claims(scope: str) -> dict[str, list[str]]:
-    """Return the claims about entitlements that a token with ``scope`` bears."""
+    """Return the entitlement claims of a token with ``scope``."""
     words = scope.split()
     return {
         claim: [ENTITLEMENT] for claim in CLAIMS if not {claim, _narrow(claim)}.isdisjoint(words)
@@ -18,7 +18,7 @@ def entitlement_claims(scope: str) -> dict[str, list[str]]:
 
 
 def beyond(scope: str, granted: str) -> set[str]:
-    """Return the words of ``scope`` that a login for ``granted`` does not cover."""
+    """Return the parts of ``scope`` that a login with the scope ``granted`` does not cover."""
     covered = set(granted.split())
     covered |= {_narrow(claim) for claim in CLAIMS if claim in covered}
     return set(scope.split()) - covered

@@ -1,4 +1,4 @@
-"""What can be set on a simulation, at its start or while it runs."""
+"""The settings of a simulation, at its start or while it runs."""
 
 import random
 from typing import Annotated
@@ -6,31 +6,31 @@ from typing import Annotated
 import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-# Its bounds are checked by check_span: msgspec 0.22 crashes on a constrained float or tuple.
+# check_span checks the bounds, because msgspec 0.22 crashes on a constrained float or tuple.
 Span = float | tuple[float, float]
 """A duration in seconds: fixed, or drawn evenly between two bounds."""
 
 
 def draw(span: Span, rng: random.Random) -> float:
-    """Return one duration out of ``span``, in seconds."""
+    """Return a random duration within ``span``, in seconds."""
     return rng.uniform(*span) if isinstance(span, tuple) else span
 
 
 def check_span(field: str, span: Span | None) -> None:
-    """Refuse a negative duration or bounds in the wrong order.
+    """Check that a duration is not negative and that bounds are in order.
 
     Raises:
-        ValueError: naming the field.
+        ValueError: they are not; the message names the field.
     """
     if span is None:
         return
     low, high = span if isinstance(span, tuple) else (span, span)
     if not 0 <= low <= high:
-        raise ValueError(f"{field}: {span} is no duration; give seconds >= 0, or [least, most]")
+        raise ValueError(f"{field}: {span} is not a duration; give seconds >= 0, or [least, most]")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Durations in seconds throughout; ``None`` means no limit.
+    """All durations are seconds; ``None`` means no limit.
 
     ``hide_changes``: listings of changes show none, as when clocks of Nova's hosts differ too much.
     ``ignore_metadata``: metadata that is posted is answered with 200 and not kept.
@@ -73,15 +73,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return msgspec.convert(msgspec.to_builtins(self) | fields, Settings)
 
 
-class Dials:
-    """Holds the settings in force, for all parts that must see a change at once."""
+class CurrentSettings:
+    """Holds the current settings, so that all parts see a change at once."""
 
     def __init__(self, settings: Settings) -> None:
         self.now = settings
 
 
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A server to put into the cloud. ``boot_seconds`` and ``stop_seconds`` override the settings."""
+    """A server to add. ``boot_seconds`` and ``stop_seconds`` override the settings."""
 
     name: str
     status: str = "SHUTOFF"
@@ -99,10 +99,10 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class HookSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A command run when a server's power changes.
+    """A command to run when a server's power changes.
 
-    ``{name}``, ``{id}``, ``{address}`` and ``{event}`` (``power_on`` or ``power_off``) are filled
-    in within each argument. The command gets ``environment`` and nothing else of ours.
+    ``{name}``, ``{id}``, ``{address}`` and ``{event}`` (``power_on`` or ``power_off``) are replaced
+    in each argument. The command's whole environment is ``environment``.
     """
 
     arguments: Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -112,7 +112,7 @@ class HookSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``--config`` file."""
+    """The content of the ``--config`` file."""
 
     seed: int = 0
     settings: Settings = Settings()

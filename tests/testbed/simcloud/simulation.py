@@ -1,4 +1,4 @@
-"""All parts of one simulated cloud, put together."""
+"""The parts of one simulated cloud, connected."""
 
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.clock import LoopTime
@@ -9,15 +9,15 @@ from tests.testbed.simcloud.grants import GrantStore
 from tests.testbed.simcloud.images import ImageStore
 from tests.testbed.simcloud.model import Server
 from tests.testbed.simcloud.power import PowerEvent, PowerHook
-from tests.testbed.simcloud.settings import Config, Dials
+from tests.testbed.simcloud.settings import Config, CurrentSettings
 from tests.testbed.simcloud.tokens import TokenStore
 
 
 class Simulation:
-    """The state of a simulated cloud. Build it where an event loop runs."""
+    """The state of a simulated cloud. Create it inside a running event loop."""
 
     def __init__(self, config: Config) -> None:
-        self.dials = Dials(config.settings)
+        self.dials = CurrentSettings(config.settings)
         self.time = LoopTime(self.dials)
         self.hook = PowerHook(config.hook)
         self.compute = Compute(self.time, self.dials, config.seed, self._tell_hook)
@@ -37,4 +37,4 @@ class Simulation:
 
     def _tell_hook(self, server: Server, powered: bool) -> None:  # noqa: FBT001 (a listener's shape)
         event = "power_on" if powered else "power_off"
-        self.hook.tell(PowerEvent(server.id, server.name, server.address, event))
+        self.hook.queue(PowerEvent(server.id, server.name, server.address, event))

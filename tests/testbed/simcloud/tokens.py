@@ -9,7 +9,7 @@ from tests.testbed.simcloud.errors import UnauthorizedError
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token. ``project_id`` is ``None`` while it is unscoped; times in seconds since the epoch."""
+    """A token. ``project_id`` is ``None`` if it is unscoped; times are seconds since the epoch."""
 
     id: str
     methods: tuple[str, ...]
@@ -22,12 +22,12 @@ class Token:
 
 
 class TokenStore:
-    """The tokens that are good now."""
+    """The valid tokens."""
 
     def __init__(self, time: Time) -> None:
         self._time = time
         self._tokens: dict[str, Token] = {}
-        # every token there ever was, for a test that looks for them where they must not be
+        # All tokens ever issued, for tests that search for leaked tokens.
         self.issued: list[str] = []
 
     def issue(  # noqa: PLR0913 (a token's own members)
@@ -55,10 +55,10 @@ class TokenStore:
         return token
 
     def check(self, token_id: str | None) -> Token:
-        """Return the token of that id.
+        """Return the token with this id.
 
         Raises:
-            UnauthorizedError: there is no such token, or it has expired or been revoked.
+            UnauthorizedError: the token does not exist, has expired or was revoked.
         """
         token = self._tokens.get(token_id or "")
         if token is None:
@@ -72,7 +72,7 @@ class TokenStore:
         self._tokens.pop(token_id, None)
 
     def revoke_all(self) -> int:
-        """Make every token bad; return how many there were."""
+        """Revoke all tokens; return their number."""
         count = len(self._tokens)
         self._tokens.clear()
         return count

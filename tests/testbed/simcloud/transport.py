@@ -1,4 +1,4 @@
-"""Ending a connection rudely, which HTTP servers have no words for."""
+"""Reset a TCP connection, which HTTP servers do not offer."""
 
 import socket
 import struct
@@ -13,7 +13,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also hands its transport to the application."""
+    """uvicorn's protocol, which also passes its transport to the application."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -22,12 +22,12 @@ class Protocol(HttpToolsProtocol):
 
 
 class ResetConnection(Response):
-    """Instead of an answer, a TCP reset: what a caller sees of a crashed peer or a cut path."""
+    """A TCP reset instead of an answer, as after a crash of the peer or a network failure."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (ASGI)
         transport = scope["extensions"][_TRANSPORT]["transport"]
         connection: Any = transport.get_extra_info("socket")
-        # Closing with a linger time of zero sends RST in place of FIN.
+        # Closing a socket with a linger time of zero sends RST instead of FIN.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
         while (await receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""Servers as Nova's API shows them, by microversion; each rendering is kept until its server changes."""
+"""Servers as Nova's API shows them, by microversion; renderings are cached until a server changes."""
 
 from datetime import UTC, datetime
 from hashlib import md5, sha224
@@ -15,7 +15,7 @@ Json = dict[str, object]
 
 
 class ServerView:
-    """Renders servers for one base address (``http://host:port``) and one minor microversion."""
+    """Renders servers for one base URL (``http://host:port``) and one minor microversion."""
 
     def __init__(self, base_url: str, minor: int) -> None:
         self._root = f"{base_url}/compute"
@@ -24,7 +24,7 @@ class ServerView:
         self._kept_brief: dict[str, bytes] = {}
 
     def brief(self, server: Server) -> bytes:
-        """Return the server as JSON, as ``GET /servers`` lists it; none of that ever changes."""
+        """Return the server as JSON, as ``GET /servers`` lists it; this never changes."""
         kept = self._kept_brief.get(server.id)
         if kept is None:
             view = {"id": server.id, "name": server.name, "links": self.links(server)}

@@ -1,4 +1,4 @@
-"""What all services share in talking HTTP."""
+"""HTTP helpers for all services."""
 
 import uuid
 
@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 
 def base_url(request: Request) -> str:
-    """Return the address that the caller used, ``http://host:port``.
+    """Return the base URL that the caller used, ``http://host:port``.
 
-    Links and the catalog are built on it, so that they lead back by the way the caller came.
+    Links and the catalog contain it, so that they work for the caller.
     """
     return f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}"
 

@@ -1,4 +1,4 @@
-"""What the control API says, for both of its ends. Times in seconds since the epoch."""
+"""The messages of the control API, for server and client. Times are seconds since the epoch."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ from tests.testbed.simcloud.settings import Settings, Span, check_span
 
 
 class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as it is, whoever may see it."""
+    """A server, independent of projects."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An image as it is."""
+    """An image."""
 
     id: str
     name: str
@@ -40,9 +40,9 @@ class ServerNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class ServerChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Changes to all servers whose names match the glob ``names``; what is ``None`` stays.
+    """Changes to all servers whose names match the glob ``names``; ``None`` means no change.
 
-    ``status`` is set at once, whatever the server was doing; ``fault`` is the message of an ERROR.
+    ``status`` is set at once, even during a task; ``fault`` is the message of an ERROR.
     """
 
     names: str
@@ -58,7 +58,7 @@ class ServerChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls by kind, answers by kind and status (0: connection reset), and each action call."""
+    """Calls by kind, answers by kind and status (0: connection reset), and all action calls."""
 
     calls: dict[str, int]
     answers: dict[str, dict[int, int]]
@@ -74,7 +74,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceLogin(msgspec.Struct, frozen=True, kw_only=True):
-    """A login by device code that waits for the person."""
+    """A device-code login that waits for the user."""
 
     user_code: str
     client_id: str
@@ -82,14 +82,14 @@ class DeviceLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the person decides about it."""
+    """The user's decision about a device-code login."""
 
     user_code: str
     agree: bool
 
 
 class FaultInForce(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault and how often it will strike yet (``None``: for ever)."""
+    """An active fault and its remaining matches (``None``: unlimited)."""
 
     number: int
     fault: Fault
@@ -97,7 +97,7 @@ class FaultInForce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HookState(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of the power hook's commands wait or run, succeeded and failed."""
+    """Numbers of the power hook's commands: pending, succeeded and failed."""
 
     pending: int
     finished: int
@@ -105,7 +105,7 @@ class HookState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The simulation at a glance; ``statuses`` counts settled servers, ``tasks`` the others."""
+    """A summary; ``statuses`` counts servers without a task, ``tasks`` the others."""
 
     now: float
     statuses: dict[str, int]

@@ -1,4 +1,4 @@
-"""Alembic runs this for every migration: it works on the connection that open_store gives it."""
+"""Alembic runs this file for every migration, on the connection that open_store provides."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ _attributes = context.config.attributes
 context.configure(
     connection=_attributes["connection"],
     target_metadata=tables.STATE if _attributes["kind"] == "state" else tables.AUDIT,
-    # state and audit may share a database, each at its own version
+    # state and audit may share a database; each has its own version
     version_table=f"{_attributes['kind']}_version",
     render_as_batch=True,
 )

@@ -1,13 +1,13 @@
-"""Starts nova-compute with the driver of this folder; run by the services' interpreter.
+"""Start nova-compute with the driver in this folder; the services' interpreter runs this.
 
-Nova loads drivers from its own package ``nova.virt`` alone (nova/virt/driver.py), so the folder is
-added to that package's path instead of being copied into the installed Nova.
+Nova loads drivers only from its package ``nova.virt`` (nova/virt/driver.py), so this folder is added
+to that package's path instead of being copied into the installed Nova.
 """
 
 import sys
 from pathlib import Path
 
-# First of all Nova: it chooses its kind of threads while it is imported.
+# Nova must be imported first: it chooses its kind of threads during the import.
 from nova.cmd.compute import main  # type: ignore[import-not-found]  # isort: skip
 from nova import virt  # type: ignore[import-not-found]
 

@@ -1,7 +1,7 @@
-"""A virt driver for tests: Nova's fake one, with guests that last and faults on demand.
+"""A virt driver for tests: Nova's fake driver, with persistent guests and faults on demand.
 
-It keeps its guests in a file, so that they survive a restart of nova-compute; waits and fails as
-``orders`` says; uploads an image for a snapshot, so that shelving works; and runs the power hook.
+It stores its guests in a file, so that they survive a restart of nova-compute. It waits and fails as
+``orders`` says, uploads an image for a snapshot, so that shelving works, and runs the power hook.
 The configuration has ``compute_driver = guest_driver.GuestDriver``; the environment variable
 ``GUEST_DRIVER_FOLDER`` names the folder of ``guests.json`` and ``orders.json``.
 """
@@ -20,20 +20,20 @@ from nova.compute import power_state, task_states  # type: ignore[import-not-fou
 from nova.image import glance  # type: ignore[import-not-found]
 from nova.scheduler.client import report  # type: ignore[import-not-found]
 from nova.virt import fake  # type: ignore[import-not-found]
-from nova.virt.hook import Hook  # type: ignore[import-not-found]
+from nova.virt.hook import PowerHook  # type: ignore[import-not-found]
 from nova.virt.orders import Orders  # type: ignore[import-not-found]
 
 Nova: TypeAlias = Any
 """What Nova passes; it has no types."""
 
-# Before each boot Nova reads the allocations of every guest of the node, one request per guest, for
-# drivers that reshape their resource providers. This one does not, and with 200 guests on its one
-# node the reads would cost a second per boot.
+# Before each boot, Nova reads the allocations of every guest of the node, one request per guest, for
+# drivers that reshape their resource providers. This driver does not reshape them, and with 200 guests
+# on its only node the reads would take a second per boot.
 report.SchedulerReportClient.get_allocations_for_provider_tree = lambda *_: {}
 
 
 class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova has no types
-    """The driver. What Nova passes beyond the instance goes to the fake driver unread."""
+    """The driver. It passes all arguments except the instance to the fake driver unread."""
 
     capabilities = fake.FakeDriver.capabilities | {"supports_migrate_to_same_host": True}
 
@@ -42,7 +42,7 @@ class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova
         folder = Path(os.environ["GUEST_DRIVER_FOLDER"])
         self._file = folder / "guests.json"
         self._orders = Orders(folder / "orders.json")
-        self._hook = Hook()
+        self._hook = PowerHook()
         self._saving = threading.Lock()
         if self._file.exists():
             for uuid, (name, state) in json.loads(self._file.read_text()).items():
@@ -111,7 +111,7 @@ class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova
 
     @contextmanager
     def _operation(self, operation: str, instance: Nova) -> Iterator[None]:
-        """Do first what the orders say, and afterwards what a change of the guest asks for."""
+        """First obey the orders; afterwards save the guests, and run the power hook if the power changed."""
         self._orders.obey(operation, instance.display_name)
         before = self._runs(instance.uuid)
         yield
@@ -119,7 +119,7 @@ class GuestDriver(fake.FakeDriverWithoutFakeNodes):  # type: ignore[misc] # Nova
         after = self._runs(instance.uuid)
         if before != after:
             event = "power_on" if after else "power_off"
-            self._hook.tell(self._orders.hook(), instance.uuid, instance.display_name, event)
+            self._hook.run(self._orders.hook(), instance.uuid, instance.display_name, event)
 
     def _runs(self, uuid: str) -> bool:
         guest = self.instances.get(uuid)

@@ -1,4 +1,4 @@
-"""The power hook: a command for each change of a guest's power, in order guest by guest."""
+"""The power hook: run a command for each change of a guest's power, in order for each guest."""
 
 import subprocess
 import threading
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 
-class Hook:
-    """Runs commands in threads, one at a time per guest."""
+class PowerHook:
+    """Runs commands in threads, one at a time for each guest."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._lines: dict[str, ThreadPoolExecutor] = {}
 
-    def tell(self, spec: dict[str, Any] | None, uuid: str, name: str, event: str) -> None:
-        """Have the command of ``spec`` run for ``event`` after the guest's earlier ones."""
+    def run(self, spec: dict[str, Any] | None, uuid: str, name: str, event: str) -> None:
+        """Queue the command of ``spec`` for ``event`` after the guest's earlier ones."""
         if spec is None:
             return
         with self._guard:
@@ -24,7 +24,7 @@ class Hook:
 
 
 def _run(spec: dict[str, Any], words: dict[str, str]) -> None:
-    """Run the command; it and its failure write to the log file of ``spec``."""
+    """Run the command; its output and its failure go to the log file of ``spec``."""
     with Path(spec["log_file"]).open("ab", buffering=0) as log:
         try:
             subprocess.run(
@@ -35,7 +35,7 @@ def _run(spec: dict[str, Any], words: dict[str, str]) -> None:
                 stderr=log,
                 env=spec.get("environment", {}),
                 timeout=spec.get("timeout_seconds", 60.0),
-                # What the command leaves running (a slurmd) is not Nova's to signal.
+                # Processes that the command starts (a slurmd) must not receive Nova's signals.
                 start_new_session=True,
             )
         except (OSError, subprocess.SubprocessError) as error:

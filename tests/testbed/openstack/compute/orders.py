@@ -1,4 +1,4 @@
-"""What the test orders the driver to do: how long to wait, what to fail, which hook to run."""
+"""A test's orders to the driver: how long to wait, what to fail, which hook to run."""
 
 import json
 import time
@@ -10,9 +10,9 @@ from nova import exception  # type: ignore[import-not-found]
 
 
 class Orders:
-    """The file of orders, read anew each time.
+    """The file of orders, read again for each operation.
 
-    Its content, all of it optional::
+    Its content; every member is optional::
 
         {"seconds": {"power_on": 2.5},
          "failures": [{"operation": "power_on", "names": "node1*", "message": "no such disk"}],
@@ -24,10 +24,10 @@ class Orders:
         self._file = file
 
     def obey(self, operation: str, name: str) -> None:
-        """Wait as long as the operation shall take, then fail if it shall for this guest.
+        """Wait for the ordered duration of the operation, then fail if that is ordered for this guest.
 
         Raises:
-            NovaException: with the message that was ordered.
+            NovaException: with the ordered message.
         """
         orders = self._read()
         time.sleep(orders.get("seconds", {}).get(operation, 0))
@@ -36,7 +36,7 @@ class Orders:
                 raise exception.NovaException(failure["message"])
 
     def hook(self) -> dict[str, Any] | None:
-        """Return the power hook's specification, if there is one."""
+        """Return the power hook's specification; None if there is no hook."""
         hook: dict[str, Any] | None = self._read().get("hook")
         return hook
 

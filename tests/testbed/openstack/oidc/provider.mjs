@@ -7,7 +7,7 @@ import { MemoryStore } from './store.mjs';
 const PROTOCOL = '/protocol/openid-connect';
 const ENTITLEMENT_CLAIMS = ['entitlements', 'eduperson_entitlement'];
 
-/** The scope "claim" stands for all values, "claim:value" narrows a token to the one value. */
+/** The scope "claim" means all values; "claim:value" narrows a token to one value. */
 function entitlements(held, scope) {
   const words = scope.split(' ');
   const claims = {};
@@ -18,7 +18,7 @@ function entitlements(held, scope) {
   return claims;
 }
 
-/** Every scope that grants entitlements, with the one claim that it grants. */
+/** Every scope that grants entitlements, with the claim that it grants. */
 function scopesOf(held) {
   const scopes = {};
   for (const claim of ENTITLEMENT_CLAIMS) {
@@ -27,7 +27,7 @@ function scopesOf(held) {
   return scopes;
 }
 
-/** Build the provider. `config` is the file's content; `settings` may change while it runs. */
+/** Create the provider. `config` is the content of the file; `settings` may change at run time. */
 export function createProvider(config, settings) {
   const { person, clients } = config;
   const entitlementScopes = scopesOf(person.entitlements);
@@ -82,7 +82,7 @@ export function createProvider(config, settings) {
       accountId: subject,
       claims: async (_use, scope) => about(subject, scope),
     }),
-    // Check-in's introspection tells who it is; a service account speaks under its client's name.
+    // Check-in's introspection names the user; for a service account, the client.
     extraTokenClaims: async (_context, token) => about(token.accountId ?? token.clientId, token.scope ?? ''),
     features: {
       devInteractions: { enabled: false },
@@ -117,7 +117,7 @@ export function createProvider(config, settings) {
       userinfo: `${PROTOCOL}/userinfo`,
     },
   });
-  // Keycloak says how long the refresh token will live; the standard has no such member.
+  // Keycloak reports the lifetime of the refresh token; the standard has no such member.
   provider.use(async (context, next) => {
     await next();
     const token = context.oidc?.entities?.RefreshToken;
@@ -129,20 +129,20 @@ export function createProvider(config, settings) {
   return provider;
 }
 
-/** Everything a person may grant, as one scope string. */
+/** All scopes that a user can grant, as one string. */
 function fullScope(config) {
   const entitlementScopes = Object.keys(scopesOf(config.person.entitlements));
   return ['openid', 'email', 'profile', 'voperson_id', 'offline_access', ...entitlementScopes].join(' ');
 }
 
-/** Let the person grant `scope` to a client; return the grant's id. */
+/** Grant `scope` to a client as the user; return the id of the grant. */
 async function grantScope(provider, accountId, clientId, scope) {
   const grant = new provider.Grant({ accountId, clientId });
   grant.addOIDCScope(scope);
   return grant.save();
 }
 
-/** Log the person in at the public client; return the first refresh token. */
+/** Log the user in at the public client; return the first refresh token. */
 export async function mintRefreshToken(provider, config) {
   const { subject } = config.person;
   const client = await provider.Client.find(config.clients.public.id);
@@ -152,7 +152,7 @@ export async function mintRefreshToken(provider, config) {
   return new provider.RefreshToken(fields).save();
 }
 
-/** Do what the person does on the page for device codes; return whether the code exists. */
+/** Approve a device code as the user would; return whether the code exists. */
 export async function approveDevice(provider, config, userCode) {
   const code = await provider.DeviceCode.findByUserCode(userCode.replaceAll('-', ''));
   if (code === undefined) return false;

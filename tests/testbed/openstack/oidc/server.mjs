@@ -1,4 +1,4 @@
-// The login provider: the realm at the issuer's path, and handles for tests below /_test/.
+// The login provider: the realm at the issuer's path, and test operations below /_test/.
 // Usage: node server.mjs CONFIG.json
 
 import { readFileSync } from 'node:fs';
@@ -51,7 +51,7 @@ const server = createServer((request, response) => {
   } else if (pathname.startsWith(`${realm}/`)) {
     const path = pathname.slice(realm.length);
     counts[path] = (counts[path] ?? 0) + 1;
-    // The provider finds out where it is mounted by comparing these two.
+    // The provider derives its mount point from these two.
     request.originalUrl = request.url;
     request.url = request.url.slice(realm.length);
     answer(request, response);

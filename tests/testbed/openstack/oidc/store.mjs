@@ -1,4 +1,4 @@
-// Where oidc-provider keeps its grants and tokens: in memory, for as long as the process lives.
+// The storage of oidc-provider's grants and tokens: in memory, while the process runs.
 
 const entries = new Map();
 const TOKENS = ['AccessToken', 'ClientCredentials', 'RefreshToken'];
@@ -18,7 +18,7 @@ function forget(condition) {
   return count;
 }
 
-/** One model's entries, with the methods that oidc-provider calls. */
+/** The entries of one model, with the methods that oidc-provider calls. */
 export class MemoryStore {
   constructor(model) {
     this.model = model;
@@ -66,12 +66,12 @@ export class MemoryStore {
   }
 }
 
-/** Forget every entry of the given models; return how many there were. */
+/** Remove all entries of the given models; return their number. */
 export function drop(...models) {
   return forget((entry) => models.includes(entry.model));
 }
 
-/** Every token given out so far, good or bad: an opaque token is its own id. */
+/** All tokens issued so far, valid or not: the id of an opaque token is the token. */
 export function issuedTokens() {
   return [...issued];
 }

@@ -1,6 +1,6 @@
-"""As much of Neutron as Nova needs: one shared network, two security groups, and ports in memory.
+"""The part of Neutron that Nova needs: one shared network, two security groups, ports in memory.
 
-Its addresses are of the loopback range, so that what listens on the machine answers at them.
+Its addresses are in the loopback range, so that programs on this machine answer at them.
 """
 
 import json
@@ -131,7 +131,7 @@ def _subnet(key: str, network: str) -> Json:
 
 
 def _matching(entries: Iterable[Json], query: dict[str, list[str]]) -> Iterator[Json]:
-    """Return the entries that have one of the values asked for, or no such member at all."""
+    """Return the entries that have one of the requested values, or lack the member."""
     chosen = {name: values for name, values in query.items() if name not in _PRESENTATION}
     for entry in entries:
         if all(

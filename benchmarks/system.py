@@ -1,0 +1,126 @@
+"""A broker and Lamplighter's workers on a cloud; and the bare client on the same cloud."""
+
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tests.testbed.broker import PrivateBroker
+from tests.testbed.consumers import all_consume
+from tests.testbed.openstack.handle import RealOpenStack
+from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.waiting import until
+from tests.testbed.whole_system import PROGRAMS, ROOT, WORKERS
+from workers.config.settings import load
+from workers.store.database import connect, reading
+from workers.store.tables import audit
+
+CONCURRENCY = 16
+ACTIONS = {"resume": "os-start", "suspend": "os-stop"}
+_CONFIG = """
+cluster = "bench"
+broker = {{ url = "{broker_url}" }}
+hooks = {{ spool = "spool", state = "clock" }}
+store = {{ url = "sqlite:///state.db", audit_url = "sqlite:///audit.db" }}
+log = {{ level = "warning" }}
+[clouds.bench]
+auth_url = "{auth_url}"
+project_id = "{project_id}"
+concurrency = {concurrency}
+source = {{ {source} }}
+[groups.all]
+nodes = "node[1-{nodes}]"
+cloud = "bench"
+"""
+
+
+class BenchSystem:
+    """Lamplighter's hooks and workers, until the stack is closed.
+
+    Args:
+        cloud: has servers node1, node2, ...
+        nodes: the number of nodes.
+        source: the fields of the token source; its secret is in the file `secret`.
+        secret: the content of that file.
+        folder: for all files.
+        stack: stops the broker and the workers.
+    """
+
+    def __init__(  # noqa: PLR0913 - one per part
+        self,
+        cloud: SimCloud | RealOpenStack,
+        *,
+        nodes: int,
+        source: str,
+        secret: str,
+        folder: Path,
+        stack: ExitStack,
+    ) -> None:
+        self._cloud = cloud
+        self._nodes = nodes
+        self._project_id = (
+            cloud.project_id if isinstance(cloud, RealOpenStack) else credentials.PROJECT_ID
+        )
+        broker = stack.enter_context(PrivateBroker(folder / "broker"))
+        self._config = folder / "lamplighter.toml"
+        config = _CONFIG.format(
+            broker_url=broker.amqp_url(broker.create_vhost("bench")),
+            auth_url=cloud.auth_url,
+            project_id=self._project_id,
+            concurrency=CONCURRENCY,
+            source=source,
+            nodes=nodes,
+        )
+        for path, text in ((folder / "secret", secret), (self._config, config)):
+            path.touch(mode=0o600)
+            path.write_text(text)
+        command: list[str | Path] = [PROGRAMS / "lamplighter", "--config", self._config, "worker"]
+        self.workers = {
+            name: stack.enter_context(
+                Child(
+                    [*command, name], log=folder / f"{name}.log", env=MINIMAL_ENVIRONMENT, cwd=ROOT
+                )
+            )
+            for name in WORKERS
+        }
+        settings = load(self._config)
+        until(lambda: all_consume(settings), 60, "the workers to consume their queues")
+        self._audit = connect(settings.store.audit_url)
+        stack.callback(self._audit.dispose)
+
+    def request(self, kind: str) -> float:
+        """Run the hook for all nodes; return the seconds to the last completion in the audit."""
+        expected = self._completed() + self._nodes
+        began = time.monotonic()
+        subprocess.run(
+            [PROGRAMS / f"lamplighter-{kind}", f"node[1-{self._nodes}]"],
+            env={"LAMPLIGHTER_CONFIG": str(self._config)},
+            check=True,
+        )
+        until(lambda: self._completed() >= expected, 300, f"all to {kind}", interval=0.1)
+        return time.monotonic() - began
+
+    def request_bare(self, kind: str) -> float:
+        """Do the same with the bare client; return the seconds."""
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.bare_client", self._cloud.auth_url),
+                *(credentials.USERNAME, self._project_id, str(CONCURRENCY), ACTIONS[kind]),
+            ],
+            input=credentials.PASSWORD,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        return float(done.stdout)
+
+    def _completed(self) -> int:
+        query = sa.select(sa.func.count()).where(audit.c.transition == "completed")
+        with reading(self._audit) as connection:
+            return int(connection.execute(query).scalar_one())

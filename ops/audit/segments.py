@@ -1,0 +1,102 @@
+"""`lamplighter audit seal` and `prune`: seal segments of the log, and drop old ones."""
+
+import time
+
+import click
+import sqlalchemy as sa
+
+from ops.audit.chain import Keys, follow, key_option, trusted_keys
+from ops.cli.options import when
+from ops.cli.session import Session, operator, pass_session
+from ops.cli.terminal import moment, print_line
+from workers.audit import segments
+from workers.audit.segments import Attribution, NotSealedError, Seal, seals
+from workers.audit.signing import load_signer
+from workers.audit.verify import chain_of
+
+
+@click.command
+@key_option
+@pass_session
+def seal(session: Session, /, *, keys: Keys) -> None:
+    """Verify and seal the current segment of the log.
+
+    Only sealed segments can be dropped by prune.
+    """
+    settings = session.settings
+    signer = load_signer(settings.audit.key_file)
+    with session.reading("audit") as connection:
+        known = seals(connection)
+        chain = chain_of(connection, trusted_keys(session, keys))
+        found = follow(connection, chain, known[-1].seq - 1 if known else 0, hidden=False)
+    if found:
+        for finding in found:
+            print_line(finding.problem, style="red")
+        raise click.ClickException("the segment was changed; it is not sealed")
+    store = session.audit_store()
+    try:
+        made = segments.seal(store, signer, _attribution(session), chain)
+    except NotSealedError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        store.dispose()
+    print_line(f"segment {made.segment} is sealed: records {made.first} to {made.last}")
+
+
+@click.command
+@click.option(
+    "--before",
+    type=when,
+    required=True,
+    help="Drop segments older than this: a time, or how long ago (365d).",
+)
+@click.option("--reason", required=True, help="Reason, recorded in the audit.")
+@click.option("--dry-run", is_flag=True, help="Show which segments would be dropped.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@key_option
+@pass_session
+def prune(  # noqa: PLR0913 - one per option
+    session: Session, /, *, before: int, reason: str, dry_run: bool, yes: bool, keys: Keys
+) -> None:
+    """Drop whole sealed segments; the rest of the log still verifies.
+
+    Export the records first if you want to keep them.
+    """
+    with session.reading("audit") as connection:
+        known = seals(connection)
+        first = connection.execute(sa.text("SELECT min(seq) FROM audit")).scalar() or 0
+    old = [one for one in known if one.last_time < before and one.last >= first]
+    if not old:
+        print_line("no sealed segment is older than that; see lamplighter audit seal")
+        return
+    _check(session, old, keys)
+    for one in old:
+        last_time = moment(one.last_time)
+        print_line(f"segment {one.segment}: records {one.first} to {one.last}, {last_time}")
+    if dry_run:
+        return
+    if not yes:
+        click.confirm(f"Drop {len(old)} segments permanently?", abort=True, err=True)
+    store = session.audit_store()
+    count = segments.prune(store, old[-1], _attribution(session, reason))
+    store.dispose()
+    print_line(
+        f"{count} records dropped; the log now begins with the seal of the last dropped segment"
+    )
+
+
+def _check(session: Session, old: list[Seal], keys: Keys) -> None:
+    """Check the seals of the segments to drop.
+
+    Raises:
+        click.ClickException: a seal is not signed with a trusted key.
+    """
+    trusted = trusted_keys(session, keys)
+    for one in old:
+        problem = trusted.problem(segments.SEALED, one.statement)
+        if problem is not None:
+            raise click.ClickException(f"the seal of segment {one.segment}: {problem}")
+
+
+def _attribution(session: Session, reason: str = "") -> Attribution:
+    return Attribution(session.settings.cluster, operator(), time.time_ns(), reason)

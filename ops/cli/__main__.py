@@ -1,0 +1,5 @@
+"""Runs `lamplighter` as `python -m ops.cli`."""
+
+from ops.cli.main import main
+
+main()

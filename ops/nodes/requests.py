@@ -1,0 +1,193 @@
+"""Commands that send a request for nodes: `nodes deploy|retire|adopt`, `resume` and `suspend`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import hostlist
+import sqlalchemy as sa
+
+from ops.cli.errors import StoreMissingError
+from ops.cli.options import (
+    CommandDecorator,
+    combine,
+    json_option,
+    length,
+    reason_option,
+    required_reason_option,
+    yes_option,
+)
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import plain, print_line, warn
+from ops.nodes.node_state import nodes_powered_on, nodes_with_open_requests
+from ops.nodes.submit import resolve_nodes, submit
+from ops.nodes.wait_for_outcome import wait_and_report
+from schemas.commands import Kind
+
+_NS = 1_000_000_000
+
+_powered_on_option = click.option(
+    "--powered-on", is_flag=True, help="Include nodes that are powered on: THEIR JOBS END."
+)
+
+
+def request_options(*, target: str = "GROUP|HOSTLIST") -> CommandDecorator:
+    """The argument and the options of all commands that send a request for nodes."""
+    return combine(
+        json_option("node, as it ends"),
+        click.option(
+            "--timeout", type=length, metavar="TIME", help="Wait no longer than this, such as 30m."
+        ),
+        click.option("--no-wait", is_flag=True, help="Do not wait for the outcomes."),
+        click.argument("target", metavar=target),
+    )
+
+
+@click.command
+@request_options()
+@reason_option
+@_powered_on_option
+@pass_session
+def deploy(session: Session, /, target: str, *, powered_on: bool, **options: Any) -> None:  # noqa: ANN401 - see submit_and_wait
+    """Create the servers of nodes that have none, then power them off.
+
+    Each server runs for `deploy_wait` seconds first, so that cloud-init can finish. A node that has
+    a server is only powered off. A node that is powered on is skipped.
+    """
+    chosen = resolve_nodes(session, target)
+    groups = {session.settings.nodes[node] for node in chosen}
+    bare = sorted(name for name in groups if session.settings.groups[name].server is None)
+    if bare:
+        raise click.UsageError(
+            f"{', '.join(f'[groups.{name}.server]' for name in bare)} is missing: add what servers are made from"
+        )
+    if not powered_on:
+        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
+    submit_and_wait(session, Kind.DEPLOY, chosen, **options)
+
+
+@click.command
+@request_options()
+@reason_option
+@_powered_on_option
+@yes_option
+@pass_session
+def retire(
+    session: Session,
+    /,
+    target: str,
+    *,
+    powered_on: bool,
+    yes: bool,
+    **options: Any,  # noqa: ANN401 - see submit_and_wait
+) -> None:
+    """Delete the servers of nodes.
+
+    Only servers with Lamplighter's tags are deleted. A node that is powered on is skipped.
+    """
+    chosen = resolve_nodes(session, target)
+    if not powered_on:
+        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
+    confirm(f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
+    submit_and_wait(session, Kind.RETIRE, chosen, **options)
+
+
+@click.command
+@request_options()
+@reason_option
+@pass_session
+def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see submit_and_wait
+    """Tag the servers with these nodes' names as Lamplighter's.
+
+    Their power state does not change. A node with a request in progress is skipped.
+    """
+    chosen = resolve_nodes(session, target)
+    # adopting would supersede the open request: a node that is starting would never be up
+    chosen = _skip(session, chosen, nodes_with_open_requests, "a request is in progress", options)
+    submit_and_wait(session, Kind.ADOPT, chosen, **options)
+
+
+@click.command
+@request_options()
+@required_reason_option
+@pass_session
+def resume(session: Session, /, target: str, **options: Any) -> None:  # noqa: ANN401 - see submit_and_wait
+    """Power on nodes, as Slurm's ResumeProgram does.
+
+    Slurm does not know about it. Hold the nodes too: otherwise the resync worker powers off again
+    the nodes that Slurm wants powered down.
+    """
+    submit_and_wait(session, Kind.RESUME, resolve_nodes(session, target), **options)
+
+
+@click.command
+@request_options()
+@required_reason_option
+@yes_option
+@pass_session
+def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> None:  # noqa: ANN401 - see submit_and_wait
+    """Power off nodes, as Slurm's SuspendProgram does. Jobs on them end.
+
+    Slurm does not know about it. Hold the nodes too: otherwise the resync worker powers on again
+    the nodes that Slurm wants up.
+    """
+    chosen = resolve_nodes(session, target)
+    confirm(f"power off {len(chosen)} nodes, {_names(chosen)}, and end their jobs", yes=yes)
+    submit_and_wait(session, Kind.SUSPEND, chosen, **options)
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless --yes was given."""
+    if not yes:
+        click.confirm(plain(what[0].upper() + what[1:]) + "?", abort=True)
+
+
+def submit_and_wait(  # noqa: PLR0913 - one per option
+    session: Session,
+    kind: Kind,
+    chosen: Sequence[str],
+    *,
+    reason: str | None,
+    no_wait: bool,
+    timeout: int | None,
+    as_json: bool,
+    image: str | None = None,
+) -> None:
+    """Send requests; unless --no-wait, wait for the outcomes, print them and end the process."""
+    if not no_wait:
+        with session.reading("state"):
+            pass  # without the store there are no outcomes to wait for: fail before the request
+    commands = submit(session, kind, chosen, reason, image=image)
+    if no_wait:
+        print_line(f"sent requests for {len(commands)} nodes; see lamplighter nodes list")
+        return
+    seconds = None if timeout is None else timeout / _NS
+    sys.exit(wait_and_report(session, commands, seconds, as_json=as_json))
+
+
+def _skip(
+    session: Session,
+    chosen: Sequence[str],
+    read: Callable[[sa.Connection, str], set[str]],
+    why: str,
+    options: dict[str, Any],
+) -> list[str]:
+    """The chosen nodes without those that `read` finds; --no-wait works without a state store."""
+    skipped: set[str] = set()
+    try:
+        with session.reading("state") as connection:
+            skipped = read(connection, session.settings.cluster)
+    except StoreMissingError:
+        if not options["no_wait"]:
+            raise
+    if names := [node for node in chosen if node in skipped]:
+        warn(f"skipped, {why}: {_names(names)}")
+    left = [node for node in chosen if node not in skipped]
+    if not left:
+        raise click.ClickException("all nodes are skipped")
+    return left
+
+
+def _names(chosen: Sequence[str]) -> str:
+    return str(hostlist.collect_hostlist(chosen))

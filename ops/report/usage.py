@@ -1,0 +1,84 @@
+"""One row of a report: the usage of a group, cloud, user or job. Pure; times are ns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ops.report.history import Boot
+from ops.report.spans import Span, clip, length
+
+TOTAL = "total"
+_SUMMED = (
+    *("boots", "boots_failed", "powered_on", "booting", "allocated"),
+    *("unknown", "spared", "saved", "visible", "orphans", "strays"),
+)
+
+
+@dataclass(slots=True)
+class UsageRow:
+    """The usage of one key.
+
+    Attributes:
+        nodes: the nodes of which anything is known.
+        boots, boots_failed: how many boots ended, and failed.
+        powered_on: how long nodes were powered on.
+        booting: from a boot's first call to its end.
+        allocated: powered on and allocated to jobs; None if allocations are not known.
+        unknown: powered on, but Slurm did not report the node: neither allocated nor idle.
+        spared: the idle time that the given SuspendTime would have spared, not counting its boots.
+        saved: powered off while the node was known: the difference to nodes that are always on.
+        visible: what EGI's accounting counts: the whole life of servers, running or stopped.
+        orphans: nodes that were running although Slurm considered them powered down.
+        strays: stray servers found.
+        bins: the time powered on, by part of the report's time.
+    """
+
+    key: str
+    nodes: set[str] = field(default_factory=set)
+    boots: float = 0
+    boots_failed: float = 0
+    powered_on: float = 0
+    booting: float = 0
+    allocated: float | None = None
+    unknown: float = 0
+    spared: float | None = None
+    saved: float = 0
+    visible: float = 0
+    orphans: int = 0
+    strays: int = 0
+    bins: list[float] = field(default_factory=list)
+
+    @property
+    def idle(self) -> float | None:
+        """Powered on, but not allocated; None if allocations are not known."""
+        if self.allocated is None:
+            return None
+        return max(0.0, self.powered_on - self.unknown - self.allocated)
+
+    def add_powered_on(self, spans: Sequence[Span], window: Span, share: float = 1.0) -> None:
+        """Add this share of the spans, which must lie within the window."""
+        self.powered_on += length(spans) * share
+        parts, (since, until) = len(self.bins), window
+        for begin, end in spans if parts else ():
+            at, part = begin, (begin - since) * parts // (until - since)
+            while at < end:
+                edge = min(end, since + (until - since) * (part + 1) // parts)
+                self.bins[part] += (edge - at) * share
+                at, part = edge, part + 1
+
+    def add_boot(self, boot: Boot, window: Span, share: float = 1.0) -> None:
+        """Add this share of a boot: its count if it ended within the window, and its time there."""
+        if window[0] <= boot.end < window[1]:
+            self.boots += share
+            self.boots_failed += 0 if boot.done else share
+        self.booting += length(clip([(boot.begin, boot.end)], window)) * share
+
+
+def total(rows: Sequence[UsageRow], bins: int = 0) -> UsageRow:
+    """The sum of all rows."""
+    parts = [sum(column) for column in zip(*(row.bins for row in rows), strict=True)]
+    whole = UsageRow(TOTAL, set().union(*(row.nodes for row in rows)), bins=parts or [0.0] * bins)
+    for name in _SUMMED:
+        known = [value for row in rows if (value := getattr(row, name)) is not None]
+        if known:  # otherwise the default of the field: 0, or None for not known
+            setattr(whole, name, sum(known))
+    return whole

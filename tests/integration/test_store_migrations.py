@@ -1,0 +1,68 @@
+"""The migrations create the tables that workers/store/tables.py defines, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from workers.store import tables
+from workers.store.database import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+METADATA: Mapping[Literal["state", "audit"], sa.MetaData] = {
+    "state": tables.STATE,
+    "audit": tables.AUDIT,
+}
+
+
+def differences(connection: sa.Connection, kind: Literal["state", "audit"]) -> list[object]:
+    """What a further migration would have to change."""
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": lambda name, type_, _parents: (
+            type_ != "table" or name in METADATA[kind].tables
+        ),
+    }
+    context = MigrationContext.configure(connection, opts=options)
+    return list(compare_metadata(context, METADATA[kind]))
+
+
+@pytest.mark.parametrize("kind", ["state", "audit"])
+def test_migrated_tables_equal_the_defined_tables(
+    store_url: str, kind: Literal["state", "audit"]
+) -> None:
+    engine = open_store(store_url, kind)
+    with engine.begin() as connection:
+        assert differences(connection, kind) == []
+        expected = {*METADATA[kind].tables, f"{kind}_version"}
+        assert set(sa.inspect(connection).get_table_names()) == expected
+    engine.dispose()
+
+
+def test_a_changed_table_is_reported(store_url: str) -> None:
+    """The comparison is not blind: it finds a missing index."""
+    engine = open_store(store_url, "state")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX requests_decided")
+        (missing,) = differences(connection, "state")
+    assert isinstance(missing, tuple)
+    assert missing[0] == "add_index"
+    engine.dispose()
+
+
+def test_state_and_audit_share_a_database(store_url: str) -> None:
+    for _ in range(2):
+        for kind in METADATA:
+            open_store(store_url, kind).dispose()
+    engine = open_store(store_url, "state")
+    with engine.begin() as connection:
+        for kind in METADATA:
+            assert differences(connection, kind) == []
+    engine.dispose()

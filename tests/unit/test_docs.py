@@ -1,0 +1,145 @@
+"""The documentation names only files, headings, commands, options and settings that exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from ops.cli.main import cli
+from workers.config import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
+DEPENDENCIES = ROOT / "docs/adr/0001-an-application-in-its-own-environment.md"
+
+_FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"^ {4}.*$", re.MULTILINE)
+_SPAN = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\]\(([^)]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_PATH = re.compile(
+    r"(?<![\w/.:$-])(?:schemas|producers|workers|ops|tests|docs|deploy|benchmarks|demo)/[\w./-]*\w/?"
+)
+_COMMAND = re.compile(r"(?<![\w/-])lamplighter ([^`#;()]*)")
+_WORD = re.compile(r"[a-z][a-z-]*(\|[a-z-]+)*")
+# Placeholders and examples of values in a message.
+_VARIABLE = re.compile(r"CLOUD: network|; away: NAME|240 s|quota: |\.\.\.")
+_DEPENDENCY = re.compile(r"([\w.-]+(?:\[\w+\])?)(.*)")
+
+
+def code(text: str) -> Iterator[str]:
+    """Code of a page: each line of a block, and each span with its white space normalised."""
+    text = text.replace("\\|", "|")  # a pipe inside a table
+    for block in _FENCED.findall(text):
+        yield from block.splitlines()
+    prose = _FENCED.sub("", text)
+    yield from _INDENTED.findall(prose)
+    yield from (" ".join(span.split()) for span in _SPAN.findall(prose))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words that follow `lamplighter`, up to a comma or a pipe."""
+    for found in _COMMAND.findall(text):
+        words = []
+        for word in found.split(" | ")[0].split():
+            words.append(word.strip("[].,:'\""))
+            if word.endswith((",", ":", ".")):
+                break
+        yield words
+
+
+def unknown(words: list[str], command: click.Command) -> Iterator[str]:
+    """The subcommands and options that do not exist; `a|b` stands for both subcommands."""
+    context = click.Context(command)
+    if words and isinstance(command, click.Group) and _WORD.fullmatch(words[0]):
+        for name in words[0].split("|"):
+            child = command.get_command(context, name)
+            if child is None:
+                yield name
+            else:
+                yield from unknown(words[1:], child)
+        return
+    options = {option for param in command.params for option in param.opts} | {"--help"}
+    yield from (word for word in words if re.match(r"--?[a-z]", word) and word not in options)
+
+
+def messages(page: str) -> Iterator[str]:
+    """The constant parts of the messages in the first column of the table `message`."""
+    table = page.partition("| message |")[2].partition("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        for span in _SPAN.findall(row.split("|")[1]):
+            yield from filter(None, _VARIABLE.split(span))
+
+
+def anchor(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
+    for link in links:
+        name, _, fragment = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if fragment:
+            assert fragment in map(anchor, _HEADING.findall(target.read_text())), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_exist(page: Path) -> None:
+    paths = {path for part in code(page.read_text()) for path in _PATH.findall(part)}
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ALERTS], ids=lambda page: page.name)
+def test_commands_and_options_exist(page: Path) -> None:
+    text = page.read_text()
+    parts = code(text) if page.suffix == ".md" else text.splitlines()
+    found = [words for part in parts for words in commands(part)]
+    assert {" ".join(words): list(unknown(words, cli)) for words in found if words} == {
+        " ".join(words): [] for words in found if words
+    }
+
+
+def test_the_search_finds_what_is_wrong() -> None:
+    text = "`lamplighter audit list\\|no --node a --nor b | x` and `workers/no.py`"
+    [[words], []] = [list(commands(part)) for part in code(text)]
+    assert list(unknown(words, cli)) == ["--nor", "no"]
+    assert [_PATH.findall(part) for part in code(text)][1] == ["workers/no.py"]
+
+
+def test_lamplighter_prints_the_messages_of_the_readme() -> None:
+    folders = (ROOT / name for name in ("workers", "ops"))
+    source = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    printed = list(messages((ROOT / "README.md").read_text()))
+    assert "the token service is away" in printed
+    assert [part for part in printed if part not in source] == []
+
+
+def test_the_example_of_the_configuration_is_valid(tmp_path: Path) -> None:
+    example, *_ = _FENCED.findall((ROOT / "docs/configuration.md").read_text())
+    (tmp_path / "lamplighter.toml").write_text(example)
+    assert settings.load(tmp_path / "lamplighter.toml", {}).cluster == "vespa"
+
+
+def test_each_dependency_is_explained_with_its_range() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = (names for names in project["optional-dependencies"].values())
+    named = [*project["dependencies"], *(name for names in extras for name in names)]
+    rows = DEPENDENCIES.read_text()
+    for dependency in named:
+        match = _DEPENDENCY.fullmatch(dependency)
+        assert match
+        if not dependency.startswith(("lamplighter[", "types-")):
+            assert f"| {match[1]} | `{match[2]}` |" in rows, dependency

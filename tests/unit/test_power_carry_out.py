@@ -1,0 +1,356 @@
+"""A step is carried out: requests are retried, parked or ended, and their node is released with its patience."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from schemas import headers
+from schemas.commands import Kind
+from schemas.envelope import parse
+from schemas.events import Cause, Transition, event_from
+from tests.testbed.deliveries import RecordingLink, outbox_on, pending
+from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
+from workers.clouds.actions import CREATE, REBOOT, START
+from workers.clouds.driver import CloudDriver
+from workers.config.groups import CloudSettings
+from workers.config.logins import PasswordSource
+from workers.config.tables import PowerSettings
+from workers.power.carry_out import StepTaker
+from workers.power.decide import Act
+from workers.power.intake import DeliveryHistory
+from workers.power.metrics import PowerMetrics
+from workers.power.next_step import BOOTS_STUCK
+from workers.power.node import QUEUED, Calling, Decided, PendingNode
+from workers.power.publisher import Publisher
+from workers.power.state import EngineState
+from workers.power.steps import Call, Finish, ParkNode, Retry, WaitFor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from producers.message import Message
+    from schemas.commands import PowerCommand
+    from schemas.server import Server
+    from workers.clouds.client import Cloud
+    from workers.power.slurm_view import SnapshotReader
+
+CAUSE = Cause("server_side", "HTTP 500: boom")
+SETTINGS = CloudSettings(
+    auth_url="http://127.0.0.1:1/v3",
+    source=PasswordSource(username="u", password_command=("true",)),
+    project_id="p",
+)
+OLD = command(kind=Kind.SUSPEND, generation=MOMENT - 10**9)
+OFF = replace(SERVER, status="SHUTOFF")
+
+
+class NoCloud:
+    """A cloud that nothing is asked of."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Registered:
+    """Slurm's snapshots: whether they show the node as running."""
+
+    def __init__(self) -> None:
+        self.shown = False
+        self.asked: list[tuple[str, int]] = []
+
+    def has_registered(self, name: str, generation: int) -> bool:
+        self.asked.append((name, generation))
+        return self.shown
+
+
+class Bench:
+    """A step taker, its state, and what it publishes."""
+
+    def __init__(self) -> None:
+        self.link = RecordingLink()
+        self.state = EngineState()
+        self.driver = CloudDriver(
+            "main", CLUSTER, SETTINGS, cast("Cloud", NoCloud()), lambda _: None
+        )
+        self.snapshots = Registered()
+        metrics = PowerMetrics(CollectorRegistry())
+        self.publisher = Publisher(outbox_on(self.link), CLUSTER, metrics)
+        self.steps = StepTaker(
+            PowerSettings(),
+            self.state,
+            {"main": self.driver},
+            cast("SnapshotReader", self.snapshots),
+            self.publisher,
+        )
+
+    def put(self, waiting: PendingNode) -> PendingNode:
+        """Keep a node whose patience began now."""
+        now = time.monotonic()
+        waiting = replace(waiting, fresh_after=now, patient_since=now)
+        self.state.put(waiting)
+        return waiting
+
+    def lists(self, *servers: Server) -> None:
+        """A whole listing that was requested just now."""
+        self.driver.view.fold(servers, time.monotonic(), whole=True)
+
+    def sent(self, exchange: str) -> list[Message]:
+        return [m for m in self.link.published if m.exchange.startswith(exchange)]
+
+    def told(self) -> list[Transition]:
+        return [event_from(parse(message.body)).transition for message in self.sent("power.events")]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.driver.close()
+
+
+# -- retries
+
+
+def test_a_failed_attempt_sends_every_waiting_request_to_its_next_tier(bench: Bench) -> None:
+    waiting = pending(UP), pending(UP, DeliveryHistory(attempt=1))
+    bench.steps.take(bench.put(node(UP, *waiting)), Retry(CAUSE))
+    assert [m.exchange for m in bench.sent("power.retry")] == ["power.retry.5s", "power.retry.30s"]
+    assert bench.told() == [Transition.RETRIED] * 2
+    assert bench.state.nodes == {}
+    assert bench.state.batch.released == {"node1"}
+    bench.link.answer_all()
+    assert bench.link.acked == [request.delivery for request in waiting]
+
+
+def test_the_last_failed_attempt_ends_the_request(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP, DeliveryHistory(attempt=4))))
+    bench.steps.take(waiting, Retry(CAUSE))
+    assert bench.link.published == []
+    ended, finish = bench.state.batch.finished["node1"]
+    assert ended == waiting
+    assert finish == Finish(Transition.FAILED, CAUSE, None)
+
+
+@pytest.mark.parametrize(
+    "old", [OLD, replace(UP, generation=MOMENT - 10**9)], ids=["opposite", "same"]
+)
+def test_the_last_attempt_of_an_old_request_does_not_end_a_new_one(
+    bench: Bench, old: PowerCommand
+) -> None:
+    waiting = node(UP, pending(old, DeliveryHistory(attempt=4)), pending(UP))
+    bench.steps.take(bench.put(waiting), Retry(CAUSE))
+    assert bench.state.batch.finished == {}
+    assert [m.headers[headers.ATTEMPT] for m in bench.sent("power.retry")] == [5, 1]
+
+
+def test_a_late_request_alone_has_its_own_attempts(bench: Bench) -> None:
+    waiting = node(UP, pending(OLD, DeliveryHistory(attempt=4)))
+    bench.steps.take(bench.put(waiting), Retry(CAUSE))
+    assert "node1" in bench.state.batch.finished
+
+
+def test_without_a_request_a_failed_attempt_only_releases_the_node(bench: Bench) -> None:
+    bench.steps.take(bench.put(node(UP)), Retry(CAUSE))
+    assert (bench.state.batch.finished, bench.state.nodes) == ({}, {})
+    assert bench.state.batch.released == {"node1"}
+
+
+def test_the_patience_of_a_round_goes_on_while_its_request_rests(bench: Bench) -> None:
+    waiting = replace(bench.put(node(UP, pending(UP))), patient_since=time.monotonic() - 40.0)
+    bench.steps.take(waiting, Retry(CAUSE))
+    assert bench.state.batch.waited[UP.id, 1] == pytest.approx(45.0, abs=1.0)
+
+
+# -- parking
+
+
+def test_parking_keeps_attempts_and_ends_nothing(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP, DeliveryHistory(attempt=3))))
+    bench.steps.take(waiting, ParkNode(CAUSE, "power.retry.30s"))
+    [message] = bench.sent("power.retry")
+    assert message.exchange == "power.retry.30s"
+    assert (message.headers[headers.ATTEMPT], message.headers[headers.PARKED]) == (3, 1)
+    assert bench.told() == [Transition.PARKED]
+    assert (bench.state.nodes, bench.state.batch.finished) == ({}, {})
+    assert bench.state.batch.waited[UP.id, 1] == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_node_with_a_call_under_way_is_not_parked(bench: Bench) -> None:
+    call = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), 1.0)
+    waiting = bench.put(node(UP, pending(UP), phase=call))
+    bench.steps.take(waiting, ParkNode(CAUSE, "power.retry.30s"))
+    assert bench.link.published == []
+    assert bench.state.nodes == {"node1": waiting}
+    assert not bench.state.batch
+
+
+def test_stuck_boots_are_parked_with_their_patience_started_again(bench: Bench) -> None:
+    """The first of them notes it, so that the last one is not alone; and not each again."""
+    stuck = ParkNode(Cause(BOOTS_STUCK, "stuck"), "power.retry.30s", afresh=True)
+    bench.steps.take(bench.put(node(UP, pending(UP))), stuck)
+    assert bench.state.batch.waited == {(UP.id, 1): 0.0}
+    noted = bench.driver.health.stuck_at
+    assert noted == pytest.approx(time.monotonic(), abs=5.0)
+    bench.steps.take(bench.put(node(UP, pending(UP))), stuck)
+    assert bench.driver.health.stuck_at == noted
+
+
+def test_a_parked_node_no_longer_counts_among_those_to_be_finished(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP)))
+    bench.steps.take(waiting, Finish(Transition.FAILED, CAUSE, None))
+    bench.steps.take(waiting, ParkNode(CAUSE, "power.retry.5s"))
+    assert bench.state.batch.finished == {}
+    assert bench.state.batch.released == {"node1"}
+
+
+# -- ends
+
+
+def test_a_completed_boot_shows_that_the_cloud_boots(bench: Bench) -> None:
+    done = Finish(Transition.COMPLETED, None, SERVER)
+    bench.steps.take(bench.put(node(UP, pending(UP))), done)
+    assert bench.driver.health.booted_at == 0.0
+    booted = node(UP, pending(UP), actions={(UP.id, 1): (action(REBOOT),)})
+    bench.steps.take(bench.put(booted), done)
+    assert bench.driver.health.booted_at == pytest.approx(time.monotonic(), abs=5.0)
+
+
+def test_a_group_without_room_rests_and_its_cause_says_so(bench: Bench) -> None:
+    quota = Finish(Transition.FAILED, Cause("quota", "Quota exceeded"), None)
+    bench.steps.take(bench.put(node(UP, pending(UP))), quota)
+    _, finish = bench.state.batch.finished["node1"]
+    assert finish.cause is not None
+    assert finish.cause.message == "Quota exceeded; group all rests for 60 s"
+    bench.state.batch.finished.clear()
+    waiting = bench.put(node(UP, pending(UP)))
+    bench.lists(replace(SERVER, status="SHELVED_OFFLOADED"))
+    refused = bench.steps.step(waiting, time.monotonic())
+    assert isinstance(refused, Finish)
+    assert refused.cause is not None
+    assert refused.cause.message.startswith("not tried: group all rests for ")
+
+
+def test_a_stored_failure_is_published_with_its_dead_letter_and_a_completion_without(
+    bench: Bench,
+) -> None:
+    request = pending(UP, DeliveryHistory(attempt=4))
+    stored = event(Transition.FAILED, UP, cause=CAUSE).to_envelope().to_json()
+    bench.publisher.ended(request, stored)
+    [letter] = bench.sent("power.dlx")
+    assert (letter.body, letter.headers[headers.ATTEMPT]) == (request.delivery.body, 5)
+    assert [message.body for message in bench.sent("power.events")] == [stored]
+
+    bench.link.published.clear()
+    stored = event(Transition.COMPLETED, UP).to_envelope().to_json()
+    bench.publisher.ended(request, stored)
+    assert bench.sent("power.dlx") == []
+    assert [message.body for message in bench.sent("power.events")] == [stored]
+
+
+# -- calls, waits and turns
+
+
+def test_a_node_that_is_to_call_takes_its_turn_and_resumes_go_first(bench: Bench) -> None:
+    down = replace(DOWN, node="node2")
+    bench.steps.take(bench.put(node(down, pending(down))), Call(Act("os-stop", "id-2")))
+    bench.steps.take(bench.put(node(UP, pending(UP))), Call(Act(START, "id-1")))
+    assert {n.phase for n in bench.state.nodes.values()} == {QUEUED}
+    turns = [bench.driver.next_turn(time.monotonic()) for _ in range(3)]
+    assert turns == ["node1", "node2", None]
+
+
+def test_a_node_that_waits_for_a_whole_listing_orders_one(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP)))
+    bench.steps.take(waiting, WaitFor(listing=True, whole=True))
+    assert bench.state.agenda.wants_whole("main")
+    bench.state.agenda.listed("main", whole=True)
+    assert bench.state.agenda.take(0.0) == ["node1"]
+
+
+def test_a_turn_takes_the_step_of_each_touched_node_and_of_no_other(bench: Bench) -> None:
+    other = command("node2")
+    bench.put(node(UP, pending(UP)))
+    bench.put(node(other, pending(other)))
+    bench.lists(SERVER, replace(SERVER, id="id-2", name="node2"))
+    bench.state.touch(["node1", "node9"])
+    bench.steps.turn()
+    assert list(bench.state.batch.finished) == ["node1"]
+
+
+def test_a_finished_node_is_not_decided_about_again(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP)))
+    bench.steps.take(waiting, Finish(Transition.FAILED, CAUSE, None))
+    bench.lists(SERVER)
+    bench.state.touch(["node1"])
+    bench.steps.turn()
+    _, finish = bench.state.batch.finished["node1"]
+    assert finish.transition is Transition.FAILED
+
+
+def test_slurm_is_asked_only_about_nodes_whose_boot_is_due(bench: Bench) -> None:
+    waiting = bench.put(node(UP, pending(UP)))
+    bench.lists(SERVER)
+    bench.steps.step(waiting, time.monotonic())
+    assert bench.snapshots.asked == []
+    due = replace(waiting, row=row(UP, boot_from=MOMENT))
+    rebooted = bench.steps.step(due, time.monotonic())
+    assert rebooted == Call(Act(REBOOT, "id-1"))
+    bench.snapshots.shown = True
+    assert isinstance(bench.steps.step(due, time.monotonic()), Finish)
+    assert bench.snapshots.asked == [("node1", UP.generation)] * 2
+
+
+# -- dry runs
+
+
+def test_a_dry_run_notes_the_first_call_and_makes_none(bench: Bench) -> None:
+    group = msgspec.structs.replace(GROUP, dry_run=True)
+    waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
+    bench.lists(OFF)
+    bench.steps.take(waiting, Call(Act(START, "id-1")))
+    ended, finish = bench.state.batch.finished["node1"]
+    assert finish == Finish(Transition.COMPLETED, None, OFF)
+    [noted] = ended.actions[UP.id, 1]
+    assert (noted.action, noted.server_id, noted.result) == (START, "id-1", "dry_run")
+    assert not any(bench.driver.next_turn(time.monotonic()) for _ in range(2))
+    assert not ended.is_booting
+
+
+def test_a_dry_run_waits_for_a_fresh_listing(bench: Bench) -> None:
+    group = msgspec.structs.replace(GROUP, dry_run=True)
+    bench.lists()
+    waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
+    bench.steps.take(waiting, Call(Act(CREATE, "")))
+    assert bench.state.batch.finished == {}
+    bench.lists()
+    bench.state.agenda.listed("main", whole=True)
+    assert bench.state.agenda.take(0.0) == ["node1"]
+
+
+# -- the store goes away
+
+
+def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Bench) -> None:
+    """Its requests are taken up again; what was decided is decided again, what was done stays."""
+    call = Calling(Act(START, "id-1"), row(UP), (UP.id, 1), 1.0)
+    calling = bench.put(node(UP, pending(UP), phase=call))
+    other = command("node2")
+    bench.put(node(other, pending(other), phase=Decided(Retry(CAUSE))))
+    batch = bench.state.batch
+    batch.note_call(calling, call.key, UP.generation, booted=True)
+    batch.unsettled.add("node1")
+    batch.finished["node2"] = bench.state.nodes["node2"], Finish(Transition.FAILED, CAUSE, None)
+    batch.released.add("node3")
+    bench.state.forget()
+    assert bench.state.nodes == {"node1": calling.without_requests()}
+    kept = bench.state.batch
+    assert (kept.booted, kept.unsettled) == ({"node1": UP.generation}, {"node1"})
+    assert (kept.finished, kept.released, kept.waited) == ({}, set(), {})
+    assert bench.state.on_cloud("main") == [calling.without_requests()]

@@ -1,0 +1,57 @@
+"""Declares the topology at the broker."""
+
+import threading
+from typing import Any
+
+import structlog
+
+from producers.amqp import connection_parameters
+from workers.broker.blocking import blocking_channel
+from workers.broker.topology import Topology, topology
+from workers.config.settings import Settings
+from workers.errors import AccessRefusedError, BrokerAwayError, BrokerError
+
+_LONGEST_WAIT = 5.0
+
+
+def declare(channel: Any, wanted: Topology) -> None:  # noqa: ANN401 - pika has no types
+    """Declare everything; existing equal exchanges, queues and bindings stay as they are."""
+    for exchange in wanted.exchanges:
+        channel.exchange_declare(exchange=exchange.name, exchange_type=exchange.type, durable=True)
+    for queue in wanted.queues:
+        channel.queue_declare(queue=queue.name, durable=True, arguments=queue.arguments)
+    for binding in wanted.bindings:
+        channel.queue_bind(exchange=binding.exchange, queue=binding.queue, routing_key=binding.key)
+
+
+def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) -> None:
+    """Declare the topology, and try again until it succeeds or `stop` is set.
+
+    A user without the permission to configure leaves it to the administrator
+    (`lamplighter topology apply`).
+
+    Args:
+        settings: the broker, and the webhooks' routing keys.
+        name: shown in the broker's list of connections.
+        stop: ends the attempts.
+    """
+    log = structlog.get_logger()
+    parameters = connection_parameters(settings.broker, name)
+    wanted = topology(notify_keys=settings.notify_keys)
+    wait = 0.2
+    while not stop.is_set():
+        try:
+            with blocking_channel(parameters) as channel:
+                declare(channel, wanted)
+        except AccessRefusedError:
+            log.info("topology_left_to_administrator")
+            return
+        except BrokerAwayError as error:
+            log.warning("broker_away", reason=str(error))
+        except BrokerError as error:
+            remedy = "run lamplighter topology check"
+            log.error("topology_not_declared", reason=str(error), remedy=remedy)  # noqa: TRY400 - the reason is enough
+        else:
+            return
+        stop.wait(wait)
+        wait = min(wait * 2, _LONGEST_WAIT)

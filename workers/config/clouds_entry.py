@@ -1,0 +1,193 @@
+"""Reads the content of an entry of clouds.yaml and secure.yaml, and checks the resolved entry."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from producers.settings import ConfigError
+from schemas.names import shown
+from workers.config.yaml_file import read_yaml, shaped
+
+# How an entry logs in.
+Kind: TypeAlias = Literal["application_credential", "password"]
+# Sites that keep secrets apart keep them in this file; its values take precedence.
+_SECURE = "secure.yaml"
+_KINDS: Mapping[object, Kind] = {
+    "v3applicationcredential": "application_credential",
+    "v3password": "password",
+    "password": "password",
+}
+_INTERFACES = {None, "public", "internal", "admin"}
+_UNSUPPORTED = ("cert", "trust_id", "system_scope")
+
+
+class EntryRef(NamedTuple):
+    """An entry of a clouds.yaml, and the region that lamplighter.toml chooses, if any."""
+
+    file: Path
+    name: str
+    region: str | None = None
+
+    @property
+    def place(self) -> str:
+        """File and field, for errors."""
+        return f"{self.file}: clouds.{self.name}"
+
+    @property
+    def secret_file(self) -> Path:
+        """Where a new secret belongs: secure.yaml if it exists, else clouds.yaml."""
+        secure = self.file.with_name(_SECURE)
+        return secure if secure.exists() else self.file
+
+
+class _Auth(msgspec.Struct, frozen=True):
+    """The fields that YAML may read as a number or as false, unless they are quoted."""
+
+    auth_url: str | None = None
+    project_id: str | None = None
+    project_name: str | None = None
+    user_id: str | None = None
+    username: str | None = None
+    password: str | None = None
+    application_credential_id: str | None = None
+    application_credential_name: str | None = None
+    application_credential_secret: str | None = None
+
+
+class _Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    values: dict[str, Any] = {}
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The fields of an entry whose types are checked; openstacksdk checks none."""
+
+    auth: _Auth = _Auth()
+    auth_type: str | None = None
+    region_name: str | list[str] | None = None
+    regions: list[str | _Region] | None = None
+    interface: str | None = None
+    endpoint_type: str | None = None
+    cacert: str | None = None
+    verify: bool | str | None = None
+    insecure: bool | str | None = None
+    profile: str | None = None
+
+
+class _CloudsFile(msgspec.Struct, frozen=True):
+    clouds: dict[str, Any] = {}
+
+
+def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
+    """What the files say of an entry, in the shape of Entry; without `secure`, clouds.yaml alone.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    clouds = read_yaml(entry.file, _CloudsFile).clouds
+    if entry.name not in clouds:
+        known = ", ".join(clouds) or "none"
+        raise ConfigError(f"{entry.file}: clouds: has no {shown(entry.name)}; it has {known}")
+    content = clouds[entry.name]
+    file = entry.file.with_name(_SECURE)
+    # like openstacksdk, a process that may not read secure.yaml does without it
+    if secure and os.access(file, os.R_OK):
+        content = _merged(content, read_yaml(file, _CloudsFile).clouds.get(entry.name, {}))
+    content = {"auth": {}, **shaped(content, entry.place, dict[str, Any])}
+    if "cloud" in content:
+        content = {"profile": content.pop("cloud"), **content}  # the key's older name
+    shape_of(content, entry.place)
+    return content
+
+
+def shape_of(content: Mapping[str, Any], place: str) -> Entry:
+    """The checked fields of an entry or of a vendor profile; unknown fields are ignored.
+
+    Raises:
+        ConfigError: naming `place`, field and remedy.
+    """
+    return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, Entry)
+
+
+def regions_of(shape: Entry) -> tuple[str, list[str]]:
+    """The field with the regions of an entry or a profile, and their names."""
+    if shape.regions is not None:
+        return "regions", [r if isinstance(r, str) else r.name for r in shape.regions]
+    names = shape.region_name or []
+    return "region_name", names.split(",") if isinstance(names, str) else names
+
+
+def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
+    """How a resolved entry logs in.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    kind = _KINDS.get(config["auth_type"])
+    if kind is None:
+        raise ConfigError(
+            f"{entry.place}.auth_type: {shown(config['auth_type'])} is not supported"
+            f" (only {', '.join(map(str, _KINDS))}); write [clouds.NAME.source] in lamplighter.toml"
+            " instead"
+        )
+    return kind
+
+
+def require_supported(entry: EntryRef, config: Mapping[str, Any], login: Mapping[str, Any]) -> None:
+    """Check a resolved entry and its login for keys that Lamplighter cannot honour.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+    if config.get("insecure") or not config["verify"]:
+        field = "insecure" if config.get("insecure") else "verify"
+        raise ConfigError(
+            f"{entry.place}.{field}: certificates are always verified; remove it, and name the"
+            " authority in cacert"
+        )
+    if interface_of(config) not in _INTERFACES:
+        raise ConfigError(f"{entry.place}.interface: must be public, internal or admin")
+    for field in _UNSUPPORTED:
+        if login.get(field):
+            raise ConfigError(f"{entry.place}.{field}: is not supported; remove it")
+
+
+def require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> None:
+    """Check the login of a resolved entry for missing fields.
+
+    Raises:
+        ConfigError: naming file, field and remedy.
+    """
+
+    def require(field: str, *others: str, hint: str = "") -> None:
+        if not any(login.get(name) for name in (field, *others)):
+            raise ConfigError(f"{entry.place}.auth.{field}: is missing{hint}")
+
+    default = "; often it is Default"
+    require("auth_url")
+    if kind == "password":
+        require("username", "user_id")
+        require("project_id", "project_name")
+        if not login.get("project_id"):
+            require("project_domain_name", "project_domain_id", hint=default)
+    elif not login.get("application_credential_name"):
+        require("application_credential_id")
+    elif not login.get("application_credential_id"):
+        require("username", "user_id")
+    if login.get("username"):
+        require("user_domain_name", "user_domain_id", hint=default)
+
+
+def interface_of(config: Mapping[str, Any]) -> str | None:
+    """The interface of a resolved entry, which has two spellings."""
+    interface: str | None = config["interface"]
+    return interface and interface.removesuffix("URL")
+
+
+def _merged(old: object, new: object) -> object:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}

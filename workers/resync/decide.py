@@ -1,0 +1,138 @@
+"""Decides what to do about a node, from its state in Slurm, in the requests and in its cloud. Pure.
+
+The snapshot gets its generation before Slurm is queried, and the clouds are listed after that. A repair
+request carries the generation of the snapshot, so that later requests of hooks take precedence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from schemas.commands import Desired
+from schemas.snapshot import Power
+from workers.config.tables import ResyncSettings
+from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
+
+_LONGEST_REPEAT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftPast:
+    """The history of a drift.
+
+    Attributes:
+        seconds: since it was found first.
+        repairs: how many repairs were requested.
+        repair_seconds: since the last repair request.
+    """
+
+    seconds: float = 0.0
+    repairs: int = 0
+    repair_seconds: float = 0.0
+
+
+# States that operators request for a powered-off node; Slurm itself requests DOWN.
+_OFF_FOR_OPERATORS = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
+_FINE = DriftAction(Drift.NONE, RepairStep.NOTHING)
+_BROKEN = DriftAction(Drift.BROKEN, RepairStep.REPORT)
+_Rules: TypeAlias = Mapping[ServerState, DriftAction]
+
+
+def _all(drift: Drift, step: RepairStep) -> _Rules:
+    return dict.fromkeys(ServerState, DriftAction(drift, step))
+
+
+_UNCLEAR: _Rules = {
+    ServerState.BETWEEN: _FINE,
+    ServerState.SEVERAL: DriftAction(Drift.AMBIGUOUS, RepairStep.REPORT),
+    ServerState.UNKNOWN: DriftAction(Drift.UNSEEN, RepairStep.NOTHING),
+}
+_DEAD: _Rules = {
+    **_all(Drift.DEAD, RepairStep.RESUME),
+    **_UNCLEAR,
+    ServerState.RUNNING: _FINE,
+}
+_UNASKED: _Rules = {**_all(Drift.UNASKED, RepairStep.RESUME), **_UNCLEAR}
+_GHOST: _Rules = {
+    **_all(Drift.GHOST, RepairStep.SUSPEND),
+    **_UNCLEAR,
+    ServerState.BROKEN: _BROKEN,
+}
+_ORPHAN: _Rules = {
+    **_all(Drift.ORPHAN, RepairStep.SUSPEND),
+    **_UNCLEAR,
+    **dict.fromkeys((ServerState.OUT, ServerState.GONE), _FINE),
+    ServerState.BROKEN: _BROKEN,
+}
+_SET_ASIDE: _Rules = {
+    **_all(Drift.SET_ASIDE, RepairStep.REPORT),
+    **_UNCLEAR,
+    ServerState.RUNNING: _FINE,
+}
+_NOT_UNDERSTOOD = _all(Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
+_UNTOUCHED = dict.fromkeys(ServerState, _FINE)
+
+# By the node's state in Slurm, and whether its requested state is up.
+TABLE: Mapping[tuple[Power, bool], _Rules] = {
+    (Power.ON, True): _DEAD,
+    (Power.ON, False): _UNASKED,
+    (Power.POWERING_UP, True): _DEAD,
+    (Power.POWERING_UP, False): _UNASKED,
+    (Power.OFF, True): _GHOST,
+    (Power.OFF, False): _ORPHAN,
+    # SuspendTimeout, or the next call of a hook, soon changes these
+    (Power.POWERING_DOWN, True): _UNTOUCHED,
+    (Power.POWERING_DOWN, False): _UNTOUCHED,
+    (Power.CHANGING, True): _UNTOUCHED,
+    (Power.CHANGING, False): _UNTOUCHED,
+    (Power.SET_DOWN, True): _SET_ASIDE,
+    (Power.SET_DOWN, False): _SET_ASIDE,
+    (Power.UNKNOWN, True): _NOT_UNDERSTOOD,
+    (Power.UNKNOWN, False): _NOT_UNDERSTOOD,
+}
+
+
+def find_drift(node: ComparedNode) -> DriftAction:
+    """The drift of a node, and what to do if it lasts."""
+    if node.newer or node.busy:
+        return _FINE
+    found = TABLE[node.power, node.desired is Desired.UP][node.seen]
+    if found.drift is Drift.BROKEN and node.frees:
+        found = DriftAction(Drift.BROKEN, RepairStep.SUSPEND)
+    if (
+        found.drift is Drift.ORPHAN
+        and node.seen is ServerState.LEFT
+        and node.desired is not Desired.DOWN
+    ):
+        return _FINE  # it does not run; an operator left it so, or no request ever concerned it
+    if (
+        found.drift is Drift.UNASKED
+        and node.desired in _OFF_FOR_OPERATORS
+        and node.seen is not ServerState.RUNNING
+    ):
+        # an operator requested it, and Slurm does not know; the next request may be on its way
+        found = DriftAction(Drift.UNASKED, RepairStep.REPORT)
+    if node.held and found.drift is not Drift.NONE:
+        return DriftAction(found.drift, RepairStep.HELD)
+    return found
+
+
+def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) -> DriftAction:
+    """The drift of a node, and what to do now."""
+    found = find_drift(node)
+    if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
+        return found
+    if past.repairs:
+        wait = min(settings.repeat_after * 2.0 ** min(past.repairs - 1, 20), _LONGEST_REPEAT)
+        due = past.repair_seconds >= wait
+    else:
+        # a node that Slurm relies on is repaired at once; one that runs, or may change, has its grace
+        at_once = found.drift is Drift.DEAD and node.power is Power.ON
+        due = at_once or past.seconds >= settings.grace
+    return found if due else DriftAction(found.drift, RepairStep.WAIT)
+
+
+def decide_stray(past: DriftPast, settings: ResyncSettings) -> DriftAction:
+    """What to do about a server with our tags that belongs to no node."""
+    delete = settings.delete_strays and past.seconds >= settings.grace
+    return DriftAction(Drift.STRAY, RepairStep.DELETE if delete else RepairStep.REPORT)

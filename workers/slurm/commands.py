@@ -1,0 +1,84 @@
+"""Runs Slurm's commands, and is the only module that does: argument lists, absolute paths, time limits."""
+
+import os
+import subprocess
+
+from workers.config.settings import Settings
+from workers.config.slurm_location import find, slurm_conf
+from workers.errors import LamplighterError
+
+
+class SlurmAwayError(LamplighterError):
+    """slurmctld did not answer."""
+
+
+class SlurmRefusedError(LamplighterError):
+    """slurmctld refused a command; the text is the command's output."""
+
+
+class SlurmCommands:
+    """scontrol and squeue of one cluster, run as the current user.
+
+    Args:
+        settings: [slurm] names the folders of the commands and of slurm.conf.
+
+    Raises:
+        ConfigError: the commands are not installed here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        folder = settings.slurm.bin
+        self._paths = {name: find(name, folder) for name in ("scontrol", "squeue")}
+        self._timeout = settings.slurm.timeout
+        conf = slurm_conf(settings)
+        # the rest of our environment is not passed on: no secret, no locale
+        # times in seconds: local times are ambiguous in the night that summer time ends
+        self._environment = {"PATH": os.defpath, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
+        if conf is not None:
+            self._environment["SLURM_CONF"] = str(conf)
+
+    def query(self, program: str, *arguments: str) -> str:
+        """The output of a query that slurmctld never refuses.
+
+        Raises:
+            SlurmAwayError: slurmctld does not answer.
+        """
+        succeeded, output = self._execute(program, *arguments)
+        if not succeeded:
+            raise SlurmAwayError(output)
+        return output
+
+    def run(self, program: str, *arguments: str) -> str:
+        """The output of a command that slurmctld may refuse.
+
+        Raises:
+            SlurmRefusedError: slurmctld answers, and refuses.
+            SlurmAwayError: slurmctld does not answer.
+        """
+        succeeded, output = self._execute(program, *arguments)
+        if succeeded:
+            return output
+        if " UP" not in self.query("scontrol", "ping"):
+            raise SlurmAwayError("slurmctld is not up")
+        raise SlurmRefusedError(output)
+
+    def _execute(self, program: str, *arguments: str) -> tuple[bool, str]:
+        """Whether a command has succeeded, and its output."""
+        path = self._paths[program]
+        try:
+            done = subprocess.run(
+                (path, *arguments),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self._timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SlurmAwayError(f"no answer within {self._timeout:g} s") from None
+        except OSError as error:
+            raise SlurmAwayError(f"{path}: {error.strerror}") from None
+        if done.returncode:
+            output = (done.stderr or done.stdout).decode(errors="replace")
+            return False, " ".join(output.split())[:500]
+        return True, done.stdout.decode(errors="replace")
