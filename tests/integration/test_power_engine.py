@@ -12,6 +12,7 @@ from tests.testbed.deliveries import pending
 from tests.testbed.powerbench import NODES
 from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.waiting import until
+from workers.power.batch import Batch
 
 if TYPE_CHECKING:
     from tests.testbed.powerbench import PowerBench
@@ -141,7 +142,7 @@ def test_a_generation_that_another_worker_accepts_is_followed_too(
     up, down = resume(), suspend(after=0.001)
     power_bench.ask(up)
     until(lambda: starts(power_cloud) == 1, 20, "the start call")
-    power_bench.other_worker().accept([pending(down)], time.time_ns())
+    power_bench.other_worker().accept([pending(down)], [], time.time_ns())
     assert power_bench.ending(up).transition is SUPERSEDED
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
     power_bench.ask(down)
@@ -153,13 +154,13 @@ def test_while_another_worker_has_the_node_requests_rest_without_a_call(
 ) -> None:
     up = resume()
     other = power_bench.other_worker()
-    other.accept([pending(up)], time.time_ns())
+    other.accept([pending(up)], [], time.time_ns())
     power_bench.ask(up)
     power_bench.saw(up, Transition.PARKED)
     [parked] = [e for e in power_bench.events(up) if e.transition is Transition.PARKED]
     assert parked.cause is not None
     assert (parked.cause.error, parked.attempt) == ("lease_held", 0)
     assert starts(power_cloud) == 0
-    other.release(["main1"])
+    other.commit(Batch(released={"main1"}), time.time_ns())
     assert power_bench.ending(up).transition is COMPLETED
     assert starts(power_cloud) == 1

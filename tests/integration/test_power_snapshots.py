@@ -112,12 +112,46 @@ def test_a_late_suspend_is_acted_upon_when_slurm_agrees(
     assert stops(power_cloud) == 1
 
 
-def test_a_failed_resume_frees_its_server(bench: PowerBench, power_cloud: SimCloud) -> None:
-    """ResumeFailProgram: the node's desired state goes down, and nothing leaks."""
+def test_a_resume_fail_stops_the_server_once_a_newer_snapshot_agrees(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """The node may have registered after all: an older snapshot does not know."""
     takes(bench, main1="DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN")
     failed = command("main1", kind=Kind.RESUME_FAIL, generation=time.time_ns())
     bench.ask(replace(failed, expiry=None))
+    bench.saw(failed, PARKED)
+    assert stops(power_cloud) == 0
+    takes(bench, main1="DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN")
     assert bench.ending(failed).transition is COMPLETED
+    assert power_cloud.servers()["main1"].status == "SHUTOFF"
+
+
+def test_a_resume_fail_of_a_node_that_slurm_took_back_is_superseded(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """It registered after ResumeTimeout, and a job runs there (ReturnToService=2)."""
+    takes(bench, main1="DOWN+CLOUD+NOT_RESPONDING+POWERED_DOWN")
+    failed = command("main1", kind=Kind.RESUME_FAIL, generation=time.time_ns())
+    bench.ask(replace(failed, expiry=None))
+    bench.saw(failed, PARKED)
+    takes(bench, main1="MIXED+CLOUD")
+    assert bench.ending(failed).transition is SUPERSEDED
+    assert stops(power_cloud) == 0
+
+
+def test_a_late_suspend_of_a_node_that_slurm_no_longer_knows_powers_it_off(
+    bench: PowerBench, power_cloud: SimCloud
+) -> None:
+    """No job can run there; the request must not wait for ever."""
+    takes(bench, main1=OUT)
+    down = expired(suspend())
+    bench.ask(down)
+    bench.saw(down, PARKED)
+    nodes = tuple(SlurmNode(node, OUT) for node in NODES if node != "main1")
+    with bench.store.begin() as connection:
+        taken = Snapshot(CLUSTER, time.time_ns(), CORRELATION, "host", nodes)
+        assert snapshots.keep_snapshot(connection, taken)
+    assert bench.ending(down).transition is COMPLETED
     assert power_cloud.servers()["main1"].status == "SHUTOFF"
 
 

@@ -93,7 +93,7 @@ class SnapshotReader:
     def condemned(self) -> frozenset[str]:
         """The ids of stray servers that are to be deleted."""
         query = sa.select(drifts.c.subject).where(
-            drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.asked > 0
+            drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.repairs > 0
         )
         with reading(self._store) as connection:
             return frozenset(connection.scalars(query))
