@@ -1,4 +1,4 @@
-"""P2 on a real broker and store: a call that may still take effect is waited for before anything ends."""
+"""On a real broker and store: no round ends before a call that may still take effect has had its time."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def listings(cloud: SimCloud) -> int:
     return cloud.counts().get("list_detail", 0)
 
 
-def test_the_last_call_of_a_killed_worker_may_land_and_is_repaired_before_the_resume_ends(
+def test_the_last_call_of_a_killed_worker_is_undone_before_the_resume_ends(
     open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
 ) -> None:
     power_cloud.set_power("main1", on=True)
     bench = open_power_bench(power={"api_timeout": 2.0})
     down, up = suspend(), resume(after=0.001)
     killed = Owner(bench.store.url)
-    bench.book(killed).accept([pending(down)], down.generation)
+    bench.power_store(killed).accept([pending(down)], [], down.generation)
     descriptor, killed._descriptor = killed._descriptor, None
     assert descriptor is not None
     os.close(descriptor)  # as the kernel does, which leaves the file behind
@@ -49,7 +49,7 @@ def test_the_last_call_of_a_killed_worker_may_land_and_is_repaired_before_the_re
     bench.ask(up)
     bench.saw(up, Transition.ACCEPTED)
     seen = listings(power_cloud)
-    until(lambda: listings(power_cloud) >= seen + 3, 20, "looks that show the node lit")
+    until(lambda: listings(power_cloud) >= seen + 3, 20, "listings that show the node as running")
     assert bench.transitions(up) == [Transition.ACCEPTED]
     power_cloud.set_power("main1", on=False)
 
@@ -61,7 +61,7 @@ def test_the_last_call_of_a_killed_worker_may_land_and_is_repaired_before_the_re
     assert bench.ending(down).transition is SUPERSEDED
 
 
-def test_when_the_store_goes_during_a_call_its_answer_is_still_waited_for(
+def test_when_the_store_goes_away_during_a_call_its_answer_is_still_waited_for(
     power_bench: PowerBench, power_cloud: SimCloud
 ) -> None:
     def rename(old: str, new: str) -> None:
