@@ -44,12 +44,12 @@ def test_a_node_that_waits_for_a_whole_listing_is_not_due_after_one_of_changes(
     agenda: Agenda,
 ) -> None:
     agenda.wait("node1", "one", WHOLE)
-    assert agenda.wants_whole("one")
+    assert agenda.for_whole["one"]
     agenda.listed("one", whole=False)
     assert agenda.take(1.0) == []
     agenda.listed("one", whole=True)
     assert agenda.take(1.0) == ["node1"]
-    assert not agenda.wants_whole("one")
+    assert not agenda.for_whole["one"]
 
 
 def test_a_whole_listing_also_serves_those_that_wait_for_any(agenda: Agenda) -> None:

@@ -269,7 +269,7 @@ def test_a_node_that_is_to_call_takes_its_turn_and_resumes_go_first(bench: Bench
 def test_a_node_that_waits_for_a_whole_listing_orders_one(bench: Bench) -> None:
     waiting = bench.put(node(UP, pending(UP)))
     bench.steps.take(waiting, WaitFor(listing=True, whole=True))
-    assert bench.state.agenda.wants_whole("main")
+    assert bench.state.agenda.for_whole["main"]
     bench.state.agenda.listed("main", whole=True)
     assert bench.state.agenda.take(0.0) == ["node1"]
 

@@ -81,6 +81,8 @@ class CloudDriver:
         # monotonic seconds when a snapshot asked for a listing that has not come yet
         self.ordered: float | None = None
         self.in_flight = 0
+        # nodes that wait for their turn to call
+        self.waiting = 0
         self._cloud = cloud
         self._post = post
         self._next_listing = 0.0
@@ -99,6 +101,11 @@ class CloudDriver:
             return "token_service_away"
         return self.health.away.error if self.health.away else None
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether it must be listed though no node waits: for a snapshot, or as a probe."""
+        return self.ordered is not None or self.away is not None
+
     def close(self) -> None:
         """End the threads; wait for the calls under way."""
         self._callers.shutdown(wait=True, cancel_futures=True)
@@ -110,12 +117,14 @@ class CloudDriver:
     def queue(self, node: str, *, first: bool) -> None:
         """Let a node wait for its turn to call; `first` before all that are not."""
         self._queues[first].append(node)
+        self.waiting += 1
 
     def next_turn(self, now: float) -> str | None:
         """The next node that may call; None while there is no room or the cloud wants a rest."""
-        if not self._may_call(now):
+        if not self.waiting or not self._may_call(now):
             return None
-        return next((queue.popleft() for queue in self._queues.values() if queue), None)
+        self.waiting -= 1
+        return next(queue.popleft() for queue in self._queues.values() if queue)
 
     def _may_call(self, now: float) -> bool:
         if self.away:
@@ -126,9 +135,8 @@ class CloudDriver:
 
     def turn_at(self) -> float:
         """Monotonic seconds when a waiting call may be made; infinity if an answer comes first."""
-        if not any(self._queues.values()) or not self._may_call(self.limiter.due()):
-            return inf
-        return self.limiter.due()
+        due = self.limiter.due()
+        return due if self.waiting and self._may_call(due) else inf
 
     def call(self, call: Call, guard: Callable[[], None]) -> None:
         """Make a call on a thread of the pool; `guard` runs there before each try."""
@@ -202,5 +210,12 @@ class CloudDriver:
         A listing of a real Nova costs as much as a few actions, and one that is made while most
         calls are still to come decides little.
         """
-        calls_wait = any(self._queues.values())
-        return max(self._next_listing, self._spared_until) if calls_wait else self._next_listing
+        return max(self._next_listing, self._spared_until) if self.waiting else self._next_listing
+
+    def list_if_due(self, now: float, interval: float) -> float:
+        """List if that is due; when the next listing is (monotonic seconds), infinity during one."""
+        due = self.listing_at()
+        if now < due:
+            return due
+        self.list(interval)
+        return inf

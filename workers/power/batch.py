@@ -29,9 +29,6 @@ class Batch:
     released: set[str] = field(default_factory=set)
     waited: dict[RoundKey, float] = field(default_factory=dict)
 
-    def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__slots__)
-
     def without_decisions(self) -> "Batch":
         """What was done, without what was decided: after the store was away, all is decided again."""
         return Batch(actions=self.actions, booted=self.booted, unsettled=self.unsettled)

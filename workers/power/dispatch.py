@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 from math import inf
 
 from workers.clouds.actions import CREATE
@@ -55,7 +54,7 @@ class Dispatcher:
         """
         now = time.monotonic()
         for cloud in self._clouds.values():
-            while (name := cloud.next_turn(now)) is not None:
+            while cloud.waiting and (name := cloud.next_turn(now)) is not None:
                 node = self._state.nodes.get(name)
                 if node is None or not isinstance(node.phase, Queued):
                     continue
@@ -84,29 +83,16 @@ class Dispatcher:
         self._state.put(replace(node, phase=Calling(act, node.row, node.key, now)))
         cloud.call(call_for(node, act, image_id), guard)
 
-    def list_due(self) -> None:
-        """List, once an interval, the clouds that something waits for."""
-        now = time.monotonic()
-        for cloud in self._to_list():
-            if now >= cloud.listing_at():
-                cloud.list(self._settings.poll_interval)
+    def list_due(self) -> float:
+        """List, once an interval, the clouds that something waits for.
 
-    def due_at(self) -> float:
-        """Monotonic seconds when the next listing or call is due; infinity if none is."""
-        calls = (cloud.turn_at() for cloud in self._clouds.values())
-        listings = (cloud.listing_at() for cloud in self._to_list())
-        return min(chain(calls, listings), default=inf)
-
-    def _to_list(self) -> list[CloudDriver]:
-        """The clouds that nodes or a snapshot wait for, and those that are away."""
-        return [
-            cloud
-            for cloud in self._clouds.values()
-            if not cloud.listing_now
-            and (
-                self._state.waits_for(cloud.name)
-                or cloud.ordered is not None
-                or cloud.health.away is not None
-                or cloud.tokens_away
-            )
-        ]
+        Returns:
+            Monotonic seconds when the next listing or call is due; infinity if none is.
+        """
+        now, due = time.monotonic(), inf
+        for cloud in self._clouds.values():
+            if cloud.waiting:
+                due = min(due, cloud.turn_at())
+            if not cloud.listing_now and (cloud.is_ordered or self._state.waits_for(cloud.name)):
+                due = min(due, cloud.list_if_due(now, self._settings.poll_interval))
+        return due

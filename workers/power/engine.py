@@ -122,6 +122,7 @@ class Engine:
         """One turn; waits at most _IDLE seconds for something to happen."""
         events = self._drain()
         now = time.monotonic()
+        agenda = self._state.agenda
         if not events and now < self._due_at:
             return
         for event in events:
@@ -136,15 +137,15 @@ class Engine:
                 self._keep_house(now)
             if any(isinstance(event, Listed) for event in events):
                 self._listings.keep()
-            self._steps.turn()
-            if self._state.batch:
-                self._commit()
+            if agenda.next_at() <= now:
+                self._steps.turn()
+            self._commit()
             self._dispatcher.make_calls()
         except STORE_ERRORS as error:
             self._lose_store(error)
             return
         self._store_is_there()
-        self._dispatcher.list_due()
+        self._due_at = min(self._next_second, agenda.next_at(), self._dispatcher.list_due())
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
@@ -164,8 +165,6 @@ class Engine:
 
     def _drain(self) -> list[Event]:
         """The events that are there; waits for the first one until something else is due."""
-        due = [self._next_second, self._dispatcher.due_at(), self._state.agenda.next_at()]
-        self._due_at = min(due)
         wait = min(max(self._due_at - time.monotonic(), 0.001), _IDLE)
         with suppress(queue.Empty):
             return [self._inbox.get(timeout=wait), *self._waiting_events()]
@@ -215,7 +214,7 @@ class Engine:
     # -- the store
 
     def _commit(self) -> None:
-        if not self._state.batch:
+        if self._state.batch == Batch():
             return
         committed = self._store.commit(self._state.batch, time.time_ns())
         self._state.batch = Batch()
