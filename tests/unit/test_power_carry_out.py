@@ -22,6 +22,7 @@ from workers.clouds.driver import CloudDriver
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
+from workers.power.batch import Batch
 from workers.power.carry_out import StepTaker
 from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory
@@ -188,7 +189,7 @@ def test_a_node_with_a_call_under_way_is_not_parked(bench: Bench) -> None:
     bench.steps.take(waiting, ParkNode(CAUSE, "power.retry.30s"))
     assert bench.link.published == []
     assert bench.state.nodes == {"node1": waiting}
-    assert not bench.state.batch
+    assert bench.state.batch == Batch()
 
 
 def test_stuck_boots_are_parked_with_their_patience_started_again(bench: Bench) -> None:
