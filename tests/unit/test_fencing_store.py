@@ -8,30 +8,50 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from schemas.commands import Kind
-from schemas.events import Transition, transition_event
-from tests.testbed.deliveries import pending
-from tests.testbed.messages import MOMENT, command
+from schemas.commands import Desired
+from schemas.events import Transition
+from tests.testbed.messages import MOMENT
+from tests.testbed.pending_nodes import GROUP
+from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
-from tests.unit.fencing.store import DEAD, EMPTY, Store
+from tests.unit.fencing.store import DEAD, Ask, Store
+from workers.power import messages
+from workers.power.batch import Batch
+from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
+from workers.power.node import PendingNode
 from workers.power.power_store import PowerStore
+from workers.power.steps import Finish
+from workers.store import holds
 from workers.store.database import open_store
+from workers.store.holds import Hold
 from workers.store.requests import outcomes
 from workers.store.tables import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ASKED = [
-    command(kind=Kind.SUSPEND, generation=MOMENT),
-    command(kind=Kind.RESUME, generation=MOMENT + 10**9),
+    from workers.power.intake import Pending
+
+WORLDS = [
+    (Ask(1, Desired.DOWN), Ask(2, Desired.UP)),
+    (
+        Ask(1, Desired.UP),
+        Ask(2, Desired.DOWN),
+        Ask(3, Desired.UP),
+    ),
+    (
+        Ask(1, Desired.UP),
+        Ask(2, Desired.DOWN, is_slurms=False),
+        Ask(3, Desired.UP, is_slurms=False),
+        Ask(4, Desired.UP),
+    ),
 ]
-ENDS = (Transition.COMPLETED, Transition.SUPERSEDED, Transition.FAILED)
+ENDS = (Transition.COMPLETED, Transition.FAILED)
 
 
 class Mortal(Owner):
-    """An owner that knows who was killed."""
+    """An owner that knows which others were killed."""
 
     def __init__(self, url: sa.URL, dead: set[str]) -> None:
         super().__init__(url)
@@ -44,59 +64,78 @@ class Mortal(Owner):
 class Real:
     """The real store, and its workers."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, asks: tuple[Ask, ...]) -> None:
         self.engine = engine
+        self.asks = asks
+        self.requests = reality.requests(asks)
         self.dead: set[str] = set()
-        self.books = [self.book(), self.book()]
+        self.workers = [self.worker(), self.worker()]
         with engine.begin() as connection:
-            for table in ("nodes", "requests"):
-                connection.execute(sa.text(f"DELETE FROM {table}"))  # noqa: S608 - of two names
+            for table in ("nodes", "requests", "holds"):
+                connection.execute(sa.text(f"DELETE FROM {table}"))  # noqa: S608 - of three names
 
-    def book(self) -> PowerStore:
+    def worker(self) -> PowerStore:
         owner = Mortal(self.engine.url, self.dead)
-        return PowerStore(self.engine, "test", owner, lease=60.0, landing=20.0)
+        return PowerStore(self.engine, "test", Lease(owner, 60.0, settling=20.0))
 
     def change(self, **values: int) -> None:
         with self.engine.begin() as connection:
             connection.execute(sa.update(nodes).values(**values))
 
-    def kill(self, worker: int) -> None:
-        self.dead.add(self.books[worker].owner)
-        self.books[worker] = self.book()
+    def hold(self, *, on: bool) -> None:
+        with self.engine.begin() as connection:
+            if on:
+                holds.place(connection, "test", [Hold("node1", "disk swap", "me", 1)])
+            else:
+                holds.lift(connection, "test", ["node1"])
 
-    def settle(self, generation: int, worker: int, ended: tuple[tuple[int, str], ...]) -> bool:
-        endings = [
-            (
-                pending(ASKED[number - 1]),
-                transition_event(ASKED[number - 1], Transition(how), round_=1, time=MOMENT),
-            )
-            for number, how in ended
-        ]
-        wanted = ASKED[generation - 1].generation
-        _, moved = self.books[worker].settle({"node1": (wanted, endings)}, [])
-        return not moved
+    def kill(self, worker: int) -> None:
+        self.dead.add(self.workers[worker].owner)
+        self.workers[worker] = self.worker()
+
+    def finish(
+        self, generation: int, worker: int, held: tuple[int, ...], transition: Transition
+    ) -> bool:
+        row = reality.row(self.asks, generation)
+        waiting = tuple(self.requests[i] for i in held)
+        node = PendingNode("node1", "all", GROUP, row, 0.0, 0.0, requests=waiting)
+        batch = Batch(finished={"node1": (node, Finish(transition, None, None))})
+        return not self.workers[worker].commit(batch, MOMENT).moved
 
     def seen(self) -> Store:
-        """In the model's words."""
-        rows = self.books[0].read(["node1"])
+        """The same in the model's words."""
+        rows = self.workers[0].read(["node1"])
         with self.engine.begin() as connection:
-            found = outcomes(connection, "test", [(asked.id, 1) for asked in ASKED])
+            found = outcomes(connection, "test", [request.key for request in self.requests])
         ended = tuple(
-            str(found[asked.id, 1].transition) if (asked.id, 1) in found else None
-            for asked in ASKED
+            str(found[request.key].transition) if request.key in found else None
+            for request in self.requests
         )
         if not rows:
-            return EMPTY._replace(outcomes=ended)
+            return stores.empty(len(self.asks))._replace(outcomes=ended)
         row = rows["node1"]
-        owners = {book.owner: number for number, book in enumerate(self.books)}
+        owners = {worker.owner: number for number, worker in enumerate(self.workers)}
         owners |= dict.fromkeys(self.dead, DEAD)
+        with self.engine.begin() as connection:
+            reached = connection.scalars(sa.select(nodes.c.reached)).one()
         return Store(
-            generation=1 + [asked.generation for asked in ASKED].index(row.generation),
+            generation=self._rank(row.generation),
             owner=None if row.lease_owner is None else owners[row.lease_owner],
             live=row.lease_left > 0,
-            wary=row.wary_left > 0,
+            unsettled=row.unsettled_left > 0,
             outcomes=ended,
+            reached=self._rank(reached),
+            booted=self._rank(row.booted),
+            boot_from=self._rank(row.boot_from),
+            held=row.held is not None,
         )
+
+    def _rank(self, generation: int) -> int:
+        ranks = {request.command.generation: ask.generation for ask, request in self.pairs()}
+        return ranks[generation] if generation else 0
+
+    def pairs(self) -> list[tuple[Ask, Pending]]:
+        return list(zip(self.asks, self.requests, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -106,52 +145,84 @@ def engine() -> Iterator[sa.Engine]:
     made.dispose()
 
 
-def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:
+ACTIONS = [
+    "accept",
+    "accept",
+    "accept",
+    "finish",
+    "renew",
+    "release",
+    "ends",
+    "dies",
+    "unsettled",
+    "settles",
+    "boots",
+    "hold",
+    "fix",
+]
+
+
+def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # noqa: C901, PLR0912
     """Do one thing to both; return its name and what the model has become."""
-    worker, generation = rng.randrange(2), rng.choice([1, 2])
-    what = rng.choice(
-        ["accept", "accept", "settle", "renew", "release", "ends", "dies", "wary", "calm"]
-    )
+    worker, number = rng.randrange(2), rng.randrange(len(real.asks))
+    generation = real.asks[number].generation
+    what = rng.choice(ACTIONS)
     if model.generation == 0:
         what = "accept"
-    book = real.books[worker]
+    of_worker, request = real.workers[worker], real.requests[number]
     match what:
         case "accept":
-            request = pending(ASKED[generation - 1])
-            if model.outcomes[generation - 1] is None:
-                model = stores.accept(model, generation, worker)
-            book.accept([request], MOMENT)
-        case "settle":
-            some = rng.sample([1, 2], rng.choice([0, 1, 2]))
-            ended = tuple((number, str(rng.choice(ENDS))) for number in some)
-            settled = stores.settle(model, generation, worker, ended)
-            assert real.settle(generation, worker, ended) == (settled is not None)
-            model = settled or model
+            if model.outcomes[number] is None:
+                model = stores.accept(model, real.asks, number, worker)
+            of_worker.accept([request], [], MOMENT)
+        case "finish":
+            positions = range(len(real.asks))
+            held = tuple(sorted(rng.sample(positions, rng.choice([0, 1, 2]))))
+            how = rng.choice(ENDS)
+            ended = reality.outcome(real.asks, generation, held, how)
+            done = how is Transition.COMPLETED
+            finished = stores.finish(model, generation, worker, ended, done=done)
+            assert real.finish(generation, worker, held, how) == (finished is not None)
+            model = finished or model
         case "renew":
             model = stores.renew(model, worker)
-            book.renew()
+            of_worker.renew({})
         case "release":
             model = stores.release(model, worker)
-            book.release(["node1"])
+            of_worker.commit(Batch(released={"node1"}), MOMENT)
         case "ends":
             model = model._replace(live=False)
             real.change(lease_until=1)
         case "dies":
             model = stores.died(model, worker)
             real.kill(worker)
-        case "wary":
-            model = model._replace(wary=True)
-            book.record({}, ["node1"])
+        case "unsettled":
+            model = model._replace(unsettled=True)
+            of_worker.commit(Batch(unsettled={"node1"}), MOMENT)
+        case "boots":
+            model = model._replace(booted=generation)
+            booted = {"node1": request.command.generation}
+            of_worker.commit(Batch(booted=booted), MOMENT)
+        case "hold":
+            model = model._replace(held=not model.held)
+            real.hold(on=model.held)
+        case "fix":
+            model = stores.fix(model, ((number, str(Transition.SUPERSEDED)),))
+            event = messages.about(request, Transition.SUPERSEDED, request.history, MOMENT)
+            of_worker.accept([], [(request, event)], MOMENT)
         case _:
-            model = model._replace(wary=False)
+            model = model._replace(unsettled=False)
             real.change(unsettled_until=1)
-    return f"{what} {worker} {generation}", model
+    return f"{what} {worker} {number}", model
 
 
+@pytest.mark.parametrize("asks", WORLDS, ids=["two", "three", "an operator's"])
 @pytest.mark.parametrize("seed", range(40))
-def test_what_is_done_to_both_shows_in_both(engine: sa.Engine, seed: int) -> None:
-    rng = random.Random(seed)  # noqa: S311 - a failure comes again
-    model, real = EMPTY, Real(engine)
+def test_the_model_and_the_real_store_agree_after_every_step(
+    engine: sa.Engine, seed: int, asks: tuple[Ask, ...]
+) -> None:
+    rng = random.Random(seed)  # noqa: S311 - so that a failure can be repeated
+    model, real = stores.empty(len(asks)), Real(engine, asks)
     done = []
     for _ in range(25):
         name, model = step(rng, model, real)

@@ -1,4 +1,4 @@
-"""Looks at every state that a model can reach."""
+"""Visits every state that a model can reach."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Found:
 
     Attributes:
         states, steps: how many there are.
-        ends: how often each judgement was passed on a state at rest; None is a good one.
-        late: how many steps undid a newer request, by whose they were.
-        stuck: how many states lead to no state at rest any more.
+        ends: how often each verdict was given on a state at rest; None is a good one.
+        late: how many steps were late calls, by kind.
+        stuck: how many states lead to no good state at rest any more.
+        names: of the steps.
         story: the steps to the first state at rest that was judged bad.
     """
 
@@ -30,19 +31,20 @@ class Found:
     ends: Counter[str | None] = field(default_factory=Counter)
     late: Counter[str] = field(default_factory=Counter)
     stuck: int = 0
+    names: set[str] = field(default_factory=set)
     story: list[str] = field(default_factory=list)
 
 
 def search(
     model: Model, start: State, judge: Callable[[State], str | None], *, first: bool = False
 ) -> Found:
-    """Breadth first, so that the story of what goes wrong is a shortest one.
+    """Search breadth first, so that the story of what goes wrong is a shortest one.
 
     Args:
         model: whose steps to follow.
         start: from where.
         judge: what is wrong with a state at rest, or None.
-        first: whether to stop where something is.
+        first: whether to stop at the first bad one.
     """
     found = Found()
     numbers, order = {start: 0}, deque([start])
@@ -62,6 +64,7 @@ def search(
                 if first:
                     return found
         for name, after, late in model.steps(state):
+            found.names.add(name)
             if after == state:
                 continue
             found.steps += 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from tests.unit.fencing.store import EMPTY, Store
-from workers.clouds.actions import START, STOP
+from tests.unit.fencing.store import Ask, Store, empty
+from workers.clouds.actions import REBOOT, START, STOP
 
 T = TypeVar("T")
 
@@ -18,37 +18,52 @@ class Shown(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call under way; of one whose answer nobody will hear, `worker` is DEAD."""
+    """A call under way, and the request's position for which it is made.
+
+    `worker` is DEAD for one whose answer no worker will receive.
+    """
 
     worker: int
     action: str
-    generation: int
+    number: int
 
 
 class Worker(NamedTuple):
-    """One process. Generation 0: it has no work on the node.
+    """One process. Generation 0: the node is not pending with it.
 
     Attributes:
-        generation: of its work's row, as last read.
-        view: what its last listing showed.
-        settles: whether that was requested after all that its work must wait for.
-        called: whether its work has had an answer.
-        phase: idle; guarded (about to call); calling; answered.
-        call: the action under way and the generation it is for.
+        generation: of the node's row, as last read.
+        boot_due: whether that row says that a boot is due.
+        view: what the last listing showed.
+        fresh: whether that was requested late enough to end a round.
+        waits: whether no listing is fresh before a call without an answer has had its time.
+        called: whether a call was answered.
+        phase: looking, judging, decided (to rest), guarded (about to call), calling or answered.
+        call: the action under way, and its request's position.
         done: whether the answer was good.
     """
 
     generation: int = 0
+    boot_due: bool = False
     view: Shown | None = None
-    settles: bool = False
+    fresh: bool = False
+    waits: bool = False
     called: bool = False
-    phase: str = "idle"
+    phase: str = "looking"
     call: tuple[str, int] | None = None
     done: bool = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return self.phase in {"looking", "judging", "decided"}
+
 
 class Message(NamedTuple):
-    """Where a request is: queued, held, ended (to be told), told (to be acked), acked."""
+    """Where a request is.
+
+    unasked, queued, held (by a worker), ended (to be published), told (to be acked), acked.
+    """
 
     place: str
     worker: int | None = None
@@ -58,12 +73,17 @@ class State(NamedTuple):
     """All there is.
 
     Attributes:
-        made: calls that were taken, by generation - 1, as recorded in the store.
-        told: the outcomes published for each request.
-        faults: how many may still happen.
+        booted: whether the guest has booted since Slurm asked for it last.
+        made: accepted calls, by request, as recorded in the store.
+        told: the outcomes published, by request.
+        faults, holds: how many may still come.
+        slurm: what Slurm's newest snapshot shows: none (snapshots do not count), old (it is older than
+            the requests), off or on.
+        late: whether Slurm may have taken its suspends back.
     """
 
     server: Shown
+    booted: bool
     calls: tuple[Call, ...]
     store: Store
     made: tuple[int, ...]
@@ -71,15 +91,19 @@ class State(NamedTuple):
     messages: tuple[Message, ...]
     workers: tuple[Worker, ...]
     faults: int
+    holds: int
+    slurm: str = "none"
+    late: bool = False
 
     def at_rest(self) -> bool:
-        """Whether nothing is under way any more."""
-        acked = all(message.place == "acked" for message in self.messages)
-        return acked and not self.calls and self.server.task is None
+        """Whether nothing is under way any more; a replay may never be asked for."""
+        done = all(message.place == "acked" or message == REPLAY for message in self.messages)
+        return done and not self.calls and self.server.task is None
 
-    def holding(self, worker: int) -> list[int]:
+    def holding(self, worker: int) -> tuple[int, ...]:
         """The requests that wait for their outcome with this worker."""
-        return [i for i, message in enumerate(self.messages) if message == ("held", worker)]
+        held = ("held", worker)
+        return tuple(i for i, message in enumerate(self.messages) if message == held)
 
     def with_worker(self, number: int, worker: Worker) -> State:
         """The same with one worker changed."""
@@ -90,17 +114,34 @@ class State(NamedTuple):
         return self._replace(messages=put(self.messages, number, Message(place, worker)))
 
 
-def initial(status: str, faults: int = 1) -> State:
-    """Both requests wait, nothing is known."""
+REPLAY = Message("may be replayed")
+
+
+def initial(  # noqa: PLR0913 - what may happen
+    asks: tuple[Ask, ...],
+    status: str,
+    *,
+    faults: int = 1,
+    holds: int = 0,
+    in_turn: bool = False,
+    slurm: str = "none",
+) -> State:
+    """All requests wait, or are asked for in turn; nothing is known."""
+    first = [Message("unasked" if in_turn and i else "queued") for i in range(len(asks))]
     return State(
         server=Shown(status),
+        booted=False,
         calls=(),
-        store=EMPTY,
-        made=(0, 0),
-        told=(frozenset(), frozenset()),
-        messages=(Message("queued"), Message("queued")),
+        store=empty(len(asks)),
+        made=(0,) * len(asks),
+        told=(frozenset(),) * len(asks),
+        messages=tuple(
+            REPLAY if ask.round > 1 else place for ask, place in zip(asks, first, strict=True)
+        ),
         workers=(Worker(), Worker()),
         faults=faults,
+        holds=holds,
+        slurm=slurm,
     )
 
 
@@ -110,14 +151,18 @@ def put(values: tuple[T, ...], position: int, value: T) -> tuple[T, ...]:
 
 
 def acted(server: Shown, action: str) -> Shown | None:
-    """As Nova does; None for its 409."""
-    if server == ("SHUTOFF", None) and action == START:
+    """As Nova does; None for its 409. A hard reboot also starts a server that is off."""
+    if server.task is not None:
+        return None
+    if action == START and server.status == "SHUTOFF":
         return Shown("SHUTOFF", "powering-on")
-    if server == ("ACTIVE", None) and action == STOP:
+    if action == STOP and server.status == "ACTIVE":
         return Shown("ACTIVE", "powering-off")
+    if action == REBOOT and server.status in {"ACTIVE", "SHUTOFF"}:
+        return Shown("HARD_REBOOT", "rebooting_hard")
     return None
 
 
 def finished(server: Shown) -> Shown:
     """A task has come to its end."""
-    return Shown("ACTIVE" if server.task == "powering-on" else "SHUTOFF")
+    return Shown("SHUTOFF" if server.task == "powering-off" else "ACTIVE")

@@ -1,49 +1,100 @@
-"""The store, as the model keeps it: what accepting, leasing and settling do to one node's row.
+"""The store, as the model keeps it: what accepting, leasing and committing do to one node's row.
 
-`test_fencing_store.py` holds it against the real one, step by step.
+`test_fencing_store.py` compares it with the real one, step by step.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from schemas.commands import Desired
+
 DEAD = -1
 """The owner of a lease whose process was killed."""
 
 
+class Ask(NamedTuple):
+    """A request.
+
+    Attributes:
+        generation: its rank among the requests, from 1.
+        want: the state it asks for.
+        round: 2 for a replay.
+        is_slurms: whether Slurm asks for it, and not an operator.
+    """
+
+    generation: int
+    want: Desired
+    round: int = 1
+    is_slurms: bool = True
+
+
 class Store(NamedTuple):
-    """One node's row, and the rounds' outcomes.
+    """One node's row, and the outcomes of its requests' rounds.
 
     Attributes:
         generation: the highest accepted; 0 before the first.
         owner: who holds the lease: a worker, DEAD or None.
         live: whether the lease still runs.
-        wary: whether a call may still take effect whose answer nobody has heard.
-        outcomes: of each request, by generation - 1; None while it is open.
+        unsettled: whether a call without an answer may still take effect.
+        outcomes: by request; None while its round is open.
+        reached, booted, boot_from: generations, as in the row.
+        held: whether the node is on hold.
     """
 
     generation: int
     owner: int | None
     live: bool
-    wary: bool
+    unsettled: bool
     outcomes: tuple[str | None, ...]
+    reached: int = 0
+    booted: int = 0
+    boot_from: int = 0
+    held: bool = False
+
+    @property
+    def boot_due(self) -> bool:
+        """Whether the node must boot though its server may run."""
+        return self.booted < self.boot_from
 
 
-EMPTY = Store(0, None, live=False, wary=False, outcomes=(None, None))
+def empty(requests: int) -> Store:
+    """Before anything was accepted."""
+    return Store(0, None, live=False, unsettled=False, outcomes=(None,) * requests)
 
 
-def accept(store: Store, generation: int, worker: int, *, death_shows: bool = True) -> Store:
+def accept(
+    store: Store, asks: tuple[Ask, ...], number: int, worker: int, *, death_shows: bool = True
+) -> Store:
     """Raise the desired state; take the lease where it is free."""
-    store = store._replace(generation=max(store.generation, generation))
+    store = _raise(store, asks, asks[number])
     if death_shows and store.owner == DEAD:
-        store = store._replace(owner=None, live=False, wary=store.wary or store.live)
+        store = store._replace(owner=None, live=False, unsettled=store.unsettled or store.live)
     if store.owner in {None, worker} or not store.live:
         store = store._replace(owner=worker, live=True)
     return store
 
 
+def _raise(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
+    is_up = _wanted(store, asks) is Desired.UP
+    is_open = store.reached < store.generation
+    if ask.generation > store.generation:
+        waits = ask.want is Desired.UP and ask.is_slurms
+        if waits and not (is_up and is_open):
+            store = store._replace(boot_from=ask.generation)
+        return store._replace(generation=ask.generation)
+    is_missed = ask.want is Desired.DOWN and ask.is_slurms and ask.generation < store.generation
+    if is_missed and is_up and is_open and 1 <= store.boot_from <= ask.generation:
+        store = store._replace(boot_from=ask.generation)
+    return store
+
+
+def _wanted(store: Store, asks: tuple[Ask, ...]) -> Desired | None:
+    return next((ask.want for ask in asks if ask.generation == store.generation), None)
+
+
 def renew(store: Store, worker: int) -> Store:
-    """Prolong the lease, if it is the worker's."""
+    """Extend the lease, if it is the worker's."""
     return store._replace(live=True) if store.owner == worker else store
 
 
@@ -52,24 +103,26 @@ def release(store: Store, worker: int) -> Store:
     return store._replace(owner=None, live=False) if store.owner == worker else store
 
 
-def settle(
-    store: Store, generation: int, worker: int, ended: tuple[tuple[int, str], ...]
+def finish(
+    store: Store, generation: int, worker: int, ended: tuple[tuple[int, str], ...], *, done: bool
 ) -> Store | None:
-    """End rounds (each its generation and outcome) and give the lease up.
+    """End rounds (each its request's position and outcome) and give the lease up.
 
     Returns:
         None where the node has moved on or is no longer the worker's: nothing is written.
     """
     if store.generation != generation or store.owner != worker:
         return None
+    if done:
+        store = store._replace(reached=generation)
     return release(fix(store, ended), worker)
 
 
 def fix(store: Store, ended: tuple[tuple[int, str], ...]) -> Store:
     """End rounds that have not ended yet."""
     outcomes = list(store.outcomes)
-    for generation, outcome in ended:
-        outcomes[generation - 1] = outcomes[generation - 1] or outcome
+    for position, outcome in ended:
+        outcomes[position] = outcomes[position] or outcome
     return store._replace(outcomes=tuple(outcomes))
 
 
