@@ -103,7 +103,7 @@ class Broker(RuleBasedStateMachine):
                 self.broker_answer_arrives()
             elif self.waits:
                 self.wait_ends()
-        assert not (self.requests or self.answers or self.waits)
+        assert (self.requests, self.answers, self.waits) == ([], [], 0)
         wanted = {self.subscription.tag} if self.subscription.wanted else set()
         assert self.consumers == wanted
         assert not (self.subscription.is_lost and self.subscription.wanted)
