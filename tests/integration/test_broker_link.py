@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from producers.amqp import connection_parameters
 from producers.message import Message
+from tests.testbed.installation import Installation
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
@@ -20,7 +22,7 @@ from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.testbed.installation import Installation
+    from tests.testbed.broker import Broker
     from workers.broker.delivery import Delivery
 
 QUEUES = (RESUME_QUEUE, SUSPEND_QUEUE)
@@ -157,6 +159,18 @@ def test_deliveries_from_before_the_end_of_a_consumer_can_be_acknowledged_after_
         assert receiver.connections == [1]
 
 
+def test_queue_that_the_user_may_not_read_is_tried_more_and_more_rarely(
+    broker: Broker, vhost: str, site: Installation
+) -> None:
+    """The broker closes the channel of each attempt, although the queue exists."""
+    user = broker.add_user(f"blind-{vhost}", "b", vhost)
+    blind = Installation(site.folder / "blind", broker.amqp_url(vhost, user))
+    with receiving(blind) as receiver:
+        time.sleep(3.0)
+        # the waits are at least 0.1, 0.2, 0.4, 0.8 and 1.6 s
+        assert len(receiver.connections) <= 6
+
+
 def test_paused_link_does_not_consume_a_queue_that_returns(site: Installation) -> None:
     with receiving(site) as receiver:
         consumed(site)
@@ -165,8 +179,7 @@ def test_paused_link_does_not_consume_a_queue_that_returns(site: Installation) -
         receiver.link.pause()
         until(lambda: receiver.link.problem is None, 10, "the pause")
         declare_again(site)
-        # longer than the first waits
-        assert not threading.Event().wait(1.0)
+        time.sleep(1.0)  # longer than the first waits
         assert [site.consumers(name) for name in QUEUES] == [0, 0]
         receiver.link.resume()
         consumed(site)
