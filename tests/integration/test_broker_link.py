@@ -171,6 +171,26 @@ def test_queue_that_the_user_may_not_read_is_tried_more_and_more_rarely(
         assert len(receiver.connections) <= 6
 
 
+def test_error_of_a_handler_does_not_end_the_link(site: Installation) -> None:
+    put(site, RESUME_QUEUE, b"one")
+    arrived: list[bool] = []
+
+    def fail_once(delivery: Delivery) -> None:
+        arrived.append(delivery.redelivered)
+        if len(arrived) == 1:
+            raise KeyError("an error")
+        link.ack([delivery])
+
+    parameters = connection_parameters(site.settings.broker, "test link")
+    link = Link(parameters, {RESUME_QUEUE: 1}, on_delivery=fail_once)
+    link.start()
+    try:
+        until(lambda: arrived == [False, True], 5, "a second delivery")
+    finally:
+        link.stop()
+    assert site.depth(RESUME_QUEUE) == 0
+
+
 def test_paused_link_does_not_consume_a_queue_that_returns(site: Installation) -> None:
     with receiving(site) as receiver:
         consumed(site)

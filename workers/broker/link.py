@@ -44,10 +44,9 @@ class Link:
         self._user: str = parameters.credentials.username
         self._queues = dict(queues or {})
         self._on_delivery = on_delivery or (lambda _delivery: None)
-        self._on_up = on_up
-        self._log = structlog.get_logger().bind(
-            connection_name=parameters.client_properties["connection_name"]
-        )
+        self._on_up = on_up or (lambda _number: None)
+        name = parameters.client_properties["connection_name"]
+        self._log = structlog.get_logger().bind(connection_name=name)
         self._lock = threading.Lock()
         self._connection: Any = None
         self._session: Session | None = None
@@ -96,14 +95,11 @@ class Link:
         """
         future: Future[None] = Future()
         with self._lock:
-            connection, session = self._connection, self._session
-            if connection is None or session is None:
+            if self._session is None:
                 future.set_exception(BrokerAwayError("not connected to the broker"))
-                return future
-            session.pending.add(future)
-            connection.ioloop.add_callback_threadsafe(
-                lambda: session.publish(message, self._user, future)
-            )
+            else:
+                self._session.pending.add(future)
+        self._call(lambda session: session.publish(message, self._user, future))
         return future
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -127,9 +123,8 @@ class Link:
     def _call(self, function: Callable[[Session], None]) -> None:
         """Run `function` on the link's thread with its session; does nothing if not connected."""
         with self._lock:
-            connection, session = self._connection, self._session
-            if connection is not None and session is not None:
-                connection.ioloop.add_callback_threadsafe(lambda: function(session))
+            if (session := self._session) is not None:
+                self._connection.ioloop.add_callback_threadsafe(lambda: function(session))
 
     # -- on the link's thread
 
@@ -140,10 +135,11 @@ class Link:
                 self._connection.ioloop.start()
             except (AMQPError, OSError) as error:
                 self._log.warning("broker_connection_failed", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 - a handler's must not end the link
+                self._log.exception("link_failed")
             finally:
                 self._disconnected()
-            if not self._stopping.is_set():
-                self._stopping.wait(self._backoff.next())
+            self._stopping.wait(self._backoff.next())
 
     def _connect(self) -> None:
         self._count += 1
@@ -166,8 +162,7 @@ class Link:
     def _ready(self, session: Session) -> None:
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
-        if self._on_up is not None:
-            self._on_up(session.number)
+        self._on_up(session.number)
         session.consume(self._queues, self._on_delivery)
         self._apply_wish(session)
 
@@ -200,7 +195,6 @@ class Link:
         with self._lock:
             connection, self._connection = self._connection, None
             session, self._session = self._session, None
-        if connection is not None:
-            connection.ioloop.close()
         if session is not None:
+            connection.ioloop.close()
             session.close()
