@@ -32,7 +32,7 @@ _PATH = re.compile(
 _COMMAND = re.compile(r"(?<![\w/-])lamplighter ([^`#;()]*)")
 _WORD = re.compile(r"[a-z][a-z-]*(\|[a-z-]+)*")
 # Placeholders and examples of values in a message.
-_VARIABLE = re.compile(r"CLOUD: network|; away: NAME|240 s|quota: |\.\.\.")
+_VARIABLE = re.compile(r"CLOUD: network|QUEUE|; away: NAME|240 s|quota: |\.\.\.")
 _DEPENDENCY = re.compile(r"([\w.-]+(?:\[\w+\])?)(.*)")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 import structlog
 
-from producers.amqp import connection_parameters
 from workers.audit.head_publisher import HeadPublisher
 from workers.audit.installation_metrics import InstallationMetrics
 from workers.audit.log import Appended, append
@@ -16,7 +15,6 @@ from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
 from workers.broker.batches import Batches
 from workers.broker.delivery import Delivery
-from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import open_store
@@ -55,12 +53,8 @@ class Consumer:
         self._batches = Batches(BATCH, BATCH_SECONDS)
         self._recorded = 0
         self._metrics = AuditMetrics(run.registry)
-        parameters = connection_parameters(run.settings.broker, run.name)
-        self._link = Link(
-            parameters,
-            {topology.AUDIT_QUEUE: PREFETCH},
-            on_delivery=self._batches.add,
-            on_up=self._batches.reset,
+        self._link = run.open_link(
+            {topology.AUDIT_QUEUE: PREFETCH}, self._batches.add, self._batches.reset
         )
 
     def run(self) -> None:
@@ -113,8 +107,6 @@ class Consumer:
             )
 
     def _describe(self) -> str:
-        if not self._link.is_up:
-            return "waits for the broker"
         return f"{self._recorded} events recorded"
 
 

@@ -2,6 +2,9 @@
 
 link: a connection that reconnects, for consuming and publishing.
 session: one such connection from its start to its end.
+consumers: the consumers of a session; a cancelled one is renewed.
+subscription: one consumer as a state machine.
+backoff: waits between attempts.
 delivery: a message received.
 blocking: a short connection, and the mapping of pika's errors to ours.
 topology: exchanges, queues and bindings.

@@ -6,12 +6,11 @@ from typing import Any
 import structlog
 
 from producers.amqp import connection_parameters
+from workers.broker.backoff import Backoff
 from workers.broker.blocking import blocking_channel
 from workers.broker.topology import Topology, topology
 from workers.config.settings import Settings
 from workers.errors import AccessRefusedError, BrokerAwayError, BrokerError
-
-_LONGEST_WAIT = 5.0
 
 
 def declare(channel: Any, wanted: Topology) -> None:  # noqa: ANN401 - pika has no types
@@ -38,7 +37,7 @@ def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) 
     log = structlog.get_logger()
     parameters = connection_parameters(settings.broker, name)
     wanted = topology(notify_keys=settings.notify_keys)
-    wait = 0.2
+    backoff = Backoff()
     while not stop.is_set():
         try:
             with blocking_channel(parameters) as channel:
@@ -53,5 +52,4 @@ def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) 
             log.error("topology_not_declared", reason=str(error), remedy=remedy)  # noqa: TRY400 - the reason is enough
         else:
             return
-        stop.wait(wait)
-        wait = min(wait * 2, _LONGEST_WAIT)
+        stop.wait(backoff.next())

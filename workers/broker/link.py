@@ -5,7 +5,6 @@ return at once; `publish` returns a future that is done when the broker has conf
 `ack` of a delivery of a lost connection does nothing, because the broker has already requeued it.
 """
 
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,11 +16,10 @@ from pika.exceptions import AMQPError
 
 from producers.amqp import ConnectionParameters
 from producers.message import Message
+from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
 from workers.broker.session import Session
 from workers.errors import BrokerAwayError
-
-_LONGEST_WAIT = 10.0
 
 
 class Link:
@@ -45,16 +43,15 @@ class Link:
         self._parameters = parameters
         self._user: str = parameters.credentials.username
         self._queues = dict(queues or {})
-        self._on_delivery = on_delivery
-        self._on_up = on_up
-        self._log = structlog.get_logger().bind(
-            connection_name=parameters.client_properties["connection_name"]
-        )
+        self._on_delivery = on_delivery or (lambda _delivery: None)
+        self._on_up = on_up or (lambda _number: None)
+        name = parameters.client_properties["connection_name"]
+        self._log = structlog.get_logger().bind(connection_name=name)
         self._lock = threading.Lock()
         self._connection: Any = None
         self._session: Session | None = None
         self._count = 0
-        self._failures = 0
+        self._backoff = Backoff()
         self._consuming = True
         self._stopping = threading.Event()
         self._up = threading.Event()
@@ -81,6 +78,16 @@ class Link:
         """Whether the link is connected now."""
         return self._up.is_set()
 
+    @property
+    def problem(self) -> str | None:
+        """Why the link consumes nothing, or not all of its queues; None if there is no problem."""
+        session = self._session
+        if session is None or session.consumers is None:
+            return "waits for the broker"
+        if lost := session.consumers.lost:
+            return f"does not consume {', '.join(lost)}: run lamplighter topology apply"
+        return None
+
     def publish(self, message: Message) -> Future[None]:
         """Publish; the future is done when the broker has confirmed.
 
@@ -88,14 +95,11 @@ class Link:
         """
         future: Future[None] = Future()
         with self._lock:
-            connection, session = self._connection, self._session
-            if connection is None or session is None:
+            if self._session is None:
                 future.set_exception(BrokerAwayError("not connected to the broker"))
-                return future
-            session.pending.add(future)
-            connection.ioloop.add_callback_threadsafe(
-                lambda: session.publish(message, self._user, future)
-            )
+            else:
+                self._session.pending.add(future)
+        self._call(lambda session: session.publish(message, self._user, future))
         return future
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -109,19 +113,18 @@ class Link:
     def pause(self) -> None:
         """Stop consuming until `resume`; earlier deliveries stay with us."""
         self._consuming = False
-        self._call(lambda session: session.cancel(self._queues, self._consume))
+        self._call(self._apply_wish)
 
     def resume(self) -> None:
         """Consume again."""
         self._consuming = True
-        self._call(lambda _session: self._consume())
+        self._call(self._apply_wish)
 
     def _call(self, function: Callable[[Session], None]) -> None:
         """Run `function` on the link's thread with its session; does nothing if not connected."""
         with self._lock:
-            connection, session = self._connection, self._session
-            if connection is not None and session is not None:
-                connection.ioloop.add_callback_threadsafe(lambda: function(session))
+            if (session := self._session) is not None:
+                self._connection.ioloop.add_callback_threadsafe(lambda: function(session))
 
     # -- on the link's thread
 
@@ -132,16 +135,15 @@ class Link:
                 self._connection.ioloop.start()
             except (AMQPError, OSError) as error:
                 self._log.warning("broker_connection_failed", error=type(error).__name__)
+            except Exception:  # noqa: BLE001 - a handler's must not end the link
+                self._log.exception("link_failed")
             finally:
                 self._disconnected()
-            if not self._stopping.is_set():
-                self._failures += 1
-                ceiling = min(_LONGEST_WAIT, 0.1 * 2 ** min(self._failures, 10))
-                self._stopping.wait(random.uniform(ceiling / 2, ceiling))  # noqa: S311 - jitter
+            self._stopping.wait(self._backoff.next())
 
     def _connect(self) -> None:
         self._count += 1
-        session = Session(self._count, self._on_delivery)
+        session = Session(self._count)
         connection = pika.SelectConnection(
             self._parameters,
             on_open_callback=lambda opened: opened.channel(
@@ -158,17 +160,16 @@ class Link:
         session.open(channel, lambda: self._ready(session))
 
     def _ready(self, session: Session) -> None:
-        self._failures = 0
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
-        if self._on_up is not None:
-            self._on_up(session.number)
-        self._consume()
+        self._on_up(session.number)
+        session.consume(self._queues, self._on_delivery)
+        self._apply_wish(session)
 
-    def _consume(self) -> None:
-        """Consume unless paused; also called after a cancel, which a `resume` may have overtaken."""
-        if self._consuming and self._session is not None:
-            self._session.consume(self._queues)
+    def _apply_wish(self, session: Session) -> None:
+        """Consume unless paused: the last wish counts, in whatever order the calls arrive."""
+        if session.consumers is not None:
+            session.consumers.want(self._consuming)
 
     def _channel_closed(self, error: BaseException) -> None:
         if not self._stopping.is_set():
@@ -194,7 +195,6 @@ class Link:
         with self._lock:
             connection, self._connection = self._connection, None
             session, self._session = self._session, None
-        if connection is not None:
-            connection.ioloop.close()
         if session is not None:
+            connection.ioloop.close()
             session.close()

@@ -9,6 +9,7 @@ import pika
 
 from producers.amqp import properties
 from producers.message import Message
+from workers.broker.consumers import Consumers
 from workers.broker.delivery import Delivery
 from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError, BrokerError, RefusedError, UnroutableError
@@ -19,12 +20,14 @@ class Session:
 
     Args:
         number: the connection's number within its link.
-        on_delivery: called for every delivery.
+
+    Attributes:
+        consumers: None until `consume`.
     """
 
-    def __init__(self, number: int, on_delivery: Callable[[Delivery], None] | None) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self._on_delivery = on_delivery
+        self.consumers: Consumers | None = None
         self._channel: Any = None
         self._next_tag = 1
         # delivery tag -> message id and the future to settle
@@ -48,39 +51,16 @@ class Session:
             lambda frame: self._confirmed(frame.method), callback=lambda _frame: on_ready()
         )
 
+    def consume(self, queues: Mapping[str, int], on_delivery: Callable[[Delivery], None]) -> None:
+        """Make the consumers of these queues, each with its prefetch; they wait for `want`."""
+        self.consumers = Consumers(self._channel, self.number, queues, on_delivery)
+
     def close(self) -> None:
         """Settle all futures: the connection has ended."""
         for future in (*(future for _, future in self._unconfirmed.values()), *self.pending):
             future.set_exception(BrokerAwayError("the connection ended before the confirm"))
         self._unconfirmed.clear()
         self.pending.clear()
-
-    def consume(self, queues: Mapping[str, int]) -> None:
-        """Consume these queues, each with its prefetch, unless consumed already."""
-        if not self.is_open:
-            return
-        for queue, prefetch in queues.items():
-            if queue in self._channel.consumer_tags:
-                continue
-            no_ack = queue == REPLY_TO
-            if not no_ack:
-                self._channel.basic_qos(prefetch_count=prefetch)
-            self._channel.basic_consume(
-                queue=queue,
-                on_message_callback=lambda _channel, method, header, body, queue=queue: (
-                    self._delivered(queue, method, header, body)
-                ),
-                auto_ack=no_ack,
-                consumer_tag=queue,
-            )
-
-    def cancel(self, queues: Mapping[str, int], on_cancelled: Callable[[], None]) -> None:
-        """Stop consuming these queues; `on_cancelled` is called for each."""
-        if not self.is_open:
-            return
-        for queue in queues:
-            if queue in self._channel.consumer_tags:
-                self._channel.basic_cancel(queue, callback=lambda _frame: on_cancelled())
 
     def settle(self, deliveries: Sequence[Delivery], *, requeue: bool) -> None:
         """Acknowledge or requeue the deliveries of this connection; ignores all others."""
@@ -129,22 +109,3 @@ class Session:
                 future.set_result(None)
             else:
                 future.set_exception(error)
-
-    def _delivered(self, queue: str, method: Any, header: Any, body: bytes) -> None:  # noqa: ANN401 - pika has no types
-        if self._on_delivery is None:
-            return
-        self._on_delivery(
-            Delivery(
-                queue=queue,
-                routing_key=method.routing_key,
-                body=body,
-                headers=header.headers or {},
-                message_id=header.message_id,
-                user_id=header.user_id,
-                reply_to=header.reply_to,
-                correlation_id=header.correlation_id,
-                redelivered=method.redelivered,
-                connection=self.number,
-                tag=method.delivery_tag,
-            )
-        )

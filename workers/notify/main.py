@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from producers.amqp import connection_parameters
 from producers.settings import ConfigError
 from schemas import headers
 from schemas.envelope import Envelope, parse
@@ -14,7 +13,6 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
 from workers.broker.delivery import Delivery
-from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
@@ -68,11 +66,7 @@ class Intake:
         self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._next_housekeeping = self._next_deletion = 0.0
         self._log = structlog.get_logger()
-        self._link = Link(
-            connection_parameters(run.settings.broker, run.name),
-            {topology.NOTIFY_QUEUE: PREFETCH},
-            on_delivery=self._waiting.put,
-        )
+        self._link = run.open_link({topology.NOTIFY_QUEUE: PREFETCH}, self._waiting.put)
         self._receivers = [Receiver(run, self._link, webhook) for webhook in self._webhooks]
 
     def run(self) -> None:
@@ -160,8 +154,6 @@ class Intake:
                 notifications.mark_done(connection, cluster, found, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
-        if not self._link.is_up:
-            return "waits for the broker"
         failing = [
             w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.failing
         ]

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 
-from producers.amqp import connection_parameters
 from workers.broker import topology
-from workers.broker.link import Link
 from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.settings import Settings
@@ -48,8 +46,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
         cloud = Cloud(of_cloud, auth, power.api_timeout, settings.cluster, templates)
         return CloudDriver(name, settings.cluster, of_cloud, cloud, post)
 
-    link = Link(
-        connection_parameters(settings.broker, run.name),
+    link = run.open_link(
         dict.fromkeys((topology.RESUME_QUEUE, topology.SUSPEND_QUEUE), power.prefetch),
         on_delivery=lambda delivery: engine.deliver(delivery),  # noqa: PLW0108 - made below
         on_up=lambda connection: engine.connected(connection),  # noqa: PLW0108 - made below

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,10 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import CollectorRegistry
 
+from producers.amqp import connection_parameters
 from workers.broker.declare import declare_until_stopped
+from workers.broker.delivery import Delivery
+from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
@@ -29,8 +32,9 @@ class Runtime:
         role: power, tokens, audit, slurm, notify.
         name: unique among all workers.
         stop: set by SIGTERM and SIGINT.
-        state: one line for `lamplighter status`; the worker sets it.
+        state: what the worker does or waits for, in a few words; the worker sets it.
         registry: the metrics of the process.
+        link: the worker's connection to the broker; `lamplighter status` shows its problem.
     """
 
     settings: Settings
@@ -40,6 +44,24 @@ class Runtime:
     stop: threading.Event = field(default_factory=threading.Event)
     state: str = "starting"
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    link: Link | None = None
+
+    @property
+    def status(self) -> str:
+        """One line for `lamplighter status`: the link's problem, if there is one, and the state."""
+        problem = self.link.problem if self.link else None
+        return f"{problem}; {self.state}" if problem else self.state
+
+    def open_link(
+        self,
+        queues: Mapping[str, int],
+        on_delivery: Callable[[Delivery], None],
+        on_up: Callable[[int], None] | None = None,
+    ) -> Link:
+        """The worker's link, not yet started; arguments as those of Link."""
+        parameters = connection_parameters(self.settings.broker, self.name)
+        self.link = Link(parameters, queues, on_delivery, on_up)
+        return self.link
 
 
 @contextmanager
@@ -84,7 +106,7 @@ def _beat(run: Runtime, started: int) -> None:
                     heartbeats.delete_heartbeat(connection, cluster, run.name)
                 else:
                     heartbeat = heartbeats.Heartbeat(
-                        run.role, run.name, host, pid, started, now, run.state
+                        run.role, run.name, host, pid, started, now, run.status
                     )
                     heartbeats.write(connection, cluster, heartbeat)
         except sa.exc.SQLAlchemyError as error:

@@ -3,9 +3,7 @@
 import queue
 from typing import TYPE_CHECKING
 
-from producers.amqp import connection_parameters
 from workers.broker import topology
-from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.resync.worker import ResyncWorker
@@ -25,11 +23,7 @@ def main(settings: Settings) -> int:
     with runtime("resync", settings) as run:
         declare_topology(run)
         deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        link = Link(
-            connection_parameters(settings.broker, run.name),
-            {topology.SNAPSHOT_QUEUE: _PREFETCH},
-            on_delivery=deliveries.put,
-        )
+        link = run.open_link({topology.SNAPSHOT_QUEUE: _PREFETCH}, deliveries.put)
         worker = ResyncWorker(run, link, deliveries)
         link.start()
         try:

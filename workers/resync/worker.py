@@ -82,7 +82,7 @@ class ResyncWorker:
             self._log.warning("store_away", error=type(error).__name__)
         except BrokerError as error:
             self._log.warning("broker_away", error=type(error).__name__)
-        self._run.state = self._state if self._link.is_up else "waits for the broker"
+        self._run.state = self._state
 
     def _receive(self, delivery: Delivery) -> None:
         self._link.ack([delivery])

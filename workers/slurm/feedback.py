@@ -72,11 +72,7 @@ class Feedback:
         if time.monotonic() >= self._next_timers:
             self._persist(self._updates.on_due)
             self._next_timers = time.monotonic() + _TIMERS
-        self._run.state = (
-            f"{self._updates.failed} failed boots reported"
-            if self._link.is_up
-            else "waits for the broker"
-        )
+        self._run.state = f"{self._updates.failed} failed boots reported"
 
     def _recover(self) -> None:
         self._updates.recover()

@@ -4,10 +4,8 @@ import re
 
 import structlog
 
-from producers.amqp import connection_parameters
 from workers.broker import topology
 from workers.broker.batches import Batches
-from workers.broker.link import Link
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.slurm.commands import SlurmAwayError
@@ -38,12 +36,7 @@ def main(settings: Settings) -> int:
 
 def _serve(run: Runtime, slurm: Slurm) -> None:
     batches = Batches(BATCH, BATCH_SECONDS)
-    link = Link(
-        connection_parameters(run.settings.broker, run.name),
-        {topology.FEEDBACK_QUEUE: PREFETCH},
-        on_delivery=batches.add,
-        on_up=batches.reset,
-    )
+    link = run.open_link({topology.FEEDBACK_QUEUE: PREFETCH}, batches.add, batches.reset)
     feedback = Feedback(run, slurm, link, batches)
     link.start()
     try:

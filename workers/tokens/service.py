@@ -156,6 +156,7 @@ def main(settings: Settings) -> int:
         declare_topology(run)
         run.state = f"serving {len(sources)} clouds"
         service = TokenService(settings, run.name, sources)
+        run.link = service.link
         run.registry.register(
             TokenMetrics(lambda: {c: issuer.report() for c, issuer in service.issuers.items()})
         )

@@ -1,0 +1,23 @@
+"""Waits between attempts: they double from failure to failure, with jitter."""
+
+import random
+import time
+
+_SHORTEST, _LONGEST = 0.2, 5.0
+
+
+class Backoff:
+    """The waits after failures of one thing; a time without failure makes them short again."""
+
+    def __init__(self) -> None:
+        self._ceiling = 0.0
+        self._failed_at = 0.0
+
+    def next(self) -> float:
+        """Note a failure; the seconds to wait before the next attempt."""
+        now = time.monotonic()
+        # an attempt that fails at once follows its failure after at most `_ceiling` seconds
+        quick = now - self._failed_at < 2 * self._ceiling
+        self._failed_at = now
+        self._ceiling = min(_LONGEST, 2 * self._ceiling) if quick else _SHORTEST
+        return random.uniform(self._ceiling / 2, self._ceiling)  # noqa: S311 - jitter

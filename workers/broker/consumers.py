@@ -1,0 +1,144 @@
+"""The consumers of one channel; each renews itself after the broker has cancelled it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from pika.exceptions import ChannelClosedByBroker
+
+from workers.broker.backoff import Backoff
+from workers.broker.delivery import Delivery
+from workers.broker.subscription import Signal, Step, Subscription, after
+from workers.broker.topology import REPLY_TO
+
+
+class Consumers:
+    """Consumes queues on a channel; used on the link's thread.
+
+    Args:
+        channel: open.
+        connection: the connection's number within its link.
+        queues: each with its prefetch; REPLY_TO needs no acknowledgements.
+        on_delivery: called for every delivery.
+    """
+
+    def __init__(
+        self,
+        channel: Any,  # noqa: ANN401 - pika has no types
+        connection: int,
+        queues: Mapping[str, int],
+        on_delivery: Callable[[Delivery], None],
+    ) -> None:
+        self._channel = channel
+        self._number = connection
+        self._queues = queues
+        self._on_delivery = on_delivery
+        self._subscriptions = {queue: Subscription(queue) for queue in queues}
+        self._backoffs = {queue: Backoff() for queue in queues}
+        self._log = structlog.get_logger()
+        channel.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
+
+    @property
+    def lost(self) -> list[str]:
+        """The queues that the link wants and the broker does not deliver; for any thread."""
+        return [s.queue for s in self._subscriptions.values() if s.is_lost and s.wanted]
+
+    def want(self, wanted: bool) -> None:  # noqa: FBT001 - a predicate
+        """Consume all queues, or none of them; earlier deliveries stay valid."""
+        for queue in self._queues:
+            self._signal(queue, Signal.RESUME if wanted else Signal.PAUSE)
+
+    def _signal(self, queue: str, signal: Signal) -> None:
+        if not self._channel.is_open:
+            return
+        before = self._subscriptions[queue]
+        self._subscriptions[queue], step = after(before, signal)
+        match step:
+            case Step.CHECK:
+                self._check(queue)
+            case Step.CONSUME:
+                self._consume(queue)
+            case Step.CANCEL:
+                self._channel.basic_cancel(before.tag)
+            case Step.WAIT:
+                wait = self._backoffs[queue].next()
+                self._loop.call_later(wait, partial(self._signal, queue, Signal.WAITED))
+
+    @property
+    def _loop(self) -> Any:  # noqa: ANN401 - pika has no types
+        return self._channel.connection.ioloop
+
+    def _check(self, queue: str) -> None:
+        """Look for the queue on another channel: the broker closes it if there is no such queue."""
+        if queue == REPLY_TO:  # always exists
+            self._signal(queue, Signal.FOUND)
+            return
+
+        def opened(probe: Any) -> None:  # noqa: ANN401 - pika has no types
+            probe.add_on_close_callback(closed)
+            probe.queue_declare(queue, passive=True, callback=lambda _frame: found(probe))
+
+        def found(probe: Any) -> None:  # noqa: ANN401 - pika has no types
+            probe.close()
+            self._signal(queue, Signal.FOUND)
+
+        def closed(_probe: object, error: BaseException) -> None:
+            if isinstance(error, ChannelClosedByBroker):
+                self._lose(queue, Signal.MISSING, error.reply_text)
+
+        self._channel.connection.channel(on_open_callback=opened)
+
+    def _consume(self, queue: str) -> None:
+        tag, no_ack = self._subscriptions[queue].tag, queue == REPLY_TO
+        if not no_ack:
+            self._channel.basic_qos(prefetch_count=self._queues[queue])
+        self._channel.basic_consume(
+            queue,
+            partial(self._delivered, queue),
+            auto_ack=no_ack,
+            consumer_tag=tag,
+            callback=lambda _frame: self._consumed(queue, tag),
+        )
+
+    def _consumed(self, queue: str, tag: str) -> None:
+        subscription = self._subscriptions[queue]
+        if subscription.tag == tag:
+            if subscription.is_lost:
+                self._log.info("queue_consumed_again", queue=queue)
+            self._signal(queue, Signal.CONSUMED)
+
+    def _cancelled(self, tag: str) -> None:
+        for queue in [s.queue for s in self._subscriptions.values() if s.tag == tag]:
+            self._lose(queue, Signal.CANCELLED, "the broker cancelled the consumer")
+
+    def _lose(self, queue: str, signal: Signal, reason: str) -> None:
+        was_lost = self._subscriptions[queue].is_lost
+        self._signal(queue, signal)
+        if self._subscriptions[queue].is_lost and not was_lost:
+            remedy = "if this lasts, run lamplighter topology apply"
+            self._log.warning("queue_not_consumed", queue=queue, reason=reason, remedy=remedy)
+
+    def _delivered(
+        self,
+        queue: str,
+        _channel: object,
+        method: Any,  # noqa: ANN401 - pika has no types
+        header: Any,  # noqa: ANN401
+        body: bytes,
+    ) -> None:
+        self._on_delivery(
+            Delivery(
+                queue=queue,
+                routing_key=method.routing_key,
+                body=body,
+                headers=header.headers or {},
+                message_id=header.message_id,
+                user_id=header.user_id,
+                reply_to=header.reply_to,
+                correlation_id=header.correlation_id,
+                redelivered=method.redelivered,
+                connection=self._number,
+                tag=method.delivery_tag,
+            )
+        )
