@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import sqlalchemy as sa
 import structlog
 
 from schemas.commands import Kind
@@ -116,9 +117,9 @@ class NodeUpdates:
         self._count(update for _, update in handled)
         after = {m.node: after_due(m, update, self._settings.slurm, now) for m, update in handled}
         with self._store.begin() as connection:
-            node_memory.remember(connection, cluster, [kept for kept in after.values() if kept])
-            done = sorted(node for node, kept in after.items() if kept is None)
-            node_memory.forget(connection, cluster, done)
+            ours = _unchanged(connection, cluster, memories)
+            node_memory.remember(connection, cluster, [k for n in ours if (k := after[n])])
+            node_memory.forget(connection, cluster, [n for n in ours if after[n] is None])
         self.jobs.add(
             [u for _, u in handled if u.kind.fails_boot and u.jobs and u.node not in refused]
         )
@@ -182,8 +183,15 @@ class NodeUpdates:
         due = [memories[node] for node in names]
         needs_slurm = any(one.due is not Due.FORGET for one in due)
         states, requested = self._read(names, slurm=needs_slurm)
+        with reading(self._store) as connection:
+            ours = _unchanged(connection, self._settings.cluster, {m.node: m for m in due})
         dry = frozenset(node for node in names if self._settings.is_dry(node))
-        return {memory.node: u for memory, u in due_updates(due, states, requested, dry)}
+        return {
+            memory.node: update
+            if memory.node in ours
+            else SlurmUpdate(UpdateKind.WAIT, memory.node, "another worker has handled it")
+            for memory, update in due_updates(due, states, requested, dry)
+        }
 
     def _remember(self, handled: Sequence[_Handled], known: Mapping[str, NodeMemory]) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
@@ -218,6 +226,21 @@ class NodeUpdates:
         failed = sum(update.kind.fails_boot for update in updates)
         self.failed += failed
         self._metrics.nodes_failed.inc(failed)
+
+
+def _unchanged(
+    connection: sa.Connection, cluster: str, memories: Mapping[str, NodeMemory]
+) -> list[str]:
+    """The nodes of which the store still has this memory.
+
+    Another worker handles a due node if this one was stopped for longer than its claim.
+    """
+    stored = node_memory.recall(connection, cluster, sorted(memories))
+    return [
+        node
+        for node, memory in stored.items()
+        if replace(memory, due_at=0) == replace(memories[node], due_at=0)
+    ]
 
 
 def _hostnames(settings: Settings) -> Mapping[str, str] | None:
