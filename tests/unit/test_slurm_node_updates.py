@@ -115,5 +115,8 @@ def test_lost_return_is_due_again_and_sent_again(bench: Bench) -> None:
     bench.remember(DUE)
     bench.updates.on_due()
     bench.updates.take_up()
+    assert bench.memory is not None
+    assert bench.memory.due is Due.RETURN
+    bench.remember(replace(bench.memory, due_at=1))
     bench.updates.on_due()
     assert bench.commands.updates == [("NodeName=node1", "State=RESUME")] * 2

@@ -11,6 +11,9 @@ from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
+# Time for the event of a failed boot to be delivered again after a crash, ns: it sets a later return.
+_REDELIVERY = 10 * 10**9
+
 
 def due_updates(
     memories: Sequence[NodeMemory],
@@ -87,8 +90,8 @@ def not_returned(
 ) -> list[NodeMemory]:
     """The nodes that are out of service with our reason although no return is due, with their return.
 
-    Either slurmctld has lost the RESUME that it received, and the node returns at once; or the memory
-    of the node was lost, and it returns after one cool-down.
+    Either slurmctld has lost the RESUME that it received, and the node returns soon; or the memory of
+    the node was lost, and it returns after one cool-down.
 
     Args:
         states: the nodes in Slurm.
@@ -108,6 +111,6 @@ def not_returned(
             memory = memory or NodeMemory(node, 0, 0, Due.RETURN, now, "", state.reason, now)
             due_at = returns_at(now, 1, settings)
         else:
-            due_at = now
+            due_at = now + _REDELIVERY
         found.append(replace(memory, due=Due.RETURN, due_at=due_at, reason=state.reason))
     return found
