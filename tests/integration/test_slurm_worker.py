@@ -324,6 +324,9 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
         "all nodes to power down",
         interval=0.5,
     )
+    # Slurm may have set nodes DOWN as not responding, between POWER_DOWN_FORCE and its suspend call
+    if down := [node for node in others if bench.has(node, "DOWN")]:
+        slurm.scontrol("update", f"NodeName={','.join(down)}", "State=RESUME")
 
 
 def states(bench: Bench, names: list[str]) -> list[frozenset[str]]:
