@@ -5,6 +5,7 @@ The hooks import the standard library, pika, a hostlist library and `schemas`, n
 resume, suspend, resume_fail: the programs in slurm.conf.
 hook: what all three do: make the call durable, publish it, exit.
 call: a hook call, and the commands that follow from it.
+notices: notices of what an operator did, spooled as calls are.
 hosts: hostlist expressions.
 clock: the generation clock that all hook calls of a cluster share.
 spool: calls on disk until the broker has confirmed them.

@@ -1,8 +1,8 @@
 """A hook call, and the commands that follow from it."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from producers.hosts import expand
@@ -47,6 +47,14 @@ class HookCall:
     def to_json(self) -> bytes:
         """The content of the spool file."""
         return json.dumps({name: getattr(self, name) for name in self.__slots__}).encode()
+
+    def parts(self) -> dict[str, str]:
+        """The node of each of its messages, by the message's ID."""
+        return {command.id: command.node for command in commands(self)}
+
+    def only(self, parts: Sequence[str]) -> "HookCall":
+        """The call for these nodes only."""
+        return replace(self, nodes=",".join(parts))
 
 
 def call_from(body: bytes) -> HookCall:

@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from producers.disk import make_folder, sync_folder
+from producers.disk import give_to_folder_owner, make_folder, sync_folder
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.
@@ -43,7 +43,7 @@ def stamp(folder: Path) -> int:
         os.pwrite(descriptor, f"{generation:0{_DIGITS}d}".encode(), 0)
         os.fdatasync(descriptor)
         if not content:
-            _give_to_folder_owner(descriptor, folder)
+            give_to_folder_owner(descriptor, folder)
             sync_folder(folder)
     except OSError as error:
         raise ClockError(
@@ -52,13 +52,6 @@ def stamp(folder: Path) -> int:
     finally:
         os.close(descriptor)
     return generation
-
-
-def _give_to_folder_owner(descriptor: int, folder: Path) -> None:
-    """A file that root makes here belongs to the folder's owner: SlurmUser must write it too."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _lock(descriptor: int) -> None:

@@ -28,3 +28,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def give_to_folder_owner(descriptor: int, folder: Path) -> None:
+    """A file that root makes in `folder` belongs to the folder's owner: SlurmUser must use it too.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -20,6 +20,7 @@ from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
 from producers.report import report
 from producers.settings import ConfigError, HookSettings, find_config, hook_settings
+from producers.spool import SpoolContent
 from schemas import ids
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
@@ -123,7 +124,7 @@ class SubmitResult:
     earlier: str | None
 
 
-def submit(settings: HookSettings, hook_call: calls.HookCall, seconds: float) -> SubmitResult:
+def submit(settings: HookSettings, hook_call: SpoolContent, seconds: float) -> SubmitResult:
     """Make a call durable and publish it, within `seconds`."""
     spooled, unsafe = None, None
     try:

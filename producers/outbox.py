@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from producers import call as calls
+from producers import notices
 from producers.message import Batch, Message, PublishResult
 from producers.settings import ConfigError, HookSettings
-from producers.spool import Spooled, SpoolError
+from producers.spool import SpoolContent, Spooled, SpoolError
 
 EXCHANGE = "power.commands"
 
@@ -23,7 +24,7 @@ class Sending:
         confirmed: whether the broker has confirmed all its messages.
     """
 
-    call: calls.HookCall
+    call: SpoolContent
     spooled: Spooled | None
     report: Callable[[str], object]
     confirmed: bool = field(default=False, init=False)
@@ -41,10 +42,10 @@ class Sending:
         if self.spooled is None:
             return
         ids = {message.id for message in left}
-        commands = calls.commands(self.call)
-        nodes = [command.node for command in commands if command.id in ids]
-        if len(nodes) < len(commands):
-            self._spool(partial(self.spooled.keep, nodes))
+        parts = self.call.parts()
+        open_ = [part for id_, part in parts.items() if id_ in ids]
+        if len(open_) < len(parts):
+            self._spool(partial(self.spooled.keep, open_))
         else:
             self.spooled.release()
 
@@ -55,9 +56,12 @@ class Sending:
             self.report(str(error))
 
 
-def messages(hook_call: calls.HookCall) -> Iterator[Message]:
-    """The call's messages, one per node, the same each time the call is sent."""
-    for command in calls.commands(hook_call):
+def messages(call: SpoolContent) -> Iterator[Message]:
+    """The call's messages, one per node or notice, the same each time the call is sent."""
+    if isinstance(call, notices.SpooledNotices):
+        yield from notices.messages(call)
+        return
+    for command in calls.commands(call):
         body = command.to_envelope().to_json()
         yield Message(EXCHANGE, command.kind.routing_key, body, command.id)
 

@@ -1,4 +1,4 @@
-"""The spool: calls on this host's disk until the broker has confirmed all their messages.
+"""The spool: calls and notices on this host's disk until the broker has confirmed all their messages.
 
 The process that publishes a call locks its file (flock); the kernel releases the lock when the
 process ends in any way. So hooks and the relay never publish one call at the same time, and the call
@@ -10,19 +10,25 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from errno import EACCES
 from pathlib import Path
+from typing import TypeAlias
 
 from producers.call import HookCall, call_from
-from producers.disk import make_folder, sync_folder
+from producers.disk import give_to_folder_owner, make_folder, sync_folder
+from producers.notices import SpooledNotices, notices_from
 from schemas.errors import MalformedMessageError
 
 SUFFIX = ".call"
+# A suffix of their own: a hook or relay of an older version leaves these files alone.
+NOTICES = ".notices"
 TORN = ".partial"
 UNREADABLE = ".unreadable"
 # No hook takes this long to write a file: it was killed before it reported success.
 _TORN_AGE = 3600.0
+
+
+SpoolContent: TypeAlias = HookCall | SpooledNotices
 
 
 class SpoolError(Exception):
@@ -32,7 +38,7 @@ class SpoolError(Exception):
 class Spooled:
     """A call on disk, locked for this process until it is released."""
 
-    def __init__(self, path: Path, call: HookCall, descriptor: int) -> None:
+    def __init__(self, path: Path, call: SpoolContent, descriptor: int) -> None:
         self.path = path
         self.call = call
         self._descriptor = descriptor
@@ -50,8 +56,8 @@ class Spooled:
         finally:
             self.release()
 
-    def keep(self, nodes: Sequence[str]) -> None:
-        """Keep the call for these nodes only; the broker has confirmed the others.
+    def keep(self, parts: Sequence[str]) -> None:
+        """Keep these parts of the call only (nodes, notices); the broker has confirmed the others.
 
         Otherwise a queue that is almost full would accept the same first nodes again and again.
 
@@ -59,7 +65,7 @@ class Spooled:
             SpoolError: the call is unchanged on disk.
         """
         try:
-            _write(self.path, replace(self.call, nodes=",".join(nodes))).release()
+            _write(self.path, self.call.only(parts)).release()
         finally:
             self.release()
 
@@ -70,7 +76,7 @@ class Spooled:
             os.close(descriptor)
 
 
-def put(folder: Path, call: HookCall) -> Spooled:
+def put(folder: Path, call: SpoolContent) -> Spooled:
     """Make a call durable: write, fsync, rename, fsync the folder.
 
     Raises:
@@ -81,7 +87,8 @@ def put(folder: Path, call: HookCall) -> Spooled:
     except OSError as error:
         raise _spool_error(folder, error) from None
     # The generation comes first, so that file names sort by it.
-    return _write(folder / f"{call.generation:020d}-{call.correlation_id}{SUFFIX}", call)
+    suffix = SUFFIX if isinstance(call, HookCall) else NOTICES
+    return _write(folder / f"{call.generation:020d}-{call.correlation_id}{suffix}", call)
 
 
 def waiting(folder: Path) -> list[Path]:
@@ -92,7 +99,7 @@ def waiting(folder: Path) -> list[Path]:
     """
     try:
         # creating up to 100,000 Paths would be slow
-        names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208
+        names = [n for n in os.listdir(folder) if n.endswith((SUFFIX, NOTICES))]  # noqa: PTH208
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -142,7 +149,7 @@ def remove_torn(folder: Path) -> list[str]:
     return removed
 
 
-def _write(final: Path, call: HookCall) -> Spooled:
+def _write(final: Path, call: SpoolContent) -> Spooled:
     partial = final.with_suffix(TORN)
     descriptor = -1
     try:
@@ -150,6 +157,7 @@ def _write(final: Path, call: HookCall) -> Spooled:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        give_to_folder_owner(descriptor, final.parent)
         with open(descriptor, "wb", closefd=False) as file:
             file.write(call.to_json())
         os.fsync(descriptor)
@@ -179,7 +187,8 @@ def _lock_and_read(path: Path, descriptor: int) -> Spooled | None:
     except (BlockingIOError, FileNotFoundError):
         return None
     with open(descriptor, "rb", closefd=False) as file:
-        return Spooled(path, call_from(file.read()), descriptor)
+        read = notices_from if path.suffix == NOTICES else call_from
+        return Spooled(path, read(file.read()), descriptor)
 
 
 def _set_aside(path: Path) -> str:

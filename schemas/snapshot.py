@@ -19,6 +19,10 @@ TYPE = f"lamplighter.{ROUTING_KEY}.v1"
 _MOST_PARTS = 10_000
 # Slurm's own reasons for setting a node down; an operator or the slurm worker gives any other.
 _SLURM_REASONS = ("", "Not responding")
+# Slurm's reason for a node that did not register in time; 24.11 appends it to an existing reason.
+RESUME_TIMEOUT = "ResumeTimeout reached"
+# Every reason that Lamplighter sets starts with this; other reasons belong to others.
+OWN_REASON = "lamplighter: "
 _BASES = frozenset({"IDLE", "ALLOCATED", "MIXED", "DOWN"})
 
 
@@ -77,6 +81,13 @@ class SlurmNode:
         if base == "DOWN":
             return Power.ON if self.reason in _SLURM_REASONS else Power.SET_DOWN
         return Power.ON
+
+    @property
+    def failed_boot(self) -> bool:
+        """Whether the node is out of service because a boot failed, by Lamplighter or by Slurm."""
+        base, *flags = self.state.split("+")
+        failed = self.reason.startswith(OWN_REASON) or RESUME_TIMEOUT in self.reason
+        return base == "DOWN" and "POWERED_DOWN" in flags and failed
 
     def to_data(self) -> dict[str, Any]:
         """The JSON object, without empty fields."""

@@ -1,28 +1,51 @@
 """Publishes what an operator did, for the audit log and other receivers of events."""
 
+import os
 import time
 from collections.abc import Mapping
 
 from ops.cli.session import Session, operator
+from ops.cli.terminal import warn
 from producers import hook
 from producers.message import Batch
+from producers.notices import SpooledNotices, messages
+from schemas import ids
 from schemas.notices import Notice
-from workers.broker import outgoing
 from workers.errors import BrokerError
 
 _PUBLISH_SECONDS = 20.0
 
 
 def publish(session: Session, *notices: Notice) -> None:
-    """Publish notices of an action that is done already.
+    """Spool and publish notices of an action that is done already.
+
+    While the broker is unavailable, they stay in the hooks' spool; the relay or the next hook sends
+    them.
 
     Raises:
-        BrokerError: the action is done, but the notice was not published.
+        BrokerError: the action is done, but the notices were neither spooled nor published.
     """
-    batches = iter([Batch([outgoing.event(notice) for notice in notices], lambda: None)])
-    problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
+    settings = session.settings.hook
+    spooled = SpooledNotices(
+        generation=time.time_ns(),
+        correlation_id=ids.correlation_id(),
+        bodies=tuple((one.id, one.to_envelope().to_json().decode()) for one in notices),
+    )
+    if os.geteuid() == 0 and not settings.spool.is_dir():
+        # the hooks could not use a folder that root creates
+        unsafe: str | None = f"hooks.spool: {settings.spool} does not exist"
+        batches = iter([Batch(messages(spooled), lambda: None)])
+        problem = hook.send(settings, batches, _PUBLISH_SECONDS)
+    else:
+        sent = hook.submit(settings, spooled, _PUBLISH_SECONDS)
+        unsafe, problem = sent.unsafe, sent.open
+    if problem is not None and unsafe is not None:
+        raise BrokerError(f"done, but not recorded in the audit log: {problem}; and {unsafe}")
     if problem is not None:
-        raise BrokerError(f"done, but not recorded in the audit log: {problem}")
+        warn(
+            f"done; the audit log records it later: the notice is in {settings.spool}, and the relay"
+            f" sends it: {problem}"
+        )
 
 
 def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:

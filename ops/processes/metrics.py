@@ -43,7 +43,8 @@ class SpoolMetrics(Collector):
         except spool.SpoolError:
             return
         calls = GaugeMetricFamily(
-            "lamplighter_spooled_calls", "Calls of hooks that the broker has not confirmed."
+            "lamplighter_spooled_calls",
+            "Calls of hooks, and notices of operators, that the broker has not confirmed.",
         )
         calls.add_metric([], len(waiting))
         oldest = GaugeMetricFamily(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,16 @@ from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION
 from workers.broker import topology
-from workers.store import snapshots
+from workers.store import group_images, snapshots
 from workers.store.database import connect
+from workers.store.group_images import GroupImage
 from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OUT = "IDLE+CLOUD+POWERED_DOWN"
+BAKED = GroupImage("all", "id-7", "prepared", "node1", "request-7", 1, 1)
 MORE = """
 [resync]
 grace = 3600.0
@@ -122,6 +125,54 @@ def test_hold_is_shown_everywhere_and_published(site: Installation) -> None:
         ("hold.released", "node1"),
     ]
     assert all(notice.details["reason"] == "its disk is odd" for notice in notices)
+
+
+def test_notices_reach_the_audit_after_the_broker_was_away(site: Installation) -> None:
+    """Commands that change something and then notify: they succeed, and the relay sends the notice."""
+    make_orphan(site)
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        group_images.keep(connection, CLUSTER, [BAKED])
+    engine.dispose()
+    content = site.config.read_text()
+    away = re.sub(
+        r'url = "amqp://[^"]*"', 'url = "amqp://guest:hidden-word@127.0.0.1:1/x"', content
+    )
+    site.config.write_text(away)
+    for words in (
+        ("hold", "node[1-2]", "--reason", "its disk is odd"),
+        ("release", "node1"),
+        ("image", "unset", "all", "--reason", "too old"),
+    ):
+        result = site.lamplighter(*words)
+        assert (result.code, "the audit log records it later" in result.err) == (0, True)
+        assert "hidden-word" not in result.err
+    site.config.write_text(content)
+    assert site.depth(topology.AUDIT_QUEUE) == 0
+    assert site.lamplighter("relay", "--once").code == 0
+    notices = [notice_from(parse(body)) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    assert [(notice.name, notice.subject) for notice in notices] == [
+        ("hold.placed", "node1"),
+        ("hold.placed", "node2"),
+        ("hold.released", "node1"),
+        ("group.image_unset", "all"),
+    ]
+    assert list(site.settings.hook.spool.iterdir()) == []
+
+
+def test_notice_that_can_be_neither_spooled_nor_published_is_reported(site: Installation) -> None:
+    content = site.config.read_text()
+    site.config.write_text(
+        re.sub(r'url = "amqp://[^"]*"', 'url = "amqp://x:y@127.0.0.1:1/x"', content)
+    )
+    site.settings.hook.spool.rmdir()
+    site.settings.hook.spool.touch()
+    result = site.lamplighter("hold", "node1", "--reason", "its disk is odd")
+    assert (result.code, "not recorded in the audit log" in result.err) == (3, True)
+    # with the broker, no spool is needed
+    site.config.write_text(content)
+    assert site.lamplighter("release", "node1").code == 0
+    assert site.depth(topology.AUDIT_QUEUE) == 1
 
 
 def test_snapshot_needs_slurms_commands(site: Installation) -> None:

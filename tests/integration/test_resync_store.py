@@ -24,6 +24,7 @@ from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
 from workers.resync.plan import needing_repair, next_memories, plan, repair_request
 from workers.resync.survey import Survey, survey
+from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import holds, snapshots
 from workers.store.database import open_store, reading
 from workers.store.holds import Hold
@@ -263,3 +264,35 @@ def test_drift_is_remembered_until_it_is_gone_or_while_the_node_is_unclear(scene
         assert drift_memory.recall(connection, CLUSTER) == known
         drift_memory.remember(connection, CLUSTER, memories)
         assert drift_memory.recall(connection, CLUSTER) == {"node1": known["node1"]}
+
+
+def test_node_is_left_down_if_its_return_is_overdue_or_not_stored(
+    scene: Scene, settings: Settings
+) -> None:
+    """Each node failed to boot; the slurm worker will return node1, and should have returned node2."""
+    overdue = int(settings.slurm.return_at_most * NS) + NS
+    ours, slurms = "lamplighter: quota: none", "ResumeTimeout reached"
+    reasons = {
+        **dict.fromkeys(NODES[:4], ours),
+        "node5": slurms,
+        "node6": f"{ours} : {slurms}",
+        "node7": "broken disk",
+    }
+    due_at = scene.now + NS
+    known = [
+        NodeMemory("node1", 1, 1, Due.RETURN, due_at, "quota", ours, scene.now),
+        NodeMemory("node2", 1, 1, Due.RETURN, due_at, "quota", ours, scene.now - overdue),
+        NodeMemory("node3", 1, 1, Due.FORGET, due_at, "quota", ours, scene.now),
+    ]
+    with scene.store.begin() as connection:
+        remember(connection, CLUSTER, known)
+    scene.list_cloud("one")
+    nodes = tuple(
+        SlurmNode(
+            node, "DOWN+CLOUD+POWERED_DOWN" if node in reasons else OUT, reasons.get(node, "")
+        )
+        for node in NODES
+    )
+    found = scene.found(Snapshot(CLUSTER, scene.now, CORRELATION, "host", nodes))
+    left = (Drift.LEFT_DOWN, RepairStep.REPORT)
+    assert found == dict.fromkeys(["node2", "node3", "node4", "node5", "node6"], left)

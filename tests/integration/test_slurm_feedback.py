@@ -50,17 +50,21 @@ def test_real_slurmctld_is_queried_and_updated(
     assert "slurm" in ctld.version()
     assert set(ctld.nodes()) == set(NAMES)
     assert ctld.nodes()["node1"].powered_down
+    assert set(ctld.nodes(["node1", "node3"])) == {"node1", "node3"}
+    assert "node1" in ctld.nodes(["node1", "unknown1"])
+    assert ctld.nodes([]) == {}
 
     addresses = {
         node: (f"127.0.0.{i}", "" if i % 2 else f"{node}.x") for i, node in enumerate(NAMES, 2)
     }
-    assert ctld.set_addresses(addresses) == frozenset()
+    assert ctld.set_addresses(addresses, list) == frozenset()
     states = ctld.nodes()
     assert {n: s.address for n, s in states.items()} == {n: p[0] for n, p in addresses.items()}
     assert {s.hostname for s in states.values()} == {p[1] or n for n, p in addresses.items()}
 
     unknown = "unknown1"
-    assert ctld.update_nodes([*NAMES, unknown], "State=DOWN", "Reason=lamplighter: a") == {unknown}
+    down = ("State=DOWN", "Reason=lamplighter: a")
+    assert ctld.update_nodes([*NAMES, unknown], *down, still_due=list) == {unknown}
     assert {s.base for s in ctld.nodes().values()} == {"DOWN"}
     assert ctld.nodes()["node7"].reason == "lamplighter: a"
 
@@ -76,7 +80,7 @@ def test_real_slurmctld_is_queried_and_updated(
     for call in (
         ctld.nodes,
         lambda: ctld.jobs([1]),
-        lambda: ctld.update_nodes(["node1"], "Reason=b"),
+        lambda: ctld.update_nodes(["node1"], "Reason=b", still_due=list),
     ):
         with pytest.raises(SlurmAwayError):
             call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from workers.power import desired_state
 from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
 from workers.slurm.causes import reason
-from workers.slurm.node_memory import NodeMemory, recall
+from workers.slurm.node_memory import Due, NodeMemory, recall
 from workers.store.database import connect, open_store, reading
 
 if TYPE_CHECKING:
@@ -252,7 +253,11 @@ def test_killed_workers_lose_no_report_and_count_none_twice(bench: Bench) -> Non
             until(lambda: "slurm_updated" in bench.site.logs(), 30, "an update", interval=0.005)
             worker.kill()
     with bench.worker():
-        until(lambda: len(recalled(bench, names)) == len(names), 30, "all to be remembered")
+        until(
+            lambda: sum(m.failures > 0 for m in recalled(bench, names).values()) == len(names),
+            30,
+            "all to be remembered",
+        )
         bench.wait_acknowledged()
         assert {memory.failures for memory in recalled(bench, names).values()} == {1}
         until(
@@ -261,6 +266,98 @@ def test_killed_workers_lose_no_report_and_count_none_twice(bench: Bench) -> Non
             "all nodes back in service",
             interval=0.5,
         )
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["failed", "parked"])
+def test_node_that_registers_while_others_are_updated_keeps_its_job(
+    bench: Bench, *, waits: bool
+) -> None:
+    """Reports with different reasons take long; the worker's process is even stopped meanwhile.
+
+    The cloud gave up node60, or did not answer for it, but its slurmd started late.
+    """
+    slurm, others = bench.slurm, [f"node{i}" for i in range(21, 60)]
+    job_id = slurm.sbatch(JOB, nodelist="node60", no_requeue=True)
+    requested = bench.resume(*others, "node60")
+    transition, error = (
+        (Transition.PARKED, "network") if waits else (Transition.FAILED, "server_side")
+    )
+    events = [
+        ended(command, transition, Cause(error, f"request {command.id} failed"))
+        for command in requested
+    ]
+    with bench.site.start("worker", "slurm") as worker:
+        until(lambda: bench.site.consumers(topology.FEEDBACK_QUEUE), 20, "the worker")
+        bench.publish(*events)
+        until(
+            lambda: any("POWERING_UP" not in s for s in states(bench, others)),
+            30,
+            "the first update",
+            interval=0.01,
+        )
+        worker.send(signal.SIGSTOP)
+        if bench.has("node60", "POWERING_UP"):
+            slurm.boot("node60")
+            until(lambda: not bench.has("node60", "POWERING_UP"), 20, "node60 to register")
+        worker.send(signal.SIGCONT)
+        until(
+            lambda: all("POWERING_UP" not in state for state in states(bench, others)),
+            60,
+            "the other nodes",
+            interval=0.2,
+        )
+        bench.wait_acknowledged()
+        names = [*others, "node60"]
+        until(
+            lambda: all(m.due is not Due.GIVE_BACK for m in recalled(bench, names).values()),
+            20,
+            "the worker",
+        )
+    assert slurm.job_state(job_id) in {"CONFIGURING", "RUNNING"}
+    assert not any("POWER" in flag for flag in bench.slurm.node_state("node60"))
+    slurm.run("scancel", str(job_id))
+    slurm.halt("node60")
+    slurm.scontrol("update", f"NodeName=node60,{','.join(others)}", "State=POWER_DOWN_FORCE")
+    until(
+        lambda: all("POWERED_DOWN" in s for s in states(bench, ["node60", *others])),
+        60,
+        "all nodes to power down",
+        interval=0.5,
+    )
+    # Slurm may have set nodes DOWN as not responding, between POWER_DOWN_FORCE and its suspend call
+    if down := [node for node in others if bench.has(node, "DOWN")]:
+        slurm.scontrol("update", f"NodeName={','.join(down)}", "State=RESUME")
+
+
+def states(bench: Bench, names: list[str]) -> list[frozenset[str]]:
+    found = bench.slurm.node_states()
+    return [found[name] for name in names]
+
+
+def test_return_that_slurmctld_lost_is_repeated(bench: Bench) -> None:
+    """It was killed before it saved the RESUME: the node is as it was before."""
+    (requested,) = bench.resume("node1")
+    with bench.worker():
+        bench.publish(ended(requested, Transition.FAILED, QUOTA))
+        until(lambda: bench.has("node1", "DOWN"), 20, "the node to be down")
+        until(lambda: bench.has("node1", "IDLE", "POWERED_DOWN"), 60, "its return", interval=0.2)
+        lose_return(bench, "node1")
+        until(lambda: bench.has("node1", "IDLE"), 60, "its second return", interval=0.5)
+
+
+def test_lost_return_is_repeated_by_the_next_worker(bench: Bench) -> None:
+    """Also if the store forgot the node."""
+    lose_return(bench, "node2")
+    with bench.worker():
+        until(lambda: bench.has("node2", "IDLE"), 60, "its return", interval=0.5)
+    assert "node_not_returned" in bench.site.logs()
+
+
+def lose_return(bench: Bench, node: str) -> None:
+    scontrol = bench.slurm.scontrol
+    scontrol("update", f"NodeName={node}", "State=DOWN", f"Reason={reason(QUOTA)}")
+    scontrol("update", f"NodeName={node}", "State=POWER_DOWN")
+    until(lambda: bench.has(node, "DOWN", "POWERED_DOWN"), 60, "the lost return", interval=0.2)
 
 
 def recalled(bench: Bench, names: list[str]) -> Mapping[str, NodeMemory]:

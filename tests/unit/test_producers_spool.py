@@ -57,6 +57,7 @@ def calls(folder: Path, reports: list[str] | None = None) -> list[HookCall]:
     for spooled in spool.claim(
         spool.waiting(folder), reports.append if reports is not None else pytest.fail
     ):
+        assert isinstance(spooled.call, HookCall)
         found.append(spooled.call)
         spooled.release()
     return found

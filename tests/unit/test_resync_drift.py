@@ -19,7 +19,14 @@ from workers.resync.decide import (
     decide_stray,
     find_drift,
 )
-from workers.resync.drift import ComparedNode, Drift, RepairStep, ServerState, server_state
+from workers.resync.drift import (
+    ComparedNode,
+    Drift,
+    DriftAction,
+    RepairStep,
+    ServerState,
+    server_state,
+)
 
 SETTINGS = ResyncSettings(grace=30.0, repeat_after=300.0)
 FOR_LONG = DriftPast(seconds=1e6)
@@ -198,3 +205,19 @@ def test_state_of_a_node_without_server_or_with_several() -> None:
     two = (Server("a", "node1", "ACTIVE"), Server("b", "node1", "SHUTOFF"))
     assert server_state((), Strategy.STOP) is ServerState.GONE
     assert server_state(two, Strategy.STOP) is ServerState.SEVERAL
+
+
+def test_node_that_failed_to_return_is_reported_after_the_grace_if_nothing_else_is_wrong() -> None:
+    left = ComparedNode(Power.OFF, DOWN, ServerState.OUT, left_down=True)
+    assert decide_drift(left, FOR_LONG, SETTINGS) == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT)
+    soon = decide_drift(left, DriftPast(seconds=29.9), SETTINGS)
+    assert soon == DriftAction(Drift.LEFT_DOWN, RepairStep.WAIT)
+    assert find_drift(replace(left, held=True)).step is RepairStep.HELD
+    unseen = replace(left, seen=ServerState.UNKNOWN)
+    assert find_drift(unseen).drift is Drift.LEFT_DOWN
+    for node in EVERYTHING:
+        found, other = find_drift(replace(node, left_down=True)), find_drift(node)
+        if node.busy or node.newer or other.drift not in {Drift.NONE, Drift.UNSEEN}:
+            assert found == other
+        else:
+            assert found.drift is Drift.LEFT_DOWN

@@ -200,3 +200,18 @@ def test_notices_are_limited_if_everything_drifts(bench: Bench) -> None:
     *each, last = bench.notices
     assert len(each) == 20
     assert last.message == "30 more drifts"
+
+
+@pytest.mark.parametrize("text", ["lamplighter: quota: none", "ResumeTimeout reached"])
+def test_node_that_failed_to_return_is_reported_once(bench: Bench, text: str) -> None:
+    """Slurm lost its RESUME, or the resume-fail of the node failed."""
+    for turn in range(3):
+        snapshot = view(time.time_ns() + turn)
+        down = replace(snapshot.nodes[0], state="DOWN+CLOUD+POWERED_DOWN", reason=text)
+        bench.list_cloud(snapshot.generation)
+        bench.receive(*messages(replace(snapshot, nodes=(down, *snapshot.nodes[1:]))))
+        bench.turns(0.3)
+    (notice,) = bench.notices
+    assert (notice.name, notice.subject) == ("alarm.drift", "node1")
+    assert notice.message.startswith("left_down: Slurm: DOWN+CLOUD+POWERED_DOWN")
+    assert bench.requested == []

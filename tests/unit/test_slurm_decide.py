@@ -10,6 +10,7 @@ import pytest
 
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
+from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import returns_at
@@ -17,7 +18,7 @@ from workers.slurm.causes import Severity, reason, severity
 from workers.slurm.decide import RequestedState, Situation, waits_for_cloud
 from workers.slurm.decide import decide as decide_on
 from workers.slurm.due import give_back, return_to_service
-from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
+from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 if TYPE_CHECKING:
@@ -229,11 +230,19 @@ def test_node_is_given_back_only_while_it_is_parked_and_slurm_waits() -> None:
 def test_only_nodes_that_we_took_out_return_to_service() -> None:
     for state in [None, *STATES]:
         kind = return_to_service("node1", reason(FINAL), state).kind
-        ours = state is not None and state.down and state.reason == reason(FINAL)
-        off = state is not None and "POWERED_DOWN" in state.flags
-        assert kind is (
-            (UpdateKind.RETURN if off else UpdateKind.WAIT) if ours else UpdateKind.NOTHING
-        )
+        if state is None or not state.down:
+            assert kind is UpdateKind.NOTHING
+            continue
+        off = "POWERED_DOWN" in state.flags
+        on = not any("POWER" in flag for flag in state.flags)
+        if state.reason == reason(FINAL):
+            # slurmctld was killed between DOWN and POWER_DOWN, or before it saved POWER_DOWN
+            not_off = UpdateKind.POWER_DOWN if on else UpdateKind.WAIT
+            assert kind is (UpdateKind.RETURN if off else not_off)
+        else:
+            # slurmctld was killed before it saved our reason
+            lost = off and state.reason == RESUME_TIMEOUT
+            assert kind is (UpdateKind.RETURN if lost else UpdateKind.NOTHING)
 
 
 def test_node_waits_for_an_unavailable_cloud_but_not_if_it_is_busy() -> None:

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from schemas.commands import Kind
 from schemas.events import Cause, Transition
+from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
-from workers.slurm.due import due_updates
+from workers.slurm.due import due_updates, not_returned
 from workers.slurm.node_memory import Due, NodeMemory
-from workers.slurm.nodes import JobState
+from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.requeued import Requeued, follow
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
@@ -123,3 +124,44 @@ def test_pending_jobs_start_and_other_jobs_are_not_touched() -> None:
     startable, remaining = follow(requeued, jobs)
     assert startable == {1}
     assert remaining.jobs == {2, 3, 6}
+
+
+def test_return_that_slurmctld_has_lost_is_due_soon() -> None:
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
+    returned = after_due(OUT, SlurmUpdate(UpdateKind.RETURN, "node1", ""), SETTINGS, NOW)
+    assert returned is not None
+    (again,) = not_returned({"node1": down}, {"node1": returned}, {"node1"}, SETTINGS, NOW)
+    assert again == replace(OUT, due_at=NOW + 10 * NS)
+
+
+def test_forgotten_node_with_our_reason_returns_after_one_cool_down() -> None:
+    """Its failure counts once, although the event about it may be delivered again."""
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
+    (found,) = not_returned({"node1": down}, {}, {"node1"}, SETTINGS, NOW)
+    assert (found.due, found.due_at) == (Due.RETURN, NOW + 10 * NS)
+    done = replace(TAKE_OUT, kind=UpdateKind.DONE)
+    after = after_event(FAILED, done, found, SETTINGS, NOW)
+    assert after is not None
+    assert after.failures == 1
+
+
+def test_only_nodes_with_our_reason_that_nothing_returns_are_taken_up() -> None:
+    down = NodeState("node1", "DOWN", frozenset({"POWERED_DOWN"}), TAKE_OUT.reason)
+    for state in (
+        replace(down, base="IDLE"),
+        replace(down, reason="broken disk"),
+        replace(down, reason=RESUME_TIMEOUT),
+        replace(down, flags=frozenset({"POWERING_UP"})),
+    ):
+        assert not_returned({"node1": state}, {}, {"node1"}, SETTINGS, NOW) == []
+    assert not_returned({"node1": down}, {}, {"node2"}, SETTINGS, NOW) == []
+    for due in (Due.RETURN, Due.GIVE_BACK):
+        known = {"node1": replace(OUT, due=due)}
+        assert not_returned({"node1": down}, known, {"node1"}, SETTINGS, NOW) == []
+
+
+def test_lost_power_down_is_repeated_until_slurm_shows_it() -> None:
+    update = SlurmUpdate(UpdateKind.POWER_DOWN, "node1", "")
+    later = after_due(OUT, update, SETTINGS, NOW)
+    assert later is not None
+    assert (later.due, later.due_at) == (Due.RETURN, NOW + 30 * NS)

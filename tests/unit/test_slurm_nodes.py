@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Cause
+from schemas.snapshot import OWN_REASON
 from tests.testbed.strategies import keys, words
-from workers.slurm.causes import PREFIX, reason
+from workers.slurm.causes import reason
 from workers.slurm.nodes import JobState, NodeState, jobs_from, nodes_from
 
 REST = "ThreadsPerCore=1 Weight=1 Partitions=cloud  BootTime=None"
@@ -48,8 +49,8 @@ def test_jobs_are_parsed_and_other_lines_ignored() -> None:
 def test_reason_is_parsed_from_slurm_as_it_was_set(error: str, message: str) -> None:
     """One line of printable ASCII, of limited length, without characters that Slurm interprets."""
     text = reason(Cause(error, message))
-    assert text.startswith(PREFIX)
-    assert len(text) <= len(PREFIX) + 240
+    assert text.startswith(OWN_REASON)
+    assert len(text) <= len(OWN_REASON) + 240
     assert all(" " <= letter <= "~" for letter in text)
     assert not set(text) & set('="[]`\\')
     output = LINE.format("DOWN+CLOUD") + f" Reason={text} [root@2026-11-24T10:19:54]"

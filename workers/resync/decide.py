@@ -104,7 +104,7 @@ def find_drift(node: ComparedNode) -> DriftAction:
         and node.seen is ServerState.LEFT
         and node.desired is not Desired.DOWN
     ):
-        return _FINE  # it does not run; an operator left it so, or no request ever concerned it
+        found = _FINE  # it does not run; an operator left it so, or no request ever concerned it
     if (
         found.drift is Drift.UNASKED
         and node.desired in _OFF_FOR_OPERATORS
@@ -112,6 +112,8 @@ def find_drift(node: ComparedNode) -> DriftAction:
     ):
         # an operator requested it, and Slurm does not know; the next request may be on its way
         found = DriftAction(Drift.UNASKED, RepairStep.REPORT)
+    if node.left_down and found.drift in {Drift.NONE, Drift.UNSEEN}:
+        found = DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT)
     if node.held and found.drift is not Drift.NONE:
         return DriftAction(found.drift, RepairStep.HELD)
     return found
@@ -120,6 +122,10 @@ def find_drift(node: ComparedNode) -> DriftAction:
 def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) -> DriftAction:
     """The drift of a node, and what to do now."""
     found = find_drift(node)
+    if (
+        found == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT) and past.seconds < settings.grace
+    ):  # the slurm worker may be about to return it, or to receive the end of a resume-fail
+        return DriftAction(Drift.LEFT_DOWN, RepairStep.WAIT)
     if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
         return found
     if past.repairs:

@@ -39,6 +39,7 @@ class Drift(enum.StrEnum):
     UNASKED: Slurm relies on it, and its requested state is not up: the call of a hook was lost.
     BROKEN: it is in ERROR, and is not needed.
     AMBIGUOUS: several servers match.
+    LEFT_DOWN: it is out of service in Slurm because a boot failed, and was not returned in time.
     SET_ASIDE: an operator has set it down in Slurm, and it does not run.
     NOT_UNDERSTOOD: Slurm does not know it, or shows an unknown state.
     UNSEEN: its cloud has not been listed.
@@ -52,6 +53,7 @@ class Drift(enum.StrEnum):
     UNASKED = "unasked"
     BROKEN = "broken"
     AMBIGUOUS = "ambiguous"
+    LEFT_DOWN = "left_down"
     SET_ASIDE = "set_aside"
     NOT_UNDERSTOOD = "not_understood"
     UNSEEN = "unseen"
@@ -90,6 +92,7 @@ class ComparedNode:
         busy: whether a request for it is in progress.
         held: whether it is on hold.
         frees: whether its strategy deletes servers, also broken ones.
+        left_down: whether it is out of service for a failed boot although it should have returned.
     """
 
     power: Power
@@ -99,6 +102,7 @@ class ComparedNode:
     busy: bool = False
     held: bool = False
     frees: bool = False
+    left_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

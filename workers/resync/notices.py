@@ -14,6 +14,8 @@ _MOST = 20
 _REMEDIES = {
     Drift.BROKEN: "check its server; lamplighter nodes retire deletes a server of ours",
     Drift.AMBIGUOUS: "rename or delete all but one of them",
+    Drift.LEFT_DOWN: "check that lamplighter worker slurm runs, which returns a node with a reason of"
+    " Lamplighter; otherwise check its requests, then scontrol update NodeName=NODE State=RESUME",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
     Drift.NOT_UNDERSTOOD: "add the node to slurm.conf, or remove it from lamplighter.toml",
     Drift.STRAY: "delete it, or add its node to a group of its cloud",

@@ -19,7 +19,7 @@ from workers.store import snapshots
 from workers.store.holds import Hold, all_holds
 from workers.store.leases import is_leased
 from workers.store.snapshots import StoredListing
-from workers.store.tables import nodes, requests
+from workers.store.tables import RETURN, feedback, nodes, requests
 
 # An open request may never end: the broker's disk was lost, or the store was restored from a backup.
 _LONGEST_REQUEST = 3600 * 10**9
@@ -75,6 +75,8 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     rows = _rows(connection, cluster)
     busy = _busy(connection, cluster, snapshot.generation - _LONGEST_REQUEST)
     holds = all_holds(connection, cluster)
+    returning = _returning(connection, cluster)
+    in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
     compared = []
     for name, group_name in settings.nodes.items():
@@ -91,6 +93,10 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
             busy=name in busy or (row is not None and bool(row.leased)),
             held=name in holds,
             frees=strategy is Strategy.DELETE,
+            # of these, the slurm worker returns those that failed lately
+            left_down=name in slurm
+            and slurm[name].failed_boot
+            and returning.get(name, 0) < in_time,
         )
         server = servers[0] if len(servers) == 1 else None
         compared.append(SurveyedNode(name, known, slurm.get(name), server, holds.get(name)))
@@ -126,6 +132,14 @@ def _rows(connection: sa.Connection, cluster: str) -> Mapping[str, sa.Row[Any]]:
     )
     rows = connection.execute(query.where(nodes.c.cluster == cluster))
     return {row.node: row for row in rows}
+
+
+def _returning(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
+    """When the last boot of each node failed that the slurm worker will return to service, ns."""
+    query = sa.select(feedback.c.node, feedback.c.failed_at).where(
+        feedback.c.cluster == cluster, feedback.c.due == RETURN
+    )
+    return {row.node: row.failed_at for row in connection.execute(query)}
 
 
 def _busy(connection: sa.Connection, cluster: str, since: int) -> frozenset[str]:

@@ -15,7 +15,7 @@ from workers.broker.link import Link
 from workers.errors import BrokerError
 from workers.process.runtime import Runtime
 from workers.resync import drift_memory, notices
-from workers.resync.drift import RepairStep
+from workers.resync.drift import Drift, DriftAction, RepairStep
 from workers.resync.plan import (
     FoundDrift,
     needing_repair,
@@ -111,7 +111,7 @@ class ResyncWorker:
         commands = repair_requests(wanted, snapshot, self._settings.slurm, origin, "resync")
         outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
         self._report(seen, found)
-        repaired = [*wanted, *strays_to_delete(found)]
+        repaired = [*wanted, *strays_to_delete(found), *filter(_is_left_down, found)]
         with self._run.store.begin() as connection:
             memories = next_memories(seen, known, found, repaired, now)
             drift_memory.remember(connection, cluster, memories)
@@ -163,9 +163,14 @@ class ResyncWorker:
 
 def _needs_notice(found: FoundDrift) -> bool:
     """Whether to notify operators: once if they must act, and before a server is deleted."""
-    if found.action.step is RepairStep.DELETE:
+    if found.action.step is RepairStep.DELETE or _is_left_down(found):
         return not found.memory.repairs
     return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
+
+
+def _is_left_down(found: FoundDrift) -> bool:
+    """Whether operators must return the node; its notice counts as its repair, so that it is sent once."""
+    return found.action == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT)
 
 
 def _summary(seen: Survey, found: Sequence[FoundDrift]) -> str:

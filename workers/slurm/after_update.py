@@ -13,6 +13,7 @@ from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 _NS = 1_000_000_000
 _CHECK_AGAIN = 2 * _NS
+_CHECK_POWER_DOWN = 30 * _NS
 
 
 def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
@@ -106,6 +107,8 @@ def after_due(
     """What to remember of a node that was due, or None for nothing; `now` in ns since the epoch."""
     if update.kind is UpdateKind.WAIT:
         return replace(memory, due_at=now + _CHECK_AGAIN)
+    if update.kind is UpdateKind.POWER_DOWN:
+        return replace(memory, due_at=now + _CHECK_POWER_DOWN)
     # a node that was given back is remembered, so that its jobs are reported even after a crash
     if update.kind is UpdateKind.GIVE_BACK or (
         update.kind is UpdateKind.RETURN and memory.failures

@@ -4,10 +4,9 @@ import enum
 import re
 
 from schemas.events import Cause
+from schemas.snapshot import OWN_REASON
 
 _MOST_CHARACTERS = 240
-# Every reason that Lamplighter sets starts with this; other reasons belong to others.
-PREFIX = "lamplighter: "
 
 
 class Severity(enum.StrEnum):
@@ -58,9 +57,9 @@ def reason(cause: Cause | None) -> str:
     `[user@time]` after the reason.
     """
     if cause is None:
-        return f"{PREFIX}failed"
+        return f"{OWN_REASON}failed"
     text = f"{cause.error}: {cause.message}".translate(_REPLACEMENTS)
-    return PREFIX + " ".join(re.sub(r"[^ -~]", " ", text).split())[:_MOST_CHARACTERS].strip()
+    return OWN_REASON + " ".join(re.sub(r"[^ -~]", " ", text).split())[:_MOST_CHARACTERS].strip()
 
 
 _REPLACEMENTS = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
-from workers.slurm.causes import BUSY, PREFIX, Severity, reason, severity
-from workers.slurm.nodes import RESUME_TIMEOUT, NodeState
+from schemas.snapshot import OWN_REASON, RESUME_TIMEOUT
+from workers.slurm.causes import BUSY, Severity, reason, severity
+from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 _UNREGISTERED = Cause("resume_timeout", "slurmd did not register within ResumeTimeout")
@@ -112,7 +113,7 @@ def _on_resume_fail(
     if (
         requested is None
         or requested.generation != event.generation
-        or not _abandoned_by_slurm(slurm)
+        or not abandoned_by_slurm(slurm)
     ):
         return _nothing(event, f"{_NEWER_REQUEST}, or its reason is set")
     return SlurmUpdate(
@@ -130,7 +131,7 @@ def _on_failed(
     if ours and not slurm.booting:
         return UpdateKind.DONE, "reported already"
     has_newer = requested is not None and requested.generation > event.generation
-    if _abandoned_by_slurm(slurm) and not (
+    if abandoned_by_slurm(slurm) and not (
         has_newer and requested and requested.desired is Desired.UP
     ):
         return UpdateKind.EXPLAIN, "Slurm itself has abandoned the boot"
@@ -170,10 +171,10 @@ def _severity(event: RequestEvent) -> Severity:
 
 
 def _may_overwrite(text: str) -> bool:
-    return text.startswith(PREFIX) or text in _SLURM_REASONS
+    return text.startswith(OWN_REASON) or text in _SLURM_REASONS
 
 
-def _abandoned_by_slurm(slurm: NodeState) -> bool:
+def abandoned_by_slurm(slurm: NodeState) -> bool:
     """Whether Slurm's ResumeTimeout has taken the node out, and no other reason is set."""
     return (
         slurm.down

@@ -3,10 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from workers.slurm.decide import RequestedState
+from schemas.snapshot import OWN_REASON
+from workers.config.tables import SlurmSettings
+from workers.slurm.after_update import returns_at
+from workers.slurm.decide import RequestedState, abandoned_by_slurm
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
+
+# Time for the event of a failed boot to be delivered again after a crash, ns: it sets a later return.
+_REDELIVERY = 10 * 10**9
 
 
 def due_updates(
@@ -55,11 +61,56 @@ def give_back(
 def return_to_service(
     node: str, reason: str, slurm: NodeState | None, requested: RequestedState | None = None
 ) -> SlurmUpdate:
-    """The update of a node whose cool-down is over."""
+    """The update of a node whose cool-down is over.
+
+    slurmctld saves its state every few seconds; if it is killed before that, it has lost an update. So
+    the node may not be powered down, or have Slurm's reason in place of ours.
+    """
     if requested is not None and requested.held:
         return SlurmUpdate(UpdateKind.WAIT, node, "it is on hold")
-    if slurm is None or not slurm.down or slurm.reason != reason:
+    if slurm is None or not slurm.down or not (slurm.reason == reason or _abandoned(slurm)):
         return SlurmUpdate(UpdateKind.NOTHING, node, "another reason is set, or it is in service")
+    if not slurm.changes_power:
+        return SlurmUpdate(UpdateKind.POWER_DOWN, node, "Slurm has lost its POWER_DOWN")
     if not slurm.powered_down:
         return SlurmUpdate(UpdateKind.WAIT, node, "it is still powering down")
     return SlurmUpdate(UpdateKind.RETURN, node, "its cool-down is over")
+
+
+def _abandoned(slurm: NodeState) -> bool:
+    return abandoned_by_slurm(slurm) and slurm.powered_down
+
+
+def not_returned(
+    states: Mapping[str, NodeState],
+    known: Mapping[str, NodeMemory],
+    configured: Collection[str],
+    settings: SlurmSettings,
+    now: int,
+) -> list[NodeMemory]:
+    """The nodes that are out of service with our reason although no return is due, with their return.
+
+    Either slurmctld has lost the RESUME that it received, and the node returns soon; or the memory of
+    the node was lost, and it returns after one cool-down.
+
+    Args:
+        states: the nodes in Slurm.
+        known: what is remembered of all nodes.
+        configured: the nodes of the configuration.
+        settings: the configured times.
+        now: ns since the epoch.
+    """
+    found = []
+    for node, state in states.items():
+        ours = state.down and not state.booting and state.reason.startswith(OWN_REASON)
+        memory = known.get(node)
+        if not ours or node not in configured or (memory and memory.due is not Due.FORGET):
+            continue
+        if memory is None or memory.reason != state.reason:
+            # failures and generation are unknown: an event that is delivered again counts as the first
+            memory = memory or NodeMemory(node, 0, 0, Due.RETURN, now, "", state.reason, now)
+            due_at = returns_at(now, 1, settings)
+        else:
+            due_at = now + _REDELIVERY
+        found.append(replace(memory, due=Due.RETURN, due_at=due_at, reason=state.reason))
+    return found

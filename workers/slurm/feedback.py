@@ -27,6 +27,8 @@ from workers.store.database import STORE_ERRORS
 _IDLE = 0.5
 _IDLE_WITH_JOBS = 0.25
 _TIMERS = 1.0
+# Seconds between searches for nodes whose return was lost.
+_SEARCH = 30.0
 
 
 class Feedback:
@@ -49,7 +51,7 @@ class Feedback:
         self._batches = batches
         self._metrics = SlurmMetrics(run.registry)
         self._updates = NodeUpdates(run, slurm, link, self._metrics)
-        self._next_timers = 0.0
+        self._next_timers = self._next_search = 0.0
         self._recovered = False
         self._log = structlog.get_logger()
         self._retrying = tenacity.Retrying(
@@ -72,6 +74,9 @@ class Feedback:
         if time.monotonic() >= self._next_timers:
             self._persist(self._updates.on_due)
             self._next_timers = time.monotonic() + _TIMERS
+        if time.monotonic() >= self._next_search:
+            self._persist(self._updates.take_up)
+            self._next_search = time.monotonic() + _SEARCH
         self._run.state = f"{self._updates.failed} failed boots reported"
 
     def _recover(self) -> None:

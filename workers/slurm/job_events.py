@@ -9,9 +9,9 @@ import structlog
 from schemas.events import Cause, RequestEvent
 from schemas.jobs import JobEvent, JobTransition
 from schemas.notices import Notice
+from schemas.snapshot import OWN_REASON
 from workers.broker import outgoing
 from workers.broker.link import Link
-from workers.slurm.causes import PREFIX
 from workers.slurm.job_origins import Origin, uws_id
 from workers.slurm.requeued import EndedJob
 from workers.slurm.scontrol import Slurm
@@ -120,7 +120,7 @@ def failure_event(
 ) -> JobEvent:
     """The event of a job that has ended; its cause is the first reason that Slurm received."""
     text = next((update.reason for update in ended.updates if update.reason), "")
-    error, _, message = text.removeprefix(PREFIX).partition(": ")
+    error, _, message = text.removeprefix(OWN_REASON).partition(": ")
     return JobEvent(
         JobTransition.FAILED,
         cluster,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired
 from workers.slurm.decide import RequestedState
+from workers.store import tables
 from workers.store.chunks import chunks
 from workers.store.holds import all_holds
 from workers.store.leases import is_leased
@@ -26,7 +27,7 @@ class Due(enum.StrEnum):
     """
 
     GIVE_BACK = "give_back"
-    RETURN = "return"
+    RETURN = tables.RETURN
     FORGET = "forget"
 
 

@@ -1,8 +1,12 @@
 """Handles request events and due nodes: query Slurm and the store, decide, update Slurm, remember."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
 
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
@@ -14,7 +18,7 @@ from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
 from workers.slurm.apply import apply_updates
 from workers.slurm.decide import RequestedState, Situation, decide, waits_for_cloud
-from workers.slurm.due import due_updates
+from workers.slurm.due import due_updates, not_returned
 from workers.slurm.failed_jobs import FailedJobs, unreported
 from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
@@ -66,20 +70,23 @@ class NodeUpdates:
         self._job_events = JobEvents(
             link, slurm, run.settings.cluster, run.settings.slurm.uws_jobdata
         )
+        self._log = structlog.get_logger()
         self.jobs = FailedJobs(slurm, link, self._job_events)
         self.failed = 0
 
     def on_events(self, events: Sequence[tuple[Delivery, RequestEvent]]) -> None:
         """Handle events of different nodes, and acknowledge them or pass them to `jobs`."""
         names = sorted(event.node for _, event in events)
-        # Slurm is queried before the store: requests that are newer than Slurm's state are seen
-        only_waiting = all(waits_for_cloud(event) for _, event in events)
-        states = {} if only_waiting else self._slurm.nodes()
         with reading(self._store) as connection:
-            requested = node_memory.requested_states(connection, self._settings.cluster, names)
             known = node_memory.recall(connection, self._settings.cluster, names)
-        handled = self._decide(events, states, requested, known)
-        refused = apply_updates(self._slurm, [one.update for one in handled])
+        # ResumeFailProgram does not receive the jobs that waited for its nodes
+        given_up = {event.node for _, event in events if event.kind is Kind.RESUME_FAIL}
+        left = self._slurm.jobs_left_by(self._slurm.nodes(given_up).keys() & given_up)
+        by_node = {event.node: event for _, event in events}
+        decide = partial(self._decide, by_node, known, {n: jobs_on(n, left) for n in given_up})
+        applied = apply_updates(self._slurm, names, decide)
+        refused = applied.refused
+        handled = [_Handled(d, event, applied.updates[event.node]) for d, event in events]
         self._count(one.update for one in handled)
         self._remember([h for h in handled if h.event.node not in refused], known)
         self._job_events.identify(
@@ -103,19 +110,16 @@ class NodeUpdates:
             due = node_memory.claim(connection, cluster, now, now + _CLAIM)
         if not due:
             return
-        states = self._slurm.nodes() if any(one.due is not Due.FORGET for one in due) else {}
-        with reading(self._store) as connection:
-            names = sorted(one.node for one in due)
-            requested = node_memory.requested_states(connection, cluster, names)
-        dry = frozenset(one.node for one in due if self._settings.is_dry(one.node))
-        handled = due_updates(due, states, requested, dry)
-        refused = apply_updates(self._slurm, [update for _, update in handled])
+        memories = {one.node: one for one in due}
+        applied = apply_updates(self._slurm, memories.keys(), partial(self._decide_due, memories))
+        handled = [(memory, applied.updates[memory.node]) for memory in due]
+        refused = applied.refused
         self._count(update for _, update in handled)
         after = {m.node: after_due(m, update, self._settings.slurm, now) for m, update in handled}
         with self._store.begin() as connection:
-            node_memory.remember(connection, cluster, [kept for kept in after.values() if kept])
-            done = sorted(node for node, kept in after.items() if kept is None)
-            node_memory.forget(connection, cluster, done)
+            ours = _unchanged(connection, cluster, memories)
+            node_memory.remember(connection, cluster, [k for n in ours if (k := after[n])])
+            node_memory.forget(connection, cluster, [n for n in ours if after[n] is None])
         self.jobs.add(
             [u for _, u in handled if u.kind.fails_boot and u.jobs and u.node not in refused]
         )
@@ -124,28 +128,70 @@ class NodeUpdates:
         """Report the jobs that ended before a crash."""
         self.jobs.add(unreported(self._store, self._slurm, self._settings.cluster))
 
+    def take_up(self) -> None:
+        """Let nodes return that are out of service with our reason although nothing is due for them."""
+        states = self._slurm.nodes()
+        now, settings = time.time_ns(), self._settings
+        with self._store.begin() as connection:
+            known = node_memory.recall_all(connection, settings.cluster)
+            found = not_returned(states, known, settings.nodes.keys(), settings.slurm, now)
+            node_memory.remember(connection, settings.cluster, found)
+        for one in found:
+            wait = round((one.due_at - now) / 1e9)
+            self._log.warning(
+                "node_not_returned", node=one.node, reason=one.reason, returns_in=wait
+            )
+
+    def _read(
+        self, names: Collection[str], *, slurm: bool
+    ) -> tuple[Mapping[str, NodeState], Mapping[str, RequestedState]]:
+        """The states in Slurm, if needed, and the requested states.
+
+        Slurm is queried before the store: requests that are newer than Slurm's state are seen.
+        """
+        states = self._slurm.nodes(names) if slurm else {}
+        with reading(self._store) as connection:
+            requested = node_memory.requested_states(
+                connection, self._settings.cluster, sorted(names)
+            )
+        return states, requested
+
     def _decide(
         self,
-        events: Sequence[tuple[Delivery, RequestEvent]],
-        states: Mapping[str, NodeState],
-        requested: Mapping[str, RequestedState],
+        events: Mapping[str, RequestEvent],
         known: Mapping[str, NodeMemory],
-    ) -> list[_Handled]:
-        # ResumeFailProgram does not receive the jobs that waited for its nodes
-        given_up = {event.node for _, event in events if event.kind is Kind.RESUME_FAIL}
-        left = self._slurm.jobs_left_by(given_up & states.keys())
-        handled = []
-        for delivery, event in events:
-            node = event.node
+        left: Mapping[str, frozenset[int]],
+        names: Collection[str],
+    ) -> Mapping[str, SlurmUpdate]:
+        """Decide about nodes by their events, what was known of them, and the jobs that they left."""
+        needs_slurm = not all(waits_for_cloud(events[node]) for node in names)
+        states, requested = self._read(names, slurm=needs_slurm)
+        updates = {}
+        for node in names:
+            event = events[node]
             failures = failures_before(event, known.get(node))
             situation = Situation(states.get(node), requested.get(node), failures, time.time_ns())
             update = decide(event, situation, self._hostnames)
             if self._is_dry(event):
                 update = without_effect(update)
-            if node in given_up:
-                update = replace(update, jobs=jobs_on(node, left))
-            handled.append(_Handled(delivery, event, update))
-        return handled
+            updates[node] = replace(update, jobs=left[node]) if node in left else update
+        return updates
+
+    def _decide_due(
+        self, memories: Mapping[str, NodeMemory], names: Collection[str]
+    ) -> Mapping[str, SlurmUpdate]:
+        due = [memories[node] for node in names]
+        needs_slurm = any(one.due is not Due.FORGET for one in due)
+        states, requested = self._read(names, slurm=needs_slurm)
+        with reading(self._store) as connection:
+            ours = _unchanged(connection, self._settings.cluster, {m.node: m for m in due})
+        dry = frozenset(node for node in names if self._settings.is_dry(node))
+        return {
+            memory.node: update
+            if memory.node in ours
+            else SlurmUpdate(UpdateKind.WAIT, memory.node, "another worker has handled it")
+            for memory, update in due_updates(due, states, requested, dry)
+        }
 
     def _remember(self, handled: Sequence[_Handled], known: Mapping[str, NodeMemory]) -> None:
         now, cluster = time.time_ns(), self._settings.cluster
@@ -180,6 +226,21 @@ class NodeUpdates:
         failed = sum(update.kind.fails_boot for update in updates)
         self.failed += failed
         self._metrics.nodes_failed.inc(failed)
+
+
+def _unchanged(
+    connection: sa.Connection, cluster: str, memories: Mapping[str, NodeMemory]
+) -> list[str]:
+    """The nodes of which the store still has this memory.
+
+    Another worker handles a due node if this one was stopped for longer than its claim.
+    """
+    stored = node_memory.recall(connection, cluster, sorted(memories))
+    return [
+        node
+        for node, memory in stored.items()
+        if replace(memory, due_at=0) == replace(memories[node], due_at=0)
+    ]
 
 
 def _hostnames(settings: Settings) -> Mapping[str, str] | None:

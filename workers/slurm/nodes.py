@@ -8,12 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Slurm's reason for a node that did not register in time; 24.11 appends it to an existing reason.
-RESUME_TIMEOUT = "ResumeTimeout reached"
 # Slurm's states of a job that ended because one of its nodes failed or did not boot.
 FAILED = frozenset({"NODE_FAIL", "BOOT_FAIL"})
 LEFT_BY_NODE = FAILED | {"COMPLETING"}
 _NS = 1_000_000_000
+_POWER = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"})
 _REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
 
 
@@ -51,8 +50,12 @@ class NodeState:
     @property
     def lost(self) -> bool:
         """Whether Slurm has set the node down, and ended its jobs, because it no longer responds."""
-        power = {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"}
-        return self.down and "NOT_RESPONDING" in self.flags and not self.flags & power
+        return self.down and "NOT_RESPONDING" in self.flags and not self.changes_power
+
+    @property
+    def changes_power(self) -> bool:
+        """Whether Slurm has powered the node down, or is changing its power."""
+        return bool(self.flags & _POWER)
 
     @property
     def powered_down(self) -> bool:

@@ -1,13 +1,15 @@
 """Queries and updates slurmctld."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import hostlist
 import structlog
 
 from workers.config.settings import Settings
-from workers.slurm.commands import SlurmCommands, SlurmRefusedError
+from workers.slurm.commands import SlurmAwayError, SlurmCommands, SlurmRefusedError
 from workers.slurm.job_origins import Origin, origin_format, origins_from
 from workers.slurm.nodes import (
     HAVE_NODES,
@@ -24,6 +26,12 @@ from workers.store.chunks import chunks
 # For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)).
 _NODES_PER_COMMAND = 500
 _JOBS_PER_COMMAND = 200
+# What was read longer ago, in seconds, is read again: the process or slurmctld was stopped meanwhile.
+_FRESH = 5.0
+_READINGS = 3
+
+# Reads these nodes again, and returns those whose update is still right.
+StillDue: TypeAlias = Callable[[Collection[str]], Collection[str]]
 
 
 class Slurm:
@@ -47,10 +55,18 @@ class Slurm:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""
         return self._commands.query("scontrol", "--version").strip()
 
-    def nodes(self) -> Mapping[str, NodeState]:
-        """All nodes, by name."""
+    def nodes(self, names: Collection[str] | None = None) -> Mapping[str, NodeState]:
+        """All nodes, or these, by name; nodes that Slurm does not know are omitted."""
         # --all: 22.05 hides powered-down nodes without PrivateData=cloud
-        return nodes_from(self._commands.query("scontrol", "--all", "--oneliner", "show", "node"))
+        command = ("scontrol", "--all", "--oneliner", "show", "node")
+        if names is None or len(names) > _NODES_PER_COMMAND:
+            return nodes_from(self._commands.query(*command))
+        if not names:
+            return {}
+        try:
+            return nodes_from(self._commands.run(*command, hostlist.collect_hostlist(names)))
+        except SlurmRefusedError:  # it does not know one of them
+            return self.nodes()
 
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
         """The states of these jobs; jobs that Slurm no longer knows are omitted."""
@@ -92,34 +108,46 @@ class Slurm:
             found |= origins_from(output, mark)
         return found
 
-    def update_nodes(self, names: Iterable[str], *arguments: str) -> frozenset[str]:
-        """Apply the same update to many nodes; returns the nodes that Slurm refused."""
+    def update_nodes(
+        self, names: Iterable[str], *arguments: str, still_due: StillDue
+    ) -> frozenset[str]:
+        """Apply the same update to many nodes; returns the nodes that Slurm refused.
+
+        `still_due` is called right before each command, and only the nodes that it returns are updated:
+        an update that was right a moment ago could end a job now.
+        """
         refused: set[str] = set()
         for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
-            nodes = hostlist.collect_hostlist(chunk)
-            refused |= self._update("NodeName", chunk, nodes, arguments)
+            refused |= self._update_nodes(chunk, arguments, still_due)
         return frozenset(refused)
 
-    def set_addresses(self, addresses: Mapping[str, tuple[str, str]]) -> frozenset[str]:
-        """Set each node's address and, unless empty, host name; returns the nodes that Slurm refused."""
+    def set_addresses(
+        self, addresses: Mapping[str, tuple[str, str]], still_due: StillDue
+    ) -> frozenset[str]:
+        """Set each node's address and, unless empty, host name; returns the nodes that Slurm refused.
+
+        `still_due`: as in `update_nodes`; a wrong address costs the jobs of a running node.
+        """
         for named in (False, True):
             names = sorted(node for node, place in addresses.items() if bool(place[1]) is named)
             for chunk in chunks(names, _NODES_PER_COMMAND):
-                arguments = _addresses(*zip(*(addresses[node] for node in chunk), strict=True))
-                self._try_update("NodeName", ",".join(chunk), arguments)
+                if due := self._read_again(chunk, still_due):
+                    arguments = _addresses(*zip(*(addresses[node] for node in due), strict=True))
+                    self._try_update("NodeName", ",".join(due), arguments)
         # Slurm matches the lists by position; if it sorts nodes differently, they would be mixed up
         refused: set[str] = set()
-        states = self.nodes()
+        states = self.nodes(addresses.keys())
         for node, (address, hostname) in addresses.items():
             now = states.get(node)
             if now and (now.address, now.hostname) != (address, hostname or now.hostname):
-                refused |= self._update("NodeName", [node], node, _addresses([address], [hostname]))
+                arguments = _addresses([address], [hostname])
+                refused |= self._update_nodes([node], arguments, still_due)
         return frozenset(refused)
 
     def start_now(self, job_ids: Iterable[int]) -> None:
         """Let requeued jobs start at once; jobs that have started or ended stay as they are."""
         for chunk in chunks([str(int(job_id)) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
-            self._update("JobId", chunk, ",".join(chunk), ("StartTime=now",))
+            self._start(chunk)
 
     def _list_jobs(self, states: Sequence[str], shape: str) -> str:
         arguments = ("--noheader", "--all", f"--states={','.join(states)}", f"--format={shape}")
@@ -134,19 +162,47 @@ class Slurm:
             except SlurmRefusedError:
                 continue  # Slurm knows none of them
 
-    def _update(
-        self, entity: str, names: Sequence[str], combined: str, arguments: Sequence[str]
+    def _start(self, jobs: Sequence[str]) -> None:
+        """Start jobs at once; if Slurm refuses, each alone."""
+        problem = self._try_update("JobId", ",".join(jobs), ("StartTime=now",))
+        if problem is not None and len(jobs) > 1:
+            for job in jobs:
+                self._start([job])
+        elif problem is not None:
+            self._log_refusal(f"JobId={jobs[0]}", problem)
+
+    def _update_nodes(
+        self, names: Sequence[str], arguments: Sequence[str], still_due: StillDue
     ) -> set[str]:
-        """Update all at once; if Slurm refuses, update each alone. Returns the refused ones."""
-        problem = self._try_update(entity, combined, arguments)
+        """Update all at once; if Slurm refuses, each alone. Returns the refused ones."""
+        due = self._read_again(names, still_due)
+        if not due:
+            return set()
+        problem = self._try_update("NodeName", hostlist.collect_hostlist(due), arguments)
         if problem is None:
             return set()
-        if len(names) > 1:
-            return set().union(*(self._update(entity, [name], name, arguments) for name in names))
+        if len(due) > 1:
+            return set().union(*(self._update_nodes([n], arguments, still_due) for n in due))
+        self._log_refusal(f"NodeName={due[0]}", problem)
+        return set(due)
+
+    def _read_again(self, names: Sequence[str], still_due: StillDue) -> list[str]:
+        """The nodes whose update is still right, by a reading that has just begun.
+
+        Raises:
+            SlurmAwayError: each reading takes too long.
+        """
+        for _ in range(_READINGS):
+            # this clock also runs while the machine is suspended
+            began = time.clock_gettime(time.CLOCK_BOOTTIME)
+            due = sorted(still_due(names))
+            if time.clock_gettime(time.CLOCK_BOOTTIME) - began <= _FRESH:
+                return due
+        raise SlurmAwayError(f"reading the nodes takes more than {_FRESH:g} s")
+
+    def _log_refusal(self, what: str, problem: str) -> None:
         remedy = "run this worker as SlurmUser" if "denied" in problem.lower() else None
-        what = f"{entity}={names[0]}"
         self._log.warning("slurm_refused", what=what, error=problem, remedy=remedy)
-        return set(names)
 
     def _try_update(self, entity: str, combined: str, arguments: Sequence[str]) -> str | None:
         """Update; returns why Slurm refused, or None."""

@@ -13,6 +13,7 @@ class UpdateKind(enum.StrEnum):
     DONE: nothing: it was reported already, before a crash or by another worker.
     ADDRESS: its NodeAddr, and its NodeHostName if the group sets one.
     RETURN: RESUME: the node is back in service.
+    POWER_DOWN: POWER_DOWN again: Slurm has lost it, the node is out of service and not powered down.
     WAIT: nothing yet: check again soon.
     DRY_RUN: nothing, because its group is in a dry run; `why` is the kind of the real update.
     NOTHING: nothing at all.
@@ -24,6 +25,7 @@ class UpdateKind(enum.StrEnum):
     DONE = "done"
     ADDRESS = "address"
     RETURN = "return"
+    POWER_DOWN = "power_down"
     WAIT = "wait"
     DRY_RUN = "dry_run"
     NOTHING = "nothing"
@@ -50,6 +52,11 @@ class SlurmUpdate:
     address: str = ""
     hostname: str = ""
     jobs: frozenset[int] = frozenset()
+
+    @property
+    def content(self) -> tuple[UpdateKind, str, str, str]:
+        """What Slurm receives; two updates with the same content may differ in `why` and `jobs`."""
+        return self.kind, self.reason, self.address, self.hostname
 
 
 def without_effect(update: SlurmUpdate) -> SlurmUpdate:

@@ -81,6 +81,9 @@ refresh_tokens = sa.Table(
 )
 
 # What was reported to Slurm for each node, and the next step: failure counts must survive a restart.
+# What is due for a node that is out of service until its cool-down is over.
+RETURN = "return"
+
 feedback = sa.Table(
     "feedback",
     STATE,

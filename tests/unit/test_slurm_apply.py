@@ -1,0 +1,167 @@
+"""An update is sent only if it is still right: it is decided again right before each command."""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from workers.slurm import apply
+from workers.slurm.commands import SlurmAwayError, SlurmRefusedError
+from workers.slurm.nodes import NodeState
+from workers.slurm.scontrol import Slurm
+from workers.slurm.updates import SlurmUpdate, UpdateKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+BOOTING = frozenset({"POWERING_UP"})
+
+
+class FakeCommands:
+    """scontrol: nodes that wait for their boot; `before` is called before each command."""
+
+    def __init__(self, names: Collection[str], before: Callable[[int], None]) -> None:
+        self.states = {name: NodeState(name, "MIXED", BOOTING) for name in names}
+        self.refused: set[str] = set()
+        self.log: list[tuple[str, ...]] = []
+        self._before = before
+        self._turns = count()
+
+    def run(self, _program: str, *arguments: str) -> str:
+        self._before(next(self._turns))
+        self.log.append(arguments)
+        nodes = arguments[1].removeprefix("NodeName=")
+        if nodes in self.refused or ("[" in nodes and self.refused):
+            raise SlurmRefusedError("refused")
+        return ""
+
+
+def make(commands: FakeCommands) -> Slurm:
+    slurm = Slurm.__new__(Slurm)
+    slurm._commands = commands  # type: ignore[assignment]
+    slurm._log = structlog.get_logger()
+    return slurm
+
+
+def give_back_booting(
+    commands: FakeCommands, reasons: Mapping[str, str]
+) -> Callable[[Collection[str]], Mapping[str, SlurmUpdate]]:
+    """Gives back the nodes that Slurm waits for, each with its reason."""
+
+    def decide(names: Collection[str]) -> Mapping[str, SlurmUpdate]:
+        commands.log.append(("read", *sorted(names)))
+        return {
+            name: SlurmUpdate(
+                UpdateKind.GIVE_BACK if commands.states[name].booting else UpdateKind.NOTHING,
+                name,
+                "",
+                reasons[name],
+            )
+            for name in names
+        }
+
+    return decide
+
+
+def register(commands: FakeCommands, name: str) -> None:
+    commands.states[name] = NodeState(name, "MIXED")
+
+
+def updates(commands: FakeCommands) -> list[str]:
+    return [words[1] for words in commands.log if words[0] == "update"]
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_node_that_registers_between_two_updates_is_not_updated(turn: int) -> None:
+    """For each place in a batch of updates with different reasons."""
+    names = ["node1", "node2", "node3", "node4"]
+    commands = FakeCommands(names, lambda now: register(commands, "node4") if now == turn else None)
+    decide = give_back_booting(commands, {name: name for name in names})
+    applied = apply.apply_updates(make(commands), names, decide)
+    assert updates(commands) == ["NodeName=node1", "NodeName=node2", "NodeName=node3"]
+    assert applied.updates["node4"].kind is UpdateKind.NOTHING
+    assert applied.updates["node1"].kind is UpdateKind.GIVE_BACK
+
+
+def test_equal_updates_are_read_once_and_sent_once() -> None:
+    names = [f"node{i}" for i in range(1, 5)]
+    commands = FakeCommands(names, lambda _: None)
+    decide = give_back_booting(commands, dict.fromkeys(names, "same"))
+    apply.apply_updates(make(commands), names, decide)
+    assert [words[0] for words in commands.log] == ["read", "read", "update"]
+    assert updates(commands) == ["NodeName=node[1-4]"]
+
+
+def test_nodes_that_are_updated_alone_after_a_refusal_are_read_alone() -> None:
+    """Slurm refused node1: the others must not rely on the reading before that refusal."""
+    names = ["node1", "node2", "node3"]
+    commands = FakeCommands(names, lambda now: register(commands, "node3") if now == 1 else None)
+    commands.refused = {"node1"}
+    decide = give_back_booting(commands, dict.fromkeys(names, "same"))
+    applied = apply.apply_updates(make(commands), names, decide)
+    assert updates(commands) == ["NodeName=node[1-3]", "NodeName=node1", "NodeName=node2"]
+    assert applied.refused == {"node1"}
+    assert applied.updates["node3"].kind is UpdateKind.NOTHING
+
+
+def test_second_command_of_an_update_is_checked_too() -> None:
+    """A late slurmd ends DOWN by itself; then POWER_DOWN would be wrong."""
+    commands = FakeCommands(["node1"], lambda _: None)
+
+    def decide(names: Collection[str]) -> Mapping[str, SlurmUpdate]:
+        kind = UpdateKind.TAKE_OUT if not updates(commands) else UpdateKind.NOTHING
+        return {name: SlurmUpdate(kind, name, "", "why") for name in names}
+
+    applied = apply.apply_updates(make(commands), ["node1"], decide)
+    assert commands.log == [("update", "NodeName=node1", "State=DOWN", "Reason=why")]
+    assert applied.updates["node1"].kind is UpdateKind.NOTHING
+
+
+def test_new_decision_is_applied_and_a_node_that_keeps_changing_waits() -> None:
+    commands = FakeCommands(["node1"], lambda _: None)
+    reasons = iter(["a", "b", "b", "b"])
+
+    def decide(names: Collection[str]) -> Mapping[str, SlurmUpdate]:
+        reason = next(reasons)
+        return {name: SlurmUpdate(UpdateKind.GIVE_BACK, name, "", reason) for name in names}
+
+    applied = apply.apply_updates(make(commands), ["node1"], decide)
+    assert commands.log == [
+        ("update", "NodeName=node1", "State=POWER_DOWN_FORCE", "Reason=b"),
+    ]
+    assert applied.updates["node1"].reason == "b"
+    reasons = iter("abcdefghij")
+    applied = apply.apply_updates(make(commands), ["node1"], decide)
+    assert applied.updates["node1"].kind is UpdateKind.WAIT
+    assert len(commands.log) == 1
+
+
+def test_what_was_read_before_a_stop_of_the_process_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a clock that runs on while the process or the machine is stopped."""
+    commands = FakeCommands(["node1"], lambda _: None)
+    ticks = iter([0.0, 3600.0, 3600.0, 3600.1])
+    monkeypatch.setattr(time, "clock_gettime", lambda _clock: next(ticks))
+
+    def still_due(names: Collection[str]) -> Collection[str]:
+        commands.log.append(("read", *names))
+        booting = [name for name in names if commands.states[name].booting]
+        register(commands, "node1")  # after the reading, while the process is stopped
+        return booting
+
+    assert make(commands).update_nodes(["node1"], "State=DOWN", still_due=still_due) == frozenset()
+    assert commands.log == [("read", "node1"), ("read", "node1")]
+
+
+def test_slow_readings_count_as_an_unavailable_slurmctld(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = count(0.0, 10.0)
+    monkeypatch.setattr(time, "clock_gettime", lambda _clock: next(ticks))
+    commands = FakeCommands(["node1"], lambda _: None)
+    with pytest.raises(SlurmAwayError, match="takes more than"):
+        make(commands).update_nodes(["node1"], "State=DOWN", still_due=list)
+    assert commands.log == []
