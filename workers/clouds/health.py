@@ -15,6 +15,8 @@ from workers.broker.topology import RETRY_TIERS
 _NODES_IN_A_ROW = 3
 _LONGEST_PROBE = 15.0
 _MINUTE = 60.0
+# Failures of a node that lie further apart are not in a row: longer than any retry tier.
+_STREAK = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Health:
 
     def call_failed(self, node: str, now: float) -> "Health":
         """After a call that the cloud could not answer."""
-        failing = {node: now, **self.failing}
+        recent = {name: at for name, at in self.failing.items() if now - at < _STREAK}
+        failing = {node: now, **recent}
         return replace(self, failing=failing, since=self.since or now)
 
     def call_answered(self, node: str, now: float) -> "Health":

@@ -29,6 +29,11 @@ class Batch:
     released: set[str] = field(default_factory=set)
     waited: dict[RoundKey, float] = field(default_factory=dict)
 
+    @property
+    def touched(self) -> list[str]:
+        """The nodes whose rows the commit changes."""
+        return sorted({*self.booted, *self.unsettled, *self.finished, *self.released})
+
     def without_decisions(self) -> "Batch":
         """What was done, without what was decided: after the store was away, all is decided again."""
         return Batch(actions=self.actions, booted=self.booted, unsettled=self.unsettled)

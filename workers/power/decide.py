@@ -143,7 +143,8 @@ def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
     if surplus:
         return _with_surplus(desired, view, limits, surplus)
     action = _actions(desired, view, limits).get(server.status)
-    if action == DELETE:
+    creates_again = limits.strategy is Strategy.DELETE and server.id in view.ours
+    if action == DELETE or (server.task == _DELETING and creates_again):
         return _replace(desired, view, limits, server)
     if desired is Desired.ADOPTED:
         return _adopt(view, limits, server)
@@ -177,7 +178,7 @@ def _at_rest(
         return Fail(_error_of(server)) if view.fresh else Wait()
     if desired is Desired.READY and view.calls.get(CREATE) and view.waited < limits.deploy_wait:
         return Wait(limits.deploy_wait)
-    if desired is not Desired.UP and not view.fresh:
+    if not view.fresh and (desired is not Desired.UP or action == REBOOT):
         # the server may be another node's by now; to start one in vain harms nobody
         return Wait()
     return _call(view, limits, action, server)
@@ -256,8 +257,11 @@ def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -
     if view.calls.get(DELETE, 0) >= _most_deletions(view, limits):
         error = "stop_timeout" if stuck else "delete_failed"
         return _fail(view, error, f"the server is {_state(server)} after it was deleted")
-    wanted_gone = desired in {Desired.DOWN, Desired.GONE}
-    return Act(DELETE, server.id, None if wanted_gone else _error_of(server))
+    if desired in {Desired.DOWN, Desired.GONE}:
+        return Act(DELETE, server.id)
+    if server.status == "ERROR":
+        return Act(DELETE, server.id, _error_of(server))
+    return Act(DELETE, server.id, Cause("delete_failed", "Nova did not finish a deletion"))
 
 
 def _adopt(view: NodeView, limits: Limits, server: Server) -> Decision:

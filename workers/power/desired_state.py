@@ -99,8 +99,10 @@ def accept(
     if not commands:
         return {}
     highest: dict[str, PowerCommand] = {}
-    for command in sorted(commands, key=lambda command: command.generation):
-        highest[command.node] = command
+    for command in commands:
+        known = highest.get(command.node)
+        if known is None or command.generation > known.generation:
+            highest[command.node] = command
     names = sorted(highest)
     _raise(connection, cluster, [highest[name] for name in names], now)
     _note_missed_suspends(connection, cluster, commands)
@@ -131,7 +133,11 @@ def _raise(
     """
     statement = insert(connection, nodes)
     fresh = statement.excluded
-    same_boot = sa.and_(nodes.c.desired == str(Desired.UP), nodes.c.reached < nodes.c.generation)
+    same_boot = sa.and_(
+        nodes.c.desired == str(Desired.UP),
+        nodes.c.reached < nodes.c.generation,
+        nodes.c.boot_from > 0,
+    )
     keeps = sa.or_(fresh.boot_from == 0, same_boot)
     statement = statement.on_conflict_do_update(
         index_elements=[nodes.c.cluster, nodes.c.node],
@@ -282,9 +288,10 @@ def _set_each(
     connection: sa.Connection, cluster: str, column: str, values: Mapping[str, int]
 ) -> None:
     if values:
+        higher = nodes.c[column] < sa.bindparam("value")
         connection.execute(
             sa.update(nodes)
-            .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"))
+            .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"), higher)
             .values({column: sa.bindparam("value")}),
             [{"which": name, "value": values[name]} for name in sorted(values)],
         )

@@ -130,6 +130,7 @@ class Engine:
         try:
             self._raise_store_error()
             if now < self._store_away_until:
+                self._due_at = self._store_away_until
                 return
             if self._reception.arrived:
                 self._reception.turn()
@@ -286,7 +287,7 @@ class Engine:
             self._log.warning("store_away", error=type(error).__name__)
         self._consume(False)
         self._snapshots.doubt()
-        self._store_away_until = time.monotonic() + _STORE_RETRY
+        self._due_at = self._store_away_until = time.monotonic() + _STORE_RETRY
         held = [request for node in self._state.nodes.values() for request in node.requests]
         self._reception.take_back(held)
         self._state.forget()

@@ -49,7 +49,7 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
         node = looks_later(node, now + api_timeout)
     if isinstance(answer, NotWantedError):
         node = looks_later(replace(node, called=True), now)
-        if answer.waits is None:
+        if answer.waits is None or node.row.generation != call.row.generation:
             return node
         return replace(node, phase=Decided(ParkNode(answer.waits, FIRST_TIER)))
     node = recorded(node, call, action_of(call, answer, verdict, time_ns), now)

@@ -213,8 +213,9 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     node = replace(node, actions={**node.actions, call.key: made})
     if action.result != DONE:
         return node
-    booted = node.row.generation if action.action in BOOTS else node.row.booted
-    return replace(node, patient_since=now, row=replace(node.row, booted=booted))
+    booted = call.row.generation if action.action in BOOTS else 0
+    row = replace(node.row, booted=max(node.row.booted, booted))
+    return replace(node, patient_since=now, row=row)
 
 
 def looks_later(node: PendingNode, moment: float) -> PendingNode:

@@ -83,7 +83,6 @@ class PowerStore:
         """
         cluster = self._cluster
         with self._store.begin() as connection:
-            bodies = rounds.fix_outcomes(connection, cluster, [event for _, event in ends])
             ended = rounds.outcomes(connection, cluster, [r.key for r in requests])
             fresh = [r for r in requests if r.key not in ended]
             opened = [
@@ -95,6 +94,7 @@ class PowerStore:
             rows = desired_state.accept(connection, cluster, commands, self._lease, now)
             ids = {row.request_id for row in rows.values()} | {r.id for r in fresh}
             progress = rounds.progress(connection, cluster, ids)
+            bodies = rounds.fix_outcomes(connection, cluster, [event for _, event in ends])
         return Accepted(
             rows,
             ended,
@@ -136,13 +136,14 @@ class PowerStore:
         """
         cluster, lease = self._cluster, self._lease
         with self._store.begin() as connection:
+            # nodes' rows at once and first: two workers must not wait for each other in a circle
+            rows = desired_state.lock(connection, cluster, batch.touched, lease)
             rounds.record_actions(
                 connection, cluster, {key: _text(made) for key, made in batch.actions.items()}
             )
             rounds.keep_waited(connection, cluster, batch.waited)
             desired_state.mark_booted(connection, cluster, batch.booted)
             desired_state.mark_unsettled(connection, cluster, batch.unsettled, lease)
-            rows = desired_state.lock(connection, cluster, list(batch.finished), lease)
             stays = {
                 name: (node, finish)
                 for name, (node, finish) in batch.finished.items()
@@ -151,7 +152,7 @@ class PowerStore:
             }
             ended = self._end(connection, stays, now)
             desired_state.release(connection, cluster, {*stays, *batch.released}, lease)
-        moved = {name: row for name, row in rows.items() if name not in stays}
+        moved = {name: rows[name] for name in batch.finished if name not in stays}
         return Committed(ended, moved)
 
     def _end(
