@@ -113,7 +113,15 @@ def poll_for_tokens(
             interval = max(interval, error.retry_after, min(interval * 2, _LONGEST_INTERVAL))
             continue
         if response.ok:
-            return _tokens(object_of(response))
+            body = object_of(response)
+            if "refresh_token" in body:
+                return parse_tokens(body)
+            raise SourceError(
+                "no_refresh_token",
+                "the login provider gives no refresh token, although offline_access was requested",
+                permanent=True,
+                remedy="ask the provider to allow offline_access to this client, or set another client_id",
+            )
         refused = refusal(response, source.client_id, code.code, _REMEDIES)
         if refused.error == "slow_down":
             interval += _SLOW_DOWN
@@ -125,17 +133,6 @@ def poll_for_tokens(
         permanent=True,
         remedy=_REMEDIES["expired_token"],
     )
-
-
-def _tokens(body: Mapping[str, Any]) -> Redeemed:
-    if "refresh_token" not in body:
-        raise SourceError(
-            "no_refresh_token",
-            "the login provider gives no refresh token, although offline_access was requested",
-            permanent=True,
-            remedy="ask the provider to allow offline_access to this client, or set another client_id",
-        )
-    return parse_tokens(body)
 
 
 def _text(value: object) -> str | None:

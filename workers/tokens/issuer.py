@@ -33,13 +33,9 @@ class _Waiter:
 class Issuer:
     """Serves, fetches and renews the tokens of one cloud.
 
-    Args:
-        cloud: its name.
-        source: of its tokens.
-        alarm: called with a key and an error, once for each key.
-        longest_wait: seconds after which a request is refused because the provider is slow; less
-            than the client's timeout, or a slow cloud would look like a dead token service.
-        clock: monotonic seconds.
+    It calls `alarm` with a key and an error, once for each key. After `longest_wait` seconds a request
+    is refused because the provider is slow: less than the client's timeout, or a slow cloud would
+    look like a dead token service.
     """
 
     def __init__(
@@ -71,9 +67,8 @@ class Issuer:
     def request(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
         """Answer at once from the cache, or at the end of a fetch.
 
-        Args:
-            refused: the digest of a token that the cloud has refused, or None.
-            answer: called once, here or in another thread; must not block.
+        `refused` is the digest of a token that the cloud has refused, or None; `answer` is called
+        once, here or in another thread, and must not block.
         """
         with self._lock:
             now = self._clock()
@@ -133,10 +128,9 @@ class Issuer:
         outcome = self._obtain()
         with self._lock:
             now, jitter = self._clock(), random.random()  # noqa: S311 - jitter
-            decision: CacheDecision
             if isinstance(outcome, SourceError):
                 self._slot = cache.failed(self._slot, outcome, now, jitter, fingerprint)
-                decision = outcome
+                decision: CacheDecision = outcome
             else:
                 self._slot = cache.obtained(self._slot, outcome, requested, jitter)
                 decision = cache.decide(self._slot, now, None, fingerprint)

@@ -21,12 +21,8 @@ class _HeldToken:
 class TokenServicePlugin(BaseIdentityPlugin):
     """Gets token and catalog of one cloud from the token service; threads may share it.
 
-    Errors are workers.errors.TokenError; keystoneauth passes them through.
-
-    Args:
-        client: the connection to the token service.
-        cloud: the cloud's name in lamplighter.toml.
-        auth_url: Keystone's address, for information; nothing is sent there.
+    Errors are workers.errors.TokenError; keystoneauth passes them through. `cloud` is its name in
+    lamplighter.toml; nothing is sent to `auth_url`, Keystone's address.
     """
 
     def __init__(self, client: TokenClient, cloud: str, auth_url: str) -> None:

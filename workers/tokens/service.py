@@ -41,13 +41,9 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to."
 
 
 class TokenService:
-    """Answers requests for tokens.
+    """Answers requests for tokens from the source of each cloud.
 
-    Args:
-        settings: the content of lamplighter.toml.
-        name: shown in the broker's list of connections.
-        sources: the source of each cloud's tokens.
-        clock: seconds, never going back.
+    The broker's list of connections shows `name`; `clock` gives seconds, never going back.
     """
 
     def __init__(
@@ -99,26 +95,26 @@ class TokenService:
             self.link.ack([delivery])
             return
         if user not in self._allowed:
-            self._log.warning("token_request_refused", reason="user not allowed", user=user)
             text = f"the broker user {shown(user)} is not in tokens.allowed_users"
-            self._reply(delivery, TokenRefusal("not_allowed", text, permanent=True))
+            self._refuse(delivery, "not_allowed", text, reason="user not allowed")
             return
         try:
             request = parse_request(delivery.body)
         except MalformedMessageError as error:
-            self._log.warning("token_request_refused", reason=error.problem, user=user)
-            self._reply(delivery, TokenRefusal("malformed", str(error), permanent=True))
+            self._refuse(delivery, "malformed", str(error), reason=error.problem)
             return
         issuer = self.issuers.get(request.cloud)
         if issuer is None:
             text = f"the token service's configuration has no cloud {shown(request.cloud)}"
-            self._log.warning("token_request_refused", reason=text, user=user)
-            self._reply(delivery, TokenRefusal("unknown_cloud", text, permanent=True))
-            return
-        if request.look:
+            self._refuse(delivery, "unknown_cloud", text, reason=text)
+        elif request.look:
             self._reply(delivery, issuer.report())
-            return
-        issuer.request(request.refused, lambda answer: self._reply(delivery, answer))
+        else:
+            issuer.request(request.refused, lambda answer: self._reply(delivery, answer))
+
+    def _refuse(self, delivery: Delivery, error: str, message: str, *, reason: str) -> None:
+        self._log.warning("token_request_refused", reason=reason, user=delivery.user_id)
+        self._reply(delivery, TokenRefusal(error, message, permanent=True))
 
     def _reply(self, delivery: Delivery, answer: Answer) -> None:
         sent = self.link.publish(

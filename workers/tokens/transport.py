@@ -37,8 +37,7 @@ class _Authorization(AuthBase):
 class Http:
     """Sends requests; errors name the host and the kind of failure, never what was sent.
 
-    Args:
-        ca_file: the authority to trust; None for those of the system.
+    It trusts `ca_file`, or if that is None the authorities of the system.
     """
 
     def __init__(self, ca_file: Path | None) -> None:
