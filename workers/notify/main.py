@@ -1,6 +1,5 @@
 """`lamplighter worker notify`: moves events from the broker into the store; receivers send them."""
 
-import queue
 import time
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +12,7 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
+from workers.broker.batches import Batches
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
 from workers.config.settings import Settings
@@ -65,13 +65,13 @@ class Intake:
     def __init__(self, run: Runtime) -> None:
         self._run = run
         self._webhooks = run.settings.webhooks
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._batches = Batches(_BATCH, 0.0)
         self._next_housekeeping = self._next_deletion = 0.0
         self._log = structlog.get_logger()
         self._link = Link(
             connection_parameters(run.settings.broker, run.name),
             {topology.NOTIFY_QUEUE: PREFETCH},
-            on_delivery=self._waiting.put,
+            on_delivery=self._batches.add,
         )
         self._receivers = [Receiver(run, self._link, webhook) for webhook in self._webhooks]
 
@@ -82,23 +82,13 @@ class Intake:
             receiver.start()
         try:
             while not self._run.stop.is_set():
-                self._store_batch(self._batch())
+                self._store_batch(self._batches.next(_IDLE))
                 self._housekeeping()
         finally:
             until = time.monotonic() + _SHUTDOWN_SECONDS
             for receiver in self._receivers:
                 receiver.join(max(0.0, until - time.monotonic()))
             self._link.stop()
-
-    def _batch(self) -> list[Delivery]:
-        batch: list[Delivery] = []
-        try:
-            batch.append(self._waiting.get(timeout=_IDLE))
-            while len(batch) < _BATCH:
-                batch.append(self._waiting.get_nowait())
-        except queue.Empty:
-            pass
-        return batch
 
     def _store_batch(self, batch: Sequence[Delivery]) -> None:
         now = time.time_ns()
@@ -162,9 +152,7 @@ class Intake:
     def _describe(self, waiting: int) -> str:
         if not self._link.is_up:
             return "waits for the broker"
-        failing = [
-            w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.failing
-        ]
+        failing = [receiver.name for receiver in self._receivers if receiver.failing]
         state = f"{waiting} notifications wait"
         return f"{state}; away: {', '.join(failing)}" if failing else state
 

@@ -29,12 +29,8 @@ _MAX_BACKOFF_STEPS = 7
 class Receiver:
     """Sends notifications to one webhook, at least once each.
 
-    An attempt that was cut short by a kill is due again when its claim expires.
-
-    Args:
-        run: the process.
-        link: publishes dead letters.
-        webhook: where to send.
+    An attempt that was cut short by a kill is due again when its claim expires. `link` publishes dead
+    letters.
     """
 
     def __init__(self, run: Runtime, link: Link, webhook: Webhook) -> None:
@@ -47,6 +43,7 @@ class Receiver:
         self._failures = 0
         self._retry_after = 0.0
         self._log = structlog.get_logger().bind(webhook=webhook.name)
+        self.name = webhook.name
         self._thread = threading.Thread(target=self._serve, name=webhook.name, daemon=True)
 
     @property
@@ -116,7 +113,7 @@ class Receiver:
         except MalformedMessageError as error:  # the webhook's format was changed meanwhile
             return Undeliverable(Cause("not_understood", str(error)))
         response = self._client.send(sent, due.event_id)
-        left = self._webhook.give_up_after - (time.time_ns() - due.taken_at) / _NS
+        left = self._webhook.give_up_after - (time.time_ns() - due.received_at) / _NS
         opus = self._webhook.format == "opus"
         return judge(response, attempt=due.attempt, left=left, opus=opus)
 
@@ -125,9 +122,8 @@ class Receiver:
         now = time.time_ns()
         if isinstance(verdict, Retry):
             log.warning("notification_retried", cause=verdict.cause.error, seconds=verdict.seconds)
-            errors = due.failed(verdict.cause, now)
+            errors, due_at = due.failed(verdict.cause, now), now + int(verdict.seconds * _NS)
             with self._run.store.begin() as connection:
-                due_at = now + int(verdict.seconds * _NS)
                 notifications.reschedule(connection, self._cluster, due, errors, due_at)
             return
         if isinstance(verdict, Delivered):

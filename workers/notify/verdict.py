@@ -59,13 +59,9 @@ Verdict: TypeAlias = Delivered | Retry | Undeliverable
 
 
 def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdict:
-    """Decide what happens to a notification.
+    """Decide what happens to a notification after this `attempt`, counted from 1.
 
-    Args:
-        response: the response to this attempt.
-        attempt: the number of this attempt, from 1.
-        left: seconds until the notification is given up.
-        opus: whether the webhook is an OPUS server.
+    It is given up in `left` seconds; `opus`: the webhook is an OPUS server.
     """
     status = response.status
     if status is not None and status < _REDIRECT:
@@ -88,9 +84,8 @@ def backoff(attempt: int) -> float:
 
 def _without_markup(text: str) -> str:
     """The text without HTML markup and styles, so that it begins with the message."""
-    return re.sub(
-        r"<[^>]*>", " ", re.sub(r"<(style|script|title).*?</\1>", " ", text, flags=re.DOTALL)
-    )
+    text = re.sub(r"<(style|script|title).*?</\1>", " ", text, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", text)
 
 
 def _cause(status: int | None, text: str) -> Cause:
