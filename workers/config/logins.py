@@ -84,11 +84,7 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
 
 
 class ClientCredentialsSource(
-    _FederatedSource,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="oidc_client_credentials",
+    _FederatedSource, frozen=True, kw_only=True, tag_field="type", tag="oidc_client_credentials"
 ):
     """A service account: an OIDC client that logs in with its own secret."""
 
@@ -119,10 +115,5 @@ class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
         return clouds_entry.EntryRef(self.file, self.entry, self.region)
 
 
-Source = (
-    PasswordSource
-    | ApplicationCredentialSource
-    | RefreshTokenSource
-    | ClientCredentialsSource
-    | CloudsYamlSource
-)
+_Federated = RefreshTokenSource | ClientCredentialsSource
+Source = PasswordSource | ApplicationCredentialSource | _Federated | CloudsYamlSource
