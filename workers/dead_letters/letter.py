@@ -40,8 +40,7 @@ class Letter:
     """A dead letter: a request, an event that a webhook did not accept, or malformed.
 
     Attributes:
-        tag: the delivery tag.
-        body: as received.
+        tag, body: the delivery's.
         command: the request, or None if it is not one.
         undelivered: the webhook's event, or None if it is not one.
         problem: what is wrong with a malformed body, or None.

@@ -47,9 +47,8 @@ def main(settings: Settings) -> int:
         sqlalchemy.exc.OperationalError: the store is unavailable at the start.
     """
     if not settings.webhooks:
-        raise ConfigError(
-            f"{settings.path}: notify.webhook: no webhook is configured; see docs/opus.md"
-        )
+        problem = "no webhook is configured; see docs/opus.md"
+        raise ConfigError(f"{settings.path}: notify.webhook: {problem}")
     with runtime("notify", settings) as run:
         declare_topology(run)
         Intake(run).run()

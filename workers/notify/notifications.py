@@ -21,11 +21,9 @@ class Notification:
     """An event for one webhook.
 
     Attributes:
-        webhook: the name of the webhook.
-        event_id: the id of the event.
+        webhook: its name.
         round: from 1; each replay starts the next round.
         body: the event, byte for byte.
-        received_at: when the worker received it.
         due_at: when the next attempt is due.
         errors: the failed attempts, oldest first, as in a dead letter's header.
     """

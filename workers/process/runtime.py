@@ -83,10 +83,9 @@ def _beat(run: Runtime, started: int) -> None:
                 if stopping:
                     heartbeats.delete_heartbeat(connection, cluster, run.name)
                 else:
-                    heartbeat = heartbeats.Heartbeat(
-                        run.role, run.name, host, pid, started, now, run.state
-                    )
-                    heartbeats.write(connection, cluster, heartbeat)
+                    identity = run.role, run.name, host, pid, started
+                    beat = heartbeats.Heartbeat(*identity, seen_at=now, state=run.state)
+                    heartbeats.write(connection, cluster, beat)
         except sa.exc.SQLAlchemyError as error:
             structlog.get_logger().warning("heartbeat_failed", error=type(error).__name__)
         if stopping:

@@ -55,9 +55,6 @@ def by_group(connection: sa.Connection, cluster: str) -> Mapping[str, GroupImage
 def unset(connection: sa.Connection, cluster: str, group: str) -> GroupImage | None:
     """Make a group use its template's image again; returns the image that it used before, if any."""
     found = by_group(connection, cluster).get(group)
-    connection.execute(
-        sa.delete(group_images).where(
-            group_images.c.cluster == cluster, group_images.c.group_name == group
-        )
-    )
+    this = sa.and_(group_images.c.cluster == cluster, group_images.c.group_name == group)
+    connection.execute(sa.delete(group_images).where(this))
     return found

@@ -34,15 +34,12 @@ def open_requests(connection: sa.Connection, cluster: str) -> list[Round]:
 def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
     """The power states of all nodes that ever had a request, by node."""
     busy = {request.node for request in open_requests(connection, cluster)}
-    query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
-        nodes.c.cluster == cluster
-    )
-    return {
-        node: NodePower(
-            node, power_state(desired, observed, busy=node in busy), desired, observed, generation
-        )
-        for node, desired, observed, generation in connection.execute(query)
-    }
+    columns = nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation
+    found: dict[str, NodePower] = {}
+    for row in connection.execute(sa.select(*columns).where(nodes.c.cluster == cluster)):
+        state = power_state(row.desired, row.observed, busy=row.node in busy)
+        found[row.node] = NodePower(row.node, state, *row[1:])
+    return found
 
 
 def refresh_token_expiries(connection: sa.Connection) -> dict[str, int]:

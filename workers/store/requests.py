@@ -56,9 +56,8 @@ def outcomes(
     """The outcomes of these rounds; open and unknown rounds are omitted."""
     found: dict[RoundKey, RoundOutcome] = {}
     for chunk in chunks(keys):
-        query = sa.select(
-            requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
-        ).where(
+        columns = requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
+        query = sa.select(*columns).where(
             requests.c.cluster == cluster,
             requests.c.outcome.is_not(None),
             sa.tuple_(requests.c.request_id, requests.c.round).in_(chunk),
@@ -114,11 +113,9 @@ def progress(
     found: dict[RoundKey, tuple[str, float]] = {}
     columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
     for part in chunks(sorted(request_ids)):
-        query = sa.select(*columns).where(
-            requests.c.cluster == cluster, requests.c.request_id.in_(part)
-        )
-        for request_id, round_, actions, waited in connection.execute(query):
-            found[request_id, round_] = actions, waited / 1000
+        these = sa.and_(requests.c.cluster == cluster, requests.c.request_id.in_(part))
+        for row in connection.execute(sa.select(*columns).where(these)):
+            found[row.request_id, row.round] = row.actions, row.waited_ms / 1000
     return found
 
 

@@ -61,11 +61,9 @@ class TokenClient:
         self._link.stop()
 
     def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
-        """Get a token for `cloud`; threads with the same request at the same time share it.
+        """Get a token for a cloud; threads with the same request at the same time share it.
 
-        Args:
-            cloud: its name in lamplighter.toml.
-            refused: the SHA-256 (hex) of a token to which the cloud responded with 401.
+        `refused` is the SHA-256 (hex) of a token to which the cloud responded with 401.
 
         Raises:
             TokenServiceAwayError: the token service did not respond in time.

@@ -1,7 +1,7 @@
 """Logs a person in by device code (RFC 8628): they approve in a browser on any machine."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -54,8 +54,11 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     Raises:
         SourceError: the provider does not respond.
     """
-    for url in _discovery_urls(token_endpoint):
-        document = _document(http, url)
+    parts = urlsplit(token_endpoint)
+    folders = parts.path.strip("/").split("/")[:-1]
+    for count in range(len(folders), -1, -1):
+        path = "/".join(["", *folders[:count], _DISCOVERY])
+        document = _document(http, urlunsplit((parts.scheme, parts.netloc, path, "", "")))
         if document.get("token_endpoint") == token_endpoint:
             return _text(document.get("device_authorization_endpoint"))
     return None
@@ -151,12 +154,3 @@ def _document(http: Http, url: str) -> Mapping[str, Any]:
         return object_of(response)
     except SourceError:
         return {}
-
-
-def _discovery_urls(token_endpoint: str) -> Iterator[str]:
-    """The addresses from the token endpoint's folder up to the root."""
-    parts = urlsplit(token_endpoint)
-    folders = parts.path.strip("/").split("/")[:-1]
-    for count in range(len(folders), -1, -1):
-        path = "/".join(["", *folders[:count], _DISCOVERY])
-        yield urlunsplit((parts.scheme, parts.netloc, path, "", ""))

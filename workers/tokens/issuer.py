@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -20,14 +19,6 @@ from workers.tokens.source import Source
 from workers.tokens.upkeep import Upkeep
 
 _UPKEEP_INTERVAL = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    """A request that gets `answer` when the fetch ends, and a refusal at `deadline` at the latest."""
-
-    answer: Callable[[Answer], None]
-    deadline: float
 
 
 class Issuer:
@@ -56,7 +47,8 @@ class Issuer:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"tokens-{cloud}")
         self._lock = threading.Lock()
         self._slot = Slot()
-        self._waiters: list[_Waiter] = []
+        # who gets an answer when the fetch ends, and a refusal at this time at the latest
+        self._waiters: list[tuple[float, Callable[[Answer], None]]] = []
         self._fetching = False
         self._closed = False
         self._alarmed: tuple[str, str] | None = None
@@ -75,7 +67,7 @@ class Issuer:
             decision = cache.decide(self._slot, now, refused, self._source.fingerprint())
             if isinstance(decision, FetchToken):
                 self._slot = cache.without_refused(self._slot, now, refused)
-                self._waiters.append(_Waiter(answer, now + self._longest_wait))
+                self._waiters.append((now + self._longest_wait, answer))
                 self._begin()
                 return
             if isinstance(decision, ServeToken):
@@ -101,10 +93,10 @@ class Issuer:
                 self._next_upkeep = now + _UPKEEP_INTERVAL
                 self._in_upkeep = True
                 self._pool.submit(self._run_upkeep)
-            late = [waiter for waiter in self._waiters if waiter.deadline <= now]
-            self._waiters = [waiter for waiter in self._waiters if waiter.deadline > now]
-        for waiter in late:
-            waiter.answer(_answer_to(away(f"still waiting for the login at {self.cloud}")))
+            late = [answer for deadline, answer in self._waiters if deadline <= now]
+            self._waiters = [waiter for waiter in self._waiters if waiter[0] > now]
+        for answer in late:
+            answer(_answer_to(away(f"still waiting for the login at {self.cloud}")))
 
     @property
     def busy(self) -> bool:
@@ -139,9 +131,8 @@ class Issuer:
                 self._slot = cache.served(self._slot)
             self._fetching = False
         self._record(outcome, fingerprint)
-        answer = _answer_to(decision)
-        for waiter in waiters:
-            waiter.answer(answer)
+        for _, answer in waiters:
+            answer(_answer_to(decision))
 
     def _obtain(self) -> ScopedToken | SourceError:
         try:

@@ -73,9 +73,8 @@ def parse_request(body: bytes) -> TokenRequest:
     try:
         return msgspec.json.decode(body, type=TokenRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessageError(
-            "body", str(error), "use workers.tokens.client of the same version"
-        ) from None
+        remedy = "use workers.tokens.client of the same version"
+        raise MalformedMessageError("body", str(error), remedy) from None
 
 
 def parse_answer(body: bytes) -> Answer:
@@ -88,9 +87,8 @@ def parse_answer(body: bytes) -> Answer:
         return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # the decoder's message could quote a token
-        raise MalformedMessageError(
-            "body", "is not an answer of a token service", "run workers of the same version"
-        ) from None
+        problem = "is not an answer of a token service"
+        raise MalformedMessageError("body", problem, "run workers of the same version") from None
 
 
 def encode(message: TokenRequest | Answer) -> bytes:

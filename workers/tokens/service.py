@@ -6,12 +6,15 @@ id that the broker has validated identifies the client.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 
 import sqlalchemy as sa
 import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from producers.amqp import connection_parameters
 from producers.message import Message
@@ -25,8 +28,7 @@ from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
-from workers.tokens.metrics import TokenMetrics
-from workers.tokens.rpc import Answer, TokenRefusal, encode, parse_request
+from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_request
 from workers.tokens.source import Source
 from workers.tokens.sources import make_source
 from workers.tokens.vault import Vault
@@ -138,6 +140,25 @@ class TokenService:
         if error is not None:  # the connection is lost: the broker delivers the request again
             self._log.info("token_reply_not_sent", error=type(error).__name__)
         self.link.ack([delivery])
+
+
+class TokenMetrics(Collector):
+    """The metrics of all logins, collected for each scrape."""
+
+    def __init__(self, reports: Callable[[], Mapping[str, TokenReport]]) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect the metrics."""
+        text = "Seconds for which the held token is still served; 0 if none is held."
+        left = GaugeMetricFamily("lamplighter_token_left_seconds", text, labels=["cloud"])
+        text = "1 if the last login to a cloud failed, else 0."
+        failing = GaugeMetricFamily("lamplighter_login_failing", text, labels=["cloud"])
+        for cloud, report in self._reports().items():
+            left.add_metric([cloud], report.left or 0.0)
+            failing.add_metric([cloud], float(report.trouble is not None))
+        yield left
+        yield failing
 
 
 def main(settings: Settings) -> int:
