@@ -17,13 +17,7 @@ _ID = 3 + HASHED.index("id")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem found in the log.
-
-    Attributes:
-        seq: the record's number; None if the problem is not about a single record.
-        id: the record's id, as it is now.
-        problem: the description.
-    """
+    """One problem found in the log; `seq` and `id` of the record, as it is now, if it is about one."""
 
     seq: int | None
     id: str | None

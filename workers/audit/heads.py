@@ -26,12 +26,9 @@ TYPE = "lamplighter.audit.head.v1"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A signed head.
+    """A signed head, at `time` (RFC 3339): number and hash (hex) of the last record at that time.
 
-    Attributes:
-        seq, hash: number and hash (hex) of the last record at that time.
-        time: RFC 3339.
-        statement: the whole signed statement.
+    `statement` is the whole signed statement.
     """
 
     seq: int

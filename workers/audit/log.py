@@ -21,12 +21,9 @@ _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The result of appending a batch.
+    """How many records of a batch were new (`recorded`), and how many in the log already (`folded`).
 
-    Attributes:
-        recorded: how many records were new.
-        folded: how many were already in the log.
-        conflicts: records whose id belongs to a record of another type; this must never happen.
+    `conflicts` are records whose id belongs to a record of another type; this must never happen.
     """
 
     recorded: int

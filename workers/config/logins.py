@@ -97,11 +97,7 @@ class ClientCredentialsSource(
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
     """An entry of OpenStack's clouds.yaml, read again for each login; set by `clouds_yaml`.
 
-    Attributes:
-        file: the clouds.yaml.
-        entry: the name of the entry.
-        kind: how the entry logs in.
-        region: the one that lamplighter.toml chooses, if any.
+    `kind` is how it logs in; `region` the one that lamplighter.toml chooses, if any.
     """
 
     file: Path

@@ -18,14 +18,10 @@ from workers.store.upsert import insert
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """An event for one webhook.
+    """An event, byte for byte, for the webhook of this name; the next attempt is due at `due_at`.
 
-    Attributes:
-        webhook: its name.
-        round: from 1; each replay starts the next round.
-        body: the event, byte for byte.
-        due_at: when the next attempt is due.
-        errors: the failed attempts, oldest first, as in a dead letter's header.
+    `round` is from 1; each replay starts the next one. `errors` are the failed attempts, oldest
+    first, as in a dead letter's header.
     """
 
     webhook: str

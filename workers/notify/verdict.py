@@ -19,12 +19,10 @@ _OPUS_JOB_ENDED = "while in terminal phase"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A webhook's response to one attempt.
+    """A webhook's response to one attempt; `status` is None if there was none.
 
-    Attributes:
-        status: the HTTP status; None if there was no response.
-        text: the beginning of the body, or what went wrong; untrusted.
-        retry_after: how long the webhook asks us to wait, in seconds.
+    `text` is the beginning of the body, or what went wrong; untrusted. The webhook asks us to wait
+    `retry_after` seconds.
     """
 
     status: int | None

@@ -23,14 +23,9 @@ from workers.store.database import open_store
 
 @dataclass(slots=True)
 class Runtime:
-    """A running worker process.
+    """A running worker process with its metrics; its name is unique among all workers.
 
-    Attributes:
-        role: power, tokens, audit, slurm, notify.
-        name: unique among all workers.
-        stop: set by SIGTERM and SIGINT.
-        state: one line for `lamplighter status`; the worker sets it.
-        registry: the metrics of the process.
+    SIGTERM and SIGINT set `stop`. The worker sets `state`: one line for `lamplighter status`.
     """
 
     settings: Settings

@@ -13,11 +13,9 @@ from workers.store.upsert import upsert
 
 @dataclass(frozen=True, slots=True)
 class GroupImage:
-    """An image of a group; times in ns since the epoch.
+    """An image of a group, which uses it since `set_at`; times in ns since the epoch.
 
-    Attributes:
-        node, request_id, generation: the bake that created the image.
-        set_at: when the group began to use it.
+    `node`, `request_id` and `generation` are those of the bake that created the image.
     """
 
     group_name: str

@@ -27,11 +27,9 @@ class SnapshotAge:
 
 @dataclass(frozen=True, slots=True)
 class StoredListing:
-    """The servers of a cloud.
+    """The servers of a cloud, listed for the snapshot of this generation.
 
-    Attributes:
-        generation: of the snapshot that the listing was made for.
-        requested_at: ns since the epoch, by the clock of the worker that listed.
+    `requested_at` is in ns since the epoch, by the clock of the worker that listed.
     """
 
     cloud: str

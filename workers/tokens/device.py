@@ -27,13 +27,10 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """A login that waits for a person's approval.
+    """A login that waits for a person's approval; times in seconds, `interval` between two requests.
 
-    Attributes:
-        code: for our requests.
-        user_code: for the person to enter at `url`; `full_url`, if offered, includes it.
-        expires_in: seconds.
-        interval: seconds between two requests.
+    `code` is for our requests, `user_code` for the person to enter at `url`; `full_url`, if offered,
+    includes it.
     """
 
     code: str = field(repr=False)

@@ -34,12 +34,10 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """The tokens that a refresh token was exchanged for.
+    """The tokens that a refresh token was exchanged for; `access` is for Keystone.
 
-    Attributes:
-        access: for Keystone.
-        refresh_token: the next refresh token; the same one if the provider does not rotate.
-        refresh_expires_in: its lifetime in seconds; None if unlimited or unknown.
+    `refresh_token` is the next one, or the same if the provider does not rotate; it expires in that
+    many seconds, None if its lifetime is unlimited or unknown.
     """
 
     access: AccessToken
@@ -55,12 +53,8 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
     Raises:
         SourceError: `invalid_grant` and similar codes (permanent), or another.
     """
-    form = {
-        "grant_type": "refresh_token",
-        "client_id": source.client_id,
-        "scope": source.full_scope,
-        "refresh_token": refresh_token,
-    }
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    form |= {"client_id": source.client_id, "scope": source.full_scope}
     response = http.post(source.token_endpoint, form=form)
     if not response.ok:
         remedy = f"log in at the provider again and replace the refresh token in {place}"

@@ -23,15 +23,11 @@ _REMEDIES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of a test.
+    """The result of a test: the user and project (name, with domain and id), and the names of roles.
 
-    Attributes:
-        user, project: name, with domain and id.
-        roles: names.
-        expires: end of the token, for a message.
-        endpoint: of the compute API; None if the catalog has none.
-        answer: the result of listing one server, for a message.
-        remedy: what to do if the listing failed; None if it succeeded.
+    `expires` is the end of the token and `answer` the result of listing one server, for messages;
+    `endpoint` that of the compute API, None if the catalog has none. `remedy` is what to do if the
+    listing failed.
     """
 
     user: str

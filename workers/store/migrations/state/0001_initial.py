@@ -75,10 +75,7 @@ def upgrade() -> None:
         *binary("body"),
     )
     op.create_table(
-        "holds",
-        *text("cluster", "node", key=True),
-        *text("reason", "placed_by"),
-        *bigint("since"),
+        "holds", *text("cluster", "node", key=True), *text("reason", "placed_by"), *bigint("since")
     )
     op.create_table(
         "drifts",
