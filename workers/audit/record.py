@@ -61,17 +61,8 @@ class Record:
 
 # The columns that a record's hash covers, in this order.
 HASHED = (
-    "source",
-    "id",
-    "type",
-    "time",
-    "recorded_at",
-    "subject",
-    "request_id",
-    "round",
-    "transition",
-    "generation",
-    "correlation_id",
+    *("source", "id", "type", "time", "recorded_at", "subject"),
+    *("request_id", "round", "transition", "generation", "correlation_id"),
 )
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -1,15 +1,20 @@
 """Defines the tables of the state store and of the audit log. Times are ns since the epoch."""
 
 import sqlalchemy as sa
+from sqlalchemy.schema import SchemaItem
 
 from workers.store.columns import ROW_ID, bigint, binary, integer, text
 
 STATE = sa.MetaData()
 AUDIT = sa.MetaData()
 
-nodes = sa.Table(
+
+def _state(name: str, *content: SchemaItem) -> sa.Table:
+    return sa.Table(name, STATE, *content)
+
+
+nodes = _state(
     "nodes",
-    STATE,
     *text("cluster", "node", key=True),
     *text("desired"),
     *bigint("generation"),
@@ -26,9 +31,8 @@ nodes = sa.Table(
     *bigint("reached", "booted", "boot_from", default="0"),
 )
 
-requests = sa.Table(
+requests = _state(
     "requests",
-    STATE,
     *text("cluster", "request_id", key=True),
     *integer("round", key=True),
     *text("node"),
@@ -46,17 +50,15 @@ requests = sa.Table(
 )
 
 # The image that replaces a group's template image.
-group_images = sa.Table(
+group_images = _state(
     "group_images",
-    STATE,
     *text("cluster", "group_name", key=True),
     *text("image_id", "image_name", "node", "request_id"),
     *bigint("generation", "set_at"),
 )
 
-refresh_tokens = sa.Table(
+refresh_tokens = _state(
     "refresh_tokens",
-    STATE,
     *text("cloud", key=True),
     # Encrypted with the token service's key; the store never holds it in clear text.
     *binary("ciphertext", null=True),
@@ -68,9 +70,8 @@ refresh_tokens = sa.Table(
 )
 
 # What was reported to Slurm for each node, and the next step: failure counts must survive a restart.
-feedback = sa.Table(
+feedback = _state(
     "feedback",
-    STATE,
     *text("cluster", "node", key=True),
     *bigint("generation"),
     *integer("failures"),
@@ -83,9 +84,8 @@ feedback = sa.Table(
 )
 
 # The newest snapshot of Slurm; the body is a complete schemas.snapshot.Snapshot.
-snapshots = sa.Table(
+snapshots = _state(
     "snapshots",
-    STATE,
     *text("cluster", key=True),
     *bigint("generation"),
     # By the store's clock (ms), like leases: the hosts' clocks differ.
@@ -94,30 +94,24 @@ snapshots = sa.Table(
 )
 
 # The servers of each cloud, as listed for a snapshot: one row, so a listing is complete or absent.
-listings = sa.Table(
+listings = _state(
     "listings",
-    STATE,
     *text("cluster", "cloud", key=True),
     *bigint("generation", "requested_at"),
     *binary("body"),
 )
 
 # Nodes under maintenance: no worker touches them.
-holds = sa.Table(
-    "holds",
-    STATE,
-    *text("cluster", "node", key=True),
-    *text("reason", "placed_by"),
-    *bigint("since"),
+holds = _state(
+    "holds", *text("cluster", "node", key=True), *text("reason", "placed_by"), *bigint("since")
 )
 
 # The one kind of drift that the power worker must know; workers/resync/drift.py defines all kinds.
 STRAY = "stray"
 
 # Differences from what Slurm wants, by node or by stray server.
-drifts = sa.Table(
+drifts = _state(
     "drifts",
-    STATE,
     *text("cluster", "subject", key=True),
     *text("kind"),
     *bigint("since"),
@@ -127,9 +121,8 @@ drifts = sa.Table(
 )
 
 # Events for webhooks, until they are delivered; then kept for a while to recognise repeated events.
-notifications = sa.Table(
+notifications = _state(
     "notifications",
-    STATE,
     *text("cluster", "webhook", "event_id", key=True),
     # Starts at 1; an operator's replay opens the next round.
     *integer("round", key=True),
@@ -142,9 +135,8 @@ notifications = sa.Table(
     sa.Index("notifications_due", "cluster", "webhook", "due_at"),
 )
 
-workers = sa.Table(
+workers = _state(
     "workers",
-    STATE,
     *text("cluster", "name", key=True),
     *text("role", "host"),
     *integer("pid"),
