@@ -133,11 +133,8 @@ def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
 
 def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: tested on each record of a scan."""
-    of_job = sa.exists().where(
-        audit_nodes.c.node.in_(nodes),
-        audit_nodes.c.source == audit.c.source,
-        audit_nodes.c.id == audit.c.id,
-    )
+    same = sa.and_(audit_nodes.c.source == audit.c.source, audit_nodes.c.id == audit.c.id)
+    of_job = sa.exists().where(audit_nodes.c.node.in_(nodes), same)
     return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOB_TYPES), of_job))
 
 

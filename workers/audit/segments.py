@@ -96,12 +96,9 @@ def is_trusted_seal(type_: object, previous: object, body: object, trusted: Trus
 
 def seals(connection: sa.Connection) -> list[Seal]:
     """All seals in the log, the oldest first."""
-    query = (
-        sa.select(audit.c.seq, audit.c.body)
-        .where(audit.c.type == SEALED, audit.c.transition.is_(None))
-        .order_by(audit.c.seq)
-    )
-    return [seal_from(seq, body) for seq, body in connection.execute(query)]
+    query = sa.select(audit.c.seq, audit.c.body).order_by(audit.c.seq)
+    found = query.where(audit.c.type == SEALED, audit.c.transition.is_(None))
+    return [seal_from(seq, body) for seq, body in connection.execute(found)]
 
 
 def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) -> Seal:

@@ -51,9 +51,8 @@ def entry_identity(entry: EntryRef, secret: str) -> dict[str, Any]:
     kind, _, login = _checked(entry)
     if kind == "password":
         return {"methods": [kind], kind: {"user": {**_user(login), "password": secret}}}
-    if login.get("application_credential_id"):
-        name = {"id": login["application_credential_id"]}
-    else:
+    name = {"id": login.get("application_credential_id")}
+    if not name["id"]:
         name = {"name": login["application_credential_name"], "user": _user(login)}
     return {"methods": [kind], kind: {**name, "secret": secret}}
 

@@ -108,12 +108,10 @@ def delete_done(connection: sa.Connection, cluster: str, before: int) -> None:
 
 def count_waiting(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
     """The number of waiting notifications by webhook."""
-    query = (
-        sa.select(notifications.c.webhook, sa.func.count())
-        .where(notifications.c.cluster == cluster, notifications.c.done_at.is_(None))
-        .group_by(notifications.c.webhook)
-    )
-    return {row.webhook: row[1] for row in connection.execute(query)}
+    waiting = sa.and_(notifications.c.cluster == cluster, notifications.c.done_at.is_(None))
+    query = sa.select(notifications.c.webhook, sa.func.count()).where(waiting)
+    rows = connection.execute(query.group_by(notifications.c.webhook))
+    return {row.webhook: row[1] for row in rows}
 
 
 def _is(cluster: str, notification: Notification) -> sa.ColumnElement[bool]:

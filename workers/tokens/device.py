@@ -78,14 +78,8 @@ def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -
     code, user_code, url, full_url = (_text(body.get(key)) for key in keys)
     if code is None or user_code is None or url is None:
         raise away("the login provider's response has no device code")
-    return DeviceCode(
-        code=code,
-        user_code=user_code,
-        url=url,
-        full_url=full_url,
-        expires_in=positive(body.get("expires_in")) or 0.0,
-        interval=positive(body.get("interval")) or _INTERVAL,
-    )
+    life, interval = positive(body.get("expires_in")), positive(body.get("interval"))
+    return DeviceCode(code, user_code, url, full_url, life or 0.0, interval or _INTERVAL)
 
 
 def poll_for_tokens(
