@@ -66,7 +66,7 @@ class _Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: dict[str, Any] = {}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CloudsYamlEntry(msgspec.Struct, frozen=True):
     """The fields of an entry whose types are checked; openstacksdk checks none."""
 
     auth: _Auth = _Auth()
@@ -119,7 +119,7 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
     content = {"auth": {}, **shaped(content, entry.place, dict[str, Any])}
     if "cloud" in content:
         content = {"profile": content.pop("cloud"), **content}  # the key's older name
-    Entry.of(content, entry.place)
+    CloudsYamlEntry.of(content, entry.place)
     return content
 
 

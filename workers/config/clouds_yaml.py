@@ -13,7 +13,14 @@ from typing import Any
 
 from producers.settings import ConfigError
 from schemas.names import shown
-from workers.config.clouds_entry import Entry, EntryRef, Kind, content_of, kind_of, require_usable
+from workers.config.clouds_entry import (
+    CloudsYamlEntry,
+    EntryRef,
+    Kind,
+    content_of,
+    kind_of,
+    require_usable,
+)
 from workers.config.fedcloud import versioned
 
 FIELDS = frozenset({"clouds_yaml", "cloud"})
@@ -105,14 +112,14 @@ def _resolved(entry: EntryRef, content: dict[str, Any], mask: Mapping[str, str])
             f"{entry.place}: openstacksdk does not accept this entry ({type(error).__name__});"
             f" `openstack --os-cloud {entry.name} configuration show` may say why"
         ) from None
-    Entry.of(config, entry.place)  # a profile or a region may have changed it
+    CloudsYamlEntry.of(config, entry.place)  # a profile or a region may have changed it
     # the older spelling is publicURL
     return {**config, "interface": config["interface"] and config["interface"].removesuffix("URL")}
 
 
 def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, Any]:
     """`content` for openstacksdk, which by itself takes the first of several regions."""
-    shape = Entry.of(content, entry.place)
+    shape = CloudsYamlEntry.of(content, entry.place)
     field, names = shape.named_regions()
     if shape.profile is not None:
         profile = _profile(entry, shape.profile)
@@ -134,7 +141,7 @@ def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, A
     return {**content, "region_name": entry.region} if field == "region_name" else content
 
 
-def _profile(entry: EntryRef, name: str) -> Entry:
+def _profile(entry: EntryRef, name: str) -> CloudsYamlEntry:
     """A vendor profile; openstacksdk would fetch some of them from the network."""
     from openstack.config import vendors  # noqa: PLC0415 - as above
 
@@ -145,7 +152,7 @@ def _profile(entry: EntryRef, name: str) -> Entry:
             f"openstacksdk has no complete profile {shown(name)}, and none is fetched from the"
             " network; write auth_url and region_name into the entry instead",
         )
-    return Entry.of(found, f"profile {name}")
+    return CloudsYamlEntry.of(found, f"profile {name}")
 
 
 def _user(login: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
 from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
-from workers.notify.verdict import Delivered, Retry, Undeliverable, Verdict, backoff, judge
+from workers.notify.verdict import Delivered, RetryLater, Undeliverable, Verdict, backoff, judge
 from workers.notify.webhook_request import request
 from workers.process.runtime import Runtime
 from workers.store.database import STORE_ERRORS
@@ -100,7 +100,7 @@ class Receiver:
         if due is None:
             return False
         verdict = self._attempt(due)
-        if isinstance(verdict, Retry):
+        if isinstance(verdict, RetryLater):
             self._failures, self._retry_after = self._failures + 1, verdict.retry_after
         else:
             self._failures, self._retry_after = 0, 0.0
@@ -120,7 +120,7 @@ class Receiver:
     def _record(self, due: Notification, verdict: Verdict) -> None:
         log = self._log.bind(event_id=due.event_id, attempt=due.attempt)
         now = time.time_ns()
-        if isinstance(verdict, Retry):
+        if isinstance(verdict, RetryLater):
             log.warning("notification_retried", cause=verdict.cause.error, seconds=verdict.seconds)
             errors, due_at = due.failed(verdict.cause, now), now + int(verdict.seconds * _NS)
             with self._run.store.begin() as connection:

@@ -38,7 +38,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryLater:
     """Retry after `seconds`; the webhook itself asked for `retry_after` seconds."""
 
     cause: Cause
@@ -53,7 +53,7 @@ class Undeliverable:
     cause: Cause
 
 
-Verdict: TypeAlias = Delivered | Retry | Undeliverable
+Verdict: TypeAlias = Delivered | RetryLater | Undeliverable
 
 
 def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdict:
@@ -71,7 +71,9 @@ def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdi
     if status is not None and status < _SERVER_ERROR and status not in _TEMPORARY:
         return Undeliverable(cause)
     seconds = max(backoff(attempt), response.retry_after)
-    return Retry(cause, seconds, response.retry_after) if seconds < left else Undeliverable(cause)
+    return (
+        RetryLater(cause, seconds, response.retry_after) if seconds < left else Undeliverable(cause)
+    )
 
 
 def backoff(attempt: int) -> float:

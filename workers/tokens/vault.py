@@ -27,7 +27,7 @@ from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.scoped import digest_of
 from workers.tokens.upkeep import NS, RefreshTokenState
-from workers.tokens.vault_lease import Lease, store_errors
+from workers.tokens.vault_lease import RefreshTokenLease, store_errors
 
 _LEASE = 60.0
 _NONCE = 12
@@ -53,7 +53,7 @@ class _Chain:
 class LeasedToken:
     """A leased use of a cloud's refresh token."""
 
-    _lease: Lease
+    _lease: RefreshTokenLease
     _chain: _Chain
     _write: Callable[[_Chain], None]
 
@@ -111,7 +111,7 @@ class Vault:
             SourceError: another service holds the lease, the store is unreachable, or its token
                 was encrypted with another key.
         """
-        lease = Lease(self._store, self._cloud, self._owner, self._seconds)
+        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
         lease.acquire()
         try:
             if self._unwritten is not None:

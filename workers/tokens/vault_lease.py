@@ -22,7 +22,7 @@ def store_errors() -> Iterator[None]:
         raise away(f"the state store does not respond ({type(error).__name__})") from None
 
 
-class Lease:
+class RefreshTokenLease:
     """A lease that one service at a time holds; `owner` names the service, for operators.
 
     It ends after `seconds`: so long a service that dies blocks its successor.
