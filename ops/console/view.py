@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
 from workers.store.heartbeats import Heartbeat
-from workers.store.overview import NodePower, OpenRequest
+from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
+from workers.store.requests import Round
 
 _SHOWN_OPEN = 8
 
@@ -54,7 +55,7 @@ class SiteView:
     groups: Mapping[str, tuple[NodePower, ...]] = field(default_factory=dict)
     queues: tuple[QueueDepth, ...] | None = None
     workers: tuple[Heartbeat, ...] = ()
-    open: tuple[OpenRequest, ...] = ()
+    open: tuple[Round, ...] = ()
     logins: tuple[LoginState, ...] = ()
     events: tuple[EventLine, ...] | None = ()
     problems: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class SiteView:
         return sum(q.ready or 0 for q in self.queues or () if q.name in RETRY_TIERS)
 
     @property
-    def oldest(self) -> list[tuple[OpenRequest, PowerState]]:
+    def oldest(self) -> list[tuple[Round, PowerState]]:
         """The oldest requests in progress, as many as the page shows, with their nodes' states."""
         powers = {node.node: node.power for node in self.nodes}
         # a request may be stored before its node is

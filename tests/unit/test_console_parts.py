@@ -28,8 +28,9 @@ from tests.testbed.waiting import until
 from workers.audit.queries import Entry
 from workers.broker.depths import QueueDepth
 from workers.store.heartbeats import Heartbeat
-from workers.store.overview import NodePower, OpenRequest
+from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
+from workers.store.requests import Round
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,7 @@ def test_refresh_token_alert_from_two_weeks_before_expiry() -> None:
 
 
 def test_open_request_shows_whether_its_node_powers_on_or_off() -> None:
-    requested = OpenRequest("r1", 1, "n1", MOMENT, MOMENT)
+    requested = Round("r1", 1, "n1", MOMENT, MOMENT)
     view = SiteView(MOMENT, {"a": (node("n1", PowerState.POWERING_ON),)}, open=(requested,))
     assert view.oldest == [(requested, PowerState.POWERING_ON)]
     assert "lighting" in parts(environment())(view)["open"]

@@ -23,7 +23,7 @@ from workers.notify.main import notifications_for
 from workers.notify.verdict import (
     Delivered,
     Response,
-    Retry,
+    RetryLater,
     Undeliverable,
     Verdict,
     backoff,
@@ -218,7 +218,7 @@ def verdict(
             (status, Undeliverable)
             for status in (301, 302, 304, 307, 400, 401, 403, 404, 410, 413, 422)
         ],
-        *[(status, Retry) for status in (None, 408, 409, 425, 429, 500, 502, 503, 599)],
+        *[(status, RetryLater) for status in (None, 408, 409, 425, 429, 500, 502, 503, 599)],
     ],
 )
 def test_each_status_has_its_verdict(status: int | None, kind: type) -> None:
@@ -227,7 +227,7 @@ def test_each_status_has_its_verdict(status: int | None, kind: type) -> None:
 
 def test_retry_after_is_honoured() -> None:
     found = verdict(Response(503, retry_after=120.0))
-    assert isinstance(found, Retry)
+    assert isinstance(found, RetryLater)
     assert found.seconds == 120
 
 
@@ -247,7 +247,7 @@ def test_opus_refusing_a_job_that_has_ended_counts_as_delivered() -> None:
     assert verdict(Response(500, text), opus=True) == Delivered(
         "Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED"
     )
-    assert isinstance(verdict(Response(500, text)), Retry)
+    assert isinstance(verdict(Response(500, text)), RetryLater)
 
 
 @given(words)

@@ -2,7 +2,7 @@
 
 record: from a message to the record that the log keeps; the hash of a record.
 log: appends records to the chain, in one transaction a batch.
-consumer: the worker's loop: reads the broker's queue, appends, acknowledges.
+consumer: the worker's loop: reads the broker's queue, appends, acknowledges, counts.
 queries: filters, and reading records back.
 chain: follows the chain and finds records that were changed. Pure.
 verify: reads the log for verification, and compares it with signed heads.
@@ -10,6 +10,5 @@ signing: Ed25519 keys and signatures.
 heads: signed statements of what the last record was.
 head_publisher: signs a head at intervals, and writes it to store, file and log.
 segments: seals a segment of the log, and drops sealed segments.
-metrics: the worker's own counters.
 installation_metrics: gauges of the whole installation, read for each scrape.
 """

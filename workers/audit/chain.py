@@ -17,13 +17,7 @@ _ID = 3 + HASHED.index("id")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem found in the log.
-
-    Attributes:
-        seq: the record's number; None if the problem is not about a single record.
-        id: the record's id, as it is now.
-        problem: the description.
-    """
+    """One problem found in the log; `seq` and `id` of the record, as it is now, if it is about one."""
 
     seq: int | None
     id: str | None
@@ -33,10 +27,9 @@ class Finding:
 class Chain:
     """Follows the chain over any number of rows, without keeping them.
 
-    Args:
-        seq_of: returns the number of the record with this hash, or None; called only at a broken link.
-        is_seal: whether a row is a valid seal of the records before it; a log may begin with one.
-        numbered: whether record numbers must have no gaps.
+    `seq_of` returns the number of the record with this hash, or None; it is called only at a broken
+    link. `is_seal` tests whether a row is a valid seal of the records before it, with which a log may
+    begin. Record numbers of a `numbered` log must have no gaps.
 
     Attributes:
         records: how many records were followed.
@@ -86,25 +79,23 @@ class Chain:
 
     def _explain(self, row: Row, own: bytes | None) -> Iterator[Finding]:
         seq, previous, hash_ = row[0], row[1], row[2]
+        problem = None
         if own != hash_:
-            yield _finding(row, "was altered")
+            problem = "was altered"
         elif not self._before:
             if previous != GENESIS and not self._is_seal(row):
-                yield _finding(
-                    row,
-                    "is the first, but is neither the start of the log nor a seal: earlier records are missing",
-                )
+                problem = "is the first, but is neither the start of the log nor a seal: earlier records are missing"
         elif previous not in self._before:
-            elsewhere = self._seq_of(previous)
-            yield _finding(
-                row,
-                f"follows record {elsewhere}, but comes after record {self.seq}: out of order"
-                if elsewhere is not None
-                else f"does not follow record {self.seq}: records between them were removed, "
-                "or one of the two was replaced",
-            )
+            problem = f"does not follow record {self.seq}: records between them were removed, or one of the two was replaced"
+            if (elsewhere := self._seq_of(previous)) is not None:
+                problem = (
+                    f"follows record {elsewhere}, but comes after record {self.seq}: out of order"
+                )
         elif self._skips_a_number(seq):
-            yield _finding(row, f"follows record {self.seq}, but its number was changed")
+            problem = f"follows record {self.seq}, but its number was changed"
+        if problem is not None:
+            id_ = row[_ID]
+            yield Finding(seq, str(id_), f"record {seq} ({id_}) {problem}")
 
 
 def _hash(previous: Any, columns: Row, body: Any) -> bytes | None:  # noqa: ANN401 - any type
@@ -113,7 +104,3 @@ def _hash(previous: Any, columns: Row, body: Any) -> bytes | None:  # noqa: ANN4
         return chained(previous, columns, body)
     except (TypeError, ValueError):
         return None
-
-
-def _finding(row: Row, problem: str) -> Finding:
-    return Finding(row[0], str(row[_ID]), f"record {row[0]} ({row[_ID]}) {problem}")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 import structlog
+from prometheus_client import Counter
 
 from workers.audit.head_publisher import HeadPublisher
 from workers.audit.installation_metrics import InstallationMetrics
 from workers.audit.log import Appended, append
-from workers.audit.metrics import AuditMetrics
 from workers.audit.record import QUARANTINED, record_of
 from workers.broker import topology
 from workers.broker.batches import Batches
@@ -24,6 +24,12 @@ BATCH = 500
 BATCH_SECONDS = 0.1
 _IDLE_SECONDS = 0.5
 _LONGEST_WAIT = 10.0
+_COUNTERS = {
+    "lamplighter_audit_events": "Events recorded in the log.",
+    "lamplighter_audit_repeats": "Events that were already in the log.",
+    "lamplighter_audit_conflicts": "Events that contradict a record in the log; must be 0.",
+    "lamplighter_audit_quarantined": "Messages that could not be parsed.",
+}
 
 
 def main(settings: Settings) -> int:
@@ -52,7 +58,8 @@ class Consumer:
         self._log = structlog.get_logger()
         self._batches = Batches(BATCH, BATCH_SECONDS)
         self._recorded = 0
-        self._metrics = AuditMetrics(run.registry)
+        counters = (Counter(*each, registry=run.registry) for each in _COUNTERS.items())
+        self._new, self._repeats, self._conflicts, self._quarantined = counters
         self._link = run.open_link(
             {topology.AUDIT_QUEUE: PREFETCH}, self._batches.add, self._batches.reset
         )
@@ -84,9 +91,9 @@ class Consumer:
                 self._run.state = "waits for the store"
                 self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
             else:
-                self._metrics.read(records)
                 for record in records:
                     if record.type == QUARANTINED:
+                        self._quarantined.inc()
                         self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
                 return True
             if self._run.stop.wait(random.uniform(wait / 2, wait)):  # noqa: S311 - jitter
@@ -95,7 +102,9 @@ class Consumer:
 
     def _report(self, appended: Appended) -> None:
         self._recorded += appended.recorded
-        self._metrics.wrote(appended.recorded, appended.folded, len(appended.conflicts))
+        self._new.inc(appended.recorded)
+        self._repeats.inc(appended.folded)
+        self._conflicts.inc(len(appended.conflicts))
         self._run.state = self._describe()
         for record in appended.conflicts:
             self._log.error(

@@ -12,12 +12,7 @@ from workers.process.runtime import Runtime
 
 
 class HeadPublisher:
-    """Signs heads. Failures are logged, and never prevent events from being recorded.
-
-    Args:
-        run: the process; its settings hold the key file and the interval.
-        engine: the audit store.
-    """
+    """Signs heads. Failures are logged, and never prevent events from being recorded."""
 
     def __init__(self, run: Runtime, engine: sa.Engine) -> None:
         self._run = run

@@ -26,12 +26,9 @@ TYPE = "lamplighter.audit.head.v1"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A signed head.
+    """A signed head, at `time` (RFC 3339): number and hash (hex) of the last record at that time.
 
-    Attributes:
-        seq, hash: number and hash (hex) of the last record at that time.
-        time: RFC 3339.
-        statement: the whole signed statement.
+    `statement` is the whole signed statement.
     """
 
     seq: int
@@ -54,13 +51,11 @@ def head_from(line: str) -> Head:
         raw = json.loads(line)
         seq, hash_, time = raw["seq"], raw["hash"], raw["time"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MalformedMessageError(
-            "head", f"cannot be read ({error!r})", "pass a heads file"
-        ) from None
+        problem = f"cannot be read ({error!r})"
+        raise MalformedMessageError("head", problem, "pass a heads file") from None
     if type(seq) is not int or not isinstance(hash_, str) or not isinstance(time, str):
-        raise MalformedMessageError(
-            "head", "has a seq, hash or time of the wrong type", "see docs/audit.md"
-        )
+        problem = "has a seq, hash or time of the wrong type"
+        raise MalformedMessageError("head", problem, "see docs/audit.md")
     return Head(seq, hash_, time, raw)
 
 
@@ -71,22 +66,20 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
         sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
     """
     with engine.begin() as connection:
-        end = last_record(connection)
-        if end is None or _is_signed(connection, end.seq, signer.key_id):
+        end, key = last_record(connection), signer.key_id
+        if end is None:
+            return None
+        same = sa.and_(audit_heads.c.seq == end.seq, audit_heads.c.key == key)
+        if connection.scalar(sa.select(audit_heads.c.seq).where(same)) is not None:
             return None
         hash_, time = end.hash.hex(), rfc3339(now)
         statement = {"cluster": cluster, "seq": end.seq, "hash": hash_, "time": time}
         head = Head(end.seq, hash_, time, signer.sign(TYPE, statement))
         connection.execute(
             insert(connection, audit_heads).on_conflict_do_nothing(),
-            {"seq": head.seq, "key": signer.key_id, "statement": head.to_json()},
+            {"seq": head.seq, "key": key, "statement": head.to_json()},
         )
     return head
-
-
-def _is_signed(connection: sa.Connection, seq: int, key: str) -> bool:
-    query = sa.select(audit_heads.c.seq).where(audit_heads.c.seq == seq, audit_heads.c.key == key)
-    return connection.execute(query).first() is not None
 
 
 def export_head(path: Path, head: Head) -> None:
@@ -105,9 +98,8 @@ def export_head(path: Path, head: Head) -> None:
 
 def stored_heads(connection: sa.Connection) -> Iterator[str]:
     """The lines of all heads in the store, in the order of the records."""
-    yield from connection.execute(
-        sa.select(audit_heads.c.statement).order_by(audit_heads.c.seq)
-    ).scalars()
+    query = sa.select(audit_heads.c.statement).order_by(audit_heads.c.seq)
+    yield from connection.execute(query).scalars()
 
 
 def read_lines(path: Path) -> Iterable[str]:

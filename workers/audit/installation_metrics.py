@@ -28,6 +28,19 @@ from workers.store.power_state import PowerState
 
 _NS = 1_000_000_000
 _NO_GROUP = "none"
+# All names begin with lamplighter_.
+_DESCRIPTIONS = {
+    "readable": "Whether the broker or the store can be read.",
+    "queue_messages": "Messages ready in a queue.",
+    "queue_consumers": "Consumers of a queue.",
+    "dead_letters": "Dead letters that wait for an operator.",
+    "nodes": "Nodes by power state; failed: not as wanted, and no request is open.",
+    "open_request_age_max_seconds": "Age of the oldest request without an outcome; 0 if there is none.",
+    "requests_open": "Accepted requests without an outcome.",
+    "refresh_token_left_seconds": "Time until a cloud's refresh token expires, unless it is used.",
+    "drifts": "Nodes and servers that differ from what Slurm wants, by kind.",
+    "snapshot_age_seconds": "Age of the latest snapshot of Slurm's nodes; absent if there is none.",
+}
 # By the values of a gauge's labels.
 _Values: TypeAlias = dict[tuple[str, ...], float]
 
@@ -50,7 +63,7 @@ class InstallationMetrics(Collector):
             found = _read(part, read)
             readable[part,] = float(found is not None)
             yield from found or ()
-        yield _gauge("readable", "Whether the broker or the store can be read.", readable, "part")
+        yield _gauge("readable", readable, "part")
 
     def _broker_gauges(self) -> list[Metric]:
         parameters = connection_parameters(self._settings.broker, "metrics")
@@ -60,9 +73,9 @@ class InstallationMetrics(Collector):
         consumers: _Values = {(q.name,): q.consumers for q in depths if q.consumers is not None}
         letters = ready.get((DEAD_LETTER_QUEUE,))
         return [
-            _gauge("queue_messages", "Messages ready in a queue.", ready, "queue"),
-            _gauge("queue_consumers", "Consumers of a queue.", consumers, "queue"),
-            _gauge("dead_letters", "Dead letters that wait for an operator.", _single(letters)),
+            _gauge("queue_messages", ready, "queue"),
+            _gauge("queue_consumers", consumers, "queue"),
+            _gauge("dead_letters", _single(letters)),
         ]
 
     def _store_gauges(self) -> list[Metric]:
@@ -74,41 +87,15 @@ class InstallationMetrics(Collector):
             drifts = overview.drift_counts(connection, cluster)
             snapshot = snapshots.snapshot_age(connection, cluster)
         oldest = (now - open_requests[0].generation) / _NS if open_requests else 0.0
+        left: _Values = {(cloud,): (end - now) / _NS for cloud, end in sorted(expiries.items())}
+        kinds: _Values = {(kind,): drifts.get(kind, 0) for kind in Drift if kind is not Drift.NONE}
         return [
-            _gauge(
-                "nodes",
-                "Nodes by power state; failed: not as wanted, and no request is open.",
-                self._node_counts(nodes),
-                "group",
-                "state",
-            ),
-            _gauge(
-                "open_request_age_max_seconds",
-                "Age of the oldest request without an outcome; 0 if there is none.",
-                _single(max(0.0, oldest)),
-            ),
-            _gauge(
-                "requests_open",
-                "Accepted requests without an outcome.",
-                _single(len(open_requests)),
-            ),
-            _gauge(
-                "refresh_token_left_seconds",
-                "Time until a cloud's refresh token expires, unless it is used.",
-                {(cloud,): (end - now) / _NS for cloud, end in sorted(expiries.items())},
-                "cloud",
-            ),
-            _gauge(
-                "drifts",
-                "Nodes and servers that differ from what Slurm wants, by kind.",
-                {(kind,): drifts.get(kind, 0) for kind in Drift if kind is not Drift.NONE},
-                "kind",
-            ),
-            _gauge(
-                "snapshot_age_seconds",
-                "Age of the latest snapshot of Slurm's nodes; absent if there is none.",
-                _single(None if snapshot is None else snapshot.age),
-            ),
+            _gauge("nodes", self._node_counts(nodes), "group", "state"),
+            _gauge("open_request_age_max_seconds", _single(max(0.0, oldest))),
+            _gauge("requests_open", _single(len(open_requests))),
+            _gauge("refresh_token_left_seconds", left, "cloud"),
+            _gauge("drifts", kinds, "kind"),
+            _gauge("snapshot_age_seconds", _single(None if snapshot is None else snapshot.age)),
         ]
 
     def _node_counts(self, nodes: Mapping[str, NodePower]) -> _Values:
@@ -127,8 +114,8 @@ def _single(value: float | None) -> _Values:
     return {} if value is None else {(): value}
 
 
-def _gauge(name: str, documentation: str, values: _Values, *labels: str) -> Metric:
-    gauge = GaugeMetricFamily(f"lamplighter_{name}", documentation, labels=labels)
+def _gauge(name: str, values: _Values, *labels: str) -> Metric:
+    gauge = GaugeMetricFamily(f"lamplighter_{name}", _DESCRIPTIONS[name], labels=labels)
     for key, value in values.items():
         gauge.add_metric(key, value)
     return gauge

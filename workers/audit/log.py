@@ -5,28 +5,25 @@ that conflict, writers take turns: on SQLite by BEGIN IMMEDIATE, on PostgreSQL b
 (unlike a table lock, it needs only the right to insert).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from workers.audit.record import GENESIS, HASHED, Record, chained
+from workers.audit.record import GENESIS, HASHED, Record
+from workers.store.chunks import chunks
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 from workers.store.upsert import insert
 
 _ATTEMPTS = 3
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
-_KEYS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The result of appending a batch.
+    """How many records of a batch were new (`recorded`), and how many in the log already (`folded`).
 
-    Attributes:
-        recorded: how many records were new.
-        folded: how many were already in the log.
-        conflicts: records whose id belongs to a record of another type; this must never happen.
+    `conflicts` are records whose id belongs to a record of another type; this must never happen.
     """
 
     recorded: int
@@ -89,12 +86,10 @@ def _types(
 ) -> dict[tuple[str, str], str]:
     """The types of the records in the log that have one of these keys (source, id)."""
     found: dict[tuple[str, str], str] = {}
-    for start in range(0, len(keys), _KEYS_PER_QUERY):
-        query = sa.select(audit.c.source, audit.c.id, audit.c.type).where(
-            sa.tuple_(audit.c.source, audit.c.id).in_(keys[start : start + _KEYS_PER_QUERY])
-        )
-        for source, id_, type_ in connection.execute(query):
-            found[source, id_] = type_
+    for some in chunks(keys):
+        query = sa.select(audit.c.source, audit.c.id, audit.c.type)
+        asked = query.where(sa.tuple_(audit.c.source, audit.c.id).in_(some))
+        found |= {(row.source, row.id): row.type for row in connection.execute(asked)}
     return found
 
 
@@ -108,17 +103,15 @@ def last_record(connection: sa.Connection) -> LogEnd | None:
 def _insert(connection: sa.Connection, records: Sequence[Record]) -> None:
     """Append new records to the chain."""
     end = last_record(connection)
-    rows = _rows(GENESIS if end is None else end.hash, records)
-    connection.execute(sa.insert(audit), list(rows))
-    _index(connection, records)
-
-
-def _rows(previous: bytes, records: Iterable[Record]) -> Iterable[dict[str, object]]:
+    previous = GENESIS if end is None else end.hash
+    rows = []
     for record in records:
-        columns = {name: getattr(record, name) for name in HASHED}
-        hash_ = chained(previous, list(columns.values()), record.body)
-        yield {**columns, "body": record.body, "prev_hash": previous, "hash": hash_}
+        columns = {name: getattr(record, name) for name in (*HASHED, "body")}
+        hash_ = record.chained(previous)
+        rows.append({**columns, "prev_hash": previous, "hash": hash_})
         previous = hash_
+    connection.execute(sa.insert(audit), rows)
+    _index(connection, records)
 
 
 def _index(connection: sa.Connection, records: Sequence[Record]) -> None:

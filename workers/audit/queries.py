@@ -77,15 +77,12 @@ def find(connection: sa.Connection, wanted: Filter) -> list[Entry]:
 def latest_first(connection: sa.Connection, wanted: Filter) -> Iterator[Entry]:
     """The records that match, the latest first, as they are read."""
     # a sum has no index: a query for few records must not scan the index over all times
-    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None) or _few(wanted.nodes)
+    few = (wanted.job, wanted.uws, wanted.request_id) != (None, None, None)
+    few |= wanted.nodes is not None and len(wanted.nodes) <= _FEW
     time = audit.c.time + 0 if few else audit.c.time
     query = sa.select(*_COLUMNS).order_by(time.desc(), audit.c.seq.desc()).limit(wanted.limit)
     for row in connection.execute(_narrowed(query, wanted, few=few)):
         yield Entry(*row)
-
-
-def _few(nodes: Sequence[str] | None) -> bool:
-    return nodes is not None and len(nodes) <= _FEW
 
 
 def oldest_first(connection: sa.Connection, wanted: Filter) -> Iterator[tuple[Entry, bytes]]:
@@ -123,35 +120,21 @@ def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa
 
 def request_records(connection: sa.Connection, request_id: str) -> list[Entry]:
     """All records about one request, in the order they happened."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(audit.c.request_id == request_id)
-        .order_by(audit.c.time, audit.c.seq)
-    )
-    return [Entry(*row) for row in connection.execute(query)]
+    return find(connection, Filter(request_id=request_id))
 
 
 def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: an index lookup."""
     own = sa.select(_about.c.seq).where(_about.c.subject.in_(nodes))
-    jobs = (
-        sa.select(_about.c.seq)
-        .join(
-            audit_nodes,
-            sa.and_(audit_nodes.c.source == _about.c.source, audit_nodes.c.id == _about.c.id),
-        )
-        .where(audit_nodes.c.node.in_(nodes))
-    )
+    same = sa.and_(audit_nodes.c.source == _about.c.source, audit_nodes.c.id == _about.c.id)
+    jobs = sa.select(_about.c.seq).join(audit_nodes, same).where(audit_nodes.c.node.in_(nodes))
     return audit.c.seq.in_(sa.union(own, jobs))
 
 
 def _of_nodes(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: tested on each record of a scan."""
-    of_job = sa.exists().where(
-        audit_nodes.c.node.in_(nodes),
-        audit_nodes.c.source == audit.c.source,
-        audit_nodes.c.id == audit.c.id,
-    )
+    same = sa.and_(audit_nodes.c.source == audit.c.source, audit_nodes.c.id == audit.c.id)
+    of_job = sa.exists().where(audit_nodes.c.node.in_(nodes), same)
     return sa.or_(audit.c.subject.in_(nodes), sa.and_(audit.c.type.in_(_JOB_TYPES), of_job))
 
 

@@ -61,17 +61,8 @@ class Record:
 
 # The columns that a record's hash covers, in this order.
 HASHED = (
-    "source",
-    "id",
-    "type",
-    "time",
-    "recorded_at",
-    "subject",
-    "request_id",
-    "round",
-    "transition",
-    "generation",
-    "correlation_id",
+    *("source", "id", "type", "time", "recorded_at", "subject"),
+    *("request_id", "round", "transition", "generation", "correlation_id"),
 )
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -86,25 +77,13 @@ def chained(previous: bytes, columns: Sequence[object], body: bytes) -> bytes:
 
 
 def record_of(body: bytes, cluster: str, now: int) -> Record:
-    """The record of a message; a quarantine record if it cannot be parsed.
-
-    Args:
-        body: the message.
-        cluster: the cluster of this audit; the source of a quarantine record.
-        now: ns since the epoch.
-    """
+    """The record of a message; if it cannot be parsed, a quarantine record of this `cluster`."""
     try:
         return _readable(body, now)
     except MalformedMessageError:
         digest = hashlib.sha256(body).hexdigest()
-        return Record(
-            source=cluster,
-            id=ids.derived_id(QUARANTINED, digest),
-            type=QUARANTINED,
-            time=now,
-            recorded_at=now,
-            body=body,
-        )
+        id_ = ids.derived_id(QUARANTINED, digest)
+        return Record(cluster, id_, QUARANTINED, time=now, recorded_at=now, body=body)
 
 
 def own_record(body: bytes, now: int) -> Record:

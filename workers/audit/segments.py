@@ -96,12 +96,9 @@ def is_trusted_seal(type_: object, previous: object, body: object, trusted: Trus
 
 def seals(connection: sa.Connection) -> list[Seal]:
     """All seals in the log, the oldest first."""
-    query = (
-        sa.select(audit.c.seq, audit.c.body)
-        .where(audit.c.type == SEALED, audit.c.transition.is_(None))
-        .order_by(audit.c.seq)
-    )
-    return [seal_from(seq, body) for seq, body in connection.execute(query)]
+    query = sa.select(audit.c.seq, audit.c.body).order_by(audit.c.seq)
+    found = query.where(audit.c.type == SEALED, audit.c.transition.is_(None))
+    return [seal_from(seq, body) for seq, body in connection.execute(found)]
 
 
 def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) -> Seal:
@@ -120,14 +117,16 @@ def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) ->
             raise NotSealedError("nothing was recorded since the last seal")
         if end.hash != verified.hash:
             raise NotSealedError("new records were written meanwhile; run the command again")
-        first = before.seq if before is not None else verified.first
-        segment = before.segment + 1 if before is not None else 1
+        segment, first, records = 1, verified.first, verified.records
+        if before is not None:
+            segment, first = before.segment + 1, before.seq
+            records += before.records
         statement = {
             "cluster": by.cluster,
             "segment": segment,
             "first": first,
             "last": end.seq,
-            "records": verified.records + (before.records if before is not None else 0),
+            "records": records,
             "last_hash": end.hash.hex(),
             "last_time": end.recorded_at,
             "time": rfc3339(by.time),
@@ -138,10 +137,7 @@ def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) ->
 
 
 def prune(engine: sa.Engine, through: Seal, by: Attribution) -> int:
-    """Drop all segments up to a seal, which stays, and record who did it.
-
-    Returns:
-        The number of dropped records.
+    """Drop all segments up to a seal, which stays, and record who did it; returns how many records.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the store is unavailable; nothing was dropped.
@@ -163,13 +159,8 @@ def prune(engine: sa.Engine, through: Seal, by: Attribution) -> int:
         )
         connection.execute(sa.delete(audit_nodes).where(named.correlate(audit_nodes).exists()))
         count = connection.execute(sa.delete(audit).where(older)).rowcount
-        data = {
-            "segment": through.segment,
-            "last": through.last,
-            "records": count,
-            "by": by.operator,
-            "reason": by.reason,
-        }
+        dropped = {"segment": through.segment, "last": through.last, "records": count}
+        data = {**dropped, "by": by.operator, "reason": by.reason}
         _record(connection, by, PRUNED, f"segment {through.segment}", data)
     return count
 

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from producers.settings import ConfigError
 from workers.process.files import create_file
 
+_PEM = serialization.Encoding.PEM
+_PUBLIC_FORMAT = serialization.PublicFormat.SubjectPublicKeyInfo
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -61,12 +63,15 @@ def load_signer(path: Path) -> Signer:
     """
     try:
         if not path.exists():
-            create_file(path, _private_pem(Ed25519PrivateKey.generate()))
+            new = Ed25519PrivateKey.generate()
+            plain = serialization.NoEncryption()
+            create_file(path, new.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             key = serialization.load_pem_private_key(file.read(), password=None)
         if isinstance(key, Ed25519PrivateKey) and not public_file(path).exists():
-            create_file(public_file(path), _public_pem(key.public_key()), mode=0o644)
+            public = key.public_key().public_bytes(_PEM, _PUBLIC_FORMAT)
+            create_file(public_file(path), public, mode=0o644)
     except OSError as error:
         raise ConfigError(
             f"audit.key_file: {path}: {error.strerror}; it must belong to the audit worker's user"
@@ -113,17 +118,3 @@ def _signed_bytes(type_: str, statement: Mapping[str, object]) -> bytes:
 def _key_id(key: Ed25519PublicKey) -> str:
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()[:16]
-
-
-def _private_pem(key: Ed25519PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-def _public_pem(key: Ed25519PublicKey) -> bytes:
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )

@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from schemas.errors import MalformedMessageError
 from workers.audit.chain import COLUMNS, Chain, Finding, Row
 from workers.audit.heads import TYPE, Head, head_from
-from workers.audit.segments import Seal, is_trusted_seal, seals
+from workers.audit.queries import last_seq
+from workers.audit.segments import is_trusted_seal, seals
 from workers.audit.signing import Trusted
+from workers.store.chunks import chunks
 from workers.store.tables import audit
 
 _PORTION_SIZE = 2000
-_KEYS_PER_QUERY = 500
 # Plain SQL: values as they are stored, even if their types were changed.
 _READ = sa.text(
     f"SELECT {', '.join(COLUMNS)} FROM audit WHERE seq > :after ORDER BY seq LIMIT :most"  # noqa: S608 - our own names
@@ -81,26 +82,22 @@ def _use_binary_cursor(connection: sa.Connection) -> None:
 class Heads:
     """Compares signed heads with the log.
 
-    Attributes:
-        held: how many heads match their record.
-        dropped: how many heads name a record that was dropped under a seal.
+    `held` is how many heads match their record, `dropped` how many name a record that was dropped
+    under a seal.
     """
 
     def __init__(self, connection: sa.Connection, trusted: Trusted) -> None:
         self._connection = connection
         self._trusted = trusted
-        self._first = connection.execute(sa.select(sa.func.min(audit.c.seq))).scalar()
-        self._last = connection.execute(sa.select(sa.func.max(audit.c.seq))).scalar() or 0
-        self._first_seal = _first_seal(connection)
+        self._last = last_seq(connection)
+        self._dropped_through = _dropped_through(connection)
         self.held = 0
         self.dropped = 0
 
     def compare(self, lines: Iterable[str], source: str) -> Iterator[Finding]:
-        """Yield what is wrong with these heads, or with the log according to them.
+        """Yield what is wrong with these heads, one a line, or with the log according to them.
 
-        Args:
-            lines: one head each.
-            source: where the heads come from, for the messages.
+        Messages name the `source` of the heads.
         """
         signed: list[Head] = []
         for number, line in enumerate(lines, 1):
@@ -113,44 +110,33 @@ class Heads:
                 signed.append(head)
             else:
                 yield Finding(None, None, f"{source}, head {number}: {problem}")
-        for start in range(0, len(signed), _KEYS_PER_QUERY):
-            yield from self._look_up(signed[start : start + _KEYS_PER_QUERY])
+        for some in chunks(signed):
+            yield from self._look_up(some)
 
     def _look_up(self, heads: Sequence[Head]) -> Iterator[Finding]:
-        query = sa.select(audit.c.seq, audit.c.hash).where(
-            audit.c.seq.in_([head.seq for head in heads])
-        )
+        same = audit.c.seq.in_([head.seq for head in heads])
+        query = sa.select(audit.c.seq, audit.c.hash).where(same)
         found = {seq: bytes(hash_).hex() for seq, hash_ in self._connection.execute(query)}
         for head in heads:
-            now = found.get(head.seq)
+            now, signed = found.get(head.seq), f"signed at {head.time}"
             if now == head.hash:
                 self.held += 1
-            elif now is not None:
-                yield Finding(
-                    head.seq,
-                    None,
-                    f"record {head.seq} is not the one that was signed at {head.time}: "
-                    "the log was rewritten",
-                )
-            elif self._was_dropped(head):
+            elif now is None and head.seq <= self._dropped_through:
                 self.dropped += 1
             else:
-                yield Finding(
-                    head.seq,
-                    None,
-                    f"record {head.seq} was signed at {head.time} and is missing: "
-                    f"the log ends with record {self._last}",
-                )
-
-    def _was_dropped(self, head: Head) -> bool:
-        """Whether the log begins with a seal that covers the record of this head."""
-        seal = self._first_seal
-        return seal is not None and seal.seq == self._first and head.seq <= seal.last
+                problem = f"is not the one that was {signed}: the log was rewritten"
+                if now is None:
+                    problem = f"was {signed} and is missing: the log ends with record {self._last}"
+                yield Finding(head.seq, None, f"record {head.seq} {problem}")
 
 
-def _first_seal(connection: sa.Connection) -> Seal | None:
-    """The first seal; None also if it cannot be parsed: following the chain reports that."""
+def _dropped_through(connection: sa.Connection) -> int:
+    """The last record that the seal covers with which the log begins; 0 if it begins with another.
+
+    Also 0 if the first seal cannot be parsed: following the chain reports that.
+    """
+    first = connection.scalar(sa.select(sa.func.min(audit.c.seq)))
     try:
-        return next(iter(seals(connection)), None)
+        return next((seal.last for seal in seals(connection) if seal.seq == first), 0)
     except MalformedMessageError:
-        return None
+        return 0

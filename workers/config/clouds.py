@@ -17,12 +17,9 @@ _FEDERATED = ("identity_provider", "protocol")
 
 
 def completed_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> object:
-    """The table [clouds] with the fields that other files and the environment add.
+    """The table [clouds] of lamplighter.toml with the fields that other files and the environment add.
 
-    Args:
-        path: lamplighter.toml.
-        tables: the value of `clouds` in it; later checks report a value that is not a table.
-        environ: environment variables.
+    Later checks report a value that is not a table.
 
     Raises:
         ConfigError: naming file, field and remedy.
@@ -57,9 +54,8 @@ def _from_clouds_yaml(
     table: Mapping[str, Any], folder: Path, name: str, where: str
 ) -> dict[str, Any]:
     if "source" in table:
-        raise ConfigError(
-            f"{where}.source: clouds_yaml defines the login already; remove one of them"
-        )
+        problem = "clouds_yaml defines the login already; remove one of them"
+        raise ConfigError(f"{where}.source: {problem}")
     given, region = (
         fedcloud.text_of(table, field, where) if field in table else None
         for field in ("cloud", "region")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,10 @@ class EntryRef(NamedTuple):
         """File and field, for errors."""
         return f"{self.file}: clouds.{self.name}"
 
+    def wrong(self, field: str, problem: str) -> ConfigError:
+        """The error that names file, field and problem."""
+        return ConfigError(f"{self.place}.{field}: {problem}")
+
     @property
     def secret_file(self) -> Path:
         """Where a new secret belongs: secure.yaml if it exists, else clouds.yaml."""
@@ -62,7 +66,7 @@ class _Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: dict[str, Any] = {}
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CloudsYamlEntry(msgspec.Struct, frozen=True):
     """The fields of an entry whose types are checked; openstacksdk checks none."""
 
     auth: _Auth = _Auth()
@@ -75,6 +79,22 @@ class Entry(msgspec.Struct, frozen=True):
     verify: bool | str | None = None
     insecure: bool | str | None = None
     profile: str | None = None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], place: str) -> Self:
+        """The checked fields of an entry or of a vendor profile; unknown fields are ignored.
+
+        Raises:
+            ConfigError: naming `place`, field and remedy.
+        """
+        return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, cls)
+
+    def named_regions(self) -> tuple[str, list[str]]:
+        """The field with the regions, and their names."""
+        if self.regions is not None:
+            return "regions", [r if isinstance(r, str) else r.name for r in self.regions]
+        names = self.region_name or []
+        return "region_name", names.split(",") if isinstance(names, str) else names
 
 
 class _CloudsFile(msgspec.Struct, frozen=True):
@@ -99,25 +119,8 @@ def content_of(entry: EntryRef, *, secure: bool = True) -> dict[str, Any]:
     content = {"auth": {}, **shaped(content, entry.place, dict[str, Any])}
     if "cloud" in content:
         content = {"profile": content.pop("cloud"), **content}  # the key's older name
-    shape_of(content, entry.place)
+    CloudsYamlEntry.of(content, entry.place)
     return content
-
-
-def shape_of(content: Mapping[str, Any], place: str) -> Entry:
-    """The checked fields of an entry or of a vendor profile; unknown fields are ignored.
-
-    Raises:
-        ConfigError: naming `place`, field and remedy.
-    """
-    return shaped({key.replace("-", "_"): value for key, value in content.items()}, place, Entry)
-
-
-def regions_of(shape: Entry) -> tuple[str, list[str]]:
-    """The field with the regions of an entry or a profile, and their names."""
-    if shape.regions is not None:
-        return "regions", [r if isinstance(r, str) else r.name for r in shape.regions]
-    names = shape.region_name or []
-    return "region_name", names.split(",") if isinstance(names, str) else names
 
 
 def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
@@ -128,43 +131,39 @@ def kind_of(entry: EntryRef, config: Mapping[str, Any]) -> Kind:
     """
     kind = _KINDS.get(config["auth_type"])
     if kind is None:
-        raise ConfigError(
-            f"{entry.place}.auth_type: {shown(config['auth_type'])} is not supported"
-            f" (only {', '.join(map(str, _KINDS))}); write [clouds.NAME.source] in lamplighter.toml"
-            " instead"
+        raise entry.wrong(
+            "auth_type",
+            f"{shown(config['auth_type'])} is not supported (only {', '.join(map(str, _KINDS))});"
+            " write [clouds.NAME.source] in lamplighter.toml instead",
         )
     return kind
 
 
-def require_supported(entry: EntryRef, config: Mapping[str, Any], login: Mapping[str, Any]) -> None:
-    """Check a resolved entry and its login for keys that Lamplighter cannot honour.
+def require_usable(entry: EntryRef, config: Mapping[str, Any], login: Mapping[str, Any]) -> Kind:
+    """How a resolved entry logs in; it has no key that Lamplighter cannot honour, and lacks none.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
+    kind = kind_of(entry, config)
     if config.get("insecure") or not config["verify"]:
-        field = "insecure" if config.get("insecure") else "verify"
-        raise ConfigError(
-            f"{entry.place}.{field}: certificates are always verified; remove it, and name the"
-            " authority in cacert"
+        raise entry.wrong(
+            "insecure" if config.get("insecure") else "verify",
+            "certificates are always verified; remove it, and name the authority in cacert",
         )
-    if interface_of(config) not in _INTERFACES:
-        raise ConfigError(f"{entry.place}.interface: must be public, internal or admin")
+    if config["interface"] not in _INTERFACES:
+        raise entry.wrong("interface", "must be public, internal or admin")
     for field in _UNSUPPORTED:
         if login.get(field):
-            raise ConfigError(f"{entry.place}.{field}: is not supported; remove it")
+            raise entry.wrong(field, "is not supported; remove it")
+    _require_complete(entry, kind, login)
+    return kind
 
 
-def require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> None:
-    """Check the login of a resolved entry for missing fields.
-
-    Raises:
-        ConfigError: naming file, field and remedy.
-    """
-
+def _require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> None:
     def require(field: str, *others: str, hint: str = "") -> None:
         if not any(login.get(name) for name in (field, *others)):
-            raise ConfigError(f"{entry.place}.auth.{field}: is missing{hint}")
+            raise entry.wrong(f"auth.{field}", f"is missing{hint}")
 
     default = "; often it is Default"
     require("auth_url")
@@ -179,12 +178,6 @@ def require_complete(entry: EntryRef, kind: Kind, login: Mapping[str, Any]) -> N
         require("username", "user_id")
     if login.get("username"):
         require("user_domain_name", "user_domain_id", hint=default)
-
-
-def interface_of(config: Mapping[str, Any]) -> str | None:
-    """The interface of a resolved entry, which has two spellings."""
-    interface: str | None = config["interface"]
-    return interface and interface.removesuffix("URL")
 
 
 def _merged(old: object, new: object) -> object:

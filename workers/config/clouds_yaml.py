@@ -14,16 +14,12 @@ from typing import Any
 from producers.settings import ConfigError
 from schemas.names import shown
 from workers.config.clouds_entry import (
-    Entry,
+    CloudsYamlEntry,
     EntryRef,
     Kind,
     content_of,
-    interface_of,
     kind_of,
-    regions_of,
-    require_complete,
-    require_supported,
-    shape_of,
+    require_usable,
 )
 from workers.config.fedcloud import versioned
 
@@ -46,7 +42,7 @@ def entry_defaults(entry: EntryRef) -> tuple[Kind, dict[str, Any]]:
     fields = {
         "auth_url": versioned(login["auth_url"]),
         "region": config["region_name"],
-        "interface": interface_of(config),
+        "interface": config["interface"],
         "ca_file": _authority(config),
         **(_project(entry, login) if kind == "password" else {}),
     }
@@ -62,9 +58,8 @@ def entry_identity(entry: EntryRef, secret: str) -> dict[str, Any]:
     kind, _, login = _checked(entry)
     if kind == "password":
         return {"methods": [kind], kind: {"user": {**_user(login), "password": secret}}}
-    if login.get("application_credential_id"):
-        name = {"id": login["application_credential_id"]}
-    else:
+    name = {"id": login.get("application_credential_id")}
+    if not name["id"]:
         name = {"name": login["application_credential_name"], "user": _user(login)}
     return {"methods": [kind], kind: {**name, "secret": secret}}
 
@@ -92,10 +87,8 @@ def entry_secret(entry: EntryRef) -> tuple[Path, str] | None:
 def _checked(entry: EntryRef) -> tuple[Kind, dict[str, Any], dict[str, Any]]:
     """An entry whose keys are supported and complete, and its login; without its secret."""
     config = _resolved(entry, content_of(entry), _MASK)
-    kind, login = kind_of(entry, config), _login(config)
-    require_supported(entry, config, login)
-    require_complete(entry, kind, login)
-    return kind, config, login
+    login = _login(config)
+    return require_usable(entry, config, login), config, login
 
 
 def _login(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,46 +112,47 @@ def _resolved(entry: EntryRef, content: dict[str, Any], mask: Mapping[str, str])
             f"{entry.place}: openstacksdk does not accept this entry ({type(error).__name__});"
             f" `openstack --os-cloud {entry.name} configuration show` may say why"
         ) from None
-    shape_of(config, entry.place)  # a profile or a region may have changed it
-    return config
+    CloudsYamlEntry.of(config, entry.place)  # a profile or a region may have changed it
+    # the older spelling is publicURL
+    return {**config, "interface": config["interface"] and config["interface"].removesuffix("URL")}
 
 
 def _with_chosen_region(entry: EntryRef, content: dict[str, Any]) -> dict[str, Any]:
     """`content` for openstacksdk, which by itself takes the first of several regions."""
-    shape = shape_of(content, entry.place)
-    field, names = regions_of(shape)
+    shape = CloudsYamlEntry.of(content, entry.place)
+    field, names = shape.named_regions()
     if shape.profile is not None:
         profile = _profile(entry, shape.profile)
-        field, names = (field, names) if names else ("profile", regions_of(profile)[1])
+        field, names = (field, names) if names else ("profile", profile.named_regions()[1])
     if not names:
         return content
     known = ", ".join(map(shown, names))
     if entry.region is None and len(names) > 1:
-        raise ConfigError(
-            f"{entry.place}.{field}: has several regions ({known}); name one in lamplighter.toml:"
-            ' write region = "..." in the table of this cloud'
+        raise entry.wrong(
+            field,
+            f"has several regions ({known}); name one in lamplighter.toml:"
+            ' write region = "..." in the table of this cloud',
         )
     if entry.region is None:
         return content
     # lamplighter.toml may replace a single region_name
     if entry.region not in names and (field != "region_name" or len(names) > 1):
-        raise ConfigError(
-            f"{entry.place}.{field}: has no region {shown(entry.region)}; it has {known}"
-        )
+        raise entry.wrong(field, f"has no region {shown(entry.region)}; it has {known}")
     return {**content, "region_name": entry.region} if field == "region_name" else content
 
 
-def _profile(entry: EntryRef, name: str) -> Entry:
+def _profile(entry: EntryRef, name: str) -> CloudsYamlEntry:
     """A vendor profile; openstacksdk would fetch some of them from the network."""
     from openstack.config import vendors  # noqa: PLC0415 - as above
 
     found = vendors.get_profile(name) if name in vendors.profiles() else None
     if found is None or "profile" in found:
-        raise ConfigError(
-            f"{entry.place}.profile: openstacksdk has no complete profile {shown(name)}, and none is"
-            " fetched from the network; write auth_url and region_name into the entry instead"
+        raise entry.wrong(
+            "profile",
+            f"openstacksdk has no complete profile {shown(name)}, and none is fetched from the"
+            " network; write auth_url and region_name into the entry instead",
         )
-    return shape_of(found, f"profile {name}")
+    return CloudsYamlEntry.of(found, f"profile {name}")
 
 
 def _user(login: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,11 +165,9 @@ def _user(login: Mapping[str, Any]) -> dict[str, Any]:
 
 def _authority(config: Mapping[str, Any]) -> str | None:
     if config["cacert"]:
-        cacert: str = config["cacert"]
         # unlike Path.expanduser, it leaves the "~name" of an unknown user as it is
-        return os.path.expanduser(cacert)  # noqa: PTH111
-    verify = config["verify"]
-    return verify if isinstance(verify, str) else None
+        return os.path.expanduser(str(config["cacert"]))  # noqa: PTH111
+    return config["verify"] if isinstance(config["verify"], str) else None
 
 
 def _project(entry: EntryRef, login: Mapping[str, Any]) -> dict[str, str]:
@@ -183,9 +175,7 @@ def _project(entry: EntryRef, login: Mapping[str, Any]) -> dict[str, str]:
         return {"project_id": login["project_id"]}
     domain = login.get("project_domain_name")
     if not domain and login["project_domain_id"] != "default":
-        raise ConfigError(
-            f"{entry.place}.auth.project_domain_id: is not supported; write project_id, or add"
-            " project_domain_name"
-        )
+        problem = "is not supported; write project_id, or add project_domain_name"
+        raise entry.wrong("auth.project_domain_id", problem)
     # Keystone's first domain has the id default and the name Default
     return {"project_name": login["project_name"], "project_domain": domain or "Default"}

@@ -84,11 +84,7 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
 
 
 class ClientCredentialsSource(
-    _FederatedSource,
-    frozen=True,
-    kw_only=True,
-    tag_field="type",
-    tag="oidc_client_credentials",
+    _FederatedSource, frozen=True, kw_only=True, tag_field="type", tag="oidc_client_credentials"
 ):
     """A service account: an OIDC client that logs in with its own secret."""
 
@@ -101,11 +97,7 @@ class ClientCredentialsSource(
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
     """An entry of OpenStack's clouds.yaml, read again for each login; set by `clouds_yaml`.
 
-    Attributes:
-        file: the clouds.yaml.
-        entry: the name of the entry.
-        kind: how the entry logs in.
-        region: the one that lamplighter.toml chooses, if any.
+    `kind` is how it logs in; `region` the one that lamplighter.toml chooses, if any.
     """
 
     file: Path
@@ -119,10 +111,5 @@ class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
         return clouds_entry.EntryRef(self.file, self.entry, self.region)
 
 
-Source = (
-    PasswordSource
-    | ApplicationCredentialSource
-    | RefreshTokenSource
-    | ClientCredentialsSource
-    | CloudsYamlSource
-)
+_Federated = RefreshTokenSource | ClientCredentialsSource
+Source = PasswordSource | ApplicationCredentialSource | _Federated | CloudsYamlSource

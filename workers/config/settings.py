@@ -109,9 +109,7 @@ class Settings(_Tables, frozen=True, kw_only=True):
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check lamplighter.toml and the files that define its clouds.
 
-    Args:
-        path: lamplighter.toml.
-        environ: environment variables with defaults for clouds; by default the process's.
+    `environ` are the environment variables with defaults for clouds, by default the process's.
 
     Raises:
         ConfigError: naming file, field and remedy.
@@ -120,8 +118,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     folder = path.parent
     content = read_toml(path)
     if "clouds" in content:
-        given = os.environ if environ is None else environ
-        content["clouds"] = completed_clouds(path, content["clouds"], given)
+        environ = os.environ if environ is None else environ
+        content["clouds"] = completed_clouds(path, content["clouds"], environ)
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str):
@@ -177,13 +175,10 @@ def _nodes(file: _File, path: Path) -> dict[str, str]:
         except hostlist.BadHostlist as error:
             raise ConfigError(f"{path}: groups.{name}.nodes: {error}") from None
         for node in members:
-            if not is_node_name(node):
-                raise ConfigError(
-                    f"{path}: groups.{name}.nodes: {shown(node)} is not a valid node name"
-                )
+            problem = None if is_node_name(node) else f"{shown(node)} is not a valid node name"
             if node in nodes:
-                raise ConfigError(
-                    f"{path}: groups.{name}.nodes: {node} is already in group {nodes[node]}"
-                )
+                problem = f"{node} is already in group {nodes[node]}"
+            if problem is not None:
+                raise ConfigError(f"{path}: groups.{name}.nodes: {problem}")
             nodes[node] = name
     return nodes

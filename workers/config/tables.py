@@ -141,23 +141,17 @@ class LogSettings(Table, frozen=True):
 
 
 class MetricsSettings(Table, frozen=True):
-    """Metrics for Prometheus.
+    """Metrics for Prometheus, none if `listen` is None.
 
-    Attributes:
-        listen: host and first port; each kind of process has its own port from there on
-            (workers/process/metrics_endpoint.py). None for no metrics.
+    That is host and first port; each kind of process has its own port from there on
+    (workers/process/metrics_endpoint.py).
     """
 
     listen: str | None = None
 
 
 class ProxySettings(Table, frozen=True):
-    """A proxy that authenticates users and names them in a header.
-
-    Attributes:
-        address: its IP address; the header is trusted in requests from there.
-        header: holds the user's name.
-    """
+    """A proxy that authenticates users and names them in `header`, trusted from this IP `address`."""
 
     address: str
     header: str

@@ -2,7 +2,6 @@
 
 letter: reads a dead letter and its headers.
 queue: replays and discards dead letters, safe against a kill at any step.
-messages: the events and commands that a replay or a discard publishes.
-notifications: the same for events that a webhook did not accept.
+messages: the events, commands and notices that a replay or a discard publishes.
 results: which letters are still undecided, and the result for each.
 """

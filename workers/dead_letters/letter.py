@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,8 +40,7 @@ class Letter:
     """A dead letter: a request, an event that a webhook did not accept, or malformed.
 
     Attributes:
-        tag: the delivery tag.
-        body: as received.
+        tag, body: the delivery's.
         command: the request, or None if it is not one.
         undelivered: the webhook's event, or None if it is not one.
         problem: what is wrong with a malformed body, or None.
@@ -62,7 +61,7 @@ class Letter:
     died_at: int | None
     cause: Cause
     by_broker: bool
-    failures: tuple[Failure, ...] = field(default=())
+    failures: tuple[Failure, ...] = ()
     undelivered: Undelivered | None = None
 
     @property
@@ -76,13 +75,9 @@ class Letter:
 
 
 def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes) -> Letter:
-    """Read a letter.
+    """Read a letter from its delivery, whose AMQP headers are `raw`.
 
-    Args:
-        tag: the delivery tag.
-        routing_key: as delivered.
-        raw: the AMQP headers; RabbitMQ documents x-death under "Dead Letter Exchanges".
-        body: as delivered.
+    RabbitMQ documents x-death under "Dead Letter Exchanges".
     """
     command, undelivered, problem = None, None, None
     webhook = _text(raw, headers.WEBHOOK)
@@ -95,14 +90,13 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         problem = str(error)
     death = _latest_death(raw)
     cause = _text(raw, headers.CAUSE)
-    by_broker = cause is None
-    if cause is None and problem is not None:
+    if cause is not None:
+        why = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
+    elif problem is not None:
         why = Cause("malformed", problem)
-    elif cause is None:
+    else:
         reason = _text(death, "reason") or "unknown"
         why = Cause(f"broker_{reason}", f"the broker gave up the delivery: {reason}")
-    else:
-        why = Cause(cause, _text(raw, headers.CAUSE_MESSAGE) or cause)
     return Letter(
         tag=tag,
         body=body,
@@ -112,7 +106,7 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         died_in=_text(raw, headers.DIED_IN) or _text(death, "queue") or _queue_of(routing_key),
         died_at=_time(raw.get(headers.DIED_AT)) or _time(death.get("time")),
         cause=why,
-        by_broker=by_broker,
+        by_broker=cause is None,
         failures=tuple(_failures(raw)),
         undelivered=undelivered,
     )

@@ -1,6 +1,7 @@
-"""The events and commands that a replay or a discard publishes. Pure."""
+"""The events, commands and notices that a replay or a discard publishes. Pure."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from producers.message import Message
@@ -108,3 +109,45 @@ def malformed_discarded(letter: Letter, cluster: str, operator: Operator, now: i
         details={"sha256": digest, **operator.details},
     )
     return outgoing.event(notice)
+
+
+def events_decided(
+    letters: Sequence[Letter], decision: Transition, cluster: str, operator: Operator, now: int
+) -> dict[int, list[Message]]:
+    """The notices, by tag, of the decision about events that webhooks did not accept: no round ends."""
+    notices: dict[int, list[Message]] = {}
+    for letter in letters:
+        if letter.undelivered is not None:
+            event = letter.undelivered.event
+            notice = Notice(
+                name=f"message.{decision}",
+                cluster=cluster,
+                subject=letter.undelivered.webhook,
+                key=f"{event.id}/{letter.round + 1}",
+                time=now,
+                message=f"{event.type} of {event.subject}: {decision} by {operator.name}",
+                remedy="none",
+                details={"event_id": event.id, **operator.details},
+            )
+            notices[letter.tag] = [outgoing.event(notice)]
+    return notices
+
+
+def events_again(letters: Sequence[Letter]) -> dict[int, list[Message]]:
+    """The events, by tag, byte for byte, each for the webhook that did not accept it."""
+    return {
+        letter.tag: [
+            Message(
+                topology.REQUEUE,
+                topology.NOTIFY_AGAIN,
+                letter.body,
+                letter.undelivered.event.id,
+                headers={
+                    headers.WEBHOOK: letter.undelivered.webhook,
+                    headers.ROUND: letter.round + 1,
+                },
+            )
+        ]
+        for letter in letters
+        if letter.undelivered is not None
+    }

@@ -25,13 +25,14 @@ from schemas.events import Transition
 from workers.broker import outgoing, topology
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
-from workers.dead_letters import messages, notifications
+from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.results import (
     LetterOutcome,
     LetterResult,
     discard_result,
+    dropped,
     missing_outcome,
     result,
     sort,
@@ -52,12 +53,7 @@ _CONFIRM_SECONDS = 60.0
 
 
 class DeadLetterQueue:
-    """Holds dead letters; when it is closed, the broker requeues those without a decision.
-
-    Args:
-        parameters: from producers.amqp.connection_parameters.
-        cluster: the cluster of the letters.
-    """
+    """Holds dead letters; when it is closed, the broker requeues those without a decision."""
 
     def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
         self._parameters = parameters
@@ -116,19 +112,15 @@ class DeadLetterQueue:
         Raises:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
-        requests, undelivered = notifications.separate(letters)
+        requests, undelivered = _separate(letters)
         yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
         yield from self._notify(undelivered, Transition.REPLAYED, operator)
 
     def discard(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
     ) -> Iterator[LetterResult]:
-        """End each request in a new round, as the operator's decision.
-
-        Raises:
-            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
-        """
-        requests, undelivered = notifications.separate(letters)
+        """End each request in a new round, as the operator's decision; errors as in `replay`."""
+        requests, undelivered = _separate(letters)
         yield from self._settle(requests, lambda batch: self._discard(store, batch, operator))
         yield from self._notify(undelivered, Transition.DISCARDED, operator)
 
@@ -141,10 +133,9 @@ class DeadLetterQueue:
     ) -> Iterator[LetterResult]:
         """Replace each request with a new one, with a generation from `stamp`; discard the old ones.
 
-        Raises:
-            BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
+        Errors as in `replay`.
         """
-        requests, undelivered = notifications.separate(letters)
+        requests, undelivered = _separate(letters)
         # the new generations keep the order of the old ones
         old = sorted(requests, key=lambda one: one.command.generation if one.command else 0)
         yield from self._settle(old, lambda batch: self._discard(store, batch, operator, stamp))
@@ -226,8 +217,11 @@ class DeadLetterQueue:
         self, undelivered: Sequence[Letter], transition: Transition, operator: Operator
     ) -> Iterator[LetterResult]:
         def decide(batch: Sequence[Letter]) -> list[LetterResult]:
-            now = time.time_ns()
-            stages = notifications.stages(batch, transition, self._cluster, operator, now)
+            stages = [
+                messages.events_decided(batch, transition, self._cluster, operator, time.time_ns())
+            ]
+            if transition is Transition.REPLAYED:
+                stages.append(messages.events_again(batch))
             refused = self._publish(*stages)
             return [result(letter, LetterOutcome(transition.value), refused) for letter in batch]
 
@@ -239,11 +233,7 @@ class DeadLetterQueue:
         """The outcomes of the rounds that the letters failed in, and of the rounds after those."""
         now = time.time_ns()
         read = [(letter, letter.command) for letter in batch if letter.command is not None]
-        failed = [
-            messages.failed_by_broker(letter, command, now)
-            for letter, command in read
-            if letter.by_broker
-        ]
+        failed = [messages.failed_by_broker(one, c, now) for one, c in read if one.by_broker]
         fix_outcomes(connection, self._cluster, failed)
         keys = {(command.id, letter.round + more) for letter, command in read for more in (0, 1)}
         return outcomes(connection, self._cluster, sorted(keys))
@@ -251,29 +241,15 @@ class DeadLetterQueue:
     def _drop(self, decided: Sequence[tuple[Letter, RoundOutcome]]) -> list[LetterResult]:
         """Drop letters of requests that have continued or ended; publish the outcome once more."""
         refused = self._publish(
-            {
-                letter.tag: messages.outcome_messages(letter, outcome.event)
-                for letter, outcome in decided
-            }
+            {one.tag: messages.outcome_messages(one, outcome.event) for one, outcome in decided}
         )
-        return [
-            result(
-                letter,
-                LetterOutcome.DROPPED,
-                refused,
-                f"the request is {outcome.transition} already",
-            )
-            for letter, outcome in decided
-        ]
+        return [dropped(letter, outcome.transition, refused) for letter, outcome in decided]
 
     def _publish(self, *stages: Mapping[int, Sequence[Message]]) -> dict[int, str]:
         """Publish one stage after the other, so that an event is safe before its command is sent.
 
-        Args:
-            stages: messages by the tag of the letter that they follow from.
-
-        Returns:
-            The tags of letters with a refused message, and why; later stages skip them.
+        A stage has messages by the tag of the letter that they follow from. Returned are the tags of
+        letters with a refused message, and why; later stages skip them.
 
         Raises:
             BrokerAwayError: the connection ended, or the broker has not confirmed all in time.
@@ -284,3 +260,9 @@ class DeadLetterQueue:
             errors = outgoing.publish_each(self._link, left, _CONFIRM_SECONDS)
             refused |= {tag: str(error) for tag, error in errors.items()}
         return refused
+
+
+def _separate(letters: Sequence[Letter]) -> tuple[list[Letter], list[Letter]]:
+    """The letters that are requests or unreadable, and the events that webhooks did not accept."""
+    undelivered = [letter for letter in letters if letter.undelivered is not None]
+    return [letter for letter in letters if letter.undelivered is None], undelivered

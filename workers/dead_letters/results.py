@@ -38,9 +38,7 @@ def sort(
 ) -> tuple[list[Letter], list[tuple[Letter, RoundOutcome]], list[tuple[Letter, PowerCommand]]]:
     """The malformed letters, those with a decision already, and the undecided ones.
 
-    Args:
-        batch: the letters.
-        ends: the outcomes of the rounds they failed in, and of the rounds after those.
+    `ends` has the outcomes of the rounds they failed in, and of the rounds after those.
     """
     malformed: list[Letter] = []
     decided: list[tuple[Letter, RoundOutcome]] = []
@@ -77,26 +75,23 @@ def result(
 
 
 def discard_result(letter: Letter, body: bytes, refused: Mapping[int, str]) -> LetterResult:
-    """The result of a discard; another decision may have been stored before ours.
-
-    Args:
-        letter: the letter.
-        body: the stored outcome.
-        refused: the letters with a refused message, and why.
-    """
+    """The result of a discard, whose stored outcome is `body`: it may be an earlier decision."""
     event = event_from(parse(body))
     replacement = messages.replacement(letter, event)
     if replacement is not None:
         return result(letter, LetterOutcome.RESTAMPED, refused, f"replaced by {replacement.id}")
     if event.transition is Transition.DISCARDED:
         return result(letter, LetterOutcome.DISCARDED, refused)
-    return result(
-        letter, LetterOutcome.DROPPED, refused, f"the request is {event.transition} already"
-    )
+    return dropped(letter, event.transition, refused)
+
+
+def dropped(letter: Letter, transition: Transition, refused: Mapping[int, str]) -> LetterResult:
+    """The result of a letter whose request has continued or ended."""
+    why = f"the request is {transition} already"
+    return result(letter, LetterOutcome.DROPPED, refused, why)
 
 
 def unreadable(letter: Letter) -> LetterResult:
     """A letter that cannot be read cannot be replayed."""
-    return LetterResult(
-        letter, LetterOutcome.REFUSED, f"it can only be discarded: {letter.problem}"
-    )
+    why = f"it can only be discarded: {letter.problem}"
+    return LetterResult(letter, LetterOutcome.REFUSED, why)

@@ -57,13 +57,12 @@ def undelivered(notification: Notification, event: Envelope, cause: Cause, now: 
 def publish(link: Link, notification: Notification, cause: Cause) -> bool:
     """Publish the dead letter and the notice; whether the broker confirmed both."""
     now = time.time_ns()
-    messages = (
-        dead_letter(notification, cause, now),
-        undelivered(notification, parse(notification.body), cause, now),
-    )
+    notice = undelivered(notification, parse(notification.body), cause, now)
     log = structlog.get_logger().bind(webhook=notification.webhook, event_id=notification.event_id)
     try:
-        outgoing.publish_all(link, messages, _CONFIRM_SECONDS)
+        outgoing.publish_all(
+            link, (dead_letter(notification, cause, now), notice), _CONFIRM_SECONDS
+        )
     except BrokerError as error:
         log.warning("dead_letter_refused", error=type(error).__name__)
         return False

@@ -1,6 +1,5 @@
 """`lamplighter worker notify`: moves events from the broker into the store; receivers send them."""
 
-import queue
 import time
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +11,7 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
+from workers.broker.batches import Batches
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.config.webhooks import Webhook
@@ -45,9 +45,8 @@ def main(settings: Settings) -> int:
         sqlalchemy.exc.OperationalError: the store is unavailable at the start.
     """
     if not settings.webhooks:
-        raise ConfigError(
-            f"{settings.path}: notify.webhook: no webhook is configured; see docs/opus.md"
-        )
+        problem = "no webhook is configured; see docs/opus.md"
+        raise ConfigError(f"{settings.path}: notify.webhook: {problem}")
     with runtime("notify", settings) as run:
         declare_topology(run)
         Intake(run).run()
@@ -63,10 +62,10 @@ class Intake:
     def __init__(self, run: Runtime) -> None:
         self._run = run
         self._webhooks = run.settings.webhooks
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._batches = Batches(_BATCH, 0.0)
         self._next_housekeeping = self._next_deletion = 0.0
         self._log = structlog.get_logger()
-        self._link = run.open_link({topology.NOTIFY_QUEUE: PREFETCH}, self._waiting.put)
+        self._link = run.open_link({topology.NOTIFY_QUEUE: PREFETCH}, self._batches.add)
         self._receivers = [Receiver(run, self._link, webhook) for webhook in self._webhooks]
 
     def run(self) -> None:
@@ -76,23 +75,13 @@ class Intake:
             receiver.start()
         try:
             while not self._run.stop.is_set():
-                self._store_batch(self._batch())
+                self._store_batch(self._batches.next(_IDLE))
                 self._housekeeping()
         finally:
             until = time.monotonic() + _SHUTDOWN_SECONDS
             for receiver in self._receivers:
                 receiver.join(max(0.0, until - time.monotonic()))
             self._link.stop()
-
-    def _batch(self) -> list[Delivery]:
-        batch: list[Delivery] = []
-        try:
-            batch.append(self._waiting.get(timeout=_IDLE))
-            while len(batch) < _BATCH:
-                batch.append(self._waiting.get_nowait())
-        except queue.Empty:
-            pass
-        return batch
 
     def _store_batch(self, batch: Sequence[Delivery]) -> None:
         now = time.time_ns()
@@ -154,9 +143,7 @@ class Intake:
                 notifications.mark_done(connection, cluster, found, time.time_ns())
 
     def _describe(self, waiting: int) -> str:
-        failing = [
-            w.name for w, r in zip(self._webhooks, self._receivers, strict=True) if r.failing
-        ]
+        failing = [receiver.name for receiver in self._receivers if receiver.failing]
         state = f"{waiting} notifications wait"
         return f"{state}; away: {', '.join(failing)}" if failing else state
 

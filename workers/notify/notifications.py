@@ -5,7 +5,7 @@ Functions over a connection, each safe to repeat. Times are ns since the epoch.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,23 +18,17 @@ from workers.store.upsert import insert
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """An event for one webhook.
+    """An event, byte for byte, for the webhook of this name; the next attempt is due at `due_at`.
 
-    Attributes:
-        webhook: the name of the webhook.
-        event_id: the id of the event.
-        round: from 1; each replay starts the next round.
-        body: the event, byte for byte.
-        taken_at: when the worker received it.
-        due_at: when the next attempt is due.
-        errors: the failed attempts, oldest first, as in a dead letter's header.
+    `round` is from 1; each replay starts the next one. `errors` are the failed attempts, oldest
+    first, as in a dead letter's header.
     """
 
     webhook: str
     event_id: str
     round: int
     body: bytes
-    taken_at: int
+    received_at: int
     due_at: int
     errors: tuple[Mapping[str, Any], ...] = ()
 
@@ -51,19 +45,10 @@ class Notification:
 def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) -> None:
     """Store these notifications; repeats of known ones are ignored."""
     rows = [
-        {
-            "cluster": cluster,
-            "webhook": each.webhook,
-            "event_id": each.event_id,
-            "round": each.round,
-            "body": each.body,
-            "received_at": each.taken_at,
-            "due_at": each.due_at,
-        }
-        for each in new
+        {**asdict(each), "cluster": cluster, "errors": json.dumps(each.errors)}
+        for each in sorted(new, key=lambda each: (each.webhook, each.event_id, each.round))
     ]
     if rows:
-        rows.sort(key=lambda row: (row["webhook"], row["event_id"], row["round"]))
         connection.execute(insert(connection, notifications).on_conflict_do_nothing(), rows)
 
 
@@ -74,9 +59,15 @@ def claim(
 
     Several workers never claim the same one.
     """
+    columns = (notifications.c[name] for name in Notification.__dataclass_fields__)
     query = (
-        sa.select(notifications)
-        .where(_open(cluster, webhook), notifications.c.due_at <= now)
+        sa.select(*columns)
+        .where(
+            notifications.c.cluster == cluster,
+            notifications.c.webhook == webhook,
+            notifications.c.done_at.is_(None),
+            notifications.c.due_at <= now,
+        )
         .order_by(notifications.c.due_at, notifications.c.received_at, notifications.c.event_id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -84,15 +75,7 @@ def claim(
     row = connection.execute(query).first()
     if row is None:
         return None
-    found = Notification(
-        row.webhook,
-        row.event_id,
-        row.round,
-        row.body,
-        row.received_at,
-        until,
-        tuple(json.loads(row.errors)),
-    )
+    found = replace(Notification(*row), due_at=until, errors=tuple(json.loads(row.errors)))
     connection.execute(sa.update(notifications).where(_is(cluster, found)).values(due_at=until))
     return found
 
@@ -119,29 +102,16 @@ def mark_done(
 
 def delete_done(connection: sa.Connection, cluster: str, before: int) -> None:
     """Delete the notifications that were done before this time."""
-    connection.execute(
-        sa.delete(notifications).where(
-            notifications.c.cluster == cluster, notifications.c.done_at < before
-        )
-    )
+    done = sa.and_(notifications.c.cluster == cluster, notifications.c.done_at < before)
+    connection.execute(sa.delete(notifications).where(done))
 
 
 def count_waiting(connection: sa.Connection, cluster: str) -> Mapping[str, int]:
     """The number of waiting notifications by webhook."""
-    query = (
-        sa.select(notifications.c.webhook, sa.func.count())
-        .where(notifications.c.cluster == cluster, notifications.c.done_at.is_(None))
-        .group_by(notifications.c.webhook)
-    )
-    return {row.webhook: row[1] for row in connection.execute(query)}
-
-
-def _open(cluster: str, webhook: str) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        notifications.c.cluster == cluster,
-        notifications.c.webhook == webhook,
-        notifications.c.done_at.is_(None),
-    )
+    waiting = sa.and_(notifications.c.cluster == cluster, notifications.c.done_at.is_(None))
+    query = sa.select(notifications.c.webhook, sa.func.count()).where(waiting)
+    rows = connection.execute(query.group_by(notifications.c.webhook))
+    return {row.webhook: row[1] for row in rows}
 
 
 def _is(cluster: str, notification: Notification) -> sa.ColumnElement[bool]:

@@ -13,7 +13,7 @@ from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
 from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
-from workers.notify.verdict import Delivered, Retry, Undeliverable, Verdict, backoff, judge
+from workers.notify.verdict import Delivered, RetryLater, Undeliverable, Verdict, backoff, judge
 from workers.notify.webhook_request import request
 from workers.process.runtime import Runtime
 from workers.store.database import STORE_ERRORS
@@ -29,12 +29,8 @@ _MAX_BACKOFF_STEPS = 7
 class Receiver:
     """Sends notifications to one webhook, at least once each.
 
-    An attempt that was cut short by a kill is due again when its claim expires.
-
-    Args:
-        run: the process.
-        link: publishes dead letters.
-        webhook: where to send.
+    An attempt that was cut short by a kill is due again when its claim expires. `link` publishes dead
+    letters.
     """
 
     def __init__(self, run: Runtime, link: Link, webhook: Webhook) -> None:
@@ -47,6 +43,7 @@ class Receiver:
         self._failures = 0
         self._retry_after = 0.0
         self._log = structlog.get_logger().bind(webhook=webhook.name)
+        self.name = webhook.name
         self._thread = threading.Thread(target=self._serve, name=webhook.name, daemon=True)
 
     @property
@@ -103,7 +100,7 @@ class Receiver:
         if due is None:
             return False
         verdict = self._attempt(due)
-        if isinstance(verdict, Retry):
+        if isinstance(verdict, RetryLater):
             self._failures, self._retry_after = self._failures + 1, verdict.retry_after
         else:
             self._failures, self._retry_after = 0, 0.0
@@ -116,18 +113,17 @@ class Receiver:
         except MalformedMessageError as error:  # the webhook's format was changed meanwhile
             return Undeliverable(Cause("not_understood", str(error)))
         response = self._client.send(sent, due.event_id)
-        left = self._webhook.give_up_after - (time.time_ns() - due.taken_at) / _NS
+        left = self._webhook.give_up_after - (time.time_ns() - due.received_at) / _NS
         opus = self._webhook.format == "opus"
         return judge(response, attempt=due.attempt, left=left, opus=opus)
 
     def _record(self, due: Notification, verdict: Verdict) -> None:
         log = self._log.bind(event_id=due.event_id, attempt=due.attempt)
         now = time.time_ns()
-        if isinstance(verdict, Retry):
+        if isinstance(verdict, RetryLater):
             log.warning("notification_retried", cause=verdict.cause.error, seconds=verdict.seconds)
-            errors = due.failed(verdict.cause, now)
+            errors, due_at = due.failed(verdict.cause, now), now + int(verdict.seconds * _NS)
             with self._run.store.begin() as connection:
-                due_at = now + int(verdict.seconds * _NS)
                 notifications.reschedule(connection, self._cluster, due, errors, due_at)
             return
         if isinstance(verdict, Delivered):

@@ -19,12 +19,10 @@ _OPUS_JOB_ENDED = "while in terminal phase"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A webhook's response to one attempt.
+    """A webhook's response to one attempt; `status` is None if there was none.
 
-    Attributes:
-        status: the HTTP status; None if there was no response.
-        text: the beginning of the body, or what went wrong; untrusted.
-        retry_after: how long the webhook asks us to wait, in seconds.
+    `text` is the beginning of the body, or what went wrong; untrusted. The webhook asks us to wait
+    `retry_after` seconds.
     """
 
     status: int | None
@@ -40,7 +38,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryLater:
     """Retry after `seconds`; the webhook itself asked for `retry_after` seconds."""
 
     cause: Cause
@@ -55,17 +53,13 @@ class Undeliverable:
     cause: Cause
 
 
-Verdict: TypeAlias = Delivered | Retry | Undeliverable
+Verdict: TypeAlias = Delivered | RetryLater | Undeliverable
 
 
 def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdict:
-    """Decide what happens to a notification.
+    """Decide what happens to a notification after this `attempt`, counted from 1.
 
-    Args:
-        response: the response to this attempt.
-        attempt: the number of this attempt, from 1.
-        left: seconds until the notification is given up.
-        opus: whether the webhook is an OPUS server.
+    It is given up in `left` seconds; `opus`: the webhook is an OPUS server.
     """
     status = response.status
     if status is not None and status < _REDIRECT:
@@ -77,7 +71,9 @@ def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdi
     if status is not None and status < _SERVER_ERROR and status not in _TEMPORARY:
         return Undeliverable(cause)
     seconds = max(backoff(attempt), response.retry_after)
-    return Retry(cause, seconds, response.retry_after) if seconds < left else Undeliverable(cause)
+    return (
+        RetryLater(cause, seconds, response.retry_after) if seconds < left else Undeliverable(cause)
+    )
 
 
 def backoff(attempt: int) -> float:
@@ -88,9 +84,8 @@ def backoff(attempt: int) -> float:
 
 def _without_markup(text: str) -> str:
     """The text without HTML markup and styles, so that it begins with the message."""
-    return re.sub(
-        r"<[^>]*>", " ", re.sub(r"<(style|script|title).*?</\1>", " ", text, flags=re.DOTALL)
-    )
+    text = re.sub(r"<(style|script|title).*?</\1>", " ", text, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", text)
 
 
 def _cause(status: int | None, text: str) -> Cause:

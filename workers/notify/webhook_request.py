@@ -38,19 +38,14 @@ def is_for(webhook: Webhook, routing_key: str, envelope: Envelope) -> bool:
     OPUS gets only jobs that its own batch scripts submitted: it finds a job by Slurm's job id
     alone, and jobs of another cluster, or from before Slurm lost its state, may have the same id.
     """
-    if not webhook.subscribes_to(routing_key):
-        return False
-    job = _failed_job(envelope) if webhook.format == "opus" else None
-    return webhook.format != "opus" or (job is not None and job.uws_id is not None)
+    if webhook.format != "opus" or not webhook.subscribes_to(routing_key):
+        return webhook.subscribes_to(routing_key)
+    job = _failed_job(envelope)
+    return job is not None and job.uws_id is not None
 
 
 def request(webhook: Webhook, envelope: Envelope, body: bytes) -> WebhookRequest:
-    """The unsigned request for an event, in the webhook's format.
-
-    Args:
-        webhook: the receiver.
-        envelope: the event.
-        body: the event, byte for byte.
+    """The unsigned request for an event, in the webhook's format; `body` is it, byte for byte.
 
     Raises:
         MalformedMessageError: the event cannot be expressed in the webhook's format.
@@ -81,11 +76,9 @@ def signed(
 ) -> WebhookRequest:
     """Add the headers of Standard Webhooks 1.0 (section "Webhook headers" of its specification).
 
-    Args:
-        sent: the request to sign.
-        event_id: the same for each attempt and replay, so that a receiver recognises a repeat.
-        now: the time of this attempt, in seconds since the epoch.
-        secrets: one signature is made with each, so that secrets can be rotated.
+    The `event_id` is the same for each attempt and replay, so that a receiver recognises a repeat;
+    `now` is the time of this attempt, in seconds since the epoch. One signature is made with each of
+    the secrets, so that they can be rotated.
     """
     head = {"webhook-id": event_id, "webhook-timestamp": str(now)}
     if secrets:

@@ -20,12 +20,7 @@ def create_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def replace_file(path: Path, content: bytes, owner: tuple[int, int] | None = None) -> None:
-    """Replace a file, readable for its owner only.
-
-    Args:
-        path: the file; mode 0600 afterwards.
-        content: the new content.
-        owner: user and group of the new file; None for those of the process.
+    """Replace a file, mode 0600 afterwards; its user and group are `owner`, or those of the process.
 
     Raises:
         OSError: it cannot be written; the old file is unchanged.

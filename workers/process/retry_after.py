@@ -12,11 +12,8 @@ def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds, from 0 to LONGEST; None if the header is absent or cannot be read.
 
     RFC 9110, section 10.2.3: a number of seconds or a date. A date is compared with the response's own
-    Date if it has one, because the server's clock can differ from ours.
-
-    Args:
-        headers: a mapping that ignores case, like that of requests.
-        now: seconds since the epoch.
+    Date if it has one, because the server's clock can differ from ours. `headers` ignore case, like
+    those of requests; `now` is in seconds since the epoch.
     """
     value = headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():

@@ -26,15 +26,10 @@ from workers.store.database import open_store
 
 @dataclass(slots=True)
 class Runtime:
-    """A running worker process.
+    """A running worker process with its metrics; its name is unique among all workers.
 
-    Attributes:
-        role: power, tokens, audit, slurm, notify.
-        name: unique among all workers.
-        stop: set by SIGTERM and SIGINT.
-        state: what the worker does or waits for, in a few words; the worker sets it.
-        registry: the metrics of the process.
-        link: the worker's connection to the broker; `lamplighter status` shows its problem.
+    SIGTERM and SIGINT set `stop`. The worker sets `state`: one line for `lamplighter status`,
+    which also shows the problem of `link`, the worker's connection to the broker.
     """
 
     settings: Settings
@@ -105,10 +100,9 @@ def _beat(run: Runtime, started: int) -> None:
                 if stopping:
                     heartbeats.delete_heartbeat(connection, cluster, run.name)
                 else:
-                    heartbeat = heartbeats.Heartbeat(
-                        run.role, run.name, host, pid, started, now, run.status
-                    )
-                    heartbeats.write(connection, cluster, heartbeat)
+                    identity = run.role, run.name, host, pid, started
+                    beat = heartbeats.Heartbeat(*identity, seen_at=now, state=run.status)
+                    heartbeats.write(connection, cluster, beat)
         except sa.exc.SQLAlchemyError as error:
             structlog.get_logger().warning("heartbeat_failed", error=type(error).__name__)
         if stopping:

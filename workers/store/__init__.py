@@ -3,6 +3,7 @@
 tables: all tables.
 migrations/: the Alembic migrations; state and audit have one history each.
 database: opens a store; the clock that all workers share.
+columns: the columns of tables and migrations.
 upsert, chunks: helpers for statements.
 requests: the rounds of requests, and the one outcome of each.
 group_images: the image that a group's servers are created from.

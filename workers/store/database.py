@@ -91,10 +91,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def store_clock(dialect: str) -> sa.ColumnElement[int]:
     """Milliseconds since the epoch by the store's clock, as an SQL expression."""
+    clock = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
     if dialect == "postgresql":
-        return sa.literal_column(
-            "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", sa.BigInteger
-        )
-    return sa.literal_column(
-        "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)", sa.BigInteger
-    )
+        clock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+    return sa.literal_column(clock, sa.BigInteger)

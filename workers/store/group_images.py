@@ -8,16 +8,14 @@ import sqlalchemy as sa
 
 from schemas.commands import PowerCommand
 from workers.store.tables import group_images
-from workers.store.upsert import insert
+from workers.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)
 class GroupImage:
-    """An image of a group; times in ns since the epoch.
+    """An image of a group, which uses it since `set_at`; times in ns since the epoch.
 
-    Attributes:
-        node, request_id, generation: the bake that created the image.
-        set_at: when the group began to use it.
+    `node`, `request_id` and `generation` are those of the bake that created the image.
     """
 
     group_name: str
@@ -35,22 +33,10 @@ class GroupImage:
         return cls(group, image_id, name, bake.node, bake.id, bake.generation, now)
 
 
-_COLUMNS = tuple(group_images.c[name] for name in GroupImage.__dataclass_fields__)
-
-
 def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) -> None:
     """Set the images of groups; of two images for one group, the last requested one wins."""
-    if not images:
-        return
-    statement = insert(connection, group_images)
-    statement = statement.on_conflict_do_update(
-        index_elements=[group_images.c.cluster, group_images.c.group_name],
-        set_={
-            column.name: statement.excluded[column.name]
-            for column in _COLUMNS
-            if column.name != "group_name"
-        },
-        where=statement.excluded.generation > group_images.c.generation,
+    statement = upsert(
+        connection, group_images, where=lambda new: new.generation > group_images.c.generation
     )
     # one by one and in the order of requests: one statement cannot update a row twice
     for image in sorted(images, key=lambda image: (image.group_name, image.generation)):
@@ -59,17 +45,14 @@ def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) 
 
 def by_group(connection: sa.Connection, cluster: str) -> Mapping[str, GroupImage]:
     """All images of a cluster, by group."""
-    query = sa.select(*_COLUMNS).where(group_images.c.cluster == cluster)
-    images = [GroupImage(*row) for row in connection.execute(query)]
-    return {image.group_name: image for image in images}
+    columns = (group_images.c[name] for name in GroupImage.__dataclass_fields__)
+    query = sa.select(*columns).where(group_images.c.cluster == cluster)
+    return {row.group_name: GroupImage(*row) for row in connection.execute(query)}
 
 
 def unset(connection: sa.Connection, cluster: str, group: str) -> GroupImage | None:
     """Make a group use its template's image again; returns the image that it used before, if any."""
     found = by_group(connection, cluster).get(group)
-    connection.execute(
-        sa.delete(group_images).where(
-            group_images.c.cluster == cluster, group_images.c.group_name == group
-        )
-    )
+    this = sa.and_(group_images.c.cluster == cluster, group_images.c.group_name == group)
+    connection.execute(sa.delete(group_images).where(this))
     return found

@@ -53,12 +53,9 @@ def heartbeats(connection: sa.Connection, cluster: str) -> list[Heartbeat]:
     has started on the same host.
     """
     columns = (workers.c[name] for name in Heartbeat.__dataclass_fields__)
-    query = (
-        sa.select(*columns)
-        .where(workers.c.cluster == cluster)
-        .order_by(workers.c.role, workers.c.name)
-    )
-    found = [Heartbeat(*row) for row in connection.execute(query)]
+    query = sa.select(*columns).where(workers.c.cluster == cluster)
+    ordered = query.order_by(workers.c.role, workers.c.name)
+    found = [Heartbeat(*row) for row in connection.execute(ordered)]
     last_start: dict[tuple[str, str], int] = {}
     for one in found:
         key = one.role, one.host

@@ -5,18 +5,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from workers.store.power_state import PowerState, power_state
+from workers.store.requests import Round
 from workers.store.tables import drifts, nodes, refresh_tokens, requests
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """A round of a request that has no outcome yet; times in ns since the epoch."""
-
-    request_id: str
-    round: int
-    node: str
-    generation: int
-    accepted_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +20,26 @@ class NodePower:
     since: int | None
 
 
-def open_requests(connection: sa.Connection, cluster: str) -> list[OpenRequest]:
+def open_requests(connection: sa.Connection, cluster: str) -> list[Round]:
     """The requests in progress, oldest first."""
     query = (
-        sa.select(*(requests.c[name] for name in OpenRequest.__dataclass_fields__))
+        sa.select(*(requests.c[name] for name in Round.__dataclass_fields__))
         # decided_at has an index, outcome has none
         .where(requests.c.cluster == cluster, requests.c.decided_at.is_(None))
         .order_by(requests.c.generation, requests.c.node, requests.c.round)
     )
-    return [OpenRequest(*row) for row in connection.execute(query)]
+    return [Round(*row) for row in connection.execute(query)]
 
 
 def node_powers(connection: sa.Connection, cluster: str) -> dict[str, NodePower]:
     """The power states of all nodes that ever had a request, by node."""
     busy = {request.node for request in open_requests(connection, cluster)}
-    query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation).where(
-        nodes.c.cluster == cluster
-    )
-    return {
-        node: NodePower(
-            node, power_state(desired, observed, busy=node in busy), desired, observed, generation
-        )
-        for node, desired, observed, generation in connection.execute(query)
-    }
+    columns = nodes.c.node, nodes.c.desired, nodes.c.observed, nodes.c.generation
+    found: dict[str, NodePower] = {}
+    for row in connection.execute(sa.select(*columns).where(nodes.c.cluster == cluster)):
+        state = power_state(row.desired, row.observed, busy=row.node in busy)
+        found[row.node] = NodePower(row.node, state, *row[1:])
+    return found
 
 
 def refresh_token_expiries(connection: sa.Connection) -> dict[str, int]:
@@ -63,10 +50,6 @@ def refresh_token_expiries(connection: sa.Connection) -> dict[str, int]:
 
 def drift_counts(connection: sa.Connection, cluster: str) -> dict[str, int]:
     """The number of drifts of each kind (workers/resync/drift.py)."""
-    query = (
-        sa.select(drifts.c.kind, sa.func.count())
-        .where(drifts.c.cluster == cluster)
-        .group_by(drifts.c.kind)
-        .order_by(drifts.c.kind)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    query = sa.select(drifts.c.kind, sa.func.count()).where(drifts.c.cluster == cluster)
+    rows = connection.execute(query.group_by(drifts.c.kind).order_by(drifts.c.kind))
+    return {row[0]: row[1] for row in rows}

@@ -20,12 +20,10 @@ class PowerState(enum.StrEnum):
 
 
 def power_state(desired: str | None, observed: str | None, *, busy: bool) -> PowerState:
-    """Derive a node's power state.
+    """Derive a node's power state; `busy`: a request is under way.
 
-    Args:
-        desired: what was last requested of the node (schemas.commands.Desired), or None.
-        observed: the server's status when a request last ended; None if it was never observed.
-        busy: whether a request is under way.
+    `desired` was last requested of the node (schemas.commands.Desired), or None; `observed` is the
+    server's status when a request last ended, None if it was never observed.
     """
     if desired is None:
         return PowerState.OFF

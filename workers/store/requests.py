@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from schemas.events import RequestEvent, Transition
 from workers.store.chunks import chunks
 from workers.store.tables import requests
-from workers.store.upsert import insert
+from workers.store.upsert import insert, upsert
 
 # request ID and round
 RoundKey: TypeAlias = tuple[str, int]
@@ -22,7 +22,7 @@ RoundKey: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round that starts; times are ns since the epoch."""
+    """A round that has no outcome yet; times are ns since the epoch."""
 
     request_id: str
     round: int
@@ -56,9 +56,8 @@ def outcomes(
     """The outcomes of these rounds; open and unknown rounds are omitted."""
     found: dict[RoundKey, RoundOutcome] = {}
     for chunk in chunks(keys):
-        query = sa.select(
-            requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
-        ).where(
+        columns = requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
+        query = sa.select(*columns).where(
             requests.c.cluster == cluster,
             requests.c.outcome.is_not(None),
             sa.tuple_(requests.c.request_id, requests.c.round).in_(chunk),
@@ -84,14 +83,8 @@ def fix_outcomes(
     first: dict[RoundKey, RequestEvent] = {}
     for event in events:
         first.setdefault((event.request_id, event.round), event)
-    statement = insert(connection, requests)
-    statement = statement.on_conflict_do_update(
-        index_elements=[requests.c.cluster, requests.c.request_id, requests.c.round],
-        set_={
-            name: statement.excluded[name] for name in ("outcome", "event", "decided_at", "actions")
-        },
-        where=requests.c.outcome.is_(None),
-    )
+    ended = "outcome", "event", "decided_at", "actions"
+    statement = upsert(connection, requests, *ended, where=lambda _: requests.c.outcome.is_(None))
     # all callers lock rows in the same order, so that two transactions cannot deadlock
     connection.execute(statement, [_row(cluster, first[key]) for key in sorted(first)])
     stored = outcomes(connection, cluster, list(first))
@@ -120,11 +113,9 @@ def progress(
     found: dict[RoundKey, tuple[str, float]] = {}
     columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
     for part in chunks(sorted(request_ids)):
-        query = sa.select(*columns).where(
-            requests.c.cluster == cluster, requests.c.request_id.in_(part)
-        )
-        for request_id, round_, actions, waited in connection.execute(query):
-            found[request_id, round_] = actions, waited / 1000
+        these = sa.and_(requests.c.cluster == cluster, requests.c.request_id.in_(part))
+        for row in connection.execute(sa.select(*columns).where(these)):
+            found[row.request_id, row.round] = row.actions, row.waited_ms / 1000
     return found
 
 
@@ -138,11 +129,8 @@ def record_actions(
 
 def keep_waited(connection: sa.Connection, cluster: str, waited: Mapping[RoundKey, float]) -> None:
     """Keep how many seconds these rounds have waited."""
-    _update(
-        connection,
-        cluster,
-        {key: {"waited_ms": int(seconds * 1000)} for key, seconds in waited.items()},
-    )
+    rows = {key: {"waited_ms": int(seconds * 1000)} for key, seconds in waited.items()}
+    _update(connection, cluster, rows)
 
 
 def _update(
@@ -150,27 +138,14 @@ def _update(
 ) -> None:
     if not rows:
         return
-    columns = next(iter(rows.values()))
-    statement = (
-        sa.update(requests)
-        .where(
-            requests.c.cluster == cluster,
-            requests.c.request_id == sa.bindparam("which"),
-            requests.c.round == sa.bindparam("of_round"),
-        )
-        .values({name: sa.bindparam(f"new_{name}") for name in columns})
+    # the columns to set are those in the rows
+    statement = sa.update(requests).where(
+        requests.c.cluster == cluster,
+        requests.c.request_id == sa.bindparam("of_request"),
+        requests.c.round == sa.bindparam("of_round"),
     )
-    connection.execute(
-        statement,
-        [
-            {
-                "which": key[0],
-                "of_round": key[1],
-                **{f"new_{name}": value for name, value in rows[key].items()},
-            }
-            for key in sorted(rows)
-        ],
-    )
+    parameters = [{"of_request": key[0], "of_round": key[1], **rows[key]} for key in sorted(rows)]
+    connection.execute(statement, parameters)
 
 
 def prune(connection: sa.Connection, cluster: str, before: int) -> int:

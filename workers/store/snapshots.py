@@ -14,17 +14,12 @@ from schemas.server import Server
 from schemas.snapshot import Snapshot, parse_snapshot
 from workers.store.database import store_clock
 from workers.store.tables import listings, snapshots
-from workers.store.upsert import insert
+from workers.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAge:
-    """The age of the newest snapshot.
-
-    Attributes:
-        generation: of the snapshot.
-        age: seconds since it was received, by the store's clock.
-    """
+    """The generation of the newest snapshot, and its age in seconds by the store's clock."""
 
     generation: int
     age: float
@@ -32,11 +27,9 @@ class SnapshotAge:
 
 @dataclass(frozen=True, slots=True)
 class StoredListing:
-    """The servers of a cloud.
+    """The servers of a cloud, listed for the snapshot of this generation.
 
-    Attributes:
-        generation: of the snapshot that the listing was made for.
-        requested_at: ns since the epoch, by the clock of the worker that listed.
+    `requested_at` is in ns since the epoch, by the clock of the worker that listed.
     """
 
     cloud: str
@@ -47,17 +40,13 @@ class StoredListing:
 
 def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
     """Store a snapshot unless the stored one is newer; returns whether it is the newest now."""
-    clock = store_clock(connection.dialect.name)
-    statement = insert(connection, snapshots).values(
+    statement = upsert(
+        connection, snapshots, where=lambda new: new.generation > snapshots.c.generation
+    ).values(
         cluster=snapshot.cluster,
         generation=snapshot.generation,
-        received_at=clock,
+        received_at=store_clock(connection.dialect.name),
         body=snapshot.to_envelope().to_json(),
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=[snapshots.c.cluster],
-        set_={name: statement.excluded[name] for name in ("generation", "body", "received_at")},
-        where=statement.excluded.generation > snapshots.c.generation,
     )
     connection.execute(statement)
     stored = snapshot_age(connection, snapshot.cluster)
@@ -80,17 +69,14 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
 
 def keep_listing(connection: sa.Connection, cluster: str, listing: StoredListing) -> None:
     """Store a listing unless the stored one is for a newer snapshot."""
-    statement = insert(connection, listings).values(
+    statement = upsert(
+        connection, listings, where=lambda new: new.generation >= listings.c.generation
+    ).values(
         cluster=cluster,
         cloud=listing.cloud,
         generation=listing.generation,
         requested_at=listing.requested_at,
         body=msgspec.json.encode(listing.servers),
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=[listings.c.cluster, listings.c.cloud],
-        set_={name: statement.excluded[name] for name in ("generation", "requested_at", "body")},
-        where=statement.excluded.generation >= listings.c.generation,
     )
     connection.execute(statement)
 

@@ -1,10 +1,9 @@
 """The token service: the only part that knows the clouds' credentials, and its clients.
 
-service: `lamplighter worker tokens`; answers requests for tokens over RabbitMQ.
+service: `lamplighter worker tokens`; answers requests for tokens over RabbitMQ; its metrics.
 issuer: serves, fetches and renews the tokens of one cloud.
 cache: what an issuer decides, as pure functions.
 alarms: notices about credentials that need an operator.
-metrics: the service's metrics.
 source: what every source of tokens does.
 sources: the source of each cloud; logins with credentials of Keystone.
 keystone: logins at Keystone.

@@ -36,9 +36,8 @@ class Alarms:
             remedy=error.remedy or "wait",
             details={"error": error.error, "permanent": str(error.permanent).lower()},
         )
-        structlog.get_logger().error(
-            "token_alarm", cloud=cloud, reason=error.message, remedy=notice.remedy
-        )
+        log = structlog.get_logger()
+        log.error("token_alarm", cloud=cloud, reason=error.message, remedy=notice.remedy)
         self._send(outgoing.event(notice))
 
     def tick(self) -> None:

@@ -70,14 +70,7 @@ def floor(life: float) -> float:
 
 
 def decide(slot: Slot, now: float, refused: str | None, fingerprint: str) -> CacheDecision:
-    """How to answer a request.
-
-    Args:
-        slot: the state.
-        now: the time.
-        refused: the digest of a token that the cloud has refused, or None.
-        fingerprint: of the credential.
-    """
+    """How to answer a request; `refused` is the digest of a token that the cloud has refused, or None."""
     held = slot.held
     if held is not None and held.expires - now >= floor(held.token.life):
         if held.token.digest != refused:
@@ -98,9 +91,8 @@ def seconds_left(slot: Slot, now: float) -> float | None:
 def renewal_due(slot: Slot, now: float, fingerprint: str) -> bool:
     """Whether to renew the token now: it is in use and expires soon."""
     held = slot.held
-    if held is None or not held.served or now < held.renew:
-        return False
-    return may_fetch(slot, now, fingerprint)
+    in_use = held is not None and held.served and now >= held.renew
+    return in_use and may_fetch(slot, now, fingerprint)
 
 
 def may_fetch(slot: Slot, now: float, fingerprint: str) -> bool:
@@ -118,11 +110,8 @@ def without_refused(slot: Slot, now: float, refused: str | None) -> Slot:
 def obtained(slot: Slot, token: ScopedToken, requested: float, jitter: float) -> Slot:
     """The slot with a new token.
 
-    Args:
-        slot: the state before.
-        token: the new token.
-        requested: when it was requested; its life began later, so this errs on the safe side.
-        jitter: from 0 to 1, so that several clouds or services do not renew at the same time.
+    Its life began after it was `requested`, so this errs on the safe side. A `jitter` from 0 to 1
+    keeps several clouds or services from renewing at the same time.
     """
     expires = requested + token.life
     renew = expires - floor(token.life) * (1.2 + 0.4 * jitter)
@@ -140,9 +129,7 @@ def failed(slot: Slot, error: SourceError, now: float, jitter: float, fingerprin
 
 def served(slot: Slot) -> Slot:
     """The slot after its token was served."""
-    if slot.held is None or slot.held.served:
-        return slot
-    return replace(slot, held=replace(slot.held, served=True))
+    return slot if slot.held is None else replace(slot, held=replace(slot.held, served=True))
 
 
 def _blocked(slot: Slot, now: float, fingerprint: str) -> SourceError | None:

@@ -3,8 +3,7 @@
 import threading
 import time
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
@@ -34,15 +33,14 @@ from workers.tokens.rpc import (
     parse_answer,
 )
 
+_Expected = TypeVar("_Expected", TokenGrant, TokenReport)
+
 
 class TokenClient:
     """A separate connection to the broker, and the open requests on it.
 
-    A context manager: connected until its exit. Any thread may call any method.
-
-    Args:
-        settings: the content of lamplighter.toml.
-        name: of the worker, shown in the broker's list of connections.
+    A context manager: connected until its exit. Any thread may call any method. The broker's list of
+    connections shows the worker's `name`.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
@@ -59,20 +57,13 @@ class TokenClient:
         self._link.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._link.stop()
 
     def fetch(self, cloud: str, refused: str | None = None) -> TokenGrant:
-        """Get a token for `cloud`; threads with the same request at the same time share it.
+        """Get a token for a cloud; threads with the same request at the same time share it.
 
-        Args:
-            cloud: its name in lamplighter.toml.
-            refused: the SHA-256 (hex) of a token to which the cloud responded with 401.
+        `refused` is the SHA-256 (hex) of a token to which the cloud responded with 401.
 
         Raises:
             TokenServiceAwayError: the token service did not respond in time.
@@ -86,10 +77,7 @@ class TokenClient:
                 flight = self._flights[request] = Future()
         if mine:
             try:
-                answer = self._request(request)
-                if not isinstance(answer, TokenGrant):
-                    raise _unexpected(answer)  # noqa: TRY301 - also for the threads that share the request
-                flight.set_result(answer)
+                flight.set_result(self._request(request, TokenGrant))
             except TokenError as error:
                 flight.set_exception(error)
             except BaseException:
@@ -107,12 +95,9 @@ class TokenClient:
             TokenServiceAwayError: the token service did not respond in time.
             TokenRefusedError: the service does not know the cloud, or does not serve this user.
         """
-        answer = self._request(TokenRequest(cloud, look=True))
-        if not isinstance(answer, TokenReport):
-            raise _unexpected(answer)
-        return answer
+        return self._request(TokenRequest(cloud, look=True), TokenReport)
 
-    def _request(self, request: TokenRequest) -> TokenGrant | TokenReport:
+    def _request(self, request: TokenRequest, expected: type[_Expected]) -> _Expected:
         deadline = time.monotonic() + self._timeout
         while self._link.wait_up(deadline - time.monotonic()):
             try:
@@ -129,7 +114,11 @@ class TokenClient:
                 ) from None
             if isinstance(answer, TokenRefusal):
                 raise TokenRefusedError(answer.error, answer.message, permanent=answer.permanent)
-            return answer
+            if isinstance(answer, expected):
+                return answer
+            raise TokenServiceAwayError(
+                f"the token service responds with a {type(answer).__name__}"
+            )
         raise TokenServiceAwayError("no connection to the broker")
 
     def _once(self, request: TokenRequest, deadline: float) -> Answer:
@@ -181,7 +170,3 @@ class TokenClient:
             reply.set_result(parse_answer(delivery.body))
         except MalformedMessageError as error:
             reply.set_exception(TokenServiceAwayError(str(error)))
-
-
-def _unexpected(answer: Answer) -> TokenServiceAwayError:
-    return TokenServiceAwayError(f"the token service responds with a {type(answer).__name__}")

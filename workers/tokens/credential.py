@@ -1,10 +1,26 @@
 """Finds the secret of each kind of source."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_secret
 from workers.config.logins import CloudsYamlSource, Source
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import Secret, SecretFile, secret_of, unusable
+
+
+@contextmanager
+def entry_errors(path: Path) -> Iterator[None]:
+    """Map an unusable entry of clouds.yaml to a SourceError, whose remedy names `path`."""
+    try:
+        yield
+    except ConfigError as error:
+        remedy = f"fix {path}"
+        raise SourceError(
+            "credential_unusable", str(error), permanent=True, remedy=remedy
+        ) from None
 
 
 class EntrySecret:
@@ -22,12 +38,8 @@ class EntrySecret:
         """Read the secret from a file that no other user may read; errors as in Secret."""
         path = self._entry.secret_file
         SecretFile(path).read()
-        try:
+        with entry_errors(path):
             found = entry_secret(self._entry)
-        except ConfigError as error:
-            raise SourceError(
-                "credential_unusable", str(error), permanent=True, remedy=f"fix {path}"
-            ) from None
         if found is None:
             raise unusable(path, f"holds no secret of {self._entry.name}")
         holder, secret = found

@@ -1,7 +1,7 @@
 """Logs a person in by device code (RFC 8628): they approve in a browser on any machine."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -27,13 +27,10 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
-    """A login that waits for a person's approval.
+    """A login that waits for a person's approval; times in seconds, `interval` between two requests.
 
-    Attributes:
-        code: for our requests.
-        user_code: for the person to enter at `url`; `full_url`, if offered, includes it.
-        expires_in: seconds.
-        interval: seconds between two requests.
+    `code` is for our requests, `user_code` for the person to enter at `url`; `full_url`, if offered,
+    includes it.
     """
 
     code: str = field(repr=False)
@@ -54,8 +51,11 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     Raises:
         SourceError: the provider does not respond.
     """
-    for url in _discovery_urls(token_endpoint):
-        document = _document(http, url)
+    parts = urlsplit(token_endpoint)
+    folders = parts.path.strip("/").split("/")[:-1]
+    for count in range(len(folders), -1, -1):
+        path = "/".join(["", *folders[:count], _DISCOVERY])
+        document = _document(http, urlunsplit((parts.scheme, parts.netloc, path, "", "")))
         if document.get("token_endpoint") == token_endpoint:
             return _text(document.get("device_authorization_endpoint"))
     return None
@@ -78,14 +78,8 @@ def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -
     code, user_code, url, full_url = (_text(body.get(key)) for key in keys)
     if code is None or user_code is None or url is None:
         raise away("the login provider's response has no device code")
-    return DeviceCode(
-        code=code,
-        user_code=user_code,
-        url=url,
-        full_url=full_url,
-        expires_in=positive(body.get("expires_in")) or 0.0,
-        interval=positive(body.get("interval")) or _INTERVAL,
-    )
+    life, interval = positive(body.get("expires_in")), positive(body.get("interval"))
+    return DeviceCode(code, user_code, url, full_url, life or 0.0, interval or _INTERVAL)
 
 
 def poll_for_tokens(
@@ -113,7 +107,15 @@ def poll_for_tokens(
             interval = max(interval, error.retry_after, min(interval * 2, _LONGEST_INTERVAL))
             continue
         if response.ok:
-            return _tokens(object_of(response))
+            body = object_of(response)
+            if "refresh_token" in body:
+                return parse_tokens(body)
+            raise SourceError(
+                "no_refresh_token",
+                "the login provider gives no refresh token, although offline_access was requested",
+                permanent=True,
+                remedy="ask the provider to allow offline_access to this client, or set another client_id",
+            )
         refused = refusal(response, source.client_id, code.code, _REMEDIES)
         if refused.error == "slow_down":
             interval += _SLOW_DOWN
@@ -125,17 +127,6 @@ def poll_for_tokens(
         permanent=True,
         remedy=_REMEDIES["expired_token"],
     )
-
-
-def _tokens(body: Mapping[str, Any]) -> Redeemed:
-    if "refresh_token" not in body:
-        raise SourceError(
-            "no_refresh_token",
-            "the login provider gives no refresh token, although offline_access was requested",
-            permanent=True,
-            remedy="ask the provider to allow offline_access to this client, or set another client_id",
-        )
-    return parse_tokens(body)
 
 
 def _text(value: object) -> str | None:
@@ -154,12 +145,3 @@ def _document(http: Http, url: str) -> Mapping[str, Any]:
         return object_of(response)
     except SourceError:
         return {}
-
-
-def _discovery_urls(token_endpoint: str) -> Iterator[str]:
-    """The addresses from the token endpoint's folder up to the root."""
-    parts = urlsplit(token_endpoint)
-    folders = parts.path.strip("/").split("/")[:-1]
-    for count in range(len(folders), -1, -1):
-        path = "/".join(["", *folders[:count], _DISCOVERY])
-        yield urlunsplit((parts.scheme, parts.netloc, path, "", ""))

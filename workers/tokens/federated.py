@@ -56,19 +56,14 @@ class FederatedLogin(Source):
 
     def fetch(self) -> ScopedToken:
         """Get an access token if needed, log in with it, and scope the token."""
-        held, self._held = self._held, None
-        current = self.fingerprint()
+        held, current = self._held, self.fingerprint()
         if held and self._clock() < held.until and held.fingerprint == current:
             try:
-                token = self._keystone.federated_login(*self._federation, held.token)
+                return self._keystone.federated_login(*self._federation, held.token)
             except SourceError as error:
                 if error.error != "unauthorized":
-                    self._held = held
                     raise
-            else:
-                self._held = held
-                return token
-        requested = self._clock()
+        self._held, requested = None, self._clock()
         access = self._obtain()
         until = requested + access.expires_in - _ACCESS_MARGIN
         self._held = _HeldAccess(access.token, until, current)
@@ -103,13 +98,9 @@ class RefreshTokenLogin(FederatedLogin):
 
     def upkeep(self, now: int) -> Upkeep:
         """A use of an idle login, and a warning before its end."""
-        remedy = (
-            f"log in at the provider again and replace the refresh token in {self._secret.place}"
-        )
-        return Upkeep(
-            use=due_for_use(self._vault.state(), now),
-            expiry=None if self._end is None else expiry_warning(self._end, now, remedy),
-        )
+        use, place = due_for_use(self._vault.state(), now), self._secret.place
+        remedy = f"log in at the provider again and replace the refresh token in {place}"
+        return Upkeep(use, None if self._end is None else expiry_warning(self._end, now, remedy))
 
 
 class ServiceAccountLogin(FederatedLogin):

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -22,24 +21,12 @@ from workers.tokens.upkeep import Upkeep
 _UPKEEP_INTERVAL = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    """A request that gets `answer` when the fetch ends, and a refusal at `deadline` at the latest."""
-
-    answer: Callable[[Answer], None]
-    deadline: float
-
-
 class Issuer:
     """Serves, fetches and renews the tokens of one cloud.
 
-    Args:
-        cloud: its name.
-        source: of its tokens.
-        alarm: called with a key and an error, once for each key.
-        longest_wait: seconds after which a request is refused because the provider is slow; less
-            than the client's timeout, or a slow cloud would look like a dead token service.
-        clock: monotonic seconds.
+    It calls `alarm` with a key and an error, once for each key. After `longest_wait` seconds a request
+    is refused because the provider is slow: less than the client's timeout, or a slow cloud would
+    look like a dead token service.
     """
 
     def __init__(
@@ -60,7 +47,8 @@ class Issuer:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"tokens-{cloud}")
         self._lock = threading.Lock()
         self._slot = Slot()
-        self._waiters: list[_Waiter] = []
+        # who gets an answer when the fetch ends, and a refusal at this time at the latest
+        self._waiters: list[tuple[float, Callable[[Answer], None]]] = []
         self._fetching = False
         self._closed = False
         self._alarmed: tuple[str, str] | None = None
@@ -71,16 +59,15 @@ class Issuer:
     def request(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
         """Answer at once from the cache, or at the end of a fetch.
 
-        Args:
-            refused: the digest of a token that the cloud has refused, or None.
-            answer: called once, here or in another thread; must not block.
+        `refused` is the digest of a token that the cloud has refused, or None; `answer` is called
+        once, here or in another thread, and must not block.
         """
         with self._lock:
             now = self._clock()
             decision = cache.decide(self._slot, now, refused, self._source.fingerprint())
             if isinstance(decision, FetchToken):
                 self._slot = cache.without_refused(self._slot, now, refused)
-                self._waiters.append(_Waiter(answer, now + self._longest_wait))
+                self._waiters.append((now + self._longest_wait, answer))
                 self._begin()
                 return
             if isinstance(decision, ServeToken):
@@ -106,10 +93,10 @@ class Issuer:
                 self._next_upkeep = now + _UPKEEP_INTERVAL
                 self._in_upkeep = True
                 self._pool.submit(self._run_upkeep)
-            late = [waiter for waiter in self._waiters if waiter.deadline <= now]
-            self._waiters = [waiter for waiter in self._waiters if waiter.deadline > now]
-        for waiter in late:
-            waiter.answer(_answer_to(away(f"still waiting for the login at {self.cloud}")))
+            late = [answer for deadline, answer in self._waiters if deadline <= now]
+            self._waiters = [waiter for waiter in self._waiters if waiter[0] > now]
+        for answer in late:
+            answer(_answer_to(away(f"still waiting for the login at {self.cloud}")))
 
     @property
     def busy(self) -> bool:
@@ -133,10 +120,9 @@ class Issuer:
         outcome = self._obtain()
         with self._lock:
             now, jitter = self._clock(), random.random()  # noqa: S311 - jitter
-            decision: CacheDecision
             if isinstance(outcome, SourceError):
                 self._slot = cache.failed(self._slot, outcome, now, jitter, fingerprint)
-                decision = outcome
+                decision: CacheDecision = outcome
             else:
                 self._slot = cache.obtained(self._slot, outcome, requested, jitter)
                 decision = cache.decide(self._slot, now, None, fingerprint)
@@ -145,9 +131,8 @@ class Issuer:
                 self._slot = cache.served(self._slot)
             self._fetching = False
         self._record(outcome, fingerprint)
-        answer = _answer_to(decision)
-        for waiter in waiters:
-            waiter.answer(answer)
+        for _, answer in waiters:
+            answer(_answer_to(decision))
 
     def _obtain(self) -> ScopedToken | SourceError:
         try:

@@ -17,12 +17,7 @@ from workers.tokens.scoped import ScopedToken, scoped_token
 from workers.tokens.transport import Http, object_of
 
 # 404 is the response to an unknown or deleted application credential.
-_REFUSALS = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.NOT_FOUND,
-}
+_REFUSALS = {400, 401, 403, 404}
 
 
 class Keystone:
@@ -31,7 +26,10 @@ class Keystone:
     def __init__(self, cloud: CloudSettings, http: Http) -> None:
         self._url = cloud.auth_url.rstrip("/")
         self._http = http
-        self._scope = _scope(cloud)
+        project: dict[str, Any] = {"id": cloud.project_id}
+        if cloud.project_id is None:
+            project = {"name": cloud.project_name, "domain": {"name": cloud.project_domain}}
+        self._scope = {"project": project}
 
     def login(self, identity: Mapping[str, Any], remedy: str) -> ScopedToken:
         """Get a token for `identity`, scoped to the cloud's project.
@@ -72,11 +70,9 @@ class Keystone:
             remedy="check that this site maps the entitlements of the identity",
         )
         identity = {"methods": ["token"], "token": {"id": unscoped}}
-        return self._scoped(
-            {"identity": identity, "scope": self._scope},
-            permanent=False,
-            remedy="ask the site for a role in this project, and check project_id",
-        )
+        remedy = "ask the site for a role in this project, and check project_id"
+        auth = {"identity": identity, "scope": self._scope}
+        return self._scoped(auth, permanent=False, remedy=remedy)
 
     def _scoped(self, auth: Mapping[str, Any], *, permanent: bool, remedy: str) -> ScopedToken:
         response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
@@ -88,18 +84,11 @@ class Keystone:
 def _token_id(response: requests.Response, refusal: str, *, permanent: bool, remedy: str) -> str:
     status = response.status_code
     if status in _REFUSALS:
-        raise SourceError(
-            "unauthorized", f"{refusal} ({status})", permanent=permanent, remedy=remedy
-        )
+        message = f"{refusal} ({status})"
+        raise SourceError("unauthorized", message, permanent=permanent, remedy=remedy)
     if not response.ok:
         raise away(f"Keystone responds with {status}")
     token_id = response.headers.get("X-Subject-Token")
     if token_id is None:
         raise away("Keystone's response has no X-Subject-Token")
     return token_id
-
-
-def _scope(cloud: CloudSettings) -> dict[str, Any]:
-    if cloud.project_id is not None:
-        return {"project": {"id": cloud.project_id}}
-    return {"project": {"name": cloud.project_name, "domain": {"name": cloud.project_domain}}}

@@ -34,12 +34,10 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """The tokens that a refresh token was exchanged for.
+    """The tokens that a refresh token was exchanged for; `access` is for Keystone.
 
-    Attributes:
-        access: for Keystone.
-        refresh_token: the next refresh token; the same one if the provider does not rotate.
-        refresh_expires_in: its lifetime in seconds; None if unlimited or unknown.
+    `refresh_token` is the next one, or the same if the provider does not rotate; it expires in that
+    many seconds, None if its lifetime is unlimited or unknown.
     """
 
     access: AccessToken
@@ -48,29 +46,19 @@ class Redeemed:
 
 
 def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: str) -> Redeemed:
-    """Exchange a refresh token as a public client, which has no client secret.
+    """Exchange the newest refresh token as a public client, which has no client secret.
 
-    Args:
-        http: sends the request.
-        source: the endpoint and the scope.
-        refresh_token: the newest one.
-        place: where a new one belongs, for the remedy.
+    A new one belongs in `place`, for the remedy.
 
     Raises:
         SourceError: `invalid_grant` and similar codes (permanent), or another.
     """
-    form = {
-        "grant_type": "refresh_token",
-        "client_id": source.client_id,
-        "scope": source.full_scope,
-        "refresh_token": refresh_token,
-    }
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    form |= {"client_id": source.client_id, "scope": source.full_scope}
     response = http.post(source.token_endpoint, form=form)
     if not response.ok:
-        remedies = {
-            "invalid_grant": "log in at the provider again and replace the refresh token in"
-            f" {place}; it is tried at once"
-        }
+        remedy = f"log in at the provider again and replace the refresh token in {place}"
+        remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
         raise refusal(response, source.client_id, refresh_token, remedies)
     return parse_tokens({"refresh_token": refresh_token, **object_of(response)})
 
@@ -84,12 +72,9 @@ def parse_tokens(body: Mapping[str, Any]) -> Redeemed:
     refresh_token = body.get("refresh_token")
     if not isinstance(refresh_token, str):
         raise away("the login provider's response has no tokens")
-    return Redeemed(
-        access=_access(body),
-        refresh_token=refresh_token,
-        # a field of Keycloak; 0 for an offline token without an end
-        refresh_expires_in=positive(body.get("refresh_expires_in")) or _life_left(refresh_token),
-    )
+    # a field of Keycloak; 0 for an offline token without an end
+    expires_in = positive(body.get("refresh_expires_in")) or _life_left(refresh_token)
+    return Redeemed(_access(body), refresh_token, expires_in)
 
 
 def service_login(
@@ -108,10 +93,8 @@ def service_login(
         authorization=f"Basic {base64.b64encode(pair.encode()).decode()}",
     )
     if not response.ok:
-        remedies = {
-            "invalid_client": f"replace the secret of client {shown(source.client_id)} in {place}"
-        }
-        raise refusal(response, source.client_id, client_secret, remedies)
+        remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
+        raise refusal(response, source.client_id, client_secret, {"invalid_client": remedy})
     return _access(object_of(response))
 
 
@@ -127,11 +110,8 @@ def refusal(
 ) -> SourceError:
     """The error that a response other than 2xx means.
 
-    Args:
-        response: of the provider.
-        client_id: our client.
-        sent: the secret that was sent, which the message must not repeat; "" for none.
-        remedies: by OAuth 2.0 error code, in place of the general one.
+    The message does not repeat the secret that was `sent` ("" for none). `remedies`, by OAuth 2.0
+    error code, replace the general one.
     """
     body = object_of(response)
     code = body.get("error")

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import dataclass
 
 from keystoneauth1 import access
 from keystoneauth1.identity import BaseIdentityPlugin
@@ -12,21 +11,11 @@ from workers.tokens.client import TokenClient
 from workers.tokens.scoped import digest_of
 
 
-@dataclass(frozen=True, slots=True)
-class _HeldToken:
-    access: access.AccessInfo
-    until: float
-
-
 class TokenServicePlugin(BaseIdentityPlugin):
     """Gets token and catalog of one cloud from the token service; threads may share it.
 
-    Errors are workers.errors.TokenError; keystoneauth passes them through.
-
-    Args:
-        client: the connection to the token service.
-        cloud: the cloud's name in lamplighter.toml.
-        auth_url: Keystone's address, for information; nothing is sent there.
+    Errors are workers.errors.TokenError; keystoneauth passes them through. `cloud` is its name in
+    lamplighter.toml; nothing is sent to `auth_url`, Keystone's address.
     """
 
     def __init__(self, client: TokenClient, cloud: str, auth_url: str) -> None:
@@ -34,7 +23,8 @@ class TokenServicePlugin(BaseIdentityPlugin):
         self._client = client
         self._cloud = cloud
         self._guard = threading.Lock()
-        self._held: _HeldToken | None = None
+        # the token, and until when the service allows its use
+        self._held: tuple[access.AccessInfo, float] | None = None
         self._refused: str | None = None
         self._used = threading.local()
 
@@ -46,9 +36,9 @@ class TokenServicePlugin(BaseIdentityPlugin):
         """
         with self._guard:
             held = self._held
-        if held is None or time.monotonic() >= held.until:
+        if held is None or time.monotonic() >= held[1]:
             return self.get_auth_ref(session)
-        return held.access
+        return held[0]
 
     def get_auth_ref(self, session: Session) -> access.AccessInfo:  # noqa: ARG002 - the base's
         """Request a token; again if the cloud has refused it meanwhile."""
@@ -60,7 +50,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
             reference = access.create(auth_token=grant.token, body=grant.body)
             with self._guard:
                 if digest_of(grant.token) != self._refused:
-                    self._held = _HeldToken(reference, requested + grant.hold)
+                    self._held = reference, requested + grant.hold
                     self._refused = None
                     return reference
 
@@ -76,7 +66,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
         if used is None:
             return False
         with self._guard:
-            if self._held is None or self._held.access.auth_token == used:
+            if self._held is None or self._held[0].auth_token == used:
                 self._held = None
                 self._refused = digest_of(used)
         return True

@@ -13,6 +13,7 @@ from workers.config.groups import CloudSettings
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 
+_COMPUTE: dict[str, str | None] = {"service_type": "compute"}
 _REMEDIES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the site refuses a new token of its own Keystone: report this to the site",
     HTTPStatus.FORBIDDEN: "ask the site for a role in this project that may manage servers",
@@ -22,15 +23,11 @@ _REMEDIES: Mapping[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of a test.
+    """The result of a test: the user and project (name, with domain and id), and the names of roles.
 
-    Attributes:
-        user, project: name, with domain and id.
-        roles: names.
-        expires: end of the token, for a message.
-        endpoint: of the compute API; None if the catalog has none.
-        answer: the result of listing one server, for a message.
-        remedy: what to do if the listing failed; None if it succeeded.
+    `expires` is the end of the token and `answer` the result of listing one server, for messages;
+    `endpoint` that of the compute API, None if the catalog has none. `remedy` is what to do if the
+    listing failed.
     """
 
     user: str
@@ -43,13 +40,7 @@ class ProbeResult:
 
 
 def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) -> ProbeResult:
-    """Get a token and list at most one server with it.
-
-    Args:
-        client: the connection to the token service.
-        name: of the cloud.
-        cloud: its settings.
-        timeout: of the call, seconds.
+    """Get a token for the cloud `name`, and list at most one server within `timeout` seconds.
 
     Raises:
         TokenServiceAwayError: the token service did not respond in time.
@@ -65,25 +56,20 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
             additional_user_agent=[("lamplighter", "1")],
         )
         access = plugin.get_access(session)
-        place = {
-            "service_type": "compute",
-            "region_name": cloud.region,
-            "interface": cloud.interface,
-        }
-        listing: tuple[str, str | None]
+        place = {"region_name": cloud.region, "interface": cloud.interface} | _COMPUTE
         try:
             endpoint = session.get_endpoint(None, skip_discovery=True, **place)
-            listing = _list_one(session, place)
+            answer, remedy = _list_one(session, place)
         except keystone_errors.CatalogException:
-            endpoint, listing = None, ("has no compute API there", _regions(access))
+            endpoint, answer, remedy = None, "has no compute API there", _regions(access)
     return ProbeResult(
         user=f"{access.username} ({access.user_domain_name}, {access.user_id})",
         project=f"{access.project_name} ({access.project_domain_name}, {access.project_id})",
         roles=tuple(access.role_names or ()),
         expires=str(access.expires),
         endpoint=endpoint,
-        answer=listing[0],
-        remedy=listing[1],
+        answer=answer,
+        remedy=remedy,
     )
 
 
@@ -96,30 +82,21 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
     except keystone_errors.SSLError:
         return "has a certificate that is not trusted", "set ca_file of this cloud"
     except keystone_errors.ClientException as error:
-        return (
-            f"does not respond ({type(error).__name__})",
-            "check that the endpoint can be reached",
-        )
+        remedy = "check that the endpoint can be reached"
+        return f"does not respond ({type(error).__name__})", remedy
     status = response.status_code
     if status != HTTPStatus.OK:
-        return f"responds with {status} {response.reason}", _REMEDIES.get(
-            status, "report this to the site"
-        )
+        remedy = _REMEDIES.get(status, "report this to the site")
+        return f"responds with {status} {response.reason}", remedy
     try:
         names = [str(server["name"]) for server in response.json()["servers"]]
     except (ValueError, KeyError, TypeError):
         return "responds with 200, but not as Nova does", "check the proxies before the endpoint"
-    return (
-        f"responds with 200; {f'one server is {names[0]}' if names else 'there are no servers'}",
-        None,
-    )
+    found = f"one server is {names[0]}" if names else "there are no servers"
+    return f"responds with 200; {found}", None
 
 
 def _regions(access: AccessInfo) -> str:
-    endpoints = access.service_catalog.get_endpoints_data(service_type="compute")
-    places = {
-        f"{endpoint.region_name} ({endpoint.interface})"
-        for each in endpoints.values()
-        for endpoint in each
-    }
+    endpoints = access.service_catalog.get_endpoints_data(**_COMPUTE).values()
+    places = {f"{one.region_name} ({one.interface})" for many in endpoints for one in many}
     return f"set region and interface of this cloud; it has {', '.join(sorted(places)) or 'none'}"

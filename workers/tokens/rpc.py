@@ -8,13 +8,10 @@ from schemas.errors import MalformedMessageError
 
 
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A worker's request for a token.
+    """A worker's request for a token of a cloud.
 
-    Attributes:
-        cloud: its name in lamplighter.toml.
-        refused: SHA-256 (hex) of a token to which the cloud responded with 401; it is replaced
-            once, even if many workers report it.
-        look: request only a TokenReport; this causes no login.
+    `refused` is the SHA-256 (hex) of a token to which the cloud responded with 401; it is replaced
+    once, even if many workers report it. `look` requests only a TokenReport, without a login.
     """
 
     cloud: str
@@ -23,12 +20,9 @@ class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 
 
 class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):
-    """An answer with a token.
+    """An answer with a token: the X-Subject-Token, and Keystone's `{"token": ...}` with the catalog.
 
-    Attributes:
-        token: the X-Subject-Token.
-        body: Keystone's `{"token": ...}` with the catalog.
-        hold: seconds for which the worker may use it before the next request.
+    The worker may use it for `hold` seconds before its next request.
     """
 
     token: str
@@ -40,12 +34,10 @@ class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted")
 
 
 class TokenReport(msgspec.Struct, frozen=True, tag_field="answer", tag="report"):
-    """An answer with the state of a cloud's token.
+    """An answer with the state of a cloud's token, still served for `left` seconds; None if none is held.
 
-    Attributes:
-        left: seconds for which the held token is still served; None if none is held.
-        trouble: why the last login failed; None if it succeeded.
-        remedy: what an operator should do; None if it is enough to wait.
+    `trouble` is why the last login failed, if it did; `remedy` what an operator should do, None if
+    it is enough to wait.
     """
 
     left: float | None = None
@@ -73,9 +65,8 @@ def parse_request(body: bytes) -> TokenRequest:
     try:
         return msgspec.json.decode(body, type=TokenRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessageError(
-            "body", str(error), "use workers.tokens.client of the same version"
-        ) from None
+        remedy = "use workers.tokens.client of the same version"
+        raise MalformedMessageError("body", str(error), remedy) from None
 
 
 def parse_answer(body: bytes) -> Answer:
@@ -88,9 +79,8 @@ def parse_answer(body: bytes) -> Answer:
         return msgspec.json.decode(body, type=TokenGrant | TokenReport | TokenRefusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # the decoder's message could quote a token
-        raise MalformedMessageError(
-            "body", "is not an answer of a token service", "run workers of the same version"
-        ) from None
+        problem = "is not an answer of a token service"
+        raise MalformedMessageError("body", problem, "run workers of the same version") from None
 
 
 def encode(message: TokenRequest | Answer) -> bytes:

@@ -11,12 +11,9 @@ from workers.tokens.errors import away
 
 @dataclass(frozen=True, slots=True)
 class ScopedToken:
-    """One token.
+    """One token: the X-Subject-Token, and Keystone's answer `{"token": {...}}` with the catalog.
 
-    Attributes:
-        id: the X-Subject-Token.
-        body: Keystone's answer, `{"token": {...}}` with the catalog.
-        life: seconds from issue to expiry on Keystone's clock, so clock skew does not matter.
+    Its `life` is in seconds from issue to expiry on Keystone's clock, so clock skew does not matter.
     """
 
     id: str = field(repr=False)

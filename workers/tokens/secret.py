@@ -36,11 +36,7 @@ class Secret(Protocol):
 
 
 class SecretFile:
-    """A file that only this user may read, or a credential of systemd.
-
-    Attributes:
-        path: as configured.
-    """
+    """A file that only this user may read, or a credential of systemd; `path` as configured."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -134,11 +130,7 @@ def secret_of(file: Path | None, command: tuple[str, ...]) -> Secret:
 
 
 def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
-    """The text of a file, without surrounding white space.
-
-    Args:
-        path: the file.
-        closed_to: mode bits that must not be set.
+    """The text of a file, without surrounding white space; no mode bit of `closed_to` may be set.
 
     Raises:
         SourceError: it cannot be read, is empty, or other users may read or write it.

@@ -24,12 +24,9 @@ def require_writable(path: Path) -> None:
 
 
 def write_secret(path: Path, secret: str, owner_of: Path) -> None:
-    """Replace the content of a file; a reader sees the old or the new secret.
+    """Replace the content of a file, mode 0600 afterwards; a reader sees the old or the new secret.
 
-    Args:
-        path: the file; mode 0600 afterwards.
-        secret: the new secret.
-        owner_of: a file of the token service; root gives a new file to its owner.
+    Root gives a new file to the owner of `owner_of`, a file of the token service.
 
     Raises:
         OSError: the file cannot be written.

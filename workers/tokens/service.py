@@ -6,12 +6,15 @@ id that the broker has validated identifies the client.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 
 import sqlalchemy as sa
 import structlog
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from producers.amqp import connection_parameters
 from producers.message import Message
@@ -25,8 +28,7 @@ from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
 from workers.tokens.issuer import Issuer
-from workers.tokens.metrics import TokenMetrics
-from workers.tokens.rpc import Answer, TokenRefusal, encode, parse_request
+from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_request
 from workers.tokens.source import Source
 from workers.tokens.sources import make_source
 from workers.tokens.vault import Vault
@@ -41,13 +43,9 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to."
 
 
 class TokenService:
-    """Answers requests for tokens.
+    """Answers requests for tokens from the source of each cloud.
 
-    Args:
-        settings: the content of lamplighter.toml.
-        name: shown in the broker's list of connections.
-        sources: the source of each cloud's tokens.
-        clock: seconds, never going back.
+    The broker's list of connections shows `name`; `clock` gives seconds, never going back.
     """
 
     def __init__(
@@ -99,26 +97,26 @@ class TokenService:
             self.link.ack([delivery])
             return
         if user not in self._allowed:
-            self._log.warning("token_request_refused", reason="user not allowed", user=user)
             text = f"the broker user {shown(user)} is not in tokens.allowed_users"
-            self._reply(delivery, TokenRefusal("not_allowed", text, permanent=True))
+            self._refuse(delivery, "not_allowed", text, reason="user not allowed")
             return
         try:
             request = parse_request(delivery.body)
         except MalformedMessageError as error:
-            self._log.warning("token_request_refused", reason=error.problem, user=user)
-            self._reply(delivery, TokenRefusal("malformed", str(error), permanent=True))
+            self._refuse(delivery, "malformed", str(error), reason=error.problem)
             return
         issuer = self.issuers.get(request.cloud)
         if issuer is None:
             text = f"the token service's configuration has no cloud {shown(request.cloud)}"
-            self._log.warning("token_request_refused", reason=text, user=user)
-            self._reply(delivery, TokenRefusal("unknown_cloud", text, permanent=True))
-            return
-        if request.look:
+            self._refuse(delivery, "unknown_cloud", text, reason=text)
+        elif request.look:
             self._reply(delivery, issuer.report())
-            return
-        issuer.request(request.refused, lambda answer: self._reply(delivery, answer))
+        else:
+            issuer.request(request.refused, lambda answer: self._reply(delivery, answer))
+
+    def _refuse(self, delivery: Delivery, error: str, message: str, *, reason: str) -> None:
+        self._log.warning("token_request_refused", reason=reason, user=delivery.user_id)
+        self._reply(delivery, TokenRefusal(error, message, permanent=True))
 
     def _reply(self, delivery: Delivery, answer: Answer) -> None:
         sent = self.link.publish(
@@ -142,6 +140,25 @@ class TokenService:
         if error is not None:  # the connection is lost: the broker delivers the request again
             self._log.info("token_reply_not_sent", error=type(error).__name__)
         self.link.ack([delivery])
+
+
+class TokenMetrics(Collector):
+    """The metrics of all logins, collected for each scrape."""
+
+    def __init__(self, reports: Callable[[], Mapping[str, TokenReport]]) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect the metrics."""
+        text = "Seconds for which the held token is still served; 0 if none is held."
+        left = GaugeMetricFamily("lamplighter_token_left_seconds", text, labels=["cloud"])
+        text = "1 if the last login to a cloud failed, else 0."
+        failing = GaugeMetricFamily("lamplighter_login_failing", text, labels=["cloud"])
+        for cloud, report in self._reports().items():
+            left.add_metric([cloud], report.left or 0.0)
+            failing.add_metric([cloud], float(report.trouble is not None))
+        yield left
+        yield failing
 
 
 def main(settings: Settings) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from producers.settings import ConfigError
 from workers.config.clouds_yaml import entry_identity
 from workers.config.groups import CloudSettings
 from workers.config.logins import (
@@ -14,8 +13,7 @@ from workers.config.logins import (
     PasswordSource,
     RefreshTokenSource,
 )
-from workers.tokens.credential import credential
-from workers.tokens.errors import SourceError
+from workers.tokens.credential import credential, entry_errors
 from workers.tokens.federated import RefreshTokenLogin, ServiceAccountLogin
 from workers.tokens.keystone import Keystone
 from workers.tokens.scoped import ScopedToken
@@ -30,19 +28,11 @@ Identity = Mapping[str, Any]
 class KeystoneLogin(Source):
     """A login with a credential of Keystone itself.
 
-    Args:
-        secret: of the credential.
-        keystone: the cloud's.
-        identity: makes the request's `identity` from the secret.
-        remedy: what to do if Keystone refuses the login.
+    `identity` makes the request's `identity` from the secret; `remedy` is for a refused login.
     """
 
     def __init__(
-        self,
-        secret: Secret,
-        keystone: Keystone,
-        identity: Callable[[str], Identity],
-        remedy: str,
+        self, secret: Secret, keystone: Keystone, identity: Callable[[str], Identity], remedy: str
     ) -> None:
         super().__init__(secret)
         self._keystone = keystone
@@ -92,9 +82,5 @@ def _application_credential(source: ApplicationCredentialSource, secret: str) ->
 
 
 def _entry(source: CloudsYamlSource, secret: str) -> Identity:
-    try:
+    with entry_errors(source.file):
         return entry_identity(source.reference, secret)
-    except ConfigError as error:
-        raise SourceError(
-            "credential_unusable", str(error), permanent=True, remedy=f"fix {source.file}"
-        ) from None

@@ -37,8 +37,7 @@ class _Authorization(AuthBase):
 class Http:
     """Sends requests; errors name the host and the kind of failure, never what was sent.
 
-    Args:
-        ca_file: the authority to trust; None for those of the system.
+    It trusts `ca_file`, or if that is None the authorities of the system.
     """
 
     def __init__(self, ca_file: Path | None) -> None:
@@ -93,9 +92,8 @@ class Http:
             raise away(f"{host} does not respond ({type(error).__name__})") from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise away(
-                f"{host} responds with {status}", requested_wait(response.headers, time()) or 0.0
-            )
+            wait = requested_wait(response.headers, time()) or 0.0
+            raise away(f"{host} responds with {status}", wait)
         if status >= HTTPStatus.MULTIPLE_CHOICES and status < HTTPStatus.BAD_REQUEST:
             raise SourceError(
                 "misconfigured",

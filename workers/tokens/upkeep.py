@@ -14,11 +14,9 @@ _LONGEST_IDLE = 7 * DAY
 
 @dataclass(frozen=True, slots=True)
 class RefreshTokenState:
-    """The state of a cloud's refresh token.
+    """When a cloud's refresh token was last used, and when it expires.
 
-    Attributes:
-        used: time of its last use; None for never.
-        expires: time at which the provider stops accepting it; None for never or unknown.
+    None is for never used; and for no or an unknown time at which the provider stops accepting it.
     """
 
     used: int | None = None

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
 from workers.tokens.scoped import digest_of
 from workers.tokens.upkeep import NS, RefreshTokenState
-from workers.tokens.vault_lease import Lease, store_errors
+from workers.tokens.vault_lease import RefreshTokenLease, store_errors
 
 _LEASE = 60.0
 _NONCE = 12
@@ -39,9 +39,8 @@ class _Chain:
 
     Attributes:
         seed: SHA-256 of the token in the file, with which the chain began.
-        stored: the content of the store; None if it is empty.
-        token: the newest token.
-        state: of the newest token.
+        stored: the content of the store, which a new token replaces; None if it is empty.
+        token, state: of the newest token.
     """
 
     seed: str
@@ -51,21 +50,12 @@ class _Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class _Successor:
-    """The next token of a chain."""
-
-    chain: _Chain
-    token: str = field(repr=False)
-    state: RefreshTokenState
-
-
-@dataclass(frozen=True, slots=True)
 class LeasedToken:
     """A leased use of a cloud's refresh token."""
 
-    _lease: Lease
+    _lease: RefreshTokenLease
     _chain: _Chain
-    _write: Callable[[_Successor], None]
+    _write: Callable[[_Chain], None]
 
     @property
     def state(self) -> RefreshTokenState:
@@ -84,31 +74,23 @@ class LeasedToken:
     def replace(self, token: str, expires_in: float | None) -> RefreshTokenState:
         """Store the refresh token that the provider gave, before anything else is done.
 
-        Args:
-            token: the new one, or the same one if the provider does not rotate.
-            expires_in: its lifetime in seconds; None if unlimited or unknown.
-
-        Returns:
-            The state of the new token.
+        It is the same one if the provider does not rotate, and expires in that many seconds; None if
+        its lifetime is unlimited or unknown. Returns its state.
 
         Raises:
             SourceError: the store is unreachable; the next lease stores the token first.
         """
         now = time.time_ns()
         state = RefreshTokenState(now, None if expires_in is None else now + int(expires_in * NS))
-        self._write(_Successor(self._chain, token, state))
+        self._write(replace(self._chain, token=token, state=state))
         return state
 
 
 class Vault:
     """One cloud's refresh token.
 
-    Args:
-        store: the state store.
-        key: 32 bytes; the same for every service that may take over.
-        cloud: its name.
-        owner: the name of the service, for operators who read the lease.
-        seconds: the length of a lease.
+    `key` has 32 bytes, the same for every service that may take over. `owner` names this service,
+    for operators who read the lease, which lasts `seconds`.
     """
 
     def __init__(
@@ -119,20 +101,17 @@ class Vault:
         self._cloud = cloud
         self._owner = owner
         self._seconds = seconds
-        self._unwritten: _Successor | None = None
+        self._unwritten: _Chain | None = None
 
     @contextmanager
     def lease(self, file_token: str) -> Iterator[LeasedToken]:
-        """Lease the newest refresh token until the block ends.
-
-        Args:
-            file_token: the token in the file; an unknown one starts a new chain.
+        """Lease the newest refresh token until the block ends; an unknown `file_token` starts a new chain.
 
         Raises:
             SourceError: another service holds the lease, the store is unreachable, or its token
                 was encrypted with another key.
         """
-        lease = Lease(self._store, self._cloud, self._owner, self._seconds)
+        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
         lease.acquire()
         try:
             if self._unwritten is not None:
@@ -152,13 +131,9 @@ class Vault:
         return RefreshTokenState(row.rotated_at, row.expires_at) if row else RefreshTokenState()
 
     def _row(self) -> Any:  # noqa: ANN401 - a row or None
-        table = refresh_tokens
+        query = sa.select(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
         with store_errors(), self._store.begin() as connection:
-            return connection.execute(
-                sa.select(
-                    table.c.ciphertext, table.c.seed, table.c.rotated_at, table.c.expires_at
-                ).where(table.c.cloud == self._cloud)
-            ).one_or_none()
+            return connection.execute(query).one_or_none()
 
     def _read(self, file_token: str) -> _Chain:
         seed, row = digest_of(file_token), self._row()
@@ -167,33 +142,27 @@ class Vault:
         state = RefreshTokenState(row.rotated_at, row.expires_at)
         return _Chain(seed, row.ciphertext, self._decrypt(row.ciphertext, seed), state)
 
-    def _write(self, next_: _Successor) -> None:
-        """Store a token in place of its predecessor, and only there.
+    def _write(self, chain: _Chain) -> None:
+        """Store a chain's new token in place of its predecessor, and only there.
 
         The lease does not matter here: as long as the store holds the predecessor, its successor
         is the newest token.
         """
-        self._unwritten = next_
-        table, chain = refresh_tokens, next_.chain
+        self._unwritten = chain
+        stored = refresh_tokens.c.ciphertext.is_not_distinct_from(chain.stored)
+        update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud, stored)
+        values = {
+            "ciphertext": self._encrypt(chain.token, chain.seed),
+            "seed": chain.seed,
+            "rotated_at": chain.state.used,
+            "expires_at": chain.state.expires,
+        }
         with store_errors(), self._store.begin() as connection:
-            written = connection.execute(
-                sa.update(table)
-                .where(
-                    table.c.cloud == self._cloud,
-                    table.c.ciphertext.is_not_distinct_from(chain.stored),
-                )
-                .values(
-                    ciphertext=self._encrypt(next_.token, chain.seed),
-                    seed=chain.seed,
-                    rotated_at=next_.state.used,
-                    expires_at=next_.state.expires,
-                )
-            )
+            written = connection.execute(update.values(values))
         self._unwritten = None
         if written.rowcount != 1:
-            structlog.get_logger().error(
-                "refresh_token_superseded", cloud=self._cloud, owner=self._owner
-            )
+            log = structlog.get_logger()
+            log.error("refresh_token_superseded", cloud=self._cloud, owner=self._owner)
 
     def _encrypt(self, token: str, seed: str) -> bytes:
         nonce = os.urandom(_NONCE)

@@ -5,35 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.store.database import store_clock
 from workers.store.tables import refresh_tokens
+from workers.store.upsert import insert
 from workers.tokens.errors import away
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Map the store's errors to SourceError.
-
-    Raises:
-        SourceError: the store is unreachable.
-    """
+    """Map the store's errors to a SourceError: the store is unreachable."""
     try:
         yield
     except SQLAlchemyError as error:
         raise away(f"the state store does not respond ({type(error).__name__})") from None
 
 
-class Lease:
-    """A lease that one service at a time holds, and that ends after `seconds`.
+class RefreshTokenLease:
+    """A lease that one service at a time holds; `owner` names the service, for operators.
 
-    Args:
-        store: the state store.
-        cloud: the cloud of the token.
-        owner: the name of the service, for operators.
-        seconds: how long a service that dies blocks its successor.
+    It ends after `seconds`: so long a service that dies blocks its successor.
     """
 
     def __init__(self, store: sa.Engine, cloud: str, owner: str, seconds: float) -> None:
@@ -54,10 +46,10 @@ class Lease:
             SourceError: another service holds it, or the store is unreachable.
         """
         table = refresh_tokens
-        insert = postgresql.insert if self._store.dialect.name == "postgresql" else sqlite.insert
         free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_until <= self._clock)
         with store_errors(), self._store.begin() as connection:
-            connection.execute(insert(table).values(cloud=self._cloud).on_conflict_do_nothing())
+            known = insert(connection, table).values(cloud=self._cloud).on_conflict_do_nothing()
+            connection.execute(known)
             taken = connection.execute(
                 sa.update(table)
                 .where(table.c.cloud == self._cloud, free)
@@ -65,9 +57,8 @@ class Lease:
             )
             if taken.rowcount == 1:
                 return
-            owner = connection.scalar(
-                sa.select(table.c.lease_owner).where(table.c.cloud == self._cloud)
-            )
+            query = sa.select(table.c.lease_owner).where(table.c.cloud == self._cloud)
+            owner = connection.scalar(query)
         raise away(f"another token service is refreshing this login: {owner}")
 
     def require(self, seconds: float) -> None:
@@ -83,11 +74,7 @@ class Lease:
             raise away("the lease on the refresh token expired before its use")
 
     def release(self) -> None:
-        """Release the lease; without this it expires.
-
-        Raises:
-            SourceError: the store is unreachable.
-        """
+        """Release the lease, which would expire otherwise; errors as in `require`."""
         with store_errors(), self._store.begin() as connection:
             connection.execute(
                 sa.update(refresh_tokens).where(self._mine).values(lease_owner=None, lease_until=0)
