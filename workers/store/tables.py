@@ -52,6 +52,16 @@ requests = sa.Table(
     sa.Index("requests_decided", "decided_at"),
 )
 
+# The last `lamplighter clock reset`: what was stamped before it is refused while it lies in the future.
+clock_resets = sa.Table(
+    "clock_resets",
+    STATE,
+    sa.Column("cluster", sa.Text, primary_key=True),
+    # The highest generation before.
+    sa.Column("stamped_until", sa.BigInteger, nullable=False),
+    sa.Column("reset_at", sa.BigInteger, nullable=False),
+)
+
 # The image that replaces a group's template image.
 group_images = sa.Table(
     "group_images",

@@ -10,6 +10,13 @@ down_revision = None
 def upgrade() -> None:
     """Upgrade."""
     op.create_table(
+        "clock_resets",
+        sa.Column("cluster", sa.Text(), nullable=False),
+        sa.Column("stamped_until", sa.BigInteger(), nullable=False),
+        sa.Column("reset_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster"),
+    )
+    op.create_table(
         "drifts",
         sa.Column("cluster", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
