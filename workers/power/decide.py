@@ -16,6 +16,7 @@ from workers.clouds.actions import (
     BAKE,
     CREATE,
     DELETE,
+    DELETING,
     FIND_IMAGE,
     HERE,
     PASSING,
@@ -29,7 +30,6 @@ from workers.clouds.actions import (
 )
 
 _NO_HOST = "no valid host"
-_DELETING = "deleting"
 # The error classes of failed actions; the others share one.
 _FAILURES = {
     START: "power_on_failed",
@@ -225,7 +225,7 @@ def _with_surplus(
     desired: Desired, view: NodeView, limits: Limits, surplus: list[Server]
 ) -> Decision:
     """A creation whose answer was lost may have been made twice."""
-    extra = [server for server in surplus if server.id in view.ours and server.task != _DELETING]
+    extra = [server for server in surplus if server.id in view.ours and server.task != DELETING]
     may_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
         if extra and view.calls.get(DELETE, 0) < _most_deletions(view, limits):
@@ -250,7 +250,7 @@ def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -
         )
     if not view.fresh:
         return Wait()
-    stuck = server.task == _DELETING
+    stuck = server.task == DELETING
     if stuck and view.waited <= limits.stop_timeout:
         return Wait(limits.stop_timeout)
     if view.calls.get(DELETE, 0) >= _most_deletions(view, limits):

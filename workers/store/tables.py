@@ -140,8 +140,9 @@ holds = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),
 )
 
-# The one kind of drift that the power worker must know; workers/resync/drift.py defines all kinds.
+# The kinds of drift that the power worker must know; workers/resync/drift.py defines all kinds.
 STRAY = "stray"
+SURPLUS = "surplus"
 
 # Differences from what Slurm wants, by node or by stray server.
 drifts = sa.Table(
