@@ -1,15 +1,20 @@
 """The generation clock: a hybrid logical clock that all hook calls of a cluster share.
 
 Each generation is above all earlier ones and not below the current time: max(last + 1, now), under
-flock, in a folder that both controllers of a pair share.
+flock, in a folder that both controllers of a pair share. Never lower it by hand: the store orders
+requests by generation, so that every later request would seem older. `lamplighter clock reset` lowers
+both.
 """
 
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from producers.disk import give_to_folder_owner, make_folder, sync_folder
+from producers.disk import make_folder, sync_folder
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.
@@ -23,8 +28,66 @@ class ClockError(Exception):
     """The clock's folder cannot be used; the text names the remedy."""
 
 
+@dataclass(frozen=True, slots=True)
+class LockedClock:
+    """The clock while this process holds its lock: nobody else can stamp a generation.
+
+    Attributes:
+        last: the highest generation so far; 0 if there is none.
+    """
+
+    folder: Path
+    last: int
+    _descriptor: int
+    _is_new: bool
+
+    def write(self, generation: int) -> None:
+        """Make `generation` the last one, durably.
+
+        The file is written in place: a new file would not have the lock that others wait for.
+
+        Raises:
+            ClockError: the disk is full or fails.
+        """
+        try:
+            os.pwrite(self._descriptor, f"{generation:0{_DIGITS}d}".encode(), 0)
+            os.fdatasync(self._descriptor)
+            if self._is_new:
+                give_to_folder_owner(self._descriptor, self.folder)
+                sync_folder(self.folder)
+        except OSError as error:
+            raise _unusable(self.folder, error) from None
+
+
 def stamp(folder: Path) -> int:
     """A new generation: nanoseconds since the epoch, above all earlier ones of `folder`.
+
+    Raises:
+        ClockError: the folder cannot be used, or another process holds its lock for too long.
+    """
+    with locked(folder) as clock:
+        generation = max(clock.last + 1, time.time_ns())
+        clock.write(generation)
+    return generation
+
+
+def last_generation(folder: Path) -> int:
+    """The highest generation so far; 0 if there is none.
+
+    Raises:
+        ClockError: the file cannot be read.
+    """
+    try:
+        return _previous((folder / FILE_NAME).read_bytes()[:_DIGITS])
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[LockedClock]:
+    """Hold the clock's lock; keep it for less than LOCK_SECONDS, because hooks wait no longer.
 
     Raises:
         ClockError: the folder cannot be used, or another process holds its lock for too long.
@@ -37,21 +100,20 @@ def stamp(folder: Path) -> int:
             f"hooks.state: {error.strerror}: {folder}; make it writable for SlurmUser"
         ) from None
     try:
-        _lock(descriptor)
-        content = os.pread(descriptor, _DIGITS, 0)
-        generation = max(_previous(content) + 1, time.time_ns())
-        os.pwrite(descriptor, f"{generation:0{_DIGITS}d}".encode(), 0)
-        os.fdatasync(descriptor)
-        if not content:
-            give_to_folder_owner(descriptor, folder)
-            sync_folder(folder)
-    except OSError as error:
-        raise ClockError(
-            f"hooks.state: {error.strerror}: {folder}; free disk space, or find the lock's holder"
-        ) from None
+        try:
+            _lock(descriptor)
+            content = os.pread(descriptor, _DIGITS, 0)
+        except OSError as error:
+            raise _unusable(folder, error) from None
+        yield LockedClock(folder, _previous(content), descriptor, not content)
     finally:
         os.close(descriptor)
-    return generation
+
+
+def _unusable(folder: Path, error: OSError) -> ClockError:
+    return ClockError(
+        f"hooks.state: {error.strerror}: {folder}; free disk space, or find the lock's holder"
+    )
 
 
 def _lock(descriptor: int) -> None:

@@ -62,7 +62,6 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the
         call or the configuration is malformed (nothing was sent).
     """
-    arrived = time.time_ns()
     resume_file, note = _resume_file(environ)
     try:
         settings = hook_settings(find_config(environ))
@@ -76,11 +75,12 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
     try:
         generation = clock.stamp(settings.state)
     except clock.ClockError as error:
-        # The request matters more than its exact order; the time alone orders it well.
-        generation = arrived
+        # The request matters more than its exact order; the time alone orders it well. The time now:
+        # a reset that holds the lock lowers all generations to a time that is past.
+        generation = time.time_ns()
         note = f"{note}; {error}" if note else str(error)
         report(settings, EXIT_SPOOLED, str(error))
-    _warn_if_ahead(settings, generation, arrived)
+    _warn_if_ahead(settings, generation)
     timeout = settings.resume_timeout if kind is Kind.RESUME else settings.suspend_timeout
     hook_call = calls.HookCall(
         kind=kind,
@@ -183,15 +183,15 @@ def _resume_file(environ: dict[str, str]) -> tuple[str | None, str | None]:
         return None, f"SLURM_RESUME_FILE: {error}"
 
 
-def _warn_if_ahead(settings: HookSettings, generation: int, now: int) -> None:
+def _warn_if_ahead(settings: HookSettings, generation: int) -> None:
     """Warn of a generation in the future: workers reject those that are far ahead."""
-    ahead = (generation - now) / 1e9
+    ahead = (generation - time.time_ns()) / 1e9
     if ahead > _CLOCK_AHEAD:
         report(
             settings,
             EXIT_SPOOLED,
             f"hooks.state: generations are {ahead:.0f} s ahead of this host's time; correct the "
-            f"time, or if it is correct remove {settings.state / clock.FILE_NAME}",
+            "time, or if it is correct run: lamplighter clock reset",
         )
 
 

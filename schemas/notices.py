@@ -7,7 +7,7 @@ from schemas import ids
 from schemas.envelope import Envelope
 from schemas.fields import Fields, fit
 
-_FAMILIES = ("alarm.", "message.", "group.", "hold.")
+_FAMILIES = ("alarm.", "message.", "group.", "hold.", "clock.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Notice:
 
     Attributes:
         name: gives the routing key and the type: `alarm.token`, `message.rejected`,
-            `group.image_unset`, `hold.placed`.
+            `group.image_unset`, `hold.placed`, `clock.reset`.
         cluster: the cluster.
         subject: what the notice is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.

@@ -31,6 +31,7 @@ class _Commands(LazyGroup):
         "hold": Lazy("ops.nodes.holds:hold", "Exclude nodes from all actions."),
         "release": Lazy("ops.nodes.holds:release", "End a hold."),
         "status": Lazy("ops.site.status:status", "Show workers, queue depths and node states."),
+        "clock": Lazy("ops.site.clock:clock", "Show and reset the clock that orders requests."),
         "tokens": Lazy("ops.site.tokens:tokens", "Check, test and renew the logins to the clouds."),
         "topology": Lazy(
             "ops.site.topology:topology", "Show, create and check exchanges and queues."

@@ -6,6 +6,8 @@ snapshot: `lamplighter snapshot`, a snapshot of Slurm's node states now.
 drift: `lamplighter drift`, differences from what Slurm wants, and their repair.
 topology: `lamplighter topology`, the broker's exchanges and queues.
 topology_check: compares the broker with the topology.
+clock: `lamplighter clock`, the clock that orders requests, and its reset.
+clock_state: what is known of the clock, and what stands in the way of a reset.
 tokens: `lamplighter tokens status` and `test`, the logins to the clouds.
 tokens_login: `lamplighter tokens login`, a new login or secret.
 """

@@ -126,11 +126,11 @@ def _states(one: FoundDrift) -> tuple[str | None, str | None, str | None]:
     """The state in Slurm, the desired state, and the state in the cloud."""
     if one.place is None:
         return None, None, f"{one.cloud}: {one.server.status}" if one.server else one.cloud
-    known, slurm, server = one.place.known, one.place.slurm, one.place.server
+    known, slurm = one.place.known, one.place.slurm
     return (
         slurm.state if slurm else None,
         str(known.desired) if known.desired else None,
-        server.status if server else str(known.seen),
+        one.place.cloud_state,
     )
 
 

@@ -291,7 +291,8 @@ def test_a_clock_far_ahead_is_reported_with_the_remedy(controller: Controller) -
     (controller.folder / "clock").mkdir()
     (controller.folder / "clock" / "generation").write_text("04000000000000000000")
     assert controller.hook("resume", "node1").code == 0
-    assert "s ahead of this host's time; correct the time, or" in controller.log
+    remedy = "correct the time, or if it is correct run: lamplighter clock reset"
+    assert f"s ahead of this host's time; {remedy}" in controller.log
 
 
 def test_an_unreadable_configuration_is_a_bad_call(controller: Controller) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +97,20 @@ def test_drift_is_shown_and_repaired_by_hand(site: Installation) -> None:
         "wait",
         1,
     )
+
+
+def test_both_servers_of_a_node_are_listed(site: Installation) -> None:
+    generation = make_orphan(site)
+    tagged = Server("id-1", "node1", "ACTIVE", cluster=CLUSTER, node="node1")
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        servers = tagged, replace(tagged, id="id-9", status="SHUTOFF")
+        listing = StoredListing("one", generation, generation + 1, servers)
+        snapshots.keep_listing(connection, CLUSTER, listing)
+    engine.dispose()
+    shown = site.lamplighter("drift")
+    assert shown.code == 1, shown.err
+    assert all(word in shown.out for word in ("ambiguous", "id-1 ACTIVE", "id-9 SHUTOFF"))
 
 
 def test_old_or_missing_snapshot_repairs_nothing(site: Installation) -> None:

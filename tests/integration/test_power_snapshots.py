@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.commands import Kind, PowerCommand
 from schemas.events import Transition
@@ -21,7 +22,7 @@ from workers.power.suspend_guard import DISAGREES, UNCONFIRMED
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
 from workers.resync.drift_memory import DriftMemory
-from workers.store import holds, snapshots
+from workers.store import holds, snapshots, tables
 from workers.store.database import reading
 from workers.store.holds import Hold
 
@@ -196,6 +197,33 @@ def test_a_condemned_stray_is_deleted_by_its_id_and_a_nodes_server_never(
     until(lambda: power_cloud.counts()["list_detail"] >= 2, 20, "another listing")
     assert power_cloud.counts()["delete"] == 1
     assert "main2" in power_cloud.servers()
+
+
+def test_a_condemned_second_server_is_deleted_and_the_nodes_own_never(
+    open_power_bench: Callable[..., PowerBench], power_cloud: SimCloud
+) -> None:
+    """Only while nobody acts on the node, and it is known which server is its own."""
+    tags = {"lamplighter_cluster": CLUSTER, "lamplighter_node": "main1"}
+    own, second = power_cloud.add_servers([ServerSpec(name=n, metadata=tags) for n in ("a", "b")])
+    template = '[groups.main.server]\nimage = "i"\nflavor = "f"\nnetworks = ["none"]\n'
+    bench = open_power_bench(group=f'strategy = "delete"\n{template}')
+    with bench.store.begin() as connection:
+        known = [DriftMemory(s.id, Drift.SURPLUS, 1, repairs=1) for s in (own, second)]
+        drift_memory.remember(connection, CLUSTER, known)
+        row = {"cluster": CLUSTER, "node": "main1", "desired": "up", "generation": 1}
+        connection.execute(sa.insert(tables.nodes).values(**row, request_id="r"))
+    takes(bench)
+    until(lambda: power_cloud.counts().get("list_detail"), 20, "a listing")
+    assert power_cloud.counts().get("delete", 0) == 0
+    with bench.store.begin() as connection:
+        connection.execute(sa.update(tables.nodes).values(server_id=own.id))
+    takes(bench)
+    until(lambda: "b" not in power_cloud.servers(), 20, "the second server to be deleted")
+    before = power_cloud.counts()["list_detail"]
+    takes(bench)
+    until(lambda: power_cloud.counts()["list_detail"] > before, 20, "another listing")
+    assert "a" in power_cloud.servers()
+    assert power_cloud.counts()["delete"] == 1
 
 
 def test_a_node_on_hold_is_left_alone_and_what_was_asked_is_done_after_its_release(

@@ -167,7 +167,7 @@ def test_an_orphan_is_found_by_the_request_that_powers_it_off(log: sa.Engine, wh
         ("n4", Drift.ORPHAN, who),
     ):
         known = ComparedNode(Power.OFF, None, ServerState.RUNNING)
-        place = SurveyedNode(node, known, None, None, None)
+        place = SurveyedNode(node, known, None, (), None, None)
         one = FoundDrift(
             node,
             DriftAction(drift, RepairStep.SUSPEND),

@@ -56,6 +56,12 @@ cloud = "one"
 [groups.b]
 nodes = "node[9-10]"
 cloud = "two"
+strategy = "delete"
+stop_timeout = 120.0
+[groups.b.server]
+image = "i"
+flavor = "f"
+networks = ["n"]
 """
 TIMEOUTS = {Kind.RESUME: 600, Kind.SUSPEND: 60}
 AT_ONCE = ResyncSettings(grace=0.0, repeat_after=300.0)
@@ -241,6 +247,87 @@ def test_server_with_our_tags_that_belongs_to_no_node_is_reported(
         "id-node99": (Drift.STRAY, RepairStep.REPORT),
         "id-x": (Drift.STRAY, RepairStep.REPORT),
     }
+
+
+def own(scene: Scene, node: str) -> None:
+    """Store the node's server as the one that was acted on last."""
+    with scene.store.begin() as connection:
+        seen = Observation(node, f"id-{node}", "ACTIVE", scene.now - NS)
+        desired_state.observe(connection, CLUSTER, [seen])
+
+
+def test_each_of_several_servers_is_named_with_the_nodes_own(scene: Scene) -> None:
+    scene.request(Kind.SUSPEND, "node1")
+    own(scene, "node1")
+    tagged = replace(server("node1", "ACTIVE"), cluster=CLUSTER, node="node1")
+    scene.list_cloud("one", tagged, replace(tagged, id="id-second"))
+    (found,) = plan(scene.survey(scene.snapshot()), {}, AT_ONCE, scene.now)
+    assert (found.action.drift, found.action.step) == (Drift.AMBIGUOUS, RepairStep.REPORT)
+    assert "id-node1 ACTIVE (its own), id-second ACTIVE" in found.words
+
+
+@pytest.mark.parametrize("node", ["node1", "node9"])
+@pytest.mark.parametrize(
+    ("slurm", "status", "own_status"),
+    [
+        (OUT, "ACTIVE", "ACTIVE"),
+        (OUT, "SHUTOFF", "SHUTOFF"),
+        (LIT, "SHUTOFF", "ACTIVE"),
+        # a job can run on either
+        (LIT, "ACTIVE", "ACTIVE"),
+        (LIT, "SHUTOFF", "SHUTOFF"),
+    ],
+)
+def test_surplus_server_is_deleted_only_where_its_group_deletes_and_no_job_can_be_on_it(
+    scene: Scene, node: str, slurm: str, status: str, own_status: str
+) -> None:
+    scene.request(Kind.RESUME, node)
+    tagged = replace(server(node, own_status), cluster=CLUSTER, node=node)
+    servers = tagged, replace(tagged, id="id-second", status=status)
+    for cloud in ("one", "two"):
+        scene.list_cloud(cloud, *(servers if cloud == ("one", "two")[node == "node9"] else ()))
+    snapshot = scene.snapshot(**{node: slurm})
+    # nobody knows yet which of them is the node's own
+    assert scene.survey(snapshot).surplus == ()
+    own(scene, node)
+    is_safe = slurm == OUT or (status, own_status) == ("SHUTOFF", "ACTIVE")
+    expected = (("two", servers[1]),) if is_safe and node == "node9" else ()
+    seen = scene.survey(snapshot)
+    assert seen.surplus == expected
+    deletes = ResyncSettings(grace=0.0, delete_strays=True)
+    steps = {one.subject: one.action.step for one in plan(seen, {}, deletes, scene.now)}
+    assert steps.get("id-second") == (RepairStep.DELETE if expected else None)
+    assert steps[node] is RepairStep.REPORT
+    assert "id-second" not in {one.subject for one in plan(seen, {}, AT_ONCE, scene.now)}
+    with scene.store.begin() as connection:
+        holds.place(connection, CLUSTER, [Hold(node, "odd", "me", 1)])
+    assert scene.survey(snapshot).surplus == ()
+
+
+def test_stuck_deletion_is_known_with_the_stop_timeout_of_its_group(scene: Scene) -> None:
+    scene.request(Kind.SUSPEND, "node9")
+    scene.list_cloud("two", server("node9", "ACTIVE", task="deleting"))
+    (found,) = plan(scene.survey(scene.snapshot()), {}, AT_ONCE, scene.now)
+    assert (found.action.drift, found.action.step) == (Drift.STUCK, RepairStep.WAIT)
+    known = {"node9": DriftMemory("node9", Drift.STUCK, scene.now - 121 * NS)}
+    (found,) = plan(scene.survey(scene.snapshot()), known, AT_ONCE, scene.now)
+    assert (found.action.drift, found.action.step) == (Drift.STUCK, RepairStep.SUSPEND)
+
+
+def test_node_that_slurm_no_longer_knows_is_powered_off_unless_slurm_lost_most_nodes(
+    scene: Scene,
+) -> None:
+    scene.request(Kind.RESUME, "node1")
+    scene.list_cloud("one", server("node1", "ACTIVE"), server("node2", "ACTIVE"))
+    whole = scene.snapshot()
+    without = replace(whole, nodes=whole.nodes[2:])
+    assert scene.found(without) == {
+        "node1": (Drift.ORPHAN, RepairStep.SUSPEND),
+        # no request ever concerned it
+        "node2": (Drift.NOT_UNDERSTOOD, RepairStep.REPORT),
+    }
+    lost = replace(whole, nodes=whole.nodes[6:])
+    assert scene.found(lost)["node1"] == (Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
 
 
 def test_drift_is_remembered_until_it_is_gone_or_while_the_node_is_unclear(scene: Scene) -> None:

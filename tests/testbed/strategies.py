@@ -132,6 +132,7 @@ notices = st.builds(
             "message.rejected",
             "group.image_unset",
             "hold.placed",
+            "clock.reset",
         ]
     ),
     cluster=clusters,

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -137,7 +138,7 @@ class Trace:
     def changes(self) -> int:
         """How often the next call was in another module."""
         files = [file for file, _ in self.calls]
-        return sum(one != other for one, other in zip(files, files[1:], strict=False))
+        return sum(one != other for one, other in pairwise(files))
 
     @property
     def modules(self) -> set[str]:
@@ -164,16 +165,6 @@ def test_a_flawless_resume_passes_through_few_modules(run_dir: Path) -> None:
         until(turned, 10, "the resume to be acknowledged", interval=0)
     assert cloud.calls == ["os-start"]
     said = Counter(function for _, function in trace.calls)
-    import itertools
-    import os
-
-    if os.environ.get("SHOW"):
-        print(
-            "\n".join(
-                f"{k} {[f for _, f in g][:6]}"
-                for k, g in itertools.groupby(trace.calls, lambda c: c[0])
-            )
-        )
     assert trace.changes <= 150, Counter(trace.calls).most_common(40)
     assert len(trace.modules) <= 25, sorted(trace.modules)
     # it arrived; its turn to call came; the call was answered and the next listing came

@@ -34,21 +34,21 @@ UP, DOWN = Desired.UP, Desired.DOWN
 EVERYTHING = [
     ComparedNode(power, desired, seen, newer, busy, held, frees)
     for power, desired, seen, newer, busy, held, frees in product(
-        Power, (*Desired, None), ServerState, *[(False, True)] * 4
+        (*Power, None), (*Desired, None), ServerState, *[(False, True)] * 4
     )
 ]
 
 
 def test_table_covers_all_cases() -> None:
-    for power, wanted in product(Power, (False, True)):
+    for power, wanted in product((*Power, None), (False, True)):
         assert set(TABLE[power, wanted]) == set(ServerState)
 
 
-def test_node_is_powered_off_only_if_it_is_powered_down_for_slurm() -> None:
+def test_node_is_powered_off_only_if_it_is_powered_down_for_slurm_or_unknown_to_it() -> None:
     powered_off = [node for node in EVERYTHING if find_drift(node).step is RepairStep.SUSPEND]
     assert powered_off
     for node in powered_off:
-        assert node.power is Power.OFF
+        assert node.power in {Power.OFF, None}
         assert node.seen not in {ServerState.UNKNOWN, ServerState.SEVERAL, ServerState.BETWEEN}
 
 
@@ -79,6 +79,52 @@ def test_no_repair_if_a_state_is_unknown() -> None:
         (ComparedNode(Power.OFF, None, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
         (ComparedNode(Power.OFF, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
         (ComparedNode(Power.OFF, None, ServerState.LEFT), Drift.NONE, RepairStep.NOTHING),
+        # Slurm no longer knows it: no job can run on it
+        (ComparedNode(None, UP, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(None, DOWN, ServerState.RUNNING), Drift.ORPHAN, RepairStep.SUSPEND),
+        (ComparedNode(None, DOWN, ServerState.LEFT), Drift.ORPHAN, RepairStep.SUSPEND),
+        (
+            ComparedNode(None, DOWN, ServerState.RUNNING, held=True),
+            Drift.ORPHAN,
+            RepairStep.HELD,
+        ),
+        (ComparedNode(None, DOWN, ServerState.OUT), Drift.NOT_UNDERSTOOD, RepairStep.REPORT),
+        (ComparedNode(None, DOWN, ServerState.SEVERAL), Drift.AMBIGUOUS, RepairStep.REPORT),
+        # an operator may prepare it before it is added to slurm.conf
+        (ComparedNode(None, None, ServerState.RUNNING), Drift.NOT_UNDERSTOOD, RepairStep.REPORT),
+        (
+            ComparedNode(None, Desired.ADOPTED, ServerState.RUNNING),
+            Drift.NOT_UNDERSTOOD,
+            RepairStep.REPORT,
+        ),
+        (ComparedNode(None, UP, ServerState.LEFT), Drift.NOT_UNDERSTOOD, RepairStep.REPORT),
+        # a deletion that does not end; only strategy `delete` sends it again
+        (
+            ComparedNode(Power.OFF, DOWN, ServerState.DELETING, frees=True),
+            Drift.STUCK,
+            RepairStep.SUSPEND,
+        ),
+        (
+            ComparedNode(Power.OFF, UP, ServerState.DELETING, frees=True),
+            Drift.STUCK,
+            RepairStep.SUSPEND,
+        ),
+        (
+            ComparedNode(None, Desired.GONE, ServerState.DELETING, frees=True),
+            Drift.STUCK,
+            RepairStep.SUSPEND,
+        ),
+        (ComparedNode(Power.OFF, DOWN, ServerState.DELETING), Drift.STUCK, RepairStep.REPORT),
+        (
+            ComparedNode(Power.ON, UP, ServerState.DELETING, frees=True),
+            Drift.STUCK,
+            RepairStep.REPORT,
+        ),
+        (
+            ComparedNode(Power.POWERING_DOWN, DOWN, ServerState.DELETING, frees=True),
+            Drift.NONE,
+            RepairStep.NOTHING,
+        ),
         # deployed for later: its strategy would delete the server that an operator has just created
         (
             ComparedNode(Power.OFF, Desired.READY, ServerState.LEFT, frees=True),
@@ -157,6 +203,15 @@ def test_running_node_has_its_grace_and_dead_node_is_powered_on_at_once() -> Non
     assert decide_drift(coming, DriftPast(), SETTINGS).step is RepairStep.WAIT
 
 
+def test_deletion_is_stuck_only_after_the_stop_timeout_of_its_group() -> None:
+    deleting = ComparedNode(Power.OFF, DOWN, ServerState.DELETING, frees=True, stop_timeout=120.0)
+    assert decide_drift(deleting, DriftPast(seconds=120.0), SETTINGS).step is RepairStep.WAIT
+    assert decide_drift(deleting, DriftPast(seconds=120.1), SETTINGS).step is RepairStep.SUSPEND
+    relied_on = replace(deleting, power=Power.ON)
+    assert decide_drift(relied_on, DriftPast(seconds=120.0), SETTINGS).step is RepairStep.WAIT
+    assert decide_drift(relied_on, DriftPast(seconds=120.1), SETTINGS).step is RepairStep.REPORT
+
+
 @pytest.mark.parametrize(
     ("repairs", "seconds"), [(1, 300.0), (2, 600.0), (3, 1200.0), (50, 3600.0)]
 )
@@ -185,6 +240,8 @@ def test_repair_without_effect_is_repeated_at_growing_intervals(
         ("PAUSED", None, Strategy.STOP, ServerState.LEFT),
         ("ERROR", None, Strategy.STOP, ServerState.BROKEN),
         ("ERROR", "deleting", Strategy.STOP, ServerState.BROKEN),
+        ("ACTIVE", "deleting", Strategy.DELETE, ServerState.DELETING),
+        ("SHUTOFF", "deleting", Strategy.STOP, ServerState.DELETING),
         ("NEW_WORD", None, Strategy.STOP, ServerState.UNKNOWN),
     ],
 )
@@ -194,11 +251,12 @@ def test_state_of_a_node_with_one_server(
     assert server_state((Server("id", "node1", status, task),), strategy) is seen
 
 
-def test_stray_is_deleted_only_if_configured_and_after_its_grace() -> None:
+@pytest.mark.parametrize("drift", [Drift.STRAY, Drift.SURPLUS])
+def test_stray_is_deleted_only_if_configured_and_after_its_grace(drift: Drift) -> None:
     deletes = ResyncSettings(grace=30.0, delete_strays=True)
-    assert decide_stray(FOR_LONG, SETTINGS).step is RepairStep.REPORT
-    assert decide_stray(DriftPast(seconds=29.0), deletes).step is RepairStep.REPORT
-    assert decide_stray(FOR_LONG, deletes).step is RepairStep.DELETE
+    assert decide_stray(drift, FOR_LONG, SETTINGS).step is RepairStep.REPORT
+    assert decide_stray(drift, DriftPast(seconds=29.0), deletes).step is RepairStep.REPORT
+    assert decide_stray(drift, FOR_LONG, deletes).step is RepairStep.DELETE
 
 
 def test_state_of_a_node_without_server_or_with_several() -> None:

@@ -41,6 +41,9 @@ class Strategy(enum.StrEnum):
 # In the tables, instead of an action: the server is as wanted.
 HERE = "here"
 
+# Nova's task of a server that is being deleted.
+DELETING = "deleting"
+
 # Statuses that lead to another one by themselves.
 PASSING = frozenset(
     {"BUILD", "REBOOT", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBUILD", "RESIZE"}

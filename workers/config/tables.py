@@ -93,7 +93,7 @@ class PowerSettings(Table, frozen=True):
     lease: Seconds = 60.0
     hold: Seconds = 900.0
     attempts: Count = 5
-    clock_ahead: Seconds = 3600.0
+    clock_ahead: Seconds = 300.0
     keep_outcomes: Seconds = 30 * 86_400.0
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from workers.clouds.actions import (
     BAKE,
     CREATE,
     DELETE,
+    DELETING,
     FIND_IMAGE,
     HERE,
     PASSING,
@@ -29,7 +30,6 @@ from workers.clouds.actions import (
 )
 
 _NO_HOST = "no valid host"
-_DELETING = "deleting"
 # The error classes of failed actions; the others share one.
 _FAILURES = {
     START: "power_on_failed",
@@ -144,7 +144,7 @@ def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
         return _with_surplus(desired, view, limits, surplus)
     action = _actions(desired, view, limits).get(server.status)
     creates_again = limits.strategy is Strategy.DELETE and server.id in view.ours
-    if action == DELETE or (server.task == _DELETING and creates_again):
+    if action == DELETE or (server.task == DELETING and creates_again):
         return _replace(desired, view, limits, server)
     if desired is Desired.ADOPTED:
         return _adopt(view, limits, server)
@@ -226,7 +226,7 @@ def _with_surplus(
     desired: Desired, view: NodeView, limits: Limits, surplus: list[Server]
 ) -> Decision:
     """A creation whose answer was lost may have been made twice."""
-    extra = [server for server in surplus if server.id in view.ours and server.task != _DELETING]
+    extra = [server for server in surplus if server.id in view.ours and server.task != DELETING]
     may_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
         if extra and view.calls.get(DELETE, 0) < _most_deletions(view, limits):
@@ -251,7 +251,7 @@ def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -
         )
     if not view.fresh:
         return Wait()
-    stuck = server.task == _DELETING
+    stuck = server.task == DELETING
     if stuck and view.waited <= limits.stop_timeout:
         return Wait(limits.stop_timeout)
     if view.calls.get(DELETE, 0) >= _most_deletions(view, limits):

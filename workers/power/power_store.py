@@ -15,7 +15,7 @@ from workers.power.intake import Pending
 from workers.power.node import PendingNode
 from workers.power.outcomes import observed_status, outcomes
 from workers.power.steps import Finish
-from workers.store import group_images
+from workers.store import generations, group_images
 from workers.store import requests as rounds
 from workers.store.database import reading
 from workers.store.group_images import GroupImage
@@ -116,6 +116,11 @@ class PowerStore:
         """The nodes, of those with these generations, that another process has touched."""
         with reading(self._store) as connection:
             return desired_state.changed(connection, self._cluster, known, self._lease)
+
+    def clock_ahead(self, usual: float, now: int) -> float:
+        """Seconds that a generation may lie in the future; less than `usual` after a clock reset."""
+        with reading(self._store) as connection:
+            return generations.clock_ahead(connection, self._cluster, usual, now)
 
     def image_of(self, group: str) -> str | None:
         """The id of the image to create a group's servers from, instead of its template's."""

@@ -15,6 +15,7 @@ from workers.power.publisher import Publisher
 from workers.power.slurm_view import SnapshotReader
 from workers.power.state import EngineState
 from workers.power.suspend_guard import is_guarded
+from workers.store.generations import needs_clock_ahead
 
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
@@ -94,8 +95,14 @@ class Reception:
         slurm = None
         if any(is_guarded(request.command) for request in self.arrived):
             slurm = self._snapshots.view()
-        nodes, ahead = self._settings.nodes, self._settings.power.clock_ahead
+        nodes, ahead = self._settings.nodes, self._clock_ahead(now)
         return [(r, admit(r, nodes, slurm, ahead, now)) for r in self.arrived]
+
+    def _clock_ahead(self, now: int) -> float:
+        usual = self._settings.power.clock_ahead
+        if any(needs_clock_ahead(r.command.generation, now) for r in self.arrived):
+            return self._store.clock_ahead(usual, now)
+        return usual
 
     def _end(self, request: Pending, end: End, body: bytes, now: int) -> None:
         self._publisher.accepted(request, now)

@@ -9,8 +9,9 @@ from schemas.server import Server
 from workers.power.suspend_guard import SlurmView
 from workers.store import snapshots
 from workers.store.database import reading
+from workers.store.leases import is_leased
 from workers.store.snapshots import StoredListing
-from workers.store.tables import STRAY, drifts
+from workers.store.tables import STRAY, SURPLUS, drifts, holds, nodes
 
 _NS_PER_MS = 1_000_000
 
@@ -91,12 +92,26 @@ class SnapshotReader:
             snapshots.keep_listing(connection, self._cluster, listing)
 
     def condemned(self) -> frozenset[str]:
-        """The ids of stray servers that are to be deleted."""
+        """The ids of stray and surplus servers that are to be deleted."""
         query = sa.select(drifts.c.subject).where(
-            drifts.c.cluster == self._cluster, drifts.c.kind == STRAY, drifts.c.repairs > 0
+            drifts.c.cluster == self._cluster,
+            drifts.c.kind.in_((STRAY, SURPLUS)),
+            drifts.c.repairs > 0,
         )
         with reading(self._store) as connection:
             return frozenset(connection.scalars(query))
+
+    def own_server(self, node: str) -> str | None:
+        """The id of the node's own server; None if it is unknown, on hold, or acted on now."""
+        with reading(self._store) as connection:
+            on_hold = sa.exists().where(holds.c.cluster == self._cluster, holds.c.node == node)
+            query = sa.select(nodes.c.server_id).where(
+                nodes.c.cluster == self._cluster,
+                nodes.c.node == node,
+                sa.not_(is_leased(connection)),
+                sa.not_(on_hold),
+            )
+            return connection.scalar(query)
 
     def _trust(self, connection: sa.Connection) -> int:
         """From when on (ns since the epoch) a snapshot must be taken to confirm the store."""

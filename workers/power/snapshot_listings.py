@@ -5,13 +5,15 @@ The resync worker compares the two; it needs neither a cloud's client nor a toke
 
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from schemas.server import Server
 from workers.clouds.actions import DELETE
 from workers.clouds.driver import CloudDriver
 from workers.clouds.nova_requests import Call
-from workers.clouds.strays import is_stray
+from workers.clouds.strays import is_stray, is_surplus
 from workers.config.settings import Settings
+from workers.power.calls import NotWantedError
 from workers.power.slurm_view import SnapshotReader
 
 _NS = 1_000_000_000
@@ -71,9 +73,22 @@ class SnapshotListings:
         for server in servers if condemned else ():
             if server.id in condemned and self._may_delete(cloud, server):
                 call = Call(DELETE, server.id, server.node or server.name, group="")
-                cloud.call(call, lambda: None)
+                cloud.call(call, partial(self._guard, cloud, server))
 
     def _may_delete(self, cloud: CloudDriver, server: Server) -> bool:
         # the resync worker may have read an older configuration than ours
-        is_dry = self._settings.is_dry(server.node or "")
-        return not is_dry and is_stray(self._settings, cloud.name, server)
+        node = server.node or ""
+        if self._settings.is_dry(node):
+            return False
+        if is_stray(self._settings, cloud.name, server):
+            return True
+        own = self._snapshots.own_server(node)
+        found = cloud.view.find(node, own)
+        return is_surplus(self._settings, cloud.name, server, own, found)
+
+    def _guard(self, cloud: CloudDriver, server: Server) -> None:
+        """Runs on the caller's thread: a worker may have begun to use a surplus server."""
+        if is_stray(self._settings, cloud.name, server):
+            return
+        if self._snapshots.own_server(server.node or "") in {None, server.id}:
+            raise NotWantedError("the node is acted on now", 0)

@@ -35,6 +35,8 @@ class DriftPast:
 _OFF_FOR_OPERATORS = frozenset({Desired.READY, Desired.BAKED, Desired.GONE})
 _FINE = DriftAction(Drift.NONE, RepairStep.NOTHING)
 _BROKEN = DriftAction(Drift.BROKEN, RepairStep.REPORT)
+_REPORTED = DriftAction(Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
+_STUCK = DriftAction(Drift.STUCK, RepairStep.SUSPEND)
 _Rules: TypeAlias = Mapping[ServerState, DriftAction]
 
 
@@ -44,6 +46,7 @@ def _all(drift: Drift, step: RepairStep) -> _Rules:
 
 _UNCLEAR: _Rules = {
     ServerState.BETWEEN: _FINE,
+    ServerState.DELETING: DriftAction(Drift.STUCK, RepairStep.REPORT),
     ServerState.SEVERAL: DriftAction(Drift.AMBIGUOUS, RepairStep.REPORT),
     ServerState.UNKNOWN: DriftAction(Drift.UNSEEN, RepairStep.NOTHING),
 }
@@ -56,11 +59,13 @@ _UNASKED: _Rules = {**_all(Drift.UNASKED, RepairStep.RESUME), **_UNCLEAR}
 _GHOST: _Rules = {
     **_all(Drift.GHOST, RepairStep.SUSPEND),
     **_UNCLEAR,
+    ServerState.DELETING: _STUCK,
     ServerState.BROKEN: _BROKEN,
 }
 _ORPHAN: _Rules = {
     **_all(Drift.ORPHAN, RepairStep.SUSPEND),
     **_UNCLEAR,
+    ServerState.DELETING: _STUCK,
     **dict.fromkeys((ServerState.OUT, ServerState.GONE), _FINE),
     ServerState.BROKEN: _BROKEN,
 }
@@ -70,10 +75,18 @@ _SET_ASIDE: _Rules = {
     ServerState.RUNNING: _FINE,
 }
 _NOT_UNDERSTOOD = _all(Drift.NOT_UNDERSTOOD, RepairStep.REPORT)
+_FORGOTTEN: _Rules = {
+    **_NOT_UNDERSTOOD,
+    **dict.fromkeys(
+        (ServerState.RUNNING, ServerState.LEFT), DriftAction(Drift.ORPHAN, RepairStep.SUSPEND)
+    ),
+    ServerState.DELETING: _STUCK,
+    ServerState.SEVERAL: DriftAction(Drift.AMBIGUOUS, RepairStep.REPORT),
+}
 _UNTOUCHED = dict.fromkeys(ServerState, _FINE)
 
-# By the node's state in Slurm, and whether its requested state is up.
-TABLE: Mapping[tuple[Power, bool], _Rules] = {
+# By the node's state in Slurm (None: Slurm does not know it), and whether its requested state is up.
+TABLE: Mapping[tuple[Power | None, bool], _Rules] = {
     (Power.ON, True): _DEAD,
     (Power.ON, False): _UNASKED,
     (Power.POWERING_UP, True): _DEAD,
@@ -89,6 +102,8 @@ TABLE: Mapping[tuple[Power, bool], _Rules] = {
     (Power.SET_DOWN, False): _SET_ASIDE,
     (Power.UNKNOWN, True): _NOT_UNDERSTOOD,
     (Power.UNKNOWN, False): _NOT_UNDERSTOOD,
+    (None, True): _FORGOTTEN,
+    (None, False): _FORGOTTEN,
 }
 
 
@@ -97,6 +112,11 @@ def find_drift(node: ComparedNode) -> DriftAction:
     if node.newer or node.busy:
         return _FINE
     found = TABLE[node.power, node.desired is Desired.UP][node.seen]
+    if found.drift is Drift.ORPHAN and node.power is None and not _is_slurms(node):
+        found = _REPORTED
+    if found == _STUCK and not node.frees:
+        # only a request that deletes ends it
+        found = DriftAction(Drift.STUCK, RepairStep.REPORT)
     if found.drift is Drift.BROKEN and node.frees:
         found = DriftAction(Drift.BROKEN, RepairStep.SUSPEND)
     if (
@@ -119,6 +139,16 @@ def find_drift(node: ComparedNode) -> DriftAction:
     return found
 
 
+def _is_slurms(node: ComparedNode) -> bool:
+    """Whether Slurm's requests decided the node's state last, and it is not merely powered off.
+
+    An operator may prepare a node before it is added to slurm.conf.
+    """
+    if node.seen is ServerState.LEFT:
+        return node.desired is Desired.DOWN
+    return node.desired in {Desired.UP, Desired.DOWN}
+
+
 def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) -> DriftAction:
     """The drift of a node, and what to do now."""
     found = find_drift(node)
@@ -126,6 +156,8 @@ def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) 
         found == DriftAction(Drift.LEFT_DOWN, RepairStep.REPORT) and past.seconds < settings.grace
     ):  # the slurm worker may be about to return it, or to receive the end of a resume-fail
         return DriftAction(Drift.LEFT_DOWN, RepairStep.WAIT)
+    if found.drift is Drift.STUCK and past.seconds <= node.stop_timeout:
+        return DriftAction(Drift.STUCK, RepairStep.WAIT)
     if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
         return found
     if past.repairs:
@@ -138,7 +170,7 @@ def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) 
     return found if due else DriftAction(found.drift, RepairStep.WAIT)
 
 
-def decide_stray(past: DriftPast, settings: ResyncSettings) -> DriftAction:
-    """What to do about a server with our tags that belongs to no node."""
+def decide_stray(drift: Drift, past: DriftPast, settings: ResyncSettings) -> DriftAction:
+    """What to do about a server with our tags that is not the server of a node."""
     delete = settings.delete_strays and past.seconds >= settings.grace
-    return DriftAction(Drift.STRAY, RepairStep.DELETE if delete else RepairStep.REPORT)
+    return DriftAction(drift, RepairStep.DELETE if delete else RepairStep.REPORT)

@@ -13,7 +13,8 @@ NO_SNAPSHOT = "run lamplighter worker snapshot on slurmctld's host, as SlurmUser
 _MOST = 20
 _REMEDIES = {
     Drift.BROKEN: "check its server; lamplighter nodes retire deletes a server of ours",
-    Drift.AMBIGUOUS: "rename or delete all but one of them",
+    Drift.AMBIGUOUS: "delete the servers that are not its own; lamplighter drift lists them",
+    Drift.STUCK: "delete its server again, or let the cloud's administrators end the deletion",
     Drift.LEFT_DOWN: "check that lamplighter worker slurm runs, which returns a node with a reason of"
     " Lamplighter; otherwise check its requests, then scontrol update NodeName=NODE State=RESUME",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",

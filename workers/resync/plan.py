@@ -31,11 +31,11 @@ class FoundDrift:
     """A drift that was found.
 
     Attributes:
-        subject: the node; for a stray, the server's ID.
+        subject: the node; for a stray or surplus server, its ID.
         memory: since when it is known, this time included.
         new: whether it was found for the first time.
-        place: the node; None for a stray.
-        cloud, server: of a stray.
+        place: the node; None for a stray or surplus server.
+        cloud, server: of a stray or surplus server.
     """
 
     subject: str
@@ -51,13 +51,16 @@ class FoundDrift:
         """The drift as text; a server's name is untrusted."""
         if self.place is None:
             server = self.server
-            return f"server {self.subject} on {self.cloud} has our tags but belongs to no node" + (
-                f": {server.name}, {server.status}" if server else ""
-            )
+            about = f": {server.name}, {server.status}" if server else ""
+            if server and self.action.drift is Drift.SURPLUS:
+                what = f"has the tags of {server.node} but is not its own server"
+            else:
+                what = "has our tags but belongs to no node"
+            return f"server {self.subject} on {self.cloud} {what}{about}"
         known, slurm = self.place.known, self.place.slurm
         return (
             f"Slurm: {slurm.state if slurm else 'unknown'}; wanted: {known.desired or 'nothing'}; "
-            f"cloud: {self.place.server.status if self.place.server else known.seen}"
+            f"cloud: {self.place.cloud_state}"
         )
 
 
@@ -76,11 +79,16 @@ def plan(
             memory = DriftMemory(place.node, action.drift, now)
         action = decide_drift(place.known, _past(memory, now), settings)
         found.append(FoundDrift(place.node, action, memory, new, place))
-    for cloud, server in survey.strays:
-        memory, new = known.get(server.id), server.id not in known
-        memory = memory or DriftMemory(server.id, Drift.STRAY, now)
-        action = decide_stray(_past(memory, now), settings)
-        found.append(FoundDrift(server.id, action, memory, new, cloud=cloud, server=server))
+    # a surplus server that is not to be deleted is reported with its node
+    surplus = survey.surplus if settings.delete_strays else ()
+    for kind, servers in ((Drift.STRAY, survey.strays), (Drift.SURPLUS, surplus)):
+        for cloud, server in servers:
+            memory = known.get(server.id)
+            new = memory is None or memory.drift is not kind
+            if memory is None or new:
+                memory = DriftMemory(server.id, kind, now)
+            action = decide_stray(kind, _past(memory, now), settings)
+            found.append(FoundDrift(server.id, action, memory, new, cloud=cloud, server=server))
     return found
 
 
@@ -94,8 +102,14 @@ def needing_repair(found: Sequence[FoundDrift]) -> list[FoundDrift]:
 
 
 def strays_to_delete(found: Sequence[FoundDrift]) -> list[FoundDrift]:
-    """The stray servers that are to be deleted."""
+    """The stray and surplus servers that are to be deleted."""
     return [one for one in found if one.action.step is RepairStep.DELETE]
+
+
+def newly_stuck(found: Sequence[FoundDrift]) -> list[FoundDrift]:
+    """The stuck deletions that operators must end, and of which they were not notified yet."""
+    report = DriftAction(Drift.STUCK, RepairStep.REPORT)
+    return [one for one in found if one.action == report and not one.memory.repairs]
 
 
 def repair_requests(
@@ -149,7 +163,7 @@ def next_memories(
         survey: what was observed; a node without a clear observation keeps its known drift.
         known: the drifts that were remembered before.
         found: the drifts found now.
-        repaired: those whose repair request the broker has accepted.
+        repaired: those whose repair request, or only notice, the broker has accepted.
         now: ns since the epoch.
     """
     subjects = {one.subject for one in repaired}
@@ -159,7 +173,9 @@ def next_memories(
         if place.node in known and _is_unclear(place)
     }
     if survey.unseen:
-        memories |= {m.subject: m for m in known.values() if m.drift is Drift.STRAY}
+        memories |= {
+            m.subject: m for m in known.values() if m.drift in {Drift.STRAY, Drift.SURPLUS}
+        }
     for one in found:
         memory = one.memory
         if one.subject in subjects:

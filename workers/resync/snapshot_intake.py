@@ -10,6 +10,8 @@ from schemas.snapshot import Snapshot, join_parts, parse_snapshot
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.store import snapshots
+from workers.store.database import reading
+from workers.store.generations import clock_ahead, needs_clock_ahead
 
 _NS = 1_000_000_000
 
@@ -34,9 +36,10 @@ class SnapshotIntake:
         except MalformedMessageError as error:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return None
-        age = (time.time_ns() - part.generation) / _NS
+        now = time.time_ns()
+        age = (now - part.generation) / _NS
         # a part that was in the queue for long no longer shows Slurm's state
-        fresh = -self._settings.power.clock_ahead <= age <= self._settings.stale_after
+        fresh = -self._clock_ahead(part.generation, now) <= age <= self._settings.stale_after
         if part.cluster != self._settings.cluster or not fresh:
             self._log.error("snapshot_rejected", cluster=part.cluster, age=round(age, 1))
             return None
@@ -50,3 +53,10 @@ class SnapshotIntake:
         with self._store.begin() as connection:
             is_newest = snapshots.keep_snapshot(connection, whole)
         return whole if is_newest else None
+
+    def _clock_ahead(self, generation: int, now: int) -> float:
+        usual = self._settings.power.clock_ahead
+        if not needs_clock_ahead(generation, now):
+            return usual
+        with reading(self._store) as connection:
+            return clock_ahead(connection, self._settings.cluster, usual, now)

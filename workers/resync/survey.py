@@ -12,7 +12,7 @@ from schemas.server import Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from workers.clouds.actions import Strategy
 from workers.clouds.servers import ServerView
-from workers.clouds.strays import is_stray
+from workers.clouds.strays import is_stray, is_surplus
 from workers.config.settings import Settings
 from workers.resync.drift import ComparedNode, ServerState, server_state
 from workers.store import snapshots
@@ -33,15 +33,29 @@ class SurveyedNode:
 
     Attributes:
         slurm: the node in the snapshot, or None if Slurm does not know it.
-        server: its server, if there is exactly one.
+        servers: those that can be its server; exactly one is the normal case.
+        own_id: of the server that was acted on last for the node, if any was.
         hold: its hold, if there is one.
     """
 
     node: str
     known: ComparedNode
     slurm: SlurmNode | None
-    server: Server | None
+    servers: tuple[Server, ...]
+    own_id: str | None
     hold: Hold | None
+
+    @property
+    def cloud_state(self) -> str:
+        """The status of its server; several servers with their ids, and which of them is its own."""
+        if len(self.servers) == 1:
+            return self.servers[0].status
+        if not self.servers or self.known.seen is not ServerState.SEVERAL:
+            return str(self.known.seen)
+        return ", ".join(
+            f"{server.id} {server.status}{' (its own)' if server.id == self.own_id else ''}"
+            for server in self.servers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,7 @@ class Survey:
         snapshot: the state of Slurm.
         nodes: all nodes of the configuration.
         strays: servers with our tags that belong to no node, with their clouds.
+        surplus: servers with a node's tags beside the node's own server, on which no job can run.
         unseen: clouds that were not listed since the snapshot.
         doubted: clouds whose listing has lost most of its nodes at once.
     """
@@ -59,6 +74,7 @@ class Survey:
     snapshot: Snapshot
     nodes: tuple[SurveyedNode, ...]
     strays: tuple[tuple[str, Server], ...]
+    surplus: tuple[tuple[str, Server], ...]
     unseen: tuple[str, ...]
     doubted: tuple[str, ...]
 
@@ -78,6 +94,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
     returning = _returning(connection, cluster)
     in_time = snapshot.generation - int(settings.slurm.return_at_most * 10**9)
     slurm = {node.node: node for node in snapshot.nodes}
+    absent = _absent(settings, slurm)
     compared = []
     for name, group_name in settings.nodes.items():
         group, row = settings.groups[group_name], rows.get(name)
@@ -86,7 +103,7 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         strategy = Strategy(group.strategy)
         acted = listing is None or (row is not None and row.observed_at >= listing.requested_at)
         known = ComparedNode(
-            power=slurm[name].power if name in slurm else Power.UNKNOWN,
+            power=slurm[name].power if name in slurm else absent,
             desired=Desired(row.desired) if row else None,
             seen=ServerState.UNKNOWN if acted else server_state(servers, strategy),
             newer=row is not None and row.generation > snapshot.generation,
@@ -97,9 +114,11 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
             left_down=name in slurm
             and slurm[name].failed_boot
             and returning.get(name, 0) < in_time,
+            stop_timeout=group.stop_timeout,
         )
-        server = servers[0] if len(servers) == 1 else None
-        compared.append(SurveyedNode(name, known, slurm.get(name), server, holds.get(name)))
+        own_id = row.server_id if row else None
+        hold = holds.get(name)
+        compared.append(SurveyedNode(name, known, slurm.get(name), servers, own_id, hold))
     doubted = _doubted(settings, compared)
     strays = (
         (cloud, server)
@@ -111,9 +130,34 @@ def survey(connection: sa.Connection, settings: Settings, snapshot: Snapshot) ->
         snapshot,
         tuple(_unless_doubted(settings, node, doubted) for node in compared),
         tuple(strays),
+        tuple(_surplus(settings, compared)),
         tuple(sorted(set(settings.clouds) - set(listings))),
         doubted,
     )
+
+
+def _absent(settings: Settings, slurm: Mapping[str, SlurmNode]) -> Power | None:
+    """What is known of the nodes that are not in the snapshot.
+
+    Nothing, if Slurm has lost most of its nodes at once: its configuration may be a mistake.
+    """
+    missing = sum(name not in slurm for name in settings.nodes)
+    lost_most = missing > _FEW and missing * 2 > len(settings.nodes)
+    return Power.UNKNOWN if lost_most else None
+
+
+def _surplus(settings: Settings, compared: Iterable[SurveyedNode]) -> Iterable[tuple[str, Server]]:
+    for node in compared:
+        known = node.known
+        if known.seen is not ServerState.SEVERAL or known.newer or known.busy or known.held:
+            continue
+        own_runs = any(s.id == node.own_id and s.status == "ACTIVE" for s in node.servers)
+        cloud = _cloud_of(settings, node.node)
+        for server in node.servers:
+            # a job can run on either of two servers that bear its node's name
+            is_safe = known.power is Power.OFF or (own_runs and server.status != "ACTIVE")
+            if is_safe and is_surplus(settings, cloud, server, node.own_id, node.servers):
+                yield cloud, server
 
 
 def _view(cluster: str, listing: StoredListing) -> ServerView:

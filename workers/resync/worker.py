@@ -19,6 +19,7 @@ from workers.resync.drift import Drift, DriftAction, RepairStep
 from workers.resync.plan import (
     FoundDrift,
     needing_repair,
+    newly_stuck,
     next_memories,
     plan,
     repair_requests,
@@ -111,7 +112,12 @@ class ResyncWorker:
         commands = repair_requests(wanted, snapshot, self._settings.slurm, origin, "resync")
         outgoing.publish_all(self._link, map(outgoing.command, commands), _CONFIRM)
         self._report(seen, found)
-        repaired = [*wanted, *strays_to_delete(found), *filter(_is_left_down, found)]
+        repaired = [
+            *wanted,
+            *strays_to_delete(found),
+            *newly_stuck(found),
+            *filter(_is_left_down, found),
+        ]
         with self._run.store.begin() as connection:
             memories = next_memories(seen, known, found, repaired, now)
             drift_memory.remember(connection, cluster, memories)
@@ -134,7 +140,7 @@ class ResyncWorker:
         self._doubted = seen.doubted
         self._notify(
             [
-                *notices.drifts(cluster, [one for one in found if _needs_notice(one)]),
+                *notices.drifts(cluster, _needing_notice(found)),
                 *(notices.doubt(cluster, cloud, generation) for cloud in doubted),
             ]
         )
@@ -161,10 +167,18 @@ class ResyncWorker:
         outgoing.publish_all(self._link, map(outgoing.event, events), _CONFIRM)
 
 
+def _needing_notice(found: Sequence[FoundDrift]) -> list[FoundDrift]:
+    """What to notify operators of: once if they must act, and before a server is deleted."""
+    stuck = newly_stuck(found)
+    return [one for one in found if one in stuck or _needs_notice(one)]
+
+
 def _needs_notice(found: FoundDrift) -> bool:
     """Whether to notify operators: once if they must act, and before a server is deleted."""
     if found.action.step is RepairStep.DELETE or _is_left_down(found):
         return not found.memory.repairs
+    if found.action.drift is Drift.STUCK:
+        return False
     return found.new and found.action.step in {RepairStep.REPORT, RepairStep.HELD}
 
 

@@ -7,6 +7,7 @@ columns: the columns of tables and migrations.
 upsert, chunks: helpers for statements.
 requests: the rounds of requests, and the one outcome of each.
 group_images: the image that a group's servers are created from.
+generations: finds and lowers those that lie in the future, for `lamplighter clock`.
 snapshots: the newest snapshot of Slurm, and the clouds' listings for it.
 holds, leases: nodes that are under maintenance; nodes on which a power worker acts.
 heartbeats: the last heartbeat of each worker.

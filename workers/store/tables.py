@@ -49,6 +49,14 @@ requests = _state(
     sa.Index("requests_decided", "decided_at"),
 )
 
+# The last `lamplighter clock reset`: what was stamped before it is refused while it lies in the future.
+clock_resets = _state(
+    "clock_resets",
+    *text("cluster", key=True),
+    # `stamped_until`: the highest generation before.
+    *bigint("stamped_until", "reset_at"),
+)
+
 # The image that replaces a group's template image.
 group_images = _state(
     "group_images",
@@ -109,8 +117,9 @@ holds = _state(
     "holds", *text("cluster", "node", key=True), *text("reason", "placed_by"), *bigint("since")
 )
 
-# The one kind of drift that the power worker must know; workers/resync/drift.py defines all kinds.
+# The kinds of drift that the power worker must know; workers/resync/drift.py defines all kinds.
 STRAY = "stray"
+SURPLUS = "surplus"
 
 # Differences from what Slurm wants, by node or by stray server.
 drifts = _state(

@@ -37,6 +37,9 @@ def upgrade() -> None:
         sa.Index("requests_decided", "decided_at"),
     )
     op.create_table(
+        "clock_resets", *text("cluster", key=True), *bigint("stamped_until", "reset_at")
+    )
+    op.create_table(
         "group_images",
         *text("cluster", "group_name", key=True),
         *text("image_id", "image_name", "node", "request_id"),

@@ -1,0 +1,172 @@
+"""Finds the generations that lie in the future, and lowers them, for `lamplighter clock`.
+
+The generations that are lowered keep their order among themselves and above all others.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy import Table
+
+from schemas.snapshot import parse_snapshot
+from workers.store.tables import (
+    clock_resets,
+    feedback,
+    group_images,
+    listings,
+    nodes,
+    requests,
+    snapshots,
+)
+from workers.store.upsert import insert
+
+# The columns that order what comes later. Snapshots and listings are handled apart.
+_ORDERED: Mapping[Table, Sequence[str]] = {
+    nodes: ("generation", "reached", "booted", "boot_from"),
+    requests: ("generation",),
+    group_images: ("generation",),
+    feedback: ("generation",),
+}
+# Older than anything: such a snapshot confirms nothing, and nothing is repaired by it.
+_OLDEST = 1
+# The clocks of hosts that are synchronised differ by less.
+_DIFFERENCE = 5.0
+_NS = 1_000_000_000
+
+
+def highest(connection: sa.Connection, cluster: str) -> int:
+    """The highest generation in the store; 0 if there is none."""
+    columns = [table.c[name] for table, names in _ORDERED.items() for name in names]
+    columns += [snapshots.c.generation, listings.c.generation]
+    found = (
+        connection.scalar(sa.select(sa.func.max(column)).where(column.table.c.cluster == cluster))
+        for column in columns
+    )
+    return max(generation or 0 for generation in found)
+
+
+def open_rounds_after(connection: sa.Connection, cluster: str, now: int) -> int:
+    """The number of requests in progress that have a generation above `now`."""
+    query = sa.select(sa.func.count()).where(
+        requests.c.cluster == cluster,
+        # decided_at has an index, outcome has none
+        requests.c.decided_at.is_(None),
+        requests.c.generation > now,
+    )
+    return connection.execute(query).scalar_one()
+
+
+def lower(connection: sa.Connection, cluster: str, now: int) -> int:
+    """Lower every generation above `now` (ns since the epoch).
+
+    No worker that orders by generations may run.
+
+    Returns:
+        The highest generation in the store afterwards, or `now`.
+    """
+    future = {table: _future_rows(connection, table, cluster, now) for table in _ORDERED}
+    values = sorted(
+        {
+            row[name]
+            for table, rows in future.items()
+            for row in rows
+            for name in _ORDERED[table]
+            if row[name] > now
+        }
+    )
+    lowered = {old: now + rank for rank, old in enumerate(values, 1)}
+    for table, rows in future.items():
+        _rewrite(connection, table, rows, lowered)
+    seen_later = sa.and_(nodes.c.cluster == cluster, nodes.c.observed_at > now)
+    connection.execute(sa.update(nodes).where(seen_later).values(observed_at=now))
+    _age_snapshot(connection, cluster, now)
+    return now + len(values)
+
+
+def refuse_stamped_before(
+    connection: sa.Connection, cluster: str, now: int, stamped_until: int
+) -> None:
+    """From now on, refuse what was stamped before a reset and still arrives from the future.
+
+    Args:
+        connection: in a transaction.
+        cluster: the cluster.
+        now: ns since the epoch.
+        stamped_until: the highest generation that may have been stamped.
+    """
+    statement = insert(connection, clock_resets).values(
+        cluster=cluster, stamped_until=stamped_until, reset_at=now
+    )
+    names = ("stamped_until", "reset_at")
+    statement = statement.on_conflict_do_update(
+        index_elements=[clock_resets.c.cluster],
+        set_={name: statement.excluded[name] for name in names},
+    )
+    connection.execute(statement)
+
+
+def clock_ahead(connection: sa.Connection, cluster: str, usual: float, now: int) -> float:
+    """Seconds that a generation may lie in the future.
+
+    Until the time has reached what was stamped before a reset, only as far as clocks differ: a
+    message that arrives now from before the reset must not overtake a newer one.
+    """
+    query = sa.select(clock_resets.c.stamped_until).where(clock_resets.c.cluster == cluster)
+    stamped_until = connection.scalar(query) or 0
+    return min(usual, _DIFFERENCE) if now < stamped_until else usual
+
+
+def needs_clock_ahead(generation: int, now: int) -> bool:
+    """Whether a generation lies so far in the future that `clock_ahead` must be read."""
+    return generation > now + _DIFFERENCE * _NS
+
+
+def _future_rows(
+    connection: sa.Connection, table: Table, cluster: str, now: int
+) -> Sequence[sa.RowMapping]:
+    columns = [table.c[name] for name in _ORDERED[table]]
+    is_future = sa.or_(*(column > now for column in columns))
+    query = sa.select(*table.primary_key, *columns).where(table.c.cluster == cluster, is_future)
+    return connection.execute(query).mappings().all()
+
+
+def _rewrite(
+    connection: sa.Connection,
+    table: Table,
+    rows: Sequence[sa.RowMapping],
+    lowered: Mapping[int, int],
+) -> None:
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    names = _ORDERED[table]
+    statement = (
+        sa.update(table)
+        .where(*(table.c[key] == sa.bindparam(f"key_{key}") for key in keys))
+        .values({name: sa.bindparam(f"new_{name}") for name in names})
+    )
+    connection.execute(
+        statement,
+        [
+            {f"key_{key}": row[key] for key in keys}
+            | {f"new_{name}": lowered.get(row[name], row[name]) for name in names}
+            for row in rows
+        ],
+    )
+
+
+def _age_snapshot(connection: sa.Connection, cluster: str, now: int) -> None:
+    """A snapshot from the future counts as older than everything; its listings are made again."""
+    connection.execute(
+        sa.delete(listings).where(listings.c.cluster == cluster, listings.c.generation > now)
+    )
+    is_future = sa.and_(snapshots.c.cluster == cluster, snapshots.c.generation > now)
+    body = connection.scalar(sa.select(snapshots.c.body).where(is_future))
+    if body is not None:
+        aged = replace(parse_snapshot(body), generation=_OLDEST)
+        connection.execute(
+            sa.update(snapshots)
+            .where(is_future)
+            .values(generation=_OLDEST, body=aged.to_envelope().to_json())
+        )
