@@ -103,12 +103,7 @@ def job_event_from(envelope: Envelope) -> JobEvent:
     data = Fields(envelope.data, "data.")
     lacks = dict.fromkeys(_LACKS[transition])
     event = read(
-        JobEvent,
-        data,
-        transition=transition,
-        cluster=envelope.source,
-        time=envelope.time,
-        **lacks,
+        JobEvent, data, transition=transition, cluster=envelope.source, time=envelope.time, **lacks
     )
     if transition is JobTransition.IDENTIFIED and event.uws_id is None:
         raise data.wrong("uws_id", "is missing")
