@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.disk import make_folder, sync_folder
+from producers.disk import give_to_folder_owner, make_folder, sync_folder
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.

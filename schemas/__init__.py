@@ -15,5 +15,6 @@ notices: alarms, rejected messages and operators' actions: what is not a request
 registrations: a node registered with slurmctld.
 server: a cloud's server as a listing shows it.
 snapshot: the states of all Slurm nodes at one moment.
+wire: how a message's dataclass is written to JSON and read again.
 asyncapi.yaml, json: the same messages, described for other programs.
 """

@@ -2,13 +2,13 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import Fields, fit
+from schemas.fields import Fields
+from schemas.wire import OPTIONAL_ATTRIBUTE, OPTIONAL_TEXT, TEXT, many, number, read, to_data
 
 
 class Desired(enum.StrEnum):
@@ -72,18 +72,10 @@ _KINDS = {kind.type: kind for kind in Kind}
 class WaitingJob:
     """A job that waits for the node, from SLURM_RESUME_FILE; its strings are untrusted."""
 
-    job_id: int
-    features: str | None = None
-    partition: str | None = None
-    reservation: str | None = None
-
-    def to_data(self) -> dict[str, Any]:
-        """The JSON object, without unknown fields."""
-        data: dict[str, Any] = {"job_id": self.job_id}
-        for name in ("features", "partition", "reservation"):
-            if text := getattr(self, name):
-                data[name] = fit(text)
-        return data
+    job_id: int = field(metadata=number(least=1))
+    features: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    partition: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    reservation: str | None = field(default=None, metadata=OPTIONAL_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +100,10 @@ class PowerCommand:
     generation: int
     correlation_id: str
     expiry: int | None = None
-    jobs: tuple[WaitingJob, ...] = ()
-    origin: str = "unknown"
-    note: str | None = None
-    image: str | None = None
+    jobs: tuple[WaitingJob, ...] = field(default=(), metadata=many(WaitingJob))
+    origin: str = field(default="unknown", metadata=TEXT)
+    note: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    image: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
 
     @property
     def id(self) -> str:
@@ -125,40 +117,16 @@ class PowerCommand:
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
-        data: dict[str, Any] = {"origin": self.origin, "jobs": [j.to_data() for j in self.jobs]}
-        if self.note:
-            data["note"] = fit(self.note)
-        if self.image:
-            data["image"] = self.image
-        return Envelope(
-            id=self.id,
-            source=self.cluster,
-            type=self.kind.type,
-            subject=self.node,
-            time=self.generation,
-            generation=self.generation,
-            correlation_id=self.correlation_id,
-            traceparent=ids.traceparent(self.correlation_id, self.id),
-            expiry=self.expiry,
-            data=data,
-        )
+        return Envelope.around(self, self.kind.type, self.node, to_data(self))
 
 
 def parse_command(body: bytes) -> PowerCommand:
-    """Read a command.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy.
-    """
+    """Read a command; raises MalformedMessageError, naming the field and the remedy."""
     return command_from(parse(body))
 
 
 def command_from(envelope: Envelope) -> PowerCommand:
-    """The command in an envelope.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy.
-    """
+    """The command in an envelope; raises MalformedMessageError, naming the field and the remedy."""
     kind = _KINDS.get(envelope.type)
     if kind is None:
         raise envelope.unknown_type("a command", f"send one of {', '.join(_KINDS)}")
@@ -166,29 +134,18 @@ def command_from(envelope: Envelope) -> PowerCommand:
     if envelope.generation <= 0:
         raise MalformedMessageError("generation", "must be above 0", "stamp it in the hook")
     data = Fields(envelope.data, "data.")
-    command = PowerCommand(
+    command = read(
+        PowerCommand,
+        data,
         kind=kind,
         cluster=envelope.source,
         node=node,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
         expiry=envelope.expiry,
-        jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
-        origin=data.text("origin"),
-        note=data.text_or_none("note"),
         image=data.attribute("image") if kind is Kind.BAKE else None,
     )
     envelope.check_id(
         matches=command.id == envelope.id, fields="generation, correlationid and subject"
     )
     return command
-
-
-def job_from(fields: Fields) -> WaitingJob:
-    """A waiting job, from `WaitingJob.to_data`."""
-    return WaitingJob(
-        job_id=fields.number("job_id", least=1),
-        features=fields.text_or_none("features"),
-        partition=fields.text_or_none("partition"),
-        reservation=fields.text_or_none("reservation"),
-    )

@@ -50,6 +50,27 @@ class Envelope:
     correlation_id: str = ids.NO_CORRELATION
     expiry: int | None = None
 
+    @classmethod
+    def around(cls, message: Any, type_: str, subject: str, data: Mapping[str, Any]) -> "Envelope":  # noqa: ANN401 - any message
+        """The envelope of a message, with its `correlation_id`, `generation` and `expiry` if it has them.
+
+        `time` is the generation if it has none; `request_id`, otherwise `id`, is the trace's span.
+        """
+        correlation = getattr(message, "correlation_id", ids.NO_CORRELATION)
+        generation = getattr(message, "generation", 0)
+        return cls(
+            id=message.id,
+            source=message.cluster,
+            type=type_,
+            subject=subject,
+            time=getattr(message, "time", generation),
+            traceparent=ids.traceparent(correlation, getattr(message, "request_id", message.id)),
+            data=data,
+            generation=generation,
+            correlation_id=correlation,
+            expiry=getattr(message, "expiry", None),
+        )
+
     def to_json(self) -> bytes:
         """The event as UTF-8 JSON."""
         attributes: dict[str, Any] = {
@@ -103,11 +124,7 @@ class Envelope:
 
 
 def parse(body: bytes) -> Envelope:
-    """Read one event.
-
-    Raises:
-        MalformedMessageError: naming the attribute and the remedy.
-    """
+    """Read one event; raises MalformedMessageError, naming the attribute and the remedy."""
     try:
         raw = json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:

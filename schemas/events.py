@@ -1,13 +1,25 @@
 """What happened to a request: the steps of its rounds, published on exchange power.events."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import ids
-from schemas.commands import Kind, PowerCommand, WaitingJob, job_from
+from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import Envelope
-from schemas.fields import Fields, fit
+from schemas.fields import Fields
+from schemas.wire import (
+    ANY_TEXT,
+    ATTRIBUTE,
+    OPTIONAL_TEXT,
+    TEXT,
+    many,
+    nested,
+    number,
+    read,
+    to_data,
+    wire,
+)
 
 
 class Transition(enum.StrEnum):
@@ -48,21 +60,19 @@ _TRANSITIONS = {transition.type: transition for transition in Transition}
 class Cause:
     """Why something failed: an error class (workers/clouds/errors.py) and a message."""
 
-    error: str
-    message: str
-
-    def to_data(self) -> dict[str, str]:
-        """The JSON object."""
-        return {"error": self.error, "message": fit(self.message)}
+    error: str = field(metadata=TEXT)
+    message: str = field(metadata=ANY_TEXT)
 
 
-def cause_from(fields: Fields) -> Cause:
-    """A cause, from `Cause.to_data`.
+def _kind(data: Fields, name: str) -> Kind:
+    try:
+        return Kind(data.text(name))
+    except ValueError:
+        raise data.wrong(name, f"must be one of {', '.join(Kind)}") from None
 
-    Raises:
-        MalformedMessageError: naming the field and the remedy.
-    """
-    return Cause(fields.text("error"), fields.text("message", shortest=0))
+
+_MOST_ROUNDS = 2**31 - 1
+_KIND = wire(_kind, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +86,14 @@ class CloudAction:
         result: `done`, `dry_run` if the call was not made, or the error's class.
     """
 
-    action: str
-    server_id: str
-    time: int
-    result: str
+    action: str = field(metadata=TEXT)
+    server_id: str = field(metadata=TEXT)
+    time: int = field(metadata=number())
+    result: str = field(metadata=TEXT)
 
     def to_data(self) -> dict[str, Any]:
         """The JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return to_data(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +118,30 @@ class RequestEvent:
     """
 
     transition: Transition
-    request_id: str
-    round: int
-    kind: Kind
+    request_id: str = field(metadata=ATTRIBUTE)
+    round: int = field(metadata=number(least=1, most=_MOST_ROUNDS))
+    kind: Kind = field(metadata=_KIND)
     cluster: str
     node: str
     generation: int
     correlation_id: str
     time: int
-    attempt: int = 0
-    jobs: tuple[WaitingJob, ...] = ()
+    attempt: int = field(default=0, metadata=number(most=_MOST_ROUNDS))
+    jobs: tuple[WaitingJob, ...] = field(default=(), metadata=many(WaitingJob))
     expiry: int | None = None
-    origin: str | None = None
-    note: str | None = None
-    cloud: str | None = None
-    server_id: str | None = None
-    address: str | None = None
-    image_id: str | None = None
-    cause: Cause | None = None
-    actions: tuple[CloudAction, ...] = ()
-    retry_in: int | None = None
-    by: str | None = None
-    reason: str | None = None
-    dry_run: bool = False
-    restamped: int | None = None
+    origin: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    note: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    cloud: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    server_id: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    address: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    image_id: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    cause: Cause | None = field(default=None, metadata=nested(Cause, required=False))
+    actions: tuple[CloudAction, ...] = field(default=(), metadata=many(CloudAction))
+    retry_in: int | None = field(default=None, metadata=number(required=False))
+    by: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    reason: str | None = field(default=None, metadata=OPTIONAL_TEXT)
+    dry_run: bool = field(default=False, metadata=wire(Fields.flag, required=False))
+    restamped: int | None = field(default=None, metadata=number(least=1, required=False))
 
     @property
     def id(self) -> str:
@@ -150,41 +160,7 @@ class RequestEvent:
 
     def to_envelope(self) -> Envelope:
         """The message's envelope, without empty fields."""
-        data: dict[str, Any] = {
-            "request_id": self.request_id,
-            "round": self.round,
-            "kind": str(self.kind),
-            "attempt": self.attempt,
-            "jobs": [job.to_data() for job in self.jobs],
-            "actions": [action.to_data() for action in self.actions],
-        }
-        for name in _OPTIONAL_TEXTS:
-            if text := getattr(self, name):
-                data[name] = fit(text)
-        if self.dry_run:
-            data["dry_run"] = True
-        if self.retry_in is not None:
-            data["retry_in"] = self.retry_in
-        if self.restamped is not None:
-            data["restamped"] = self.restamped
-        if self.cause is not None:
-            data["cause"] = self.cause.to_data()
-        return Envelope(
-            id=self.id,
-            source=self.cluster,
-            type=self.transition.type,
-            subject=self.node,
-            time=self.time,
-            generation=self.generation,
-            correlation_id=self.correlation_id,
-            traceparent=ids.traceparent(self.correlation_id, self.request_id),
-            expiry=self.expiry,
-            data=data,
-        )
-
-
-_OPTIONAL_TEXTS = ("origin", "note", "cloud", "server_id", "address", "image_id", "by", "reason")
-_MOST_ROUNDS = 2**31 - 1
+        return Envelope.around(self, self.transition.type, self.node, to_data(self))
 
 
 def transition_event(
@@ -211,42 +187,20 @@ def transition_event(
 
 
 def event_from(envelope: Envelope) -> RequestEvent:
-    """The request event in an envelope.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy; also for other types.
-    """
+    """The request event in an envelope; raises MalformedMessageError, also for other types."""
     transition = _TRANSITIONS.get(envelope.type)
     if transition is None:
         raise envelope.unknown_type("a request event")
-    node = envelope.node
-    data = Fields(envelope.data, "data.")
-    try:
-        kind = Kind(data.text("kind"))
-    except ValueError:
-        raise data.wrong("kind", f"must be one of {', '.join(Kind)}") from None
-    event = RequestEvent(
+    event = read(
+        RequestEvent,
+        Fields(envelope.data, "data."),
         transition=transition,
-        request_id=data.attribute("request_id"),
-        round=data.number("round", least=1, most=_MOST_ROUNDS),
-        kind=kind,
         cluster=envelope.source,
-        node=node,
+        node=envelope.node,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
         time=envelope.time,
-        attempt=data.number("attempt", most=_MOST_ROUNDS),
-        jobs=tuple(job_from(fields) for fields in data.objects("jobs")),
         expiry=envelope.expiry,
-        cause=cause_from(data.object("cause")) if "cause" in data.raw else None,
-        actions=tuple(
-            CloudAction(f.text("action"), f.text("server_id"), f.number("time"), f.text("result"))
-            for f in data.objects("actions")
-        ),
-        retry_in=data.number("retry_in") if "retry_in" in data.raw else None,
-        dry_run=data.flag("dry_run") if "dry_run" in data.raw else False,
-        restamped=data.number("restamped", least=1) if "restamped" in data.raw else None,
-        **{name: data.text_or_none(name) for name in _OPTIONAL_TEXTS},
     )
     envelope.check_id(matches=event.id == envelope.id, fields="request_id, round and step")
     return event

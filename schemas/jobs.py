@@ -1,15 +1,16 @@
 """What happened to a Slurm job on our nodes."""
 
 import enum
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from schemas import ids
 from schemas.envelope import Envelope, rfc3339
-from schemas.events import Cause, cause_from
+from schemas.events import Cause
 from schemas.fields import Fields
+from schemas.wire import ATTRIBUTE, OPTIONAL_ATTRIBUTE, nested, number, read, to_data, wire
 
-_MOST_JOB = 2**63 - 1
+_INSTANT = wire(Fields.instant, rfc3339)
 
 
 class JobTransition(enum.StrEnum):
@@ -38,7 +39,13 @@ class JobTransition(enum.StrEnum):
 
 
 _TRANSITIONS = {transition.type: transition for transition in JobTransition}
-_OF_RUNS = frozenset({JobTransition.STARTED, JobTransition.ENDED})
+# The fields that events of a transition lack; in an event that has one, it is ignored.
+_LACKS: Mapping[JobTransition, Sequence[str]] = {
+    JobTransition.IDENTIFIED: ("state", "cause", "started_at", "user"),
+    JobTransition.FAILED: ("started_at", "user"),
+    JobTransition.STARTED: ("state", "cause"),
+    JobTransition.ENDED: ("cause",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +69,15 @@ class JobEvent:
 
     transition: JobTransition
     cluster: str
-    job_id: int
-    submitted_at: int
+    job_id: int = field(metadata=number(least=1))
+    submitted_at: int = field(metadata=_INSTANT)
     time: int
-    uws_id: str | None = None
-    state: str | None = None
-    nodes: tuple[str, ...] = ()
-    cause: Cause | None = None
-    started_at: int | None = None
-    user: str | None = None
+    uws_id: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
+    state: str | None = field(default=None, metadata=ATTRIBUTE)
+    nodes: tuple[str, ...] = field(default=(), metadata=wire(Fields.node_names, list))
+    cause: Cause | None = field(default=None, metadata=nested(Cause))
+    started_at: int | None = field(default=None, metadata=_INSTANT)
+    user: str | None = field(default=None, metadata=ATTRIBUTE)
 
     @property
     def id(self) -> str:
@@ -85,54 +92,21 @@ class JobEvent:
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
-        data: dict[str, Any] = {
-            "job_id": self.job_id,
-            "submitted_at": rfc3339(self.submitted_at),
-            "nodes": list(self.nodes),
-        }
-        for name in ("uws_id", "state", "user"):
-            if (text := getattr(self, name)) is not None:
-                data[name] = text
-        if self.started_at is not None:
-            data["started_at"] = rfc3339(self.started_at)
-        if self.cause is not None:
-            data["cause"] = self.cause.to_data()
-        return Envelope(
-            id=self.id,
-            source=self.cluster,
-            type=self.transition.type,
-            subject=str(self.job_id),
-            time=self.time,
-            traceparent=ids.traceparent(ids.NO_CORRELATION, self.id),
-            data=data,
-        )
+        return Envelope.around(self, self.transition.type, str(self.job_id), to_data(self))
 
 
 def job_event_from(envelope: Envelope) -> JobEvent:
-    """The job event in an envelope.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy; also for other types.
-    """
+    """The job event in an envelope; raises MalformedMessageError, also for other types."""
     transition = _TRANSITIONS.get(envelope.type)
     if transition is None:
         raise envelope.unknown_type("a job event")
     data = Fields(envelope.data, "data.")
-    failed, identified = transition is JobTransition.FAILED, transition is JobTransition.IDENTIFIED
-    run = transition in _OF_RUNS
-    event = JobEvent(
-        transition=transition,
-        cluster=envelope.source,
-        job_id=data.number("job_id", least=1, most=_MOST_JOB),
-        submitted_at=data.instant("submitted_at"),
-        time=envelope.time,
-        uws_id=data.attribute("uws_id") if "uws_id" in data.raw or identified else None,
-        state=data.attribute("state") if failed or transition is JobTransition.ENDED else None,
-        nodes=data.node_names("nodes"),
-        cause=cause_from(data.object("cause")) if failed else None,
-        started_at=data.instant("started_at") if run else None,
-        user=data.attribute("user") if run else None,
+    lacks = dict.fromkeys(_LACKS[transition])
+    event = read(
+        JobEvent, data, transition=transition, cluster=envelope.source, time=envelope.time, **lacks
     )
+    if transition is JobTransition.IDENTIFIED and event.uws_id is None:
+        raise data.wrong("uws_id", "is missing")
     envelope.check_id(
         matches=(event.id, str(event.job_id)) == (envelope.id, envelope.subject),
         fields="subject, job_id, submitted_at and started_at",

@@ -1,13 +1,21 @@
 """Notices: what operators must know that is not a request's event (alarms, rejected messages)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas import ids
 from schemas.envelope import Envelope
 from schemas.fields import Fields, fit
+from schemas.wire import ANY_TEXT, ATTRIBUTE, read, to_data, wire
 
 _FAMILIES = ("alarm.", "message.", "group.", "hold.", "clock.")
+
+
+def _details(data: Fields, name: str) -> Mapping[str, str]:
+    details = data.object(name).raw
+    if not all(isinstance(value, str) for value in details.values()):
+        raise data.wrong(name, "must hold strings only")
+    return details
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +37,13 @@ class Notice:
     name: str
     cluster: str
     subject: str
-    key: str
+    key: str = field(metadata=ATTRIBUTE)
     time: int
-    message: str
-    remedy: str
-    details: Mapping[str, str]
+    message: str = field(metadata=ANY_TEXT)
+    remedy: str = field(metadata=ANY_TEXT)
+    details: Mapping[str, str] = field(
+        metadata=wire(_details, lambda texts: {name: fit(text) for name, text in texts.items()})
+    )
     correlation_id: str = ids.NO_CORRELATION
 
     @property
@@ -48,45 +58,21 @@ class Notice:
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
-        return Envelope(
-            id=self.id,
-            source=self.cluster,
-            type=f"lamplighter.{self.name}.v1",
-            subject=self.subject,
-            time=self.time,
-            traceparent=ids.traceparent(self.correlation_id, self.id),
-            data={
-                "key": self.key,
-                "message": fit(self.message),
-                "remedy": fit(self.remedy),
-                "details": {name: fit(value) for name, value in self.details.items()},
-            },
-            correlation_id=self.correlation_id,
-        )
+        return Envelope.around(self, f"lamplighter.{self.name}.v1", self.subject, to_data(self))
 
 
 def notice_from(envelope: Envelope) -> Notice:
-    """The notice in an envelope.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy; also for other types.
-    """
+    """The notice in an envelope; raises MalformedMessageError, also for other types."""
     name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
     if not name.startswith(_FAMILIES) or envelope.type != f"lamplighter.{name}.v1":
         raise envelope.unknown_type("a notice")
-    data = Fields(envelope.data, "data.")
-    details = data.object("details").raw
-    if not all(isinstance(value, str) for value in details.values()):
-        raise data.wrong("details", "must hold strings only")
-    notice = Notice(
+    notice = read(
+        Notice,
+        Fields(envelope.data, "data."),
         name=name,
         cluster=envelope.source,
         subject=envelope.subject,
-        key=data.attribute("key"),
         time=envelope.time,
-        message=data.text("message", shortest=0),
-        remedy=data.text("remedy", shortest=0),
-        details=details,
         correlation_id=envelope.correlation_id,
     )
     envelope.check_id(matches=notice.id == envelope.id, fields="type, source, subject and key")

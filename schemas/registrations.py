@@ -36,23 +36,12 @@ class Registration:
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
-        return Envelope(
-            id=self.id,
-            source=self.cluster,
-            type=TYPE,
-            subject=self.node,
-            time=self.time,
-            traceparent=ids.traceparent(ids.NO_CORRELATION, self.id),
-            data={"slurmd_started_at": rfc3339(self.time)},
-        )
+        started = {"slurmd_started_at": rfc3339(self.time)}
+        return Envelope.around(self, TYPE, self.node, started)
 
 
 def registration_from(envelope: Envelope) -> Registration:
-    """The registration in an envelope.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy; also for other types.
-    """
+    """The registration in an envelope; raises MalformedMessageError, also for other types."""
     if envelope.type != TYPE:
         raise envelope.unknown_type("a registration", f"send {TYPE}")
     started = Fields(envelope.data, "data.").instant("slurmd_started_at")

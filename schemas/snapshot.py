@@ -5,14 +5,14 @@ States and flags: scontrol(1) and slurm.conf(5), "NODE STATE CODES", from 21.08 
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import Fields, fit
+from schemas.fields import MOST, Fields, fit
 from schemas.names import is_node_name
+from schemas.wire import TEXT, many, number, read, to_data, wire
 
 ROUTING_KEY = "slurm.snapshot.taken"
 TYPE = f"lamplighter.{ROUTING_KEY}.v1"
@@ -47,6 +47,20 @@ class Power(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+def _node_name(data: Fields, name: str) -> str:
+    node = data.text(name)
+    if not is_node_name(node):
+        raise data.wrong(name, "is not a node name")
+    return node
+
+
+def _job_ids(data: Fields, name: str) -> tuple[int, ...]:
+    ids_ = data.raw[name]
+    if not isinstance(ids_, list) or not all(type(id_) is int and 1 <= id_ <= MOST for id_ in ids_):
+        raise data.wrong(name, "must be a list of job ids")
+    return tuple(ids_)
+
+
 @dataclass(frozen=True, slots=True)
 class SlurmNode:
     """One node's state in Slurm.
@@ -57,10 +71,13 @@ class SlurmNode:
         jobs: the ids of the jobs on it.
     """
 
-    node: str
-    state: str
-    reason: str = ""
-    jobs: tuple[int, ...] = ()
+    node: str = field(metadata=wire(_node_name))
+    state: str = field(metadata=TEXT)
+    reason: str = field(
+        default="",
+        metadata=wire(lambda data, name: data.text_or_none(name) or "", fit, required=False),
+    )
+    jobs: tuple[int, ...] = field(default=(), metadata=wire(_job_ids, list, required=False))
 
     @property
     def power(self) -> Power:
@@ -89,15 +106,6 @@ class SlurmNode:
         failed = self.reason.startswith(OWN_REASON) or RESUME_TIMEOUT in self.reason
         return base == "DOWN" and "POWERED_DOWN" in flags and failed
 
-    def to_data(self) -> dict[str, Any]:
-        """The JSON object, without empty fields."""
-        data: dict[str, Any] = {"node": self.node, "state": self.state}
-        if self.reason:
-            data["reason"] = fit(self.reason)
-        if self.jobs:
-            data["jobs"] = list(self.jobs)
-        return data
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -113,38 +121,23 @@ class Snapshot:
     cluster: str
     generation: int
     correlation_id: str
-    origin: str
-    nodes: tuple[SlurmNode, ...]
-    part: int = 1
-    parts: int = 1
+    origin: str = field(metadata=TEXT)
+    nodes: tuple[SlurmNode, ...] = field(metadata=many(SlurmNode))
+    part: int = field(default=1, metadata=number())
+    parts: int = field(default=1, metadata=number())
+
+    @property
+    def id(self) -> str:
+        """Derived: a part that is sent again has the same id."""
+        return ids.derived_id("snapshot", self.cluster, self.correlation_id, str(self.part))
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
-        name = ids.derived_id("snapshot", self.cluster, self.correlation_id, str(self.part))
-        return Envelope(
-            id=name,
-            source=self.cluster,
-            type=TYPE,
-            subject=self.cluster,
-            time=self.generation,
-            generation=self.generation,
-            correlation_id=self.correlation_id,
-            traceparent=ids.traceparent(self.correlation_id, name),
-            data={
-                "origin": self.origin,
-                "part": self.part,
-                "parts": self.parts,
-                "nodes": [node.to_data() for node in self.nodes],
-            },
-        )
+        return Envelope.around(self, TYPE, self.cluster, to_data(self))
 
 
 def parse_snapshot(body: bytes) -> Snapshot:
-    """Read one part of a snapshot.
-
-    Raises:
-        MalformedMessageError: naming the field and the remedy.
-    """
+    """Read one part of a snapshot; raises MalformedMessageError, naming the field and the remedy."""
     envelope = parse(body)
     if envelope.type != TYPE:
         raise envelope.unknown_type("a snapshot", f"send {TYPE}")
@@ -154,12 +147,12 @@ def parse_snapshot(body: bytes) -> Snapshot:
         )
     data = Fields(envelope.data, "data.")
     parts = data.number("parts", least=1, most=_MOST_PARTS)
-    return Snapshot(
+    return read(
+        Snapshot,
+        data,
         cluster=envelope.source,
         generation=envelope.generation,
         correlation_id=envelope.correlation_id,
-        origin=data.text("origin"),
-        nodes=tuple(_node(fields) for fields in data.objects("nodes")),
         part=data.number("part", least=1, most=parts),
         parts=parts,
     )
@@ -172,20 +165,4 @@ def join_parts(parts: Sequence[Snapshot]) -> Snapshot | None:
     if first is None or len(by_number) != first.parts:
         return None
     nodes = [node for number in sorted(by_number) for node in by_number[number].nodes]
-    return Snapshot(
-        first.cluster, first.generation, first.correlation_id, first.origin, tuple(nodes)
-    )
-
-
-def _node(fields: Fields) -> SlurmNode:
-    name = fields.text("node")
-    if not is_node_name(name):
-        raise fields.wrong("node", "is not a node name")
-    jobs = fields.raw.get("jobs", [])
-    if not isinstance(jobs, list) or not all(_is_job(job) for job in jobs):
-        raise fields.wrong("jobs", "must be a list of job ids")
-    return SlurmNode(name, fields.text("state"), fields.text_or_none("reason") or "", tuple(jobs))
-
-
-def _is_job(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+    return replace(first, nodes=tuple(nodes), part=1, parts=1)

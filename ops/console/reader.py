@@ -66,11 +66,7 @@ class SiteReader:
             # the nodes of the last view: open pages keep their lamps
             state = {"groups": _groups(self._settings, self._nodes, {}), "store_away": True}
         return SiteView(
-            taken_at=time.time_ns(),
-            queues=queues,
-            events=events,
-            problems=tuple(problems),
-            **state,
+            taken_at=time.time_ns(), queues=queues, events=events, problems=tuple(problems), **state
         )
 
     def close(self) -> None:

@@ -11,13 +11,7 @@ from typing import Any, TypeAlias
 import click
 import sqlalchemy as sa
 
-from ops.cli.options import (
-    combine,
-    json_option,
-    reason_option,
-    required_reason_option,
-    yes_option,
-)
+from ops.cli.options import combine, json_option, reason_option, required_reason_option, yes_option
 from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import plain, print_json, print_line, print_table, warn

@@ -27,10 +27,7 @@ Report: TypeAlias = Callable[[Sequence[RequestEvent]], None]
 
 
 def wait(
-    session: Session,
-    commands: Sequence[PowerCommand],
-    seconds: float | None,
-    report: Report,
+    session: Session, commands: Sequence[PowerCommand], seconds: float | None, report: Report
 ) -> list[RequestEvent]:
     """Wait until all requests have ended, or for `seconds`.
 
