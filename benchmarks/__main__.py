@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("hooks", "fleet", "nova", "letters", "audit", "report", "console")
+BENCHMARKS = (
+    "hooks",
+    "fleet",
+    "workers",
+    "memory",
+    "nova",
+    "letters",
+    "audit",
+    "report",
+    "console",
+)
 
 
 def main() -> int:

@@ -20,7 +20,9 @@ BOOT = 20.0
 LATENCY = 0.05
 # Number of nodes: seconds that Lamplighter may take longer than the bare client.
 AIMS = {100: 1.0, 1000: 2.0, 5000: 8.0, 10_000: 18.0}
-_SOURCE = f'type = "password", username = "{credentials.USERNAME}", password_file = "secret"'
+PASSWORD_SOURCE = (
+    f'type = "password", username = "{credentials.USERNAME}", password_file = "secret"'
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Run:
         calls: calls to the cloud during the run, by kind.
         tokens: scoped tokens issued before the run.
         peak: peak memory of the power worker, MB.
+        cpu: seconds of CPU of the power worker.
     """
 
     seconds: float
     calls: dict[str, int]
     tokens: int
     peak: float
+    cpu: float
 
 
 class FleetBench:
@@ -50,7 +54,7 @@ class FleetBench:
         self._system = BenchSystem(
             self._cloud,
             nodes=nodes,
-            source=_SOURCE,
+            source=PASSWORD_SOURCE,
             secret=credentials.PASSWORD,
             folder=stack.enter_context(temporary_folder()),
             stack=stack,
@@ -62,13 +66,15 @@ class FleetBench:
         self._power_off()
         tokens = self._cloud.counts().get("token_password", 0)
         self._cloud.reset_counts()
+        cpu = self._system.cpu()
         seconds = self._system.request("resume")
+        cpu = self._system.cpu() - cpu
         statuses = {server.status for server in self._cloud.servers().values()}
         if statuses != {"ACTIVE"}:
             raise RuntimeError(f"not all servers are ACTIVE: {statuses}")
         status = Path(f"/proc/{self._system.workers['power'].pid}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return Run(seconds, self._cloud.counts(), tokens, int(peak.split()[1]) / 1024)
+        return Run(seconds, self._cloud.counts(), tokens, int(peak.split()[1]) / 1024, cpu)
 
     def bare(self) -> float:
         """Resume all nodes with the bare client; return the seconds."""
@@ -98,6 +104,7 @@ def measure(nodes: int, runs: int, max_difference: float) -> list[Figure]:
     tokens = ours[0].tokens + sum(run.calls.get("token_password", 0) for run in ours)
     starts = max(run.calls["start"] for run in ours) / nodes
     peak = max(run.peak for run in ours)
+    cpu = 1000 * statistics.median([run.cpu for run in ours]) / nodes
     return [
         Figure(
             f"resume of {nodes} nodes",
@@ -111,6 +118,7 @@ def measure(nodes: int, runs: int, max_difference: float) -> list[Figure]:
         Figure(f"listings per poll, {nodes} nodes", listings / polls, aim=1.0),
         Figure(f"scoped tokens issued for {runs} such runs", tokens, aim=1),
         Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=150, unit="MB"),
+        Figure(f"CPU of the power worker per node and action, {nodes} nodes", cpu, 1.5, "ms"),
     ]
 
 

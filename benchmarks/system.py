@@ -3,11 +3,14 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import sqlalchemy as sa
 
+from schemas.events import Transition
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.consumers import all_consume
 from tests.testbed.openstack.handle import RealOpenStack
@@ -26,7 +29,7 @@ _CONFIG = """
 cluster = "bench"
 broker = {{ url = "{broker_url}" }}
 hooks = {{ spool = "spool", state = "clock" }}
-store = {{ url = "sqlite:///state.db", audit_url = "sqlite:///audit.db" }}
+store = {{ url = "{store[0]}", audit_url = "{store[1]}" }}
 log = {{ level = "warning" }}
 [clouds.bench]
 auth_url = "{auth_url}"
@@ -49,6 +52,11 @@ class BenchSystem:
         secret: the content of that file.
         folder: for all files.
         stack: stops the broker and the workers.
+        store: URLs of the state store and the audit store.
+
+    Attributes:
+        settings: as the workers read them.
+        workers: by name; further power workers are power-2, power-3, ...
     """
 
     def __init__(  # noqa: PLR0913 - one per part
@@ -60,6 +68,7 @@ class BenchSystem:
         secret: str,
         folder: Path,
         stack: ExitStack,
+        store: tuple[str, str] = ("sqlite:///state.db", "sqlite:///audit.db"),
     ) -> None:
         self._cloud = cloud
         self._nodes = nodes
@@ -75,22 +84,16 @@ class BenchSystem:
             concurrency=CONCURRENCY,
             source=source,
             nodes=nodes,
+            store=store,
         )
         for path, text in ((folder / "secret", secret), (self._config, config)):
             path.touch(mode=0o600)
             path.write_text(text)
-        command: list[str | Path] = [PROGRAMS / "lamplighter", "--config", self._config, "worker"]
-        self.workers = {
-            name: stack.enter_context(
-                Child(
-                    [*command, name], log=folder / f"{name}.log", env=MINIMAL_ENVIRONMENT, cwd=ROOT
-                )
-            )
-            for name in WORKERS
-        }
-        settings = load(self._config)
-        until(lambda: all_consume(settings), 60, "the workers to consume their queues")
-        self._audit = connect(settings.store.audit_url)
+        self._folder, self._stack = folder, stack
+        self.workers = {name: self._worker(name, name) for name in WORKERS}
+        self.settings = load(self._config)
+        until(lambda: all_consume(self.settings), 60, "the workers to consume their queues")
+        self._audit = connect(self.settings.store.audit_url)
         stack.callback(self._audit.dispose)
 
     def request(self, kind: str) -> float:
@@ -104,6 +107,42 @@ class BenchSystem:
         )
         until(lambda: self._completed() >= expected, 300, f"all to {kind}", interval=0.1)
         return time.monotonic() - began
+
+    def run_power_workers(self, count: int) -> None:
+        """Let this many power workers run; returns when all consume."""
+        wanted = ["power", *(f"power-{number}" for number in range(2, count + 1))]
+        for name in [name for name in self.workers if name.startswith("power")]:
+            if name not in wanted:
+                self.workers.pop(name).stop()
+        for name in wanted:
+            if name not in self.workers:
+                self.workers[name] = self._worker("power", name)
+        until(lambda: all_consume(self.settings, power_workers=count), 60, f"{count} power workers")
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the power workers have used so far."""
+        names = [name for name in self.workers if name.startswith("power")]
+        times = [psutil.Process(self.workers[name].pid).cpu_times() for name in names]
+        return float(sum(one.user + one.system for one in times))
+
+    def terminal_records(self) -> Counter[str]:
+        """The number of terminal records of each request in the audit."""
+        ends = [str(transition) for transition in Transition if transition.terminal]
+        query = (
+            sa.select(audit.c.request_id, sa.func.count())
+            .where(audit.c.transition.in_(ends))
+            .group_by(audit.c.request_id)
+        )
+        with reading(self._audit) as connection:
+            return Counter({str(request): count for request, count in connection.execute(query)})
+
+    def _worker(self, role: str, name: str) -> Child:
+        options: list[str | Path] = ["--config", self._config, "worker", role]
+        log = self._folder / f"{name}.log"
+        child = Child(
+            [PROGRAMS / "lamplighter", *options], log=log, env=MINIMAL_ENVIRONMENT, cwd=ROOT
+        )
+        return self._stack.enter_context(child)
 
     def request_bare(self, kind: str) -> float:
         """Do the same with the bare client; return the seconds."""

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 _QUEUES = (topology.RESUME_QUEUE, topology.AUDIT_QUEUE, topology.TOKEN_QUEUE)
 
 
-def all_consume(settings: Settings, *more: str) -> bool:
-    """Whether the power, audit and token workers consume their queues, and others the queues `more`."""
+def all_consume(settings: Settings, *more: str, power_workers: int | None = None) -> bool:
+    """Whether the power, audit and token workers consume their queues, and others the queues `more`.
+
+    With `power_workers`, exactly that many must consume.
+    """
     try:
         with blocking_channel(connection_parameters(settings.broker, "test bed")) as channel:
             found = [channel.queue_declare(queue=q, passive=True).method for q in (*_QUEUES, *more)]
     except BrokerError:  # not yet declared, or not yet there
+        return False
+    if power_workers is not None and found[0].consumer_count != power_workers:
         return False
     return all(queue.consumer_count for queue in found)

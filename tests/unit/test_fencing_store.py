@@ -200,7 +200,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # 
             model = model._replace(unsettled=True)
             of_worker.commit(Batch(unsettled={"node1"}), MOMENT)
         case "boots":
-            model = model._replace(booted=generation)
+            model = model._replace(booted=max(model.booted, generation))
             booted = {"node1": request.command.generation}
             of_worker.commit(Batch(booted=booted), MOMENT)
         case "hold":

@@ -169,6 +169,9 @@ class ServerView:
 
     def _forget(self, server_id: str) -> str | None:
         node = self._node_of(self._servers.pop(server_id))
-        if node is not None:
+        if node is not None and len(self._ids_by_node[node]) > 1:
             self._ids_by_node[node].discard(server_id)
+        elif node is not None:
+            # names of other users' servers are always new ones: keep no empty entry
+            del self._ids_by_node[node]
         return node

@@ -324,7 +324,9 @@ class Model:
             state = state._replace(made=made)
             if action in {START, REBOOT}:
                 booted = self.asks[request].generation
-                state = state._replace(store=state.store._replace(booted=booted))
+                state = state._replace(
+                    store=state.store._replace(booted=max(booted, state.store.booted))
+                )
         return state.with_worker(number, learned)
 
     # -- time, operators and faults

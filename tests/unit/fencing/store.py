@@ -80,7 +80,7 @@ def _raise(store: Store, asks: tuple[Ask, ...], ask: Ask) -> Store:
     is_open = store.reached < store.generation
     if ask.generation > store.generation:
         waits = ask.want is Desired.UP and ask.is_slurms
-        if waits and not (is_up and is_open):
+        if waits and not (is_up and is_open and store.boot_from):
             store = store._replace(boot_from=ask.generation)
         return store._replace(generation=ask.generation)
     is_missed = ask.want is Desired.DOWN and ask.is_slurms and ask.generation < store.generation

@@ -1,0 +1,76 @@
+"""Memory of the power worker's engine over a day of a million requests, on a stepped clock.
+
+The engine and its SQLite store are real; the broker and the cloud answer at once, in this process. The
+baseline is the memory after the first 5 % of the requests.
+"""
+
+import argparse
+import gc
+import time
+from pathlib import Path
+
+from benchmarks.table import Figure, render
+from benchmarks.timing import temporary_folder
+from tests.testbed.longday import LongDay
+
+NODES = 1000
+# Shares of the requests after which memory is measured; the first one is the baseline.
+_SHARES = (0.05, 0.5, 1.0)
+_GROWTH = 1.05
+
+
+def measure(requests: int) -> list[Figure]:
+    """The figures for this many requests."""
+    memory = []
+    with temporary_folder() as folder, LongDay(folder, nodes=NODES) as day:
+        began = time.process_time()
+        for share in _SHARES:
+            day.run(int(requests * share))
+            memory.append(_resident())
+            print(
+                f"{int(requests * share):,} requests ended, {day.hours:.1f} h of the day, "
+                f"{time.process_time() - began:.0f} s of CPU: {memory[-1]:.1f} MB",
+                flush=True,
+            )
+        seconds = time.process_time() - began
+        outcomes = day.outcomes()
+        ended = outcomes.get("completed", 0) + outcomes.get("superseded", 0)
+    first, *later = memory
+    return [
+        *(
+            Figure(
+                f"resident memory after {requests * share:,.0f} requests",
+                megabytes,
+                aim=_GROWTH,
+                unit="MB",
+                baseline=first,
+            )
+            for share, megabytes in zip(_SHARES[1:], later, strict=True)
+        ),
+        Figure("requests that have not ended", requests - ended, aim=0),
+        Figure("CPU of a request, of all in this process", 1000 * seconds / requests, 3.0, "ms"),
+    ]
+
+
+def _resident() -> float:
+    """MB of this process in memory."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """`python -m benchmarks.memory [--requests N]`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    options = parser.parse_args()
+    print(
+        "Memory of the power worker's engine (12 requests a second, 1,000 nodes)",
+        render(measure(options.requests)),
+        sep="\n",
+    )
+
+
+if __name__ == "__main__":
+    main()
