@@ -6,7 +6,7 @@ from typing import Any
 
 import hostlist
 
-from ops.cli.terminal import duration, moment
+from ops.cli.terminal import Columns, duration, moment
 from schemas.envelope import parse
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
@@ -15,19 +15,6 @@ from workers.audit.record import quarantine_reason
 
 RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
 _SECOND = 1_000_000_000
-COLUMNS = ("time", "what", "about", "request", "round", "why")
-
-
-def row(entry: Entry) -> tuple[object, ...]:
-    """A row of a table; COLUMNS names its cells."""
-    return (
-        moment(entry.time),
-        event_name(entry),
-        entry.subject,
-        entry.request_id or entry.id,
-        entry.round,
-        details(entry),
-    )
 
 
 def event_name(entry: Entry) -> str:
@@ -74,7 +61,17 @@ def data_of(entry: Entry) -> Mapping[str, Any]:
     return data
 
 
-def as_json(entry: Entry) -> dict[str, object]:
+COLUMNS: Columns[Entry] = {
+    "time": lambda entry: moment(entry.time),
+    "what": event_name,
+    "about": lambda entry: entry.subject,
+    "request": lambda entry: entry.request_id or entry.id,
+    "round": lambda entry: entry.round,
+    "why": details,
+}
+
+
+def record_json(entry: Entry) -> dict[str, object]:
     """The whole record, for JSON."""
     shown: dict[str, object] = {
         "seq": entry.seq,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ops.cli.session import Session
 from ops.console.pages import Page
-from ops.dead_letters.context import look_up_context, stored_nodes
-from ops.dead_letters.describe import describe, is_stale
+from ops.dead_letters.context import look_up_context, stale_letters
+from ops.dead_letters.describe import describe
 from ops.dead_letters.groups import group_letters, letter_group
 from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
@@ -24,11 +24,7 @@ _NONE_LEFT = "No such letter any more"
 
 
 class DeadLetterPages:
-    """The pages of the dead letters.
-
-    Args:
-        session: settings, broker and stores.
-    """
+    """The pages of the dead letters."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -87,23 +83,20 @@ class DeadLetterPages:
         return "", {}
 
     def _confirm(self, action: "_Action", chosen: Sequence[Letter], problem: str | None) -> Page:
-        commands = [letter.command for letter in chosen if letter.command]
-        known = stored_nodes(self._session, (command.node for command in commands), [])
         return "confirm.html", {
             "action": action,
             "letters": chosen,
-            "stale": sum(is_stale(command, known.get(command.node)) for command in commands),
+            "stale": len(stale_letters(self._session, chosen)),
             "problem": problem,
         }
 
     def _do(self, action: "_Action", operator: Operator) -> str:
         act = DeadLetterQueue.replay if action.verb == "replay" else DeadLetterQueue.discard
-        store = self._session.store()
+        session = self._session
         try:
-            with self._session.desk() as queue:
+            with session.store("state") as store, session.dead_letter_queue() as queue:
                 results = list(act(queue, store, action.letters(queue.letters()), operator))
         finally:
-            store.dispose()
             self._read_at = -_CACHE_SECONDS
         counts = Counter(result.done for result in results)
         refused = next((f": {result.why}" for result in results if result.why), "")
@@ -131,7 +124,7 @@ class DeadLetterPages:
         """Read all letters; they are returned to the queue, and cached for simultaneous requests."""
         with self._lock:
             if fresh or time.monotonic() - self._read_at > _CACHE_SECONDS:
-                with self._session.desk() as queue:
+                with self._session.dead_letter_queue() as queue:
                     self._letters = queue.letters()
                 self._read_at = time.monotonic()
             return self._letters

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from ops.audit.records import data_of, details, event_name
-from ops.cli.errors import StoreMissingError, explain
+from ops.cli.errors import STORE_ERRORS, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import EventLine, LoginState, SiteView, with_drift
@@ -34,7 +34,7 @@ _POWER_DRIFTS = frozenset(
 T = TypeVar("T")
 
 # The errors of a store or broker that is away.
-AWAY_ERRORS = (BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+AWAY_ERRORS = (BrokerError, OSError, *STORE_ERRORS)
 
 
 class SiteReader:

@@ -1,13 +1,12 @@
 """Nodes that are out of service in Slurm for a time, as `lamplighter status` shows them."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.terminal import duration_of, print_line, print_table
+from ops.cli.terminal import Columns, duration_of
 from workers.slurm.node_memory import NodeMemory, returning
 
 _NS = 1_000_000_000
@@ -28,6 +27,14 @@ class OutOfService:
     returns_in_seconds: float
 
 
+COLUMNS: Columns[OutOfService] = {
+    "out of service": lambda group: group.names,
+    "reason": lambda group: group.reason,
+    "failures": lambda group: group.failures,
+    "returns in": lambda group: duration_of(group.returns_in_seconds),
+}
+
+
 def out_of_service(connection: sa.Connection, cluster: str) -> list[OutOfService]:
     """All nodes that are out of service."""
     now = time.time_ns()
@@ -43,14 +50,3 @@ def out_of_service(connection: sa.Connection, cluster: str) -> list[OutOfService
         )
         for (reason, failures), memories in groups.items()
     ]
-
-
-def print_out_of_service(groups: Sequence[OutOfService]) -> None:
-    """Print a table; nothing if all nodes are in service."""
-    if not groups:
-        return
-    print_line("")
-    print_table(
-        ("out of service", "reason", "failures", "returns in"),
-        [(o.names, o.reason, o.failures, duration_of(o.returns_in_seconds)) for o in groups],
-    )
