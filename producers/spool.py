@@ -85,11 +85,7 @@ def put(folder: Path, call: HookCall) -> Spooled:
 
 
 def waiting(folder: Path) -> list[Path]:
-    """The spooled calls, oldest generation first.
-
-    Raises:
-        SpoolError: the folder cannot be read.
-    """
+    """The spooled calls, oldest generation first; SpoolError if the folder cannot be read."""
     try:
         # creating up to 100,000 Paths would be slow
         names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208
@@ -103,11 +99,8 @@ def waiting(folder: Path) -> list[Path]:
 def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Spooled]:
     """The calls in `paths`, locked; skips those that another process publishes or has published.
 
-    A file that no hook wrote is renamed to `.unreadable`, not deleted.
-
-    Args:
-        paths: spool files.
-        report: called with a text for each file that cannot be read.
+    A file that no hook wrote is renamed to `.unreadable`, not deleted; `report` receives a
+    text for each file that cannot be read.
     """
     for path in paths:
         try:

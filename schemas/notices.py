@@ -25,11 +25,8 @@ class Notice:
     Attributes:
         name: gives the routing key and the type: `alarm.token`, `message.rejected`,
             `group.image_unset`, `hold.placed`.
-        cluster: the cluster.
         subject: what the notice is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.
-        time: ns since the epoch.
-        message, remedy: what is wrong, and what to do about it.
         details: more, by name.
         correlation_id: the hook call that caused it, or zeros.
     """

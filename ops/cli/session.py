@@ -38,30 +38,18 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The contents of lamplighter.toml.
-
-        Raises:
-            ConfigError: names the file, the field and the remedy.
-        """
+        """The contents of lamplighter.toml; a ConfigError names file, field and remedy."""
         return load(self.config)
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        """A channel on a connection of its own.
-
-        Raises:
-            BrokerError: the broker is away or refuses.
-        """
+        """A channel on a connection of its own; BrokerError if the broker is away or refuses."""
         with blocking_channel(self._broker()) as channel:
             yield channel
 
     @contextmanager
     def dead_letter_queue(self) -> "Iterator[DeadLetterQueue]":
-        """The dead-letter queue.
-
-        Raises:
-            BrokerError: the broker is away or refuses.
-        """
+        """The dead-letter queue; BrokerError if the broker is away or refuses."""
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()

@@ -39,14 +39,11 @@ class DeadLetterPages:
         return self._list(self._results.pop(user, ""), None)
 
     def one(self, id_: str, *, whole: bool) -> Page:
-        """One letter, and the effect of a replay.
+        """One letter, and the effect of a replay; LookupError if no letter has that id.
 
         Args:
             id_: the letter's id, or its beginning.
             whole: whether to query Slurm and the cloud also; only for known users.
-
-        Raises:
-            LookupError: no letter has that id.
         """
         choice = LetterFilter(ids=(id_,))
         found = choice.of(self._read()) or choice.of(self._read(fresh=True))
@@ -61,8 +58,7 @@ class DeadLetterPages:
     def act(self, user: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard letters; several letters only after a confirmation.
 
-        Returns:
-            A page; or "" once it is done: `all` shows the result.
+        The page is "" once it is done: `all` shows the result.
         """
         fields = {name: str(value).strip() for name, value in form}
         action = _action(form, fields)

@@ -38,11 +38,7 @@ AWAY_ERRORS = (BrokerError, OSError, *STORE_ERRORS)
 
 
 class SiteReader:
-    """Reads one installation repeatedly, from one thread at a time.
-
-    Args:
-        session: settings, broker and stores.
-    """
+    """Reads one installation repeatedly, from one thread at a time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -42,11 +42,7 @@ def letter_filter(  # noqa: PLR0913 - one per option
     younger: int | None,
     **same: Any,  # noqa: ANN401 - the options that are fields of the filter
 ) -> LetterFilter:
-    """The filter that the options describe.
-
-    Raises:
-        click.BadParameter: there is no such group or cloud.
-    """
+    """The filter that the options describe; click.BadParameter for an unknown group or cloud."""
     now = time.time_ns()
     return LetterFilter(
         ids=ids + more_ids,

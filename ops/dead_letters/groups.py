@@ -18,11 +18,8 @@ FEW = 20
 class Group:
     """Similar dead letters; times in ns since the epoch, None if they are unknown.
 
-    Attributes:
-        name: what the letters have in common.
-        nodes: a hostlist.
-        example: the most frequent error message.
-        jobs: the jobs that wait for any of them.
+    `name` is what they have in common, `nodes` a hostlist, `example` the most frequent error message;
+    `jobs` wait for any of them.
     """
 
     name: str

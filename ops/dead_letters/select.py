@@ -23,7 +23,6 @@ class LetterFilter:
         ids: any of these ids, or of ids that start with one: a request id, or the sha256:... of a
             malformed body.
         only: any of these whole ids, with the round that the letter died in.
-        nodes: any of these.
         message: the error message contains this text, in upper or lower case.
         trouble: the result of the function `trouble`.
         before, after: died before, or at or after, this time; ns since the epoch.

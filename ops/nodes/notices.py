@@ -14,11 +14,7 @@ _PUBLISH_SECONDS = 20.0
 
 
 def publish(session: Session, *notices: Notice) -> None:
-    """Publish notices of an action that is done already.
-
-    Raises:
-        BrokerError: the action is done, but the notice was not published.
-    """
+    """Publish notices of an action that is done; BrokerError if the action was not recorded."""
     batches = iter([Batch([outgoing.event(notice) for notice in notices], lambda: None)])
     problem = hook.send(session.settings.hook, batches, _PUBLISH_SECONDS)
     if problem is not None:
@@ -26,16 +22,13 @@ def publish(session: Session, *notices: Notice) -> None:
 
 
 def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:
-    """Publish that holds were placed or released.
+    """Publish that holds were placed or released; raises as `publish` does.
 
     Args:
         session: whose operator did it.
         name: the name of the notice.
         state: what the nodes are now, in words.
         reasons: the reason of the hold of each node.
-
-    Raises:
-        BrokerError: see `publish`.
     """
     now = time.time_ns()
     notices = (

@@ -14,11 +14,9 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class OutOfService:
-    """Nodes with the same reason in Slurm and the same number of failed boots in a row.
+    """Nodes (a hostlist) with the same reason in Slurm and the same number of failed boots in a row.
 
-    Attributes:
-        names: a hostlist.
-        returns_in_seconds: until the first of them returns to service.
+    The first of them returns to service in `returns_in_seconds`.
     """
 
     names: str

@@ -41,11 +41,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The average number of nodes powered on in each part of the time, as stacked bars.
-
-    Attributes:
-        names: the names of the series, in order.
-    """
+    """The average number of nodes powered on in each part of the time, as stacked bars of named series."""
 
     names: tuple[str, ...]
     bars: tuple[Bar, ...]

@@ -27,11 +27,7 @@ _STOPPED_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIR
 
 @dataclass(frozen=True, slots=True)
 class PoweredOn:
-    """A time that a node was powered on, ns since the epoch.
-
-    Attributes:
-        jobs: the jobs that it was powered on for; later jobs are known only to Slurm.
-    """
+    """A time that a node was powered on, ns since the epoch, for `jobs`; Slurm alone knows later jobs."""
 
     begin: int
     end: int

@@ -61,11 +61,7 @@ class SnapshotStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What the state store contains; its fields are keys of the JSON output.
-
-    Attributes:
-        slurm: None if there has never been a snapshot.
-    """
+    """What the state store contains, by JSON key; `slurm` is None if there was never a snapshot."""
 
     workers: Sequence[WorkerStatus] = ()
     nodes: Sequence[NodeGroup] = ()

@@ -43,8 +43,6 @@ class _Login:
     """The state of one cloud's login.
 
     Attributes:
-        source: its type.
-        place: where its secret is.
         used, ends: of the refresh token, ns since the epoch; None if unknown.
         fresh: whether the file contains a refresh token that has not been used yet.
         report: the token service's; None if it did not answer.
@@ -131,11 +129,7 @@ def test(session: Session, cloud: str) -> None:
 
 
 def cloud_of(session: Session, name: str) -> CloudSettings:
-    """The settings of a cloud.
-
-    Raises:
-        click.BadParameter: the configuration has no such cloud.
-    """
+    """The settings of a cloud; click.BadParameter if the configuration does not have it."""
     clouds = session.settings.clouds
     if name not in clouds:
         known = ", ".join(clouds) or "none"
