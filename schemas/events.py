@@ -97,7 +97,7 @@ class CloudAction:
 
 @dataclass(frozen=True, slots=True)
 class RequestEvent:
-    """A step in a request's round.
+    """A step in a request's round; times are ns since the epoch.
 
     Attributes:
         request_id, round: the request and its round, from 1; an operator's replay opens the next.

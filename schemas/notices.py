@@ -20,7 +20,7 @@ def _details(data: Fields, name: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An alarm, a rejected message, an operator's action.
+    """An alarm, a rejected message, an operator's action; `time` in ns since the epoch.
 
     Attributes:
         name: gives the routing key and the type: `alarm.token`, `message.rejected`,

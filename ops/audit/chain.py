@@ -72,15 +72,11 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
             }
         )
     else:
-        _print_totals(chain, heads, len(found))
+        print_line(f"{chain.records} records; the last is {chain.seq}, hash {chain.hash.hex()}")
+        dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
+        print_line(f"{heads.held} signed heads match{dropped}")
+        print_line(f"{len(found)} findings" if found else "no findings")
     sys.exit(1 if found else 0)
-
-
-def _print_totals(chain: Chain, heads: Heads, findings: int) -> None:
-    print_line(f"{chain.records} records; the last is {chain.seq}, hash {chain.hash.hex()}")
-    dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
-    print_line(f"{heads.held} signed heads match{dropped}")
-    print_line(f"{findings} findings" if findings else "no findings")
 
 
 @click.command

@@ -30,7 +30,8 @@ def details(entry: Entry) -> str | None:
         return run_details(job_event_from(parse(entry.body)))
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
-        return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
+        calls = [f"{action['action']} on {action['server_id']}" for action in data["actions"]]
+        return f"dry run: would call {', '.join(calls) or 'nothing'}"
     parts = []
     if isinstance(cause := data.get("cause"), Mapping):
         parts.append(f"{cause.get('error')}: {cause.get('message')}")
@@ -47,10 +48,6 @@ def run_details(event: JobEvent) -> str:
     ended = event.state and f"{event.state} within {took}"
     nodes: str = hostlist.collect_hostlist(event.nodes)
     return ", ".join(part for part in (ended, event.user, f"on {nodes}") if part)
-
-
-def _action(action: Mapping[str, object]) -> str:
-    return f"{action['action']} on {action['server_id']}"
 
 
 def data_of(entry: Entry) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from ops.cli.options import required_reason_option, when, yes_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import moment, print_line
 from workers.audit import segments
-from workers.audit.segments import Attribution, NotSealedError, Seal, seals
+from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer
 from workers.audit.verify import chain_of
 
@@ -67,7 +67,10 @@ def prune(  # noqa: PLR0913 - one per option
     if not old:
         print_line("no sealed segment is older than that; see lamplighter audit seal")
         return
-    _check(session, old, keys)
+    trusted = trusted_keys(session, keys)
+    for one in old:
+        if (problem := trusted.problem(segments.SEALED, one.statement)) is not None:
+            raise click.ClickException(f"the seal of segment {one.segment}: {problem}")
     for one in old:
         last_time = moment(one.last_time)
         print_line(f"segment {one.segment}: records {one.first} to {one.last}, {last_time}")
@@ -80,15 +83,6 @@ def prune(  # noqa: PLR0913 - one per option
     print_line(
         f"{count} records dropped; the log now begins with the seal of the last dropped segment"
     )
-
-
-def _check(session: Session, old: list[Seal], keys: Keys) -> None:
-    """Raise click.ClickException if a seal is not signed with a trusted key."""
-    trusted = trusted_keys(session, keys)
-    for one in old:
-        problem = trusted.problem(segments.SEALED, one.statement)
-        if problem is not None:
-            raise click.ClickException(f"the seal of segment {one.segment}: {problem}")
 
 
 def _attribution(session: Session, reason: str = "") -> Attribution:

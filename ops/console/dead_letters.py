@@ -74,17 +74,14 @@ class DeadLetterPages:
                 return self._list("", f"{_NONE_LEFT}.")
             if len(chosen) > 1 or lacks_reason:
                 problem = "A discard needs a reason; the audit records it." if confirmed else None
-                return self._confirm(action, chosen, problem)
+                return "confirm.html", {
+                    "action": action,
+                    "letters": chosen,
+                    "stale": len(stale_letters(self._session, chosen)),
+                    "problem": problem,
+                }
         self._results[user] = self._do(action, Operator(f"{user} (console)", action.reason or None))
         return "", {}
-
-    def _confirm(self, action: "_Action", chosen: Sequence[Letter], problem: str | None) -> Page:
-        return "confirm.html", {
-            "action": action,
-            "letters": chosen,
-            "stale": len(stale_letters(self._session, chosen)),
-            "problem": problem,
-        }
 
     def _do(self, action: "_Action", operator: Operator) -> str:
         act = DeadLetterQueue.replay if action.verb == "replay" else DeadLetterQueue.discard

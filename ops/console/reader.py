@@ -120,9 +120,14 @@ def _try(problems: list[str], read: Callable[[], T]) -> T | None:
     except ReadTimeoutError as error:
         problems.append(str(error))
     except AWAY_ERRORS as error:
-        explained = explain(error)
-        problems.append(explained[0] if explained else type(error).__name__)
+        problems.append(describe_away(error))
     return None
+
+
+def describe_away(error: Exception) -> str:
+    """Return what to tell a visitor about one of AWAY_ERRORS: nothing that `explain` does not know."""
+    explained = explain(error)
+    return explained[0] if explained else type(error).__name__
 
 
 def node_drifts(connection: sa.Connection, cluster: str) -> dict[str, str]:

@@ -34,10 +34,10 @@ class LoginState:
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """The data of the first page.
+    """The data of the first page; times are ns since the epoch.
 
     Attributes:
-        groups: the nodes of each group in the configuration's order; "" holds nodes without a group.
+        groups: each group's nodes in the configuration's order; "" holds nodes without a group.
         queues: None if the broker does not answer.
         open: requests in progress, oldest first.
         events: the latest events; None if the audit store does not answer.

@@ -18,7 +18,7 @@ FEW = 20
 class Group:
     """Similar dead letters; times in ns since the epoch, None if they are unknown.
 
-    `name` is what they have in common, `nodes` a hostlist, `example` the most frequent error message;
+    `name` is what they have in common, `nodes` a hostlist, `example` the most frequent message;
     `jobs` wait for any of them.
     """
 

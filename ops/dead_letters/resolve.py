@@ -63,10 +63,13 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
     With --restamp, each becomes a new request with a new id and generation, and the old request ends
     as discarded. Use --restamp on the host of the hooks, because it uses their clock.
     """
-    if restamp:
-        _act(session, "restamp", _restamping(session), **options)
-    else:
+    if not restamp:
         _act(session, "replay", DeadLetterQueue.replay, **options)
+        return
+    settings = session.settings.hook
+    check_hook_directories(settings)
+    act = partial(DeadLetterQueue.restamp, stamp=partial(next_generation, settings))
+    _act(session, "restamp", act, **options)
 
 
 @click.command(short_help="End requests without replay.")
@@ -85,14 +88,6 @@ def read_letters(session: Session) -> list[Letter]:
     if len(letters) == MOST:
         warn(f"only the first {MOST} dead letters were read")
     return letters
-
-
-def _restamping(session: Session) -> _Act:
-    """A restamp with the hooks' clock."""
-    settings = session.settings.hook
-    check_hook_directories(settings)
-    stamp = partial(next_generation, settings)
-    return lambda queue, store, letters, who: queue.restamp(store, letters, who, stamp)
 
 
 def _act(  # noqa: PLR0913 - one per option

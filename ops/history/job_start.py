@@ -21,7 +21,7 @@ _SECOND = 1_000_000_000
 class JobStart:
     """What followed one resume; times in ns since the epoch, None while unknown.
 
-    The node's slurmd started at `registered_at`, the first of the waiting jobs on it at `started_at`.
+    slurmd started at `registered_at`, and the first of the waiting jobs at `started_at`.
     """
 
     registered_at: int | None = None

@@ -14,7 +14,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class OutOfService:
-    """Nodes (a hostlist) with the same reason in Slurm and the same number of failed boots in a row.
+    """Nodes (a hostlist) with one reason in Slurm and the same number of failed boots in a row.
 
     The first of them returns to service in `returns_in_seconds`.
     """

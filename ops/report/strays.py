@@ -19,7 +19,7 @@ _TYPE = "lamplighter.alarm.drift.v1"
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A server with our tags that belongs to no node; `since` is when it was found, ns since the epoch.
+    """A server with our tags that belongs to no node, found at `since` (ns since the epoch).
 
     `cloud` is None if the notice does not name it; `node` is what its tags name, or None.
     """
