@@ -21,14 +21,11 @@ class HookCall:
     """A call from slurmctld or an operator, as it is spooled.
 
     Attributes:
-        kind: the hook.
-        cluster: the cluster.
         nodes: the hostlist expression, as given.
         generation: ns since the epoch; stamped once, the same each time the call is sent.
         correlation_id: 32 hex digits.
         expiry: ns since the epoch, or None.
         resume_file: SLURM_RESUME_FILE's content, or None.
-        origin: the host.
         note: what went wrong in the hook, or the operator's reason, or None.
         image: the image's name, for a bake, or None.
     """

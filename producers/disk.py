@@ -18,11 +18,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names in `folder` to disk: created, renamed and removed ones.
-
-    Raises:
-        OSError: the disk failed.
-    """
+    """Write the names in `folder` to disk: created, renamed and removed ones; may raise OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -51,12 +51,7 @@ def main(kind: Kind) -> None:
 
 
 def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
-    """Make the request durable and publish it.
-
-    Args:
-        kind: which hook.
-        argv: program and one hostlist expression.
-        environ: the process's environment.
+    """Make the request durable and publish it; `argv` is the program and one hostlist expression.
 
     Returns:
         0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the

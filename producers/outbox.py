@@ -18,7 +18,6 @@ class Sending:
     """A call that is being published.
 
     Attributes:
-        call: the call.
         spooled: its spool file, or None if it could not be made durable.
         report: called with a text when the spool fails.
         confirmed: whether the broker has confirmed all its messages.

@@ -27,11 +27,7 @@ def publish(
 
     A batch is read from `batches` only when the one before is settled. A batch that is refused or
     reaches no queue does not stop those after it; a lost connection or a time limit stops all.
-
-    Args:
-        parameters: the connection's parameters.
-        batches: what to send.
-        seconds: the time limit for connecting, and until a batch sets its own.
+    `seconds` limits connecting, and all until a batch sets its own limit.
     """
     return _Publishing(batches).run(parameters, seconds)
 

@@ -24,13 +24,10 @@ _MOST_LOST = 20
 
 
 def main(config: Path, *, once: bool) -> int:
-    """Sweep the spool until SIGTERM or SIGINT, or once.
+    """Sweep the spool until SIGTERM or SIGINT, or once; ConfigError for an unusable configuration.
 
     Returns:
         0, or 1 if a single sweep left calls in the spool.
-
-    Raises:
-        ConfigError: the configuration cannot be used.
     """
     settings = hook_settings(config)
     if once:

@@ -83,8 +83,6 @@ class HookSettings:
     """A hook's settings.
 
     Attributes:
-        cluster: the cluster's name.
-        broker: how to reach RabbitMQ.
         spool: the folder of calls not yet confirmed by the broker, on this host's disk.
         state: the folder of the generation clock, shared by both controllers of a pair.
         log_file: where errors go in addition to syslog; None for syslog only.
@@ -112,11 +110,7 @@ def find_config(environ: Mapping[str, str]) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's content.
-
-    Raises:
-        ConfigError: the file cannot be read or is not TOML.
-    """
+    """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

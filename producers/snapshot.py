@@ -17,18 +17,10 @@ NODES_PER_PART = 5000
 
 
 def take(cluster: str, state: Path, read: Callable[[], Sequence[SlurmNode]]) -> Snapshot:
-    """Take a snapshot.
+    """Take a snapshot; a ClockError means that Slurm was not read.
 
-    Hook calls made after Slurm was read have a higher generation, so a request that follows from the
-    snapshot never replaces a newer one of Slurm.
-
-    Args:
-        cluster: the cluster.
-        state: the clock's folder, which the hooks share.
-        read: reads the node states from Slurm.
-
-    Raises:
-        ClockError: the clock's folder cannot be used; Slurm was not read.
+    Hook calls made after Slurm was read have a higher generation, so a request that follows from
+    the snapshot never replaces a newer one of Slurm. `state` is the folder of the hooks' clock.
     """
     generation = clock.stamp(state)
     origin = os.uname().nodename or "unknown"

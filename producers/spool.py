@@ -92,11 +92,7 @@ def put(folder: Path, call: SpoolContent) -> Spooled:
 
 
 def waiting(folder: Path) -> list[Path]:
-    """The spooled calls, oldest generation first.
-
-    Raises:
-        SpoolError: the folder cannot be read.
-    """
+    """The spooled calls, oldest generation first; SpoolError if the folder cannot be read."""
     try:
         # creating up to 100,000 Paths would be slow
         names = [n for n in os.listdir(folder) if n.endswith((SUFFIX, NOTICES))]  # noqa: PTH208
@@ -110,11 +106,8 @@ def waiting(folder: Path) -> list[Path]:
 def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Spooled]:
     """The calls in `paths`, locked; skips those that another process publishes or has published.
 
-    A file that no hook wrote is renamed to `.unreadable`, not deleted.
-
-    Args:
-        paths: spool files.
-        report: called with a text for each file that cannot be read.
+    A file that no hook wrote is renamed to `.unreadable`, not deleted; `report` receives a
+    text for each file that cannot be read.
     """
     for path in paths:
         try:

@@ -83,8 +83,6 @@ class PowerCommand:
     """A request for one node.
 
     Attributes:
-        kind: the hook or command that sent it.
-        cluster, node: the node.
         generation: the fencing number, also the time of the request (ns since the epoch).
         correlation_id: the hook call.
         expiry: when Slurm stops waiting (ns since the epoch), or None.

@@ -33,7 +33,6 @@ class Envelope:
         subject: the node's name, or what else the event is about.
         time: nanoseconds since the epoch (sent as RFC 3339, microseconds).
         traceparent: W3C Trace Context.
-        data: the payload, an object.
         generation: the fencing number, nanoseconds since the epoch; 0 if none applies.
         correlation_id: 32 hex digits, one per hook call; zeros if no hook call is the cause.
         expiry: nanoseconds since the epoch, or None.
@@ -92,11 +91,7 @@ class Envelope:
 
     @property
     def node(self) -> str:
-        """The subject of an event that is about a node.
-
-        Raises:
-            MalformedMessageError: the subject is not a node name.
-        """
+        """The subject of an event about a node; MalformedMessageError if it is not a node name."""
         if not is_node_name(self.subject):
             raise MalformedMessageError(
                 "subject", f"{shown(self.subject)} is not a node name", "send Slurm's node name"
@@ -110,14 +105,11 @@ class Envelope:
         return MalformedMessageError("type", f"{shown(self.type)} is not {what}", remedy)
 
     def check_id(self, *, matches: bool, fields: str) -> None:
-        """Check that the id is the one derived from the event's own fields.
+        """Raise a MalformedMessageError unless the id is derived from the event's own fields.
 
         Args:
             matches: whether it is.
             fields: what it is derived from, for the error's text.
-
-        Raises:
-            MalformedMessageError: it is another one.
         """
         if not matches:
             raise MalformedMessageError("id", f"does not match {fields}", "do not change them")

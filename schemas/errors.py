@@ -6,7 +6,6 @@ class MalformedMessageError(ValueError):
 
     Attributes:
         field: the faulty field as a dotted path (`data.jobs[0].job_id`), or `body`.
-        problem: what is wrong with it.
         remedy: what the sender should do.
     """
 

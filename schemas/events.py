@@ -81,7 +81,6 @@ class CloudAction:
 
     Attributes:
         action: Nova's name for it (`os-start`).
-        server_id: the server.
         time: when the answer arrived, ns since the epoch.
         result: `done`, `dry_run` if the call was not made, or the error's class.
     """
@@ -98,13 +97,11 @@ class CloudAction:
 
 @dataclass(frozen=True, slots=True)
 class RequestEvent:
-    """A step in a request's round.
+    """A step in a request's round; times are ns since the epoch.
 
     Attributes:
-        transition: the step.
         request_id, round: the request and its round, from 1; an operator's replay opens the next.
         kind, cluster, node, generation, correlation_id: copied from the request.
-        time: ns since the epoch.
         attempt: the number of attempts that failed before.
         jobs, expiry, origin, note: copied from the command (origin and note only in `accepted`).
         cloud, server_id, address: where the node runs, once known.

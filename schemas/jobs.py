@@ -50,20 +50,15 @@ _LACKS: Mapping[JobTransition, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """A step of a job.
+    """A step of a job; times are ns since the epoch.
 
     Attributes:
-        transition: the step.
-        cluster, job_id: the job.
-        submitted_at: ns since the epoch, in whole seconds. It identifies the job together with the
-            id: Slurm starts its ids again at 1 when its state is lost.
-        time: ns since the epoch.
+        submitted_at: in whole seconds. It identifies the job together with the id: Slurm starts its
+            ids again at 1 when its state is lost.
         uws_id: the UWS job that it runs for, or None.
-        state: Slurm's job state (`NODE_FAIL`, `BOOT_FAIL`, `COMPLETED`) after the job failed or ended.
+        state: Slurm's job state (`NODE_FAIL`, `BOOT_FAIL`, `COMPLETED`) after it failed or ended.
         nodes: the nodes that could not boot (failed), or the nodes of the run (started, ended).
-        cause: why the nodes could not boot.
-        started_at: start of the run, ns since the epoch, in whole seconds; a requeued job has
-            several runs.
+        started_at: start of the run, in whole seconds; a requeued job has several runs.
         user: the owner of the run.
     """
 

@@ -20,16 +20,13 @@ def _details(data: Fields, name: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An alarm, a rejected message, an operator's action.
+    """An alarm, a rejected message, an operator's action; `time` in ns since the epoch.
 
     Attributes:
         name: gives the routing key and the type: `alarm.token`, `message.rejected`,
             `group.image_unset`, `hold.placed`, `clock.reset`.
-        cluster: the cluster.
         subject: what the notice is about: a cloud's name, a queue, a node.
         key: two notices with the same name, subject and key are one.
-        time: ns since the epoch.
-        message, remedy: what is wrong, and what to do about it.
         details: more, by name.
         correlation_id: the hook call that caused it, or zeros.
     """

@@ -14,10 +14,8 @@ TYPE = f"lamplighter.{ROUTING_KEY}.v1"
 class Registration:
     """One registration.
 
-    Attributes:
-        cluster, node: the node.
-        time: when slurmd started, by the node's clock (scontrol's SlurmdStartTime), ns since the
-            epoch, in whole seconds; slurmd registers within the same second.
+    `time` is when slurmd started, by the node's clock (scontrol's SlurmdStartTime), in ns since the
+    epoch and whole seconds; slurmd registers within the same second.
     """
 
     cluster: str

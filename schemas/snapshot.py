@@ -68,7 +68,6 @@ class SlurmNode:
     Attributes:
         state: base and flags joined by `+`, as scontrol prints them: `IDLE+CLOUD+POWERED_DOWN`.
         reason: why it is out of service; untrusted text, or empty.
-        jobs: the ids of the jobs on it.
     """
 
     node: str = field(metadata=wire(_node_name))
@@ -114,7 +113,6 @@ class Snapshot:
     Attributes:
         generation: stamped before Slurm was read, so every later hook call is newer.
         correlation_id: 32 hex digits, the same in all parts.
-        origin: the host that read Slurm.
         part, parts: the part's number, from 1, and how many parts there are.
     """
 

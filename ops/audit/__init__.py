@@ -1,6 +1,5 @@
 """The commands of `lamplighter audit`.
 
-command: the group.
 filters: the options that select records.
 records: a record as a line, a table row or JSON. Pure.
 listing: list, tail, show.

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
+from ops.cli.options import json_option
 from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
@@ -17,11 +18,12 @@ from workers.audit.signing import Trusted, load_signer, load_trusted, public_fil
 from workers.audit.verify import Heads, chain_of, rows
 
 Keys = tuple[Path, ...]
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 key_option = click.option(
     "--key",
     "keys",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="Trusted public key (PEM); default: the one beside audit.key_file.",
 )
 
@@ -31,11 +33,11 @@ key_option = click.option(
     "--heads",
     "files",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="File with signed heads that were kept elsewhere.",
 )
 @key_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding, then the totals.")
+@json_option("finding, then the totals")
 @pass_session
 def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> None:
     """Find changed, removed or reordered records; exit with 1 if there are any.
@@ -70,15 +72,11 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
             }
         )
     else:
-        _print_totals(chain, heads, len(found))
+        print_line(f"{chain.records} records; the last is {chain.seq}, hash {chain.hash.hex()}")
+        dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
+        print_line(f"{heads.held} signed heads match{dropped}")
+        print_line(f"{len(found)} findings" if found else "no findings")
     sys.exit(1 if found else 0)
-
-
-def _print_totals(chain: Chain, heads: Heads, findings: int) -> None:
-    print_line(f"{chain.records} records; the last is {chain.seq}, hash {chain.hash.hex()}")
-    dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
-    print_line(f"{heads.held} signed heads match{dropped}")
-    print_line(f"{findings} findings" if findings else "no findings")
 
 
 @click.command
@@ -92,9 +90,8 @@ def heads(session: Session, *, sign: bool) -> None:
     if sign:
         settings = session.settings
         signer = load_signer(settings.audit.key_file)
-        store = session.audit_store()
-        head = sign_head(store, settings.cluster, signer, time.time_ns())
-        store.dispose()
+        with session.store("audit") as store:
+            head = sign_head(store, settings.cluster, signer, time.time_ns())
         if head is not None:
             export_head(settings.audit.heads_file, head)
     with session.reading("audit") as connection:

@@ -3,9 +3,8 @@
 import base64
 import csv
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -17,10 +16,18 @@ from ops.cli.terminal import json_line, moment
 from schemas.envelope import rfc3339
 from workers.audit.queries import Entry, oldest_first
 
-_COLUMNS = (
-    *("seq", "time", "recorded_at", "what", "about"),
-    *("request", "round", "jobs", "cloud", "why"),
-)
+_COLUMNS = [
+    "seq",
+    "time",
+    "recorded_at",
+    "what",
+    "about",
+    "request",
+    "round",
+    "jobs",
+    "cloud",
+    "why",
+]
 
 
 @click.command
@@ -40,18 +47,26 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
     jsonl writes one CloudEvent a line, with the extensions auditseq and audithash. csv is for
     spreadsheets; cells that look like formulas are quoted. FILE must not exist.
     """
+    as_csv, count = format_ == "csv", 0
     with session.reading("audit") as connection, output(file) as out:
-        entries = oldest_first(connection, filter_of(**options))
-        count = (_write_csv if format_ == "csv" else _write_jsonl)(out, entries)
+        write_row = csv.writer(out, lineterminator="\r\n").writerow  # RFC 4180
+        if as_csv:
+            write_row(_COLUMNS)
+        for entry, hash_ in oldest_first(connection, filter_of(**options)):
+            if as_csv:
+                write_row(map(cell_of, _cells(entry)))
+            else:
+                out.write(f"{json_line(cloud_event(entry, hash_))}\n")
+            count += 1
     click.echo(f"lamplighter: {count} records", err=True)
 
 
-def _write_jsonl(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
-    count = 0
-    for entry, hash_ in entries:
-        out.write(f"{json_line(cloud_event(entry, hash_))}\n")
-        count += 1
-    return count
+def _cells(entry: Entry) -> tuple[object, ...]:
+    data = data_of(entry)
+    jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
+    times = moment(entry.time), moment(entry.recorded_at)
+    request = entry.subject, entry.request_id, entry.round
+    return entry.seq, *times, event_name(entry), *request, jobs, data.get("cloud"), details(entry)
 
 
 def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
@@ -70,26 +85,3 @@ def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
         event = json.loads(entry.body)
     # strings: integers in CloudEvents have 32 bits
     return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex()}
-
-
-def _write_csv(out: TextIO, entries: Iterable[tuple[Entry, bytes]]) -> int:
-    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
-    writer.writerow(_COLUMNS)
-    count = 0
-    for entry, _ in entries:
-        data = data_of(entry)
-        jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
-        cells = (
-            *(entry.seq, moment(entry.time), moment(entry.recorded_at), event_name(entry)),
-            *(
-                entry.subject,
-                entry.request_id,
-                entry.round,
-                jobs,
-                data.get("cloud"),
-                details(entry),
-            ),
-        )
-        writer.writerow([cell_of(cell) for cell in cells])
-        count += 1
-    return count

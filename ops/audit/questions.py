@@ -3,29 +3,29 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import click
 import hostlist
 
 from ops.audit.filters import time_options
+from ops.audit.listing import step_columns
+from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import duration, moment, print_json, print_line, print_table
+from ops.cli.terminal import Columns, duration, moment, print_items, print_line, print_rows
 from ops.history.job_start import job_start
 from ops.history.request import RequestHistory, request_history
 from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
-from schemas.events import RequestEvent, Transition, event_from
+from schemas.events import Cause, RequestEvent, Transition, event_from
 from workers.audit.queries import Entry, Filter, find, latest_first, request_records, slowest_first
-
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.command
 @click.argument("job", type=click.IntRange(min=1))
-@_json
+@json_option("node")
 @pass_session
 def why(session: Session, job: int, *, as_json: bool) -> None:
     """Explain why a job waited: for each node how long, and what took most of the time."""
@@ -40,25 +40,23 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         raise click.ClickException(f"the audit has no node that job {job} waited for")
     now = time.time_ns()
     found.sort(key=lambda history: -history.total(now))
+    if not as_json:
+        print_line(_summary(job, found, now), style="bold")
+    columns: Columns[RequestHistory] = {
+        **_columns(now, "waited"),
+        "outcome": lambda history: history.outcome or "under way",
+        "mostly": _mostly,
+        "cause": lambda history: history.cause,
+    }
+    print_items(found, columns, partial(_as_json, now), as_json=as_json)
     if as_json:
-        for history in found:
-            print_json(_as_json(history, now))
         return
-    print_line(_summary(job, found, now), style="bold")
-    print_table(
-        ("node", "request", "asked", "waited", "outcome", "mostly", "cause"),
-        [_row(history, now) for history in found],
-    )
     worst = found[0]
     print_line("")
     print_line(f"{worst.node}, request {worst.request_id}", style="bold")
-    print_table(
-        ("time", "offset", "round", "what", "details"),
-        [
-            (moment(x.time), f"+{duration(x.time - worst.asked)}", x.round, x.what, x.details)
-            for x in worst.timeline
-        ],
-    )
+    steps = step_columns(worst.asked)
+    del steps["attempt"]
+    print_rows(steps, worst.timeline)
 
 
 def _summary(job: int, found: Sequence[RequestHistory], now: int) -> str:
@@ -68,20 +66,21 @@ def _summary(job: int, found: Sequence[RequestHistory], now: int) -> str:
     return f"job {job} waited for {names}; {worst.node} took {duration(worst.total(now))}{spent}"
 
 
-def _row(history: RequestHistory, now: int) -> tuple[object, ...]:
+def _columns(now: int, total: str) -> Columns[RequestHistory]:
+    return {
+        "node": lambda history: history.node,
+        "request": lambda history: history.request_id,
+        "asked": lambda history: moment(history.asked),
+        total: lambda history: duration(history.total(now)),
+    }
+
+
+def _mostly(history: RequestHistory) -> str | None:
     wait = history.longest_wait
-    return (
-        history.node,
-        history.request_id,
-        moment(history.asked),
-        duration(history.total(now)),
-        history.outcome or "under way",
-        f"{duration(wait.length)} {wait.what}" if wait else None,
-        history.cause,
-    )
+    return f"{duration(wait.length)} {wait.what}" if wait else None
 
 
-def _as_json(history: RequestHistory, now: int) -> dict[str, object]:
+def _as_json(now: int, history: RequestHistory) -> dict[str, object]:
     start = history.start
     return {
         "node": history.node,
@@ -99,27 +98,24 @@ def _as_json(history: RequestHistory, now: int) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Failures:
-    """Failures with the same cause."""
+# The events of failures with the same cause, the latest first.
+_FAILURES: Columns[Sequence[RequestEvent]] = {
+    "failures": len,
+    "cause": lambda events: _cause(events[0]).error,
+    "nodes": lambda events: hostlist.collect_hostlist(sorted({event.node for event in events})),
+    "first": lambda events: moment(events[-1].time),
+    "last": lambda events: moment(events[0].time),
+    "example": lambda events: Counter(_cause(x).message for x in events).most_common(1)[0][0],
+}
 
-    error: str
-    events: Sequence[RequestEvent]
 
-    @property
-    def nodes(self) -> str:
-        names: str = hostlist.collect_hostlist(sorted({event.node for event in self.events}))
-        return names
-
-    @property
-    def example(self) -> str:
-        messages = Counter(event.cause.message for event in self.events if event.cause)
-        return messages.most_common(1)[0][0] if messages else ""
+def _cause(event: RequestEvent) -> Cause:
+    return event.cause or Cause("-", "")
 
 
 @click.command
 @time_options
-@_json
+@json_option("cause")
 @pass_session
 def failures(session: Session, /, *, since: int | None, until: int | None, as_json: bool) -> None:
     """List why requests failed, the most frequent cause first."""
@@ -128,22 +124,15 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
     with session.reading("audit") as connection:
         for entry in latest_first(connection, wanted):
             event = event_from(parse(entry.body))
-            error, text = (event.cause.error, event.cause.message) if event.cause else ("-", "")
-            by_cause.setdefault((error, error_pattern(text)), []).append(event)
-    groups = [_Failures(key[0], events) for key, events in by_cause.items()]
-    groups.sort(key=lambda group: -len(group.events))
-    columns = ("failures", "cause", "nodes", "first", "last", "example")
-    rows = [
-        (
-            *(len(group.events), group.error, group.nodes),
-            *(moment(group.events[-1].time), moment(group.events[0].time), group.example),
-        )
-        for group in groups
-    ]
-    if not as_json:
-        print_table(columns, rows)
-    for row in rows if as_json else ():
-        print_json(dict(zip(columns, row, strict=True)))
+            cause = _cause(event)
+            by_cause.setdefault((cause.error, error_pattern(cause.message)), []).append(event)
+    groups = sorted(by_cause.values(), key=len, reverse=True)
+    print_items(
+        groups,
+        _FAILURES,
+        lambda events: {name: cell(events) for name, cell in _FAILURES.items()},
+        as_json=as_json,
+    )
 
 
 @click.command
@@ -151,7 +140,7 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
 @click.option(
     "--limit", type=click.IntRange(min=1), default=10, help="Number of boots (default 10)."
 )
-@_json
+@json_option("boot")
 @pass_session
 def slowest(
     session: Session, /, *, since: int | None, until: int | None, limit: int, as_json: bool
@@ -167,11 +156,5 @@ def slowest(
             request_history(request_records(connection, boot.request_id)) for boot in list(boots)
         ]
     now = time.time_ns()
-    if as_json:
-        for history in found:
-            print_json(_as_json(history, now))
-        return
-    print_table(
-        ("node", "request", "asked", "took", "cloud", "mostly"),
-        [(*_row(x, now)[:4], x.cloud, _row(x, now)[5]) for x in found],
-    )
+    columns = {**_columns(now, "took"), "cloud": lambda history: history.cloud, "mostly": _mostly}
+    print_items(found, columns, partial(_as_json, now), as_json=as_json)

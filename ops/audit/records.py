@@ -6,7 +6,7 @@ from typing import Any
 
 import hostlist
 
-from ops.cli.terminal import duration, moment
+from ops.cli.terminal import Columns, duration, moment
 from schemas.envelope import parse
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
@@ -15,19 +15,6 @@ from workers.audit.record import quarantine_reason
 
 RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
 _SECOND = 1_000_000_000
-COLUMNS = ("time", "what", "about", "request", "round", "why")
-
-
-def row(entry: Entry) -> tuple[object, ...]:
-    """A row of a table; COLUMNS names its cells."""
-    return (
-        moment(entry.time),
-        event_name(entry),
-        entry.subject,
-        entry.request_id or entry.id,
-        entry.round,
-        details(entry),
-    )
 
 
 def event_name(entry: Entry) -> str:
@@ -43,7 +30,8 @@ def details(entry: Entry) -> str | None:
         return run_details(job_event_from(parse(entry.body)))
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
-        return "dry run: would call " + (", ".join(map(_action, data["actions"])) or "nothing")
+        calls = [f"{action['action']} on {action['server_id']}" for action in data["actions"]]
+        return f"dry run: would call {', '.join(calls) or 'nothing'}"
     parts = []
     if isinstance(cause := data.get("cause"), Mapping):
         parts.append(f"{cause.get('error')}: {cause.get('message')}")
@@ -62,10 +50,6 @@ def run_details(event: JobEvent) -> str:
     return ", ".join(part for part in (ended, event.user, f"on {nodes}") if part)
 
 
-def _action(action: Mapping[str, object]) -> str:
-    return f"{action['action']} on {action['server_id']}"
-
-
 def data_of(entry: Entry) -> Mapping[str, Any]:
     """The event's data; empty if the message could not be parsed."""
     if entry.quarantined:
@@ -74,7 +58,17 @@ def data_of(entry: Entry) -> Mapping[str, Any]:
     return data
 
 
-def as_json(entry: Entry) -> dict[str, object]:
+COLUMNS: Columns[Entry] = {
+    "time": lambda entry: moment(entry.time),
+    "what": event_name,
+    "about": lambda entry: entry.subject,
+    "request": lambda entry: entry.request_id or entry.id,
+    "round": lambda entry: entry.round,
+    "why": details,
+}
+
+
+def record_json(entry: Entry) -> dict[str, object]:
     """The whole record, for JSON."""
     shown: dict[str, object] = {
         "seq": entry.seq,

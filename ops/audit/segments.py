@@ -6,11 +6,11 @@ import click
 import sqlalchemy as sa
 
 from ops.audit.chain import Keys, follow, key_option, trusted_keys
-from ops.cli.options import when
+from ops.cli.options import required_reason_option, when, yes_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import moment, print_line
 from workers.audit import segments
-from workers.audit.segments import Attribution, NotSealedError, Seal, seals
+from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer
 from workers.audit.verify import chain_of
 
@@ -33,13 +33,11 @@ def seal(session: Session, /, *, keys: Keys) -> None:
         for finding in found:
             print_line(finding.problem, style="red")
         raise click.ClickException("the segment was changed; it is not sealed")
-    store = session.audit_store()
     try:
-        made = segments.seal(store, signer, _attribution(session), chain)
+        with session.store("audit") as store:
+            made = segments.seal(store, signer, _attribution(session), chain)
     except NotSealedError as error:
         raise click.ClickException(str(error)) from None
-    finally:
-        store.dispose()
     print_line(f"segment {made.segment} is sealed: records {made.first} to {made.last}")
 
 
@@ -50,9 +48,9 @@ def seal(session: Session, /, *, keys: Keys) -> None:
     required=True,
     help="Drop segments older than this: a time, or how long ago (365d).",
 )
-@click.option("--reason", required=True, help="Reason, recorded in the audit.")
+@required_reason_option
 @click.option("--dry-run", is_flag=True, help="Show which segments would be dropped.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @key_option
 @pass_session
 def prune(  # noqa: PLR0913 - one per option
@@ -69,7 +67,10 @@ def prune(  # noqa: PLR0913 - one per option
     if not old:
         print_line("no sealed segment is older than that; see lamplighter audit seal")
         return
-    _check(session, old, keys)
+    trusted = trusted_keys(session, keys)
+    for one in old:
+        if (problem := trusted.problem(segments.SEALED, one.statement)) is not None:
+            raise click.ClickException(f"the seal of segment {one.segment}: {problem}")
     for one in old:
         last_time = moment(one.last_time)
         print_line(f"segment {one.segment}: records {one.first} to {one.last}, {last_time}")
@@ -77,25 +78,11 @@ def prune(  # noqa: PLR0913 - one per option
         return
     if not yes:
         click.confirm(f"Drop {len(old)} segments permanently?", abort=True, err=True)
-    store = session.audit_store()
-    count = segments.prune(store, old[-1], _attribution(session, reason))
-    store.dispose()
+    with session.store("audit") as store:
+        count = segments.prune(store, old[-1], _attribution(session, reason))
     print_line(
         f"{count} records dropped; the log now begins with the seal of the last dropped segment"
     )
-
-
-def _check(session: Session, old: list[Seal], keys: Keys) -> None:
-    """Check the seals of the segments to drop.
-
-    Raises:
-        click.ClickException: a seal is not signed with a trusted key.
-    """
-    trusted = trusted_keys(session, keys)
-    for one in old:
-        problem = trusted.problem(segments.SEALED, one.statement)
-        if problem is not None:
-            raise click.ClickException(f"the seal of segment {one.segment}: {problem}")
 
 
 def _attribution(session: Session, reason: str = "") -> Attribution:

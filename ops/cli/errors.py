@@ -1,6 +1,8 @@
 """Turns known errors into one line and an exit code."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -21,6 +23,9 @@ _EXTRAS = {
 
 class StoreMissingError(Exception):
     """A database that no worker has created yet."""
+
+
+STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
 def explain(error: Exception) -> tuple[str, int] | None:
@@ -48,6 +53,15 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case _:
             return None
     return plain(line), code
+
+
+@contextmanager
+def noting(problems: list[str], *errors: type[Exception]) -> Iterator[None]:
+    """Add these errors to the problems, described, instead of raising them."""
+    try:
+        yield
+    except errors as error:
+        problems.append(describe_error(error))
 
 
 def describe_error(error: Exception) -> str:

@@ -15,11 +15,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 @contextmanager
 def output(file: Path) -> Iterator[TextIO]:
-    """Standard output for `-`, otherwise a new file that only its owner can read.
-
-    Raises:
-        OSError: the file exists already, or cannot be created.
-    """
+    """Standard output for `-`, otherwise a new file for its owner; OSError if it exists."""
     if str(file) == "-":
         yield sys.stdout
         return

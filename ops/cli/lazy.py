@@ -1,46 +1,49 @@
 """Command groups that import a command only when it runs, so that --help and completion are fast."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
+from typing import Any, TypeAlias
 
 import click
 
-
-@dataclass(frozen=True, slots=True)
-class Lazy:
-    """The location of a command (`module:name`), and its line in the help of its group."""
-
-    target: str
-    help: str
-
-    def load(self) -> click.Command:
-        """Import the command."""
-        module, _, name = self.target.partition(":")
-        command = getattr(import_module(module), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{self.target} is not a command")
-        return command
+Commands: TypeAlias = Mapping[str, "tuple[str, str] | LazyGroup"]
 
 
 class LazyGroup(click.Group):
-    """A group that lists its commands in `lazy`, in the order of the help."""
+    """A group of commands; the help lists them in the order of `lazy`.
 
-    lazy: Mapping[str, Lazy] = {}
+    Args:
+        name: the group's name.
+        lazy: by name, a command's location (`module:name`) and its line in the help; or a group.
+        **attributes: see click.Group.
+    """
+
+    def __init__(self, name: str | None, *, lazy: Commands, **attributes: Any) -> None:  # noqa: ANN401 - click's
+        super().__init__(name, **attributes)
+        self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands."""
         del ctx
-        return list(self.lazy)
+        return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command; None if the group does not have it."""
         del ctx
-        found = self.lazy.get(cmd_name)
-        return None if found is None else found.load()
+        found = self._lazy.get(cmd_name)
+        if not isinstance(found, tuple):
+            return found
+        module, _, name = found[0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, found.help) for name, found in self.lazy.items()])
+            formatter.write_dl(
+                [
+                    (name, found[1] if isinstance(found, tuple) else str(found.short_help))
+                    for name, found in self._lazy.items()
+                ]
+            )

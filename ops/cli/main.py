@@ -10,42 +10,77 @@ from pathlib import Path
 
 import click
 
-from ops.cli.lazy import Lazy, LazyGroup
+from ops.cli.lazy import Commands, LazyGroup
+
+_NODES = LazyGroup(
+    "nodes",
+    help="List nodes, and create, adopt and delete their servers.",
+    short_help="List nodes; create, adopt and delete servers.",
+    lazy={
+        "list": ("ops.nodes.listing:list_", "List all nodes and their states."),
+        "show": ("ops.nodes.listing:show", "Show one node and its latest requests."),
+        "deploy": ("ops.nodes.requests:deploy", "Create servers, then power them off."),
+        "adopt": ("ops.nodes.requests:adopt", "Tag existing servers as Lamplighter's."),
+        "retire": ("ops.nodes.requests:retire", "Delete the servers of nodes."),
+    },
+)
+_TOKENS = LazyGroup(
+    "tokens",
+    help="Check, test and renew the logins to the clouds.",
+    short_help="Check, test and renew the logins to the clouds.",
+    lazy={
+        "status": ("ops.site.tokens:status", "Show the state of each cloud's login."),
+        "test": ("ops.site.tokens:test", "Get a token for a cloud and use it once."),
+        "login": ("ops.site.tokens_login:login", "Log in to a cloud, or store a new secret."),
+    },
+)
+_AUDIT = LazyGroup(
+    "audit",
+    help="Query, verify and maintain the audit log.",
+    short_help="Read and verify the audit log.",
+    lazy={
+        "list": ("ops.audit.listing:list_", "List the latest events."),
+        "show": ("ops.audit.listing:show", "Show the history of one request."),
+        "tail": ("ops.audit.listing:tail", "Show the last events, and follow new ones."),
+        "why": ("ops.audit.questions:why", "Explain why a job waited."),
+        "failures": ("ops.audit.questions:failures", "List failed requests by cause."),
+        "slowest": ("ops.audit.questions:slowest", "List the slowest boots."),
+        "export": ("ops.audit.export:export", "Export records as CloudEvents or CSV."),
+        "verify": ("ops.audit.chain:verify", "Find changed, removed or reordered records."),
+        "heads": ("ops.audit.chain:heads", "Print the signed heads, to keep elsewhere."),
+        "seal": ("ops.audit.segments:seal", "Seal a segment of the log."),
+        "prune": ("ops.audit.segments:prune", "Drop whole sealed segments."),
+    },
+)
+_COMMANDS: Commands = {
+    "up": ("ops.processes.up:up", "Run all workers of a small installation."),
+    "worker": ("ops.processes.worker:worker", "Run one worker."),
+    "relay": ("ops.processes.worker:relay", "Publish the requests in the hooks' spool."),
+    "nodes": _NODES,
+    "image": ("ops.nodes.images:image", "Make an image from a node for its group."),
+    "resume": ("ops.nodes.requests:resume", "Power on nodes."),
+    "suspend": ("ops.nodes.requests:suspend", "Power off nodes."),
+    "snapshot": ("ops.site.snapshot:snapshot", "Take a snapshot of Slurm's node states now."),
+    "drift": ("ops.site.drift:drift", "Show, and repair, differences from what Slurm wants."),
+    "hold": ("ops.nodes.holds:hold", "Exclude nodes from all actions."),
+    "release": ("ops.nodes.holds:release", "End a hold."),
+    "status": ("ops.site.status:status", "Show workers, queue depths and node states."),
+    "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
+    "tokens": _TOKENS,
+    "topology": ("ops.site.topology:topology", "Show, create and check exchanges and queues."),
+    "audit": _AUDIT,
+    "report": ("ops.report.command:report", "Report usage and waste."),
+    "console": ("ops.console.command:console", "Serve the web console."),
+    "dead-letters": (
+        "ops.dead_letters.command:dead_letters",
+        "Handle requests that failed permanently.",
+    ),
+}
 
 
-class _Commands(LazyGroup):
-    lazy = {  # noqa: RUF012 - click makes one instance
-        "up": Lazy("ops.processes.up:up", "Run all workers of a small installation."),
-        "worker": Lazy("ops.processes.worker:worker", "Run one worker."),
-        "relay": Lazy("ops.processes.worker:relay", "Publish the requests in the hooks' spool."),
-        "nodes": Lazy("ops.nodes.command:nodes", "List nodes; create, adopt and delete servers."),
-        "image": Lazy("ops.nodes.images:image", "Make an image from a node for its group."),
-        "resume": Lazy("ops.nodes.requests:resume", "Power on nodes."),
-        "suspend": Lazy("ops.nodes.requests:suspend", "Power off nodes."),
-        "snapshot": Lazy(
-            "ops.site.snapshot:snapshot", "Take a snapshot of Slurm's node states now."
-        ),
-        "drift": Lazy(
-            "ops.site.drift:drift", "Show, and repair, differences from what Slurm wants."
-        ),
-        "hold": Lazy("ops.nodes.holds:hold", "Exclude nodes from all actions."),
-        "release": Lazy("ops.nodes.holds:release", "End a hold."),
-        "status": Lazy("ops.site.status:status", "Show workers, queue depths and node states."),
-        "clock": Lazy("ops.site.clock:clock", "Show and reset the clock that orders requests."),
-        "tokens": Lazy("ops.site.tokens:tokens", "Check, test and renew the logins to the clouds."),
-        "topology": Lazy(
-            "ops.site.topology:topology", "Show, create and check exchanges and queues."
-        ),
-        "audit": Lazy("ops.audit.command:audit", "Read and verify the audit log."),
-        "report": Lazy("ops.report.command:report", "Report usage and waste."),
-        "console": Lazy("ops.console.command:console", "Serve the web console."),
-        "dead-letters": Lazy(
-            "ops.dead_letters.command:dead_letters", "Handle requests that failed permanently."
-        ),
-    }
-
-
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),

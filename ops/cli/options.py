@@ -44,11 +44,7 @@ def json_option(per: str = "") -> CommandDecorator:
 
 
 def length(text: str) -> int:
-    """A length of time, such as 90s, 15m, 2h, 3d, in nanoseconds.
-
-    Raises:
-        click.BadParameter: the text is not a length of time.
-    """
+    """Read a length of time, such as 90s, 15m, 2h or 3d: nanoseconds."""
     found = _LENGTH.fullmatch(text.strip())
     if found is None:
         raise click.BadParameter(f"{text!r} is not a length of time; write 90s, 15m, 2h or 3d")
@@ -56,14 +52,7 @@ def length(text: str) -> int:
 
 
 def when(text: str) -> int:
-    """A time, in ISO 8601 (UTC by default) or as a length of time before now.
-
-    Returns:
-        Nanoseconds since the epoch.
-
-    Raises:
-        click.BadParameter: the text is not a time.
-    """
+    """Read a time, ISO 8601 (UTC by default) or a length of time before now: ns since the epoch."""
     if _LENGTH.fullmatch(text.strip()):
         return time.time_ns() - length(text)
     try:
@@ -77,11 +66,7 @@ def when(text: str) -> int:
 
 
 def image_name(text: str) -> str:
-    """The name of an image, as Nova accepts it.
-
-    Raises:
-        click.BadParameter: Nova would not accept the name.
-    """
+    """Read the name of an image, as Nova accepts it."""
     if not text.isprintable() or not 1 <= len(text) <= _LONGEST_NAME or text != text.strip():
         raise click.BadParameter(
             f"{text[:40]!r} is not a valid image name; write 1 to {_LONGEST_NAME} printable characters"
@@ -90,11 +75,7 @@ def image_name(text: str) -> str:
 
 
 def hostlist(text: str) -> tuple[str, ...]:
-    """The nodes of a hostlist expression, such as node[1-3].
-
-    Raises:
-        click.BadParameter: the text is not a hostlist.
-    """
+    """Read the nodes of a hostlist expression, such as node[1-3]."""
     try:
         return tuple(expand(text))
     except MalformedMessageError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import click
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workers.dead_letters.queue import DeadLetterQueue
     from workers.tokens.client import TokenClient
 
-
+StoreKind: TypeAlias = Literal["state", "audit"]
 _CONNECT_SECONDS = 10
 
 
@@ -38,37 +38,23 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The contents of lamplighter.toml.
-
-        Raises:
-            ConfigError: names the file, the field and the remedy.
-        """
+        """The contents of lamplighter.toml; a ConfigError names file, field and remedy."""
         return load(self.config)
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        """A channel on a connection of its own.
-
-        Raises:
-            BrokerError: the broker is away or refuses.
-        """
+        """A channel on a connection of its own; BrokerError if the broker is away or refuses."""
         with blocking_channel(self._broker()) as channel:
             yield channel
 
     @contextmanager
     def dead_letter_queue(self) -> "Iterator[DeadLetterQueue]":
-        """The dead-letter queue.
-
-        Raises:
-            BrokerError: the broker is away or refuses.
-        """
+        """The dead-letter queue; BrokerError if the broker is away or refuses."""
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
         with DeadLetterQueue(self._broker(), self.settings.cluster) as queue:
             yield queue
-
-    desk = dead_letter_queue  # its former name
 
     @contextmanager
     def token_client(self) -> "Iterator[TokenClient]":
@@ -79,37 +65,31 @@ class Session:
         with TokenClient(self.settings, f"operator {operator()}") as client:
             yield client
 
-    def store(self) -> sa.Engine:
-        """The state store, for writing; raises the same errors as `reading`."""
-        with self.reading("state"):
-            return open_store(self.settings.store.url, "state")
-
-    def audit_store(self) -> sa.Engine:
-        """The audit store, for writing; raises the same errors as `reading`."""
-        with self.reading("audit"):
-            return open_store(self.settings.store.audit_url, "audit")
+    @contextmanager
+    def store(self, kind: StoreKind) -> Iterator[sa.Engine]:
+        """A store, for writing; raises the same errors as `reading`."""
+        with self.reading(kind):
+            engine = open_store(self._url(kind), kind)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """One transaction on the state store; raises the same errors as `reading`."""
-        store = self.store()
-        try:
-            with store.begin() as connection:
-                yield connection
-        finally:
-            store.dispose()
+        with self.store("state") as store, store.begin() as connection:
+            yield connection
 
     @contextmanager
-    def reading(self, kind: Literal["state", "audit"]) -> Iterator[sa.Connection]:
+    def reading(self, kind: StoreKind) -> Iterator[sa.Connection]:
         """A read-only connection, which blocks no worker.
 
         Raises:
             StoreMissingError: no worker has created it yet.
             sqlalchemy.exc.OperationalError: it is unavailable.
         """
-        store = self.settings.store
-        url = store.url if kind == "state" else store.audit_url
-        engine = _reader(url)
+        engine = _reader(self._url(kind))
         try:
             with engine.connect() as connection:
                 table = "nodes" if kind == "state" else "audit"
@@ -120,6 +100,10 @@ class Session:
                 yield connection
         finally:
             engine.dispose()
+
+    def _url(self, kind: StoreKind) -> str:
+        store = self.settings.store
+        return store.url if kind == "state" else store.audit_url
 
     def _broker(self) -> Any:  # noqa: ANN401 - pika has no types
         return connection_parameters(self.settings.broker, f"operator {operator()}")

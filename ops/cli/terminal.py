@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import click
 from rich.console import Console
@@ -11,7 +12,12 @@ from rich.text import Text
 
 from schemas.envelope import rfc3339
 
+T = TypeVar("T")
+# By title, what a table shows of an item.
+Columns: TypeAlias = Mapping[str, Callable[[T], object]]
+
 _PIPE_WIDTH = 200
+_LONGEST = 80
 _NS = 1_000_000_000
 # Operators copy these columns into their next command: they wrap only if there is no room.
 _COPIED = frozenset({"id", "request"})
@@ -41,6 +47,26 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     for row in rows:
         table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
     console().print(table)
+
+
+def print_rows(columns: Columns[T], items: Iterable[T]) -> None:
+    """Print a table with a row for each item."""
+    print_table(tuple(columns), ([cell(item) for cell in columns.values()] for item in items))
+
+
+def print_items(
+    items: Iterable[T],
+    columns: Columns[T],
+    json_of: Callable[[T], Mapping[str, object]],
+    *,
+    as_json: bool,
+) -> None:
+    """Print a table of items, or one JSON object per item."""
+    if not as_json:
+        print_rows(columns, items)
+        return
+    for item in items:
+        print_json(json_of(item))
 
 
 def print_line(text: str, style: str = "") -> None:
@@ -90,6 +116,11 @@ def duration(ns: int) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
     raise AssertionError("unreachable")
+
+
+def cut(names: str) -> str:
+    """A hostlist, cut to 80 characters."""
+    return names if len(names) <= _LONGEST else f"{names[:_LONGEST]}..."
 
 
 def duration_of(seconds: float) -> str:

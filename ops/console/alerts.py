@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import moment
+from ops.cli.terminal import cut, moment
 from ops.console.lamps import plural
 from ops.console.view import SiteView
 from workers.broker.topology import (
@@ -29,7 +29,6 @@ _CONSUMERS = {
 _OPTIONAL_CONSUMERS = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
 _DAY = 86_400 * 10**9
 _EXPIRY_WARNING = 14 * _DAY
-_LONGEST_HOSTLIST = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,5 @@ def _request_alerts(view: SiteView) -> Iterator[Alert]:
         yield Alert(f"drift from what Slurm wants: {kinds} (lamplighter drift)")
     failed = [node.node for node in view.nodes if node.power is PowerState.FAILED]
     if failed and not view.store_away:
-        names = hostlist.collect_hostlist(failed)
-        if len(names) > _LONGEST_HOSTLIST:
-            names = f"{names[:_LONGEST_HOSTLIST]}..."
+        names = cut(hostlist.collect_hostlist(failed))
         yield Alert(f"{plural(len(failed), 'node')} failed: {names}")

@@ -16,12 +16,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from ops.cli.errors import explain
 from ops.console.auth import Authenticator
 from ops.console.dead_letters import DeadLetterPages
 from ops.console.live import Live
 from ops.console.pages import Page, Pages
-from ops.console.reader import AWAY_ERRORS
+from ops.console.reader import AWAY_ERRORS, describe_away
 from ops.console.request_guard import RequestGuard
 from ops.console.view import SiteView
 
@@ -51,14 +50,18 @@ class Console:
             Route("/requests/{id:path}", self._page(self.pages.request)),
             Route("/events", self._page(self.pages.events)),
             Route("/report", self._page(self.pages.report)),
-            Route("/dead-letters", self._all_letters),
+            Route("/dead-letters", self._letters),
             Route("/dead-letters/act", self._act, methods=["POST"]),
-            Route("/dead-letters/{id:path}", self._letter),
+            Route("/dead-letters/{id:path}", self._letters),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/logout", self._logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=str(files("ops.console") / "static"))),
         ]
-        app = Starlette(routes=routes, exception_handlers={_NOT_FOUND: self._missing})
+        handlers: dict[Any, Any] = {
+            _NOT_FOUND: self._missing,
+            **dict.fromkeys(AWAY_ERRORS, self._unavailable),
+        }
+        app = Starlette(routes=routes, exception_handlers=handlers)
         return RequestGuard(app, hosts)
 
     async def _home(self, request: Request) -> Response:
@@ -82,15 +85,12 @@ class Console:
 
         return answer
 
-    async def _all_letters(self, request: Request) -> Response:
-        user = self.auth.user(request)
-        name = "" if user is None else user.name
-        return await self._answer(request, partial(self.dead_letters.all, name))
-
-    async def _letter(self, request: Request) -> Response:
-        whole = self.auth.user(request) is not None
-        id_ = request.path_params["id"]
-        return await self._answer(request, partial(self.dead_letters.one, id_, whole=whole))
+    async def _letters(self, request: Request) -> Response:
+        user, letters = self.auth.user(request), self.dead_letters
+        make = partial(letters.all, user.name if user else "")
+        if id_ := request.path_params.get("id"):
+            make = partial(letters.one, id_, whole=user is not None)
+        return await self._answer(request, make)
 
     async def _answer(self, request: Request, make: Callable[[], Page]) -> Response:
         if not self.auth.may_read(request):
@@ -99,8 +99,6 @@ class Console:
             name, values = await run_in_threadpool(make)
         except LookupError as error:
             return self._problem(request, _NOT_FOUND, "Not found", str(error.args[0]))
-        except AWAY_ERRORS as error:
-            return self._unavailable(request, error)
         return self._show(request, name, values)
 
     async def _act(self, request: Request) -> Response:
@@ -109,11 +107,8 @@ class Console:
         if user is None:
             words = "Log in first, then try again."
             return self._problem(request, _FORBIDDEN, "Not allowed", words)
-        act = partial(self.dead_letters.act, user.name, form.multi_items())
-        try:
-            name, values = await run_in_threadpool(act)
-        except AWAY_ERRORS as error:
-            return self._unavailable(request, error)
+        items = form.multi_items()
+        name, values = await run_in_threadpool(self.dead_letters.act, user.name, items)
         if not name:
             return RedirectResponse("/dead-letters", 303)
         return self._show(request, name, values)
@@ -127,17 +122,16 @@ class Console:
             return self._show(request, "login.html", {"problem": None, "to": to})
         form = await request.form(max_files=0, max_fields=10)
         to = _own_path(form.get("to"))
+        answer = RedirectResponse(to, 303)
+        problem = "This token is unknown."
         if self.auth.drops_cookie(request):
-            words = (
+            problem = (
                 "Browsers keep no login over plain HTTP. Use HTTPS, through a proxy that terminates it "
                 "(docs/configuration.md), or ssh -L and 127.0.0.1."
             )
-            return self._show(request, "login.html", {"problem": words, "to": to}, _FORBIDDEN)
-        answer = RedirectResponse(to, 303)
-        if not await run_in_threadpool(self.auth.login, form.get("token"), answer, request):
-            words = "This token is unknown."
-            return self._show(request, "login.html", {"problem": words, "to": to}, _FORBIDDEN)
-        return answer
+        elif await run_in_threadpool(self.auth.login, form.get("token"), answer, request):
+            return answer
+        return self._show(request, "login.html", {"problem": problem, "to": to}, _FORBIDDEN)
 
     async def _logout(self, request: Request) -> Response:
         form = await request.form(max_files=0, max_fields=10)
@@ -149,27 +143,23 @@ class Console:
     def _show(
         self, request: Request, template: str, values: dict[str, Any], status: int = 200
     ) -> Response:
-        html = self.templates.get_template(template).render(
-            {
-                "page": request.url.path,
-                "view": self.live.now[1] if self.auth.may_read(request) else SiteView(0),
-                "cluster": self.cluster,
-                "user": self.auth.user(request),
-                "can_login": self.auth.can_login,
-                "can_logout": self.auth.has_session(request),
-                **values,
-            }
-        )
+        shared = {
+            "page": request.url.path,
+            "view": self.live.now[1] if self.auth.may_read(request) else SiteView(0),
+            "cluster": self.cluster,
+            "user": self.auth.user(request),
+            "can_login": self.auth.can_login,
+            "can_logout": self.auth.has_session(request),
+        }
+        html = self.templates.get_template(template).render(shared | values)
         return HTMLResponse(html, status)
 
     def _problem(self, request: Request, status: int, title: str, words: str) -> Response:
         values = {"title": title, "words": words, "status": status}
         return self._show(request, "problem.html", values, status)
 
-    def _unavailable(self, request: Request, error: Exception) -> Response:
-        explained = explain(error)
-        words = explained[0] if explained else type(error).__name__
-        return self._problem(request, _UNAVAILABLE, "Unavailable", words)
+    async def _unavailable(self, request: Request, error: Exception) -> Response:
+        return self._problem(request, _UNAVAILABLE, "Unavailable", describe_away(error))
 
     async def _missing(self, request: Request, _error: Exception) -> Response:
         if not self.auth.may_read(request):

@@ -135,11 +135,7 @@ def _operators(path: Path | None) -> "partial[dict[str, str]] | None":
 
 
 def listening(text: str) -> tuple[str, int]:
-    """Split an address into host and port.
-
-    Raises:
-        ConfigError: the address is invalid.
-    """
+    """Split an address into host and port; ConfigError if it is invalid."""
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     try:

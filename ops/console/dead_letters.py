@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ops.cli.session import Session
 from ops.console.pages import Page
-from ops.dead_letters.context import look_up_context, stored_nodes
-from ops.dead_letters.describe import describe, is_stale
+from ops.dead_letters.context import look_up_context, stale_letters
+from ops.dead_letters.describe import describe
 from ops.dead_letters.groups import group_letters, letter_group
 from ops.dead_letters.select import LetterFilter, Places
 from workers.dead_letters.letter import Letter
@@ -24,11 +24,7 @@ _NONE_LEFT = "No such letter any more"
 
 
 class DeadLetterPages:
-    """The pages of the dead letters.
-
-    Args:
-        session: settings, broker and stores.
-    """
+    """The pages of the dead letters."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -43,14 +39,11 @@ class DeadLetterPages:
         return self._list(self._results.pop(user, ""), None)
 
     def one(self, id_: str, *, whole: bool) -> Page:
-        """One letter, and the effect of a replay.
+        """One letter, and the effect of a replay; LookupError if no letter has that id.
 
         Args:
             id_: the letter's id, or its beginning.
             whole: whether to query Slurm and the cloud also; only for known users.
-
-        Raises:
-            LookupError: no letter has that id.
         """
         choice = LetterFilter(ids=(id_,))
         found = choice.of(self._read()) or choice.of(self._read(fresh=True))
@@ -65,8 +58,7 @@ class DeadLetterPages:
     def act(self, user: str, form: Sequence[tuple[str, object]]) -> Page:
         """Replay or discard letters; several letters only after a confirmation.
 
-        Returns:
-            A page; or "" once it is done: `all` shows the result.
+        The page is "" once it is done: `all` shows the result.
         """
         fields = {name: str(value).strip() for name, value in form}
         action = _action(form, fields)
@@ -82,28 +74,22 @@ class DeadLetterPages:
                 return self._list("", f"{_NONE_LEFT}.")
             if len(chosen) > 1 or lacks_reason:
                 problem = "A discard needs a reason; the audit records it." if confirmed else None
-                return self._confirm(action, chosen, problem)
+                return "confirm.html", {
+                    "action": action,
+                    "letters": chosen,
+                    "stale": len(stale_letters(self._session, chosen)),
+                    "problem": problem,
+                }
         self._results[user] = self._do(action, Operator(f"{user} (console)", action.reason or None))
         return "", {}
 
-    def _confirm(self, action: "_Action", chosen: Sequence[Letter], problem: str | None) -> Page:
-        commands = [letter.command for letter in chosen if letter.command]
-        known = stored_nodes(self._session, (command.node for command in commands), [])
-        return "confirm.html", {
-            "action": action,
-            "letters": chosen,
-            "stale": sum(is_stale(command, known.get(command.node)) for command in commands),
-            "problem": problem,
-        }
-
     def _do(self, action: "_Action", operator: Operator) -> str:
         act = DeadLetterQueue.replay if action.verb == "replay" else DeadLetterQueue.discard
-        store = self._session.store()
+        session = self._session
         try:
-            with self._session.desk() as queue:
+            with session.store("state") as store, session.dead_letter_queue() as queue:
                 results = list(act(queue, store, action.letters(queue.letters()), operator))
         finally:
-            store.dispose()
             self._read_at = -_CACHE_SECONDS
         counts = Counter(result.done for result in results)
         refused = next((f": {result.why}" for result in results if result.why), "")
@@ -131,7 +117,7 @@ class DeadLetterPages:
         """Read all letters; they are returned to the queue, and cached for simultaneous requests."""
         with self._lock:
             if fresh or time.monotonic() - self._read_at > _CACHE_SECONDS:
-                with self._session.desk() as queue:
+                with self._session.dead_letter_queue() as queue:
                     self._letters = queue.letters()
                 self._read_at = time.monotonic()
             return self._letters

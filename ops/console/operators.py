@@ -83,11 +83,7 @@ def read_operators(path: Path) -> dict[str, str]:
 
 
 class Sessions:
-    """The login sessions. They are kept in memory: a restart logs all users out.
-
-    Args:
-        clock: a monotonic clock, in seconds.
-    """
+    """The login sessions, in memory: a restart logs all users out. The clock is monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

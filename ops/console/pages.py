@@ -34,21 +34,13 @@ _MAX_JOB = 2**63 - 1
 
 
 class Pages:
-    """The pages that only read.
-
-    Args:
-        session: settings, broker and stores.
-    """
+    """The pages that only read."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def node(self, name: str, _query: Mapping[str, str]) -> Page:
-        """A node and its latest requests.
-
-        Raises:
-            LookupError: the node does not exist.
-        """
+        """A node and its latest requests; LookupError if the node does not exist."""
         settings = self._session.settings
         cluster = settings.cluster
         with self._session.reading("state") as connection:
@@ -74,11 +66,7 @@ class Pages:
         }
 
     def request(self, request_id: str, _query: Mapping[str, str]) -> Page:
-        """A request's stages and timeline.
-
-        Raises:
-            LookupError: the audit holds no request with that id.
-        """
+        """A request's stages and timeline; LookupError if the audit does not hold the request."""
         with self._session.reading("audit") as connection:
             entries = request_records(connection, request_id)
             if not entries:
@@ -136,11 +124,7 @@ class Pages:
 
 
 def _filter(fields: Mapping[str, str]) -> Filter:
-    """Return the filter of the form's fields.
-
-    Raises:
-        click.BadParameter: a field is invalid.
-    """
+    """Return the filter of the form's fields; click.BadParameter if a field is invalid."""
     job = fields["job"]
     if job and not (job.isascii() and job.isdecimal() and int(job) <= _MAX_JOB):
         raise click.BadParameter("A job must be a number.")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from ops.audit.records import data_of, details, event_name
-from ops.cli.errors import StoreMissingError, explain
+from ops.cli.errors import STORE_ERRORS, explain
 from ops.cli.session import Session
 from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import EventLine, LoginState, SiteView, with_drift
@@ -34,15 +34,11 @@ _POWER_DRIFTS = frozenset(
 T = TypeVar("T")
 
 # The errors of a store or broker that is away.
-AWAY_ERRORS = (BrokerError, OSError, sa.exc.SQLAlchemyError, StoreMissingError)
+AWAY_ERRORS = (BrokerError, OSError, *STORE_ERRORS)
 
 
 class SiteReader:
-    """Reads one installation repeatedly, from one thread at a time.
-
-    Args:
-        session: settings, broker and stores.
-    """
+    """Reads one installation repeatedly, from one thread at a time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -124,9 +120,14 @@ def _try(problems: list[str], read: Callable[[], T]) -> T | None:
     except ReadTimeoutError as error:
         problems.append(str(error))
     except AWAY_ERRORS as error:
-        explained = explain(error)
-        problems.append(explained[0] if explained else type(error).__name__)
+        problems.append(describe_away(error))
     return None
+
+
+def describe_away(error: Exception) -> str:
+    """Return what to tell a visitor about one of AWAY_ERRORS: nothing that `explain` does not know."""
+    explained = explain(error)
+    return explained[0] if explained else type(error).__name__
 
 
 def node_drifts(connection: sa.Connection, cluster: str) -> dict[str, str]:

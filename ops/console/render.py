@@ -22,12 +22,12 @@ def environment() -> Environment:
     made = templates(ChoiceLoader([PackageLoader("ops.console"), PackageLoader("ops.report")]))
     made.filters |= {
         "alerts": alerts,
-        "clock": _clock,
-        "day": _day,
+        "clock": _time("%H:%M:%S"),
+        "day": _time("%Y-%m-%d %H:%M:%SZ"),
         "duration": duration,
         "iso": moment,
         "plural": plural,
-        "sentence": _sentence,
+        "sentence": lambda words: words[:1].upper() + words[1:],
         "subject": _subject,
         "summary": summary,
     }
@@ -49,21 +49,12 @@ def parts(pages: Environment) -> Callable[[SiteView], dict[str, str]]:
     return render
 
 
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
 def _subject(letter: Letter) -> str:
     if letter.command is not None:
         return letter.command.node
     return "malformed" if letter.undelivered is None else letter.undelivered.webhook
 
 
-def _day(ns: int | None) -> str:
-    if ns is None:
-        return "-"
-    return datetime.fromtimestamp(ns / _NS, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _clock(ns: int) -> str:
-    return datetime.fromtimestamp(ns / _NS, UTC).strftime("%H:%M:%S")
+def _time(form: str) -> Callable[[int | None], str]:
+    """A filter for ns since the epoch."""
+    return lambda ns: "-" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).strftime(form)

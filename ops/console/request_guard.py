@@ -28,12 +28,7 @@ _HEADERS = {
 
 
 class RequestGuard:
-    """The outermost ASGI middleware.
-
-    Args:
-        app: the guarded application.
-        hosts: the allowed Host headers, in lower case, with the port if they have one.
-    """
+    """The outermost ASGI middleware; `hosts` are the allowed Host headers, in lower case."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app = app

@@ -17,12 +17,7 @@ class ReadTimeoutError(Exception):
 
 
 class TimeoutReader(Generic[T]):
-    """Reads one source repeatedly, in a thread that may hang.
-
-    Args:
-        name: the source, for the error message.
-        read: reads the source; never runs twice at the same time.
-    """
+    """Reads one source repeatedly, in a thread that may hang; never twice at the same time."""
 
     def __init__(self, name: str, read: Callable[[], T]) -> None:
         self._name = name

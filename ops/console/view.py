@@ -35,17 +35,14 @@ class LoginState:
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """The data of the first page.
+    """The data of the first page; times are ns since the epoch.
 
     Attributes:
-        taken_at: time of the view, ns since the epoch.
-        groups: the nodes of each group in the configuration's order; "" holds nodes without a group.
+        groups: each group's nodes in the configuration's order; "" holds nodes without a group.
         queues: None if the broker does not answer.
         open: requests in progress, oldest first.
         events: the latest events; None if the audit store does not answer.
-        problems: what could not be read, and why.
         slurm_states: node states in the newest snapshot, as scontrol prints them.
-        snapshot_stale: whether that snapshot is too old to act on.
         drift_counts: number of drifts from what Slurm wants, by kind.
         node_drifts: the drift of a node's power, by node.
         store_away: whether the state store does not answer; then only the nodes' names are known.

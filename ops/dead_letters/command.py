@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,15 @@ import click
 from ops.cli.files import output
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import json_line, print_json, print_line, print_table
+from ops.cli.terminal import json_line, print_items, print_json, print_line
 from ops.dead_letters import select
 from ops.dead_letters.context import look_up_context
 from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
-from ops.dead_letters.groups import FEW, KEYS, grouped
+from ops.dead_letters.groups import FEW, KEYS, Group, grouped
 from ops.dead_letters.resolve import discard, read_letters, replay
 from ops.dead_letters.select import LetterFilter, Places
-from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
 _LIST_KEYS = (_EACH, *KEYS)
@@ -62,27 +60,20 @@ def list_(
     ID may be the beginning of an id.
     """
     found = letter_filter(session.settings, **options).of(read_letters(session))
-    if as_json and by in {None, _EACH}:
-        for letter in found[:limit]:
-            print_json(select.as_json(letter))
-    elif by == _EACH or (by is None and (limit is not None or len(found) <= FEW)):
-        _print_each(found, limit)
+    if by is None:
+        by = _EACH if as_json or limit is not None or len(found) <= FEW else "cause"
+    if by != _EACH:
+        groups = grouped(found, by, Places.of(session.settings))
+        print_items(groups, GROUP_COLUMNS, Group.as_json, as_json=as_json)
+        lines = [f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message"]
     else:
-        groups = grouped(found, by or "cause", Places.of(session.settings))
-        if as_json:
-            for group in groups:
-                print_json(group.as_json())
-            return
-        print_table(GROUP_COLUMNS, [group.row() for group in groups])
-        print_line(f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message")
-
-
-def _print_each(found: Sequence[Letter], limit: int | None) -> None:
-    print_table(select.COLUMNS, [select.row(letter) for letter in found[:limit]])
-    if limit is not None and len(found) > limit:
-        print_line(f"... and {len(found) - limit} more")
-    for cause, count in Counter(letter.cause.error for letter in found).most_common():
-        print_line(f"{count} of {cause}")
+        print_items(found[:limit], select.COLUMNS, select.as_json, as_json=as_json)
+        hidden = len(found) - len(found[:limit])
+        lines = [f"... and {hidden} more"] if hidden else []
+        causes = Counter(letter.cause.error for letter in found)
+        lines += [f"{count} of {cause}" for cause, count in causes.most_common()]
+    for line in () if as_json else lines:
+        print_line(line)
 
 
 @dead_letters.command(short_help="Explain one dead letter.")

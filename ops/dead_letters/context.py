@@ -4,13 +4,12 @@ A source that gives no answer is only named: an operator must be able to read a 
 other parts of the installation do not work.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-import sqlalchemy as sa
-
-from ops.cli.errors import StoreMissingError
+from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
-from ops.dead_letters.describe import LetterContext
+from ops.dead_letters.describe import LetterContext, is_stale
 from ops.history.request import request_history
 from ops.history.timeline import TimelineStep
 from ops.nodes.node_state import NodeStatus, node_statuses
@@ -20,12 +19,12 @@ from schemas.errors import MalformedMessageError
 from workers.audit.queries import request_records
 from workers.broker import topology
 from workers.config.slurm_location import is_installed
+from workers.dead_letters.letter import Letter
 from workers.errors import LamplighterError
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.scontrol import Slurm
 
 _CLOUD_SECONDS = 10.0
-_STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
 
 
 def look_up_context(
@@ -35,7 +34,7 @@ def look_up_context(
     if command is None:
         return LetterContext()
     unavailable: list[str] = []
-    store = stored_nodes(session, [command.node], unavailable).get(command.node)
+    store = _stored_nodes(session, unavailable).get(command.node)
     if not whole:
         return LetterContext(store=store, unavailable=tuple(unavailable))
     slurm, jobs = _slurm(session, command, unavailable)
@@ -49,30 +48,37 @@ def look_up_context(
     )
 
 
-def stored_nodes(
-    session: Session, names: Iterable[str], unavailable: list[str]
-) -> Mapping[str, NodeStatus]:
-    """The nodes of these names that had a request; none if the state store is unavailable."""
-    wanted = set(names)
+def stale_letters(session: Session, letters: Iterable[Letter]) -> list[Letter]:
+    """The stale ones of these letters; none if the state store is unavailable."""
+    known = _stored_nodes(session, [])
+    return [x for x in letters if x.command and is_stale(x.command, known.get(x.command.node))]
+
+
+def _stored_nodes(session: Session, unavailable: list[str]) -> Mapping[str, NodeStatus]:
+    """The nodes that had a request; none if the state store is unavailable."""
+    found: list[NodeStatus] = []
+    with _noting("the state store", unavailable), session.reading("state") as connection:
+        found = node_statuses(connection, session.settings)
+    return {status.node: status for status in found if status.generation is not None}
+
+
+@contextmanager
+def _noting(source: str, unavailable: list[str]) -> Iterator[None]:
+    """Note a store that is unavailable, by the type of its error."""
     try:
-        with session.reading("state") as connection:
-            found = node_statuses(connection, session.settings)
-        return {s.node: s for s in found if s.node in wanted and s.generation is not None}
-    except _STORE_ERRORS as error:
-        unavailable.append(f"from the state store: {type(error).__name__}")
-        return {}
+        yield
+    except (*STORE_ERRORS, MalformedMessageError) as error:
+        unavailable.append(f"from {source}: {type(error).__name__}")
 
 
 def _timeline(
     session: Session, command: PowerCommand, unavailable: list[str]
 ) -> tuple[TimelineStep, ...]:
-    try:
-        with session.reading("audit") as connection:
-            entries = request_records(connection, command.id)
-            return tuple(request_history(entries).timeline) if entries else ()
-    except (*_STORE_ERRORS, MalformedMessageError) as error:
-        unavailable.append(f"from the audit log: {type(error).__name__}")
-        return ()
+    steps: list[TimelineStep] = []
+    with _noting("the audit log", unavailable), session.reading("audit") as connection:
+        if entries := request_records(connection, command.id):
+            steps = request_history(entries).timeline
+    return tuple(steps)
 
 
 def _slurm(

@@ -32,7 +32,6 @@ class LetterContext:
     Attributes:
         store: the node in the state store; also None if the node never had a request.
         timeline: the steps of the request, from the audit log; empty if the log has none.
-        slurm: the node.
         jobs: the waiting jobs that Slurm still knows, by id.
         cloud: the state of the server, in words.
         unavailable: what gave no answer, and the reason.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection
+from typing import Any
 
 import click
 
@@ -37,28 +38,18 @@ def letter_filter(  # noqa: PLR0913 - one per option
     nodes: tuple[str, ...] | None,
     group: str | None,
     cloud: str | None,
-    cause: str | None,
-    message: str | None,
-    queue: str | None,
-    job: int | None,
     older: int | None,
     younger: int | None,
+    **same: Any,  # noqa: ANN401 - the options that are fields of the filter
 ) -> LetterFilter:
-    """The filter that the options describe.
-
-    Raises:
-        click.BadParameter: there is no such group or cloud.
-    """
+    """The filter that the options describe; click.BadParameter for an unknown group or cloud."""
     now = time.time_ns()
     return LetterFilter(
         ids=ids + more_ids,
-        nodes=_members(settings, None if nodes is None else frozenset(nodes), group, cloud),
-        cause=cause,
-        message=message,
-        queue=queue,
-        job=job,
+        nodes=_members(settings, nodes and frozenset(nodes), group, cloud),
         before=None if older is None else now - older,
         after=None if younger is None else now - younger,
+        **same,
     )
 
 

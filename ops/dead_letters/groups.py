@@ -6,25 +6,20 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import json_moment, moment
+from ops.cli.terminal import Columns, cut, json_moment, moment
 from ops.dead_letters.select import Places, jobs_of, trouble
 from workers.dead_letters.letter import Letter
 
-COLUMNS = ("letters", "group", "nodes", "first died", "last died", "example")
 # More dead letters than this are listed by cause, unless an option says otherwise.
 FEW = 20
-_LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Similar dead letters; times in ns since the epoch, None if they are unknown.
 
-    Attributes:
-        name: what the letters have in common.
-        nodes: a hostlist.
-        example: the most frequent error message.
-        jobs: the jobs that wait for any of them.
+    `name` is what they have in common, `nodes` a hostlist, `example` the most frequent message;
+    `jobs` wait for any of them.
     """
 
     name: str
@@ -34,14 +29,6 @@ class Group:
     last: int | None
     example: str
     jobs: tuple[int, ...]
-
-    def row(self) -> tuple[object, ...]:
-        """A row of the table with the columns COLUMNS."""
-        nodes = self.nodes if len(self.nodes) <= _LONGEST else f"{self.nodes[:_LONGEST]}..."
-        return (
-            *(self.letters, self.name, nodes or None),
-            *(moment(self.first), moment(self.last), self.example),
-        )
 
     def as_json(self) -> dict[str, object]:
         """A JSON object."""
@@ -56,6 +43,14 @@ class Group:
         }
 
 
+COLUMNS: Columns[Group] = {
+    "letters": lambda group: group.letters,
+    "group": lambda group: group.name,
+    "nodes": lambda group: cut(group.nodes) or None,
+    "first died": lambda group: moment(group.first),
+    "last died": lambda group: moment(group.last),
+    "example": lambda group: group.example,
+}
 # The keys of `grouped`. With "cause", letters with similar error messages are in one group.
 KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
     "cause": lambda letter, _: trouble(letter),

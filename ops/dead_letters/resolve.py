@@ -14,10 +14,9 @@ import sqlalchemy as sa
 from ops.cli.options import combine, json_option, reason_option, required_reason_option, yes_option
 from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import plain, print_json, print_line, print_table, warn
+from ops.cli.terminal import plain, print_json, print_line, print_rows, warn
 from ops.dead_letters import select
-from ops.dead_letters.context import stored_nodes
-from ops.dead_letters.describe import is_stale
+from ops.dead_letters.context import stale_letters
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, grouped
@@ -64,10 +63,13 @@ def replay(session: Session, /, *, restamp: bool, **options: Any) -> None:  # no
     With --restamp, each becomes a new request with a new id and generation, and the old request ends
     as discarded. Use --restamp on the host of the hooks, because it uses their clock.
     """
-    if restamp:
-        _act(session, "restamp", _restamping(session), **options)
-    else:
+    if not restamp:
         _act(session, "replay", DeadLetterQueue.replay, **options)
+        return
+    settings = session.settings.hook
+    check_hook_directories(settings)
+    act = partial(DeadLetterQueue.restamp, stamp=partial(next_generation, settings))
+    _act(session, "restamp", act, **options)
 
 
 @click.command(short_help="End requests without replay.")
@@ -86,14 +88,6 @@ def read_letters(session: Session) -> list[Letter]:
     if len(letters) == MOST:
         warn(f"only the first {MOST} dead letters were read")
     return letters
-
-
-def _restamping(session: Session) -> _Act:
-    """A restamp with the hooks' clock."""
-    settings = session.settings.hook
-    check_hook_directories(settings)
-    stamp = partial(next_generation, settings)
-    return lambda queue, store, letters, who: queue.restamp(store, letters, who, stamp)
 
 
 def _act(  # noqa: PLR0913 - one per option
@@ -137,28 +131,24 @@ def _carry_out(
     session: Session, act: _Act, wanted: LetterFilter, who: Operator, rate: float | None
 ) -> Iterator[tuple[int, LetterResult]]:
     """Each result, with the number of letters to handle."""
-    store = session.store()
     refused: set[tuple[str, int]] = set()
-    total = 0
-    try:
-        while True:
+    total, unfinished = 0, True
+    with session.store("state") as store:
+        while unfinished:
             with session.dead_letter_queue() as queue:
                 found = [x for x in wanted.of(queue.letters()) if key(x) not in refused]
                 total = total or len(found)
                 # a letter that has died again since then needs another decision
                 wanted = replace(wanted, only=frozenset(map(key, found)))
-                deadline = time.monotonic() + _HOLD_SECONDS
+                deadline, unfinished = time.monotonic() + _HOLD_SECONDS, False
                 for portion in portions(found, BATCH, rate):
+                    # after the deadline, return the rest to the queue, then read it again
+                    if unfinished := time.monotonic() > deadline:
+                        break
                     for result in act(queue, store, portion, who):
                         if result.done is LetterOutcome.REFUSED:
                             refused.add(key(result.letter))
                         yield total, result
-                    if time.monotonic() > deadline:
-                        break  # return the rest to the queue, then read it again
-                else:
-                    return
-    finally:
-        store.dispose()
 
 
 def _print_results(
@@ -179,19 +169,15 @@ def _print_results(
 
 
 def _print_plan(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
-    known = stored_nodes(session, (x.command.node for x in letters if x.command), [])
-    stale = {
-        key(x) for x in letters if x.command and is_stale(x.command, known.get(x.command.node))
-    }
+    stale = set(map(key, stale_letters(session, letters)))
     if as_json:
         for letter in letters:
             doing = {"would": verb, "stale": key(letter) in stale}
             print_json({**select.as_json(letter), **doing})
         return
     if len(letters) <= FEW:
-        print_table(select.COLUMNS, [select.row(letter) for letter in letters])
+        print_rows(select.COLUMNS, letters)
     else:
-        groups = grouped(letters, "cause", Places.of(session.settings))
-        print_table(GROUP_COLUMNS, [group.row() for group in groups])
+        print_rows(GROUP_COLUMNS, grouped(letters, "cause", Places.of(session.settings)))
     if stale:
         print_line(f"{len(stale)} are stale: a newer request wants another state of the node")

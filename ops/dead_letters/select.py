@@ -4,7 +4,7 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ops.cli.terminal import json_moment, moment
+from ops.cli.terminal import Columns, json_moment, moment
 from ops.history.similarity import error_pattern
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
@@ -23,7 +23,6 @@ class LetterFilter:
         ids: any of these ids, or of ids that start with one: a request id, or the sha256:... of a
             malformed body.
         only: any of these whole ids, with the round that the letter died in.
-        nodes: any of these.
         message: the error message contains this text, in upper or lower case.
         trouble: the result of the function `trouble`.
         before, after: died before, or at or after, this time; ns since the epoch.
@@ -64,10 +63,9 @@ class LetterFilter:
         )
 
     def _matches_age(self, died_at: int | None) -> bool:
-        if died_at is None:
-            return self.before is None and self.after is None
-        return (self.before is None or died_at < self.before) and (
-            self.after is None or died_at >= self.after
+        # a time that is unknown is neither before nor after another
+        return (self.before is None or (died_at is not None and died_at < self.before)) and (
+            self.after is None or (died_at is not None and died_at >= self.after)
         )
 
 
@@ -109,20 +107,6 @@ def _of_node(values: Mapping[str, str], letter: Letter) -> str:
     return "malformed" if letter.undelivered is None else f"webhook {letter.undelivered.webhook}"
 
 
-def row(letter: Letter) -> tuple[object, ...]:
-    """A row of the table with the columns COLUMNS."""
-    node, kind = about(letter)
-    return (
-        letter.id if letter.undelivered else letter.id[:_SHOWN_ID],
-        node,
-        kind,
-        letter.round,
-        moment(letter.died_at),
-        len(letter.failures),
-        f"{letter.cause.error}: {letter.cause.message}",
-    )
-
-
 def about(letter: Letter) -> tuple[str | None, str]:
     """The node, and the kind of the letter."""
     if letter.command is not None:
@@ -133,7 +117,15 @@ def about(letter: Letter) -> tuple[str | None, str]:
     return None, "malformed"
 
 
-COLUMNS = ("id", "node", "kind", "round", "died at", "attempts", "cause")
+COLUMNS: Columns[Letter] = {
+    "id": lambda letter: letter.id if letter.undelivered else letter.id[:_SHOWN_ID],
+    "node": lambda letter: about(letter)[0],
+    "kind": lambda letter: about(letter)[1],
+    "round": lambda letter: letter.round,
+    "died at": lambda letter: moment(letter.died_at),
+    "attempts": lambda letter: len(letter.failures),
+    "cause": lambda letter: f"{letter.cause.error}: {letter.cause.message}",
+}
 
 
 def as_json(letter: Letter) -> dict[str, object]:
@@ -159,9 +151,8 @@ def as_json(letter: Letter) -> dict[str, object]:
         ],
     }
     if letter.undelivered is not None:
-        event = letter.undelivered.event
-        known |= {"type": event.type, "subject": event.subject}
-        known |= {"webhook": letter.undelivered.webhook}
+        event, webhook = letter.undelivered.event, letter.undelivered.webhook
+        known |= {"type": event.type, "subject": event.subject, "webhook": webhook}
     if command is not None:
         known |= {
             "node": command.node,

@@ -21,9 +21,7 @@ _SECOND = 1_000_000_000
 class JobStart:
     """What followed one resume; times in ns since the epoch, None while unknown.
 
-    Attributes:
-        registered_at: when the node's slurmd started.
-        job_id, started_at: the first of the waiting jobs that started on the node.
+    slurmd started at `registered_at`, and the first of the waiting jobs at `started_at`.
     """
 
     registered_at: int | None = None

@@ -14,12 +14,7 @@ from workers.audit.queries import Entry
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a request's way, in ns since the epoch.
-
-    Attributes:
-        name: who had the request, or what Slurm waited for.
-        words: what ended the stage.
-    """
+    """A part of a request's way, in ns since the epoch; `words` say what ended it."""
 
     round: int
     name: StageName
@@ -43,11 +38,9 @@ class RequestHistory:
     Attributes:
         asked: when it was requested.
         rounds: the number of its latest round.
-        attempts: the number of failed attempts.
         cloud: the cloud of the node, if an event names it.
         ended: when the latest round ended; None while it is under way.
         outcome: how it ended; None while it is under way.
-        cause: why it failed.
         start: when the node registered and its first job started.
         steps: by round and time; the first is the request itself.
     """

@@ -55,10 +55,7 @@ def steps_of(
 ) -> list[TimelineStep]:
     """The steps of a request, by round and time.
 
-    Args:
-        events: the request's events, by round and time; at least one.
-        recorded_at: for each event, when the audit recorded it.
-        start: when the node registered and its first job started.
+    `events`, at least one, are ordered so too; `recorded_at` is when the audit recorded each.
     """
     first = events[0]
     asked = TimelineStep(first.generation, 1, "asked", details=f"{first.kind} of {first.node}")

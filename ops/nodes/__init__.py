@@ -1,6 +1,5 @@
 """Commands that act on nodes.
 
-command: the group `lamplighter nodes`.
 requests: `nodes deploy`, `nodes retire`, `nodes adopt`, `resume` and `suspend`.
 listing: `nodes list` and `nodes show`.
 images: `lamplighter image`.

@@ -2,12 +2,13 @@
 
 import sys
 import time
+from collections.abc import Collection
 
 import click
 import hostlist
 
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import duration, print_line, print_table, warn
+from ops.cli.terminal import Columns, duration, print_line, print_rows, warn
 from ops.nodes.notices import publish_holds
 from ops.nodes.submit import resolve_nodes
 from workers.store.holds import Hold, all_holds, lift, place
@@ -50,7 +51,7 @@ def release(session: Session, nodes: str) -> None:
     publish_holds(session, "hold.released", "is no longer on hold", reasons)
 
 
-def print_holds(holds: list[Hold]) -> None:
+def print_holds(holds: Collection[Hold]) -> None:
     """Print a table of holds, grouped by reason and operator; nothing if there are none."""
     if not holds:
         return
@@ -59,15 +60,10 @@ def print_holds(holds: list[Hold]) -> None:
     for one in holds:
         groups.setdefault((one.reason, one.by), []).append(one)
     print_line("")
-    print_table(
-        ("on hold", "reason", "by", "for"),
-        [
-            (
-                hostlist.collect_hostlist([hold.node for hold in group]),
-                reason,
-                who,
-                duration(now - min(hold.since for hold in group)),
-            )
-            for (reason, who), group in groups.items()
-        ],
-    )
+    columns: Columns[list[Hold]] = {
+        "on hold": lambda group: hostlist.collect_hostlist([hold.node for hold in group]),
+        "reason": lambda group: group[0].reason,
+        "by": lambda group: group[0].by,
+        "for": lambda group: duration(now - min(hold.since for hold in group)),
+    }
+    print_rows(columns, groups.values())

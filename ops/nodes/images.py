@@ -14,7 +14,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import json_moment, print_json, print_line, print_table, warn
+from ops.cli.terminal import moment, print_json, print_line, print_table, warn
 from ops.nodes.notices import publish
 from ops.nodes.requests import confirm, request_options, submit_and_wait
 from ops.nodes.submit import resolve_nodes
@@ -63,17 +63,17 @@ def list_(session: Session, *, as_json: bool) -> None:
     """Show what each group's servers are made from."""
     with session.reading("state") as connection:
         baked = by_group(connection, session.settings.cluster)
-    rows = []
+    rows: list[dict[str, object]] = []
     for group, settings in session.settings.groups.items():
         own = baked.get(group)
         rows.append(
             {
                 "group": group,
-                "configured": settings.server.image if settings.server else None,
-                "image": own.image_name if own else None,
-                "image_id": own.image_id if own else None,
-                "baked_from": own.node if own else None,
-                "since": json_moment(own.set_at) if own else None,
+                "configured": settings.server and settings.server.image,
+                "image": own and own.image_name,
+                "image_id": own and own.image_id,
+                "baked_from": own and own.node,
+                "since": own and moment(own.set_at),
             }
         )
     if as_json:
@@ -98,6 +98,7 @@ def unset(session: Session, group: str, reason: str) -> None:
         warn(f"group {group!r} uses no baked image")
         sys.exit(1)
     print_line(f"{group}: no longer uses {was.image_name} ({was.image_id})")
+    image = {"image_id": was.image_id, "image": was.image_name}
     notice = Notice(
         name="group.image_unset",
         cluster=session.settings.cluster,
@@ -106,11 +107,6 @@ def unset(session: Session, group: str, reason: str) -> None:
         time=time.time_ns(),
         message=f"new servers of group {was.group_name} are made from the configured image again",
         remedy="lamplighter image bake",
-        details={
-            "by": operator(),
-            "reason": reason,
-            "image_id": was.image_id,
-            "image": was.image_name,
-        },
+        details={"by": operator(), "reason": reason, **image},
     )
     publish(session, notice)

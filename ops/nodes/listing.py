@@ -1,16 +1,46 @@
 """`lamplighter nodes list` and `show`."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
 
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import json_moment, moment, print_json, print_line, print_table
-from ops.nodes.node_state import NodeStatus, node_statuses, recent_requests
+from ops.cli.terminal import (
+    Columns,
+    json_moment,
+    moment,
+    print_items,
+    print_json,
+    print_line,
+    print_rows,
+)
+from ops.nodes.node_state import NodeRequest, NodeStatus, node_statuses, recent_requests
 from workers.store.group_images import GroupImage, by_group
 
 _REQUESTS_SHOWN = 10
+_COLUMNS: Columns[NodeStatus] = {
+    "node": lambda node: node.node,
+    "group": lambda node: node.group or "in no group",
+    "cloud": lambda node: node.cloud,
+    "strategy": lambda node: node.strategy,
+    "desired": lambda node: node.desired,
+    "since": lambda node: moment(node.generation),
+    "observed": lambda node: node.observed,
+    "server": lambda node: node.server_id,
+    "hold": lambda node: node.held,
+}
+_REQUEST_COLUMNS: Columns[NodeRequest] = {
+    "requested": lambda request: moment(request.generation),
+    "request": lambda request: request.request_id,
+    "round": lambda request: request.round,
+    "kind": lambda request: request.kind,
+    "outcome": lambda request: request.outcome or "in progress",
+    "ended": lambda request: moment(request.decided_at),
+    "cause": lambda request: request.cause,
+    "actions": lambda request: ", ".join(request.actions) or None,
+}
 
 
 @click.command("list")
@@ -25,29 +55,14 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
         found = node_statuses(connection, session.settings)
         images = by_group(connection, session.settings.cluster)
     found = [node for node in found if group is None or node.group == group]
-    if as_json:
-        for node in found:
-            baked = images.get(node.group or "")
-            print_json({**_as_json(node), "image_id": baked and baked.image_id})
-        return
-    print_table(
-        ("node", "group", "cloud", "strategy", "desired", "since", "observed", "server", "hold"),
-        [
-            (
-                node.node,
-                node.group or "in no group",
-                node.cloud,
-                node.strategy,
-                node.desired,
-                moment(node.generation),
-                node.observed,
-                node.server_id,
-                node.held,
-            )
-            for node in found
-        ],
-    )
-    print_images([i for i in images.values() if group in {None, i.group_name}])
+
+    def json_of(node: NodeStatus) -> dict[str, object]:
+        baked = images.get(node.group or "")
+        return {**_as_json(node), "image_id": baked and baked.image_id}
+
+    print_items(found, _COLUMNS, json_of, as_json=as_json)
+    if not as_json:
+        print_images(image for image in images.values() if group in {None, image.group_name})
 
 
 @click.command
@@ -68,26 +83,11 @@ def show(session: Session, node: str, *, as_json: bool) -> None:
     for name, value in _as_json(status).items():
         print_line(f"{name}: {'-' if value is None else value}")
     print_line("")
-    print_table(
-        ("requested", "request", "round", "kind", "outcome", "ended", "cause", "actions"),
-        [
-            (
-                moment(request.generation),
-                request.request_id,
-                request.round,
-                request.kind,
-                request.outcome or "in progress",
-                moment(request.decided_at),
-                request.cause,
-                ", ".join(request.actions) or None,
-            )
-            for request in requests
-        ],
-    )
+    print_rows(_REQUEST_COLUMNS, requests)
     print_line("for details: lamplighter audit show REQUEST")
 
 
-def print_images(images: list[GroupImage]) -> None:
+def print_images(images: Iterable[GroupImage]) -> None:
     """Print one line for each group that uses a baked image."""
     for image in images:
         print_line(

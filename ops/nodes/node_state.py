@@ -39,15 +39,8 @@ class NodeStatus:
     held: str | None = None
 
 
-_STORED = (
-    "desired",
-    "observed",
-    "server_id",
-    "generation",
-    "observed_at",
-    "request_id",
-    "lease_owner",
-)
+# The fields that the state store has.
+_STORED = [name for name in NodeStatus.__dataclass_fields__ if name in nodes.c and name != "node"]
 
 
 def node_statuses(connection: sa.Connection, settings: Settings) -> list[NodeStatus]:
@@ -103,14 +96,7 @@ def recent_requests(
 ) -> list[NodeRequest]:
     """The latest requests for a node, newest first."""
     query = (
-        sa.select(
-            requests.c.request_id,
-            requests.c.round,
-            requests.c.generation,
-            requests.c.event,
-            requests.c.decided_at,
-            requests.c.actions,
-        )
+        sa.select(requests)
         .where(requests.c.cluster == cluster, requests.c.node == node)
         .order_by(requests.c.generation.desc(), requests.c.round.desc())
         .limit(limit)

@@ -49,16 +49,13 @@ def publish(session: Session, *notices: Notice) -> None:
 
 
 def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:
-    """Publish that holds were placed or released.
+    """Publish that holds were placed or released; raises as `publish` does.
 
     Args:
         session: whose operator did it.
         name: the name of the notice.
         state: what the nodes are now, in words.
         reasons: the reason of the hold of each node.
-
-    Raises:
-        BrokerError: see `publish`.
     """
     now = time.time_ns()
     notices = (

@@ -1,13 +1,12 @@
 """Nodes that are out of service in Slurm for a time, as `lamplighter status` shows them."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.terminal import duration_of, print_line, print_table
+from ops.cli.terminal import Columns, duration_of
 from workers.slurm.node_memory import NodeMemory, returning
 
 _NS = 1_000_000_000
@@ -15,17 +14,23 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class OutOfService:
-    """Nodes with the same reason in Slurm and the same number of failed boots in a row.
+    """Nodes (a hostlist) with one reason in Slurm and the same number of failed boots in a row.
 
-    Attributes:
-        names: a hostlist.
-        returns_in_seconds: until the first of them returns to service.
+    The first of them returns to service in `returns_in_seconds`.
     """
 
     names: str
     reason: str
     failures: int
     returns_in_seconds: float
+
+
+COLUMNS: Columns[OutOfService] = {
+    "out of service": lambda group: group.names,
+    "reason": lambda group: group.reason,
+    "failures": lambda group: group.failures,
+    "returns in": lambda group: duration_of(group.returns_in_seconds),
+}
 
 
 def out_of_service(connection: sa.Connection, cluster: str) -> list[OutOfService]:
@@ -43,14 +48,3 @@ def out_of_service(connection: sa.Connection, cluster: str) -> list[OutOfService
         )
         for (reason, failures), memories in groups.items()
     ]
-
-
-def print_out_of_service(groups: Sequence[OutOfService]) -> None:
-    """Print a table; nothing if all nodes are in service."""
-    if not groups:
-        return
-    print_line("")
-    print_table(
-        ("out of service", "reason", "failures", "returns in"),
-        [(o.names, o.reason, o.failures, duration_of(o.returns_in_seconds)) for o in groups],
-    )

@@ -30,14 +30,7 @@ def submit(
     *,
     image: str | None = None,
 ) -> list[PowerCommand]:
-    """Send one request per node, with one generation for all.
-
-    Args:
-        session: whose configuration and operator to use.
-        kind: what to do.
-        nodes: the nodes.
-        reason: recorded in the audit log.
-        image: for a bake, the name of the new image.
+    """Send one request per node, with one generation for all; `image` is the new image of a bake.
 
     Returns:
         The commands, which the broker has confirmed.
@@ -73,11 +66,7 @@ def submit(
 
 
 def next_generation(settings: HookSettings) -> int:
-    """A new generation from the hooks' clock.
-
-    Raises:
-        ConfigError: the clock is unusable.
-    """
+    """A new generation from the hooks' clock; ConfigError if the clock is unusable."""
     try:
         return clock.stamp(settings.state)
     except clock.ClockError as error:
@@ -85,10 +74,9 @@ def next_generation(settings: HookSettings) -> int:
 
 
 def check_hook_directories(settings: HookSettings) -> None:
-    """Refuse to write files as root that SlurmUser, who runs the hooks, could not read or change.
+    """Refuse, with a ConfigError, to write files as root that SlurmUser could not read or change.
 
-    Raises:
-        ConfigError: this process is root, and a directory is missing or belongs to another user.
+    SlurmUser runs the hooks: as root, a directory must exist and belong to root.
     """
     if os.geteuid() != 0:
         return

@@ -39,9 +39,7 @@ class _Slot:
 def pause_after(previous: float, ran: float) -> float:
     """Seconds until the next start of a program that ended after `ran` seconds.
 
-    Args:
-        previous: the pause before its last start, 0 for the first start.
-        ran: how long it ran.
+    `previous` is the pause before its last start, 0 for the first start.
     """
     if ran >= STABLE_AFTER or previous == 0:
         return FIRST_PAUSE

@@ -69,16 +69,12 @@ def _workers_here(settings: Settings) -> list[str]:
     """
     here = is_installed(settings)
     wanted = {
-        "slurm": _or_default(settings.slurm.feedback, here),
+        "slurm": here if settings.slurm.feedback is None else settings.slurm.feedback,
         "snapshot": here and settings.resync.enabled is not False,
-        "resync": _or_default(settings.resync.enabled, here),
+        "resync": here if settings.resync.enabled is None else settings.resync.enabled,
         "notify": bool(settings.webhooks),
     }
     if not here:
         remedy = f"on its host, run `lamplighter worker` with {' and '.join(BESIDE_SLURM)}"
         structlog.get_logger().info("slurm_not_installed", remedy=remedy)
     return [name for name in WORKERS if wanted.get(name, True)]
-
-
-def _or_default(chosen: bool | None, default: bool) -> bool:  # noqa: FBT001 - a setting and its default
-    return default if chosen is None else chosen

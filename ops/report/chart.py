@@ -1,14 +1,15 @@
 """A report's chart as rectangles and lines, in units of the SVG's viewBox. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops.report.report import Report
 
 WIDTH, HEIGHT, LEFT, BELOW = 960, 240, 46, 24
+_FLOOR = HEIGHT - BELOW
+_TALL = _FLOOR - 8
 _SERIES = 6
-_STEPS = (1, 2, 5)
 _NS = 1_000_000_000
 _DAY = 86_400
 _MAX_TIMES = 8
@@ -41,11 +42,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The average number of nodes powered on in each part of the time, as stacked bars.
-
-    Attributes:
-        names: the names of the series, in order.
-    """
+    """The average number of nodes powered on in each part of the time, as stacked bars."""
 
     names: tuple[str, ...]
     bars: tuple[Bar, ...]
@@ -65,24 +62,19 @@ def chart(report: Report) -> Chart:
         series.append([sum(column) / width for column in zip(*(r.bins for r in rest), strict=True)])
     most = max((sum(column) for column in zip(*series, strict=True)), default=0.0)
     top = _ceiling(most)
-    return Chart(names, tuple(_bars(series, bins, top)), _levels(top), _times(report))
+    levels = (Mark(_FLOOR - part * _TALL, f"{top * part:g}") for part in (0.0, 0.5, 1.0))
+    return Chart(names, tuple(_bars(series, bins, top)), tuple(levels), _times(report))
 
 
-def _bars(series: Sequence[Sequence[float]], bins: int, top: float) -> list[Bar]:
+def _bars(series: Sequence[Sequence[float]], bins: int, top: float) -> Iterator[Bar]:
     step = (WIDTH - LEFT) / bins
-    tall = HEIGHT - BELOW - 8
-    made = []
     for number in range(bins):
-        floor = float(HEIGHT - BELOW)
+        floor, x = float(_FLOOR), round(LEFT + number * step + 1, 1)
         for place, values in enumerate(series):
-            height = values[number] / top * tall
+            height = values[number] / top * _TALL
             floor -= height
             if height > 0:
-                x = LEFT + number * step + 1
-                made.append(
-                    Bar(place, round(x, 1), round(floor, 2), round(step - 2, 1), round(height, 2))
-                )
-    return made
+                yield Bar(place, x, round(floor, 2), round(step - 2, 1), round(height, 2))
 
 
 def _ceiling(most: float) -> float:
@@ -94,12 +86,7 @@ def _ceiling(most: float) -> float:
         power *= 10
     while power >= most * 10:
         power /= 10
-    return next(step * power for step in (*_STEPS, 10) if step * power >= most)
-
-
-def _levels(top: float) -> tuple[Mark, ...]:
-    tall, floor = HEIGHT - BELOW - 8, HEIGHT - BELOW
-    return tuple(Mark(floor - part * tall, f"{top * part:g}") for part in (0.0, 0.5, 1.0))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= most)
 
 
 def _times(report: Report) -> tuple[Mark, ...]:

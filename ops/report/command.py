@@ -13,7 +13,7 @@ from ops.cli.terminal import moment, print_json, print_line, print_table
 from ops.report.inputs import allocations
 from ops.report.page import page
 from ops.report.question import BY
-from ops.report.report import Report, make_report
+from ops.report.report import make_report
 
 _WEEK = 7 * 86_400 * 10**9
 
@@ -86,10 +86,6 @@ def report(  # noqa: PLR0913 - one per option
         writer.writerow(made.columns)
         writer.writerows(made.cells)
     else:
-        _print(made)
-
-
-def _print(made: Report) -> None:
-    print_table(made.columns, made.cells, title=f"{moment(made.begin)} to {moment(made.end)}")
-    if made.total.allocated is None:
-        print_line("allocated and idle hours need the snapshot worker or --sacct")
+        print_table(made.columns, made.cells, title=f"{moment(made.begin)} to {moment(made.end)}")
+        if made.total.allocated is None:
+            print_line("allocated and idle hours need the snapshot worker or --sacct")

@@ -22,16 +22,13 @@ _IN_ORDER = attrgetter("time", "generation")
 # Actions of workers/clouds/actions.py.
 _STARTS = frozenset({"os-start", "unshelve", "create", "unpause", "resume"})
 _STOPS = frozenset({"os-stop", "shelve", "delete"})
+_CREATIONS, _DELETIONS = frozenset({"create"}), frozenset({"delete"})
 _STOPPED_BY = frozenset({Kind.SUSPEND, Kind.RESUME_FAIL, Kind.DEPLOY, Kind.RETIRE, Kind.BAKE})
 
 
 @dataclass(frozen=True, slots=True)
 class PoweredOn:
-    """A time that a node was powered on, ns since the epoch.
-
-    Attributes:
-        jobs: the jobs that it was powered on for; later jobs are known only to Slurm.
-    """
+    """A time (ns) that a node was powered on for these jobs; only Slurm knows later jobs."""
 
     begin: int
     end: int
@@ -113,19 +110,21 @@ class _HistoryWalk:
     deletions: list[int] = field(default_factory=list)
 
     def add(self, outcome: ReportedOutcome) -> None:
-        starts, stops = _calls(outcome)
+        starts, stops = _times(outcome, _STARTS), _times(outcome, _STOPS)
         if self.known_since is None:
             self.known_since = min([outcome.time, *starts, *stops])
         self.cloud = outcome.cloud or self.cloud
         if starts:
-            self.creations += _times(outcome, "create")
+            self.creations += _times(outcome, _CREATIONS)
         if outcome.transition is Transition.COMPLETED and outcome.kind is Kind.RESUME:
             self._seen_running(outcome, starts)
         elif outcome.transition is Transition.COMPLETED and outcome.kind in _STOPPED_BY:
             if self.running_since is None and stops:
-                self.running_since = starts[0] if starts else self._unseen_start(stops[0])
+                # it was never seen running, but had to be stopped
+                unseen = stops[0] if self.maybe_since and self.superseded else self.maybe_since
+                self.running_since = starts[0] if starts else unseen
             self.power_off(outcome.time)
-            if stops and _times(outcome, "delete"):
+            if stops and _times(outcome, _DELETIONS):
                 self.deletions.append(outcome.time)
         elif outcome.transition is not Transition.COMPLETED:
             self._not_completed(outcome, starts, stops)
@@ -157,10 +156,6 @@ class _HistoryWalk:
             self.jobs = outcome.jobs
         self.maybe_since = None
 
-    def _unseen_start(self, stop: int) -> int | None:
-        """When a node that was never seen running, but had to be stopped, was powered on."""
-        return stop if self.maybe_since is not None and self.superseded else self.maybe_since
-
     def _not_completed(self, outcome: ReportedOutcome, starts: list[int], stops: list[int]) -> None:
         failed = outcome.transition is Transition.FAILED
         if outcome.kind is Kind.RESUME and failed:
@@ -174,18 +169,6 @@ class _HistoryWalk:
             self.superseded, self.jobs = not failed, outcome.jobs
 
 
-def _calls(outcome: ReportedOutcome) -> tuple[list[int], list[int]]:
-    """The times of successful calls that started the node, and of those that stopped it."""
-    starts: list[int] = []
-    stops: list[int] = []
-    for call in outcome.actions:
-        if call.result == _DONE:
-            if call.action in _STARTS:
-                starts.append(call.time)
-            elif call.action in _STOPS:
-                stops.append(call.time)
-    return starts, stops
-
-
-def _times(outcome: ReportedOutcome, action: str) -> list[int]:
-    return [x.time for x in outcome.actions if x.action == action and x.result == _DONE]
+def _times(outcome: ReportedOutcome, actions: frozenset[str]) -> list[int]:
+    """The times of the successful ones of these calls."""
+    return [x.time for x in outcome.actions if x.action in actions and x.result == _DONE]

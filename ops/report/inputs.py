@@ -23,10 +23,8 @@ _NS = 1_000_000_000
 def outcomes(connection: sa.Connection, begin: int, end: int) -> Iterator[ReportedOutcome]:
     """The outcomes before `end`, from each node's last completed one before `begin` on (ns).
 
-    That last outcome shows the node's state at `begin`.
-
-    Raises:
-        MalformedMessageError: a record cannot be parsed; the message names it.
+    That last outcome shows the node's state at `begin`. A MalformedMessageError names a record that
+    cannot be parsed.
     """
     before = (
         sa.select(audit.c.subject, sa.func.max(audit.c.time).label("latest"))

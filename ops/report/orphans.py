@@ -14,8 +14,7 @@ from workers.store.tables import audit
 def orphans(connection: sa.Connection, begin: int, end: int) -> frozenset[str]:
     """The orphan nodes found in this time (ns), each once even if its repair was requested repeatedly.
 
-    Raises:
-        MalformedMessageError: a record cannot be parsed; the message names it.
+    A MalformedMessageError names a record that cannot be parsed.
     """
     query = sa.select(audit.c.seq, audit.c.body).where(
         audit.c.transition == str(Transition.ACCEPTED),

@@ -76,9 +76,7 @@ _decode = msgspec.json.Decoder(_OutcomeBody).decode
 def outcome(record: Recorded) -> ReportedOutcome:
     """The outcome in a record.
 
-    Raises:
-        MalformedMessageError: the body cannot be parsed, or does not match the columns; the message
-            names the record.
+    A MalformedMessageError names a record that cannot be parsed, or does not match its columns.
     """
     seq, transition, node, generation, time, body = record
     end, type_ = _ENDS[transition]

@@ -39,13 +39,10 @@ class Question:
     Attributes:
         begin, end: the time of the report, ns since the epoch; the end is exclusive.
         by: what the rows are: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
-        places: the configured nodes.
         allocations: Slurm's allocations; None if they are not known.
         suspend_time: a SuspendTime (ns) to compute the spared time for, or None.
         reported_at: for each node, the times at which Slurm reported anything about it, in order;
             None if the allocations are complete.
-        orphans: the orphan nodes found.
-        strays: the stray servers found.
     """
 
     begin: int

@@ -103,9 +103,8 @@ def make_report(  # noqa: PLR0913 - the options of the command
         known = histories(outcomes(connection, begin, end), end)
         question = Question(begin, end, by, places(session.settings), allocations, suspend_time)
         if allocations is None and (found := slurm_reports(connection, known, begin, end)):
-            question = replace(
-                question, allocations=found.allocations, reported_at=found.reported_at
-            )
+            runs, times = found.allocations, found.reported_at
+            question = replace(question, allocations=runs, reported_at=times)
         if by not in PERSONAL:  # these belong to no user and no job
             lost, stray = orphans(connection, begin, end), strays(connection, begin, end)
             question = replace(question, orphans=lost, strays=stray)

@@ -24,11 +24,9 @@ _EARLIER = 600 * _NS
 
 @dataclass(frozen=True, slots=True)
 class SlurmReports:
-    """What Slurm reported.
+    """What Slurm reported, and by node the times of its reports, ns since the epoch.
 
-    Attributes:
-        reported_at: for each node, the times of reports about it, ns since the epoch. If a node was
-            powered on without any report, it is not known whether it was idle.
+    If a node was powered on without any report, it is not known whether it was idle.
     """
 
     allocations: tuple[Allocation, ...]
@@ -63,9 +61,7 @@ def slurm_reports(
     """The reports about the times that these nodes were powered on; None if there are none.
 
     A run whose end was not reported lasts until `end`, but not longer than its node is powered on.
-
-    Raises:
-        MalformedMessageError: a record cannot be parsed; the message names it.
+    A MalformedMessageError names a record that cannot be parsed.
     """
     begins = (x.begin for history in histories for x in history.powered_on if x.end > begin)
     since = min(begins, default=begin) - _EARLIER

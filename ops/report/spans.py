@@ -55,9 +55,7 @@ def minus(some: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 class Sorted(Generic[T]):
     """Items with a span each, sorted so that those that meet another span are found quickly.
 
-    Args:
-        items: in any order; their spans may overlap.
-        span_of: returns the span of an item.
+    The items are in any order, and their spans may overlap.
     """
 
     def __init__(self, items: Iterable[T], span_of: Callable[[T], Span]) -> None:

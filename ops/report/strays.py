@@ -19,12 +19,9 @@ _TYPE = "lamplighter.alarm.drift.v1"
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A server with our tags that belongs to no node.
+    """A server with our tags that belongs to no node, found at `since` (ns since the epoch).
 
-    Attributes:
-        since: when it was found, ns since the epoch.
-        cloud: its cloud; None if the notice does not name it.
-        node: the node that its tags name, or None.
+    `cloud` is None if the notice does not name it; `node` is what its tags name, or None.
     """
 
     server: str
@@ -36,8 +33,7 @@ class Stray:
 def strays(connection: sa.Connection, begin: int, end: int) -> list[Stray]:
     """The strays found in this time (ns), each once even if it was found or reported repeatedly.
 
-    Raises:
-        MalformedMessageError: a record cannot be parsed; the message names it.
+    A MalformedMessageError names a record that cannot be parsed.
     """
     query = (
         sa.select(audit.c.seq, audit.c.body)

@@ -19,7 +19,6 @@ class UsageRow:
 
     Attributes:
         nodes: the nodes of which anything is known.
-        boots, boots_failed: how many boots ended, and failed.
         powered_on: how long nodes were powered on.
         booting: from a boot's first call to its end.
         allocated: powered on and allocated to jobs; None if allocations are not known.
@@ -28,7 +27,6 @@ class UsageRow:
         saved: powered off while the node was known: the difference to nodes that are always on.
         visible: what EGI's accounting counts: the whole life of servers, running or stopped.
         orphans: nodes that were running although Slurm considered them powered down.
-        strays: stray servers found.
         bins: the time powered on, by part of the report's time.
     """
 

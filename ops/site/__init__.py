@@ -1,7 +1,6 @@
 """Commands for the installation as a whole.
 
 status: `lamplighter status`, workers, queues and nodes at a glance.
-slurm_view: the age of the newest snapshot and the number of drifts, for `status`.
 snapshot: `lamplighter snapshot`, a snapshot of Slurm's node states now.
 drift: `lamplighter drift`, differences from what Slurm wants, and their repair.
 topology: `lamplighter topology`, the broker's exchanges and queues.

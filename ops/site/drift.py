@@ -11,7 +11,7 @@ import click
 from ops.cli.errors import StoreMissingError
 from ops.cli.options import json_option
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import duration, duration_of, print_json, print_line, print_table
+from ops.cli.terminal import Columns, duration, duration_of, print_json, print_line, print_rows
 from producers.message import Batch
 from producers.outbox import deliver
 from workers.broker import outgoing
@@ -107,31 +107,29 @@ def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> N
     if not found:
         print_line("no drift")
         return
-    print_table(
-        ("node or server", "drift", "since", "Slurm", "desired", "cloud", "repair"),
-        [
-            (
-                one.subject,
-                str(one.action.drift),
-                duration(now - one.memory.since),
-                *_states(one),
-                _repair(one),
-            )
-            for one in found
-        ],
-    )
+    columns: Columns[FoundDrift] = {
+        "node or server": lambda one: one.subject,
+        "drift": lambda one: one.action.drift,
+        "since": lambda one: duration(now - one.memory.since),
+        "Slurm": lambda one: _states(one)["slurm"],
+        "desired": lambda one: _states(one)["desired"],
+        "cloud": lambda one: _states(one)["cloud"],
+        "repair": _repair,
+    }
+    print_rows(columns, found)
 
 
-def _states(one: FoundDrift) -> tuple[str | None, str | None, str | None]:
+def _states(one: FoundDrift) -> dict[str, str | None]:
     """The state in Slurm, the desired state, and the state in the cloud."""
     if one.place is None:
-        return None, None, f"{one.cloud}: {one.server.status}" if one.server else one.cloud
+        cloud = f"{one.cloud}: {one.server.status}" if one.server else one.cloud
+        return {"slurm": None, "desired": None, "cloud": cloud}
     known, slurm = one.place.known, one.place.slurm
-    return (
-        slurm.state if slurm else None,
-        str(known.desired) if known.desired else None,
-        one.place.cloud_state,
-    )
+    return {
+        "slurm": slurm.state if slurm else None,
+        "desired": known.desired and str(known.desired),
+        "cloud": one.place.cloud_state,
+    }
 
 
 def _repair(one: FoundDrift) -> str:
@@ -158,7 +156,7 @@ def _as_json(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) ->
                 "seconds": (now - one.memory.since) / _NS,
                 "requests": one.memory.repairs,
                 "stray": one.action.drift is Drift.STRAY,
-                **dict(zip(("slurm", "desired", "cloud"), _states(one), strict=True)),
+                **_states(one),
             }
             for one in found
         ],

@@ -8,17 +8,19 @@ import click
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
+from ops.cli.errors import EXIT_AWAY, STORE_ERRORS, noting
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import duration_of, print_json, print_line, print_table, warn
+from ops.cli.terminal import Columns, duration_of, print_json, print_line, print_rows, warn
 from ops.nodes.holds import print_holds
 from ops.nodes.listing import print_images
-from ops.nodes.out_of_service import OutOfService, out_of_service, print_out_of_service
-from ops.site.slurm_view import SnapshotStatus, print_snapshot_status, snapshot_status
+from ops.nodes.out_of_service import COLUMNS as OUT_OF_SERVICE
+from ops.nodes.out_of_service import OutOfService, out_of_service
 from workers.broker.depths import QueueDepth, queue_depths
 from workers.config.settings import Settings
 from workers.errors import BrokerError
+from workers.resync import drift_memory
+from workers.store import snapshots
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
@@ -49,8 +51,17 @@ class NodeGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStatus:
+    """The age of the newest snapshot, whether it is too old to act on, and the number of drifts."""
+
+    age_seconds: float
+    stale: bool
+    drifts: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """What the state store contains; its fields are keys of the JSON output."""
+    """What the state store contains, by JSON key; `slurm` is None if there was never a snapshot."""
 
     workers: Sequence[WorkerStatus] = ()
     nodes: Sequence[NodeGroup] = ()
@@ -58,6 +69,31 @@ class StoreStatus:
     on_hold: Sequence[Hold] = ()
     slurm: SnapshotStatus | None = None
     images: Sequence[GroupImage] = ()
+
+
+_WORKERS: Columns[WorkerStatus] = {
+    "worker": lambda worker: worker.role,
+    "name": lambda worker: worker.name,
+    "up": lambda worker: duration_of(worker.up_seconds),
+    "last heartbeat": lambda worker: (
+        f"{duration_of(worker.silent_seconds)} ago"
+        + (": SILENT" if worker.silent_seconds > SILENT_SECONDS else "")
+    ),
+    "state": lambda worker: worker.state,
+}
+_QUEUES: Columns[QueueDepth] = {
+    "queue": lambda queue: queue.name,
+    "ready": lambda queue: (
+        "MISSING: run lamplighter topology apply" if queue.ready is None else queue.ready
+    ),
+    "consumers": lambda queue: queue.consumers,
+}
+_NODES: Columns[NodeGroup] = {
+    "desired": lambda group: group.desired,
+    "observed": lambda group: group.observed,
+    "nodes": lambda group: group.count,
+    "names": lambda group: group.names,
+}
 
 
 @click.command
@@ -72,16 +108,10 @@ def status(session: Session, *, as_json: bool) -> None:
     problems: list[str] = []
     stored = StoreStatus()
     queues: list[QueueDepth] = []
-    try:
-        with session.reading("state") as connection:
-            stored = _read_store(connection, settings)
-    except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
-        problems.append(describe_error(error))
-    try:
-        with session.channel() as channel:
-            queues = queue_depths(channel)
-    except BrokerError as error:
-        problems.append(describe_error(error))
+    with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
+        stored = _read_store(connection, settings)
+    with noting(problems, BrokerError), session.channel() as channel:
+        queues = queue_depths(channel)
     if as_json:
         print_json(
             {
@@ -102,75 +132,51 @@ def status(session: Session, *, as_json: bool) -> None:
 
 def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
     if settings.dry_groups:
-        line = (
-            f"DRY RUN of {', '.join(settings.dry_groups)}: no calls to clouds, no changes in Slurm"
-        )
+        groups = ", ".join(settings.dry_groups)
+        line = f"DRY RUN of {groups}: no calls to clouds, no changes in Slurm"
         print_line(line, style="bold white on red")
-    print_table(
-        ("worker", "name", "up", "last heartbeat", "state"),
-        [
-            (
-                worker.role,
-                worker.name,
-                duration_of(worker.up_seconds),
-                _last_heartbeat(worker),
-                worker.state,
-            )
-            for worker in stored.workers
-        ],
-    )
+    print_rows(_WORKERS, stored.workers)
     print_line("" if stored.workers else "no worker has sent a heartbeat")
-    print_table(
-        ("queue", "ready", "consumers"),
-        [
-            (
-                queue.name,
-                "MISSING: run lamplighter topology apply" if queue.ready is None else queue.ready,
-                queue.consumers,
-            )
-            for queue in queues
-        ],
-    )
+    print_rows(_QUEUES, queues)
     print_line("")
-    print_table(
-        ("desired", "observed", "nodes", "names"),
-        [(group.desired, group.observed, group.count, group.names) for group in stored.nodes],
-    )
-    print_out_of_service(stored.out_of_service)
-    print_holds(list(stored.on_hold))
-    print_snapshot_status(stored.slurm)
-    print_images(list(stored.images))
-
-
-def _last_heartbeat(worker: WorkerStatus) -> str:
-    ago = f"{duration_of(worker.silent_seconds)} ago"
-    return f"{ago}: SILENT" if worker.silent_seconds > SILENT_SECONDS else ago
+    print_rows(_NODES, stored.nodes)
+    if stored.out_of_service:
+        print_line("")
+        print_rows(OUT_OF_SERVICE, stored.out_of_service)
+    print_holds(stored.on_hold)
+    if stored.slurm is not None:
+        age, drifts = duration_of(stored.slurm.age_seconds), stored.slurm.drifts
+        print_line("")
+        if stored.slurm.stale:
+            print_line(f"STALE: the newest snapshot of Slurm is {age} old: nothing is repaired")
+        else:
+            print_line(f"snapshot of Slurm {age} ago; {drifts} drifts (lamplighter drift)")
+    print_images(stored.images)
 
 
 def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
-    cluster = settings.cluster
+    cluster, now = settings.cluster, time.time_ns()
+    newest = snapshots.snapshot_age(connection, cluster)
+    drifts = len(drift_memory.recall(connection, cluster))
     return StoreStatus(
-        workers=_workers(connection, cluster),
+        workers=[
+            WorkerStatus(
+                worker.role,
+                worker.name,
+                max(0, now - worker.started_at) / _NS,
+                max(0, now - worker.seen_at) / _NS,
+                worker.state,
+            )
+            for worker in heartbeats(connection, cluster)
+        ],
         nodes=_node_groups(connection, cluster),
         out_of_service=out_of_service(connection, cluster),
         on_hold=list(all_holds(connection, cluster).values()),
-        slurm=snapshot_status(connection, settings),
+        slurm=SnapshotStatus(newest.age, newest.age > settings.stale_after, drifts)
+        if newest
+        else None,
         images=list(by_group(connection, cluster).values()),
     )
-
-
-def _workers(connection: sa.Connection, cluster: str) -> list[WorkerStatus]:
-    now = time.time_ns()
-    return [
-        WorkerStatus(
-            heartbeat.role,
-            heartbeat.name,
-            max(0, now - heartbeat.started_at) / _NS,
-            max(0, now - heartbeat.seen_at) / _NS,
-            heartbeat.state,
-        )
-        for heartbeat in heartbeats(connection, cluster)
-    ]
 
 
 def _node_groups(connection: sa.Connection, cluster: str) -> list[NodeGroup]:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, StoreMissingError, describe_error
-from ops.cli.lazy import Lazy, LazyGroup
+from ops.cli.errors import EXIT_AWAY, STORE_ERRORS, noting
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import (
+    Columns,
     duration,
     duration_of,
     json_moment,
@@ -21,7 +21,7 @@ from ops.cli.terminal import (
     plain,
     print_json,
     print_line,
-    print_table,
+    print_rows,
     warn,
 )
 from workers.config.groups import CloudSettings
@@ -38,26 +38,11 @@ from workers.tokens.secret import SecretFile
 _CHECK_SERVICE = "check tokens.allowed_users and the clouds in the token service's configuration"
 
 
-class _TokenCommands(LazyGroup):
-    lazy = {  # noqa: RUF012 - click makes one instance
-        "status": Lazy("ops.site.tokens:status", "Show the state of each cloud's login."),
-        "test": Lazy("ops.site.tokens:test", "Get a token for a cloud and use it once."),
-        "login": Lazy("ops.site.tokens_login:login", "Log in to a cloud, or store a new secret."),
-    }
-
-
-@click.group(cls=_TokenCommands)
-def tokens() -> None:
-    """Check, test and renew the logins to the clouds."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Login:
     """The state of one cloud's login.
 
     Attributes:
-        source: its type.
-        place: where its secret is.
         used, ends: of the refresh token, ns since the epoch; None if unknown.
         fresh: whether the file contains a refresh token that has not been used yet.
         report: the token service's; None if it did not answer.
@@ -86,6 +71,16 @@ class _Login:
         return f"{self.report.trouble}; {self.report.remedy or 'it will be retried'}"
 
 
+_COLUMNS: Columns[tuple[str, _Login]] = {
+    "cloud": lambda row: row[0],
+    "source": lambda row: row[1].source,
+    "token": lambda row: row[1].token,
+    "last login": lambda row: "new, not used yet" if row[1].fresh else json_moment(row[1].used),
+    "expires unless used": lambda row: None if row[1].fresh else _ends(row[1].ends),
+    "secret": lambda row: row[1].place,
+}
+
+
 @click.command
 @json_option()
 @pass_session
@@ -98,16 +93,10 @@ def status(session: Session, *, as_json: bool) -> None:
     problems: list[str] = []
     rows: Mapping[str, Any] = {}
     reports: Mapping[str, TokenReport] = {}
-    try:
-        with session.reading("state") as connection:
-            rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
-    except (sa.exc.SQLAlchemyError, StoreMissingError) as error:
-        problems.append(describe_error(error))
-    try:
-        with session.token_client() as client:
-            reports = {cloud: _report(client, cloud) for cloud in clouds}
-    except TokenServiceAwayError as error:
-        problems.append(describe_error(error))
+    with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
+        rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
+    with noting(problems, TokenServiceAwayError), session.token_client() as client:
+        reports = {cloud: _report(client, cloud) for cloud in clouds}
     logins = {
         name: _login(cloud, rows.get(name), reports.get(name)) for name, cloud in clouds.items()
     }
@@ -140,11 +129,7 @@ def test(session: Session, cloud: str) -> None:
 
 
 def cloud_of(session: Session, name: str) -> CloudSettings:
-    """The settings of a cloud.
-
-    Raises:
-        click.BadParameter: the configuration has no such cloud.
-    """
+    """The settings of a cloud; click.BadParameter if the configuration does not have it."""
     clouds = session.settings.clouds
     if name not in clouds:
         known = ", ".join(clouds) or "none"
@@ -178,20 +163,7 @@ def _login(cloud: CloudSettings, row: Any, report: TokenReport | None) -> _Login
 
 
 def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
-    print_table(
-        ("cloud", "source", "token", "last login", "expires unless used", "secret"),
-        [
-            (
-                name,
-                login.source,
-                login.token,
-                "new, not used yet" if login.fresh else login.used and moment(login.used),
-                None if login.fresh or login.ends is None else _ends(login.ends),
-                login.place,
-            )
-            for name, login in logins.items()
-        ],
-    )
+    print_rows(_COLUMNS, logins.items())
     if not logins:
         print_line("no clouds are configured")
     for name, login in logins.items():
@@ -201,7 +173,9 @@ def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
         warn(problem)
 
 
-def _ends(end: int) -> str:
+def _ends(end: int | None) -> str | None:
+    if end is None:
+        return None
     left = end - time.time_ns()
     return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'expired'})"
 

@@ -65,8 +65,10 @@ def _log_in(settings: CloudSettings) -> str | None:
     except SourceError as error:
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
         raise click.ClickException(plain(text)) from None
-    ends = tokens.refresh_expires_in
-    until = "" if ends is None else f"; unless used, it expires at {moment(_in(ends))}"
+    until = ""
+    if (seconds := tokens.refresh_expires_in) is not None:
+        ends = time.time_ns() + int(seconds * _NS)
+        until = f"; unless used, it expires at {moment(ends)}"
     print_line(f"logged in{until}")
     return tokens.refresh_token
 
@@ -82,15 +84,10 @@ def _typed(settings: CloudSettings) -> str:
             "At EGI: log in at https://aai.egi.eu/token and create one.",
             err=True,
         )
-    if sys.stdin.isatty():
-        text = str(click.prompt(what, hide_input=True, err=True))
-    else:
-        text = sys.stdin.read()
-    text = text.strip()
+    typed = (
+        click.prompt(what, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    )
+    text = str(typed).strip()
     if not text or not text.isprintable():
         raise click.ClickException("nothing was stored: a secret is one line of printable text")
     return text
-
-
-def _in(seconds: float) -> int:
-    return time.time_ns() + int(seconds * _NS)

@@ -1,6 +1,6 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -43,11 +43,11 @@ def differences(broker: BrokerSettings, management_url: str, wanted: Topology) -
     Raises:
         BrokerAwayError: the API is unavailable or refuses.
     """
-    api = _Api(broker, management_url)
+    held = _lister(broker, management_url)
     return [
-        *_exchanges(api.list("exchanges"), wanted),
-        *_queues(api.list("queues"), wanted),
-        *_bindings(api.list("bindings"), wanted),
+        *_exchanges(held("exchanges"), wanted),
+        *_queues(held("queues"), wanted),
+        *_bindings(held("bindings"), wanted),
     ]
 
 
@@ -98,26 +98,27 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 
 
-class _Api:
-    def __init__(self, broker: BrokerSettings, management_url: str) -> None:
-        parts = urlsplit(broker.full_url())
-        self._vhost = quote(unquote(parts.path[1:]) or "/", safe="")
-        self._root = management_url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
-        self._session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
-        if broker.ca_file is not None:
-            self._session.verify = str(broker.ca_file)
+def _lister(broker: BrokerSettings, management_url: str) -> Callable[[str], list[dict[str, Any]]]:
+    """Lists all objects of a kind in the virtual host."""
+    parts = urlsplit(broker.full_url())
+    vhost = quote(unquote(parts.path[1:]) or "/", safe="")
+    root = management_url.rstrip("/")
+    session = requests.Session()
+    session.trust_env = False  # no proxies and no .netrc: this is our own broker
+    session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
+    if broker.ca_file is not None:
+        session.verify = str(broker.ca_file)
 
-    def list(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind in the virtual host."""
+    def list_(kind: str) -> list[dict[str, Any]]:
         try:
-            answer = self._session.get(f"{self._root}/api/{kind}/{self._vhost}", timeout=_SECONDS)
+            answer = session.get(f"{root}/api/{kind}/{vhost}", timeout=_SECONDS)
             answer.raise_for_status()
             held: list[dict[str, Any]] = answer.json()
         except requests.RequestException as error:
             raise BrokerAwayError(
-                f"management API at {self._root}: {type(error).__name__}: "
+                f"management API at {root}: {type(error).__name__}: "
                 "check broker.management_url, and that the user has the tag `management`"
             ) from None
         return held
+
+    return list_
