@@ -86,22 +86,22 @@ def reset(session: Session, reason: str, *, yes: bool) -> None:
 def _reset(session: Session, reason: str) -> int:
     """Reset under the clock's lock, so that no hook stamps a generation meanwhile."""
     settings = session.settings
-    store = session.store()
-    try:
-        with session.channel() as channel, hook_clock.locked(settings.hook.state) as locked:
-            _refuse(observe_traffic(session, channel).obstacles())
-            now = time.time_ns()
-            with store.connect() as connection:
-                stored = generations.highest(connection, settings.cluster)
-            before = max(locked.last, stored)
-            _publish(session, before, now, reason)
-            with store.begin() as connection:
-                done = generations.lower(connection, settings.cluster, now)
-            locked.write(done)
-            with store.begin() as connection:
-                generations.refuse_stamped_before(connection, settings.cluster, now, before)
-    finally:
-        store.dispose()
+    with (
+        session.store("state") as store,
+        session.channel() as channel,
+        hook_clock.locked(settings.hook.state) as locked,
+    ):
+        _refuse(observe_traffic(session, channel).obstacles())
+        now = time.time_ns()
+        with store.connect() as connection:
+            stored = generations.highest(connection, settings.cluster)
+        before = max(locked.last, stored)
+        _publish(session, before, now, reason)
+        with store.begin() as connection:
+            done = generations.lower(connection, settings.cluster, now)
+        locked.write(done)
+        with store.begin() as connection:
+            generations.refuse_stamped_before(connection, settings.cluster, now, before)
     return done
 
 

@@ -70,4 +70,4 @@ def test_a_flawless_resume_passes_through_few_modules(run_dir: Path) -> None:
     assert trace.changes <= 460, Counter(trace.calls).most_common(40)
     assert len(trace.modules) <= 48, sorted(trace.modules)
     # it arrived; its turn to call came; the call was answered and the next listing came
-    assert said["next_step"] <= 4
+    assert said["next_step"] <= 6
