@@ -24,7 +24,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class WaitSpan:
     """A part of the time that a request took: how long (ns), and what it was spent on."""
 
     length: int
@@ -70,19 +70,19 @@ class RequestHistory:
         return max(self.ended, self.start.started_at or 0) - self.asked
 
     @property
-    def waits(self) -> list[Wait]:
+    def waits(self) -> list[WaitSpan]:
         """What the time was spent on, in order; the sum is at most the total."""
-        found: list[Wait] = []
+        found: list[WaitSpan] = []
         for step, begin, following in self._pairs():
             length = max(0, following.time - begin)
             if length and step.wait:
                 if found and found[-1].what == step.wait:
                     length += found.pop().length
-                found.append(Wait(length, step.wait))
+                found.append(WaitSpan(length, step.wait))
         return found
 
     @property
-    def longest_wait(self) -> Wait | None:
+    def longest_wait(self) -> WaitSpan | None:
         """What most of the time was spent on."""
         return max(self.waits, key=lambda wait: wait.length, default=None)
 

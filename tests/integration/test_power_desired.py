@@ -22,12 +22,13 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import GROUP
 from tests.testbed.waiting import until
-from workers.power import desired_state, messages
+from workers.power import desired_state, messages, observations
 from workers.power.batch import Batch
-from workers.power.desired_state import DesiredRow, Lease, Observation
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.lease_owner import Owner
 from workers.power.node import PendingNode
+from workers.power.node_row import DesiredRow, Lease
+from workers.power.observations import Observation
 from workers.power.power_store import PowerStore
 from workers.power.steps import Finish
 from workers.store import holds, requests
@@ -276,11 +277,11 @@ def test_no_call_outlasts_the_lease_that_it_was_made_under(
 def test_observations_are_kept_and_the_last_known_server_too(store: Store) -> None:
     store.accept(store.owner(), RESUME)
     with store.engine.begin() as connection:
-        desired_state.observe(connection, "test", [Observation("node1", "id-1", "ACTIVE", 5)])
+        observations.observe(connection, "test", [Observation("node1", "id-1", "ACTIVE", 5)])
     assert store.observed() == ("id-1", "ACTIVE", 5)
     with store.engine.begin() as connection:
-        desired_state.observe(connection, "test", [Observation("node1", None, "NONE", 6)])
-        desired_state.observe(connection, "test", [])
+        observations.observe(connection, "test", [Observation("node1", None, "NONE", 6)])
+        observations.observe(connection, "test", [])
     assert store.observed() == ("id-1", "NONE", 6)
     assert store.read().server_id == "id-1"
 
@@ -349,12 +350,12 @@ def boots(store: Store, node: str = "node1") -> tuple[bool, int, int]:
 
 def reaches(store: Store, asked: PowerCommand) -> None:
     with store.engine.begin() as connection:
-        desired_state.mark_reached(connection, "test", {asked.node: asked.generation})
+        observations.mark_reached(connection, "test", {asked.node: asked.generation})
 
 
 def boots_under(store: Store, asked: PowerCommand) -> None:
     with store.engine.begin() as connection:
-        desired_state.mark_booted(connection, "test", {asked.node: asked.generation})
+        observations.mark_booted(connection, "test", {asked.node: asked.generation})
 
 
 def at(kind: Kind, second: int, **changes: object) -> PowerCommand:

@@ -15,9 +15,10 @@ from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
 from workers.config.tables import ResyncSettings
-from workers.power import desired_state
-from workers.power.desired_state import Lease, Observation
+from workers.power import desired_state, observations
 from workers.power.lease_owner import Owner
+from workers.power.node_row import Lease
+from workers.power.observations import Observation
 from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep, ServerState
@@ -231,7 +232,7 @@ def test_node_that_was_acted_on_since_the_listing_is_not_judged(scene: Scene) ->
     assert set(scene.found(snapshot)) == {"node1"}
     with scene.store.begin() as connection:
         later = Observation("node1", "id-node1", "SHUTOFF", scene.now + 2 * NS)
-        desired_state.observe(connection, CLUSTER, [later])
+        observations.observe(connection, CLUSTER, [later])
     assert scene.found(snapshot) == {}
 
 
@@ -253,7 +254,7 @@ def own(scene: Scene, node: str) -> None:
     """Store the node's server as the one that was acted on last."""
     with scene.store.begin() as connection:
         seen = Observation(node, f"id-{node}", "ACTIVE", scene.now - NS)
-        desired_state.observe(connection, CLUSTER, [seen])
+        observations.observe(connection, CLUSTER, [seen])
 
 
 def test_each_of_several_servers_is_named_with_the_nodes_own(scene: Scene) -> None:

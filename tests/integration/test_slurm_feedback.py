@@ -16,8 +16,8 @@ from tests.testbed.waiting import until
 from workers.config.settings import load
 from workers.config.slurm_location import is_installed
 from workers.power import desired_state
-from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
+from workers.power.node_row import Lease
 from workers.slurm import node_memory
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.decide import RequestedState

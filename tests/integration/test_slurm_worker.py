@@ -20,8 +20,8 @@ from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.power import desired_state
-from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
+from workers.power.node_row import Lease
 from workers.slurm.causes import reason
 from workers.slurm.node_memory import Due, NodeMemory, recall
 from workers.store.database import connect, open_store, reading

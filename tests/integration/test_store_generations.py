@@ -13,9 +13,10 @@ from schemas.commands import Kind
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER
 from tests.testbed.messages import CORRELATION, command
-from workers.power import desired_state
-from workers.power.desired_state import Lease, Observation
+from workers.power import desired_state, observations
 from workers.power.lease_owner import Owner
+from workers.power.node_row import Lease
+from workers.power.observations import Observation
 from workers.store import generations, group_images, requests, snapshots, tables
 from workers.store.database import open_store
 from workers.store.group_images import GroupImage
@@ -69,10 +70,10 @@ def test_a_request_after_the_reset_is_newer_than_everything_before(store: sa.Eng
             accept(connection, owner, old, first, second)
             rounds = [Round(c.id, 1, c.node, c.generation, now) for c in (old, first, second)]
             requests.open_rounds(connection, CLUSTER, rounds)
-            desired_state.mark_booted(connection, CLUSTER, {"node3": now + HOUR})
-            desired_state.mark_reached(connection, CLUSTER, {"node2": first.generation})
+            observations.mark_booted(connection, CLUSTER, {"node3": now + HOUR})
+            observations.mark_reached(connection, CLUSTER, {"node2": first.generation})
             late = Observation("node2", "id-2", "SHUTOFF", now + HOUR)
-            desired_state.observe(connection, CLUSTER, [late])
+            observations.observe(connection, CLUSTER, [late])
             image = GroupImage("all", "image", "name", "node2", "bake", now + HOUR, now)
             group_images.keep(connection, CLUSTER, [image])
             assert generations.highest(connection, CLUSTER) == second.generation

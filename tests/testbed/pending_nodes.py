@@ -12,9 +12,9 @@ from tests.testbed.messages import MOMENT, command
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings, ServerTemplate
-from workers.power.desired_state import DesiredRow
 from workers.power.next_step import CloudView
 from workers.power.node import DONE, PendingNode
+from workers.power.node_row import DesiredRow
 
 if TYPE_CHECKING:
     from workers.power.intake import Pending

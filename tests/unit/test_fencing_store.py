@@ -17,9 +17,9 @@ from tests.unit.fencing import store as stores
 from tests.unit.fencing.store import DEAD, Ask, Store
 from workers.power import messages
 from workers.power.batch import Batch
-from workers.power.desired_state import Lease
 from workers.power.lease_owner import Owner
 from workers.power.node import PendingNode
+from workers.power.node_row import Lease
 from workers.power.power_store import PowerStore
 from workers.power.steps import Finish
 from workers.store import holds

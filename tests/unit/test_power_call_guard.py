@@ -27,7 +27,7 @@ from workers.power.calls import (
     verdict_on,
 )
 from workers.power.decide import Act
-from workers.power.desired_state import DesiredRow
+from workers.power.node_row import DesiredRow
 from workers.power.suspend_guard import UNCONFIRMED, SlurmView
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)

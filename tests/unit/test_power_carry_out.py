@@ -31,7 +31,7 @@ from workers.power.next_step import BOOTS_STUCK
 from workers.power.node import QUEUED, Calling, Decided, PendingNode
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
-from workers.power.steps import Call, Finish, ParkNode, Retry, WaitFor
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,8 +260,8 @@ def test_a_stored_failure_is_published_with_its_dead_letter_and_a_completion_wit
 
 def test_a_node_that_is_to_call_takes_its_turn_and_resumes_go_first(bench: Bench) -> None:
     down = replace(DOWN, node="node2")
-    bench.steps.take(bench.put(node(down, pending(down))), Call(Act("os-stop", "id-2")))
-    bench.steps.take(bench.put(node(UP, pending(UP))), Call(Act(START, "id-1")))
+    bench.steps.take(bench.put(node(down, pending(down))), MakeCall(Act("os-stop", "id-2")))
+    bench.steps.take(bench.put(node(UP, pending(UP))), MakeCall(Act(START, "id-1")))
     assert {n.phase for n in bench.state.nodes.values()} == {QUEUED}
     turns = [bench.driver.next_turn(time.monotonic()) for _ in range(3)]
     assert turns == ["node1", "node2", None]
@@ -302,7 +302,7 @@ def test_slurm_is_asked_only_about_nodes_whose_boot_is_due(bench: Bench) -> None
     assert bench.snapshots.asked == []
     due = replace(waiting, row=row(UP, boot_from=MOMENT))
     rebooted = bench.steps.step(due, time.monotonic())
-    assert rebooted == Call(Act(REBOOT, "id-1"))
+    assert rebooted == MakeCall(Act(REBOOT, "id-1"))
     bench.snapshots.shown = True
     assert isinstance(bench.steps.step(due, time.monotonic()), Finish)
     assert bench.snapshots.asked == [("node1", UP.generation)] * 2
@@ -315,7 +315,7 @@ def test_a_dry_run_notes_the_first_call_and_makes_none(bench: Bench) -> None:
     group = msgspec.structs.replace(GROUP, dry_run=True)
     waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
     bench.lists(OFF)
-    bench.steps.take(waiting, Call(Act(START, "id-1")))
+    bench.steps.take(waiting, MakeCall(Act(START, "id-1")))
     ended, finish = bench.state.batch.finished["node1"]
     assert finish == Finish(Transition.COMPLETED, None, OFF)
     [noted] = ended.actions[UP.id, 1]
@@ -328,7 +328,7 @@ def test_a_dry_run_waits_for_a_fresh_listing(bench: Bench) -> None:
     group = msgspec.structs.replace(GROUP, dry_run=True)
     bench.lists()
     waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
-    bench.steps.take(waiting, Call(Act(CREATE, "")))
+    bench.steps.take(waiting, MakeCall(Act(CREATE, "")))
     assert bench.state.batch.finished == {}
     bench.lists()
     bench.state.agenda.listed("main", whole=True)

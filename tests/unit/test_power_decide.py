@@ -23,7 +23,8 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
-from workers.power.decide import Act, Decision, Fail, Limits, NodeView, Settled, Wait, decide
+from workers.power.decide import Act, Decision, Fail, Settled, Wait, decide
+from workers.power.node_view import Limits, NodeView
 
 LIMITS = Limits(
     boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60, bake_timeout=601

@@ -46,7 +46,7 @@ from workers.power.node import (
     PendingNode,
     joined,
 )
-from workers.power.steps import Call, Finish, ParkNode, Retry, Step, WaitFor
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 
 if TYPE_CHECKING:
     from schemas.commands import PowerCommand
@@ -112,7 +112,7 @@ def test_a_bake_that_a_later_one_has_overtaken_ends_at_once() -> None:
 
 def test_a_call_is_made_from_a_recent_listing_and_queued_only_once() -> None:
     seen = cloud(listed(OFF, at=105.0))
-    assert step(node(UP, pending(UP)), seen) == Call(Act(START, "id-1"))
+    assert step(node(UP, pending(UP)), seen) == MakeCall(Act(START, "id-1"))
     assert step(node(UP, pending(UP), phase=QUEUED), seen) == FOR_ANYTHING
 
 
@@ -141,9 +141,9 @@ def test_what_a_listing_is_worth(as_of: float, called: bool, known: str) -> None
     waiting = node(UP, pending(UP), called=called)
     completes, starts = step(waiting, lit), step(waiting, dark)
     assert isinstance(completes, Finish) is (known == "fresh")
-    assert isinstance(starts, Call) is (known != "nothing")
+    assert isinstance(starts, MakeCall) is (known != "nothing")
     for one in (completes, starts):
-        assert isinstance(one, Finish | Call) or one == FOR_A_LISTING
+        assert isinstance(one, Finish | MakeCall) or one == FOR_A_LISTING
 
 
 def test_before_the_first_listing_nothing_is_known() -> None:
@@ -321,7 +321,7 @@ DUE = node(UP, pending(UP), row=row(UP, boot_from=MOMENT))
 
 
 def test_a_running_server_is_rebooted_where_slurm_waits_for_a_boot() -> None:
-    assert step(DUE, cloud(listed(SERVER, at=105.0))) == Call(Act(REBOOT, "id-1"))
+    assert step(DUE, cloud(listed(SERVER, at=105.0))) == MakeCall(Act(REBOOT, "id-1"))
 
 
 def test_a_running_server_is_not_rebooted_from_an_old_listing() -> None:
@@ -455,7 +455,7 @@ def test_nothing_completes_but_on_a_fresh_listing_and_no_call_follows_one_from_b
     as_of = seen.servers.as_of
     if isinstance(taken, Finish | Retry):
         assert as_of > waiting.fresh_after
-    if isinstance(taken, Call):
+    if isinstance(taken, MakeCall):
         assert as_of > waiting.fresh_after or (as_of >= seen.oldest and not waiting.called)
         assert as_of > waiting.fresh_after or waiting.row.desired is Desired.UP
         assert waiting.phase == LOOKING
@@ -528,7 +528,7 @@ class Rounds:
                 assert needs_listing or until is not None
                 self.now = max(self.now, until or 0.0) + 0.5
                 self.as_of = self.now
-            case Call(act):
+            case MakeCall(act):
                 self._call(act)
             case Finish():
                 return taken

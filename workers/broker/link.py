@@ -18,7 +18,7 @@ from producers.amqp import ConnectionParameters
 from producers.message import Message
 from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
-from workers.broker.session import Session
+from workers.broker.session import BrokerSession
 from workers.errors import BrokerAwayError
 
 
@@ -49,7 +49,7 @@ class Link:
         self._log = structlog.get_logger().bind(connection_name=name)
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._session: Session | None = None
+        self._session: BrokerSession | None = None
         self._count = 0
         self._backoff = Backoff()
         self._consuming = True
@@ -120,7 +120,7 @@ class Link:
         self._consuming = True
         self._call(self._apply_wish)
 
-    def _call(self, function: Callable[[Session], None]) -> None:
+    def _call(self, function: Callable[[BrokerSession], None]) -> None:
         """Run `function` on the link's thread with its session; does nothing if not connected."""
         with self._lock:
             if (session := self._session) is not None:
@@ -143,7 +143,7 @@ class Link:
 
     def _connect(self) -> None:
         self._count += 1
-        session = Session(self._count)
+        session = BrokerSession(self._count)
         connection = pika.SelectConnection(
             self._parameters,
             on_open_callback=lambda opened: opened.channel(
@@ -155,18 +155,18 @@ class Link:
         with self._lock:
             self._connection, self._session = connection, session
 
-    def _channel_open(self, session: Session, channel: Any) -> None:  # noqa: ANN401 - pika has no types
+    def _channel_open(self, session: BrokerSession, channel: Any) -> None:  # noqa: ANN401 - pika has no types
         channel.add_on_close_callback(lambda _channel, error: self._channel_closed(error))
         session.open(channel, lambda: self._ready(session))
 
-    def _ready(self, session: Session) -> None:
+    def _ready(self, session: BrokerSession) -> None:
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
         self._on_up(session.number)
         session.consume(self._queues, self._on_delivery)
         self._apply_wish(session)
 
-    def _apply_wish(self, session: Session) -> None:
+    def _apply_wish(self, session: BrokerSession) -> None:
         """Consume unless paused: the last wish counts, in whatever order the calls arrive."""
         if session.consumers is not None:
             session.consumers.want(self._consuming)

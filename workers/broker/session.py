@@ -15,7 +15,7 @@ from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError, BrokerError, RefusedError, UnroutableError
 
 
-class Session:
+class BrokerSession:
     """A channel that consumes and publishes; used on the link's thread.
 
     Args:

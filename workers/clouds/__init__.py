@@ -1,6 +1,7 @@
 """OpenStack: the only room that imports openstack and uses Nova's vocabulary.
 
 actions: Nova's actions, and which one leads from a server's status to the wanted state.
+answers: messages, times and ids from the cloud's answers.
 client: calls one project's API.
 driver: one cloud at work: threads, server view, call queue, listing schedule.
 errors: what an error of a cloud means for the request.

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +23,8 @@ from keystoneauth1.session import Session
 
 from schemas.server import Server
 from workers.clouds import actions, images, nova_requests
-from workers.clouds.errors import BadTemplateError, CloudError, ImageLostError, ImageNotReadyError
+from workers.clouds.answers import cut, message_of, ready_id, time_of
+from workers.clouds.errors import BadTemplateError, CloudError
 from workers.clouds.names import resolve
 from workers.clouds.nova_requests import Call, NovaRequest, Parts
 from workers.clouds.servers import page_from, server_from
@@ -37,9 +36,6 @@ _ERROR = 400
 _REFUSED_TOKEN = 401
 _NOT_FOUND = 404
 _BLIPS = frozenset({_REFUSED_TOKEN, 502, 504})
-_LONGEST_MESSAGE = 500
-# Nova keeps times to the second, and the clocks of its hosts differ.
-_OVERLAP = timedelta(seconds=5)
 
 
 def _is_blip(error: BaseException) -> bool:
@@ -138,7 +134,7 @@ class Cloud:
         if call.action in {actions.BAKE, actions.FIND_IMAGE}:
             found = self._find_image(call, guard)
             if call.action == actions.FIND_IMAGE:
-                return _ready_id(found)
+                return ready_id(found)
             if found is not None:  # an earlier try's, whose answer nobody heard
                 return call.server_id
         request = self._prepare(call)
@@ -188,11 +184,11 @@ class Cloud:
         try:
             return resolve(self._connection, template)
         except openstack.exceptions.ServiceDisabledException as error:
-            raise BadTemplateError(f"names need look-ups: {_cut(str(error))}; give ids") from None
+            raise BadTemplateError(f"names need look-ups: {cut(str(error))}; give ids") from None
         except openstack.exceptions.HttpException as error:
-            raise CloudError(error.status_code, _cut(str(error))) from None
+            raise CloudError(error.status_code, cut(str(error))) from None
         except (openstack.exceptions.SDKException, keystone_errors.ClientException) as error:
-            raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
+            raise CloudError(None, cut(f"{type(error).__name__}: {error}")) from None
 
     def _send(self, request: NovaRequest, guard: Callable[[], None]) -> requests.Response:
         arguments = {"microversion": request.microversion} if request.microversion else {}
@@ -211,7 +207,7 @@ class Cloud:
         answered: str | None = None
         while True:
             response = _blip.copy()(self._request, "GET", "/servers/detail", params=query)
-            answered = answered or _time_of(response)
+            answered = answered or time_of(response)
             try:
                 page, more = page_from(response.content)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -262,55 +258,16 @@ class Cloud:
                 **arguments,
             )
         except openstack.exceptions.ServiceDisabledException as error:
-            raise BadTemplateError(f"the cloud offers no images: {_cut(str(error))}") from None
+            raise BadTemplateError(f"the cloud offers no images: {cut(str(error))}") from None
         except keystone_errors.HttpError as error:
-            raise CloudError(error.http_status, _cut(str(error))) from None
+            raise CloudError(error.http_status, cut(str(error))) from None
         except keystone_errors.ConnectTimeout as error:
-            raise CloudError(None, _cut(str(error)), timed_out=True) from None
+            raise CloudError(None, cut(str(error)), timed_out=True) from None
         except (keystone_errors.ClientException, requests.RequestException) as error:
-            raise CloudError(None, _cut(f"{type(error).__name__}: {error}")) from None
+            raise CloudError(None, cut(f"{type(error).__name__}: {error}")) from None
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:
             asked = requested_wait(response.headers, time.time())
-            raise CloudError(response.status_code, _message(response), retry_after=asked)
+            raise CloudError(response.status_code, message_of(response), retry_after=asked)
         return response
-
-
-def _ready_id(found: images.Image | None) -> str:
-    """The id of an image that is ready.
-
-    Raises:
-        ImageNotReadyError, ImageLostError: it is not.
-    """
-    if found is None:
-        raise ImageLostError("the cloud did not keep the image: its making has failed")
-    if not found.ready:
-        raise ImageNotReadyError(f"image {found.id} is {found.status}")
-    return found.id
-
-
-def _message(response: requests.Response) -> str:
-    """Nova wraps its words: {"conflictingRequest": {"code": 409, "message": "..."}}."""
-    try:
-        body = next(iter(response.json().values()))
-        return _cut(str(body["message"]))
-    except (ValueError, AttributeError, StopIteration, KeyError, TypeError):
-        return _cut(response.reason or "no reason given")
-
-
-def _cut(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_MESSAGE]
-
-
-def _time_of(response: requests.Response) -> str:
-    """From when on to ask next time, on the cloud's own clock, so that ours may be wrong.
-
-    Raises:
-        CloudError: the answer does not say.
-    """
-    try:
-        moment = parsedate_to_datetime(response.headers["Date"]) - _OVERLAP
-    except (KeyError, ValueError):
-        raise CloudError(None, "the answer has no Date") from None
-    return moment.isoformat()

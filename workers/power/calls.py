@@ -12,8 +12,8 @@ from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.clouds.nova_requests import Call
 from workers.errors import LamplighterError
 from workers.power.decide import Act
-from workers.power.desired_state import DesiredRow
 from workers.power.node import PendingNode
+from workers.power.node_row import DesiredRow
 from workers.power.suspend_guard import Passed, SlurmView, is_guarded, is_late, judge
 
 _REST = 1.0

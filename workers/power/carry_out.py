@@ -16,7 +16,7 @@ from workers.power.node import QUEUED, Calling, PendingNode, recorded
 from workers.power.publisher import Publisher
 from workers.power.slurm_view import SnapshotReader
 from workers.power.state import EngineState
-from workers.power.steps import Call, Finish, ParkNode, Retry, Step, WaitFor
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 
 _DRY_RUN = "dry_run"
 
@@ -80,9 +80,9 @@ class StepTaker:
                 self._state.agenda.wait(node.name, cloud.name, step)
                 if step.whole:
                     cloud.list_whole_next()
-            case Call(act) if node.group.dry_run:
+            case MakeCall(act) if node.group.dry_run:
                 self._rehearse(node, cloud, act)
-            case Call():
+            case MakeCall():
                 self._state.put(replace(node, phase=QUEUED))
                 cloud.queue(node.name, first=node.row.desired is Desired.UP)
             case Finish():

@@ -6,75 +6,16 @@ seems to run for longer.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind, PowerCommand
-from workers.power.lease_owner import Owner
+from workers.power.node_row import DesiredRow, Lease
 from workers.power.suspend_guard import is_guarded
 from workers.store.chunks import chunks
 from workers.store.database import store_clock
 from workers.store.tables import holds, nodes
 from workers.store.upsert import insert
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """How a worker owns nodes.
-
-    Attributes:
-        owner: the worker.
-        seconds: how long a node is its own without renewing.
-        settling: seconds within which a call that was sent takes effect, if ever.
-    """
-
-    owner: Owner
-    seconds: float
-    settling: float
-
-    @property
-    def ms(self) -> int:
-        """Milliseconds of the lease."""
-        return int(self.seconds * 1000)
-
-    @property
-    def settling_ms(self) -> int:
-        """Milliseconds until a call has taken effect."""
-        return int(self.settling * 1000)
-
-
-@dataclass(frozen=True, slots=True)
-class DesiredRow:
-    """A node's row.
-
-    Attributes:
-        request_id: of the request that raised it to this generation.
-        lease_owner: who may act on the node, if anybody.
-        lease_left: seconds that the lease still runs; not above 0 where it has ended.
-        unsettled_left: seconds in which a call may still take effect whose answer was lost; what is
-            listed before ends nothing.
-        held: why the node is on hold, or None.
-        booted: the generation under which a call last booted the node.
-        boot_from: slurmctld waits for a boot under this generation or a later one.
-    """
-
-    node: str
-    desired: Desired
-    generation: int
-    request_id: str
-    server_id: str | None
-    lease_owner: str | None
-    lease_left: float
-    unsettled_left: float = 0.0
-    held: str | None = None
-    booted: int = 0
-    boot_from: int = 0
-
-    @property
-    def boot_due(self) -> bool:
-        """Whether the node must boot before slurmctld takes it, though its server may run."""
-        return self.booted < self.boot_from
 
 
 def accept(
@@ -272,61 +213,6 @@ def mark_unsettled(
         connection.execute(
             sa.update(nodes).where(_these(cluster, part)).values(unsettled_until=_later(until))
         )
-
-
-def mark_booted(connection: sa.Connection, cluster: str, booted: Mapping[str, int]) -> None:
-    """Note the generation under which a call has booted each of these nodes."""
-    _set_each(connection, cluster, "booted", booted)
-
-
-def mark_reached(connection: sa.Connection, cluster: str, reached: Mapping[str, int]) -> None:
-    """Note the generation that each of these nodes has reached."""
-    _set_each(connection, cluster, "reached", reached)
-
-
-def _set_each(
-    connection: sa.Connection, cluster: str, column: str, values: Mapping[str, int]
-) -> None:
-    if values:
-        higher = nodes.c[column] < sa.bindparam("value")
-        connection.execute(
-            sa.update(nodes)
-            .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"), higher)
-            .values({column: sa.bindparam("value")}),
-            [{"which": name, "value": values[name]} for name in sorted(values)],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What a node was observed to be; `at` in ns since the epoch."""
-
-    node: str
-    server_id: str | None
-    status: str
-    at: int
-
-
-def observe(connection: sa.Connection, cluster: str, seen: Sequence[Observation]) -> None:
-    """Keep observations, for operators and for the next action."""
-    if not seen:
-        return
-    statement = (
-        sa.update(nodes)
-        .where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"))
-        .values(
-            server_id=sa.func.coalesce(sa.bindparam("server"), nodes.c.server_id),
-            observed=sa.bindparam("status"),
-            observed_at=sa.bindparam("at"),
-        )
-    )
-    connection.execute(
-        statement,
-        [
-            {"which": o.node, "server": o.server_id, "status": o.status, "at": o.at}
-            for o in sorted(seen, key=lambda o: o.node)
-        ],
-    )
 
 
 def _lock(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:

@@ -15,7 +15,7 @@ from workers.power.node import LOOKING, Calling, PendingNode, Queued
 from workers.power.power_store import PowerStore
 from workers.power.slurm_view import SnapshotReader
 from workers.power.state import EngineState
-from workers.power.steps import Call
+from workers.power.steps import MakeCall
 
 
 class Dispatcher:
@@ -65,7 +65,7 @@ class Dispatcher:
         """Decide again: what was decided when the node was queued may no longer be so."""
         self._state.put(node)
         step = self._steps.step(node, now)
-        if isinstance(step, Call):
+        if isinstance(step, MakeCall):
             self._send(cloud, node, step.act, now)
         else:
             self._steps.take(node, step)

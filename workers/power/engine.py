@@ -23,11 +23,11 @@ from workers.power.admit import FIRST_TIER, LATER_TIER
 from workers.power.batch import Batch, all_waited
 from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
-from workers.power.desired_state import DesiredRow
 from workers.power.dispatch import Dispatcher
 from workers.power.events import Arrived, Confirmed, Connected, Event
 from workers.power.metrics import PowerMetrics
 from workers.power.node import moved
+from workers.power.node_row import DesiredRow
 from workers.power.outbox import Outbox
 from workers.power.power_store import PowerStore
 from workers.power.publisher import Publisher
@@ -91,8 +91,6 @@ class Engine:
         self._due_at = self._next_second = self._next_renewal = self._next_prune = 0.0
         self._log = structlog.get_logger()
 
-    # -- called by the link's thread
-
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery in."""
         self._inbox.put(Arrived(delivery))
@@ -101,15 +99,11 @@ class Engine:
         """Note that the link has a new connection."""
         self._inbox.put(Connected(connection))
 
-    # -- the loop
-
     @property
     def state(self) -> str:
         """One line for `lamplighter status`."""
-        if self._store_away_until:
-            return "the store is away"
-        if self._is_without_tokens():
-            return "the token service is away"
+        if self._store_away_until or self._is_without_tokens():
+            return f"the {'store' if self._store_away_until else 'token service'} is away"
         pending = f"{len(self._state.nodes)} nodes pending"
         if dry := self._settings.dry_groups:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
@@ -211,8 +205,6 @@ class Engine:
                 self._state.put(replace(node, requests=kept))
             else:
                 self._state.release(node.name)
-
-    # -- the store
 
     def _commit(self) -> None:
         if self._state.batch == Batch():

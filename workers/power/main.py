@@ -8,10 +8,10 @@ from workers.clouds.client import Cloud
 from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
-from workers.power.desired_state import Lease
 from workers.power.engine import Engine
 from workers.power.lease_owner import Owner
 from workers.power.metrics import PowerMetrics
+from workers.power.node_row import Lease
 from workers.power.power_store import PowerStore
 from workers.power.slurm_view import SnapshotReader
 from workers.process.runtime import Runtime, declare_topology, runtime

@@ -14,7 +14,7 @@ from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.decide import Decision, Fail, Settled, Wait, decide
 from workers.power.node import Calling, Decided, Judging, PendingNode, Queued
-from workers.power.steps import Call, Finish, ParkNode, Retry, Step, WaitFor
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 
 # Other boots that must be stuck too before a boot that ran out of time is the cloud's fault.
 _STUCK_TOO = 2
@@ -70,7 +70,7 @@ def next_step(
         return _wait(node, decision, now)
     if refusal is not None and decision.action in NEEDS_ROOM:
         return Finish(Transition.FAILED, refusal, None)
-    return _FOR_ANYTHING if isinstance(node.phase, Queued) else Call(decision)
+    return _FOR_ANYTHING if isinstance(node.phase, Queued) else MakeCall(decision)
 
 
 def _without_deciding(node: PendingNode, cloud: CloudView, now: float) -> Step | None:

@@ -13,9 +13,10 @@ from schemas.events import Cause, CloudAction
 from workers.clouds.actions import FIND_IMAGE, REBOOT, Strategy
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
-from workers.power.decide import BOOTS, Act, Limits, NodeView
-from workers.power.desired_state import DesiredRow
+from workers.power.decide import BOOTS, Act
 from workers.power.intake import Pending
+from workers.power.node_row import DesiredRow
+from workers.power.node_view import Limits, NodeView
 from workers.power.steps import Step
 from workers.store.requests import RoundKey
 

@@ -8,11 +8,12 @@ from typing import TypeAlias
 import sqlalchemy as sa
 
 from schemas.events import CloudAction, RequestEvent, Transition
-from workers.power import desired_state
+from workers.power import desired_state, observations
 from workers.power.batch import Batch
-from workers.power.desired_state import DesiredRow, Lease, Observation
 from workers.power.intake import Pending
 from workers.power.node import PendingNode
+from workers.power.node_row import DesiredRow, Lease
+from workers.power.observations import Observation
 from workers.power.outcomes import observed_status, outcomes
 from workers.power.steps import Finish
 from workers.store import generations, group_images
@@ -147,7 +148,7 @@ class PowerStore:
                 connection, cluster, {key: _text(made) for key, made in batch.actions.items()}
             )
             rounds.keep_waited(connection, cluster, batch.waited)
-            desired_state.mark_booted(connection, cluster, batch.booted)
+            observations.mark_booted(connection, cluster, batch.booted)
             desired_state.mark_unsettled(connection, cluster, batch.unsettled, lease)
             stays = {
                 name: (node, finish)
@@ -181,13 +182,13 @@ class PowerStore:
         images = [i for i in _images(finished.values(), now) if i.request_id in held]
         group_images.keep(connection, cluster, images)
         own = {name: pair for name, pair in finished.items() if not pair[0].is_overtaken}
-        desired_state.observe(connection, cluster, [_observed(*pair, now) for pair in own.values()])
+        observations.observe(connection, cluster, [_observed(*pair, now) for pair in own.values()])
         reached = {
             name: node.row.generation
             for name, (node, finish) in own.items()
             if finish.transition is Transition.COMPLETED
         }
-        desired_state.mark_reached(connection, cluster, reached)
+        observations.mark_reached(connection, cluster, reached)
         ended: dict[str, list[tuple[Pending, bytes]]] = {name: [] for name in finished}
         for (name, request, _), body in zip(flat, bodies, strict=True):
             ended[name].append((request, body))

@@ -7,9 +7,9 @@ from schemas.events import Cause
 from workers.config.settings import Settings
 from workers.power import messages
 from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
-from workers.power.desired_state import DesiredRow
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
+from workers.power.node_row import DesiredRow
 from workers.power.power_store import Accepted, PowerStore
 from workers.power.publisher import Publisher
 from workers.power.slurm_view import SnapshotReader

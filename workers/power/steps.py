@@ -24,7 +24,7 @@ class WaitFor:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MakeCall:
     """Make this call when the cloud allows it."""
 
     act: Act
@@ -58,4 +58,4 @@ class ParkNode:
     afresh: bool = False
 
 
-Step: TypeAlias = WaitFor | Call | Finish | Retry | ParkNode
+Step: TypeAlias = WaitFor | MakeCall | Finish | Retry | ParkNode

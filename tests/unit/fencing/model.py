@@ -25,8 +25,7 @@ from tests.unit.fencing.state import REPLAY, Call, State, Worker, acted, finishe
 from tests.unit.fencing.store import DEAD
 from workers.clouds.actions import REBOOT, START
 from workers.power.admit import End, Park
-from workers.power.steps import Call as CallStep
-from workers.power.steps import Finish, ParkNode, Retry
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,7 +195,7 @@ class Model:
         held = state.holding(number)
         step = reality.step(self.asks, state.workers[number], held, state.made)
         match step:
-            case CallStep(act):
+            case MakeCall(act):
                 name = f"worker {number} is about to {act.action}"
                 yield self._guard(name, state, number, act.action)
             case Finish(transition):

@@ -25,7 +25,6 @@ from workers.config.groups import GroupSettings
 from workers.power.admit import FIRST_TIER, admit
 from workers.power.calls import Guard, NotWantedError
 from workers.power.decide import Act
-from workers.power.desired_state import DesiredRow
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.learn import learn_answer
 from workers.power.next_step import CloudView, next_step
@@ -39,6 +38,7 @@ from workers.power.node import (
     joined,
     moved,
 )
+from workers.power.node_row import DesiredRow
 from workers.power.outcomes import outcomes
 from workers.power.steps import Finish, ParkNode
 from workers.power.suspend_guard import SlurmView
