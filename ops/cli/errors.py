@@ -41,7 +41,9 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY
         case BrokerError():
-            line, code = f"the broker is unavailable or refused the request: {error}", EXIT_AWAY
+            prefix = "the broker is unavailable or refused the request: "
+            line = str(error) if str(error).startswith("the broker ") else f"{prefix}{error}"
+            code = EXIT_AWAY
         case sa.exc.DBAPIError():
             # SQLAlchemy's own message would include the statement and its values
             message = str(error.orig).strip().partition("\n")[0]

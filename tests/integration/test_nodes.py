@@ -176,7 +176,7 @@ def test_a_terminal_shows_a_progress_bar(system: WholeSystem) -> None:
     [
         (("deploy", "nowhere[1-2]"), "nowhere[1-2]: neither a group nor nodes of a group"),
         (("deploy", "node[1"), "not a group, and hostlist"),
-        (("retire", "node1; rm -rf /"), "no node name"),
+        (("retire", "node1; rm -rf /"), "is not a node name"),
         (("adopt", "\x1b[2J"), "not a group, and hostlist"),
         (("deploy", "bare"), "[groups.bare.server] is missing"),
         (("list", "--group", "nobody"), "there is no [groups.nobody]"),

@@ -45,7 +45,10 @@ def broker_errors() -> Iterator[None]:
     except AMQPError as error:
         text = str(error) or type(error).__name__
         if type(error) is AMQPConnectionError and not str(error):  # a refused connection
-            text = "no answer; start the broker, or check broker.url; hooks spool meanwhile"
+            text = (
+                "the broker does not answer: start it, or check broker.url; "
+                "until then hooks write to the spool"
+            )
         raise BrokerAwayError(text) from error
 
 
