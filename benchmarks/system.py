@@ -137,9 +137,9 @@ class BenchSystem:
             return Counter({str(request): count for request, count in connection.execute(query)})
 
     def _worker(self, role: str, name: str) -> Child:
-        command = [PROGRAMS / "lamplighter", "--config", self._config, "worker", role]
+        program: list[str | Path] = [PROGRAMS / "lamplighter", "--config", self._config]
         log = self._folder / f"{name}.log"
-        child = Child(command, log=log, env=MINIMAL_ENVIRONMENT, cwd=ROOT)
+        child = Child([*program, "worker", role], log=log, env=MINIMAL_ENVIRONMENT, cwd=ROOT)
         return self._stack.enter_context(child)
 
     def request_bare(self, kind: str) -> float:
