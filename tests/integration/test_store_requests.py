@@ -100,9 +100,8 @@ def test_no_statement_of_a_turn_reads_the_rounds_of_other_requests_on_sqlite(run
     store = open_store(f"sqlite:///{run_dir}/store.db", "state")
     plans: list[str] = []
 
-    def explain(
-        connection: sa.Connection, _: object, statement: str, values: Any, __: object, many: bool
-    ) -> None:
+    def explain(*given: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        connection, _, statement, values, _, many = given
         if statement.startswith(("SELECT", "UPDATE")):
             one = values[0] if many else values
             rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", one)
