@@ -44,7 +44,7 @@ def test_twenty_thousand_requests_leave_nothing_behind(run_dir: Path) -> None:
         assert outcomes.keys() <= {"completed", "superseded"}
         assert sum(outcomes.values()) == 20_000
     grown = {name: (before.get(name, 0), number) for name, number in after.items()}
-    # an entry for each request that had ended would be 10,000 more
-    assert sum(after.values()) <= sum(before.values()) + 200, {
+    # one entry for each request that has ended, or for each stranger's server, would be more
+    assert sum(after.values()) <= sum(before.values()) + 50, {
         name: pair for name, pair in grown.items() if pair[1] > pair[0]
     }

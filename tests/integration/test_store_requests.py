@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
 from tests.testbed.messages import MOMENT, command, event
 from workers.store.database import open_store
-from workers.store.requests import Round, fix_outcomes, open_rounds, outcomes
+from workers.store.requests import (
+    Round,
+    fix_outcomes,
+    keep_waited,
+    open_rounds,
+    outcomes,
+    progress,
+    record_actions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import sqlalchemy as sa
+    from pathlib import Path
 
     from schemas.events import RequestEvent
 
@@ -86,3 +94,28 @@ def test_concurrent_callers_get_the_same_outcome(store: sa.Engine) -> None:
     with ThreadPoolExecutor(len(ENDS)) as pool:
         answers = list(pool.map(end, ENDS))
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_no_statement_of_a_turn_reads_the_rounds_of_other_requests_on_sqlite(run_dir: Path) -> None:
+    store = open_store(f"sqlite:///{run_dir}/store.db", "state")
+    plans: list[str] = []
+
+    def explain(*given: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        connection, _, statement, values, _, many = given
+        if statement.startswith(("SELECT", "UPDATE")):
+            one = values[0] if many else values
+            rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", one)
+            plans.extend(row[-1] for row in rows if " requests" in row[-1])
+
+    completed = [event(Transition.COMPLETED, requested) for requested in COMMANDS[:20]]
+    keys = [(requested.id, 1) for requested in COMMANDS[:20]]
+    sa.event.listen(store, "before_cursor_execute", explain)
+    with store.begin() as connection:
+        keep_waited(connection, "test", dict.fromkeys(keys, 1.0))
+        record_actions(connection, "test", dict.fromkeys(keys, "[]"))
+        progress(connection, "test", [request_id for request_id, _ in keys])
+        fix_outcomes(connection, "test", completed)
+        outcomes(connection, "test", keys)
+    store.dispose()
+    assert len(plans) == 5
+    assert all("request_id=?" in plan for plan in plans), plans

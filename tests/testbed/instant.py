@@ -89,14 +89,15 @@ class InstantCloud:
 
     Args:
         nodes: the names of the servers; all are SHUTOFF.
-        before: is given each call before it takes effect; what it raises is the answer.
+        before: runs before each call takes effect, and before each listing, with None; what it
+            raises is the answer.
 
     Attributes:
         calls: the number of calls by action.
     """
 
     def __init__(
-        self, nodes: Iterable[str], before: Callable[[Call], object] = lambda _: None
+        self, nodes: Iterable[str], before: Callable[[Call | None], object] = lambda _: None
     ) -> None:
         self.calls: Counter[str] = Counter()
         self._before = before
@@ -128,6 +129,7 @@ class InstantCloud:
 
     def list_servers(self, since: str | None) -> Listing:
         with self._lock:
+            self._before(None)
             listed = self._servers if since is None else self._changed
             self._changed = {}
             return Listing(list(listed.values()), "2026-01-01T00:00:00Z")

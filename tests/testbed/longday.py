@@ -1,7 +1,8 @@
 """A day of requests for one power engine, on a clock that this process steps.
 
 Each second of the day, some nodes are resumed or suspended in turn. Not everything goes well: calls
-fail, connections to the broker are lost, and other users' servers come and go in the project.
+fail, the cloud is away or wants a rest, connections to the broker and commits to the store are lost, and
+other users' servers come and go in the project.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.errors import CloudError
+from workers.power.power_store import PowerStore
 from workers.store.database import connect, reading
 from workers.store.tables import requests
 
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
     from workers.clouds.nova_requests import Call
 
 _NS = 1_000_000_000
-# Every so many calls one fails; every so many seconds a connection is lost, a stranger's server comes.
-_FAILURES, _DISCONNECTIONS, _STRANGERS = 499, 97, 1
+# One call of this many fails.
+_FAILURES = 499
+# Seconds between two lost connections, lost commits, outages of the cloud, and refusals by it.
+_DISCONNECTIONS, _LOST_COMMITS, _OUTAGES, _REFUSALS = 97, 131, 800, 300
+_OUTAGE, _REFUSAL = 40, 3
 # While more requests than this are pending, no others come.
 _MOST_PENDING = 500
 
@@ -142,9 +147,13 @@ class LongDay:
                 self._request()
         if self._seconds % _DISCONNECTIONS == 0:
             self._reconnect()
-        if self._seconds % _STRANGERS == 0:
-            self._stranger()
-        self.engine.turn()
+        self._stranger()
+        with ExitStack() as trouble:
+            if self._seconds % _LOST_COMMITS == 0:
+                away = sa.exc.OperationalError("COMMIT", {}, OSError("the store is away"))
+                lost = mock.patch.object(PowerStore, "commit", side_effect=away)
+                trouble.enter_context(lost)
+            self.engine.turn()
 
     def _request(self) -> None:
         round_, node = divmod(self._asked, self._nodes)
@@ -179,12 +188,16 @@ class LongDay:
 
     def _stranger(self) -> None:
         """Another user's server is created, and one that was created before is deleted."""
-        number = self._seconds // _STRANGERS
+        number = self._seconds
         self.cloud.put(Server(f"stranger-{number}", f"job-{number}", "ACTIVE"))
         if number > 1:
             self.cloud.put(Server(f"stranger-{number - 1}", f"job-{number - 1}", "DELETED"))
 
-    def _before_call(self, _call: Call) -> None:
-        self._calls += 1
-        if self._calls % _FAILURES == 0:
+    def _before_call(self, call: Call | None) -> None:
+        self._calls += call is not None
+        if self._seconds % _OUTAGES > _OUTAGES - _OUTAGE:
+            raise CloudError(None, "the cloud is away")
+        if self._seconds % _REFUSALS > _REFUSALS - _REFUSAL:
+            raise CloudError(429, "too many requests", retry_after=5.0)
+        if call is not None and self._calls % _FAILURES == 0:
             raise CloudError(500, "a fault of the cloud")

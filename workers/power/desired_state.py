@@ -112,18 +112,23 @@ def _note_missed_suspends(
     connection: sa.Connection, cluster: str, commands: Sequence[PowerCommand]
 ) -> None:
     """A suspend that a resume has overtaken: the boot that is due is one after it."""
-    for command in commands:
-        if not is_guarded(command):
-            continue
-        overtaken = sa.and_(
-            nodes.c.cluster == cluster,
-            nodes.c.node == command.node,
-            nodes.c.desired == str(Desired.UP),
-            nodes.c.generation > command.generation,
-            nodes.c.reached < nodes.c.generation,
-            nodes.c.boot_from.between(1, command.generation),
-        )
-        connection.execute(sa.update(nodes).where(overtaken).values(boot_from=command.generation))
+    missed = [
+        {"which": command.node, "below": command.generation}
+        for command in commands
+        if is_guarded(command)
+    ]
+    if not missed:
+        return
+    below = sa.bindparam("below", type_=sa.BigInteger)
+    overtaken = sa.and_(
+        nodes.c.cluster == cluster,
+        nodes.c.node == sa.bindparam("which"),
+        nodes.c.desired == str(Desired.UP),
+        nodes.c.generation > below,
+        nodes.c.reached < nodes.c.generation,
+        nodes.c.boot_from.between(1, below),
+    )
+    connection.execute(sa.update(nodes).where(overtaken).values(boot_from=below), missed)
 
 
 def read(

@@ -60,6 +60,8 @@ def outcomes(
         query = sa.select(*columns).where(
             requests.c.cluster == cluster,
             requests.c.outcome.is_not(None),
+            # SQLite searches no index for a list of pairs: alone, it would read the whole table
+            requests.c.request_id.in_([request_id for request_id, _ in chunk]),
             sa.tuple_(requests.c.request_id, requests.c.round).in_(chunk),
         )
         for request_id, round_, outcome, event in connection.execute(query):
