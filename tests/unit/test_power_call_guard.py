@@ -11,8 +11,8 @@ from schemas.commands import Desired, Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from tests.testbed.pending_nodes import BAKED, node, row
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START, STOP
+from tests.testbed.pending_nodes import BAKED, node
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, START
 from workers.clouds.errors import CloudError
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
@@ -20,7 +20,6 @@ from workers.power.calls import (
     Guard,
     NotWantedError,
     call_for,
-    is_reboot_for_slurm,
     may_take_effect,
     off_command,
     rest_asked,
@@ -226,13 +225,3 @@ def test_a_call_names_the_image_only_where_one_is_made_or_used(action: str, call
     baking = node(BAKED, pending(BAKED))
     image = "image-id" if action == CREATE else None
     assert call_for(baking, Act(action, "id-1"), image) == call
-
-
-def test_a_reboot_is_for_slurm_only_while_a_boot_is_due() -> None:
-    up = command()
-    due = replace(node(up), row=row(up, boot_from=MOMENT))
-    assert is_reboot_for_slurm(due, Act(REBOOT, "id-1"))
-    assert not is_reboot_for_slurm(due, Act(STOP, "id-1"))
-    assert not is_reboot_for_slurm(node(up), Act(REBOOT, "id-1"))
-    booted = replace(due, row=row(up, boot_from=MOMENT, booted=MOMENT))
-    assert not is_reboot_for_slurm(booted, Act(REBOOT, "id-1"))

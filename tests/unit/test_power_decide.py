@@ -442,3 +442,13 @@ def test_whatever_the_cloud_shows_after_each_call_every_kind_of_call_has_a_limit
     for action in set(made):
         most = group.calls + (made.count(CREATE) + 1 if action == DELETE else 0)
         assert made.count(action) <= most
+
+
+def test_only_the_reboot_of_a_running_server_is_made_for_slurm() -> None:
+    """The guard asks Slurm before such a call; a server in ERROR is rebooted whatever Slurm shows."""
+    due = decide(Desired.UP, view(servers("ACTIVE"), boot_due=True), limits("stop"))
+    broken = decide(Desired.UP, view(servers("ERROR"), boot_due=True), limits("stop"))
+    assert isinstance(due, Act)
+    assert isinstance(broken, Act)
+    assert (due.action, due.for_slurm) == (REBOOT, True)
+    assert (broken.action, broken.for_slurm) == (REBOOT, False)

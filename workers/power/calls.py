@@ -7,7 +7,7 @@ from typing import Protocol
 
 from schemas.commands import PowerCommand
 from schemas.events import Cause
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.clouds.nova_requests import Call
 from workers.errors import LamplighterError
@@ -119,11 +119,6 @@ def call_for(node: PendingNode, act: Act, image_id: str | None) -> Call:
     elif act.action in {BAKE, FIND_IMAGE} and baking is not None:
         image, request_id = baking.image, baking.id
     return Call(act.action, act.server_id, node.name, node.group_name, image, request_id)
-
-
-def is_reboot_for_slurm(node: PendingNode, act: Act) -> bool:
-    """Whether this reboots a running server because slurmctld waits for a boot."""
-    return act.action == REBOOT and node.row.boot_due
 
 
 def verdict_on(error: BaseException) -> Verdict:

@@ -6,7 +6,7 @@ host exists, in ERROR; a call in a state that does not allow it gets 409.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from schemas.commands import Desired
@@ -60,12 +60,14 @@ class Wait:
 class Act:
     """Make this call; `server_id` is empty for `create`.
 
-    `because` is what is wrong with a server that is deleted for it.
+    `because` is what is wrong with a server that is deleted for it. `for_slurm` marks the reboot of a
+    server that runs, because slurmctld waits for a boot.
     """
 
     action: str
     server_id: str
     because: Cause | None = None
+    for_slurm: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _here(desired: Desired, view: NodeView, limits: Limits, server: Server) -> D
         return Wait()
     # a resized server cannot reboot before its new size is confirmed
     if desired is Desired.UP and view.boot_due and server.status == "ACTIVE":
-        return _call(view, limits, REBOOT, server)
+        reboot = _call(view, limits, REBOOT, server)
+        return replace(reboot, for_slurm=True) if isinstance(reboot, Act) else reboot
     return Settled(server)
 
 

@@ -8,7 +8,7 @@ from math import inf
 from workers.clouds.actions import CREATE
 from workers.clouds.driver import CloudDriver
 from workers.config.tables import PowerSettings
-from workers.power.calls import Guard, call_for, is_reboot_for_slurm, off_command
+from workers.power.calls import Guard, call_for, off_command
 from workers.power.carry_out import StepTaker
 from workers.power.decide import Act
 from workers.power.node import LOOKING, Calling, PendingNode, Queued
@@ -78,7 +78,7 @@ class Dispatcher:
             self._settings.api_timeout,
             node.row,
             off_command(node),
-            is_reboot=is_reboot_for_slurm(node, act),
+            is_reboot=act.for_slurm,
         )
         self._state.put(replace(node, phase=Calling(act, node.row, node.key, now)))
         cloud.call(call_for(node, act, image_id), guard)
