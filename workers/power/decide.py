@@ -88,7 +88,8 @@ def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
     if surplus:
         return _with_surplus(desired, view, limits, surplus)
     action = _actions(desired, view, limits).get(server.status)
-    creates_again = limits.strategy is Strategy.DELETE and server.id in view.ours
+    needed = desired in {Desired.UP, Desired.READY}
+    creates_again = needed and limits.strategy is Strategy.DELETE and server.id in view.ours
     if action == DELETE or (server.task == DELETING and creates_again):
         return _replace(desired, view, limits, server)
     if desired is Desired.ADOPTED:
