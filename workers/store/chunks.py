@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from producers.batched import batched
+
 T = TypeVar("T")
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     """The items in order, at most `size` at a time."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+    return batched(items, size)
