@@ -8,7 +8,7 @@ from schemas.envelope import Envelope
 from schemas.fields import Fields, fit
 from schemas.wire import ANY_TEXT, ATTRIBUTE, read, to_data, wire
 
-_FAMILIES = ("alarm.", "message.", "group.", "hold.", "clock.")
+FAMILIES = ("alarm.", "message.", "group.", "hold.", "clock.")
 
 
 def _details(data: Fields, name: str) -> Mapping[str, str]:
@@ -61,7 +61,7 @@ class Notice:
 def notice_from(envelope: Envelope) -> Notice:
     """The notice in an envelope; raises MalformedMessageError, also for other types."""
     name = envelope.type.removeprefix("lamplighter.").removesuffix(".v1")
-    if not name.startswith(_FAMILIES) or envelope.type != f"lamplighter.{name}.v1":
+    if not name.startswith(FAMILIES) or envelope.type != f"lamplighter.{name}.v1":
         raise envelope.unknown_type("a notice")
     notice = read(
         Notice,

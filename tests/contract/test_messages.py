@@ -18,7 +18,7 @@ from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
-from schemas.notices import Notice, notice_from
+from schemas.notices import FAMILIES, Notice, notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import Registration, registration_from
 from schemas.snapshot import TYPE as SNAPSHOT
@@ -154,3 +154,9 @@ def test_token_messages_match_their_schemas(
     message: TokenRequest | TokenGrant | TokenRefusal, schema: str
 ) -> None:
     VALIDATORS[schema].validate(json.loads(encode(message)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_schema_knows_every_family_of_notices(family: str) -> None:
+    notice = Notice(f"{family}said", "c", "s", "k", 0, "", "", {})
+    assert violations(notice.to_envelope().type, notice.to_envelope().to_json()) == []
