@@ -8,7 +8,7 @@ from typing import Any
 from producers.hosts import expand
 from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
-from schemas.names import shown
+from schemas.fields import shown
 
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 

@@ -24,7 +24,7 @@ from producers.spool import SpoolContent
 from schemas import ids
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
-from schemas.names import shown
+from schemas.fields import shown
 
 # A hook may take five seconds; with a close that the broker does not answer, one second is left.
 PUBLISH_SECONDS = 3.7

@@ -5,7 +5,7 @@ import re
 import hostlist
 
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name, shown
+from schemas.fields import is_node_name, shown
 
 # Slurm's own limit (MAX_SLURM_NODES).
 MOST_NODES = 65_536

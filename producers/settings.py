@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from schemas.names import is_cluster_name, shown
+from schemas.fields import is_cluster_name, shown
 
 FILE_NAME = "lamplighter.toml"
 DEFAULT_FOLDER = Path("/etc/lamplighter")

@@ -6,15 +6,13 @@ commands: a request to change a node's power, from a hook or an operator.
 envelope: the CloudEvents envelope around every message.
 errors: the error for a message that cannot be read.
 events: what happened to a request.
-fields: strict reading of JSON fields.
+fields: strict reading and writing of JSON fields; checks of names; quoting of untrusted text.
 headers: the AMQP headers of commands and dead letters.
 ids: message ids, derived from what the message says.
 jobs: what happened to a Slurm job on our nodes.
-names: checks of node and cluster names; quoting of untrusted text.
 notices: alarms, rejected messages and operators' actions: what is not a request's event.
 registrations: a node registered with slurmctld.
 server: a cloud's server as a listing shows it.
 snapshot: the states of all Slurm nodes at one moment.
-wire: how a message's dataclass is written to JSON and read again.
 asyncapi.yaml, json: the same messages, described for other programs.
 """

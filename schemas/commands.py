@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import Fields
-from schemas.wire import OPTIONAL_ATTRIBUTE, OPTIONAL_TEXT, TEXT, many, number, read, to_data
+from schemas.fields import (
+    OPTIONAL_ATTRIBUTE,
+    OPTIONAL_TEXT,
+    TEXT,
+    Fields,
+    many,
+    number,
+    read,
+    to_data,
+)
 
 
 class Desired(enum.StrEnum):
@@ -90,6 +98,7 @@ class PowerCommand:
         origin: the host of the hook.
         note: what went wrong while the request was made, or the operator's reason, or None.
         image: the name of the image to make; only for a bake.
+        id: the request's id, the same each time it is sent.
     """
 
     kind: Kind
@@ -103,15 +112,23 @@ class PowerCommand:
     note: str | None = field(default=None, metadata=OPTIONAL_TEXT)
     image: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
 
-    @property
-    def id(self) -> str:
-        """The request's id, the same each time it is sent."""
-        return ids.request_id(self.generation, self.correlation_id, self.node)
+    id: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        made = ids.request_id(self.generation, self.correlation_id, self.node)
+        object.__setattr__(self, "id", made)
 
     @property
     def desired(self) -> Desired:
         """The requested state."""
         return self.kind.desired
+
+    @property
+    def is_slurms_power_off(self) -> bool:
+        """Whether Slurm itself asks for the node to be powered off."""
+        return self.kind is Kind.RESUME_FAIL or (
+            self.kind is Kind.SUSPEND and self.expiry is not None
+        )
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""

@@ -12,8 +12,7 @@ from typing import Any
 
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from schemas.fields import MOST, SENDER, Fields
-from schemas.names import is_cluster_name, is_node_name, shown
+from schemas.fields import MOST, SENDER, Fields, is_cluster_name, is_node_name, shown
 
 CONTENT_TYPE = "application/cloudevents+json"
 _DATA_TYPE = "application/json"

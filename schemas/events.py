@@ -7,12 +7,12 @@ from typing import Any
 from schemas import ids
 from schemas.commands import Kind, PowerCommand, WaitingJob
 from schemas.envelope import Envelope
-from schemas.fields import Fields
-from schemas.wire import (
+from schemas.fields import (
     ANY_TEXT,
     ATTRIBUTE,
     OPTIONAL_TEXT,
     TEXT,
+    Fields,
     many,
     nested,
     number,

@@ -1,12 +1,19 @@
-"""Reads the fields of a message's JSON objects, and reports the field that is wrong."""
+"""Reads and writes the fields of a message's JSON object, and reports the field that is wrong.
+
+A message's dataclass says how each field is read: `one: str = field(metadata=TEXT)` is read strictly from
+the JSON field of the same name. Fields without metadata are not part of the JSON object.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name, shown
+
+T = TypeVar("T")
 
 LONGEST_TEXT = 4096
 # The stores keep times and generations in 64 bits: until the year 2262.
@@ -17,6 +24,27 @@ _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _NS = 1_000_000_000
+# Slurm's node names are host names; slurmctld sends nothing else.
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+SHOWN = 80
+
+
+def is_node_name(name: str) -> bool:
+    """Whether `name` can be a Slurm node's name: letters, digits, dot, dash, underscore."""
+    return _NODE.fullmatch(name) is not None
+
+
+def is_cluster_name(name: str) -> bool:
+    """Whether `name` can be a cluster's name: at most 63 letters, digits, dashes, underscores."""
+    return _CLUSTER.fullmatch(name) is not None
+
+
+def shown(value: object) -> str:
+    """`value` quoted, escaped and cut, safe for a log line or an error message."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 class Fields:
@@ -107,3 +135,76 @@ class Fields:
 def fit(text: str) -> str:
     """Text from outside, cut to what a text field may hold."""
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How a field is read and written; None is not sent, nor is an optional value that is empty."""
+
+    read: Callable[[Fields, str], Any]
+    write: Callable[[Any], Any]
+    required: bool
+
+
+def wire(
+    read: Callable[[Fields, str], Any],
+    write: Callable[[Any], Any] = lambda value: value,
+    *,
+    required: bool = True,
+) -> Mapping[str, Codec]:
+    """The metadata of a field."""
+    return {"wire": Codec(read, write, required)}
+
+
+def number(*, required: bool = True, **limits: int) -> Mapping[str, Codec]:
+    """A whole number from `least` to `most`."""
+    return wire(lambda data, name: data.number(name, **limits), required=required)
+
+
+def many(cls: type) -> Mapping[str, Codec]:
+    """A tuple of dataclasses, as a list of objects."""
+    return wire(
+        lambda data, name: tuple(read(cls, item) for item in data.objects(name)),
+        lambda items: list(map(to_data, items)),
+    )
+
+
+def nested(cls: type, *, required: bool = True) -> Mapping[str, Codec]:
+    """A dataclass, as an object."""
+    return wire(lambda data, name: read(cls, data.object(name)), to_data, required=required)
+
+
+TEXT = wire(Fields.text)
+ANY_TEXT = wire(lambda data, name: data.text(name, shortest=0), fit)
+OPTIONAL_TEXT = wire(Fields.text_or_none, fit, required=False)
+ATTRIBUTE = wire(Fields.attribute)
+OPTIONAL_ATTRIBUTE = wire(Fields.attribute, required=False)
+
+
+@cache
+def _codecs(cls: Any) -> Mapping[str, Codec]:  # noqa: ANN401 - a dataclass
+    return {one.name: one.metadata["wire"] for one in fields(cls) if "wire" in one.metadata}
+
+
+def to_data(message: Any) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
+    """The JSON object of a dataclass."""
+    data = {}
+    cls: Any = type(message)
+    for name, codec in _codecs(cls).items():
+        value = getattr(message, name)
+        # 0 is not empty, False is
+        if value is not None and (codec.required or value or type(value) is int):
+            data[name] = codec.write(value)
+    return data
+
+
+def read(cls: Callable[..., T], data: Fields, **given: Any) -> T:  # noqa: ANN401 - the fields' types
+    """A dataclass from a JSON object; fields that are `given` are not read.
+
+    Raises:
+        MalformedMessageError: naming the field and the remedy.
+    """
+    for name, codec in _codecs(cls).items():
+        if name not in given and (codec.required or name in data.raw):
+            given[name] = codec.read(data, name)
+    return cls(**given)

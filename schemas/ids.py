@@ -6,7 +6,6 @@ UUID layouts: RFC 9562, sections 5.5 (version 5) and 5.7 (version 7).
 import hashlib
 import os
 import uuid
-from functools import lru_cache
 
 _NAMESPACE = uuid.UUID("6c616d70-6c69-5768-b465-722e6e6f6465")
 _NS_PER_MS = 1_000_000
@@ -19,7 +18,6 @@ def correlation_id() -> str:
     return os.urandom(16).hex()
 
 
-@lru_cache(maxsize=65_536)
 def request_id(generation: int, correlation: str, node: str) -> str:
     """The UUIDv7 of one node's request within one hook call.
 

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 from schemas import ids
 from schemas.envelope import Envelope, rfc3339
 from schemas.events import Cause
-from schemas.fields import Fields
-from schemas.wire import ATTRIBUTE, OPTIONAL_ATTRIBUTE, nested, number, read, to_data, wire
+from schemas.fields import (
+    ATTRIBUTE,
+    OPTIONAL_ATTRIBUTE,
+    Fields,
+    nested,
+    number,
+    read,
+    to_data,
+    wire,
+)
 
 _INSTANT = wire(Fields.instant, rfc3339)
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from schemas import ids
 from schemas.envelope import Envelope
-from schemas.fields import Fields, fit
-from schemas.wire import ANY_TEXT, ATTRIBUTE, read, to_data, wire
+from schemas.fields import ANY_TEXT, ATTRIBUTE, Fields, fit, read, to_data, wire
 
 FAMILIES = ("alarm.", "message.", "group.", "hold.", "clock.")
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import MOST, Fields, fit
-from schemas.names import is_node_name
-from schemas.wire import TEXT, many, number, read, to_data, wire
+from schemas.fields import MOST, TEXT, Fields, fit, is_node_name, many, number, read, to_data, wire
 
 ROUTING_KEY = "slurm.snapshot.taken"
 TYPE = f"lamplighter.{ROUTING_KEY}.v1"

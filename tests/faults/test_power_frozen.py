@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 FREEZES = """
 import os, signal, sys
 from pathlib import Path
-from workers.power import desired_state
+from workers.store.nodes import NodeTable
 from workers.power.main import main
 from workers.config.settings import load
-release, frozen = desired_state.release, []
-def freezes(connection, cluster, names, lease):
-    release(connection, cluster, names, lease)
+release, frozen = NodeTable.release, []
+def freezes(table, connection, names):
+    release(table, connection, names)
     if names and not frozen:
         frozen.append(True)
         os.kill(os.getpid(), signal.SIGSTOP)
-desired_state.release = freezes
+NodeTable.release = freezes
 sys.exit(main(load(Path(sys.argv[1]))))
 """
 

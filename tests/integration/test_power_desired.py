@@ -22,18 +22,16 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import GROUP
 from tests.testbed.waiting import until
-from workers.power import desired_state, messages, observations
-from workers.power.batch import Batch
+from workers.power import messages
 from workers.power.intake import DeliveryHistory, Pending
-from workers.power.lease_owner import Owner
 from workers.power.node import PendingNode
-from workers.power.node_row import DesiredRow, Lease
-from workers.power.observations import Observation
-from workers.power.power_store import PowerStore
 from workers.power.steps import Finish
 from workers.store import holds, requests
 from workers.store.database import open_store
 from workers.store.holds import Hold
+from workers.store.lease_owner import Lease, Owner
+from workers.store.nodes import DesiredRow, NodeTable
+from workers.store.power_store import Accepted, Batch, NodeEnd, PowerStore
 from workers.store.tables import nodes
 
 if TYPE_CHECKING:
@@ -71,25 +69,29 @@ class Store:
     def lease(self, owner: Owner | None = None, *, seconds: float = LEASE) -> Lease:
         return Lease(owner or self.owner(), seconds, settling=SETTLING)
 
+    def table(self, owner: Owner | None = None) -> NodeTable:
+        return NodeTable(self.engine, self.cluster, self.lease(owner or self._reader))
+
     def accept(
         self, owner: Owner, *commands: PowerCommand, lease: float = LEASE, now: int = NOW
     ) -> Mapping[str, DesiredRow]:
         with self.engine.begin() as connection:
             how = self.lease(owner, seconds=lease)
-            return desired_state.accept(connection, self.cluster, commands, how, now)
+            return NodeTable(self.engine, self.cluster, how).accept(connection, commands, now)
 
     def read(self, node: str = "node1") -> DesiredRow:
         how = Lease(self._reader, 1000.0, settling=SETTLING)
         with self.engine.begin() as connection:
-            return desired_state.read(connection, self.cluster, [node], how)[node]
+            return NodeTable(self.engine, self.cluster, how).read(connection, [node])[node]
 
     def release(self, owner: Owner, *names: str) -> None:
         with self.engine.begin() as connection:
-            desired_state.release(connection, self.cluster, names, self.lease(owner))
+            self.table(owner).release(connection, names)
 
     def renew(self, owner: Owner, seconds: float = LEASE) -> None:
         with self.engine.begin() as connection:
-            desired_state.renew(connection, self.cluster, self.lease(owner, seconds=seconds))
+            how = self.lease(owner, seconds=seconds)
+            NodeTable(self.engine, self.cluster, how).renew(connection)
 
     def observed(self, node: str = "node1") -> tuple[str | None, str | None, int | None]:
         columns = nodes.c.server_id, nodes.c.observed, nodes.c.observed_at
@@ -168,7 +170,7 @@ def test_a_thousand_nodes_are_accepted_read_renewed_and_released_at_once(store: 
     store.renew(owner)
     store.release(owner, *rows)
     with store.engine.begin() as connection:
-        after = desired_state.read(connection, "test", list(rows), store.lease(owner))
+        after = store.table(owner).read(connection, list(rows))
     assert {row.lease_owner for row in after.values()} == {None}
 
 
@@ -277,11 +279,11 @@ def test_no_call_outlasts_the_lease_that_it_was_made_under(
 def test_observations_are_kept_and_the_last_known_server_too(store: Store) -> None:
     store.accept(store.owner(), RESUME)
     with store.engine.begin() as connection:
-        observations.observe(connection, "test", [Observation("node1", "id-1", "ACTIVE", 5)])
+        store.table().observe(connection, {"node1": ("id-1", "ACTIVE")}, 5)
     assert store.observed() == ("id-1", "ACTIVE", 5)
     with store.engine.begin() as connection:
-        observations.observe(connection, "test", [Observation("node1", None, "NONE", 6)])
-        observations.observe(connection, "test", [])
+        store.table().observe(connection, {"node1": (None, "NONE")}, 6)
+        store.table().observe(connection, {}, 7)
     assert store.observed() == ("id-1", "NONE", 6)
     assert store.read().server_id == "id-1"
 
@@ -350,12 +352,12 @@ def boots(store: Store, node: str = "node1") -> tuple[bool, int, int]:
 
 def reaches(store: Store, asked: PowerCommand) -> None:
     with store.engine.begin() as connection:
-        observations.mark_reached(connection, "test", {asked.node: asked.generation})
+        store.table().mark_reached(connection, {asked.node: asked.generation})
 
 
 def boots_under(store: Store, asked: PowerCommand) -> None:
     with store.engine.begin() as connection:
-        observations.mark_booted(connection, "test", {asked.node: asked.generation})
+        store.table().mark_booted(connection, {asked.node: asked.generation})
 
 
 def at(kind: Kind, second: int, **changes: object) -> PowerCommand:
@@ -560,7 +562,7 @@ def test_no_lease_and_no_settling_is_read_as_longer_than_it_can_be(store: Store)
     with store.engine.begin() as connection:
         far = nodes.c.unsettled_until + 10**15
         connection.execute(sa.update(nodes).values(unsettled_until=far))
-        row = desired_state.read(connection, "test", ["node1"], store.lease(owner))["node1"]
+        row = store.table(owner).read(connection, ["node1"])["node1"]
     assert (row.lease_left, row.unsettled_left) == (LEASE, SETTLING)
 
 
@@ -570,7 +572,7 @@ def test_a_node_stays_unsettled_for_the_longest_of_what_was_noted(store: Store) 
     worker.commit(Batch(unsettled={"node1"}), NOW)
     with store.engine.begin() as connection:
         short = Lease(owner, LEASE, settling=1.0)
-        desired_state.mark_unsettled(connection, "test", ["node1"], short)
+        NodeTable(store.engine, "test", short).mark_unsettled(connection, ["node1"])
     assert store.read().unsettled_left > SETTLING - 5
 
 
@@ -582,8 +584,8 @@ def outcome(request: Pending, transition: Transition, time: int = NOW) -> Reques
 
 
 def finished(
-    transition: Transition, *waiting: Pending, row: DesiredRow | None = None
-) -> tuple[PendingNode, Finish]:
+    transition: Transition, *waiting: Pending, row: DesiredRow | None = None, time: int = NOW
+) -> NodeEnd:
     """A node of these requests that has come as far as it will."""
     asked = waiting[-1].command
     row = row or DesiredRow(
@@ -591,7 +593,12 @@ def finished(
     )
     node = PendingNode(asked.node, "all", GROUP, row, 0.0, 0.0, requests=waiting)
     failed = transition is Transition.FAILED
-    return node, Finish(transition, CAUSE if failed else None, None if failed else SERVER)
+    how = Finish(transition, CAUSE if failed else None, None if failed else SERVER)
+    return messages.node_end(node, how, time)
+
+
+def bodies(accepted: Accepted) -> list[bytes]:
+    return [body for _, body in accepted.ends]
 
 
 def finish(
@@ -602,10 +609,10 @@ def finish(
     time: int = NOW,
 ) -> tuple[Sequence[bytes], Mapping[str, DesiredRow]]:
     """End a request's round; the events that the store holds, and the rows that had moved on."""
-    batch = Batch(finished={request.command.node: finished(transition, request)})
+    batch = Batch(finished={request.command.node: finished(transition, request, time=time)})
     committed = worker.commit(batch, time)
-    bodies = [body for ended in committed.ended.values() for _, body in ended]
-    return bodies, committed.moved
+    stored = [body for ended in committed.ended.values() for _, body in ended]
+    return stored, committed.moved
 
 
 def test_a_finished_node_ends_its_round_is_observed_and_released(store: Store) -> None:
@@ -632,8 +639,8 @@ def test_a_node_that_has_moved_on_is_not_ended(store: Store) -> None:
     ours, other, request = store.worker(), store.worker(), pending(RESUME)
     accepted(ours, request)
     accepted(other, pending(SUSPEND))
-    bodies, moved = finish(ours, request)
-    assert bodies == []
+    stored, moved = finish(ours, request)
+    assert stored == []
     assert moved["node1"].generation == SUSPEND.generation
     assert moved["node1"].lease_owner == ours.owner
     assert store.observed() == (None, None, None)
@@ -645,8 +652,8 @@ def test_a_node_whose_lease_is_lost_is_not_ended(store: Store) -> None:
     accepted(ours, request)
     until(lambda: store.read().lease_left < 0, 10.0, "the lease's end", interval=0.01)
     accepted(other, request)
-    bodies, moved = finish(ours, request)
-    assert bodies == []
+    stored, moved = finish(ours, request)
+    assert stored == []
     assert moved["node1"].lease_owner == other.owner
     assert other.accept([request], [], NOW).ended == {}
     assert store.read().lease_owner == other.owner
@@ -687,7 +694,7 @@ def test_all_requests_of_a_finished_node_end_and_an_older_opposite_is_superseded
     accepted(worker, older, newer)
     batch = Batch(finished={"node1": finished(Transition.COMPLETED, older, newer)})
     ended = worker.commit(batch, NOW).ended["node1"]
-    told = {request.id: event_from(parse(body)).transition for request, body in ended}
+    told = {event.request_id: event_from(parse(body)).transition for event, body in ended}
     assert told == {older.id: Transition.SUPERSEDED, newer.id: Transition.COMPLETED}
 
 
@@ -703,11 +710,11 @@ def test_a_round_has_one_outcome_whoever_ends_it_and_however_often(store: Store)
     first, second, request = store.worker(), store.worker(), pending(RESUME)
     accepted(first, request)
     [stored], _ = finish(first, request, Transition.COMPLETED)
-    failed = request, outcome(request, Transition.FAILED)
-    assert second.accept([], [failed], NOW).bodies == [stored]
+    failed = outcome(request, Transition.FAILED)
+    assert bodies(second.accept([], [failed], NOW)) == [stored]
     accepted(second, pending(SUSPEND))
-    superseded = request, outcome(request, Transition.SUPERSEDED, NOW + 1)
-    assert first.accept([], [superseded], NOW).bodies == [stored]
+    superseded = outcome(request, Transition.SUPERSEDED, NOW + 1)
+    assert bodies(first.accept([], [superseded], NOW)) == [stored]
 
 
 def test_two_deliveries_of_one_round_get_the_same_event(store: Store) -> None:
@@ -743,9 +750,8 @@ def test_a_new_round_ends_on_its_own(store: Store) -> None:
 
 def test_a_request_that_was_never_accepted_can_be_ended(store: Store) -> None:
     worker, request = store.worker(), pending(RESUME)
-    assert worker.accept([], [], NOW).bodies == []
-    end = request, outcome(request, Transition.FAILED)
-    [body] = worker.accept([], [end], NOW).bodies
+    assert worker.accept([], [], NOW).ends == []
+    [body] = bodies(worker.accept([], [outcome(request, Transition.FAILED)], NOW))
     assert worker.accept([request], [], NOW).ended[request.key].event == body
 
 

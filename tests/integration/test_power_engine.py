@@ -12,7 +12,7 @@ from tests.testbed.deliveries import pending
 from tests.testbed.powerbench import NODES
 from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.waiting import until
-from workers.power.batch import Batch
+from workers.store.power_store import Batch
 
 if TYPE_CHECKING:
     from tests.testbed.powerbench import PowerBench

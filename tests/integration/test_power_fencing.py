@@ -14,7 +14,7 @@ from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.effects import Hang
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.waiting import until
-from workers.power.lease_owner import Owner
+from workers.store.lease_owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

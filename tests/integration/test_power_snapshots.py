@@ -18,7 +18,7 @@ from tests.testbed.powerbench import NODES
 from tests.testbed.requests import resume, starts, stops, suspend
 from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
-from workers.power.suspend_guard import DISAGREES, UNCONFIRMED
+from workers.power.admit import DISAGREES, UNCONFIRMED
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
 from workers.resync.drift_memory import DriftMemory

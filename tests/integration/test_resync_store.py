@@ -15,11 +15,6 @@ from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
 from workers.config.tables import ResyncSettings
-from workers.power import desired_state, observations
-from workers.power.lease_owner import Owner
-from workers.power.node_row import Lease
-from workers.power.observations import Observation
-from workers.power.slurm_view import SnapshotReader
 from workers.resync import drift_memory
 from workers.resync.drift import Drift, RepairStep, ServerState
 from workers.resync.drift_memory import DriftMemory
@@ -29,6 +24,9 @@ from workers.slurm.node_memory import Due, NodeMemory, remember
 from workers.store import holds, snapshots
 from workers.store.database import open_store, reading
 from workers.store.holds import Hold
+from workers.store.lease_owner import Lease, Owner
+from workers.store.nodes import NodeTable
+from workers.store.slurm_view import SnapshotReader
 from workers.store.snapshots import StoredListing
 
 if TYPE_CHECKING:
@@ -92,8 +90,9 @@ class Scene:
         requested = [command(n, kind=state, generation=self.now + at * NS) for n in nodes]
         with closing(Owner(self.store.url)) as owner, self.store.begin() as connection:
             lease = Lease(owner, 60.0, settling=5.0)
-            desired_state.accept(connection, CLUSTER, requested, lease, self.now)
-            desired_state.release(connection, CLUSTER, list(nodes), lease)
+            table = NodeTable(self.store, CLUSTER, lease)
+            table.accept(connection, requested, self.now)
+            table.release(connection, nodes)
 
     def list_cloud(self, cloud: str, *servers: Server, generation: int | None = None) -> None:
         """Store the listing of a cloud."""
@@ -225,14 +224,19 @@ def test_listing_that_lost_most_of_its_nodes_is_doubted(scene: Scene) -> None:
     assert set(scene.found(snapshot)) == {"node5", "node6", "node7", "node8"}
 
 
+def observe(scene: Scene, node: str, status: str, at: int) -> None:
+    """Store what the node's server was observed to be."""
+    with closing(Owner(scene.store.url)) as owner, scene.store.begin() as connection:
+        table = NodeTable(scene.store, CLUSTER, Lease(owner, 60.0, settling=5.0))
+        table.observe(connection, {node: (f"id-{node}", status)}, at)
+
+
 def test_node_that_was_acted_on_since_the_listing_is_not_judged(scene: Scene) -> None:
     scene.request(Kind.SUSPEND, "node1")
     scene.list_cloud("one", server("node1", "ACTIVE"))
     snapshot = scene.snapshot()
     assert set(scene.found(snapshot)) == {"node1"}
-    with scene.store.begin() as connection:
-        later = Observation("node1", "id-node1", "SHUTOFF", scene.now + 2 * NS)
-        observations.observe(connection, CLUSTER, [later])
+    observe(scene, "node1", "SHUTOFF", scene.now + 2 * NS)
     assert scene.found(snapshot) == {}
 
 
@@ -252,9 +256,7 @@ def test_server_with_our_tags_that_belongs_to_no_node_is_reported(
 
 def own(scene: Scene, node: str) -> None:
     """Store the node's server as the one that was acted on last."""
-    with scene.store.begin() as connection:
-        seen = Observation(node, f"id-{node}", "ACTIVE", scene.now - NS)
-        observations.observe(connection, CLUSTER, [seen])
+    observe(scene, node, "ACTIVE", scene.now - NS)
 
 
 def test_each_of_several_servers_is_named_with_the_nodes_own(scene: Scene) -> None:

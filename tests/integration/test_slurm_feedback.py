@@ -15,15 +15,14 @@ from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.config.settings import load
 from workers.config.slurm_location import is_installed
-from workers.power import desired_state
-from workers.power.lease_owner import Owner
-from workers.power.node_row import Lease
 from workers.slurm import node_memory
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.decide import RequestedState
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.scontrol import Slurm
 from workers.store.database import open_store
+from workers.store.lease_owner import Lease, Owner
+from workers.store.nodes import NodeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,10 +144,11 @@ def test_node_is_leased_only_while_a_power_worker_works_on_it(
     lease = Lease(owner, 60.0, settling=5.0)
     try:
         with store.begin() as connection:
-            desired_state.accept(connection, "test", [command()], lease, MOMENT)
+            table = NodeTable(store, "test", lease)
+            table.accept(connection, [command()], MOMENT)
             row = node_memory.requested_states(connection, "test", ["node1", "node2"])
             assert row == {"node1": RequestedState(Desired.UP, MOMENT, leased=True)}
-            desired_state.release(connection, "test", ["node1"], lease)
+            table.release(connection, ["node1"])
             row = node_memory.requested_states(connection, "test", ["node1"])
             assert row == {"node1": RequestedState(Desired.UP, MOMENT)}
     finally:

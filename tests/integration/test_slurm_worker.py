@@ -19,12 +19,11 @@ from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.broker import topology
-from workers.power import desired_state
-from workers.power.lease_owner import Owner
-from workers.power.node_row import Lease
 from workers.slurm.causes import reason
 from workers.slurm.node_memory import Due, NodeMemory, recall
 from workers.store.database import connect, open_store, reading
+from workers.store.lease_owner import Lease, Owner
+from workers.store.nodes import NodeTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -76,8 +75,9 @@ class Bench:
         with closing(Owner(store.url)) as owner:
             with store.begin() as connection:
                 lease = Lease(owner, 60.0, settling=5.0)
-                desired_state.accept(connection, CLUSTER, commands, lease, generation)
-                desired_state.release(connection, CLUSTER, list(nodes), lease)
+                table = NodeTable(store, CLUSTER, lease)
+                table.accept(connection, commands, generation)
+                table.release(connection, nodes)
             store.dispose()
         return commands
 
@@ -212,7 +212,8 @@ def test_addresses_are_reported_and_parked_nodes_given_back(bench: Bench) -> Non
     with closing(Owner(store.url)) as owner:
         lease = Lease(owner, 600.0, settling=5.0)
         with store.begin() as connection:
-            desired_state.accept(connection, CLUSTER, [busy], lease, busy.generation)
+            table = NodeTable(store, CLUSTER, lease)
+            table.accept(connection, [busy], busy.generation)
         away = Cause("network", "no route")
         ended_event = replace(ended(booted, Transition.COMPLETED), address="127.0.0.7")
         waiting = [ended(command, Transition.PARKED, away) for command in (parked, busy)]
@@ -224,7 +225,7 @@ def test_addresses_are_reported_and_parked_nodes_given_back(bench: Bench) -> Non
             assert bench.slurm.node_reason("node8") == reason(away)
             assert bench.has("node9", "POWERING_UP")
             with store.begin() as connection:
-                desired_state.release(connection, CLUSTER, ["node9"], lease)
+                table.release(connection, ["node9"])
             until(lambda: bench.has("node9", "POWERING_DOWN"), 20, "node9 to be given back")
             assert not bench.has("node9", "DOWN")
     store.dispose()

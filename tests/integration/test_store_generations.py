@@ -13,13 +13,11 @@ from schemas.commands import Kind
 from schemas.snapshot import SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER
 from tests.testbed.messages import CORRELATION, command
-from workers.power import desired_state, observations
-from workers.power.lease_owner import Owner
-from workers.power.node_row import Lease
-from workers.power.observations import Observation
 from workers.store import generations, group_images, requests, snapshots, tables
 from workers.store.database import open_store
 from workers.store.group_images import GroupImage
+from workers.store.lease_owner import Lease, Owner
+from workers.store.nodes import NodeTable
 from workers.store.requests import Round
 from workers.store.snapshots import StoredListing
 
@@ -45,10 +43,13 @@ def store(store_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
+def table(connection: sa.Connection, owner: Owner) -> NodeTable:
+    return NodeTable(connection.engine, CLUSTER, Lease(owner, 60.0, settling=5.0))
+
+
 def accept(connection: sa.Connection, owner: Owner, *commands: PowerCommand) -> dict[str, int]:
     """Accept requests; the generation of each node's row."""
-    lease = Lease(owner, 60.0, settling=5.0)
-    rows = desired_state.accept(connection, CLUSTER, commands, lease, time.time_ns())
+    rows = table(connection, owner).accept(connection, commands, time.time_ns())
     return {node: row.generation for node, row in rows.items()}
 
 
@@ -70,10 +71,10 @@ def test_a_request_after_the_reset_is_newer_than_everything_before(store: sa.Eng
             accept(connection, owner, old, first, second)
             rounds = [Round(c.id, 1, c.node, c.generation, now) for c in (old, first, second)]
             requests.open_rounds(connection, CLUSTER, rounds)
-            observations.mark_booted(connection, CLUSTER, {"node3": now + HOUR})
-            observations.mark_reached(connection, CLUSTER, {"node2": first.generation})
-            late = Observation("node2", "id-2", "SHUTOFF", now + HOUR)
-            observations.observe(connection, CLUSTER, [late])
+            table(connection, owner).mark_booted(connection, {"node3": now + HOUR})
+            table(connection, owner).mark_reached(connection, {"node2": first.generation})
+            late = {"node2": ("id-2", "SHUTOFF")}
+            table(connection, owner).observe(connection, late, now + HOUR)
             image = GroupImage("all", "image", "name", "node2", "bake", now + HOUR, now)
             group_images.keep(connection, CLUSTER, [image])
             assert generations.highest(connection, CLUSTER) == second.generation

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, Transition, event_from
-from workers.power.suspend_guard import DISAGREES
+from workers.power.admit import DISAGREES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from tests.testbed.messages import command
 from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.power.intake import DeliveryHistory, Pending
-from workers.power.outbox import Outbox
+from workers.power.publisher import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,12 +19,11 @@ from workers.clouds.driver import CloudDriver
 from workers.clouds.servers import DELETED
 from workers.config.settings import load
 from workers.power.engine import Engine
-from workers.power.lease_owner import Owner
 from workers.power.metrics import PowerMetrics
-from workers.power.node_row import Lease
-from workers.power.power_store import PowerStore
-from workers.power.slurm_view import SnapshotReader
 from workers.store.database import open_store
+from workers.store.lease_owner import Lease, Owner
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -25,8 +25,8 @@ from tests.testbed.instant import InstantCloud, InstantLink, engine_on
 from tests.testbed.requests import resume, suspend
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.errors import CloudError
-from workers.power.power_store import PowerStore
 from workers.store.database import connect, reading
+from workers.store.power_store import PowerStore
 from workers.store.tables import requests
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings, ServerTemplate
 from workers.power.next_step import CloudView
 from workers.power.node import DONE, PendingNode
-from workers.power.node_row import DesiredRow
+from workers.store.nodes import DesiredRow
 
 if TYPE_CHECKING:
     from workers.power.intake import Pending

@@ -16,15 +16,13 @@ from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.store import DEAD, Ask, Store
 from workers.power import messages
-from workers.power.batch import Batch
-from workers.power.lease_owner import Owner
 from workers.power.node import PendingNode
-from workers.power.node_row import Lease
-from workers.power.power_store import PowerStore
 from workers.power.steps import Finish
 from workers.store import holds
 from workers.store.database import open_store
 from workers.store.holds import Hold
+from workers.store.lease_owner import Lease, Owner
+from workers.store.power_store import Batch, PowerStore
 from workers.store.requests import outcomes
 from workers.store.tables import nodes
 
@@ -99,7 +97,8 @@ class Real:
         row = reality.row(self.asks, generation)
         waiting = tuple(self.requests[i] for i in held)
         node = PendingNode("node1", "all", GROUP, row, 0.0, 0.0, requests=waiting)
-        batch = Batch(finished={"node1": (node, Finish(transition, None, None))})
+        end = messages.node_end(node, Finish(transition, None, None), MOMENT)
+        batch = Batch(finished={"node1": end})
         return not self.workers[worker].commit(batch, MOMENT).moved
 
     def seen(self) -> Store:
@@ -209,7 +208,7 @@ def step(rng: random.Random, model: Store, real: Real) -> tuple[str, Store]:  # 
         case "fix":
             model = stores.fix(model, ((number, str(Transition.SUPERSEDED)),))
             event = messages.about(request, Transition.SUPERSEDED, request.history, MOMENT)
-            of_worker.accept([], [(request, event)], MOMENT)
+            of_worker.accept([], [event], MOMENT)
         case _:
             model = model._replace(unsettled=False)
             real.change(unsettled_until=1)

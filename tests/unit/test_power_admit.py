@@ -11,9 +11,19 @@ from schemas.events import Transition
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
+from workers.power.admit import (
+    DISAGREES,
+    FIRST_TIER,
+    LATER_TIER,
+    TAKE,
+    UNCONFIRMED,
+    Admission,
+    End,
+    Park,
+    admit,
+)
 from workers.power.intake import DeliveryHistory
-from workers.power.suspend_guard import DISAGREES, UNCONFIRMED, SlurmView
+from workers.store.slurm_view import SlurmView
 
 NS = 10**9
 NODES = {"node1": "main"}

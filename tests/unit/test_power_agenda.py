@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.power.agenda import Agenda
+from workers.power.state import Agenda
 from workers.power.steps import WaitFor
 
 LISTING = WaitFor(listing=True)

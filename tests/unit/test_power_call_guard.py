@@ -16,18 +16,17 @@ from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, START
 from workers.clouds.errors import CloudError
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
+from workers.power.admit import UNCONFIRMED
 from workers.power.calls import (
     Guard,
     NotWantedError,
-    call_for,
     may_take_effect,
-    off_command,
     rest_asked,
     verdict_on,
 )
 from workers.power.decide import Act
-from workers.power.node_row import DesiredRow
-from workers.power.suspend_guard import UNCONFIRMED, SlurmView
+from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import SlurmView
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
 LATE = replace(command(kind=Kind.SUSPEND), expiry=MOMENT)
@@ -206,10 +205,10 @@ def test_a_cloud_gets_the_rest_that_it_asks_for_up_to_ten_minutes(
 def test_calls_are_made_for_slurms_suspend_only_while_the_row_is_its_own() -> None:
     other = replace(command(kind=Kind.SUSPEND, generation=MOMENT + 10**9), expiry=None)
     waiting = pending(LATE), pending(other)
-    assert off_command(node(LATE, *waiting)) == LATE
-    assert off_command(node(other, *waiting)) is None
-    assert off_command(node(command(generation=MOMENT + 2 * 10**9), *waiting)) is None
-    assert off_command(node(LATE)) is None
+    assert node(LATE, *waiting).off_command == LATE
+    assert node(other, *waiting).off_command is None
+    assert node(command(generation=MOMENT + 2 * 10**9), *waiting).off_command is None
+    assert node(LATE).off_command is None
 
 
 @pytest.mark.parametrize(
@@ -224,4 +223,4 @@ def test_calls_are_made_for_slurms_suspend_only_while_the_row_is_its_own() -> No
 def test_a_call_names_the_image_only_where_one_is_made_or_used(action: str, call: Call) -> None:
     baking = node(BAKED, pending(BAKED))
     image = "image-id" if action == CREATE else None
-    assert call_for(baking, Act(action, "id-1"), image) == call
+    assert baking.call_for(Act(action, "id-1"), image) == call

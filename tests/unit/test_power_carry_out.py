@@ -22,7 +22,6 @@ from workers.clouds.driver import CloudDriver
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
-from workers.power.batch import Batch
 from workers.power.carry_out import StepTaker
 from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory
@@ -32,6 +31,7 @@ from workers.power.node import QUEUED, Calling, Decided, PendingNode
 from workers.power.publisher import Publisher
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
+from workers.store.power_store import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from schemas.commands import PowerCommand
     from schemas.server import Server
     from workers.clouds.client import Cloud
-    from workers.power.slurm_view import SnapshotReader
+    from workers.store.power_store import PowerStore
+    from workers.store.slurm_view import SnapshotReader
 
 CAUSE = Cause("server_side", "HTTP 500: boom")
 SETTINGS = CloudSettings(
@@ -87,6 +88,7 @@ class Bench:
             PowerSettings(),
             self.state,
             {"main": self.driver},
+            cast("PowerStore", None),
             cast("SnapshotReader", self.snapshots),
             self.publisher,
         )
@@ -134,7 +136,7 @@ def test_the_last_failed_attempt_ends_the_request(bench: Bench) -> None:
     waiting = bench.put(node(UP, pending(UP, DeliveryHistory(attempt=4))))
     bench.steps.take(waiting, Retry(CAUSE))
     assert bench.link.published == []
-    ended, finish = bench.state.batch.finished["node1"]
+    ended, finish = bench.state.finished["node1"]
     assert ended == waiting
     assert finish == Finish(Transition.FAILED, CAUSE, None)
 
@@ -147,19 +149,19 @@ def test_the_last_attempt_of_an_old_request_does_not_end_a_new_one(
 ) -> None:
     waiting = node(UP, pending(old, DeliveryHistory(attempt=4)), pending(UP))
     bench.steps.take(bench.put(waiting), Retry(CAUSE))
-    assert bench.state.batch.finished == {}
+    assert bench.state.finished == {}
     assert [m.headers[headers.ATTEMPT] for m in bench.sent("power.retry")] == [5, 1]
 
 
 def test_a_late_request_alone_has_its_own_attempts(bench: Bench) -> None:
     waiting = node(UP, pending(OLD, DeliveryHistory(attempt=4)))
     bench.steps.take(bench.put(waiting), Retry(CAUSE))
-    assert "node1" in bench.state.batch.finished
+    assert "node1" in bench.state.finished
 
 
 def test_without_a_request_a_failed_attempt_only_releases_the_node(bench: Bench) -> None:
     bench.steps.take(bench.put(node(UP)), Retry(CAUSE))
-    assert (bench.state.batch.finished, bench.state.nodes) == ({}, {})
+    assert (bench.state.finished, bench.state.nodes) == ({}, {})
     assert bench.state.batch.released == {"node1"}
 
 
@@ -179,7 +181,7 @@ def test_parking_keeps_attempts_and_ends_nothing(bench: Bench) -> None:
     assert message.exchange == "power.retry.30s"
     assert (message.headers[headers.ATTEMPT], message.headers[headers.PARKED]) == (3, 1)
     assert bench.told() == [Transition.PARKED]
-    assert (bench.state.nodes, bench.state.batch.finished) == ({}, {})
+    assert (bench.state.nodes, bench.state.finished) == ({}, {})
     assert bench.state.batch.waited[UP.id, 1] == pytest.approx(30.0, abs=1.0)
 
 
@@ -207,7 +209,7 @@ def test_a_parked_node_no_longer_counts_among_those_to_be_finished(bench: Bench)
     waiting = bench.put(node(UP, pending(UP)))
     bench.steps.take(waiting, Finish(Transition.FAILED, CAUSE, None))
     bench.steps.take(waiting, ParkNode(CAUSE, "power.retry.5s"))
-    assert bench.state.batch.finished == {}
+    assert bench.state.finished == {}
     assert bench.state.batch.released == {"node1"}
 
 
@@ -226,10 +228,10 @@ def test_a_completed_boot_shows_that_the_cloud_boots(bench: Bench) -> None:
 def test_a_group_without_room_rests_and_its_cause_says_so(bench: Bench) -> None:
     quota = Finish(Transition.FAILED, Cause("quota", "Quota exceeded"), None)
     bench.steps.take(bench.put(node(UP, pending(UP))), quota)
-    _, finish = bench.state.batch.finished["node1"]
+    _, finish = bench.state.finished["node1"]
     assert finish.cause is not None
     assert finish.cause.message == "Quota exceeded; group all rests for 60 s"
-    bench.state.batch.finished.clear()
+    bench.state.finished.clear()
     waiting = bench.put(node(UP, pending(UP)))
     bench.lists(replace(SERVER, status="SHELVED_OFFLOADED"))
     refused = bench.steps.step(waiting, time.monotonic())
@@ -282,7 +284,7 @@ def test_a_turn_takes_the_step_of_each_touched_node_and_of_no_other(bench: Bench
     bench.lists(SERVER, replace(SERVER, id="id-2", name="node2"))
     bench.state.touch(["node1", "node9"])
     bench.steps.turn()
-    assert list(bench.state.batch.finished) == ["node1"]
+    assert list(bench.state.finished) == ["node1"]
 
 
 def test_a_finished_node_is_not_decided_about_again(bench: Bench) -> None:
@@ -291,7 +293,7 @@ def test_a_finished_node_is_not_decided_about_again(bench: Bench) -> None:
     bench.lists(SERVER)
     bench.state.touch(["node1"])
     bench.steps.turn()
-    _, finish = bench.state.batch.finished["node1"]
+    _, finish = bench.state.finished["node1"]
     assert finish.transition is Transition.FAILED
 
 
@@ -316,7 +318,7 @@ def test_a_dry_run_notes_the_first_call_and_makes_none(bench: Bench) -> None:
     waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
     bench.lists(OFF)
     bench.steps.take(waiting, MakeCall(Act(START, "id-1")))
-    ended, finish = bench.state.batch.finished["node1"]
+    ended, finish = bench.state.finished["node1"]
     assert finish == Finish(Transition.COMPLETED, None, OFF)
     [noted] = ended.actions[UP.id, 1]
     assert (noted.action, noted.server_id, noted.result) == (START, "id-1", "dry_run")
@@ -329,7 +331,7 @@ def test_a_dry_run_waits_for_a_fresh_listing(bench: Bench) -> None:
     bench.lists()
     waiting = bench.put(node(UP, pending(UP, dry_run=True), group=group))
     bench.steps.take(waiting, MakeCall(Act(CREATE, "")))
-    assert bench.state.batch.finished == {}
+    assert bench.state.finished == {}
     bench.lists()
     bench.state.agenda.listed("main", whole=True)
     assert bench.state.agenda.take(0.0) == ["node1"]
@@ -345,13 +347,16 @@ def test_after_the_store_was_away_a_call_under_way_is_still_waited_for(bench: Be
     other = command("node2")
     bench.put(node(other, pending(other), phase=Decided(Retry(CAUSE))))
     batch = bench.state.batch
-    batch.note_call(calling, call.key, UP.generation, booted=True)
+    batch.booted["node1"] = UP.generation
     batch.unsettled.add("node1")
-    batch.finished["node2"] = bench.state.nodes["node2"], Finish(Transition.FAILED, CAUSE, None)
+    bench.state.finished["node2"] = (
+        bench.state.nodes["node2"],
+        Finish(Transition.FAILED, CAUSE, None),
+    )
     batch.released.add("node3")
     bench.state.forget()
     assert bench.state.nodes == {"node1": calling.without_requests()}
     kept = bench.state.batch
     assert (kept.booted, kept.unsettled) == ({"node1": UP.generation}, {"node1"})
-    assert (kept.finished, kept.released, kept.waited) == ({}, set(), {})
+    assert (bench.state.finished, kept.released, kept.waited) == ({}, set(), {})
     assert bench.state.on_cloud("main") == [calling.without_requests()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Cause
-from workers.power.group_rest import GroupRest
+from workers.power.carry_out import GroupRest
 
 QUOTA = Cause("quota", "Quota exceeded for instances")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from workers.power.lease_owner import Owner
+from workers.store.lease_owner import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIVING = """
 import sys
 import sqlalchemy as sa
-from workers.power.lease_owner import Owner
+from workers.store.lease_owner import Owner
 owner = Owner(sa.make_url(sys.argv[1]))
 print(owner.name, flush=True)
 sys.stdin.read()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from producers.message import Message
 from tests.testbed.deliveries import RecordingLink, delivery, outbox_on
 from workers.errors import BrokerAwayError, RefusedError, UnroutableError
-from workers.power import outbox as module
+from workers.power import publisher as module
 
 if TYPE_CHECKING:
-    from workers.power.outbox import Outbox
+    from workers.power.publisher import Outbox
 
 
 def message(name: str = "one") -> Message:

@@ -14,7 +14,7 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, DOWN, SERVER, UP, action, node, row
 from workers.clouds.actions import START
 from workers.power.intake import DeliveryHistory
-from workers.power.outcomes import observed_status, outcomes
+from workers.power.messages import observed_status, outcomes
 from workers.power.steps import Finish
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 from schemas.commands import Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.messages import MOMENT, command
-from workers.power.suspend_guard import Overtaken, Passed, SlurmView, Waits, is_late, judge
+from workers.power.admit import Overtaken, Passed, Waits, is_late, judge
+from workers.store.slurm_view import SlurmView
 
 NS = 10**9
 EXPIRY = MOMENT + 60 * NS

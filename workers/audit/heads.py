@@ -18,8 +18,8 @@ from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
 from workers.audit.log import last_record
 from workers.audit.signing import Signer
+from workers.store.database import insert
 from workers.store.tables import audit_heads
-from workers.store.upsert import insert
 
 TYPE = "lamplighter.audit.head.v1"
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from workers.audit.record import GENESIS, HASHED, Record
 from workers.store.chunks import chunks
+from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
-from workers.store.upsert import insert
 
 _ATTEMPTS = 3
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")

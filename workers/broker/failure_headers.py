@@ -6,6 +6,7 @@ from typing import Any
 from schemas import headers
 from schemas.envelope import rfc3339
 from schemas.events import Cause
+from schemas.fields import fit
 
 _KEPT = 20
 _LONGEST = 500
@@ -30,6 +31,6 @@ def final_cause(queue: str, cause: Cause, now: int) -> dict[str, str]:
         headers.DIED_IN: queue,
         headers.CAUSE: cause.error,
         # a cloud's message can hold lone surrogates, which a header cannot
-        headers.CAUSE_MESSAGE: cause.message.encode(errors="replace").decode(),
+        headers.CAUSE_MESSAGE: fit(cause.message).encode(errors="replace").decode(),
         headers.DIED_AT: rfc3339(now),
     }

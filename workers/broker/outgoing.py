@@ -18,16 +18,18 @@ from workers.errors import BrokerAwayError, BrokerError, RefusedError, Unroutabl
 K = TypeVar("K")
 
 
-def event(published: RequestEvent | JobEvent | Notice | Registration) -> Message:
-    """An event, for exchange power.events."""
-    body = published.to_envelope().to_json()
+def event(
+    published: RequestEvent | JobEvent | Notice | Registration, body: bytes | None = None
+) -> Message:
+    """An event, for exchange power.events; `body` where it was written before."""
+    body = body or published.to_envelope().to_json()
     return Message(topology.EVENTS, published.routing_key, body, published.id)
 
 
 def stored(body: bytes) -> tuple[RequestEvent, Message]:
     """A stored event, read and as a message; the audit ignores a second copy."""
     read = event_from(parse(body))
-    return read, Message(topology.EVENTS, read.routing_key, body, read.id)
+    return read, event(read, body)
 
 
 def command(request: PowerCommand) -> Message:

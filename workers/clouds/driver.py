@@ -80,6 +80,8 @@ class CloudDriver:
         self.tokens_away = False
         # monotonic seconds when a snapshot asked for a listing that has not come yet
         self.ordered: float | None = None
+        # seconds between listings, when the last one was made
+        self.interval = 0.0
         self.in_flight = 0
         # nodes that wait for their turn to call
         self.waiting = 0
@@ -169,7 +171,8 @@ class CloudDriver:
         now = time.monotonic()
         whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
         self.listing_now, self._whole_next = True, False
-        self._next_listing = now + self.limiter.interval(interval)
+        self.interval = self.limiter.interval(interval)
+        self._next_listing = now + self.interval
         self.limiter.sent(now)
         self._lister.submit(self._list, None if whole else self._since, now, whole)
 
@@ -212,8 +215,13 @@ class CloudDriver:
         """
         return max(self._next_listing, self._spared_until) if self.waiting else self._next_listing
 
-    def list_if_due(self, now: float, interval: float) -> float:
-        """List if that is due; when the next listing is (monotonic seconds), infinity during one."""
+    def list_if_due(self, now: float, interval: float, *, wanted: bool) -> float:
+        """List if that is due; when the next listing is (monotonic seconds).
+
+        `wanted`: whether nodes wait. Infinity during a listing, and where nothing waits for one.
+        """
+        if self.listing_now or not (wanted or self.is_ordered):
+            return inf
         due = self.listing_at()
         if now < due:
             return due

@@ -81,6 +81,14 @@ class Health:
         since = self.since if self.away else None
         return replace(self, failing=failing, acted_at=now, since=since)
 
+    def round_ended(self, node: str) -> "Health":
+        """After a round of a node has ended: its failures say nothing about the next one."""
+        if node not in self.failing:
+            return self
+        failing = {name: at for name, at in self.failing.items() if name != node}
+        since = self.since if failing or self.away else None
+        return replace(self, failing=failing, since=since)
+
     def boot_completed(self, now: float) -> "Health":
         """After a node of this cloud was seen running."""
         return replace(self, booted_at=now)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 import msgspec
 
 from producers.settings import ConfigError
-from schemas.names import shown
+from schemas.fields import shown
 from workers.config.yaml_file import read_yaml, shaped
 
 # How an entry logs in.

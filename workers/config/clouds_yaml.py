@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.settings import ConfigError
-from schemas.names import shown
+from schemas.fields import shown
 from workers.config.clouds_entry import (
     CloudsYamlEntry,
     EntryRef,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from producers.settings import ConfigError
-from schemas.names import shown
+from schemas.fields import shown
 from workers.config.yaml_file import read_yaml
 
 FIELDS = frozenset({"fedcloud_site", "site", "vo"})

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
-from schemas.names import is_node_name, shown
+from schemas.fields import is_node_name, shown
 from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
 from workers.config.tables import (

@@ -193,8 +193,8 @@ class DeadLetterQueue:
                 messages.discarded(letter, command, operator, now, stamps.get(letter.tag))
                 for letter, command in undecided
             ]
-            bodies = fix_outcomes(connection, self._cluster, events)
-        discards = [(letter, body) for (letter, _), body in zip(undecided, bodies, strict=True)]
+            fixed = fix_outcomes(connection, self._cluster, events)
+        discards = [(one, body) for (one, _), (_, body) in zip(undecided, fixed, strict=True)]
         published = {
             letter.tag: [*missing_outcome(letter, ends), *messages.outcome_messages(letter, body)]
             for letter, body in discards

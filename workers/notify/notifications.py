@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from schemas.events import Cause
 from workers.broker.failure_headers import with_failure
+from workers.store.database import insert
 from workers.store.tables import notifications
-from workers.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,11 @@ from typing import Protocol
 
 from schemas.commands import PowerCommand
 from schemas.events import Cause
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
-from workers.clouds.nova_requests import Call
 from workers.errors import LamplighterError
-from workers.power.decide import Act
-from workers.power.node import PendingNode
-from workers.power.node_row import DesiredRow
-from workers.power.suspend_guard import Passed, SlurmView, is_guarded, is_late, judge
+from workers.power.admit import Passed, is_late, judge
+from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import SlurmView
 
 _REST = 1.0
 # A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
@@ -102,23 +99,6 @@ class Guard:
             verdict = judge(self.command, slurm, now)
             if not isinstance(verdict, Passed):
                 raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
-
-
-def off_command(node: PendingNode) -> PowerCommand | None:
-    """Slurm's request to power the node off on whose behalf calls are made now, if it is one."""
-    wanted = (p.command for p in node.requests if p.id == node.row.request_id)
-    return next((command for command in wanted if is_guarded(command)), None)
-
-
-def call_for(node: PendingNode, act: Act, image_id: str | None) -> Call:
-    """The call to make; `image_id` replaces the template's image."""
-    baking = node.baking
-    image, request_id = None, ""
-    if act.action == CREATE:
-        image = image_id
-    elif act.action in {BAKE, FIND_IMAGE} and baking is not None:
-        image, request_id = baking.image, baking.id
-    return Call(act.action, act.server_id, node.name, node.group_name, image, request_id)
 
 
 def verdict_on(error: BaseException) -> Verdict:

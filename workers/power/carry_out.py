@@ -1,24 +1,51 @@
-"""Takes the nodes' next steps: queues calls, finishes, retries and parks."""
+"""Takes the nodes' next steps: queues and makes calls, finishes, retries and parks; and lists clouds."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
 
 from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
 from workers.broker.topology import RETRY_TIERS
+from workers.clouds.actions import CREATE
 from workers.clouds.driver import CloudDriver
 from workers.config.tables import PowerSettings
+from workers.power.calls import Guard
 from workers.power.decide import Act
-from workers.power.group_rest import GroupRest
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
-from workers.power.node import QUEUED, Calling, PendingNode, recorded
+from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
-from workers.power.slurm_view import SnapshotReader
 from workers.power.state import EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 _DRY_RUN = "dry_run"
+_NO_ROOM = frozenset({"quota", "no_valid_host"})
+
+
+@dataclass(slots=True)
+class GroupRest:
+    """The groups whose cloud had no room: for a while, none of their nodes is tried."""
+
+    _resting: dict[str, tuple[float, Cause]] = field(default_factory=dict)
+
+    def note(self, group: str, cause: Cause, seconds: float, now: float) -> Cause:
+        """Let the group rest if the cloud had no room; the cause, with that added."""
+        if cause.error not in _NO_ROOM or self.refusal(group, now) is not None:
+            return cause
+        self._resting[group] = now + seconds, cause
+        return Cause(cause.error, f"{cause.message}; group {group} rests for {seconds:g} s")
+
+    def refusal(self, group: str, now: float) -> Cause | None:
+        """Why nothing of this group may be tried now (monotonic seconds), or None."""
+        until, cause = self._resting.get(group, (0.0, None))
+        if cause is None or now >= until:
+            return None
+        left = f"not tried: group {group} rests for {until - now:.0f} s more after"
+        return Cause(cause.error, f"{left}: {cause.message}")
 
 
 class StepTaker:
@@ -28,43 +55,48 @@ class StepTaker:
         settings: of the power worker.
         state: of the engine.
         clouds: by name.
+        store: the state store.
         snapshots: what Slurm's snapshots say.
         publisher: answers requests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a world of its own
         self,
         settings: PowerSettings,
         state: EngineState,
         clouds: Mapping[str, CloudDriver],
+        store: PowerStore,
         snapshots: SnapshotReader,
         publisher: Publisher,
     ) -> None:
         self._settings = settings
         self._state = state
         self._clouds = clouds
+        self._store = store
         self._snapshots = snapshots
         self._publisher = publisher
         self._rest = GroupRest()
+        # calls that were decided in this turn
+        self._decided: dict[str, Act] = {}
 
     def turn(self) -> None:
         """Take the next step of each node that is due."""
         now = time.monotonic()
+        self._decided.clear()
         for name in self._state.agenda.take(now):
             node = self._state.nodes.get(name)
-            if node is not None and name not in self._state.batch.finished:
+            if node is not None and name not in self._state.finished:
                 self.take(node, self.step(node, now))
 
     def step(self, node: PendingNode, now: float) -> Step:
         """The node's next step; `now` in monotonic seconds."""
         cloud = self._clouds[node.group.cloud]
-        interval = cloud.limiter.interval(self._settings.poll_interval)
         view = CloudView(
             cloud.view,
             cloud.health,
             cloud.tokens_away,
-            oldest=now - 2 * interval,
-            peers=lambda: self._state.on_cloud(cloud.name),
+            oldest=now - 2 * cloud.interval,
+            peers=partial(self._state.on_cloud, cloud.name),
         )
         refusal = self._rest.refusal(node.group_name, now)
         registered = node.row.boot_due and self._snapshots.has_registered(
@@ -82,7 +114,8 @@ class StepTaker:
                     cloud.list_whole_next()
             case MakeCall(act) if node.group.dry_run:
                 self._rehearse(node, cloud, act)
-            case MakeCall():
+            case MakeCall(act):
+                self._decided[node.name] = act
                 self._state.put(replace(node, phase=QUEUED))
                 cloud.queue(node.name, first=node.row.desired is Desired.UP)
             case Finish():
@@ -91,10 +124,8 @@ class StepTaker:
                 self._retry(node, cloud, cause)
             case ParkNode(cause, tier, afresh):
                 now = time.monotonic()
-                if (
-                    cause.error == BOOTS_STUCK
-                    and now - cloud.health.stuck_at >= node.group.boot_timeout
-                ):
+                stuck_for = now - cloud.health.stuck_at
+                if cause.error == BOOTS_STUCK and stuck_for >= node.group.boot_timeout:
                     cloud.health = cloud.health.boots_stuck(now)
                 self.park(node, cause, tier, afresh=afresh)
 
@@ -108,12 +139,13 @@ class StepTaker:
 
     def _finish(self, node: PendingNode, cloud: CloudDriver, finish: Finish) -> None:
         now = time.monotonic()
-        cause = finish.cause
-        if cause is not None:
-            cause = self._rest.note(node.group_name, cause, node.group.cool_down, now)
+        if finish.cause is not None:
+            cause = self._rest.note(node.group_name, finish.cause, node.group.cool_down, now)
+            finish = replace(finish, cause=cause)
+            self._decided.clear()  # the group may rest from now on
         if finish.transition is Transition.COMPLETED and node.is_booting:
             cloud.health = cloud.health.boot_completed(now)
-        self._state.batch.finished[node.name] = node, replace(finish, cause=cause)
+        self._state.finished[node.name] = node, finish
 
     def _rehearse(self, node: PendingNode, cloud: CloudDriver, act: Act) -> None:
         """End a dry run: note what would be called first, and call nothing."""
@@ -147,3 +179,50 @@ class StepTaker:
         waited = time.monotonic() - node.patient_since + rest
         self._state.batch.waited[node.key] = 0.0 if afresh else waited
         self._state.release(node.name)
+
+    def act(self) -> float:
+        """Make the calls whose turn it is, and list, once an interval, the clouds that are waited for.
+
+        Returns:
+            Monotonic seconds when the next call, listing or decision is due; infinity if none is.
+
+        Raises:
+            What `STORE_ERRORS` names: the store is away.
+        """
+        now, due = time.monotonic(), inf
+        for cloud in self._clouds.values():
+            while cloud.waiting and (name := cloud.next_turn(now)) is not None:
+                node = self._state.nodes.get(name)
+                queued = node is not None and isinstance(node.phase, Queued)
+                if node is not None and queued and name not in self._state.finished:
+                    self._call(cloud, node, now)
+            if cloud.waiting:
+                due = min(due, cloud.turn_at())
+            wanted = bool(self._state.by_cloud[cloud.name])
+            due = min(due, cloud.list_if_due(now, self._settings.poll_interval, wanted=wanted))
+        self._decided.clear()
+        return min(due, self._state.agenda.next_at())
+
+    def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:
+        """Make a call; what was decided in an earlier turn may no longer be so, and is decided again."""
+        act = self._decided.get(node.name)
+        if act is None:
+            node = replace(node, phase=LOOKING)
+            self._state.put(node)
+            step = self.step(node, now)
+            if not isinstance(step, MakeCall):
+                self.take(node, step)
+                return
+            act = step.act
+        image_id = self._store.image_of(node.group_name) if act.action == CREATE else None
+        guard = Guard(
+            self._store,
+            self._snapshots,
+            self._settings.api_timeout,
+            node.row,
+            node.off_command,
+            is_reboot=act.for_slurm,
+        )
+        call = node.call_for(act, image_id)
+        self._state.put(replace(node, phase=Calling(act, node.row, node.key, now)))
+        cloud.call(call, guard)

@@ -52,10 +52,12 @@ class CloudEvents:
         if not isinstance(call, Calling):
             raise TypeError(f"{node.name} has no call under way")
         now, time_ns = time.monotonic(), time.time_ns()
-        answer = event.answer
+        answer, verdict = event.answer, None
         refused = isinstance(answer, NotWantedError)
-        is_error = isinstance(answer, BaseException) and not refused
-        verdict = verdict_on(answer) if is_error and isinstance(answer, BaseException) else None
+        if isinstance(answer, BaseException):
+            verdict = None if refused else verdict_on(answer)
+            if may_take_effect(answer):
+                self._state.batch.unsettled.add(node.name)
         learned = learn_answer(
             node,
             call,
@@ -65,18 +67,18 @@ class CloudEvents:
             time_ns=time_ns,
             api_timeout=self._api_timeout,
         )
-        self._state.put(learned)
-        self._state.touch([node.name])
-        if isinstance(answer, BaseException) and may_take_effect(answer):
-            self._state.batch.unsettled.add(node.name)
+        self._state.put(learned, touch=True)
         if refused:
             self._log.info("call_not_wanted", node=node.name, why=str(answer))
             return {node.name}
         made = action_of(call, answer, verdict, time_ns)
+        batch = self._state.batch
         if call.key in learned.actions:
-            booted = made.result == DONE and made.action in BOOTS
-            self._state.batch.note_call(learned, call.key, call.row.generation, booted=booted)
-        self._metrics.called(cloud.name, made.action, made.result, now - call.since)
+            batch.actions[call.key] = learned.actions[call.key]
+            batch.waited.pop(call.key, None)
+            if made.result == DONE and made.action in BOOTS:
+                batch.booted[node.name] = call.row.generation
+        self._metrics.calls.labels(cloud.name, made.action, made.result).observe(now - call.since)
         self._log.info(
             "call_answered",
             node=node.name,
@@ -116,7 +118,7 @@ class CloudEvents:
             cloud.list_soon(now)
         elif then is Then.PARK:
             cloud.health = cloud.health.listing_failed(verdict.cause, now)
-            self._state.touch_cloud(cloud.name)
+            self._state.agenda.touch(self._state.by_cloud[cloud.name])
         elif then is Then.HOLD:
             self._tokens_away(cloud, now)
 
@@ -129,16 +131,17 @@ class CloudEvents:
         if isinstance(event.listing, BaseException):
             verdict = verdict_on(event.listing)
         result = DONE if verdict is None else verdict.cause.error
-        self._metrics.called(cloud.name, "list", result, now - event.asked)
+        self._metrics.calls.labels(cloud.name, "list", result).observe(now - event.asked)
         if verdict is not None and isinstance(event.listing, BaseException):
             self._not_listed(cloud, verdict, event.listing, now)
             return
         if cloud.away:
             self._log.info("cloud_back", cloud=cloud.name)
             cloud.tokens_away = False
-            self._state.touch_cloud(cloud.name)
+            self._state.agenda.touch(self._state.by_cloud[cloud.name])
         cloud.health = cloud.health.listing_succeeded()
-        self._state.touch(changed)
+        if changed:
+            self._state.touch(changed)
         self._state.agenda.listed(cloud.name, whole=event.whole)
 
     def _not_listed(
@@ -153,7 +156,7 @@ class CloudEvents:
             cloud.tokens_away = False
             cloud.health = cloud.health.listing_failed(verdict.cause, now)
             cloud.list_later(now + cloud.health.probe_in)
-            self._state.touch_cloud(cloud.name)
+            self._state.agenda.touch(self._state.by_cloud[cloud.name])
 
     def _tokens_away(self, cloud: CloudDriver, now: float) -> None:
         self._note_away(cloud, "token_service_away")
@@ -162,7 +165,7 @@ class CloudEvents:
 
     def _note_away(self, cloud: CloudDriver, cause: str) -> None:
         if not cloud.away:
-            pending = self._state.waits_for(cloud.name)
+            pending = len(self._state.by_cloud[cloud.name])
             self._log.warning("cloud_away", cloud=cloud.name, cause=cause, pending=pending)
 
     def _stray_deleted(self, event: Answered) -> None:

@@ -20,22 +20,20 @@ from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.config.settings import Settings
 from workers.power import intake
 from workers.power.admit import FIRST_TIER, LATER_TIER
-from workers.power.batch import Batch, all_waited
 from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
-from workers.power.dispatch import Dispatcher
 from workers.power.events import Arrived, Confirmed, Connected, Event
+from workers.power.messages import node_end
 from workers.power.metrics import PowerMetrics
 from workers.power.node import moved
-from workers.power.node_row import DesiredRow
-from workers.power.outbox import Outbox
-from workers.power.power_store import PowerStore
-from workers.power.publisher import Publisher
+from workers.power.publisher import Outbox, Publisher
 from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
-from workers.power.slurm_view import SnapshotReader
 from workers.power.snapshot_listings import SnapshotListings
 from workers.power.state import EngineState
 from workers.store.database import STORE_ERRORS
+from workers.store.nodes import DesiredRow
+from workers.store.power_store import Batch, PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 _IDLE = 0.2
 _STORE_RETRY = 1.0
@@ -82,8 +80,7 @@ class Engine:
         self._reception = Reception(settings, state, store, snapshots, self._publisher)
         self._listings = SnapshotListings(settings, snapshots, clouds)
         self._cloud_events = CloudEvents(state, clouds, power.api_timeout, metrics)
-        self._steps = StepTaker(power, state, clouds, snapshots, self._publisher)
-        self._dispatcher = Dispatcher(power, state, clouds, store, snapshots, self._steps)
+        self._steps = StepTaker(power, state, clouds, store, snapshots, self._publisher)
         self._reread: set[str] = set()
         self._is_paused = False
         self._store_error: BaseException | None = None
@@ -116,7 +113,6 @@ class Engine:
         """One turn; waits at most _IDLE seconds for something to happen."""
         events = self._drain()
         now = time.monotonic()
-        agenda = self._state.agenda
         if not events and now < self._due_at:
             return
         for event in events:
@@ -130,17 +126,16 @@ class Engine:
                 self._reception.turn()
             if now >= self._next_second or self._reread:
                 self._keep_house(now)
-            if any(isinstance(event, Listed) for event in events):
+            if any(cloud.ordered is not None for cloud in self._clouds.values()):
                 self._listings.keep()
-            if agenda.next_at() <= now:
-                self._steps.turn()
+            self._steps.turn()
             self._commit()
-            self._dispatcher.make_calls()
+            due = self._steps.act()
         except STORE_ERRORS as error:
             self._lose_store(error)
             return
         self._store_is_there()
-        self._due_at = min(self._next_second, agenda.next_at(), self._dispatcher.list_due())
+        self._due_at = min(self._next_second, due)
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
@@ -150,7 +145,7 @@ class Engine:
             self._learn(event)
         try:
             self._raise_store_error()
-            waited = all_waited(self._state.nodes, time.monotonic())
+            waited = self._state.waited(time.monotonic())
             for name in list(self._state.nodes):
                 self._state.release(name)
             self._state.batch.waited |= waited
@@ -207,15 +202,23 @@ class Engine:
                 self._state.release(node.name)
 
     def _commit(self) -> None:
-        if self._state.batch == Batch():
+        state, now = self._state, time.time_ns()
+        if not state.finished and state.batch == Batch():
             return
-        committed = self._store.commit(self._state.batch, time.time_ns())
-        self._state.batch = Batch()
-        for name, bodies in committed.ended.items():
-            self._state.drop(name)
-            for request, body in bodies:
-                self._publisher.ended(request, body)
-        self._move(committed.moved)
+        finished = state.finished
+        state.batch.finished = {name: node_end(*how, now) for name, how in finished.items()}
+        committed = self._store.commit(state.batch, now)
+        state.batch, state.finished = Batch(), {}
+        for name, ends in committed.ended.items():
+            node, _ = finished[name]
+            cloud = self._clouds[node.group.cloud]
+            if name in cloud.health.failing:
+                cloud.health = cloud.health.round_ended(name)
+            state.drop(name)
+            for request, (event, body) in zip(node.requests, ends, strict=True):
+                self._publisher.ended(request, body, event)
+        if committed.moved:
+            self._move(committed.moved)
 
     def _keep_house(self, now: float) -> None:
         if now >= self._next_second:
@@ -239,7 +242,7 @@ class Engine:
             return
         if now >= self._next_renewal:
             self._next_renewal = now + self._settings.power.lease / 4
-            self._store.renew(all_waited(nodes, now))
+            self._store.renew(self._state.waited(now))
         self._park_what_is_held_long(now)
         known = {name: node.row.generation for name, node in nodes.items()}
         self._reread.update(self._store.changed(known))
@@ -255,8 +258,7 @@ class Engine:
         now = time.monotonic()
         for name, row in rows.items():
             node = moved(self._state.nodes[name], row, now)
-            self._state.put(node)
-            self._state.touch([name])
+            self._state.put(node, touch=True)
             if row.lease_owner != self._store.owner:
                 self._steps.park(node, HELD_ELSEWHERE, FIRST_TIER)
             elif row.held is not None:

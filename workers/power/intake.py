@@ -51,7 +51,6 @@ class Pending:
     Attributes:
         since: monotonic seconds of its delivery.
         dry_run: whether nothing is done for it; only what would be done is reported.
-        id: the command's id, computed once.
         key: request id and round.
     """
 
@@ -60,12 +59,15 @@ class Pending:
     history: DeliveryHistory
     since: float
     dry_run: bool = False
-    id: str = field(init=False)
     key: RoundKey = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", self.command.id)
-        object.__setattr__(self, "key", (self.id, self.history.round))
+        object.__setattr__(self, "key", (self.command.id, self.history.round))
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.key[0]
 
 
 def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:

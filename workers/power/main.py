@@ -9,12 +9,11 @@ from workers.clouds.driver import CloudDriver, CloudEvent
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.power.engine import Engine
-from workers.power.lease_owner import Owner
 from workers.power.metrics import PowerMetrics
-from workers.power.node_row import Lease
-from workers.power.power_store import PowerStore
-from workers.power.slurm_view import SnapshotReader
 from workers.process.runtime import Runtime, declare_topology, runtime
+from workers.store.lease_owner import Lease, Owner
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SnapshotReader
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 

@@ -1,10 +1,11 @@
-"""What the power worker publishes: events, retries, dead letters. Pure."""
+"""What the power worker publishes: events, outcomes, retries, dead letters. Pure."""
 
 import hashlib
 from dataclasses import replace
 
 from producers.message import Message
 from schemas import events
+from schemas.commands import Desired
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.notices import Notice
@@ -13,6 +14,10 @@ from workers.broker.delivery import Delivery
 from workers.broker.failure_headers import final_cause
 from workers.broker.outgoing import event
 from workers.power.intake import DeliveryHistory, Pending
+from workers.power.node import PendingNode
+from workers.power.steps import Finish
+from workers.store.group_images import GroupImage
+from workers.store.power_store import NodeEnd
 
 _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
@@ -96,6 +101,57 @@ def rejected(delivery: Delivery, cluster: str, error: MalformedMessageError, now
         remedy=error.remedy,
         details={"field": error.field, "bytes": str(len(delivery.body))},
     )
+
+
+def node_end(node: PendingNode, finish: Finish, now: int) -> NodeEnd:
+    """What the store keeps of a finished node; `now` in ns since the epoch."""
+    events = tuple(event for _, event in outcomes(node, finish, now))
+    overtaken = node.is_overtaken
+    server, image, bake = finish.server, None, node.baking
+    if bake is not None and node.image_id is not None:
+        image = GroupImage.of(bake, node.group_name, node.image_id, now)
+    return NodeEnd(
+        node.row.generation,
+        events,
+        None if overtaken else (server.id if server else None, observed_status(finish)),
+        reached=finish.transition is Transition.COMPLETED and not overtaken,
+        image=image,
+    )
+
+
+def outcomes(node: PendingNode, finish: Finish, now: int) -> list[tuple[Pending, RequestEvent]]:
+    """The terminal event of each request that waits for the node; `now` in ns since the epoch.
+
+    A request for the opposite of the desired state is superseded: its generation is lower, or it
+    would be the desired state. So is a bake by a later one: each names its own image.
+    """
+    return [(request, _outcome(node, request, finish, now)) for request in node.requests]
+
+
+def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> RequestEvent:
+    row, desired = node.row, request.command.desired
+    agrees = request.id == row.request_id if desired is Desired.BAKED else desired is row.desired
+    transition, cause = finish.transition if agrees else Transition.SUPERSEDED, finish.cause
+    if transition is Transition.SUPERSEDED:
+        cause = Cause("superseded", f"generation {row.generation} wants the node {row.desired}")
+    server = finish.server
+    is_up = row.desired is Desired.UP and not request.dry_run
+    return replace(
+        about(request, transition, request.history, now),
+        cloud=node.group.cloud,
+        server_id=server.id if server else row.server_id,
+        address=server.address if server and is_up else None,
+        image_id=node.image_id if transition is Transition.COMPLETED else None,
+        cause=cause,
+        actions=tuple(node.actions.get(request.key, ())),
+    )
+
+
+def observed_status(finish: Finish) -> str:
+    """What the store keeps as the node's observed status."""
+    if finish.server is not None:
+        return finish.server.status
+    return finish.cause.error if finish.cause else "NONE"
 
 
 def _to(tier: str, pending: Pending, history: DeliveryHistory) -> Message:

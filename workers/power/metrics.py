@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from schemas.commands import Kind
-from schemas.events import Cause, RequestEvent, Transition
 from workers.clouds.driver import CloudDriver
 from workers.power.node import PendingNode
 
@@ -20,37 +18,37 @@ class PowerMetrics:
     """The power worker's metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._accepted = Counter(
+        self.accepted = Counter(
             "lamplighter_requests_accepted",
             "Requests whose round this worker opened.",
             ["kind"],
             registry=registry,
         )
-        self._ended = Counter(
+        self.ended = Counter(
             "lamplighter_requests_ended",
             "Rounds of requests that ended, by outcome.",
             ["kind", "outcome"],
             registry=registry,
         )
-        self._attempts_failed = Counter(
+        self.attempts_failed = Counter(
             "lamplighter_attempts_failed",
             "Failed attempts that are followed by another.",
             ["cause"],
             registry=registry,
         )
-        self._parked = Counter(
+        self.parked = Counter(
             "lamplighter_requests_parked",
             "Requests parked with their attempts unchanged.",
             ["cause"],
             registry=registry,
         )
-        self._boots_failed = Counter(
+        self.boots_failed = Counter(
             "lamplighter_boots_failed",
             "Resumes that failed for good.",
             ["cloud", "cause"],
             registry=registry,
         )
-        self._calls = Histogram(
+        self.calls = Histogram(
             "lamplighter_cloud_call_duration_seconds",
             "Calls to a cloud's API, from sending to the answer.",
             ["cloud", "action", "result"],
@@ -83,29 +81,6 @@ class PowerMetrics:
             "Age of the oldest request that this worker holds.",
             registry=registry,
         )
-
-    def accepted(self, kind: Kind) -> None:
-        """A request's round was opened."""
-        self._accepted.labels(kind).inc()
-
-    def ended(self, event: RequestEvent) -> None:
-        """A round ended."""
-        self._ended.labels(event.kind, event.transition).inc()
-        if event.transition is Transition.FAILED and event.kind is Kind.RESUME:
-            cause = event.cause.error if event.cause else "unknown"
-            self._boots_failed.labels(event.cloud or "none", cause).inc()
-
-    def retried(self, cause: Cause) -> None:
-        """An attempt failed; another follows."""
-        self._attempts_failed.labels(cause.error).inc()
-
-    def parked(self, cause: Cause) -> None:
-        """A request was parked."""
-        self._parked.labels(cause.error).inc()
-
-    def called(self, cloud: str, action: str, result: str, seconds: float) -> None:
-        """A call or a listing has ended."""
-        self._calls.labels(cloud, action, result).observe(seconds)
 
     def observe(self, nodes: Collection[PendingNode], clouds: Iterable[CloudDriver]) -> None:
         """Note the present state; belongs to the engine's thread."""

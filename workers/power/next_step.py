@@ -7,6 +7,7 @@ it ran out: an older listing, or one of changes only, may not show what has happ
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from schemas.commands import Desired
 from schemas.events import Cause, Transition
 from workers.clouds.actions import NEEDS_ROOM
 from workers.clouds.errors import UNKNOWN
@@ -81,7 +82,9 @@ def _without_deciding(node: PendingNode, cloud: CloudView, now: float) -> Step |
         return ParkNode(cloud.health.away, cloud.health.rest(now))
     if isinstance(node.phase, Decided):
         return node.phase.step
-    return Finish(Transition.COMPLETED, None, None) if node.is_overtaken else None
+    if node.row.desired is Desired.BAKED and node.is_overtaken:
+        return Finish(Transition.COMPLETED, None, None)
+    return None
 
 
 def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decision:

@@ -10,14 +10,15 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import FIND_IMAGE, REBOOT, Strategy
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, Strategy
+from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.decide import BOOTS, Act
 from workers.power.intake import Pending
-from workers.power.node_row import DesiredRow
 from workers.power.node_view import Limits, NodeView
 from workers.power.steps import Step
+from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
 
 DONE = "done"
@@ -100,10 +101,22 @@ class PendingNode:
         return wanted, max((p.history.round for p in self.requests if p.id == wanted), default=1)
 
     @property
+    def command(self) -> PowerCommand | None:
+        """The request that raised the row to its generation; None if it waits elsewhere."""
+        wanted = self.row.request_id
+        return next((p.command for p in self.requests if p.id == wanted), None)
+
+    @property
     def baking(self) -> PowerCommand | None:
         """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
-        asked = (p.command for p in self.requests if p.id == self.row.request_id)
-        return next((command for command in asked if command.image is not None), None)
+        command = self.command
+        return None if command is None or command.image is None else command
+
+    @property
+    def off_command(self) -> PowerCommand | None:
+        """Slurm's request to power the node off on whose behalf calls are made now, if it is one."""
+        command = self.command
+        return None if command is None or not command.is_slurms_power_off else command
 
     @property
     def is_overtaken(self) -> bool:
@@ -143,6 +156,15 @@ class PendingNode:
     def without_requests(self) -> "PendingNode":
         """The node when nobody waits for it any more."""
         return replace(self, requests=())
+
+    def call_for(self, act: Act, image_id: str | None) -> Call:
+        """The call to make; `image_id` replaces the template's image."""
+        image, request_id, baking = None, "", self.baking
+        if act.action == CREATE:
+            image = image_id
+        elif act.action in {BAKE, FIND_IMAGE} and baking is not None:
+            image, request_id = baking.image, baking.id
+        return Call(act.action, act.server_id, self.name, self.group_name, image, request_id)
 
     def view(self, servers: ServerView, as_of: float, *, boot_due: bool) -> NodeView:
         """What the listing that was requested at `as_of` says of the node."""

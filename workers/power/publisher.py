@@ -1,21 +1,116 @@
-"""What the power worker answers: events, retries, parkings and dead letters, logged and counted."""
+"""What the power worker answers: published, and acknowledged once the broker has confirmed it."""
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
+from producers.message import Message
+from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
-from schemas.events import Cause, Transition
+from schemas.events import Cause, RequestEvent, Transition
 from workers.broker import outgoing
 from workers.broker.delivery import Delivery
+from workers.broker.link import Link
+from workers.errors import BrokerAwayError
 from workers.power import intake, messages
+from workers.power.events import Confirmed
 from workers.power.intake import Pending
 from workers.power.metrics import PowerMetrics
-from workers.power.outbox import Outbox
+
+_RESEND = 1.0
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    delivery: Delivery
+    unconfirmed: int = 0
+    finished: bool = False
+
+
+class Outbox:
+    """Publishes on behalf of deliveries, and acknowledges each when all its messages are safe.
+
+    A refused message is sent again until the broker takes it; meanwhile its delivery stays ours.
+    When the connection goes, what was sent on behalf of its deliveries is dropped: they come again.
+
+    Args:
+        link: publishes and acknowledges.
+        post: hands an event to the engine, which answers with `confirmed` on its own thread.
+    """
+
+    def __init__(self, link: Link, post: Callable[[Confirmed], None]) -> None:
+        self._link = link
+        self._post = post
+        self._entries: dict[tuple[int, int], _Unsettled] = {}
+        self._again: list[tuple[float, tuple[int, int] | None, Message]] = []
+        self._log = structlog.get_logger()
+
+    def send(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Publish on behalf of a delivery that goes on."""
+        key = delivery.connection, delivery.tag
+        entry = self._entries.setdefault(key, _Unsettled(delivery))
+        entry.unconfirmed += len(messages)
+        for message in messages:
+            self._publish(key, message)
+
+    def finish(self, delivery: Delivery, messages: Sequence[Message]) -> None:
+        """Publish what ends a delivery, then acknowledge it."""
+        self.send(delivery, messages)
+        key = delivery.connection, delivery.tag
+        self._entries[key].finished = True
+        self._acknowledge(key)
+
+    def tell(self, message: Message) -> None:
+        """Publish what belongs to no delivery: an alarm."""
+        self._publish(None, message)
+
+    def forget_before(self, connection: int) -> None:
+        """Drop everything that came over earlier connections."""
+        self._entries = {key: e for key, e in self._entries.items() if key[0] >= connection}
+
+    def resend(self) -> None:
+        """Send again what was refused, once its time has come."""
+        if not self._again:
+            return
+        now = time.monotonic()
+        due = [entry for entry in self._again if entry[0] <= now]
+        self._again = [entry for entry in self._again if entry[0] > now]
+        for _, key, message in due:
+            if key is None or key in self._entries:
+                self._publish(key, message)
+
+    def confirmed(self, event: Confirmed) -> None:
+        """Take the broker's answer to a publish."""
+        key, error = event.key, event.result.exception()
+        if key is not None and key not in self._entries:
+            return
+        if error is None:
+            if key is not None:
+                self._entries[key].unconfirmed -= 1
+                self._acknowledge(key)
+            return
+        if isinstance(error, BrokerAwayError) and key is not None:
+            # its delivery comes again, and then so does this message
+            del self._entries[key]
+            return
+        self._log.warning("publish_refused", exchange=event.message.exchange, error=str(error))
+        self._again.append((time.monotonic() + _RESEND, key, event.message))
+
+    def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
+        future = self._link.publish(message)
+        future.add_done_callback(lambda done: self._post(Confirmed(key, message, done)))
+
+    def _acknowledge(self, key: tuple[int, int]) -> None:
+        entry = self._entries[key]
+        if entry.finished and entry.unconfirmed == 0:
+            del self._entries[key]
+            self._link.ack([entry.delivery])
 
 
 class Publisher:
-    """Answers requests; each answer is acknowledged once the broker has confirmed it.
+    """Answers requests: events, retries, parkings and dead letters, logged and counted.
 
     Args:
         outbox: publishes and acknowledges.
@@ -32,7 +127,7 @@ class Publisher:
     def accepted(self, request: Pending, now: int) -> None:
         """Report the acceptance, once a round: what comes back from a tier was accepted before."""
         if request.history.attempt == 0 and request.history.parked == 0:
-            self._metrics.accepted(request.command.kind)
+            self._metrics.accepted.labels(request.command.kind).inc()
             self._outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def taken(self, request: Pending) -> None:
@@ -42,7 +137,7 @@ class Publisher:
     def retried(self, request: Pending, cause: Cause) -> str:
         """Send a request to its next retry tier with one more failed attempt; the tier."""
         _log(request).warning("request_retried", cause=cause.error)
-        self._metrics.retried(cause)
+        self._metrics.attempts_failed.labels(cause.error).inc()
         tier, sent = messages.retried(request, cause, time.time_ns())
         self._outbox.finish(request.delivery, sent)
         return tier
@@ -50,25 +145,35 @@ class Publisher:
     def parked(self, request: Pending, cause: Cause, tier: str) -> None:
         """Let a request rest, its attempts unchanged."""
         _log(request).info("request_parked", cause=cause.error, tier=tier)
-        self._metrics.parked(cause)
+        self._metrics.parked.labels(cause.error).inc()
         sent = messages.parked(request, cause, tier, time.time_ns())
         self._outbox.finish(request.delivery, sent)
 
-    def ended(self, request: Pending, body: bytes) -> None:
-        """Publish the outcome that the store holds, and the dead letter of a failure."""
-        event, message = outgoing.stored(body)
+    def ended(self, request: Pending, body: bytes, event: RequestEvent | None = None) -> None:
+        """Publish the outcome that the store holds, and the dead letter of a failure.
+
+        Args:
+            request: the request.
+            body: the outcome as stored.
+            event: the same, if it was read before.
+        """
+        if event is None:
+            event, message = outgoing.stored(body)
+        else:
+            message = outgoing.event(event, body)
         sent = [message]
         failed = event.transition is Transition.FAILED
+        cause = event.cause.error if event.cause else None
         if failed and event.cause is not None:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)
             sent.insert(0, letter)
-        self._metrics.ended(event)
+        self._metrics.ended.labels(event.kind, event.transition).inc()
+        if failed and event.kind is Kind.RESUME:
+            self._metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
         log = _log(request)
         (log.error if failed else log.info)(
-            "request_ended",
-            outcome=str(event.transition),
-            cause=event.cause and event.cause.error,
+            "request_ended", outcome=str(event.transition), cause=cause
         )
         self._outbox.finish(request.delivery, sent)
 

@@ -9,13 +9,12 @@ from workers.power import messages
 from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
-from workers.power.node_row import DesiredRow
-from workers.power.power_store import Accepted, PowerStore
 from workers.power.publisher import Publisher
-from workers.power.slurm_view import SnapshotReader
 from workers.power.state import EngineState
-from workers.power.suspend_guard import is_guarded
-from workers.store.generations import needs_clock_ahead
+from workers.store.generations import CLOCKS_DIFFER
+from workers.store.nodes import DesiredRow
+from workers.store.power_store import Accepted, PowerStore, StoredEvent
+from workers.store.slurm_view import SnapshotReader
 
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
@@ -73,18 +72,20 @@ class Reception:
         """
         now = time.time_ns()
         admissions = self._admissions(now)
-        taken = [request for request, admission in admissions if admission == TAKE]
-        ends = [
-            (request, messages.ended(request, admission.transition, admission.cause, now))
-            for request, admission in admissions
-            if isinstance(admission, End)
-        ]
-        accepted = self._store.accept(taken, ends, now)
+        accepted = self._store.accept(
+            [request for request, admission in admissions if admission == TAKE],
+            [
+                messages.ended(request, admission.transition, admission.cause, now)
+                for request, admission in admissions
+                if isinstance(admission, End)
+            ],
+            now,
+        )
         self.arrived.clear()
-        bodies = iter(accepted.bodies)
+        ends = iter(accepted.ends)
         for request, admission in admissions:
             if isinstance(admission, End):
-                self._end(request, admission, next(bodies), now)
+                self._end(request, admission, next(ends), now)
             elif isinstance(admission, Park):
                 self._publisher.accepted(request, now)
                 self._publisher.parked(request, admission.cause, admission.tier)
@@ -92,21 +93,18 @@ class Reception:
                 self._take(request, accepted, now)
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
-        slurm = None
-        if any(is_guarded(request.command) for request in self.arrived):
-            slurm = self._snapshots.view()
-        nodes, ahead = self._settings.nodes, self._clock_ahead(now)
-        return [(r, admit(r, nodes, slurm, ahead, now)) for r in self.arrived]
+        commands = [request.command for request in self.arrived]
+        asks_slurm = any(command.is_slurms_power_off for command in commands)
+        slurm = self._snapshots.view() if asks_slurm else None
+        ahead = self._settings.power.clock_ahead
+        if max(command.generation for command in commands) > now + CLOCKS_DIFFER:
+            ahead = self._store.clock_ahead(ahead, now)
+        return [(r, admit(r, self._settings.nodes, slurm, ahead, now)) for r in self.arrived]
 
-    def _clock_ahead(self, now: int) -> float:
-        usual = self._settings.power.clock_ahead
-        if any(needs_clock_ahead(r.command.generation, now) for r in self.arrived):
-            return self._store.clock_ahead(usual, now)
-        return usual
-
-    def _end(self, request: Pending, end: End, body: bytes, now: int) -> None:
+    def _end(self, request: Pending, end: End, stored: StoredEvent, now: int) -> None:
+        event, body = stored
         self._publisher.accepted(request, now)
-        self._publisher.ended(request, body)
+        self._publisher.ended(request, body, event)
         if end.alarm:
             self._publisher.refused(request, end.cause, now)
 
@@ -137,6 +135,5 @@ class Reception:
             node = PendingNode(row.node, name, group, row, fresh_after=now, patient_since=now)
         ids = {row.request_id, request.id}
         actions = {key: made for key, made in accepted.actions.items() if key[0] in ids}
-        self._state.put(joined(node, request, row, actions, accepted.waited, now))
+        self._state.put(joined(node, request, row, actions, accepted.waited, now), touch=True)
         self._state.batch.released.discard(row.node)
-        self._state.touch([row.node])

@@ -14,7 +14,7 @@ from workers.clouds.nova_requests import Call
 from workers.clouds.strays import is_stray, is_surplus
 from workers.config.settings import Settings
 from workers.power.calls import NotWantedError
-from workers.power.slurm_view import SnapshotReader
+from workers.store.slurm_view import SnapshotReader
 
 _NS = 1_000_000_000
 

@@ -1,12 +1,68 @@
-"""What the engine's turns work on."""
+"""What the engine's turns work on: the pending nodes, which are due, and what is to be written."""
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
-from workers.power.agenda import Agenda
-from workers.power.batch import Batch
 from workers.power.node import PendingNode
+from workers.power.steps import Finish, WaitFor
+from workers.store.power_store import Batch
+from workers.store.requests import RoundKey
+
+
+class Agenda:
+    """Which nodes to decide about now; all others cost nothing meanwhile. Times are monotonic.
+
+    Attributes:
+        touched: the nodes to decide about now.
+        due: a heap of the moments when others are due by time alone; some are out of date.
+        for_whole: by cloud, those that wait for a listing of all its servers.
+    """
+
+    def __init__(self) -> None:
+        self.touched: set[str] = set()
+        self.due: list[tuple[float, str]] = []
+        self._until: dict[str, float] = {}
+        self._for_listing: defaultdict[str, set[str]] = defaultdict(set)
+        self.for_whole: defaultdict[str, set[str]] = defaultdict(set)
+
+    def touch(self, names: Iterable[str]) -> None:
+        """Something about these nodes has changed."""
+        self.touched.update(names)
+
+    def wait(self, name: str, cloud: str, step: WaitFor) -> None:
+        """Do not decide about this node before that."""
+        if step.listing:
+            (self.for_whole if step.whole else self._for_listing)[cloud].add(name)
+        if step.until is not None:
+            self._until[name] = step.until
+            heapq.heappush(self.due, (step.until, name))
+
+    def listed(self, cloud: str, *, whole: bool) -> None:
+        """A listing of the cloud has come."""
+        self.touched |= self._for_listing.pop(cloud, set())
+        if whole:
+            self.touched |= self.for_whole.pop(cloud, set())
+
+    def take(self, now: float) -> list[str]:
+        """The nodes to decide about now."""
+        while self.due and self.due[0][0] <= now:
+            until, name = heapq.heappop(self.due)
+            if self._until.get(name) == until:
+                del self._until[name]
+                self.touched.add(name)
+        taken, self.touched = sorted(self.touched), set()
+        for name in taken:
+            self._until.pop(name, None)
+        return taken
+
+    def next_at(self) -> float:
+        """When to decide next: 0 for now, infinity for not before something happens."""
+        if self.touched:
+            return 0.0
+        return self.due[0][0] if self.due else inf
 
 
 @dataclass(slots=True)
@@ -14,60 +70,61 @@ class EngineState:
     """The pending nodes, which of them to decide about, and what the next commit writes.
 
     Attributes:
-        nodes: by name. Write through `put` and `drop`.
+        nodes: by name. Write through `put`, `drop` and `release`.
+        by_cloud: their names by cloud.
         agenda: the nodes to decide about.
-        batch: filled during a turn.
+        batch: what was done in this turn.
+        finished: nodes that have come as far as they will, and how.
     """
 
     nodes: dict[str, PendingNode] = field(default_factory=dict)
+    by_cloud: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     agenda: Agenda = field(default_factory=Agenda)
     batch: Batch = field(default_factory=Batch)
-    _by_cloud: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    finished: dict[str, tuple[PendingNode, Finish]] = field(default_factory=dict)
 
-    def put(self, node: PendingNode) -> None:
-        """Keep a node, new or changed."""
-        if node.name not in self.nodes:
-            self._by_cloud[node.group.cloud].add(node.name)
+    def put(self, node: PendingNode, *, touch: bool = False) -> None:
+        """Keep a node, new or changed; with `touch`, decide about it."""
+        self.by_cloud[node.group.cloud].add(node.name)
         self.nodes[node.name] = node
+        if touch:
+            self.agenda.touched.add(node.name)
 
     def drop(self, name: str) -> None:
         """Forget a node."""
         node = self.nodes.pop(name, None)
         if node is not None:
-            self._by_cloud[node.group.cloud].discard(name)
+            self.by_cloud[node.group.cloud].discard(name)
 
     def release(self, name: str) -> None:
         """Forget a node, and give its lease up."""
         self.drop(name)
-        self.batch.finished.pop(name, None)
+        self.finished.pop(name, None)
         self.batch.released.add(name)
 
     def on_cloud(self, cloud: str) -> list[PendingNode]:
         """The nodes on a cloud."""
-        return [self.nodes[name] for name in self._by_cloud[cloud]]
-
-    def waits_for(self, cloud: str) -> int:
-        """How many nodes are on a cloud."""
-        return len(self._by_cloud[cloud])
-
-    def touch_cloud(self, cloud: str) -> None:
-        """Decide about all nodes of a cloud."""
-        self.agenda.touch(self._by_cloud[cloud])
+        return [self.nodes[name] for name in self.by_cloud[cloud]]
 
     def touch(self, names: Iterable[str]) -> None:
         """Decide about these nodes, as far as they are pending."""
-        self.agenda.touch(name for name in names if name in self.nodes)
+        self.agenda.touched |= self.nodes.keys() & set(names)
+
+    def waited(self, now: float) -> dict[RoundKey, float]:
+        """How long the nodes' rounds have waited, in seconds; `now` in monotonic seconds."""
+        return {node.key: now - node.patient_since for node in self.nodes.values()}
 
     def forget(self) -> None:
-        """Forget the nodes: their requests are taken up again.
+        """Forget the nodes after the store was away: their requests are taken up again.
 
-        What was done stays known; and a call under way is waited for, or what is listed before its
-        answer would count although it may still change the node.
+        What was done stays known, what was decided does not; and a call under way is waited for, or
+        what is listed before its answer would count although it may still change the node.
         """
         calling = [node for node in self.nodes.values() if node.is_calling]
-        self.nodes.clear()
-        self._by_cloud.clear()
-        self.agenda = Agenda()
-        self.batch = self.batch.without_decisions()
+        done, self.batch, self.agenda = self.batch, Batch(), Agenda()
+        self.batch.actions, self.batch.booted = done.actions, done.booted
+        self.batch.unsettled = done.unsettled
+        for forgotten in (self.nodes, self.by_cloud, self.finished):
+            forgotten.clear()
         for node in calling:
             self.put(node.without_requests())

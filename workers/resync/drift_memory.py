@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from workers.resync.drift import Drift
+from workers.store.database import insert
 from workers.store.tables import drifts
-from workers.store.upsert import insert
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.store import snapshots
 from workers.store.database import reading
-from workers.store.generations import clock_ahead, needs_clock_ahead
+from workers.store.generations import CLOCKS_DIFFER, clock_ahead
 
 _NS = 1_000_000_000
 
@@ -56,7 +56,7 @@ class SnapshotIntake:
 
     def _clock_ahead(self, generation: int, now: int) -> float:
         usual = self._settings.power.clock_ahead
-        if not needs_clock_ahead(generation, now):
+        if generation <= now + CLOCKS_DIFFER:
             return usual
         with reading(self._store) as connection:
             return clock_ahead(connection, self._settings.cluster, usual, now)

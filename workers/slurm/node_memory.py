@@ -12,10 +12,10 @@ from schemas.commands import Desired
 from workers.slurm.decide import RequestedState
 from workers.store import tables
 from workers.store.chunks import chunks
+from workers.store.database import insert
 from workers.store.holds import all_holds
 from workers.store.leases import is_leased
 from workers.store.tables import feedback, nodes
-from workers.store.upsert import insert
 
 
 class Due(enum.StrEnum):

@@ -11,7 +11,7 @@ from producers import snapshot as producer
 from producers.clock import ClockError
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
-from schemas.names import is_node_name
+from schemas.fields import is_node_name
 from schemas.snapshot import SlurmNode, Snapshot
 from workers.config.settings import Settings
 from workers.errors import BrokerError

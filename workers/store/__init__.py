@@ -2,9 +2,13 @@
 
 tables: all tables.
 migrations/: the Alembic migrations; state and audit have one history each.
-database: opens a store; the clock that all workers share.
+database: opens a store; the clock that all workers share; what differs between the databases.
 columns: the columns of tables and migrations.
-upsert, chunks: helpers for statements.
+chunks: splits long lists.
+power_store: the power worker's transactions, each one commit for many nodes.
+nodes, desired_state: the nodes' rows and leases; the statements that raise a desired state.
+lease_owner: who owns a lease, and whether it still lives.
+slurm_view: the snapshots as a power worker uses them.
 requests: the rounds of requests, and the one outcome of each.
 group_images: the image that a group's servers are created from.
 generations: finds and lowers those that lie in the future, for `lamplighter clock`.

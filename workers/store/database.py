@@ -1,11 +1,12 @@
-"""Opens a store: engine options for each database, migrations, and the clock that all workers share."""
+"""Opens a store, and hides what differs between SQLite and PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
@@ -14,6 +15,9 @@ _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
 STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+
+# SQLAlchemy has one class for each dialect.
+Upsert: TypeAlias = postgresql.Insert | sqlite.Insert
 
 
 def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
@@ -95,3 +99,41 @@ def store_clock(dialect: str) -> sa.ColumnElement[int]:
     if dialect == "postgresql":
         clock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
     return sa.literal_column(clock, sa.BigInteger)
+
+
+def among(dialect: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Whether a column's value is in the list that is given as the parameter `values`, of any length.
+
+    A list of single parameters would be as long as the statement that holds them may be, at most.
+    """
+    if dialect == "postgresql":
+        return column == sa.any_(sa.bindparam("values", type_=postgresql.ARRAY(sa.Text)))
+    values = sa.func.json_each(sa.bindparam("values", type_=sa.JSON)).table_valued("value")
+    return column.in_(sa.select(values.c.value))
+
+
+def insert(connection: sa.Connection | sa.Engine, table: sa.Table) -> Upsert:
+    """An INSERT into `table` with the `on_conflict_...` methods of the connection's dialect."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    *names: str,
+    where: Callable[[Any], sa.ColumnElement[bool]] | None = None,
+) -> Upsert:
+    """An INSERT that replaces columns (by default all) of a row that has the same primary key.
+
+    `where` makes the condition of the replacement from the new row's columns.
+    """
+    statement = insert(connection, table)
+    new = statement.excluded
+    replaced = names or [column.name for column in table.c if not column.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: new[name] for name in replaced},
+        where=None if where is None else where(new),
+    )

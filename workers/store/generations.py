@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Table
 
 from schemas.snapshot import parse_snapshot
+from workers.store.database import insert
 from workers.store.tables import (
     clock_resets,
     feedback,
@@ -19,7 +20,6 @@ from workers.store.tables import (
     requests,
     snapshots,
 )
-from workers.store.upsert import insert
 
 # The columns that order what comes later. Snapshots and listings are handled apart.
 _ORDERED: Mapping[Table, Sequence[str]] = {
@@ -30,9 +30,8 @@ _ORDERED: Mapping[Table, Sequence[str]] = {
 }
 # Older than anything: such a snapshot confirms nothing, and nothing is repaired by it.
 _OLDEST = 1
-# The clocks of hosts that are synchronised differ by less.
-_DIFFERENCE = 5.0
-_NS = 1_000_000_000
+# In ns; the clocks of hosts that are synchronised differ by less.
+CLOCKS_DIFFER = 5_000_000_000
 
 
 def highest(connection: sa.Connection, cluster: str) -> int:
@@ -110,16 +109,12 @@ def clock_ahead(connection: sa.Connection, cluster: str, usual: float, now: int)
     """Seconds that a generation may lie in the future.
 
     Until the time has reached what was stamped before a reset, only as far as clocks differ: a
-    message that arrives now from before the reset must not overtake a newer one.
+    message that arrives now from before the reset must not overtake a newer one. A generation
+    that is ahead by less than CLOCKS_DIFFER is never refused.
     """
     query = sa.select(clock_resets.c.stamped_until).where(clock_resets.c.cluster == cluster)
     stamped_until = connection.scalar(query) or 0
-    return min(usual, _DIFFERENCE) if now < stamped_until else usual
-
-
-def needs_clock_ahead(generation: int, now: int) -> bool:
-    """Whether a generation lies so far in the future that `clock_ahead` must be read."""
-    return generation > now + _DIFFERENCE * _NS
+    return min(usual, CLOCKS_DIFFER / 1e9) if now < stamped_until else usual
 
 
 def _future_rows(

@@ -7,8 +7,8 @@ from typing import Self
 import sqlalchemy as sa
 
 from schemas.commands import PowerCommand
+from workers.store.database import upsert
 from workers.store.tables import group_images
-from workers.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import astuple, dataclass
 import sqlalchemy as sa
 
 from workers.store.chunks import chunks
+from workers.store.database import upsert
 from workers.store.tables import holds
-from workers.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)

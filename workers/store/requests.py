@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from schemas.events import RequestEvent, Transition
-from workers.store.chunks import chunks
+from schemas.envelope import parse
+from schemas.events import CloudAction, RequestEvent, Transition, event_from
+from workers.store.database import among, insert, upsert
 from workers.store.tables import requests
-from workers.store.upsert import insert, upsert
 
 # request ID and round
 RoundKey: TypeAlias = tuple[str, int]
@@ -54,46 +54,50 @@ def outcomes(
     connection: sa.Connection, cluster: str, keys: Sequence[RoundKey]
 ) -> Mapping[RoundKey, RoundOutcome]:
     """The outcomes of these rounds; open and unknown rounds are omitted."""
-    found: dict[RoundKey, RoundOutcome] = {}
-    for chunk in chunks(keys):
-        columns = requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
-        query = sa.select(*columns).where(
-            requests.c.cluster == cluster,
-            requests.c.outcome.is_not(None),
-            # SQLite searches no index for a list of pairs: alone, it would read the whole table
-            requests.c.request_id.in_([request_id for request_id, _ in chunk]),
-            sa.tuple_(requests.c.request_id, requests.c.round).in_(chunk),
-        )
-        for request_id, round_, outcome, event in connection.execute(query):
-            found[request_id, round_] = RoundOutcome(Transition(outcome), event)
-    return found
+    wanted, ids = set(keys), [request_id for request_id, _ in keys]
+    columns = requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
+    query = sa.select(*columns).where(*_of(connection, cluster), requests.c.outcome.is_not(None))
+    return {
+        (request_id, round_): RoundOutcome(Transition(outcome), event)
+        for request_id, round_, outcome, event in connection.execute(query, {"values": ids})
+        if (request_id, round_) in wanted
+    }
+
+
+def _of(connection: sa.Connection, cluster: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """The rounds of the requests whose ids are the parameter `values`."""
+    return requests.c.cluster == cluster, among(connection.dialect.name, requests.c.request_id)
 
 
 def fix_outcomes(
     connection: sa.Connection, cluster: str, events: Sequence[RequestEvent]
-) -> list[bytes]:
+) -> list[tuple[RequestEvent, bytes]]:
     """End each event's round with that event, unless the round has ended already (compare-and-set).
 
     Commit before you publish what this returns, and publish nothing else: then each round has one
     terminal event, no matter how many workers and operators try to end it.
 
     Returns:
-        The stored event of each round, one for each given event, in the same order.
+        The stored event of each round and its JSON, for each given event, in the same order. It is
+        the given event itself where that is the one that is stored.
     """
     if not events:
         return []
-    first: dict[RoundKey, RequestEvent] = {}
+    first: dict[RoundKey, tuple[RequestEvent, bytes]] = {}
     for event in events:
-        first.setdefault((event.request_id, event.round), event)
+        if (key := (event.request_id, event.round)) not in first:
+            first[key] = event, event.to_envelope().to_json()
     ended = "outcome", "event", "decided_at", "actions"
     statement = upsert(connection, requests, *ended, where=lambda _: requests.c.outcome.is_(None))
     # all callers lock rows in the same order, so that two transactions cannot deadlock
-    connection.execute(statement, [_row(cluster, first[key]) for key in sorted(first)])
-    stored = outcomes(connection, cluster, list(first))
-    return [stored[event.request_id, event.round].event for event in events]
+    connection.execute(statement, [_row(cluster, *first[key]) for key in sorted(first)])
+    for key, stored in outcomes(connection, cluster, list(first)).items():
+        if stored.event != first[key][1]:
+            first[key] = event_from(parse(stored.event)), stored.event
+    return [first[event.request_id, event.round] for event in events]
 
 
-def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
+def _row(cluster: str, event: RequestEvent, body: bytes) -> dict[str, object]:
     return {
         "cluster": cluster,
         "request_id": event.request_id,
@@ -102,30 +106,35 @@ def _row(cluster: str, event: RequestEvent) -> dict[str, object]:
         "generation": event.generation,
         "accepted_at": event.time,
         "outcome": str(event.transition),
-        "event": event.to_envelope().to_json(),
+        "event": body,
         "decided_at": event.time,
-        "actions": json.dumps([action.to_data() for action in event.actions]),
+        "actions": _text(event.actions),
     }
+
+
+def _text(actions: Iterable[CloudAction]) -> str:
+    return json.dumps([action.to_data() for action in actions])
 
 
 def progress(
     connection: sa.Connection, cluster: str, request_ids: Iterable[str]
-) -> Mapping[RoundKey, tuple[str, float]]:
-    """The recorded actions (JSON) of these requests' rounds, and the seconds that they waited."""
-    found: dict[RoundKey, tuple[str, float]] = {}
+) -> Mapping[RoundKey, tuple[tuple[CloudAction, ...], float]]:
+    """The recorded actions of these requests' rounds, and the seconds that they waited."""
     columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
-    for part in chunks(sorted(request_ids)):
-        these = sa.and_(requests.c.cluster == cluster, requests.c.request_id.in_(part))
-        for row in connection.execute(sa.select(*columns).where(these)):
-            found[row.request_id, row.round] = row.actions, row.waited_ms / 1000
-    return found
+    query = sa.select(*columns).where(*_of(connection, cluster))
+    return {
+        (request_id, round_): (tuple(CloudAction(**one) for one in json.loads(actions)), ms / 1000)
+        for request_id, round_, actions, ms in connection.execute(
+            query, {"values": sorted(request_ids)}
+        )
+    }
 
 
 def record_actions(
-    connection: sa.Connection, cluster: str, actions: Mapping[RoundKey, str]
+    connection: sa.Connection, cluster: str, actions: Mapping[RoundKey, Sequence[CloudAction]]
 ) -> None:
-    """Keep the actions (JSON) made for these rounds; their patience starts again."""
-    rows = {key: {"actions": text, "waited_ms": 0} for key, text in actions.items()}
+    """Keep the actions made for these rounds; their patience starts again."""
+    rows = {key: {"actions": _text(made), "waited_ms": 0} for key, made in actions.items()}
     _update(connection, cluster, rows)
 
 

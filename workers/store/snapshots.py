@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 from schemas.server import Server
 from schemas.snapshot import Snapshot, parse_snapshot
-from workers.store.database import store_clock
+from workers.store.database import store_clock, upsert
 from workers.store.tables import listings, snapshots
-from workers.store.upsert import upsert
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 import requests
 
-from schemas.names import shown
+from schemas.fields import shown
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import Http, object_of

@@ -20,7 +20,7 @@ from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from schemas.names import shown
+from schemas.fields import shown
 from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers.store.database import store_clock
+from workers.store.database import insert, store_clock
 from workers.store.tables import refresh_tokens
-from workers.store.upsert import insert
 from workers.tokens.errors import away
 
 

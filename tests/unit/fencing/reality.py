@@ -27,6 +27,7 @@ from workers.power.calls import Guard, NotWantedError
 from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.learn import learn_answer
+from workers.power.messages import outcomes
 from workers.power.next_step import CloudView, next_step
 from workers.power.node import (
     DONE,
@@ -38,10 +39,9 @@ from workers.power.node import (
     joined,
     moved,
 )
-from workers.power.node_row import DesiredRow
-from workers.power.outcomes import outcomes
 from workers.power.steps import Finish, ParkNode
-from workers.power.suspend_guard import SlurmView
+from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import SlurmView
 
 if TYPE_CHECKING:
     from tests.unit.fencing.store import Ask

@@ -9,6 +9,7 @@ must what the dead one has sent have had its time. With PostgreSQL it waits.
 import fcntl
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -55,3 +56,18 @@ class Owner:
         if self._folder is None or Path(name).name != name:
             raise FileNotFoundError(name)
         return self._folder / name
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How a worker owns nodes.
+
+    Attributes:
+        owner: the worker.
+        seconds: how long a node is its own without renewing.
+        settling: seconds within which a call that was sent takes effect, if ever.
+    """
+
+    owner: Owner
+    seconds: float
+    settling: float

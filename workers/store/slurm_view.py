@@ -1,12 +1,12 @@
-"""Slurm's snapshots as a power worker uses them: what they confirm, and the listings they ask for."""
+"""Slurm's snapshots in the store, as a power worker uses them, and the listings that they ask for."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from schemas.server import Server
-from workers.power.suspend_guard import SlurmView
+from schemas.snapshot import Power
 from workers.store import snapshots
 from workers.store.database import reading
 from workers.store.leases import is_leased
@@ -14,6 +14,27 @@ from workers.store.snapshots import StoredListing
 from workers.store.tables import STRAY, SURPLUS, drifts, holds, nodes
 
 _NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmView:
+    """What the store holds of Slurm.
+
+    Attributes:
+        generation: of the newest snapshot; 0 where there is none.
+        power: by node.
+        confirmed: whether it was taken after this worker began to use the store.
+        fresh: whether it came so recently that it still counts.
+    """
+
+    generation: int
+    power: Mapping[str, Power]
+    confirmed: bool
+    fresh: bool = True
+
+    def has_registered(self, node: str, generation: int) -> bool:
+        """Whether Slurm, asked after that generation, counts the node as running."""
+        return self.generation >= generation and self.power.get(node) is Power.ON
 
 
 class SnapshotReader:

@@ -1,0 +1,218 @@
+"""The power worker's transactions: each is one commit for many nodes. Every method is safe to repeat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import sqlalchemy as sa
+
+from schemas.commands import PowerCommand
+from schemas.events import CloudAction, RequestEvent
+from workers.store import generations, group_images
+from workers.store import requests as rounds
+from workers.store.database import reading
+from workers.store.group_images import GroupImage
+from workers.store.lease_owner import Lease
+from workers.store.nodes import DesiredRow, NodeTable
+from workers.store.requests import Round, RoundKey, RoundOutcome
+
+# An event, and its JSON as the store holds it.
+StoredEvent: TypeAlias = tuple[RequestEvent, bytes]
+
+
+class Asked(Protocol):
+    """A request, as far as the store needs it."""
+
+    @property
+    def key(self) -> RoundKey:
+        """Its id and round."""
+
+    @property
+    def command(self) -> PowerCommand:
+        """What it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEnd:
+    """A node has come as far as it will.
+
+    Attributes:
+        generation: of the row by which that was decided.
+        events: the terminal events of its requests.
+        observed: its server's id, if it has one, and status; None where nothing was tried.
+        reached: whether it is as the row wants it.
+        image: its group's new image, if its round ends as the events say.
+    """
+
+    generation: int
+    events: tuple[RequestEvent, ...]
+    observed: tuple[str | None, str] | None
+    reached: bool
+    image: GroupImage | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one turn of the engine writes; what a commit did not take stays for the next.
+
+    Attributes:
+        actions: all actions so far of rounds that made another one.
+        booted: nodes that a call has booted, and under which generation.
+        unsettled: nodes where a call without an answer may still take effect.
+        finished: nodes that have come as far as they will.
+        released: nodes whose lease is to be given up.
+        waited: seconds that rounds have waited so far.
+    """
+
+    actions: dict[RoundKey, tuple[CloudAction, ...]] = field(default_factory=dict)
+    booted: dict[str, int] = field(default_factory=dict)
+    unsettled: set[str] = field(default_factory=set)
+    finished: dict[str, NodeEnd] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
+    waited: dict[RoundKey, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What accepting has shown.
+
+    Attributes:
+        rows: the nodes' rows.
+        ended: the outcomes of rounds that had ended before: their requests were delivered again.
+        actions: the actions made earlier for these requests' rounds.
+        waited: seconds that the rounds had waited before.
+        ends: the terminal events that the store holds for the rounds that end at once, in their order.
+    """
+
+    rows: Mapping[str, DesiredRow]
+    ended: Mapping[RoundKey, RoundOutcome]
+    actions: Mapping[RoundKey, tuple[CloudAction, ...]]
+    waited: Mapping[RoundKey, float]
+    ends: Sequence[StoredEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has shown.
+
+    Attributes:
+        ended: by node, the terminal events that the store holds for its requests.
+        moved: the rows of finished nodes that moved on or are no longer ours: for them, nothing was
+            written.
+    """
+
+    ended: Mapping[str, Sequence[StoredEvent]]
+    moved: Mapping[str, DesiredRow]
+
+
+class PowerStore:
+    """The state store, as the engine uses it.
+
+    Args:
+        store: with the state's tables.
+        cluster: the cluster's name.
+        lease: how this worker owns nodes.
+    """
+
+    def __init__(self, store: sa.Engine, cluster: str, lease: Lease) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._nodes = NodeTable(store, cluster, lease)
+        self.owner = lease.owner.name
+
+    def accept(self, requests: Sequence[Asked], ends: Sequence[RequestEvent], now: int) -> Accepted:
+        """Open the requests' rounds, raise desired states, take leases; end what ends at once.
+
+        `now` in ns since the epoch.
+        """
+        cluster = self._cluster
+        with self._store.begin() as connection:
+            ended = rounds.outcomes(connection, cluster, [one.key for one in requests])
+            fresh = {one.key: one.command for one in requests if one.key not in ended}
+            opened = [Round(*key, one.node, one.generation, now) for key, one in fresh.items()]
+            rounds.open_rounds(connection, cluster, opened)
+            rows = self._nodes.accept(connection, list(fresh.values()), now)
+            ids = {row.request_id for row in rows.values()} | {key[0] for key in fresh}
+            progress = rounds.progress(connection, cluster, ids)
+            fixed = rounds.fix_outcomes(connection, cluster, ends) if ends else []
+        actions = {key: made for key, (made, _) in progress.items() if made}
+        return Accepted(rows, ended, actions, {key: w for key, (_, w) in progress.items()}, fixed)
+
+    def read(self, names: Sequence[str]) -> Mapping[str, DesiredRow]:
+        """The rows as they are now."""
+        with reading(self._store) as connection:
+            return self._nodes.read(connection, names)
+
+    def read_one(self, node: str) -> DesiredRow:
+        """A node's row as it is now."""
+        return self.read([node])[node]
+
+    def changed(self, known: Mapping[str, int]) -> list[str]:
+        """The nodes, of those with these generations, that another process has touched."""
+        with reading(self._store) as connection:
+            return self._nodes.changed(connection, known)
+
+    def clock_ahead(self, usual: float, now: int) -> float:
+        """Seconds that a generation may lie in the future; less than `usual` after a clock reset."""
+        with reading(self._store) as connection:
+            return generations.clock_ahead(connection, self._cluster, usual, now)
+
+    def image_of(self, group: str) -> str | None:
+        """The id of the image to create a group's servers from, instead of its template's."""
+        with reading(self._store) as connection:
+            found = group_images.by_group(connection, self._cluster).get(group)
+        return None if found is None else found.image_id
+
+    def renew(self, waited: Mapping[RoundKey, float]) -> None:
+        """Extend our leases, and keep how long rounds have waited, in seconds."""
+        with self._store.begin() as connection:
+            self._nodes.renew(connection)
+            rounds.keep_waited(connection, self._cluster, waited)
+
+    def commit(self, batch: Batch, now: int) -> Committed:
+        """Write what a turn has brought; `now` in ns since the epoch.
+
+        A finished node ends only if its row is as it was decided by: same generation, our lease.
+        """
+        cluster, table = self._cluster, self._nodes
+        touched = sorted({*batch.booted, *batch.unsettled, *batch.finished, *batch.released})
+        with self._store.begin() as connection:
+            # nodes' rows at once and first: two workers must not wait for each other in a circle
+            rows = table.lock(connection, touched)
+            rounds.record_actions(connection, cluster, batch.actions)
+            rounds.keep_waited(connection, cluster, batch.waited)
+            table.mark_booted(connection, batch.booted)
+            table.mark_unsettled(connection, batch.unsettled)
+            stays = {
+                name: end
+                for name, end in batch.finished.items()
+                if (rows[name].generation, rows[name].lease_owner) == (end.generation, self.owner)
+            }
+            ended = self._end(connection, stays, now) if stays else {}
+            table.release(connection, {*stays, *batch.released})
+        return Committed(ended, {name: rows[name] for name in batch.finished if name not in stays})
+
+    def _end(
+        self, connection: sa.Connection, ends: Mapping[str, NodeEnd], now: int
+    ) -> dict[str, list[StoredEvent]]:
+        told = [event for end in ends.values() for event in end.events]
+        fixed = iter(rounds.fix_outcomes(connection, self._cluster, told))
+        stored = {name: [next(fixed) for _ in end.events] for name, end in ends.items()}
+        images = [
+            end.image
+            for name, end in ends.items()
+            for mine, (event, _) in zip(end.events, stored[name], strict=True)
+            if end.image is not None and event is mine and mine.image_id is not None
+        ]
+        if images:
+            group_images.keep(connection, self._cluster, images)
+        seen = {name: end.observed for name, end in ends.items() if end.observed}
+        self._nodes.observe(connection, seen, now)
+        reached = {name: end.generation for name, end in ends.items() if end.reached}
+        self._nodes.mark_reached(connection, reached)
+        return stored
+
+    def prune(self, before: int) -> int:
+        """Forget rounds that ended before then (ns since the epoch); how many."""
+        with self._store.begin() as connection:
+            return rounds.prune(connection, self._cluster, before)
