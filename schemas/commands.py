@@ -1,10 +1,11 @@
 """A request for a node: raise its desired state to this generation, then reconcile the node."""
 
 import enum
+import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import (
@@ -73,6 +74,7 @@ _DESIRED: Mapping[Kind, Desired] = {
     Kind.ADOPT: Desired.ADOPTED,
     Kind.BAKE: Desired.BAKED,
 }
+_NS_PER_MS = 1_000_000
 _KINDS = {kind.type: kind for kind in Kind}
 
 
@@ -99,6 +101,8 @@ class PowerCommand:
         note: what went wrong while the request was made, or the operator's reason, or None.
         image: the name of the image to make; only for a bake.
         id: the request's id, the same each time it is sent.
+        desired: the requested state.
+        is_slurms_power_off: whether Slurm itself asks for the node to be powered off.
     """
 
     kind: Kind
@@ -113,26 +117,36 @@ class PowerCommand:
     image: str | None = field(default=None, metadata=OPTIONAL_ATTRIBUTE)
 
     id: str = field(init=False, compare=False, repr=False)
+    desired: Desired = field(init=False, compare=False, repr=False)
+    is_slurms_power_off: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        made = ids.request_id(self.generation, self.correlation_id, self.node)
-        object.__setattr__(self, "id", made)
-
-    @property
-    def desired(self) -> Desired:
-        """The requested state."""
-        return self.kind.desired
-
-    @property
-    def is_slurms_power_off(self) -> bool:
-        """Whether Slurm itself asks for the node to be powered off."""
-        return self.kind is Kind.RESUME_FAIL or (
-            self.kind is Kind.SUSPEND and self.expiry is not None
-        )
+        suspends = self.kind is Kind.SUSPEND and self.expiry is not None
+        derived = {
+            "id": _request_id(self.generation, self.correlation_id, self.node),
+            "desired": _DESIRED[self.kind],
+            "is_slurms_power_off": suspends or self.kind is Kind.RESUME_FAIL,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def to_envelope(self) -> Envelope:
         """The message's envelope."""
         return Envelope.around(self, self.kind.type, self.node, to_data(self))
+
+
+def _request_id(generation: int, correlation: str, node: str) -> str:
+    """The UUIDv7 (RFC 9562, section 5.7) of one node's request within one hook call.
+
+    Its time is the generation's; its random part is derived, so a request that is sent again has the
+    same id.
+    """
+    digest = hashlib.sha256(f"{correlation}\0{node}".encode()).digest()
+    number = (generation // _NS_PER_MS & 0xFFFF_FFFF_FFFF) << 80
+    number |= int.from_bytes(digest[:10], "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=number))
 
 
 def parse_command(body: bytes) -> PowerCommand:

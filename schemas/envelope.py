@@ -3,6 +3,7 @@
 `generation` is sent as a decimal string: neither CloudEvents' Integer nor a JSON double holds 64 bits.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -56,13 +57,14 @@ class Envelope:
         """
         correlation = getattr(message, "correlation_id", ids.NO_CORRELATION)
         generation = getattr(message, "generation", 0)
+        id_ = message.id
         return cls(
-            id=message.id,
+            id=id_,
             source=message.cluster,
             type=type_,
             subject=subject,
             time=getattr(message, "time", generation),
-            traceparent=ids.traceparent(correlation, getattr(message, "request_id", message.id)),
+            traceparent=traceparent(correlation, getattr(message, "request_id", None) or id_),
             data=data,
             generation=generation,
             correlation_id=correlation,
@@ -160,3 +162,9 @@ def rfc3339(moment: int) -> str:
     seconds, rest = divmod(moment, _NS)
     stamp = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
     return stamp.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def traceparent(correlation: str, request: str) -> str:
+    """W3C Trace Context: the hook call is the trace, the node's request is the span."""
+    span = hashlib.sha256(request.encode()).hexdigest()[:16]
+    return f"00-{correlation}-{span}-01"

@@ -1,6 +1,7 @@
 """What happened to a request: the steps of its rounds, published on exchange power.events."""
 
 import enum
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,10 +91,6 @@ class CloudAction:
     time: int = field(metadata=number())
     result: str = field(metadata=TEXT)
 
-    def to_data(self) -> dict[str, Any]:
-        """The JSON object."""
-        return to_data(self)
-
 
 @dataclass(frozen=True, slots=True)
 class RequestEvent:
@@ -112,6 +109,7 @@ class RequestEvent:
         by, reason: the operator and their reason, for replayed and discarded.
         dry_run: whether nothing was done; then `actions` are the calls that would have come first.
         restamped: for discarded, the generation of the request that replaces it.
+        id: derived: the same step has the same id, and all outcomes of a round share one.
     """
 
     transition: Transition
@@ -140,15 +138,17 @@ class RequestEvent:
     dry_run: bool = field(default=False, metadata=wire(Fields.flag, required=False))
     restamped: int | None = field(default=None, metadata=number(least=1, required=False))
 
-    @property
-    def id(self) -> str:
-        """Derived: the same step has the same id, and all outcomes of a round share one."""
+    id: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
         step = str(self.transition)
         if self.transition.terminal:
             step = "outcome"
         elif self.transition is Transition.RETRIED:
             step = f"retried/{self.attempt}"
-        return ids.event_id(self.request_id, self.round, step)
+        object.__setattr__(
+            self, "id", str(uuid.uuid5(ids.NAMESPACE, f"{self.request_id}/{self.round}/{step}"))
+        )
 
     @property
     def routing_key(self) -> str:
@@ -161,9 +161,15 @@ class RequestEvent:
 
 
 def transition_event(
-    command: PowerCommand, transition: Transition, *, round_: int, time: int, attempt: int = 0
+    command: PowerCommand,
+    transition: Transition,
+    *,
+    round_: int,
+    time: int,
+    attempt: int = 0,
+    **more: Any,  # noqa: ANN401 - the fields' types
 ) -> RequestEvent:
-    """The event of a step of `command`; `accepted` has all of the command's fields."""
+    """The event of a step of `command`, with more fields; `accepted` has all of the command's."""
     whole = transition is Transition.ACCEPTED
     return RequestEvent(
         transition=transition,
@@ -180,6 +186,7 @@ def transition_event(
         expiry=command.expiry,
         origin=command.origin if whole else None,
         note=command.note if whole else None,
+        **more,
     )
 
 

@@ -166,8 +166,8 @@ def test_an_answer_reaches_the_engine_as_an_event(
     assert isinstance(refused, Answered)
     assert isinstance(refused.answer, CloudError)
     assert driver.in_flight == 2
-    driver.answered()
-    driver.answered()
+    driver.answered(time.monotonic())
+    driver.answered(time.monotonic())
     assert driver.in_flight == 0
 
 
@@ -190,7 +190,7 @@ def test_in_a_brown_out_one_call_at_a_time_tries_the_cloud(driver: CloudDriver) 
     assert driver.next_turn(time.monotonic()) == "node1"
     driver.in_flight = 1
     assert driver.next_turn(time.monotonic()) is None
-    driver.answered()
+    driver.answered(time.monotonic())
     assert driver.next_turn(time.monotonic()) == "node2"
 
 

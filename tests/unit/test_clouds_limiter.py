@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from workers.clouds.limiter import RateLimiter
+from workers.clouds.health import RateLimiter
 
 LATENCY = 0.05
 

@@ -24,7 +24,7 @@ from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
 from workers.power.admit import FIRST_TIER, UNCONFIRMED
 from workers.power.calls import NotWantedError, may_take_effect, verdict_on
 from workers.power.decide import Act
-from workers.power.learn import learn_answer
+from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
 from workers.power.steps import Finish, ParkNode, Retry
 

@@ -34,8 +34,7 @@ from workers.clouds.errors import CloudError
 from workers.clouds.health import Health
 from workers.power.calls import verdict_on
 from workers.power.decide import Act
-from workers.power.learn import learn_answer
-from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
+from workers.power.next_step import BOOTS_STUCK, CloudView, learn_answer, next_step
 from workers.power.node import (
     DONE,
     LOOKING,

@@ -28,7 +28,7 @@ FAILED = Finish(Transition.FAILED, CAUSE, None)
 
 
 def events(waiting: PendingNode, finish: Finish) -> dict[str, RequestEvent]:
-    return {request.id: told for request, told in outcomes(waiting, finish, NOW)}
+    return {told.request_id: told for told in outcomes(waiting, finish, NOW)}
 
 
 def ends(waiting: PendingNode, finish: Finish) -> dict[str, Transition]:
@@ -75,7 +75,7 @@ def test_an_outcome_carries_the_server_and_the_actions_of_its_own_round() -> Non
         (UP.id, 1): (action(START, result="conflict"),),
         (UP.id, 2): (action(START),),
     }
-    told = [event for _, event in outcomes(node(UP, first, second, actions=made), COMPLETED, NOW)]
+    told = outcomes(node(UP, first, second, actions=made), COMPLETED, NOW)
     assert [one.round for one in told] == [1, 2]
     assert [one.attempt for one in told] == [0, 1]
     assert [one.time for one in told] == [NOW, NOW]
@@ -126,7 +126,7 @@ def test_an_older_bake_does_not_act_for_a_newer_one_that_waits_elsewhere() -> No
 
 @pytest.mark.parametrize("want", Desired)
 def test_a_node_without_requests_ends_nothing(want: Desired) -> None:
-    assert outcomes(node(UP if want is Desired.UP else DOWN), FAILED, NOW) == []
+    assert outcomes(node(UP if want is Desired.UP else DOWN), FAILED, NOW) == ()
 
 
 def test_the_observed_status_is_the_servers_else_the_error() -> None:

@@ -76,7 +76,7 @@ def sign_head(engine: sa.Engine, cluster: str, signer: Signer, now: int) -> Head
         statement = {"cluster": cluster, "seq": end.seq, "hash": hash_, "time": time}
         head = Head(end.seq, hash_, time, signer.sign(TYPE, statement))
         connection.execute(
-            insert(connection, audit_heads).on_conflict_do_nothing(),
+            insert(connection.dialect.name, audit_heads).on_conflict_do_nothing(),
             {"seq": head.seq, "key": key, "statement": head.to_json()},
         )
     return head

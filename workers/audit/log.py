@@ -127,6 +127,6 @@ def _index(connection: sa.Connection, records: Sequence[Record]) -> None:
     ):
         if rows:
             connection.execute(
-                insert(connection, table).on_conflict_do_nothing(),
+                insert(connection.dialect.name, table).on_conflict_do_nothing(),
                 [dict(zip(columns, row, strict=True)) for row in rows],
             )

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas import ids
-from schemas.envelope import Envelope, parse, rfc3339
+from schemas.envelope import Envelope, parse, rfc3339, traceparent
 from schemas.errors import MalformedMessageError
 from schemas.fields import Fields
 from workers.audit.chain import Chain
@@ -177,7 +177,7 @@ def _record(
         time=by.time,
         generation=0,
         correlation_id=ids.NO_CORRELATION,
-        traceparent=ids.traceparent(ids.NO_CORRELATION, id_),
+        traceparent=traceparent(ids.NO_CORRELATION, id_),
         data=data,
     )
     append_within(connection, [own_record(envelope.to_json(), by.time)])

@@ -22,8 +22,9 @@ def event(
     published: RequestEvent | JobEvent | Notice | Registration, body: bytes | None = None
 ) -> Message:
     """An event, for exchange power.events; `body` where it was written before."""
+    routing_key = published.routing_key
     body = body or published.to_envelope().to_json()
-    return Message(topology.EVENTS, published.routing_key, body, published.id)
+    return Message(topology.EVENTS, routing_key, body, published.id)
 
 
 def stored(body: bytes) -> tuple[RequestEvent, Message]:

@@ -5,9 +5,8 @@ answers: messages, times and ids from the cloud's answers.
 client: calls one project's API.
 driver: one cloud at work: threads, server view, call queue, listing schedule.
 errors: what an error of a cloud means for the request.
-health: whether a cloud answers and acts.
+health: whether a cloud answers and acts, and how fast it may be called.
 images: the images that requests have made, as Glance lists them.
-limiter: how fast a cloud may be called.
 names: resolves a template's names to ids.
 nova_requests: the HTTP request behind each action.
 servers: a cloud's servers, folded from listings.

@@ -92,11 +92,7 @@ _EVERYWHERE = (*_UP, "UNKNOWN")
 _DELETE: Mapping[str, str] = dict.fromkeys((*_EVERYWHERE, *PASSING), DELETE)
 
 
-def next_actions(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
-    """The next action by the server's status; HERE where the server is as wanted.
-
-    A status that is missing needs an operator.
-    """
+def _next_actions(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
     if desired is Desired.UP:
         return {**_UP, "ERROR": DELETE} if strategy is Strategy.DELETE else _UP
     if desired is Desired.GONE or (desired is Desired.DOWN and strategy is Strategy.DELETE):
@@ -108,3 +104,12 @@ def next_actions(strategy: Strategy, desired: Desired) -> Mapping[str, str]:
     off = _STOP if strategy is Strategy.STOP else _SHELVE
     # a server whose deployment failed is replaced, not stopped
     return {**off, "ERROR": DELETE} if desired is Desired.READY else off
+
+
+# The next action by the server's status; HERE where the server is as wanted. A status that is missing
+# needs an operator.
+NEXT_ACTIONS = {
+    (strategy, desired): _next_actions(strategy, desired)
+    for strategy in Strategy
+    for desired in Desired
+}

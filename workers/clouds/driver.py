@@ -13,8 +13,7 @@ from math import inf
 from typing import TypeAlias
 
 from workers.clouds.client import Cloud, Listing
-from workers.clouds.health import Health
-from workers.clouds.limiter import RateLimiter
+from workers.clouds.health import Health, RateLimiter
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import CloudSettings
@@ -126,12 +125,12 @@ class CloudDriver:
         if not self.waiting or not self._may_call(now):
             return None
         self.waiting -= 1
-        return next(queue.popleft() for queue in self._queues.values() if queue)
+        return (self._queues[True] or self._queues[False]).popleft()
 
     def _may_call(self, now: float) -> bool:
         if self.away:
             return False
-        if not self.health.well and self.in_flight:
+        if self.in_flight and not self.health.well:
             return False  # one call at a time tries whether the cloud acts again
         return self.limiter.allows(self.in_flight, now)
 
@@ -154,9 +153,19 @@ class CloudDriver:
             answer = caught
         self._post(Answered(self.name, call, answer))
 
-    def answered(self) -> None:
-        """Note that a call of `call` has ended."""
+    def answered(self, now: float, *, well: bool = False, acted_for: str | None = None) -> None:
+        """Note that a call of `call` has ended.
+
+        Args:
+            now: monotonic seconds.
+            well: without an error.
+            acted_for: the node, if the cloud itself has answered, whatever the answer was.
+        """
         self.in_flight -= 1
+        if well:
+            self.limiter.answered(now)
+        if acted_for is not None:
+            self.health = self.health.call_answered(acted_for, now)
 
     def slow_down(self, until: float) -> None:
         """Neither call nor list before `until` (monotonic seconds): the cloud asked for it."""
@@ -192,6 +201,9 @@ class CloudDriver:
             self._whole_next = self._whole_next or event.whole
             return set()
         self._since = event.listing.since
+        self.tokens_away = False
+        if self.health.since is not None:
+            self.health = self.health.listing_succeeded()
         return self.view.fold(event.listing.servers, event.asked, whole=event.whole)
 
     def list_soon(self, now: float) -> None:

@@ -49,7 +49,9 @@ def add(connection: sa.Connection, cluster: str, new: Iterable[Notification]) ->
         for each in sorted(new, key=lambda each: (each.webhook, each.event_id, each.round))
     ]
     if rows:
-        connection.execute(insert(connection, notifications).on_conflict_do_nothing(), rows)
+        connection.execute(
+            insert(connection.dialect.name, notifications).on_conflict_do_nothing(), rows
+        )
 
 
 def claim(

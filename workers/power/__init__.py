@@ -8,9 +8,8 @@ admit: what becomes of a request that has just arrived, given what Slurm says. P
 reception: takes requests in, with one transaction.
 node: a pending node, its phases, and how an event changes it. Pure.
 node_view, decide: what the decision table is given, and the table. Pure.
-next_step: the next step of a node: the table, and the policy around it. Pure.
+next_step: what an answer changes, and the next step of a node: the policy around the table. Pure.
 steps: what may be done next, as values.
-learn: what the answer to a call changes. Pure.
 calls: the guard of a call; what errors mean.
 carry_out: takes steps: queues, calls, finishes, retries, parks; lists the clouds.
 cloud_events: takes in what clouds answer.

@@ -82,7 +82,6 @@ class StepTaker:
     def turn(self) -> None:
         """Take the next step of each node that is due."""
         now = time.monotonic()
-        self._decided.clear()
         for name in self._state.agenda.take(now):
             node = self._state.nodes.get(name)
             if node is not None and name not in self._state.finished:
@@ -99,10 +98,11 @@ class StepTaker:
             peers=partial(self._state.on_cloud, cloud.name),
         )
         refusal = self._rest.refusal(node.group_name, now)
-        registered = node.row.boot_due and self._snapshots.has_registered(
-            node.name, node.row.generation
-        )
-        return next_step(node, view, refusal, registered=registered, now=now)
+        step = next_step(node, view, refusal, registered=False, now=now)
+        if node.row.boot_due and _depends_on_slurm(step):
+            registered = self._snapshots.has_registered(node.name, node.row.generation)
+            step = next_step(node, view, refusal, registered=registered, now=now)
+        return step
 
     def take(self, node: PendingNode, step: Step) -> None:
         """Carry a step out."""
@@ -116,7 +116,7 @@ class StepTaker:
                 self._rehearse(node, cloud, act)
             case MakeCall(act):
                 self._decided[node.name] = act
-                self._state.put(replace(node, phase=QUEUED))
+                self._state.nodes[node.name] = replace(node, phase=QUEUED)
                 cloud.queue(node.name, first=node.row.desired is Desired.UP)
             case Finish():
                 self._finish(node, cloud, step)
@@ -184,7 +184,7 @@ class StepTaker:
         """Make the calls whose turn it is, and list, once an interval, the clouds that are waited for.
 
         Returns:
-            Monotonic seconds when the next call, listing or decision is due; infinity if none is.
+            Monotonic seconds when the next call or listing is due; infinity if none is.
 
         Raises:
             What `STORE_ERRORS` names: the store is away.
@@ -201,14 +201,13 @@ class StepTaker:
             wanted = bool(self._state.by_cloud[cloud.name])
             due = min(due, cloud.list_if_due(now, self._settings.poll_interval, wanted=wanted))
         self._decided.clear()
-        return min(due, self._state.agenda.next_at())
+        return due
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:
         """Make a call; what was decided in an earlier turn may no longer be so, and is decided again."""
         act = self._decided.get(node.name)
         if act is None:
-            node = replace(node, phase=LOOKING)
-            self._state.put(node)
+            node = self._state.nodes[node.name] = replace(node, phase=LOOKING)
             step = self.step(node, now)
             if not isinstance(step, MakeCall):
                 self.take(node, step)
@@ -224,5 +223,13 @@ class StepTaker:
             is_reboot=act.for_slurm,
         )
         call = node.call_for(act, image_id)
-        self._state.put(replace(node, phase=Calling(act, node.row, node.key, now)))
+        calling = Calling(act, node.row, node.key, now)
+        self._state.nodes[node.name] = replace(node, phase=calling)
         cloud.call(call, guard)
+
+
+def _depends_on_slurm(step: Step) -> bool:
+    """Whether the step of a node whose boot is due would be another one if Slurm counted it as running."""
+    if isinstance(step, MakeCall):
+        return step.act.for_slurm
+    return not isinstance(step, WaitFor) or step.whole

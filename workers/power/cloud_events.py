@@ -9,8 +9,8 @@ from workers.clouds.driver import Answered, CloudDriver, Listed
 from workers.clouds.errors import Then, Verdict
 from workers.power.calls import NotWantedError, may_take_effect, rest_asked, verdict_on
 from workers.power.decide import BOOTS
-from workers.power.learn import action_of, learn_answer
 from workers.power.metrics import PowerMetrics
+from workers.power.next_step import action_of, learn_answer
 from workers.power.node import DONE, Calling
 from workers.power.state import EngineState
 
@@ -43,21 +43,22 @@ class CloudEvents:
     def answered(self, event: Answered) -> set[str]:
         """A call has ended; the nodes whose rows must be read again."""
         cloud = self._clouds[event.cloud]
-        cloud.answered()
+        now, time_ns = time.monotonic(), time.time_ns()
         if not event.call.group:
+            cloud.answered(now)
             self._stray_deleted(event)
             return set()
         node = self._state.nodes[event.call.node]
         call = node.phase
         if not isinstance(call, Calling):
             raise TypeError(f"{node.name} has no call under way")
-        now, time_ns = time.monotonic(), time.time_ns()
         answer, verdict = event.answer, None
         refused = isinstance(answer, NotWantedError)
         if isinstance(answer, BaseException):
             verdict = None if refused else verdict_on(answer)
             if may_take_effect(answer):
                 self._state.batch.unsettled.add(node.name)
+        made = action_of(call, answer, verdict, time_ns)
         learned = learn_answer(
             node,
             call,
@@ -67,11 +68,12 @@ class CloudEvents:
             time_ns=time_ns,
             api_timeout=self._api_timeout,
         )
+        correlation_id = node.correlation_id(call.key)
         self._state.put(learned, touch=True)
         if refused:
+            cloud.answered(now)
             self._log.info("call_not_wanted", node=node.name, why=str(answer))
             return {node.name}
-        made = action_of(call, answer, verdict, time_ns)
         batch = self._state.batch
         if call.key in learned.actions:
             batch.actions[call.key] = learned.actions[call.key]
@@ -83,36 +85,29 @@ class CloudEvents:
             "call_answered",
             node=node.name,
             generation=call.row.generation,
-            correlation_id=node.correlation_id(call.key),
+            correlation_id=correlation_id,
             cloud=cloud.name,
             action=made.action,
             result=made.result,
             error=None if verdict is None else verdict.cause.message,
         )
-        self._learn_health(cloud, node.name, answer, verdict, now)
+        sick = verdict is not None and verdict.then in {Then.HOLD, Then.PARK, Then.PROBE}
+        acted_for = None if sick else node.name
+        cloud.answered(now, well=verdict is None, acted_for=acted_for)
+        if verdict is not None and isinstance(answer, BaseException):
+            self._learn_error(cloud, node.name, answer, verdict, now)
         return set()
 
-    def _learn_health(
-        self,
-        cloud: CloudDriver,
-        node: str,
-        answer: str | BaseException,
-        verdict: Verdict | None,
-        now: float,
+    def _learn_error(
+        self, cloud: CloudDriver, node: str, error: BaseException, verdict: Verdict, now: float
     ) -> None:
-        """What the answer to a call says about its cloud."""
-        if verdict is None:
-            cloud.limiter.answered(now)
-        then = None if verdict is None else verdict.then
-        if then not in {Then.HOLD, Then.PARK, Then.PROBE}:
-            cloud.health = cloud.health.call_answered(node, now)
-        if verdict is None or isinstance(answer, str):
-            return
+        """What the error of a call says about its cloud."""
+        then = verdict.then
         if then is Then.LOOK:
             # what a listing of changes has shown is not so
             cloud.list_whole_next()
         elif then is Then.SLOW_DOWN:
-            cloud.slow_down(now + rest_asked(answer))
+            cloud.slow_down(now + rest_asked(error))
         elif then is Then.PROBE:
             cloud.health = cloud.health.call_failed(node, now)
             cloud.list_soon(now)
@@ -125,6 +120,7 @@ class CloudEvents:
     def listed(self, event: Listed) -> None:
         """A listing has ended."""
         cloud = self._clouds[event.cloud]
+        away = cloud.tokens_away or cloud.health.away is not None
         changed = cloud.listed(event)
         now = time.monotonic()
         verdict = None
@@ -135,11 +131,9 @@ class CloudEvents:
         if verdict is not None and isinstance(event.listing, BaseException):
             self._not_listed(cloud, verdict, event.listing, now)
             return
-        if cloud.away:
+        if away:
             self._log.info("cloud_back", cloud=cloud.name)
-            cloud.tokens_away = False
             self._state.agenda.touch(self._state.by_cloud[cloud.name])
-        cloud.health = cloud.health.listing_succeeded()
         if changed:
             self._state.touch(changed)
         self._state.agenda.listed(cloud.name, whole=event.whole)

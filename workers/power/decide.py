@@ -19,6 +19,7 @@ from workers.clouds.actions import (
     DELETING,
     FIND_IMAGE,
     HERE,
+    NEXT_ACTIONS,
     PASSING,
     REBOOT,
     START,
@@ -26,7 +27,6 @@ from workers.clouds.actions import (
     TAG,
     UNSHELVE,
     Strategy,
-    next_actions,
 )
 from workers.power.node_view import Limits, NodeView
 
@@ -102,9 +102,9 @@ def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
 def _actions(desired: Desired, view: NodeView, limits: Limits) -> Mapping[str, str]:
     """The table that applies; a node whose image is ready is powered off, but never deleted."""
     if desired is not Desired.BAKED or view.image_id is None:
-        return next_actions(limits.strategy, desired)
+        return NEXT_ACTIONS[limits.strategy, desired]
     shelved = limits.strategy is Strategy.SHELVE
-    return next_actions(Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN)
+    return NEXT_ACTIONS[Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN]
 
 
 def _at_rest(

@@ -6,7 +6,7 @@ the nodes that something has happened to, writes all of it in one commit, and th
 
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -67,6 +67,8 @@ class Engine:
     ) -> None:
         power = settings.power
         self._settings = settings
+        self._cluster = settings.cluster
+        self._dry_nodes = frozenset(filter(settings.is_dry, settings.nodes))
         self._link = link
         self._store = store
         self._snapshots = snapshots
@@ -115,8 +117,7 @@ class Engine:
         now = time.monotonic()
         if not events and now < self._due_at:
             return
-        for event in events:
-            self._learn(event)
+        self._learn(events)
         try:
             self._raise_store_error()
             if now < self._store_away_until:
@@ -128,21 +129,22 @@ class Engine:
                 self._keep_house(now)
             if any(cloud.ordered is not None for cloud in self._clouds.values()):
                 self._listings.keep()
-            self._steps.turn()
+            agenda = self._state.agenda
+            if agenda.touched or agenda.next_at <= now:
+                self._steps.turn()
             self._commit()
             due = self._steps.act()
         except STORE_ERRORS as error:
             self._lose_store(error)
             return
         self._store_is_there()
-        self._due_at = min(self._next_second, due)
+        self._due_at = 0.0 if agenda.touched else min(self._next_second, agenda.next_at, due)
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
         for cloud in self._clouds.values():
             cloud.close()
-        for event in self._waiting_events():
-            self._learn(event)
+        self._learn(self._waiting_events())
         try:
             self._raise_store_error()
             waited = self._state.waited(time.monotonic())
@@ -167,24 +169,25 @@ class Engine:
                 events.append(self._inbox.get_nowait())
         return events
 
-    def _learn(self, event: Event) -> None:
-        match event:
-            case Arrived(delivery):
-                self._arrive(delivery)
-            case Confirmed():
-                self._outbox.confirmed(event)
-            case Listed():
-                self._cloud_events.listed(event)
-            case Answered():
-                if isinstance(event.answer, STORE_ERRORS):
-                    self._store_error = event.answer
-                self._reread |= self._cloud_events.answered(event)
-            case Connected(connection):
-                self._reconnect(connection)
+    def _learn(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case Arrived(delivery):
+                    self._arrive(delivery)
+                case Confirmed():
+                    self._outbox.confirmed(event)
+                case Listed():
+                    self._cloud_events.listed(event)
+                case Answered():
+                    if isinstance(event.answer, STORE_ERRORS):
+                        self._store_error = event.answer
+                    self._reread |= self._cloud_events.answered(event)
+                case Connected(connection):
+                    self._reconnect(connection)
 
     def _arrive(self, delivery: Delivery) -> None:
         try:
-            request = intake.read(delivery, self._settings.cluster, self._settings.is_dry)
+            request = intake.read(delivery, self._cluster, self._dry_nodes)
         except MalformedMessageError as error:
             self._publisher.rejected(delivery, error)
         else:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,7 @@ class Pending:
     Attributes:
         since: monotonic seconds of its delivery.
         dry_run: whether nothing is done for it; only what would be done is reported.
+        id: the request's id.
         key: request id and round.
     """
 
@@ -59,15 +60,12 @@ class Pending:
     history: DeliveryHistory
     since: float
     dry_run: bool = False
+    id: str = field(init=False)
     key: RoundKey = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.command.id, self.history.round))
-
-    @property
-    def id(self) -> str:
-        """The request's id."""
-        return self.key[0]
+        object.__setattr__(self, "id", self.command.id)
+        object.__setattr__(self, "key", (self.id, self.history.round))
 
 
 def history_from(raw: Mapping[str, Any]) -> DeliveryHistory:
@@ -97,15 +95,13 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
 
 
-def read(
-    delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] = lambda _node: False
-) -> Pending:
+def read(delivery: Delivery, cluster: str, dry_nodes: Collection[str] = frozenset()) -> Pending:
     """The request that a delivery carries.
 
     Args:
         delivery: the delivery.
         cluster: whose requests we serve.
-        is_dry: whether a node is in a dry run.
+        dry_nodes: the nodes in a dry run.
 
     Raises:
         MalformedMessageError: it carries none, or one of another cluster.
@@ -116,4 +112,4 @@ def read(
             "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
         )
     history = history_from(delivery.headers)
-    return Pending(delivery, command, history, time.monotonic(), is_dry(command.node))
+    return Pending(delivery, command, history, time.monotonic(), command.node in dry_nodes)

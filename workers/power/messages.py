@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 from producers.message import Message
 from schemas import events
@@ -23,13 +24,22 @@ _BY_ATTEMPT = list(topology.RETRY_TIERS)
 
 
 def about(
-    pending: Pending, transition: Transition, history: DeliveryHistory, now: int
+    pending: Pending,
+    transition: Transition,
+    history: DeliveryHistory,
+    now: int,
+    **more: Any,  # noqa: ANN401 - the fields' types
 ) -> RequestEvent:
-    """The event of a request's transition."""
-    made = events.transition_event(
-        pending.command, transition, round_=history.round, time=now, attempt=history.attempt
+    """The event of a request's transition, with more of its fields."""
+    return events.transition_event(
+        pending.command,
+        transition,
+        round_=history.round,
+        time=now,
+        attempt=history.attempt,
+        dry_run=pending.dry_run,
+        **more,
     )
-    return replace(made, dry_run=pending.dry_run)
 
 
 def accepted(pending: Pending, now: int) -> Message:
@@ -41,16 +51,16 @@ def retried(pending: Pending, cause: Cause, now: int) -> tuple[str, list[Message
     """The next tier; the request on its way there with one more failed attempt, and the event."""
     history = pending.history.failed(cause, now)
     tier = _BY_ATTEMPT[min(history.attempt, len(_BY_ATTEMPT)) - 1]
-    made = about(pending, Transition.RETRIED, history, now)
-    made = replace(made, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    rest = topology.RETRY_TIERS[tier]
+    made = about(pending, Transition.RETRIED, history, now, cause=cause, retry_in=rest)
     return tier, [_to(tier, pending, history), event(made)]
 
 
 def parked(pending: Pending, cause: Cause, tier: str, now: int) -> list[Message]:
     """The request on its way to a tier with its attempts unchanged; the event once a round."""
     history = replace(pending.history, parked=pending.history.parked + 1)
-    made = about(pending, Transition.PARKED, history, now)
-    made = replace(made, cause=cause, retry_in=topology.RETRY_TIERS[tier])
+    rest = topology.RETRY_TIERS[tier]
+    made = about(pending, Transition.PARKED, history, now, cause=cause, retry_in=rest)
     return [_to(tier, pending, history), *([event(made)] if history.parked == 1 else [])]
 
 
@@ -70,7 +80,7 @@ def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now:
 
 def ended(pending: Pending, transition: Transition, cause: Cause, now: int) -> RequestEvent:
     """The outcome of a request that ends when it arrives."""
-    return replace(about(pending, transition, pending.history, now), cause=cause)
+    return about(pending, transition, pending.history, now, cause=cause)
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:
@@ -105,27 +115,27 @@ def rejected(delivery: Delivery, cluster: str, error: MalformedMessageError, now
 
 def node_end(node: PendingNode, finish: Finish, now: int) -> NodeEnd:
     """What the store keeps of a finished node; `now` in ns since the epoch."""
-    events = tuple(event for _, event in outcomes(node, finish, now))
-    overtaken = node.is_overtaken
-    server, image, bake = finish.server, None, node.baking
+    overtaken, bake = node.is_overtaken, node.baking
+    server, image = finish.server, None
     if bake is not None and node.image_id is not None:
         image = GroupImage.of(bake, node.group_name, node.image_id, now)
+    seen = None if overtaken else (server.id if server else None, observed_status(finish))
     return NodeEnd(
         node.row.generation,
-        events,
-        None if overtaken else (server.id if server else None, observed_status(finish)),
+        outcomes(node, finish, now),
+        seen,
         reached=finish.transition is Transition.COMPLETED and not overtaken,
         image=image,
     )
 
 
-def outcomes(node: PendingNode, finish: Finish, now: int) -> list[tuple[Pending, RequestEvent]]:
-    """The terminal event of each request that waits for the node; `now` in ns since the epoch.
+def outcomes(node: PendingNode, finish: Finish, now: int) -> tuple[RequestEvent, ...]:
+    """The terminal events of the requests that wait for the node; `now` in ns since the epoch.
 
     A request for the opposite of the desired state is superseded: its generation is lower, or it
     would be the desired state. So is a bake by a later one: each names its own image.
     """
-    return [(request, _outcome(node, request, finish, now)) for request in node.requests]
+    return tuple([_outcome(node, request, finish, now) for request in node.requests])
 
 
 def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> RequestEvent:
@@ -136,8 +146,11 @@ def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> R
         cause = Cause("superseded", f"generation {row.generation} wants the node {row.desired}")
     server = finish.server
     is_up = row.desired is Desired.UP and not request.dry_run
-    return replace(
-        about(request, transition, request.history, now),
+    return about(
+        request,
+        transition,
+        request.history,
+        now,
         cloud=node.group.cloud,
         server_id=server.id if server else row.server_id,
         address=server.address if server and is_up else None,

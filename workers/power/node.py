@@ -170,12 +170,13 @@ class PendingNode:
         """What the listing that was requested at `as_of` says of the node."""
         made = self.actions.get(self.key, ())
         found = servers.find(self.name, self.row.server_id)
+        ours = servers.ours(found, self.row.server_id)
         return NodeView(
             servers=found,
             fresh=as_of > self.fresh_after,
             calls=Counter(action.action for action in made if action.result == DONE),
             waited=as_of - self.patient_since,
-            ours=servers.ours(found, self.row.server_id),
+            ours=ours,
             trouble=self.trouble,
             image_id=self.image_id,
             recovered=any(action.action == REBOOT for action in made),

@@ -123,8 +123,8 @@ class Reception:
             if row.node not in self._state.nodes:
                 self._state.batch.released.add(row.node)
         else:
-            self._join(request, row, accepted)
             self._publisher.taken(request)
+            self._join(request, row, accepted)
 
     def _join(self, request: Pending, row: DesiredRow, accepted: Accepted) -> None:
         now = time.monotonic()

@@ -18,12 +18,14 @@ class Agenda:
     Attributes:
         touched: the nodes to decide about now.
         due: a heap of the moments when others are due by time alone; some are out of date.
+        next_at: the first of them, or infinity.
         for_whole: by cloud, those that wait for a listing of all its servers.
     """
 
     def __init__(self) -> None:
         self.touched: set[str] = set()
         self.due: list[tuple[float, str]] = []
+        self.next_at = inf
         self._until: dict[str, float] = {}
         self._for_listing: defaultdict[str, set[str]] = defaultdict(set)
         self.for_whole: defaultdict[str, set[str]] = defaultdict(set)
@@ -39,6 +41,7 @@ class Agenda:
         if step.until is not None:
             self._until[name] = step.until
             heapq.heappush(self.due, (step.until, name))
+            self.next_at = self.due[0][0]
 
     def listed(self, cloud: str, *, whole: bool) -> None:
         """A listing of the cloud has come."""
@@ -56,13 +59,8 @@ class Agenda:
         taken, self.touched = sorted(self.touched), set()
         for name in taken:
             self._until.pop(name, None)
+        self.next_at = self.due[0][0] if self.due else inf
         return taken
-
-    def next_at(self) -> float:
-        """When to decide next: 0 for now, infinity for not before something happens."""
-        if self.touched:
-            return 0.0
-        return self.due[0][0] if self.due else inf
 
 
 @dataclass(slots=True)
@@ -70,7 +68,7 @@ class EngineState:
     """The pending nodes, which of them to decide about, and what the next commit writes.
 
     Attributes:
-        nodes: by name. Write through `put`, `drop` and `release`.
+        nodes: by name. New ones come by `put`, and go by `drop` and `release`.
         by_cloud: their names by cloud.
         agenda: the nodes to decide about.
         batch: what was done in this turn.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from schemas.commands import Desired
 from schemas.server import Server
 from schemas.snapshot import Power
-from workers.clouds.actions import DELETING, HERE, PASSING, Strategy, next_actions
+from workers.clouds.actions import DELETING, HERE, NEXT_ACTIONS, PASSING, Strategy
 from workers.store import tables
 
 
@@ -135,7 +135,7 @@ def server_state(servers: tuple[Server, ...], strategy: Strategy) -> ServerState
     if server.task is not None or server.status in PASSING:
         return ServerState.BETWEEN
     on, off = (
-        next_actions(strategy, wanted).get(server.status) for wanted in (Desired.UP, Desired.DOWN)
+        NEXT_ACTIONS[strategy, wanted].get(server.status) for wanted in (Desired.UP, Desired.DOWN)
     )
     if on == HERE:
         return ServerState.RUNNING

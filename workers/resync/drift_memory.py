@@ -48,4 +48,4 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[DriftMe
     connection.execute(sa.delete(drifts).where(drifts.c.cluster == cluster))
     if rows:
         # an operator's repair and the worker may write at the same time
-        connection.execute(insert(connection, drifts).on_conflict_do_nothing(), rows)
+        connection.execute(insert(connection.dialect.name, drifts).on_conflict_do_nothing(), rows)

@@ -122,7 +122,7 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[NodeMem
     ]
     if not rows:
         return
-    statement = insert(connection, feedback)
+    statement = insert(connection.dialect.name, feedback)
     statement = statement.on_conflict_do_update(
         index_elements=[feedback.c.cluster, feedback.c.node],
         set_={c.name: statement.excluded[c.name] for c in _COLUMNS if c.name != "node"},

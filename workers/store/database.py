@@ -16,6 +16,7 @@ _READ_ONLY = "lamplighter_read_only"
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
 STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
+DIALECTS = "sqlite", "postgresql"
 # SQLAlchemy has one class for each dialect.
 Upsert: TypeAlias = postgresql.Insert | sqlite.Insert
 
@@ -112,15 +113,15 @@ def among(dialect: str, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]
     return column.in_(sa.select(values.c.value))
 
 
-def insert(connection: sa.Connection | sa.Engine, table: sa.Table) -> Upsert:
-    """An INSERT into `table` with the `on_conflict_...` methods of the connection's dialect."""
-    if connection.dialect.name == "postgresql":
+def insert(dialect: str, table: sa.Table) -> Upsert:
+    """An INSERT into `table` with the `on_conflict_...` methods of a dialect."""
+    if dialect == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
 
 
 def upsert(
-    connection: sa.Connection,
+    dialect: str,
     table: sa.Table,
     *names: str,
     where: Callable[[Any], sa.ColumnElement[bool]] | None = None,
@@ -129,7 +130,7 @@ def upsert(
 
     `where` makes the condition of the replacement from the new row's columns.
     """
-    statement = insert(connection, table)
+    statement = insert(dialect, table)
     new = statement.excluded
     replaced = names or [column.name for column in table.c if not column.primary_key]
     return statement.on_conflict_do_update(

@@ -7,14 +7,14 @@ from workers.store.database import insert
 from workers.store.tables import nodes
 
 
-def raised(store: sa.Engine) -> sa.Insert:
+def raised(dialect: str) -> sa.Insert:
     """Upsert-if-greater.
 
     slurmctld resumes only a node that it holds to be powered down, and then ignores a slurmd whose
     boot is older than its request (facts of Slurm 22.05 to 24.11): a server that still runs, because
     a suspend was late or lost, must boot. A second resume of a boot that is under way needs no other.
     """
-    statement = insert(store, nodes)
+    statement = insert(dialect, nodes)
     new = statement.excluded
     same_boot = sa.and_(
         nodes.c.desired == str(Desired.UP),

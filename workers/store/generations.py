@@ -94,7 +94,7 @@ def refuse_stamped_before(
         now: ns since the epoch.
         stamped_until: the highest generation that may have been stamped.
     """
-    statement = insert(connection, clock_resets).values(
+    statement = insert(connection.dialect.name, clock_resets).values(
         cluster=cluster, stamped_until=stamped_until, reset_at=now
     )
     names = ("stamped_until", "reset_at")

@@ -36,7 +36,9 @@ class GroupImage:
 def keep(connection: sa.Connection, cluster: str, images: Sequence[GroupImage]) -> None:
     """Set the images of groups; of two images for one group, the last requested one wins."""
     statement = upsert(
-        connection, group_images, where=lambda new: new.generation > group_images.c.generation
+        connection.dialect.name,
+        group_images,
+        where=lambda new: new.generation > group_images.c.generation,
     )
     # one by one and in the order of requests: one statement cannot update a row twice
     for image in sorted(images, key=lambda image: (image.group_name, image.generation)):

@@ -28,7 +28,7 @@ def place(connection: sa.Connection, cluster: str, wanted: Sequence[Hold]) -> No
         dict(zip(holds.c.keys(), (cluster, *astuple(hold)), strict=True))
         for hold in sorted(wanted, key=lambda hold: hold.node)
     ]
-    connection.execute(upsert(connection, holds, "reason", "placed_by"), rows)
+    connection.execute(upsert(connection.dialect.name, holds, "reason", "placed_by"), rows)
 
 
 def lift(connection: sa.Connection, cluster: str, names: Sequence[str]) -> list[str]:

@@ -64,7 +64,7 @@ class NodeTable:
         self._lease = lease
         self._locks = dialect == "postgresql"
         self._clock = clock = store_clock(dialect)
-        self._raise_statement = raised(store)
+        self._raise_statement = raised(dialect)
         self._missed_statement = missed_suspends(cluster)
         self._these = sa.and_(nodes.c.cluster == cluster, among(dialect, nodes.c.node))
         self._mine = nodes.c.lease_owner == lease.owner.name

@@ -125,12 +125,12 @@ class PowerStore:
 
         `now` in ns since the epoch.
         """
-        cluster = self._cluster
+        cluster, asked = self._cluster, {one.key: one.command for one in requests}
+        opened = [Round(*key, one.node, one.generation, now) for key, one in asked.items()]
         with self._store.begin() as connection:
-            ended = rounds.outcomes(connection, cluster, [one.key for one in requests])
-            fresh = {one.key: one.command for one in requests if one.key not in ended}
-            opened = [Round(*key, one.node, one.generation, now) for key, one in fresh.items()]
             rounds.open_rounds(connection, cluster, opened)
+            ended = rounds.outcomes(connection, cluster, list(asked))
+            fresh = {key: command for key, command in asked.items() if key not in ended}
             rows = self._nodes.accept(connection, list(fresh.values()), now)
             ids = {row.request_id for row in rows.values()} | {key[0] for key in fresh}
             progress = rounds.progress(connection, cluster, ids)
@@ -179,18 +179,19 @@ class PowerStore:
         with self._store.begin() as connection:
             # nodes' rows at once and first: two workers must not wait for each other in a circle
             rows = table.lock(connection, touched)
-            rounds.record_actions(connection, cluster, batch.actions)
-            rounds.keep_waited(connection, cluster, batch.waited)
-            table.mark_booted(connection, batch.booted)
-            table.mark_unsettled(connection, batch.unsettled)
             stays = {
                 name: end
                 for name, end in batch.finished.items()
                 if (rows[name].generation, rows[name].lease_owner) == (end.generation, self.owner)
             }
+            moved = {name: rows[name] for name in batch.finished if name not in stays}
+            rounds.record_actions(connection, cluster, batch.actions)
+            rounds.keep_waited(connection, cluster, batch.waited)
             ended = self._end(connection, stays, now) if stays else {}
+            table.mark_booted(connection, batch.booted)
+            table.mark_unsettled(connection, batch.unsettled)
             table.release(connection, {*stays, *batch.released})
-        return Committed(ended, {name: rows[name] for name in batch.finished if name not in stays})
+        return Committed(ended, moved)
 
     def _end(
         self, connection: sa.Connection, ends: Mapping[str, NodeEnd], now: int
@@ -207,8 +208,8 @@ class PowerStore:
         if images:
             group_images.keep(connection, self._cluster, images)
         seen = {name: end.observed for name, end in ends.items() if end.observed}
-        self._nodes.observe(connection, seen, now)
         reached = {name: end.generation for name, end in ends.items() if end.reached}
+        self._nodes.observe(connection, seen, now)
         self._nodes.mark_reached(connection, reached)
         return stored
 

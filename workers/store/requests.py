@@ -13,11 +13,21 @@ import sqlalchemy as sa
 
 from schemas.envelope import parse
 from schemas.events import CloudAction, RequestEvent, Transition, event_from
-from workers.store.database import among, insert, upsert
+from schemas.fields import to_data
+from workers.store.database import DIALECTS, among, insert, upsert
 from workers.store.tables import requests
 
 # request ID and round
 RoundKey: TypeAlias = tuple[str, int]
+
+_ENDED = "outcome", "event", "decided_at", "actions"
+# By dialect: open a round; end one; the rounds of the requests whose ids are the parameter `values`.
+_OPEN = {name: insert(name, requests).on_conflict_do_nothing() for name in DIALECTS}
+_END = {
+    name: upsert(name, requests, *_ENDED, where=lambda _: requests.c.outcome.is_(None))
+    for name in DIALECTS
+}
+_THESE = {name: among(name, requests.c.request_id) for name in DIALECTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ def open_rounds(connection: sa.Connection, cluster: str, rows: Sequence[Round]) 
         return
     ordered = sorted(rows, key=lambda row: (row.request_id, row.round))
     connection.execute(
-        insert(connection, requests).on_conflict_do_nothing(),
+        _OPEN[connection.dialect.name],
         [{"cluster": cluster, **asdict(row)} for row in ordered],
     )
 
@@ -56,17 +66,16 @@ def outcomes(
     """The outcomes of these rounds; open and unknown rounds are omitted."""
     wanted, ids = set(keys), [request_id for request_id, _ in keys]
     columns = requests.c.request_id, requests.c.round, requests.c.outcome, requests.c.event
-    query = sa.select(*columns).where(*_of(connection, cluster), requests.c.outcome.is_not(None))
+    query = sa.select(*columns).where(
+        requests.c.cluster == cluster,
+        _THESE[connection.dialect.name],
+        requests.c.outcome.is_not(None),
+    )
     return {
         (request_id, round_): RoundOutcome(Transition(outcome), event)
         for request_id, round_, outcome, event in connection.execute(query, {"values": ids})
         if (request_id, round_) in wanted
     }
-
-
-def _of(connection: sa.Connection, cluster: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The rounds of the requests whose ids are the parameter `values`."""
-    return requests.c.cluster == cluster, among(connection.dialect.name, requests.c.request_id)
 
 
 def fix_outcomes(
@@ -84,36 +93,30 @@ def fix_outcomes(
     if not events:
         return []
     first: dict[RoundKey, tuple[RequestEvent, bytes]] = {}
+    rows: dict[RoundKey, dict[str, object]] = {}
     for event in events:
         if (key := (event.request_id, event.round)) not in first:
-            first[key] = event, event.to_envelope().to_json()
-    ended = "outcome", "event", "decided_at", "actions"
-    statement = upsert(connection, requests, *ended, where=lambda _: requests.c.outcome.is_(None))
+            envelope = event.to_envelope()
+            first[key] = event, envelope.to_json()
+            rows[key] = {
+                "cluster": cluster,
+                "request_id": event.request_id,
+                "round": event.round,
+                "node": event.node,
+                "generation": event.generation,
+                "accepted_at": event.time,
+                "outcome": str(event.transition),
+                "event": first[key][1],
+                "decided_at": event.time,
+                "actions": json.dumps(envelope.data["actions"]),
+            }
+    statement = _END[connection.dialect.name]
     # all callers lock rows in the same order, so that two transactions cannot deadlock
-    connection.execute(statement, [_row(cluster, *first[key]) for key in sorted(first)])
+    connection.execute(statement, [rows[key] for key in sorted(rows)])
     for key, stored in outcomes(connection, cluster, list(first)).items():
         if stored.event != first[key][1]:
             first[key] = event_from(parse(stored.event)), stored.event
     return [first[event.request_id, event.round] for event in events]
-
-
-def _row(cluster: str, event: RequestEvent, body: bytes) -> dict[str, object]:
-    return {
-        "cluster": cluster,
-        "request_id": event.request_id,
-        "round": event.round,
-        "node": event.node,
-        "generation": event.generation,
-        "accepted_at": event.time,
-        "outcome": str(event.transition),
-        "event": body,
-        "decided_at": event.time,
-        "actions": _text(event.actions),
-    }
-
-
-def _text(actions: Iterable[CloudAction]) -> str:
-    return json.dumps([action.to_data() for action in actions])
 
 
 def progress(
@@ -121,7 +124,9 @@ def progress(
 ) -> Mapping[RoundKey, tuple[tuple[CloudAction, ...], float]]:
     """The recorded actions of these requests' rounds, and the seconds that they waited."""
     columns = (requests.c.request_id, requests.c.round, requests.c.actions, requests.c.waited_ms)
-    query = sa.select(*columns).where(*_of(connection, cluster))
+    query = sa.select(*columns).where(
+        requests.c.cluster == cluster, _THESE[connection.dialect.name]
+    )
     return {
         (request_id, round_): (tuple(CloudAction(**one) for one in json.loads(actions)), ms / 1000)
         for request_id, round_, actions, ms in connection.execute(
@@ -134,7 +139,10 @@ def record_actions(
     connection: sa.Connection, cluster: str, actions: Mapping[RoundKey, Sequence[CloudAction]]
 ) -> None:
     """Keep the actions made for these rounds; their patience starts again."""
-    rows = {key: {"actions": _text(made), "waited_ms": 0} for key, made in actions.items()}
+    rows = {
+        key: {"actions": json.dumps(list(map(to_data, made))), "waited_ms": 0}
+        for key, made in actions.items()
+    }
     _update(connection, cluster, rows)
 
 

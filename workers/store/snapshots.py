@@ -40,7 +40,9 @@ class StoredListing:
 def keep_snapshot(connection: sa.Connection, snapshot: Snapshot) -> bool:
     """Store a snapshot unless the stored one is newer; returns whether it is the newest now."""
     statement = upsert(
-        connection, snapshots, where=lambda new: new.generation > snapshots.c.generation
+        connection.dialect.name,
+        snapshots,
+        where=lambda new: new.generation > snapshots.c.generation,
     ).values(
         cluster=snapshot.cluster,
         generation=snapshot.generation,
@@ -69,7 +71,7 @@ def newest(connection: sa.Connection, cluster: str) -> Snapshot | None:
 def keep_listing(connection: sa.Connection, cluster: str, listing: StoredListing) -> None:
     """Store a listing unless the stored one is for a newer snapshot."""
     statement = upsert(
-        connection, listings, where=lambda new: new.generation >= listings.c.generation
+        connection.dialect.name, listings, where=lambda new: new.generation >= listings.c.generation
     ).values(
         cluster=cluster,
         cloud=listing.cloud,

@@ -47,7 +47,11 @@ class RefreshTokenLease:
         table = refresh_tokens
         free = sa.or_(table.c.lease_owner.is_(None), table.c.lease_until <= self._clock)
         with store_errors(), self._store.begin() as connection:
-            known = insert(connection, table).values(cloud=self._cloud).on_conflict_do_nothing()
+            known = (
+                insert(connection.dialect.name, table)
+                .values(cloud=self._cloud)
+                .on_conflict_do_nothing()
+            )
             connection.execute(known)
             taken = connection.execute(
                 sa.update(table)

@@ -26,9 +26,8 @@ from workers.power.admit import FIRST_TIER, admit
 from workers.power.calls import Guard, NotWantedError
 from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory, Pending
-from workers.power.learn import learn_answer
 from workers.power.messages import outcomes
-from workers.power.next_step import CloudView, next_step
+from workers.power.next_step import CloudView, learn_answer, next_step
 from workers.power.node import (
     DONE,
     LOOKING,
@@ -315,4 +314,4 @@ def outcome(
     """How each waiting request ends when the node ends so, its row having this generation."""
     node = _node(asks, Worker(generation=generation), held, (0,) * len(asks))
     events = outcomes(node, Finish(transition, None, None), MOMENT)
-    return tuple((i, str(told.transition)) for i, (_, told) in zip(held, events, strict=True))
+    return tuple((i, str(told.transition)) for i, told in zip(held, events, strict=True))
