@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas.commands import Desired
 from schemas.events import Cause
 from schemas.server import Server
+from tests.testbed.pending_nodes import TEMPLATE
 from workers.clouds import actions
 from workers.clouds.actions import (
     BAKE,
@@ -23,11 +25,18 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
-from workers.power.decide import Act, Decision, Fail, Settled, Wait, decide
-from workers.power.node_view import Limits, NodeView
+from workers.config.groups import GroupSettings
+from workers.power.decide import Act, Decision, Fail, NodeView, Settled, Wait, decide
 
-LIMITS = Limits(
-    boot_timeout=600, stop_timeout=300, calls=3, creates=True, deploy_wait=60, bake_timeout=601
+LIMITS = GroupSettings(
+    nodes="node1",
+    cloud="main",
+    server=TEMPLATE,
+    boot_timeout=600,
+    stop_timeout=300,
+    boots=3,
+    deploy_wait=60,
+    bake_timeout=601,
 )
 
 # What is done about a server of ours at rest that a fresh listing shows, before any call of the round:
@@ -92,8 +101,8 @@ def said(decision: Decision) -> str:
     raise AssertionError(decision)
 
 
-def limits(strategy: str) -> Limits:
-    return replace(LIMITS, strategy=Strategy(strategy))
+def limits(strategy: str) -> GroupSettings:
+    return structs.replace(LIMITS, strategy=strategy)
 
 
 @pytest.mark.parametrize(("want", "strategy", "status", "word"), CASES)
@@ -241,7 +250,7 @@ def test_a_deployed_server_runs_for_its_deploy_wait_before_it_is_powered_off() -
 
 
 def test_a_group_without_a_template_says_so() -> None:
-    lacking = replace(limits("stop"), creates=False)
+    lacking = structs.replace(limits("stop"), server=None)
     assert said(decide(Desired.READY, view(()), lacking)) == "no_template"
 
 
@@ -311,14 +320,16 @@ LIMITED = st.sampled_from([limits(strategy) for strategy in Strategy])
 
 
 @given(DESIRES, VIEWS, LIMITED)
-def test_only_a_fresh_listing_ends_a_round(want: Desired, seen: NodeView, group: Limits) -> None:
+def test_only_a_fresh_listing_ends_a_round(
+    want: Desired, seen: NodeView, group: GroupSettings
+) -> None:
     if isinstance(decide(want, seen, group), Settled | Fail):
         assert seen.fresh
 
 
 @given(DESIRES, VIEWS, VIEWS, LIMITED)
 def test_a_settled_node_is_never_acted_on(
-    want: Desired, seen: NodeView, other: NodeView, group: Limits
+    want: Desired, seen: NodeView, other: NodeView, group: GroupSettings
 ) -> None:
     if isinstance(decide(want, seen, group), Settled):
         alike = replace(
@@ -334,7 +345,7 @@ def test_a_settled_node_is_never_acted_on(
 
 @given(VIEWS, LIMITED)
 def test_only_servers_of_ours_are_deleted_and_for_a_resume_only_broken_or_surplus_ones(
-    seen: NodeView, group: Limits
+    seen: NodeView, group: GroupSettings
 ) -> None:
     for want in Desired:
         decision = decide(want, seen, group)
@@ -348,7 +359,7 @@ def test_only_servers_of_ours_are_deleted_and_for_a_resume_only_broken_or_surplu
 
 
 @given(VIEWS, LIMITED)
-def test_no_action_serves_both_power_on_and_power_off(seen: NodeView, group: Limits) -> None:
+def test_no_action_serves_both_power_on_and_power_off(seen: NodeView, group: GroupSettings) -> None:
     up, down = (decide(want, seen, group) for want in (Desired.UP, Desired.DOWN))
     if isinstance(up, Act) and isinstance(down, Act):
         assert up.action != down.action or up.action in {
@@ -361,7 +372,7 @@ def test_no_action_serves_both_power_on_and_power_off(seen: NodeView, group: Lim
 
 @given(DESIRES, VIEWS, LIMITED)
 def test_with_a_fresh_listing_after_all_patience_there_is_always_a_next_step(
-    want: Desired, seen: NodeView, group: Limits
+    want: Desired, seen: NodeView, group: GroupSettings
 ) -> None:
     late = replace(seen, fresh=True, waited=602.0)
     assert not isinstance(decide(want, late, group), Wait)
@@ -380,7 +391,7 @@ def answered(seen: NodeView, act: Act) -> NodeView:
     return replace(seen, calls=calls, trouble=trouble, recovered=recovered, waited=FOREVER)
 
 
-def drive(want: Desired, seen: NodeView, group: Limits) -> tuple[list[str], Decision]:
+def drive(want: Desired, seen: NodeView, group: GroupSettings) -> tuple[list[str], Decision]:
     """Make calls until there is nothing more to do; no patience is left at any listing."""
     made: list[str] = []
     while isinstance(decision := decide(want, seen, group), Act):
@@ -418,7 +429,7 @@ def test_a_cloud_that_accepts_every_call_and_changes_nothing_gets_few_calls(
 
 @given(DESIRES, VIEWS, LIMITED)
 def test_from_any_listing_the_round_ends_after_few_calls(
-    want: Desired, seen: NodeView, group: Limits
+    want: Desired, seen: NodeView, group: GroupSettings
 ) -> None:
     made, end = drive(want, replace(seen, fresh=True, waited=FOREVER), group)
     assert isinstance(end, Settled | Fail)
@@ -427,7 +438,7 @@ def test_from_any_listing_the_round_ends_after_few_calls(
 
 @given(st.data(), DESIRES, LIMITED)
 def test_whatever_the_cloud_shows_after_each_call_every_kind_of_call_has_a_limit(
-    data: st.DataObject, want: Desired, group: Limits
+    data: st.DataObject, want: Desired, group: GroupSettings
 ) -> None:
     """Also a server that flaps between statuses, disappears, comes back or is created twice."""
     seen = view((), waited=FOREVER)
@@ -441,7 +452,7 @@ def test_whatever_the_cloud_shows_after_each_call_every_kind_of_call_has_a_limit
         made.append(decision.action)
         seen = answered(seen, decision)
     for action in set(made):
-        most = group.calls + (made.count(CREATE) + 1 if action == DELETE else 0)
+        most = group.boots + (made.count(CREATE) + 1 if action == DELETE else 0)
         assert made.count(action) <= most
 
 

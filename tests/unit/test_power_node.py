@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
 import pytest
 
 from schemas.commands import Desired, Kind
@@ -14,16 +13,14 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import (
     ACCEPTED,
     DOWN,
-    GROUP,
     SERVER,
-    TEMPLATE,
     UP,
     action,
     listed,
     node,
     row,
 )
-from workers.clouds.actions import CREATE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE, Strategy
+from workers.clouds.actions import CREATE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
 from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory
 from workers.power.node import (
@@ -64,17 +61,6 @@ def test_a_late_request_acts_for_the_one_that_has_raised_the_state() -> None:
 def test_a_node_keeps_its_call_though_nobody_waits_for_it_any_more() -> None:
     alone = node(UP, pending(UP), phase=CALLING).without_requests()
     assert (alone.requests, alone.phase, alone.is_calling) == ((), CALLING, True)
-
-
-def test_a_group_sets_the_limits_of_its_nodes() -> None:
-    limits = node(UP).limits
-    assert (limits.boot_timeout, limits.stop_timeout, limits.calls) == (7, 8, 2)
-    assert (limits.strategy, limits.creates) == (Strategy.STOP, False)
-    means = {"strategy": "delete", "server": TEMPLATE, "deploy_wait": 9.0, "bake_timeout": 10.0}
-    group = msgspec.structs.replace(GROUP, **means)
-    limits = node(UP, group=group).limits
-    assert (limits.strategy, limits.creates) == (Strategy.DELETE, True)
-    assert (limits.deploy_wait, limits.bake_timeout) == (9.0, 10.0)
 
 
 @pytest.mark.parametrize("boots", [START, CREATE, UNSHELVE, REBOOT])

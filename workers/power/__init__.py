@@ -7,7 +7,7 @@ intake: from a delivery to a pending request.
 admit: what becomes of a request that has just arrived, given what Slurm says. Pure.
 reception: takes requests in, with one transaction.
 node: a pending node, its phases, and how an event changes it. Pure.
-node_view, decide: what the decision table is given, and the table. Pure.
+decide: the decision table, and what it is given. Pure.
 next_step: what an answer changes, and the next step of a node: the policy around the table. Pure.
 steps: what may be done next, as values.
 calls: the guard of a call; what errors mean.

@@ -28,7 +28,7 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
-from workers.power.node_view import Limits, NodeView
+from workers.config.groups import GroupSettings
 
 _NO_HOST = "no valid host"
 # The error classes of failed actions; the others share one.
@@ -40,6 +40,34 @@ _FAILURES = {
 }
 # What makes a guest boot.
 BOOTS = frozenset({START, CREATE, UNSHELVE, REBOOT})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What a listing showed of a node.
+
+    Attributes:
+        servers: those that can be the node's; exactly one is the normal case.
+        fresh: whether the listing was requested after the last call's answer, so that it can end
+            the round; an older one can only power a server on, which Nova refuses if it is wrong.
+        calls: the successful calls of this round, by action.
+        waited: seconds from the last successful call, or from acceptance, to the listing's request.
+        ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
+        trouble: what was wrong with a server that this round has deleted.
+        image_id: the image that this request has made, once it is ready.
+        recovered: whether this round has tried to reboot the server out of ERROR.
+        boot_due: whether a running server must boot once more, because slurmctld waits for a boot.
+    """
+
+    servers: tuple[Server, ...]
+    fresh: bool
+    calls: Mapping[str, int]
+    waited: float
+    ours: frozenset[str] = field(default_factory=frozenset)
+    trouble: Cause | None = None
+    image_id: str | None = None
+    recovered: bool = False
+    boot_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +108,35 @@ class Fail:
 Decision: TypeAlias = Settled | Wait | Act | Fail
 
 
-def decide(desired: Desired, view: NodeView, limits: Limits) -> Decision:
+def decide(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     """What to do about a node now."""
     if not view.servers:
-        return _without_server(desired, view, limits)
+        return _without_server(desired, view, group)
     server, *surplus = _best_first(view)
     if surplus:
-        return _with_surplus(desired, view, limits, surplus)
-    action = _actions(desired, view, limits).get(server.status)
+        return _with_surplus(desired, view, group, surplus)
+    action = _actions(desired, view, group).get(server.status)
     needed = desired in {Desired.UP, Desired.READY}
-    creates_again = needed and limits.strategy is Strategy.DELETE and server.id in view.ours
+    creates_again = needed and group.strategy == "delete" and server.id in view.ours
     if action == DELETE or (server.task == DELETING and creates_again):
-        return _replace(desired, view, limits, server)
+        return _replace(desired, view, group, server)
     if desired is Desired.ADOPTED:
-        return _adopt(view, limits, server)
+        return _adopt(view, group, server)
     if server.task is not None or server.status in PASSING:
-        return _in_transition(desired, view, limits, server)
-    return _at_rest(desired, view, limits, server, action)
+        return _in_transition(desired, view, group, server)
+    return _at_rest(desired, view, group, server, action)
 
 
-def _actions(desired: Desired, view: NodeView, limits: Limits) -> Mapping[str, str]:
+def _actions(desired: Desired, view: NodeView, group: GroupSettings) -> Mapping[str, str]:
     """The table that applies; a node whose image is ready is powered off, but never deleted."""
     if desired is not Desired.BAKED or view.image_id is None:
-        return NEXT_ACTIONS[limits.strategy, desired]
-    shelved = limits.strategy is Strategy.SHELVE
+        return NEXT_ACTIONS[Strategy(group.strategy), desired]
+    shelved = group.strategy == "shelve"
     return NEXT_ACTIONS[Strategy.SHELVE if shelved else Strategy.STOP, Desired.DOWN]
 
 
 def _at_rest(
-    desired: Desired, view: NodeView, limits: Limits, server: Server, action: str | None
+    desired: Desired, view: NodeView, group: GroupSettings, server: Server, action: str | None
 ) -> Decision:
     if action is None:
         return _fail(
@@ -117,38 +145,38 @@ def _at_rest(
             f"the server is {server.status}; bring it to ACTIVE or SHUTOFF, then replay",
         )
     if action == HERE:
-        return _here(desired, view, limits, server)
+        return _here(desired, view, group, server)
     if action == BAKE:
         return _bake(view, server)
     if action == REBOOT and (view.recovered or view.calls.get(START) or view.calls.get(UNSHELVE)):
         return Fail(_error_of(server)) if view.fresh else Wait()
-    if desired is Desired.READY and view.calls.get(CREATE) and view.waited < limits.deploy_wait:
-        return Wait(limits.deploy_wait)
+    if desired is Desired.READY and view.calls.get(CREATE) and view.waited < group.deploy_wait:
+        return Wait(group.deploy_wait)
     if not view.fresh and (desired is not Desired.UP or action == REBOOT):
         # the server may be another node's by now; to start one in vain harms nobody
         return Wait()
-    return _call(view, limits, action, server)
+    return _call(view, group, action, server)
 
 
-def _here(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
+def _here(desired: Desired, view: NodeView, group: GroupSettings, server: Server) -> Decision:
     if not view.fresh:
         return Wait()
     # a resized server cannot reboot before its new size is confirmed
     if desired is Desired.UP and view.boot_due and server.status == "ACTIVE":
-        reboot = _call(view, limits, REBOOT, server)
+        reboot = _call(view, group, REBOOT, server)
         return replace(reboot, for_slurm=True) if isinstance(reboot, Act) else reboot
     return Settled(server)
 
 
-def _without_server(desired: Desired, view: NodeView, limits: Limits) -> Decision:
+def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> Decision:
     if desired in {Desired.DOWN, Desired.GONE}:
         return Settled(None) if view.fresh else Wait()
-    creates = desired is Desired.READY or limits.strategy is Strategy.DELETE
+    creates = desired is Desired.READY or group.strategy == "delete"
     if desired is Desired.ADOPTED or not creates:
         return _fail(
             view, "server_missing", "no server has this node's name; deploy it, then replay"
         )
-    if not limits.creates:
+    if group.server is None:
         return _fail(
             view, "no_template", "its group has no [groups.NAME.server] to create servers from"
         )
@@ -157,9 +185,9 @@ def _without_server(desired: Desired, view: NodeView, limits: Limits) -> Decisio
         return Wait()
     made = view.calls.get(CREATE, 0)
     hopeless = view.trouble is not None and _NO_HOST in view.trouble.message.lower()
-    if view.trouble is not None and (hopeless or made >= limits.calls):
+    if view.trouble is not None and (hopeless or made >= group.boots):
         return Fail(view.trouble)
-    if made >= limits.calls:
+    if made >= group.boots:
         return _fail(view, "create_failed", f"the server is gone again after {made} creations")
     return Act(CREATE, "")
 
@@ -170,25 +198,25 @@ def _best_first(view: NodeView) -> list[Server]:
 
 
 def _with_surplus(
-    desired: Desired, view: NodeView, limits: Limits, surplus: list[Server]
+    desired: Desired, view: NodeView, group: GroupSettings, surplus: list[Server]
 ) -> Decision:
     """A creation whose answer was lost may have been made twice."""
     extra = [server for server in surplus if server.id in view.ours and server.task != DELETING]
-    may_delete = limits.strategy is Strategy.DELETE or desired in {Desired.READY, Desired.GONE}
+    may_delete = group.strategy == "delete" or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
-        if extra and view.calls.get(DELETE, 0) < _most_deletions(view, limits):
+        if extra and view.calls.get(DELETE, 0) < _most_deletions(view, group):
             return Act(DELETE, extra[0].id)
-        if not extra and view.waited <= limits.stop_timeout:
-            return Wait(limits.stop_timeout)
+        if not extra and view.waited <= group.stop_timeout:
+            return Wait(group.stop_timeout)
     ids = ", ".join(sorted(server.id for server in view.servers))
     return _fail(view, "ambiguous_server", f"several servers are this node's: {ids}; keep one")
 
 
-def _most_deletions(view: NodeView, limits: Limits) -> int:
-    return limits.calls + view.calls.get(CREATE, 0) + len(view.servers) - 1
+def _most_deletions(view: NodeView, group: GroupSettings) -> int:
+    return group.boots + view.calls.get(CREATE, 0) + len(view.servers) - 1
 
 
-def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
+def _replace(desired: Desired, view: NodeView, group: GroupSettings, server: Server) -> Decision:
     """Delete a server: because the node is to be off, or because it is broken."""
     if server.id not in view.ours:
         return _fail(
@@ -199,9 +227,9 @@ def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -
     if not view.fresh:
         return Wait()
     stuck = server.task == DELETING
-    if stuck and view.waited <= limits.stop_timeout:
-        return Wait(limits.stop_timeout)
-    if view.calls.get(DELETE, 0) >= _most_deletions(view, limits):
+    if stuck and view.waited <= group.stop_timeout:
+        return Wait(group.stop_timeout)
+    if view.calls.get(DELETE, 0) >= _most_deletions(view, group):
         error = "stop_timeout" if stuck else "delete_failed"
         return _fail(view, error, f"the server is {_state(server)} after it was deleted")
     if desired in {Desired.DOWN, Desired.GONE}:
@@ -211,10 +239,10 @@ def _replace(desired: Desired, view: NodeView, limits: Limits, server: Server) -
     return Act(DELETE, server.id, Cause("delete_failed", "Nova did not finish a deletion"))
 
 
-def _adopt(view: NodeView, limits: Limits, server: Server) -> Decision:
+def _adopt(view: NodeView, group: GroupSettings, server: Server) -> Decision:
     if not view.fresh:
         return Wait()
-    return Settled(server) if server.id in view.ours else _call(view, limits, TAG, server)
+    return Settled(server) if server.id in view.ours else _call(view, group, TAG, server)
 
 
 def _bake(view: NodeView, server: Server) -> Decision:
@@ -224,25 +252,36 @@ def _bake(view: NodeView, server: Server) -> Decision:
     return Act(FIND_IMAGE if view.calls.get(BAKE) else BAKE, server.id)
 
 
-def _in_transition(desired: Desired, view: NodeView, limits: Limits, server: Server) -> Decision:
-    error, patience = limits.patience(desired)
+def _in_transition(
+    desired: Desired, view: NodeView, group: GroupSettings, server: Server
+) -> Decision:
+    error, patience = _patience(desired, group)
     if view.waited <= patience:
         return Wait(patience)
     return _fail(view, error, f"the server is {_state(server)} after {patience:g} s")
+
+
+def _patience(desired: Desired, group: GroupSettings) -> tuple[str, float]:
+    """The error class when patience ends, and its seconds."""
+    if desired is Desired.BAKED:
+        return "bake_timeout", group.bake_timeout
+    if desired in {Desired.UP, Desired.READY}:
+        return "boot_timeout", group.boot_timeout
+    return "stop_timeout", group.stop_timeout
 
 
 def _state(server: Server) -> str:
     return server.status if server.task is None else f"{server.status} ({server.task})"
 
 
-def _call(view: NodeView, limits: Limits, action: str, server: Server) -> Decision:
+def _call(view: NodeView, group: GroupSettings, action: str, server: Server) -> Decision:
     calls = view.calls.get(action, 0)
     if not any(view.calls.values()):
         return Act(action, server.id)
     # After a call of ours, only a fresh listing shows what to do next.
     if not view.fresh:
         return Wait()
-    if calls < limits.calls:
+    if calls < group.boots:
         return Act(action, server.id)
     return _fail(
         view,

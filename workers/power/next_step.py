@@ -106,7 +106,7 @@ def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decisio
     if seen <= node.fresh_after and (node.called or seen < cloud.oldest):
         return Wait()
     due = node.row.boot_due and not registered
-    return decide(node.row.desired, node.view(cloud.servers, seen, boot_due=due), node.limits)
+    return decide(node.row.desired, node.view(cloud.servers, seen, boot_due=due), node.group)
 
 
 def _wait(node: PendingNode, wait: Wait, now: float) -> Step:
@@ -121,7 +121,7 @@ def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, 
     whole_as_of = cloud.servers.whole_as_of
     due = node.row.boot_due and not registered
     seen = node.view(cloud.servers, whole_as_of, boot_due=due)
-    if not isinstance(decide(node.row.desired, seen, node.limits), Fail):
+    if not isinstance(decide(node.row.desired, seen, node.group), Fail):
         return _FOR_A_WHOLE_LISTING
     if fail.cause.error == "boot_timeout" and _boots_are_stuck(node, cloud, now):
         cause = Cause(BOOTS_STUCK, f"{fail.cause.message}, and other boots are stuck too")

@@ -10,13 +10,12 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, Strategy
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
-from workers.power.decide import BOOTS, Act
+from workers.power.decide import BOOTS, Act, NodeView
 from workers.power.intake import Pending
-from workers.power.node_view import Limits, NodeView
 from workers.power.steps import Step
 from workers.store.nodes import DesiredRow
 from workers.store.requests import RoundKey
@@ -127,19 +126,6 @@ class PendingNode:
     def is_calling(self) -> bool:
         """Whether a call is under way."""
         return isinstance(self.phase, Calling)
-
-    @property
-    def limits(self) -> Limits:
-        """Its group's patience and means."""
-        return Limits(
-            self.group.boot_timeout,
-            self.group.stop_timeout,
-            self.group.boots,
-            Strategy(self.group.strategy),
-            creates=self.group.server is not None,
-            deploy_wait=self.group.deploy_wait,
-            bake_timeout=self.group.bake_timeout,
-        )
 
     @property
     def is_booting(self) -> bool:
