@@ -421,10 +421,10 @@ def test_a_cloud_that_accepts_every_call_and_changes_nothing_gets_few_calls(
             seen = view(shown, ours=ours, boot_due=boot_due, waited=FOREVER)
             made, end = drive(want, seen, limits(strategy))
             assert isinstance(end, Settled | Fail), (status, ours, end)
-            most = LIMITS.calls + (made.count(CREATE) + len(shown) - 1 if DELETE in made else 0)
+            most = LIMITS.boots + (made.count(CREATE) + len(shown) - 1 if DELETE in made else 0)
             for action in set(made):
-                assert made.count(action) <= max(most, LIMITS.calls), (status, made)
-            assert len(made) <= 2 * LIMITS.calls + 1, (status, made)
+                assert made.count(action) <= max(most, LIMITS.boots), (status, made)
+            assert len(made) <= 2 * LIMITS.boots + 1, (status, made)
 
 
 @given(DESIRES, VIEWS, LIMITED)
