@@ -236,6 +236,18 @@ def test_a_call_that_boots_the_node_makes_no_other_boot_due(boots: str) -> None:
     assert recorded(due, CALLING, action(STOP), 105.0).row.boot_due
 
 
+@pytest.mark.parametrize("generation", [MOMENT, MOMENT + 1])
+def test_a_boot_that_is_not_stored_yet_is_not_forgotten_when_the_row_is_read(
+    generation: int,
+) -> None:
+    due = node(UP, pending(UP), row=row(UP, boot_from=MOMENT))
+    booted = recorded(due, CALLING, action(START), 105.0)
+    read = row(replace(UP, generation=generation), boot_from=MOMENT)
+    assert not moved(booted, read, 106.0).row.boot_due
+    later = replace(read, boot_from=MOMENT + 1)
+    assert moved(booted, later, 106.0).row.boot_due
+
+
 def test_looking_for_an_image_is_not_an_action() -> None:
     waiting = node(UP, pending(UP))
     assert recorded(waiting, CALLING, action(FIND_IMAGE), 105.0) == waiting

@@ -13,6 +13,7 @@ from math import inf
 from typing import TypeAlias
 
 from workers.clouds.client import Cloud, Listing
+from workers.clouds.errors import Then, Verdict
 from workers.clouds.health import Health, RateLimiter
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
@@ -21,6 +22,7 @@ from workers.config.groups import CloudSettings
 _WHOLE_AFTER = 600.0
 # While calls wait for their turn, listings keep the cloud busy for no more than this share of time.
 _SHARE = 0.25
+_PROBE_TOKENS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,34 @@ class CloudDriver:
             self.limiter.answered(now)
         if acted_for is not None:
             self.health = self.health.call_answered(acted_for, now)
+
+    def failed(self, verdict: Verdict, rest: float, node: str | None, now: float) -> None:
+        """Learn from an error: of a call for a node, or (without a node) of a listing.
+
+        Args:
+            verdict: what the error means.
+            rest: seconds that the cloud asks us to wait.
+            node: for which the call was made.
+            now: monotonic seconds.
+        """
+        match verdict.then:
+            case Then.HOLD:
+                self.tokens_away = True
+                self.list_later(now + _PROBE_TOKENS)
+            case Then.SLOW_DOWN:
+                self.slow_down(now + rest)
+            case Then.LOOK if node is not None:
+                # what a listing of changes has shown is not so
+                self.list_whole_next()
+            case Then.PROBE if node is not None:
+                self.health = self.health.call_failed(node, now)
+                self.list_soon(now)
+            case Then.PARK if node is not None:
+                self.health = self.health.listing_failed(verdict.cause, now)
+            case _ if node is None:
+                self.tokens_away = False
+                self.health = self.health.listing_failed(verdict.cause, now)
+                self.list_later(now + self.health.probe_in)
 
     def slow_down(self, until: float) -> None:
         """Neither call nor list before `until` (monotonic seconds): the cloud asked for it."""

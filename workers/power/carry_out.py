@@ -48,75 +48,58 @@ class GroupRest:
         return Cause(cause.error, f"{left}: {cause.message}")
 
 
+@dataclass(slots=True)
 class StepTaker:
-    """Decides and carries out, for the nodes that something has happened to.
+    """Decides and carries out, for the nodes that something has happened to."""
 
-    Args:
-        settings: of the power worker.
-        state: of the engine.
-        clouds: by name.
-        store: the state store.
-        snapshots: what Slurm's snapshots say.
-        publisher: answers requests.
-    """
-
-    def __init__(  # noqa: PLR0913, PLR0917 - each is a world of its own
-        self,
-        settings: PowerSettings,
-        state: EngineState,
-        clouds: Mapping[str, CloudDriver],
-        store: PowerStore,
-        snapshots: SnapshotReader,
-        publisher: Publisher,
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._clouds = clouds
-        self._store = store
-        self._snapshots = snapshots
-        self._publisher = publisher
-        self._rest = GroupRest()
-        # calls that were decided in this turn
-        self._decided: dict[str, Act] = {}
+    settings: PowerSettings
+    state: EngineState
+    clouds: Mapping[str, CloudDriver]
+    store: PowerStore
+    snapshots: SnapshotReader
+    publisher: Publisher
+    _rest: GroupRest = field(default_factory=GroupRest)
+    # calls that were decided in this turn
+    _decided: dict[str, Act] = field(default_factory=dict)
 
     def turn(self) -> None:
         """Take the next step of each node that is due."""
         now = time.monotonic()
-        for name in self._state.agenda.take(now):
-            node = self._state.nodes.get(name)
-            if node is not None and name not in self._state.finished:
+        for name in self.state.agenda.take(now):
+            node = self.state.nodes.get(name)
+            if node is not None and name not in self.state.finished:
                 self.take(node, self.step(node, now))
 
     def step(self, node: PendingNode, now: float) -> Step:
         """The node's next step; `now` in monotonic seconds."""
-        cloud = self._clouds[node.group.cloud]
+        cloud = self.clouds[node.group.cloud]
         view = CloudView(
             cloud.view,
             cloud.health,
             cloud.tokens_away,
             oldest=now - 2 * cloud.interval,
-            peers=partial(self._state.on_cloud, cloud.name),
+            peers=partial(self.state.on_cloud, cloud.name),
         )
         refusal = self._rest.refusal(node.group_name, now)
         step = next_step(node, view, refusal, registered=False, now=now)
         if node.row.boot_due and _depends_on_slurm(step):
-            registered = self._snapshots.has_registered(node.name, node.row.generation)
+            registered = self.snapshots.has_registered(node.name, node.row.generation)
             step = next_step(node, view, refusal, registered=registered, now=now)
         return step
 
     def take(self, node: PendingNode, step: Step) -> None:
         """Carry a step out."""
-        cloud = self._clouds[node.group.cloud]
+        cloud = self.clouds[node.group.cloud]
         match step:
             case WaitFor():
-                self._state.agenda.wait(node.name, cloud.name, step)
+                self.state.agenda.wait(node.name, cloud.name, step)
                 if step.whole:
                     cloud.list_whole_next()
             case MakeCall(act) if node.group.dry_run:
                 self._rehearse(node, cloud, act)
             case MakeCall(act):
                 self._decided[node.name] = act
-                self._state.nodes[node.name] = replace(node, phase=QUEUED)
+                self.state.nodes[node.name] = replace(node, phase=QUEUED)
                 cloud.queue(node.name, first=node.row.desired is Desired.UP)
             case Finish():
                 self._finish(node, cloud, step)
@@ -134,7 +117,7 @@ class StepTaker:
         if node.is_calling:
             return  # its answer comes first, and leads here again
         for request in node.requests:
-            self._publisher.parked(request, cause, tier)
+            self.publisher.parked(request, cause, tier)
         self._leave(node, RETRY_TIERS[tier], afresh=afresh)
 
     def _finish(self, node: PendingNode, cloud: CloudDriver, finish: Finish) -> None:
@@ -145,12 +128,12 @@ class StepTaker:
             self._decided.clear()  # the group may rest from now on
         if finish.transition is Transition.COMPLETED and node.is_booting:
             cloud.health = cloud.health.boot_completed(now)
-        self._state.finished[node.name] = node, finish
+        self.state.finished[node.name] = node, finish
 
     def _rehearse(self, node: PendingNode, cloud: CloudDriver, act: Act) -> None:
         """End a dry run: note what would be called first, and call nothing."""
         if cloud.view.as_of <= node.fresh_after:
-            self._state.agenda.wait(node.name, cloud.name, WaitFor(listing=True))
+            self.state.agenda.wait(node.name, cloud.name, WaitFor(listing=True))
             return
         now = time.monotonic()
         call = Calling(act, node.row, node.key, now)
@@ -168,17 +151,17 @@ class StepTaker:
         """
         tried = [r for r in node.requests if r.command.desired is node.row.desired]
         tried = tried or list(node.requests)
-        if tried and all(r.history.attempt + 1 >= self._settings.attempts for r in tried):
+        if tried and all(r.history.attempt + 1 >= self.settings.attempts for r in tried):
             self._finish(node, cloud, Finish(Transition.FAILED, cause, None))
             return
-        tiers = [self._publisher.retried(request, cause) for request in node.requests]
+        tiers = [self.publisher.retried(request, cause) for request in node.requests]
         self._leave(node, max((RETRY_TIERS[tier] for tier in tiers), default=0))
 
     def _leave(self, node: PendingNode, rest: float, *, afresh: bool = False) -> None:
         """Release a node whose requests rest for some seconds; their patience goes on meanwhile."""
         waited = time.monotonic() - node.patient_since + rest
-        self._state.batch.waited[node.key] = 0.0 if afresh else waited
-        self._state.release(node.name)
+        self.state.batch.waited[node.key] = 0.0 if afresh else waited
+        self.state.release(node.name)
 
     def act(self) -> float:
         """Make the calls whose turn it is, and list, once an interval, the clouds that are waited for.
@@ -190,16 +173,16 @@ class StepTaker:
             What `STORE_ERRORS` names: the store is away.
         """
         now, due = time.monotonic(), inf
-        for cloud in self._clouds.values():
+        for cloud in self.clouds.values():
             while cloud.waiting and (name := cloud.next_turn(now)) is not None:
-                node = self._state.nodes.get(name)
+                node = self.state.nodes.get(name)
                 queued = node is not None and isinstance(node.phase, Queued)
-                if node is not None and queued and name not in self._state.finished:
+                if node is not None and queued and name not in self.state.finished:
                     self._call(cloud, node, now)
             if cloud.waiting:
                 due = min(due, cloud.turn_at())
-            wanted = bool(self._state.by_cloud[cloud.name])
-            due = min(due, cloud.list_if_due(now, self._settings.poll_interval, wanted=wanted))
+            wanted = bool(self.state.by_cloud[cloud.name])
+            due = min(due, cloud.list_if_due(now, self.settings.poll_interval, wanted=wanted))
         self._decided.clear()
         return due
 
@@ -207,24 +190,24 @@ class StepTaker:
         """Make a call; what was decided in an earlier turn may no longer be so, and is decided again."""
         act = self._decided.get(node.name)
         if act is None:
-            node = self._state.nodes[node.name] = replace(node, phase=LOOKING)
+            node = self.state.nodes[node.name] = replace(node, phase=LOOKING)
             step = self.step(node, now)
             if not isinstance(step, MakeCall):
                 self.take(node, step)
                 return
             act = step.act
-        image_id = self._store.image_of(node.group_name) if act.action == CREATE else None
+        image_id = self.store.image_of(node.group_name) if act.action == CREATE else None
         guard = Guard(
-            self._store,
-            self._snapshots,
-            self._settings.api_timeout,
+            self.store,
+            self.snapshots,
+            self.settings.api_timeout,
             node.row,
             node.off_command,
             is_reboot=act.for_slurm,
         )
         call = node.call_for(act, image_id)
         calling = Calling(act, node.row, node.key, now)
-        self._state.nodes[node.name] = replace(node, phase=calling)
+        self.state.nodes[node.name] = replace(node, phase=calling)
         cloud.call(call, guard)
 
 

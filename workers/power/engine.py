@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 
 import structlog
 
@@ -38,6 +39,8 @@ from workers.store.slurm_view import SnapshotReader
 _IDLE = 0.2
 _STORE_RETRY = 1.0
 _SECOND = 1.0
+# Seconds in which what calls have done is gathered for one commit; outcomes do not wait.
+_GATHER = 0.05
 _PRUNE = 3600.0
 _NS = 1_000_000_000
 _HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
@@ -46,13 +49,8 @@ _HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps i
 class Engine:
     """Drives the nodes of one worker.
 
-    Args:
-        settings: all of lamplighter.toml.
-        link: gives deliveries (to `deliver`), takes publishes.
-        store: the state store.
-        snapshots: what Slurm's snapshots say.
-        open_cloud: opens a cloud, given its name and where it posts its events.
-        metrics: count what happens.
+    `link` gives deliveries (to `deliver`) and takes publishes; `open_cloud` opens a cloud, given its
+    name and where it posts its events.
     """
 
     def __init__(  # noqa: PLR0913 - each is a world of its own
@@ -87,7 +85,8 @@ class Engine:
         self._is_paused = False
         self._store_error: BaseException | None = None
         self._store_away_until = 0.0
-        self._due_at = self._next_second = self._next_renewal = self._next_prune = 0.0
+        self._due_at, self._commit_at = 0.0, inf
+        self._next_second = self._next_renewal = self._next_prune = 0.0
         self._log = structlog.get_logger()
 
     def deliver(self, delivery: Delivery) -> None:
@@ -124,6 +123,7 @@ class Engine:
                 self._due_at = self._store_away_until
                 return
             if self._reception.arrived:
+                self._commit(inf)  # what was done about these nodes is read again with their rows
                 self._reception.turn()
             if now >= self._next_second or self._reread:
                 self._keep_house(now)
@@ -132,8 +132,7 @@ class Engine:
             agenda = self._state.agenda
             if agenda.touched or agenda.next_at <= now:
                 self._steps.turn()
-            self._commit()
-            due = self._steps.act()
+            due = min(self._commit(now), self._steps.act())
         except STORE_ERRORS as error:
             self._lose_store(error)
             return
@@ -151,7 +150,7 @@ class Engine:
             for name in list(self._state.nodes):
                 self._state.release(name)
             self._state.batch.waited |= waited
-            self._commit()
+            self._commit(inf)
         except STORE_ERRORS as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
 
@@ -204,13 +203,19 @@ class Engine:
             else:
                 self._state.release(node.name)
 
-    def _commit(self) -> None:
-        state, now = self._state, time.time_ns()
-        if not state.finished and state.batch == Batch():
-            return
-        finished = state.finished
-        state.batch.finished = {name: node_end(*how, now) for name, how in finished.items()}
-        committed = self._store.commit(state.batch, now)
+    def _commit(self, now: float) -> float:
+        """Write what was done and decided; when the next commit is due, infinity if none is."""
+        state, finished, batch = self._state, self._state.finished, self._state.batch
+        if not finished and batch == Batch():
+            return inf
+        if not (finished or batch.released or batch.unsettled):
+            self._commit_at = min(self._commit_at, now + _GATHER)
+            if now < self._commit_at:
+                return self._commit_at
+        self._commit_at = inf
+        time_ns = time.time_ns()
+        batch.finished = {name: node_end(*how, time_ns) for name, how in finished.items()}
+        committed = self._store.commit(batch, time_ns)
         state.batch, state.finished = Batch(), {}
         for name, ends in committed.ended.items():
             node, _ = finished[name]
@@ -222,15 +227,15 @@ class Engine:
                 self._publisher.ended(request, body, event)
         if committed.moved:
             self._move(committed.moved)
+        return inf
 
     def _keep_house(self, now: float) -> None:
         if now >= self._next_second:
             self._next_second = now + _SECOND
             self._each_second(now)
-        names = sorted(self._reread & self._state.nodes.keys())
-        self._reread.clear()
-        if names:
+        if names := sorted(self._reread & self._state.nodes.keys()):
             self._move(self._store.read(names))
+        self._reread.clear()
 
     def _each_second(self, now: float) -> None:
         nodes = self._state.nodes
@@ -298,7 +303,4 @@ class Engine:
         if wanted is not self._is_paused:
             return
         self._is_paused = not wanted
-        if wanted:
-            self._link.resume()
-        else:
-            self._link.pause()
+        (self._link.resume if wanted else self._link.pause)()

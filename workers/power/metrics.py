@@ -15,38 +15,29 @@ _NS = 1_000_000_000
 
 
 class PowerMetrics:
-    """The power worker's metrics."""
+    """The power worker's metrics; who counts names the labels."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.accepted = Counter(
-            "lamplighter_requests_accepted",
-            "Requests whose round this worker opened.",
-            ["kind"],
-            registry=registry,
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"lamplighter_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"lamplighter_{name}", text, labels, registry=registry)
+
+        self.accepted = counter(
+            "requests_accepted", "Requests whose round this worker opened.", "kind"
         )
-        self.ended = Counter(
-            "lamplighter_requests_ended",
-            "Rounds of requests that ended, by outcome.",
-            ["kind", "outcome"],
-            registry=registry,
+        self.ended = counter(
+            "requests_ended", "Rounds of requests that ended, by outcome.", "kind", "outcome"
         )
-        self.attempts_failed = Counter(
-            "lamplighter_attempts_failed",
-            "Failed attempts that are followed by another.",
-            ["cause"],
-            registry=registry,
+        self.attempts_failed = counter(
+            "attempts_failed", "Failed attempts that are followed by another.", "cause"
         )
-        self.parked = Counter(
-            "lamplighter_requests_parked",
-            "Requests parked with their attempts unchanged.",
-            ["cause"],
-            registry=registry,
+        self.parked = counter(
+            "requests_parked", "Requests parked with their attempts unchanged.", "cause"
         )
-        self.boots_failed = Counter(
-            "lamplighter_boots_failed",
-            "Resumes that failed for good.",
-            ["cloud", "cause"],
-            registry=registry,
+        self.boots_failed = counter(
+            "boots_failed", "Resumes that failed for good.", "cloud", "cause"
         )
         self.calls = Histogram(
             "lamplighter_cloud_call_duration_seconds",
@@ -55,31 +46,14 @@ class PowerMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self._limit = Gauge(
-            "lamplighter_cloud_calls_limit",
-            "Calls in flight that a cloud may get now.",
-            ["cloud"],
-            registry=registry,
+        self._limit = gauge(
+            "cloud_calls_limit", "Calls in flight that a cloud may get now.", "cloud"
         )
-        self._in_flight = Gauge(
-            "lamplighter_cloud_calls_in_flight", "Calls under way.", ["cloud"], registry=registry
-        )
-        self._well = Gauge(
-            "lamplighter_cloud_well",
-            "Whether a cloud lists and acts: 1 or 0.",
-            ["cloud"],
-            registry=registry,
-        )
-        self._pending = Gauge(
-            "lamplighter_nodes_pending",
-            "Nodes that this worker reconciles.",
-            ["cloud"],
-            registry=registry,
-        )
-        self._oldest = Gauge(
-            "lamplighter_pending_request_age_max_seconds",
-            "Age of the oldest request that this worker holds.",
-            registry=registry,
+        self._in_flight = gauge("cloud_calls_in_flight", "Calls under way.", "cloud")
+        self._well = gauge("cloud_well", "Whether a cloud lists and acts: 1 or 0.", "cloud")
+        self._pending = gauge("nodes_pending", "Nodes that this worker reconciles.", "cloud")
+        self._oldest = gauge(
+            "pending_request_age_max_seconds", "Age of the oldest request that this worker holds."
         )
 
     def observe(self, nodes: Collection[PendingNode], clouds: Iterable[CloudDriver]) -> None:

@@ -203,7 +203,7 @@ def joined(  # noqa: PLR0913, PLR0917 - what acceptance found out
 
 
 def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:
-    """After its row was read; what was learned for another generation is void."""
+    """After its row was read; what was learned for another generation is void, but for boots."""
     if row.generation != node.row.generation:
         phase = LOOKING if isinstance(node.phase, Judging | Decided) else node.phase
         node = replace(
@@ -212,6 +212,9 @@ def moved(node: PendingNode, row: DesiredRow, now: float) -> PendingNode:
     fresh_after = node.fresh_after
     if row.unsettled_left:
         fresh_after = max(fresh_after, now + row.unsettled_left)
+    booted = max(row.booted, node.row.booted)  # what we have done may not be stored yet
+    if booted != row.booted:
+        row = replace(row, booted=booted)
     return replace(node, row=row, fresh_after=fresh_after)
 
 

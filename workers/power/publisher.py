@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -29,23 +29,19 @@ class _Unsettled:
     finished: bool = False
 
 
+@dataclass(slots=True)
 class Outbox:
     """Publishes on behalf of deliveries, and acknowledges each when all its messages are safe.
 
     A refused message is sent again until the broker takes it; meanwhile its delivery stays ours.
     When the connection goes, what was sent on behalf of its deliveries is dropped: they come again.
-
-    Args:
-        link: publishes and acknowledges.
-        post: hands an event to the engine, which answers with `confirmed` on its own thread.
+    `post` hands an event to the engine, which answers with `confirmed` on its own thread.
     """
 
-    def __init__(self, link: Link, post: Callable[[Confirmed], None]) -> None:
-        self._link = link
-        self._post = post
-        self._entries: dict[tuple[int, int], _Unsettled] = {}
-        self._again: list[tuple[float, tuple[int, int] | None, Message]] = []
-        self._log = structlog.get_logger()
+    link: Link
+    post: Callable[[Confirmed], None]
+    _entries: dict[tuple[int, int], _Unsettled] = field(default_factory=dict)
+    _again: list[tuple[float, tuple[int, int] | None, Message]] = field(default_factory=list)
 
     def send(self, delivery: Delivery, messages: Sequence[Message]) -> None:
         """Publish on behalf of a delivery that goes on."""
@@ -95,59 +91,54 @@ class Outbox:
             # its delivery comes again, and then so does this message
             del self._entries[key]
             return
-        self._log.warning("publish_refused", exchange=event.message.exchange, error=str(error))
+        structlog.get_logger().warning(
+            "publish_refused", exchange=event.message.exchange, error=str(error)
+        )
         self._again.append((time.monotonic() + _RESEND, key, event.message))
 
     def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
-        future = self._link.publish(message)
-        future.add_done_callback(lambda done: self._post(Confirmed(key, message, done)))
+        future = self.link.publish(message)
+        future.add_done_callback(lambda done: self.post(Confirmed(key, message, done)))
 
     def _acknowledge(self, key: tuple[int, int]) -> None:
         entry = self._entries[key]
         if entry.finished and entry.unconfirmed == 0:
             del self._entries[key]
-            self._link.ack([entry.delivery])
+            self.link.ack([entry.delivery])
 
 
+@dataclass(frozen=True, slots=True)
 class Publisher:
-    """Answers requests: events, retries, parkings and dead letters, logged and counted.
+    """Answers requests: events, retries, parkings and dead letters, logged and counted."""
 
-    Args:
-        outbox: publishes and acknowledges.
-        cluster: the cluster's name.
-        metrics: count what happens.
-    """
-
-    def __init__(self, outbox: Outbox, cluster: str, metrics: PowerMetrics) -> None:
-        self._outbox = outbox
-        self._cluster = cluster
-        self._metrics = metrics
-        self._log = structlog.get_logger()
+    outbox: Outbox
+    cluster: str
+    metrics: PowerMetrics
 
     def accepted(self, request: Pending, now: int) -> None:
         """Report the acceptance, once a round: what comes back from a tier was accepted before."""
         if request.history.attempt == 0 and request.history.parked == 0:
-            self._metrics.accepted.labels(request.command.kind).inc()
-            self._outbox.send(request.delivery, [messages.accepted(request, now)])
+            self.metrics.accepted.labels(request.command.kind).inc()
+            self.outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def taken(self, request: Pending) -> None:
         """Log that a request is being worked on."""
-        _log(request).info("request_accepted")
+        _log_of(request).info("request_accepted")
 
     def retried(self, request: Pending, cause: Cause) -> str:
         """Send a request to its next retry tier with one more failed attempt; the tier."""
-        _log(request).warning("request_retried", cause=cause.error)
-        self._metrics.attempts_failed.labels(cause.error).inc()
+        _log_of(request).warning("request_retried", cause=cause.error)
+        self.metrics.attempts_failed.labels(cause.error).inc()
         tier, sent = messages.retried(request, cause, time.time_ns())
-        self._outbox.finish(request.delivery, sent)
+        self.outbox.finish(request.delivery, sent)
         return tier
 
     def parked(self, request: Pending, cause: Cause, tier: str) -> None:
         """Let a request rest, its attempts unchanged."""
-        _log(request).info("request_parked", cause=cause.error, tier=tier)
-        self._metrics.parked.labels(cause.error).inc()
+        _log_of(request).info("request_parked", cause=cause.error, tier=tier)
+        self.metrics.parked.labels(cause.error).inc()
         sent = messages.parked(request, cause, tier, time.time_ns())
-        self._outbox.finish(request.delivery, sent)
+        self.outbox.finish(request.delivery, sent)
 
     def ended(self, request: Pending, body: bytes, event: RequestEvent | None = None) -> None:
         """Publish the outcome that the store holds, and the dead letter of a failure.
@@ -168,31 +159,31 @@ class Publisher:
             history = request.history.failed(event.cause, event.time)
             letter = messages.dead_letter(request.delivery, history, event.cause, event.time)
             sent.insert(0, letter)
-        self._metrics.ended.labels(event.kind, event.transition).inc()
+        self.metrics.ended.labels(event.kind, event.transition).inc()
         if failed and event.kind is Kind.RESUME:
-            self._metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
-        log = _log(request)
+            self.metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
+        log = _log_of(request)
         (log.error if failed else log.info)(
             "request_ended", outcome=str(event.transition), cause=cause
         )
-        self._outbox.finish(request.delivery, sent)
+        self.outbox.finish(request.delivery, sent)
 
     def refused(self, request: Pending, cause: Cause, now: int) -> None:
         """Raise the alarm about a request that cannot even be tried."""
-        self._outbox.tell(outgoing.event(messages.refused(request, cause, now)))
+        self.outbox.tell(outgoing.event(messages.refused(request, cause, now)))
 
     def rejected(self, delivery: Delivery, error: MalformedMessageError) -> None:
         """Dead-letter a message that cannot be read."""
         now = time.time_ns()
-        self._log.error("message_rejected", queue=delivery.queue, field=error.field)
+        structlog.get_logger().error("message_rejected", queue=delivery.queue, field=error.field)
         history = intake.history_from(delivery.headers)
         cause = Cause("malformed", str(error))
         letter = messages.dead_letter(delivery, history, cause, now)
-        notice = messages.rejected(delivery, self._cluster, error, now)
-        self._outbox.finish(delivery, [letter, outgoing.event(notice)])
+        notice = messages.rejected(delivery, self.cluster, error, now)
+        self.outbox.finish(delivery, [letter, outgoing.event(notice)])
 
 
-def _log(request: Pending) -> structlog.typing.FilteringBoundLogger:
+def _log_of(request: Pending) -> structlog.typing.FilteringBoundLogger:
     command = request.command
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return log.bind(

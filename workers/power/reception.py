@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from schemas.events import Cause
 from workers.config.settings import Settings
@@ -24,34 +25,19 @@ def on_hold(reason: str) -> Cause:
     return Cause("on_hold", f"the node is on hold: {reason}")
 
 
+@dataclass(slots=True)
 class Reception:
     """Takes requests in: one transaction, then the answers, so that each is given once.
 
-    Args:
-        settings: all of lamplighter.toml.
-        state: of the engine.
-        store: the state store.
-        snapshots: what Slurm's snapshots say.
-        publisher: answers.
-
-    Attributes:
-        arrived: the requests for the next `turn`.
+    `arrived` are the requests for the next `turn`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        state: EngineState,
-        store: PowerStore,
-        snapshots: SnapshotReader,
-        publisher: Publisher,
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._store = store
-        self._snapshots = snapshots
-        self._publisher = publisher
-        self.arrived: list[Pending] = []
+    settings: Settings
+    state: EngineState
+    store: PowerStore
+    snapshots: SnapshotReader
+    publisher: Publisher
+    arrived: list[Pending] = field(default_factory=list)
 
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
@@ -72,7 +58,7 @@ class Reception:
         """
         now = time.time_ns()
         admissions = self._admissions(now)
-        accepted = self._store.accept(
+        accepted = self.store.accept(
             [request for request, admission in admissions if admission == TAKE],
             [
                 messages.ended(request, admission.transition, admission.cause, now)
@@ -87,53 +73,53 @@ class Reception:
             if isinstance(admission, End):
                 self._end(request, admission, next(ends), now)
             elif isinstance(admission, Park):
-                self._publisher.accepted(request, now)
-                self._publisher.parked(request, admission.cause, admission.tier)
+                self.publisher.accepted(request, now)
+                self.publisher.parked(request, admission.cause, admission.tier)
             else:
                 self._take(request, accepted, now)
 
     def _admissions(self, now: int) -> list[tuple[Pending, Admission]]:
         commands = [request.command for request in self.arrived]
         asks_slurm = any(command.is_slurms_power_off for command in commands)
-        slurm = self._snapshots.view() if asks_slurm else None
-        ahead = self._settings.power.clock_ahead
+        slurm = self.snapshots.view() if asks_slurm else None
+        ahead = self.settings.power.clock_ahead
         if max(command.generation for command in commands) > now + CLOCKS_DIFFER:
-            ahead = self._store.clock_ahead(ahead, now)
-        return [(r, admit(r, self._settings.nodes, slurm, ahead, now)) for r in self.arrived]
+            ahead = self.store.clock_ahead(ahead, now)
+        return [(r, admit(r, self.settings.nodes, slurm, ahead, now)) for r in self.arrived]
 
     def _end(self, request: Pending, end: End, stored: StoredEvent, now: int) -> None:
         event, body = stored
-        self._publisher.accepted(request, now)
-        self._publisher.ended(request, body, event)
+        self.publisher.accepted(request, now)
+        self.publisher.ended(request, body, event)
         if end.alarm:
-            self._publisher.refused(request, end.cause, now)
+            self.publisher.refused(request, end.cause, now)
 
     def _take(self, request: Pending, accepted: Accepted, now: int) -> None:
         ended = accepted.ended.get(request.key)
         if ended is not None:
             # the round had ended, but its delivery was not acknowledged: publish the same again
-            self._publisher.ended(request, ended.event)
+            self.publisher.ended(request, ended.event)
             return
-        self._publisher.accepted(request, now)
+        self.publisher.accepted(request, now)
         row = accepted.rows[request.command.node]
-        if row.lease_owner != self._store.owner:
-            self._publisher.parked(request, HELD_ELSEWHERE, FIRST_TIER)
+        if row.lease_owner != self.store.owner:
+            self.publisher.parked(request, HELD_ELSEWHERE, FIRST_TIER)
         elif row.held is not None:
-            self._publisher.parked(request, on_hold(row.held), LATER_TIER)
-            if row.node not in self._state.nodes:
-                self._state.batch.released.add(row.node)
+            self.publisher.parked(request, on_hold(row.held), LATER_TIER)
+            if row.node not in self.state.nodes:
+                self.state.batch.released.add(row.node)
         else:
-            self._publisher.taken(request)
+            self.publisher.taken(request)
             self._join(request, row, accepted)
 
     def _join(self, request: Pending, row: DesiredRow, accepted: Accepted) -> None:
         now = time.monotonic()
-        node = self._state.nodes.get(row.node)
+        node = self.state.nodes.get(row.node)
         if node is None:
-            name = self._settings.nodes[row.node]
-            group = self._settings.groups[name]
+            name = self.settings.nodes[row.node]
+            group = self.settings.groups[name]
             node = PendingNode(row.node, name, group, row, fresh_after=now, patient_since=now)
         ids = {row.request_id, request.id}
         actions = {key: made for key, made in accepted.actions.items() if key[0] in ids}
-        self._state.put(joined(node, request, row, actions, accepted.waited, now), touch=True)
-        self._state.batch.released.discard(row.node)
+        self.state.put(joined(node, request, row, actions, accepted.waited, now), touch=True)
+        self.state.batch.released.discard(row.node)
