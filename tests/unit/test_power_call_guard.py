@@ -13,6 +13,7 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, node
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, START
+from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
@@ -24,7 +25,6 @@ from workers.power.calls import (
     rest_asked,
     verdict_on,
 )
-from workers.power.decide import Act
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import SlurmView
 

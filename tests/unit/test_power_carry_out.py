@@ -18,12 +18,12 @@ from tests.testbed.deliveries import RecordingLink, outbox_on, pending
 from tests.testbed.messages import MOMENT, command, event
 from tests.testbed.pending_nodes import CLUSTER, DOWN, GROUP, SERVER, UP, action, node, row
 from workers.clouds.actions import CREATE, REBOOT, START
+from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
 from workers.config.groups import CloudSettings
 from workers.config.logins import PasswordSource
 from workers.config.tables import PowerSettings
 from workers.power.carry_out import StepTaker
-from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import BOOTS_STUCK

@@ -25,8 +25,8 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
+from workers.clouds.decide import Act, Decision, Fail, NodeView, Settled, Wait, decide
 from workers.config.groups import GroupSettings
-from workers.power.decide import Act, Decision, Fail, NodeView, Settled, Wait, decide
 
 LIMITS = GroupSettings(
     nodes="node1",

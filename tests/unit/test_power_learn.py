@@ -13,6 +13,7 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT
 from tests.testbed.pending_nodes import ACCEPTED, BAKED, DOWN, UP, action, node, row
 from workers.clouds.actions import BAKE, CREATE, DELETE, FIND_IMAGE, REBOOT, START, STOP
+from workers.clouds.decide import Act
 from workers.clouds.errors import (
     CloudError,
     ImageLostError,
@@ -23,7 +24,6 @@ from workers.clouds.errors import (
 from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
 from workers.power.admit import FIRST_TIER, UNCONFIRMED
 from workers.power.calls import NotWantedError, may_take_effect, verdict_on
-from workers.power.decide import Act
 from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
 from workers.power.steps import Finish, ParkNode, Retry

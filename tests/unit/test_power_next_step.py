@@ -30,10 +30,10 @@ from tests.testbed.pending_nodes import (
     row,
 )
 from workers.clouds.actions import CREATE, DELETE, PASSING, REBOOT, START, STOP, UNSHELVE, Strategy
+from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError
 from workers.clouds.health import Health
 from workers.power.calls import verdict_on
-from workers.power.decide import Act
 from workers.power.next_step import BOOTS_STUCK, CloudView, learn_answer, next_step
 from workers.power.node import (
     DONE,

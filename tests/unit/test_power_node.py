@@ -21,7 +21,7 @@ from tests.testbed.pending_nodes import (
     row,
 )
 from workers.clouds.actions import CREATE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
-from workers.power.decide import Act
+from workers.clouds.decide import Act
 from workers.power.intake import DeliveryHistory
 from workers.power.node import (
     LOOKING,

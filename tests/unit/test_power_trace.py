@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from workers.broker.delivery import Delivery
+    from workers.power.engine import Engine
 
 ROOT = Path(workers.__file__).parents[1]
 
@@ -47,27 +48,35 @@ class Trace:
         return {file for file, _ in self.calls}
 
 
+def _resume(engine: Engine, acked: list[Delivery], node: str) -> Trace:
+    """Resume a node, and trace the turns until its request is acknowledged."""
+    trace, asked = Trace(), delivery(resume(node))
+    engine.deliver(asked)
+
+    def turned() -> bool:
+        sys.setprofile(trace)
+        try:
+            engine.turn()
+        finally:
+            sys.setprofile(None)
+        return acked[-1:] == [asked]
+
+    until(turned, 10, "the resume to be acknowledged", interval=0)
+    return trace
+
+
 def test_a_flawless_resume_passes_through_few_modules(run_dir: Path) -> None:
+    """The shortest of some: events that come one by one need a turn each."""
     acked: list[Delivery] = []
-    link, cloud = InstantLink(on_ack=acked.append), InstantCloud(["main1"])
+    nodes = ["main1", "main2", "main3"]
+    link, cloud = InstantLink(on_ack=acked.append), InstantCloud(nodes)
     with engine_on(run_dir, link, cloud) as engine:
         engine.turn()
-        trace = Trace()
-        asked = delivery(resume("main1"))
-        engine.deliver(asked)
-
-        def turned() -> bool:
-            sys.setprofile(trace)
-            try:
-                engine.turn()
-            finally:
-                sys.setprofile(None)
-            return acked == [asked]
-
-        until(turned, 10, "the resume to be acknowledged", interval=0)
-    assert cloud.calls == {"os-start": 1}
-    said = Counter(function for _, function in trace.calls)
+        traces = [_resume(engine, acked, node) for node in nodes]
+    assert cloud.calls == {"os-start": len(nodes)}
+    trace = min(traces, key=lambda one: one.changes)
     assert trace.changes <= 150, Counter(trace.calls).most_common(40)
     assert len(trace.modules) <= 25, sorted(trace.modules)
-    # it arrived; its turn to call came; the call was answered and the next listing came
-    assert said["next_step"] <= 6
+    for one in traces:
+        # it arrived; its turn to call came; the call was answered and the next listing came
+        assert Counter(function for _, function in one.calls)["next_step"] <= 5

@@ -3,6 +3,7 @@
 actions: Nova's actions, and which one leads from a server's status to the wanted state.
 answers: messages, times and ids from the cloud's answers.
 client: calls one project's API.
+decide: the decision table: what to do about one node, given what was listed.
 driver: one cloud at work: threads, server view, call queue, listing schedule.
 errors: what an error of a cloud means for the request.
 health: whether a cloud answers and acts, and how fast it may be called.

@@ -28,6 +28,8 @@ FIND_IMAGE = "findImage"
 
 # What the cloud may have no room for.
 NEEDS_ROOM = frozenset({CREATE, UNSHELVE})
+# What makes a guest boot.
+BOOTS = frozenset({START, CREATE, UNSHELVE, REBOOT})
 
 
 class Strategy(enum.StrEnum):

@@ -104,11 +104,6 @@ class CloudDriver:
             return "token_service_away"
         return self.health.away.error if self.health.away else None
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether it must be listed though no node waits: for a snapshot, or as a probe."""
-        return self.ordered is not None or self.away is not None
-
     def close(self) -> None:
         """End the threads; wait for the calls under way."""
         self._callers.shutdown(wait=True, cancel_futures=True)
@@ -257,13 +252,8 @@ class CloudDriver:
         """
         return max(self._next_listing, self._spared_until) if self.waiting else self._next_listing
 
-    def list_if_due(self, now: float, interval: float, *, wanted: bool) -> float:
-        """List if that is due; when the next listing is (monotonic seconds).
-
-        `wanted`: whether nodes wait. Infinity during a listing, and where nothing waits for one.
-        """
-        if self.listing_now or not (wanted or self.is_ordered):
-            return inf
+    def list_if_due(self, now: float, interval: float) -> float:
+        """List if that is due; when the next listing is (monotonic seconds), infinity during one."""
         due = self.listing_at()
         if now < due:
             return due

@@ -7,7 +7,6 @@ intake: from a delivery to a pending request.
 admit: what becomes of a request that has just arrived, given what Slurm says. Pure.
 reception: takes requests in, with one transaction.
 node: a pending node, its phases, and how an event changes it. Pure.
-decide: the decision table, and what it is given. Pure.
 next_step: what an answer changes, and the next step of a node: the policy around the table. Pure.
 steps: what may be done next, as values.
 calls: the guard of a call; what errors mean.
@@ -19,5 +18,6 @@ publisher: answers requests; what must be confirmed before a delivery is acknowl
 snapshot_listings: lists each cloud for each snapshot.
 metrics: for Prometheus.
 
-The rows of nodes and requests are read and written by workers.store.power_store alone.
+The decision table is workers.clouds.decide, which knows Nova; the rows of nodes and requests are read and
+written by workers.store.power_store alone.
 """

@@ -10,10 +10,10 @@ from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.actions import CREATE
+from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
 from workers.config.tables import PowerSettings
 from workers.power.calls import Guard
-from workers.power.decide import Act
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
@@ -181,8 +181,10 @@ class StepTaker:
                     self._call(cloud, node, now)
             if cloud.waiting:
                 due = min(due, cloud.turn_at())
-            wanted = bool(self.state.by_cloud[cloud.name])
-            due = min(due, cloud.list_if_due(now, self.settings.poll_interval, wanted=wanted))
+            away = cloud.tokens_away or cloud.health.away is not None
+            wanted = self.state.by_cloud[cloud.name] or cloud.ordered is not None or away
+            if wanted and not cloud.listing_now:
+                due = min(due, cloud.list_if_due(now, self.settings.poll_interval))
         self._decided.clear()
         return due
 

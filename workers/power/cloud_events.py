@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from workers.clouds.actions import BOOTS
 from workers.clouds.driver import Answered, CloudDriver, Listed
 from workers.clouds.errors import Then, Verdict
 from workers.power.calls import NotWantedError, may_take_effect, rest_asked, verdict_on
-from workers.power.decide import BOOTS
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
 from workers.power.node import DONE, Calling

@@ -143,13 +143,13 @@ class Engine:
         """End the calls under way, and release the nodes: others may go on at once."""
         for cloud in self._clouds.values():
             cloud.close()
-        self._learn(self._waiting_events())
+        self._due_at = 0.0
+        self._learn(self._drain())
         try:
             self._raise_store_error()
-            waited = self._state.waited(time.monotonic())
+            self._state.batch.waited |= self._state.waited(time.monotonic())
             for name in list(self._state.nodes):
                 self._state.release(name)
-            self._state.batch.waited |= waited
             self._commit(inf)
         except STORE_ERRORS as error:
             self._log.warning("leases_left_to_expire", error=type(error).__name__)
@@ -157,13 +157,9 @@ class Engine:
     def _drain(self) -> list[Event]:
         """The events that are there; waits for the first one until something else is due."""
         wait = min(max(self._due_at - time.monotonic(), 0.001), _IDLE)
-        with suppress(queue.Empty):
-            return [self._inbox.get(timeout=wait), *self._waiting_events()]
-        return []
-
-    def _waiting_events(self) -> list[Event]:
         events: list[Event] = []
         with suppress(queue.Empty):
+            events.append(self._inbox.get(timeout=wait))
             while True:
                 events.append(self._inbox.get_nowait())
         return events
@@ -251,15 +247,11 @@ class Engine:
         if now >= self._next_renewal:
             self._next_renewal = now + self._settings.power.lease / 4
             self._store.renew(self._state.waited(now))
-        self._park_what_is_held_long(now)
+        for node in list(nodes.values()):
+            if any(now - r.since > self._settings.power.hold for r in node.requests):
+                self._steps.park(node, _HELD_LONG, LATER_TIER)
         known = {name: node.row.generation for name, node in nodes.items()}
         self._reread.update(self._store.changed(known))
-
-    def _park_what_is_held_long(self, now: float) -> None:
-        hold = self._settings.power.hold
-        for node in list(self._state.nodes.values()):
-            if any(now - request.since > hold for request in node.requests):
-                self._steps.park(node, _HELD_LONG, LATER_TIER)
 
     def _move(self, rows: Mapping[str, DesiredRow]) -> None:
         """Follow rows that another process may have changed."""
@@ -279,8 +271,8 @@ class Engine:
         self._consume(not self._is_without_tokens())
 
     def _raise_store_error(self) -> None:
-        error, self._store_error = self._store_error, None
-        if error is not None:
+        if error := self._store_error:
+            self._store_error = None
             raise error
 
     def _lose_store(self, error: BaseException) -> None:

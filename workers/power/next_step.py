@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
 from workers.clouds.actions import FIND_IMAGE, NEEDS_ROOM
+from workers.clouds.decide import Decision, Fail, Settled, Wait, decide
 from workers.clouds.errors import UNKNOWN, Then, Verdict
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.power.admit import FIRST_TIER
 from workers.power.calls import NotWantedError, may_take_effect
-from workers.power.decide import Decision, Fail, Settled, Wait, decide
 from workers.power.node import (
     DONE,
     LOOKING,

@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT
+from workers.clouds.actions import BAKE, BOOTS, CREATE, FIND_IMAGE, REBOOT
+from workers.clouds.decide import Act, NodeView
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
-from workers.power.decide import BOOTS, Act, NodeView
 from workers.power.intake import Pending
 from workers.power.steps import Step
 from workers.store.nodes import DesiredRow

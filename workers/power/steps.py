@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from schemas.events import Cause, Transition
 from schemas.server import Server
-from workers.power.decide import Act
+from workers.clouds.decide import Act
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,12 +179,13 @@ class PowerStore:
         with self._store.begin() as connection:
             # nodes' rows at once and first: two workers must not wait for each other in a circle
             rows = table.lock(connection, touched)
-            stays = {
-                name: end
-                for name, end in batch.finished.items()
-                if (rows[name].generation, rows[name].lease_owner) == (end.generation, self.owner)
-            }
-            moved = {name: rows[name] for name in batch.finished if name not in stays}
+            stays, moved = {}, {}
+            for name, end in batch.finished.items():
+                row = rows[name]
+                if (row.generation, row.lease_owner) == (end.generation, self.owner):
+                    stays[name] = end
+                else:
+                    moved[name] = row
             rounds.record_actions(connection, cluster, batch.actions)
             rounds.keep_waited(connection, cluster, batch.waited)
             ended = self._end(connection, stays, now) if stays else {}

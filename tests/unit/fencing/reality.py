@@ -18,13 +18,13 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.unit.fencing.state import Worker
 from workers.clouds.actions import REBOOT, START, STOP
+from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
 from workers.power.admit import FIRST_TIER, admit
 from workers.power.calls import Guard, NotWantedError
-from workers.power.decide import Act
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.messages import outcomes
 from workers.power.next_step import CloudView, learn_answer, next_step

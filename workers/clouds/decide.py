@@ -38,8 +38,6 @@ _FAILURES = {
     UNSHELVE: "unshelve_failed",
     TAG: "adopt_failed",
 }
-# What makes a guest boot.
-BOOTS = frozenset({START, CREATE, UNSHELVE, REBOOT})
 
 
 @dataclass(frozen=True, slots=True)
