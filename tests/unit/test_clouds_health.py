@@ -51,6 +51,18 @@ def test_failed_calls_of_three_nodes_in_a_row_are_a_brown_out_though_listings_su
     assert not health.well
 
 
+def test_a_node_whose_round_has_ended_is_no_longer_failing() -> None:
+    health = failing("node1", "node2", "node3").listing_succeeded()
+    ended = health.round_ended("node3")
+    assert ended.well
+    assert ended.since == 100.0
+    assert not ended.is_own_fault("node3")
+    assert ended.round_ended("node3") is ended
+    assert failing("node1").round_ended("node1") == Health()
+    away = failing("node1").listing_failed(GONE, 101.0).round_ended("node1")
+    assert (away.away, away.since) == (GONE, 100.0)
+
+
 def test_one_answered_call_ends_the_brown_out() -> None:
     health = failing("node1", "node2", "node3").call_answered("node1", 101.0)
     assert health.well

@@ -66,7 +66,7 @@ class Engine:
         power = settings.power
         self._settings = settings
         self._cluster = settings.cluster
-        self._dry_nodes = frozenset(filter(settings.is_dry, settings.nodes))
+        self._is_dry = settings.is_dry if settings.dry_groups else None
         self._link = link
         self._store = store
         self._snapshots = snapshots
@@ -182,7 +182,7 @@ class Engine:
 
     def _arrive(self, delivery: Delivery) -> None:
         try:
-            request = intake.read(delivery, self._cluster, self._dry_nodes)
+            request = intake.read(delivery, self._cluster, self._is_dry)
         except MalformedMessageError as error:
             self._publisher.rejected(delivery, error)
         else:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,13 +95,13 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
 
 
-def read(delivery: Delivery, cluster: str, dry_nodes: Collection[str] = frozenset()) -> Pending:
+def read(delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] | None = None) -> Pending:
     """The request that a delivery carries.
 
     Args:
         delivery: the delivery.
         cluster: whose requests we serve.
-        dry_nodes: the nodes in a dry run.
+        is_dry: whether a node is in a dry run; None if none is.
 
     Raises:
         MalformedMessageError: it carries none, or one of another cluster.
@@ -112,4 +112,5 @@ def read(delivery: Delivery, cluster: str, dry_nodes: Collection[str] = frozense
             "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
         )
     history = history_from(delivery.headers)
-    return Pending(delivery, command, history, time.monotonic(), command.node in dry_nodes)
+    dry_run = is_dry is not None and is_dry(command.node)
+    return Pending(delivery, command, history, time.monotonic(), dry_run)
