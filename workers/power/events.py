@@ -1,6 +1,5 @@
 """What the engine's inbox holds: each event has a name."""
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -38,4 +37,3 @@ class Confirmed:
 
 
 Event: TypeAlias = Arrived | Connected | Confirmed | Answered | Listed
-Post: TypeAlias = Callable[[Event], None]
