@@ -10,6 +10,7 @@ blocking: a short connection, and the mapping of pika's errors to ours.
 topology: exchanges, queues and bindings.
 declare: declares the topology.
 depths: messages and consumers of each queue.
+health: quorum, alarms, missing consumers: what the counts alone do not show.
 outgoing: events and commands as messages; publishing with confirms.
 failure_headers: the headers for failed attempts and dead letters.
 """

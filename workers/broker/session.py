@@ -7,7 +7,7 @@ from typing import Any
 
 import pika
 
-from producers.amqp import properties
+from producers.amqp import NACKED, properties
 from producers.message import Message
 from workers.broker.consumers import Consumers
 from workers.broker.delivery import Delivery
@@ -23,11 +23,13 @@ class BrokerSession:
 
     Attributes:
         consumers: None until `consume`.
+        blocked: why the broker accepts no messages now; None if it does.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.consumers: Consumers | None = None
+        self.blocked: str | None = None
         self._channel: Any = None
         self._next_tag = 1
         # delivery tag -> message id and the future to settle
@@ -40,6 +42,11 @@ class BrokerSession:
     def is_open(self) -> bool:
         """Whether the channel is open."""
         return self._channel is not None and bool(self._channel.is_open)
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker delivers all queues that the link wants."""
+        return self.consumers is not None and self.consumers.all_consumed
 
     def open(self, channel: Any, on_ready: Callable[[], None]) -> None:  # noqa: ANN401 - pika has no types
         """Use this channel, and call `on_ready` when its confirms are on."""
@@ -104,7 +111,7 @@ class BrokerSession:
                 self._returned.discard(message_id)
                 error = UnroutableError("the message reached no queue")
             elif not isinstance(method, pika.spec.Basic.Ack):
-                error = RefusedError("the broker refused the message: a queue is full")
+                error = RefusedError(f"the broker refused the message: {NACKED}")
             if error is None:
                 future.set_result(None)
             else:

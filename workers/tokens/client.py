@@ -46,7 +46,7 @@ class TokenClient:
     def __init__(self, settings: Settings, name: str) -> None:
         parameters = connection_parameters(settings.broker, f"{name} tokens")
         self._timeout = settings.tokens.timeout
-        self._service_user = settings.tokens.service_user or parameters.credentials.username
+        self._service_user = settings.tokens.service_user or parameters.user
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
         self._flights: dict[TokenRequest, Future[TokenGrant]] = {}

@@ -56,7 +56,7 @@ class TokenService:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parameters = connection_parameters(settings.broker, name)
-        allowed = settings.tokens.allowed_users or (parameters.credentials.username,)
+        allowed = settings.tokens.allowed_users or (parameters.user,)
         self._allowed = frozenset(allowed)
         self._log = structlog.get_logger()
         self.link = Link(parameters, {topology.TOKEN_QUEUE: _PREFETCH}, self._on_delivery)
