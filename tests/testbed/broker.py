@@ -243,10 +243,11 @@ class PrivateBroker(Broker):
             raise RuntimeError("the server was never started")
         return self._server
 
-    def refuse(self, other: PrivateBroker) -> None:
-        """Cut the connection to another node of the cluster, until `accept`."""
-        peer = f"'{other.node.name}'"
-        self.ctl("eval", f"erlang:set_cookie({peer}, cut), erlang:disconnect_node({peer}).")
+    def refuse(self, *others: PrivateBroker) -> None:
+        """Cut the connections to these nodes of the cluster at once, until `accept`."""
+        peers = ", ".join(f"'{other.node.name}'" for other in others)
+        cut = "erlang:set_cookie(P, cut), erlang:disconnect_node(P)"
+        self.ctl("eval", f"[begin {cut} end || P <- [{peers}]].")
 
     def accept(self, other: PrivateBroker) -> None:
         """Let another node of the cluster connect again."""

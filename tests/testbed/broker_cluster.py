@@ -84,9 +84,7 @@ class BrokerCluster:
 
     def cut_off(self, node: PrivateBroker) -> None:
         """Cut the connections between a node and the others; `heal` undoes it."""
-        for other in self.nodes:
-            if other is not node:
-                node.refuse(other)
+        node.refuse(*(other for other in self.nodes if other is not node))
 
     def heal(self) -> None:
         """Let all nodes connect to each other again."""

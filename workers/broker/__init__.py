@@ -2,6 +2,7 @@
 
 link: a connection that reconnects, for consuming and publishing.
 session: one such connection from its start to its end.
+publishing: the channel of a session that publishes; a spoiled one is replaced.
 consumers: the consumers of a session; a cancelled one is renewed.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.

@@ -187,7 +187,7 @@ class Link:
         addresses = self._parameters.addresses()
         address = addresses[self._count % len(addresses)]
         self._count += 1
-        session = BrokerSession(self._count)
+        session = BrokerSession(self._count, self._queues)
         connection = pika.SelectConnection(
             address,
             on_open_callback=lambda opened: self._open(session, opened),
@@ -206,7 +206,11 @@ class Link:
             lambda _connection, _frame: setattr(session, "blocked", None)
         )
         self._watch(connection, connection.bytes_received, time.monotonic())
-        connection.channel(on_open_callback=lambda channel: self._channel_open(session, channel))
+        connection.channel(
+            on_open_callback=lambda channel: session.open(
+                channel, lambda: self._ready(session), self._channel_closed
+            )
+        )
 
     def _watch(self, connection: Any, received: int, heard_at: float) -> None:  # noqa: ANN401 - pika has no types
         """Leave a broker that sends nothing; pika would wait for more than twice as long.
@@ -227,16 +231,12 @@ class Link:
             _WATCH_SECONDS, lambda: self._watch(connection, received, heard_at)
         )
 
-    def _channel_open(self, session: BrokerSession, channel: Any) -> None:  # noqa: ANN401 - pika has no types
-        channel.add_on_close_callback(lambda _channel, error: self._channel_closed(error))
-        session.open(channel, lambda: self._ready(session))
-
     def _ready(self, session: BrokerSession) -> None:
         self._failure = None
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
         self._on_up(session.number)
-        session.consume(self._queues, self._on_delivery)
+        session.consume(self._on_delivery)
         self._apply_wish(session)
 
     def _apply_wish(self, session: BrokerSession) -> None:
@@ -245,7 +245,8 @@ class Link:
             session.consumers.want(self._consuming)
 
     def _channel_closed(self, error: BaseException) -> None:
-        if not self._stopping.is_set():
+        # not if the whole connection ends
+        if self._connection is not None and self._connection.is_open:
             self._failure = BrokerError(str(error))
             self._log.warning("broker_channel_closed", error=str(error))
         self._close()
