@@ -1,16 +1,22 @@
 """Connection parameters and message properties, the same for hooks and workers."""
 
 import ssl
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeGuard
 
 import pika
+from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationError
 
 from producers.message import Message
 from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
+from schemas.names import shown
 
 PERSISTENT = 2
-ConnectionParameters: TypeAlias = pika.URLParameters
+# The broker sends something at least twice in this time.
+HEARTBEAT_SECONDS = 6
+# RabbitMQ's nack does not say which; a publisher cannot know.
+NACKED = "a queue is full or has no quorum; lamplighter status says which"
 
 
 def properties(message: Message, user: str | None = None) -> pika.BasicProperties:
@@ -28,40 +34,111 @@ def properties(message: Message, user: str | None = None) -> pika.BasicPropertie
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionParameters:
+    """How to connect to the broker; passwords and certificates are read anew by each `addresses`.
+
+    Attributes:
+        name: shown in the broker's list of connections.
+        timeout: seconds for TCP, and twice that for the whole handshake; with several addresses half
+            of that for each.
+        blocked_timeout: seconds after which we close a blocked connection (memory alarm).
+    """
+
+    broker: BrokerSettings
+    name: str
+    timeout: float = 5.0
+    blocked_timeout: float = 30.0
+
+    @property
+    def user(self) -> str:
+        """The broker's user."""
+        return self.broker.user
+
+    def addresses(self) -> list[pika.URLParameters]:
+        """The parameters for each node of the broker, in the order of the configuration.
+
+        Raises:
+            ConfigError: the URL, the password file or a certificate's file cannot be used.
+        """
+        try:
+            addresses = [pika.URLParameters(url) for url in self.broker.full_urls()]
+        except (ValueError, TypeError, AttributeError) as error:
+            # The error's text can quote the URL, and with it the password.
+            raise ConfigError(
+                f"broker.url: {type(error).__name__} in {self.broker.shown}; "
+                "write it as amqp://user@host:5672/vhost"
+            ) from None
+        timeout = self.timeout if len(addresses) == 1 else self.timeout / 2
+        context = _tls(self.broker)
+        for one in addresses:
+            one.socket_timeout = timeout
+            one.stack_timeout = timeout * 2
+            one.blocked_connection_timeout = self.blocked_timeout
+            one.heartbeat = HEARTBEAT_SECONDS
+            one.connection_attempts = 1
+            one.client_properties = {"connection_name": self.name}
+            if context is not None and one.ssl_options is not None:
+                one.ssl_options = pika.SSLOptions(context, one.host)
+        return addresses
+
+
 def connection_parameters(
     broker: BrokerSettings, name: str, *, timeout: float = 5.0, blocked_timeout: float = 30.0
 ) -> ConnectionParameters:
     """Connection parameters with every timeout set, so that a silent peer cannot block us.
 
-    Args:
-        broker: the broker's settings.
-        name: shown in the broker's list of connections.
-        timeout: seconds for TCP, and twice that for the whole handshake.
-        blocked_timeout: seconds after which we close a blocked connection (memory alarm).
-
     Raises:
-        ConfigError: the URL, the password file or the CA file cannot be used.
+        ConfigError: as ConnectionParameters.addresses, so that a process does not start with them.
     """
-    try:
-        parameters = pika.URLParameters(broker.full_url())
-    except (ValueError, TypeError, AttributeError) as error:
-        # The error's text can quote the URL, and with it the password.
-        raise ConfigError(
-            f"broker.url: {type(error).__name__} in {broker.shown}; "
-            "write it as amqp://user@host:5672/vhost"
-        ) from None
-    parameters.socket_timeout = timeout
-    parameters.stack_timeout = timeout * 2
-    parameters.blocked_connection_timeout = blocked_timeout
-    parameters.heartbeat = 30
-    parameters.connection_attempts = 1
-    parameters.client_properties = {"connection_name": name}
-    if broker.ca_file is not None:
-        try:
-            context = ssl.create_default_context(cafile=str(broker.ca_file))
-        except OSError as error:
-            raise ConfigError(
-                f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
-            ) from None
-        parameters.ssl_options = pika.SSLOptions(context, parameters.host)
+    parameters = ConnectionParameters(broker, name, timeout, blocked_timeout)
+    parameters.addresses()
     return parameters
+
+
+def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
+    """The context for amqps, None for pika's own."""
+    if broker.ca_file is None and broker.cert_file is None:
+        return None
+    field, file = "ca_file", broker.ca_file
+    try:
+        context = ssl.create_default_context(cafile=file)
+        if broker.cert_file is not None:
+            field, file = "cert_file", broker.cert_file
+            context.load_cert_chain(broker.cert_file, broker.key_file)
+    except OSError as error:
+        raise ConfigError(
+            f"broker.{field}: {file}: {error.strerror}; name a file of PEM certificates"
+        ) from None
+    return context
+
+
+def root_error(error: BaseException) -> BaseException:
+    """The original error inside pika's nested connection errors."""
+    while True:
+        outer = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
+        inner = next((one for one in (outer[-1], *error.args[-1:]) if _is_error(one)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _is_error(value: object) -> TypeGuard[BaseException]:
+    return isinstance(value, BaseException)
+
+
+def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
+    """Why the broker refused a login, and the remedy; None for any other root error."""
+    user, vhost = shown(broker.user), shown(broker.vhost)
+    if isinstance(error, ProbableAuthenticationError):
+        place = broker.password_file or "broker.url"
+        return (
+            f"the broker refused the login of user {user}: correct the password in {place}, or set "
+            "it with rabbitmqctl change_password"
+        )
+    if isinstance(error, ProbableAccessDeniedError):
+        return (
+            f"the broker refused user {user} access to virtual host {vhost}: if it exists, permit "
+            "it with rabbitmqctl set_permissions; if not, check broker.url"
+        )
+    return None

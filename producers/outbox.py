@@ -7,7 +7,7 @@ from functools import partial
 from producers import call as calls
 from producers import notices
 from producers.message import Batch, Message, PublishResult
-from producers.settings import ConfigError, HookSettings
+from producers.settings import HookSettings
 from producers.spool import SpoolContent, Spooled, SpoolError
 
 EXCHANGE = "power.commands"
@@ -70,11 +70,7 @@ def deliver(
 ) -> PublishResult:
     """Publish; `seconds` to connect; `name` is shown in the broker's list of connections."""
     # Importing pika takes five times as long as all the rest; the request is on disk before that.
-    from producers.amqp import connection_parameters  # noqa: PLC0415
+    from producers.amqp import ConnectionParameters  # noqa: PLC0415
     from producers.publish import publish  # noqa: PLC0415
 
-    try:
-        parameters = connection_parameters(settings.broker, name, timeout=3.0)
-    except ConfigError as error:
-        return PublishResult(str(error), lost=False)
-    return publish(parameters, batches, seconds)
+    return publish(ConnectionParameters(settings.broker, name, timeout=3.0), batches, seconds)

@@ -4,6 +4,7 @@ Waiting for the confirm of each message takes nine times as long as the whole ho
 (docs/adr/0002-hooks.md).
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pika
 from pika.exceptions import AMQPError
 
-from producers.amqp import properties
+from producers.amqp import NACKED, ConnectionParameters, login_problem, properties, root_error
 from producers.message import Batch, Message, PublishResult
+from producers.settings import ConfigError
 
 # Messages sent before the loop handles the broker's answers and the time limit.
 _AT_ONCE = 200
@@ -21,57 +23,95 @@ _CLOSE_SECONDS = 0.3
 
 
 def publish(
-    parameters: pika.URLParameters, batches: Iterable[Batch], seconds: float
+    parameters: ConnectionParameters, batches: Iterable[Batch], seconds: float
 ) -> PublishResult:
     """Send one batch after the other, and report to each which messages the broker did not accept.
 
     A batch is read from `batches` only when the one before is settled. A batch that is refused or
     reaches no queue does not stop those after it; a lost connection or a time limit stops all.
-    `seconds` limits connecting, and all until a batch sets its own limit.
+    `seconds` limits connecting, and all until a batch sets its own limit. With several addresses,
+    each has its share of what is left of the limit to connect, and to go on confirming; then the
+    next one gets what is not confirmed yet.
     """
-    return _Publishing(batches).run(parameters, seconds)
+    try:
+        addresses = parameters.addresses()
+    except ConfigError as error:
+        return PublishResult(str(error), lost=False)
+    return _Publishing(parameters, batches).run(addresses, seconds)
 
 
 class _Publishing:
-    """One connection and the batches sent over it."""
+    """One connection at a time, and the batches sent over it."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
+    def __init__(self, parameters: ConnectionParameters, batches: Iterable[Batch]) -> None:
+        self._parameters = parameters
         self._batches = iter(batches)
         self._batch: Batch | None = None
         self._unsent: Iterator[Message] = iter(())
-        self._all_sent = False
         self._unconfirmed: dict[int, Message] = {}  # by delivery tag, ascending
-        self._returned: set[str] = set()
         self._refused: list[Message] = []
         self._unroutable: list[Message] = []
-        self._tag = 0
-        self._problem: str | None = None
+        self._problem: str | None = None  # of messages that were not accepted
         self._lost = False
+        self._until = 0.0
+        self._start(0)
+
+    def _start(self, addresses_left: int) -> None:
+        """Forget the last connection; after the next one, so many addresses are left to try."""
+        # the next address gets what the last one has not confirmed
+        self._unsent = iter(self._open())
+        self._all_sent = False
+        self._unconfirmed = {}
+        self._returned: set[str] = set()
+        self._tag = 0
+        self._failure: str | None = None
         self._closing = False
         self._blocked = ""
         self._timer: object = None
         self._connection: Any = None
         self._channel: Any = None
+        self._heard_at = time.monotonic()
+        left = self._until - self._heard_at
+        # how long the broker may be silent, and how long it may take with everything
+        self._patience = left / (addresses_left + 1) if addresses_left else float("inf")
+        self._seconds = left
 
-    def run(self, parameters: pika.URLParameters, seconds: float) -> PublishResult:
+    def run(self, addresses: list[pika.URLParameters], seconds: float) -> PublishResult:
+        self._until = time.monotonic() + seconds
+        failures = []
         try:
-            self._connection = pika.SelectConnection(
-                parameters,
-                on_open_callback=self._on_connected,
-                on_open_error_callback=lambda _, error: self._close(
-                    f"cannot connect: {_root(error)!r}"
-                ),
-                on_close_callback=self._on_closed,
-            )
-            self._set_limit(seconds, "answer")
-            self._connection.ioloop.start()
-        except (AMQPError, OSError) as error:
-            self._problem = self._problem or f"cannot connect: {_root(error)!r}"
+            for number, address in enumerate(addresses, 1):
+                self._start(len(addresses) - number)
+                self._attempt(address)
+                if self._failure is None:
+                    return PublishResult(self._problem, lost=False)
+                place = f"{address.host}:{address.port}: " if len(addresses) > 1 else ""
+                failures.append(f"{place}{self._failure}")
+                if time.monotonic() >= self._until:
+                    break
         finally:
             self._settle()
+        return PublishResult(self._problem or "; ".join(failures), self._lost)
+
+    def _attempt(self, address: pika.URLParameters) -> None:
+        try:
+            self._connection = pika.SelectConnection(
+                address,
+                on_open_callback=self._on_connected,
+                on_open_error_callback=lambda _, error: self._close(self._unconnected(error)),
+                on_close_callback=self._on_closed,
+            )
+            self._limit()
+            self._connection.ioloop.start()
+        except (AMQPError, OSError) as error:
+            self._failure = self._failure or self._unconnected(error)
+        finally:
             if self._connection is not None:  # the relay runs for a long time
                 self._connection.ioloop.close()
-        return PublishResult(self._problem, self._lost)
+
+    def _unconnected(self, error: BaseException) -> str:
+        root = root_error(error)
+        return login_problem(root, self._parameters.broker) or f"cannot connect: {root!r}"
 
     def _on_connected(self, connection: Any) -> None:  # noqa: ANN401 - pika has no types
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -88,16 +128,25 @@ class _Publishing:
         channel.add_on_return_callback(
             lambda _channel, _method, header, _body: self._returned.add(header.message_id)
         )
-        channel.confirm_delivery(self._on_confirm, callback=lambda _: self._next_batch())
+        channel.confirm_delivery(self._on_confirm, callback=lambda _: self._on_ready())
+
+    def _on_ready(self) -> None:
+        self._heard_at = time.monotonic()
+        if self._batch is None:
+            self._next_batch()
+        else:  # the address before has not confirmed all of it
+            self._send()
 
     def _next_batch(self) -> None:
         self._batch = next(self._batches, None)
         if self._batch is None:
             self._close(None)
             return
-        self._unsent, self._all_sent = iter(self._batch.messages), False
         if self._batch.seconds is not None:
-            self._set_limit(self._batch.seconds, "confirm")
+            self._seconds = self._batch.seconds
+            self._until = time.monotonic() + self._seconds
+            self._limit()
+        self._unsent, self._all_sent = iter(self._batch.messages), False
         self._send()
 
     def _send(self) -> None:
@@ -121,6 +170,7 @@ class _Publishing:
             self._finish_batch()
 
     def _on_confirm(self, frame: Any) -> None:  # noqa: ANN401 - pika has no types
+        self._heard_at = time.monotonic()
         last, accepted = frame.method.delivery_tag, isinstance(frame.method, pika.spec.Basic.Ack)
         tags = [last]
         if frame.method.multiple:
@@ -145,12 +195,12 @@ class _Publishing:
         if batch is None:
             return
         if self._refused:
-            self._add_problem(f"the broker refused {len(self._refused)} messages: a queue is full")
+            self._add_problem(f"the broker refused {len(self._refused)} messages: {NACKED}")
         if self._unroutable:
             self._add_problem(
                 f"{len(self._unroutable)} messages reached no queue: run lamplighter topology apply"
             )
-        left = [*self._refused, *self._unroutable, *self._unconfirmed.values(), *self._unsent]
+        left = [*self._refused, *self._unroutable, *self._open()]
         self._refused, self._unroutable, self._unconfirmed = [], [], {}
         self._returned.clear()
         if left:
@@ -158,17 +208,26 @@ class _Publishing:
         else:
             batch.confirmed()
 
+    def _open(self) -> list[Message]:
+        return [*self._unconfirmed.values(), *self._unsent]
+
     def _add_problem(self, problem: str) -> None:
         self._problem = self._problem or problem
 
-    def _set_limit(self, seconds: float, what: str) -> None:
+    def _limit(self) -> None:
+        """Close when time is up, or when this address was silent for too long."""
         loop = self._connection.ioloop
         if self._timer is not None:
             loop.remove_timeout(self._timer)
-        self._timer = loop.call_later(
-            max(0.0, seconds),
-            lambda: self._close(f"no {what} within {seconds:.1f} s{self._blocked}"),
-        )
+        now = time.monotonic()
+        silent_at = self._heard_at + self._patience
+        if now < min(self._until, silent_at):
+            self._timer = loop.call_later(min(self._until, silent_at) - now, self._limit)
+            return
+        what = "answer" if self._batch is None else "confirm"
+        seconds = self._seconds if self._until <= silent_at else self._patience
+        self._timer = None
+        self._close(f"no {what} within {seconds:.1f} s{self._blocked}")
 
     def _on_closed(self, _connection: object, error: object) -> None:
         self._on_broker_close(f"connection closed: {error}")
@@ -177,27 +236,17 @@ class _Publishing:
     def _on_broker_close(self, problem: str) -> None:
         """The broker closed the channel or the connection."""
         if not self._closing:
-            self._lost = self._batch is not None
+            self._lost = self._lost or self._batch is not None
             self._close(problem)
 
-    def _close(self, problem: str | None) -> None:
-        """Close the connection; `problem` is the reason, None on success."""
+    def _close(self, failure: str | None) -> None:
+        """Close the connection; `failure` is the reason, None on success."""
         if self._closing:
             return
         self._closing = True
-        if problem is not None:
-            self._add_problem(problem)
+        self._failure = failure
         if self._connection.is_open:
             self._connection.close()
             self._connection.ioloop.call_later(_CLOSE_SECONDS, self._connection.ioloop.stop)
         else:  # pika fails on a close while it connects, and has its own time limit for connecting
             self._connection.ioloop.stop()
-
-
-def _root(error: BaseException) -> BaseException:
-    """The original error inside pika's nested connection errors."""
-    while True:
-        inner = getattr(error, "exceptions", None) or error.args
-        if not inner or not isinstance(inner[-1], BaseException):
-            return error
-        error = inner[-1]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from schemas.fields import is_cluster_name, shown
 
@@ -18,6 +18,7 @@ FILE_NAME = "lamplighter.toml"
 DEFAULT_FOLDER = Path("/etc/lamplighter")
 
 _YEAR = 31_536_000
+_CERTIFICATE = ("cert_file", "key_file")
 
 
 class ConfigError(Exception):
@@ -29,28 +30,50 @@ class BrokerSettings:
     """How to reach RabbitMQ.
 
     Attributes:
-        url: amqp:// or amqps://, with user and virtual host.
-        password_file: the file with the password; None if the URL contains it.
+        urls: one for each node of the cluster: amqp:// or amqps://, with user and virtual host, which
+            are the same in all.
+        password_file: the file with the password; None if the URLs contain it.
         ca_file: the certificate authority for amqps; None for the system's.
+        cert_file, key_file: our own certificate and its key, PEM, for a broker that wants one.
     """
 
-    url: str
+    urls: tuple[str, ...]
     password_file: Path | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
-    def full_url(self) -> str:
-        """The URL with its password; never log it.
+    @property
+    def user(self) -> str:
+        """The broker's user."""
+        return unquote(urlsplit(self.urls[0]).username or "guest")
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host."""
+        return unquote(urlsplit(self.urls[0]).path[1:]) or "/"
+
+    def full_urls(self) -> list[str]:
+        """The URLs with the password as its file contains it now; never log them.
 
         Raises:
             ConfigError: the password is missing, or its file cannot be read.
         """
         if self.password_file is None:
-            parts = urlsplit(self.url)
-            if parts.username and parts.password is None:
-                raise ConfigError('broker.password_file: is missing: write password_file = "..."')
-            return self.url
+            for url in self.urls:
+                parts = urlsplit(url)
+                if parts.username and parts.password is None:
+                    raise ConfigError(
+                        'broker.password_file: is missing: write password_file = "..."'
+                    )
+            return list(self.urls)
+        password = quote(self._password(self.password_file), safe="")
+        return [_with_password(url, password) for url in self.urls]
+
+    @staticmethod
+    def _password(file: Path) -> str:
         try:
-            password = self.password_file.read_text(encoding="utf-8").strip()
+            password = file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(
                 f"broker.password_file: {error}; make it readable for this user alone"
@@ -58,24 +81,25 @@ class BrokerSettings:
         except UnicodeDecodeError:
             # The error's text would quote the password.
             raise ConfigError(
-                f"broker.password_file: {self.password_file} is not UTF-8 text; write the password into it"
+                f"broker.password_file: {file} is not UTF-8 text; write the password into it"
             ) from None
         if not password:
-            raise ConfigError(
-                f"broker.password_file: {self.password_file} is empty; write the password into it"
-            )
-        parts = urlsplit(self.url)
-        place = parts.hostname or "localhost"
-        place = f"[{place}]" if ":" in place else place
-        place = f"{place}:{parts.port}" if parts.port else place
-        user = parts.username or "guest"
-        return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
+            raise ConfigError(f"broker.password_file: {file} is empty; write the password into it")
+        return password
 
     @property
     def shown(self) -> str:
-        """The URL without user and password, for operators; works for malformed URLs too."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        """The URLs without user and password, for operators; works for malformed URLs too."""
+        parts = [url.partition("://") for url in self.urls]
+        return ", ".join(f"{scheme}://{rest.rpartition('@')[2]}" for scheme, _, rest in parts)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    place = parts.hostname or "localhost"
+    place = f"[{place}]" if ":" in place else place
+    place = f"{place}:{parts.port}" if parts.port else place
+    return parts._replace(netloc=f"{parts.username or 'guest'}:{password}@{place}").geturl()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +170,31 @@ def hook_settings(path: Path) -> HookSettings:
 
 
 def _broker(broker: "_Section") -> BrokerSettings:
-    url = broker.text("url")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"amqp", "amqps"} and parts.hostname and parts.port != 0
-    except ValueError:
-        # The error's text can quote a part of the password, read as a port.
-        usable = False
-    if not usable:
+    field, urls = broker.one_or_more("url")
+    if not all(map(_is_usable, urls)):
         raise broker.wrong(
-            "url",
+            field,
             "must look like amqp://user@host:5672/vhost, special characters written as %2F and so on",
         )
-    return BrokerSettings(url, broker.path("password_file"), broker.path("ca_file"))
+    parts = [urlsplit(url) for url in urls]
+    if len({(part.scheme, part.username, part.path) for part in parts}) > 1:
+        raise broker.wrong(
+            field, "name the nodes of one cluster: write the same scheme, user and vhost in each"
+        )
+    paths = {name: broker.path(name) for name in ("password_file", "ca_file", *_CERTIFICATE)}
+    if (paths["cert_file"] is None) != (paths["key_file"] is None):
+        missing = next(name for name in _CERTIFICATE if paths[name] is None)
+        raise broker.wrong(missing, "is missing: cert_file and key_file belong together")
+    return BrokerSettings(urls, **paths)
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # The error's text can quote a part of the password, read as a port.
+        return False
 
 
 class _Section:
@@ -181,6 +217,18 @@ class _Section:
         if not isinstance(value, str) or not value:
             raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
+
+    def one_or_more(self, field: str) -> tuple[str, tuple[str, ...]]:
+        """The key `field`, or `field`s with a list: the key's name and its strings."""
+        many = f"{field}s"
+        if many not in self._raw:
+            return field, (self.text(field),)
+        values = self._raw[many]
+        if not isinstance(values, list) or not all(v and isinstance(v, str) for v in values or [0]):
+            raise self.wrong(many, f'must be a list of strings: write {many} = ["...", "..."]')
+        if field in self._raw:
+            raise self.wrong(many, f"replaces {field}: write only one of the two")
+        return many, tuple(dict.fromkeys(values))
 
     def path(self, field: str) -> Path | None:
         return self._file.parent / self.text(field) if field in self._raw else None

@@ -3,11 +3,13 @@
 LamplighterError
 ├── BrokerError             a problem with the broker
 │   ├── BrokerAwayError     no connection; unconfirmed messages may be sent again
+│   │   └── NoQuorumError   most nodes of the broker are away: its queues do not answer
+│   ├── BrokerAlarmError    the broker has no memory or disk space left
 │   ├── BrokerLoginError    the broker refused user or password, or access to the virtual host
 │   ├── NotDeclaredError    a queue or exchange does not exist
 │   ├── AccessRefusedError  the broker's user lacks a permission
 │   ├── UnroutableError     the message reached no queue: the topology is missing
-│   └── RefusedError        the broker refused the message: a queue is full
+│   └── RefusedError        the broker refused the message: a queue is full or has no quorum
 ├── TokenError              no token for a cloud
 │   ├── TokenServiceAwayError   the token service does not answer: all clouds wait
 │   └── TokenRefusedError       a cloud's credential was refused: its requests wait
@@ -28,6 +30,14 @@ class BrokerError(LamplighterError):
 
 class BrokerAwayError(BrokerError):
     """No connection to the broker."""
+
+
+class NoQuorumError(BrokerAwayError):
+    """Most nodes of the broker are away."""
+
+
+class BrokerAlarmError(BrokerError):
+    """The broker accepts no messages now."""
 
 
 class BrokerLoginError(BrokerError):

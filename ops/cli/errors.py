@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from ops.cli.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
+from workers.errors import BrokerAlarmError, BrokerError, BrokerLoginError, TokenServiceAwayError
 
+EXIT_FOUND = 1
 EXIT_WRONG = 2
 EXIT_AWAY = 3
 _EXTRAS = {
@@ -38,7 +39,9 @@ def explain(error: Exception) -> tuple[str, int] | None:
         case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
             line = f"{name} is not installed: install lamplighter[{_EXTRAS[name]}]"
             code = EXIT_WRONG
-        case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
+        case (
+            StoreMissingError() | TokenServiceAwayError() | BrokerLoginError() | BrokerAlarmError()
+        ):
             line, code = str(error), EXIT_AWAY
         case BrokerError():
             prefix = "the broker is unavailable or refused the request: "

@@ -3,7 +3,7 @@
 import os
 import pwd
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import click
 import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
-from producers.amqp import connection_parameters
+from producers.amqp import ConnectionParameters, connection_parameters
 from producers.settings import find_config
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
@@ -23,6 +23,7 @@ from workers.process.logs import configure_logs
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
+    from workers.broker.depths import QueueDepth
     from workers.dead_letters.queue import DeadLetterQueue
     from workers.tokens.client import TokenClient
 
@@ -44,8 +45,15 @@ class Session:
     @contextmanager
     def channel(self) -> Iterator[Any]:
         """A channel on a connection of its own; BrokerError if the broker is away or refuses."""
-        with blocking_channel(self._broker()) as channel:
+        with blocking_channel(self.broker) as channel:
             yield channel
+
+    def prove_health(self, depths: "Sequence[QueueDepth]") -> None:
+        """Prove that the broker has a quorum and accepts messages; errors of health.prove_health."""
+        from workers.broker.health import prove_health  # noqa: PLC0415 - few commands need it
+
+        self._log_errors()
+        prove_health(self.broker, depths)
 
     @contextmanager
     def dead_letter_queue(self) -> "Iterator[DeadLetterQueue]":
@@ -53,7 +61,7 @@ class Session:
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
-        with DeadLetterQueue(self._broker(), self.settings.cluster) as queue:
+        with DeadLetterQueue(self.broker, self.settings.cluster) as queue:
             yield queue
 
     @contextmanager
@@ -105,7 +113,9 @@ class Session:
         store = self.settings.store
         return store.url if kind == "state" else store.audit_url
 
-    def _broker(self) -> Any:  # noqa: ANN401 - pika has no types
+    @cached_property
+    def broker(self) -> ConnectionParameters:
+        """How to connect to the broker; a ConfigError names file, field and remedy."""
         return connection_parameters(self.settings.broker, f"operator {operator()}")
 
     def _log_errors(self) -> None:

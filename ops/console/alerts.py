@@ -8,25 +8,9 @@ import hostlist
 from ops.cli.terminal import cut, moment
 from ops.console.lamps import plural
 from ops.console.view import SiteView
-from workers.broker.topology import (
-    AUDIT_QUEUE,
-    FEEDBACK_QUEUE,
-    RESUME_QUEUE,
-    SNAPSHOT_QUEUE,
-    SUSPEND_QUEUE,
-    TOKEN_QUEUE,
-)
+from workers.broker.health import queue_problems
 from workers.store.power_state import PowerState
 
-# The worker of each queue that every installation consumes.
-_CONSUMERS = {
-    RESUME_QUEUE: "power",
-    SUSPEND_QUEUE: "power",
-    TOKEN_QUEUE: "tokens",
-    AUDIT_QUEUE: "audit",
-}
-# Optional workers: missing only if their queue holds messages.
-_OPTIONAL_CONSUMERS = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
 _DAY = 86_400 * 10**9
 _EXPIRY_WARNING = 14 * _DAY
 
@@ -43,27 +27,12 @@ def alerts(view: SiteView) -> list[Alert]:
     """Return the alerts, the most severe first."""
     return [
         *map(Alert, view.problems),
-        *_queue_alerts(view),
+        *map(Alert, queue_problems(view.queues or ())),
         *_worker_alerts(view),
         *_snapshot_alerts(view),
         *_login_alerts(view),
         *_request_alerts(view),
     ]
-
-
-def _queue_alerts(view: SiteView) -> Iterator[Alert]:
-    missing = [q.name for q in view.queues or () if q.ready is None]
-    if missing:
-        yield Alert(f"queues are missing: run lamplighter topology apply ({', '.join(missing)})")
-    idle = [q for q in view.queues or () if q.consumers == 0]
-    absent = {_CONSUMERS[q.name] for q in idle if q.name in _CONSUMERS}
-    absent |= {
-        _OPTIONAL_CONSUMERS[q.name] for q in idle if q.ready and q.name in _OPTIONAL_CONSUMERS
-    }
-    if absent:
-        names = ", ".join(sorted(absent))
-        where = "; slurm on slurmctld's host" if "slurm" in absent else ""
-        yield Alert(f"workers not running: {names}; nothing is lost (lamplighter up{where})")
 
 
 def _worker_alerts(view: SiteView) -> Iterator[Alert]:

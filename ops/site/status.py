@@ -8,7 +8,7 @@ import click
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, STORE_ERRORS, noting
+from ops.cli.errors import EXIT_AWAY, EXIT_FOUND, STORE_ERRORS, noting
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import Columns, duration_of, print_json, print_line, print_rows, warn
@@ -17,12 +17,13 @@ from ops.nodes.listing import print_images
 from ops.nodes.out_of_service import COLUMNS as OUT_OF_SERVICE
 from ops.nodes.out_of_service import OutOfService, out_of_service
 from workers.broker.depths import QueueDepth, queue_depths
+from workers.broker.health import queue_problems
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.store import snapshots
 from workers.store.group_images import GroupImage, by_group
-from workers.store.heartbeats import SILENT_SECONDS, heartbeats
+from workers.store.heartbeats import PROBLEM, SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
 from workers.store.tables import nodes
 
@@ -38,6 +39,11 @@ class WorkerStatus:
     up_seconds: float
     silent_seconds: float
     state: str
+
+    @property
+    def has_problem(self) -> bool:
+        """Whether it says that it lacks the broker."""
+        return self.state.startswith(PROBLEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,8 @@ _NODES: Columns[NodeGroup] = {
 def status(session: Session, *, as_json: bool) -> None:
     """Show workers, queue depths and node states.
 
-    If a store or the broker is unavailable, the rest is shown, and the exit code is 3.
+    If a store or the broker is unavailable, the rest is shown, and the exit code is 3. Exit code 1:
+    both answer, and something is wrong, such as a queue that no worker consumes.
     """
     settings = session.settings
     problems: list[str] = []
@@ -112,6 +119,10 @@ def status(session: Session, *, as_json: bool) -> None:
         stored = _read_store(connection, settings)
     with noting(problems, BrokerError), session.channel() as channel:
         queues = queue_depths(channel)
+        session.prove_health(queues)
+    # without a quorum the counts are wrong
+    findings = [] if problems else list(queue_problems(queues))
+    findings += [f"{one.name}: {one.state}" for one in stored.workers if one.has_problem]
     if as_json:
         print_json(
             {
@@ -119,15 +130,15 @@ def status(session: Session, *, as_json: bool) -> None:
                 "dry_run": settings.dry_groups,
                 "queues": [asdict(queue) for queue in queues],
                 **asdict(stored),
-                "problems": problems,
+                "problems": [*problems, *findings],
             }
         )
     else:
         _print(settings, stored, queues)
-        for problem in problems:
+        for problem in (*problems, *findings):
             warn(problem)
-    if problems:
-        raise SystemExit(EXIT_AWAY)
+    if problems or findings:
+        raise SystemExit(EXIT_AWAY if problems else EXIT_FOUND)
 
 
 def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:

@@ -10,6 +10,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
 from ops.site.topology_check import differences, missing
 from workers.broker.declare import declare
+from workers.broker.depths import queue_depths
 from workers.broker.topology import topology as wanted
 
 
@@ -58,18 +59,21 @@ def check(session: Session) -> None:
     """Compare the broker with what it must have.
 
     Exit code 1: there are differences. Without broker.management_url, only the existence of
-    exchanges and queues is checked, because AMQP cannot read more.
+    exchanges and queues is checked, and one queue's quorum, because AMQP cannot read more.
     """
     settings = session.settings
     required = wanted(notify_keys=settings.notify_keys)
-    if settings.management_url is None:
+    if not settings.management_urls:
         with session.channel() as channel:
             found = missing(channel, required)
+            depths = queue_depths(channel)
         print_line(
-            "checked existence only: set broker.management_url to compare types, arguments and bindings"
+            "checked existence only: set broker.management_url to compare types, arguments, bindings "
+            "and nodes"
         )
+        session.prove_health(depths)
     else:
-        found = differences(settings.broker, settings.management_url, required)
+        found = differences(settings.broker, settings.management_urls, required)
     for line in found:
         print_line(line)
     print_line(f"{len(found)} differences" if found else "no differences")

@@ -1,6 +1,6 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -11,7 +11,8 @@ from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
 from workers.errors import BrokerAwayError, NotDeclaredError
 
-_SECONDS = 15.0
+_SECONDS = 5.0
+_MEMBERS = 3
 
 
 def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika has no types
@@ -35,20 +36,28 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
     return found
 
 
-def differences(broker: BrokerSettings, management_url: str, wanted: Topology) -> list[str]:
-    """The differences, read over the management API of RabbitMQ.
+def differences(
+    broker: BrokerSettings, management_urls: Sequence[str], wanted: Topology
+) -> list[str]:
+    """The differences, read over the management API of RabbitMQ, at the first URL that answers.
 
     The user of broker.url needs the tag `management`.
 
     Raises:
         BrokerAwayError: the API is unavailable or refuses.
     """
-    held = _lister(broker, management_url)
-    return [
-        *_exchanges(held("exchanges"), wanted),
-        *_queues(held("queues"), wanted),
-        *_bindings(held("bindings"), wanted),
-    ]
+    problems = []
+    for url in management_urls:
+        api = _Api(broker, url)
+        try:
+            return [
+                *_exchanges(api.objects("exchanges"), wanted),
+                *_queues(api.objects("queues"), wanted, api.nodes()),
+                *_bindings(api.objects("bindings"), wanted),
+            ]
+        except BrokerAwayError as error:
+            problems.append(str(error))
+    raise BrokerAwayError("; ".join(problems))
 
 
 def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
@@ -60,8 +69,10 @@ def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"exchange {exchange.name}: type is {found['type']}, should be {exchange.type}"
 
 
-def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
+def _queues(held: list[dict[str, Any]], wanted: Topology, nodes: Collection[str]) -> Iterator[str]:
     by_name = {queue["name"]: queue for queue in held}
+    # a user who may not list the nodes sees those that hold a queue
+    nodes = nodes or {node for queue in held for node in queue.get("members", ())}
     for queue in wanted.queues:
         found = by_name.get(queue.name)
         yield from _durability(f"queue {queue.name}", found)
@@ -74,6 +85,28 @@ def _queues(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
                 yield f"queue {queue.name}: {name} is {has}, should be {should}"
         if found.get("policy"):
             yield f"queue {queue.name}: policy {found['policy']} changes it; remove the policy"
+        yield from _members(found, nodes)
+
+
+def _members(queue: dict[str, Any], nodes: Collection[str]) -> Iterator[str]:
+    """A quorum queue that too few nodes of the cluster hold, or of which too few are running.
+
+    RabbitMQ puts a new queue on three nodes, if there are so many, and never on more by itself.
+    """
+    name, members, online = queue["name"], queue.get("members"), queue.get("online")
+    if not members:  # not a quorum queue, as its arguments say
+        return
+    if online is None or len(online) * 2 <= len(members):
+        yield (
+            f"queue {name}: no quorum: {len(online or ())} of its {len(members)} nodes answer; "
+            "start the others"
+        )
+    if len(members) < min(_MEMBERS, len(nodes)):
+        absent = sorted(set(nodes) - set(members))
+        yield (
+            f"queue {name}: is on {len(members)} of {len(nodes)} nodes: run rabbitmq-queues grow "
+            f"NODE all, for {', '.join(absent)}"
+        )
 
 
 def _durability(what: str, found: dict[str, Any] | None) -> Iterator[str]:
@@ -98,27 +131,48 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 
 
-def _lister(broker: BrokerSettings, management_url: str) -> Callable[[str], list[dict[str, Any]]]:
-    """Lists all objects of a kind in the virtual host."""
-    parts = urlsplit(broker.full_url())
-    vhost = quote(unquote(parts.path[1:]) or "/", safe="")
-    root = management_url.rstrip("/")
-    session = requests.Session()
-    session.trust_env = False  # no proxies and no .netrc: this is our own broker
-    session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
-    if broker.ca_file is not None:
-        session.verify = str(broker.ca_file)
+class _Api:
+    """Reads one node's management API; BrokerAwayError if it is unavailable or refuses."""
 
-    def list_(kind: str) -> list[dict[str, Any]]:
-        try:
-            answer = session.get(f"{root}/api/{kind}/{vhost}", timeout=_SECONDS)
-            answer.raise_for_status()
-            held: list[dict[str, Any]] = answer.json()
-        except requests.RequestException as error:
-            raise BrokerAwayError(
-                f"management API at {root}: {type(error).__name__}: "
-                "check broker.management_url, and that the user has the tag `management`"
-            ) from None
+    def __init__(self, broker: BrokerSettings, url: str) -> None:
+        parts = urlsplit(broker.full_urls()[0])
+        self._vhost = quote(broker.vhost, safe="")
+        self._user = broker.user
+        self._root = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
+        self._session.auth = (broker.user, unquote(parts.password or ""))
+        if broker.ca_file is not None:
+            self._session.verify = str(broker.ca_file)
+        if broker.cert_file is not None:
+            self._session.cert = (str(broker.cert_file), str(broker.key_file))
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind in the virtual host."""
+        status, held = self._get(f"{kind}/{self._vhost}")
+        if status != requests.codes.ok:
+            raise self._away(f"status {status}: {self._remedy(status)}")
         return held
 
-    return list_
+    def nodes(self) -> set[str]:
+        """The names of the cluster's nodes; none if the user lacks the tag `monitoring`."""
+        status, held = self._get("nodes")
+        return {node["name"] for node in held} if status == requests.codes.ok else set()
+
+    def _get(self, path: str) -> tuple[int, list[dict[str, Any]]]:
+        try:
+            answer = self._session.get(f"{self._root}/api/{path}", timeout=_SECONDS)
+            return answer.status_code, answer.json() if answer.ok else []
+        except requests.RequestException as error:
+            raise self._away(f"{type(error).__name__}: check broker.management_url") from None
+
+    def _remedy(self, status: int) -> str:
+        if status == requests.codes.unauthorized:
+            return (
+                f"the login of user {self._user} is refused: correct broker.password_file, and give "
+                "the user the tag `management`"
+            )
+        return "check broker.management_url, and that the user may use the virtual host"
+
+    def _away(self, problem: str) -> BrokerAwayError:
+        return BrokerAwayError(f"management API at {self._root}: {problem}")

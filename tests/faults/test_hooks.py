@@ -265,7 +265,7 @@ def test_no_password_reaches_a_log(run_dir: Path) -> None:
     controller.hook("resume", "node1")
     assert controller.log
     assert "s3cr3t" not in controller.log
-    assert "s3cr3t" not in repr(BrokerSettings("amqp://me:s3cr3t@h/v").shown)
+    assert "s3cr3t" not in repr(BrokerSettings(("amqp://me:s3cr3t@h/v",)).shown)
 
 
 def test_the_working_directory_does_not_matter(run_dir: Path, broker_url: str) -> None:

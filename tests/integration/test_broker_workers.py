@@ -10,6 +10,7 @@ from tests.testbed.installation import Installation
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
+from workers.store.heartbeats import PROBLEM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,9 +50,9 @@ def test_every_worker_reports_a_deleted_queue_and_consumes_it_again(
         states = {worker["role"]: worker["state"] for worker in status["workers"]}
         assert states.keys() <= QUEUES.keys()
         return {
-            role: state.partition(":")[0]
+            role: state.removeprefix(PROBLEM).partition(":")[0]
             for role, state in states.items()
-            if state.startswith("does not consume ")
+            if state.startswith(PROBLEM)
         }
 
     def consumed() -> bool:

@@ -120,7 +120,8 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
         remember(connection, "other", [replace(out[0], node="elsewhere")])
     store.dispose()
     result = site.lamplighter("status")
-    assert result.code == 0, result.err
+    assert result.code == 1
+    assert "workers not running: audit, power, tokens" in result.err
     assert all(char.isprintable() or char == "\n" for char in result.out)
     for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min", "node[7-8]"):
         assert fact in result.out

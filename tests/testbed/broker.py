@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
 import subprocess
 from contextlib import ExitStack
@@ -142,12 +143,19 @@ class PrivateBroker(Broker):
     Use as a context manager; `start` may be called again after `stop` or `kill`.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        joined: PrivateBroker | None = None,
+    ) -> None:
         """Create the folder and the configuration; start nothing.
 
         Args:
             folder: For all files of the broker; need not exist.
             settings: More lines of rabbitmq.conf.
+            joined: A broker whose cluster this one can join: it shares cookie, port mapper and
+                administrator with it, and must be closed before it.
 
         Raises:
             FileNotFoundError: rabbitmq-server is not installed.
@@ -155,25 +163,39 @@ class PrivateBroker(Broker):
         if not SCRIPTS.is_dir():
             raise FileNotFoundError(f"no {SCRIPTS}: install the package rabbitmq-server")
         self._resources = ExitStack()
+        shared = joined.node if joined else None
         ports = self._resources.enter_context(Ports())
-        admin = User("admin", secrets.token_urlsafe(18))
-        self._node = Node(folder, *(ports.take() for _ in range(5)))
-        web = f"http://127.0.0.1:{self._node.web}"
+        admin = joined.admin if joined else User("admin", secrets.token_urlsafe(18))
+        self.node: Node = Node(
+            folder,
+            amqp=ports.take(),
+            web=ports.take(),
+            epmd=shared.epmd if shared else ports.take(),
+            dist=ports.take(),
+            cli=ports.take(),
+            cookie=shared.cookie if shared else secrets.token_hex(16),
+        )
+        self._joined = joined
+        web = f"http://127.0.0.1:{self.node.web}"
         management = Management(web, admin.name, admin.password)
         self._resources.callback(management.close)
         super().__init__(
             "127.0.0.1",
-            self._node.amqp,
+            self.node.amqp,
             admin,
             management=management,
             description=f"private rabbitmq-server {packaged_version()}",
         )
         self.folder = folder
-        self.data_dir = self._node.data_dir
+        self.data_dir = self.node.data_dir
         self.log = folder / "broker.log"
         self._epmd: Child | None = None
         self._server: Child | None = None
-        self._node.write(admin.name, admin.password, settings or {})
+        self.configure(settings or {})
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Write the configuration, with these additional lines; it counts from the next start."""
+        self.node.write(self.admin.name, self.admin.password, settings)
 
     def start(self) -> None:
         """Start it and wait until it accepts logins (about 4 s).
@@ -182,13 +204,19 @@ class PrivateBroker(Broker):
             RuntimeError: It has ended; the message holds the end of its log.
             TimeoutError: It does not answer.
         """
-        env = self._node.environment()
-        if self._epmd is None or not self._epmd.running:
+        self.launch()
+        until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
+
+    def launch(self) -> None:
+        """Start it and do not wait; `start` waits for it if it runs."""
+        if self._server and self._server.running:
+            return
+        env = self.node.environment()
+        if self._joined is None and (self._epmd is None or not self._epmd.running):
             # As our child, because the epmd that the server starts by itself outlives the server.
-            argv = ["epmd", "-port", str(self._node.epmd), "-address", "127.0.0.1"]
+            argv = ["epmd", "-port", str(self.node.epmd), "-address", "127.0.0.1"]
             self._epmd = Child(argv, log=self.folder / "epmd.log", env=env)
         self._server = Child([SCRIPTS / "rabbitmq-server"], log=self.log, env=env)
-        until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
 
     def stop(self) -> None:
         """Shut it down cleanly."""
@@ -199,6 +227,31 @@ class PrivateBroker(Broker):
         """Kill it as `kill -9` does; call `settle` after the last declaration and before this."""
         if self._server:
             self._server.kill()
+
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP: it keeps its connections and answers nothing."""
+        self.running.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it continue."""
+        self.running.send(signal.SIGCONT)
+
+    @property
+    def running(self) -> Child:
+        """Its server; RuntimeError if it was never started."""
+        if self._server is None:
+            raise RuntimeError("the server was never started")
+        return self._server
+
+    def refuse(self, *others: PrivateBroker) -> None:
+        """Cut the connections to these nodes of the cluster at once, until `accept`."""
+        peers = ", ".join(f"'{other.node.name}'" for other in others)
+        cut = "erlang:set_cookie(P, cut), erlang:disconnect_node(P)"
+        self.ctl("eval", f"[begin {cut} end || P <- [{peers}]].")
+
+    def accept(self, other: PrivateBroker) -> None:
+        """Let another node of the cluster connect again."""
+        self.ctl("eval", f"erlang:set_cookie('{other.node.name}', erlang:get_cookie()).")
 
     def settle(self) -> None:
         """Make the server save its list of quorum queues.
@@ -232,7 +285,7 @@ class PrivateBroker(Broker):
         """
         argv = [str(SCRIPTS / "rabbitmqctl"), "--quiet", *arguments]
         done = subprocess.run(
-            argv, env=self._node.environment(), capture_output=True, text=True, check=False
+            argv, env=self.node.environment(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")

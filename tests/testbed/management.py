@@ -44,6 +44,10 @@ class Management:
         """Return the server's version, such as 3.10.8."""
         return str(self._call("GET", "overview")["rabbitmq_version"])
 
+    def running_nodes(self) -> list[str]:
+        """Return the names of the cluster's nodes that this one sees running."""
+        return [node["name"] for node in self._call("GET", "nodes") if node["running"]]
+
     def alarmed(self) -> bool:
         """Whether a memory or disk alarm blocks publishers."""
         response = self._request("GET", "health/checks/alarms")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,8 @@ class Node:
         folder: For all its files; also its home folder, which contains Erlang's cookie.
         amqp: Port for clients.
         web: Port of the management API.
-        epmd: Port of its own Erlang port mapper.
+        epmd: Port of the Erlang port mapper.
+        cookie: Erlang's secret, which all nodes of a cluster share.
         dist: Port to which rabbitmqctl connects.
         cli: Port on which rabbitmqctl itself listens.
     """
@@ -37,6 +37,12 @@ class Node:
     epmd: int
     dist: int
     cli: int
+    cookie: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name in a cluster."""
+        return f"lamplighter-{self.amqp}@localhost"
 
     @property
     def data_dir(self) -> Path:
@@ -48,7 +54,7 @@ class Node:
         return MINIMAL_ENVIRONMENT | {
             "HOME": str(self.folder),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "no-such-file"),
-            "RABBITMQ_NODENAME": f"lamplighter-{self.amqp}@localhost",
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
@@ -93,10 +99,11 @@ class Node:
         self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in lines.items()))
         self._write("advanced.config", "[{rabbit, [{quorum_tick_interval, 500}]}].\n")
         self._write("enabled_plugins", "[rabbitmq_management].\n")
-        self._write(".erlang.cookie", secrets.token_hex(16))
+        self._write(".erlang.cookie", self.cookie)
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name
+        path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         path.write_text(text)
         path.chmod(0o400)

@@ -44,7 +44,7 @@ class TokenSite(Installation):
         lines += [_pair(item) for item in clouds.items()]
         path = self.config
         if broker_url is not None:
-            lines[0] = text.replace(self.settings.broker.full_url(), broker_url)
+            lines[0] = text.replace(self.settings.broker.full_urls()[0], broker_url)
             path = self.folder / "another.toml"
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o600)

@@ -6,6 +6,7 @@ the end, without trusting any worker, that every promise was kept.
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -37,7 +38,7 @@ from workers.store.database import connect, open_store, reading
 from workers.store.tables import audit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -83,14 +84,14 @@ class WholeSystem:
 
     Attributes:
         folder: for all files.
-        broker_url: with the password, on a fresh vhost.
+        broker_url: with the password, on a fresh vhost; several for the nodes of a cluster.
         start: the workers to start at once.
         asked: whether the last request for each node powers it on.
         requests: number of requests that the hooks made, without duplicates.
     """
 
     folder: Path
-    broker_url: str = field(repr=False)
+    broker_url: str | Sequence[str] = field(repr=False)
     plan: SystemPlan = field(default_factory=SystemPlan)
     start: tuple[str, ...] = WORKERS
     asked: dict[str, bool] = field(default_factory=dict)
@@ -374,11 +375,12 @@ class WholeSystem:
             f'token_endpoint = "{self.cloud.token_endpoint}"'
         )
         url, audit_url = self.plan.store
+        urls = [self.broker_url] if isinstance(self.broker_url, str) else list(self.broker_url)
         yield (
             "lamplighter.toml",
             f"""
 cluster = "test"
-broker = {{ url = "{self.broker_url}" }}
+broker = {{ urls = {json.dumps(urls)} }}
 hooks = {{ spool = "spool", state = "clock", log_file = "hooks.log" }}
 store = {{ url = "{url}", audit_url = "{audit_url}" }}
 [power]

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
-import pika
 import pytest
 from pika import exceptions
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectorAMQPHandshakeError,
+    AMQPConnectorStackTimeout,
+)
 
-from workers.broker.blocking import blocking_channel, broker_errors
+from producers.amqp import ConnectionParameters
+from producers.settings import BrokerSettings
+from workers.broker.blocking import blocking_channel, broker_errors, connection_error
 from workers.errors import (
     AccessRefusedError,
     BrokerAwayError,
     BrokerError,
     BrokerLoginError,
     NotDeclaredError,
+    RefusedError,
 )
+
+
+def parameters(*urls: str, timeout: float = 5.0) -> ConnectionParameters:
+    return ConnectionParameters(BrokerSettings(urls), "test", timeout)
 
 
 def test_a_silent_broker_is_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        parameters = pika.URLParameters(f"amqp://a:b@127.0.0.1:{silent.getsockname()[1]}/v")
-        parameters.stack_timeout = 0.2
+        url = f"amqp://a:b@127.0.0.1:{silent.getsockname()[1]}/v"
         with (
-            pytest.raises(BrokerAwayError, match=r"no answer within 0\.2 s"),
-            blocking_channel(parameters),
+            pytest.raises(BrokerAwayError, match="does not answer"),
+            blocking_channel(parameters(url, timeout=0.1)),
         ):
             pytest.fail("the broker is silent")
 
@@ -36,7 +46,7 @@ def test_a_silent_broker_is_away() -> None:
 def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
     with (
         pytest.raises(BrokerAwayError, match=text),
-        blocking_channel(pika.URLParameters(f"amqp://a:b@{host}/v")),
+        blocking_channel(parameters(f"amqp://a:b@{host}/v")),
     ):
         pytest.fail("there is no broker")
 
@@ -44,12 +54,10 @@ def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("theirs", "ours", "text"),
     [
-        (exceptions.AMQPConnectionError(), BrokerAwayError, "check broker.url"),
         (exceptions.AMQPHeartbeatTimeout("late"), BrokerAwayError, "late"),
         (exceptions.ConnectionWrongStateError(), BrokerAwayError, "ConnectionWrongStateError"),
         (exceptions.ConnectionClosedByBroker(320, "forced"), BrokerAwayError, "forced"),
-        (exceptions.ProbableAuthenticationError(), BrokerLoginError, "broker.password_file"),
-        (exceptions.ProbableAccessDeniedError(), BrokerLoginError, "broker.password_file"),
+        (exceptions.NackError([]), RefusedError, "is full or has no quorum"),
         (exceptions.ChannelClosedByBroker(403, "no right"), AccessRefusedError, "no right"),
         (exceptions.ChannelClosedByBroker(404, "no queue"), NotDeclaredError, "no queue"),
         (exceptions.ChannelClosedByBroker(406, "x-args"), BrokerError, "x-args"),
@@ -64,3 +72,35 @@ def test_each_error_of_pika_becomes_ours_with_its_text(
         raise theirs
     assert type(caught.value) is ours
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "text"),
+    [
+        (exceptions.AMQPConnectionError(), BrokerAwayError, "check broker.url"),
+        (
+            exceptions.ProbableAuthenticationError("(403, refused)"),
+            BrokerLoginError,
+            "the broker refused the login of user 'me': correct the password in broker.url, or",
+        ),
+        (
+            exceptions.ProbableAccessDeniedError("(530, no access)"),
+            BrokerLoginError,
+            "refused user 'me' access to virtual host 'v': .* set_permissions",
+        ),
+        (AMQPConnectorStackTimeout(), BrokerAwayError, "accepts the connection, but does not"),
+        (
+            AMQPConnectorAMQPHandshakeError(exceptions.ProbableAuthenticationError("(403, no)")),
+            BrokerLoginError,
+            "refused the login",
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", repr(value)),
+)
+def test_failed_connect_is_explained_by_its_innermost_error(
+    theirs: Exception, ours: type[BrokerError], text: str
+) -> None:
+    error = connection_error(theirs, BrokerSettings(("amqp://me:s3cr3t@h/v",)))
+    assert type(error) is ours
+    assert re.search(text, str(error))
+    assert "s3cr3t" not in str(error)

@@ -20,7 +20,7 @@ SLURM = 64030
 def settings(tmp_path: Path) -> HookSettings:
     return HookSettings(
         cluster="test",
-        broker=BrokerSettings("amqp://guest@127.0.0.1:1/none"),
+        broker=BrokerSettings(("amqp://guest@127.0.0.1:1/none",)),
         spool=tmp_path / "spool",
         state=tmp_path / "clock",
         log_file=None,

@@ -81,7 +81,7 @@ def test_paths_start_at_the_files_folder_and_the_password_comes_from_its_file(
     (tmp_path / "pw").write_text("p@ss/word\n")
     settings = hook_settings(path)
     assert settings.spool == tmp_path / "spool"
-    assert settings.broker.full_url() == "amqp://me:p%40ss%2Fword@localhost:5672/vespa"
+    assert settings.broker.full_urls() == ["amqp://me:p%40ss%2Fword@localhost:5672/vespa"]
     assert "p%40ss" not in settings.broker.shown
 
 
@@ -128,25 +128,31 @@ def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
     with pytest.raises(ConfigError, match=r"broker\.url: must look like amqp://") as caught:
         hook_settings(path)
     assert "s3cr" not in str(caught.value)
-    assert "s3cr" not in BrokerSettings(url).shown.replace("localhost:s3cr3t", "")
+    assert "s3cr" not in BrokerSettings((url,)).shown.replace("localhost:s3cr3t", "")
 
 
 @pytest.mark.parametrize(
     ("broker", "field"),
     [
-        (BrokerSettings("amqp://me@h/v"), r"broker\.password_file: is missing: write"),
+        (BrokerSettings(("amqp://me@h/v",)), r"broker\.password_file: is missing: write"),
         (
-            BrokerSettings("amqp://me@h/v", Path("none")),
+            BrokerSettings(("amqp://me@h/v",), Path("none")),
             r"broker\.password_file: .*make it readable",
         ),
-        (BrokerSettings("amqp://me@h/v", Path("/dev/null")), r"broker\.password_file: .*is empty"),
         (
-            BrokerSettings("amqp://me:x@h/v?heartbeat=s3cr"),
+            BrokerSettings(("amqp://me@h/v",), Path("/dev/null")),
+            r"broker\.password_file: .*is empty",
+        ),
+        (
+            BrokerSettings(("amqp://me:x@h/v?heartbeat=s3cr",)),
             r"broker\.url: ValueError in amqp://h/v",
         ),
-        (BrokerSettings("amqps://me:x@h/v", None, Path("none")), r"broker\.ca_file: none: No such"),
         (
-            BrokerSettings("amqps://me:x@h/v", None, Path(__file__)),
+            BrokerSettings(("amqps://me:x@h/v",), None, Path("none")),
+            r"broker\.ca_file: none: No such",
+        ),
+        (
+            BrokerSettings(("amqps://me:x@h/v",), None, Path(__file__)),
             r"broker\.ca_file: .*name a file",
         ),
     ],
@@ -159,5 +165,5 @@ def test_errors_found_on_use_name_the_field_too(broker: BrokerSettings, field: s
 def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
     with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
-        connection_parameters(BrokerSettings("amqp://me@h/v", tmp_path / "pw"), "test")
+        connection_parameters(BrokerSettings(("amqp://me@h/v",), tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)

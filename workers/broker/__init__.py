@@ -2,6 +2,7 @@
 
 link: a connection that reconnects, for consuming and publishing.
 session: one such connection from its start to its end.
+publishing: the channel of a session that publishes; a spoiled one is replaced.
 consumers: the consumers of a session; a cancelled one is renewed.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.
@@ -10,6 +11,7 @@ blocking: a short connection, and the mapping of pika's errors to ours.
 topology: exchanges, queues and bindings.
 declare: declares the topology.
 depths: messages and consumers of each queue.
+health: quorum, alarms, missing consumers: what the counts alone do not show.
 outgoing: events and commands as messages; publishing with confirms.
 failure_headers: the headers for failed attempts and dead letters.
 """

@@ -5,22 +5,21 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ChannelClosedByBroker,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectorException,
+    AMQPConnectorStackTimeout,
 )
+from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
 
-from producers.amqp import ConnectionParameters
+from producers.amqp import NACKED, ConnectionParameters, login_problem, root_error
+from producers.settings import BrokerSettings, ConfigError
 from workers.errors import (
     AccessRefusedError,
     BrokerAwayError,
     BrokerError,
     BrokerLoginError,
     NotDeclaredError,
+    RefusedError,
 )
 
 # AMQP 0-9-1, section 1.2
@@ -36,38 +35,57 @@ def broker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ProbableAuthenticationError, ProbableAccessDeniedError) as error:
-        raise BrokerLoginError(
-            "the broker refused the login; check broker.url and broker.password_file"
-        ) from error
     except ChannelClosedByBroker as error:
         raise _BY_REPLY_CODE.get(error.reply_code, BrokerError)(error.reply_text) from error
+    except NackError as error:
+        raise RefusedError(f"the broker refused the message: {NACKED}") from error
     except AMQPError as error:
-        text = str(error) or type(error).__name__
-        if type(error) is AMQPConnectionError and not str(error):  # a refused connection
-            text = (
-                "the broker does not answer: start it, or check broker.url; "
-                "until then hooks write to the spool"
-            )
-        raise BrokerAwayError(text) from error
+        raise BrokerAwayError(str(error) or type(error).__name__) from error
+
+
+def connection_error(error: BaseException, broker: BrokerSettings) -> BrokerError:
+    """Our error for a failed connect, or for the end of a connection."""
+    root = root_error(error)
+    if (problem := login_problem(root, broker)) is not None:
+        return BrokerLoginError(problem)
+    if isinstance(root, AMQPConnectorStackTimeout):
+        return BrokerAwayError("the broker accepts the connection, but does not answer")
+    text = str(root)
+    if not text or isinstance(root, ConnectionRefusedError):
+        text = (
+            "the broker does not answer: start it, or check broker.url; "
+            "until then hooks write to the spool"
+        )
+    return BrokerAwayError(text)
 
 
 @contextmanager
 def blocking_channel(parameters: ConnectionParameters) -> Iterator[Any]:
-    """A channel on its own connection; the broker requeues messages that are not acknowledged.
+    """A channel on its own connection to the first address that answers.
+
+    The broker requeues messages that are not acknowledged.
 
     Raises:
-        BrokerError: as `broker_errors`.
+        BrokerError: as `broker_errors`; a refused login rather than a silent address.
     """
+    connection = _connect(parameters)
     with broker_errors():
-        try:
-            connection = pika.BlockingConnection(parameters)
-        except AMQPConnectorException as error:  # a silent broker; not an AMQPError
-            raise BrokerAwayError(f"no answer within {parameters.stack_timeout:g} s") from error
-        except OSError as error:  # an unknown host
-            raise BrokerAwayError(str(error)) from error
         try:
             yield connection.channel()
         finally:
             with suppress(AMQPError):
                 connection.close()
+
+
+def _connect(parameters: ConnectionParameters) -> Any:  # noqa: ANN401 - pika has no types
+    problems: list[BrokerError] = []
+    try:
+        addresses = parameters.addresses()
+    except ConfigError as error:  # a file has changed since the start
+        raise BrokerLoginError(str(error)) from None
+    for address in addresses:
+        try:
+            return pika.BlockingConnection(address)
+        except (AMQPError, AMQPConnectorException, OSError) as error:
+            problems.append(connection_error(error, parameters.broker))
+    raise next((one for one in problems if isinstance(one, BrokerLoginError)), problems[-1])

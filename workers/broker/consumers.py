@@ -1,5 +1,6 @@
 """The consumers of one channel; each renews itself after the broker has cancelled it."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
 from workers.broker.subscription import Signal, Step, Subscription, after
 from workers.broker.topology import REPLY_TO
+
+_ANSWER_SECONDS = 5.0
 
 
 class Consumers:
@@ -36,6 +39,7 @@ class Consumers:
         self._on_delivery = on_delivery
         self._subscriptions = {queue: Subscription(queue) for queue in queues}
         self._backoffs = {queue: Backoff() for queue in queues}
+        self._asked = dict.fromkeys(queues, time.monotonic())
         self._log = structlog.get_logger()
         channel.add_on_cancel_callback(lambda frame: self._cancelled(frame.method.consumer_tag))
 
@@ -43,6 +47,20 @@ class Consumers:
     def lost(self) -> list[str]:
         """The queues that the link wants and the broker does not deliver; for any thread."""
         return [s.queue for s in self._subscriptions.values() if s.is_lost and s.wanted]
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The other queues that the link wants, and for which the broker is silent; for any thread."""
+        late = time.monotonic() - _ANSWER_SECONDS
+        found = self._subscriptions.values()
+        return [
+            s.queue for s in found if not (s.is_lost or _done(s)) and self._asked[s.queue] < late
+        ]
+
+    @property
+    def all_consumed(self) -> bool:
+        """Whether the broker delivers all queues that the link wants; for any thread."""
+        return all(map(_done, self._subscriptions.values()))
 
     def want(self, wanted: bool) -> None:  # noqa: FBT001 - a predicate
         """Consume all queues, or none of them; earlier deliveries stay valid."""
@@ -56,6 +74,7 @@ class Consumers:
         self._subscriptions[queue], step = after(before, signal)
         match step:
             case Step.CHECK:
+                self._asked[queue] = time.monotonic()
                 self._check(queue)
             case Step.CONSUME:
                 self._consume(queue)
@@ -142,3 +161,7 @@ class Consumers:
                 tag=method.delivery_tag,
             )
         )
+
+
+def _done(subscription: Subscription) -> bool:
+    return subscription.is_consumed or not subscription.wanted

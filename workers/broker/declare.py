@@ -1,6 +1,7 @@
 """Declares the topology at the broker."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from workers.broker.backoff import Backoff
 from workers.broker.blocking import blocking_channel
 from workers.broker.topology import Topology, topology
 from workers.config.settings import Settings
-from workers.errors import AccessRefusedError, BrokerAwayError, BrokerError
+from workers.errors import AccessRefusedError, BrokerAwayError, BrokerError, BrokerLoginError
 
 
 def declare(channel: Any, wanted: Topology) -> None:  # noqa: ANN401 - pika has no types
@@ -23,7 +24,9 @@ def declare(channel: Any, wanted: Topology) -> None:  # noqa: ANN401 - pika has 
         channel.queue_bind(exchange=binding.exchange, queue=binding.queue, routing_key=binding.key)
 
 
-def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) -> None:
+def declare_until_stopped(
+    settings: Settings, name: str, stop: threading.Event, tell: Callable[[str], None]
+) -> None:
     """Declare the topology, and try again until it succeeds or `stop` is set.
 
     A user without the permission to configure leaves it to the administrator
@@ -33,6 +36,7 @@ def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) 
         settings: the broker, and the webhooks' routing keys.
         name: shown in the broker's list of connections.
         stop: ends the attempts.
+        tell: called with the problem after each failure.
     """
     log = structlog.get_logger()
     parameters = connection_parameters(settings.broker, name)
@@ -45,9 +49,11 @@ def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) 
         except AccessRefusedError:
             log.info("topology_left_to_administrator")
             return
-        except BrokerAwayError as error:
+        except (BrokerAwayError, BrokerLoginError) as error:
+            tell(f"waits for the broker: {error}")
             log.warning("broker_away", reason=str(error))
         except BrokerError as error:
+            tell(f"cannot declare the topology: {error}")
             remedy = "run lamplighter topology check"
             log.error("topology_not_declared", reason=str(error), remedy=remedy)  # noqa: TRY400 - the reason is enough
         else:

@@ -1,25 +1,35 @@
 """A connection to the broker, owned by one thread, that reconnects; all consumers use it.
 
+With several addresses it tries one after the other. A broker that accepts connections and sends nothing,
+not even a heartbeat, is left for the next address too: its process may hang.
+
 Deliveries, publishes and acknowledgements cross threads: handlers run on the link's thread and must
 return at once; `publish` returns a future that is done when the broker has confirmed the message;
 `ack` of a delivery of a lost connection does nothing, because the broker has already requeued it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
 
-from producers.amqp import ConnectionParameters
+from producers.amqp import HEARTBEAT_SECONDS, ConnectionParameters
 from producers.message import Message
+from producers.settings import ConfigError
 from workers.broker.backoff import Backoff
+from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
 from workers.broker.session import BrokerSession
-from workers.errors import BrokerAwayError
+from workers.errors import BrokerAwayError, BrokerError
+
+NO_QUORUM = "it has no quorum: start the broker's other nodes"
+_LOOK_SECONDS = 0.05
+_WATCH_SECONDS = 1.0
 
 
 class Link:
@@ -41,16 +51,16 @@ class Link:
         on_up: Callable[[int], None] | None = None,
     ) -> None:
         self._parameters = parameters
-        self._user: str = parameters.credentials.username
+        self._user = parameters.user
         self._queues = dict(queues or {})
         self._on_delivery = on_delivery or (lambda _delivery: None)
         self._on_up = on_up or (lambda _number: None)
-        name = parameters.client_properties["connection_name"]
-        self._log = structlog.get_logger().bind(connection_name=name)
+        self._log = structlog.get_logger().bind(connection_name=parameters.name)
         self._lock = threading.Lock()
         self._connection: Any = None
         self._session: BrokerSession | None = None
         self._count = 0
+        self._failure: BrokerError | None = None
         self._backoff = Backoff()
         self._consuming = True
         self._stopping = threading.Event()
@@ -78,15 +88,44 @@ class Link:
         """Whether the link is connected now."""
         return self._up.is_set()
 
+    def wait_consuming(self, timeout: float) -> bool:
+        """Whether the broker has confirmed a consumer of each queue within `timeout` seconds.
+
+        That proves that each has a quorum; a count of its messages does not.
+        """
+        until = time.monotonic() + timeout
+        while (session := self._session) is None or not session.is_consuming:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The queues of which the broker has not confirmed a consumer for some seconds."""
+        session = self._session
+        return session.consumers.unanswered if session and session.consumers else []
+
     @property
     def problem(self) -> str | None:
         """Why the link consumes nothing, or not all of its queues; None if there is no problem."""
         session = self._session
         if session is None or session.consumers is None:
-            return "waits for the broker"
+            return (
+                f"waits for the broker: {self._failure}"
+                if self._failure
+                else "waits for the broker"
+            )
+        problems = []
+        if session.blocked is not None:
+            problems.append(
+                f"the broker accepts no messages ({session.blocked}): free memory or disk"
+            )
         if lost := session.consumers.lost:
-            return f"does not consume {', '.join(lost)}: run lamplighter topology apply"
-        return None
+            problems.append(f"does not consume {', '.join(lost)}: run lamplighter topology apply")
+        if unanswered := self.unanswered:
+            problems.append(f"does not consume {', '.join(unanswered)}: {NO_QUORUM}")
+        return "; ".join(problems) or None
 
     def publish(self, message: Message) -> Future[None]:
         """Publish; the future is done when the broker has confirmed.
@@ -130,40 +169,74 @@ class Link:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            addresses = 1
             try:
-                self._connect()
+                addresses = self._connect()
                 self._connection.ioloop.start()
-            except (AMQPError, OSError) as error:
-                self._log.warning("broker_connection_failed", error=type(error).__name__)
+            except (AMQPError, OSError, ConfigError) as error:
+                self._failed(error)
             except Exception:  # noqa: BLE001 - a handler's must not end the link
                 self._log.exception("link_failed")
             finally:
                 self._disconnected()
-            self._stopping.wait(self._backoff.next())
+            if self._count % addresses == 0:  # all were tried
+                self._stopping.wait(self._backoff.next())
 
-    def _connect(self) -> None:
+    def _connect(self) -> int:
+        """Begin to connect to the next address; the number of addresses."""
+        addresses = self._parameters.addresses()
+        address = addresses[self._count % len(addresses)]
         self._count += 1
-        session = BrokerSession(self._count)
+        session = BrokerSession(self._count, self._queues)
         connection = pika.SelectConnection(
-            self._parameters,
-            on_open_callback=lambda opened: opened.channel(
-                on_open_callback=lambda channel: self._channel_open(session, channel)
-            ),
+            address,
+            on_open_callback=lambda opened: self._open(session, opened),
             on_open_error_callback=lambda _connection, error: self._connection_ended(error),
             on_close_callback=lambda _connection, error: self._connection_ended(error),
         )
         with self._lock:
             self._connection, self._session = connection, session
+        return len(addresses)
 
-    def _channel_open(self, session: BrokerSession, channel: Any) -> None:  # noqa: ANN401 - pika has no types
-        channel.add_on_close_callback(lambda _channel, error: self._channel_closed(error))
-        session.open(channel, lambda: self._ready(session))
+    def _open(self, session: BrokerSession, connection: Any) -> None:  # noqa: ANN401 - pika has no types
+        connection.add_on_connection_blocked_callback(
+            lambda _connection, frame: setattr(session, "blocked", frame.method.reason)
+        )
+        connection.add_on_connection_unblocked_callback(
+            lambda _connection, _frame: setattr(session, "blocked", None)
+        )
+        self._watch(connection, connection.bytes_received, time.monotonic())
+        connection.channel(
+            on_open_callback=lambda channel: session.open(
+                channel, lambda: self._ready(session), self._channel_closed
+            )
+        )
+
+    def _watch(self, connection: Any, received: int, heard_at: float) -> None:  # noqa: ANN401 - pika has no types
+        """Leave a broker that sends nothing; pika would wait for more than twice as long.
+
+        The loop itself may have been held up for some time: what came meanwhile is read first.
+        """
+        if connection.is_closed:
+            return
+        now = time.monotonic()
+        if connection.bytes_received != received:
+            received, heard_at = connection.bytes_received, now
+        if now - heard_at > HEARTBEAT_SECONDS + _WATCH_SECONDS:
+            # as pika ends a connection without heartbeats: a silent peer does not answer a close
+            error = AMQPHeartbeatTimeout(f"the broker is silent for {now - heard_at:.0f} s")
+            connection._terminate_stream(error)  # noqa: SLF001
+            return
+        connection.ioloop.call_later(
+            _WATCH_SECONDS, lambda: self._watch(connection, received, heard_at)
+        )
 
     def _ready(self, session: BrokerSession) -> None:
+        self._failure = None
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
         self._on_up(session.number)
-        session.consume(self._queues, self._on_delivery)
+        session.consume(self._on_delivery)
         self._apply_wish(session)
 
     def _apply_wish(self, session: BrokerSession) -> None:
@@ -172,7 +245,9 @@ class Link:
             session.consumers.want(self._consuming)
 
     def _channel_closed(self, error: BaseException) -> None:
-        if not self._stopping.is_set():
+        # not if the whole connection ends
+        if self._connection is not None and self._connection.is_open:
+            self._failure = BrokerError(str(error))
             self._log.warning("broker_channel_closed", error=str(error))
         self._close()
 
@@ -185,10 +260,17 @@ class Link:
         elif not connection.is_closing:  # its channel closes first, which calls this again
             connection.close()
 
-    def _connection_ended(self, error: BaseException | str) -> None:
-        if not self._stopping.is_set():
-            self._log.warning("broker_connection_ended", error=type(error).__name__)
+    def _connection_ended(self, error: BaseException) -> None:
+        self._failed(error)
         self._connection.ioloop.stop()
+
+    def _failed(self, error: BaseException) -> None:
+        if self._stopping.is_set():
+            return
+        self._failure = connection_error(error, self._parameters.broker)
+        self._log.warning(
+            "broker_connection_failed", error=type(error).__name__, reason=str(self._failure)
+        )
 
     def _disconnected(self) -> None:
         self._up.clear()

@@ -1,38 +1,40 @@
-"""One connection of a link, from its start to its end: its channel and its unconfirmed messages."""
+"""One connection of a link, from its start to its end: its consumers and its publishing channel."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import pika
-
-from producers.amqp import properties
 from producers.message import Message
 from workers.broker.consumers import Consumers
 from workers.broker.delivery import Delivery
+from workers.broker.publishing import PublishingChannel
 from workers.broker.topology import REPLY_TO
-from workers.errors import BrokerAwayError, BrokerError, RefusedError, UnroutableError
+from workers.errors import BrokerAwayError
 
 
 class BrokerSession:
-    """A channel that consumes and publishes; used on the link's thread.
+    """A channel that consumes, and one that publishes; used on the link's thread.
+
+    Direct replies reach only the channel on which the request was published: then one channel does
+    both.
 
     Args:
         number: the connection's number within its link.
+        queues: the queues to consume, each with its prefetch.
 
     Attributes:
         consumers: None until `consume`.
+        blocked: why the broker accepts no messages now; None if it does.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, queues: Mapping[str, int]) -> None:
         self.number = number
         self.consumers: Consumers | None = None
+        self.blocked: str | None = None
+        self._queues = queues
         self._channel: Any = None
-        self._next_tag = 1
-        # delivery tag -> message id and the future to settle
-        self._unconfirmed: OrderedDict[int, tuple[str, Future[None]]] = OrderedDict()
-        self._returned: set[str] = set()
+        self._on_lost: Callable[[BaseException], None] = lambda _error: None
+        self._publishing: list[PublishingChannel] = []  # the last one is in use
         # handed over by other threads (under the link's lock), not yet published
         self.pending: set[Future[None]] = set()
 
@@ -41,25 +43,42 @@ class BrokerSession:
         """Whether the channel is open."""
         return self._channel is not None and bool(self._channel.is_open)
 
-    def open(self, channel: Any, on_ready: Callable[[], None]) -> None:  # noqa: ANN401 - pika has no types
-        """Use this channel, and call `on_ready` when its confirms are on."""
-        self._channel = channel
-        channel.add_on_return_callback(
-            lambda _channel, _method, header, _body: self._returned.add(header.message_id)
-        )
-        channel.confirm_delivery(
-            lambda frame: self._confirmed(frame.method), callback=lambda _frame: on_ready()
-        )
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker delivers all queues that the link wants."""
+        return self.consumers is not None and self.consumers.all_consumed
 
-    def consume(self, queues: Mapping[str, int], on_delivery: Callable[[Delivery], None]) -> None:
-        """Make the consumers of these queues, each with its prefetch; they wait for `want`."""
-        self.consumers = Consumers(self._channel, self.number, queues, on_delivery)
+    def open(
+        self,
+        channel: Any,  # noqa: ANN401 - pika has no types
+        on_ready: Callable[[], None],
+        on_lost: Callable[[BaseException], None],
+    ) -> None:
+        """Use this channel; call `on_ready` when confirms are on, `on_lost` when the broker closes one."""
+        self._channel = channel
+        self._on_lost = on_lost
+        if REPLY_TO not in self._queues:
+            channel.add_on_close_callback(lambda _channel, error: on_lost(error))
+        self._open_publishing(on_ready)
+
+    def _open_publishing(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        publishing = PublishingChannel(on_ready, self._on_lost)
+        self._publishing.append(publishing)
+        if REPLY_TO in self._queues:
+            publishing.open(self._channel)
+        else:
+            self._channel.connection.channel(on_open_callback=publishing.open)
+
+    def consume(self, on_delivery: Callable[[Delivery], None]) -> None:
+        """Make the consumers of the queues; they wait for `want`."""
+        self.consumers = Consumers(self._channel, self.number, self._queues, on_delivery)
 
     def close(self) -> None:
         """Settle all futures: the connection has ended."""
-        for future in (*(future for _, future in self._unconfirmed.values()), *self.pending):
+        for publishing in self._publishing:
+            publishing.fail()
+        for future in self.pending:
             future.set_exception(BrokerAwayError("the connection ended before the confirm"))
-        self._unconfirmed.clear()
         self.pending.clear()
 
     def settle(self, deliveries: Sequence[Delivery], *, requeue: bool) -> None:
@@ -82,30 +101,15 @@ class BrokerSession:
         if not self.is_open:
             future.set_exception(BrokerAwayError("not connected to the broker"))
             return
-        self._channel.basic_publish(
-            message.exchange,
-            message.routing_key,
-            message.body,
-            properties(message, user),
-            mandatory=message.mandatory,
-        )
-        self._unconfirmed[self._next_tag] = (message.id, future)
-        self._next_tag += 1
+        if self._publishing[-1].is_spoiled:
+            if REPLY_TO in self._queues:
+                self._channel.connection.close()
+                future.set_exception(BrokerAwayError("a refused message ends the connection"))
+                return
+            self._replace_publishing()
+        self._publishing[-1].publish(message, user, future)
 
-    def _confirmed(self, method: Any) -> None:  # noqa: ANN401 - pika has no types
-        tags = [method.delivery_tag]
-        if method.multiple:
-            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
-        for tag in tags:
-            message_id, future = self._unconfirmed.pop(tag)
-            error: BrokerError | None = None
-            # the broker returns an unroutable message before it confirms it
-            if message_id in self._returned:
-                self._returned.discard(message_id)
-                error = UnroutableError("the message reached no queue")
-            elif not isinstance(method, pika.spec.Basic.Ack):
-                error = RefusedError("the broker refused the message: a queue is full")
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+    def _replace_publishing(self) -> None:
+        self._publishing[-1].retire()
+        self._publishing = [one for one in self._publishing if one.has_unconfirmed]
+        self._open_publishing()

@@ -59,6 +59,8 @@ class Subscription:
         wanted: whether the link wants the queue's deliveries.
         number: of the newest consumer.
         is_lost: whether the queue was missing or its consumer cancelled, and no consumer is confirmed.
+        is_consumed: whether the broker has confirmed the newest consumer; it does so only while the
+            queue has a quorum.
     """
 
     queue: str
@@ -66,6 +68,7 @@ class Subscription:
     phase: Phase = Phase.IDLE
     number: int = 0
     is_lost: bool = False
+    is_consumed: bool = False
 
     @property
     def tag(self) -> str:
@@ -83,11 +86,12 @@ def after(now: Subscription, signal: Signal) -> tuple[Subscription, Step | None]
         case (Signal.FOUND, Phase.CHECKING) | (Signal.WAITED, Phase.WAITING):
             now = replace(now, phase=Phase.IDLE)
         case (Signal.MISSING, Phase.CHECKING) | (Signal.CANCELLED, Phase.CONSUMING):
-            return replace(now, phase=Phase.WAITING, is_lost=True), Step.WAIT
+            now = replace(now, phase=Phase.WAITING, is_lost=True, is_consumed=False)
+            return now, Step.WAIT
         case Signal.CONSUMED, Phase.CONSUMING:
-            now = replace(now, is_lost=False)
+            now = replace(now, is_lost=False, is_consumed=True)
     if now.wanted and now.phase is Phase.IDLE:
         return replace(now, phase=Phase.CHECKING), Step.CHECK
     if not now.wanted and now.phase is Phase.CONSUMING:
-        return replace(now, phase=Phase.IDLE), Step.CANCEL
+        return replace(now, phase=Phase.IDLE, is_consumed=False), Step.CANCEL
     return now, None

@@ -6,6 +6,7 @@ Durations are seconds. Relative paths start at the folder of the file.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import hostlist
 import msgspec
@@ -50,7 +51,7 @@ class _Tables(Table, frozen=True):
 
 class _File(_Tables, frozen=True, kw_only=True):
     cluster: str
-    broker: dict[str, str]
+    broker: dict[str, str | list[str]]
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     notify: NotifySettings = NotifySettings()
 
@@ -62,7 +63,7 @@ class Settings(_Tables, frozen=True, kw_only=True):
         path: the file.
         hook: the part that the hooks read, too.
         nodes: the group of each node, by node name.
-        management_url: root of RabbitMQ's management API, for operators, or None.
+        management_urls: roots of RabbitMQ's management API, for operators: of each node.
         dry_run: whether all groups are in a dry run.
         webhooks: receivers of events.
     """
@@ -70,7 +71,7 @@ class Settings(_Tables, frozen=True, kw_only=True):
     path: Path
     hook: HookSettings
     nodes: Mapping[str, str]
-    management_url: str | None = None
+    management_urls: tuple[str, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
 
     def is_dry(self, node: str) -> bool:
@@ -151,10 +152,40 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         path=path,
         hook=hook,
         nodes=_nodes(file, path),
-        management_url=file.broker.get("management_url"),
+        management_urls=_management_urls(file.broker, hook.broker, path),
         webhooks=file.notify.webhook,
         **tables,
     )
+
+
+def _management_urls(
+    table: Mapping[str, object], broker: BrokerSettings, path: Path
+) -> tuple[str, ...]:
+    """The API of each node: as listed, or as the one of a node that broker.urls names."""
+    if "management_urls" in table:
+        urls = table["management_urls"]
+        if not isinstance(urls, list) or "management_url" in table:
+            raise ConfigError(
+                f"{path}: broker.management_urls: must be a list, and replaces management_url: write "
+                'management_urls = ["http://...", "http://..."]'
+            )
+        return tuple(urls)
+    if "management_url" not in table:
+        return ()
+    url = str(table["management_url"])
+    host = urlsplit(url).hostname
+    hosts = list(dict.fromkeys(urlsplit(one).hostname or "" for one in broker.urls))
+    if host not in hosts:  # a load balancer, for one
+        return (url,)
+    hosts.sort(key=lambda one: one != host)
+    return tuple(_with_host(url, one) for one in hosts)
+
+
+def _with_host(url: str, host: str) -> str:
+    parts = urlsplit(url)
+    place = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"{place}{port}").geturl()
 
 
 def _anchored(url: str, folder: Path) -> str:

@@ -61,12 +61,12 @@ class DeadLetterQueue:
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._held: dict[int, Delivery] = {}
         self._started = False
-        self._connection = 0
+        self._connections: list[int] = []
         self._link = Link(
             parameters,
             {topology.DEAD_LETTER_QUEUE: MOST},
             on_delivery=self._arrived.put,
-            on_up=self._connected,
+            on_up=self._connections.append,
         )
 
     def __enter__(self) -> Self:
@@ -76,22 +76,19 @@ class DeadLetterQueue:
         if self._started:
             self._link.stop()
 
-    def _connected(self, number: int) -> None:
-        self._connection = number
-
     def letters(self) -> list[Letter]:
         """Take all letters that no other operator holds, at most MOST, oldest first. Call it once.
 
         Raises:
-            BrokerError: the broker is away or refuses.
+            BrokerError: the broker is away or refuses, or the queue has no quorum.
         """
         with blocking_channel(self._parameters) as channel:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
             waiting = min(MOST, answer.method.message_count)
         self._link.start()
         self._started = True
-        if not self._link.wait_up(_CONNECT_SECONDS):
-            raise BrokerAwayError(f"no connection within {_CONNECT_SECONDS:g} s")
+        if not self._link.wait_consuming(_CONNECT_SECONDS):
+            raise BrokerAwayError(self._link.problem or f"no answer within {_CONNECT_SECONDS:g} s")
         letters: list[Letter] = []
         while len(letters) < waiting:
             try:
@@ -147,7 +144,7 @@ class DeadLetterQueue:
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]
     ) -> Iterator[LetterResult]:
         for batch in batched(letters, BATCH):
-            if self._connection != 1:
+            if len(self._connections) != 1:
                 raise BrokerAwayError("the connection was lost; the broker requeued the letters")
             results = decide(batch)
             done = [r.letter.tag for r in results if r.done is not LetterOutcome.REFUSED]

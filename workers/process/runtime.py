@@ -45,7 +45,7 @@ class Runtime:
     def status(self) -> str:
         """One line for `lamplighter status`: the link's problem, if there is one, and the state."""
         problem = self.link.problem if self.link else None
-        return f"{problem}; {self.state}" if problem else self.state
+        return f"{heartbeats.PROBLEM}{problem}; {self.state}" if problem else self.state
 
     def open_link(
         self,
@@ -87,7 +87,13 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
 
 def declare_topology(run: Runtime) -> None:
     """Declare the topology; waits until the broker is available or the process is stopped."""
-    declare_until_stopped(run.settings, f"{run.name} topology", run.stop)
+    starting = run.state
+
+    def tell(problem: str) -> None:
+        run.state = f"{heartbeats.PROBLEM}{problem}"
+
+    declare_until_stopped(run.settings, f"{run.name} topology", run.stop, tell)
+    run.state = starting
 
 
 def _beat(run: Runtime, started: int) -> None:

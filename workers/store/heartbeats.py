@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from workers.store.tables import workers
 
 INTERVAL_SECONDS = 5.0
+# A state begins with this if the worker lacks something that it needs.
+PROBLEM = "PROBLEM: "
 # A few heartbeats may be late: a busy disk, or a store that another process has locked.
 SILENT_SECONDS = 4 * INTERVAL_SECONDS
 _NS = 1_000_000_000

@@ -35,6 +35,9 @@ from workers.tokens.rpc import (
 
 _Expected = TypeVar("_Expected", TokenGrant, TokenReport)
 
+# A request is sent so often within its time limit: its reply can be lost with a connection.
+_TRIES = 3
+
 
 class TokenClient:
     """A separate connection to the broker, and the open requests on it.
@@ -46,7 +49,7 @@ class TokenClient:
     def __init__(self, settings: Settings, name: str) -> None:
         parameters = connection_parameters(settings.broker, f"{name} tokens")
         self._timeout = settings.tokens.timeout
-        self._service_user = settings.tokens.service_user or parameters.credentials.username
+        self._service_user = settings.tokens.service_user or parameters.user
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
         self._flights: dict[TokenRequest, Future[TokenGrant]] = {}
@@ -127,25 +130,33 @@ class TokenClient:
         with self._lock:
             self._replies[correlation_id] = reply
         try:
-            left = max(0.0, deadline - time.monotonic())
-            sent = self._link.publish(
-                Message(
-                    topology.TOKENS,
-                    topology.TOKEN_KEY,
-                    encode(request),
-                    id=correlation_id,
-                    reply_to=REPLY_TO,
-                    correlation_id=correlation_id,
-                    # a later answer is useless
-                    expiration=int(left * 1000),
-                    persistent=False,
-                )
-            )
-            sent.result(left)
-            return reply.result(max(0.0, deadline - time.monotonic()))
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                self._send(request, correlation_id, left)
+                try:
+                    return reply.result(min(left, self._timeout / _TRIES))
+                except TimeoutError:
+                    if time.monotonic() >= deadline:
+                        raise
         finally:
             with self._lock:
                 del self._replies[correlation_id]
+
+    def _send(self, request: TokenRequest, correlation_id: str, seconds: float) -> None:
+        sent = self._link.publish(
+            Message(
+                topology.TOKENS,
+                topology.TOKEN_KEY,
+                encode(request),
+                id=correlation_id,
+                reply_to=REPLY_TO,
+                correlation_id=correlation_id,
+                # a later answer is useless
+                expiration=int(seconds * 1000),
+                persistent=False,
+            )
+        )
+        sent.result(seconds)
 
     # -- in the link's thread
 

@@ -40,7 +40,7 @@ WORKER = {"write": r"^tokens$", "read": r"^amq\.rabbitmq\.reply-to$"}
 def raw_client(url: str) -> Iterator[Any]:
     """A client without checks: `request(...)` returns the JSON of the answer."""
     replies: list[Delivery] = []
-    parameters = connection_parameters(BrokerSettings(url), "raw")
+    parameters = connection_parameters(BrokerSettings((url,)), "raw")
     link = Link(parameters, {REPLY_TO: 1}, replies.append)
     link.start()
     assert link.wait_up(10.0)
@@ -90,7 +90,9 @@ def test_user_that_is_not_allowed_gets_no_token(
 @pytest.mark.usefixtures("site")
 def test_broker_refuses_requests_in_the_name_of_another_user(broker: Broker, vhost: str) -> None:
     stranger = broker.add_user(f"stranger-{vhost}", "s", vhost, **WORKER)
-    parameters = connection_parameters(BrokerSettings(broker.amqp_url(vhost, stranger)), "forger")
+    parameters = connection_parameters(
+        BrokerSettings((broker.amqp_url(vhost, stranger),)), "forger"
+    )
     message = Message(topology.TOKENS, topology.TOKEN_KEY, b"{}", "an id")
     link = Link(parameters)
     link.start()
@@ -119,7 +121,7 @@ def test_answers_of_other_users_are_ignored(
         )
 
     url = broker.amqp_url(vhost, impostor)
-    parameters = connection_parameters(BrokerSettings(url), "impostor")
+    parameters = connection_parameters(BrokerSettings((url,)), "impostor")
     link = Link(parameters, {topology.TOKEN_QUEUE: 1}, answer)
     link.start()
     try:

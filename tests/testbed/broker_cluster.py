@@ -1,0 +1,92 @@
+"""A RabbitMQ cluster of three private nodes on loopback."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import permutations
+from typing import TYPE_CHECKING, Self
+
+import requests
+
+from tests.testbed.broker import PrivateBroker
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 3
+SETTINGS = {
+    "cluster_partition_handling": "pause_minority",
+    "cluster_formation.peer_discovery_backend": "classic_config",
+    # A node that is gone is noticed in about this many seconds.
+    "net_ticktime": "8",
+}
+
+
+class BrokerCluster:
+    """Three nodes, of which any may be killed, frozen or cut off; use as a context manager.
+
+    Attributes:
+        nodes: in the order of the addresses that clients try.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        first = PrivateBroker(folder / "node0", SETTINGS)
+        more = (PrivateBroker(folder / f"node{n}", SETTINGS, first) for n in range(1, SIZE))
+        self.nodes = [first, *more]
+        names = {
+            f"cluster_formation.classic_config.nodes.{number}": node.node.name
+            for number, node in enumerate(self.nodes, 1)
+        }
+        for node in self.nodes:
+            node.configure({**SETTINGS, **names})
+        self._resources = ExitStack()
+        for node in self.nodes:
+            self._resources.callback(node.close)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._resources.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def start(self) -> None:
+        """Start the nodes that do not run, and wait until all see each other."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.start()
+        until(self.is_whole, 60, "a cluster of three")
+
+    def is_whole(self) -> bool:
+        """Whether each node runs and sees all others."""
+        try:
+            return all(len(node.api.running_nodes()) == SIZE for node in self.nodes)
+        except requests.RequestException:
+            return False
+
+    def urls(self, vhost: str) -> list[str]:
+        """The addresses of all nodes."""
+        return [node.amqp_url(vhost) for node in self.nodes]
+
+    def leader(self, vhost: str, queue: str) -> PrivateBroker:
+        """The node that leads a queue."""
+        for node in self.nodes:
+            if node.running.running:
+                name = node.api.queue(vhost, queue)["leader"]
+                return next(one for one in self.nodes if one.node.name == name)
+        raise RuntimeError("no node runs")
+
+    def cut_off(self, node: PrivateBroker) -> None:
+        """Cut the connections between a node and the others; `heal` undoes it."""
+        node.refuse(*(other for other in self.nodes if other is not node))
+
+    def heal(self) -> None:
+        """Let all nodes connect to each other again."""
+        for one, other in permutations(self.nodes, 2):
+            one.accept(other)

@@ -1,0 +1,104 @@
+"""Whether the broker works, which its counts of messages do not show.
+
+RabbitMQ answers a passive declare of a queue without a leader with 0 messages and 0 consumers
+(rabbit_quorum_queue:stat), and an alarm shows only to those who publish.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import TimeoutError as Late
+
+from producers.amqp import ConnectionParameters
+from producers.message import Message
+from schemas import ids
+from workers.broker.depths import QueueDepth
+from workers.broker.link import NO_QUORUM, Link
+from workers.broker.topology import (
+    AUDIT_QUEUE,
+    COMMANDS,
+    DEAD_LETTER_QUEUE,
+    FEEDBACK_QUEUE,
+    RESUME_QUEUE,
+    RETRY_TIERS,
+    SNAPSHOT_QUEUE,
+    SUSPEND_QUEUE,
+    TOKEN_QUEUE,
+    topology,
+)
+from workers.errors import BrokerAlarmError, BrokerAwayError, NoQuorumError
+
+# The worker of each queue that every installation consumes.
+_CONSUMERS: Mapping[str, str] = {
+    RESUME_QUEUE: "power",
+    SUSPEND_QUEUE: "power",
+    TOKEN_QUEUE: "tokens",
+    AUDIT_QUEUE: "audit",
+}
+# Optional workers: missing only if their queue holds messages.
+_OPTIONAL_CONSUMERS: Mapping[str, str] = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
+# No worker consumes these; one message more or less at the wrong moment does no harm.
+_PROBED = (DEAD_LETTER_QUEUE, *reversed(tuple(RETRY_TIERS)))
+# longer than a link waits before it says so
+_CONSUME_SECONDS = 6.0
+_CONFIRM_SECONDS = 3.0
+
+
+def queue_problems(depths: Collection[QueueDepth]) -> Iterator[str]:
+    """What the counts show: missing and full queues, and queues that no worker consumes. Pure."""
+    if missing := [queue.name for queue in depths if queue.ready is None]:
+        yield f"queues are missing: run lamplighter topology apply ({', '.join(missing)})"
+    if full := [queue.name for queue in depths if _is_full(queue)]:
+        yield f"queues are full and refuse messages: start their workers ({', '.join(full)})"
+    if absent := missing_workers(depths):
+        where = "; slurm on slurmctld's host" if "slurm" in absent else ""
+        yield f"workers not running: {', '.join(absent)}; nothing is lost (lamplighter up{where})"
+
+
+def missing_workers(depths: Collection[QueueDepth]) -> list[str]:
+    """The workers whose queues have no consumer, in alphabetical order."""
+    idle = [queue for queue in depths if queue.consumers == 0]
+    roles = {_CONSUMERS.get(queue.name) for queue in idle}
+    roles |= {_OPTIONAL_CONSUMERS.get(queue.name) for queue in idle if queue.ready}
+    return sorted(role for role in roles if role is not None)
+
+
+def _is_full(depth: QueueDepth) -> bool:
+    arguments = next(queue.arguments for queue in topology().queues if queue.name == depth.name)
+    refuses = arguments.get("x-overflow") == "reject-publish"
+    return refuses and (depth.ready or 0) >= int(arguments["x-max-length"])
+
+
+def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth]) -> None:
+    """Prove that the queues have a quorum, and that the broker accepts messages.
+
+    The broker confirms a consumer only with a quorum. Here it is one of a queue that is empty, so
+    that no message of it is on its way to us when others look for it.
+
+    Args:
+        parameters: the broker.
+        depths: its queues.
+
+    Raises:
+        NoQuorumError: the queue's nodes do not answer.
+        BrokerAlarmError: the broker has no memory or disk space left.
+        BrokerAwayError: the connection ended.
+    """
+    known = {q.name: q.ready for q in depths if q.name in _PROBED and q.ready is not None}
+    if not known:  # there is no topology yet
+        return
+    probed = min(_PROBED, key=lambda name: known.get(name, math.inf))
+    link = Link(parameters, {probed: 1})
+    link.start()
+    try:
+        if not link.wait_consuming(_CONSUME_SECONDS):
+            if link.unanswered:
+                raise NoQuorumError(f"the broker does not answer for {probed}: {NO_QUORUM}")
+            raise BrokerAwayError(link.problem or f"no answer within {_CONSUME_SECONDS:g} s")
+        # bound to no queue
+        sent = link.publish(Message(COMMANDS, "probe", b"", ids.correlation_id(), mandatory=False))
+        sent.result(_CONFIRM_SECONDS)
+    except Late:
+        problem = link.problem or f"the broker confirms nothing within {_CONFIRM_SECONDS:g} s"
+        raise BrokerAlarmError(problem) from None
+    finally:
+        link.stop()
