@@ -10,7 +10,7 @@ from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationErr
 from producers.message import Message
 from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
-from schemas.names import shown
+from schemas.fields import shown
 
 PERSISTENT = 2
 # The broker sends something at least twice in this time.
