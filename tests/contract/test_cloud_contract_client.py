@@ -73,7 +73,7 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
     (server,) = listing.servers
     assert (server.id, server.name, server.status) == (server_id, "node1", "ACTIVE")
     assert (server.cluster, server.node) == ("alpha", "node1"), "tagged from its first moment"
-    assert server.address is not None
+    assert server.addresses
     for action, status in (
         (actions.STOP, "SHUTOFF"),
         (actions.START, "ACTIVE"),

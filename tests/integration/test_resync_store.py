@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -120,7 +120,7 @@ def scene(store: sa.Engine, settings: Settings) -> Scene:
     return Scene(store, settings)
 
 
-def server(node: str, status: str, **more: str) -> Server:
+def server(node: str, status: str, **more: Any) -> Server:  # noqa: ANN401 - its fields'
     return Server(id=f"id-{node}", name=node, status=status, **more)
 
 
@@ -239,7 +239,7 @@ def test_node_that_was_acted_on_since_the_listing_is_not_judged(scene: Scene) ->
 def test_server_with_our_tags_that_belongs_to_no_node_is_reported(
     scene: Scene,
 ) -> None:
-    tagged = {"cluster": CLUSTER, "node": "node99"}
+    tagged: dict[str, Any] = {"cluster": CLUSTER, "node": "node99"}
     elsewhere = Server("id-x", "node9", "ACTIVE", cluster=CLUSTER, node="node9")
     foreign = Server("id-y", "db", "ACTIVE"), Server("id-z", "n", "ACTIVE", cluster="o", node="n")
     scene.list_cloud("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)

@@ -1,8 +1,9 @@
 """Reads clouds as fedcloud users define them: EGI's site files and fedcloud's environment variables.
 
 https://github.com/tdviet/fedcloudclient and https://github.com/EGI-Federation/fedcloud-catchall-operations
-describe such files: `gocdb`, `endpoint`, optionally `region` and `protocol`, and
-`vos: [{name, auth: {project_id}}]`.
+describe such files: `gocdb`, `endpoint`, optionally `region`, `protocol` and `auth`, and
+`vos: [{name, auth: {project_id, region}}]`. A site with `auth: v3applicationcredential` has no federated
+login: the credential knows its project, and a VO may have a region only.
 """
 
 from collections.abc import Mapping
@@ -14,27 +15,33 @@ import msgspec
 
 from producers.settings import ConfigError
 from schemas.names import shown
-from workers.config.yaml_file import read_yaml
+from workers.config.yaml_file import read_yaml, shaped
 
 FIELDS = frozenset({"fedcloud_site", "site", "vo"})
 _SUFFIXES = {".yaml", ".yml"}
+_OWN_PROJECT = "application_credential"
+_OWN_SCOPE = frozenset({"project_id", "project_name"})
 
 
-class _SiteAuth(msgspec.Struct, frozen=True):
-    project_id: str
+class _VoAuth(msgspec.Struct, frozen=True):
+    project_id: str | None = None
+    region: str | None = None
 
 
 class _Vo(msgspec.Struct, frozen=True):
     name: str
-    auth: _SiteAuth
+    auth: _VoAuth = _VoAuth()
 
 
 class _Site(msgspec.Struct, frozen=True):
+    """A site; each VO is checked alone, when it is chosen: an odd one spoils no other."""
+
     gocdb: str
     endpoint: str
     region: str | None = None
     protocol: str | None = None
-    vos: list[_Vo] = []
+    auth: str | None = None
+    vos: list[Any] = []
 
 
 class _SiteName(msgspec.Struct, frozen=True):
@@ -64,17 +71,36 @@ def site_defaults(
         path = _in_folder(path, _named(table, "site", ("FEDCLOUD_SITE",), environ, where))
     site = read_yaml(path, _Site)
     vo = _named(table, "vo", ("FEDCLOUD_VO", "EGI_VO"), environ, where)
-    projects = {entry.name: entry.auth.project_id for entry in site.vos}
-    if vo not in projects:
-        known = ", ".join(projects) or "none"
-        raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
+    auth = _vo_auth(path, site, vo)
+    source = table.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if site.auth == "v3applicationcredential" and kind != _OWN_PROJECT:
+        raise ConfigError(
+            f"{where}.source: {site.gocdb} takes application credentials only (auth in {path});"
+            f' write type = "{_OWN_PROJECT}"'
+        )
+    if auth.project_id is None and kind != _OWN_PROJECT and not _OWN_SCOPE & table.keys():
+        raise ConfigError(
+            f"{where}.project_id: is missing: {path} has none for VO {shown(vo)};"
+            ' write project_id = "..."'
+        )
     defaults = {
         "auth_url": versioned(site.endpoint),
-        "project_id": projects[vo],
-        "region": site.region,
+        "project_id": auth.project_id,
+        "region": auth.region or site.region,
         "protocol": site.protocol,
     }
     return {key: value for key, value in defaults.items() if value is not None}
+
+
+def _vo_auth(path: Path, site: _Site, vo: str) -> _VoAuth:
+    """What a site file says of a VO."""
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in site.vos]
+    if vo not in names:
+        known = ", ".join(map(str, filter(None, names))) or "none"
+        raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
+    place = f"{path}: vos: VO {shown(vo)}"
+    return shaped(site.vos[names.index(vo)], place, _Vo).auth
 
 
 def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -93,12 +119,20 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _in_folder(folder: Path, wanted: str) -> Path:
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    sites = {path: read_yaml(path, _SiteName).gocdb for path in files}
-    for path, name in sites.items():
+    known, odd = [], []
+    for path in files:
+        try:
+            name = read_yaml(path, _SiteName).gocdb
+        except ConfigError as error:
+            odd.append(str(error))
+            continue
         if name == wanted:
             return path
-    known = ", ".join(sites.values()) or "none"
-    raise ConfigError(f"{folder}: no file describes the site {shown(wanted)}; it has {known}")
+        known.append(name)
+    raise ConfigError(
+        f"{folder}: no file describes the site {shown(wanted)};"
+        f" it has {', '.join([*known, *odd]) or 'none'}"
+    )
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:

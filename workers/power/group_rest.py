@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 
 from schemas.events import Cause
-
-NO_ROOM = frozenset({"quota", "no_valid_host"})
+from workers.clouds.errors import NO_ROOM
 
 
 @dataclass(slots=True)

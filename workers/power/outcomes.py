@@ -5,6 +5,7 @@ from dataclasses import replace
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.server import Server
+from workers.clouds.addresses import node_address
 from workers.power import messages
 from workers.power.intake import Pending
 from workers.power.node import PendingNode
@@ -33,7 +34,7 @@ def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> R
         messages.about(request, transition, request.history, now),
         cloud=node.group.cloud,
         server_id=server.id if server else node.row.server_id,
-        address=server.address if server and is_up else None,
+        address=node_address(server, node.group) if server and is_up else None,
         image_id=node.image_id if transition is Transition.COMPLETED else None,
         cause=cause,
         actions=tuple(node.actions.get(request.key, ())),
