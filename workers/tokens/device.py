@@ -11,7 +11,7 @@ import msgspec
 from workers.config.logins import RefreshTokenSource
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import Redeemed, TokenAnswer, positive, redeemed, refusal
-from workers.tokens.transport import Http, Token, answer_in
+from workers.tokens.transport import FormToken, Http, answer_in
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DISCOVERY = ".well-known/openid-configuration"
@@ -33,7 +33,7 @@ _Line = Annotated[str, msgspec.Meta(pattern=r"\A[\x20-\x7e]{1,2000}\Z")]
 class _DeviceAnswer(msgspec.Struct):
     """The response to a request for a code (RFC 8628, 3.2)."""
 
-    device_code: Token
+    device_code: FormToken
     user_code: _Line
     verification_uri: _Line
     verification_uri_complete: _Line | None = None

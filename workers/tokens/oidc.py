@@ -16,7 +16,7 @@ from schemas.names import shown
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
 from workers.process.foreign import UnreadableError, read_json
 from workers.tokens.errors import SourceError, away
-from workers.tokens.transport import Http, Token, answer_in
+from workers.tokens.transport import FormToken, Http, Token, answer_in
 
 _CODE = re.compile(r"[a-z_]{1,60}")
 # A life beyond a century means nothing to us, and breaks sums of nanoseconds in 64 bits.
@@ -29,7 +29,7 @@ class TokenAnswer(msgspec.Struct):
     """A provider's response with tokens (RFC 6749, 5.1); lives are in seconds."""
 
     access_token: Token
-    refresh_token: Token | None = None
+    refresh_token: FormToken | None = None
     expires_in: Any = None
     refresh_expires_in: Any = None
 

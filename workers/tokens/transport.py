@@ -21,8 +21,9 @@ READ_TIMEOUT = 10.0
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 _MOST_BYTES = 4 * 2**20
 
-# RFC 6749, appendix A: tokens and codes are visible ASCII.
+# A token that becomes a header (RFC 6750, 2.1), and one that is sent in a form.
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,65536}\Z")]
+FormToken = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,65536}\Z")]
 _Shape = TypeVar("_Shape")
 
 
