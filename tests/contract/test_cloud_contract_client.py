@@ -170,8 +170,8 @@ def test_no_image_is_made_of_a_server_that_is_on_no_host(cloud: Cloud, client: C
     assert "createImage" in refused.value.message
 
 
-def image_from(client: Client, server_id: str, name: str) -> str:
-    """The id of a new image of a server, once it is ready."""
+def image_from(cloud: Cloud, client: Client, server_id: str, name: str) -> str:
+    """The id of a new image of node1, once it is ready and the server at rest."""
     request_id = str(uuid.uuid4())
 
     def call(action: str) -> str:
@@ -185,7 +185,9 @@ def image_from(client: Client, server_id: str, name: str) -> str:
             return None
 
     call(actions.BAKE)
-    return until(found, 60.0, "the image")
+    image_id = until(found, 60.0, "the image")
+    cloud.await_status(["node1"], "SHUTOFF")
+    return image_id
 
 
 def images_of(cloud: Cloud) -> Service:
@@ -227,7 +229,7 @@ def test_two_images_of_one_name_are_the_templates_fault(cloud: Cloud, tmp_path: 
     name = f"twice-{uuid.uuid4()}"
     template = ServerTemplate(image=name, flavor="m1.tiny")
     with opened(cloud, tmp_path, template) as client:
-        ids = {image_from(client, server_id, name) for _ in range(2)}
+        ids = {image_from(cloud, client, server_id, name) for _ in range(2)}
         with pytest.raises(BadTemplateError, match="has 2 of the image") as caught:
             act(client, actions.CREATE)
     assert all(one in str(caught.value) for one in ids), "the remedy is one of the ids"
@@ -247,10 +249,10 @@ def test_an_image_that_was_replaced_under_its_name_is_found_anew(
             call = Call(actions.CREATE, "", node, GROUP)
             return client.act(call, lambda: asked.append(1))
 
-        before = image_from(client, server_id, name)
+        before = image_from(cloud, client, server_id, name)
         create("node2")
         cloud.await_status(["node2"], "ACTIVE")
-        image_from(client, server_id, name)
+        image_from(cloud, client, server_id, name)
         glance.call("DELETE", f"/v2/images/{before}")
         assert before not in {one["id"] for one in glance.ask("GET", "/v2/images")["images"]}
         asked.clear()
@@ -264,7 +266,7 @@ def test_an_image_that_is_gone_ends_the_request(cloud: Cloud, tmp_path: Path) ->
     name = f"gone-{uuid.uuid4()}"
     template = ServerTemplate(image=name, flavor="m1.tiny")
     with opened(cloud, tmp_path, template) as client, images_of(cloud) as glance:
-        image_id = image_from(client, server_id, name)
+        image_id = image_from(cloud, client, server_id, name)
         act(client, actions.CREATE)
         glance.call("DELETE", f"/v2/images/{image_id}")
         with pytest.raises(BadTemplateError, match="the cloud has no image"):

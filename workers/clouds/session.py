@@ -23,6 +23,8 @@ from workers.process.retry_after import requested_wait
 
 _ERROR = 400
 _REFUSED_TOKEN = 401
+# The API may be elsewhere than where the libraries think that it is.
+_ELSEWHERE = frozenset({None, 404})
 _BLIPS = frozenset({_REFUSED_TOKEN, 502, 504})
 
 
@@ -89,17 +91,24 @@ class CloudSession:
         self._http = bounded_session(
             settings.ca_file, timeout, connections=settings.concurrency + 2
         )
+        self._settings = settings
+        self._auth = auth
+        self._open()
+
+    def _open(self) -> None:
+        """Know nothing of the cloud's APIs: the libraries keep what they have read, right or wrong."""
+        self._auth._discovery_cache.clear()  # noqa: SLF001 - nothing else clears it
         self._session = Session(
-            auth=auth,
+            auth=self._auth,
             session=self._http,
             verify=self._http.verify,
-            timeout=timeout,
+            timeout=sum(self._timeout),
             additional_user_agent=[("lamplighter", "1")],
         )
         self._connection = openstack.connection.Connection(
             session=self._session,
-            region_name=settings.region,
-            interface=settings.interface,
+            region_name=self._settings.region,
+            interface=self._settings.interface,
             compute_api_version="2.1",
         )
 
@@ -142,7 +151,13 @@ class CloudSession:
             Exception: whatever `guard` raises, before anything was sent.
         """
         tries = _blip.copy(stop=tenacity.stop_after_attempt(1)) if once else _blip.copy()
-        return tries(self._try, method, path, guard, service, arguments)
+        try:
+            response: requests.Response = tries(self._try, method, path, guard, service, arguments)
+        except (CloudError, BadTemplateError) as error:
+            if getattr(error, "status", None) in _ELSEWHERE:
+                self._open()
+            raise
+        return response
 
     def _try(
         self,
@@ -158,7 +173,7 @@ class CloudSession:
             self._session.get_auth_headers()
         guard()
         with cloud_errors():
-            response = self._send(method, path, service, arguments)
+            response = self._answer(method, path, service, arguments)
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:
@@ -166,7 +181,7 @@ class CloudSession:
             raise CloudError(response.status_code, message_of(response), retry_after=asked)
         return response
 
-    def _send(
+    def _answer(
         self, method: str, path: str, service: str, arguments: dict[str, Any]
     ) -> requests.Response:
         try:
