@@ -7,6 +7,7 @@ login: the credential knows its project, and a VO may have a region only.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,9 +44,10 @@ class _Site(msgspec.Struct, frozen=True):
     auth: str | None = None
     vos: list[Any] = []
 
-
-class _SiteName(msgspec.Struct, frozen=True):
-    gocdb: str
+    @property
+    def vo_names(self) -> list[object]:
+        """Of all VOs; None for an odd one."""
+        return [entry.get("name") if isinstance(entry, dict) else None for entry in self.vos]
 
 
 def site_defaults(
@@ -67,10 +69,13 @@ def site_defaults(
         ConfigError: naming file, field and remedy.
     """
     path = folder / text_of(table, "fedcloud_site", where)
+    name = partial(_named, table, environ=environ, where=where)
     if path.is_dir():
-        path = _in_folder(path, _named(table, "site", ("FEDCLOUD_SITE",), environ, where))
-    site = read_yaml(path, _Site)
-    vo = _named(table, "vo", ("FEDCLOUD_VO", "EGI_VO"), environ, where)
+        found = _in_folder(path, name("site", ("FEDCLOUD_SITE",)))
+    else:
+        found = [(path, read_yaml(path, _Site))]
+    vo = name("vo", ("FEDCLOUD_VO", "EGI_VO"))
+    path, site = _only(path, found, vo)
     auth = _vo_auth(path, site, vo)
     source = table.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
@@ -95,7 +100,9 @@ def site_defaults(
 
 def _vo_auth(path: Path, site: _Site, vo: str) -> _VoAuth:
     """What a site file says of a VO."""
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in site.vos]
+    names = site.vo_names
+    if names.count(vo) > 1:
+        raise ConfigError(f"{path}: vos: {site.gocdb} has VO {shown(vo)} twice; remove one")
     if vo not in names:
         known = ", ".join(map(str, filter(None, names))) or "none"
         raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
@@ -117,22 +124,35 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
-def _in_folder(folder: Path, wanted: str) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    known, odd = [], []
-    for path in files:
+def _in_folder(folder: Path, wanted: str) -> list[tuple[Path, _Site]]:
+    """The files in a folder that describe a site; one with two Keystones has a file for each."""
+    found, known, odd = [], [], []
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
         try:
-            name = read_yaml(path, _SiteName).gocdb
+            site = read_yaml(path, _Site)
         except ConfigError as error:
             odd.append(str(error))
             continue
-        if name == wanted:
-            return path
-        known.append(name)
-    raise ConfigError(
-        f"{folder}: no file describes the site {shown(wanted)};"
-        f" it has {', '.join([*known, *odd]) or 'none'}"
-    )
+        known.append(site.gocdb)
+        if site.gocdb == wanted:
+            found.append((path, site))
+    if not found:
+        raise ConfigError(
+            f"{folder}: no file describes the site {shown(wanted)};"
+            f" it has {', '.join([*known, *odd]) or 'none'}"
+        )
+    return found
+
+
+def _only(folder: Path, found: list[tuple[Path, _Site]], vo: str) -> tuple[Path, _Site]:
+    """The one file that describes a VO; any if none does."""
+    with_vo = [(path, site) for path, site in found if vo in site.vo_names]
+    if len(with_vo) > 1:
+        files = ", ".join(path.name for path, _ in with_vo)
+        raise ConfigError(
+            f"{folder}: {files} describe VO {shown(vo)}; name one of them in fedcloud_site"
+        )
+    return (with_vo or found)[0]
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:

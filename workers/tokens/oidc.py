@@ -145,8 +145,8 @@ def _life_left(token: str) -> float | None:
         claims = read_json(base64.urlsafe_b64decode(f"{payload}==="), _Claims)
     except (IndexError, ValueError, UnreadableError):
         return None
-    # compared with our clock before it is bounded
-    end = claims.exp if positive(claims.exp) else None
+    # seconds since the epoch; a float holds this one, and its date is far away
+    end = min(claims.exp, 2**53) if positive(claims.exp) else None
     return None if end is None else min(max(1.0, end - time.time()), _LONGEST_LIFE)
 
 
