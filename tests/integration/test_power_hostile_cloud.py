@@ -12,7 +12,7 @@ from tests.testbed.requests import resume, suspend
 from tests.testbed.simcloud.effects import Answer, GoesToError, Says
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.simcloud.handle import SimCloud
-from tests.testbed.simcloud.settings import Config, ServerSpec, Settings
+from tests.testbed.simcloud.settings import NETWORK_ID, Config, ServerSpec, Settings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
@@ -276,6 +276,21 @@ def test_the_nodes_address_is_told_by_network_and_family(
     names = [f"main{number}" for number in range(1, 10)]
     power_cloud.add_servers([ServerSpec(name=name, networks=networks) for name in names])
     bench = open_power_bench(group='network = "slurm"')
+    up = resume("main1")
+    bench.ask(up)
+    assert bench.ending(up).address == "10.1.0.7"
+
+
+def test_a_network_that_the_template_names_by_id_is_known_in_listings_too(
+    open_power_bench: Opens, power_cloud: SimCloud
+) -> None:
+    """Nova lists addresses by the network's name."""
+    power_cloud.remove_servers()
+    power_cloud.add_servers(
+        [ServerSpec(name="main1", networks={"admin": ["10.0.0.7"], "private": ["10.1.0.7"]})]
+    )
+    server = f'server = {{{{ image = "i", flavor = "f", networks = ["{NETWORK_ID}"] }}}}'
+    bench = open_power_bench(group=server.format())
     up = resume("main1")
     bench.ask(up)
     assert bench.ending(up).address == "10.1.0.7"
