@@ -110,5 +110,5 @@ class Fields:
 
 def fit(text: str) -> str:
     """Text from outside as a text field may hold it: cut, and `?` for half a surrogate pair."""
-    text = text if text.isascii() else _HALF_PAIR.sub("?", text)
+    text = _HALF_PAIR.sub("?", text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."

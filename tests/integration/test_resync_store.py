@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.commands import Desired, Kind
-from schemas.server import Server
+from schemas.server import NetworkAddress, Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
@@ -120,6 +120,9 @@ def scene(store: sa.Engine, settings: Settings) -> Scene:
     return Scene(store, settings)
 
 
+ADDRESSES = (NetworkAddress("private", "10.0.0.1"),)
+
+
 def server(node: str, status: str, **more: Any) -> Server:  # noqa: ANN401 - its fields'
     return Server(id=f"id-{node}", name=node, status=status, **more)
 
@@ -152,12 +155,12 @@ def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(
 
 
 def test_listing_for_an_older_snapshot_never_replaces_a_newer_one(scene: Scene) -> None:
-    scene.list_cloud("one", server("node1", "ACTIVE", address="10.0.0.1"), generation=20)
+    scene.list_cloud("one", server("node1", "ACTIVE", addresses=ADDRESSES), generation=20)
     scene.list_cloud("one", generation=10)
     with reading(scene.store) as connection:
         (kept,) = snapshots.all_listings(connection, CLUSTER)
         assert snapshots.listed_generations(connection, CLUSTER) == {"one": 20}
-    assert kept.servers == (server("node1", "ACTIVE", address="10.0.0.1"),)
+    assert kept.servers == (server("node1", "ACTIVE", addresses=ADDRESSES),)
 
 
 def test_holds_are_placed_and_lifted(store: sa.Engine) -> None:

@@ -123,7 +123,6 @@ def test_the_choice_depends_on_no_order_and_is_reachable(
         "\u0661\u0660.0.0.1",
         "167772161",
         "10.1",
-        *UNREACHABLE,
     ],
 )
 def test_what_is_not_an_address_of_a_node_is_nothing(text: str | None) -> None:

@@ -139,10 +139,16 @@ def test_only_a_file_that_is_named_replaces_the_systems_store(
 ) -> None:
     store = tmp_path / "store.pem"
     store.write_text("")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", str(store))
     assert trusted(tmp_path / "own.pem") == str(tmp_path / "own.pem")
     assert trusted(None) == str(store)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert trusted(None) == str(tmp_path)
+    store.unlink()
+    assert trusted(None) is True, "an empty store is none"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/other")
     assert trusted(None) is True, "requests reads the variable by itself"
 

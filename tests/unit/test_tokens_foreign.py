@@ -23,7 +23,6 @@ from workers.tokens.transport import Http
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SENT = "the-secret-that-was-sent"
 URL = "https://login.example.org/token"
@@ -182,20 +181,3 @@ def test_a_subject_token_that_no_header_can_carry_is_refused(subject: str) -> No
     body = json.dumps({"token": GOOD}).encode()
     with pytest.raises(SourceError, match="X-Subject-Token"):
         keystone(Answers(201, body, X_Subject_Token=subject)).login(IDENTITY, "r")
-
-
-def test_the_provider_has_its_own_authorities(tmp_path: Path) -> None:
-    """A cloud's private authority must not speak for the login provider of all clouds."""
-    from workers.tokens.sources import make_source  # noqa: PLC0415
-
-    own = tmp_path / "provider.pem"
-    for ca_file in (None, own):
-        source = RefreshTokenSource(
-            token_endpoint=URL, refresh_token_command=("unused",), ca_file=ca_file
-        )
-        cloud = CloudSettings(
-            auth_url="https://k/v3", project_id="p", source=source, ca_file=tmp_path / "cloud.pem"
-        )
-        made: Any = make_source(cloud, lambda: None)  # type: ignore[arg-type, return-value]
-        assert made._http._ca_file == ca_file
-        assert made._keystone._http._ca_file == tmp_path / "cloud.pem"

@@ -70,7 +70,7 @@ def cloud_errors() -> Iterator[None]:
         raise CloudError(error.http_status, one_line(str(error))) from None
     except keystone_errors.ConnectTimeout as error:
         raise CloudError(None, one_line(str(error)), timed_out=True) from None
-    except (keystone_errors.ClientException, requests.RequestException) as error:
+    except (keystone_errors.ClientException, OSError) as error:  # also those of requests
         raise CloudError(None, one_line(f"{type(error).__name__}: {error}")) from None
     except Exception as error:  # noqa: BLE001 - see above
         raise UnreadableAnswerError(one_line(f"{type(error).__name__}: {error}")) from None

@@ -18,6 +18,7 @@ _Shape = TypeVar("_Shape")
 
 MOST_BYTES = 32 * 2**20
 _CHUNK = 2**16
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 LONGEST_LINE = 500
 
 
@@ -49,15 +50,19 @@ def one_line(text: str) -> str:
 def trusted(ca_file: Path | None) -> str | bool:
     """For requests' `verify`: this file of authorities alone, else the system's store.
 
-    $REQUESTS_CA_BUNDLE and $SSL_CERT_FILE replace the system's store; without one, the authorities
-    that come with requests are trusted.
+    $REQUESTS_CA_BUNDLE, $SSL_CERT_FILE or $SSL_CERT_DIR replace the system's store; without a store,
+    the authorities that come with requests are trusted.
     """
     if ca_file is not None:
         return str(ca_file)
+    if any(map(os.environ.get, _BUNDLES)):
+        return True  # requests reads the variable
     system = ssl.get_default_verify_paths()
-    if os.environ.get("REQUESTS_CA_BUNDLE") or system.cafile is None:
-        return True
-    return system.cafile
+    if system.cafile is not None:
+        return system.cafile
+    if system.capath is not None and any(Path(system.capath).iterdir()):
+        return system.capath
+    return True
 
 
 def bounded_session(
@@ -76,7 +81,9 @@ def bounded_session(
     # a compressed body could grow beyond any bound
     session.headers["Accept-Encoding"] = "identity"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _BoundedAdapter(seconds, most, pool_connections=4, pool_maxsize=connections)
+    adapter = _BoundedAdapter(
+        session.verify, seconds, most, pool_connections=4, pool_maxsize=connections
+    )
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
@@ -85,12 +92,16 @@ def bounded_session(
 class _BoundedAdapter(HTTPAdapter):
     """Reads each answer's body by itself: requests would read on as long as a body goes on."""
 
-    def __init__(self, seconds: float, most: int, **pool: Any) -> None:  # noqa: ANN401 - requests'
+    def __init__(self, verify: str | bool, seconds: float, most: int, **pool: Any) -> None:  # noqa: ANN401, FBT001 - requests'
         super().__init__(**pool)
+        self._verify = verify
         self._seconds = seconds
         self._most = most
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # noqa: ANN401 - requests'
+        if self._verify is not True:
+            # requests would let $REQUESTS_CA_BUNDLE replace the session's own file
+            how["verify"] = self._verify
         response = super().send(request, **{**how, "stream": True})
         try:
             # what requests' own Response.content would have set

@@ -90,7 +90,9 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
         )
     except keystone_errors.SSLError:
         return "has a certificate that is not trusted", "set ca_file of this cloud"
-    except keystone_errors.ClientException as error:
+    except keystone_errors.CatalogException:
+        raise
+    except Exception as error:  # noqa: BLE001 - keystoneauth may raise anything on an odd answer
         remedy = "check that the endpoint can be reached"
         return f"does not respond ({type(error).__name__})", remedy
     status = response.status_code

@@ -99,8 +99,14 @@ class Http:
                 f"{host} has a certificate that is not trusted",
                 remedy=f"set {self._setting} to the authority that signed it",
             ) from None
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
             raise away(f"{host} does not respond ({type(error).__name__})") from None
+        except OSError:
+            raise SourceError(
+                "misconfigured",
+                f"the authorities in {self._ca_file or 'the system'} cannot be read",
+                remedy=f"correct {self._setting}, or make the file readable for this user",
+            ) from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = requested_wait(response.headers, time()) or 0.0
