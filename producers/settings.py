@@ -141,7 +141,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: {error.strerror}; write one (docs/configuration.md) or set LAMPLIGHTER_CONFIG"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of UTF-8, and of numbers too long
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
 
 

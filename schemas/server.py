@@ -1,6 +1,14 @@
 """A cloud's server as a listing shows it; the store keeps it, workers read it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class NetworkAddress(NamedTuple):
+    """A server's fixed IP address on a network; `network` is the network's name, or its id."""
+
+    network: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +19,7 @@ class Server:
         status: Nova's status (`ACTIVE`, `SHUTOFF`, `ERROR`, ...).
         task: Nova's task state (`powering-on`, ...), or None.
         fault: the fault's message, with status ERROR.
-        address: the first fixed address.
+        addresses: its fixed addresses, in no particular order.
         cluster, node: from our tags, or None.
     """
 
@@ -20,6 +28,6 @@ class Server:
     status: str
     task: str | None = None
     fault: str | None = None
-    address: str | None = None
+    addresses: tuple[NetworkAddress, ...] = ()
     cluster: str | None = None
     node: str | None = None

@@ -17,7 +17,7 @@ from workers.tokens.device import device_endpoint, poll_for_tokens, request_devi
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
 from workers.tokens.secret_writer import require_writable, write_secret
-from workers.tokens.transport import Http
+from workers.tokens.sources import provider_http
 
 _NS = 1_000_000_000
 
@@ -51,7 +51,7 @@ def _log_in(settings: CloudSettings) -> str | None:
     source = settings.source
     if not isinstance(source, RefreshTokenSource):
         return None
-    http = Http(settings.ca_file)
+    http = provider_http(source)
     try:
         endpoint = device_endpoint(http, source.token_endpoint)
         if endpoint is None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from keystoneauth1.identity.v3 import Password
 
+from tests.contract.clouds import login
+from tests.testbed.openstack.api import Service
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from workers.clouds import actions
 from workers.clouds.client import Cloud as Client
-from workers.clouds.errors import CloudError, ImageLostError, ImageNotReadyError
+from workers.clouds.errors import (
+    BadTemplateError,
+    CloudError,
+    ImageLostError,
+    ImageNotReadyError,
+    Then,
+    classify,
+)
 from workers.clouds.nova_requests import Call
 from workers.config.groups import CloudSettings, ServerTemplate
 from workers.config.logins import PasswordSource
@@ -34,6 +45,21 @@ GROUP = "group"
 @pytest.fixture
 def client(cloud: Cloud, tmp_path: Path) -> Iterator[Client]:
     """Our client, logged in by keystoneauth's own plugin."""
+    user_data = tmp_path / "user-data"
+    user_data.write_text("#cloud-config\nhostname: $node\n")
+    template = ServerTemplate(
+        image=cloud.image_id,
+        flavor="m1.tiny",
+        user_data_file=user_data,
+        metadata={"eu.egi.cloud.orchestrator": "lamplighter"},
+    )
+    with opened(cloud, tmp_path, template) as made:
+        yield made
+
+
+@contextmanager
+def opened(cloud: Cloud, tmp_path: Path, template: ServerTemplate) -> Iterator[Client]:
+    """A client whose one group has this template."""
     source = PasswordSource(username=credentials.USERNAME, password_file=tmp_path / "unused")
     settings = CloudSettings(
         auth_url=cloud.auth_url,
@@ -48,14 +74,6 @@ def client(cloud: Cloud, tmp_path: Path) -> Iterator[Client]:
         project_name=credentials.PROJECT_NAME,
         user_domain_id=credentials.DOMAIN_ID,
         project_domain_id=credentials.DOMAIN_ID,
-    )
-    user_data = tmp_path / "user-data"
-    user_data.write_text("#cloud-config\nhostname: $node\n")
-    template = ServerTemplate(
-        image=cloud.image_id,
-        flavor="m1.tiny",
-        user_data_file=user_data,
-        metadata={"eu.egi.cloud.orchestrator": "lamplighter"},
     )
     made = Client(settings, auth, 60.0, cluster="alpha", templates={GROUP: template})
     yield made
@@ -73,7 +91,7 @@ def test_our_client_takes_a_server_through_its_life(cloud: Cloud, client: Client
     (server,) = listing.servers
     assert (server.id, server.name, server.status) == (server_id, "node1", "ACTIVE")
     assert (server.cluster, server.node) == ("alpha", "node1"), "tagged from its first moment"
-    assert server.address is not None
+    assert server.addresses
     for action, status in (
         (actions.STOP, "SHUTOFF"),
         (actions.START, "ACTIVE"),
@@ -150,3 +168,115 @@ def test_no_image_is_made_of_a_server_that_is_on_no_host(cloud: Cloud, client: C
         client.act(call, lambda: None)
     assert refused.value.status == 409
     assert "createImage" in refused.value.message
+
+
+def image_from(cloud: Cloud, client: Client, server_id: str, name: str) -> str:
+    """The id of a new image of node1, once it is ready and the server at rest."""
+    request_id = str(uuid.uuid4())
+
+    def call(action: str) -> str:
+        made = Call(action, server_id, "node1", GROUP, image=name, request_id=request_id)
+        return client.act(made, lambda: None)
+
+    def found() -> str | None:
+        try:
+            return call(actions.FIND_IMAGE)
+        except ImageNotReadyError:
+            return None
+
+    call(actions.BAKE)
+    image_id = until(found, 60.0, "the image")
+    cloud.await_status(["node1"], "SHUTOFF")
+    return image_id
+
+
+def images_of(cloud: Cloud) -> Service:
+    """Glance's API."""
+    token = login(cloud)
+    return Service(token.endpoints["image"], token.id)
+
+
+def test_names_of_image_and_flavor_are_resolved(cloud: Cloud, tmp_path: Path) -> None:
+    with opened(cloud, tmp_path, ServerTemplate(image="node-image", flavor="m1.tiny")) as client:
+        act(client, actions.CREATE)
+    cloud.await_status(["node1"], "ACTIVE")
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        (ServerTemplate(image="no-image", flavor="m1.tiny"), "the cloud has no image no-image"),
+        (ServerTemplate(image="node-image", flavor="no-flavor"), "no flavor no-flavor"),
+        (
+            ServerTemplate(image="node-image", flavor="1", networks=("no-network",)),
+            "no network no-network",
+        ),
+    ],
+)
+def test_a_name_that_the_cloud_does_not_know_is_the_templates_fault(
+    cloud: Cloud, tmp_path: Path, template: ServerTemplate, problem: str
+) -> None:
+    with (
+        opened(cloud, tmp_path, template) as client,
+        pytest.raises(BadTemplateError, match=problem) as caught,
+    ):
+        act(client, actions.CREATE)
+    assert classify(caught.value).then is Then.REJECT
+
+
+def test_two_images_of_one_name_are_the_templates_fault(cloud: Cloud, tmp_path: Path) -> None:
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    name = f"twice-{uuid.uuid4()}"
+    template = ServerTemplate(image=name, flavor="m1.tiny")
+    with opened(cloud, tmp_path, template) as client:
+        ids = {image_from(cloud, client, server_id, name) for _ in range(2)}
+        with pytest.raises(BadTemplateError, match="has 2 of the image") as caught:
+            act(client, actions.CREATE)
+    assert all(one in str(caught.value) for one in ids), "the remedy is one of the ids"
+    assert classify(caught.value).then is Then.REJECT
+
+
+def test_an_image_that_was_replaced_under_its_name_is_found_anew(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    name = f"replaced-{uuid.uuid4()}"
+    template = ServerTemplate(image=name, flavor="m1.tiny")
+    asked: list[int] = []
+    with opened(cloud, tmp_path, template) as client, images_of(cloud) as glance:
+
+        def create(node: str) -> str:
+            call = Call(actions.CREATE, "", node, GROUP)
+            return client.act(call, lambda: asked.append(1))
+
+        before = image_from(cloud, client, server_id, name)
+        create("node2")
+        cloud.await_status(["node2"], "ACTIVE")
+        image_from(cloud, client, server_id, name)
+        glance.call("DELETE", f"/v2/images/{before}")
+        assert before not in {one["id"] for one in glance.ask("GET", "/v2/images")["images"]}
+        asked.clear()
+        create("node3")
+        cloud.await_status(["node3"], "ACTIVE")
+    assert len(asked) == 2, "the guard is asked before the second creation, too"
+
+
+def test_an_image_that_is_gone_ends_the_request(cloud: Cloud, tmp_path: Path) -> None:
+    server_id = cloud.add_servers(["node1"], "SHUTOFF")["node1"]
+    name = f"gone-{uuid.uuid4()}"
+    template = ServerTemplate(image=name, flavor="m1.tiny")
+    with opened(cloud, tmp_path, template) as client, images_of(cloud) as glance:
+        image_id = image_from(cloud, client, server_id, name)
+        act(client, actions.CREATE)
+        glance.call("DELETE", f"/v2/images/{image_id}")
+        with pytest.raises(BadTemplateError, match="the cloud has no image"):
+            act(client, actions.CREATE)
+
+
+def test_user_data_that_is_not_text_is_taken(cloud: Cloud, tmp_path: Path) -> None:
+    packed = tmp_path / "user-data.gz"
+    packed.write_bytes(gzip.compress(b"#cloud-config\n"))
+    template = ServerTemplate(image="node-image", flavor="m1.tiny", user_data_file=packed)
+    with opened(cloud, tmp_path, template) as client:
+        act(client, actions.CREATE)
+    cloud.await_status(["node1"], "ACTIVE")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.testbed.certificates import certificate, tls_with
 from tests.testbed.receiver import Receiver, Reply
 from workers.config.webhooks import Webhook
 from workers.notify.http import WebhookClient
@@ -24,39 +18,11 @@ if TYPE_CHECKING:
 SENT = WebhookRequest({"content-type": "text/plain"}, b"body")
 
 
-def certificate(folder: Path) -> Path:
-    """A key and a self-signed certificate for 127.0.0.1, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path = folder / "receiver.pem"
-    path.write_bytes(key.private_bytes(encoding, form, none) + made.public_bytes(encoding))
-    return path
-
-
 def test_a_self_signed_certificate_is_rejected_unless_ca_file_names_it(
     run_dir: Path,
 ) -> None:
     pem = certificate(run_dir)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with Receiver(context=context) as receiver:
+    with Receiver(context=tls_with(pem)) as receiver:
         strict = WebhookClient(Webhook(name="one", url=receiver.url, events=("failed",)))
         response = strict.send(SENT, "id")
         strict.close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schemas.commands import Desired, Kind
-from schemas.server import Server
+from schemas.server import NetworkAddress, Server
 from schemas.snapshot import Power, SlurmNode, Snapshot
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import CORRELATION, command
@@ -119,7 +119,10 @@ def scene(store: sa.Engine, settings: Settings) -> Scene:
     return Scene(store, settings)
 
 
-def server(node: str, status: str, **more: str) -> Server:
+ADDRESSES = (NetworkAddress("private", "10.0.0.1"),)
+
+
+def server(node: str, status: str, **more: Any) -> Server:  # noqa: ANN401 - its fields'
     return Server(id=f"id-{node}", name=node, status=status, **more)
 
 
@@ -151,12 +154,12 @@ def test_only_a_newer_snapshot_is_stored_with_its_age_by_the_stores_clock(
 
 
 def test_listing_for_an_older_snapshot_never_replaces_a_newer_one(scene: Scene) -> None:
-    scene.list_cloud("one", server("node1", "ACTIVE", address="10.0.0.1"), generation=20)
+    scene.list_cloud("one", server("node1", "ACTIVE", addresses=ADDRESSES), generation=20)
     scene.list_cloud("one", generation=10)
     with reading(scene.store) as connection:
         (kept,) = snapshots.all_listings(connection, CLUSTER)
         assert snapshots.listed_generations(connection, CLUSTER) == {"one": 20}
-    assert kept.servers == (server("node1", "ACTIVE", address="10.0.0.1"),)
+    assert kept.servers == (server("node1", "ACTIVE", addresses=ADDRESSES),)
 
 
 def test_holds_are_placed_and_lifted(store: sa.Engine) -> None:
@@ -243,7 +246,7 @@ def test_node_that_was_acted_on_since_the_listing_is_not_judged(scene: Scene) ->
 def test_server_with_our_tags_that_belongs_to_no_node_is_reported(
     scene: Scene,
 ) -> None:
-    tagged = {"cluster": CLUSTER, "node": "node99"}
+    tagged: dict[str, Any] = {"cluster": CLUSTER, "node": "node99"}
     elsewhere = Server("id-x", "node9", "ACTIVE", cluster=CLUSTER, node="node9")
     foreign = Server("id-y", "db", "ACTIVE"), Server("id-z", "n", "ACTIVE", cluster="o", node="n")
     scene.list_cloud("one", replace(server("node99", "ACTIVE"), **tagged), elsewhere, *foreign)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.commands import Kind, PowerCommand
 from schemas.events import CloudAction
-from schemas.server import Server
+from schemas.server import NetworkAddress, Server
 from tests.testbed.messages import MOMENT, command
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
@@ -23,7 +23,7 @@ CLUSTER = "test"
 UP = command(kind=Kind.RESUME, generation=MOMENT)
 DOWN = command(kind=Kind.SUSPEND, generation=MOMENT + 10**9)
 BAKED = command(kind=Kind.BAKE, generation=MOMENT + 2 * 10**9)
-SERVER = Server("id-1", "node1", "ACTIVE", address="10.0.0.7")
+SERVER = Server("id-1", "node1", "ACTIVE", addresses=(NetworkAddress("private", "10.0.0.7"),))
 GROUP = GroupSettings(nodes="node[1-9]", cloud="main", boot_timeout=7, stop_timeout=8, boots=2)
 TEMPLATE = ServerTemplate(image="image", flavor="flavor")
 # Monotonic seconds: when the nodes below were accepted.

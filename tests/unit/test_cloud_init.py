@@ -15,7 +15,9 @@ MOST = 65535 * 3 // 4
 
 
 def test_the_example_is_filled_in_for_each_node() -> None:
-    text = fill(EXAMPLE.read_text(), Call(actions.CREATE, "", "node7", "compute"), "vespa")
+    text = fill(
+        EXAMPLE.read_bytes(), Call(actions.CREATE, "", "node7", "compute"), "vespa"
+    ).decode()
     assert text.startswith("#cloud-config\n")
     assert len(text) < MOST
     data = yaml.safe_load(text)

@@ -26,6 +26,6 @@ def test_it_is_asked_by_the_request_that_made_it_and_by_its_owner() -> None:
 def test_one_that_is_ready_comes_first_and_one_that_never_will_be_does_not_count(
     statuses: list[str], picked: Image | None
 ) -> None:
-    images = [{"id": str(number), "status": status} for number, status in enumerate(statuses)]
-    assert pick({"images": images[::-1]}) == picked
-    assert pick({"images": images}) == picked
+    images = [Image(str(number), status) for number, status in enumerate(statuses)]
+    assert pick(images[::-1]) == picked
+    assert pick(images) == picked

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers.clouds import actions
+from workers.clouds.errors import BadTemplateError, Then, classify
 from workers.clouds.nova_requests import Call, NovaRequest, Parts, act, create, fill
 from workers.config.groups import ServerTemplate
 
@@ -66,7 +70,7 @@ def test_everything_a_template_may_say_is_sent() -> None:
         config_drive=True,
     )
     parts = Parts("image-id", "flavor-id", ("net-1", "net-2"))
-    made = create(NEW, "vespa", template, parts, "#cloud-config\nhostname: $node\n")
+    made = create(NEW, "vespa", template, parts, b"#cloud-config\nhostname: $node\n")
     assert made.json is not None
     server = made.json["server"]
     assert "imageRef" not in server
@@ -82,8 +86,50 @@ def test_everything_a_template_may_say_is_sent() -> None:
 
 
 def test_a_template_is_given_the_node_s_names_and_nothing_else() -> None:
-    assert fill("$node ${cluster} $group $$HOME", NEW, "vespa") == "node1 vespa compute $HOME"
-    with pytest.raises(KeyError):
-        fill("$HOME", NEW, "vespa")
-    with pytest.raises(ValueError, match="placeholder"):
-        fill("5 $ more", NEW, "vespa")
+    filled = fill(b"$node ${cluster} $group $$HOME \xc3\xa9", NEW, "vespa")
+    assert filled == b"node1 vespa compute $HOME \xc3\xa9"
+
+
+@pytest.mark.parametrize(
+    ("user_data", "problem"),
+    [
+        (b"$HOME", "only $node, $cluster and $group are filled in"),
+        (b"5 $ more", "write $$ for a dollar"),
+        ("# caf\xe9\nhostname: $node".encode("latin-1"), "save it as UTF-8"),
+        ("hostname: ${group}\xff".encode("latin-1"), "save it as UTF-8"),
+    ],
+)
+def test_user_data_that_cannot_be_filled_in_is_the_template_s_fault(
+    user_data: bytes, problem: str
+) -> None:
+    with pytest.raises(BadTemplateError) as caught:
+        fill(user_data, NEW, "vespa")
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith("groups.compute.server.user_data_file: ")
+    assert classify(caught.value).then is Then.REJECT
+
+
+@pytest.mark.parametrize(
+    "user_data",
+    [
+        gzip.compress(b"#cloud-config\nhostname: $node\n"),
+        bytes(range(256)),
+        "caf\xe9".encode("latin-1"),
+        b"\xff\xfe#\x00c\x00",
+    ],
+)
+def test_user_data_that_is_not_text_is_sent_unfilled(user_data: bytes) -> None:
+    template = ServerTemplate(image="i", flavor="f", user_data_file=Path("x"))
+    made = create(NEW, "vespa", template, PARTS, user_data)
+    assert made.json is not None
+    assert base64.b64decode(made.json["server"]["user_data"]) == user_data
+
+
+@given(st.binary(max_size=200))
+def test_any_user_data_is_sent_or_is_named_as_a_fault(user_data: bytes) -> None:
+    try:
+        filled = fill(user_data, NEW, "vespa")
+    except BadTemplateError as error:
+        assert "user_data_file" in str(error)  # noqa: PT017 - one of two ends
+    else:
+        assert b"$" in user_data or filled == user_data

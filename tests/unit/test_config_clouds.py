@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +83,25 @@ clouds:
 """
 
 
+# Each line repeats the one before eight times: 8**8 nodes.
+BOMB = "".join(
+    f"{chr(n)}: &{chr(n)} [{', '.join([f'*{chr(n - 1)}'] * 8)}]\n"
+    for n in range(ord("c"), ord("i"))
+)
+# As EGI's site without a federated login.
+CREDENTIAL_SITE = """\
+gocdb: CREDENTIAL-SITE
+endpoint: https://keystone.example.org:5000/v3
+auth: v3applicationcredential
+vos:
+  - name: vo.example.eu
+    auth: {region: "W-1"}
+  - name: broken
+    auth: [5]
+  - 7
+"""
+
+
 def cloud(folder: Path, table: str, environ: Mapping[str, str] | None = None) -> CloudSettings:
     """Load a file whose table [clouds.a] has these lines."""
     path = folder / "lamplighter.toml"
@@ -149,13 +170,80 @@ def test_application_credential_takes_no_project_from_a_site_file(folder: Path) 
     assert made.project_id is None
 
 
+def test_a_site_without_federated_login_is_read_for_an_application_credential(
+    folder: Path,
+) -> None:
+    (folder / "site.yaml").write_text(CREDENTIAL_SITE)
+    table = 'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n'
+    made = cloud(folder, table + APPLICATION)
+    assert made.auth_url == "https://keystone.example.org:5000/v3"
+    assert (made.project_id, made.region) == (None, "W-1")
+
+
+def test_a_site_without_federated_login_is_refused_by_name_for_another_one(folder: Path) -> None:
+    (folder / "site.yaml").write_text(CREDENTIAL_SITE)
+    for vo in ("vo.example.eu", "broken"):
+        message = refused(folder, f'fedcloud_site = "site.yaml"\nvo = "{vo}"\n{OIDC}')
+        assert "site.yaml" in message
+        assert (vo if vo == "broken" else "CREDENTIAL-SITE") in message
+    assert "clouds.a.source: CREDENTIAL-SITE takes application credentials only" in refused(
+        folder, f'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n{OIDC}'
+    )
+
+
+def test_the_region_of_a_vo_counts_more_than_its_sites(folder: Path) -> None:
+    (folder / "site.yaml").write_text(SITE + "  - {name: own, auth: {project_id: p, region: r}}\n")
+    made = cloud(folder, f'fedcloud_site = "site.yaml"\nvo = "own"\n{OIDC}')
+    assert (made.project_id, made.region) == ("p", "r")
+
+
+def test_one_odd_vo_or_file_spoils_no_other(folder: Path) -> None:
+    (folder / "clouds.yaml").unlink()
+    (folder / "a-broken.yaml").write_text("vos: [")
+    (folder / "b-odd.yaml").write_text("endpoint: https://no-name\n")
+    odd = "  - 7\n  - {title: x}\n  - {name: v, auth: 5}\n  - {name: w, auth: {project_id: 12}}\n"
+    (folder / "site.yaml").write_text(SITE + odd)
+    table = f'fedcloud_site = "."\nsite = "TEST-SITE"\nvo = "vo.example.eu"\n{OIDC}'
+    assert cloud(folder, table).project_id == "99688cbc0ae54f8e9e22b0b5bd40ee6e"
+    assert "VO 'w': Expected `str | null`" in refused(folder, table.replace("vo.example.eu", "w"))
+    message = refused(folder, table.replace("TEST-SITE", "NOWHERE"))
+    assert "it has TEST-SITE" in message
+    assert "a-broken.yaml: is not valid YAML" in message
+
+
+def test_a_site_with_two_keystones_has_a_file_for_each(folder: Path) -> None:
+    (folder / "clouds.yaml").unlink()
+    other = SITE.replace("keystone.", "second.").replace("name: vo.", "name: second.")
+    (folder / "site-2.yaml").write_text(other)
+    table = f'fedcloud_site = "."\nsite = "TEST-SITE"\nvo = "vo.example.eu"\n{OIDC}'
+    assert "keystone." in cloud(folder, table).auth_url
+    assert "second." in cloud(folder, table.replace("vo.example", "second.example")).auth_url
+    message = refused(folder, table.replace("vo.example", "other.example"))
+    assert "site-2.yaml, site.yaml describe VO 'other.example.eu'" in message
+    (folder / "site-2.yaml").unlink()
+    (folder / "site.yaml").write_text(SITE.replace("other.example", "vo.example"))
+    assert "has VO 'vo.example.eu' twice" in refused(folder, table)
+
+
+def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.yaml")
+    table = f'fedcloud_site = "pipe.yaml"\nvo = "v"\n{OIDC}'
+    assert "pipe.yaml: is not a file" in refused(folder, table)
+
+
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
         ("vos: [", "site.yaml: is not valid YAML (line"),
         ("gocdb: A", "missing required field `endpoint`"),
-        (SITE.replace('"1234567890"', "1234567890"), "project_id`; quote it"),
-        (SITE.replace("name: vo.example.eu", "title: x"), "field `name` - at `$.vos["),
+        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "12"), "project_id`; quote it"),
+        (SITE.replace("name: vo.example.eu", "title: x"), "it has other.example.eu"),
+        (SITE.replace("project_id: 99", "project: 99"), "VO 'vo.example.eu'; write project_id"),
+        (SITE.replace("project_id: 99", "- 99"), "VO 'vo.example.eu': Expected `object`"),
+        ("a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + BOMB, "is not valid YAML"),
+        ("- &a [*a]", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
+        ("# " + "x" * 2**18, "is larger than 262144 bytes"),
         (SITE.replace("vo.example.eu", "third"), "has no VO 'vo.example.eu'; it has third, other"),
         ("[1, 2]", "Expected `object`, got `array`"),
         ("", "Expected `object`, got `null`"),
@@ -617,3 +705,174 @@ def test_invalid_entry_is_reported_by_field_without_quoting_a_secret(
 def test_clouds_yaml_and_source_exclude_each_other(folder: Path) -> None:
     message = refused(folder, f'clouds_yaml = "clouds.yaml"\ncloud = "robot"\n{OIDC}')
     assert "remove one of them" in message
+
+
+# -- any content
+
+YAML = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "gocdb",
+                    "endpoint",
+                    "auth",
+                    "vos",
+                    "name",
+                    "project_id",
+                    "region",
+                    "protocol",
+                    "clouds",
+                    "a",
+                    "auth_url",
+                    "auth_type",
+                    "username",
+                    "password",
+                    "profile",
+                    "regions",
+                    "cacert",
+                    "verify",
+                    "interface",
+                    "region_name",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=200).map(str.encode),
+    YAML.map(lambda value: yaml.safe_dump(value).encode()),
+    # a good file with a part replaced
+    st.tuples(st.sampled_from(SITE.split("\n")), st.text(max_size=20)).map(
+        lambda change: SITE.replace(*change).encode("utf-8", "replace")
+    ),
+    st.tuples(st.sampled_from(CLOUDS.split("\n")), st.text(max_size=20)).map(
+        lambda change: CLOUDS.replace(*change).encode("utf-8", "replace")
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(CONTENTS)
+def test_any_site_file_is_a_cloud_or_a_named_error(folder: Path, content: bytes) -> None:
+    (folder / "site.yaml").write_bytes(content)
+    for source in (OIDC, APPLICATION):
+        table = f'fedcloud_site = "site.yaml"\nvo = "vo.example.eu"\n{source}'
+        try:
+            made = cloud(folder, table)
+        except ConfigError as error:
+            assert "site.yaml" in str(error) or "clouds.a" in str(error)  # noqa: PT017
+        else:
+            assert made.auth_url.rstrip("/").endswith("/v3")
+            assert made.project_id is not None or source is APPLICATION
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(CONTENTS)
+def test_any_clouds_yaml_is_a_cloud_or_a_named_error(folder: Path, content: bytes) -> None:
+    (folder / "clouds.yaml").write_bytes(content)
+    for name in ("robot", "person", "a"):
+        try:
+            made = cloud(folder, f'clouds_yaml = "clouds.yaml"\ncloud = "{name}"\n')
+        except ConfigError as error:
+            assert "clouds.yaml" in str(error) or "clouds.a" in str(error)  # noqa: PT017
+            assert "swordfish" not in str(error)  # noqa: PT017
+        else:
+            assert made.auth_url.rstrip("/").endswith("/v3")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "b: &b [x, x]\n" + BOMB,
+        "".join(f"m{n}: &m{n}\n  <<: [{', '.join([f'*m{n - 1}'] * 9)}]\n" for n in range(1, 12)),
+        "a: &a\n  <<: *a\n",
+        "&a [" * 900,
+        "? " * 5000,
+        "- " * 5000,
+        "{" * 5000,
+        "!!python/object/apply:os.system [x]",
+        "a: !!timestamp 99999999999999-01-01",
+        "x" * 200_000,
+        "x: y\n" * 40_000,
+        "[" + "a," * 100_000 + "]",
+        "a: 0x" + "f" * 100_000,
+        "a: " + "9" * 100_000,
+        "a: 9" + ":5" * 50_000,
+    ],
+)
+def test_no_yaml_takes_long_or_grows(folder: Path, content: str) -> None:
+    (folder / "site.yaml").write_text(content)
+    began = time.process_time()
+    table = f'fedcloud_site = "site.yaml"\nvo = "v"\n{OIDC}'
+    assert "site.yaml" in refused(folder, table)
+    assert time.process_time() - began < 20.0
+
+
+TOML = """\
+cluster = "c"
+[broker]
+url = "amqp://localhost"
+[clouds.a]
+auth_url = "https://k/v3"
+project_id = "p"
+[clouds.a.source]
+type = "password"
+username = "u"
+password_file = "f"
+[groups.g]
+nodes = "n[1-3]"
+cloud = "a"
+[power]
+lease = 20.0
+"""
+LITERALS = st.one_of(
+    st.sampled_from(
+        [
+            *("1", "-1", "nan", "inf", "1e999", "true", "[]", "{}", '""', "''", "9" * 5000),
+            *('"n[1-999999999]"', '"n[1-"', '"\\u0000"', "[[1]]", "{a = {}}", '"a"', '"n[3-1]"'),
+        ]
+    ),
+    st.text(max_size=20),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.tuples(st.sampled_from(TOML.strip().split("\n")), LITERALS).map(
+            lambda change: TOML.replace(
+                change[0], f"{change[0].partition('=')[0]}={change[1]}"
+            ).encode("utf-8", "replace")
+        ),
+        st.tuples(st.sampled_from(TOML.strip().split("\n")), LITERALS).map(
+            lambda change: TOML.replace(change[0], change[1]).encode("utf-8", "replace")
+        ),
+    )
+)
+def test_any_toml_is_a_configuration_or_a_named_error(folder: Path, content: bytes) -> None:
+    path = folder / "lamplighter.toml"
+    path.write_bytes(content)
+    try:
+        made = load(path, {})
+    except ConfigError as error:
+        assert str(path) in str(error)  # noqa: PT017 - one of two ends
+    else:
+        assert made.cluster
+
+
+@pytest.mark.parametrize(
+    "content", ["a = " + "[" * 100_000, "a" + ".a" * 3_000 + " = 1", "[" * 10_000]
+)
+def test_toml_of_any_depth_is_a_named_error(folder: Path, content: str) -> None:
+    path = folder / "lamplighter.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="lamplighter"):
+        load(path, {})

@@ -10,13 +10,14 @@ import pytest
 import structlog
 
 from workers.slurm import apply
-from workers.slurm.commands import SlurmAwayError, SlurmRefusedError
+from workers.slurm.commands import SlurmAwayError, SlurmCommands, SlurmRefusedError
 from workers.slurm.nodes import NodeState
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
 
 BOOTING = frozenset({"POWERING_UP"})
 
@@ -165,3 +166,45 @@ def test_slow_readings_count_as_an_unavailable_slurmctld(monkeypatch: pytest.Mon
     with pytest.raises(SlurmAwayError, match="takes more than"):
         make(commands).update_nodes(["node1"], "State=DOWN", still_due=list)
     assert commands.log == []
+
+
+NOT_PLACES = [
+    ("10.0.0.1 State=DOWN", ""),
+    ("10.0.0.1,10.0.0.2", ""),
+    ("evil.example.org", ""),
+    ("-x", ""),
+    ("\nState=DOWN", ""),
+    ("a\x00b", ""),
+    ("\ud800", ""),
+    ("fe80::1% State=DOWN", ""),
+    ("", ""),
+    ("10.0.0.9", "host State=DOWN"),
+    ("10.0.0.9", "a,b"),
+]
+
+
+@pytest.mark.parametrize("place", NOT_PLACES)
+def test_what_is_not_an_ip_address_never_becomes_an_argument_of_scontrol(
+    place: tuple[str, str],
+) -> None:
+    commands = FakeCommands(["node1", "node2"], lambda _: None)
+    slurm = make(commands)
+    good = {"node2": ("10.0.0.2", "")}
+    commands.query = lambda *_: ""  # type: ignore[attr-defined]
+    refused = slurm.set_addresses({"node1": place, **good}, lambda names: names)
+    assert refused == {"node1"}
+    assert updates(commands) == ["NodeName=node2"]
+    assert "NodeAddr=10.0.0.2" in commands.log[0]
+
+
+@pytest.mark.parametrize("argument", ["a\x00b", "\ud800", "NodeAddr=10.0.0.1\ud800"])
+def test_an_argument_that_no_program_can_take_is_refused(tmp_path: Path, argument: str) -> None:
+    """It must not end the worker, which would meet it again after a restart."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\necho "Slurmctld(primary) at x is UP"\n')
+    scontrol.chmod(0o755)
+    commands = SlurmCommands.__new__(SlurmCommands)
+    commands._paths = {"scontrol": str(scontrol)}
+    commands._timeout, commands._environment = 10.0, {}
+    with pytest.raises(SlurmRefusedError, match="an argument is not text"):
+        commands.run("scontrol", "update", argument)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 import pytest
+import requests
 
 from workers.config.groups import CloudSettings
 from workers.config.logins import (
@@ -24,8 +25,8 @@ from workers.config.logins import (
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import redeem, service_login
-from workers.tokens.scoped import scoped_token
-from workers.tokens.transport import Http
+from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
+from workers.tokens.transport import Http, answer_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -330,12 +331,21 @@ def test_unknown_identity_provider_is_misconfigured(server: Server) -> None:
 GOOD: Json = {
     "issued_at": "2026-07-01T10:00:00.000000Z",
     "expires_at": "2026-07-01T11:00:00.000000Z",
-    "catalog": [{"type": "compute"}],
+    "user": {"id": "u", "name": "keeper", "domain": {"id": "default", "name": "Default"}},
+    "project": {"id": "p", "name": "nodes", "domain": {"id": "default", "name": "Default"}},
+    "catalog": [{"type": "compute", "endpoints": []}],
 }
 
 
+def answer(**token: object) -> ScopedToken:
+    """Keystone's answer with this token, as our client reads it."""
+    response = requests.Response()
+    response.url, response._content = "https://keystone/v3", msgspec.json.encode({"token": token})
+    return scoped_token("id", answer_in(response, KeystoneAnswer))
+
+
 def test_life_of_a_token_depends_only_on_keystones_clock() -> None:
-    token = scoped_token("id", {"token": GOOD})
+    token = answer(**GOOD)
     assert token.life == 3600
     assert "id=" not in repr(token)
     assert "compute" not in repr(token)
@@ -343,10 +353,28 @@ def test_life_of_a_token_depends_only_on_keystones_clock() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"catalog": []}, {"catalog": None}, {"expires_at": GOOD["issued_at"]}, {"issued_at": 5}],
+    [
+        {"catalog": []},
+        {"catalog": None},
+        {"expires_at": GOOD["issued_at"]},
+        {"issued_at": 5},
+        {"user": "keeper"},
+        {"project": {}},
+        {"catalog": [{"type": "compute", "endpoints": ["https://nova"]}]},
+        {"catalog": [{"type": ["compute"], "endpoints": []}]},
+        {"roles": {"member": True}},
+    ],
 )
 def test_token_without_catalog_or_life_is_refused(change: Json) -> None:
-    with pytest.raises(SourceError, match="no scoped token"):
-        scoped_token("id", {"token": GOOD | change})
-    with pytest.raises(SourceError, match="no scoped token"):
-        scoped_token("id", {})
+    with pytest.raises(SourceError) as caught:
+        answer(**GOOD | change)
+    assert (caught.value.error, caught.value.permanent) == ("provider_away", False)
+
+
+def test_token_keeps_only_what_is_read_of_it() -> None:
+    """Else its answer could be of any size and depth on its way to the workers."""
+    deep: object = []
+    for _ in range(100):
+        deep = [deep]
+    token = answer(**GOOD, extra=deep, audit_ids=["x"])
+    assert set(token.body["token"]) == {*GOOD, "roles", "methods"}

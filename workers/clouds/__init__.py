@@ -8,8 +8,10 @@ driver: one cloud at work: threads, server view, call queue, listing schedule.
 errors: what an error of a cloud means for the request.
 health: whether a cloud answers and acts, and how fast it may be called.
 images: the images that requests have made, as Glance lists them.
+listing: reads servers from the cloud's answers.
 names: resolves a template's names to ids.
 nova_requests: the HTTP request behind each action.
-servers: a cloud's servers, folded from listings.
+servers: a cloud's servers, folded from listings; a node's server and address.
+session: sends requests to the cloud; every error becomes ours.
 strays: servers with our tags that belong to no node.
 """

@@ -1,16 +1,41 @@
-"""What is read from the cloud's answers beside servers: messages, times, an image's id. Pure."""
+"""What is read from the cloud's answers beside servers: messages, times, ids. Pure."""
 
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from typing import Annotated
 
+import msgspec
 import requests
 
 from workers.clouds import images
 from workers.clouds.errors import CloudError, ImageLostError, ImageNotReadyError
+from workers.process.foreign import UnreadableError, one_line, read_json
 
-_LONGEST_MESSAGE = 500
+# Ids become parts of paths. Nova's, Glance's and Neutron's are UUIDs; a flavor's may be any such word.
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z")]
 # Nova keeps times to the second, and the clocks of its hosts differ.
 _OVERLAP = timedelta(seconds=5)
+
+
+class _Named(msgspec.Struct):
+    id: Id
+
+
+class _Created(msgspec.Struct):
+    server: _Named
+
+
+class _Words(msgspec.Struct):
+    message: str
+
+
+def created_id(response: requests.Response) -> str:
+    """The id of a server that was created.
+
+    Raises:
+        UnreadableError: the answer is not Nova's.
+    """
+    return read_json(response.content, _Created).server.id
 
 
 def ready_id(found: images.Image | None) -> str:
@@ -29,15 +54,11 @@ def ready_id(found: images.Image | None) -> str:
 def message_of(response: requests.Response) -> str:
     """Nova wraps its words: {"conflictingRequest": {"code": 409, "message": "..."}}."""
     try:
-        body = next(iter(response.json().values()))
-        return cut(str(body["message"]))
-    except (ValueError, AttributeError, StopIteration, KeyError, TypeError):
-        return cut(response.reason or "no reason given")
-
-
-def cut(text: str) -> str:
-    """The text on one line, at a length that fits an event."""
-    return " ".join(text.split())[:_LONGEST_MESSAGE]
+        kinds = read_json(response.content, dict[str, _Words])
+    except UnreadableError:
+        kinds = {}
+    words = next((one_line(one.message) for one in kinds.values()), "")
+    return words or one_line(response.reason or "") or "no reason given"
 
 
 def time_of(response: requests.Response) -> str:
@@ -48,6 +69,6 @@ def time_of(response: requests.Response) -> str:
     """
     try:
         moment = parsedate_to_datetime(response.headers["Date"]) - _OVERLAP
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise CloudError(None, "the answer has no Date") from None
     return moment.isoformat()

@@ -1,59 +1,39 @@
-"""One cloud's API: the only place that imports openstack, and that speaks Nova's words.
+"""One cloud's API: what the engine asks of it, in Nova's words.
 
 A call makes one HTTP request and short retries of it; each try first asks its guard whether the
 call is still wanted.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
-import openstack.connection
-import openstack.exceptions
 import requests
-import requests.adapters
-import tenacity
-from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
-from keystoneauth1.session import Session
 
-from schemas.server import Server
+from schemas.server import NetworkAddress, Server
 from workers.clouds import actions, images, nova_requests
-from workers.clouds.answers import cut, message_of, ready_id, time_of
-from workers.clouds.errors import BadTemplateError, CloudError
-from workers.clouds.names import resolve
-from workers.clouds.nova_requests import Call, NovaRequest, Parts
-from workers.clouds.servers import page_from, server_from
+from workers.clouds.answers import Id, created_id, ready_id, time_of
+from workers.clouds.errors import BadTemplateError, CloudError, UnreadableAnswerError
+from workers.clouds.listing import page_from, server_from
+from workers.clouds.names import Names, Query, is_id
+from workers.clouds.nova_requests import Call, Parts
+from workers.clouds.session import CloudSession, readable
 from workers.config.groups import CloudSettings, ServerTemplate
-from workers.process.retry_after import requested_wait
+from workers.errors import LamplighterError
+from workers.process.foreign import read_json
 
 PAGE = 1000
-_ERROR = 400
-_REFUSED_TOKEN = 401
+# Some clouds show fewer servers a page.
+_MOST_PAGES = 200
 _NOT_FOUND = 404
-_BLIPS = frozenset({_REFUSED_TOKEN, 502, 504})
-
-
-def _is_blip(error: BaseException) -> bool:
-    """A bad token, a broken connection or a gateway's hiccup: the next try may go well.
-
-    What takes longer has retry tiers of its own.
-    """
-    if not isinstance(error, CloudError):
-        return False
-    return error.status in _BLIPS if error.status is not None else not error.timed_out
-
-
-_blip = tenacity.Retrying(
-    retry=tenacity.retry_if_exception(_is_blip),
-    wait=tenacity.wait_random_exponential(multiplier=0.2, max=1.0),
-    stop=tenacity.stop_after_attempt(3),
-    reraise=True,
-)
+# What Nova answers to the creation of a server from what is gone.
+_GONE = frozenset({400, _NOT_FOUND})
+_LOOK_UP_AGAIN = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +47,15 @@ class Listing:
 
     servers: list[Server]
     since: str
+
+
+class _Image(msgspec.Struct):
+    id: Id
+    status: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class _Images(msgspec.Struct):
+    images: list[_Image]
 
 
 class Cloud:
@@ -90,34 +79,17 @@ class Cloud:
     ) -> None:
         self._cluster = cluster
         self._templates = templates or {}
-        self._parts: dict[tuple[str, str], Parts] = {}
-        http = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(
-            pool_connections=4, pool_maxsize=settings.concurrency + 2
-        )
-        for scheme in ("http://", "https://"):
-            http.mount(scheme, adapter)
-        # connecting and answering together take no longer than we say
-        self._timeout = timeout / 4, timeout * 3 / 4
-        session = self._session = Session(
-            auth=auth,
-            session=http,
-            verify=str(settings.ca_file) if settings.ca_file else True,
-            timeout=timeout,
-            additional_user_agent=[("lamplighter", "1")],
-        )
-        self._http = http
-        self._connection = openstack.connection.Connection(
-            session=session,
-            region_name=settings.region,
-            interface=settings.interface,
-            compute_api_version="2.1",
-        )
+        self._session = CloudSession(settings, auth, timeout)
+        self._names = Names(self._ask)
+        first = {one.networks[0] for one in self._templates.values() if one.networks}
+        self._first_networks = frozenset(filter(is_id, first))
+        # the ids of those networks, by the names that listings use; and when to look them up again
+        self._network_ids: dict[str, str] = {}
+        self._next_look_up = 0.0
 
     def close(self) -> None:
         """Drop the connections kept open."""
-        self._connection.close()
-        self._http.close()
+        self._session.close()
 
     def act(self, call: Call, guard: Callable[[], None]) -> str:
         """Make a call; Nova answers before it is done.
@@ -127,72 +99,56 @@ class Cloud:
 
         Raises:
             CloudError: Nova refused, or did not answer.
+            BadTemplateError: a server cannot be made as its group's template says.
             ImageNotReadyError, ImageLostError: of `findImage`.
             TokenError: no token.
             Exception: whatever `guard` raises, before anything was sent.
         """
-        if call.action in {actions.BAKE, actions.FIND_IMAGE}:
-            found = self._find_image(call, guard)
-            if call.action == actions.FIND_IMAGE:
-                return ready_id(found)
-            if found is not None:  # an earlier try's, whose answer nobody heard
-                return call.server_id
-        request = self._prepare(call)
-        # a creation that was perhaps heard is not said again: the next listing shows it
-        once = call.action in {actions.CREATE, actions.BAKE}
-        tries = _blip.copy(stop=tenacity.stop_after_attempt(1)) if once else _blip.copy()
-        response = tries(self._send, request, guard)
-        return call.server_id or str(response.json()["server"]["id"])
+        with readable():
+            if call.action == actions.CREATE:
+                return created_id(self._create(call, guard))
+            if call.action in {actions.BAKE, actions.FIND_IMAGE}:
+                found = self._find_image(call, guard)
+                if call.action == actions.FIND_IMAGE:
+                    return ready_id(found)
+                if found is not None:  # an earlier try's, whose answer nobody heard
+                    return call.server_id
+            # what was perhaps heard is not said again: the next look shows it
+            once = call.action == actions.BAKE
+            self._session.send(nova_requests.act(call, self._cluster), guard, once=once)
+        return call.server_id
 
-    def _prepare(self, call: Call) -> NovaRequest:
-        if call.action != actions.CREATE:
-            return nova_requests.act(call, self._cluster)
+    def _create(self, call: Call, guard: Callable[[], None]) -> requests.Response:
         template = self._templates[call.group]
         if call.image is not None:
             template = msgspec.structs.replace(template, image=call.image)
-        key = call.group, template.image
-        if key not in self._parts:
-            self._parts[key] = self._resolve(template)
-        user_data = None
-        if template.user_data_file is not None:
-            try:
-                user_data = template.user_data_file.read_text()
-            except OSError as error:
-                raise BadTemplateError(
-                    f"groups.{call.group}.server.user_data_file: {error}"
-                ) from None
+        user_data = _user_data(call, template)
+
+        def create(parts: Parts) -> requests.Response:
+            request = nova_requests.create(call, self._cluster, template, parts, user_data)
+            # as for an image
+            return self._session.send(request, guard, once=True)
+
+        parts = self._names.resolve(template)
         try:
-            return nova_requests.create(call, self._cluster, template, self._parts[key], user_data)
-        except (KeyError, ValueError) as error:
-            raise BadTemplateError(
-                f"groups.{call.group}.server.user_data_file: {error}: only $node, $cluster and $group "
-                "are filled in; write $$ for a dollar"
-            ) from None
+            return create(parts)
+        except CloudError as error:
+            if error.status not in _GONE:
+                raise
+            # an image may have been replaced by another one of the same name
+            parts, before = self._names.resolve(template, anew=True), parts
+            if parts == before:
+                raise
+        return create(parts)
 
     def _find_image(self, call: Call, guard: Callable[[], None]) -> images.Image | None:
-        try:
-            asked = images.query(call.request_id, self._session.get_project_id())
-            # through the same door as Nova's: one token, one kind of error
-            response = _blip.copy()(
-                self._request, "GET", "/images", guard, service="image", params=asked
-            )
-            return images.pick(response.json())
-        except (ValueError, KeyError, TypeError) as error:
-            raise CloudError(None, f"the list of images is not Glance's: {error!r}") from None
+        asked = images.query(call.request_id, self._session.project_id())
+        response = self._session.request("GET", "/images", guard, service="image", params=asked)
+        listed = read_json(response.content, _Images).images
+        return images.pick(images.Image(one.id, one.status) for one in listed)
 
-    def _resolve(self, template: ServerTemplate) -> Parts:
-        try:
-            return resolve(self._connection, template)
-        except openstack.exceptions.ServiceDisabledException as error:
-            raise BadTemplateError(f"names need look-ups: {cut(str(error))}; give ids") from None
-        except openstack.exceptions.HttpException as error:
-            raise CloudError(error.status_code, cut(str(error))) from None
-        except (openstack.exceptions.SDKException, keystone_errors.ClientException) as error:
-            raise CloudError(None, cut(f"{type(error).__name__}: {error}")) from None
-
-    def _send(self, request: NovaRequest, guard: Callable[[], None]) -> requests.Response:
-        arguments = {"microversion": request.microversion} if request.microversion else {}
-        return self._request(request.method, request.path, guard, json=request.json, **arguments)
+    def _ask(self, service: str, path: str, query: Query) -> bytes:
+        return self._session.request("GET", path, service=service, params=query).content
 
     def list_servers(self, since: str | None) -> Listing:
         """All servers of the project, or with `since` those that changed, deleted ones included.
@@ -200,22 +156,53 @@ class Cloud:
         Raises:
             CloudError, TokenError: as `act`.
         """
-        servers: list[Server] = []
         query: dict[str, str | int] = {"limit": PAGE}
         if since is not None:
             query["changes-since"] = since
+        servers: dict[str, Server] = {}
         answered: str | None = None
-        while True:
-            response = _blip.copy()(self._request, "GET", "/servers/detail", params=query)
+        for _page in range(_MOST_PAGES):
+            response = self._session.request("GET", "/servers/detail", params=query)
             answered = answered or time_of(response)
-            try:
+            with readable():
                 page, more = page_from(response.content)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise CloudError(None, f"the listing is not Nova's: {error}") from None
-            servers += page
+            known = len(servers)
+            servers |= {server.id: server for server in page}
             if not more:
-                return Listing(servers, answered)
+                return Listing(self._with_network_ids(servers.values()), answered)
+            if len(servers) == known:
+                raise UnreadableAnswerError("a page of the listing repeats an earlier one")
             query["marker"] = page[-1].id
+        raise UnreadableAnswerError(f"the listing does not end within {_MOST_PAGES} pages")
+
+    def _with_network_ids(self, servers: Iterable[Server]) -> list[Server]:
+        """The servers; networks that templates name by id are given by id, not by name."""
+        self._look_up_networks()
+        ids = self._network_ids
+        if not ids:
+            return list(servers)
+        return [
+            replace(
+                server,
+                addresses=tuple(
+                    NetworkAddress(ids.get(network, network), address)
+                    for network, address in server.addresses
+                ),
+            )
+            for server in servers
+        ]
+
+    def _look_up_networks(self) -> None:
+        unknown = self._first_networks.difference(self._network_ids.values())
+        if not unknown or time.monotonic() < self._next_look_up:
+            return
+        self._next_look_up = time.monotonic() + _LOOK_UP_AGAIN
+        # without their names the addresses are chosen by the names of networks
+        with suppress(LamplighterError):
+            for network_id in unknown:
+                name = self._names.network_name(network_id)
+                if name is not None:
+                    self._network_ids[name] = network_id
 
     def show_server(self, server_id: str) -> Server | None:
         """One server, for people; None where the cloud has none of this id.
@@ -224,50 +211,20 @@ class Cloud:
             CloudError, TokenError: as `act`.
         """
         try:
-            response = _blip.copy()(self._request, "GET", f"/servers/{quote(server_id, safe='')}")
+            response = self._session.request("GET", f"/servers/{quote(server_id, safe='')}")
         except CloudError as error:
             if error.status == _NOT_FOUND:
                 return None
             raise
-        try:
+        with readable():
             return server_from(response.content)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CloudError(None, f"the answer is not Nova's: {error}") from None
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        guard: Callable[[], None] = lambda: None,
-        service: str = "compute",
-        **arguments: Any,  # noqa: ANN401 - requests'
-    ) -> requests.Response:
-        try:
-            # Fetching a token takes time that must not pass between the guard and the call: it
-            # comes first, and a refused one leads to another try, with the guard asked anew.
-            self._session.get_auth_headers()
-            guard()
-            response: requests.Response = getattr(self._connection, service).request(
-                path,
-                method,
-                raise_exc=False,
-                allow_reauth=False,
-                timeout=self._timeout,
-                # openstacksdk's own waits for a time of the wall clock, without bound
-                rate_semaphore=nullcontext(),
-                **arguments,
-            )
-        except openstack.exceptions.ServiceDisabledException as error:
-            raise BadTemplateError(f"the cloud offers no images: {cut(str(error))}") from None
-        except keystone_errors.HttpError as error:
-            raise CloudError(error.http_status, cut(str(error))) from None
-        except keystone_errors.ConnectTimeout as error:
-            raise CloudError(None, cut(str(error)), timed_out=True) from None
-        except (keystone_errors.ClientException, requests.RequestException) as error:
-            raise CloudError(None, cut(f"{type(error).__name__}: {error}")) from None
-        if response.status_code == _REFUSED_TOKEN:
-            self._session.invalidate()
-        if response.status_code >= _ERROR:
-            asked = requested_wait(response.headers, time.time())
-            raise CloudError(response.status_code, message_of(response), retry_after=asked)
-        return response
+
+def _user_data(call: Call, template: ServerTemplate) -> bytes | None:
+    path = template.user_data_file
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadTemplateError(f"groups.{call.group}.server.user_data_file: {error}") from None

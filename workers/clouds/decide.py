@@ -28,9 +28,9 @@ from workers.clouds.actions import (
     UNSHELVE,
     Strategy,
 )
+from workers.clouds.errors import cause_in
 from workers.config.groups import GroupSettings
 
-_NO_HOST = "no valid host"
 # The error classes of failed actions; the others share one.
 _FAILURES = {
     START: "power_on_failed",
@@ -182,7 +182,7 @@ def _without_server(desired: Desired, view: NodeView, group: GroupSettings) -> D
     if not view.fresh:
         return Wait()
     made = view.calls.get(CREATE, 0)
-    hopeless = view.trouble is not None and _NO_HOST in view.trouble.message.lower()
+    hopeless = view.trouble is not None and cause_in(view.trouble.message) is not None
     if view.trouble is not None and (hopeless or made >= group.boots):
         return Fail(view.trouble)
     if made >= group.boots:
@@ -291,7 +291,7 @@ def _call(view: NodeView, group: GroupSettings, action: str, server: Server) -> 
 def _error_of(server: Server) -> Cause:
     """The cloud's own words about a server in ERROR."""
     words = server.fault or "the server is in ERROR; Nova names no fault"
-    return Cause("no_valid_host" if _NO_HOST in words.lower() else "server_error", words)
+    return cause_in(words) or Cause("server_error", words)
 
 
 def _fail(view: NodeView, error: str, message: str) -> Decision:

@@ -1,6 +1,7 @@
 """What an error of a cloud means for the request: the one table, for calls and listings alike."""
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,6 +63,13 @@ class CloudError(LamplighterError):
         return self.status is not None and self.status not in _GATEWAYS
 
 
+class UnreadableAnswerError(CloudError):
+    """A cloud answered, but not as its API says; the call may have taken effect."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(None, message)
+
+
 class BadTemplateError(LamplighterError):
     """A server cannot be made as its group's template says; the text names what is wrong."""
 
@@ -94,13 +102,53 @@ _BY_STATUS: Mapping[int, tuple[str, Then]] = {
 }
 
 
+_BAD_TEMPLATE = "bad_template"
+
 _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
     (TokenServiceAwayError, "token_service_away", Then.HOLD),
     (TokenError, "token", Then.PARK),
-    (BadTemplateError, "bad_template", Then.REJECT),
+    (BadTemplateError, _BAD_TEMPLATE, Then.REJECT),
     (ImageNotReadyError, "image_not_ready", Then.LOOK),
     (ImageLostError, "image_failed", Then.REJECT),
+    (UnreadableAnswerError, "unreadable_answer", Then.PROBE),
 )
+
+# The causes that say that the cloud has no room: all nodes of the group meet it.
+NO_ROOM = frozenset({"quota", "no_valid_host", "no_addresses"})
+# What a refusal, or the fault of a server in ERROR, says in the words of Nova, Neutron and Cinder:
+# the error class, and the remedy if it is our template's fault.
+_WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(words, re.IGNORECASE), error, remedy)
+    for words, error, remedy in (
+        (
+            r"no valid host|exhausted all hosts|not enough hosts|insufficient compute resources",
+            "no_valid_host",
+            "",
+        ),
+        (r"\bno (more |free )?(fixed )?ip address|zero fixed ips", "no_addresses", ""),
+        (r"quota|maximum .*number of .*exceeded|(?<!rate )limit ?exceeded", "quota", ""),
+        (
+            r"multiple .*networks? (matches )?found",
+            _BAD_TEMPLATE,
+            "name the network: networks = [...] in [groups.NAME.server]",
+        ),
+        (
+            r"multiple .*(found|matches).* to be more specific",
+            _BAD_TEMPLATE,
+            "give an id instead of the name in [groups.NAME.server]",
+        ),
+    )
+)
+# Refusals that mean what their status says, whatever their words.
+_PLAIN = frozenset({401, 404, 408, 429})
+
+
+def cause_in(words: str) -> Cause | None:
+    """What a cloud's words say that it will say again: it has no room, or our template is wrong."""
+    for pattern, error, remedy in _WORDS:
+        if pattern.search(words):
+            return Cause(error, f"{words}; {remedy}" if remedy else words)
+    return None
 
 
 def classify(error: LamplighterError) -> Verdict:
@@ -114,8 +162,10 @@ def classify(error: LamplighterError) -> Verdict:
         return Verdict(Cause(UNKNOWN, str(error)), Then.PROBE)
     if error.status is None:
         return Verdict(Cause("network", error.message), Then.PROBE)
-    if error.status == 403 and "quota" in error.message.lower():  # noqa: PLR2004 - as in the table
-        return Verdict(Cause("quota", error.message), Then.REJECT)
+    if error.status < 500 and error.status not in _PLAIN:  # noqa: PLR2004 - as in the table
+        said = cause_in(error.message)
+        if said is not None:
+            return Verdict(said, Then.REJECT)
     if error.status == 503 and error.retry_after is not None:  # noqa: PLR2004
         return Verdict(Cause("over_limit", error.message), Then.SLOW_DOWN)
     name, then = _BY_STATUS.get(

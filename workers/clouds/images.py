@@ -5,9 +5,8 @@ reference, "List images"): so a request's image is known again without its id, w
 may never have heard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from workers.clouds.servers import REQUEST_KEY
 
@@ -16,7 +15,7 @@ _READY = "active"
 _COMING = frozenset({"queued", "saving", "uploading", "importing"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Image:
     """An image that a request has made."""
 
@@ -35,17 +34,9 @@ def query(request_id: str, project_id: str | None) -> Mapping[str, str]:
     return asked if project_id is None else {**asked, "owner": project_id}
 
 
-def pick(answer: Mapping[str, Any]) -> Image | None:
-    """The request's image: one that is ready, else one that will be, else none.
-
-    Raises:
-        KeyError, TypeError: the answer is not Glance's.
-    """
-    images = sorted((Image(raw["id"], raw["status"]) for raw in answer["images"]), key=_by_id)
-    ready = [image for image in images if image.ready]
-    coming = [image for image in images if image.status in _COMING]
+def pick(images: Iterable[Image]) -> Image | None:
+    """The request's image: one that is ready, else one that will be, else none."""
+    ordered = sorted(images)
+    ready = [image for image in ordered if image.ready]
+    coming = [image for image in ordered if image.status in _COMING]
     return next(iter(ready + coming), None)
-
-
-def _by_id(image: Image) -> str:
-    return image.id

@@ -1,18 +1,21 @@
 """The HTTP requests behind the actions: what is sent to Nova, as data. Pure."""
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from string import Template
 from typing import Any
 
 from workers.clouds import actions
+from workers.clouds.errors import BadTemplateError
 from workers.clouds.servers import CLUSTER_KEY, NODE_KEY, REQUEST_KEY
 from workers.config.groups import ServerTemplate
 
 # "auto" and "none" as networks came with 2.37.
 CREATE_MICROVERSION = "2.37"
-_WORDS = frozenset({"auto", "none"})
+WORDS = frozenset({"auto", "none"})
+_FILLED_IN = re.compile(rb"\$\{?(?:node|cluster|group)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def act(call: Call, cluster: str) -> NovaRequest:
 
 
 def create(
-    call: Call, cluster: str, template: ServerTemplate, parts: Parts, user_data: str | None
+    call: Call, cluster: str, template: ServerTemplate, parts: Parts, user_data: bytes | None
 ) -> NovaRequest:
     """The request that makes a node's server, tagged as ours from its first moment.
 
@@ -78,7 +81,10 @@ def create(
         cluster: the cluster's name.
         template: how the group's servers are made.
         parts: its names as ids.
-        user_data: the text of its user-data template, or None.
+        user_data: the content of its user-data template, or None.
+
+    Raises:
+        BadTemplateError: the user data cannot be filled in.
     """
     server: dict[str, Any] = {
         "name": call.node,
@@ -108,24 +114,40 @@ def create(
     if template.security_groups:
         server["security_groups"] = [{"name": name} for name in template.security_groups]
     if user_data is not None:
-        filled = fill(user_data, call, cluster)
-        server["user_data"] = base64.b64encode(filled.encode()).decode()
+        server["user_data"] = base64.b64encode(fill(user_data, call, cluster)).decode()
     body: dict[str, Any] = {"server": server}
     if template.server_group is not None:
         body["os:scheduler_hints"] = {"group": template.server_group}
     return NovaRequest("POST", "/servers", body, CREATE_MICROVERSION)
 
 
-def fill(user_data: str, call: Call, cluster: str) -> str:
+def fill(user_data: bytes, call: Call, cluster: str) -> bytes:
     """The template with the node's own names, which hold nothing that a shell or YAML minds.
 
+    What is not text, such as a gzip archive, stays as it is.
+
     Raises:
-        KeyError, ValueError: it asks for something else, or has a lone dollar (write two).
+        BadTemplateError: it asks for something else, has a lone dollar (write two), or is text in
+            another encoding than UTF-8.
     """
-    return Template(user_data).substitute(node=call.node, cluster=cluster, group=call.group)
+    place = f"groups.{call.group}.server.user_data_file"
+    try:
+        template = Template(user_data.decode())
+    except UnicodeDecodeError:
+        if _FILLED_IN.search(user_data):
+            raise BadTemplateError(f"{place}: is not UTF-8 text; save it as UTF-8") from None
+        return user_data
+    try:
+        filled = template.substitute(node=call.node, cluster=cluster, group=call.group)
+    except (KeyError, ValueError) as error:
+        raise BadTemplateError(
+            f"{place}: {error}: only $node, $cluster and $group are filled in;"
+            " write $$ for a dollar"
+        ) from None
+    return filled.encode()
 
 
 def _networks(networks: tuple[str, ...]) -> str | list[dict[str, str]]:
-    if len(networks) == 1 and networks[0] in _WORDS:
+    if len(networks) == 1 and networks[0] in WORDS:
         return networks[0]
     return [{"uuid": network} for network in networks]

@@ -1,92 +1,16 @@
-"""A cloud's servers, folded from listings, and which of them is a node's."""
+"""A cloud's servers, folded from listings; which of them, and which address, is a node's."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
+from schemas.addresses import address_from, reaches_a_node
 from schemas.server import Server
+from workers.config.groups import GroupSettings
 
 DELETED = frozenset({"DELETED", "SOFT_DELETED"})
 NODE_KEY = "lamplighter_node"
 CLUSTER_KEY = "lamplighter_cluster"
 REQUEST_KEY = "lamplighter_request"
-
-
-class _Fault(msgspec.Struct):
-    message: str | None = None
-
-
-class _Address(msgspec.Struct):
-    addr: str | None = None
-    kind: str = msgspec.field(name="OS-EXT-IPS:type", default="fixed")
-
-
-class _Entry(msgspec.Struct):
-    """The fields that we use, of the many that Nova lists for each server."""
-
-    id: str
-    name: str
-    status: str
-    task: str | None = msgspec.field(name="OS-EXT-STS:task_state", default=None)
-    fault: _Fault | None = None
-    addresses: dict[str, list[_Address]] | None = None
-    metadata: dict[str, str] | None = None
-
-
-class _Link(msgspec.Struct):
-    rel: str
-
-
-class _Page(msgspec.Struct):
-    servers: list[_Entry]
-    servers_links: list[_Link] = msgspec.field(default_factory=list)
-
-
-class _Shown(msgspec.Struct):
-    server: _Entry
-
-
-_PAGES, _SHOWN = msgspec.json.Decoder(_Page), msgspec.json.Decoder(_Shown)
-
-
-def page_from(body: bytes) -> tuple[list[Server], bool]:
-    """Read an answer to `GET /servers/detail`: its servers, and whether there are more.
-
-    Raises:
-        msgspec.MsgspecError: the body is not such an answer.
-    """
-    page = _PAGES.decode(body)
-    servers = [_server(entry) for entry in page.servers]
-    return servers, bool(servers) and any(link.rel == "next" for link in page.servers_links)
-
-
-def server_from(body: bytes) -> Server:
-    """Read an answer to `GET /servers/ID`.
-
-    Raises:
-        msgspec.MsgspecError: the body is not such an answer.
-    """
-    return _server(_SHOWN.decode(body).server)
-
-
-def _server(entry: _Entry) -> Server:
-    metadata = entry.metadata or {}
-    return Server(
-        id=entry.id,
-        name=entry.name,
-        status=entry.status,
-        task=entry.task,
-        fault=entry.fault.message if entry.fault else None,
-        address=_first_fixed(entry.addresses or {}),
-        cluster=metadata.get(CLUSTER_KEY),
-        node=metadata.get(NODE_KEY),
-    )
-
-
-def _first_fixed(networks: Mapping[str, list[_Address]]) -> str | None:
-    fixed = (a.addr for addresses in networks.values() for a in addresses if a.kind == "fixed")
-    return next(fixed, None)
 
 
 @dataclass(slots=True)
@@ -175,3 +99,24 @@ class ServerView:
             # names of other users' servers are always new ones: keep no empty entry
             del self._ids_by_node[node]
         return node
+
+
+def node_address(server: Server, group: GroupSettings) -> str | None:
+    """The address of a node, or None if its server has none that other hosts can reach.
+
+    From the group's `network` alone, if it is set; else from the first network of its template if
+    the server has a port there, else from the first by name. On a network, addresses of the group's
+    `ip_version` come first, and then the lowest one: the order of Nova's JSON means nothing.
+    """
+    first = group.server.networks[0] if group.server and group.server.networks else None
+    found = (
+        (one.network, address)
+        for one in server.addresses
+        if (address := address_from(one.address)) is not None and reaches_a_node(address)
+    )
+    ranked = [
+        (network != first, network, address.version != group.ip_version, int(address), str(address))
+        for network, address in found
+        if group.network in {None, network}
+    ]
+    return min(ranked)[-1] if ranked else None

@@ -1,11 +1,13 @@
 """Reads clouds as fedcloud users define them: EGI's site files and fedcloud's environment variables.
 
 https://github.com/tdviet/fedcloudclient and https://github.com/EGI-Federation/fedcloud-catchall-operations
-describe such files: `gocdb`, `endpoint`, optionally `region` and `protocol`, and
-`vos: [{name, auth: {project_id}}]`.
+describe such files: `gocdb`, `endpoint`, optionally `region`, `protocol` and `auth`, and
+`vos: [{name, auth: {project_id, region}}]`. A site with `auth: v3applicationcredential` has no federated
+login: the credential knows its project, and a VO may have a region only.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,31 +16,38 @@ import msgspec
 
 from producers.settings import ConfigError
 from schemas.fields import shown
-from workers.config.yaml_file import read_yaml
+from workers.config.yaml_file import read_yaml, shaped
 
 FIELDS = frozenset({"fedcloud_site", "site", "vo"})
 _SUFFIXES = {".yaml", ".yml"}
+_OWN_PROJECT = "application_credential"
+_OWN_SCOPE = frozenset({"project_id", "project_name"})
 
 
-class _SiteAuth(msgspec.Struct, frozen=True):
-    project_id: str
+class _VoAuth(msgspec.Struct, frozen=True):
+    project_id: str | None = None
+    region: str | None = None
 
 
 class _Vo(msgspec.Struct, frozen=True):
     name: str
-    auth: _SiteAuth
+    auth: _VoAuth = _VoAuth()
 
 
 class _Site(msgspec.Struct, frozen=True):
+    """A site; each VO is checked alone, when it is chosen: an odd one spoils no other."""
+
     gocdb: str
     endpoint: str
     region: str | None = None
     protocol: str | None = None
-    vos: list[_Vo] = []
+    auth: str | None = None
+    vos: list[Any] = []
 
-
-class _SiteName(msgspec.Struct, frozen=True):
-    gocdb: str
+    @property
+    def vo_names(self) -> list[object]:
+        """Of all VOs; None for an odd one."""
+        return [entry.get("name") if isinstance(entry, dict) else None for entry in self.vos]
 
 
 def site_defaults(
@@ -60,21 +69,45 @@ def site_defaults(
         ConfigError: naming file, field and remedy.
     """
     path = folder / text_of(table, "fedcloud_site", where)
+    name = partial(_named, table, environ=environ, where=where)
     if path.is_dir():
-        path = _in_folder(path, _named(table, "site", ("FEDCLOUD_SITE",), environ, where))
-    site = read_yaml(path, _Site)
-    vo = _named(table, "vo", ("FEDCLOUD_VO", "EGI_VO"), environ, where)
-    projects = {entry.name: entry.auth.project_id for entry in site.vos}
-    if vo not in projects:
-        known = ", ".join(projects) or "none"
-        raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
+        found = _in_folder(path, name("site", ("FEDCLOUD_SITE",)))
+    else:
+        found = [(path, read_yaml(path, _Site))]
+    vo = name("vo", ("FEDCLOUD_VO", "EGI_VO"))
+    path, site = _only(path, found, vo)
+    auth = _vo_auth(path, site, vo)
+    source = table.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if site.auth == "v3applicationcredential" and kind != _OWN_PROJECT:
+        raise ConfigError(
+            f"{where}.source: {site.gocdb} takes application credentials only (auth in {path});"
+            f' write type = "{_OWN_PROJECT}"'
+        )
+    if auth.project_id is None and kind != _OWN_PROJECT and not _OWN_SCOPE & table.keys():
+        raise ConfigError(
+            f"{where}.project_id: is missing: {path} has none for VO {shown(vo)};"
+            ' write project_id = "..."'
+        )
     defaults = {
         "auth_url": versioned(site.endpoint),
-        "project_id": projects[vo],
-        "region": site.region,
+        "project_id": auth.project_id,
+        "region": auth.region or site.region,
         "protocol": site.protocol,
     }
     return {key: value for key, value in defaults.items() if value is not None}
+
+
+def _vo_auth(path: Path, site: _Site, vo: str) -> _VoAuth:
+    """What a site file says of a VO."""
+    names = site.vo_names
+    if names.count(vo) > 1:
+        raise ConfigError(f"{path}: vos: {site.gocdb} has VO {shown(vo)} twice; remove one")
+    if vo not in names:
+        known = ", ".join(map(str, filter(None, names))) or "none"
+        raise ConfigError(f"{path}: vos: {site.gocdb} has no VO {shown(vo)}; it has {known}")
+    place = f"{path}: vos: VO {shown(vo)}"
+    return shaped(site.vos[names.index(vo)], place, _Vo).auth
 
 
 def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -91,14 +124,35 @@ def environment_defaults(environ: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
-def _in_folder(folder: Path, wanted: str) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    sites = {path: read_yaml(path, _SiteName).gocdb for path in files}
-    for path, name in sites.items():
-        if name == wanted:
-            return path
-    known = ", ".join(sites.values()) or "none"
-    raise ConfigError(f"{folder}: no file describes the site {shown(wanted)}; it has {known}")
+def _in_folder(folder: Path, wanted: str) -> list[tuple[Path, _Site]]:
+    """The files in a folder that describe a site; one with two Keystones has a file for each."""
+    found, known, odd = [], [], []
+    for path in sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES):
+        try:
+            site = read_yaml(path, _Site)
+        except ConfigError as error:
+            odd.append(str(error))
+            continue
+        known.append(site.gocdb)
+        if site.gocdb == wanted:
+            found.append((path, site))
+    if not found:
+        raise ConfigError(
+            f"{folder}: no file describes the site {shown(wanted)};"
+            f" it has {', '.join([*known, *odd]) or 'none'}"
+        )
+    return found
+
+
+def _only(folder: Path, found: list[tuple[Path, _Site]], vo: str) -> tuple[Path, _Site]:
+    """The one file that describes a VO; any if none does."""
+    with_vo = [(path, site) for path, site in found if vo in site.vo_names]
+    if len(with_vo) > 1:
+        files = ", ".join(path.name for path, _ in with_vo)
+        raise ConfigError(
+            f"{folder}: {files} describe VO {shown(vo)}; name one of them in fedcloud_site"
+        )
+    return (with_vo or found)[0]
 
 
 def text_of(table: Mapping[str, Any], field: str, where: str) -> str:

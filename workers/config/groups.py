@@ -16,6 +16,8 @@ class CloudSettings(Table, frozen=True):
         auth_url: Keystone's address, ending in /v3.
         project_id: the project; or give project_name with project_domain.
         source: how to get tokens.
+        ca_file: the authorities that sign the certificates of Keystone and of the cloud's other
+            services; by default the system's.
         concurrency: maximum number of simultaneous calls.
     """
 
@@ -78,6 +80,8 @@ class GroupSettings(Table, frozen=True):
         cool_down: pause after the cloud had no capacity (quota, no valid host).
         deploy_wait: time from creating a server to powering it off, for cloud-init to finish.
         bake_timeout: maximum time to create an image of a node.
+        network: the network whose address is the node's; by default its template's first one.
+        ip_version: of the node's address, if it has addresses of both on that network.
         hostname: with slurm.set_addresses, Slurm's NodeHostName; $node is filled in.
         dry_run: whether all calls to the cloud and to Slurm are only reported.
     """
@@ -92,6 +96,8 @@ class GroupSettings(Table, frozen=True):
     cool_down: Seconds = 60.0
     deploy_wait: Seconds = 180.0
     bake_timeout: Seconds = 3600.0
+    network: str | None = None
+    ip_version: Literal[4, 6] = 4
     hostname: str | None = None
     dry_run: bool = False
 

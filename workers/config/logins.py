@@ -56,11 +56,13 @@ class _FederatedSource(_SecretSource, frozen=True):
         token_endpoint: of the login provider.
         scope: the scope to request; by default EGI's scopes with `entitlements`.
         entitlements: limits the access token to these; by default all.
+        ca_file: the authorities that sign the provider's certificate; by default the system's.
     """
 
     token_endpoint: str
     scope: str | None = None
     entitlements: tuple[str, ...] = ()
+    ca_file: Path | None = None
     identity_provider: str = "egi.eu"
     protocol: str = "openid"
 

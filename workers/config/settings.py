@@ -126,7 +126,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         if kind is Path and isinstance(value, str):
             # only the service knows systemd's folder; other readers of this file do not
             return Path(value) if value.startswith(CREDENTIALS) else folder / value
-        raise NotImplementedError
+        raise ValueError("must be a path: write it in quotes")
 
     try:
         file = msgspec.convert(content, _File, dec_hook=absolute)

@@ -1,6 +1,8 @@
 """Reads and checks YAML files of other tools: errors name file and field, and quote nothing."""
 
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,9 @@ import yaml
 from producers.settings import ConfigError
 
 _Shape = TypeVar("_Shape")
+# A site file has a few kB, a clouds.yaml little more; pure Python reads some 100 kB a second.
+_MOST_BYTES = 2**18
+_MOST_NODES = 50_000
 # A value that YAML reads as a number or, for `no`, as false.
 _UNQUOTED = re.compile(r"Expected `str.*got `(int|float|bool)`")
 
@@ -21,7 +26,9 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         ConfigError: naming file, field and remedy.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _loaded(_text(path))
+    except ConfigError:
+        raise
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; make it readable for this user"
@@ -34,6 +41,44 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         line = "" if mark is None else f" (line {mark.line + 1})"
         raise ConfigError(f"{path}: is not valid YAML{line}") from None
     return shaped(content, str(path), shape)
+
+
+def _text(path: Path) -> str:
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+        raise ConfigError(f"{path}: is not a file; name a file")
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path}: is larger than {_MOST_BYTES} bytes; split it")
+    return content.decode()
+
+
+def _loaded(text: str) -> object:
+    """The content of a YAML document.
+
+    An alias repeats a node, and aliases of aliases repeat it without end: they are counted before
+    anything is made of them.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        left, nodes = _MOST_NODES, [root] if root is not None else []
+        while nodes:
+            left -= 1
+            if left < 0:
+                raise yaml.YAMLError
+            nodes += _children(nodes.pop())
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            yield from pair
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
 
 
 def shaped(content: object, place: str, shape: type[_Shape]) -> _Shape:

@@ -12,6 +12,7 @@ from workers.broker.topology import RETRY_TIERS
 from workers.clouds.actions import CREATE
 from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
+from workers.clouds.errors import NO_ROOM
 from workers.config.tables import PowerSettings
 from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
@@ -23,7 +24,6 @@ from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
 
 _DRY_RUN = "dry_run"
-_NO_ROOM = frozenset({"quota", "no_valid_host"})
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class GroupRest:
 
     def note(self, group: str, cause: Cause, seconds: float, now: float) -> Cause:
         """Let the group rest if the cloud had no room; the cause, with that added."""
-        if cause.error not in _NO_ROOM or self.refusal(group, now) is not None:
+        if cause.error not in NO_ROOM or self.refusal(group, now) is not None:
             return cause
         self._resting[group] = now + seconds, cause
         return Cause(cause.error, f"{cause.message}; group {group} rests for {seconds:g} s")

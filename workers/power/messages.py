@@ -14,6 +14,7 @@ from workers.broker import topology
 from workers.broker.delivery import Delivery
 from workers.broker.failure_headers import final_cause
 from workers.broker.outgoing import event
+from workers.clouds.servers import node_address
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
@@ -153,7 +154,7 @@ def _outcome(node: PendingNode, request: Pending, finish: Finish, now: int) -> R
         now,
         cloud=node.group.cloud,
         server_id=server.id if server else row.server_id,
-        address=server.address if server and is_up else None,
+        address=node_address(server, node.group) if server and is_up else None,
         image_id=node.image_id if transition is Transition.COMPLETED else None,
         cause=cause,
         actions=tuple(node.actions.get(request.key, ())),

@@ -5,6 +5,7 @@ import re
 
 from schemas.events import Cause
 from schemas.snapshot import OWN_REASON
+from workers.clouds.errors import NO_ROOM
 
 _MOST_CHARACTERS = 240
 
@@ -25,7 +26,7 @@ class Severity(enum.StrEnum):
 # Classes of workers/clouds/errors.py and of the power worker; all others are FINAL.
 _TRANSIENT = frozenset(
     {
-        *("network", "timeout", "server_side", "over_limit", "unknown"),
+        *("network", "timeout", "server_side", "over_limit", "unreadable_answer", "unknown"),
         *("unauthorized", "invalid_grant", "token", "token_service_away", "provider_away"),
         *("lease_held", "held_long", "on_hold"),
     }
@@ -37,7 +38,7 @@ _RETRYABLE = frozenset(
     }
 )
 # Causes that affect the whole group: once one of its nodes has booted, the others are worth a try.
-GROUP_CAUSES = frozenset({"quota", "no_valid_host", "bad_template", "forbidden", "bad_request"})
+GROUP_CAUSES = NO_ROOM | {"bad_template", "forbidden", "bad_request"}
 # Causes for which a request is parked although its cloud is available: the node is not given back.
 BUSY = frozenset({"lease_held", "held_long", "on_hold"})
 

@@ -78,6 +78,8 @@ class SlurmCommands:
             raise SlurmAwayError(f"no answer within {self._timeout:g} s") from None
         except OSError as error:
             raise SlurmAwayError(f"{path}: {error.strerror}") from None
+        except ValueError as error:  # NUL, or half a surrogate pair
+            return False, f"an argument is not text: {type(error).__name__}"
         if done.returncode:
             output = (done.stderr or done.stdout).decode(errors="replace")
             return False, " ".join(output.split())[:500]

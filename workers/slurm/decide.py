@@ -8,6 +8,7 @@ leaves the node in service; a node without a report is abandoned at ResumeTimeou
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from schemas.addresses import node_addr
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.snapshot import OWN_REASON, RESUME_TIMEOUT
@@ -93,17 +94,16 @@ def _on_completed(
     requested: RequestedState | None,
     hostnames: Mapping[str, str] | None,
 ) -> SlurmUpdate:
-    if hostnames is None or not event.address:
+    address = node_addr(event.address)
+    if hostnames is None or address is None:
         return _nothing(event, "no address to report")
     if requested is None or requested.generation != event.generation:
         return _nothing(event, _NEWER_REQUEST)
     hostname = hostnames.get(event.node, slurm.hostname)
-    if (event.address, hostname) == (slurm.address, slurm.hostname):
+    if (address, hostname) == (slurm.address, slurm.hostname):
         return _nothing(event, "Slurm knows the address")
     changed = hostname if hostname != slurm.hostname else ""
-    return SlurmUpdate(
-        UpdateKind.ADDRESS, event.node, "booted", address=event.address, hostname=changed
-    )
+    return SlurmUpdate(UpdateKind.ADDRESS, event.node, "booted", address=address, hostname=changed)
 
 
 def _on_resume_fail(

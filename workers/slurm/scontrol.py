@@ -8,6 +8,8 @@ from typing import TypeAlias
 import hostlist
 import structlog
 
+from schemas.addresses import node_addr
+from schemas.fields import is_node_name, shown
 from workers.config.settings import Settings
 from workers.slurm.commands import SlurmAwayError, SlurmCommands, SlurmRefusedError
 from workers.slurm.job_origins import Origin, origin_format, origins_from
@@ -126,8 +128,14 @@ class Slurm:
     ) -> frozenset[str]:
         """Set each node's address and, unless empty, host name; returns the nodes that Slurm refused.
 
-        `still_due`: as in `update_nodes`; a wrong address costs the jobs of a running node.
+        What is not an IP address, or not a host name, never becomes an argument of scontrol: it is
+        refused here. `still_due`: as in `update_nodes`; a wrong address costs the jobs of a running
+        node.
         """
+        refused = {node for node, place in addresses.items() if not _is_place(*place)}
+        for node in sorted(refused):
+            self._log_refusal(f"NodeName={node}", f"not an address: {shown(addresses[node])}")
+        addresses = {node: place for node, place in addresses.items() if node not in refused}
         for named in (False, True):
             names = sorted(node for node, place in addresses.items() if bool(place[1]) is named)
             for chunk in chunks(names, _NODES_PER_COMMAND):
@@ -135,7 +143,6 @@ class Slurm:
                     arguments = _addresses(*zip(*(addresses[node] for node in due), strict=True))
                     self._try_update("NodeName", ",".join(due), arguments)
         # Slurm matches the lists by position; if it sorts nodes differently, they would be mixed up
-        refused: set[str] = set()
         states = self.nodes(addresses.keys())
         for node, (address, hostname) in addresses.items():
             now = states.get(node)
@@ -211,6 +218,10 @@ class Slurm:
         except SlurmRefusedError as error:
             return str(error)
         return None
+
+
+def _is_place(address: str, hostname: str) -> bool:
+    return node_addr(address) == address and (not hostname or is_node_name(hostname))
 
 
 def _addresses(addresses: Sequence[str], hostnames: Sequence[str]) -> list[str]:

@@ -1,15 +1,17 @@
 """Logs a person in by device code (RFC 8628): they approve in a browser on any machine."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from workers.config.logins import RefreshTokenSource
-from workers.tokens.errors import SourceError, away
-from workers.tokens.oidc import Redeemed, parse_tokens, positive, refusal
-from workers.tokens.transport import Http, object_of
+from workers.tokens.errors import SourceError
+from workers.tokens.oidc import Redeemed, TokenAnswer, positive, redeemed, refusal
+from workers.tokens.transport import FormToken, Http, answer_in
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DISCOVERY = ".well-known/openid-configuration"
@@ -23,6 +25,25 @@ _REMEDIES = {
     "unauthorized_client": "the provider does not allow device codes to this client; get a refresh"
     " token in another way and enter it with --paste",
 }
+
+
+_Line = Annotated[str, msgspec.Meta(pattern=r"\A[\x20-\x7e]{1,2000}\Z")]
+
+
+class _DeviceAnswer(msgspec.Struct):
+    """The response to a request for a code (RFC 8628, 3.2)."""
+
+    device_code: FormToken
+    user_code: _Line
+    verification_uri: _Line
+    verification_uri_complete: _Line | None = None
+    expires_in: Any = None
+    interval: Any = None
+
+
+class _Discovery(msgspec.Struct):
+    token_endpoint: Any = None
+    device_authorization_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +77,8 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     for count in range(len(folders), -1, -1):
         path = "/".join(["", *folders[:count], _DISCOVERY])
         document = _document(http, urlunsplit((parts.scheme, parts.netloc, path, "", "")))
-        if document.get("token_endpoint") == token_endpoint:
-            return _text(document.get("device_authorization_endpoint"))
+        if document.token_endpoint == token_endpoint:
+            return document.device_authorization_endpoint
     return None
 
 
@@ -73,13 +94,15 @@ def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -
     response = http.post(endpoint, form={"client_id": source.client_id, "scope": scope})
     if not response.ok:
         raise refusal(response, source.client_id, "", _REMEDIES)
-    body = object_of(response)
-    keys = ("device_code", "user_code", "verification_uri", "verification_uri_complete")
-    code, user_code, url, full_url = (_text(body.get(key)) for key in keys)
-    if code is None or user_code is None or url is None:
-        raise away("the login provider's response has no device code")
-    life, interval = positive(body.get("expires_in")), positive(body.get("interval"))
-    return DeviceCode(code, user_code, url, full_url, life or 0.0, interval or _INTERVAL)
+    answer = answer_in(response, _DeviceAnswer)
+    return DeviceCode(
+        answer.device_code,
+        answer.user_code,
+        answer.verification_uri,
+        answer.verification_uri_complete,
+        positive(answer.expires_in) or 0.0,
+        min(positive(answer.interval) or _INTERVAL, _LONGEST_INTERVAL),
+    )
 
 
 def poll_for_tokens(
@@ -107,9 +130,9 @@ def poll_for_tokens(
             interval = max(interval, error.retry_after, min(interval * 2, _LONGEST_INTERVAL))
             continue
         if response.ok:
-            body = object_of(response)
-            if "refresh_token" in body:
-                return parse_tokens(body)
+            answer = answer_in(response, TokenAnswer)
+            if answer.refresh_token is not None:
+                return redeemed(answer, answer.refresh_token)
             raise SourceError(
                 "no_refresh_token",
                 "the login provider gives no refresh token, although offline_access was requested",
@@ -129,19 +152,15 @@ def poll_for_tokens(
     )
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _document(http: Http, url: str) -> Mapping[str, Any]:
+def _document(http: Http, url: str) -> _Discovery:
     """The JSON object at `url`; empty if there is a page or a redirect."""
     try:
         response = http.get(url)
     except SourceError as error:
         if error.error != "misconfigured":
             raise
-        return {}
+        return _Discovery()
     try:
-        return object_of(response)
+        return answer_in(response, _Discovery)
     except SourceError:
-        return {}
+        return _Discovery()

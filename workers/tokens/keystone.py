@@ -9,12 +9,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import requests
 
 from workers.config.groups import CloudSettings
 from workers.tokens.errors import SourceError, away
-from workers.tokens.scoped import ScopedToken, scoped_token
-from workers.tokens.transport import Http, object_of
+from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
+from workers.tokens.transport import Http, Token, answer_in
 
 # 404 is the response to an unknown or deleted application credential.
 _REFUSALS = {400, 401, 403, 404}
@@ -78,7 +79,7 @@ class Keystone:
         response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
         refusal = "Keystone refuses the login"
         token_id = _token_id(response, refusal, permanent=permanent, remedy=remedy)
-        return scoped_token(token_id, object_of(response))
+        return scoped_token(token_id, answer_in(response, KeystoneAnswer))
 
 
 def _token_id(response: requests.Response, refusal: str, *, permanent: bool, remedy: str) -> str:
@@ -88,7 +89,7 @@ def _token_id(response: requests.Response, refusal: str, *, permanent: bool, rem
         raise SourceError("unauthorized", message, permanent=permanent, remedy=remedy)
     if not response.ok:
         raise away(f"Keystone responds with {status}")
-    token_id = response.headers.get("X-Subject-Token")
-    if token_id is None:
-        raise away("Keystone's response has no X-Subject-Token")
-    return token_id
+    try:
+        return msgspec.convert(response.headers.get("X-Subject-Token"), Token)
+    except msgspec.ValidationError:
+        raise away("Keystone's response has no usable X-Subject-Token") from None

@@ -1,9 +1,6 @@
 """Requests tokens from an OpenID Connect provider (RFC 6749), without a browser."""
 
 import base64
-import binascii
-import json
-import math
 import re
 import time
 from collections.abc import Mapping
@@ -12,16 +9,40 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote_plus
 
+import msgspec
 import requests
 
 from schemas.fields import shown
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
+from workers.process.foreign import UnreadableError, read_json
 from workers.tokens.errors import SourceError, away
-from workers.tokens.transport import Http, object_of
+from workers.tokens.transport import FormToken, Http, Token, answer_in
 
 _CODE = re.compile(r"[a-z_]{1,60}")
+# A life beyond a century means nothing to us, and breaks sums of nanoseconds in 64 bits.
+_LONGEST_LIFE = 100 * 365 * 86_400.0
 # Of the codes in RFC 6749, 4.1.2.1, only these pass by themselves.
 _TRANSIENT = {"temporarily_unavailable", "server_error"}
+
+
+class TokenAnswer(msgspec.Struct):
+    """A provider's response with tokens (RFC 6749, 5.1); lives are in seconds."""
+
+    access_token: Token
+    refresh_token: FormToken | None = None
+    expires_in: Any = None
+    refresh_expires_in: Any = None
+
+
+class _Refusal(msgspec.Struct):
+    """A provider's response without tokens (RFC 6749, 5.2)."""
+
+    error: Any = None
+    error_description: Any = None
+
+
+class _Claims(msgspec.Struct):
+    exp: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +81,15 @@ def redeem(http: Http, source: RefreshTokenSource, refresh_token: str, place: st
         remedy = f"log in at the provider again and replace the refresh token in {place}"
         remedies = {"invalid_grant": f"{remedy}; it is tried at once"}
         raise refusal(response, source.client_id, refresh_token, remedies)
-    return parse_tokens({"refresh_token": refresh_token, **object_of(response)})
+    answer = answer_in(response, TokenAnswer)
+    return redeemed(answer, answer.refresh_token or refresh_token)
 
 
-def parse_tokens(body: Mapping[str, Any]) -> Redeemed:
-    """The access token and the refresh token in a response.
-
-    Raises:
-        SourceError: one of them is missing.
-    """
-    refresh_token = body.get("refresh_token")
-    if not isinstance(refresh_token, str):
-        raise away("the login provider's response has no tokens")
+def redeemed(answer: TokenAnswer, refresh_token: str) -> Redeemed:
+    """The tokens in a response; `refresh_token` is the one to use next."""
     # a field of Keycloak; 0 for an offline token without an end
-    expires_in = positive(body.get("refresh_expires_in")) or _life_left(refresh_token)
-    return Redeemed(_access(body), refresh_token, expires_in)
+    expires_in = positive(answer.refresh_expires_in) or _life_left(refresh_token)
+    return Redeemed(_access(answer), refresh_token, expires_in)
 
 
 def service_login(
@@ -95,14 +110,11 @@ def service_login(
     if not response.ok:
         remedy = f"replace the secret of client {shown(source.client_id)} in {place}"
         raise refusal(response, source.client_id, client_secret, {"invalid_client": remedy})
-    return _access(object_of(response))
+    return _access(answer_in(response, TokenAnswer))
 
 
-def _access(body: Mapping[str, Any]) -> AccessToken:
-    token = body.get("access_token")
-    if not isinstance(token, str):
-        raise away("the login provider's response has no tokens")
-    return AccessToken(token, positive(body.get("expires_in")) or 0.0)
+def _access(answer: TokenAnswer) -> AccessToken:
+    return AccessToken(answer.access_token, positive(answer.expires_in) or 0.0)
 
 
 def refusal(
@@ -113,11 +125,10 @@ def refusal(
     The message does not repeat the secret that was `sent` ("" for none). `remedies`, by OAuth 2.0
     error code, replace the general one.
     """
-    body = object_of(response)
-    code = body.get("error")
+    body = answer_in(response, _Refusal)
+    code, description = body.error, body.error_description
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         return away(f"the login provider responds with {response.status_code}")
-    description = body.get("error_description")
     words = f"the login provider responds with {response.status_code} {code}"
     if isinstance(description, str) and not (sent and sent in description):
         words = f"{words}: {shown(description)}"
@@ -131,15 +142,16 @@ def _life_left(token: str) -> float | None:
     """Seconds until the end of a token, if it is a JWT (RFC 7519) with an end."""
     try:
         payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(f"{payload}==="))
-    except (IndexError, ValueError, binascii.Error):
+        claims = read_json(base64.urlsafe_b64decode(f"{payload}==="), _Claims)
+    except (IndexError, ValueError, UnreadableError):
         return None
-    end = positive(claims.get("exp")) if isinstance(claims, dict) else None
-    return None if end is None else max(1.0, end - time.time())
+    # seconds since the epoch; a float holds this one, and its date is far away
+    end = min(claims.exp, 2**53) if positive(claims.exp) else None
+    return None if end is None else min(max(1.0, end - time.time()), _LONGEST_LIFE)
 
 
 def positive(value: object) -> float | None:
-    """The value if it is a number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """The value if it is a number above 0; at most a century in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return None
-    return float(value) if value > 0 and math.isfinite(value) else None
+    return float(min(value, _LONGEST_LIFE))

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import requests
+import msgspec
 from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.access import AccessInfo
 from keystoneauth1.session import Session
 
 from workers.config.groups import CloudSettings
+from workers.process.foreign import UnreadableError, bounded_session, one_line, read_json
 from workers.tokens.client import TokenClient
 from workers.tokens.plugin import TokenServicePlugin
 
@@ -19,6 +20,14 @@ _REMEDIES: Mapping[int, str] = {
     HTTPStatus.FORBIDDEN: "ask the site for a role in this project that may manage servers",
     HTTPStatus.NOT_FOUND: "check region and interface of this cloud",
 }
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Servers(msgspec.Struct):
+    servers: list[_Named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +56,11 @@ def probe(client: TokenClient, name: str, cloud: CloudSettings, timeout: float) 
         TokenRefusedError: this cloud has no token now.
     """
     plugin = TokenServicePlugin(client, name, cloud.auth_url)
-    with requests.Session() as http:
+    with bounded_session(cloud.ca_file, timeout) as http:
         session = Session(
             auth=plugin,
             session=http,
-            verify=str(cloud.ca_file) if cloud.ca_file else True,
+            verify=http.verify,
             timeout=timeout,
             additional_user_agent=[("lamplighter", "1")],
         )
@@ -81,7 +90,9 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
         )
     except keystone_errors.SSLError:
         return "has a certificate that is not trusted", "set ca_file of this cloud"
-    except keystone_errors.ClientException as error:
+    except keystone_errors.CatalogException:
+        raise
+    except Exception as error:  # noqa: BLE001 - keystoneauth may raise anything on an odd answer
         remedy = "check that the endpoint can be reached"
         return f"does not respond ({type(error).__name__})", remedy
     status = response.status_code
@@ -89,10 +100,10 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
         remedy = _REMEDIES.get(status, "report this to the site")
         return f"responds with {status} {response.reason}", remedy
     try:
-        names = [str(server["name"]) for server in response.json()["servers"]]
-    except (ValueError, KeyError, TypeError):
+        servers = read_json(response.content, _Servers).servers
+    except UnreadableError:
         return "responds with 200, but not as Nova does", "check the proxies before the endpoint"
-    found = f"one server is {names[0]}" if names else "there are no servers"
+    found = f"one server is {one_line(servers[0].name)}" if servers else "there are no servers"
     return f"responds with 200; {found}", None
 
 

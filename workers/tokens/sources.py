@@ -51,8 +51,7 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
     Raises:
         ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
     """
-    http = Http(cloud.ca_file)
-    keystone = Keystone(cloud, http)
+    keystone = Keystone(cloud, Http(cloud.ca_file))
     source, secret = cloud.source, credential(cloud.source)
     match source:
         case PasswordSource():
@@ -65,9 +64,14 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
             remedy = "replace the credential by one that Keystone accepts"
             return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return ServiceAccountLogin(source, secret, keystone, http)
+            return ServiceAccountLogin(source, secret, keystone, provider_http(source))
         case RefreshTokenSource():
-            return RefreshTokenLogin(source, secret, keystone, http, vault())
+            return RefreshTokenLogin(source, secret, keystone, provider_http(source), vault())
+
+
+def provider_http(source: RefreshTokenSource | ClientCredentialsSource) -> Http:
+    """For requests to the login provider, whose authorities are not the cloud's."""
+    return Http(source.ca_file, "ca_file of this cloud's source")
 
 
 def _password(source: PasswordSource, secret: str) -> Identity:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 from requests.auth import AuthBase
 
+from workers.process.foreign import UnreadableError, bounded_session, read_json
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
@@ -17,6 +19,12 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
 # The maximum of one call: both timeouts start again for a second address of the host.
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
+_MOST_BYTES = 4 * 2**20
+
+# A token that becomes a header (RFC 6750, 2.1), and one that is sent in a form.
+Token = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,65536}\Z")]
+FormToken = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,65536}\Z")]
+_Shape = TypeVar("_Shape")
 
 
 class _Authorization(AuthBase):
@@ -37,11 +45,14 @@ class _Authorization(AuthBase):
 class Http:
     """Sends requests; errors name the host and the kind of failure, never what was sent.
 
-    It trusts `ca_file`, or if that is None the authorities of the system.
+    Args:
+        ca_file: the authorities to trust; None for the system's.
+        setting: the setting that names it, for a remedy.
     """
 
-    def __init__(self, ca_file: Path | None) -> None:
-        self._verify: bool | str = True if ca_file is None else str(ca_file)
+    def __init__(self, ca_file: Path | None, setting: str = "ca_file of this cloud") -> None:
+        self._ca_file = ca_file
+        self._setting = setting
 
     def get(self, url: str) -> requests.Response:
         """GET a public document; the response has status 2xx or 4xx.
@@ -71,25 +82,31 @@ class Http:
     ) -> requests.Response:
         host = urlsplit(url).netloc
         try:
-            response = requests.request(
-                method,
-                url,
-                **body,  # type: ignore[arg-type]
-                auth=_Authorization(authorization),
-                headers={"Accept": "application/json"},
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                verify=self._verify,
-                # a redirect would send the credential to another host
-                allow_redirects=False,
-            )
+            with bounded_session(self._ca_file, READ_TIMEOUT, most=_MOST_BYTES) as session:
+                response = session.request(
+                    method,
+                    url,
+                    **body,  # type: ignore[arg-type]
+                    auth=_Authorization(authorization),
+                    headers={"Accept": "application/json"},
+                    timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                    # a redirect would send the credential to another host
+                    allow_redirects=False,
+                )
         except requests.exceptions.SSLError:
             raise SourceError(
                 "untrusted_certificate",
                 f"{host} has a certificate that is not trusted",
-                remedy="set ca_file of this cloud to the authority that signed it",
+                remedy=f"set {self._setting} to the authority that signed it",
             ) from None
-        except (requests.RequestException, OSError) as error:
+        except requests.RequestException as error:
             raise away(f"{host} does not respond ({type(error).__name__})") from None
+        except OSError:
+            raise SourceError(
+                "misconfigured",
+                f"the authorities in {self._ca_file or 'the system'} cannot be read",
+                remedy=f"correct {self._setting}, or make the file readable for this user",
+            ) from None
         status = response.status_code
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = requested_wait(response.headers, time()) or 0.0
@@ -103,16 +120,13 @@ class Http:
         return response
 
 
-def object_of(response: requests.Response) -> dict[str, Any]:
-    """The JSON object in a response.
+def answer_in(response: requests.Response, shape: type[_Shape]) -> _Shape:
+    """The JSON object in a response, in the shape of a msgspec.Struct; unknown fields are ignored.
 
     Raises:
-        SourceError: the response is not a JSON object.
+        SourceError: the response is not such an object; the message quotes no value.
     """
     try:
-        body = response.json()
-    except requests.exceptions.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        raise away(f"{urlsplit(response.url).netloc} responds without a JSON object")
-    return body
+        return read_json(response.content, shape)
+    except UnreadableError as error:
+        raise away(f"{urlsplit(response.url).netloc}: {error}") from None

@@ -5,6 +5,8 @@ serves below one address:
 
 - ``/identity/v3``      Keystone: password, application credential, token, federated bearer token;
 - ``/compute/v2.1``     Nova, microversions 2.1 to 2.96;
+- ``/image/v2``         Glance: images, listed by their properties;
+- ``/network/v2.0``     Neutron: networks, by id and name;
 - ``/oidc/auth/realms/egi``  the login provider: refresh_token and client_credentials grants;
 - ``/_sim``             the control API, in JSON.
 
@@ -40,10 +42,11 @@ Process
 Faults
     gate: counts, delays and disturbs each call before its service gets it.
     faults, effects, kinds, ratelimit: faults, their effects, the kinds of calls, and the rate limit.
-Compute and images
+Compute, images and networks
     nova, novahttp, nova_discovery, nova_servers, nova_metadata, views: Nova's API.
     compute, model, ledger, power, flavors: servers over time, one server, powered-on time, the power hook.
     glance, images: Glance's API, and the images.
+    neutron: Neutron's API.
 Logins
     keystone, login, tokens, catalog: Keystone's API, login bodies, tokens, and the catalog.
     oidc, grants, devices, scopes: the login provider, its tokens, device codes, and scopes.

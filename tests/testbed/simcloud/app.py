@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from tests.testbed.simcloud.control import ControlApi
 from tests.testbed.simcloud.glance import ImagesApi
 from tests.testbed.simcloud.keystone import KeystoneApi
+from tests.testbed.simcloud.neutron import NetworksApi
 from tests.testbed.simcloud.nova_discovery import DiscoveryApi
 from tests.testbed.simcloud.nova_metadata import MetadataApi
 from tests.testbed.simcloud.nova_servers import ServersApi
@@ -29,6 +30,7 @@ def application(sim: Simulation) -> Starlette:
         *MetadataApi(gate, compute, tokens).routes(),
         *DiscoveryApi(gate, compute, tokens).routes(),
         *ImagesApi(gate, sim.images, tokens).routes(),
+        *NetworksApi(gate, sim.dials, tokens).routes(),
         *KeystoneApi(gate, sim.time, sim.dials, tokens, grants).routes(),
         *OidcApi(gate, sim.dials, grants, sim.devices).routes(),
         *ControlApi(sim).routes(),

@@ -13,6 +13,7 @@ def catalog(base: str) -> list[dict[str, object]]:
     return [
         _service("compute", "nova", f"{base}/compute/v2.1"),
         _service("image", "glance", f"{base}/image"),
+        _service("network", "neutron", f"{base}/network"),
         _service("identity", "keystone", f"{base}/identity"),
     ]
 

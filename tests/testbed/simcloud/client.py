@@ -22,7 +22,7 @@ from tests.testbed.simcloud.wire import (
 )
 
 _Shape = TypeVar("_Shape")
-_EVERYTHING: tuple[ServiceName, ...] = ("compute", "identity", "oidc", "image")
+_EVERYTHING: tuple[ServiceName, ...] = ("compute", "identity", "oidc", "image", "network")
 
 
 class ControlError(Exception):

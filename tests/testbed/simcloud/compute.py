@@ -238,6 +238,7 @@ class Compute:
             locked=spec.locked,
             metadata=dict(spec.metadata),
             tags=list(spec.tags),
+            networks=dict(spec.networks),
             boot_seconds=spec.boot_seconds,
             stop_seconds=spec.stop_seconds,
         )

@@ -26,6 +26,14 @@ class Answer(_Effect, frozen=True, kw_only=True, tag="answer"):
     performed: bool = False
 
 
+class Says(_Effect, frozen=True, kw_only=True, tag="says"):
+    """Answer with ``text`` as JSON, whatever it is; with ``performed``, do the work first."""
+
+    text: str
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    performed: bool = False
+
+
 class Reset(_Effect, frozen=True, kw_only=True, tag="reset"):
     """Reset the TCP connection (RST); with ``performed``, do the work first."""
 
@@ -64,4 +72,4 @@ class FallsBack(_Effect, frozen=True, kw_only=True, tag="falls_back"):
 
 
 Fate = GoesToError | NeverCompletes | FallsBack
-Effect = Answer | Reset | Hang | Fate
+Effect = Answer | Says | Reset | Hang | Fate

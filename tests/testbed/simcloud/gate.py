@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.testbed.simcloud.clock import LoopTime
-from tests.testbed.simcloud.effects import Answer, Effect, Fate, Hang, Reset
+from tests.testbed.simcloud.effects import Answer, Effect, Fate, Hang, Reset, Says
 from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.faults import FaultBook
 from tests.testbed.simcloud.kinds import ACTIONS
@@ -20,7 +20,7 @@ from tests.testbed.simcloud.ratelimit import RateLimit
 from tests.testbed.simcloud.settings import CurrentSettings, draw
 from tests.testbed.simcloud.transport import ResetConnection
 
-ServiceName = Literal["compute", "identity", "oidc", "image"]
+ServiceName = Literal["compute", "identity", "oidc", "image", "network"]
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +154,10 @@ async def _strike(effect: Effect, service: Service, call: Call, serve: Handler) 
             return service.refuse(
                 ApiError(effect.status, message, retry_after_seconds=effect.retry_after_seconds)
             )
+        case Says():
+            if effect.performed:
+                serve(call)
+            return Response(effect.text, effect.status, media_type="application/json")
         case Reset():
             if effect.performed:
                 serve(call)

@@ -33,6 +33,7 @@ class ImagesApi:
             self._route("/image/", "image_version", _versions),
             self._route("/image/v2/images", "images", self._list),
             self._route("/image/v2/images/{image_id}", "image", self._show),
+            self._route("/image/v2/images/{image_id}", "delete_image", self._delete, "DELETE"),
         ]
 
     def refuse(self, error: ApiError) -> Response:
@@ -45,8 +46,8 @@ class ImagesApi:
         del server_id
         return None
 
-    def _route(self, path: str, kind: str, handler: Handler) -> Route:
-        return Route(path, self._gate.guard(self, kind, handler), methods=["GET"])
+    def _route(self, path: str, kind: str, handler: Handler, method: str = "GET") -> Route:
+        return Route(path, self._gate.guard(self, kind, handler), methods=[method])
 
     def _list(self, call: Call) -> Response:
         self._check(call)
@@ -57,6 +58,11 @@ class ImagesApi:
     def _show(self, call: Call) -> Response:
         self._check(call)
         return _answer(_view(self._images.get(call.request.path_params["image_id"])))
+
+    def _delete(self, call: Call) -> Response:
+        self._check(call)
+        self._images.drop(self._images.get(call.request.path_params["image_id"]))
+        return Response(status_code=204)
 
     def _check(self, call: Call) -> None:
         self._tokens.check(call.request.headers.get("x-auth-token"))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tests.testbed.simcloud.clock import Time
 from tests.testbed.simcloud.credentials import PROJECT_ID
-from tests.testbed.simcloud.errors import NotFoundError
+from tests.testbed.simcloud.errors import BadRequestError, NotFoundError
 
 BASE_IMAGE_ID = "6b1ba8ac-4c8c-4b6c-9a05-0a7d3a0a2c11"
 BASE_IMAGE_NAME = "node-image"
@@ -34,6 +34,7 @@ class ImageStore:
         self._rng = random.Random(seed + 3)
         base = Image(BASE_IMAGE_ID, BASE_IMAGE_NAME, PROJECT_ID, time.now())
         self._images = {base.id: base}
+        self._dropped: set[str] = set()
 
     def begin(self, name: str, owner: str, properties: Mapping[str, str]) -> Image:
         """Add an image without content."""
@@ -45,6 +46,16 @@ class ImageStore:
     def drop(self, image: Image) -> None:
         """Remove an image, as Nova does if it could not be saved."""
         self._images.pop(image.id, None)
+        self._dropped.add(image.id)
+
+    def check(self, image_id: str) -> None:
+        """Check whether a server can be made from an image; ids that were never known pass.
+
+        Raises:
+            BadRequestError: the image was removed.
+        """
+        if image_id in self._dropped:
+            raise BadRequestError("Can not find requested image")
 
     def get(self, image_id: str) -> Image:
         """Return one image.

@@ -24,10 +24,12 @@ OIDC = frozenset(
     | {"userinfo", "introspect", "oidc_discovery"}
 )
 
-IMAGE = frozenset({"images", "image", "image_version"})
+IMAGE = frozenset({"images", "image", "delete_image", "image_version"})
+
+NETWORK = frozenset({"networks", "network_version"})
 
 GROUPS = {
-    "any": COMPUTE | IDENTITY | OIDC | IMAGE,
+    "any": COMPUTE | IDENTITY | OIDC | IMAGE | NETWORK,
     "compute": COMPUTE,
     "identity": IDENTITY,
     "oidc": OIDC,

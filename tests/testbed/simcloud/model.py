@@ -115,6 +115,7 @@ class Server:
     image_id: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+    networks: dict[str, list[str]] = field(default_factory=dict)
     boot_seconds: Span | None = None
     stop_seconds: Span | None = None
     revision: int = 0

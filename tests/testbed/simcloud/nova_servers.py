@@ -200,6 +200,8 @@ class ServersApi(NovaService):
         flavor = _find_flavor(wanted.flavor)
         if flavor is None:
             raise BadRequestError(f"Flavor {wanted.flavor} could not be found.")
+        if wanted.image is not None:
+            self._images.check(wanted.image)
         spec = ServerSpec(
             name=wanted.name, project_id=project_id, metadata=wanted.metadata, tags=wanted.tags
         )

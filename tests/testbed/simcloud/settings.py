@@ -5,6 +5,9 @@ from typing import Annotated
 
 import msgspec
 
+NETWORK_ID = "0a8b0c1d-2e3f-4a5b-8c6d-7e8f9a0b1c2d"
+"""The id of the one network that there is at first."""
+
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 # check_span checks the bounds, because msgspec 0.22 crashes on a constrained float or tuple.
 Span = float | tuple[float, float]
@@ -33,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All durations are seconds; ``None`` means no limit.
 
     ``hide_changes``: listings of changes show none, as when clocks of Nova's hosts differ too much.
+    ``networks``: Neutron's networks, names by id.
     ``ignore_metadata``: metadata that is posted is answered with 200 and not kept.
     """
 
@@ -53,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limit_burst: Annotated[int, msgspec.Meta(ge=1)] = 1
     instance_quota: Annotated[int, msgspec.Meta(ge=0)] | None = None
     page_limit: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    networks: dict[str, str] = msgspec.field(default_factory=lambda: {NETWORK_ID: "private"})
     hide_changes: bool = False
     ignore_metadata: bool = False
 
@@ -81,7 +86,10 @@ class CurrentSettings:
 
 
 class ServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A server to add. ``boot_seconds`` and ``stop_seconds`` override the settings."""
+    """A server to add. ``boot_seconds`` and ``stop_seconds`` override the settings.
+
+    ``networks`` are its fixed addresses by network; by default ``address`` on one network.
+    """
 
     name: str
     status: str = "SHUTOFF"
@@ -89,6 +97,7 @@ class ServerSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     address: str | None = None
     metadata: dict[str, str] = {}
     tags: list[str] = []
+    networks: dict[str, list[str]] = {}
     locked: bool = False
     boot_seconds: Span | None = None
     stop_seconds: Span | None = None

@@ -60,7 +60,7 @@ class ServerView:
             "flavor": self._flavor(server),
             "created": iso_seconds(server.created),
             "updated": iso_seconds(server.updated),
-            "addresses": {} if server.launched is None else {"private": [_address(server)]},
+            "addresses": {} if server.launched is None else _addresses(server),
             "accessIPv4": "",
             "accessIPv6": "",
             "links": self.links(server),
@@ -114,11 +114,16 @@ class ServerView:
         }
 
 
-def _address(server: Server) -> Json:
+def _addresses(server: Server) -> Json:
+    networks = server.networks or {"private": [server.address]}
+    return {name: [_address(server, one) for one in many] for name, many in networks.items()}
+
+
+def _address(server: Server, address: str) -> Json:
     tail = md5(server.id.encode(), usedforsecurity=False).hexdigest()
     return {
-        "version": 4,
-        "addr": server.address,
+        "version": 6 if ":" in address else 4,
+        "addr": address,
         "OS-EXT-IPS:type": "fixed",
         "OS-EXT-IPS-MAC:mac_addr": f"fa:16:3e:{tail[:2]}:{tail[2:4]}:{tail[4:6]}",
     }

@@ -1,0 +1,131 @@
+"""Answers of foreign services over HTTP: bounded in size and time, their JSON checked against a shape."""
+
+import os
+import ssl
+import time
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from workers.errors import LamplighterError
+
+_Shape = TypeVar("_Shape")
+
+MOST_BYTES = 32 * 2**20
+_CHUNK = 2**16
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+LONGEST_LINE = 500
+
+
+class UnreadableError(LamplighterError):
+    """An answer is not what the service's API says; the text names the field and quotes no value."""
+
+
+def read_json(body: bytes, shape: type[_Shape]) -> _Shape:
+    """The JSON in an answer, in the shape of a msgspec.Struct; unknown fields are ignored.
+
+    Raises:
+        UnreadableError: it is not JSON, or has another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except RecursionError:
+        raise UnreadableError("the answer is nested too deeply") from None
+    except ValueError as error:  # those of msgspec and of Unicode
+        raise UnreadableError(f"the answer cannot be read: {one_line(str(error))}") from None
+
+
+def one_line(text: str) -> str:
+    """Foreign text as one printable line, at a length that fits an event."""
+    # the most that can matter: one character in four is printed, at least
+    text = text[: 4 * LONGEST_LINE]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_LINE]
+
+
+def trusted(ca_file: Path | None) -> str | bool:
+    """For requests' `verify`: this file of authorities alone, else the system's store.
+
+    $REQUESTS_CA_BUNDLE, $SSL_CERT_FILE or $SSL_CERT_DIR replace the system's store; without a store,
+    the authorities that come with requests are trusted.
+    """
+    if ca_file is not None:
+        return str(ca_file)
+    if any(map(os.environ.get, _BUNDLES)):
+        return True  # requests reads the variable
+    system = ssl.get_default_verify_paths()
+    if system.cafile:
+        return system.cafile
+    if system.capath and any(Path(system.capath).iterdir()):
+        return system.capath
+    return True
+
+
+def bounded_session(
+    ca_file: Path | None, seconds: float, *, most: int = MOST_BYTES, connections: int = 1
+) -> requests.Session:
+    """A session whose answers are read whole before they are returned, within bounds.
+
+    Args:
+        ca_file: as in `trusted`.
+        seconds: the time for one answer's body.
+        most: bytes of one answer's body.
+        connections: how many are kept open to one host.
+    """
+    session = requests.Session()
+    session.verify = trusted(ca_file)
+    # a compressed body could grow beyond any bound
+    session.headers["Accept-Encoding"] = "identity"
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _BoundedAdapter(
+        session.verify, seconds, most, pool_connections=4, pool_maxsize=connections
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Reads each answer's body by itself: requests would read on as long as a body goes on."""
+
+    def __init__(self, verify: str | bool, seconds: float, most: int, **pool: Any) -> None:  # noqa: ANN401, FBT001 - requests'
+        super().__init__(**pool)
+        self._verify = verify
+        self._seconds = seconds
+        self._most = most
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # noqa: ANN401 - requests'
+        if self._verify is not True:
+            # requests would let $REQUESTS_CA_BUNDLE replace the session's own file
+            how["verify"] = self._verify
+        response = super().send(request, **{**how, "stream": True})
+        try:
+            # what requests' own Response.content would have set
+            response._content = self._body(response.raw)  # noqa: SLF001
+            vars(response)["_content_consumed"] = True
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _body(self, raw: urllib3.HTTPResponse) -> bytes:
+        body = bytearray()
+        deadline = time.monotonic() + self._seconds
+        try:
+            # unlike read, read1 returns what one packet has brought
+            while chunk := raw.read1(_CHUNK, decode_content=False):
+                body += chunk
+                if len(body) > self._most:
+                    raise requests.RequestException(f"the answer exceeds {self._most} bytes")
+                if time.monotonic() > deadline:
+                    raise requests.ReadTimeout(f"the answer takes more than {self._seconds:g} s")
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise requests.ReadTimeout(str(error)) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(f"the answer ends early: {error}") from None
+        raw.release_conn()
+        return bytes(body)
