@@ -11,7 +11,7 @@ import hostlist
 
 from ops.audit.filters import time_options
 from ops.audit.listing import step_columns
-from ops.cli.options import json_option
+from ops.cli.options import Count, job_id, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import Columns, duration, moment, print_items, print_line, print_rows
 from ops.history.job_start import job_start
@@ -24,7 +24,7 @@ from workers.audit.queries import Entry, Filter, find, latest_first, request_rec
 
 
 @click.command
-@click.argument("job", type=click.IntRange(min=1))
+@click.argument("job", type=job_id)
 @json_option("node")
 @pass_session
 def why(session: Session, job: int, *, as_json: bool) -> None:
@@ -137,9 +137,7 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
 
 @click.command
 @time_options
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=10, help="Number of boots (default 10)."
-)
+@click.option("--limit", type=Count(1), default=10, help="Number of boots (default 10).")
 @json_option("boot")
 @pass_session
 def slowest(
