@@ -60,25 +60,16 @@ def job_id(text: str) -> int:
     raise click.BadParameter(f"{shown(text)} is not the number of a job; write it as squeue -o %A")
 
 
-class Count(click.ParamType):
-    """A whole number of at least `least`: `int` would also read 1_000 and the digits of all scripts."""
+def count(least: int) -> Callable[[str | int], int]:
+    """The type of an option with a whole number, from `least` on."""
 
-    name = "integer"
-
-    def __init__(self, least: int) -> None:
-        self._least = least
-
-    def convert(
-        self,
-        value: str | int,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int:
-        """The number; a default is one already."""
-        number = whole_number(str(value), least=self._least)
+    def integer(value: str | int) -> int:  # a default is a number already
+        number = whole_number(str(value), least)
         if number is None:
-            self.fail(f"{shown(value)} is not a whole number of at least {self._least}", param, ctx)
+            raise click.BadParameter(f"{shown(value)} is not a whole number from {least} on")
         return number
+
+    return integer
 
 
 def length(text: str) -> int:

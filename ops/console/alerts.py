@@ -46,6 +46,7 @@ def alerts(view: SiteView) -> list[Alert]:
         *_queue_alerts(view),
         *_worker_alerts(view),
         *_snapshot_alerts(view),
+        *map(Alert, view.slurm_conf),
         *_login_alerts(view),
         *_request_alerts(view),
     ]

@@ -86,10 +86,10 @@ def allocations(lines: Iterable[str]) -> list[Allocation]:
             if nodes in {"", "None assigned"} or begin in {"Unknown", "None"}:
                 continue
             ends = time.time_ns() if end == "Unknown" else _local(end)
-            number = whole_number(job, least=1)
-            if number is None:
+            job_id = whole_number(job, least=1)
+            if job_id is None:
                 raise ValueError(f"{shown(job)} is not a job's own number")  # noqa: TRY301
-            found += [Allocation(n, number, user, _local(begin), ends) for n in expand(nodes)]
+            found += [Allocation(n, job_id, user, _local(begin), ends) for n in expand(nodes)]
         except (ValueError, OverflowError, MalformedMessageError) as error:
             raise ConfigError(f"--sacct: line {number}: {error}") from None
     return found

@@ -20,6 +20,7 @@ from workers.broker.depths import QueueDepth, queue_depths
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
+from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import snapshots
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats
@@ -69,6 +70,7 @@ class StoreStatus:
     on_hold: Sequence[Hold] = ()
     slurm: SnapshotStatus | None = None
     images: Sequence[GroupImage] = ()
+    slurm_conf: Sequence[ConfDifference] = ()
 
 
 _WORKERS: Columns[WorkerStatus] = {
@@ -151,12 +153,15 @@ def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]
             print_line(f"STALE: the newest snapshot of Slurm is {age} old: nothing is repaired")
         else:
             print_line(f"snapshot of Slurm {age} ago; {drifts} drifts (lamplighter drift)")
+    for difference in stored.slurm_conf:
+        print_line(f"{'WRONG: ' if difference.wrong else ''}{difference.text}")
     print_images(stored.images)
 
 
 def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
     cluster, now = settings.cluster, time.time_ns()
     newest = snapshots.snapshot_age(connection, cluster)
+    snapshot = snapshots.newest(connection, cluster)
     drifts = len(drift_memory.recall(connection, cluster))
     return StoreStatus(
         workers=[
@@ -176,6 +181,7 @@ def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
         if newest
         else None,
         images=list(by_group(connection, cluster).values()),
+        slurm_conf=conf_differences(settings, snapshot) if snapshot else (),
     )
 
 
