@@ -19,7 +19,8 @@ def test_part_of_a_job_is_refused_with_the_command_that_prints_its_number(text: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", " 1", "1 ", "1_0", "+1", "-1", "١٢", "²", "1e3", "0x1", "1.0", "9" * 5000, "1\n"]
+    "text",
+    ["", " 1", "1 ", "1_0", "+1", "-1", "\u0661", "\u00b2", "1e3", "0x1", "1.0", "9" * 5000, "1\n"],
 )
 def test_only_ascii_digits_are_a_number(text: str) -> None:
     assert whole_number(text) is None
@@ -35,7 +36,7 @@ def test_numbers_have_limits() -> None:
         with pytest.raises(click.BadParameter):
             read(text)
     with pytest.raises(click.BadParameter):
-        length("١٢s")
+        length("\u0661s")
 
 
 @given(st.text(max_size=25))
