@@ -10,11 +10,25 @@ from dataclasses import dataclass, field, replace
 from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
-from schemas.fields import MOST, TEXT, Fields, fit, is_node_name, many, number, read, to_data, wire
+from schemas.fields import (
+    MOST,
+    TEXT,
+    Fields,
+    fit,
+    is_node_name,
+    many,
+    nested,
+    number,
+    read,
+    to_data,
+    wire,
+)
 
 ROUTING_KEY = "slurm.snapshot.taken"
 TYPE = f"lamplighter.{ROUTING_KEY}.v1"
 _MOST_PARTS = 10_000
+# Seconds; Slurm keeps its timeouts in 16 bits, and SuspendTime in 32.
+LONGEST_TIME = 2**32
 # Slurm's own reasons for setting a node down; an operator or the slurm worker gives any other.
 _SLURM_REASONS = ("", "Not responding")
 # Slurm's reason for a node that did not register in time; 24.11 appends it to an existing reason.
@@ -105,6 +119,25 @@ class SlurmNode:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerSaving:
+    """Slurm's settings of power saving: slurm.conf(5); times are seconds.
+
+    Attributes:
+        suspend_time: SuspendTime; None if it is not set.
+        excluded: nodes that Slurm never powers down (SuspendExcNodes, SuspendExcParts).
+    """
+
+    resume_timeout: int = field(metadata=number(most=LONGEST_TIME))
+    suspend_timeout: int = field(metadata=number(most=LONGEST_TIME))
+    suspend_time: int | None = field(
+        default=None, metadata=number(required=False, most=LONGEST_TIME)
+    )
+    excluded: tuple[str, ...] = field(
+        default=(), metadata=wire(Fields.node_names, list, required=False)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All nodes at one moment, or a part of them: a large cluster needs several messages.
 
@@ -112,6 +145,7 @@ class Snapshot:
         generation: stamped before Slurm was read, so every later hook call is newer.
         correlation_id: 32 hex digits, the same in all parts.
         part, parts: the part's number, from 1, and how many parts there are.
+        power_saving: Slurm's settings, the same in all parts; None if they are not known.
     """
 
     cluster: str
@@ -121,6 +155,9 @@ class Snapshot:
     nodes: tuple[SlurmNode, ...] = field(metadata=many(SlurmNode))
     part: int = field(default=1, metadata=number())
     parts: int = field(default=1, metadata=number())
+    power_saving: PowerSaving | None = field(
+        default=None, metadata=nested(PowerSaving, required=False)
+    )
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ops.cli.options import combine, hostlist, when
+from ops.cli.options import combine, hostlist, job_id, when
 from schemas.events import Transition
 from workers.audit.queries import Filter
 
@@ -26,7 +26,7 @@ filter_options = combine(
     click.option(
         "--uws", help="Only jobs that ran for this UWS job, and the requests they waited for."
     ),
-    click.option("--job", type=int, help="Only this job, and the requests it waited for."),
+    click.option("--job", type=job_id, help="Only this job, and the requests it waited for."),
     click.option("--node", "nodes", type=hostlist, help="Only these nodes: node[1-3]."),
 )
 

@@ -8,7 +8,7 @@ import click
 
 from ops.audit.filters import filter_of, filter_options
 from ops.audit.records import COLUMNS, record_json
-from ops.cli.options import json_option
+from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import duration, moment, print_items, print_json, print_line, print_rows
 from ops.history.job_start import job_start
@@ -21,9 +21,7 @@ _POLL_SECONDS = 0.5
 
 @click.command("list")
 @filter_options
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=100, help="Number of events (default 100)."
-)
+@click.option("--limit", type=count(1), default=100, help="Number of events (default 100).")
 @json_option("event")
 @pass_session
 def list_(session: Session, /, *, limit: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - see filter_of
@@ -36,9 +34,7 @@ def list_(session: Session, /, *, limit: int, as_json: bool, **options: Any) -> 
 @click.command
 @filter_options
 @click.option("-f", "--follow", is_flag=True, help="Follow new events until Ctrl-C.")
-@click.option(
-    "-n", "lines", type=click.IntRange(min=0), default=10, help="Number of events (default 10)."
-)
+@click.option("-n", "lines", type=count(0), default=10, help="Number of events (default 10).")
 @json_option("event")
 @pass_session
 def tail(session: Session, /, *, follow: bool, lines: int, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - see filter_of

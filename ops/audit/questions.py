@@ -11,36 +11,50 @@ import hostlist
 
 from ops.audit.filters import time_options
 from ops.audit.listing import step_columns
-from ops.cli.options import json_option
+from ops.cli.options import count, job_id, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import Columns, duration, moment, print_items, print_line, print_rows
 from ops.history.job_start import job_start
-from ops.history.request import RequestHistory, request_history
+from ops.history.job_wait import JobWait, job_wait
+from ops.history.request import RequestHistory, WaitSpan, request_history
 from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from workers.audit.queries import Entry, Filter, find, latest_first, request_records, slowest_first
+
+_JOB_TYPES = frozenset(transition.type for transition in JobTransition)
 
 
 @click.command
-@click.argument("job", type=click.IntRange(min=1))
+@click.argument("job", type=job_id)
 @json_option("node")
 @pass_session
 def why(session: Session, job: int, *, as_json: bool) -> None:
-    """Explain why a job waited: for each node how long, and what took most of the time."""
+    """Explain why a job waited: in all since its submission, and for each node.
+
+    JOB is a job number, also for a task of an array: squeue --jobs=4711_3 --format=%A prints it.
+    """
     with session.reading("audit") as connection:
         entries = find(connection, Filter(job=job))
         requests: dict[str, list[Entry]] = {}
+        events: list[JobEvent] = []
         for entry in entries:
             if entry.request_id is not None:
                 requests.setdefault(entry.request_id, []).append(entry)
+            elif entry.type in _JOB_TYPES:
+                events.append(job_event_from(parse(entry.body)))
         found = [request_history(x, job_start(connection, x, job)) for x in requests.values()]
     if not found:
         raise click.ClickException(f"the audit has no node that job {job} waited for")
     now = time.time_ns()
     found.sort(key=lambda history: -history.total(now))
-    if not as_json:
+    waited = job_wait(found, events, now)
+    if not as_json and waited is not None:
+        print_line(_total(job, waited), style="bold")
+        print_rows(_SPANS, waited.spans)
+        print_line("")
         print_line(_summary(job, found, now), style="bold")
     columns: Columns[RequestHistory] = {
         **_columns(now, "waited"),
@@ -48,7 +62,8 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         "mostly": _mostly,
         "cause": lambda history: history.cause,
     }
-    print_items(found, columns, partial(_as_json, now), as_json=as_json)
+    whole = {} if waited is None else _wait_json(waited)
+    print_items(found, columns, lambda x: {**_as_json(now, x), **whole}, as_json=as_json)
     if as_json:
         return
     worst = found[0]
@@ -57,6 +72,23 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     steps = step_columns(worst.asked)
     del steps["attempt"]
     print_rows(steps, worst.timeline)
+
+
+def _total(job: int, waited: JobWait) -> str:
+    longest = waited.longest
+    return (
+        f"job {job} {'waited' if waited.ended else 'waits for'} {duration(waited.length)} since "
+        f"{waited.since}, {duration(longest.length)} of it {longest.what}"
+    )
+
+
+def _wait_json(waited: JobWait) -> dict[str, object]:
+    return {
+        "job_waited_seconds": waited.length / 1e9,
+        "job_waited_since": moment(waited.begin),
+        "job_waited_from": waited.since,
+        "job_waits": [{"seconds": x.length / 1e9, "what": x.what} for x in waited.spans],
+    }
 
 
 def _summary(job: int, found: Sequence[RequestHistory], now: int) -> str:
@@ -98,6 +130,10 @@ def _as_json(now: int, history: RequestHistory) -> dict[str, object]:
     }
 
 
+_SPANS: Columns[WaitSpan] = {
+    "waited": lambda span: duration(span.length),
+    "what for": lambda span: span.what,
+}
 # The events of failures with the same cause, the latest first.
 _FAILURES: Columns[Sequence[RequestEvent]] = {
     "failures": len,
@@ -137,9 +173,7 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
 
 @click.command
 @time_options
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=10, help="Number of boots (default 10)."
-)
+@click.option("--limit", type=count(1), default=10, help="Number of boots (default 10).")
 @json_option("boot")
 @pass_session
 def slowest(

@@ -10,11 +10,15 @@ import click
 
 from producers.call import expand
 from schemas.errors import MalformedMessageError
+from schemas.fields import shown
+from schemas.numbers import whole_number
 
 CommandFunction: TypeAlias = Callable[..., Any]
 CommandDecorator: TypeAlias = Callable[[CommandFunction], CommandFunction]
 
-_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w)")
+_LENGTH = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) *(s|min|m|h|d|w)")
+# A task of an array (4711_3, 4711_[1-9]), or a component of a heterogeneous job (4711+1).
+_PART_OF_JOB = re.compile(r"[0-9]{1,10}(?:_[0-9]{1,10}|\+[0-9]{1,10})")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _NS = 1_000_000_000
 _LONGEST_NAME = 255
@@ -41,6 +45,31 @@ def json_option(per: str = "") -> CommandDecorator:
     """The option --json of a command that prints one object, or one object per `per`."""
     text = f"Print one JSON object per {per}." if per else "Print one JSON object."
     return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def job_id(text: str) -> int:
+    """Read the number of a job; Lamplighter knows tasks of arrays and components by it too."""
+    number = whole_number(text, least=1, most=2**32 - 1)
+    if number is not None:
+        return number
+    if _PART_OF_JOB.fullmatch(text):
+        raise click.BadParameter(
+            f"{text} is part of a job, and has a job number of its own; give the one that is printed "
+            f"by: squeue --noheader --states=all --jobs={text} --format=%A"
+        )
+    raise click.BadParameter(f"{shown(text)} is not the number of a job; write it as squeue -o %A")
+
+
+def count(least: int) -> Callable[[str | int], int]:
+    """The type of an option with a whole number, from `least` on."""
+
+    def integer(value: str | int) -> int:  # a default is a number already
+        number = whole_number(str(value), least)
+        if number is None:
+            raise click.BadParameter(f"{shown(value)} is not a whole number from {least} on")
+        return number
+
+    return integer
 
 
 def length(text: str) -> int:

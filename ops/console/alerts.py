@@ -30,6 +30,7 @@ def alerts(view: SiteView) -> list[Alert]:
         *map(Alert, queue_problems(view.queues or ())),
         *_worker_alerts(view),
         *_snapshot_alerts(view),
+        *map(Alert, view.slurm_conf),
         *_login_alerts(view),
         *_request_alerts(view),
     ]

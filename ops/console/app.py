@@ -23,6 +23,7 @@ from ops.console.pages import Page, Pages
 from ops.console.reader import AWAY_ERRORS, describe_away
 from ops.console.request_guard import RequestGuard
 from ops.console.view import SiteView
+from schemas.numbers import whole_number
 
 _FORBIDDEN = 403
 _NOT_FOUND = 404
@@ -75,7 +76,7 @@ class Console:
         if not self.auth.may_read(request):
             return Response(status_code=_FORBIDDEN)
         text = request.headers.get("last-event-id") or request.query_params.get("since", "")
-        since = int(text) if text.isascii() and text.isdecimal() else 0
+        since = whole_number(text) or 0
         return StreamingResponse(self.live.watch(since), media_type="text/event-stream")
 
     def _page(self, make: Callable[..., Page]) -> Callable[..., Any]:

@@ -25,6 +25,7 @@ from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
 from producers.settings import ConfigError
+from schemas.numbers import whole_number
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -141,9 +142,9 @@ def listening(text: str) -> tuple[str, int]:
     try:
         if host != "localhost":
             ipaddress.ip_address(host)
-        valid = port.isdecimal() and 0 < int(port) <= _MAX_PORT
+        number = whole_number(port, least=1, most=_MAX_PORT)
     except ValueError:
-        valid = False
-    if not valid:
+        number = None
+    if number is None:
         raise ConfigError(f'console.listen: {text!r} is not an address; write "127.0.0.1:8617"')
-    return host, int(port)
+    return host, number

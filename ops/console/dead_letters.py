@@ -12,6 +12,7 @@ from ops.dead_letters.context import look_up_context, stale_letters
 from ops.dead_letters.describe import describe
 from ops.dead_letters.groups import group_letters, letter_group
 from ops.dead_letters.select import LetterFilter, Places
+from schemas.numbers import whole_number
 from workers.dead_letters.letter import Letter
 from workers.dead_letters.messages import Operator
 from workers.dead_letters.queue import DeadLetterQueue
@@ -150,5 +151,5 @@ def _action(form: Sequence[tuple[str, object]], fields: Mapping[str, str]) -> _A
         verb,
         fields.get("reason", "")[:500],
         choice,
-        int(before) if before.isascii() and before.isdecimal() else time.time_ns(),
+        whole_number(before) or time.time_ns(),
     )

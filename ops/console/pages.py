@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from ops.cli.options import hostlist, when
+from ops.cli.options import hostlist, job_id, when
 from ops.cli.session import Session
 from ops.console.lamps import lamp
 from ops.console.reader import event_line, node_drifts
@@ -30,7 +30,6 @@ Page: TypeAlias = tuple[str, dict[str, Any]]
 _LIMIT = 300
 _NS = 1_000_000_000
 _SHOWN_REQUESTS = 20
-_MAX_JOB = 2**63 - 1
 
 
 class Pages:
@@ -125,14 +124,11 @@ class Pages:
 
 def _filter(fields: Mapping[str, str]) -> Filter:
     """Return the filter of the form's fields; click.BadParameter if a field is invalid."""
-    job = fields["job"]
-    if job and not (job.isascii() and job.isdecimal() and int(job) <= _MAX_JOB):
-        raise click.BadParameter("A job must be a number.")
     if fields["event"] and fields["event"] not in set(Transition):
         raise click.BadParameter("There is no such event.")
     return Filter(
         nodes=hostlist(fields["node"]) if fields["node"] else None,
-        job=int(job) if job else None,
+        job=job_id(fields["job"]) if fields["job"] else None,
         since=when(fields["since"]) if fields["since"] else None,
         transitions=(fields["event"],) if fields["event"] else None,
         limit=_LIMIT,

@@ -13,6 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from schemas.numbers import whole_number
+
 _MAX_BODY_BYTES = 1_000_000
 _HEADERS = {
     "Content-Security-Policy": (
@@ -59,8 +61,7 @@ class RequestGuard:
             or headers.get("sec-fetch-site") == "cross-site"
         ):
             return PlainTextResponse("This form came from another site.\n", 403)
-        length = headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+        if whole_number(headers.get("content-length", ""), most=_MAX_BODY_BYTES) is None:
             return PlainTextResponse("The form is too long.\n", 413)
         return None
 

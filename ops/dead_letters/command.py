@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ops.cli.files import output
-from ops.cli.options import json_option
+from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_items, print_json, print_line
 from ops.dead_letters import select
@@ -41,9 +41,7 @@ dead_letters.add_command(discard)
     metavar="KEY",
     help=f"Print one line per {', '.join(_LIST_KEYS)}. Default: letter, or cause for more than {FEW}.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=0), help="List single dead letters, the oldest ones only."
-)
+@click.option("--limit", type=count(0), help="List single dead letters, the oldest ones only.")
 @filter_options
 @pass_session
 def list_(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ops.cli.options import combine, hostlist, length
+from ops.cli.options import combine, hostlist, job_id, length
 from ops.dead_letters.select import LetterFilter
 from workers.config.settings import Settings
 
@@ -16,7 +16,7 @@ filter_options = combine(
         "--younger-than", "younger", type=length, metavar="TIME", help="Younger than this: 2h."
     ),
     click.option("--older-than", "older", type=length, metavar="TIME", help="Older than this: 2h."),
-    click.option("--job", type=int, help="Requested for this job."),
+    click.option("--job", type=job_id, help="Requested for this job."),
     click.option("--queue", help="From this work queue."),
     click.option(
         "--message", metavar="TEXT", help="The error message contains this: 'no valid host'."

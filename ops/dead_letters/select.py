@@ -8,6 +8,7 @@ from ops.cli.terminal import Columns, json_moment, moment
 from ops.history.similarity import error_pattern
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
+from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.dead_letters.letter import Letter
 
@@ -171,8 +172,9 @@ def exported(letter: Letter) -> dict[str, object]:
 def jobs_about(letter: Letter) -> list[int]:
     """The jobs that wait for a request, or the job that an event is about."""
     event = letter.undelivered.event if letter.undelivered else None
-    if event is not None and event.type == JobTransition.FAILED.type and event.subject.isdecimal():
-        return [int(event.subject)]
+    if event is not None and event.type == JobTransition.FAILED.type:
+        job = whole_number(event.subject)
+        return [] if job is None else [job]
     return jobs_of(letter.command)
 
 

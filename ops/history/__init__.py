@@ -3,5 +3,6 @@
 request: the history itself: outcome, attempts, stages, waits. Pure.
 timeline: its steps: events, cloud actions, and what Slurm reported afterwards. Pure.
 job_start: when the node registered and its first job started, from the audit.
+job_wait: how long a job waited in all.
 similarity: when two error messages have the same cause. Pure.
 """

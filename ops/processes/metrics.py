@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from producers import spool
+from schemas.numbers import whole_number
 
 _NS = 1_000_000_000
 
@@ -58,7 +59,5 @@ class SpoolMetrics(Collector):
 
 def _age(path: Path) -> float:
     """Seconds since a call's generation, the first part of its file name; 0 if it has none."""
-    generation = path.name.partition("-")[0]
-    if not generation.isdecimal():
-        return 0.0
-    return max(0.0, (time.time_ns() - int(generation)) / _NS)
+    generation = whole_number(path.name.partition("-")[0])
+    return 0.0 if generation is None else max(0.0, (time.time_ns() - generation) / _NS)

@@ -12,6 +12,8 @@ from producers.call import expand
 from producers.settings import ConfigError, read_toml
 from schemas.errors import MalformedMessageError
 from schemas.events import Transition
+from schemas.fields import shown
+from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.store.tables import audit
 
@@ -84,8 +86,11 @@ def allocations(lines: Iterable[str]) -> list[Allocation]:
             if nodes in {"", "None assigned"} or begin in {"Unknown", "None"}:
                 continue
             ends = time.time_ns() if end == "Unknown" else _local(end)
-            found += [Allocation(n, int(job), user, _local(begin), ends) for n in expand(nodes)]
-        except (ValueError, MalformedMessageError) as error:
+            job_id = whole_number(job, least=1)
+            if job_id is None:
+                raise ValueError(f"{shown(job)} is not a job's own number")  # noqa: TRY301
+            found += [Allocation(n, job_id, user, _local(begin), ends) for n in expand(nodes)]
+        except (ValueError, OverflowError, MalformedMessageError) as error:
             raise ConfigError(f"--sacct: line {number}: {error}") from None
     return found
 

@@ -4,6 +4,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -26,6 +27,7 @@ from workers.resync.plan import (
     plan,
     repair_requests,
 )
+from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.resync.survey import Survey, survey
 from workers.store import snapshots
 
@@ -63,14 +65,16 @@ def drift(session: Session, *, fix: bool, dry_run: bool, as_json: bool) -> None:
             raise StoreMissingError("there is no snapshot yet: run lamplighter worker snapshot")
         seen = survey(connection, settings, snapshot)
         known = drift_memory.recall(connection, settings.cluster)
+    differences = conf_differences(settings, snapshot)
     age = received.age if received else 0.0
     stale = age > settings.stale_after
     found = plan(seen, known, WITHOUT_DELAY if fix else settings.resync, now)
     wanted = needing_repair(found) if fix and not stale else []
     if as_json:
-        print_json(_as_json(seen, found, age, now))
+        conf = [asdict(one) for one in differences]
+        print_json({**_as_json(seen, found, age, now), "slurm_conf": conf})
     else:
-        _print(seen, found, age, now)
+        _print(seen, found, differences, age, now)
     if stale:
         raise StoreMissingError(
             f"the newest snapshot is {duration_of(age)} old: no repair is requested"
@@ -97,13 +101,21 @@ def _request(session: Session, seen: Survey, wanted: Sequence[FoundDrift]) -> No
         raise BrokerError(sent.problem)
 
 
-def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> None:
+def _print(
+    seen: Survey,
+    found: Sequence[FoundDrift],
+    differences: Sequence[ConfDifference],
+    age: float,
+    now: int,
+) -> None:
     count = len(seen.snapshot.nodes)
     print_line(f"snapshot of {count} nodes, {duration_of(age)} old, from {seen.snapshot.origin}")
     for cloud in seen.unseen:
         print_line(f"cloud {cloud} was not listed since then: its nodes are skipped")
     for cloud in seen.doubted:
         print_line(f"cloud {cloud} lists fewer than half of its nodes: missing nodes are skipped")
+    for difference in differences:
+        print_line(difference.text)
     if not found:
         print_line("no drift")
         return

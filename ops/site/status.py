@@ -21,6 +21,7 @@ from workers.broker.health import queue_problems
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
+from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import snapshots
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import PROBLEM, SILENT_SECONDS, heartbeats
@@ -75,6 +76,7 @@ class StoreStatus:
     on_hold: Sequence[Hold] = ()
     slurm: SnapshotStatus | None = None
     images: Sequence[GroupImage] = ()
+    slurm_conf: Sequence[ConfDifference] = ()
 
 
 _WORKERS: Columns[WorkerStatus] = {
@@ -162,12 +164,15 @@ def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]
             print_line(f"STALE: the newest snapshot of Slurm is {age} old: nothing is repaired")
         else:
             print_line(f"snapshot of Slurm {age} ago; {drifts} drifts (lamplighter drift)")
+    for difference in stored.slurm_conf:
+        print_line(f"{'WRONG: ' if difference.wrong else ''}{difference.text}")
     print_images(stored.images)
 
 
 def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
     cluster, now = settings.cluster, time.time_ns()
     newest = snapshots.snapshot_age(connection, cluster)
+    snapshot = snapshots.newest(connection, cluster)
     drifts = len(drift_memory.recall(connection, cluster))
     return StoreStatus(
         workers=[
@@ -187,6 +192,7 @@ def _read_store(connection: sa.Connection, settings: Settings) -> StoreStatus:
         if newest
         else None,
         images=list(by_group(connection, cluster).values()),
+        slurm_conf=conf_differences(settings, snapshot) if snapshot else (),
     )
 
 

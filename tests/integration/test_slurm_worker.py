@@ -279,6 +279,8 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
     """
     slurm, others = bench.slurm, [f"node{i}" for i in range(21, 60)]
     job_id = slurm.sbatch(JOB, nodelist="node60", no_requeue=True)
+    # otherwise the test itself powers node60 up, and the scheduler may come after the end of the test
+    until(lambda: shown(bench, job_id) == "CONFIGURING node60 None", 60, "the job to have node60")
     requested = bench.resume(*others, "node60")
     transition, error = (
         (Transition.PARKED, "network") if waits else (Transition.FAILED, "server_side")
@@ -314,7 +316,7 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
             20,
             "the worker",
         )
-    assert slurm.job_state(job_id) in {"CONFIGURING", "RUNNING"}
+    assert shown(bench, job_id) in {"CONFIGURING node60 None", "RUNNING node60 None"}
     assert not any("POWER" in flag for flag in bench.slurm.node_state("node60"))
     slurm.run("scancel", str(job_id))
     slurm.halt("node60")
@@ -326,8 +328,13 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
         interval=0.5,
     )
     # Slurm may have set nodes DOWN as not responding, between POWER_DOWN_FORCE and its suspend call
-    if down := [node for node in others if bench.has(node, "DOWN")]:
+    if down := [node for node in names if bench.has(node, "DOWN")]:
         slurm.scontrol("update", f"NodeName={','.join(down)}", "State=RESUME")
+
+
+def shown(bench: Bench, job_id: int) -> str:
+    """A job's state, its nodes, and why it waits."""
+    return bench.slurm.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%T %N %r").strip()
 
 
 def states(bench: Bench, names: list[str]) -> list[frozenset[str]]:

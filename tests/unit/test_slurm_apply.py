@@ -36,7 +36,7 @@ class FakeCommands:
         self._before(next(self._turns))
         self.log.append(arguments)
         nodes = arguments[1].removeprefix("NodeName=")
-        if nodes in self.refused or ("[" in nodes and self.refused):
+        if nodes in self.refused or ("," in nodes and self.refused):
             raise SlurmRefusedError("refused")
         return ""
 
@@ -94,7 +94,7 @@ def test_equal_updates_are_read_once_and_sent_once() -> None:
     decide = give_back_booting(commands, dict.fromkeys(names, "same"))
     apply.apply_updates(make(commands), names, decide)
     assert [words[0] for words in commands.log] == ["read", "read", "update"]
-    assert updates(commands) == ["NodeName=node[1-4]"]
+    assert updates(commands) == ["NodeName=node1,node2,node3,node4"]
 
 
 def test_nodes_that_are_updated_alone_after_a_refusal_are_read_alone() -> None:
@@ -104,7 +104,7 @@ def test_nodes_that_are_updated_alone_after_a_refusal_are_read_alone() -> None:
     commands.refused = {"node1"}
     decide = give_back_booting(commands, dict.fromkeys(names, "same"))
     applied = apply.apply_updates(make(commands), names, decide)
-    assert updates(commands) == ["NodeName=node[1-3]", "NodeName=node1", "NodeName=node2"]
+    assert updates(commands) == ["NodeName=node1,node2,node3", "NodeName=node1", "NodeName=node2"]
     assert applied.refused == {"node1"}
     assert applied.updates["node3"].kind is UpdateKind.NOTHING
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import time
+
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schemas.events import Cause
-from schemas.snapshot import OWN_REASON
+from schemas.snapshot import OWN_REASON, Power, PowerSaving, SlurmNode
 from tests.testbed.strategies import keys, words
 from workers.slurm.causes import reason
-from workers.slurm.nodes import JobState, NodeState, jobs_from, nodes_from
+from workers.slurm.nodes import (
+    UNREADABLE,
+    JobState,
+    NodeState,
+    job_format,
+    jobs_from,
+    nodes_from,
+)
+from workers.slurm.power_saving import power_saving_from
 
 REST = "ThreadsPerCore=1 Weight=1 Partitions=cloud  BootTime=None"
 LINE = (
@@ -31,18 +42,95 @@ def test_states_flags_and_addresses_are_parsed() -> None:
     nodes = nodes_from(output)
     assert list(nodes) == ["node2", "node3", "a-1"]
     flags = frozenset({"CLOUD", "NOT_RESPONDING", "POWERING_UP"})
-    assert nodes["node2"] == NodeState("node2", "MIXED", flags, "", "127.0.0.1", "node2.x")
+    state = NodeState("node2", "MIXED", flags, "", "127.0.0.1", "node2.x", partitions="cloud")
+    assert nodes["node2"] == state
     assert (nodes["node3"].base, nodes["node3"].flags) == ("IDLE", frozenset({"CLOUD"}))
     assert nodes["a-1"].reason == "lamplighter: quota: used 10 of 10 (all)"
     assert (nodes["a-1"].down, nodes["a-1"].powered_down) == (True, True)
 
 
-def test_jobs_are_parsed_and_other_lines_ignored() -> None:
-    output = "12|PENDING|\n13|RUNNING|node[1-2]\nslurm_load_jobs error\nx|PENDING|\n"
-    assert jobs_from(output) == {
-        12: JobState(12, "PENDING", ""),
-        13: JobState(13, "RUNNING", "node[1-2]"),
-    }
+MARK = "|0123456789abcdef|"
+JOB = MARK.join(
+    ("12", "RUNNING", "node[1-2]", "1767323045", "N/A", "NONE", "ann", "256", "{}", "\n")
+)
+SUBMITTED = 1767323045 * 10**9
+
+
+def test_jobs_are_read_and_malformed_ones_are_omitted() -> None:
+    output = JOB.format("x") + JOB.replace("12", "12_3").format("") + JOB.replace("12", "²")
+    job = JobState(12, "RUNNING", "node[1-2]", SUBMITTED, user="ann", exit_code=256, script="x")
+    assert jobs_from(output, MARK) == {12: job}
+    assert job_format(MARK).split(",")[0] == f"JobID:{MARK}"
+    assert jobs_from("slurm_load_jobs error\n", MARK) == {}
+
+
+@given(st.lists(words, max_size=4))
+def test_script_path_cannot_imitate_another_job(scripts: list[str]) -> None:
+    lines = [
+        JOB.replace("12", str(i), 1).replace("{}", script) for i, script in enumerate(scripts, 1)
+    ]
+    found = jobs_from("".join(lines), MARK)
+    assert [(job.job_id, job.script) for job in found.values()] == list(enumerate(scripts, 1))
+
+
+SETTER = " [slurm@1767323045]"
+# All that Python or a terminal takes for the end of a line, and other control characters.
+ENDS = st.sampled_from(
+    [*map(chr, range(1, 32)), "\x7f", "\x85", "\xa0", "\u2028", "\u2029", "\ufffd"]
+)
+
+
+def read_reason(free: str) -> str:
+    (node,) = nodes_from(LINE.format("DOWN+CLOUD") + free + "\n").values()
+    assert node.base == "DOWN"
+    return node.reason
+
+
+@given(st.sampled_from(["Not responding", "lamplighter: quota: x", ""]), ENDS, words)
+def test_reason_with_a_control_character_is_read_as_it_is_or_not_at_all(
+    first: str, end: str, rest: str
+) -> None:
+    """Slurm prints who set it after the first line, and further lines after eight spaces."""
+    lines = [line for line in f"{first}{end}{rest}".split("\n") if line]
+    assume(lines)
+    further = "".join(f"{' ' * 8}{line}" for line in lines[1:])
+    found = read_reason(f" Reason={lines[0]}{SETTER}{further}")
+    if len(lines) > 1 or "@" in lines[0]:
+        assert found in {UNREADABLE, lines[0]}
+        assert found == UNREADABLE or len(lines) == 1
+    else:
+        assert found == lines[0]
+
+
+@pytest.mark.parametrize(
+    ("free", "reason"),
+    [
+        ("", ""),
+        (" Comment=rack 2 Reason=old [x@1]", ""),
+        (" Comment=a\tb Extra=Reason=old [x@1]", ""),
+        (" Extra=Comment=Reason=old [x@1]", ""),
+        (f" Reason=Not responding{SETTER}", "Not responding"),
+        (f" Reason=Not responding{SETTER} Comment=rack 2 Extra=x", "Not responding"),
+        (f" Reason=a Comment=b{SETTER}", "a Comment=b"),
+        (f" Reason=Not responding{SETTER}        ticket 4711", UNREADABLE),
+        (f" Reason=disk is odd\r{SETTER}        ticket 4711", UNREADABLE),
+        (f" Reason=Not responding [x@1] Comment=b{SETTER}", UNREADABLE),
+        (" Reason=Not responding", UNREADABLE),
+    ],
+)
+def test_reason_is_known_by_its_place_and_read_whole_or_not_at_all(free: str, reason: str) -> None:
+    assert read_reason(free) == reason
+    assert SlurmNode("node2", "DOWN+CLOUD", UNREADABLE).power is Power.SET_DOWN
+
+
+def test_nothing_is_known_of_a_node_that_a_comment_imitates() -> None:
+    real = LINE.format("DOWN+CLOUD") + " Comment=x\n"
+    imitated = LINE.replace("node2", "node3", 1).format("IDLE")
+    nodes = nodes_from(real + imitated + "\n" + LINE.replace("node2", "node3", 1).format("DOWN"))
+    assert nodes["node2"].down
+    assert nodes["node3"] == NodeState("node3", "", reason=UNREADABLE)
+    spoofed = nodes_from(LINE.replace("OS=Linux", "OS=x State=IDLE").format("DOWN"))
+    assert spoofed["node2"].base == ""
 
 
 @given(keys, words)
@@ -57,8 +145,51 @@ def test_reason_is_parsed_from_slurm_as_it_was_set(error: str, message: str) -> 
     assert nodes_from(output)["node2"].reason == text
 
 
-@given(st.text())
-def test_parsers_accept_any_output(text: str) -> None:
+TOKENS = st.sampled_from(
+    [
+        *("NodeName=", " State=", " Reason=", " Comment=", " [", "@", "]", "\n", MARK, ":"),
+        *("9" * 5000, "[1-9]", "[0-99999999]", ","),
+    ]
+)
+
+
+@given(st.lists(st.one_of(st.text(), TOKENS), max_size=40).map("".join))
+def test_readers_accept_any_output(text: str) -> None:
     nodes_from(text)
     nodes_from(f"NodeName={text}")
-    jobs_from(text)
+    jobs_from(text, MARK)
+    jobs_from(JOB.replace("{}", text), MARK)
+    for line in ("ResumeTimeout = {}", "SuspendExcNodes = {}", "SuspendExcParts = {}", "{}"):
+        both = "ResumeTimeout = 60 sec\nSuspendTimeout = 5 sec\n"
+        power_saving_from(line.format(text) + "\n" + both, dict)
+
+
+@pytest.mark.parametrize("unit", [" Reason=", " [x@1]", "[", " [x@", "NodeName=a\n", MARK, "a,"])
+def test_readers_take_time_in_proportion_to_the_output(unit: str) -> None:
+    """A quadratic reader would take minutes."""
+    text = unit * (2_000_000 // len(unit))
+    began = time.process_time()
+    nodes_from(f"NodeName={text}")
+    jobs_from(text, MARK)
+    power_saving_from(f"SuspendExcNodes = {text}", dict)
+    assert time.process_time() - began < 20
+
+
+def test_power_saving_is_read_from_the_configuration() -> None:
+    output = (
+        "Configuration data as of 2026-11-28T17:50:06\n"
+        "ResumeTimeout           = 60 sec\n"
+        "SuspendExcNodes         = login[1-2],node[1-9]:2\n"
+        "SuspendExcParts         = static,debug\n"
+        "SuspendTime             = INFINITE\n"
+        "SuspendTimeout          = 5 sec\n"
+    )
+    nodes = {
+        name: NodeState(name, "IDLE", partitions=of)
+        for name, of in (("node7", "cloud,debug"), ("node8", "cloud"), ("node9", ""))
+    }
+    excluded = ("login1", "login2", "node7")
+    assert power_saving_from(output, lambda: nodes) == PowerSaving(60, 5, None, excluded)
+    longer = output.replace("INFINITE", "600 sec").replace("static,debug", "(null)")
+    assert power_saving_from(longer, dict) == PowerSaving(60, 5, 600, excluded[:2])
+    assert power_saving_from("ResumeTimeout = 60 sec\n", dict) is None

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
-from workers.slurm.nodes import NodeState, nodes_from
+from workers.slurm.nodes import JobState, NodeState, nodes_from
 from workers.slurm.run_reporter import recall, remember
-from workers.slurm.runs import NOTHING, Reported, Run, SlurmObservation, changes, runs_from
+from workers.slurm.runs import NOTHING, Reported, Run, SlurmObservation, changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 NOW = 1_000 * NS
 NODES = ("node1", "node2")
-RUN = Run(7, "RUNNING", 10 * NS, 100 * NS, None, "node[1-2]", "ann")
+RUN = JobState(7, "RUNNING", "node[1-2]", 10 * NS, 100 * NS, None, "ann")
 
 
 def observe(
-    runs: Sequence[Run], before: Reported = NOTHING, now: int = NOW
+    runs: Sequence[JobState], before: Reported = NOTHING, now: int = NOW
 ) -> tuple[list[tuple[JobTransition, int, str | None]], Reported]:
     """The reported events of runs: transition, time, state."""
     reported, after = changes("test", SlurmObservation({}, runs, now), NODES, before)
@@ -103,17 +103,40 @@ def test_each_new_slurmd_of_a_node_is_a_registration() -> None:
     ]
 
 
-def test_squeue_output_is_parsed_and_malformed_lines_are_omitted() -> None:
-    output = (
-        "7|RUNNING|10|100|1827074162|node[1-2]|ann\n"
-        "8|COMPLETED|10|100|200|node1|a|b\n"
-        "9|PENDING|10|N/A|N/A||ann\n"
-        "x|RUNNING|10|100|NONE|node1|ann\n"
-        "10|RUNNING|10\n"
-    )
-    assert runs_from(output) == [
-        replace(RUN, ended_at=1827074162 * NS),
-        Run(8, "COMPLETED", 10 * NS, 100 * NS, 200 * NS, "node1", "a|b"),
+JOBDATA = "/shared/jobdata"
+
+
+def test_uws_job_of_a_run_is_reported_on_nodes_that_were_on_already() -> None:
+    job = replace(RUN, script=f"{JOBDATA}/f755f0/sbatch.sh")
+    events, before = changes("test", SlurmObservation({}, [job], NOW), NODES, NOTHING, JOBDATA)
+    events += changes("test", SlurmObservation({}, [], NOW), NODES, before, JOBDATA)[0]
+    assert [event.uws_id for event in events if isinstance(event, JobEvent)] == ["f755f0"] * 2
+    assert len(events) == 2
+
+
+@pytest.mark.parametrize("state", ["NODE_FAIL", "BOOT_FAIL", "CANCELLED", "PREEMPTED", "DEADLINE"])
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_job_that_ends_without_a_sign_that_it_ran_is_never_reported(
+    state: str, exit_code: int
+) -> None:
+    """Whether or not an observation saw it wait; nor while it leaves its other nodes."""
+    ended = replace(RUN, state=state, ended_at=200 * NS, exit_code=exit_code)
+    before = NOTHING
+    for job in (replace(RUN, state="CONFIGURING"), replace(ended, state="COMPLETING"), ended):
+        assert observe([job])[0] == []
+        reported, before = observe([job], before)
+        assert reported == []
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code"),
+    [("COMPLETED", 0), ("TIMEOUT", 0), ("CANCELLED", 15), ("NODE_FAIL", 15), ("FAILED", 256)],
+)
+def test_job_that_ran_between_two_observations_is_reported(state: str, exit_code: int) -> None:
+    ended = replace(RUN, state=state, ended_at=200 * NS, exit_code=exit_code)
+    assert [step for step, *_ in observe([ended])[0]] == [
+        JobTransition.STARTED,
+        JobTransition.ENDED,
     ]
 
 
@@ -121,11 +144,9 @@ keys = st.tuples(st.integers(1, 9), st.integers(1, 10**18))
 runs = st.builds(
     Run,
     job_id=st.integers(1, 9),
-    state=st.text(),
     submitted_at=st.integers(1),
     started_at=st.integers(1),
-    ended_at=st.none() | st.integers(1),
-    nodes=st.text(),
+    nodes=st.lists(st.text()).map(tuple),
     user=st.text(),
 )
 
@@ -135,7 +156,6 @@ runs = st.builds(
         Reported,
         registered=st.dictionaries(st.text(), st.integers(1)),
         running=st.lists(runs, max_size=3).map(tuple),
-        booting=st.frozensets(keys, max_size=3),
         ended=st.frozensets(keys, max_size=3),
     )
 )

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from producers.settings import ConfigError
+from schemas.numbers import whole_number
 from workers.config.tables import MetricsSettings
 
 ENVIRONMENT = "LAMPLIGHTER_METRICS"
@@ -75,6 +76,7 @@ def serve_metrics(
 
 def _split(text: str, field: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > _MOST_PORT - len(ROLES):
+    number = whole_number(port, most=_MOST_PORT - len(ROLES))
+    if not host or number is None:
         raise ConfigError(f'{field}: {text!r} is not an address; write "127.0.0.1:9464"')
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number

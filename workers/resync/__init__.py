@@ -9,4 +9,5 @@ decide: what to do about a drift.
 plan: from a survey to repair requests, and to what is remembered.
 drift_memory: the stored drifts: since when, and how many repairs were requested.
 notices: what operators are notified of.
+slurm_conf: differences between slurm.conf and lamplighter.toml.
 """

@@ -24,5 +24,6 @@ run_reporter, runs: report registrations, and the start and end of job runs.
 Both:
 scontrol: the queries and updates of slurmctld.
 commands: runs Slurm's commands.
-nodes: parses their output.
+nodes: reads the nodes and jobs that they print.
+power_saving: reads Slurm's settings of power saving.
 """

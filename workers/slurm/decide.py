@@ -78,7 +78,7 @@ def decide(
         if kind is UpdateKind.NOTHING:
             return _nothing(event, why)
         jobs = frozenset(job.job_id for job in event.jobs)
-        return SlurmUpdate(kind, event.node, why, reason(event.cause), jobs=jobs)
+        return SlurmUpdate(kind, event.node, why, reason(event.cause), jobs=jobs, ran=slurm.lost)
     return _nothing(event, "not relevant to Slurm")
 
 

@@ -1,17 +1,20 @@
 """Handles the jobs of failed boots: starts the requeued ones at once, and reports those that ended."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 import structlog
 
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
+from workers.config.settings import Settings
+from workers.config.tables import SlurmSettings
 from workers.slurm import node_memory
 from workers.slurm.job_events import JobEvents
-from workers.slurm.nodes import FAILED
-from workers.slurm.requeued import WAIT_SECONDS, Requeued, ended_jobs, follow, jobs_on
+from workers.slurm.node_memory import Due, NodeMemory
+from workers.slurm.nodes import FAILED, JobState
+from workers.slurm.requeued import WAIT_SECONDS, FailedBoot, Requeued, ended_jobs, follow
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 from workers.store.database import reading
@@ -70,7 +73,7 @@ class FailedJobs:
         self._link.ack([delivery for requeued in done for delivery in requeued.deliveries])
 
 
-def unreported(store: sa.Engine, slurm: Slurm, cluster: str) -> list[SlurmUpdate]:
+def unreported(store: sa.Engine, slurm: Slurm, settings: Settings) -> list[SlurmUpdate]:
     """Updates with jobs that have ended, perhaps without a report: the worker may have crashed.
 
     No delivery comes again for nodes that were given back. A second report of a job has no effect.
@@ -79,13 +82,25 @@ def unreported(store: sa.Engine, slurm: Slurm, cluster: str) -> list[SlurmUpdate
         SlurmAwayError, sqlalchemy.exc.DBAPIError: slurmctld or the store does not answer.
     """
     with reading(store) as connection:
-        known = node_memory.recall_all(connection, cluster)
-    if not known:
-        return []
-    found = slurm.jobs_left_by(known.keys() & slurm.nodes().keys())
-    ended = {job_id: job for job_id, job in found.items() if job.state in FAILED}
+        known = node_memory.recall_all(connection, settings.cluster).values()
+    jobs = slurm.jobs({job_id for memory in known for job_id in memory.jobs})
+    ended = {job_id: job for job_id, job in jobs.items() if job.state in FAILED}
     return [
-        SlurmUpdate(UpdateKind.DONE, node, "reported before a restart", entry.reason, jobs=jobs)
-        for node, entry in known.items()
-        if (jobs := jobs_on(node, ended))
+        SlurmUpdate(
+            UpdateKind.DONE, memory.node, "reported before a restart", memory.reason, jobs=lost
+        )
+        for memory in known
+        if (lost := _lost_jobs(memory, ended, settings.slurm))
     ]
+
+
+def _lost_jobs(
+    memory: NodeMemory, ended: Mapping[int, JobState], settings: SlurmSettings
+) -> frozenset[int]:
+    """The ended jobs that waited for the last failed boot; a requeued one may have run since."""
+    failed_at = memory.failed_at
+    if not failed_at:  # its cloud did not answer, and it was or is to be given back
+        given_back_at = memory.due_at - int(settings.return_at_most * 10**9)
+        failed_at = given_back_at if memory.due is Due.FORGET else time.time_ns()
+    boot = FailedBoot(memory.generation, failed_at)
+    return frozenset(job for job in memory.jobs if job in ended and boot.lost(ended[job]))

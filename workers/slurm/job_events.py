@@ -12,7 +12,8 @@ from schemas.notices import Notice
 from schemas.snapshot import OWN_REASON
 from workers.broker import outgoing
 from workers.broker.link import Link
-from workers.slurm.job_origins import Origin, uws_id
+from workers.slurm.job_origins import uws_id
+from workers.slurm.nodes import JobState
 from workers.slurm.requeued import EndedJob
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate
@@ -50,26 +51,23 @@ class JobEvents:
         unknown = sorted(set(job_ids).difference(self._known)) if self._jobdata else []
         if not unknown:
             return
-        origins = self._slurm.origins(unknown)
-        self._publish(
-            identification_events(self._cluster, origins, self._jobdata or "", time.time_ns())
-        )
+        jobs = self._slurm.jobs(unknown)
+        self._publish(identification_events(self._cluster, jobs, self._jobdata, time.time_ns()))
         self._known.extend(unknown)
 
     def report_ended(self, ended: Mapping[int, EndedJob]) -> None:
         """Report jobs that have ended, by ID.
 
         Raises:
-            SlurmAwayError: slurmctld does not answer.
             BrokerError: the broker did not accept the events.
         """
         if not ended:
             return
-        origins = self._slurm.origins(ended)
         now = time.time_ns()
         events = [
-            failure_event(self._cluster, origins[job_id], ended[job_id], self._jobdata, now)
-            for job_id in sorted(origins.keys() & ended.keys())
+            failure_event(self._cluster, one, self._jobdata, now)
+            for _, one in sorted(ended.items())
+            if one.job.submitted_at is not None
         ]
         self._publish(events)
         for event in events:
@@ -88,15 +86,13 @@ class JobEvents:
 
 
 def identification_events(
-    cluster: str, origins: Mapping[int, Origin], jobdata: str, now: int
+    cluster: str, jobs: Mapping[int, JobState], jobdata: str | None, now: int
 ) -> list[JobEvent]:
     """The events of the jobs that belong to a UWS job; `now` in ns since the epoch."""
     return [
-        JobEvent(
-            JobTransition.IDENTIFIED, cluster, origin.job_id, origin.submitted_at, now, uws_id=found
-        )
-        for _, origin in sorted(origins.items())
-        if (found := uws_id(origin.script, jobdata)) is not None
+        JobEvent(JobTransition.IDENTIFIED, cluster, job.job_id, job.submitted_at, now, uws_id=found)
+        for _, job in sorted(jobs.items())
+        if job.submitted_at is not None and (found := uws_id(job.script, jobdata)) is not None
     ]
 
 
@@ -115,20 +111,18 @@ def dry_run_notice(event: RequestEvent, update: SlurmUpdate) -> Notice:
     )
 
 
-def failure_event(
-    cluster: str, origin: Origin, ended: EndedJob, jobdata: str | None, now: int
-) -> JobEvent:
+def failure_event(cluster: str, ended: EndedJob, jobdata: str | None, now: int) -> JobEvent:
     """The event of a job that has ended; its cause is the first reason that Slurm received."""
     text = next((update.reason for update in ended.updates if update.reason), "")
     error, _, message = text.removeprefix(OWN_REASON).partition(": ")
     return JobEvent(
         JobTransition.FAILED,
         cluster,
-        origin.job_id,
-        origin.submitted_at,
+        ended.job.job_id,
+        ended.job.submitted_at or 0,
         now,
-        uws_id=uws_id(origin.script, jobdata) if jobdata is not None else None,
-        state=ended.state,
+        uws_id=uws_id(ended.job.script, jobdata),
+        state=ended.job.state,
         nodes=tuple(sorted({update.node for update in ended.updates})),
         cause=Cause(error or "unknown", message or "one of its nodes did not boot"),
     )

@@ -15,7 +15,7 @@ from workers.store.chunks import chunks
 from workers.store.database import insert
 from workers.store.holds import all_holds
 from workers.store.leases import is_leased
-from workers.store.tables import feedback, nodes
+from workers.store.tables import feedback, nodes, requests
 
 
 class Due(enum.StrEnum):
@@ -74,6 +74,16 @@ def requested_states(
                 Desired(desired), generation, leased=bool(has_lease), held=node in held
             )
     return found
+
+
+def requested_before(
+    connection: sa.Connection, cluster: str, node: str, generation: int
+) -> int | None:
+    """The generation of the node's last request before this one; None if none is stored."""
+    query = sa.select(sa.func.max(requests.c.generation)).where(
+        requests.c.cluster == cluster, requests.c.node == node, requests.c.generation < generation
+    )
+    return connection.execute(query).scalar()
 
 
 def recall(

@@ -24,13 +24,15 @@ from workers.slurm.job_events import JobEvents
 from workers.slurm.metrics import SlurmMetrics
 from workers.slurm.node_memory import Due, NodeMemory
 from workers.slurm.nodes import NodeState
-from workers.slurm.requeued import jobs_on
+from workers.slurm.requeued import FailedBoot, jobs_on
 from workers.slurm.scontrol import Slurm
 from workers.slurm.updates import SlurmUpdate, UpdateKind, without_effect
 from workers.store.database import reading
 
 # If the worker crashes, another one repeats a due node after this time, ns.
 _CLAIM = 10 * 10**9
+# Slurm calls ResumeFailProgram so soon after it has ended the jobs, ns.
+_CALL_DELAY = 30 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class NodeUpdates:
         given_up = {event.node for _, event in events if event.kind is Kind.RESUME_FAIL}
         left = self._slurm.jobs_left_by(self._slurm.nodes(given_up).keys() & given_up)
         by_node = {event.node: event for _, event in events}
-        decide = partial(self._decide, by_node, known, {n: jobs_on(n, left) for n in given_up})
+        lost = {n: jobs_on(n, left, self._boot(by_node[n])) for n in given_up}
+        decide = partial(self._decide, by_node, known, lost)
         applied = apply_updates(self._slurm, names, decide)
         refused = applied.refused
         handled = [_Handled(d, event, applied.updates[event.node]) for d, event in events]
@@ -126,7 +129,7 @@ class NodeUpdates:
 
     def recover(self) -> None:
         """Report the jobs that ended before a crash."""
-        self.jobs.add(unreported(self._store, self._slurm, self._settings.cluster))
+        self.jobs.add(unreported(self._store, self._slurm, self._settings))
 
     def take_up(self) -> None:
         """Let nodes return that are out of service with our reason although nothing is due for them."""
@@ -141,6 +144,16 @@ class NodeUpdates:
             self._log.warning(
                 "node_not_returned", node=one.node, reason=one.reason, returns_in=wait
             )
+
+    def _boot(self, given_up: RequestEvent) -> FailedBoot:
+        """The boot that Slurm has abandoned: requested by the node's request before this one."""
+        with reading(self._store) as connection:
+            requested_at = node_memory.requested_before(
+                connection, self._settings.cluster, given_up.node, given_up.generation
+            )
+        if requested_at is None:  # the store was lost
+            requested_at = given_up.generation - _CALL_DELAY
+        return FailedBoot(requested_at, given_up.generation)
 
     def _read(
         self, names: Collection[str], *, slurm: bool

@@ -1,19 +1,28 @@
-"""Parses nodes and jobs from `scontrol --oneliner show node` and squeue. Pure.
+"""Reads nodes and jobs from `scontrol --oneliner show node` and squeue. Pure; any text has a result.
 
 22.05 has no `scontrol --json`, and the JSON of 24.11 differs from that of 22.05's sinfo; the one-line
 form is the same in all versions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from schemas.numbers import whole_number
 
 # Slurm's states of a job that ended because one of its nodes failed or did not boot.
 FAILED = frozenset({"NODE_FAIL", "BOOT_FAIL"})
 LEFT_BY_NODE = FAILED | {"COMPLETING"}
+# The reason of a node whose reason cannot be read whole: neither Slurm nor Lamplighter sets such a one.
+UNREADABLE = "set by a person; scontrol show node prints it"
 _NS = 1_000_000_000
 _POWER = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"})
-_REASON = re.compile(r"\sReason=(.*?) \[[^\[\]]*@[^\[\]]*\]")
+# Slurm writes free texts last, in this order (slurm_sprint_node_table in src/api/node_info.c, from
+# 22.05 to 26.11): what follows the first of them may imitate any field.
+_FREE_TEXTS = (" Reason=", " Comment=", " Extra=")
+# After the first line of a reason comes who set it when; each further line follows 8 spaces.
+_SETTER = re.compile(r" \[[^\[\]@ ]+@[^\[\]@ ]+\]")
+_NEXT_FIELD = re.compile(r" ?(?:[A-Za-z]+=.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class NodeState:
         address: NodeAddr.
         hostname: NodeHostName.
         registered_at: when the last registered slurmd started, ns since the epoch, or None.
+        partitions: their names, separated by commas.
     """
 
     node: str
@@ -36,6 +46,7 @@ class NodeState:
     address: str = ""
     hostname: str = ""
     registered_at: int | None = None
+    partitions: str = ""
 
     @property
     def down(self) -> bool:
@@ -65,56 +76,113 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """One job: its state (`PENDING`, `RUNNING`, ...) and its nodes, as a hostlist."""
+    """One job as squeue shows it; times are ns since the epoch in whole seconds, None if there is none.
+
+    Attributes:
+        job_id: its own number, also if it belongs to an array or a heterogeneous job.
+        state: `PENDING`, `RUNNING`, ...
+        nodes: a hostlist.
+        submitted_at: a requeue sets it again.
+        started_at: when it got its nodes; set again when nodes that had to boot are ready.
+        ended_at: of a job that has ended; an estimate before.
+        exit_code: as wait(2) returns it.
+        script: the path of its batch script as submitted, with arguments; untrusted.
+    """
 
     job_id: int
     state: str
     nodes: str
+    submitted_at: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    user: str = ""
+    exit_code: int = 0
+    script: str = ""
 
 
 def nodes_from(output: str) -> Mapping[str, NodeState]:
-    """The nodes that `scontrol --oneliner show node` printed; other lines are ignored."""
-    nodes = (_node(line) for line in output.splitlines() if line.startswith("NodeName="))
-    return {node.node: node for node in nodes}
+    """The nodes that `scontrol --oneliner show node` printed; other lines are ignored.
+
+    A line of a comment can imitate a node: if a name occurs twice, nothing is known of that node.
+    """
+    nodes: dict[str, NodeState] = {}
+    for line in output.split("\n"):
+        if line.startswith("NodeName="):
+            node = _node(line)
+            twice = node.node in nodes
+            nodes[node.node] = NodeState(node.node, "", reason=UNREADABLE) if twice else node
+    return nodes
 
 
 def _node(line: str) -> NodeState:
+    ends = [found for text in _FREE_TEXTS if (found := line.find(text)) >= 0]
+    end = min(ends, default=len(line))
+    fixed, free = line[:end], line[end:]
     # some versions append `*` (does not respond), `~`, `#`... to the state
-    base, *flags = re.sub(r"[^A-Z_+]", "", _field(line, "State")).split("+")
-    reason = _REASON.search(line)
+    base, *flags = re.sub(r"[^A-Z_+]", "", _field(fixed, "State")).split("+")
     return NodeState(
-        node=_field(line, "NodeName"),
+        node=_field(fixed, "NodeName"),
         base=base,
         flags=frozenset(flags),
-        reason=reason[1] if reason else "",
-        address=_field(line, "NodeAddr"),
-        hostname=_field(line, "NodeHostName"),
-        registered_at=moment(_field(line, "SlurmdStartTime")),
+        reason=_reason(free),
+        address=_field(fixed, "NodeAddr"),
+        hostname=_field(fixed, "NodeHostName"),
+        registered_at=moment(_field(fixed, "SlurmdStartTime")),
+        partitions=_field(fixed, "Partitions"),
     )
+
+
+def _reason(free: str) -> str:
+    """The reason in the free texts of a node; UNREADABLE unless it is there whole, and certain."""
+    if not free.startswith(" Reason="):
+        return ""
+    setters = list(_SETTER.finditer(free))
+    if len(setters) != 1 or not _NEXT_FIELD.fullmatch(free, setters[0].end()):
+        return UNREADABLE
+    return free[len(" Reason=") : setters[0].start()]
 
 
 def moment(text: str) -> int | None:
     """A time as Slurm prints it with SLURM_TIME_FORMAT=%s, in ns; None for `None`, `N/A`, `Unknown`."""
-    return int(text) * _NS if text.isascii() and text.isdigit() and int(text) else None
+    seconds = whole_number(text, least=1, most=2**63 // _NS)
+    return None if seconds is None else seconds * _NS
 
 
-def _field(line: str, name: str) -> str:
-    found = re.search(rf"(?:^|\s){name}=(\S*)", line)
-    return found[1] if found else ""
+def _field(fixed: str, name: str) -> str:
+    """The value of a field; empty if it is missing, or not there once: slurmd's OS may imitate it."""
+    found = re.findall(rf"(?:^| ){name}=([^ ]*)", fixed)
+    return found[0] if len(found) == 1 else ""
 
 
-# The --format of squeue that `jobs_from` parses: ID, state, nodes.
-JOB_FORMAT = "%A|%T|%N"
 # The states of jobs that have nodes: squeue(1), "JOB STATE CODES".
 HAVE_NODES = ("RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED")
+_JOB_FIELDS = (
+    *("JobID", "State", "NodeList", "SubmitTime", "StartTime", "EndTime"),
+    *("UserName", "exit_code", "Command"),
+)
 
 
-def jobs_from(output: str) -> Mapping[int, JobState]:
-    """The jobs that squeue printed in JOB_FORMAT."""
-    jobs = {}
-    for line in output.splitlines():
-        job_id, found, rest = line.partition("|")
-        state, _, nodes = rest.partition("|")
-        if found and job_id.isascii() and job_id.isdigit():
-            jobs[int(job_id)] = JobState(int(job_id), state, nodes)
-    return jobs
+def job_format(mark: str) -> str:
+    """The --Format of squeue that `jobs_from` reads; no submitter knows `mark`, which is not a digit first.
+
+    The path of a script may contain any usual separator, and could imitate the line of another job.
+    """
+    return ",".join(f"{field}:{mark}" for field in _JOB_FIELDS)
+
+
+def jobs_from(output: str, mark: str) -> Mapping[int, JobState]:
+    """The jobs that squeue printed in `job_format(mark)`; malformed ones are omitted."""
+    return {job.job_id: job for job in _jobs(output.split(mark))}
+
+
+def _jobs(fields: list[str]) -> Iterator[JobState]:
+    width = len(_JOB_FIELDS)
+    for start in range(0, len(fields) - width + 1, width):
+        job, state, nodes, submitted, started, ended, user, code, script = fields[
+            start : start + width
+        ]
+        job_id = whole_number(job.removeprefix("\n"), least=1)
+        if job_id is not None:
+            times = moment(submitted), moment(started), moment(ended)
+            exit_code = whole_number(code) or 0
+            yield JobState(job_id, state, nodes, *times, user, exit_code, script)

@@ -8,8 +8,8 @@ job of several nodes first leaves the others (COMPLETING), which takes a while.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import hostlist
-
+from producers.hosts import expand
+from schemas.errors import MalformedMessageError
 from workers.broker.delivery import Delivery
 from workers.slurm.nodes import FAILED, JobState
 from workers.slurm.updates import SlurmUpdate
@@ -18,6 +18,7 @@ from workers.slurm.updates import SlurmUpdate
 WAIT_SECONDS = 130.0
 # The states of a job that leaves its other nodes; the failed node no longer belongs to it.
 _LEAVING = frozenset({"COMPLETING", "REQUEUED"})
+_NS = 1_000_000_000
 _ACTIVE = frozenset({"CONFIGURING", "RUNNING", "SUSPENDED"})
 
 
@@ -41,18 +42,19 @@ class Requeued:
 
 @dataclass(frozen=True, slots=True)
 class EndedJob:
-    """A job that has ended for good: its state in Slurm, and the updates of its nodes."""
+    """A job that has ended for good, and the updates of its nodes."""
 
-    state: str
+    job: JobState
     updates: tuple[SlurmUpdate, ...]
 
 
 def ended_jobs(requeued: Requeued, jobs: Mapping[int, JobState]) -> dict[int, EndedJob]:
-    """The jobs that ended with their nodes' failure: they must not be requeued."""
+    """The jobs that ended with their nodes' failed boot: they must not be requeued."""
     return {
-        job_id: EndedJob(state, tuple(u for u in requeued.updates if job_id in u.jobs))
+        job_id: EndedJob(jobs[job_id], updates)
         for job_id in requeued.jobs
-        if (state := _state(jobs, job_id)) in FAILED
+        if _state(jobs, job_id) in FAILED
+        and (updates := tuple(u for u in requeued.updates if job_id in u.jobs and not u.ran))
     }
 
 
@@ -76,11 +78,34 @@ def _state(jobs: Mapping[int, JobState], job_id: int) -> str:
 def _has_node(job: JobState, nodes: Iterable[str]) -> bool:
     """Whether a job still has one of these nodes; if it runs elsewhere, nothing is left to do."""
     try:
-        return not set(nodes).isdisjoint(hostlist.expand_hostlist(job.nodes))
-    except hostlist.BadHostlist:
+        return not set(nodes).isdisjoint(expand(job.nodes)) if job.nodes else False
+    except MalformedMessageError:
         return True
 
 
-def jobs_on(node: str, jobs: Mapping[int, JobState]) -> frozenset[int]:
-    """The IDs of the jobs that have this node."""
-    return frozenset(job_id for job_id, job in jobs.items() if _has_node(job, (node,)))
+@dataclass(frozen=True, slots=True)
+class FailedBoot:
+    """A boot that failed: when it was requested, and when it had failed; ns since the epoch."""
+
+    requested_at: int
+    failed_at: int
+
+    def lost(self, job: JobState) -> bool:
+        """Whether a job that had the node waited for this boot, as far as Slurm's times tell.
+
+        No job runs on a node that boots: one that ran there has ended before, or got its node later.
+        """
+        if job.started_at is None or job.ended_at is None:
+            return False
+        return (
+            job.started_at <= self.failed_at
+            # Slurm's times are whole seconds
+            and job.ended_at > self.requested_at - _NS
+        )
+
+
+def jobs_on(node: str, jobs: Mapping[int, JobState], boot: FailedBoot) -> frozenset[int]:
+    """The IDs of the jobs that have this node, and waited for this boot of it."""
+    return frozenset(
+        job_id for job_id, job in jobs.items() if boot.lost(job) and _has_node(job, (node,))
+    )

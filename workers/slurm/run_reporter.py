@@ -34,7 +34,8 @@ def report_changes(settings: Settings, slurm: Slurm) -> int:
     before = recall(path)
     at = time.time_ns()
     seen = SlurmObservation(slurm.nodes(), slurm.runs(), at)
-    events, after = changes(settings.cluster, seen, settings.nodes.keys(), before)
+    jobdata = settings.slurm.uws_jobdata
+    events, after = changes(settings.cluster, seen, settings.nodes.keys(), before, jobdata)
     if events:
         publish(settings, map(outgoing.event, events))
     if after != before:

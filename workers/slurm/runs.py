@@ -7,41 +7,39 @@ from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
 from schemas.registrations import Registration
-from workers.slurm.nodes import NodeState, moment
+from workers.slurm.job_origins import uws_id
+from workers.slurm.nodes import JobState, NodeState
 
-# The --format of squeue that `runs_from` parses: ID, state, submit, start and end time, nodes, user.
-RUN_FORMAT = "%A|%T|%V|%S|%e|%N|%u"
 # The states of ended jobs, which Slurm shows for MinJobAge: squeue(1), "JOB STATE CODES".
 ENDED_STATES = (
     *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"),
     *("PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"),
 )
-# When its nodes have booted, Slurm sets a job's start again (job_config_fini); until then it does not run.
-_BOOTING = "CONFIGURING"
-# The end states of a job that did run, even if no observation saw it run.
+# Only a job that runs has these states, and only a job that ran ends in the others.
+_RUNS = frozenset({"RUNNING", "SUSPENDED", "STOPPED"})
 _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
+# The exit codes of a job that slurmctld ended, as 22.05 and 24.11 set them: any other is slurmd's report
+# of the end of its script.
+_ENDED_BY_SLURMCTLD = frozenset({0, 1})
 # The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old.
 _GONE = "GONE"
-_FIELDS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job; times are ns since the epoch, None if Slurm shows none.
+    """A run of a job whose start is reported; times are ns since the epoch.
 
     Attributes:
-        state: in Slurm.
-        nodes: a hostlist, as Slurm prints it.
-        seen_at: when Slurm last showed it running; set once its start is reported.
+        nodes: those of interest.
+        seen_at: when Slurm last showed it running.
     """
 
     job_id: int
-    state: str
     submitted_at: int
     started_at: int
-    ended_at: int | None
-    nodes: str
+    nodes: tuple[str, ...]
     user: str
+    uws_id: str | None = None
     seen_at: int = 0
 
     @property
@@ -57,13 +55,11 @@ class Reported:
     Attributes:
         registered: when each node's slurmd started, ns since the epoch.
         running: the runs whose end is not reported yet.
-        booting: runs whose nodes boot; if they end now, they never ran.
         ended: the runs that have ended, and that Slurm still shows.
     """
 
     registered: Mapping[str, int]
     running: tuple[Run, ...] = ()
-    booting: frozenset[tuple[int, int]] = frozenset()
     ended: frozenset[tuple[int, int]] = frozenset()
 
 
@@ -72,29 +68,30 @@ NOTHING = Reported({})
 
 @dataclass(frozen=True, slots=True)
 class SlurmObservation:
-    """The state of Slurm at one moment: `at`, ns since the epoch."""
+    """The state of Slurm at one moment: `at`, ns since the epoch; jobs that have, or had, nodes."""
 
     nodes: Mapping[str, NodeState]
-    runs: Sequence[Run]
+    jobs: Sequence[JobState]
     at: int
 
 
-def runs_from(output: str) -> list[Run]:
-    """The runs that squeue printed in RUN_FORMAT, times in seconds; lines without a start are omitted."""
-    found = []
-    for line in output.splitlines():
-        fields = line.split("|", _FIELDS - 1)
-        if len(fields) < _FIELDS:
-            continue
-        job, state, submitted, started, ended, nodes, user = fields
-        moments = [moment(field) for field in (submitted, started, ended)]
-        if job.isascii() and job.isdigit() and moments[0] is not None and moments[1] is not None:
-            found.append(Run(int(job), state, moments[0], moments[1], moments[2], nodes, user))
-    return found
+def has_run(job: JobState) -> bool:
+    """Whether Slurm says that a job runs or ran; a job that waits for its nodes ends without it.
+
+    Slurm does not say it of each job that has ended: one that was cancelled, or has lost a node, may
+    have run for less than an observation's interval. It is not reported then.
+    """
+    if job.state in _RUNS or job.state in _RAN:
+        return True
+    return job.state in ENDED_STATES and job.exit_code not in _ENDED_BY_SLURMCTLD
 
 
 def changes(
-    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Reported
+    cluster: str,
+    seen: SlurmObservation,
+    ours: Collection[str],
+    before: Reported,
+    jobdata: str | None = None,
 ) -> tuple[list[Registration | JobEvent], Reported]:
     """The events to report about Slurm's nodes and runs, and what has been reported then.
 
@@ -103,6 +100,7 @@ def changes(
         seen: the state of Slurm now.
         ours: the nodes of interest; runs on other nodes are ignored.
         before: the result of the previous call.
+        jobdata: SLURM_JOBDATA_PATH of OPUS, or None if OPUS does not submit jobs.
     """
     registered = {
         name: node.registered_at
@@ -114,48 +112,62 @@ def changes(
         for name, since in sorted(registered.items())
         if before.registered.get(name) != since
     ]
-    jobs, after = _run_changes(cluster, seen, ours, before)
+    jobs, after = _run_changes(cluster, seen, ours, before, jobdata)
     return [*registrations, *jobs], replace(after, registered=registered)
 
 
 def _run_changes(
-    cluster: str, seen: SlurmObservation, ours: Collection[str], before: Reported
+    cluster: str,
+    seen: SlurmObservation,
+    ours: Collection[str],
+    before: Reported,
+    jobdata: str | None,
 ) -> tuple[list[JobEvent], Reported]:
-    running = {run.key for run in before.running}
-    shown = {run.key for run in seen.runs}
-    booting = before.booting & shown | {r.key for r in seen.runs if r.state == _BOOTING}
-    ended = before.ended & shown
+    known = {run.key: run for run in before.running}
     events: list[JobEvent] = []
     still: list[Run] = []
-    for run in seen.runs:
-        nodes = _our_nodes(run, ours)
-        has_ended = run.state in ENDED_STATES
-        never_ran = run.key in booting - running and has_ended and run.state not in _RAN
-        if not nodes or run.state == _BOOTING or run.key in ended or never_ran:
+    ended: set[tuple[int, int]] = set()
+    shown = set()
+    for job in seen.jobs:
+        run = _run(job, ours, jobdata)
+        if run is None:
             continue
-        if run.key not in running:
-            events.append(_event(JobTransition.STARTED, cluster, run, nodes, run.started_at))
-        if has_ended and run.ended_at is not None:
-            events.append(_event(JobTransition.ENDED, cluster, run, nodes, run.ended_at))
-            ended |= {run.key}
+        shown.add(run.key)
+        if run.key in before.ended:
+            ended.add(run.key)
+            continue
+        if run.key not in known:
+            if not has_run(job):
+                continue
+            events.append(_event(JobTransition.STARTED, cluster, run, run.started_at))
+        if job.state in ENDED_STATES and job.ended_at is not None:
+            events.append(_event(JobTransition.ENDED, cluster, run, job.ended_at, job.state))
+            ended.add(run.key)
         else:
             still.append(replace(run, seen_at=seen.at))
-    gone = [replace(run, state=_GONE) for run in before.running if run.key not in shown]
     events += [
-        _event(JobTransition.ENDED, cluster, r, _our_nodes(r, ours), r.seen_at) for r in gone
+        _event(JobTransition.ENDED, cluster, run, run.seen_at, _GONE)
+        for key, run in known.items()
+        if key not in shown
     ]
-    return events, Reported({}, tuple(still), booting, ended)
+    return events, Reported({}, tuple(still), frozenset(ended))
 
 
-def _our_nodes(run: Run, ours: Collection[str]) -> tuple[str, ...]:
+def _run(job: JobState, ours: Collection[str], jobdata: str | None) -> Run | None:
+    """The run of a job on our nodes, or None."""
     try:
-        return tuple(name for name in expand(run.nodes) if name in ours) if run.nodes else ()
+        nodes = tuple(name for name in expand(job.nodes) if name in ours) if job.nodes else ()
     except MalformedMessageError:
-        return ()
+        return None
+    if not nodes or job.submitted_at is None or job.started_at is None:
+        return None
+    user = job.user.strip() or "unknown"
+    uws = uws_id(job.script, jobdata)
+    return Run(job.job_id, job.submitted_at, job.started_at, nodes, user, uws)
 
 
 def _event(
-    transition: JobTransition, cluster: str, run: Run, nodes: tuple[str, ...], time: int
+    transition: JobTransition, cluster: str, run: Run, time: int, state: str | None = None
 ) -> JobEvent:
     return JobEvent(
         transition=transition,
@@ -163,8 +175,9 @@ def _event(
         job_id=run.job_id,
         submitted_at=run.submitted_at,
         time=time,
-        state=run.state if transition is JobTransition.ENDED else None,
-        nodes=nodes,
+        uws_id=run.uws_id,
+        state=state,
+        nodes=run.nodes,
         started_at=run.started_at,
-        user=run.user.strip() or "unknown",
+        user=run.user,
     )

@@ -2,30 +2,32 @@
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
-import hostlist
 import structlog
 
 from schemas.addresses import node_addr
 from schemas.fields import is_node_name, shown
+from schemas.snapshot import PowerSaving
 from workers.config.settings import Settings
 from workers.slurm.commands import SlurmAwayError, SlurmCommands, SlurmRefusedError
-from workers.slurm.job_origins import Origin, origin_format, origins_from
 from workers.slurm.nodes import (
     HAVE_NODES,
-    JOB_FORMAT,
     LEFT_BY_NODE,
     JobState,
     NodeState,
+    job_format,
     jobs_from,
     nodes_from,
 )
-from workers.slurm.runs import ENDED_STATES, RUN_FORMAT, Run, runs_from
+from workers.slurm.power_saving import power_saving_from
+from workers.slurm.runs import ENDED_STATES
 from workers.store.chunks import chunks
 
-# For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)).
+# For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)). They
+# are listed one by one: 22.05 reads brackets only at the end of a name, and refuses the whole list.
 _NODES_PER_COMMAND = 500
 _JOBS_PER_COMMAND = 200
 # What was read longer ago, in seconds, is read again: the process or slurmctld was stopped meanwhile.
@@ -66,24 +68,32 @@ class Slurm:
         if not names:
             return {}
         try:
-            return nodes_from(self._commands.run(*command, hostlist.collect_hostlist(names)))
+            return nodes_from(self._commands.run(*command, ",".join(sorted(names))))
         except SlurmRefusedError:  # it does not know one of them
             return self.nodes()
 
+    def power_saving(self) -> PowerSaving | None:
+        """Slurm's settings of power saving; None if they cannot be read."""
+        return power_saving_from(self._commands.query("scontrol", "show", "config"), self.nodes)
+
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
-        """The states of these jobs; jobs that Slurm no longer knows are omitted."""
+        """These jobs; jobs that Slurm no longer knows are omitted."""
         found: dict[int, JobState] = {}
-        for output in self._describe_jobs(job_ids, JOB_FORMAT):
-            found |= jobs_from(output)
+        for chunk in chunks(sorted(job_ids), _JOBS_PER_COMMAND):
+            with suppress(SlurmRefusedError):  # Slurm knows none of them
+                found |= self._squeue(
+                    self._commands.run, "--states=all", f"--jobs={','.join(map(str, chunk))}"
+                )
         return found
 
     def running(self) -> Mapping[int, JobState]:
         """The jobs that have nodes."""
-        return jobs_from(self._list_jobs(HAVE_NODES, JOB_FORMAT))
+        return self._squeue(self._commands.query, "--all", f"--states={','.join(HAVE_NODES)}")
 
-    def runs(self) -> list[Run]:
-        """The runs of jobs that have nodes, and of jobs that ended recently (MinJobAge)."""
-        return runs_from(self._list_jobs((*HAVE_NODES, *ENDED_STATES), RUN_FORMAT))
+    def runs(self) -> Sequence[JobState]:
+        """The jobs that have nodes, and those that ended recently (MinJobAge)."""
+        states = f"--states={','.join((*HAVE_NODES, *ENDED_STATES))}"
+        return list(self._squeue(self._commands.query, "--all", states).values())
 
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
         """The jobs that have ended, or are ending, because one of their nodes has failed.
@@ -94,20 +104,12 @@ class Slurm:
         found: dict[int, JobState] = {}
         states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
         for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
-            nodes = f"--nodelist={hostlist.collect_hostlist(chunk)}"
-            arguments = ("--noheader", states, nodes, f"--format={JOB_FORMAT}")
             try:
-                found |= jobs_from(self._commands.run("squeue", *arguments))
+                found |= self._squeue(
+                    self._commands.run, "--all", states, f"--nodelist={','.join(chunk)}"
+                )
             except SlurmRefusedError as error:
                 self._log.warning("slurm_refused", what="squeue", error=str(error), remedy=None)
-        return found
-
-    def origins(self, job_ids: Iterable[int]) -> Mapping[int, Origin]:
-        """The origins of these jobs; jobs that Slurm no longer knows are omitted."""
-        mark = f"|{secrets.token_hex(16)}|"
-        found: dict[int, Origin] = {}
-        for output in self._describe_jobs(job_ids, origin_format(mark)):
-            found |= origins_from(output, mark)
         return found
 
     def update_nodes(
@@ -153,21 +155,14 @@ class Slurm:
 
     def start_now(self, job_ids: Iterable[int]) -> None:
         """Let requeued jobs start at once; jobs that have started or ended stay as they are."""
-        for chunk in chunks([str(int(job_id)) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
+        for chunk in chunks([str(job_id) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
             self._start(chunk)
 
-    def _list_jobs(self, states: Sequence[str], shape: str) -> str:
-        arguments = ("--noheader", "--all", f"--states={','.join(states)}", f"--format={shape}")
-        return self._commands.query("squeue", *arguments)
-
-    def _describe_jobs(self, job_ids: Iterable[int], shape: str) -> Iterator[str]:
-        for chunk in chunks(sorted(job_ids), _JOBS_PER_COMMAND):
-            jobs = ",".join(str(int(job_id)) for job_id in chunk)
-            arguments = ("--noheader", "--states=all", f"--jobs={jobs}", f"--format={shape}")
-            try:
-                yield self._commands.run("squeue", *arguments)
-            except SlurmRefusedError:
-                continue  # Slurm knows none of them
+    def _squeue(self, execute: Callable[..., str], *arguments: str) -> Mapping[int, JobState]:
+        """The jobs that squeue shows; `execute` runs it."""
+        mark = f"|{secrets.token_hex(16)}|"
+        shape = f"--Format={job_format(mark)}"
+        return jobs_from(execute("squeue", "--noheader", *arguments, shape), mark)
 
     def _start(self, jobs: Sequence[str]) -> None:
         """Start jobs at once; if Slurm refuses, each alone."""
@@ -185,7 +180,7 @@ class Slurm:
         due = self._read_again(names, still_due)
         if not due:
             return set()
-        problem = self._try_update("NodeName", hostlist.collect_hostlist(due), arguments)
+        problem = self._try_update("NodeName", ",".join(due), arguments)
         if problem is None:
             return set()
         if len(due) > 1:

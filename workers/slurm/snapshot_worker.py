@@ -4,6 +4,7 @@ It publishes the state of Slurm's nodes, then what has started and ended since t
 """
 
 import os
+from dataclasses import replace
 
 import structlog
 
@@ -65,6 +66,7 @@ def take_and_publish(settings: Settings, slurm: Slurm) -> Snapshot:
         # the hooks cannot write to a folder that root creates
         raise ClockError(f"hooks.state: {state} does not exist; create it, owned by SlurmUser")
     taken = producer.take(settings.cluster, state, lambda: read_nodes(slurm))
+    taken = replace(taken, power_saving=slurm.power_saving())
     publish(settings, producer.messages(taken))
     return taken
 

@@ -43,7 +43,12 @@ _FAILURES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SlurmUpdate:
-    """The update of one node, and why; `jobs` are the jobs that waited for the node."""
+    """The update of one node, and why.
+
+    Attributes:
+        jobs: the jobs that waited for the node.
+        ran: whether they ran on it instead: it was lost, and did not fail to boot.
+    """
 
     kind: UpdateKind
     node: str
@@ -52,10 +57,11 @@ class SlurmUpdate:
     address: str = ""
     hostname: str = ""
     jobs: frozenset[int] = frozenset()
+    ran: bool = False
 
     @property
     def content(self) -> tuple[UpdateKind, str, str, str]:
-        """What Slurm receives; two updates with the same content may differ in `why` and `jobs`."""
+        """What Slurm receives; two updates with the same content may differ in `why`, `jobs` and `ran`."""
         return self.kind, self.reason, self.address, self.hostname
 
 

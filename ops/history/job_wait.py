@@ -1,0 +1,91 @@
+"""How long a job waited in all: failed boots, cool-down and requeues included. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ops.history.request import RequestHistory, WaitSpan
+from schemas.events import Transition
+from schemas.jobs import JobEvent, JobTransition
+
+# Slurm reports times in whole seconds.
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobWait:
+    """The wait of a job before its last start; times are ns since the epoch.
+
+    Attributes:
+        since: what it is counted from.
+        ended: what ended it; empty while the job waits.
+        spans: what it was spent on, in order; their sum is the whole.
+    """
+
+    begin: int
+    end: int
+    since: str
+    ended: str
+    spans: tuple[WaitSpan, ...]
+
+    @property
+    def length(self) -> int:
+        """The whole wait, ns."""
+        return self.end - self.begin
+
+    @property
+    def longest(self) -> WaitSpan:
+        """What most of it was spent on."""
+        return max(self.spans, key=lambda span: span.length, default=WaitSpan(0, "nothing"))
+
+
+def job_wait(
+    requests: Sequence[RequestHistory], events: Sequence[JobEvent], now: int
+) -> JobWait | None:
+    """The wait of a job, from the requests that it waited for and the events about it.
+
+    It begins with the submission; if that is not recorded, with the first request. Slurm sets the
+    submission of a requeued job again, so that the first request may be older. What was before the
+    end of an earlier run does not count.
+    """
+    if not requests:
+        return None
+    last = max(one.asked for one in requests)
+    runs = [e.time for e in events if e.transition is JobTransition.ENDED and e.time <= last]
+    cut = max(runs, default=0)
+    waits = sorted((one for one in requests if one.asked >= cut), key=lambda one: one.asked)
+    submissions = [event.submitted_at for event in events]
+    begin, since = waits[0].asked, "the first request for it"
+    if runs:
+        begin, since = cut, "the end of its last run"
+    elif submissions and min(submissions) <= begin:
+        begin, since = min(submissions), "its submission"
+    end, ended = _end(events, last, now)
+    return JobWait(begin, end, since, ended, tuple(_spans(waits, begin, end, ended)))
+
+
+def _end(events: Iterable[JobEvent], last: int, now: int) -> tuple[int, str]:
+    """When the wait for the last request ended, and how."""
+    starts = [event.started_at for event in events if event.started_at is not None]
+    if after := [start for start in starts if start > last - _SECOND]:
+        return min(after), "started"
+    failed = [event.time for event in events if event.transition is JobTransition.FAILED]
+    return (max(failed), "failed") if failed and max(failed) > last else (now, "")
+
+
+def _spans(waits: Iterable[RequestHistory], begin: int, end: int, ended: str) -> Iterable[WaitSpan]:
+    at, before = begin, "until Slurm requested the first node"
+    for one in waits:
+        if one.asked > at:
+            yield WaitSpan(one.asked - at, before)
+            at = one.asked
+        until = min(end, end if one.ended is None else one.ended)
+        if until > at:
+            outcome = str(one.outcome or "under way")
+            cause = f": {one.cause}" if one.cause else ""
+            yield WaitSpan(until - at, f"for {one.node}: {outcome}{cause}")
+            at = until
+        booted = one.outcome is Transition.COMPLETED
+        state = "was powered on" if booted else "had failed"
+        before = f"after {one.node} {state}, until Slurm requested the next node"
+    if end > at:
+        yield WaitSpan(end - at, f"until the job {ended}" if ended else "since then")

@@ -1,0 +1,107 @@
+"""The whole wait of a job: from its submission, over failed boots and requeues, to its start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ops.history.job_start import UNKNOWN
+from ops.history.job_wait import job_wait
+from ops.history.request import RequestHistory
+from schemas.commands import Kind
+from schemas.events import Transition
+from schemas.jobs import JobEvent, JobTransition
+
+NS = 10**9
+T0 = 1_767_323_045
+NOW = (T0 + 1000) * NS
+
+
+def request(node: str, asked: float, ended: float | None, *, fails: bool = False) -> RequestHistory:
+    """A request of a node; times in seconds after T0."""
+    outcome = None if ended is None else Transition.FAILED if fails else Transition.COMPLETED
+    return RequestHistory(
+        node,
+        f"r-{node}",
+        Kind.RESUME,
+        int((T0 + asked) * NS),
+        1,
+        0,
+        "c",
+        None if ended is None else int((T0 + ended) * NS),
+        outcome,
+        "quota: none" if fails else None,
+        UNKNOWN,
+        (),
+    )
+
+
+def event(
+    transition: JobTransition, at: int, *, submitted: int = 0, started: int | None = None
+) -> JobEvent:
+    return JobEvent(
+        transition,
+        "test",
+        7,
+        (T0 + submitted) * NS,
+        (T0 + at) * NS,
+        started_at=None if started is None else (T0 + started) * NS,
+    )
+
+
+def seconds(lengths: list[int]) -> list[int]:
+    return [length // NS for length in lengths]
+
+
+FAILED_THEN_BOOTED = [request("node1", 2, 12, fails=True), request("node2", 312, 320)]
+
+
+def test_wait_includes_the_failed_boot_the_cool_down_and_the_requeue() -> None:
+    """Slurm has set the submission again when it requeued the job."""
+    events = [
+        event(JobTransition.IDENTIFIED, 3),
+        event(JobTransition.STARTED, 326, submitted=13, started=326),
+    ]
+    found = job_wait(FAILED_THEN_BOOTED, events, NOW)
+    assert found is not None
+    assert (found.since, found.ended, found.length) == ("its submission", "started", 326 * NS)
+    assert seconds([span.length for span in found.spans]) == [2, 10, 300, 8, 6]
+    assert found.longest.what == "after node1 had failed, until Slurm requested the next node"
+    assert found.spans[1].what == "for node1: failed: quota: none"
+
+
+def test_without_the_first_submission_the_wait_begins_with_the_first_request() -> None:
+    events = [event(JobTransition.STARTED, 326, submitted=13, started=326)]
+    found = job_wait(FAILED_THEN_BOOTED, events, NOW)
+    assert found is not None
+    assert (found.since, found.length) == ("the first request for it", 324 * NS)
+
+
+def test_job_that_still_waits_or_has_failed() -> None:
+    waits = job_wait([request("node1", 2, None)], [], NOW)
+    assert waits is not None
+    assert (waits.ended, waits.end) == ("", NOW)
+    failed = job_wait(FAILED_THEN_BOOTED[:1], [event(JobTransition.FAILED, 13)], NOW)
+    assert failed is not None
+    assert (failed.ended, failed.length) == ("failed", 13 * NS)
+    assert job_wait([], [], NOW) is None
+
+
+def test_time_before_the_end_of_an_earlier_run_is_no_wait() -> None:
+    """A requeue after it ran, or another job of the same number before Slurm lost its state."""
+    earlier = [request("node9", -500, -490), *FAILED_THEN_BOOTED]
+    events = [
+        event(JobTransition.STARTED, -480, submitted=-600, started=-480),
+        event(JobTransition.ENDED, 0, submitted=-600, started=-480),
+        event(JobTransition.STARTED, 326, submitted=1, started=326),
+    ]
+    found = job_wait(earlier, events, NOW)
+    assert found is not None
+    assert (found.since, found.length) == ("the end of its last run", 326 * NS)
+
+
+def test_nodes_of_one_job_wait_at_the_same_time() -> None:
+    both = [request("node1", 2, 30), replace(request("node2", 2, 40), cause=None)]
+    started = event(JobTransition.STARTED, 50, started=50)
+    found = job_wait(both, [started], NOW)
+    assert found is not None
+    assert sum(span.length for span in found.spans) == found.length == 50 * NS

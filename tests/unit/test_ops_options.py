@@ -1,0 +1,45 @@
+"""Numbers on the command line are read strictly: `int` would take 4711_3 for job 47113."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.cli.options import count, job_id, length
+from schemas.numbers import whole_number
+
+
+@pytest.mark.parametrize("text", ["4711_3", "4711+1"])
+def test_part_of_a_job_is_refused_with_the_command_that_prints_its_number(text: str) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        job_id(text)
+    assert f"squeue --noheader --states=all --jobs={text} --format=%A" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " 1", "1 ", "1_0", "+1", "-1", "\u0661", "\u00b2", "1e3", "0x1", "1.0", "9" * 5000, "1\n"],
+)
+def test_only_ascii_digits_are_a_number(text: str) -> None:
+    assert whole_number(text) is None
+    for read in (job_id, count(0)):
+        with pytest.raises(click.BadParameter):
+            read(text)
+
+
+def test_numbers_have_limits() -> None:
+    assert job_id("4294967295") == 2**32 - 1
+    assert count(0)("0") == count(0)(0) == 0
+    for read, text in ((job_id, "0"), (job_id, "4294967296"), (count(1), "0")):
+        with pytest.raises(click.BadParameter):
+            read(text)
+    with pytest.raises(click.BadParameter):
+        length("\u0661s")
+
+
+@given(st.text(max_size=25))
+def test_a_number_is_what_its_digits_say(text: str) -> None:
+    found = whole_number(text)
+    assert found is None or (text.isascii() and text.isdigit() and found == int(text))
