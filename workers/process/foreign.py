@@ -58,9 +58,9 @@ def trusted(ca_file: Path | None) -> str | bool:
     if any(map(os.environ.get, _BUNDLES)):
         return True  # requests reads the variable
     system = ssl.get_default_verify_paths()
-    if system.cafile is not None:
+    if system.cafile:
         return system.cafile
-    if system.capath is not None and any(Path(system.capath).iterdir()):
+    if system.capath and any(Path(system.capath).iterdir()):
         return system.capath
     return True
 
