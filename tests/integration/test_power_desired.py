@@ -777,12 +777,14 @@ def test_only_rounds_that_ended_long_ago_are_forgotten(store: Store) -> None:
 def test_workers_that_share_nodes_never_wait_in_a_circle(store: Store) -> None:
     """Every transaction locks rows in one order; a dead-lock would end one of them with an error."""
     # a locale would sort these unlike Python
-    names = [f"{stem}{number}" for number in range(60) for stem in ("a-", "B", "a")]
+    known = [f"{stem}{number}" for number in range(60) for stem in ("a-", "B", "a")]
     workers = [store.worker() for _ in range(3)]
 
     def work(number: int) -> int:
         rng, worker = random.Random(number), workers[number]  # noqa: S311 - shuffles
         for turn in range(20):
+            # now and then all are new to the store
+            names = [f"{name}-{turn // 2}" for name in known]
             chosen = rng.sample(names, 90)
             asked = [
                 pending(command(name, generation=MOMENT + (turn * 3 + number) * 10**9))

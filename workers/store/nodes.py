@@ -169,9 +169,12 @@ class NodeTable:
         return sorted(touched | (set(held) & set(known)))
 
     def lock(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, DesiredRow]:
-        """The rows of these nodes, which nobody else changes before the transaction ends."""
-        self._lock(connection, self._these, names)
-        return self.read(connection, names)
+        """The rows of these nodes, which nobody else changes before the transaction ends.
+
+        A row that another worker adds meanwhile is not among them, and must not be touched: it would
+        be locked out of order.
+        """
+        return self.read(connection, self._lock(connection, self._these, names))
 
     def renew(self, connection: sa.Connection) -> None:
         """Extend all leases of ours; one that another worker has taken stays taken."""
@@ -241,17 +244,21 @@ class NodeTable:
         self,
         connection: sa.Connection,
         which: sa.ColumnElement[bool],
-        names: Sequence[str] | None = None,
-    ) -> None:
+        names: Sequence[str] = (),
+    ) -> Sequence[str]:
         """Lock rows in one order for everybody, so that no two workers wait in a circle.
 
         SQLite needs nothing for it: its writers begin one after the other.
+
+        Returns:
+            The nodes whose rows are locked.
         """
-        if self._locks:
-            # Python's order of strings, not a locale's
-            order = nodes.c.node.collate("C")
-            query = sa.select(nodes.c.node).where(which).order_by(order).with_for_update()
-            connection.execute(query, {} if names is None else {"values": names})
+        if not self._locks:
+            return names
+        # Python's order of strings, not a locale's
+        order = nodes.c.node.collate("C")
+        query = sa.select(nodes.c.node).where(which).order_by(order).with_for_update()
+        return connection.scalars(query, {"values": names} if names else {}).all()
 
     def _free_the_dead(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Free what killed workers held, on all nodes; calls that they sent may still take effect.
