@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HOOK_SECONDS = 4.0
 WORKER_SECONDS = 10.0
+DISCARD = ("dead-letters", "discard", "--all", "--yes", "--reason", "r")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:
             ("status", "--json"),
             ("topology", "check"),
             ("dead-letters", "list"),
-            ("dead-letters", "discard", "--all", "--yes", "--reason", "r"),
+            DISCARD,
         ):
             done = site.lamplighter(*words)
             assert done.code == 3, (words, done)

@@ -36,8 +36,9 @@ class Publisher:
             self._outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def taken(self, request: Pending) -> None:
-        """Log that a request is being worked on."""
-        _log(request).info("request_accepted")
+        """Log that a request is being worked on; at INFO once, not after each rest."""
+        log = _log(request)
+        (log.debug if request.history.parked else log.info)("request_accepted")
 
     def retried(self, request: Pending, cause: Cause) -> str:
         """Send a request to its next retry tier with one more failed attempt; the tier."""
@@ -48,8 +49,11 @@ class Publisher:
         return tier
 
     def parked(self, request: Pending, cause: Cause, tier: str) -> None:
-        """Let a request rest, its attempts unchanged."""
-        _log(request).info("request_parked", cause=cause.error, tier=tier)
+        """Let a request rest, its attempts unchanged; logged at INFO the first time."""
+        log = _log(request)
+        (log.debug if request.history.parked else log.info)(
+            "request_parked", cause=cause.error, tier=tier
+        )
         self._metrics.parked(cause)
         sent = messages.parked(request, cause, tier, time.time_ns())
         self._outbox.finish(request.delivery, sent)
