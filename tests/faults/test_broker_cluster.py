@@ -83,8 +83,8 @@ def test_lost_quorum_is_said_and_its_return_needs_no_restart(
 
         cost = now.survive(lose, served=False)
         assert cost.hook < HOOK_SECONDS
-        for words in (("status",), ("dead-letters", "list"), ("dead-letters", "discard", "--all")):
-            done = now.system.operator(*words, typed="yes\n")
+        for words in (("status",), ("dead-letters", "list"), DISCARD):
+            done = now.system.operator(*words)
             assert done.returncode == 3, (words, done)
             assert "the broker" in done.stderr
 

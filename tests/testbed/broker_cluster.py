@@ -18,7 +18,7 @@ SIZE = 3
 SETTINGS = {
     "cluster_formation.peer_discovery_backend": "classic_config",
     # A node that is gone is noticed in about this many seconds.
-    "net_ticktime": "6",
+    "net_ticktime": "5",
 }
 
 
