@@ -9,6 +9,7 @@ BENCHMARKS = (
     "workers",
     "memory",
     "nova",
+    "broker_cluster",
     "letters",
     "audit",
     "report",

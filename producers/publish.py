@@ -18,7 +18,7 @@ from producers.settings import ConfigError
 
 # Messages sent before the loop handles the broker's answers and the time limit.
 _AT_ONCE = 200
-# Time for the broker to answer our close; a broker that blocks publishers does not read it.
+# Time for the broker to answer our close; one that was silent before gets none.
 _CLOSE_SECONDS = 0.3
 
 
@@ -247,6 +247,7 @@ class _Publishing:
         self._failure = failure
         if self._connection.is_open:
             self._connection.close()
-            self._connection.ioloop.call_later(_CLOSE_SECONDS, self._connection.ioloop.stop)
+            seconds = _CLOSE_SECONDS if self._heard_at + _CLOSE_SECONDS > time.monotonic() else 0.0
+            self._connection.ioloop.call_later(seconds, self._connection.ioloop.stop)
         else:  # pika fails on a close while it connects, and has its own time limit for connecting
             self._connection.ioloop.stop()

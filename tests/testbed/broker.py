@@ -232,9 +232,11 @@ class PrivateBroker(Broker):
         """Stop it with SIGSTOP: it keeps its connections and answers nothing."""
         self.running.send(signal.SIGSTOP)
 
-    def thaw(self) -> None:
-        """Let it continue."""
-        self.running.send(signal.SIGCONT)
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is stopped with SIGSTOP."""
+        child = self.running
+        return child.running and psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
 
     @property
     def running(self) -> Child:

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 SIZE = 3
 SETTINGS = {
-    "cluster_partition_handling": "pause_minority",
     "cluster_formation.peer_discovery_backend": "classic_config",
     # A node that is gone is noticed in about this many seconds.
-    "net_ticktime": "8",
+    "net_ticktime": "5",
 }
 
 
@@ -30,16 +29,18 @@ class BrokerCluster:
         nodes: in the order of the addresses that clients try.
     """
 
-    def __init__(self, folder: Path) -> None:
-        first = PrivateBroker(folder / "node0", SETTINGS)
-        more = (PrivateBroker(folder / f"node{n}", SETTINGS, first) for n in range(1, SIZE))
+    def __init__(self, folder: Path, partition_handling: str = "pause_minority") -> None:
+        first = PrivateBroker(folder / "node0")
+        more = (PrivateBroker(folder / f"node{n}", joined=first) for n in range(1, SIZE))
         self.nodes = [first, *more]
+        settings = SETTINGS | {"cluster_partition_handling": partition_handling}
         names = {
             f"cluster_formation.classic_config.nodes.{number}": node.node.name
             for number, node in enumerate(self.nodes, 1)
         }
         for node in self.nodes:
-            node.configure({**SETTINGS, **names})
+            node.configure({**settings, **names})
+        self._is_cut = False
         self._resources = ExitStack()
         for node in self.nodes:
             self._resources.callback(node.close)
@@ -82,11 +83,25 @@ class BrokerCluster:
                 return next(one for one in self.nodes if one.node.name == name)
         raise RuntimeError("no node runs")
 
+    def mend(self) -> None:
+        """Undo all faults, and wait for the whole cluster.
+
+        A node that hung is started again: once the others have given it up, it stays apart.
+        """
+        for node in self.nodes:
+            if node.is_frozen:
+                node.kill()
+        if self._is_cut:
+            self.heal()
+        self.start()
+
     def cut_off(self, node: PrivateBroker) -> None:
         """Cut the connections between a node and the others; `heal` undoes it."""
+        self._is_cut = True
         node.refuse(*(other for other in self.nodes if other is not node))
 
     def heal(self) -> None:
         """Let all nodes connect to each other again."""
         for one, other in permutations(self.nodes, 2):
             one.accept(other)
+        self._is_cut = False

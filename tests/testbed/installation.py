@@ -48,7 +48,7 @@ class Installation:
 
     Args:
         folder: for lamplighter.toml, the spool and the SQLite stores.
-        broker_url: with the password.
+        broker_urls: with the password; several for the nodes of a cluster.
         broker: more lines of the table [broker].
         store: lines of the table [store].
         more: more tables.
@@ -57,8 +57,7 @@ class Installation:
     def __init__(
         self,
         folder: Path,
-        broker_url: str,
-        *,
+        *broker_urls: str,
         broker: str = "",
         store: str = 'url = "sqlite:///state.db"\naudit_url = "sqlite:///audit.db"',
         more: str = "",
@@ -68,8 +67,11 @@ class Installation:
         self.config = folder / "lamplighter.toml"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.touch(mode=0o600)
+        address = (
+            f'url = "{broker_urls[0]}"' if len(broker_urls) == 1 else f"urls = {list(broker_urls)}"
+        )
         self.config.write_text(
-            f'cluster = "{CLUSTER}"\n[broker]\nurl = "{broker_url}"\n{broker}\n[store]\n{store}\n'
+            f'cluster = "{CLUSTER}"\n[broker]\n{address}\n{broker}\n[store]\n{store}\n'
             f'[hooks]\nspool = "spool"\nstate = "clock"\n{more}'
         )
 

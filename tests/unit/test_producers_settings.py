@@ -167,3 +167,41 @@ def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
         connection_parameters(BrokerSettings(("amqp://me@h/v",), tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("urls = []", r"broker\.urls: must be a list"),
+        ('urls = "amqp://u@h/v"', r"broker\.urls: must be a list"),
+        ('url = "amqp://u@h/v"\nurls = ["amqp://u@h/v"]', r"broker\.urls: replaces url"),
+        ('urls = ["amqp://u@h/v", "amqp://u@g/w"]', r"broker\.urls: name the nodes of one cluster"),
+        ('urls = ["amqp://u@h/v", "amqps://u@g/v"]', r"broker\.urls: name the nodes of one"),
+        ('urls = ["amqp://u@h/v", "http://u@g/v"]', r"broker\.urls: must look like amqp://"),
+        ('url = "amqps://u@h/v"\ncert_file = "c"', r"broker\.key_file: is missing"),
+        ('url = "amqps://u@h/v"\nkey_file = "k"', r"broker\.cert_file: is missing"),
+    ],
+)
+def test_addresses_of_one_cluster_are_checked(tmp_path: Path, lines: str, problem: str) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(f'cluster = "vespa"\n[broker]\n{lines}\n')
+    with pytest.raises(ConfigError, match=problem):
+        hook_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("", ()),
+        ('management_url = "https://b:15671/x"', ("https://b:15671/x", "https://a:15671/x")),
+        ('management_url = "http://balancer"', ("http://balancer",)),
+        ('management_urls = ["http://a:1", "http://b:2"]', ("http://a:1", "http://b:2")),
+    ],
+)
+def test_management_api_is_that_of_each_node(
+    tmp_path: Path, lines: str, expected: tuple[str, ...]
+) -> None:
+    path = tmp_path / "lamplighter.toml"
+    urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]'
+    path.write_text(f'cluster = "vespa"\n[broker]\nurls = {urls}\npassword_file = "p"\n{lines}\n')
+    assert load(path).management_urls == expected

@@ -12,7 +12,7 @@ from producers.amqp import ConnectionParameters
 from producers.message import Message
 from schemas import ids
 from workers.broker.depths import QueueDepth
-from workers.broker.link import NO_QUORUM, Link
+from workers.broker.link import Link
 from workers.broker.topology import (
     AUDIT_QUEUE,
     COMMANDS,
@@ -25,7 +25,7 @@ from workers.broker.topology import (
     TOKEN_QUEUE,
     topology,
 )
-from workers.errors import BrokerAlarmError, BrokerAwayError, NoQuorumError
+from workers.errors import BrokerAlarmError
 
 # The worker of each queue that every installation consumes.
 _CONSUMERS: Mapping[str, str] = {
@@ -38,8 +38,7 @@ _CONSUMERS: Mapping[str, str] = {
 _OPTIONAL_CONSUMERS: Mapping[str, str] = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
 # No worker consumes these; one message more or less at the wrong moment does no harm.
 _PROBED = (DEAD_LETTER_QUEUE, *reversed(tuple(RETRY_TIERS)))
-# longer than a link waits before it says so
-_CONSUME_SECONDS = 6.0
+_CONNECT_SECONDS = 15.0
 _CONFIRM_SECONDS = 3.0
 
 
@@ -62,6 +61,11 @@ def missing_workers(depths: Collection[QueueDepth]) -> list[str]:
     return sorted(role for role in roles if role is not None)
 
 
+def _probe() -> Message:
+    """A message that reaches no queue."""
+    return Message(COMMANDS, "probe", b"", ids.correlation_id(), mandatory=False)
+
+
 def _is_full(depth: QueueDepth) -> bool:
     arguments = next(queue.arguments for queue in topology().queues if queue.name == depth.name)
     refuses = arguments.get("x-overflow") == "reject-publish"
@@ -81,7 +85,7 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
     Raises:
         NoQuorumError: the queue's nodes do not answer.
         BrokerAlarmError: the broker has no memory or disk space left.
-        BrokerAwayError: the connection ended.
+        BrokerError: the broker is away, or refuses.
     """
     known = {q.name: q.ready for q in depths if q.name in _PROBED and q.ready is not None}
     if not known:  # there is no topology yet
@@ -90,13 +94,9 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
     link = Link(parameters, {probed: 1})
     link.start()
     try:
-        if not link.wait_consuming(_CONSUME_SECONDS):
-            if link.unanswered:
-                raise NoQuorumError(f"the broker does not answer for {probed}: {NO_QUORUM}")
-            raise BrokerAwayError(link.problem or f"no answer within {_CONSUME_SECONDS:g} s")
-        # bound to no queue
-        sent = link.publish(Message(COMMANDS, "probe", b"", ids.correlation_id(), mandatory=False))
-        sent.result(_CONFIRM_SECONDS)
+        link.prove_consuming(_CONNECT_SECONDS)
+        for _ in range(2):  # an alarm blocks a connection after its first message
+            link.publish(_probe()).result(_CONFIRM_SECONDS)
     except Late:
         problem = link.problem or f"the broker confirms nothing within {_CONFIRM_SECONDS:g} s"
         raise BrokerAlarmError(problem) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import AMQPError, AMQPHeartbeatTimeout
+from pika.exceptions import AMQPError, AMQPHeartbeatTimeout, ChannelClosedByBroker
 
 from producers.amqp import HEARTBEAT_SECONDS, ConnectionParameters
 from producers.message import Message
@@ -25,7 +25,7 @@ from workers.broker.backoff import Backoff
 from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
 from workers.broker.session import BrokerSession
-from workers.errors import BrokerAwayError, BrokerError
+from workers.errors import BrokerAwayError, BrokerError, NoQuorumError
 
 NO_QUORUM = "it has no quorum: start the broker's other nodes"
 _LOOK_SECONDS = 0.05
@@ -60,7 +60,9 @@ class Link:
         self._connection: Any = None
         self._session: BrokerSession | None = None
         self._count = 0
+        self._count_up = 0
         self._failure: BrokerError | None = None
+        self._refusal: BrokerError | None = None
         self._backoff = Backoff()
         self._consuming = True
         self._stopping = threading.Event()
@@ -88,17 +90,24 @@ class Link:
         """Whether the link is connected now."""
         return self._up.is_set()
 
-    def wait_consuming(self, timeout: float) -> bool:
-        """Whether the broker has confirmed a consumer of each queue within `timeout` seconds.
+    def prove_consuming(self, timeout: float) -> None:
+        """Wait until the broker has confirmed a consumer of each queue.
 
         That proves that each has a quorum; a count of its messages does not.
+
+        Raises:
+            NoQuorumError: there is a connection, and a queue does not answer.
+            BrokerError: the broker is away, or refuses.
         """
         until = time.monotonic() + timeout
         while (session := self._session) is None or not session.is_consuming:
-            if time.monotonic() > until:
-                return False
+            if self._refusal is not None:
+                raise self._refusal
+            if time.monotonic() > until or self.unanswered:
+                if self._count_up:
+                    raise NoQuorumError(f"the broker does not answer for its queues: {NO_QUORUM}")
+                raise BrokerAwayError(self.problem or f"no connection within {timeout:g} s")
             time.sleep(_LOOK_SECONDS)
-        return True
 
     @property
     def unanswered(self) -> list[str]:
@@ -233,6 +242,7 @@ class Link:
 
     def _ready(self, session: BrokerSession) -> None:
         self._failure = None
+        self._count_up += 1
         self._up.set()
         self._log.info("broker_connected", connection=session.number)
         self._on_up(session.number)
@@ -247,7 +257,8 @@ class Link:
     def _channel_closed(self, error: BaseException) -> None:
         # not if the whole connection ends
         if self._connection is not None and self._connection.is_open:
-            self._failure = BrokerError(str(error))
+            if isinstance(error, ChannelClosedByBroker):  # it lacks a permission, for one
+                self._refusal = BrokerError(error.reply_text)
             self._log.warning("broker_channel_closed", error=str(error))
         self._close()
 

@@ -31,8 +31,6 @@ REPLY_TO = "amq.rabbitmq.reply-to"
 # Events that the slurm worker may report to Slurm.
 FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
 
-# Events that operators are notified of; webhooks add further keys.
-NOTIFY_KEYS = ("node.request.failed", "job.failed", "alarm.#")
 # For a notification that an operator replays; it returns through power.requeue.
 NOTIFY_AGAIN = "notify.again"
 
@@ -98,7 +96,6 @@ def topology(
         waits: seconds by retry tier; only tests use other ones.
         notify_keys: the webhooks' routing keys (Settings.notify_keys).
     """
-    notify = dict.fromkeys((*NOTIFY_KEYS, *notify_keys))
     work = {
         **_SAFE,
         "x-dead-letter-exchange": DEAD_LETTERS,
@@ -148,7 +145,8 @@ def topology(
             Binding(DEAD_LETTERS, DEAD_LETTER_QUEUE, "#"),
             Binding(EVENTS, AUDIT_QUEUE, "#"),
             *(Binding(EVENTS, FEEDBACK_QUEUE, key) for key in FEEDBACK_KEYS),
-            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in notify),
+            # none without a webhook: nobody would read the queue
+            *(Binding(EVENTS, NOTIFY_QUEUE, key) for key in dict.fromkeys(notify_keys)),
             Binding(REQUEUE, NOTIFY_QUEUE, NOTIFY_AGAIN),
             Binding(SNAPSHOTS, SNAPSHOT_QUEUE, "slurm.snapshot.taken"),
             Binding(TOKENS, TOKEN_QUEUE, TOKEN_KEY),

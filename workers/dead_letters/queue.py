@@ -87,8 +87,7 @@ class DeadLetterQueue:
             waiting = min(MOST, answer.method.message_count)
         self._link.start()
         self._started = True
-        if not self._link.wait_consuming(_CONNECT_SECONDS):
-            raise BrokerAwayError(self._link.problem or f"no answer within {_CONNECT_SECONDS:g} s")
+        self._link.prove_consuming(_CONNECT_SECONDS)
         letters: list[Letter] = []
         while len(letters) < waiting:
             try:

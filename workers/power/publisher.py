@@ -122,8 +122,9 @@ class Publisher:
             self.outbox.send(request.delivery, [messages.accepted(request, now)])
 
     def taken(self, request: Pending) -> None:
-        """Log that a request is being worked on."""
-        _log_of(request).info("request_accepted")
+        """Log that a request is being worked on; at INFO once, not after each rest."""
+        log = _log_of(request)
+        (log.debug if request.history.parked else log.info)("request_accepted")
 
     def retried(self, request: Pending, cause: Cause) -> str:
         """Send a request to its next retry tier with one more failed attempt; the tier."""
@@ -134,8 +135,11 @@ class Publisher:
         return tier
 
     def parked(self, request: Pending, cause: Cause, tier: str) -> None:
-        """Let a request rest, its attempts unchanged."""
-        _log_of(request).info("request_parked", cause=cause.error, tier=tier)
+        """Let a request rest, its attempts unchanged; logged at INFO the first time."""
+        log = _log_of(request)
+        (log.debug if request.history.parked else log.info)(
+            "request_parked", cause=cause.error, tier=tier
+        )
         self.metrics.parked.labels(cause.error).inc()
         sent = messages.parked(request, cause, tier, time.time_ns())
         self.outbox.finish(request.delivery, sent)

@@ -132,9 +132,10 @@ class TokenClient:
         try:
             while True:
                 left = max(0.0, deadline - time.monotonic())
-                self._send(request, correlation_id, left)
+                seconds = min(left, self._timeout / _TRIES)
+                self._send(request, correlation_id, seconds)
                 try:
-                    return reply.result(min(left, self._timeout / _TRIES))
+                    return reply.result(seconds)
                 except TimeoutError:
                     if time.monotonic() >= deadline:
                         raise
@@ -151,7 +152,7 @@ class TokenClient:
                 id=correlation_id,
                 reply_to=REPLY_TO,
                 correlation_id=correlation_id,
-                # a later answer is useless
+                # then it is repeated; an answer to a broker node that hangs would hold up all others
                 expiration=int(seconds * 1000),
                 persistent=False,
             )

@@ -1,0 +1,125 @@
+"""A cluster of three RabbitMQ nodes: whatever one of them does, nothing is lost, doubled or restarted.
+
+Hooks end within 4 s, and workers go on within 10 s, as long as two nodes work together.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.testbed.broker_cluster import BrokerCluster
+from tests.testbed.cluster_faults import ClusterTrouble, FaultCost
+from tests.testbed.installation import Installation
+from tests.testbed.messages import command, dead_letter
+from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOOK_SECONDS = 4.0
+WORKER_SECONDS = 10.0
+DISCARD = ("dead-letters", "discard", "--all", "--yes", "--reason", "r")
+
+
+@pytest.fixture(scope="module")
+def cluster(session_dir: Path) -> Iterator[BrokerCluster]:
+    with BrokerCluster(session_dir / "cluster") as running:
+        yield running
+
+
+@contextmanager
+def trouble(cluster: BrokerCluster, folder: Path) -> Iterator[ClusterTrouble]:
+    """A system with requests on the cluster; at the end every promise is checked."""
+    vhost = cluster.nodes[0].create_vhost()
+    plan = SystemPlan(nodes=10)
+    with WholeSystem(folder, cluster.urls(vhost), plan, start=(*WORKERS, "relay")) as system:
+        for node in cluster.nodes:
+            node.settle()
+        try:
+            yield ClusterTrouble(cluster, system, vhost)
+        finally:
+            cluster.mend()
+        system.settle()
+        system.check()
+
+
+def within_limits(cost: FaultCost) -> bool:
+    return cost.hook < HOOK_SECONDS and (cost.workers or 0) < WORKER_SECONDS
+
+
+def test_killed_leader_costs_seconds(cluster: BrokerCluster, run_dir: Path) -> None:
+    with trouble(cluster, run_dir / "system") as now:
+        cost = now.survive(now.leader().kill)
+        assert within_limits(cost), cost
+
+
+def test_hung_leader_at_the_first_address_costs_seconds(
+    cluster: BrokerCluster, run_dir: Path
+) -> None:
+    with trouble(cluster, run_dir / "system") as now:
+        assert now.leader() is cluster.nodes[0]  # a queue is led where it was declared
+        cost = now.survive(cluster.nodes[0].freeze)
+        assert within_limits(cost), cost
+
+
+def test_node_cut_off_from_the_others_costs_seconds(cluster: BrokerCluster, run_dir: Path) -> None:
+    with trouble(cluster, run_dir / "system") as now:
+        cost = now.survive(lambda: cluster.cut_off(cluster.nodes[0]))
+        assert within_limits(cost), cost
+
+
+def test_lost_quorum_is_said_and_its_return_needs_no_restart(
+    cluster: BrokerCluster, run_dir: Path
+) -> None:
+    with trouble(cluster, run_dir / "system") as now:
+
+        def lose() -> None:
+            for node in cluster.nodes[:2]:
+                node.kill()
+
+        cost = now.survive(lose, served=False)
+        assert cost.hook < HOOK_SECONDS
+        for words in (("status",), ("dead-letters", "list"), DISCARD):
+            done = now.system.operator(*words)
+            assert done.returncode == 3, (words, done)
+            assert "the broker" in done.stderr
+
+
+def test_rolling_restart_of_all_nodes_is_not_noticed(cluster: BrokerCluster, run_dir: Path) -> None:
+    with trouble(cluster, run_dir / "system") as now:
+
+        def restart() -> None:
+            for node in cluster.nodes:
+                node.restart()
+
+        assert now.survive(restart).hook < HOOK_SECONDS
+
+
+def test_minority_that_goes_on_has_no_quorum_and_says_so(run_dir: Path) -> None:
+    """Without pause_minority the last node accepts connections, and answers for its queues: with 0."""
+    with BrokerCluster(run_dir / "cluster", partition_handling="ignore") as cluster:
+        vhost = cluster.nodes[0].create_vhost()
+        site = Installation(run_dir / "site", *cluster.urls(vhost))
+        site.prepare()
+        site.publish([dead_letter(command("node1"), cause="quota")])
+        for node in cluster.nodes:
+            node.settle()
+        for node in cluster.nodes[:2]:
+            node.kill()
+        for words in (
+            ("status",),
+            ("status", "--json"),
+            ("topology", "check"),
+            ("dead-letters", "list"),
+            DISCARD,
+        ):
+            done = site.lamplighter(*words)
+            assert done.code == 3, (words, done)
+            assert "quorum" in done.out + done.err, (words, done)
+            assert "is full" not in done.err
+        cluster.start()
+        assert "quota" in site.lamplighter("dead-letters", "list").out

@@ -1,0 +1,39 @@
+"""What the counts of a broker's queues mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.broker.depths import QueueDepth
+from workers.broker.health import queue_problems
+from workers.broker.topology import topology
+
+
+def depths(**changed: QueueDepth) -> list[QueueDepth]:
+    """All queues, empty and consumed, with some changed."""
+    names = [queue.name for queue in topology().queues]
+    by_name = {name: QueueDepth(name, 0, 1) for name in names}
+    return list((by_name | {one.name: one for one in changed.values()}).values())
+
+
+@pytest.mark.parametrize(
+    ("queue", "problem"),
+    [
+        (QueueDepth("power.dlq", 5, 0), None),
+        (QueueDepth("power.retry.5s", 5, 0), None),
+        (QueueDepth("resync", 0, 0), None),
+        (QueueDepth("resync", 1, 0), "workers not running: resync"),
+        (QueueDepth("power.resume", 0, 0), "workers not running: power"),
+        (QueueDepth("audit", 0, 0), "workers not running: audit"),
+        (QueueDepth("token.rpc", 0, 0), "workers not running: tokens"),
+        (QueueDepth("slurm.events", 2, 0), "slurm on slurmctld's host"),
+        (QueueDepth("power.suspend", None, None), "queues are missing"),
+        (QueueDepth("power.suspend", 1_000_000, 1), "queues are full"),
+        (QueueDepth("notify", 100_000, 1), None),  # drops its oldest
+    ],
+    ids=str,
+)
+def test_each_queue_that_needs_an_operator_is_named(queue: QueueDepth, problem: str | None) -> None:
+    found = list(queue_problems(depths(changed=queue)))
+    assert [problem in line for line in found if problem] == ([True] if problem else [])
+    assert len(found) == (0 if problem is None else 1)
