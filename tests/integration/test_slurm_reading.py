@@ -11,9 +11,9 @@ from schemas.commands import Kind
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition
 from schemas.snapshot import Power, SlurmNode
-from tests.integration.test_slurm_jobs import failure_of, job_events
+from tests.integration.test_slurm_jobs import job_events
 from tests.integration.test_slurm_worker import QUOTA, Bench, ended
-from tests.testbed.installation import Installation
+from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
@@ -21,6 +21,8 @@ from workers.broker import topology
 from workers.slurm.nodes import UNREADABLE
 from workers.slurm.run_reporter import report_changes
 from workers.slurm.scontrol import Slurm
+from workers.store.database import open_store
+from workers.store.requests import Round, open_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,7 @@ def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
             f'[groups.g]\nnodes = "node[1-4],{",".join(ODD)},ghost"\ncloud = "c"\n'
         )
         site.prepare()
+        site.settings.hook.state.mkdir()
         yield Bench(slurm, site)
     broker.delete_vhost(vhost)
 
@@ -157,7 +160,12 @@ def test_job_that_ran_is_not_told_to_have_failed_to_start(bench: Bench, tmp_path
         slurm.scontrol("update", "NodeName=node1", "State=RESUME")
     waited = slurm.sbatch(SLEEP, nodelist="node1", no_requeue=True)
     until(lambda: slurm.job_state(waited) == "CONFIGURING", 40, "the next job")
-    bench.resume("node1", jobs=(waited,))
+    (asked,) = bench.resume("node1", jobs=(waited,))
+    store = open_store(bench.site.settings.store.url, "state")
+    with store.begin() as connection:
+        one = Round(asked.id, 1, "node1", asked.generation, asked.generation)
+        open_rounds(connection, CLUSTER, [one])
+    store.dispose()
     slurm.scontrol("update", "NodeName=node1", "State=DOWN", "Reason=ResumeTimeout reached")
     slurm.scontrol("update", "NodeName=node1", "State=POWER_DOWN")
     (given_up,) = bench.accept(Kind.RESUME_FAIL, "node1")
@@ -166,11 +174,9 @@ def test_job_that_ran_is_not_told_to_have_failed_to_start(bench: Bench, tmp_path
         with bench.worker():
             bench.publish(ended(given_up, Transition.COMPLETED))
             bench.wait_acknowledged()
-            until(lambda: "slurm_updated" in bench.site.logs(), 20, "the update")
-            if not found:
-                found.append(until(lambda: failure_of(bench, waited), 20, "the event"))
-    found += [e for e in job_events(bench) if e.transition is JobTransition.FAILED]
-    assert {event.job_id for event in found} == {waited}
+            until(lambda: "job_failed" in bench.site.logs(), 20, "the event")
+            found += [e for e in job_events(bench) if e.transition is JobTransition.FAILED]
+    assert {event.job_id for event in found} & {ran, waited} == {waited}
     over = {e.job_id: e for e in reported(bench) if e.transition is JobTransition.ENDED}
     assert (over[ran].state, over.keys() & {waited}) == ("NODE_FAIL", set())
 

@@ -32,7 +32,7 @@ from workers.store.database import reading
 # If the worker crashes, another one repeats a due node after this time, ns.
 _CLAIM = 10 * 10**9
 # Slurm calls ResumeFailProgram so soon after it has ended the jobs, ns.
-_CALL_DELAY = 30 * 10**9
+_CALL_DELAY = 10 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
