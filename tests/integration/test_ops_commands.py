@@ -120,7 +120,10 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
         remember(connection, "other", [replace(out[0], node="elsewhere")])
     store.dispose()
     result = site.lamplighter("status")
-    assert result.code == 0, result.err
+    assert result.code == 1, result.err
+    assert result.out.splitlines()[-1].startswith(
+        "WRONG: workers not running: audit, power, tokens"
+    )
     assert all(char.isprintable() or char == "\n" for char in result.out)
     for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min", "node[7-8]"):
         assert fact in result.out
@@ -138,6 +141,9 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
     assert 60 < group["returns_in_seconds"] <= 90
     assert {q["name"]: (q["ready"], q["consumers"]) for q in status["queues"]}["audit"] == (0, 0)
     assert status["workers"][0]["silent_seconds"] >= 60
+    assert {one["finding"] for one in status["findings"]} == {
+        *("workers_missing", "worker_silent", "nodes_failed")
+    }
 
 
 def test_audit_commands_escape_their_output_and_show_the_whole_request(site: Installation) -> None:
