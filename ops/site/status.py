@@ -114,14 +114,20 @@ def status(session: Session, *, as_json: bool) -> None:
     problems: list[str] = []
     stored = StoreStatus()
     queues: list[QueueDepth] = []
-    found: list[Finding] = [*findings.of_settings(settings.dry_groups)]
+    in_store: list[Finding] = []
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
-        found += _store_findings(connection, settings)
+        in_store = _store_findings(connection, settings)
     with noting(problems, BrokerError), session.channel() as channel:
         queues = queue_depths(channel)
-        found += findings.of_queues(queues)
-    found = findings.ordered([*findings.unavailable(problems), *found])
+    found = findings.ordered(
+        [
+            *findings.unavailable(problems),
+            *findings.of_queues(queues),
+            *in_store,
+            *findings.of_settings(settings.dry_groups),
+        ]
+    )
     if as_json:
         print_json(
             {
