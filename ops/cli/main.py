@@ -65,6 +65,10 @@ _COMMANDS: Commands = {
     "hold": ("ops.nodes.holds:hold", "Exclude nodes from all actions."),
     "release": ("ops.nodes.holds:release", "End a hold."),
     "status": ("ops.site.status:status", "Show workers, queue depths and node states."),
+    "config": (
+        "ops.site.config:config",
+        "Show which file counts, and what each setting means.",
+    ),
     "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
     "tokens": _TOKENS,
     "topology": ("ops.site.topology:topology", "Show, create and check exchanges and queues."),
@@ -84,8 +88,8 @@ _COMMANDS: Commands = {
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Path of lamplighter.toml. Default: $LAMPLIGHTER_CONFIG, then the directory of"
-    " $SLURM_CONF, then /etc/lamplighter.",
+    help="Path of lamplighter.toml. Default: $LAMPLIGHTER_CONFIG, then beside slurm.conf,"
+    " then in /etc/lamplighter.",
 )
 @click.version_option(package_name="lamplighter")
 @click.pass_context
