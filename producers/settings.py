@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from producers.disk import user_name
 from schemas.names import is_cluster_name, shown
 
 FILE_NAME = "lamplighter.toml"
@@ -63,7 +64,8 @@ class BrokerSettings:
             password = self.password_file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(
-                f"broker.password_file: {error}; make it readable for this user alone"
+                f"broker.password_file: {error.strerror}: {self.password_file}; write the password "
+                f"into it, and make it readable for user {user_name()} alone"
             ) from None
         except UnicodeDecodeError:
             # The error's text would quote the password.
@@ -169,7 +171,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except PermissionError as error:
         raise ConfigError(
-            f"{path}: {error.strerror} for uid {os.geteuid()}; let this user read it and enter its "
+            f"{path}: {error.strerror} for user {user_name()}; let this user read it and enter its "
             "folders (chgrp, chmod g+r), or run this as another user"
         ) from None
     except OSError as error:

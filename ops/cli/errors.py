@@ -18,7 +18,7 @@ _POSTGRESQL = {"psycopg", "psycopg2"}
 
 
 class StoreMissingError(Exception):
-    """A database that no worker has created yet."""
+    """A database that no worker has created yet, or that this user may not open."""
 
 
 STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)

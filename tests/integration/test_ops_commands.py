@@ -305,3 +305,21 @@ def consumers(site: Installation) -> int:
     status = json.loads(site.lamplighter("status", "--json").out)
     found: int = {q["name"]: q["consumers"] for q in status["queues"]}[topology.AUDIT_QUEUE]
     return found
+
+
+def test_up_says_once_why_a_worker_cannot_start(run_dir: Path) -> None:
+    """A missing folder: the line names the setting, the path and the remedy."""
+    site = Installation(
+        run_dir / "site", "amqp://x:y@127.0.0.1:1/v", store='url = "sqlite:///no/s.db"'
+    )
+    with site.start("up", "--only", "audit"):
+        until(lambda: "process_ended" in site.logs(), 20.0, "the end of the worker")
+        (ended,) = (
+            json.loads(line) for line in site.logs().splitlines() if "process_ended" in line
+        )
+    assert (ended["worker"], ended["code"]) == ("audit", 2)
+    folder = site.folder / "no"
+    assert ended["reason"].startswith(
+        f"store.url: No such file or directory: {folder}/s.db; create"
+    )
+    assert f"the folder {folder}, owned by user " in ended["reason"]
