@@ -6,6 +6,7 @@ from typing import TypeAlias
 import pika
 
 from producers.message import Message
+from producers.reasons import connection_reason
 from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
 
@@ -66,3 +67,12 @@ def connection_parameters(
             ) from None
         parameters.ssl_options = pika.SSLOptions(context, parameters.host)
     return parameters
+
+
+def reason_of(error: BaseException, parameters: ConnectionParameters | None) -> str | None:
+    """Why there is no connection, with the remedy; None if only the error's own text says it."""
+    address = ""
+    if parameters is not None:
+        scheme = "amqp" if parameters.ssl_options is None else "amqps"
+        address = f"{scheme}://{parameters.host}"
+    return connection_reason(error, address, "broker.url", "broker.ca_file")

@@ -9,15 +9,16 @@ from itertools import islice
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from producers.amqp import properties
+from producers.amqp import properties, reason_of
 from producers.message import Batch, Message, PublishResult
 
 # Messages sent before the loop handles the broker's answers and the time limit.
 _AT_ONCE = 200
 # Time for the broker to answer our close; a broker that blocks publishers does not read it.
 _CLOSE_SECONDS = 0.3
+_NOT_FOUND = 404
 
 
 def publish(
@@ -58,15 +59,13 @@ class _Publishing:
             self._connection = pika.SelectConnection(
                 parameters,
                 on_open_callback=self._on_connected,
-                on_open_error_callback=lambda _, error: self._close(
-                    f"cannot connect: {_root(error)!r}"
-                ),
+                on_open_error_callback=lambda _, error: self._close(_words(parameters, error)),
                 on_close_callback=self._on_closed,
             )
             self._set_limit(seconds, "answer")
             self._connection.ioloop.start()
         except (AMQPError, OSError) as error:
-            self._problem = self._problem or f"cannot connect: {_root(error)!r}"
+            self._problem = self._problem or _words(parameters, error)
         finally:
             self._settle()
             if self._connection is not None:  # the relay runs for a long time
@@ -82,9 +81,7 @@ class _Publishing:
 
     def _on_channel(self, channel: Any) -> None:  # noqa: ANN401 - pika has no types
         self._channel = channel
-        channel.add_on_close_callback(
-            lambda _, error: self._on_broker_close(f"channel closed: {error}")
-        )
+        channel.add_on_close_callback(lambda _, error: self._on_broker_close(_channel_words(error)))
         channel.add_on_return_callback(
             lambda _channel, _method, header, _body: self._returned.add(header.message_id)
         )
@@ -192,6 +189,17 @@ class _Publishing:
             self._connection.ioloop.call_later(_CLOSE_SECONDS, self._connection.ioloop.stop)
         else:  # pika fails on a close while it connects, and has its own time limit for connecting
             self._connection.ioloop.stop()
+
+
+def _channel_words(error: BaseException) -> str:
+    missing = isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND
+    remedy = "; run lamplighter topology apply" if missing else ""
+    return f"channel closed: {error}{remedy}"
+
+
+def _words(parameters: pika.URLParameters, error: BaseException) -> str:
+    """Why there is no connection, with the remedy if one is known."""
+    return f"cannot connect: {reason_of(error, parameters) or repr(_root(error))}"
 
 
 def _root(error: BaseException) -> BaseException:

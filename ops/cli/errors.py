@@ -10,7 +10,12 @@ import sqlalchemy as sa
 from ops.cli.terminal import plain
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
-from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
+from workers.errors import (
+    BrokerError,
+    BrokerLoginError,
+    NotDeclaredError,
+    TokenServiceAwayError,
+)
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
@@ -39,6 +44,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
             code = EXIT_WRONG
         case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY
+        case NotDeclaredError():
+            line, code = f"{error}: run lamplighter topology apply", EXIT_AWAY
         case BrokerError():
             prefix = "the broker is unavailable or refused the request: "
             line = str(error) if str(error).startswith("the broker ") else f"{prefix}{error}"

@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
+from producers.reasons import connection_reason
 from producers.settings import BrokerSettings
 from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
@@ -115,8 +116,10 @@ def _lister(broker: BrokerSettings, management_url: str) -> Callable[[str], list
             answer.raise_for_status()
             held: list[dict[str, Any]] = answer.json()
         except requests.RequestException as error:
+            field = "broker.management_url"
+            reason = connection_reason(error, root, field, "broker.ca_file")
             raise BrokerAwayError(
-                f"management API at {root}: {type(error).__name__}: "
+                f"management API at {root}: {reason or type(error).__name__}: "
                 "check broker.management_url, and that the user has the tag `management`"
             ) from None
         return held

@@ -31,7 +31,10 @@ def test_a_silent_broker_is_away() -> None:
 
 @pytest.mark.parametrize(
     ("host", "text"),
-    [("127.0.0.1:1", "does not answer: start it"), ("nowhere.invalid", "not known")],
+    [
+        ("127.0.0.1:1", "does not answer: start it"),
+        ("nowhere.invalid", "nowhere.invalid is unknown: check broker.url"),
+    ],
 )
 def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
     with (
@@ -49,7 +52,7 @@ def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
         (exceptions.ConnectionWrongStateError(), BrokerAwayError, "ConnectionWrongStateError"),
         (exceptions.ConnectionClosedByBroker(320, "forced"), BrokerAwayError, "forced"),
         (exceptions.ProbableAuthenticationError(), BrokerLoginError, "broker.password_file"),
-        (exceptions.ProbableAccessDeniedError(), BrokerLoginError, "broker.password_file"),
+        (exceptions.ProbableAccessDeniedError(), BrokerLoginError, "set_permissions"),
         (exceptions.ChannelClosedByBroker(403, "no right"), AccessRefusedError, "no right"),
         (exceptions.ChannelClosedByBroker(404, "no queue"), NotDeclaredError, "no queue"),
         (exceptions.ChannelClosedByBroker(406, "x-args"), BrokerError, "x-args"),

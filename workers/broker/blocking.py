@@ -14,7 +14,8 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from producers.amqp import ConnectionParameters
+from producers.amqp import ConnectionParameters, reason_of
+from producers.reasons import causes
 from workers.errors import (
     AccessRefusedError,
     BrokerAwayError,
@@ -36,20 +37,28 @@ def broker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ProbableAuthenticationError, ProbableAccessDeniedError) as error:
-        raise BrokerLoginError(
-            "the broker refused the login; check broker.url and broker.password_file"
-        ) from error
     except ChannelClosedByBroker as error:
         raise _BY_REPLY_CODE.get(error.reply_code, BrokerError)(error.reply_text) from error
     except AMQPError as error:
-        text = str(error) or type(error).__name__
-        if type(error) is AMQPConnectionError and not str(error):  # a refused connection
-            text = (
-                "the broker does not answer: start it, or check broker.url; "
-                "until then hooks write to the spool"
-            )
-        raise BrokerAwayError(text) from error
+        raise connection_error(error) from error
+
+
+def connection_error(
+    error: BaseException, parameters: ConnectionParameters | None = None
+) -> BrokerError:
+    """Our error for a connection that was not made, or that ended, with the remedy."""
+    reason = reason_of(error, parameters)
+    refused = ProbableAuthenticationError, ProbableAccessDeniedError
+    if any(isinstance(one, refused) for one in causes(error)):
+        return BrokerLoginError(reason)
+    if reason is None and parameters and isinstance(error, AMQPConnectorException):
+        reason = f"no answer within {parameters.stack_timeout:g} s"
+    if reason is None and type(error) is AMQPConnectionError and not str(error):
+        reason = (
+            "the broker does not answer: start it, or check broker.url; "
+            "until then hooks write to the spool"
+        )
+    return BrokerAwayError(reason or str(error) or type(error).__name__)
 
 
 @contextmanager
@@ -62,10 +71,8 @@ def blocking_channel(parameters: ConnectionParameters) -> Iterator[Any]:
     with broker_errors():
         try:
             connection = pika.BlockingConnection(parameters)
-        except AMQPConnectorException as error:  # a silent broker; not an AMQPError
-            raise BrokerAwayError(f"no answer within {parameters.stack_timeout:g} s") from error
-        except OSError as error:  # an unknown host
-            raise BrokerAwayError(str(error)) from error
+        except (AMQPError, AMQPConnectorException, OSError) as error:
+            raise connection_error(error, parameters) from error
         try:
             yield connection.channel()
         finally:

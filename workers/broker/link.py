@@ -14,7 +14,7 @@ import pika
 import structlog
 from pika.exceptions import AMQPError
 
-from producers.amqp import ConnectionParameters
+from producers.amqp import ConnectionParameters, reason_of
 from producers.message import Message
 from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
@@ -134,7 +134,7 @@ class Link:
                 self._connect()
                 self._connection.ioloop.start()
             except (AMQPError, OSError) as error:
-                self._log.warning("broker_connection_failed", error=type(error).__name__)
+                self._failed("broker_connection_failed", error)
             except Exception:  # noqa: BLE001 - a handler's must not end the link
                 self._log.exception("link_failed")
             finally:
@@ -185,9 +185,13 @@ class Link:
         elif not connection.is_closing:  # its channel closes first, which calls this again
             connection.close()
 
+    def _failed(self, event: str, error: BaseException | str) -> None:
+        reason = None if isinstance(error, str) else reason_of(error, self._parameters)
+        self._log.warning(event, error=type(error).__name__, reason=reason)
+
     def _connection_ended(self, error: BaseException | str) -> None:
         if not self._stopping.is_set():
-            self._log.warning("broker_connection_ended", error=type(error).__name__)
+            self._failed("broker_connection_ended", error)
         self._connection.ioloop.stop()
 
     def _disconnected(self) -> None:

@@ -21,6 +21,7 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
+from producers.reasons import connection_reason
 from schemas.server import Server
 from workers.clouds import actions, images, nova_requests
 from workers.clouds.answers import cut, message_of, ready_id, time_of
@@ -264,7 +265,9 @@ class Cloud:
         except keystone_errors.ConnectTimeout as error:
             raise CloudError(None, cut(str(error)), timed_out=True) from None
         except (keystone_errors.ClientException, requests.RequestException) as error:
-            raise CloudError(None, cut(f"{type(error).__name__}: {error}")) from None
+            where = "the endpoint in the site's catalog"
+            reason = connection_reason(error, "", where, "ca_file of this cloud")
+            raise CloudError(None, cut(reason or f"{type(error).__name__}: {error}")) from None
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:

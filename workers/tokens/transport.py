@@ -1,5 +1,6 @@
 """Sends HTTP requests to login providers and Keystone: bounded, verified, without leaking what was sent."""
 
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -10,11 +11,14 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from producers.reasons import causes, connection_reason
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
+# Proxies say within a few words that their port expects TLS.
+_SHOWN = 2000
 # The maximum of one call: both timeouts start again for a second address of the host.
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 
@@ -82,15 +86,15 @@ class Http:
                 # a redirect would send the credential to another host
                 allow_redirects=False,
             )
-        except requests.exceptions.SSLError:
-            raise SourceError(
-                "untrusted_certificate",
-                f"{host} has a certificate that is not trusted",
-                remedy="set ca_file of this cloud to the authority that signed it",
-            ) from None
         except (requests.RequestException, OSError) as error:
-            raise away(f"{host} does not respond ({type(error).__name__})") from None
+            raise _no_response(url, host, error) from None
         status = response.status_code
+        if status == HTTPStatus.BAD_REQUEST and b"HTTPS" in response.content[:_SHOWN]:
+            raise SourceError(
+                "misconfigured",
+                f"{host} expects TLS",
+                remedy="write https:// in this cloud's auth_url or token_endpoint",
+            )
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = requested_wait(response.headers, time()) or 0.0
             raise away(f"{host} responds with {status}", wait)
@@ -101,6 +105,20 @@ class Http:
                 remedy="set this cloud's auth_url or token_endpoint to the final address",
             )
         return response
+
+
+def _no_response(url: str, host: str, error: Exception) -> SourceError:
+    """The error of a request without a response; what an operator must correct has a remedy."""
+    field = "this cloud's auth_url or token_endpoint"
+    reason = connection_reason(error, url, field, "ca_file of this cloud")
+    if reason is None:
+        return away(f"{host} does not respond ({type(error).__name__})")
+    problem, _, remedy = reason.partition(": ")
+    if not any(isinstance(one, ssl.SSLError) for one in causes(error)):
+        return away(f"{host} does not respond ({type(error).__name__}): {reason}")
+    untrusted = any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error))
+    kind = "untrusted_certificate" if untrusted else "misconfigured"
+    return SourceError(kind, f"{host}: {problem}", remedy=remedy)
 
 
 def object_of(response: requests.Response) -> dict[str, Any]:
