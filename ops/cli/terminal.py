@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -53,9 +54,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     console().print(table)
 
 
-def print_rows(columns: Columns[T], items: Iterable[T]) -> None:
-    """Print a table with a row for each item."""
-    print_table(tuple(columns), ([cell(item) for cell in columns.values()] for item in items))
+def print_rows(columns: Columns[T], items: Iterable[T], *, empty: str) -> None:
+    """Print a table with a row for each item; `empty` says that there is none."""
+    rows = [[cell(item) for cell in columns.values()] for item in items]
+    if rows:
+        print_table(tuple(columns), rows)
+    else:
+        print_line(empty)
 
 
 def print_items(
@@ -63,11 +68,12 @@ def print_items(
     columns: Columns[T],
     json_of: Callable[[T], Mapping[str, object]],
     *,
+    empty: str,
     as_json: bool,
 ) -> None:
-    """Print a table of items, or one JSON object per item."""
+    """Print a table of items, or one JSON object per item; as a table, `empty` says that there is none."""
     if not as_json:
-        print_rows(columns, items)
+        print_rows(columns, items, empty=empty)
         return
     for item in items:
         print_json(json_of(item))
@@ -97,6 +103,16 @@ def print_json(value: Mapping[str, object]) -> None:
 def moment(ns: int | None) -> str:
     """Nanoseconds since the epoch as ISO 8601 in UTC, to the millisecond."""
     return "-" if ns is None else f"{rfc3339(ns)[:23]}Z"
+
+
+def short_moment(ns: int | None, now: int | None = None) -> str | None:
+    """A time for a table, in UTC: of today 17:36:13, of this year 11-24 17:36, otherwise 2025-11-24."""
+    if ns is None:
+        return None
+    text, today = moment(ns), moment(time.time_ns() if now is None else now)
+    if text[:10] == today[:10]:
+        return text[11:19]
+    return f"{text[5:10]} {text[11:16]}" if text[:4] == today[:4] else text[:10]
 
 
 def json_moment(ns: int | None) -> str | None:

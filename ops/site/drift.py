@@ -104,9 +104,6 @@ def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> N
         print_line(f"cloud {cloud} was not listed since then: its nodes are skipped")
     for cloud in seen.doubted:
         print_line(f"cloud {cloud} lists fewer than half of its nodes: missing nodes are skipped")
-    if not found:
-        print_line("no drift")
-        return
     columns: Columns[FoundDrift] = {
         "node or server": lambda one: one.subject,
         "drift": lambda one: one.action.drift,
@@ -116,7 +113,7 @@ def _print(seen: Survey, found: Sequence[FoundDrift], age: float, now: int) -> N
         "cloud": lambda one: _states(one)["cloud"],
         "repair": _repair,
     }
-    print_rows(columns, found)
+    print_rows(columns, found, empty="no drift")
 
 
 def _states(one: FoundDrift) -> dict[str, str | None]:

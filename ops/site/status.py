@@ -187,14 +187,14 @@ def _print_findings(found: Sequence[Finding]) -> None:
 
 
 def _print(stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
-    print_rows(_WORKERS, stored.workers)
-    print_line("" if stored.workers else "no worker has sent a heartbeat")
-    print_rows(_QUEUES, queues)
+    print_rows(_WORKERS, stored.workers, empty="no worker has sent a heartbeat")
     print_line("")
-    print_rows(_NODES, stored.nodes)
+    print_rows(_QUEUES, queues, empty="queues unknown")
+    print_line("")
+    print_rows(_NODES, stored.nodes, empty="no node has had a request")
     if stored.out_of_service:
         print_line("")
-        print_rows(OUT_OF_SERVICE, stored.out_of_service)
+        print_rows(OUT_OF_SERVICE, stored.out_of_service, empty="no nodes")
     print_holds(stored.on_hold)
     if stored.slurm is not None:
         age, drifts = duration_of(stored.slurm.age_seconds), stored.slurm.drifts
