@@ -20,6 +20,8 @@ Columns: TypeAlias = Mapping[str, Callable[[T], object]]
 
 _PIPE_WIDTH = 200
 _LONGEST = 80
+# Longer words, such as hostlists, may be broken.
+_LONGEST_WORD = 16
 _NS = 1_000_000_000
 # Operators copy these columns into their next command: they wrap only if there is no room.
 _COPIED = frozenset({"id", "request"})
@@ -44,14 +46,34 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table; a cell that is None is a dash."""
+    """Print a table; a cell that is None is a dash. If it is too wide, each row is a block of lines."""
+    texts = [["-" if cell is None else plain(str(cell)) for cell in row] for row in rows]
+    if _narrowest((columns, *texts)) > console().width:
+        _print_blocks(columns, texts)
+        return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         whole = column in _COPIED
         table.add_column(Text(column, style="bold"), overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
+    for row in texts:
+        table.add_row(*map(Text, row))
     console().print(table)
+
+
+def _narrowest(rows: Sequence[Sequence[str]]) -> int:
+    """The width below which a table breaks words that people read whole, such as numbers."""
+    columns = zip(*rows, strict=True)
+    words = [[len(word) for text in column for word in text.split()] for column in columns]
+    widths = [min(max(lengths, default=0), _LONGEST_WORD) for lengths in words]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _print_blocks(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    width = max(map(len, columns))
+    for first, *others in rows:
+        print_line(f"{columns[0]} {first}", style="bold")
+        for column, text in zip(columns[1:], others, strict=True):
+            print_line(f"  {column:<{width}}  {text}")
 
 
 def print_rows(columns: Columns[T], items: Iterable[T], *, empty: str) -> None:

@@ -102,7 +102,8 @@ def replay_effect(command: PowerCommand | None, context: LetterContext) -> str:
         )
     if not context.configured:
         return (
-            f"fails again: no group of lamplighter.toml has {node}; add it first, or discard this"
+            f"fails again: {node} cannot {_GOALS[command.desired]}, because no group of "
+            "lamplighter.toml has it; add it first, or discard this"
         )
     if store is not None and store.held is not None:
         return f"waits: {node} is on hold ({store.held}); first run lamplighter release {node}"

@@ -137,9 +137,8 @@ def _act(  # noqa: PLR0913 - one per option
         found = find_letters(session, wanted)
         if dry_run or not found:
             _print_plan(session, found, verb, as_json=as_json)
-            if not as_json:
-                plan = f"would {verb}: {len(found)} dead letters"
-                print_line(plan if found else "no dead letters")
+            if found and not as_json:
+                print_line(f"would {verb}: {len(found)} dead letters")
             return
         wanted = _only(found)
         if len(found) > 1:
