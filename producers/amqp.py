@@ -8,6 +8,7 @@ import pika
 from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationError
 
 from producers.message import Message
+from producers.reasons import connection_reason
 from producers.settings import BrokerSettings, ConfigError
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
@@ -125,6 +126,12 @@ def root_error(error: BaseException) -> BaseException:
 
 def _is_error(value: object) -> TypeGuard[BaseException]:
     return isinstance(value, BaseException)
+
+
+def reason_of(error: BaseException, broker: BrokerSettings) -> str | None:
+    """Why there is no connection, with the remedy; None if only the error's own text says it."""
+    problem = login_problem(root_error(error), broker)
+    return problem or connection_reason(error, broker.urls[0], "broker.url", "broker.ca_file")
 
 
 def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from producers.amqp import NACKED, ConnectionParameters, login_problem, properties, root_error
+from producers.amqp import NACKED, ConnectionParameters, properties, reason_of, root_error
 from producers.message import Batch, Message, PublishResult
 from producers.settings import ConfigError
 
@@ -20,6 +20,7 @@ from producers.settings import ConfigError
 _AT_ONCE = 200
 # Time for the broker to answer our close; one that was silent before gets none.
 _CLOSE_SECONDS = 0.3
+_NOT_FOUND = 404
 
 
 def publish(
@@ -110,8 +111,8 @@ class _Publishing:
                 self._connection.ioloop.close()
 
     def _unconnected(self, error: BaseException) -> str:
-        root = root_error(error)
-        return login_problem(root, self._parameters.broker) or f"cannot connect: {root!r}"
+        reason = reason_of(error, self._parameters.broker)
+        return f"cannot connect: {reason or repr(root_error(error))}"
 
     def _on_connected(self, connection: Any) -> None:  # noqa: ANN401 - pika has no types
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -122,9 +123,7 @@ class _Publishing:
 
     def _on_channel(self, channel: Any) -> None:  # noqa: ANN401 - pika has no types
         self._channel = channel
-        channel.add_on_close_callback(
-            lambda _, error: self._on_broker_close(f"channel closed: {error}")
-        )
+        channel.add_on_close_callback(lambda _, error: self._on_broker_close(_channel_words(error)))
         channel.add_on_return_callback(
             lambda _channel, _method, header, _body: self._returned.add(header.message_id)
         )
@@ -251,3 +250,9 @@ class _Publishing:
             self._connection.ioloop.call_later(seconds, self._connection.ioloop.stop)
         else:  # pika fails on a close while it connects, and has its own time limit for connecting
             self._connection.ioloop.stop()
+
+
+def _channel_words(error: BaseException) -> str:
+    missing = isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND
+    remedy = "; run lamplighter topology apply" if missing else ""
+    return f"channel closed: {error}{remedy}"

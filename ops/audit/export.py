@@ -21,6 +21,7 @@ _COLUMNS = [
     "time",
     "recorded_at",
     "what",
+    "kind",
     "about",
     "request",
     "round",
@@ -52,7 +53,7 @@ def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> 
         write_row = csv.writer(out, lineterminator="\r\n").writerow  # RFC 4180
         if as_csv:
             write_row(_COLUMNS)
-        for entry, hash_ in oldest_first(connection, filter_of(**options)):
+        for entry, hash_ in oldest_first(connection, filter_of(connection, **options)):
             if as_csv:
                 write_row(map(cell_of, _cells(entry)))
             else:
@@ -66,7 +67,16 @@ def _cells(entry: Entry) -> tuple[object, ...]:
     jobs = " ".join(str(job.get("job_id")) for job in data.get("jobs", ()))
     times = moment(entry.time), moment(entry.recorded_at)
     request = entry.subject, entry.request_id, entry.round
-    return entry.seq, *times, event_name(entry), *request, jobs, data.get("cloud"), details(entry)
+    return (
+        entry.seq,
+        *times,
+        event_name(entry),
+        data.get("kind"),
+        *request,
+        jobs,
+        data.get("cloud"),
+        details(entry),
+    )
 
 
 def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:

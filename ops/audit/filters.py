@@ -3,7 +3,9 @@
 from typing import Any
 
 import click
+import sqlalchemy as sa
 
+from ops.cli.ids import whole_request_id
 from ops.cli.options import combine, hostlist, job_id, when
 from schemas.events import Transition
 from workers.audit.queries import Filter
@@ -14,7 +16,7 @@ time_options = combine(
 )
 # `filter_of` turns these into a filter.
 filter_options = combine(
-    click.option("--request", "request_id", help="Only this request."),
+    click.option("--request", "request_id", help="Only this request: its id, or the beginning."),
     click.option(
         "--outcome",
         "transitions",
@@ -31,6 +33,18 @@ filter_options = combine(
 )
 
 
-def filter_of(*, transitions: tuple[str, ...], **options: Any) -> Filter:  # noqa: ANN401 - one per option
-    """The filter for these options; an option that is not given selects all records."""
-    return Filter(transitions=transitions or None, **options)
+def filter_of(
+    connection: sa.Connection,
+    *,
+    transitions: tuple[str, ...],
+    request_id: str | None,
+    **options: Any,  # noqa: ANN401 - one per option
+) -> Filter:
+    """The filter for these options; an option that is not given selects all records.
+
+    Raises:
+        AmbiguousIdError: the request is the beginning of several ids.
+    """
+    if request_id is not None:
+        request_id = whole_request_id(connection, request_id)
+    return Filter(transitions=transitions or None, request_id=request_id, **options)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -11,9 +11,18 @@ import hostlist
 
 from ops.audit.filters import time_options
 from ops.audit.listing import step_columns
+from ops.cli.ids import short_ids
 from ops.cli.options import count, job_id, json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import Columns, duration, moment, print_items, print_line, print_rows
+from ops.cli.terminal import (
+    Columns,
+    duration,
+    moment,
+    print_items,
+    print_line,
+    print_rows,
+    short_moment,
+)
 from ops.history.job_start import job_start
 from ops.history.job_wait import JobWait, job_wait
 from ops.history.request import RequestHistory, WaitSpan, request_history
@@ -53,17 +62,26 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     waited = job_wait(found, events, now)
     if not as_json and waited is not None:
         print_line(_total(job, waited), style="bold")
-        print_rows(_SPANS, waited.spans)
+        print_rows(_SPANS, waited.spans, empty="no part of the wait is known")
         print_line("")
         print_line(_summary(job, found, now), style="bold")
-    columns: Columns[RequestHistory] = {
-        **_columns(now, "waited"),
+    columns = {
+        **_columns(session, found, now, "waited"),
         "outcome": lambda history: history.outcome or "under way",
         "mostly": _mostly,
-        "cause": lambda history: history.cause,
+        "cause": _further_cause,
     }
+    del columns["asked"]
+    if not any(map(_further_cause, found)):
+        del columns["cause"]
     whole = {} if waited is None else _wait_json(waited)
-    print_items(found, columns, lambda x: {**_as_json(now, x), **whole}, as_json=as_json)
+    print_items(
+        found,
+        columns,
+        lambda x: {**_as_json(now, x), **whole},
+        empty="no requests",
+        as_json=as_json,
+    )
     if as_json:
         return
     worst = found[0]
@@ -71,7 +89,7 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     print_line(f"{worst.node}, request {worst.request_id}", style="bold")
     steps = step_columns(worst.asked)
     del steps["attempt"]
-    print_rows(steps, worst.timeline)
+    print_rows(steps, worst.timeline, empty="no steps")
 
 
 def _total(job: int, waited: JobWait) -> str:
@@ -98,11 +116,14 @@ def _summary(job: int, found: Sequence[RequestHistory], now: int) -> str:
     return f"job {job} waited for {names}; {worst.node} took {duration(worst.total(now))}{spent}"
 
 
-def _columns(now: int, total: str) -> Columns[RequestHistory]:
+def _columns(
+    session: Session, found: Sequence[RequestHistory], now: int, total: str
+) -> dict[str, Callable[[RequestHistory], object]]:
+    short = short_ids(session, [history.request_id for history in found])
     return {
         "node": lambda history: history.node,
-        "request": lambda history: history.request_id,
-        "asked": lambda history: moment(history.asked),
+        "request": lambda history: short[history.request_id],
+        "asked": lambda history: short_moment(history.asked),
         total: lambda history: duration(history.total(now)),
     }
 
@@ -110,6 +131,12 @@ def _columns(now: int, total: str) -> Columns[RequestHistory]:
 def _mostly(history: RequestHistory) -> str | None:
     wait = history.longest_wait
     return f"{duration(wait.length)} {wait.what}" if wait else None
+
+
+def _further_cause(history: RequestHistory) -> str | None:
+    """The cause, unless most of the time says it."""
+    cause = history.cause
+    return None if cause is None or cause in (_mostly(history) or "") else cause
 
 
 def _as_json(now: int, history: RequestHistory) -> dict[str, object]:
@@ -139,14 +166,19 @@ _FAILURES: Columns[Sequence[RequestEvent]] = {
     "failures": len,
     "cause": lambda events: _cause(events[0]).error,
     "nodes": lambda events: hostlist.collect_hostlist(sorted({event.node for event in events})),
-    "first": lambda events: moment(events[-1].time),
-    "last": lambda events: moment(events[0].time),
+    "first": lambda events: short_moment(events[-1].time),
+    "last": lambda events: short_moment(events[0].time),
     "example": lambda events: Counter(_cause(x).message for x in events).most_common(1)[0][0],
 }
 
 
 def _cause(event: RequestEvent) -> Cause:
     return event.cause or Cause("-", "")
+
+
+def _failures_json(events: Sequence[RequestEvent]) -> dict[str, object]:
+    row = {name: cell(events) for name, cell in _FAILURES.items()}
+    return {**row, "first": moment(events[-1].time), "last": moment(events[0].time)}
 
 
 @click.command
@@ -166,7 +198,8 @@ def failures(session: Session, /, *, since: int | None, until: int | None, as_js
     print_items(
         groups,
         _FAILURES,
-        lambda events: {name: cell(events) for name, cell in _FAILURES.items()},
+        _failures_json,
+        empty="no failures",
         as_json=as_json,
     )
 
@@ -190,5 +223,5 @@ def slowest(
             request_history(request_records(connection, boot.request_id)) for boot in list(boots)
         ]
     now = time.time_ns()
-    columns = {**_columns(now, "took"), "cloud": lambda history: history.cloud, "mostly": _mostly}
-    print_items(found, columns, partial(_as_json, now), as_json=as_json)
+    columns = {**_columns(session, found, now, "took"), "mostly": _mostly}
+    print_items(found, columns, partial(_as_json, now), empty="no boots", as_json=as_json)

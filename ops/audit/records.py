@@ -6,7 +6,7 @@ from typing import Any
 
 import hostlist
 
-from ops.cli.terminal import Columns, duration, moment
+from ops.cli.terminal import Columns, duration, moment, short_moment
 from schemas.envelope import parse
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition, job_event_from
@@ -58,14 +58,22 @@ def data_of(entry: Entry) -> Mapping[str, Any]:
     return data
 
 
-COLUMNS: Columns[Entry] = {
-    "time": lambda entry: moment(entry.time),
-    "what": event_name,
-    "about": lambda entry: entry.subject,
-    "request": lambda entry: entry.request_id or entry.id,
-    "round": lambda entry: entry.round,
-    "why": details,
-}
+def words(entry: Entry) -> str:
+    """What happened, to which kind of request: `resume completed`, from round 2 on with the round."""
+    kind = data_of(entry).get("kind") if entry.transition else None
+    again = f", round {entry.round}" if (entry.round or 1) > 1 else ""
+    return f"{kind} {entry.transition}{again}" if kind else event_name(entry)
+
+
+def columns(short: Mapping[str, str]) -> Columns[Entry]:
+    """The columns of a table of records; `short` has what is printed for each request's id."""
+    return {
+        "time": lambda entry: short_moment(entry.time),
+        "what": words,
+        "about": lambda entry: entry.subject,
+        "request": lambda entry: short.get(entry.request_id or ""),
+        "why": details,
+    }
 
 
 def record_json(entry: Entry) -> dict[str, object]:
@@ -76,6 +84,7 @@ def record_json(entry: Entry) -> dict[str, object]:
         "recorded_at": moment(entry.recorded_at),
         "type": entry.type,
         "transition": entry.transition,
+        "kind": data_of(entry).get("kind"),
         "subject": entry.subject,
         "request_id": entry.request_id,
         "round": entry.round,

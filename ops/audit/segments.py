@@ -6,7 +6,7 @@ import click
 import sqlalchemy as sa
 
 from ops.audit.chain import Keys, follow, key_option, trusted_keys
-from ops.cli.options import required_reason_option, when, yes_option
+from ops.cli.options import confirm, required_reason_option, when, yes_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import moment, print_line
 from workers.audit import segments
@@ -76,8 +76,7 @@ def prune(  # noqa: PLR0913 - one per option
         print_line(f"segment {one.segment}: records {one.first} to {one.last}, {last_time}")
     if dry_run:
         return
-    if not yes:
-        click.confirm(f"Drop {len(old)} segments permanently?", abort=True, err=True)
+    confirm(f"Drop {len(old)} segments permanently", yes=yes)
     with session.store("audit") as store:
         count = segments.prune(store, old[-1], _attribution(session, reason))
     print_line(

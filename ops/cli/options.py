@@ -1,6 +1,7 @@
 """Option types (each reads a text, or says what to write instead), and options that commands share."""
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from ops.cli.terminal import plain
 from producers.call import expand
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
@@ -28,6 +30,27 @@ required_reason_option = click.option(
     "--reason", required=True, help="Reason; recorded in the audit log."
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask whether to do `what`, unless --yes was given.
+
+    Raises:
+        click.Abort: the answer is no.
+        click.UsageError: nobody can answer.
+    """
+    if yes:
+        return
+    question = plain(what)
+    if sys.stdin is not None and sys.stdin.isatty():
+        click.confirm(f"{question}?", abort=True, err=True)
+        return
+    click.echo(f"{question}? [y/N]: ", err=True)
+    answer = "" if sys.stdin is None else sys.stdin.readline()
+    if not answer:
+        raise click.UsageError("there is no terminal to answer on: repeat the command with --yes")
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise click.Abort
 
 
 def combine(*options: CommandDecorator) -> CommandDecorator:

@@ -1,7 +1,9 @@
 """Prints tables, lines and JSON. No printed text can control the terminal."""
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -18,6 +20,8 @@ Columns: TypeAlias = Mapping[str, Callable[[T], object]]
 
 _PIPE_WIDTH = 200
 _LONGEST = 80
+# Longer words, such as hostlists, may be broken.
+_LONGEST_WORD = 16
 _NS = 1_000_000_000
 # Operators copy these columns into their next command: they wrap only if there is no room.
 _COPIED = frozenset({"id", "request"})
@@ -33,25 +37,52 @@ def plain(text: str) -> str:
 
 
 def console() -> Console:
-    """Standard output; wide if it is not a terminal, so that pipes receive whole lines."""
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    """Standard output; wide if it is neither a terminal nor $COLUMNS says otherwise.
+
+    So pipes receive whole lines.
+    """
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table; a cell that is None is a dash."""
+    """Print a table; a cell that is None is a dash. If it is too wide, each row is a block of lines."""
+    texts = [["-" if cell is None else plain(str(cell)) for cell in row] for row in rows]
+    if _narrowest((columns, *texts)) > console().width:
+        _print_blocks(columns, texts)
+        return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for column in columns:
         whole = column in _COPIED
         table.add_column(Text(column, style="bold"), overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else plain(str(cell))) for cell in row))
+    for row in texts:
+        table.add_row(*map(Text, row))
     console().print(table)
 
 
-def print_rows(columns: Columns[T], items: Iterable[T]) -> None:
-    """Print a table with a row for each item."""
-    print_table(tuple(columns), ([cell(item) for cell in columns.values()] for item in items))
+def _narrowest(rows: Sequence[Sequence[str]]) -> int:
+    """The width below which a table breaks words that people read whole, such as numbers."""
+    columns = zip(*rows, strict=True)
+    words = [[len(word) for text in column for word in text.split()] for column in columns]
+    widths = [min(max(lengths, default=0), _LONGEST_WORD) for lengths in words]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _print_blocks(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    width = max(map(len, columns))
+    for first, *others in rows:
+        print_line(f"{columns[0]} {first}", style="bold")
+        for column, text in zip(columns[1:], others, strict=True):
+            print_line(f"  {column:<{width}}  {text}")
+
+
+def print_rows(columns: Columns[T], items: Iterable[T], *, empty: str) -> None:
+    """Print a table with a row for each item; `empty` says that there is none."""
+    rows = [[cell(item) for cell in columns.values()] for item in items]
+    if rows:
+        print_table(tuple(columns), rows)
+    else:
+        print_line(empty)
 
 
 def print_items(
@@ -59,11 +90,12 @@ def print_items(
     columns: Columns[T],
     json_of: Callable[[T], Mapping[str, object]],
     *,
+    empty: str,
     as_json: bool,
 ) -> None:
-    """Print a table of items, or one JSON object per item."""
+    """Print a table of items, or one JSON object per item; as a table, `empty` says that there is none."""
     if not as_json:
-        print_rows(columns, items)
+        print_rows(columns, items, empty=empty)
         return
     for item in items:
         print_json(json_of(item))
@@ -93,6 +125,16 @@ def print_json(value: Mapping[str, object]) -> None:
 def moment(ns: int | None) -> str:
     """Nanoseconds since the epoch as ISO 8601 in UTC, to the millisecond."""
     return "-" if ns is None else f"{rfc3339(ns)[:23]}Z"
+
+
+def short_moment(ns: int | None, now: int | None = None) -> str | None:
+    """A time for a table, in UTC: of today 17:36:13, of this year 11-24 17:36, otherwise 2025-11-24."""
+    if ns is None:
+        return None
+    text, today = moment(ns), moment(time.time_ns() if now is None else now)
+    if text[:10] == today[:10]:
+        return text[11:19]
+    return f"{text[5:10]} {text[11:16]}" if text[:4] == today[:4] else text[:10]
 
 
 def json_moment(ns: int | None) -> str | None:

@@ -22,7 +22,7 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
 from workers.resync.drift import Drift
-from workers.resync.slurm_conf import conf_differences
+from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import overview, snapshots
 from workers.store.heartbeats import heartbeats
 from workers.store.overview import NodePower
@@ -49,7 +49,7 @@ class SiteReader:
         self._nodes: dict[str, NodePower] = {}
         self._snapshot_generation: int | None = None
         self._slurm_states: dict[str, str] = {}
-        self._slurm_conf: tuple[str, ...] = ()
+        self._slurm_conf: tuple[ConfDifference, ...] = ()
         self._state = TimeoutReader("state store", self._read_state)
         self._queues = TimeoutReader("broker", self._read_queues)
         self._events = TimeoutReader("audit store", self._read_events)
@@ -96,7 +96,7 @@ class SiteReader:
             newest = snapshots.newest(connection, self._settings.cluster)
             self._slurm_states = {node.node: node.state for node in newest.nodes} if newest else {}
             found = conf_differences(self._settings, newest) if newest else []
-            self._slurm_conf = tuple(one.text for one in found if one.wrong)
+            self._slurm_conf = tuple(found)
             self._snapshot_generation = generation
         enabled = self._settings.resync.enabled is not False
         stale = enabled and received is not None and received.age > self._settings.stale_after

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
+from workers.resync.slurm_conf import ConfDifference
 from workers.store.heartbeats import Heartbeat
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
@@ -43,7 +44,7 @@ class SiteView:
         open: requests in progress, oldest first.
         events: the latest events; None if the audit store does not answer.
         slurm_states: node states in the newest snapshot, as scontrol prints them.
-        slurm_conf: what must be corrected in slurm.conf or lamplighter.toml, with the remedy.
+        slurm_conf: differences between slurm.conf and lamplighter.toml.
         drift_counts: number of drifts from what Slurm wants, by kind.
         node_drifts: the drift of a node's power, by node.
         store_away: whether the state store does not answer; then only the nodes' names are known.
@@ -58,7 +59,7 @@ class SiteView:
     events: tuple[EventLine, ...] | None = ()
     problems: tuple[str, ...] = ()
     slurm_states: Mapping[str, str] = field(default_factory=dict)
-    slurm_conf: tuple[str, ...] = ()
+    slurm_conf: tuple[ConfDifference, ...] = ()
     snapshot_stale: bool = False
     drift_counts: Mapping[str, int] = field(default_factory=dict)
     node_drifts: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,20 @@ from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import json_line, print_items, print_json, print_line
 from ops.dead_letters import select
-from ops.dead_letters.context import look_up_context
+from ops.dead_letters.context import look_up_context, stale_letters
 from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
 from ops.dead_letters.groups import FEW, KEYS, Group, grouped
-from ops.dead_letters.resolve import discard, read_letters, replay
-from ops.dead_letters.select import LetterFilter, Places
+from ops.dead_letters.resolve import (
+    discard,
+    find_letters,
+    print_letters,
+    replay,
+    stale_words,
+)
+from ops.dead_letters.select import LetterFilter, Places, key
+from workers.dead_letters.letter import Letter
 
 _EACH = "letter"
 _LIST_KEYS = (_EACH, *KEYS)
@@ -57,21 +65,33 @@ def list_(
 
     ID may be the beginning of an id.
     """
-    found = letter_filter(session.settings, **options).of(read_letters(session))
+    found = find_letters(session, letter_filter(session.settings, **options))
     if by is None:
         by = _EACH if as_json or limit is not None or len(found) <= FEW else "cause"
     if by != _EACH:
         groups = grouped(found, by, Places.of(session.settings))
-        print_items(groups, GROUP_COLUMNS, Group.as_json, as_json=as_json)
+        print_items(groups, GROUP_COLUMNS, Group.as_json, empty="no dead letters", as_json=as_json)
         lines = [f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message"]
     else:
-        print_items(found[:limit], select.COLUMNS, select.as_json, as_json=as_json)
-        hidden = len(found) - len(found[:limit])
+        shown = found[:limit]
+        if as_json:
+            _print_json(session, shown)
+        hidden = len(found) - len(shown)
         lines = [f"... and {hidden} more"] if hidden else []
+        if not as_json and (stale := print_letters(session, shown)):
+            lines.append(
+                f"{stale_words(stale)}; end them: lamplighter dead-letters discard --stale"
+            )
         causes = Counter(letter.cause.error for letter in found)
         lines += [f"{count} of {cause}" for cause, count in causes.most_common()]
     for line in () if as_json else lines:
         print_line(line)
+
+
+def _print_json(session: Session, letters: Sequence[Letter]) -> None:
+    stale = set(map(key, stale_letters(session, letters)))
+    for letter in letters:
+        print_json({**select.as_json(letter), "stale": key(letter) in stale})
 
 
 @dead_letters.command(short_help="Explain one dead letter.")
@@ -81,12 +101,11 @@ def list_(
 @pass_session
 def show(session: Session, /, *, id_: str, as_json: bool, raw: Path | None) -> None:
     """Explain one dead letter: the request, each attempt, the current state, the effect of a replay."""
-    found = LetterFilter(ids=(id_,)).of(read_letters(session))
-    if len({letter.id for letter in found}) != 1:
-        what = (
-            f"is the beginning of {len(found)} ids" if found else "is not the id of a dead letter"
+    found = find_letters(session, LetterFilter(ids=(id_,)))
+    if not found:
+        raise click.ClickException(
+            f"{id_!r} is not the id of a dead letter: see lamplighter dead-letters list --by letter"
         )
-        raise click.ClickException(f"{id_!r} {what}: see lamplighter dead-letters list --by letter")
     letter = found[-1]
     if raw is not None:
         raw.write_bytes(letter.body)
@@ -109,7 +128,7 @@ def export(session: Session, /, *, file: Path, **options: Any) -> None:  # noqa:
 
     Message bodies are in base64. The dead letters stay in their queue. FILE must not exist yet.
     """
-    found = letter_filter(session.settings, **options).of(read_letters(session))
+    found = find_letters(session, letter_filter(session.settings, **options))
     with output(file) as out:
         out.writelines(f"{json_line(select.exported(letter))}\n" for letter in found)
     if str(file) != "-":

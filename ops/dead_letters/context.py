@@ -36,9 +36,11 @@ def look_up_context(
     unavailable: list[str] = []
     store = _stored_nodes(session, unavailable).get(command.node)
     if not whole:
-        return LetterContext(store=store, unavailable=tuple(unavailable))
+        configured = command.node in session.settings.nodes
+        return LetterContext(configured, store=store, unavailable=tuple(unavailable))
     slurm, jobs = _slurm(session, command, unavailable)
     return LetterContext(
+        configured=command.node in session.settings.nodes,
         store=store,
         timeline=_timeline(session, command, unavailable),
         slurm=slurm,
@@ -48,8 +50,17 @@ def look_up_context(
     )
 
 
-def stale_letters(session: Session, letters: Iterable[Letter]) -> list[Letter]:
-    """The stale ones of these letters; none if the state store is unavailable."""
+def stale_letters(
+    session: Session, letters: Iterable[Letter], *, required: bool = False
+) -> list[Letter]:
+    """The stale ones of these letters; none if the state store is unavailable, unless `required`.
+
+    Raises:
+        StoreMissingError, sqlalchemy.exc.SQLAlchemyError: the store is unavailable, and `required`.
+    """
+    if required:
+        with session.reading("state"):
+            pass
     known = _stored_nodes(session, [])
     return [x for x in letters if x.command and is_stale(x.command, known.get(x.command.node))]
 

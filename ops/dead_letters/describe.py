@@ -9,8 +9,10 @@ from ops.dead_letters.select import jobs_of
 from ops.history.timeline import TimelineStep
 from ops.nodes.node_state import NodeStatus
 from schemas.commands import Desired, PowerCommand
+from schemas.snapshot import Power, SlurmNode
 from workers.dead_letters.letter import Letter
 from workers.slurm.nodes import JobState, NodeState
+from workers.store.power_state import PowerState, power_state
 
 Fact: TypeAlias = tuple[str, str]
 
@@ -30,6 +32,7 @@ class LetterContext:
     """What the stores, Slurm and the cloud know about a dead letter; None for what is unknown.
 
     Attributes:
+        configured: whether a group of lamplighter.toml has the node.
         store: the node in the state store; also None if the node never had a request.
         timeline: the steps of the request, from the audit log; empty if the log has none.
         jobs: the waiting jobs that Slurm still knows, by id.
@@ -37,6 +40,7 @@ class LetterContext:
         unavailable: what gave no answer, and the reason.
     """
 
+    configured: bool = True
     store: NodeStatus | None = None
     timeline: tuple[TimelineStep, ...] = ()
     slurm: NodeState | None = None
@@ -56,7 +60,7 @@ class LetterContext:
             "cloud": self.cloud,
             "unavailable": list(self.unavailable),
             "stale": is_stale(command, store),
-            "on_replay": replay_effect(command, store),
+            "on_replay": replay_effect(command, self),
         }
 
 
@@ -82,23 +86,58 @@ def describe(letter: Letter, context: LetterContext, now: int) -> Iterator[Fact]
         webhook = letter.undelivered.webhook
         yield "on replay", f"{webhook} receives the event again, with the same webhook-id"
     else:
-        yield "on replay", replay_effect(letter.command, context.store)
+        yield "on replay", replay_effect(letter.command, context)
 
 
-def replay_effect(command: PowerCommand | None, store: NodeStatus | None) -> str:
-    """What a replay would do in the current state."""
+def replay_effect(command: PowerCommand | None, context: LetterContext) -> str:
+    """What a replay would do in the node's present state, and what to do instead if that is better."""
     if command is None:
         return "not possible: the message is malformed; discard it"
-    if store is None:
-        return f"{command.node} will {_GOALS[command.desired]}"
-    if not _is_newer(store, command):
-        return f"{command.node} will {_GOALS[command.desired]}; there is no newer request"
-    if store.desired == command.desired:
-        return f"completes with a newer request that also wants {command.node} {store.desired}"
-    return (
-        f"stale: a newer request wants {command.node} {store.desired}; a replay ends as superseded "
-        "(lamplighter dead-letters replay --restamp sends a new request that supersedes all others)"
-    )
+    node, store = command.node, context.store
+    goal = f"{node} will {_GOALS[command.desired]}"
+    if is_stale(command, store) and store is not None:
+        return (
+            f"stale: a newer request wants {node} {store.desired}; a replay ends as superseded. "
+            "End it: lamplighter dead-letters discard --stale"
+        )
+    if not context.configured:
+        return (
+            f"fails again: {node} cannot {_GOALS[command.desired]}, because no group of "
+            "lamplighter.toml has it; add it first, or discard this"
+        )
+    if store is not None and store.held is not None:
+        return f"waits: {node} is on hold ({store.held}); first run lamplighter release {node}"
+    if store is not None and _is_newer(store, command):
+        return f"completes with a newer request that also wants {node} {store.desired}"
+    if (contrary := _contrary_to_slurm(command, context.slurm)) is not None:
+        return contrary
+    if store is not None and _is_reached(command.desired, store.observed):
+        return f"changes nothing: {node} was last seen {store.observed}; you may discard this"
+    return goal if store is None else f"{goal}; there is no newer request"
+
+
+def _contrary_to_slurm(command: PowerCommand, slurm: NodeState | None) -> str | None:
+    """Why Slurm does not want the request any more; None if it may."""
+    if slurm is None:
+        return None
+    state = "+".join((slurm.base or "UNKNOWN", *sorted(slurm.flags)))
+    power = SlurmNode(slurm.node, state, slurm.reason).power
+    if command.desired is Desired.UP and power in {Power.OFF, Power.POWERING_DOWN}:
+        return (
+            f"not wanted any more: {slurm.node} is powered down in Slurm, no job waits for it, and it "
+            "would be powered off again; discard this"
+        )
+    if command.desired is Desired.DOWN and power in {Power.ON, Power.POWERING_UP}:
+        return f"not wanted any more: Slurm uses {slurm.node} ({state}); discard this"
+    return None
+
+
+def _is_reached(desired: Desired, observed: str | None) -> bool:
+    """Whether the server was in the requested state when it was last seen."""
+    if desired not in {Desired.UP, Desired.DOWN} or observed is None:
+        return False
+    expected = {Desired.UP: PowerState.ON, Desired.DOWN: PowerState.OFF}[desired]
+    return power_state(desired, observed, busy=False) is expected
 
 
 def is_stale(command: PowerCommand | None, store: NodeStatus | None) -> bool:

@@ -16,6 +16,9 @@ filter_options = combine(
         "--younger-than", "younger", type=length, metavar="TIME", help="Younger than this: 2h."
     ),
     click.option("--older-than", "older", type=length, metavar="TIME", help="Older than this: 2h."),
+    click.option(
+        "--stale", is_flag=True, help="Whose node a newer request wants in another state."
+    ),
     click.option("--job", type=job_id, help="Requested for this job."),
     click.option("--queue", help="From this work queue."),
     click.option(
@@ -25,7 +28,9 @@ filter_options = combine(
     click.option("--cloud", help="Of nodes on this cloud."),
     click.option("--group", help="Of nodes in this group."),
     click.option("--node", "nodes", type=hostlist, help="Of these nodes, such as node[1-3]."),
-    click.option("--id", "more_ids", multiple=True, help="Same as the ID argument."),
+    click.option(
+        "--id", "more_ids", multiple=True, help="Same as the ID argument: an id, or its beginning."
+    ),
     click.argument("ids", nargs=-1, metavar="[ID...]"),
 )
 

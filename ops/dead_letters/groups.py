@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import hostlist
 
-from ops.cli.terminal import Columns, cut, json_moment, moment
+from ops.cli.terminal import Columns, cut, json_moment, short_moment
 from ops.dead_letters.select import Places, jobs_of, trouble
 from workers.dead_letters.letter import Letter
 
@@ -47,8 +47,7 @@ COLUMNS: Columns[Group] = {
     "letters": lambda group: group.letters,
     "group": lambda group: group.name,
     "nodes": lambda group: cut(group.nodes) or None,
-    "first died": lambda group: moment(group.first),
-    "last died": lambda group: moment(group.last),
+    "last died": lambda group: short_moment(group.last),
     "example": lambda group: group.example,
 }
 # The keys of `grouped`. With "cause", letters with similar error messages are in one group.

@@ -4,14 +4,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 import click
 import sqlalchemy as sa
 
-from ops.cli.options import combine, json_option, reason_option, required_reason_option, yes_option
+from ops.cli.ids import short_ids, whole_id
+from ops.cli.options import (
+    combine,
+    confirm,
+    json_option,
+    reason_option,
+    required_reason_option,
+    yes_option,
+)
 from ops.cli.progress import portions, with_progress
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import plain, print_json, print_line, print_rows, warn
@@ -81,13 +88,32 @@ def discard(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - see 
     _act(session, "discard", DeadLetterQueue.discard, **options)
 
 
-def read_letters(session: Session) -> list[Letter]:
-    """All dead letters; they are back in their queue when this returns."""
+def find_letters(session: Session, wanted: LetterFilter) -> list[Letter]:
+    """The dead letters that match; they are back in their queue when this returns.
+
+    Raises:
+        AmbiguousIdError: an id is the beginning of several.
+    """
     with session.dead_letter_queue() as queue:
         letters = queue.letters()
     if len(letters) == MOST:
         warn(f"only the first {MOST} dead letters were read")
-    return letters
+    return _chosen(session, wanted, letters)
+
+
+def print_letters(session: Session, letters: Sequence[Letter]) -> int:
+    """Print a table of letters; returns how many are stale, which are marked."""
+    stale = set(map(key, stale_letters(session, letters)))
+    short = short_ids(session, [letter.id for letter in letters])
+    print_rows(select.columns(short, stale), letters, empty="no dead letters")
+    return len(stale)
+
+
+def _chosen(session: Session, wanted: LetterFilter, letters: Sequence[Letter]) -> list[Letter]:
+    for id_ in wanted.ids:
+        whole_id(id_, (letter.id for letter in letters))
+    found = wanted.of(letters)
+    return stale_letters(session, found, required=True) if wanted.stale else found
 
 
 def _act(  # noqa: PLR0913 - one per option
@@ -108,23 +134,26 @@ def _act(  # noqa: PLR0913 - one per option
         raise click.UsageError("name dead letters by id or by filter, or use --all")
     if dry_run or not yes:
         # the letters go back to their queue, so that no connection holds them while the operator decides
-        found = wanted.of(read_letters(session))
+        found = find_letters(session, wanted)
         if dry_run or not found:
             _print_plan(session, found, verb, as_json=as_json)
-            if not as_json:
-                plan = f"would {verb}: {len(found)} dead letters"
-                print_line(plan if found else "no dead letters")
+            if found and not as_json:
+                print_line(f"would {verb}: {len(found)} dead letters")
             return
-        wanted = replace(wanted, only=frozenset(map(key, found)))
+        wanted = _only(found)
         if len(found) > 1:
             _print_plan(session, found, verb, as_json=False)
-            click.confirm(f"{verb} {len(found)} dead letters?", abort=True, err=True)
+            confirm(f"{verb} {len(found)} dead letters", yes=yes)
     results = _carry_out(session, act, wanted, Operator(operator(), reason), rate)
     counts = _print_results(results, as_json=as_json)
     if not as_json:
         sums = ", ".join(f"{count} {done}" for done, count in sorted(counts.items()))
         print_line(sums or "no dead letters")
     sys.exit(1 if counts[LetterOutcome.REFUSED] else 0)
+
+
+def _only(letters: Sequence[Letter]) -> LetterFilter:
+    return LetterFilter(only=frozenset(map(key, letters)))
 
 
 def _carry_out(
@@ -136,10 +165,11 @@ def _carry_out(
     with session.store("state") as store:
         while unfinished:
             with session.dead_letter_queue() as queue:
-                found = [x for x in wanted.of(queue.letters()) if key(x) not in refused]
+                letters = _chosen(session, wanted, queue.letters())
+                found = [letter for letter in letters if key(letter) not in refused]
                 total = total or len(found)
                 # a letter that has died again since then needs another decision
-                wanted = replace(wanted, only=frozenset(map(key, found)))
+                wanted = _only(found)
                 deadline, unfinished = time.monotonic() + _HOLD_SECONDS, False
                 for portion in portions(found, BATCH, rate):
                     # after the deadline, return the rest to the queue, then read it again
@@ -169,15 +199,22 @@ def _print_results(
 
 
 def _print_plan(session: Session, letters: Sequence[Letter], verb: str, *, as_json: bool) -> None:
-    stale = set(map(key, stale_letters(session, letters)))
     if as_json:
+        stale = set(map(key, stale_letters(session, letters)))
         for letter in letters:
             doing = {"would": verb, "stale": key(letter) in stale}
             print_json({**select.as_json(letter), **doing})
         return
     if len(letters) <= FEW:
-        print_rows(select.COLUMNS, letters)
+        stale_count = print_letters(session, letters)
     else:
-        print_rows(GROUP_COLUMNS, grouped(letters, "cause", Places.of(session.settings)))
-    if stale:
-        print_line(f"{len(stale)} are stale: a newer request wants another state of the node")
+        stale_count = len(stale_letters(session, letters))
+        groups = grouped(letters, "cause", Places.of(session.settings))
+        print_rows(GROUP_COLUMNS, groups, empty="no dead letters")
+    if stale_count:
+        print_line(stale_words(stale_count))
+
+
+def stale_words(count: int) -> str:
+    """How many letters are stale, and what that means."""
+    return f"{count} are stale: a newer request wants another state of the node"

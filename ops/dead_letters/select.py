@@ -4,16 +4,13 @@ import base64
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ops.cli.terminal import Columns, json_moment, moment
+from ops.cli.terminal import Columns, json_moment, short_moment
 from ops.history.similarity import error_pattern
 from schemas.commands import PowerCommand
 from schemas.jobs import JobTransition
 from schemas.numbers import whole_number
 from workers.config.settings import Settings
 from workers.dead_letters.letter import Letter
-
-# The length of a UUID; a hash is cut to it.
-_SHOWN_ID = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +23,7 @@ class LetterFilter:
         only: any of these whole ids, with the round that the letter died in.
         message: the error message contains this text, in upper or lower case.
         trouble: the result of the function `trouble`.
+        stale: only stale letters (ops/dead_letters/context.py); `of` does not know which ones are.
         before, after: died before, or at or after, this time; ns since the epoch.
     """
 
@@ -39,6 +37,7 @@ class LetterFilter:
     before: int | None = None
     after: int | None = None
     job: int | None = None
+    stale: bool = False
 
     @property
     def everything(self) -> bool:
@@ -118,15 +117,24 @@ def about(letter: Letter) -> tuple[str | None, str]:
     return None, "malformed"
 
 
-COLUMNS: Columns[Letter] = {
-    "id": lambda letter: letter.id if letter.undelivered else letter.id[:_SHOWN_ID],
-    "node": lambda letter: about(letter)[0],
-    "kind": lambda letter: about(letter)[1],
-    "round": lambda letter: letter.round,
-    "died at": lambda letter: moment(letter.died_at),
-    "attempts": lambda letter: len(letter.failures),
-    "cause": lambda letter: f"{letter.cause.error}: {letter.cause.message}",
-}
+def columns(short: Mapping[str, str], stale: Collection[tuple[str, int]]) -> Columns[Letter]:
+    """The columns of a table of letters.
+
+    Args:
+        short: what is printed for each id.
+        stale: the keys of the stale letters, which are marked.
+    """
+
+    def kind(letter: Letter) -> str:
+        return f"{about(letter)[1]}{', STALE' if key(letter) in stale else ''}"
+
+    return {
+        "id": lambda letter: short[letter.id],
+        "node": lambda letter: about(letter)[0],
+        "kind": kind,
+        "died": lambda letter: short_moment(letter.died_at),
+        "cause": lambda letter: f"{letter.cause.error}: {letter.cause.message}",
+    }
 
 
 def as_json(letter: Letter) -> dict[str, object]:

@@ -66,4 +66,4 @@ def print_holds(holds: Collection[Hold]) -> None:
         "by": lambda group: group[0].by,
         "for": lambda group: duration(now - min(hold.since for hold in group)),
     }
-    print_rows(columns, groups.values())
+    print_rows(columns, groups.values(), empty="no holds")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ops.cli.options import (
+    confirm,
     image_name,
     json_option,
     reason_option,
@@ -14,9 +15,9 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import moment, print_json, print_line, print_table, warn
+from ops.cli.terminal import Columns, moment, print_json, print_line, print_rows, warn
 from ops.nodes.notices import publish
-from ops.nodes.requests import confirm, request_options, submit_and_wait
+from ops.nodes.requests import request_options, submit_and_wait
 from ops.nodes.submit import resolve_nodes
 from schemas.commands import Kind
 from schemas.notices import Notice
@@ -52,7 +53,7 @@ def bake(session: Session, /, target: str, *, name: str, yes: bool, **options: A
         raise click.UsageError(
             f"[groups.{group}.server] is missing: no server would be made from the image"
         )
-    confirm(f"power off {chosen[0]}, end its jobs, and make image {name} from it", yes=yes)
+    confirm(f"Power off {chosen[0]}, end its jobs, and make image {name} from it", yes=yes)
     submit_and_wait(session, Kind.BAKE, chosen, image=name, **options)
 
 
@@ -80,10 +81,14 @@ def list_(session: Session, *, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    print_table(
-        ("group", "configured image", "baked image", "image id", "baked from", "since"),
-        [tuple(row.values()) for row in rows],
-    )
+    columns: Columns[dict[str, object]] = {
+        "group": lambda row: row["group"],
+        "configured image": lambda row: row["configured"],
+        "baked image": lambda row: row["image"],
+        "image id": lambda row: row["image_id"],
+        "baked from": lambda row: row["baked_from"],
+    }
+    print_rows(columns, rows, empty="no groups are configured")
 
 
 @image.command(short_help="Return a group to its configured image.")

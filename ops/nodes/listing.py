@@ -1,10 +1,11 @@
 """`lamplighter nodes list` and `show`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 import click
 
+from ops.cli.ids import short_ids
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import (
@@ -15,32 +16,38 @@ from ops.cli.terminal import (
     print_json,
     print_line,
     print_rows,
+    short_moment,
 )
 from ops.nodes.node_state import NodeRequest, NodeStatus, node_statuses, recent_requests
 from workers.store.group_images import GroupImage, by_group
 
 _REQUESTS_SHOWN = 10
+_SERVER_SHOWN = 8
 _COLUMNS: Columns[NodeStatus] = {
     "node": lambda node: node.node,
     "group": lambda node: node.group or "in no group",
-    "cloud": lambda node: node.cloud,
-    "strategy": lambda node: node.strategy,
     "desired": lambda node: node.desired,
-    "since": lambda node: moment(node.generation),
+    "since": lambda node: short_moment(node.generation),
     "observed": lambda node: node.observed,
-    "server": lambda node: node.server_id,
+    "server": lambda node: node.server_id and node.server_id[:_SERVER_SHOWN],
     "hold": lambda node: node.held,
 }
-_REQUEST_COLUMNS: Columns[NodeRequest] = {
-    "requested": lambda request: moment(request.generation),
-    "request": lambda request: request.request_id,
-    "round": lambda request: request.round,
-    "kind": lambda request: request.kind,
-    "outcome": lambda request: request.outcome or "in progress",
-    "ended": lambda request: moment(request.decided_at),
-    "cause": lambda request: request.cause,
-    "actions": lambda request: ", ".join(request.actions) or None,
-}
+
+
+def _request_columns(short: Mapping[str, str]) -> Columns[NodeRequest]:
+    return {
+        "requested": lambda request: short_moment(request.generation),
+        "request": lambda request: short[request.request_id],
+        "what": _words,
+        "ended": lambda request: short_moment(request.decided_at),
+        "cause": lambda request: request.cause,
+        "actions": lambda request: ", ".join(request.actions) or None,
+    }
+
+
+def _words(request: NodeRequest) -> str:
+    again = f", round {request.round}" if request.round > 1 else ""
+    return f"{request.kind or 'request'} {request.outcome or 'in progress'}{again}"
 
 
 @click.command("list")
@@ -60,7 +67,7 @@ def list_(session: Session, *, group: str | None, as_json: bool) -> None:
         baked = images.get(node.group or "")
         return {**_as_json(node), "image_id": baked and baked.image_id}
 
-    print_items(found, _COLUMNS, json_of, as_json=as_json)
+    print_items(found, _COLUMNS, json_of, empty="no nodes", as_json=as_json)
     if not as_json:
         print_images(image for image in images.values() if group in {None, image.group_name})
 
@@ -83,8 +90,10 @@ def show(session: Session, node: str, *, as_json: bool) -> None:
     for name, value in _as_json(status).items():
         print_line(f"{name}: {'-' if value is None else value}")
     print_line("")
-    print_rows(_REQUEST_COLUMNS, requests)
-    print_line("for details: lamplighter audit show REQUEST")
+    short = short_ids(session, [request.request_id for request in requests])
+    print_rows(_request_columns(short), requests, empty="no requests")
+    if requests:
+        print_line("for details: lamplighter audit show REQUEST")
 
 
 def print_images(images: Iterable[GroupImage]) -> None:

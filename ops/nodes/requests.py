@@ -12,6 +12,7 @@ from ops.cli.errors import StoreMissingError
 from ops.cli.options import (
     CommandDecorator,
     combine,
+    confirm,
     json_option,
     length,
     reason_option,
@@ -19,7 +20,7 @@ from ops.cli.options import (
     yes_option,
 )
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import plain, print_line, warn
+from ops.cli.terminal import print_line, warn
 from ops.nodes.node_state import nodes_powered_on, nodes_with_open_requests
 from ops.nodes.submit import resolve_nodes, submit
 from ops.nodes.wait_for_outcome import wait_and_report
@@ -89,7 +90,7 @@ def retire(
     chosen = resolve_nodes(session, target)
     if not powered_on:
         chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
-    confirm(f"delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
+    confirm(f"Delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
     submit_and_wait(session, Kind.RETIRE, chosen, **options)
 
 
@@ -133,14 +134,8 @@ def suspend(session: Session, /, target: str, *, yes: bool, **options: Any) -> N
     the nodes that Slurm wants up.
     """
     chosen = resolve_nodes(session, target)
-    confirm(f"power off {len(chosen)} nodes, {_names(chosen)}, and end their jobs", yes=yes)
+    confirm(f"Power off {len(chosen)} nodes, {_names(chosen)}, and end their jobs", yes=yes)
     submit_and_wait(session, Kind.SUSPEND, chosen, **options)
-
-
-def confirm(what: str, *, yes: bool) -> None:
-    """Ask for confirmation, unless --yes was given."""
-    if not yes:
-        click.confirm(plain(what[0].upper() + what[1:]) + "?", abort=True)
 
 
 def submit_and_wait(  # noqa: PLR0913 - one per option

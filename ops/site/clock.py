@@ -11,10 +11,9 @@ import time
 
 import click
 
-from ops.cli.options import json_option, required_reason_option, yes_option
+from ops.cli.options import confirm, json_option, required_reason_option, yes_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, warn
-from ops.nodes.requests import confirm
 from ops.nodes.submit import check_hook_directories
 from ops.site.clock_state import observe, observe_traffic
 from producers import clock as hook_clock
@@ -75,7 +74,7 @@ def reset(session: Session, reason: str, *, yes: bool) -> None:
         return
     _refuse(state.obstacles())
     ahead = duration(state.highest - state.now)
-    confirm(f"set the clock back by {ahead}, to {moment(state.now)}", yes=yes)
+    confirm(f"Set the clock back by {ahead}, to {moment(state.now)}", yes=yes)
     try:
         done = _reset(session, reason)
     except hook_clock.ClockError as error:

@@ -116,9 +116,6 @@ def _print(
         print_line(f"cloud {cloud} lists fewer than half of its nodes: missing nodes are skipped")
     for difference in differences:
         print_line(difference.text)
-    if not found:
-        print_line("no drift")
-        return
     columns: Columns[FoundDrift] = {
         "node or server": lambda one: one.subject,
         "drift": lambda one: one.action.drift,
@@ -128,7 +125,7 @@ def _print(
         "cloud": lambda one: _states(one)["cloud"],
         "repair": _repair,
     }
-    print_rows(columns, found)
+    print_rows(columns, found, empty="no drift")
 
 
 def _states(one: FoundDrift) -> dict[str, str | None]:

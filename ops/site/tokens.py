@@ -17,11 +17,11 @@ from ops.cli.terminal import (
     duration,
     duration_of,
     json_moment,
-    moment,
     plain,
     print_json,
     print_line,
     print_rows,
+    short_moment,
     warn,
 )
 from workers.config.groups import CloudSettings
@@ -75,7 +75,7 @@ _COLUMNS: Columns[tuple[str, _Login]] = {
     "cloud": lambda row: row[0],
     "source": lambda row: row[1].source,
     "token": lambda row: row[1].token,
-    "last login": lambda row: "new, not used yet" if row[1].fresh else json_moment(row[1].used),
+    "last login": lambda row: "new, not used yet" if row[1].fresh else short_moment(row[1].used),
     "expires unless used": lambda row: None if row[1].fresh else _ends(row[1].ends),
     "secret": lambda row: row[1].place,
 }
@@ -163,9 +163,7 @@ def _login(cloud: CloudSettings, row: Any, report: TokenReport | None) -> _Login
 
 
 def _print(logins: Mapping[str, _Login], problems: list[str]) -> None:
-    print_rows(_COLUMNS, logins.items())
-    if not logins:
-        print_line("no clouds are configured")
+    print_rows(_COLUMNS, logins.items(), empty="no clouds are configured")
     for name, login in logins.items():
         if login.trouble is not None:
             print_line(f"cloud {name}: {login.trouble}", style="bold")
@@ -177,7 +175,7 @@ def _ends(end: int | None) -> str | None:
     if end is None:
         return None
     left = end - time.time_ns()
-    return f"{moment(end)} ({f'in {duration(left)}' if left > 0 else 'expired'})"
+    return f"{short_moment(end)} ({f'in {duration(left)}' if left > 0 else 'expired'})"
 
 
 def _as_json(login: _Login) -> dict[str, object]:

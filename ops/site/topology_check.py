@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
+from producers.reasons import connection_reason
 from producers.settings import BrokerSettings
 from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
@@ -164,7 +165,10 @@ class _Api:
             answer = self._session.get(f"{self._root}/api/{path}", timeout=_SECONDS)
             return answer.status_code, answer.json() if answer.ok else []
         except requests.RequestException as error:
-            raise self._away(f"{type(error).__name__}: check broker.management_url") from None
+            reason = connection_reason(error, self._root, "broker.management_url", "broker.ca_file")
+            raise self._away(
+                reason or f"{type(error).__name__}: check broker.management_url"
+            ) from None
 
     def _remedy(self, status: int) -> str:
         if status == requests.codes.unauthorized:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ from schemas.registrations import Registration
 from tests.testbed.auditlog import SECOND
 from tests.testbed.installation import Installation
 from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
@@ -221,3 +224,49 @@ def test_verify_seal_and_prune_by_command(site: Installation) -> None:
     assert broken.code == 1
     assert "earlier records are missing" in broken.out
     assert "is missing" in broken.out
+
+
+def at_80_columns(site: Installation, *arguments: str) -> str:
+    """The output on a terminal of 80 columns."""
+    done = subprocess.run(
+        site.argv("audit", *arguments),
+        env={**MINIMAL_ENVIRONMENT, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_tables_fit_80_columns_and_name_the_kind_of_request(site: Installation) -> None:
+    for words in (("list",), ("why", "4711"), ("slowest",), ("failures",), ("show", ONE.id)):
+        table = at_80_columns(site, *words)
+        # the summary of `why` is a sentence
+        lines = table.splitlines()[words[0] == "why" :]
+        assert max(map(len, lines)) <= 80, words
+    shown = at_80_columns(site, "list")
+    (seven,) = [line for line in shown.splitlines() if re.search("completed +node7", line)]
+    assert re.match("(01-02 03:09|2026-01-02) +resume completed +node7 ", seven)
+    assert "resume replayed, round 2" in output(site, "list")
+
+
+def test_a_short_id_of_a_table_is_accepted_and_an_ambiguous_one_lists(site: Installation) -> None:
+    shown = at_80_columns(site, "list", "--node", "node7")
+    (short,) = {word for word in shown.split() if ONE.id.startswith(word)}
+    assert len(short) < len(ONE.id)
+    assert "request " + ONE.id in output(site, "show", short)
+    assert output(site, "list", "--request", short) == output(site, "list", "--request", ONE.id)
+    for words in (("show", "019"), ("list", "--request", "019"), ("tail", "--request", "019")):
+        result = site.lamplighter("audit", *words)
+        assert result.code == 1
+        assert "'019' is the beginning of 3 ids: " in result.err
+        assert all(request.id in result.err for request in (ONE, TWO, THREE))
+
+
+def test_an_empty_list_says_so(site: Installation) -> None:
+    since = ("--since", "2100-01-01")
+    assert output(site, "list", *since) == "no events\n"
+    assert output(site, "failures", *since) == "no failures\n"
+    assert output(site, "slowest", *since) == "no boots\n"
+    assert output(site, "list", "--json", *since) == ""

@@ -275,6 +275,58 @@ def test_show_prints_staleness_attempts_and_sources_without_answer(site: Install
     assert "attempt 1" in broken.out
 
 
+def test_stale_letters_are_marked_and_ended_together(grouped_site: Installation) -> None:
+    site = grouped_site
+    stale, fresh = command("cpu1"), command("gpu1")
+    site.publish([dead_letter(stale), dead_letter(fresh)])
+    store = open_store(site.settings.store.url, "state")
+    with store.begin() as connection:
+        row = {"desired": "down", "generation": stale.generation + 1, "request_id": "r"}
+        connection.execute(sa.insert(nodes).values(cluster="test", node="cpu1", **row))
+    store.dispose()
+    shown = site.lamplighter("dead-letters", "list").out
+    (line,) = [line for line in shown.splitlines() if "STALE" in line]
+    assert "cpu1" in line
+    assert "1 are stale" in shown
+    marks = site.lamplighter("dead-letters", "list", "--json").lines
+    assert {mark["node"]: mark["stale"] for mark in marks} == {"cpu1": True, "gpu1": False}
+    ended = site.lamplighter("dead-letters", "discard", "--stale", "--reason", "old", "--yes")
+    assert (ended.code, "1 discarded" in ended.out) == (0, True)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+    none = site.lamplighter("dead-letters", "discard", "--stale", "--reason", "old")
+    assert (none.code, none.out) == (0, "no dead letters\n")
+    (site.folder / "state.db").unlink()
+    unknown = site.lamplighter("dead-letters", "discard", "--stale", "--reason", "old", "--yes")
+    assert (unknown.code, "store.url: " in unknown.err) == (3, True)
+
+
+def test_without_a_terminal_a_question_is_refused_with_its_remedy(site: Installation) -> None:
+    site.publish([dead_letter(command(f"node{i}")) for i in range(3)])
+    for verb in (("replay",), ("discard", "--reason", "x")):
+        refused = site.lamplighter("dead-letters", *verb, "--all")
+        assert (refused.code, "repeat the command with --yes" in refused.err) == (2, True)
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
+
+
+def test_the_beginning_of_an_id_names_one_letter_or_is_an_error_that_lists(
+    site: Installation,
+) -> None:
+    one, two = command("node1"), command("node2")
+    site.publish([dead_letter(one), dead_letter(two)])
+    shown = site.lamplighter("dead-letters", "list").out
+    for request in (one, two):
+        (short,) = {word for word in shown.split() if request.id.startswith(word)}
+        assert len(short) < len(request.id)
+        assert request.node in site.lamplighter("dead-letters", "show", short).out
+    for words in (("show",), ("list",), ("replay", "--yes"), ("discard", "--reason", "x")):
+        result = site.lamplighter("dead-letters", *words, one.id[:8])
+        assert result.code == 1
+        assert f"'{one.id[:8]}' is the beginning of 2 ids: " in result.err
+        assert one.id in result.err
+        assert two.id in result.err
+    site.wait_depth(topology.DEAD_LETTER_QUEUE, 2)
+
+
 def test_the_content_of_a_letter_cannot_control_the_terminal(site: Installation) -> None:
     request = command("node1")
     letter = dead_letter(request, more={headers.CAUSE_MESSAGE: HOSTILE, headers.CAUSE: HOSTILE})

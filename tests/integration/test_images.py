@@ -149,7 +149,7 @@ def test_a_newer_request_of_slurm_supersedes_a_bake(system: WholeSystem) -> None
         (("bake", "node1", "--name", "", "--yes"), "is not a valid image name"),
         (("bake", "node1", "--name", "x" * 256, "--yes"), "is not a valid image name"),
         (("bake", "bare1", "--name", "x", "--yes"), "[groups.bare.server] is missing"),
-        (("bake", "node1", "--name", "x"), "Aborted"),
+        (("bake", "node1", "--name", "x"), "repeat the command with --yes"),
     ],
 )
 def test_invalid_input_is_refused_and_no_request_is_sent(

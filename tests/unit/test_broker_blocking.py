@@ -41,7 +41,10 @@ def test_a_silent_broker_is_away() -> None:
 
 @pytest.mark.parametrize(
     ("host", "text"),
-    [("127.0.0.1:1", "does not answer: start it"), ("nowhere.invalid", "not known")],
+    [
+        ("127.0.0.1:1", "does not answer: start it"),
+        ("nowhere.invalid", "nowhere.invalid is unknown: check broker.url"),
+    ],
 )
 def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
     with (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ops.site.findings import of_queues
 from workers.broker.depths import QueueDepth
-from workers.broker.health import queue_problems
 from workers.broker.topology import topology
 
 
@@ -19,7 +19,7 @@ def depths(**changed: QueueDepth) -> list[QueueDepth]:
 @pytest.mark.parametrize(
     ("queue", "problem"),
     [
-        (QueueDepth("power.dlq", 5, 0), None),
+        (QueueDepth("power.dlq", 5, 0), "5 dead letters"),
         (QueueDepth("power.retry.5s", 5, 0), None),
         (QueueDepth("resync", 0, 0), None),
         (QueueDepth("resync", 1, 0), "workers not running: resync"),
@@ -34,6 +34,6 @@ def depths(**changed: QueueDepth) -> list[QueueDepth]:
     ids=str,
 )
 def test_each_queue_that_needs_an_operator_is_named(queue: QueueDepth, problem: str | None) -> None:
-    found = list(queue_problems(depths(changed=queue)))
+    found = [one.text for one in of_queues(depths(changed=queue))]
     assert [problem in line for line in found if problem] == ([True] if problem else [])
     assert len(found) == (0 if problem is None else 1)

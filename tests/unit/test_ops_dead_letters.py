@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.progress import portions
-from ops.dead_letters.describe import LetterContext, description, is_stale
+from ops.dead_letters.describe import LetterContext, description, is_stale, replay_effect
 from ops.dead_letters.groups import grouped
 from ops.dead_letters.select import LetterFilter, Places, key
 from ops.nodes.node_state import NodeStatus
@@ -97,6 +97,63 @@ def test_the_effect_of_a_replay_depends_on_newer_requests(
 ) -> None:
     assert text in description(letter(), LetterContext(store=store), NOW)[-1]
     assert is_stale(command(), store) is text.startswith("stale")
+
+
+UP, DOWN = command(), command(kind=Kind.SUSPEND)
+OFF = NodeState("node1", "IDLE", frozenset({"CLOUD", "POWERED_DOWN"}))
+IN_USE = NodeState("node1", "ALLOCATED", frozenset({"CLOUD"}))
+
+
+@pytest.mark.parametrize(
+    ("request_", "context", "text"),
+    [
+        (
+            UP,
+            LetterContext(configured=False),
+            "fails again: node1 cannot be brought up, because no",
+        ),
+        (
+            UP,
+            LetterContext(store=replace(stored("up", MOMENT), held="odd disk")),
+            "waits: node1 is on hold (odd disk); first run lamplighter release node1",
+        ),
+        (
+            UP,
+            LetterContext(slurm=OFF),
+            "not wanted any more: node1 is powered down in Slurm, no job",
+        ),
+        (
+            DOWN,
+            LetterContext(slurm=IN_USE),
+            "not wanted any more: Slurm uses node1 (ALLOCATED+CLOU",
+        ),
+        (UP, LetterContext(slurm=IN_USE), "node1 will be brought up"),
+        (
+            UP,
+            LetterContext(store=replace(stored("up", MOMENT), observed="ACTIVE")),
+            "changes nothing: node1 was last seen ACTIVE; you may discard this",
+        ),
+        (
+            DOWN,
+            LetterContext(store=replace(stored("down", MOMENT), observed="SHUTOFF")),
+            "changes nothing: node1 was last seen SHUTOFF",
+        ),
+        (
+            UP,
+            LetterContext(store=replace(stored("up", MOMENT), observed="ERROR")),
+            "node1 will be brought up; there is no newer request",
+        ),
+        (
+            UP,
+            LetterContext(store=stored("down", MOMENT + 1), configured=False),
+            "stale: a newer request wants node1 down; a replay ends as superseded. End it: lamplig",
+        ),
+    ],
+)
+def test_the_advice_is_true_for_the_nodes_present_state(
+    request_: PowerCommand, context: LetterContext, text: str
+) -> None:
+    assert replay_effect(request_, context).startswith(text)
 
 
 def test_a_description_shows_slurm_the_cloud_and_jobs_that_slurm_no_longer_knows() -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 import click
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from ops.cli.ids import prefixes, whole_id
 from ops.cli.options import hostlist, length, when
-from ops.cli.terminal import duration, moment, plain
+from ops.cli.terminal import duration, moment, plain, print_table, short_moment
 from ops.history.request import request_history
 from schemas.events import Cause, CloudAction, Transition
 from tests.testbed.auditlog import entry_of
@@ -46,6 +48,25 @@ def test_durations_are_printed_in_two_units_at_most(ns: int, text: str) -> None:
 def test_times_are_printed_in_utc() -> None:
     assert moment(MOMENT) == "2026-01-02T03:04:05.678Z"
     assert moment(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [
+        ("2026-01-02T23:00:00", "03:04:05"),
+        ("2026-01-03T00:00:00", "01-02 03:04"),
+        ("2027-01-01T00:00:00", "2026-01-02"),
+    ],
+)
+def test_times_in_tables_are_as_short_as_their_age_permits(now: str, text: str) -> None:
+    assert short_moment(MOMENT, when(now)) == text
+
+
+@given(st.sets(st.text("01ab-", min_size=14, max_size=20), min_size=1), st.sets(st.text("01ab-")))
+def test_a_short_id_begins_one_id_only(ids: set[str], others: set[str]) -> None:
+    for id_, short in prefixes(ids, others).items():
+        assert id_.startswith(short)
+        assert whole_id(short, ids | others) == id_ or short in ids | others
 
 
 @pytest.mark.parametrize(
@@ -105,3 +126,16 @@ def test_a_timeline_has_the_request_and_each_cloud_action_once() -> None:
     assert steps[1].details == "for job 4711; from controller"
     assert (steps[3].attempt, steps[3].details) == (1, "quota: no room; again in 30.0 s")
     assert "address 10.0.0.1" in steps[4].details
+
+
+def test_a_table_that_is_too_wide_is_printed_in_blocks_with_whole_numbers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"column{number}" for number in range(12)]
+    print_table(names[:5], [["12345.67"] * 5])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    print_table(names, [["12345.67"] * 12])
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "column0 12345.67"
+    assert [line.split() for line in others] == [[name, "12345.67"] for name in names[1:]]

@@ -11,7 +11,7 @@ from pika.adapters.utils.connection_workflow import (
 )
 from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
 
-from producers.amqp import NACKED, ConnectionParameters, login_problem, root_error
+from producers.amqp import NACKED, ConnectionParameters, login_problem, reason_of, root_error
 from producers.settings import BrokerSettings, ConfigError
 from workers.errors import (
     AccessRefusedError,
@@ -50,7 +50,7 @@ def connection_error(error: BaseException, broker: BrokerSettings) -> BrokerErro
         return BrokerLoginError(problem)
     if isinstance(root, AMQPConnectorStackTimeout):
         return BrokerAwayError("the broker accepts the connection, but does not answer")
-    text = str(root)
+    text = reason_of(error, broker) or str(root)
     if not text or isinstance(root, ConnectionRefusedError):
         text = (
             "the broker does not answer: start it, or check broker.url; "

@@ -5,7 +5,7 @@ RabbitMQ answers a passive declare of a queue without a leader with 0 messages a
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import TimeoutError as Late
 
 from producers.amqp import ConnectionParameters
@@ -42,15 +42,9 @@ _CONNECT_SECONDS = 15.0
 _CONFIRM_SECONDS = 3.0
 
 
-def queue_problems(depths: Collection[QueueDepth]) -> Iterator[str]:
-    """What the counts show: missing and full queues, and queues that no worker consumes. Pure."""
-    if missing := [queue.name for queue in depths if queue.ready is None]:
-        yield f"queues are missing: run lamplighter topology apply ({', '.join(missing)})"
-    if full := [queue.name for queue in depths if _is_full(queue)]:
-        yield f"queues are full and refuse messages: start their workers ({', '.join(full)})"
-    if absent := missing_workers(depths):
-        where = "; slurm on slurmctld's host" if "slurm" in absent else ""
-        yield f"workers not running: {', '.join(absent)}; nothing is lost (lamplighter up{where})"
+def full_queues(depths: Collection[QueueDepth]) -> list[str]:
+    """The queues that refuse messages because they are full. Pure."""
+    return [queue.name for queue in depths if queue.ready is not None and _is_full(queue)]
 
 
 def missing_workers(depths: Collection[QueueDepth]) -> list[str]:

@@ -13,6 +13,7 @@ from keystoneauth1 import exceptions as keystone_errors
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
+from producers.reasons import connection_reason
 from workers.clouds.answers import message_of
 from workers.clouds.errors import BadTemplateError, CloudError, UnreadableAnswerError
 from workers.clouds.nova_requests import NovaRequest
@@ -71,7 +72,9 @@ def cloud_errors() -> Iterator[None]:
     except keystone_errors.ConnectTimeout as error:
         raise CloudError(None, one_line(str(error)), timed_out=True) from None
     except (keystone_errors.ClientException, OSError) as error:  # also those of requests
-        raise CloudError(None, one_line(f"{type(error).__name__}: {error}")) from None
+        where = "the endpoint in the site's catalog"
+        reason = connection_reason(error, "", where, "ca_file of this cloud")
+        raise CloudError(None, one_line(reason or f"{type(error).__name__}: {error}")) from None
     except Exception as error:  # noqa: BLE001 - see above
         raise UnreadableAnswerError(one_line(f"{type(error).__name__}: {error}")) from None
 

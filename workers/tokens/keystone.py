@@ -21,6 +21,14 @@ from workers.tokens.transport import Http, Token, answer_in
 _REFUSALS = {400, 401, 403, 404}
 
 
+class _Version(msgspec.Struct):
+    id: str
+
+
+class _Versions(msgspec.Struct):
+    version: _Version
+
+
 class Keystone:
     """The Keystone of one cloud."""
 
@@ -59,12 +67,13 @@ class Keystone:
         )
         response = self._http.post(url, authorization=f"Bearer {bearer}")
         if response.status_code == HTTPStatus.NOT_FOUND:
+            self._require_keystone()
             raise SourceError(
                 "misconfigured",
                 "Keystone does not know this identity provider or protocol",
                 remedy="check identity_provider and protocol of this cloud's source",
             )
-        unscoped = _token_id(
+        unscoped = self._token_id(
             response,
             "Keystone refuses the access token",
             permanent=False,
@@ -78,18 +87,44 @@ class Keystone:
     def _scoped(self, auth: Mapping[str, Any], *, permanent: bool, remedy: str) -> ScopedToken:
         response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
         refusal = "Keystone refuses the login"
-        token_id = _token_id(response, refusal, permanent=permanent, remedy=remedy)
+        token_id = self._token_id(response, refusal, permanent=permanent, remedy=remedy)
         return scoped_token(token_id, answer_in(response, KeystoneAnswer))
 
+    def _token_id(
+        self, response: requests.Response, refusal: str, *, permanent: bool, remedy: str
+    ) -> str:
+        status = response.status_code
+        if "X-Subject-Token" not in response.headers and status not in {400, 401, 403}:
+            self._require_keystone()
+        if status in _REFUSALS:
+            message = f"{refusal} ({status})"
+            raise SourceError("unauthorized", message, permanent=permanent, remedy=remedy)
+        if not response.ok:
+            raise away(f"Keystone responds with {status}")
+        try:
+            return msgspec.convert(response.headers.get("X-Subject-Token"), Token)
+        except msgspec.ValidationError:
+            raise away("Keystone's response has no usable X-Subject-Token") from None
 
-def _token_id(response: requests.Response, refusal: str, *, permanent: bool, remedy: str) -> str:
-    status = response.status_code
-    if status in _REFUSALS:
-        message = f"{refusal} ({status})"
-        raise SourceError("unauthorized", message, permanent=permanent, remedy=remedy)
-    if not response.ok:
-        raise away(f"Keystone responds with {status}")
-    try:
-        return msgspec.convert(response.headers.get("X-Subject-Token"), Token)
-    except msgspec.ValidationError:
-        raise away("Keystone's response has no usable X-Subject-Token") from None
+    def _require_keystone(self) -> None:
+        """Check that auth_url is Keystone's: any web server responds with 404 to a login.
+
+        https://docs.openstack.org/api-ref/identity/v3/#show-v3-api-details
+
+        Raises:
+            SourceError: `misconfigured`.
+        """
+        try:
+            response = self._http.get(self._url)
+        except SourceError:  # unknown: the refusal itself counts
+            return
+        try:
+            version = answer_in(response, _Versions).version.id if response.ok else ""
+        except SourceError:
+            version = ""
+        if not version.startswith("v3"):
+            raise SourceError(
+                "misconfigured",
+                f"there is no Keystone at {self._url} ({response.status_code})",
+                remedy="correct this cloud's auth_url: the site's identity endpoint, ending in /v3",
+            )

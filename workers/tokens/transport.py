@@ -1,5 +1,6 @@
 """Sends HTTP requests to login providers and Keystone: bounded, verified, without leaking what was sent."""
 
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -11,12 +12,15 @@ import msgspec
 import requests
 from requests.auth import AuthBase
 
+from producers.reasons import causes, connection_reason
 from workers.process.foreign import UnreadableError, bounded_session, read_json
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
+# Proxies say within a few words that their port expects TLS.
+_SHOWN = 2000
 # The maximum of one call: both timeouts start again for a second address of the host.
 CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
 _MOST_BYTES = 4 * 2**20
@@ -93,21 +97,15 @@ class Http:
                     # a redirect would send the credential to another host
                     allow_redirects=False,
                 )
-        except requests.exceptions.SSLError:
-            raise SourceError(
-                "untrusted_certificate",
-                f"{host} has a certificate that is not trusted",
-                remedy=f"set {self._setting} to the authority that signed it",
-            ) from None
-        except requests.RequestException as error:
-            raise away(f"{host} does not respond ({type(error).__name__})") from None
-        except OSError:
+        except (requests.RequestException, OSError) as error:
+            raise self._no_response(url, host, error) from None
+        status = response.status_code
+        if status == HTTPStatus.BAD_REQUEST and b"HTTPS" in response.content[:_SHOWN]:
             raise SourceError(
                 "misconfigured",
-                f"the authorities in {self._ca_file or 'the system'} cannot be read",
-                remedy=f"correct {self._setting}, or make the file readable for this user",
-            ) from None
-        status = response.status_code
+                f"{host} expects TLS",
+                remedy="write https:// in this cloud's auth_url or token_endpoint",
+            )
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = requested_wait(response.headers, time()) or 0.0
             raise away(f"{host} responds with {status}", wait)
@@ -118,6 +116,29 @@ class Http:
                 remedy="set this cloud's auth_url or token_endpoint to the final address",
             )
         return response
+
+    def _no_response(self, url: str, host: str, error: Exception) -> SourceError:
+        """The error of a request without a response; what an operator must correct has a remedy."""
+        field = "this cloud's auth_url or token_endpoint"
+        reason = connection_reason(error, url, field, self._setting)
+        if (
+            reason is None
+            and isinstance(error, OSError)
+            and not isinstance(error, requests.RequestException)
+        ):
+            return SourceError(
+                "misconfigured",
+                f"the authorities in {self._ca_file or 'the system'} cannot be read",
+                remedy=f"correct {self._setting}, or make the file readable for this user",
+            )
+        if reason is None:
+            return away(f"{host} does not respond ({type(error).__name__})")
+        problem, _, remedy = reason.partition(": ")
+        if not any(isinstance(one, ssl.SSLError) for one in causes(error)):
+            return away(f"{host} does not respond ({type(error).__name__}): {reason}")
+        untrusted = any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error))
+        kind = "untrusted_certificate" if untrusted else "misconfigured"
+        return SourceError(kind, f"{host}: {problem}", remedy=remedy)
 
 
 def answer_in(response: requests.Response, shape: type[_Shape]) -> _Shape:
