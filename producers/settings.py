@@ -210,7 +210,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or a NUL in the path
         raise ConfigError(
-            f"{shown(str(path))}: cannot be read as TOML: it is nested too deeply, or has a number "
+            f"{str(path)!r}: cannot be read as TOML: it is nested too deeply, or has a number "
             "of thousands of digits"
         ) from None
     return content

@@ -99,10 +99,15 @@ def settings_of(settings: Settings, raw: Mapping[str, Any]) -> Iterator[Setting]
     hook, broker = settings.hook, settings.broker
     top = {"cluster": settings.cluster, "dry_run": settings.dry_run}
     yield from _table("", top, raw, _meanings(HookSettings) | _meanings(Settings))
-    of_broker = {**{name: getattr(broker, name, None) for name in BROKER_FIELDS}}
+    of_broker = {name: getattr(broker, name, None) for name in BROKER_FIELDS}
     of_broker["management_urls"] = settings.management_urls
     meanings = _meanings(BrokerSettings) | _meanings(Settings)
-    yield from _table("broker", of_broker, raw.get("broker", {}), meanings)
+    raw_broker = dict(raw.get("broker", {}))
+    for one, many in (("url", "urls"), ("management_url", "management_urls")):
+        del of_broker[one]  # the short form of a list with one address
+        if one in raw_broker:
+            raw_broker[many] = raw_broker.pop(one)
+    yield from _table("broker", of_broker, raw_broker, meanings)
     of_hooks = {name: getattr(hook, name) for name in HOOK_FIELDS}
     yield from _table("hooks", of_hooks, raw.get("hooks", {}), _meanings(HookSettings))
     for name in fields_of(Settings):

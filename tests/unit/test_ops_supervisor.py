@@ -80,7 +80,10 @@ def test_an_end_without_a_reason_is_logged_each_time(run_dir: Path) -> None:
     trace = run_dir / "trace"
     with capture_logs() as logs, supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
-    assert [line["reason"] for line in logs if line["event"] == "process_ended"] == [None, None]
+    ends = [line["reason"] for line in logs if line["event"] == "process_ended"]
+    # the third end may be logged, too
+    assert ends[:2] == [None, None]
+    assert set(ends) == {None}
 
 
 def test_stop_ends_all_programs() -> None:
