@@ -10,7 +10,8 @@ job=$SLURM_JOB_ID nodes=$SLURM_JOB_NODELIST
 exec </dev/null >/dev/null 2>&1
 cd -- "${1:-/run/lamplighter/prolog}" && [[ -O . && -p alive && -p door ]] || exit 0
 # A line that fits into a FIFO is written whole (PIPE_BUF, pipe(7)).
-[[ $job =~ ^(0|[1-9][0-9]{0,9})$ && $nodes && ${#nodes} -lt 4000 && $nodes != *[[:space:]]* ]] || exit 0
+[[ $job == [0-9]* && $job != *[!0-9]* && ${#job} -lt 11 ]] || exit 0
+[[ $nodes && $nodes != *[!!-~]* && ${#nodes} -lt 4000 ]] || exit 0
 # Opening for reading and writing does not block; the end of the file is there if the worker is not.
 exec 3<>alive 4<alive 3<&-
 read -rt 0 -u 4 && exit 0
@@ -22,7 +23,7 @@ echo "$fifo $nodes" 1<>door
 # Each line is the number of seconds within which the next one comes; anything else ends the wait.
 read -rt 2 -u 4 seconds || rm -f -- "$fifo"
 exec 3<&-
-while [[ $seconds =~ ^[1-9][0-9]?$ ]]; do
+while [[ $seconds == [1-9] || $seconds == [1-9][0-9] ]]; do
   read -rt "$seconds" -u 4 seconds || break
 done
 exit 0
