@@ -12,13 +12,14 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from producers.hosts import expand
-from tests.testbed.cluster import PROGRAMS
+from tests.testbed.cluster import PROGRAMS, site_prolog
 from tests.testbed.installation import Installation
 from tests.testbed.slurm import PrivateSlurm
 from tests.testbed.slurm_conf import SlurmSettings
@@ -59,6 +60,9 @@ class Site:
         until(lambda: self.slurm.job_state(job) == "CONFIGURING", 60, f"job {job} to have nodes")
         return job, names
 
+    def registered(self, node: str) -> bool:
+        return "POWERING_UP" not in self.slurm.node_state(node)
+
     def scripts(self) -> list[psutil.Process]:
         """The scripts that wait."""
         return [
@@ -88,9 +92,7 @@ class Site:
 def site(session_dir: Path, broker: Broker) -> Iterator[Site]:
     vhost = broker.create_vhost()
     folder = session_dir / "prolog" / "waiting"
-    program = session_dir / "site-prolog"
-    program.write_text(f"#!/bin/sh\nexec {PROGRAMS}/lamplighter-prolog {folder}\n")
-    program.chmod(0o755)
+    program = site_prolog(session_dir / "site-prolog", folder)
     settings = SlurmSettings(
         nodes=NODES,
         suspend_time=600,
@@ -117,7 +119,7 @@ def test_a_job_starts_when_the_last_of_its_nodes_has_registered(site: Site) -> N
         site.waits(1)
         for node in names[:2]:
             site.slurm.boot(node)
-            until(lambda n=node: "POWERING_UP" not in site.slurm.node_state(n), 20, "the node")
+            until(partial(site.registered, node), 20, f"{node} to register")
         assert job not in site.releases()
         assert len(site.scripts()) == 1
         site.slurm.boot(names[2])
