@@ -68,7 +68,13 @@ class Bench:
             out = slurm.layout.output_dir / f"{names[0]}.out"
             command = [kind, where, "sh", "-c", "date +%s.%N"]
             with out.open("w") as file:
-                run = subprocess.Popen(command, env=slurm.environment(), stdout=file, text=True)
+                run = subprocess.Popen(
+                    command,
+                    env=slurm.environment(),
+                    stdout=file,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
             return run, [out.read_text]
         if kind == "array of 4":
             others = ",".join(name for name in slurm.settings.node_names if name not in names)

@@ -32,8 +32,8 @@ _LIMIT, _LINES_A_SECOND = 3, 40
 # Seconds that a job may wait longer than Slurm's ResumeTimeout; seconds for which nobody waits after
 # --release; seconds to the next try after a failure.
 _GRACE, _CLOSED, _PAUSE = 10, 10.0, 5.0
-# A boot may end soon after this part of the fastest of the last boots.
-_SOON, _BOOTS = 0.8, 50
+# A boot may end soon after this part of the fastest of the last boots, less some seconds.
+_SOON, _MARGIN, _BOOTS = 0.8, 2.0, 50
 
 
 class PrologWatcher:
@@ -127,7 +127,7 @@ class PrologWatcher:
 
     def _interval(self) -> float:
         """Seconds between two readings."""
-        first = min(self._boots, default=0.0) * _SOON
+        first = min(self._boots, default=0.0) * _SOON - _MARGIN
         soon = any(time.monotonic() - since >= first for since in self._since.values())
         return max(_FAST, _SHARE * self._took) if soon else _SLOW
 
