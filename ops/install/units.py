@@ -100,7 +100,6 @@ def unit(service: Service, program: Path, slurm_user: str) -> str:
     return f"""\
 [Unit]
 Description=Lamplighter: {service.summary}
-Documentation=man:lamplighter(1)
 After=network-online.target rabbitmq-server.service{" slurmctld.service" if beside_slurm else ""}
 Wants=network-online.target
 PartOf=lamplighter.target
