@@ -14,7 +14,7 @@ from ops.cli.options import yes_option
 from ops.install import units
 from ops.install.answers import ask_site
 from ops.install.place import Found, PlannedFile, run
-from ops.install.slurm_conf import read_slurm_conf
+from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from ops.install.toml import Site, lamplighter_toml, slurm_lines
 from ops.install.units import CONFIG, GROUP, TOKENS_USER
 
@@ -65,14 +65,13 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
         if not yes:
             click.confirm("Write the missing files, and run these commands?", abort=True)
         _apply(files, steps)
-    include = slurm_conf.parent / "lamplighter.conf"
+    include = slurm_conf.parent / OWN_LINES
     click.echo("\nNow:")
     for difference in differences:
         click.echo(f"  {difference}")
-    if "lamplighter.conf" not in slurm_conf.read_text(encoding="utf-8", errors="replace"):
+    if OWN_LINES not in slurm_conf.read_text(encoding="utf-8", errors="replace"):
         click.echo(f"  echo 'Include {include}' >> {slurm_conf}")
-    click.echo("  systemctl restart slurmctld")
-    click.echo("  systemctl enable --now lamplighter.target      # or: lamplighter up")
+    click.echo("  systemctl restart slurmctld lamplighter.target")
     click.echo("  lamplighter status")
 
 
@@ -93,7 +92,7 @@ def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFil
         yield PlannedFile(
             CONFIG / "cloud.secret", f"{secret}\n", 0o600, (TOKENS_USER, GROUP), secret=True
         )
-    yield PlannedFile(site.slurm.path.parent / "lamplighter.conf", included)
+    yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)
     for service in units.SERVICES:
         yield PlannedFile(_SYSTEM / service.unit, units.unit(service, program, user))
     yield PlannedFile(_SYSTEM / "lamplighter.target", units.target())
@@ -103,7 +102,8 @@ def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFil
 def _system_steps() -> Iterator[Step]:
     yield Step(("systemd-sysusers", "/etc/sysusers.d/lamplighter.conf"))
     yield Step(("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/lamplighter.conf"))
-    yield Step(("systemctl", "daemon-reload"), may_fail="systemd does not run here")
+    for words in (("daemon-reload",), ("enable", "lamplighter.target")):
+        yield Step(("systemctl", *words), may_fail="systemd does not run here")
 
 
 def _broker_steps(site: Site, files: list[PlannedFile]) -> Iterator[Step]:

@@ -1,7 +1,6 @@
 """Puts files in place: missing ones are written, existing ones are never changed."""
 
 import difflib
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,9 @@ from pathlib import Path
 
 from producers.settings import ConfigError
 from workers.process.files import create_file
+
+# Of root, as su(1) sets it.
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Found(Enum):
@@ -67,7 +69,7 @@ class PlannedFile:
 
 def run(command: Sequence[str], text: str = "") -> str | None:
     """Run a system command with `text` as its input; returns what it says if it fails, else None."""
-    program = shutil.which(command[0], path=f"{os.defpath}:/usr/sbin:/sbin")
+    program = shutil.which(command[0], path=_PATH)
     if program is None:
         return f"{command[0]} is not installed"
     done = subprocess.run(
@@ -76,6 +78,6 @@ def run(command: Sequence[str], text: str = "") -> str | None:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": f"{os.defpath}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
+        env={"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"},
     )
     return (done.stderr.strip() or done.stdout.strip() or "failed") if done.returncode else None

@@ -9,6 +9,8 @@ from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
 
+# The file that `lamplighter init` writes beside slurm.conf, which includes it.
+OWN_LINES = "lamplighter.conf"
 _INCLUDES = 8
 _KEY = re.compile(r"([A-Za-z_]+)=(\"[^\"]*\"|\S+)")
 
@@ -44,7 +46,7 @@ class SlurmConf:
 
 
 def read_slurm_conf(path: Path) -> SlurmConf:
-    """Read slurm.conf and the files that it includes.
+    """Read slurm.conf and the files that it includes, but for the one that `init` writes.
 
     Raises:
         ConfigError: a file cannot be read, or the names of its nodes cannot.
@@ -79,6 +81,8 @@ def _lines(path: Path, depth: int) -> Iterator[str]:
     for line in re.sub(r"\\\n", " ", text).splitlines():
         bare = re.sub(r"(?<!\\)#.*", "", line).strip()
         included = re.fullmatch(r"(?i)include\s+(\S+)", bare)
+        if included and Path(included[1]).name == OWN_LINES:
+            continue
         if included and depth:
             yield from _lines(path.parent / included[1], depth - 1)
         elif bare:

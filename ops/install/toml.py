@@ -72,6 +72,7 @@ log_file = "{LOG}/hooks.log"
 conf = {_value(str(site.slurm.path))}
 resume_timeout = {site.slurm.seconds("ResumeTimeout", RESUME_TIMEOUT)}
 suspend_timeout = {site.slurm.seconds("SuspendTimeout", SUSPEND_TIMEOUT)}
+set_addresses = true                  # false if the names of the nodes are in your DNS
 prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)
 
 [resync]

@@ -107,6 +107,14 @@ def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str,
     assert bool(settings.groups["nodes"].server) is bool(server)
 
 
+def test_the_lines_of_an_earlier_run_are_not_differences(folder: Path) -> None:
+    text, differences = slurm_lines(site(folder))
+    (folder / "lamplighter.conf").write_text(text)
+    with (folder / "slurm.conf").open("a") as file:
+        file.write(f"Include {folder}/lamplighter.conf\n")
+    assert slurm_lines(site(folder)) == (text, differences)
+
+
 def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: Path) -> None:
     text, differences = slurm_lines(site(folder))
     assert "ResumeProgram=/opt/lamplighter/bin/lamplighter-resume\n" in text
