@@ -32,7 +32,7 @@ COPY pyproject.toml README.md LICENSE ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \
-    mkdir schemas producers workers ops && pip install --quiet '.[console,postgresql]'
+    mkdir schemas producers workers ops && pip install --quiet '.[postgresql]'
 
 FROM libraries AS demo-libraries
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \

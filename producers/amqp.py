@@ -61,7 +61,8 @@ def connection_parameters(
             context = ssl.create_default_context(cafile=str(broker.ca_file))
         except OSError as error:
             raise ConfigError(
-                f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
+                f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates "
+                "that this user can read"
             ) from None
         parameters.ssl_options = pika.SSLOptions(context, parameters.host)
     return parameters

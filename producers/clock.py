@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.disk import give_to_folder_owner, make_folder, sync_folder
+from producers.disk import give_to_folder_owner, make_folder, sync_folder, unusable
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.
@@ -56,7 +56,7 @@ class LockedClock:
                 give_to_folder_owner(self._descriptor, self.folder)
                 sync_folder(self.folder)
         except OSError as error:
-            raise _unusable(self.folder, error) from None
+            raise ClockError(unusable("hooks.state", self.folder, error)) from None
 
 
 def stamp(folder: Path) -> int:
@@ -82,7 +82,7 @@ def last_generation(folder: Path) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise _unusable(folder, error) from None
+        raise ClockError(unusable("hooks.state", folder, error)) from None
 
 
 @contextmanager
@@ -96,24 +96,16 @@ def locked(folder: Path) -> Iterator[LockedClock]:
         make_folder(folder)
         descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ClockError(
-            f"hooks.state: {error.strerror}: {folder}; make it writable for SlurmUser"
-        ) from None
+        raise ClockError(unusable("hooks.state", folder, error)) from None
     try:
         try:
             _lock(descriptor)
             content = os.pread(descriptor, _DIGITS, 0)
         except OSError as error:
-            raise _unusable(folder, error) from None
+            raise ClockError(unusable("hooks.state", folder, error)) from None
         yield LockedClock(folder, _previous(content), descriptor, not content)
     finally:
         os.close(descriptor)
-
-
-def _unusable(folder: Path, error: OSError) -> ClockError:
-    return ClockError(
-        f"hooks.state: {error.strerror}: {folder}; free disk space, or find the lock's holder"
-    )
 
 
 def _lock(descriptor: int) -> None:

@@ -1,6 +1,8 @@
-"""Durable folders and file names, for the spool and the clock."""
+"""Durable folders and file names, and what to do about a file that cannot be used."""
 
 import os
+import pwd
+from errno import EACCES, EAGAIN, EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
 
@@ -35,3 +37,51 @@ def give_to_folder_owner(descriptor: int, folder: Path) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def unusable(field: str, path: Path, error: OSError) -> str:
+    """Why a setting's file or folder cannot be used: the field, the path and the remedy."""
+    match error.errno:
+        case code if code in {EEXIST, ENOTDIR}:
+            remedy = "a file is in the way: remove it, or choose another folder"
+        case code if code == EAGAIN:
+            remedy = "find the lock's holder: no process keeps it for long"
+        case code if code == ENOENT:
+            remedy = f"create the folder {_missing(path)}, owned by user {user_name()}"
+        case code if code in {EACCES, EPERM}:
+            remedy = f"let user {user_name()} use it (chown, chmod), or run this as its owner"
+        case code if code in {ENOSPC, EDQUOT}:
+            remedy = "free disk space"
+        case code if code == EROFS:
+            remedy = "mount it writable, or choose another folder"
+        case _:
+            remedy = "check the disk"
+    return f"{field}: {error.strerror or error}: {path}; {remedy}"
+
+
+def require_writable(file: Path) -> None:
+    """Check that this user can create or change a file.
+
+    Raises:
+        OSError: its folder does not exist, or the user may not.
+    """
+    folder_or_file = file if file.exists() else file.parent
+    folder_or_file.stat()
+    for path, mode in ((folder_or_file, os.W_OK), (file.parent, os.W_OK | os.X_OK)):
+        if not os.access(path, mode, effective_ids=True):
+            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+
+def user_name(uid: int | None = None) -> str:
+    """The name of a user, by default of this process's."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _missing(path: Path) -> Path:
+    """The folder that has to be created for `path`, which is one or is a file in one."""
+    folder = path.parent
+    return path if folder.is_dir() else folder

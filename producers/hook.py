@@ -19,7 +19,13 @@ from producers import clock, spool
 from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
 from producers.report import report
-from producers.settings import ConfigError, HookSettings, find_config, hook_settings
+from producers.settings import (
+    ConfigError,
+    HookSettings,
+    find_config,
+    hook_settings,
+    other_config,
+)
 from producers.spool import SpoolContent
 from schemas import ids
 from schemas.commands import Kind
@@ -58,10 +64,15 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         call or the configuration is malformed (nothing was sent).
     """
     resume_file, note = _resume_file(environ)
+    path = find_config(environ)
     try:
-        settings = hook_settings(find_config(environ))
+        settings = hook_settings(path)
     except ConfigError as error:
         return report(None, EXIT_BAD_CALL, str(error))
+    if (other := other_config(path, environ)) is not None:
+        # as the hook's request is safe with either, only the operator can choose
+        text = f"two files: hooks read {path}, commands read {other}; remove one of them"
+        report(settings, EXIT_SPOOLED, text)
     try:
         expression = _expression(argv)
         calls.expand(expression)

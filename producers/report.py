@@ -5,6 +5,7 @@ import syslog
 import time
 from contextlib import suppress
 
+from producers.disk import unusable
 from producers.settings import HookSettings
 from schemas.envelope import rfc3339
 
@@ -30,5 +31,5 @@ def report(settings: HookSettings | None, code: int, text: str) -> int:
             with settings.log_file.open("a") as file:
                 file.write(f"{rfc3339(time.time_ns())} exit={code} {line}\n")
         except OSError as error:
-            syslog.syslog(syslog.LOG_ERR, f"hooks.log_file: {error.strerror}: check its folder")
+            syslog.syslog(syslog.LOG_ERR, unusable("hooks.log_file", settings.log_file, error))
     return code

@@ -1,21 +1,32 @@
 """Finds lamplighter.toml, and reads the part of it that the hooks need.
 
-The file is $LAMPLIGHTER_CONFIG, else the one beside $SLURM_CONF, else in /etc/lamplighter. Slurm
-gives its programs an almost empty environment, but always SLURM_CONF.
+Hooks, workers and commands search it in one order: $LAMPLIGHTER_CONFIG, then beside slurm.conf, then
+in /etc/lamplighter. Slurm gives its programs an almost empty environment, but always SLURM_CONF; the
+shell of an operator often lacks it, so the usual folders of slurm.conf follow.
 """
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from producers.disk import user_name
 from schemas.names import is_cluster_name, shown
 
 FILE_NAME = "lamplighter.toml"
 DEFAULT_FOLDER = Path("/etc/lamplighter")
+# Where packages and Slurm's own `make install` put slurm.conf (configure --sysconfdir).
+SLURM_FOLDERS = ("/etc/slurm", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc")
+# Everything that may be at the top of the file.
+TOP_LEVEL = (
+    *("cluster", "dry_run", "broker", "hooks", "slurm", "resync", "store", "audit", "power"),
+    *("tokens", "clouds", "groups", "notify", "console", "metrics", "log"),
+)
+BROKER_FIELDS = ("url", "password_file", "ca_file", "management_url")
+HOOK_FIELDS = ("spool", "state", "log_file")
 
 _YEAR = 31_536_000
 
@@ -53,7 +64,8 @@ class BrokerSettings:
             password = self.password_file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(
-                f"broker.password_file: {error}; make it readable for this user alone"
+                f"broker.password_file: {error.strerror}: {self.password_file}; write the password "
+                f"into it, and make it readable for user {user_name()} alone"
             ) from None
         except UnicodeDecodeError:
             # The error's text would quote the password.
@@ -83,6 +95,8 @@ class HookSettings:
     """A hook's settings.
 
     Attributes:
+        cluster: the Slurm cluster's name.
+        broker: how to reach RabbitMQ.
         spool: the folder of calls not yet confirmed by the broker, on this host's disk.
         state: the folder of the generation clock, shared by both controllers of a pair.
         log_file: where errors go in addition to syslog; None for syslog only.
@@ -99,26 +113,90 @@ class HookSettings:
 
 
 def find_config(environ: Mapping[str, str]) -> Path:
-    """The path of lamplighter.toml for a process with this environment."""
+    """The path of lamplighter.toml for a process with this environment.
+
+    The file may not exist, or not be accessible; then reading it fails with the remedy. A folder
+    that this user may not enter is not skipped: the hooks, which may, would read another file.
+    """
     if environ.get("LAMPLIGHTER_CONFIG"):
         return Path(environ["LAMPLIGHTER_CONFIG"])
+    places = config_places(environ)
+    return next(filter(_may_exist, places), DEFAULT_FOLDER / FILE_NAME)
+
+
+def config_places(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Where the file is searched if $LAMPLIGHTER_CONFIG does not name it, in this order."""
+    for folder in slurm_folders(environ):
+        yield folder / FILE_NAME
+    yield DEFAULT_FOLDER / FILE_NAME
+
+
+def other_config(read: Path, environ: Mapping[str, str]) -> Path | None:
+    """Another file for the same cluster, which a shell without SLURM_CONF would find; or None."""
+    plain = {name: value for name, value in environ.items() if name == "PATH"}
+    other = find_config(plain)
+    try:
+        if other.samefile(read) or hook_settings(other).cluster != hook_settings(read).cluster:
+            return None
+    except (OSError, ConfigError):
+        return None
+    return other
+
+
+def slurm_folders(environ: Mapping[str, str]) -> Iterator[Path]:
+    """The folders that can hold slurm.conf: that of $SLURM_CONF first."""
     if environ.get("SLURM_CONF"):
-        beside = Path(environ["SLURM_CONF"]).parent / FILE_NAME
-        if os.path.exists(beside):  # noqa: PTH110 - Path.exists raises if access is denied
-            return beside
-    return DEFAULT_FOLDER / FILE_NAME
+        yield Path(environ["SLURM_CONF"]).parent
+    yield from map(Path, SLURM_FOLDERS)
+    # Slurm in a folder of its own has its configuration in etc, beside bin
+    for folder in environ.get("PATH", "").split(os.pathsep):
+        scontrol = os.path.join(folder, "scontrol")  # noqa: PTH118 - faster, and hooks call it
+        if folder and os.access(scontrol, os.X_OK):
+            yield Path(os.path.realpath(scontrol)).parent.parent / "etc"
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror} for user {user_name()}; let this user read it and enter its "
+            "folders (chgrp, chmod g+r), or run this as another user"
+        ) from None
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}; write one (docs/configuration.md) or set LAMPLIGHTER_CONFIG"
+            f"{path}: {error.strerror}; write one beside slurm.conf (docs/configuration.md) or set "
+            "LAMPLIGHTER_CONFIG"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or a NUL in the path
+        raise ConfigError(
+            f"{shown(str(path))}: cannot be read as TOML: it is nested too deeply, or has a number "
+            "of thousands of digits"
+        ) from None
+    return content
+
+
+def unknown_field(name: str, allowed: Iterable[str]) -> str:
+    """What is wrong with a field or table of this name, and what is allowed instead."""
+    import difflib  # noqa: PLC0415 - only mistakes need it
+
+    known = list(allowed)
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f" did you mean {near[0]}?" if near else ""
+    return f"is unknown;{hint} allowed here: {', '.join(known)}"
 
 
 def hook_settings(path: Path) -> HookSettings:
@@ -128,12 +206,16 @@ def hook_settings(path: Path) -> HookSettings:
         ConfigError: naming the file, the field and the remedy.
     """
     section = _Section(read_toml(path), path, "")
+    section.allow(TOP_LEVEL)
     cluster = section.text("cluster")
     if not is_cluster_name(cluster):
         raise section.wrong(
             "cluster", f"{shown(cluster)} is not a cluster name: use letters, digits, - and _"
         )
     broker, hooks, slurm = (section.table(name) for name in ("broker", "hooks", "slurm"))
+    broker.allow(BROKER_FIELDS)
+    hooks.allow(HOOK_FIELDS)
+    broker.optional_text("management_url")
     return HookSettings(
         cluster=cluster,
         broker=_broker(broker),
@@ -161,6 +243,11 @@ def _broker(broker: "_Section") -> BrokerSettings:
     return BrokerSettings(url, broker.path("password_file"), broker.path("ca_file"))
 
 
+def shown_key(name: str) -> str:
+    """A key of the file, quoted if TOML needs it, and safe to print."""
+    return name if name.isascii() and name.replace("-", "_").isidentifier() else shown(name)
+
+
 class _Section:
     """One table of the file; relative paths start at the file's folder."""
 
@@ -176,14 +263,24 @@ class _Section:
             raise self.wrong(name, f"must be a table: write [{name}]")
         return _Section(value, self._file, f"{name}.")
 
+    def allow(self, fields: Iterable[str]) -> None:
+        """Refuse all other fields."""
+        for name in self._raw:
+            if name not in fields:
+                raise self.wrong(shown_key(name), unknown_field(name, fields))
+
     def text(self, field: str) -> str:
         value = self._raw.get(field)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:
             raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
 
+    def optional_text(self, field: str) -> str | None:
+        return self.text(field) if field in self._raw else None
+
     def path(self, field: str) -> Path | None:
-        return self._file.parent / self.text(field) if field in self._raw else None
+        text = self.optional_text(field)
+        return None if text is None else self._file.parent / text
 
     def seconds(self, field: str, default: int) -> int:
         value = self._raw.get(field, default)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from producers.call import HookCall, call_from
-from producers.disk import give_to_folder_owner, make_folder, sync_folder
+from producers.disk import give_to_folder_owner, make_folder, sync_folder, unusable
 from producers.notices import SpooledNotices, notices_from
 from schemas.errors import MalformedMessageError
 
@@ -194,6 +194,4 @@ def _set_aside(path: Path) -> str:
 
 
 def _spool_error(folder: Path, error: OSError) -> SpoolError:
-    return SpoolError(
-        f"hooks.spool: {error.strerror}: {folder}; free disk space or correct the permissions"
-    )
+    return SpoolError(unusable("hooks.spool", folder, error))

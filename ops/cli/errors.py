@@ -1,6 +1,7 @@
 """Turns known errors into one line and an exit code."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,16 +14,11 @@ from workers.errors import BrokerError, BrokerLoginError, TokenServiceAwayError
 
 EXIT_WRONG = 2
 EXIT_AWAY = 3
-_EXTRAS = {
-    "psycopg": "postgresql",
-    "psycopg2": "postgresql",
-    "starlette": "console",
-    "uvicorn": "console",
-}
+_POSTGRESQL = {"psycopg", "psycopg2"}
 
 
 class StoreMissingError(Exception):
-    """A database that no worker has created yet."""
+    """A database that no worker has created yet, or that this user may not open."""
 
 
 STORE_ERRORS = (sa.exc.SQLAlchemyError, StoreMissingError)
@@ -35,8 +31,11 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line, code = str(error), EXIT_WRONG
         case sa.exc.ArgumentError():
             line, code = f"store.url or store.audit_url: {error}", EXIT_WRONG
-        case ModuleNotFoundError(name=str(name)) if name in _EXTRAS:
-            line = f"{name} is not installed: install lamplighter[{_EXTRAS[name]}]"
+        case ModuleNotFoundError(name=str(name)) if name in _POSTGRESQL:
+            line = (
+                "store.url: psycopg is not installed; in the folder of Lamplighter's source, run "
+                f"{sys.prefix}/bin/pip install '.[postgresql]', and write postgresql+psycopg://"
+            )
             code = EXIT_WRONG
         case StoreMissingError() | TokenServiceAwayError() | BrokerLoginError():
             line, code = str(error), EXIT_AWAY

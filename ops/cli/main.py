@@ -5,12 +5,17 @@ dead letter was refused); 2 the configuration, the command line or a message is 
 or a store is unavailable.
 """
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from ops.cli.lazy import Commands, LazyGroup
+
+# Names the pipe through which a process tells `lamplighter up` why it fails.
+REASON = "LAMPLIGHTER_REASON"
+LONGEST_REASON = 4096
 
 _NODES = LazyGroup(
     "nodes",
@@ -66,6 +71,10 @@ _COMMANDS: Commands = {
     "hold": ("ops.nodes.holds:hold", "Exclude nodes from all actions."),
     "release": ("ops.nodes.holds:release", "End a hold."),
     "status": ("ops.site.status:status", "Show workers, queue depths and node states."),
+    "config": (
+        "ops.site.config:config",
+        "Show which file counts, and what each setting means.",
+    ),
     "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
     "tokens": _TOKENS,
     "topology": ("ops.site.topology:topology", "Show, create and check exchanges and queues."),
@@ -85,8 +94,8 @@ _COMMANDS: Commands = {
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Path of lamplighter.toml. Default: $LAMPLIGHTER_CONFIG, then the directory of"
-    " $SLURM_CONF, then /etc/lamplighter.",
+    help="Path of lamplighter.toml. Default: $LAMPLIGHTER_CONFIG, then beside slurm.conf,"
+    " then in /etc/lamplighter.",
 )
 @click.version_option(package_name="lamplighter")
 @click.pass_context
@@ -99,6 +108,9 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
+    reasons = os.environ.pop(REASON, None)  # not for the programs that this one starts
+    if reasons is not None:
+        os.set_inheritable(int(reasons), False)
     for stream in (sys.stdout, sys.stderr):
         # a name that the terminal cannot show must not end a listing half-way
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -111,7 +123,10 @@ def main() -> None:
         if explained is None:
             raise
         line, code = explained
-        click.echo(f"lamplighter: {line}", err=True)
+        if reasons is None:
+            click.echo(f"lamplighter: {line}", err=True)
+        else:
+            os.write(int(reasons), line.encode(errors="replace")[:LONGEST_REASON])
         sys.exit(code)
 
 

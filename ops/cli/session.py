@@ -15,12 +15,13 @@ import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
 from producers.amqp import connection_parameters
+from producers.disk import unusable, user_name
 from producers.settings import find_config
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
 from workers.process.logs import configure_logs
-from workers.store.database import open_store
+from workers.store.database import FIELDS, open_store, sqlite_file
 
 if TYPE_CHECKING:
     from workers.dead_letters.queue import DeadLetterQueue
@@ -89,9 +90,9 @@ class Session:
             StoreMissingError: no worker has created it yet.
             sqlalchemy.exc.OperationalError: it is unavailable.
         """
-        engine = _reader(self._url(kind))
+        engine = _reader(self._url(kind), FIELDS[kind])
         try:
-            with engine.connect() as connection:
+            with _opened(engine, FIELDS[kind]) as connection:
                 table = "nodes" if kind == "state" else "audit"
                 if not sa.inspect(connection).has_table(table):
                     raise StoreMissingError(
@@ -117,17 +118,38 @@ class Session:
         )
 
 
-def _reader(url: str) -> sa.Engine:
+@contextmanager
+def _opened(engine: sa.Engine, field: str) -> Iterator[sa.Connection]:
+    try:
+        connection = engine.connect()
+    except sa.exc.OperationalError as error:
+        if engine.dialect.name != "sqlite":
+            raise
+        raise StoreMissingError(
+            f"{field}: user {user_name()} cannot open it ({error.orig}): SQLite also writes files "
+            "beside it; run this as the workers' user"
+        ) from None
+    with connection:
+        yield connection
+
+
+def _reader(url: str, field: str) -> sa.Engine:
     parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    path = sqlite_file(url)
+    if path is None:
         return sa.create_engine(
             parsed,
             connect_args={"connect_timeout": _CONNECT_SECONDS},
             execution_options={"postgresql_readonly": True},
         )
-    path = Path(parsed.database or "")
-    if not path.is_file():
-        raise StoreMissingError(f"{path} does not exist yet; start a worker first")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise StoreMissingError(
+            f"{field}: {path} does not exist yet; start a worker first"
+        ) from None
+    except OSError as error:
+        raise StoreMissingError(unusable(field, path, error)) from None
     # passed to SQLite directly: SQLAlchemy would decode special characters of the path twice
     return sa.create_engine(
         "sqlite://",

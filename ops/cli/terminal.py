@@ -1,6 +1,7 @@
 """Prints tables, lines and JSON. No printed text can control the terminal."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
@@ -33,8 +34,11 @@ def plain(text: str) -> str:
 
 
 def console() -> Console:
-    """Standard output; wide if it is not a terminal, so that pipes receive whole lines."""
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    """Standard output; wide if it is neither a terminal nor $COLUMNS says otherwise.
+
+    So pipes receive whole lines.
+    """
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return Console(markup=False, highlight=False, emoji=False, width=width)
 
 

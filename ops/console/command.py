@@ -24,6 +24,7 @@ from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
+from producers.disk import unusable
 from producers.settings import ConfigError
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
@@ -58,8 +59,11 @@ def operator(session: Session, name: str) -> None:
         raise click.BadParameter("use only letters, digits and . _ @ -", param_hint="NAME")
     token = new_token()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
-        file.write(f"{name} sha256:{digest(token)}\n")
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8") as file:
+            file.write(f"{name} sha256:{digest(token)}\n")
+    except OSError as error:
+        raise ConfigError(unusable("console.operators_file", path, error)) from None
     read_operators(path)  # raises if the console would not accept the file
     print_line(f"{name} logs in with: {token}")
     print_line(f"the token is shown only once; to revoke it, delete its line from {path}")

@@ -1,7 +1,6 @@
 """Sends an operator's request the way a hook sends it: with a generation, by the spool and the broker."""
 
 import os
-import pwd
 import socket
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from ops.cli.session import Session, operator
 from ops.cli.terminal import warn
 from producers import clock, hook
 from producers.call import HookCall, commands, expand
+from producers.disk import user_name
 from producers.settings import ConfigError, HookSettings
 from schemas import ids
 from schemas.commands import Kind, PowerCommand
@@ -89,16 +89,9 @@ def check_hook_directories(settings: HookSettings) -> None:
             ) from None
         if owner != 0:
             raise ConfigError(
-                f"{field}: {folder} belongs to {_user_name(owner)}; run this command as that user,"
+                f"{field}: {folder} belongs to {user_name(owner)}; run this command as that user,"
                 " so that the hooks can use the files"
             )
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def resolve_nodes(session: Session, text: str) -> list[str]:

@@ -1,5 +1,10 @@
-"""Keeps programs running: restarts a program that ends, with growing pauses if it keeps ending."""
+"""Keeps programs running: restarts a program that ends, with growing pauses if it keeps ending.
 
+A program can say why it fails, through a pipe whose number is in $LAMPLIGHTER_REASON. A reason is
+logged once, however often the program fails for it.
+"""
+
+import os
 import subprocess
 import threading
 import time
@@ -7,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
+
+from ops.cli.main import LONGEST_REASON, REASON
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -27,13 +34,41 @@ class Program:
 
 @dataclass(slots=True)
 class _Slot:
-    """A program and its process; monotonic times and the last pause, in seconds."""
+    """A program and its process; monotonic times and the last pause, in seconds.
+
+    Attributes:
+        reasons: the end of the pipe from which its reason is read.
+        failing: the reason for which it failed last; None once it has run for some time.
+    """
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
+    reasons: int = -1
+    failing: str | None = None
     started: float = 0.0
     start_at: float = 0.0
     pause: float = 0.0
+
+
+def _start(slot: _Slot, now: float) -> None:
+    slot.reasons, write_end = os.pipe()
+    os.set_blocking(slot.reasons, False)
+    environment = {**slot.program.environment, REASON: str(write_end)}
+    try:
+        slot.process = subprocess.Popen(slot.program.argv, env=environment, pass_fds=(write_end,))
+    finally:
+        os.close(write_end)
+    slot.started = now
+
+
+def _reason(slot: _Slot) -> str | None:
+    """Why the program that has just ended failed, if it has said so."""
+    try:
+        text = os.read(slot.reasons, LONGEST_REASON)
+    except BlockingIOError:  # a child of it holds the pipe open
+        text = b""
+    os.close(slot.reasons)
+    return text.decode(errors="replace") or None
 
 
 def pause_after(previous: float, ran: float) -> float:
@@ -79,17 +114,31 @@ class Supervisor:
         now = time.monotonic()
         if slot.process is None:
             if now >= slot.start_at:
-                slot.process = subprocess.Popen(slot.program.argv, env=slot.program.environment)
-                slot.started = now
-                self._log.info("process_started", worker=slot.program.name, pid=slot.process.pid)
+                _start(slot, now)
+                if slot.failing is None:
+                    self._log.info("process_started", worker=slot.program.name)
                 self._on_start(slot.program.name)
             return
         code = slot.process.poll()
         if code is None:
+            if slot.failing is not None and now - slot.started >= STABLE_AFTER:
+                slot.failing = None
+                self._log.info("process_runs_again", worker=slot.program.name)
             return
         slot.pause = pause_after(slot.pause, now - slot.started)
-        self._log.error("process_ended", worker=slot.program.name, code=code, restart_in=slot.pause)
+        reason = _reason(slot)
         slot.process, slot.start_at = None, now + slot.pause
+        if reason is not None and reason == slot.failing:
+            return
+        slot.failing = reason
+        self._log.error(
+            "process_ended",
+            worker=slot.program.name,
+            code=code,
+            reason=reason,
+            restart_in=slot.pause,
+            note="it is started again at growing intervals; the same reason is not logged again",
+        )
 
     def _end_all(self) -> None:
         running = [slot.process for slot in self._slots if slot.process is not None]

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-from importlib.util import find_spec
 
 import click
 import structlog
@@ -14,7 +13,6 @@ from ops.cli.session import Session, pass_session
 from ops.processes.metrics import SupervisorMetrics
 from ops.processes.supervisor import Program, Supervisor
 from ops.processes.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
-from producers.settings import ConfigError
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
@@ -38,8 +36,6 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     Without --only, workers that have nothing to do on this host do not run.
     """
     settings = session.settings
-    if with_console and find_spec("starlette") is None:
-        raise ConfigError("--console: starlette is not installed: install lamplighter[console]")
     configure_logs(settings.log, role="up", cluster=settings.cluster)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,8 @@
 """Commands for the installation as a whole.
 
 status: `lamplighter status`, workers, queues and nodes at a glance.
+config: `lamplighter config`, the file that counts and the meaning of each setting.
+findings: what is wrong, each with its remedy, and the line that sums it up.
 snapshot: `lamplighter snapshot`, a snapshot of Slurm's node states now.
 drift: `lamplighter drift`, differences from what Slurm wants, and their repair.
 topology: `lamplighter topology`, the broker's exchanges and queues.

@@ -1,14 +1,15 @@
 """`lamplighter status`: the workers, the queue depths and the node states."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import click
 import hostlist
 import sqlalchemy as sa
 
-from ops.cli.errors import EXIT_AWAY, STORE_ERRORS, noting
+from ops.cli.errors import STORE_ERRORS, noting
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import Columns, duration_of, print_json, print_line, print_rows, warn
@@ -16,14 +17,18 @@ from ops.nodes.holds import print_holds
 from ops.nodes.listing import print_images
 from ops.nodes.out_of_service import COLUMNS as OUT_OF_SERVICE
 from ops.nodes.out_of_service import OutOfService, out_of_service
+from ops.site import findings
+from ops.site.findings import Finding, Severity
 from workers.broker.depths import QueueDepth, queue_depths
+from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.resync import drift_memory
-from workers.store import snapshots
+from workers.store import overview, snapshots
 from workers.store.group_images import GroupImage, by_group
 from workers.store.heartbeats import SILENT_SECONDS, heartbeats
 from workers.store.holds import Hold, all_holds
+from workers.store.power_state import PowerState
 from workers.store.tables import nodes
 
 _NS = 1_000_000_000
@@ -100,18 +105,29 @@ _NODES: Columns[NodeGroup] = {
 @json_option()
 @pass_session
 def status(session: Session, *, as_json: bool) -> None:
-    """Show workers, queue depths and node states.
+    """Show workers, queue depths and node states, and what is wrong.
 
+    The last line says that all is well, or what is wrong first. Exit code 1: something is wrong.
     If a store or the broker is unavailable, the rest is shown, and the exit code is 3.
     """
     settings = session.settings
     problems: list[str] = []
     stored = StoreStatus()
     queues: list[QueueDepth] = []
+    in_store: list[Finding] = []
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
+        in_store = _store_findings(connection, settings)
     with noting(problems, BrokerError), session.channel() as channel:
         queues = queue_depths(channel)
+    found = findings.ordered(
+        [
+            *findings.unavailable(problems),
+            *findings.of_queues(queues),
+            *in_store,
+            *findings.of_settings(settings.dry_groups),
+        ]
+    )
     if as_json:
         print_json(
             {
@@ -120,21 +136,57 @@ def status(session: Session, *, as_json: bool) -> None:
                 "queues": [asdict(queue) for queue in queues],
                 **asdict(stored),
                 "problems": problems,
+                "findings": [finding.as_json() for finding in found],
+                "summary": findings.summary(found),
             }
         )
     else:
-        _print(settings, stored, queues)
-        for problem in problems:
-            warn(problem)
-    if problems:
-        raise SystemExit(EXIT_AWAY)
+        _print(stored, queues)
+        _print_findings(found)
+    raise SystemExit(findings.exit_code(found))
 
 
-def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
-    if settings.dry_groups:
-        groups = ", ".join(settings.dry_groups)
-        line = f"DRY RUN of {groups}: no calls to clouds, no changes in Slurm"
-        print_line(line, style="bold white on red")
+def _store_findings(connection: sa.Connection, settings: Settings) -> list[Finding]:
+    cluster, now = settings.cluster, time.time_ns()
+    newest = snapshots.snapshot_age(connection, cluster)
+    stale = newest is not None and newest.age > settings.stale_after
+    ends = overview.refresh_token_expiries(connection)
+    drifts = drift_memory.recall(connection, cluster).values()
+    powers = overview.node_powers(connection, cluster).values()
+    return [
+        *findings.of_workers(heartbeats(connection, cluster), now),
+        *findings.of_snapshot(stale=stale and settings.resync.enabled is not False),
+        *findings.of_logins({name: ends[name] for name in _renewed(settings, ends)}, now),
+        *findings.of_drifts(
+            Counter(str(one.drift) for one in drifts),
+            max((now - one.since for one in drifts), default=0),
+        ),
+        *findings.of_failed_nodes([one.node for one in powers if one.power is PowerState.FAILED]),
+    ]
+
+
+def _renewed(settings: Settings, ends: Mapping[str, int]) -> list[str]:
+    """The clouds whose refresh token has a known end."""
+    return [
+        name
+        for name, cloud in settings.clouds.items()
+        if isinstance(cloud.source, RefreshTokenSource) and name in ends
+    ]
+
+
+def _print_findings(found: Sequence[Finding]) -> None:
+    """What does not answer goes to standard error; the summary is the last line."""
+    print_line("")
+    for finding in found:
+        if finding.severity is Severity.AWAY:
+            warn(finding.text)
+        else:
+            print_line(f"{finding.severity.name.lower()}: {finding.text}")
+    wrong = findings.exit_code(found) != 0
+    print_line(findings.summary(found), style="bold red" if wrong else "bold green")
+
+
+def _print(stored: StoreStatus, queues: Sequence[QueueDepth]) -> None:
     print_rows(_WORKERS, stored.workers)
     print_line("" if stored.workers else "no worker has sent a heartbeat")
     print_rows(_QUEUES, queues)

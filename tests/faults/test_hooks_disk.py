@@ -57,18 +57,19 @@ def mounted(run_dir: Path, broker_url: str) -> Callable[..., Controller]:
 
 
 @pytest.mark.parametrize(
-    ("setup", "reason"),
-    [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
+    ("setup", "reason", "remedy"),
+    [
+        (FULL, "No space left on device", "free disk space"),
+        (READ_ONLY, "Read-only file system", "mount it writable"),
+    ],
     ids=["full", "read-only"],
 )
 def test_a_call_that_cannot_be_spooled_is_reported_and_published(
-    mounted: Callable[..., Controller], setup: str, reason: str
+    mounted: Callable[..., Controller], setup: str, reason: str, remedy: str
 ) -> None:
     controller = mounted(setup)
     assert controller.hook("resume", "node[1-3]").code == 1
-    assert (
-        f"not durable: hooks.spool: {reason}: {controller.spool}; free disk space" in controller.log
-    )
+    assert f"not durable: hooks.spool: {reason}: {controller.spool}; {remedy}" in controller.log
     assert "but published" in controller.log
     assert controller.nodes(topology.RESUME_QUEUE) == ["node1", "node2", "node3"]
 

@@ -120,7 +120,10 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
         remember(connection, "other", [replace(out[0], node="elsewhere")])
     store.dispose()
     result = site.lamplighter("status")
-    assert result.code == 0, result.err
+    assert result.code == 1, result.err
+    assert result.out.splitlines()[-1].startswith(
+        "WRONG: workers not running: audit, power, tokens"
+    )
     assert all(char.isprintable() or char == "\n" for char in result.out)
     for fact in ("SILENT", "node[1-3]", "power.dlq", "[red]", "1 h 0 min", "node[7-8]"):
         assert fact in result.out
@@ -138,6 +141,9 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
     assert 60 < group["returns_in_seconds"] <= 90
     assert {q["name"]: (q["ready"], q["consumers"]) for q in status["queues"]}["audit"] == (0, 0)
     assert status["workers"][0]["silent_seconds"] >= 60
+    assert {one["finding"] for one in status["findings"]} == {
+        *("workers_missing", "worker_silent", "nodes_failed")
+    }
 
 
 def test_audit_commands_escape_their_output_and_show_the_whole_request(site: Installation) -> None:
@@ -299,3 +305,21 @@ def consumers(site: Installation) -> int:
     status = json.loads(site.lamplighter("status", "--json").out)
     found: int = {q["name"]: q["consumers"] for q in status["queues"]}[topology.AUDIT_QUEUE]
     return found
+
+
+def test_up_says_once_why_a_worker_cannot_start(run_dir: Path) -> None:
+    """A missing folder: the line names the setting, the path and the remedy."""
+    site = Installation(
+        run_dir / "site", "amqp://x:y@127.0.0.1:1/v", store='url = "sqlite:///no/s.db"'
+    )
+    with site.start("up", "--only", "audit"):
+        until(lambda: "process_ended" in site.logs(), 20.0, "the end of the worker")
+        (ended,) = (
+            json.loads(line) for line in site.logs().splitlines() if "process_ended" in line
+        )
+    assert (ended["worker"], ended["code"]) == ("audit", 2)
+    folder = site.folder / "no"
+    assert ended["reason"].startswith(
+        f"store.url: No such file or directory: {folder}/s.db; create"
+    )
+    assert f"the folder {folder}, owned by user " in ended["reason"]

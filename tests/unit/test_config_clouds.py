@@ -177,7 +177,7 @@ def test_invalid_site_file_is_reported_by_name_and_field(
         ('fedcloud_site = "site.yaml"', 'clouds.a.vo: is missing: write vo = "..."'),
         ('fedcloud_site = 5\nvo = "v"', "clouds.a.fedcloud_site: must be a string"),
         ('fedcloud_site = "site.yaml"\nclouds_yaml = "c"', "either fedcloud_site or clouds_yaml"),
-        ('vo = "v"', "unknown field `vo`"),
+        ('vo = "v"', "clouds.a.vo: belongs to fedcloud_site"),
     ],
 )
 def test_invalid_table_is_reported_by_field(folder: Path, table: str, fragment: str) -> None:

@@ -83,18 +83,21 @@ def test_alerts_are_ordered_by_severity() -> None:
     )
     assert [alert.words for alert in alerts(view)] == [
         "the store is away",
-        "queues are missing: run lamplighter topology apply (audit)",
-        "workers not running: power; nothing is lost (lamplighter up)",
-        "no heartbeat from power@host:1 since 03:03:05 UTC: killed or stuck",
+        "queues are missing: audit; run lamplighter topology apply",
+        "workers not running: power; nothing is lost; start lamplighter up",
+        "2 dead letters to resolve; see lamplighter dead-letters list",
+        (
+            "no heartbeat from power@host:1 since 03:03:05 UTC: killed or stuck; look at its log, "
+            "and restart it"
+        ),
         (
             "no recent snapshot of Slurm's nodes: nothing is repaired, late suspends wait; "
             "check slurmctld, and lamplighter worker snapshot on its host"
         ),
-        "2 dead letters to resolve",
-        "drift from what Slurm wants: 1 orphan (lamplighter drift)",
-        "1 node failed: n1",
+        "drift from what Slurm wants: 1 orphan; see lamplighter drift",
+        "1 node failed: n1; see lamplighter nodes show NODE",
     ]
-    assert alerts(view)[5].page == "/dead-letters"
+    assert alerts(view)[3].page == "/dead-letters"
 
 
 def test_optional_workers_are_missing_only_if_their_queues_hold_messages() -> None:
@@ -116,7 +119,8 @@ def test_refresh_token_alert_from_two_weeks_before_expiry() -> None:
     ):
         found = alerts(SiteView(MOMENT, logins=(LoginState("sbg", MOMENT + left * day),)))
         assert [one.words for one in found] == [
-            f"the refresh token for sbg {when}: lamplighter tokens login sbg" for when in expected
+            f"the refresh token for sbg {when}; run lamplighter tokens login sbg"
+            for when in expected
         ]
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import structlog
+from structlog.testing import capture_logs
 
+from ops.cli.main import REASON
 from ops.processes import supervisor as module
 from ops.processes.supervisor import LONGEST_PAUSE, STABLE_AFTER, Program, Supervisor, pause_after
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
@@ -59,6 +61,26 @@ def test_a_program_that_ends_is_restarted(run_dir: Path) -> None:
     trace = run_dir / "trace"
     with supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
+
+
+def test_a_reason_that_comes_again_and_again_is_logged_once(run_dir: Path) -> None:
+    starts = run_dir / "starts"
+    code = (
+        f"import os; open({str(starts)!r}, 'a').write('x');"
+        f"n = os.path.getsize({str(starts)!r}); pipe = int(os.environ['{REASON}']);"
+        "os.write(pipe, b'no folder' if n < 3 else b'no user'); raise SystemExit(2)"
+    )
+    with capture_logs() as logs, supervised(program(code)):
+        until(lambda: starts.exists() and len(starts.read_text()) >= 4, 20.0, "four starts")
+    ended = [(line["code"], line["reason"]) for line in logs if line["event"] == "process_ended"]
+    assert ended == [(2, "no folder"), (2, "no user")]
+
+
+def test_an_end_without_a_reason_is_logged_each_time(run_dir: Path) -> None:
+    trace = run_dir / "trace"
+    with capture_logs() as logs, supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
+        until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
+    assert [line["reason"] for line in logs if line["event"] == "process_ended"] == [None, None]
 
 
 def test_stop_ends_all_programs() -> None:

@@ -115,13 +115,13 @@ def test_content_after_the_generation_is_ignored(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
-    with pytest.raises(clock.ClockError, match=r"hooks\.state: .*state; make it writable"):
+    with pytest.raises(clock.ClockError, match=r"hooks\.state: .*state; a file is in the way"):
         clock.stamp(tmp_path / "state")
 
 
 def test_a_file_in_place_of_a_parent_folder_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(clock.ClockError, match=r"hooks\.state: .*make it writable for SlurmUser"):
+    with pytest.raises(clock.ClockError, match=r"hooks\.state: .*a file is in the way: remove"):
         clock.stamp(tmp_path / "file" / "state")
 
 

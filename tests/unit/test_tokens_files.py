@@ -92,7 +92,7 @@ def test_unusable_key_file_is_refused_by_name(tmp_path: Path, text: str, mode: i
 
 
 def test_key_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be created: No such file"):
+    with pytest.raises(ConfigError, match=r"tokens.key_file: No such file .*create the folder"):
         load_key(tmp_path / "missing" / "token.key")
 
 

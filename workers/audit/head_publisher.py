@@ -37,15 +37,14 @@ class HeadPublisher:
             if head is None:
                 return
             self._log.info("audit_head", **head.statement)
-            export_head(self._settings.heads_file, head)
         except ConfigError as error:
             self._log.error("audit_head_unsigned", problem=str(error))
+            return
         except sa.exc.SQLAlchemyError as error:
             self._log.warning("audit_store_away", error=type(error).__name__)
-        except OSError as error:
-            self._log.error(
-                "audit_head_not_exported",
-                file=str(self._settings.heads_file),
-                error=error.strerror,
-                remedy="make audit.heads_file writable; `lamplighter audit heads` prints the missing heads",
-            )
+            return
+        try:
+            export_head(self._settings.heads_file, head)
+        except ConfigError as error:
+            remedy = "`lamplighter audit heads` prints the missing heads"
+            self._log.error("audit_head_not_exported", problem=str(error), remedy=remedy)

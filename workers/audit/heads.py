@@ -14,6 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from producers.disk import unusable
+from producers.settings import ConfigError
 from schemas.envelope import rfc3339
 from schemas.errors import MalformedMessageError
 from workers.audit.log import last_record
@@ -86,14 +88,17 @@ def export_head(path: Path, head: Head) -> None:
     """Append a head to a world-readable file, and sync it to disk.
 
     Raises:
-        OSError: the file cannot be written.
+        ConfigError: the file cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, f"{head.to_json()}\n".encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, f"{head.to_json()}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ConfigError(unusable("audit.heads_file", path, error)) from None
 
 
 def stored_heads(connection: sa.Connection) -> Iterator[str]:

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from producers.disk import unusable
 from producers.settings import ConfigError
 from workers.process.files import create_file
 
@@ -73,9 +74,7 @@ def load_signer(path: Path) -> Signer:
             public = key.public_key().public_bytes(_PEM, _PUBLIC_FORMAT)
             create_file(public_file(path), public, mode=0o644)
     except OSError as error:
-        raise ConfigError(
-            f"audit.key_file: {path}: {error.strerror}; it must belong to the audit worker's user"
-        ) from None
+        raise ConfigError(unusable("audit.key_file", path, error)) from None
     except (ValueError, TypeError):  # not PEM, or protected by a password
         key = None
     if not isinstance(key, Ed25519PrivateKey):

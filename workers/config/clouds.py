@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from producers.settings import ConfigError
+from producers.settings import ConfigError, shown_key
 from workers.config import clouds_yaml, fedcloud
 from workers.config.clouds_entry import EntryRef
 
@@ -35,9 +35,15 @@ def completed_clouds(path: Path, tables: object, environ: Mapping[str, str]) -> 
 def _completed(
     path: Path, name: str, table: Mapping[str, Any], environ: Mapping[str, str]
 ) -> dict[str, Any]:
-    where, folder = f"{path}: clouds.{name}", path.parent
+    where, folder = f"{path}: clouds.{shown_key(name)}", path.parent
     if "fedcloud_site" in table and "clouds_yaml" in table:
         raise ConfigError(f"{where}: give either fedcloud_site or clouds_yaml")
+    for names_file, fields in (
+        ("fedcloud_site", fedcloud.FIELDS),
+        ("clouds_yaml", clouds_yaml.FIELDS),
+    ):
+        for field in sorted(fields & set(table)) if names_file not in table else ():
+            raise ConfigError(f"{where}.{field}: belongs to {names_file}; write that too")
     if "clouds_yaml" in table:
         return _from_clouds_yaml(table, folder, name, where)
     more: dict[str, Any] = fedcloud.environment_defaults(environ)

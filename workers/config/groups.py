@@ -1,7 +1,7 @@
 """Defines the tables of clouds, and of the groups of nodes on them. Durations are seconds."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -15,9 +15,16 @@ class CloudSettings(Table, frozen=True):
     Attributes:
         auth_url: Keystone's address, ending in /v3.
         project_id: the project; or give project_name with project_domain.
+        project_name, project_domain: the project and its domain, by name.
+        region: the region of the catalog; needed if it has several.
+        interface: which endpoints of the catalog are called.
+        ca_file: the authority of the cloud's certificates; by default those of the system.
         source: how to get tokens.
         concurrency: maximum number of simultaneous calls.
     """
+
+    # These name files with the other fields; workers/config/clouds.py replaces them.
+    completed_by: ClassVar[tuple[str, ...]] = ("fedcloud_site", "clouds_yaml")
 
     auth_url: str
     source: Source
@@ -46,6 +53,11 @@ class ServerTemplate(Table, frozen=True):
     Attributes:
         image, flavor: names or ids.
         networks: names or ids; or ["auto"] or ["none"].
+        key_name: the SSH key of the servers' first user.
+        security_groups: names or ids.
+        availability_zone: by default, Nova chooses.
+        config_drive: whether servers get their metadata on a drive, too.
+        metadata: further properties of the servers.
         volume_size: GB of a root volume created from the image; by default the flavor's disk.
         user_data_file: a template for cloud-init: $node, $cluster and $group are filled in.
         server_group: its id, for affinity.

@@ -29,7 +29,14 @@ class _SecretSource(Table, frozen=True):
 
 
 class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password"):
-    """A Keystone user and password."""
+    """A Keystone user and password.
+
+    Attributes:
+        username: the user's name.
+        user_domain: the name of the user's domain.
+        password_file: holds the password.
+        password_command: prints the password.
+    """
 
     prefix = "password"
     username: str
@@ -41,7 +48,13 @@ class PasswordSource(_SecretSource, frozen=True, tag_field="type", tag="password
 class ApplicationCredentialSource(
     _SecretSource, frozen=True, tag_field="type", tag="application_credential"
 ):
-    """A Keystone application credential."""
+    """A Keystone application credential.
+
+    Attributes:
+        id: of the application credential.
+        secret_file: holds its secret.
+        secret_command: prints its secret.
+    """
 
     prefix = "secret"
     id: str
@@ -56,6 +69,7 @@ class _FederatedSource(_SecretSource, frozen=True):
         token_endpoint: of the login provider.
         scope: the scope to request; by default EGI's scopes with `entitlements`.
         entitlements: limits the access token to these; by default all.
+        identity_provider, protocol: as the cloud's Keystone names the login provider.
     """
 
     token_endpoint: str
@@ -75,7 +89,13 @@ class _FederatedSource(_SecretSource, frozen=True):
 
 
 class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="oidc_refresh_token"):
-    """The refresh token of a public client (without a secret); the provider may rotate it."""
+    """The refresh token of a public client (without a secret); the provider may rotate it.
+
+    Attributes:
+        client_id: of the client that the refresh token was made for.
+        refresh_token_file: holds the refresh token.
+        refresh_token_command: prints the refresh token.
+    """
 
     prefix = "refresh_token"
     refresh_token_file: Path | None = None
@@ -86,7 +106,13 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
 class ClientCredentialsSource(
     _FederatedSource, frozen=True, kw_only=True, tag_field="type", tag="oidc_client_credentials"
 ):
-    """A service account: an OIDC client that logs in with its own secret."""
+    """A service account: an OIDC client that logs in with its own secret.
+
+    Attributes:
+        client_id: of the client.
+        client_secret_file: holds its secret.
+        client_secret_command: prints its secret.
+    """
 
     prefix = "client_secret"
     client_id: str
@@ -97,7 +123,11 @@ class ClientCredentialsSource(
 class CloudsYamlSource(Table, frozen=True, tag_field="type", tag="clouds_yaml"):
     """An entry of OpenStack's clouds.yaml, read again for each login; set by `clouds_yaml`.
 
-    `kind` is how it logs in; `region` the one that lamplighter.toml chooses, if any.
+    Attributes:
+        file: clouds.yaml.
+        entry: the name of the cloud there.
+        kind: how it logs in.
+        region: the one that lamplighter.toml chooses, if any.
     """
 
     file: Path

@@ -6,15 +6,24 @@ Durations are seconds. Relative paths start at the folder of the file.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import hostlist
 import msgspec
 from msgspec.structs import replace
 
-from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
-from schemas.names import is_node_name, shown
+from producers.hosts import expand
+from producers.settings import (
+    BrokerSettings,
+    ConfigError,
+    HookSettings,
+    hook_settings,
+    read_toml,
+    shown_key,
+)
+from schemas.errors import MalformedMessageError
 from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
+from workers.config.problems import problem_in
 from workers.config.tables import (
     AuditSettings,
     ConsoleSettings,
@@ -50,8 +59,9 @@ class _Tables(Table, frozen=True):
 
 class _File(_Tables, frozen=True, kw_only=True):
     cluster: str
-    broker: dict[str, str]
-    hooks: dict[str, str] = msgspec.field(default_factory=dict)
+    # producers.settings checks these two
+    broker: dict[str, Any]
+    hooks: dict[str, Any] = msgspec.field(default_factory=dict)
     notify: NotifySettings = NotifySettings()
 
 
@@ -122,15 +132,16 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         content["clouds"] = completed_clouds(path, content["clouds"], environ)
 
     def absolute(kind: type, value: object) -> object:
-        if kind is Path and isinstance(value, str):
+        if kind is Path and isinstance(value, str) and value and "\0" not in value:
             # only the service knows systemd's folder; other readers of this file do not
             return Path(value) if value.startswith(CREDENTIALS) else folder / value
-        raise NotImplementedError
+        raise msgspec.ValidationError
 
     try:
         file = msgspec.convert(content, _File, dec_hook=absolute)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}; see docs/configuration.md") from None
+        problem = problem_in(content, _File, absolute) or error
+        raise ConfigError(f"{path}: {problem}") from None
     tables = {name: getattr(file, name) for name in _Tables.__struct_fields__}
     tables |= {
         "store": StoreSettings(
@@ -161,24 +172,26 @@ def _anchored(url: str, folder: Path) -> str:
     """Resolve a relative SQLite file from the configuration's folder, not from the process's."""
     scheme, found, name = url.partition(":///")
     if found and scheme == "sqlite" and not name.startswith("/"):
-        return f"sqlite:///{(folder / name).resolve()}"
+        return f"sqlite:///{os.path.abspath(folder / name)}"  # noqa: PTH100 - resolve reads the disk
     return url
 
 
 def _nodes(file: _File, path: Path) -> dict[str, str]:
     nodes: dict[str, str] = {}
     for name, group in file.groups.items():
+        where = f"{path}: groups.{shown_key(name)}"
         if group.cloud not in file.clouds:
-            raise ConfigError(f"{path}: groups.{name}.cloud: [clouds.{group.cloud}] is missing")
+            known = ", ".join(map(shown_key, file.clouds)) or "none"
+            raise ConfigError(
+                f"{where}.cloud: [clouds.{shown_key(group.cloud)}] is missing; there is {known}"
+            )
         try:
-            members = hostlist.expand_hostlist(group.nodes)
-        except hostlist.BadHostlist as error:
-            raise ConfigError(f"{path}: groups.{name}.nodes: {error}") from None
+            members = expand(group.nodes)
+        except MalformedMessageError as error:
+            raise ConfigError(f"{where}.nodes: {error}") from None
         for node in members:
-            problem = None if is_node_name(node) else f"{shown(node)} is not a valid node name"
             if node in nodes:
-                problem = f"{node} is already in group {nodes[node]}"
-            if problem is not None:
-                raise ConfigError(f"{path}: groups.{name}.nodes: {problem}")
+                problem = f"{node} is already in group {shown_key(nodes[node])}; remove it from one of them"
+                raise ConfigError(f"{where}.nodes: {problem}")
             nodes[node] = name
     return nodes

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from producers.settings import ConfigError
+from producers.settings import ConfigError, slurm_folders
 from workers.config.settings import Settings
 
 # The usual folders of Slurm's commands, besides $PATH.
@@ -24,14 +24,14 @@ def is_installed(settings: Settings) -> bool:
 
 
 def slurm_conf(settings: Settings) -> Path | None:
-    """slurm.conf: the one in [slurm], else beside lamplighter.toml, else in $SLURM_CONF."""
-    beside = settings.path.absolute().parent / "slurm.conf"
+    """slurm.conf: the one in [slurm], else beside lamplighter.toml, else where that is searched."""
     if settings.slurm.conf is not None:
         return settings.slurm.conf
-    if beside.exists():
-        return beside
+    beside = settings.path.absolute().parent / "slurm.conf"
     named = os.environ.get("SLURM_CONF")
-    return Path(named) if named else None
+    usual = (folder / "slurm.conf" for folder in slurm_folders(os.environ))
+    places = (beside, *([Path(named)] if named else ()), *usual)
+    return next((place for place in places if place.exists()), None)
 
 
 def find(name: str, folder: Path | None) -> str:

@@ -12,10 +12,10 @@ class SlurmSettings(Table, frozen=True):
     """Slurm, and what is reported to it.
 
     Attributes:
-        resume_timeout, suspend_timeout: as in slurm.conf.
+        resume_timeout, suspend_timeout: as in slurm.conf: requests expire after them.
         feedback: whether `lamplighter up` runs the slurm worker; by default, only if Slurm's
             commands and slurm.conf are found.
-        conf: slurm.conf; by default the one beside this file, else $SLURM_CONF.
+        conf: slurm.conf; by default the one beside this file, else where Slurm's commands find it.
         bin: the folder of scontrol and squeue; by default they are searched for.
         timeout: of one Slurm command.
         set_addresses: whether to set a node's address in Slurm after its boot.
@@ -65,14 +65,19 @@ class ResyncSettings(Table, frozen=True):
     """
 
     enabled: bool | None = None
-    grace: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    grace: Annotated[float, msgspec.Meta(ge=0, le=315_360_000)] = 30.0
     stale_after: Seconds | None = None
     repeat_after: Seconds = 300.0
     delete_strays: bool = False
 
 
 class StoreSettings(Table, frozen=True):
-    """The databases of state and audit: SQLAlchemy URLs; by default two SQLite files."""
+    """The databases, as SQLAlchemy URLs; by default two SQLite files.
+
+    Attributes:
+        url: the state of nodes and requests.
+        audit_url: the audit log.
+    """
 
     url: str = "sqlite:////var/lib/lamplighter/state.db"
     audit_url: str = "sqlite:////var/lib/lamplighter/audit.db"
@@ -140,24 +145,35 @@ class AuditSettings(Table, frozen=True):
 
 
 class LogSettings(Table, frozen=True):
-    """Structured logs: JSON lines, or coloured text for a terminal."""
+    """Structured logs.
+
+    Attributes:
+        format: JSON lines, or coloured text for a terminal.
+        level: the least severe events that are logged.
+    """
 
     format: Literal["json", "console"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class MetricsSettings(Table, frozen=True):
-    """Metrics for Prometheus, none if `listen` is None.
+    """Metrics for Prometheus.
 
-    That is host and first port; each kind of process has its own port from there on
-    (workers/process/metrics_endpoint.py).
+    Attributes:
+        listen: host and first port; each kind of process has its own port from there on
+            (workers/process/metrics_endpoint.py); without it there are no metrics.
     """
 
     listen: str | None = None
 
 
 class ProxySettings(Table, frozen=True):
-    """A proxy that authenticates users and names them in `header`, trusted from this IP `address`."""
+    """A proxy that authenticates users.
+
+    Attributes:
+        address: its IP address, from which the header is trusted.
+        header: the header that names the user.
+    """
 
     address: str
     header: str

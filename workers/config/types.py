@@ -4,8 +4,9 @@ from typing import Annotated
 
 import msgspec
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+# ten years: a wait that a thread cannot count ends it
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=315_360_000)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,6 +7,10 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from producers.disk import require_writable, unusable
+from producers.settings import ConfigError
+
+FIELDS = {"state": "store.url", "audit": "store.audit_url"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _IDLE_TRANSACTION_SECONDS = 10
@@ -24,8 +28,14 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     later.
 
     Raises:
+        ConfigError: SQLite's file or its folder cannot be used by this user.
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
+    if (file := sqlite_file(url)) is not None:
+        try:
+            require_writable(file)
+        except OSError as error:
+            raise ConfigError(unusable(FIELDS[kind], file, error)) from None
     # importing Alembic takes a sixth of a second, which read-only commands avoid
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -42,6 +52,14 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         config.attributes["kind"] = kind
         command.upgrade(config, "head")
     return engine
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite store; None for another database, or one in memory."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database))
 
 
 def connect(url: str) -> sa.Engine:

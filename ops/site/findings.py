@@ -1,0 +1,191 @@
+"""What is wrong with the installation, each with its remedy, and the line that sums it up. Pure.
+
+Each function looks at one part and returns its findings; `lamplighter status` and the console show all
+of them. A further part needs a further function, and nothing else.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import hostlist
+
+from ops.cli.terminal import cut, moment
+from workers.broker.depths import QueueDepth
+from workers.broker.topology import (
+    AUDIT_QUEUE,
+    DEAD_LETTER_QUEUE,
+    FEEDBACK_QUEUE,
+    RESUME_QUEUE,
+    SNAPSHOT_QUEUE,
+    SUSPEND_QUEUE,
+    TOKEN_QUEUE,
+)
+from workers.store.heartbeats import Heartbeat
+
+# The worker of each queue that every installation consumes.
+_CONSUMERS = {
+    RESUME_QUEUE: "power",
+    SUSPEND_QUEUE: "power",
+    TOKEN_QUEUE: "tokens",
+    AUDIT_QUEUE: "audit",
+}
+# Optional workers: missing only if their queue holds messages.
+_OPTIONAL_CONSUMERS = {SNAPSHOT_QUEUE: "resync", FEEDBACK_QUEUE: "slurm"}
+_DAY = 86_400 * 10**9
+_EXPIRY_WARNING = 14 * _DAY
+# A drift that lasts longer was not repaired.
+DRIFT_LASTS = 600 * 10**9
+
+
+class Severity(enum.IntEnum):
+    """How bad a finding is; the value is the exit code of a command that has it.
+
+    AWAY: a part does not answer, so that other findings may be missing.
+    WRONG: an operator must act.
+    NOTE: nothing is wrong.
+    """
+
+    AWAY = 3
+    WRONG = 1
+    NOTE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that an operator should know.
+
+    Attributes:
+        key: the kind of finding, for programs.
+        words: what is the case.
+        remedy: what to do, or None.
+    """
+
+    severity: Severity
+    key: str
+    words: str
+    remedy: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The words and the remedy."""
+        return f"{self.words}; {self.remedy}" if self.remedy else self.words
+
+    def as_json(self) -> dict[str, object]:
+        """A JSON object."""
+        return {
+            "severity": self.severity.name.lower(),
+            "finding": self.key,
+            "words": self.words,
+            "remedy": self.remedy,
+        }
+
+
+def ordered(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, the most severe first."""
+    return sorted(findings, key=lambda finding: -finding.severity)
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """The exit code of the most severe finding."""
+    return max((int(finding.severity) for finding in findings), default=0)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """One line: all is well, or what is wrong first."""
+    wrong = [one for one in ordered(findings) if one.severity is not Severity.NOTE]
+    if not wrong:
+        return "all is well"
+    more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
+    return f"WRONG: {wrong[0].text}{more}"
+
+
+def unavailable(problems: Sequence[str]) -> Iterator[Finding]:
+    """Parts that do not answer, and why."""
+    return (Finding(Severity.AWAY, "unavailable", problem) for problem in problems)
+
+
+def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
+    """Missing queues, queues that no worker consumes, and dead letters."""
+    missing = [queue.name for queue in queues if queue.ready is None]
+    if missing:
+        words = f"queues are missing: {', '.join(missing)}"
+        yield Finding(Severity.WRONG, "queues_missing", words, "run lamplighter topology apply")
+    idle = [queue for queue in queues if queue.consumers == 0]
+    absent = {_CONSUMERS[queue.name] for queue in idle if queue.name in _CONSUMERS}
+    absent |= {
+        _OPTIONAL_CONSUMERS[queue.name]
+        for queue in idle
+        if queue.ready and queue.name in _OPTIONAL_CONSUMERS
+    }
+    if absent:
+        names = ", ".join(sorted(absent))
+        where = ", and slurm on slurmctld's host" if "slurm" in absent else ""
+        yield Finding(
+            Severity.WRONG,
+            "workers_missing",
+            f"workers not running: {names}; nothing is lost",
+            f"start lamplighter up{where}",
+        )
+    letters = next((queue.ready for queue in queues if queue.name == DEAD_LETTER_QUEUE), None)
+    if letters:
+        words = f"{letters} dead letter{'s' if letters > 1 else ''} to resolve"
+        yield Finding(Severity.WRONG, "dead_letters", words, "see lamplighter dead-letters list")
+
+
+def of_workers(workers: Sequence[Heartbeat], now: int) -> Iterator[Finding]:
+    """Workers whose heartbeat is overdue."""
+    for worker in workers:
+        if worker.is_silent(now):
+            since = moment(worker.seen_at)[11:19]
+            words = f"no heartbeat from {worker.name} since {since} UTC: killed or stuck"
+            yield Finding(Severity.WRONG, "worker_silent", words, "look at its log, and restart it")
+
+
+def of_snapshot(*, stale: bool) -> Iterator[Finding]:
+    """A view of Slurm that is too old."""
+    if stale:
+        yield Finding(
+            Severity.WRONG,
+            "snapshot_stale",
+            "no recent snapshot of Slurm's nodes: nothing is repaired, late suspends wait",
+            "check slurmctld, and lamplighter worker snapshot on its host",
+        )
+
+
+def of_logins(ends: Mapping[str, int], now: int) -> Iterator[Finding]:
+    """Refresh tokens that expire soon; their ends by cloud, ns since the epoch."""
+    for cloud, end in ends.items():
+        if end - now >= _EXPIRY_WARNING:
+            continue
+        days = (end - now) // _DAY
+        when = f"expires in {days} day{'' if days == 1 else 's'}" if days >= 0 else "has expired"
+        remedy = f"run lamplighter tokens login {cloud}"
+        yield Finding(Severity.WRONG, "login_ends", f"the refresh token for {cloud} {when}", remedy)
+
+
+def of_drifts(counts: Mapping[str, int], longest: int = DRIFT_LASTS) -> Iterator[Finding]:
+    """Differences from what Slurm wants, by kind; `longest`: for how long the oldest lasts, ns.
+
+    The resync worker repairs most of them within minutes: those are not wrong yet.
+    """
+    if counts:
+        severity = Severity.WRONG if longest >= DRIFT_LASTS else Severity.NOTE
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        words = f"drift from what Slurm wants: {kinds}"
+        yield Finding(severity, "drift", words, "see lamplighter drift")
+
+
+def of_failed_nodes(names: Sequence[str]) -> Iterator[Finding]:
+    """Nodes that are not as wanted, with no request under way."""
+    if names:
+        count = f"{len(names)} node{'s' if len(names) > 1 else ''} failed"
+        words = f"{count}: {cut(hostlist.collect_hostlist(names))}"
+        yield Finding(Severity.WRONG, "nodes_failed", words, "see lamplighter nodes show NODE")
+
+
+def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:
+    """Groups in a dry run."""
+    if dry_groups:
+        words = f"DRY RUN of {', '.join(dry_groups)}: no calls to clouds, no changes in Slurm"
+        yield Finding(Severity.NOTE, "dry_run", words)

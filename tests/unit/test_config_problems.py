@@ -1,0 +1,204 @@
+"""Any lamplighter.toml ends in settings or in one named error: file, table, field, what is allowed."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from producers import settings as producers_settings
+from producers.settings import ConfigError, hook_settings
+from workers.config.settings import Settings, _File, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+WHOLE: Mapping[str, Any] = {
+    "cluster": "vespa",
+    "broker": {"url": "amqp://me@localhost/v", "password_file": "pw"},
+    "hooks": {"spool": "spool", "state": "state", "log_file": "log"},
+    "slurm": {"resume_timeout": 600, "bin": "/usr/bin", "return_after": 300.0},
+    "resync": {"grace": 30.0},
+    "store": {"url": "sqlite:///state.db"},
+    "audit": {"key_file": "key"},
+    "power": {"lease": 60.0, "prefetch": 5},
+    "tokens": {"allowed_users": ["a"]},
+    "clouds": {
+        "c": {
+            "auth_url": "https://cloud/v3",
+            "project_id": "p",
+            "source": {"type": "password", "username": "u", "password_file": "f"},
+        }
+    },
+    "groups": {
+        "g": {
+            "nodes": "node[1-3]",
+            "cloud": "c",
+            "server": {"image": "i", "flavor": "f", "metadata": {"a": "b"}},
+        }
+    },
+    "notify": {"webhook": [{"name": "n", "url": "https://h/p", "events": ["failed"]}]},
+    "console": {"proxy": {"address": "127.0.0.1", "header": "X-User"}},
+    "metrics": {"listen": "127.0.0.1:9464"},
+    "log": {"level": "info"},
+}
+
+
+def toml(value: object) -> str:
+    """A value in TOML's notation."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def document(content: Mapping[str, Any]) -> bytes:
+    return "\n".join(f"{toml(key)} = {toml(value)}" for key, value in content.items()).encode()
+
+
+def outcome(content: bytes, folder: Path) -> Settings | str:
+    path = folder / "lamplighter.toml"
+    path.write_bytes(content)
+    try:
+        return load(path, {})
+    except ConfigError as error:
+        text = str(error)
+        assert str(path) in text
+        assert text.isprintable()
+        return text.removeprefix(f"{path}: ")
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+values = st.recursive(
+    st.one_of(
+        texts,
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.dates(),
+        st.sampled_from(["n[1-99999999]", "http://[", "\0", "1" * 400, "x[" * 60]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The places of all values in the document, tables included."""
+    items: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    return [place for key, one in items for place in ((*at, key), *places(one, (*at, key)))]
+
+
+def replaced(value: Any, place: tuple[str | int, ...], new: object) -> Any:  # noqa: ANN401 - any TOML
+    if not place:
+        return new
+    copy: Any = value.copy()
+    copy[place[0]] = replaced(copy[place[0]], place[1:], new)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples: each replaces the file."""
+    return tmp_path_factory.mktemp("settings")
+
+
+@given(content=st.binary(max_size=300))
+@example(content=b"a = " + b"[" * 5000)
+@example(content=b"a = " + b"9" * 5000)
+def test_any_bytes_end_in_a_named_error(folder: Path, content: bytes) -> None:
+    assert isinstance(outcome(content, folder), str | Settings)
+
+
+@given(place=st.sampled_from(places(WHOLE)), new=values)
+@example(place=("power", "lease"), new=float("inf"))
+@example(place=("store", "url"), new="sqlite:///\0")
+@example(place=("hooks", "spool"), new="\0")
+@example(place=("slurm", "bin"), new="\0")
+@example(place=("groups", "g", "nodes"), new="n[1-99999]x[1-99999]")
+@example(place=("groups",), new={"a.b": {"nodes": 1}})
+def test_any_value_at_any_place_ends_in_settings_or_a_named_error(
+    folder: Path, place: tuple[str | int, ...], new: object
+) -> None:
+    found = outcome(document(replaced(WHOLE, place, new)), folder)
+    if isinstance(found, str):
+        # the error is about this table, or about one that refers to it
+        assert found.startswith((*map(str, place[:1]), "groups", "power", "slurm")), found
+
+
+def test_the_whole_example_is_valid(tmp_path: Path) -> None:
+    assert isinstance(outcome(document(WHOLE), tmp_path), Settings)
+
+
+@pytest.mark.parametrize(
+    ("place", "new", "words"),
+    [
+        (("pwer",), {}, "pwer: is unknown; did you mean power? allowed here: cluster, dry_run,"),
+        (("broker", "pasword_file"), "x", "broker.pasword_file: is unknown; did you mean pass"),
+        (("hooks", "spol"), "x", "hooks.spol: is unknown; did you mean spool? allowed here: s"),
+        (("power", "x\x1b[2J"), 1, "power.'x\\x1b[2J': is unknown; allowed here: prefetch, p"),
+        (
+            ("groups", "g", "server", "flavour"),
+            "m1",
+            "groups.g.server.flavour: is unknown; did you mean flavor? allowed here: image, fl",
+        ),
+        (("groups", "g", "server"), {"image": "i"}, "groups.g.server.flavor: is missing; write fl"),
+        (("groups", "a b"), {}, "groups.'a b'.nodes: is missing; write nodes = "),
+        (("groups", "g", "server", "metadata", "a"), 1, "groups.g.server.metadata.a: must be a st"),
+        (("groups", "g", "cloud"), "d", "groups.g.cloud: [clouds.d] is missing; there is c"),
+        (("clouds", "c", "fedcloud_sit"), "x", "clouds.c.fedcloud_sit: is unknown; did you mean f"),
+        (("clouds", "c", "source", "typ"), "x", "clouds.c.source.typ: is unknown; did you mean t"),
+        (
+            ("clouds", "c", "source", "type"),
+            "oidc",
+            'clouds.c.source.type: \'oidc\'; write one of "password", "application_credential",',
+        ),
+        (("clouds", "c", "source"), {}, "clouds.c.source.type: is missing; write one of"),
+        (("clouds", "c"), 5, "clouds.c: must be a table: write [clouds.c]"),
+        (("log", "level"), "loud", 'log.level: must be one of "debug", "info", "warning", "error"'),
+        (("power", "prefetch"), 0, "power.prefetch: must be a whole number at least 1 and at most"),
+        (("power", "lease"), 1.0, "power: lease must be at least twice api_timeout"),
+        (("power", "lease"), "1", "power.lease: must be a number above 0 and at most 315,360,0"),
+        (("resync", "delete_strays"), 1, "resync.delete_strays: must be true or false, not 1"),
+        (("notify", "webhook", 0, "nam"), "x", "notify.webhook[1].nam: is unknown; did you mean n"),
+        (("console", "proxy", "adress"), "x", "console.proxy.adress: is unknown; did you mean a"),
+        (("tokens", "allowed_users"), "me", "tokens.allowed_users: must be a list: write [...]"),
+    ],
+)
+def test_an_error_names_table_and_field_and_what_is_allowed(
+    tmp_path: Path, place: tuple[str | int, ...], new: object, words: str
+) -> None:
+    content: Any = WHOLE
+    for key in place[:-1]:
+        content = content[key]
+    whole = {**content, place[-1]: new} if isinstance(content, dict) else new
+    found = outcome(document(replaced(WHOLE, place[:-1], whole)), tmp_path)
+    assert isinstance(found, str)
+    assert found.startswith(words)
+
+
+def test_hooks_refuse_an_unknown_field_of_their_tables_too(tmp_path: Path) -> None:
+    path = tmp_path / "lamplighter.toml"
+    for name in ("broker", "hooks"):
+        path.write_bytes(document({**WHOLE, name: {**WHOLE[name], "stat": "x"}}))
+        with pytest.raises(ConfigError, match=rf"{name}\.stat: is unknown; .*allowed here"):
+            hook_settings(path)
+
+
+def test_hooks_and_workers_know_the_same_tables() -> None:
+    assert set(producers_settings.TOP_LEVEL) == set(_File.__struct_fields__)

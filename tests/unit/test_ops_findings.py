@@ -1,0 +1,62 @@
+"""The findings of `lamplighter status`: each has words and a remedy, and one line sums them up."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.site import findings
+from ops.site.findings import DRIFT_LASTS, Finding, Severity
+from tests.testbed.messages import MOMENT
+from workers.broker.depths import QueueDepth
+from workers.store.heartbeats import Heartbeat
+
+NOTE = Finding(Severity.NOTE, "dry_run", "DRY RUN of all groups")
+WRONG = Finding(Severity.WRONG, "dead_letters", "2 dead letters to resolve", "see the list")
+AWAY = Finding(Severity.AWAY, "unavailable", "the broker does not answer: start it")
+
+
+@pytest.mark.parametrize(
+    ("found", "line", "code"),
+    [
+        ([], "all is well", 0),
+        ([NOTE], "all is well", 0),
+        ([NOTE, WRONG], "WRONG: 2 dead letters to resolve; see the list", 1),
+        (
+            [NOTE, WRONG, AWAY],
+            "WRONG: the broker does not answer: start it (and 1 more, above)",
+            3,
+        ),
+    ],
+)
+def test_the_summary_says_what_is_wrong_first(found: list[Finding], line: str, code: int) -> None:
+    assert findings.summary(found) == line
+    assert findings.exit_code(found) == code
+
+
+def test_every_finding_that_is_wrong_has_a_remedy() -> None:
+    beat = Heartbeat("power", "p", "h", 1, MOMENT, MOMENT, "")
+    found = [
+        *findings.of_queues(
+            (
+                QueueDepth("audit", None, None),
+                QueueDepth("power.resume", 1, 0),
+                QueueDepth("power.dlq", 1, 0),
+            )
+        ),
+        *findings.of_workers([beat], MOMENT + 3600 * 10**9),
+        *findings.of_snapshot(stale=True),
+        *findings.of_logins({"sbg": MOMENT}, MOMENT),
+        *findings.of_drifts({"orphan": 1}),
+        *findings.of_failed_nodes(["n1", "n2"]),
+    ]
+    assert {one.key for one in found} == {
+        *("queues_missing", "workers_missing", "dead_letters", "worker_silent"),
+        *("snapshot_stale", "login_ends", "drift", "nodes_failed"),
+    }
+    assert all(one.severity is Severity.WRONG and one.remedy for one in found)
+
+
+def test_a_drift_that_may_be_under_repair_is_not_wrong_yet() -> None:
+    (fresh,) = findings.of_drifts({"orphan": 1}, DRIFT_LASTS - 1)
+    (lasting,) = findings.of_drifts({"orphan": 1}, DRIFT_LASTS)
+    assert (fresh.severity, lasting.severity) == (Severity.NOTE, Severity.WRONG)
