@@ -202,10 +202,15 @@ def test_a_program_that_slurm_would_refuse_is_named(
 HOST: list[tuple[str, Callable[[Path], object], str]] = [
     ("no spool", lambda f: (f / "spool").rmdir(), "hooks.spool"),
     ("no clock", lambda f: (f / "clock").rmdir(), "hooks.state"),
-    ("spool is a file", lambda f: ((f / "spool").rmdir(), (f / "spool").touch()), "not a folder"),
+    ("spool is a file", lambda f: _file(f / "spool"), "not a folder"),
     ("open spool", lambda f: (f / "spool").chmod(0o777), "every user can write"),
     ("a call that waits", lambda f: os.utime(_call(f), (1, 1)), "calls of hooks wait"),
 ]
+
+
+def _file(path: Path) -> None:
+    path.rmdir()
+    path.touch()
 
 
 def _call(folder: Path) -> Path:
