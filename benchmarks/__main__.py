@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = (
     "hooks",
+    "prolog",
     "fleet",
     "workers",
     "memory",

@@ -56,7 +56,7 @@ def main() -> int:
 
 def _run(folder: Path, screen: Screen) -> None:
     slurm = SlurmSettings(nodes=4, suspend_time=10, suspend_timeout=5)
-    plan = ClusterPlan(slurm, snapshot_interval=10.0)
+    plan = ClusterPlan(slurm, snapshot_interval=10.0, prolog=True)
     with Cluster(folder, plan, say=lambda what: screen.step(f"Starting {what}")) as cluster:
         try:
             _run_job(cluster, screen)
@@ -111,7 +111,10 @@ def _run_job(cluster: Cluster, screen: Screen) -> None:
     with _connected(cluster.settings.store.audit_url) as audit:
         watch = _Watch(cluster, audit, job_id, screen)
         watch.wait("slurmctld runs lamplighter-resume: two nodes are lit", _two_are_lit)
-        watch.wait("slurmd registers on both nodes: Slurm runs the job", _job_completed)
+        watch.wait(
+            "slurmd registers on both nodes: lamplighter-prolog lets Slurm start the job at once",
+            _job_completed,
+        )
         watch.wait("The nodes are idle: slurmctld runs lamplighter-suspend, they go out", _all_out)
         state = watch.wait("The audit records the last event", _all_recorded)
     screen.freeze()

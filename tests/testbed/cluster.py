@@ -52,6 +52,7 @@ class ClusterPlan:
         more: more tables.
         snapshot_interval, grace: settings of resync.
         absent: nodes that have no server at first.
+        prolog: whether jobs wait in lamplighter-prolog for their nodes.
     """
 
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
@@ -67,6 +68,7 @@ class ClusterPlan:
     grace: float = 2.0
     more: str = ""
     absent: tuple[str, ...] = ()
+    prolog: bool = False
 
 
 class Cluster:
@@ -118,6 +120,9 @@ class Cluster:
             suspend=PROGRAMS / "lamplighter-suspend",
             resume_fail=PROGRAMS / "lamplighter-resume-fail",
         )
+        if self.plan.prolog:
+            program = site_prolog(self.folder / "site-prolog", self.folder / "waiting")
+            slurm = replace(slurm, extra_conf=(*slurm.extra_conf, f"PrologSlurmctld={program}"))
         self.slurm = PrivateSlurm(self.folder / "slurm", slurm)
         self._stack.callback(self.slurm.close)
         self._prepare_cloud()
@@ -202,6 +207,7 @@ log_file = "hooks.log"
 resume_timeout = {self.plan.slurm.resume_timeout}
 suspend_timeout = {self.plan.slurm.suspend_timeout}
 {self.plan.slurm_toml}
+{f'prolog = "{self.folder}/waiting"' if self.plan.prolog else ""}
 snapshot_interval = {self.plan.snapshot_interval}
 [resync]
 grace = {self.plan.grace}
@@ -254,3 +260,11 @@ token_endpoint = "{self.cloud.token_endpoint}"
             f'[groups.{name}.server]\nimage = "{image}"\nflavor = "m1.tiny"\nnetworks = ["none"]\n'
             for name, nodes in by_strategy.items()
         )
+
+
+def site_prolog(path: Path, folder: Path) -> Path:
+    """Write a PrologSlurmctld that calls lamplighter-prolog with its folder; return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\nexec {PROGRAMS}/lamplighter-prolog {folder}\n")
+    path.chmod(0o755)
+    return path

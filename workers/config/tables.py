@@ -24,6 +24,10 @@ class SlurmSettings(Table, frozen=True):
         return_at_most: the maximum of that time.
         give_back_after: how long a job may wait for an unreachable cloud before it is requeued.
         snapshot_interval: time between two snapshots of all nodes for the resync worker.
+        prolog: the folder in which lamplighter-prolog lets jobs wait for their nodes, such as
+            /run/lamplighter/prolog, if it is slurm.conf's PrologSlurmctld.
+        prolog_slots: how many jobs may wait there at once; by default what the version of Slurm
+            stands: 10, or 40 from 23.11 on.
         uws_jobdata: OPUS's SLURM_JOBDATA_PATH, which shows the UWS job that a job runs for.
     """
 
@@ -38,6 +42,8 @@ class SlurmSettings(Table, frozen=True):
     return_at_most: Seconds = 7200.0
     give_back_after: Seconds = 300.0
     snapshot_interval: Seconds = 60.0
+    prolog: Path | None = None
+    prolog_slots: Count | None = None
     uws_jobdata: str | None = None
 
     def __post_init__(self) -> None:

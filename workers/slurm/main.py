@@ -10,6 +10,7 @@ from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.feedback import Feedback
+from workers.slurm.prolog import prolog_watcher
 from workers.slurm.scontrol import Slurm
 
 PREFETCH = 1000
@@ -40,8 +41,9 @@ def _serve(run: Runtime, slurm: Slurm) -> None:
     feedback = Feedback(run, slurm, link, batches)
     link.start()
     try:
-        while not run.stop.is_set():
-            feedback.turn()
+        with prolog_watcher(run, slurm):
+            while not run.stop.is_set():
+                feedback.turn()
     finally:
         link.stop()
 

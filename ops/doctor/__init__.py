@@ -1,0 +1,7 @@
+"""`lamplighter doctor`: checks an installation from one of its hosts, and says what to change.
+
+command: the command; which checks run where.
+host: files and folders of this host: owners, modes, space; the spool.
+slurm: slurm.conf as slurmctld has it. Pure.
+parts: the broker, the stores, the logins and the clouds.
+"""

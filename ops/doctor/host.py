@@ -1,0 +1,165 @@
+"""Checks the files and folders of this host."""
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ops.site.findings import Finding, Severity
+from producers.settings import HookSettings
+from workers.config.settings import Settings
+
+# Less free space than this, in bytes, and a storm of requests may fill the disk.
+_SPACE = 100 * 2**20
+# A call that has waited longer than this, in seconds, was not sent by a relay.
+_OLD_CALL = 60.0
+_GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user and all groups of it."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+
+    @classmethod
+    def named(cls, name: str) -> "User | None":
+        """The user of this name; None if this host does not know it."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        groups = {one.gr_gid for one in grp.getgrall() if name in one.gr_mem}
+        return cls(name, entry.pw_uid, frozenset({*groups, entry.pw_gid}))
+
+    def may(self, wanted: int, status: os.stat_result) -> bool:
+        """Whether it has a permission (4 read, 2 write, 1 enter) on what `status` describes."""
+        if self.uid == 0:
+            return True
+        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.gids else 0
+        return bool(status.st_mode >> shift & wanted)
+
+
+def wrong(key: str, words: str, remedy: str) -> Finding:
+    """A finding about which an operator must do something."""
+    return Finding(Severity.WRONG, key, words, remedy)
+
+
+def of_host(settings: Settings, slurm_user: str) -> Iterator[Finding]:
+    """The files that lamplighter.toml names, and the folders of the hooks if this is their host."""
+    yield from of_secrets(settings)
+    yield from of_stores(settings)
+    user = User.named(slurm_user)
+    if user is not None:
+        yield from of_hooks(settings.hook, settings.path, user)
+
+
+def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
+    """What the hooks, which run as SlurmUser, need."""
+    for key, path in (("hooks.spool", hook.spool), ("hooks.state", hook.state)):
+        yield from _folder(key, path, user, private=True)
+        yield from _space(key, path)
+    if hook.log_file is not None:
+        yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
+    secret = hook.broker.password_file
+    for key, file in (("lamplighter.toml", config), ("broker.password_file", secret)):
+        if file is not None and file.exists() and not user.may(4, file.stat()):
+            yield wrong(
+                "unreadable",
+                f"{key}: {file} is not readable for {user.name}, as whom the hooks run",
+                f"chgrp it to a group of {user.name}, and chmod g+r; then restart slurmctld",
+            )
+    yield from _waiting(hook.spool)
+
+
+def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Finding]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        remedy = f"install -d -m 0700 -o {user.name} {path}"
+        yield wrong("folder", f"{key}: {path}: {error.strerror}", remedy)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield wrong("folder", f"{key}: {path} is not a folder", f"move it away, or change {key}")
+    elif not user.may(3, status):
+        yield wrong(
+            "folder",
+            f"{key}: {path} cannot be written by {user.name}, as whom the hooks run",
+            f"chown {user.name} {path}",
+        )
+    elif private and status.st_mode & stat.S_IWOTH:
+        yield wrong("folder", f"{key}: every user can write to {path}", f"chmod 0700 {path}")
+
+
+def _space(key: str, path: Path) -> Iterator[Finding]:
+    try:
+        free = shutil.disk_usage(path).free
+    except OSError:
+        return  # `_folder` says it
+    if free < _SPACE:
+        words = f"{key}: the file system of {path} has {free >> 20} MiB left"
+        yield wrong("space", words, "make room: a full disk stops the hooks")
+
+
+def _waiting(spool: Path) -> Iterator[Finding]:
+    try:
+        ages = [time.time() - one.stat().st_mtime for one in spool.glob("*") if one.is_file()]
+    except OSError:
+        return
+    old = [age for age in ages if age > _OLD_CALL]
+    if old:
+        yield wrong(
+            "spool",
+            f"{len(old)} calls of hooks wait in {spool}, the oldest for {max(old):.0f} s",
+            "start lamplighter relay on this host; lamplighter relay --once says what is wrong",
+        )
+
+
+def of_secrets(settings: Settings) -> Iterator[Finding]:
+    """Files with secrets that other users can read, or that others than their owner can change."""
+    named: dict[str, Path | None] = {
+        "broker.password_file": settings.broker.password_file,
+        "audit.key_file": settings.audit.key_file,
+        "tokens.key_file": settings.tokens.key_file,
+    }
+    for name, cloud in settings.clouds.items():
+        named[f"clouds.{name}.source"] = getattr(cloud.source, "secret", (None, ()))[0]
+    for key, path in named.items():
+        if path is None or not path.is_absolute() or not path.exists():
+            continue
+        mode = path.stat().st_mode
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield wrong("mode", f"{key}: every user can read {path}", f"chmod o= {path}")
+    mode = settings.path.stat().st_mode
+    if mode & _GROUP_OR_OTHERS:
+        words = f"{settings.path} can be changed by others than its owner, and names commands"
+        yield wrong("mode", words, f"chmod go-w {settings.path}")
+
+
+def of_stores(settings: Settings) -> Iterator[Finding]:
+    """The files of SQLite stores."""
+    for key, url in (
+        ("store.url", settings.store.url),
+        ("store.audit_url", settings.store.audit_url),
+    ):
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite" or not parsed.database:
+            continue
+        path = Path(parsed.database)
+        if not path.parent.is_dir():
+            yield wrong(
+                "folder", f"{key}: {path.parent} does not exist", f"install -d {path.parent}"
+            )
+            continue
+        yield from _space(key, path.parent)
+        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield wrong("mode", f"{key}: every user can read {path}", f"chmod o= {path}")

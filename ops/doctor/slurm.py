@@ -1,0 +1,156 @@
+"""Checks slurm.conf as slurmctld has it. Pure, but for the files that it names."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ops.doctor.host import wrong
+from ops.site.findings import Finding, Severity
+from producers.hosts import expand
+from schemas.errors import MalformedMessageError
+from workers.config.settings import Settings
+
+_PROGRAMS = {
+    "ResumeProgram": "lamplighter-resume",
+    "SuspendProgram": "lamplighter-suspend",
+    "ResumeFailProgram": "lamplighter-resume-fail",
+}
+_LINE = re.compile(r"^(\w+)\s*=\s?(.*)$", re.MULTILINE)
+# Versions whose salloc waits 3 s for any PrologSlurmctld.
+_SLOW_SALLOC = (22, 5)
+
+
+def config_from(output: str) -> Mapping[str, str]:
+    """What `scontrol show config` printed, by parameter; `(null)` is empty."""
+    return {
+        key: "" if value.strip() == "(null)" else value.strip()
+        for key, value in _LINE.findall(output)
+    }
+
+
+def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    """All findings about slurm.conf.
+
+    Args:
+        config: as `config_from` gives it.
+        settings: lamplighter.toml.
+    """
+    for parameter, program in _PROGRAMS.items():
+        yield from _program(parameter, config.get(parameter, ""), program)
+    yield from _times(config, settings)
+    yield from _exceptions(config, settings)
+    if "idle_on_node_suspend" in config.get("SlurmctldParameters", ""):
+        yield wrong(
+            "idle_on_node_suspend",
+            "SlurmctldParameters has idle_on_node_suspend: a failed node returns to service at once",
+            "remove it from slurm.conf",
+        )
+    if _version(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
+        yield wrong(
+            "private_data",
+            "PrivateData lacks cloud: sinfo and squeue hide nodes that are powered down",
+            "PrivateData=cloud in slurm.conf",
+        )
+    if config.get("ReturnToService", "1").startswith("0"):
+        yield wrong(
+            "return_to_service",
+            "ReturnToService is 0: a node that once did not answer stays down after its next boot",
+            "ReturnToService=2 in slurm.conf",
+        )
+    yield from _prolog(config, settings)
+
+
+def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
+    remedy = f"{parameter}=/opt/lamplighter/bin/{program} in slurm.conf"
+    if not path:
+        yield wrong("program", f"{parameter} is not set", remedy)
+        return
+    if Path(path.split(maxsplit=1)[0]).name != program:
+        yield wrong("program", f"{parameter} is {path}, not {program}", remedy)
+        return
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as slurmctld does
+    except OSError as error:
+        yield wrong("program", f"{parameter}: {path}: {error.strerror}", remedy)
+        return
+    if not os.access(path, os.X_OK):
+        yield wrong("program", f"{parameter}: {path} is not executable", f"chmod a+rx {path}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        words = f"{parameter}: {path} can be changed by others: Slurm disables power saving"
+        yield wrong("program", words, f"chmod go-w {path}")
+
+
+def _times(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    for parameter, key in (
+        ("ResumeTimeout", "resume_timeout"),
+        ("SuspendTimeout", "suspend_timeout"),
+    ):
+        theirs, ours = _seconds(config.get(parameter, "")), getattr(settings.slurm, key)
+        if theirs is not None and theirs != ours:
+            yield wrong(
+                "timeout",
+                f"{parameter} is {theirs} s in slurm.conf, slurm.{key} is {ours} s in {settings.path.name}",
+                f"{key} = {theirs} in [slurm]",
+            )
+    resume = _seconds(config.get("ResumeTimeout", ""))
+    for name, group in settings.groups.items():
+        if resume is not None and group.boot_timeout > resume:
+            yield Finding(
+                Severity.NOTE,
+                "boot_timeout",
+                f"groups.{name}.boot_timeout is {group.boot_timeout:g} s, but Slurm waits {resume} s",
+                f"boot_timeout = {resume} or less: then Slurm is told why",
+            )
+    if config.get("SuspendTime", "").split()[:1] in (["NONE"], ["INFINITE"], ["-1"]):
+        words = "SuspendTime is not set: idle nodes are never powered off"
+        yield wrong("suspend_time", words, "SuspendTime=600 in slurm.conf")
+    age = _seconds(config.get("MinJobAge", ""))
+    if age is not None and age < settings.slurm.snapshot_interval:
+        words = f"MinJobAge ({age} s) is below slurm.snapshot_interval: short jobs are not recorded"
+        yield wrong("min_job_age", words, "MinJobAge=300 in slurm.conf")
+
+
+def _exceptions(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    text = config.get("SuspendExcNodes", "")
+    try:
+        excepted = set(expand(re.sub(r":\d+", "", text))) if text else set()
+    except MalformedMessageError as error:
+        words = f"SuspendExcNodes is {text}: {error.problem}"
+        yield wrong("suspend_exc_nodes", words, "write a hostlist, with numbers in brackets")
+        return
+    ours = sorted(excepted & settings.nodes.keys())
+    if ours:
+        words = f"SuspendExcNodes exempts {len(ours)} of Lamplighter's nodes ({ours[0]}, ...): they stay on"
+        yield wrong("suspend_exc_nodes", words, "remove them from SuspendExcNodes in slurm.conf")
+
+
+def _prolog(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    program = config.get("PrologSlurmctld", "")
+    used = Path(program).name == "lamplighter-prolog"
+    if used and settings.slurm.prolog is None:
+        words = (
+            "PrologSlurmctld is lamplighter-prolog, but slurm.prolog is not set: no job waits in it"
+        )
+        yield wrong("prolog", words, 'prolog = "/run/lamplighter/prolog" in [slurm]')
+    elif settings.slurm.prolog is not None and not program:
+        words = "slurm.prolog is set, but PrologSlurmctld is not: jobs wait for Slurm's timer"
+        remedy = "PrologSlurmctld=/opt/lamplighter/bin/lamplighter-prolog in slurm.conf"
+        yield wrong("prolog", words, remedy)
+    elif not program:
+        words = "after a boot, jobs wait 15 s in the median for Slurm's timer"
+        yield Finding(Severity.NOTE, "prolog", words, "see docs/prolog.md")
+    if used and _version(config) == _SLOW_SALLOC:
+        words = "with Slurm 22.05, PrologSlurmctld makes salloc on nodes that are up 3 s slower"
+        yield Finding(Severity.NOTE, "prolog_salloc", words)
+
+
+def _version(config: Mapping[str, str]) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", config.get("SLURM_VERSION", ""))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _seconds(text: str) -> int | None:
+    found = re.match(r"([0-9]+)( sec)?$", text)
+    return int(found[1]) if found else None

@@ -1,0 +1,8 @@
+"""Sets up an installation on this host.
+
+init: `lamplighter init`: asks, and puts the files in place.
+slurm_conf: what slurm.conf says: the cloud nodes, the timeouts, SlurmUser.
+answers: what a site answers, with what was found on the host.
+toml, units: lamplighter.toml and the lines for slurm.conf; systemd's units, users and folders.
+place: writes files that are missing, and shows how existing ones differ.
+"""

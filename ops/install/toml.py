@@ -1,0 +1,142 @@
+"""The text of lamplighter.toml, and of the lines for slurm.conf. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.install.slurm_conf import SlurmConf
+from ops.install.units import CONFIG, LOG, RUN, SPOOL, STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of nodes.
+
+    Attributes:
+        nodes: a hostlist.
+        cloud: the cloud's name.
+        strategy: stop, shelve or delete.
+        server: the fields of its template; empty if its servers exist.
+    """
+
+    nodes: str
+    cloud: str
+    strategy: str
+    server: Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All that `lamplighter init` knows of a site.
+
+    Attributes:
+        cluster: the cluster's name.
+        slurm: what slurm.conf says.
+        broker_url: the broker's address with user and virtual host, without password.
+        cloud: the fields of the table [clouds.NAME]; by name.
+        source: the fields of its table `source`.
+        group: the group of nodes.
+        programs: the folder of Lamplighter's programs.
+    """
+
+    cluster: str
+    slurm: SlurmConf
+    broker_url: str
+    cloud: Mapping[str, object]
+    source: Mapping[str, object]
+    group: Group
+    programs: Path
+
+
+def lamplighter_toml(site: Site) -> str:
+    """The configuration: only what this site needs."""
+    cloud = site.group.cloud
+    template = ""
+    if site.group.server:
+        template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.group.server)}"
+    return f"""\
+# Written by `lamplighter init`; all fields: docs/configuration.md. Secrets are in files of their own.
+cluster = {_value(site.cluster)}
+
+[broker]
+url = {_value(site.broker_url)}
+password_file = "{CONFIG}/broker.password"
+
+[hooks]                               # of the programs in slurm.conf, as SlurmUser
+spool = "{SPOOL}"
+state = "{STATE}/clock"
+log_file = "{LOG}/hooks.log"
+
+[slurm]                               # the times are those of slurm.conf
+conf = {_value(str(site.slurm.path))}
+resume_timeout = {site.slurm.seconds("ResumeTimeout", RESUME_TIMEOUT)}
+suspend_timeout = {site.slurm.seconds("SuspendTimeout", SUSPEND_TIMEOUT)}
+set_addresses = true                  # false if the names of the nodes are in your DNS
+prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)
+
+[resync]
+enabled = true
+
+[store]                               # PostgreSQL, if workers run on several hosts
+url = "sqlite:///{STATE}/state.db"
+audit_url = "sqlite:///{STATE}/audit.db"
+
+[audit]
+key_file = "{STATE}/audit.key"
+heads_file = "{STATE}/audit.heads"
+
+[tokens]
+key_file = "{STATE}/token.key"
+
+[clouds.{cloud}]
+{_fields(site.cloud)}
+[clouds.{cloud}.source]
+{_fields(site.source)}
+[groups.nodes]
+nodes = {_value(site.group.nodes)}
+cloud = {_value(cloud)}
+strategy = {_value(site.group.strategy)}
+{template}"""
+
+
+# Slurm's own ResumeTimeout (60) is too short for a virtual machine.
+RESUME_TIMEOUT, SUSPEND_TIMEOUT, SUSPEND_TIME = 600, 60, 600
+
+
+def slurm_lines(site: Site) -> tuple[str, list[str]]:
+    """The lines to include into slurm.conf, and what it says already and differently.
+
+    A parameter that slurm.conf sets to another value is not repeated: each difference is a line for
+    the operator.
+    """
+    wanted = {
+        "ResumeProgram": str(site.programs / "lamplighter-resume"),
+        "SuspendProgram": str(site.programs / "lamplighter-suspend"),
+        "ResumeFailProgram": str(site.programs / "lamplighter-resume-fail"),
+        "PrologSlurmctld": str(site.programs / "lamplighter-prolog"),
+        "PrivateData": "cloud",
+        "ResumeTimeout": str(site.slurm.seconds("ResumeTimeout", RESUME_TIMEOUT)),
+        "SuspendTimeout": str(site.slurm.seconds("SuspendTimeout", SUSPEND_TIMEOUT)),
+        "SuspendTime": str(site.slurm.seconds("SuspendTime", SUSPEND_TIME)),
+    }
+    lines, differences = [], []
+    for key, value in wanted.items():
+        present = site.slurm.values.get(key.lower())
+        if present is None:
+            lines.append(f"{key}={value}")
+        elif present != value and not (key == "PrivateData" and "cloud" in present.split(",")):
+            differences.append(f"{key}={present} in {site.slurm.path}: change it to {value}")
+    header = "# Written by `lamplighter init`: slurmctld powers nodes on and off by Lamplighter.\n"
+    return header + "".join(f"{line}\n" for line in lines), differences
+
+
+def _fields(fields: Mapping[str, object]) -> str:
+    return "".join(f"{name} = {_value(value)}\n" for name, value in fields.items())
+
+
+def _value(value: object) -> str:
+    """A TOML value; JSON's strings are TOML's basic strings, but for DEL."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_value(one) for one in value)}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

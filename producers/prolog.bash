@@ -1,0 +1,29 @@
+#!/bin/bash -p
+# lamplighter-prolog [FOLDER]: for PrologSlurmctld. Slurm starts a job on booted nodes only at the
+# next turn of a 30 s timer, or at once when this script ends: so it waits until the job's nodes
+# are ready. `lamplighter worker slurm` says when, through FIFOs in FOLDER. It always exits with 0,
+# and at once if that worker does not run: then the job starts as it would without this script.
+# lamplighter-prolog --release [FOLDER]: ends all waiting scripts; for slurmctld's ExecStop.
+# Slurm gives it neither PATH nor HOME, and 22.05 blocks most signals.
+job=$SLURM_JOB_ID nodes=$SLURM_JOB_NODELIST
+[[ $1 == --release ]] && job=0 nodes=- && shift
+exec </dev/null >/dev/null 2>&1
+cd -- "${1:-/run/lamplighter/prolog}" && [[ -O . && -p alive && -p door ]] || exit 0
+# A line that fits into a FIFO is written whole (PIPE_BUF, pipe(7)).
+[[ $job == [0-9]* && $job != *[!0-9]* && ${#job} -lt 11 ]] || exit 0
+[[ $nodes && $nodes != *[!!-~]* && ${#nodes} -lt 4000 ]] || exit 0
+# Opening for reading and writing does not block; the end of the file is there if the worker is not.
+exec 3<>alive 4<alive 3<&-
+read -rt 0 -u 4 && exit 0
+exec 4<&-
+fifo=wait.$job.$$
+mkfifo -m 600 "$fifo" || exit 0
+exec 3<>"$fifo" 4<"$fifo"
+echo "$fifo $nodes" 1<>door
+# Each line is the number of seconds within which the next one comes; anything else ends the wait.
+read -rt 2 -u 4 seconds || rm -f -- "$fifo"
+exec 3<&-
+while [[ $seconds == [1-9] || $seconds == [1-9][0-9] ]]; do
+  read -rt "$seconds" -u 4 seconds || break
+done
+exit 0

@@ -1,0 +1,269 @@
+"""lamplighter-prolog on a real slurmctld: jobs start with their nodes, and no failure holds one up.
+
+All tests share one Slurm, whose slurm worker each test starts; each has its own nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from producers.hosts import expand
+from tests.testbed.cluster import PROGRAMS, site_prolog
+from tests.testbed.installation import Installation
+from tests.testbed.slurm import PrivateSlurm
+from tests.testbed.slurm_conf import SlurmSettings
+from tests.testbed.waiting import until, until_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.testbed.broker import Broker
+    from tests.testbed.processes import Child
+
+NODES = 40
+SLOTS = 4
+JOB = "#!/bin/sh\necho started\nsleep 60\n"
+
+
+@dataclass
+class Site:
+    """A slurmctld with the prolog, and an installation beside it."""
+
+    slurm: PrivateSlurm
+    installation: Installation
+    folder: Path
+    nodes: Iterator[str] = field(default_factory=lambda: (f"node{i}" for i in range(1, NODES + 1)))
+
+    @contextmanager
+    def worker(self) -> Iterator[Child]:
+        """Run the slurm worker inside the block."""
+        with self.installation.start("worker", "slurm") as worker:
+            until(lambda: "prolog_watched" in self.installation.logs(), 30, "the watcher")
+            yield worker
+
+    def submit(self, count: int = 1, **options: str | int | bool) -> tuple[int, list[str]]:
+        """A job on new nodes, once it waits for them; its ID and its nodes."""
+        names = [next(self.nodes) for _ in range(count)]
+        job = self.slurm.sbatch(JOB, nodelist=",".join(names), nodes=count, **options)
+        until(lambda: self.slurm.job_state(job) == "CONFIGURING", 60, f"job {job} to have nodes")
+        return job, names
+
+    def registered(self, node: str) -> bool:
+        return "POWERING_UP" not in self.slurm.node_state(node)
+
+    def scripts(self) -> list[psutil.Process]:
+        """The scripts that wait."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if str(self.folder) in (process.info["cmdline"] or ())
+        ]
+
+    def releases(self) -> dict[int, str]:
+        """Why the watcher has let jobs go, by job ID."""
+        lines = (json.loads(line) for line in self.installation.logs().splitlines())
+        return {
+            line["job"]: line["why"] for line in lines if line["event"] == "prolog_job_released"
+        }
+
+    def waits(self, count: int) -> None:
+        """Wait until so many scripts wait."""
+        until(lambda: len(self.scripts()) == count, 20, f"{count} scripts to wait")
+
+    def end(self, job: int) -> None:
+        """Cancel a job, and wait until no script is left."""
+        self.slurm.run("scancel", str(job))
+        until_none(self.scripts, 10, "the scripts")
+
+
+@pytest.fixture(scope="module")
+def site(session_dir: Path, broker: Broker) -> Iterator[Site]:
+    vhost = broker.create_vhost()
+    folder = session_dir / "prolog" / "waiting"
+    program = site_prolog(session_dir / "site-prolog", folder)
+    settings = SlurmSettings(
+        nodes=NODES,
+        suspend_time=600,
+        resume_timeout=120,
+        extra_conf=(f"PrologSlurmctld={program}",),
+    )
+    with PrivateSlurm(session_dir / "prolog", settings) as slurm:
+        more = (
+            f'[slurm]\nresume_timeout = 120\nprolog = "{folder}"\nprolog_slots = {SLOTS}\n'
+            '[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
+            'source = { type = "password", username = "u", password_command = ["true"] }\n'
+            f'[groups.g]\nnodes = "node[1-{NODES}]"\ncloud = "c"\n'
+        )
+        installation = Installation(slurm.conf_dir, broker.amqp_url(vhost), more=more)
+        installation.make_hook_folders()
+        installation.prepare()
+        yield Site(slurm, installation, folder)
+    broker.delete_vhost(vhost)
+
+
+def test_a_job_starts_when_the_last_of_its_nodes_has_registered(site: Site) -> None:
+    with site.worker():
+        job, names = site.submit(3)
+        site.waits(1)
+        for node in names[:2]:
+            site.slurm.boot(node)
+            until(partial(site.registered, node), 20, f"{node} to register")
+        assert job not in site.releases()
+        assert len(site.scripts()) == 1
+        site.slurm.boot(names[2])
+        until(lambda: site.releases().get(job) == "ready", 20, "the job to go on")
+        until(lambda: site.slurm.output(job), 20, "the job to run")
+        site.end(job)
+
+
+@pytest.mark.parametrize("how", ["array", "het", "srun", "salloc"])
+def test_every_kind_of_job_starts_with_its_nodes(site: Site, how: str) -> None:
+    names = [next(site.nodes) for _ in range(2)]
+    where, run = ",".join(names), site.slurm.run
+    commands = {
+        "array": ["sbatch", "--parsable", "--array=1-4", "--nodes=1", f"--nodelist={where}"],
+        "het": ["sbatch", "--parsable", "-N1", f"-w{names[0]}", ":", "-N1", f"-w{names[1]}"],
+        "srun": ["srun", "-N2", f"--nodelist={where}", "hostname"],
+        "salloc": ["salloc", "-N2", f"--nodelist={where}", "true"],
+    }
+    with site.worker():
+        if how in {"array", "het"}:
+            if how == "array":
+                commands[how] = ["sbatch", "--parsable", "--array=1-2", "--exclusive", "-N1"]
+                commands[how] += [f"--exclude={others(names)}"]
+            job = int(run(*commands[how], text=JOB))
+            site.waits(2)
+            for node in names:
+                site.slurm.boot(node)
+            until(lambda: list(site.releases().values()) == ["ready"] * 2, 20, "both to go on")
+            until(lambda: "RUNNING" in site.slurm.job_state(job), 20, "the job to run")
+            site.end(job)
+        else:
+            with subprocess.Popen(
+                commands[how], env=site.slurm.environment(), stdout=subprocess.PIPE
+            ) as waiting:
+                site.waits(1)
+                for node in names:
+                    site.slurm.boot(node)
+                until(lambda: list(site.releases().values()) == ["ready"], 20, "the job to go on")
+                assert waiting.wait(30) == 0
+            until_none(site.scripts, 10, "the scripts")
+
+
+def others(names: list[str]) -> str:
+    """All nodes but these."""
+    return ",".join(n for n in expand(f"node[1-{NODES}]") if n not in names)
+
+
+@pytest.mark.parametrize("change", ["State=DOWN", "State=DRAIN", "State=POWER_DOWN_FORCE"])
+def test_a_job_whose_node_does_not_become_ready_is_not_held(site: Site, change: str) -> None:
+    with site.worker():
+        job, names = site.submit(2)
+        site.waits(1)
+        site.slurm.scontrol("update", f"NodeName={names[1]}", change, "Reason=broken")
+        until_none(site.scripts, 10, "the script")
+        assert site.releases()[job] in {"node_failed", "left"}
+        site.end(job)
+
+
+@pytest.mark.parametrize("command", ["scancel", "requeue"])
+def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str) -> None:
+    with site.worker():
+        job, _names = site.submit()
+        site.waits(1)
+        if command == "scancel":
+            site.slurm.run("scancel", str(job))
+        else:
+            site.slurm.scontrol("requeuehold", str(job))
+        until_none(site.scripts, 10, "the script")
+        until(lambda: site.releases().get(job) == "left", 10, "the watcher to know")
+        site.end(job)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
+def test_no_job_waits_for_a_worker_that_does_not_answer(site: Site, number: signal.Signals) -> None:
+    with site.worker() as worker:
+        job, _names = site.submit()
+        site.waits(1)
+        worker.send(number)
+        until_none(site.scripts, 10, "the script")
+        assert site.slurm.job_state(job) == "CONFIGURING"
+        if number is signal.SIGSTOP:
+            worker.send(signal.SIGCONT)
+    site.end(job)
+
+
+def test_without_a_worker_no_job_waits(site: Site) -> None:
+    job, names = site.submit()
+    until_none(site.scripts, 10, "the script")
+    site.slurm.boot(names[0])
+    until(lambda: site.slurm.output(job), 60, "the job to start by Slurm's timer")
+    site.end(job)
+
+
+def test_jobs_beyond_the_slots_go_on_at_once(site: Site) -> None:
+    names = [next(site.nodes) for _ in range(SLOTS + 2)]
+    array = ["--parsable", f"--array=1-{len(names)}", "--exclusive", f"--exclude={others(names)}"]
+    with site.worker():
+        job = int(site.slurm.run("sbatch", *array, text=JOB))
+        until(
+            lambda: site.slurm.run("squeue", "--noheader", "--array").count(" CF ") == len(names),
+            20,
+            "all to have nodes",
+        )
+        site.waits(SLOTS)
+        assert site.releases() == {}
+        site.end(job)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> None:
+    with site.worker():
+        job, names = site.submit()
+        site.waits(1)
+        submitted, saved = time.time(), site.folder.parent / "state" / "job_state"
+        until(lambda: saved.stat().st_mtime > submitted, 30, "slurmctld to save the job")
+        if how == "stop":
+            site.slurm.stop_ctld()
+        else:
+            site.slurm.kill9_ctld()
+        until_none(site.scripts, 20, "the script")
+        site.slurm.start_ctld()
+        site.waits(1)
+        site.slurm.boot(names[0])
+        until(lambda: site.slurm.output(job), 60, "the job to run")
+        site.end(job)
+
+
+def test_all_waiting_jobs_are_released_before_slurmctld_stops(site: Site) -> None:
+    with site.worker():
+        jobs = [site.submit()[0] for _ in range(3)]
+        site.waits(3)
+        command = [str(PROGRAMS / "lamplighter-prolog"), "--release", str(site.folder)]
+        assert subprocess.run(command, check=False, env={}).returncode == 0
+        until_none(site.scripts, 5, "the scripts")
+        for job in jobs:
+            assert site.slurm.job_state(job) == "CONFIGURING"
+            site.end(job)
+
+
+def test_the_script_runs_as_the_user_and_leaves_no_process(site: Site) -> None:
+    with site.worker():
+        job, _names = site.submit()
+        site.waits(1)
+        (script,) = site.scripts()
+        assert script.children() == []
+        assert script.uids().real == os.geteuid()
+        site.end(job)

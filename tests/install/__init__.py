@@ -1,0 +1,1 @@
+"""Installations on a copy of this system: as root, in overlays and namespaces of their own."""

@@ -1,0 +1,278 @@
+"""`lamplighter doctor` and the start of each program name what is misconfigured, and the remedy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.cli.main import cli
+from ops.doctor.host import User, of_hooks, of_host
+from ops.doctor.parts import of_clock
+from ops.doctor.slurm import config_from, of_slurm
+from ops.site.findings import Severity
+from producers.settings import ConfigError
+from workers.config.settings import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD_TOML = """\
+cluster = "c"
+[broker]
+url = "amqp://l@127.0.0.1:5672/l"
+password_file = "password"
+[hooks]
+spool = "spool"
+state = "clock"
+[slurm]
+resume_timeout = 600
+suspend_timeout = 60
+[store]
+url = "sqlite:///state.db"
+audit_url = "sqlite:///audit.db"
+[clouds.c]
+auth_url = "https://k.example.org/v3"
+project_id = "p"
+[clouds.c.source]
+type = "password"
+username = "u"
+password_file = "cloud.password"
+[groups.g]
+nodes = "node[1-4]"
+cloud = "c"
+strategy = "stop"
+"""
+# (a text of lamplighter.toml, its replacement, what the error names)
+TOML = [
+    ("cluster =", "clustre =", "clustre"),
+    ('cluster = "c"', 'cluster = "a b"', "cluster"),
+    ('cluster = "c"\n', "", "cluster"),
+    ('url = "amqp://l@', 'url = "http://l@', "broker.url"),
+    (":5672/l", ":port/l", "broker.url"),
+    ('password_file = "password"', 'pasword_file = "x"', "pasword_file"),
+    ("[broker]", "[brokr]", "brokr"),
+    ("spool =", "spol =", "spol"),
+    ('spool = "spool"', "spool = 3", "spool"),
+    ('state = "clock"', 'stat = "clock"', "stat"),
+    ("resume_timeout = 600", "resume_timeout = 0", "resume_timeout"),
+    ("resume_timeout = 600", 'resume_timeout = "600"', "resume_timeout"),
+    ("resume_timeout = 600", "resume_timeuot = 600", "resume_timeuot"),
+    ("suspend_timeout = 60", "suspend_timeout = true", "suspend_timeout"),
+    ("[store]", "[stores]", "stores"),
+    ("audit_url =", "auditurl =", "auditurl"),
+    ('"https://k.example.org/v3"', '"https://k.example.org"', "auth_url"),
+    ("auth_url =", "auth_uri =", "auth_u"),
+    ('project_id = "p"', "", "project_id"),
+    ("project_id =", "projct_id =", "projct_id"),
+    ('type = "password"', 'type = "passwd"', "type"),
+    ('type = "password"', "", "type"),
+    ('username = "u"', "", "username"),
+    ('password_file = "cloud.password"', "", "password_file"),
+    ('password_file = "cloud.password"', 'password_flie = "x"', "password_flie"),
+    ("[clouds.c.source]", "[clouds.c.sorce]", "sorce"),
+    ('cloud = "c"', 'cloud = "d"', "cloud"),
+    ('nodes = "node[1-4]"', 'nodes = "node[1-4"', "nodes"),
+    ('nodes = "node[1-4]"', "", "nodes"),
+    ('strategy = "stop"', 'strategy = "halt"', "strategy"),
+    ('strategy = "stop"', 'strategy = "delete"', "server"),
+    ('strategy = "stop"', 'strategi = "stop"', "strategi"),
+    ('strategy = "stop"', "boot_timeout = -1", "boot_timeout"),
+    ('strategy = "stop"', 'strategy = "stop"\n[power]\nleese = 3', "leese"),
+    ('strategy = "stop"', 'strategy = "stop"\n[log]\nlevel = "loud"', "level"),
+    ('strategy = "stop"', 'strategy = "stop"\n[console]\nlisten = 8617', "listen"),
+    ('strategy = "stop"', 'strategy = "stop"\n[[notify.webhook]]\nname = "x"', "notify.webhook"),
+    ('strategy = "stop"', 'strategy = "stop', "TOML"),
+]
+GOOD_SLURM = {
+    "SLURM_VERSION": "24.11.5",
+    "SlurmUser": "slurm(64030)",
+    "ResumeTimeout": "600 sec",
+    "SuspendTimeout": "60 sec",
+    "SuspendTime": "600 sec",
+    "ReturnToService": "2",
+    "PrivateData": "cloud",
+    "MinJobAge": "300 sec",
+    "SuspendExcNodes": "",
+    "SlurmctldParameters": "",
+    "PrologSlurmctld": "",
+}
+# (what slurm.conf says instead, the finding, a word of its text)
+SLURM = [
+    ({"ResumeProgram": ""}, "program", "ResumeProgram is not set"),
+    ({"SuspendProgram": ""}, "program", "SuspendProgram is not set"),
+    ({"ResumeFailProgram": ""}, "program", "ResumeFailProgram is not set"),
+    ({"ResumeProgram": "/usr/local/bin/resume.sh"}, "program", "not lamplighter-resume"),
+    ({"SuspendProgram": "/nowhere/lamplighter-suspend"}, "program", "No such file"),
+    ({"ResumeTimeout": "300 sec"}, "timeout", "resume_timeout"),
+    ({"SuspendTimeout": "30 sec"}, "timeout", "suspend_timeout"),
+    ({"SuspendTime": "NONE"}, "suspend_time", "never powered off"),
+    ({"SuspendTime": "INFINITE"}, "suspend_time", "never powered off"),
+    ({"MinJobAge": "2 sec"}, "min_job_age", "MinJobAge"),
+    ({"SuspendExcNodes": "node[2-4]"}, "suspend_exc_nodes", "exempts 3"),
+    ({"SuspendExcNodes": "node[1-9]:3"}, "suspend_exc_nodes", "exempts 4"),
+    ({"SuspendExcNodes": "node[2-NB_NODES]"}, "suspend_exc_nodes", "NB_NODES"),
+    (
+        {"SlurmctldParameters": "cloud_dns,idle_on_node_suspend"},
+        "idle_on_node_suspend",
+        "remove it",
+    ),
+    ({"SLURM_VERSION": "22.05.8", "PrivateData": ""}, "private_data", "PrivateData=cloud"),
+    ({"ReturnToService": "0"}, "return_to_service", "ReturnToService=2"),
+    ({"PrologSlurmctld": "/opt/bin/lamplighter-prolog"}, "prolog", "slurm.prolog is not set"),
+]
+
+
+@pytest.fixture
+def settings(run_dir: Path) -> Settings:
+    """A site in which all is well."""
+    (run_dir / "lamplighter.toml").write_text(GOOD_TOML)
+    (run_dir / "lamplighter.toml").chmod(0o640)
+    for name in ("spool", "clock"):
+        (run_dir / name).mkdir(mode=0o700)
+    for name in ("password", "cloud.password"):
+        (run_dir / name).touch(mode=0o600)
+    return load(run_dir / "lamplighter.toml", {})
+
+
+@pytest.fixture
+def slurm(run_dir: Path) -> dict[str, str]:
+    config = dict(GOOD_SLURM)
+    for parameter in ("Resume", "Suspend", "ResumeFail"):
+        name = {"Resume": "resume", "Suspend": "suspend", "ResumeFail": "resume-fail"}[parameter]
+        program = run_dir / f"lamplighter-{name}"
+        program.touch(mode=0o755)
+        program.chmod(0o755)
+        config[f"{parameter}Program"] = str(program)
+    return config
+
+
+ME = User("me", os.geteuid(), frozenset({os.getegid()}))
+NOBODY = User("slurm", 64_999, frozenset({64_999}))
+
+
+def test_where_all_is_well_nothing_is_found(settings: Settings, slurm: dict[str, str]) -> None:
+    assert [one for one in of_slurm(slurm, settings) if one.severity is Severity.WRONG] == []
+    assert list(of_host(settings, "no-such-user")) == []
+    assert list(of_hooks(settings.hook, settings.path, ME)) == []
+
+
+@pytest.mark.parametrize(("text", "instead", "named"), TOML, ids=lambda value: value[:30])
+def test_a_wrong_line_of_the_configuration_is_named(
+    settings: Settings, text: str, instead: str, named: str
+) -> None:
+    assert GOOD_TOML.count(text) >= 1
+    settings.path.write_text(GOOD_TOML.replace(text, instead, 1))
+    with pytest.raises(ConfigError) as error:
+        load(settings.path, {})
+    assert named in str(error.value)
+    assert "lamplighter.toml" in str(error.value)
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor"])
+    assert (result.exit_code, "wrong: " in result.output) == (1, True)
+    assert named in result.output
+
+
+@pytest.mark.parametrize(("changes", "key", "word"), SLURM, ids=lambda value: str(value)[:40])
+def test_a_wrong_line_of_slurm_conf_is_named(
+    settings: Settings, slurm: dict[str, str], changes: dict[str, str], key: str, word: str
+) -> None:
+    found = [one for one in of_slurm(slurm | changes, settings) if one.severity is Severity.WRONG]
+    assert [one.key for one in found] == [key]
+    assert word in found[0].text
+    assert found[0].remedy
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o775, 0o757])
+def test_a_program_that_slurm_would_refuse_is_named(
+    settings: Settings, slurm: dict[str, str], mode: int
+) -> None:
+    path = Path(slurm["ResumeProgram"])
+    path.chmod(mode)
+    (found,) = [one for one in of_slurm(slurm, settings) if one.severity is Severity.WRONG]
+    assert str(path) in found.words
+    assert "chmod" in (found.remedy or "")
+
+
+# (a change of the host, a word of the finding)
+HOST: list[tuple[str, Callable[[Path], object], str]] = [
+    ("no spool", lambda f: (f / "spool").rmdir(), "hooks.spool"),
+    ("no clock", lambda f: (f / "clock").rmdir(), "hooks.state"),
+    ("spool is a file", lambda f: _file(f / "spool"), "not a folder"),
+    ("open spool", lambda f: (f / "spool").chmod(0o777), "every user can write"),
+    ("a call that waits", lambda f: os.utime(_call(f), (1, 1)), "calls of hooks wait"),
+]
+
+
+def _file(path: Path) -> None:
+    path.rmdir()
+    path.touch()
+
+
+def _call(folder: Path) -> Path:
+    path = folder / "spool" / "call"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(("change", "word"), [case[1:] for case in HOST], ids=[c[0] for c in HOST])
+def test_a_folder_that_the_hooks_cannot_use_is_named(
+    settings: Settings, run_dir: Path, change: Callable[[Path], object], word: str
+) -> None:
+    change(run_dir)
+    texts = [one.text for one in of_hooks(settings.hook, settings.path, ME)]
+    assert any(word in text for text in texts), texts
+    assert len(texts) <= 2
+
+
+def test_what_belongs_to_another_user_is_named_with_the_user(settings: Settings) -> None:
+    texts = [one.text for one in of_hooks(settings.hook, settings.path, NOBODY)]
+    for key in ("hooks.spool", "hooks.state", "lamplighter.toml", "broker.password_file"):
+        assert any(key in text and "slurm" in text for text in texts), (key, texts)
+
+
+@pytest.mark.parametrize("name", ["password", "cloud.password", "state.db", "audit.db"])
+def test_a_secret_that_all_can_read_is_named(settings: Settings, run_dir: Path, name: str) -> None:
+    (run_dir / name).touch()
+    (run_dir / name).chmod(0o644)
+    (found,) = of_host(settings, "no-such-user")
+    assert name in found.words
+    assert f"chmod o= {run_dir / name}" == found.remedy
+
+
+def test_a_configuration_that_others_can_change_is_named(settings: Settings) -> None:
+    settings.path.chmod(0o666)
+    (found,) = of_host(settings, "no-such-user")
+    assert "chmod go-w" in (found.remedy or "")
+
+
+def test_clocks_that_differ_are_named() -> None:
+    assert list(of_clock("the cloud", 100.0, 103.0)) == []
+    (found,) = of_clock("the cloud", 100.0, 160.0)
+    assert "60 s" in found.words
+    assert "chrony" in (found.remedy or "")
+
+
+def test_there_are_enough_misconfigurations_in_these_tables() -> None:
+    assert len(TOML) + len(SLURM) + len(HOST) + 3 + 4 + 4 + 2 >= 60
+
+
+@given(text=st.text(max_size=500))
+def test_any_output_of_scontrol_is_read(text: str) -> None:
+    config_from(text)
+
+
+def test_parts_that_do_not_answer_are_named_and_no_secret_is_shown(
+    settings: Settings, run_dir: Path
+) -> None:
+    (run_dir / "password").write_text("very-secret")
+    text = GOOD_TOML.replace("127.0.0.1:5672", "127.0.0.1:1")
+    settings.path.write_text(text)
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor"])
+    assert result.exit_code == 3
+    assert "broker" in result.output
+    assert "very-secret" not in result.output

@@ -1,0 +1,227 @@
+"""`lamplighter init` finds, asks and writes what a site needs, and changes nothing that exists."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.install import place, units
+from ops.install.init import init
+from ops.install.place import Found, PlannedFile
+from ops.install.slurm_conf import read_slurm_conf
+from ops.install.toml import Group, Site, lamplighter_toml, slurm_lines
+from producers.settings import ConfigError
+from workers.config.settings import load
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
+
+SLURM_CONF = """\
+ClusterName=vespa
+SlurmUser=slurm
+ResumeTimeout=300   # seconds
+Include more.conf
+NodeName=login State=UNKNOWN
+NodeName=DEFAULT State=CLOUD CPUs=2
+NodeName=node[1-3],gpu1 \\
+    RealMemory=1000
+PartitionName=all Nodes=ALL Default=YES State=UP
+"""
+CLOUDS = """\
+clouds:
+  site:
+    auth_type: v3applicationcredential
+    auth:
+      auth_url: https://keystone.example.org:5000/v3
+      application_credential_id: abc
+      application_credential_secret: very-secret
+  other:
+    auth: {auth_url: "https://k.example.org/v3", username: me, password: very-secret,
+      user_domain_name: Default, project_id: p}
+"""
+
+
+@pytest.fixture
+def folder(run_dir: Path) -> Path:
+    (run_dir / "slurm.conf").write_text(SLURM_CONF)
+    (run_dir / "more.conf").write_text("SuspendTime=900\nSuspendProgram=/usr/local/bin/old\n")
+    (run_dir / "clouds.yaml").write_text(CLOUDS)
+    (run_dir / "clouds.yaml").chmod(0o600)
+    return run_dir
+
+
+def run(folder: Path, *words: str, text: str = "") -> Result:
+    files = [f"--slurm-conf={folder}/slurm.conf", f"--clouds-yaml={folder}/clouds.yaml"]
+    return CliRunner().invoke(init, [*files, "--dry-run", *words], input=text)
+
+
+def site(folder: Path, **server: str) -> Site:
+    return Site(
+        cluster="vespa",
+        slurm=read_slurm_conf(folder / "slurm.conf"),
+        broker_url="amqp://l@127.0.0.1/l",
+        cloud={"auth_url": "https://k.example.org/v3", "project_id": 'p"\\\x7f\n'},
+        source={"type": "password", "username": "u", "password_file": "/etc/lamplighter/x"},
+        group=Group("node[1-3]", "my-cloud", "delete" if server else "stop", server),
+        programs=Path("/opt/lamplighter/bin"),
+    )
+
+
+def test_slurm_conf_is_read_with_its_included_files(folder: Path) -> None:
+    conf = read_slurm_conf(folder / "slurm.conf")
+    assert (conf.cluster, conf.user, conf.cloud_nodes) == ("vespa", "slurm", ("node[1-3],gpu1",))
+    assert (conf.seconds("ResumeTimeout", 1), conf.seconds("SuspendTime", 1)) == (300, 900)
+    assert conf.seconds("SuspendTimeout", 60) == 60
+
+
+@given(text=st.text(max_size=400))
+def test_any_slurm_conf_is_read_or_refused_by_name(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slurm.conf"
+        path.write_text(text + "\nInclude slurm.conf\nNodeName=" + text, errors="replace")
+        try:
+            read_slurm_conf(path)
+        except ConfigError as error:
+            assert "slurm.conf" in str(error)  # noqa: PT017 - either may happen
+
+
+@pytest.mark.parametrize("server", [{}, {"image": "debian", "flavor": "m1"}])
+def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str, str]) -> None:
+    path = folder / "lamplighter.toml"
+    path.write_text(lamplighter_toml(site(folder, **server)))
+    settings = load(path, {})
+    assert settings.clouds["my-cloud"].project_id == 'p"\\\x7f\n'
+    assert set(settings.nodes) == {"node1", "node2", "node3"}
+    assert settings.slurm.resume_timeout == 300
+    assert bool(settings.groups["nodes"].server) is bool(server)
+
+
+def test_the_lines_of_an_earlier_run_are_not_differences(folder: Path) -> None:
+    text, differences = slurm_lines(site(folder))
+    (folder / "lamplighter.conf").write_text(text)
+    with (folder / "slurm.conf").open("a") as file:
+        file.write(f"Include {folder}/lamplighter.conf\n")
+    assert slurm_lines(site(folder)) == (text, differences)
+
+
+def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: Path) -> None:
+    text, differences = slurm_lines(site(folder))
+    assert "ResumeProgram=/opt/lamplighter/bin/lamplighter-resume\n" in text
+    assert not any(key in text for key in ("ResumeTimeout", "SuspendTime=", "SuspendProgram"))
+    (difference,) = differences
+    assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
+    assert "change it to /opt/lamplighter/bin/lamplighter-suspend" in difference
+
+
+def test_what_is_on_the_host_is_not_asked(folder: Path) -> None:
+    """With slurm.conf and one entry in clouds.yaml, a site answers only how its servers are made."""
+    result = run(folder, "--cloud=site", text="delete\ndebian-12\nm1.large\n")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("?") == 3
+    assert "very-secret" not in result.output
+    start = result.output.index("cluster = ")
+    toml = result.output[start : result.output.index("write: /etc/lamplighter/broker")]
+    written = tomllib.loads("\n".join(line.strip() for line in toml.splitlines()))
+    assert written["groups"]["nodes"]["server"] == {
+        "image": "debian-12",
+        "flavor": "m1.large",
+        "networks": ["auto"],
+    }
+
+
+def test_nothing_is_asked_with_yes_and_a_missing_answer_names_its_option(folder: Path) -> None:
+    result = run(folder, "--yes", "--cloud=site", "--strategy=stop")
+    assert result.exit_code == 0, result.output
+    for words, option in (
+        (["--strategy=stop"], "--cloud"),
+        (["--cloud=site", "--strategy=delete"], "--image"),
+        (["--cloud=site", "--strategy=delete", "--image=x"], "--flavor"),
+    ):
+        assert option in str(run(folder, "--yes", *words).exception)
+
+
+def test_a_login_by_password_is_taken_over(folder: Path) -> None:
+    result = run(folder, "--yes", "--cloud=other", "--strategy=stop")
+    assert result.exit_code == 0, result.output
+    assert 'username = "me"' in result.output
+    assert 'password_file = "/etc/lamplighter/cloud.secret"' in result.output
+    assert "very-secret" not in result.output
+
+
+def test_missing_files_are_named_with_their_option(folder: Path) -> None:
+    (folder / "slurm.conf").unlink()
+    assert "--slurm-conf" in str(run(folder, "--yes").exception)
+    (folder / "slurm.conf").write_text("NodeName=a State=UNKNOWN\n")
+    assert "State=CLOUD" in str(run(folder, "--yes").exception)
+    (folder / "slurm.conf").write_text(SLURM_CONF)
+    (folder / "clouds.yaml").unlink()
+    assert "--clouds-yaml" in str(run(folder, "--yes").exception)
+
+
+def test_an_existing_file_is_never_changed(run_dir: Path) -> None:
+    path = run_dir / "file"
+    planned = PlannedFile(
+        path, "a\nnew\n", owner=(path.owner() if path.exists() else "root", "root")
+    )
+    assert planned.found() is Found.MISSING
+    path.write_text("a\nold\n")
+    assert planned.found() is Found.DIFFERENT
+    assert list(planned.diff())[-2:] == ["-old", "+new"]
+    planned.write()
+    assert path.read_text() == "a\nold\n"
+    secret = PlannedFile(path, "other", secret=True)
+    assert secret.found() is Found.SAME
+
+
+def test_a_command_that_fails_says_why() -> None:
+    assert place.run(["true"]) is None
+    assert place.run(["no-such-program-anywhere"]) == "no-such-program-anywhere is not installed"
+    assert "exit 3" in (place.run(["sh", "-c", "echo exit 3; exit 3"]) or "")
+    assert place.run(["sh", "-c", "test $(cat) = secret"], "secret\n") is None
+
+
+@pytest.mark.parametrize("service", units.SERVICES, ids=lambda service: service.name)
+def test_each_unit_is_confined(run_dir: Path, service: units.Service) -> None:
+    """`systemd-analyze security` rates it below 2.5 of 10."""
+    path = run_dir / service.unit
+    path.write_text(units.unit(service, Path("/usr/bin/true"), "slurm"))
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "install systemd"
+    command = [analyze, "security", "--offline=true", "--threshold=25", "--no-pager", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verified = subprocess.run([analyze, "verify", str(path)], capture_output=True, check=False)
+    assert b"Unknown" not in verified.stderr, verified.stderr
+
+
+def test_users_and_folders_are_known_to_systemd(run_dir: Path) -> None:
+    for program, text in (
+        ("systemd-sysusers", "u slurm -\n" + units.sysusers("slurm")),
+        ("systemd-tmpfiles", units.tmpfiles("root").replace("lamplighter-tokens", "root")),
+    ):
+        path = run_dir / program
+        path.write_text(text)
+        root = run_dir / "root"
+        (root / "etc").mkdir(parents=True, exist_ok=True)
+        found = shutil.which(program)
+        assert found, "install systemd"
+        extra = ["--create"] if program == "systemd-tmpfiles" else []
+        done = subprocess.run(
+            [found, f"--root={root}", *extra, str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (run_dir / "root/var/lib/lamplighter").stat().st_mode & 0o7777 == 0o2770

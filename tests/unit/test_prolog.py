@@ -1,0 +1,271 @@
+"""lamplighter-prolog waits for its job's nodes, and does no harm whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import producers
+from producers.settings import ConfigError
+from tests.testbed.waiting import until
+from workers.slurm.nodes import JobState, NodeState
+from workers.slurm.prolog_fifos import Arrival, PrologFifos
+from workers.slurm.prolog_release import PrologJob, Release, release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRIPT = Path(producers.__file__).parent / "prolog.bash"
+# What 22.05 blocks in its scripts.
+BLOCKED = {
+    getattr(signal, f"SIG{name}")
+    for name in [
+        "HUP",
+        "INT",
+        "QUIT",
+        "ABRT",
+        "USR1",
+        "USR2",
+        "PIPE",
+        "ALRM",
+        "TERM",
+        "CHLD",
+        "TSTP",
+        "XCPU",
+    ]
+}
+JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-3]"}
+# Far beyond what a script takes that waits for nothing, below the 2 s for which it waits for an answer.
+AT_ONCE = 1.5
+
+
+class Scripts:
+    """Starts lamplighter-prolog as slurmctld does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start one: with only SLURM_* variables, and signals blocked."""
+        script = subprocess.Popen(
+            [SCRIPT, *arguments, self.folder],
+            env=JOB | variables,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED),  # noqa: PLW1509
+            start_new_session=True,
+        )
+        self.started.append(script)
+        return script
+
+
+@pytest.fixture
+def scripts(run_dir: Path) -> Iterator[Scripts]:
+    running = Scripts(run_dir / "prolog")
+    yield running
+    for script in running.started:
+        script.kill()
+        script.wait()
+
+
+@pytest.fixture
+def fifos(scripts: Scripts) -> Iterator[PrologFifos]:
+    with PrologFifos(scripts.folder) as watched:
+        yield watched
+
+
+def arrival(fifos: PrologFifos) -> Arrival:
+    """The next script that comes."""
+    found: list[Arrival] = []
+
+    def came() -> bool:
+        fifos.wait(0.1)
+        found.extend(fifos.arrivals())
+        return bool(found)
+
+    until(came, 10, "a script to come")
+    (one,) = found
+    return one
+
+
+def test_it_waits_until_it_is_let_go(scripts: Scripts, fifos: PrologFifos) -> None:
+    script = scripts.start()
+    came = arrival(fifos)
+    assert (came.job_id, came.hostlist) == (7, "node[1-3]")
+    for _ in range(3):
+        fifos.keep(came.fd, 2)
+        with pytest.raises(subprocess.TimeoutExpired):
+            script.wait(1)
+    fifos.let_go(came.fd)
+    assert script.wait(10) == 0
+
+
+def test_it_goes_on_when_the_worker_says_nothing_for_longer_than_it_said(
+    scripts: Scripts, fifos: PrologFifos
+) -> None:
+    silent = scripts.start()
+    arrival(fifos)
+    hung = scripts.start()
+    fifos.keep(arrival(fifos).fd, 1)
+    assert (silent.wait(10), hung.wait(10)) == (0, 0)
+
+
+def test_it_goes_on_when_the_worker_dies(scripts: Scripts) -> None:
+    with PrologFifos(scripts.folder) as fifos:
+        script = scripts.start()
+        fifos.keep(arrival(fifos).fd, 60)
+    assert script.wait(10) == 0
+
+
+def test_it_goes_on_at_once_without_a_worker(scripts: Scripts) -> None:
+    assert scripts.start().wait(AT_ONCE) == 0  # no folder
+    with PrologFifos(scripts.folder):
+        pass
+    assert scripts.start().wait(AT_ONCE) == 0
+    assert sorted(path.name for path in scripts.folder.iterdir()) == ["alive", "door"]
+
+
+def test_it_goes_on_at_once_if_the_fifos_are_files(scripts: Scripts) -> None:
+    scripts.folder.mkdir()
+    for name in ("alive", "door"):
+        (scripts.folder / name).write_text("x")
+    assert scripts.start().wait(AT_ONCE) == 0
+    with PrologFifos(scripts.folder) as fifos:
+        script = scripts.start()
+        fifos.let_go(arrival(fifos).fd)
+        assert script.wait(10) == 0
+
+
+def test_it_goes_on_at_once_in_a_folder_of_another_user(
+    scripts: Scripts, fifos: PrologFifos
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(scripts.folder, 65534, 65534)
+        assert scripts.start().wait(AT_ONCE) == 0
+        assert list(fifos.arrivals()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLURM_JOB_ID", ""),
+        ("SLURM_JOB_ID", "../../etc/x"),
+        ("SLURM_JOB_ID", "7 8"),
+        ("SLURM_JOB_ID", "-1"),
+        ("SLURM_JOB_ID", "$(touch hacked)"),
+        ("SLURM_JOB_ID", "a[$(touch hacked)]"),
+        ("SLURM_JOB_NODELIST", ""),
+        ("SLURM_JOB_NODELIST", "node1\nwait.1.1 node2"),
+        ("SLURM_JOB_NODELIST", "node1 node2"),
+        ("SLURM_JOB_NODELIST", "n" * 5000),
+    ],
+)
+def test_hostile_variables_are_not_passed_on(
+    scripts: Scripts, fifos: PrologFifos, name: str, value: str
+) -> None:
+    hostile = {name: value, "SLURM_JOB_NAME": "$(touch hacked)", "BASH_ENV": "/dev/stdin"}
+    script = scripts.start(**hostile)
+    assert script.wait(AT_ONCE) == 0
+    assert list(fifos.arrivals()) == []
+    assert sorted(path.name for path in scripts.folder.iterdir()) == ["alive", "door"]
+
+
+def test_a_script_that_was_killed_is_noticed(scripts: Scripts, fifos: PrologFifos) -> None:
+    script = scripts.start()
+    came = arrival(fifos)
+    other = scripts.start(SLURM_JOB_ID="8")
+    stays = arrival(fifos)
+    fifos.keep(came.fd, 60)
+    fifos.keep(stays.fd, 60)
+    script.kill()
+    until(lambda: fifos.ended([came.fd, stays.fd]) == {came.fd}, 10, "its end")
+    fifos.let_go(stays.fd)
+    assert other.wait(10) == 0
+
+
+def test_all_are_released_on_demand(scripts: Scripts, fifos: PrologFifos) -> None:
+    script = scripts.start("--release")
+    came = arrival(fifos)
+    assert came.job_id == 0
+    fifos.let_go(came.fd)
+    assert script.wait(10) == 0
+
+
+def test_it_needs_less_than_300_kb_while_it_waits(scripts: Scripts, fifos: PrologFifos) -> None:
+    script = scripts.start()
+    fifos.keep(arrival(fifos).fd, 60)
+    memory = Path(f"/proc/{script.pid}/smaps_rollup").read_text()
+    private = [int(line.split()[1]) for line in memory.splitlines() if line.startswith("Private_")]
+    assert sum(private) < 300, memory
+
+
+def test_two_workers_do_not_share_a_folder(scripts: Scripts, fifos: PrologFifos) -> None:
+    with pytest.raises(ConfigError, match="another slurm worker"), ExitStack() as stack:
+        stack.enter_context(PrologFifos(scripts.folder))
+    script = scripts.start()
+    fifos.let_go(arrival(fifos).fd)
+    assert script.wait(10) == 0
+
+
+def test_an_unusable_folder_is_named(run_dir: Path) -> None:
+    (run_dir / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"slurm.prolog: .*file"):
+        PrologFifos(run_dir / "file")
+
+
+@given(text=st.binary(max_size=300))
+def test_any_line_at_the_door_is_an_arrival_or_ignored(text: bytes) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        fifos = stack.enter_context(PrologFifos(folder))
+        door = os.open(folder / "door", os.O_WRONLY)
+        os.write(door, text + b"\nwait.1.1 ../../etc\n")
+        os.close(door)
+        assert list(fifos.arrivals()) == []
+
+
+# -- the decision
+
+JOB_7 = PrologJob(7, ("node1", "node2"), until=100.0)
+READY = NodeState("node1", "MIXED", frozenset({"CLOUD"}))
+BOOTING = NodeState("node2", "MIXED", frozenset({"CLOUD", "NOT_RESPONDING", "POWERING_UP"}))
+CONFIGURING = JobState(7, "CONFIGURING", "node[1-2]")
+
+
+def decided(other: NodeState | None, now: float = 50.0) -> Release | None:
+    nodes = {"node1": READY} | ({"node2": other} if other else {})
+    return release(JOB_7, CONFIGURING, nodes, now)
+
+
+def test_a_job_waits_for_its_last_node() -> None:
+    assert decided(BOOTING) is None
+    assert decided(NodeState("node2", "ALLOCATED", frozenset({"POWERED_DOWN"}))) is None
+    assert decided(NodeState("node2", "ALLOCATED", frozenset({"CLOUD"}))) is Release.READY
+
+
+@pytest.mark.parametrize("flag", ["DRAIN", "FAIL", "POWER_DOWN", "POWERING_DOWN"])
+def test_a_job_goes_on_when_a_node_does_not_become_ready(flag: str) -> None:
+    assert decided(NodeState("node2", "MIXED", BOOTING.flags | {flag})) is Release.NODE_FAILED
+    assert decided(NodeState("node2", "DOWN", BOOTING.flags)) is Release.NODE_FAILED
+    assert decided(None) is Release.NODE_FAILED
+
+
+def test_a_job_goes_on_when_it_has_left_its_nodes() -> None:
+    nodes = {"node1": READY, "node2": BOOTING}
+    assert release(JOB_7, None, nodes, 0) is Release.LEFT
+    for state in ("PENDING", "COMPLETING", "CANCELLED", "RUNNING", "anything"):
+        assert release(JOB_7, JobState(7, state, ""), nodes, 0) is Release.LEFT
+    assert decided(NodeState("node2", "IDLE", BOOTING.flags)) is Release.LEFT
+
+
+def test_a_job_does_not_wait_longer_than_its_ceiling() -> None:
+    assert decided(BOOTING, 99.0) is None
+    assert decided(BOOTING, 100.0) is Release.CEILING

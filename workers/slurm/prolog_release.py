@@ -1,0 +1,54 @@
+"""Decides whether a job that waits in its PrologSlurmctld may go on. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from workers.slurm.nodes import JobState, NodeState
+
+_ALLOCATED = frozenset({"ALLOCATED", "MIXED"})
+# Flags of a node whose job will not start there: scontrol(1), "NODE STATE CODES".
+_OUT_OF_SERVICE = frozenset({"DRAIN", "FAIL", "POWER_DOWN", "POWERING_DOWN"})
+_NOT_READY = frozenset({"POWERED_DOWN", "POWERING_UP", "POWER_UP", "NOT_RESPONDING"})
+
+
+class Release(StrEnum):
+    """Why a job goes on."""
+
+    READY = "ready"  # all its nodes have registered
+    NODE_FAILED = "node_failed"  # one of its nodes does not become ready
+    LEFT = "left"  # the job was cancelled or requeued, or does not have the nodes
+    CEILING = "ceiling"  # it has waited longer than Slurm waits for a node
+    FULL = "full"  # all slots are taken
+
+
+@dataclass(frozen=True, slots=True)
+class PrologJob:
+    """A job that waits: its nodes, and the monotonic time in seconds at which it stops waiting."""
+
+    job_id: int
+    nodes: tuple[str, ...]
+    until: float
+
+
+def release(
+    job: PrologJob, state: JobState | None, nodes: Mapping[str, NodeState], now: float
+) -> Release | None:
+    """Why the job goes on, or None if it waits.
+
+    Args:
+        job: the job.
+        state: what Slurm shows of it; None if Slurm does not know it.
+        nodes: what Slurm shows of the nodes.
+        now: monotonic time in seconds.
+    """
+    if state is None or state.state != "CONFIGURING":
+        return Release.LEFT
+    found = [nodes.get(name) for name in job.nodes]
+    if any(node is None or node.down or node.flags & _OUT_OF_SERVICE for node in found):
+        return Release.NODE_FAILED
+    if any(node is not None and node.base not in _ALLOCATED for node in found):
+        return Release.LEFT
+    if not any(node is not None and node.flags & _NOT_READY for node in found):
+        return Release.READY
+    return Release.CEILING if now >= job.until else None
