@@ -20,6 +20,7 @@ metrics: the metrics of this worker.
 The snapshot worker:
 snapshot_worker: the process; publishes snapshots.
 run_reporter, runs: report registrations, and the start and end of job runs.
+uws_jobs: how the jobs of a UWS service wait and end.
 
 Both:
 scontrol: the queries and updates of slurmctld.

@@ -27,6 +27,7 @@ class NodeState:
         address: NodeAddr.
         hostname: NodeHostName.
         registered_at: when the last registered slurmd started, ns since the epoch, or None.
+        partitions: the partitions that it is in.
     """
 
     node: str
@@ -36,6 +37,7 @@ class NodeState:
     address: str = ""
     hostname: str = ""
     registered_at: int | None = None
+    partitions: frozenset[str] = frozenset()
 
     @property
     def down(self) -> bool:
@@ -90,6 +92,7 @@ def _node(line: str) -> NodeState:
         address=_field(line, "NodeAddr"),
         hostname=_field(line, "NodeHostName"),
         registered_at=moment(_field(line, "SlurmdStartTime")),
+        partitions=frozenset(filter(None, _field(line, "Partitions").split(","))),
     )
 
 

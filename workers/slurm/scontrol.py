@@ -21,6 +21,7 @@ from workers.slurm.nodes import (
     nodes_from,
 )
 from workers.slurm.runs import ENDED_STATES, RUN_FORMAT, Run, runs_from
+from workers.slurm.uws_jobs import ShownJob, shown_jobs_from, uws_format
 from workers.store.chunks import chunks
 
 # For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)).
@@ -82,6 +83,11 @@ class Slurm:
     def runs(self) -> list[Run]:
         """The runs of jobs that have nodes, and of jobs that ended recently (MinJobAge)."""
         return runs_from(self._list_jobs((*HAVE_NODES, *ENDED_STATES), RUN_FORMAT))
+
+    def shown_jobs(self, jobdata: str) -> list[ShownJob]:
+        """All jobs, each with the UWS job below `jobdata` that it runs for."""
+        mark = f"|{secrets.token_hex(16)}|"
+        return shown_jobs_from(self._list_jobs(("all",), uws_format(mark)), mark, jobdata)
 
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
         """The jobs that have ended, or are ending, because one of their nodes has failed.
