@@ -14,13 +14,13 @@ from ops.audit.listing import step_columns
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import Columns, duration, moment, print_items, print_line, print_rows
-from ops.history.job_start import job_start
+from ops.history.job import job_history
 from ops.history.request import RequestHistory, request_history
 from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from
-from workers.audit.queries import Entry, Filter, find, latest_first, request_records, slowest_first
+from workers.audit.queries import Filter, latest_first, request_records, slowest_first
 
 
 @click.command
@@ -30,12 +30,7 @@ from workers.audit.queries import Entry, Filter, find, latest_first, request_rec
 def why(session: Session, job: int, *, as_json: bool) -> None:
     """Explain why a job waited: for each node how long, and what took most of the time."""
     with session.reading("audit") as connection:
-        entries = find(connection, Filter(job=job))
-        requests: dict[str, list[Entry]] = {}
-        for entry in entries:
-            if entry.request_id is not None:
-                requests.setdefault(entry.request_id, []).append(entry)
-        found = [request_history(x, job_start(connection, x, job)) for x in requests.values()]
+        found = list(job_history(connection, job).requests)
     if not found:
         raise click.ClickException(f"the audit has no node that job {job} waited for")
     now = time.time_ns()

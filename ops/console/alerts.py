@@ -97,7 +97,7 @@ def _request_alerts(view: SiteView) -> Iterator[Alert]:
         yield Alert(f"{plural(view.dead_letters, 'dead letter')} to resolve", "/dead-letters")
     if view.drift_counts:
         kinds = ", ".join(f"{count} {kind}" for kind, count in view.drift_counts.items())
-        yield Alert(f"drift from what Slurm wants: {kinds} (lamplighter drift)")
+        yield Alert(f"drift from what Slurm wants: {kinds} (lamplighter drift)", "/attention")
     failed = [node.node for node in view.nodes if node.power is PowerState.FAILED]
     if failed and not view.store_away:
         names = cut(hostlist.collect_hostlist(failed))

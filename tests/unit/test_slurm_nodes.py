@@ -47,14 +47,18 @@ def test_jobs_are_parsed_and_other_lines_ignored() -> None:
 
 @given(keys, words)
 def test_reason_is_parsed_from_slurm_as_it_was_set(error: str, message: str) -> None:
-    """One line of printable ASCII, of limited length, without characters that Slurm interprets."""
+    """One printable line, of limited length, without characters that Slurm interprets."""
     text = reason(Cause(error, message))
     assert text.startswith(OWN_REASON)
     assert len(text) <= len(OWN_REASON) + 240
-    assert all(" " <= letter <= "~" for letter in text)
+    assert text.isprintable()
     assert not set(text) & set('="[]`\\')
     output = LINE.format("DOWN+CLOUD") + f" Reason={text} [root@2026-11-24T10:19:54]"
     assert nodes_from(output)["node2"].reason == text
+
+
+def test_words_of_any_language_stay_in_the_reason() -> None:
+    assert reason(Cause("quota", "dépassé:\u202e 配額")) == f"{OWN_REASON}quota: dépassé: 配額"
 
 
 @given(st.text())

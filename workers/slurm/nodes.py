@@ -27,7 +27,7 @@ class NodeState:
         address: NodeAddr.
         hostname: NodeHostName.
         registered_at: when the last registered slurmd started, ns since the epoch, or None.
-        partitions: the partitions that it is in.
+        partitions: their names, separated by commas.
     """
 
     node: str
@@ -37,7 +37,7 @@ class NodeState:
     address: str = ""
     hostname: str = ""
     registered_at: int | None = None
-    partitions: frozenset[str] = frozenset()
+    partitions: str = ""
 
     @property
     def down(self) -> bool:
@@ -92,7 +92,7 @@ def _node(line: str) -> NodeState:
         address=_field(line, "NodeAddr"),
         hostname=_field(line, "NodeHostName"),
         registered_at=moment(_field(line, "SlurmdStartTime")),
-        partitions=frozenset(filter(None, _field(line, "Partitions").split(","))),
+        partitions=_field(line, "Partitions"),
     )
 
 

@@ -21,7 +21,7 @@ _BOOTING = "CONFIGURING"
 # The end states of a job that did run, even if no observation saw it run.
 _RAN = frozenset({"COMPLETED", "TIMEOUT", "OUT_OF_MEMORY"})
 # The state of a run that Slurm no longer shows: a requeue ended it, or the last observation is too old.
-GONE = "GONE"
+_GONE = "GONE"
 _FIELDS = 7
 
 
@@ -140,7 +140,7 @@ def _run_changes(
             ended |= {run.key}
         else:
             still.append(replace(run, seen_at=seen.at))
-    gone = [replace(run, state=GONE) for run in before.running if run.key not in shown]
+    gone = [replace(run, state=_GONE) for run in before.running if run.key not in shown]
     events += [
         _event(JobTransition.ENDED, cluster, r, _our_nodes(r, ours), r.seen_at) for r in gone
     ]

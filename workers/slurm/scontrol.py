@@ -56,6 +56,12 @@ class Slurm:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""
         return self._commands.query("scontrol", "--version").strip()
 
+    def shown_jobs(self, jobdata: str) -> list[ShownJob]:
+        """All jobs, each with the UWS job below `jobdata` that it runs for."""
+        mark = f"|{secrets.token_hex(16)}|"
+        arguments = ("--noheader", "--all", "--states=all", f"--format={uws_format(mark)}")
+        return shown_jobs_from(self._commands.query("squeue", *arguments), mark, jobdata)
+
     def nodes(self, names: Collection[str] | None = None) -> Mapping[str, NodeState]:
         """All nodes, or these, by name; nodes that Slurm does not know are omitted."""
         # --all: 22.05 hides powered-down nodes without PrivateData=cloud
@@ -83,11 +89,6 @@ class Slurm:
     def runs(self) -> list[Run]:
         """The runs of jobs that have nodes, and of jobs that ended recently (MinJobAge)."""
         return runs_from(self._list_jobs((*HAVE_NODES, *ENDED_STATES), RUN_FORMAT))
-
-    def shown_jobs(self, jobdata: str) -> list[ShownJob]:
-        """All jobs, each with the UWS job below `jobdata` that it runs for."""
-        mark = f"|{secrets.token_hex(16)}|"
-        return shown_jobs_from(self._list_jobs(("all",), uws_format(mark)), mark, jobdata)
 
     def jobs_left_by(self, names: Iterable[str]) -> Mapping[int, JobState]:
         """The jobs that have ended, or are ending, because one of their nodes has failed.

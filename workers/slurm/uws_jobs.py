@@ -17,8 +17,10 @@ from schemas.snapshot import OWN_REASON
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
 from workers.slurm.nodes import NodeState, moment
-from workers.slurm.runs import ENDED_STATES, GONE
+from workers.slurm.runs import ENDED_STATES
 
+# The state of a job that Slurm no longer shows, although no end of it was seen.
+GONE = "GONE"
 _FIELDS = 8
 _NS = 1_000_000_000
 # Why a job waits for nodes that are down (squeue of 22.05 and 24.11; node_scheduler.c, job_scheduler.c).
@@ -161,7 +163,11 @@ def _waiting(cluster: str, job: ShownJob, seen: UwsObservation) -> Iterator[JobE
     named = _NOT_AVAILABLE.search(job.reason)
     wanted: Sequence[str] = _names(named[1]) if named else ()
     if job.reason.startswith(_ALL_DOWN):
-        wanted = [name for name, node in seen.nodes.items() if job.partitions & node.partitions]
+        wanted = [
+            name
+            for name, node in seen.nodes.items()
+            if not job.partitions.isdisjoint(node.partitions.split(","))
+        ]
     waits_for = sorted(seen.returning.keys() & set(wanted))
     if not waits_for:
         return
