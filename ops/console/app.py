@@ -7,7 +7,6 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
-import click
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -125,9 +124,8 @@ class Console:
             fields = {name: str(value).strip() for name, value in form.multi_items()}
             try:
                 await run_in_threadpool(self.holds.act, user.name, fields)
-            except (click.ClickException, ValueError) as error:
-                words = error.message if isinstance(error, click.ClickException) else str(error)
-                return self._problem(request, _BAD_REQUEST, "Not done", words)
+            except ValueError as error:
+                return self._problem(request, _BAD_REQUEST, "Not done", str(error))
             return RedirectResponse(_own_path(fields.get("to")), 303)
 
         return await self._for_user(request, act)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import click
+
 from ops.cli.session import Session
 from ops.nodes.holds import lift_holds, place_holds
 from ops.nodes.submit import resolve_nodes
@@ -19,11 +21,14 @@ class HoldForms:
         """Do what a form says: `do` is `hold` or `release`, `nodes` is a group or a hostlist.
 
         Raises:
-            click.ClickException, ValueError: the form is wrong; the message says how.
+            ValueError: the form is wrong; the message says how.
             BrokerError: it is done, but not recorded in the audit.
         """
         by = f"{user} (console)"
-        chosen = resolve_nodes(self._session, fields.get("nodes", ""))
+        try:
+            chosen = resolve_nodes(self._session, fields.get("nodes", ""))
+        except click.BadParameter as error:
+            raise ValueError(f"Nodes: {error.message}") from None
         if fields.get("do") == "release":
             if not lift_holds(self._session, chosen, by):
                 raise ValueError("None of these nodes is on hold.")

@@ -185,7 +185,7 @@ def test_a_job_that_waits_for_a_node_in_cool_down_is_suspended(place: Place) -> 
     waits = place.run("0000d3", NO_QUOTA, "exit 0")
     until(lambda: waits.phase == "SUSPENDED", 60, "the job that waits")
     assert waits.error == ""
-    assert JobTransition.WAITING in transitions(place.cluster, waits.jobid)
+    until(lambda: JobTransition.WAITING in transitions(place.cluster, waits.jobid), 20, "the audit")
     place.cluster.slurm.run("scancel", waits.process_id)
     until(lambda: waits.phase == "ABORTED", 30, "its end")
     # once more, also after the end of the job was told

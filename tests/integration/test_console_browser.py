@@ -145,7 +145,7 @@ def test_a_node_is_held_and_released_from_its_page(page: Page) -> None:
     page.get_by_role("button", name="Hold").click()
     page.get_by_text("its fan is loud: nothing powers it on or off").wait_for(timeout=10_000)
     page.goto("/")
-    page.get_by_role("link", name="on hold").click()
+    page.get_by_role("link", name="on hold", exact=True).click()
     page.wait_for_url("**/attention#on-hold")
     page.get_by_role("link", name="gpu5").click()
     page.get_by_role("button", name="Release").click()

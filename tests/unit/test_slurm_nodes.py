@@ -31,7 +31,9 @@ def test_states_flags_and_addresses_are_parsed() -> None:
     nodes = nodes_from(output)
     assert list(nodes) == ["node2", "node3", "a-1"]
     flags = frozenset({"CLOUD", "NOT_RESPONDING", "POWERING_UP"})
-    assert nodes["node2"] == NodeState("node2", "MIXED", flags, "", "127.0.0.1", "node2.x")
+    assert nodes["node2"] == NodeState(
+        "node2", "MIXED", flags, "", "127.0.0.1", "node2.x", partitions="cloud"
+    )
     assert (nodes["node3"].base, nodes["node3"].flags) == ("IDLE", frozenset({"CLOUD"}))
     assert nodes["a-1"].reason == "lamplighter: quota: used 10 of 10 (all)"
     assert (nodes["a-1"].down, nodes["a-1"].powered_down) == (True, True)
