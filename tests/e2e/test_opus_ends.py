@@ -188,5 +188,5 @@ def test_a_job_that_waits_for_a_node_in_cool_down_is_suspended(place: Place) -> 
     until(lambda: JobTransition.WAITING in transitions(place.cluster, waits.jobid), 20, "the audit")
     place.cluster.slurm.run("scancel", waits.process_id)
     until(lambda: waits.phase == "ABORTED", 30, "its end")
-    # once more, also after the end of the job was told
+    until(lambda: JobTransition.FINISHED in transitions(place.cluster, first.jobid), 30, "its end")
     assert first.error.count("NODE_FAIL") == 1

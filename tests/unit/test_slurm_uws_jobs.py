@@ -77,6 +77,16 @@ def test_each_end_is_reported_once_with_its_time(state: str) -> None:
     assert observe([], after) == ([], ReportedUwsJobs())
 
 
+@pytest.mark.parametrize("state", ["NODE_FAIL", "BOOT_FAIL"])
+def test_the_cause_of_a_failed_boot_is_reported_before_the_end(state: str) -> None:
+    before = observe([PENDING])[1]
+    just_now = replace(PENDING, state=state, ended_at=NOW - 9 * NS)
+    events, before = observe([just_now], before)
+    assert events == []
+    ended = replace(just_now, ended_at=NOW - 10 * NS)
+    assert steps(observe([ended], before)[0]) == [(JobTransition.FINISHED, state)]
+
+
 def test_a_job_that_was_never_seen_is_identified_and_finished() -> None:
     events, _ = observe([replace(PENDING, state="CANCELLED", ended_at=900 * NS)])
     assert steps(events) == [

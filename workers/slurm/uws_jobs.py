@@ -16,13 +16,14 @@ from schemas.names import is_node_name
 from schemas.snapshot import OWN_REASON
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
-from workers.slurm.nodes import NodeState, moment
+from workers.slurm.nodes import FAILED, NodeState, moment
 from workers.slurm.runs import ENDED_STATES
 
 # The state of a job that Slurm no longer shows, although no end of it was seen.
 GONE = "GONE"
 _FIELDS = 8
 _NS = 1_000_000_000
+_CAUSE_FIRST = 10 * _NS
 # Why a job waits for nodes that are down (squeue of 22.05 and 24.11; node_scheduler.c, job_scheduler.c).
 _NOT_AVAILABLE = re.compile(r"UnavailableNodes:(\S+)")
 _ALL_DOWN = "Nodes required for job are DOWN"
@@ -113,8 +114,8 @@ def uws_changes(
     `before` is the result of the previous call.
     """
     ours = [job for job in seen.shown if job.uws_id is not None]
-    ended = [job for job in ours if job.state in ENDED_STATES]
-    still = [job for job in ours if job.state not in ENDED_STATES]
+    ended = [job for job in ours if _has_ended(job, seen.at)]
+    still = [job for job in ours if not _has_ended(job, seen.at)]
     known = {job.key for job in before.open} | before.finished
     events = [
         _event(JobTransition.IDENTIFIED, cluster, job, seen.at)
@@ -139,6 +140,12 @@ def uws_changes(
     return events, ReportedUwsJobs(
         tuple(still), frozenset(job.key for job in ended), frozenset(waiting)
     )
+
+
+def _has_ended(job: ShownJob, now: int) -> bool:
+    """Whether its end is to be reported: the slurm worker first reports the cause of a failed boot."""
+    early = job.state in FAILED and job.ended_at is not None and now < job.ended_at + _CAUSE_FIRST
+    return job.state in ENDED_STATES and not early
 
 
 def _event(
