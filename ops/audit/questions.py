@@ -23,17 +23,14 @@ from ops.cli.terminal import (
     print_rows,
     short_moment,
 )
-from ops.history.job_start import job_start
+from ops.history.job import job_history
 from ops.history.job_wait import JobWait, job_wait
 from ops.history.request import RequestHistory, WaitSpan, request_history
 from ops.history.similarity import error_pattern
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from
-from schemas.jobs import JobEvent, JobTransition, job_event_from
-from workers.audit.queries import Entry, Filter, find, latest_first, request_records, slowest_first
-
-_JOB_TYPES = frozenset(transition.type for transition in JobTransition)
+from workers.audit.queries import Filter, latest_first, request_records, slowest_first
 
 
 @click.command
@@ -46,15 +43,8 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
     JOB is a job number, also for a task of an array: squeue --jobs=4711_3 --format=%A prints it.
     """
     with session.reading("audit") as connection:
-        entries = find(connection, Filter(job=job))
-        requests: dict[str, list[Entry]] = {}
-        events: list[JobEvent] = []
-        for entry in entries:
-            if entry.request_id is not None:
-                requests.setdefault(entry.request_id, []).append(entry)
-            elif entry.type in _JOB_TYPES:
-                events.append(job_event_from(parse(entry.body)))
-        found = [request_history(x, job_start(connection, x, job)) for x in requests.values()]
+        history = job_history(connection, job)
+        found, events = list(history.requests), history.events
     if not found:
         raise click.ClickException(f"the audit has no node that job {job} waited for")
     now = time.time_ns()

@@ -14,6 +14,7 @@ from workers.audit.queries import Entry
 from workers.audit.record import quarantine_reason
 
 RUNS = frozenset({JobTransition.STARTED.type, JobTransition.ENDED.type})
+_JOBS = frozenset(transition.type for transition in JobTransition)
 _SECOND = 1_000_000_000
 
 
@@ -28,6 +29,8 @@ def details(entry: Entry) -> str | None:
         return quarantine_reason(entry.body)
     if entry.type in RUNS:
         return run_details(job_event_from(parse(entry.body)))
+    if entry.type in _JOBS:
+        return job_details(job_event_from(parse(entry.body)))
     data = data_of(entry)
     if data.get("dry_run") and entry.transition == Transition.COMPLETED:
         calls = [f"{action['action']} on {action['server_id']}" for action in data["actions"]]
@@ -48,6 +51,19 @@ def run_details(event: JobEvent) -> str:
     ended = event.state and f"{event.state} within {took}"
     nodes: str = hostlist.collect_hostlist(event.nodes)
     return ", ".join(part for part in (ended, event.user, f"on {nodes}") if part)
+
+
+def job_details(event: JobEvent) -> str | None:
+    """How the job ended or why it waits, for which nodes, and for which UWS job it runs."""
+    returns = f"until {moment(event.returns_at)}" if event.returns_at is not None else None
+    parts = (
+        event.state,
+        event.cause and f"{event.cause.error}: {event.cause.message}",
+        event.nodes and f"nodes {hostlist.collect_hostlist(event.nodes)}",
+        returns,
+        event.uws_id and f"UWS job {event.uws_id}",
+    )
+    return ", ".join(part for part in parts if part) or None
 
 
 def data_of(entry: Entry) -> Mapping[str, Any]:

@@ -11,7 +11,9 @@
 - lamps: a node's power state as a lamp
 - alerts: the conditions that need an operator
 - live: one view for all open pages, and its changes as server-sent events
-- pages: the pages of one node, one request, events and the usage report
+- pages: the pages of one node, one request, one job, events and the usage report
+- attention: nodes on hold, out of service, or not as Slurm wants
 - dead_letters: the pages of the dead letters
+- hold_forms: the forms that place and lift holds
 - render: the template environment
 """

@@ -6,7 +6,7 @@ from ops.console.view import SiteView
 from ops.site import findings
 from workers.store.power_state import PowerState
 
-_PAGES = {"dead_letters": "/dead-letters"}
+_PAGES = {"dead_letters": "/dead-letters", "drift": "/attention"}
 
 
 @dataclass(frozen=True, slots=True)

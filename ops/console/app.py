@@ -1,6 +1,6 @@
 """The console as an ASGI application: routes and handlers. Blocking work runs in threads."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -18,13 +19,16 @@ from starlette.types import ASGIApp
 
 from ops.console.auth import Authenticator
 from ops.console.dead_letters import DeadLetterPages
+from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
+from ops.console.operators import User
 from ops.console.pages import Page, Pages
 from ops.console.reader import AWAY_ERRORS, describe_away
 from ops.console.request_guard import RequestGuard
 from ops.console.view import SiteView
 from schemas.numbers import whole_number
 
+_BAD_REQUEST = 400
 _FORBIDDEN = 403
 _NOT_FOUND = 404
 _UNAVAILABLE = 503
@@ -40,6 +44,7 @@ class Console:
     auth: Authenticator
     pages: Pages
     dead_letters: DeadLetterPages
+    holds: HoldForms
     cluster: str
 
     def asgi(self, hosts: set[str]) -> ASGIApp:
@@ -49,6 +54,9 @@ class Console:
             Route("/live", self._stream),
             Route("/nodes/{name:path}", self._page(self.pages.node)),
             Route("/requests/{id:path}", self._page(self.pages.request)),
+            Route("/jobs/{job:path}", self._page(self.pages.job)),
+            Route("/attention", self._page(self.pages.attention)),
+            Route("/holds", self._hold, methods=["POST"]),
             Route("/events", self._page(self.pages.events)),
             Route("/report", self._page(self.pages.report)),
             Route("/dead-letters", self._letters),
@@ -103,16 +111,36 @@ class Console:
         return self._show(request, name, values)
 
     async def _act(self, request: Request) -> Response:
+        async def act(user: User, form: FormData) -> Response:
+            items = form.multi_items()
+            name, values = await run_in_threadpool(self.dead_letters.act, user.name, items)
+            if not name:
+                return RedirectResponse("/dead-letters", 303)
+            return self._show(request, name, values)
+
+        return await self._for_user(request, act)
+
+    async def _hold(self, request: Request) -> Response:
+        async def act(user: User, form: FormData) -> Response:
+            fields = {name: str(value).strip() for name, value in form.multi_items()}
+            try:
+                await run_in_threadpool(self.holds.act, user.name, fields)
+            except ValueError as error:
+                return self._problem(request, _BAD_REQUEST, "Not done", str(error))
+            return RedirectResponse(_own_path(fields.get("to")), 303)
+
+        return await self._for_user(request, act)
+
+    async def _for_user(
+        self, request: Request, act: Callable[[User, FormData], Awaitable[Response]]
+    ) -> Response:
+        """Act on a form, if a page made it for the user who sends it."""
         form = await request.form(max_files=0, max_fields=_MAX_FIELDS)
         user = self.auth.from_form(request, form.get("csrf"))
         if user is None:
             words = "Log in first, then try again."
             return self._problem(request, _FORBIDDEN, "Not allowed", words)
-        items = form.multi_items()
-        name, values = await run_in_threadpool(self.dead_letters.act, user.name, items)
-        if not name:
-            return RedirectResponse("/dead-letters", 303)
-        return self._show(request, name, values)
+        return await act(user, form)
 
     async def _login(self, request: Request) -> Response:
         if not self.auth.can_login:

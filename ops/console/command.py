@@ -17,6 +17,7 @@ from ops.cli.terminal import print_line
 from ops.console.app import Console
 from ops.console.auth import Authenticator
 from ops.console.dead_letters import DeadLetterPages
+from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
 from ops.console.operators import digest, is_valid_name, new_token, read_operators
 from ops.console.pages import Pages
@@ -96,7 +97,8 @@ def _serve(session: Session) -> None:
     templates = environment()
     reader = SiteReader(session)
     live = Live(reader.read, parts(templates))
-    app = Console(templates, live, auth, Pages(session), DeadLetterPages(session), settings.cluster)
+    letters, holds = DeadLetterPages(session), HoldForms(session)
+    app = Console(templates, live, auth, Pages(session), letters, holds, settings.cluster)
     config = uvicorn.Config(
         app.asgi(host_names((host, port), settings.console.hosts)),
         log_config=None,

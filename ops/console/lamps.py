@@ -36,6 +36,8 @@ def lamp(view: SiteView, node: NodePower) -> Lamp:
         seen = f"observed {node.observed}" if node.observed else "never observed"
         words = f"drift from Slurm: {drift}" if drift else f"wanted {node.desired}, {seen}"
         found = replace(found, words=words)
+    if node.node in view.held:
+        found = replace(found, words=f"{found.words}; on hold")
     slurm = view.slurm_states.get(node.node)
     return replace(found, words=f"{found.words}; Slurm: {slurm}") if slurm else found
 

@@ -1,4 +1,4 @@
-"""The pages of one node and of one request, and the lists of events and usage. Read only.
+"""The pages of one node, one request and one job, and the lists of events, usage and conditions. Read only.
 
 Each page is the name of a template and its values.
 """
@@ -11,9 +11,11 @@ import click
 
 from ops.cli.options import hostlist, job_id, when
 from ops.cli.session import Session
+from ops.console.attention import NodeConditions
 from ops.console.lamps import lamp
 from ops.console.reader import event_line, node_drifts
 from ops.console.view import SiteView, with_drift
+from ops.history.job import job_history
 from ops.history.job_start import job_start
 from ops.history.request import request_history
 from ops.nodes.node_state import node_statuses, recent_requests
@@ -21,8 +23,12 @@ from ops.report.page import report_values
 from ops.report.question import BY
 from ops.report.report import make_report
 from schemas.events import Transition
-from workers.audit.queries import Filter, find, request_records
+from schemas.jobs import JobTransition
+from workers.audit.queries import Filter, find, request_records, waiting_jobs
+from workers.resync import drift_memory
+from workers.slurm import node_memory
 from workers.store import overview, snapshots
+from workers.store.holds import all_holds
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 
@@ -30,6 +36,8 @@ Page: TypeAlias = tuple[str, dict[str, Any]]
 _LIMIT = 300
 _NS = 1_000_000_000
 _SHOWN_REQUESTS = 20
+_SHOWN_NODES = 100
+_JOB_DIGITS = 18
 
 
 class Pages:
@@ -71,16 +79,62 @@ class Pages:
             if not entries:
                 raise LookupError("The audit holds no such request yet.")
             history = request_history(entries, job_start(connection, entries))
+            jobs = waiting_jobs(connection, request_id)
         stages = history.stages(time.time_ns())
         begin = min(stage.begin for stage in stages)
         return "request.html", {
             "request_id": request_id,
             "node": history.node,
+            "jobs": jobs,
             "stages": stages,
             "begin": begin,
             "span": max(1, max(stage.end for stage in stages) - begin),
             "rounds": history.rounds,
             "steps": history.timeline,
+        }
+
+    def job(self, job: str, _query: Mapping[str, str]) -> Page:
+        """What the audit knows of a job; LookupError if it knows nothing."""
+        if not _is_job(job):
+            raise LookupError("A job must be a number.")
+        with self._session.reading("audit") as connection:
+            history = job_history(connection, int(job))
+        if not history.entries:
+            raise LookupError("The audit holds nothing about this job.")
+        now = time.time_ns()
+        started = history.last(JobTransition.STARTED)
+        ended = history.last(JobTransition.ENDED, JobTransition.FINISHED, JobTransition.FAILED)
+        if started and ended and ended.time < started.time:
+            ended = None  # that of an earlier run
+        since = min((r.asked for r in history.requests), default=now)
+        submitted = history.submitted_at
+        until = started or ended
+        return "job.html", {
+            "job": history,
+            "now": now,
+            "started": started,
+            "ended": ended,
+            "waited": (until.time if until else now) - min(submitted or since, since),
+            "requests": sorted(history.requests, key=lambda one: -one.total(now))[:_SHOWN_NODES],
+            "events": [event_line(entry) for entry in history.entries[-_LIMIT:]],
+        }
+
+    def attention(self, _query: Mapping[str, str]) -> Page:
+        """The nodes that are on hold, out of service, or not as Slurm wants."""
+        settings, cluster = self._session.settings, self._session.settings.cluster
+        with self._session.reading("state") as connection:
+            taken = snapshots.newest(connection, cluster)
+            found = NodeConditions(
+                time.time_ns(),
+                all_holds(connection, cluster),
+                taken.nodes if taken else (),
+                {memory.node: memory for memory in node_memory.returning(connection, cluster)},
+                drift_memory.recall(connection, cluster),
+            )
+        return "attention.html", {
+            "sections": found.sections(settings.nodes),
+            "known": settings.nodes,
+            "limit": _SHOWN_NODES,
         }
 
     def events(self, query: Mapping[str, str]) -> Page:
@@ -120,6 +174,10 @@ class Pages:
         if begin >= end:
             return "report.html", {**shown, "problem": "From must be before to."}
         return "report.html", {**shown, **report_values(make_report(self._session, begin, end, by))}
+
+
+def _is_job(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _JOB_DIGITS
 
 
 def _filter(fields: Mapping[str, str]) -> Filter:

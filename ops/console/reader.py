@@ -25,6 +25,7 @@ from workers.resync.drift import Drift
 from workers.resync.slurm_conf import ConfDifference, conf_differences
 from workers.store import overview, snapshots
 from workers.store.heartbeats import heartbeats
+from workers.store.holds import all_holds
 from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 
@@ -85,6 +86,7 @@ class SiteReader:
                 "open": tuple(overview.open_requests(connection, cluster)),
                 "logins": _logins(self._settings, overview.refresh_token_expiries(connection)),
                 "drift_counts": overview.drift_counts(connection, cluster),
+                "held": frozenset(all_holds(connection, cluster)),
                 "workers": tuple(heartbeats(connection, cluster)),
             }
 

@@ -14,7 +14,7 @@ from ops.report.page import templates
 from workers.dead_letters.letter import Letter
 
 _NS = 1_000_000_000
-_PARTS = ("alerts", "summary", "open", "queues", "workers", "logins", "events", "letters")
+_PARTS = ("alerts", "summary", "apart", "open", "queues", "workers", "logins", "events", "letters")
 
 
 def environment() -> Environment:
@@ -27,6 +27,7 @@ def environment() -> Environment:
         "duration": duration,
         "iso": moment,
         "plural": plural,
+        "slug": lambda words: words.replace(" ", "-"),
         "sentence": lambda words: words[:1].upper() + words[1:],
         "subject": _subject,
         "summary": summary,

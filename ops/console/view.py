@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ops.console.attention import is_out_of_service
 from workers.broker.depths import QueueDepth
 from workers.broker.topology import DEAD_LETTER_QUEUE, RETRY_TIERS
 from workers.resync.slurm_conf import ConfDifference
@@ -47,6 +48,7 @@ class SiteView:
         slurm_conf: differences between slurm.conf and lamplighter.toml.
         drift_counts: number of drifts from what Slurm wants, by kind.
         node_drifts: the drift of a node's power, by node.
+        held: the nodes that are on hold.
         store_away: whether the state store does not answer; then only the nodes' names are known.
     """
 
@@ -63,6 +65,7 @@ class SiteView:
     snapshot_stale: bool = False
     drift_counts: Mapping[str, int] = field(default_factory=dict)
     node_drifts: Mapping[str, str] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
     store_away: bool = False
 
     @property
@@ -87,6 +90,12 @@ class SiteView:
         powers = {node.node: node.power for node in self.nodes}
         # a request may be stored before its node is
         return [(one, powers.get(one.node, PowerState.OFF)) for one in self.open[:_SHOWN_OPEN]]
+
+    @property
+    def out_of_service(self) -> int:
+        """The number of nodes on which Slurm starts no job."""
+        states = (self.slurm_states.get(node.node, "") for node in self.nodes)
+        return sum(map(is_out_of_service, states))
 
     def counts(self, group: str | None = None) -> Counter[PowerState]:
         """Count the nodes of one group, or of all groups, by power state."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import click
 import hostlist
@@ -26,12 +26,8 @@ def hold(session: Session, nodes: str, reason: str) -> None:
     progress is not interrupted.
     """
     chosen = resolve_nodes(session, nodes)
-    now, who = time.time_ns(), operator()
-    with session.writing() as connection:
-        holds = [Hold(node, reason, who, now) for node in chosen]
-        place(connection, session.settings.cluster, holds)
+    place_holds(session, chosen, reason, operator())
     print_line(f"on hold: {hostlist.collect_hostlist(chosen)}")
-    publish_holds(session, "hold.placed", "is on hold", dict.fromkeys(chosen, reason))
 
 
 @click.command
@@ -40,15 +36,33 @@ def hold(session: Session, nodes: str, reason: str) -> None:
 def release(session: Session, nodes: str) -> None:
     """End a hold. Requests that waited for it start within half a minute."""
     chosen = resolve_nodes(session, nodes)
-    with session.writing() as connection:
-        holds = all_holds(connection, session.settings.cluster)
-        lifted = lift(connection, session.settings.cluster, chosen)
+    lifted = lift_holds(session, chosen, operator())
     if not lifted:
         warn("none of these nodes is on hold")
         sys.exit(1)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
+
+
+def place_holds(session: Session, nodes: Sequence[str], reason: str, by: str) -> None:
+    """Place holds in this operator's name, and publish that; raises as `publish` does."""
+    now = time.time_ns()
+    with session.writing() as connection:
+        place(connection, session.settings.cluster, [Hold(n, reason, by, now) for n in nodes])
+    publish_holds(session, "hold.placed", "is on hold", dict.fromkeys(nodes, reason), by)
+
+
+def lift_holds(session: Session, nodes: Sequence[str], by: str) -> list[str]:
+    """Release these nodes in this operator's name, and publish that; returns those that were on hold.
+
+    Raises as `publish` does.
+    """
+    with session.writing() as connection:
+        holds = all_holds(connection, session.settings.cluster)
+        lifted = lift(connection, session.settings.cluster, nodes)
     reasons = {node: holds[node].reason for node in lifted}
-    publish_holds(session, "hold.released", "is no longer on hold", reasons)
+    if reasons:
+        publish_holds(session, "hold.released", "is no longer on hold", reasons, by)
+    return lifted
 
 
 def print_holds(holds: Collection[Hold]) -> None:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from ops.cli.session import Session, operator
+from ops.cli.session import Session
 from ops.cli.terminal import warn
 from producers import hook
 from producers.message import Batch
@@ -48,14 +48,17 @@ def publish(session: Session, *notices: Notice) -> None:
         )
 
 
-def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str, str]) -> None:
+def publish_holds(
+    session: Session, name: str, state: str, reasons: Mapping[str, str], by: str
+) -> None:
     """Publish that holds were placed or released; raises as `publish` does.
 
     Args:
-        session: whose operator did it.
+        session: for the spool and the broker.
         name: the name of the notice.
         state: what the nodes are now, in words.
         reasons: the reason of the hold of each node.
+        by: the operator who did it.
     """
     now = time.time_ns()
     notices = (
@@ -67,7 +70,7 @@ def publish_holds(session: Session, name: str, state: str, reasons: Mapping[str,
             time=now,
             message=f"{node} {state}",
             remedy="none is needed",
-            details={"by": operator(), "reason": reason},
+            details={"by": by, "reason": reason},
         )
         for node, reason in reasons.items()
     )

@@ -1,19 +1,27 @@
-"""A report's chart as rectangles and lines, in units of the SVG's viewBox. Pure."""
+"""A report's chart as rectangles and lines. Pure.
+
+Horizontal places are percentages of the chart's width, vertical ones are pixels: letters keep their size
+on a phone.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from zlib import crc32
 
 from ops.report.report import Report
 
-WIDTH, HEIGHT, LEFT, BELOW = 960, 240, 46, 24
-_FLOOR = HEIGHT - BELOW
-_TALL = _FLOOR - 8
+HEIGHT, _BELOW, _ABOVE = 240, 24, 16
+_FLOOR = HEIGHT - _BELOW
+_TALL = _FLOOR - _ABOVE
 _SERIES = 6
+# Degrees: hues that follow each other in this step never come close to an earlier one.
+_GOLDEN = 137.508
 _NS = 1_000_000_000
 _DAY = 86_400
 _MAX_TIMES = 8
-_HALF_LABEL = 18
+# Per cent: half of a label on a phone, 360 pixels wide.
+_HALF_LABEL = 7.0
 # Seconds between two marks on the time axis.
 _TIMES = (
     *(60 * minutes for minutes in (1, 5, 15, 60, 180, 360, 720)),
@@ -23,9 +31,9 @@ _TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One rectangle of a series."""
+    """One rectangle of a series; `x` and `width` in per cent."""
 
-    series: int
+    colour: str
     x: float
     y: float
     width: float
@@ -34,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A grid line at `at`, with its label."""
+    """A grid line at `at`, with its label: pixels from above, or per cent from the left."""
 
     at: float
     label: str
@@ -42,9 +50,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """The average number of nodes powered on in each part of the time, as stacked bars."""
+    """The average number of nodes powered on in each part of the time, as stacked bars.
 
-    names: tuple[str, ...]
+    `names` are those of the series, each with its colour in CSS.
+    """
+
+    names: tuple[tuple[str, str], ...]
     bars: tuple[Bar, ...]
     levels: tuple[Mark, ...]
     times: tuple[Mark, ...]
@@ -56,25 +67,43 @@ def chart(report: Report) -> Chart:
     width = (report.end - report.begin) / bins
     used = [row for row in report.rows if row.powered_on]
     first, rest = used[:_SERIES], used[_SERIES:]
-    names = tuple(row.key for row in first) + (("others",) if rest else ())
+    names = [(row.key, colour(row.key, report.order)) for row in first]
+    names += [("others", "var(--c6)")] if rest else []
     series = [[time / width for time in row.bins] for row in first]
     if rest:
         series.append([sum(column) / width for column in zip(*(r.bins for r in rest), strict=True)])
     most = max((sum(column) for column in zip(*series, strict=True)), default=0.0)
     top = _ceiling(most)
     levels = (Mark(_FLOOR - part * _TALL, f"{top * part:g}") for part in (0.0, 0.5, 1.0))
-    return Chart(names, tuple(_bars(series, bins, top)), tuple(levels), _times(report))
+    colours = [found for _, found in names]
+    bars = _bars(series, colours, bins, top)
+    return Chart(tuple(names), tuple(bars), tuple(levels), _times(report))
 
 
-def _bars(series: Sequence[Sequence[float]], bins: int, top: float) -> Iterator[Bar]:
-    step = (WIDTH - LEFT) / bins
+def colour(key: str, order: Sequence[str]) -> str:
+    """The colour of a key, which depends neither on the other keys shown nor on their order.
+
+    The first six of the configuration, whose `order` this is, have those of the style sheet. Each other
+    one has a hue of its own; a key that the configuration lacks has it by its name.
+    """
+    place = order.index(key) if key in order else -1
+    if 0 <= place < _SERIES:
+        return f"var(--c{place})"
+    hue = place * _GOLDEN if place >= 0 else crc32(key.encode())
+    return f"hsl({round(hue) % 360} 45% 55%)"
+
+
+def _bars(
+    series: Sequence[Sequence[float]], colours: Sequence[str], bins: int, top: float
+) -> Iterator[Bar]:
+    step = 100 / bins
     for number in range(bins):
-        floor, x = float(_FLOOR), round(LEFT + number * step + 1, 1)
-        for place, values in enumerate(series):
+        floor, x = float(_FLOOR), round((number + 0.05) * step, 3)
+        for values, shown in zip(series, colours, strict=True):
             height = values[number] / top * _TALL
             floor -= height
             if height > 0:
-                yield Bar(place, x, round(floor, 2), round(step - 2, 1), round(height, 2))
+                yield Bar(shown, x, round(floor, 2), round(step * 0.9, 3), round(height, 2))
 
 
 def _ceiling(most: float) -> float:
@@ -98,9 +127,9 @@ def _times(report: Report) -> tuple[Mark, ...]:
     form = "%H:%M" if step < _DAY else "%d %b"
     first = -(-report.begin // (step * _NS)) * step
     moments = range(first, -(-report.end // _NS), step)
-    places = [LEFT + (at * _NS - report.begin) / span * (WIDTH - LEFT) for at in moments]
+    places = [(at * _NS - report.begin) / span * 100 for at in moments]
     return tuple(
-        Mark(round(place, 1), datetime.fromtimestamp(at, UTC).strftime(form))
+        Mark(round(place, 2), datetime.fromtimestamp(at, UTC).strftime(form))
         for at, place in zip(moments, places, strict=True)
-        if place <= WIDTH - _HALF_LABEL
+        if _HALF_LABEL <= place <= 100 - _HALF_LABEL
     )

@@ -1,7 +1,7 @@
 """The whole report, ready to print."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ops.cli.files import cell_of
@@ -26,13 +26,14 @@ _TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The report on a time, ns since the epoch."""
+    """The report on a time, ns since the epoch; `order` is that of the keys in the configuration."""
 
     begin: int
     end: int
     by: str
     rows: tuple[UsageRow, ...]
     total: UsageRow
+    order: tuple[str, ...] = ()
 
     @property
     def personal(self) -> bool:
@@ -109,7 +110,11 @@ def make_report(  # noqa: PLR0913 - the options of the command
             lost, stray = orphans(connection, begin, end), strays(connection, begin, end)
             question = replace(question, orphans=lost, strays=stray)
     made = rows(known, question, BINS)
-    return Report(begin, end, by, tuple(made), total(made, BINS))
+    tables: dict[str, Iterable[str]] = {
+        "group": session.settings.groups,
+        "cloud": session.settings.clouds,
+    }
+    return Report(begin, end, by, tuple(made), total(made, BINS), tuple(tables.get(by, ())))
 
 
 def hours(ns: float | None) -> str | None:

@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from html import unescape
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,20 @@ import pytest
 import requests
 
 from ops.console.operators import digest
+from schemas.commands import WaitingJob
 from schemas.envelope import parse
 from schemas.events import Cause, Transition, event_from
 from schemas.headers import CAUSE_MESSAGE
+from schemas.notices import notice_from
 from schemas.snapshot import SlurmNode, Snapshot
-from tests.testbed.console_site import NS, console_site, failed, resumed
+from tests.testbed.console_site import NS, console_site, failed, ran, resumed
 from tests.testbed.installation import Installation
 from tests.testbed.messages import CORRELATION, command, dead_letter, event
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.resync.drift import Drift
+from workers.resync.drift_memory import DriftMemory
+from workers.slurm.node_memory import Due, NodeMemory
 from workers.store.database import open_store
 from workers.store.snapshots import keep_snapshot
 
@@ -36,7 +42,10 @@ if TYPE_CHECKING:
 
 TOKEN = "anna's token"
 HOSTILE = "</td><script>alert(1)</script>\u202e\x1b[31m\"'"
-PAGES = ("/", "/events", "/dead-letters", "/report", "/nodes/node1", "/login", "/no/such/page")
+PAGES = (
+    *("/", "/attention", "/events", "/dead-letters", "/report"),
+    *("/nodes/node1", "/jobs/4711", "/login", "/no/such/page"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +340,8 @@ def test_hostile_names_and_errors_are_escaped_on_every_page(
         f"/events?node={HOSTILE}&since={HOSTILE}",
         f"/report?from={HOSTILE}&by={HOSTILE}",
         f"/nodes/{HOSTILE}",
+        f"/jobs/{HOSTILE}",
+        "/attention",
     ]
     for path in pages:
         text = anna.get(made.url + path, timeout=20).text
@@ -356,6 +367,153 @@ def test_node_page_shows_a_hold_and_its_reason(made: ConsoleSite) -> None:
     assert "on hold" not in get(made, "/nodes/node15").text
 
 
+def shows(made: ConsoleSite, words: re.Pattern[str]) -> bool:
+    """Whether the first page shows this."""
+    return words.search(get(made, "/").text) is not None
+
+
+def hold_form(browser: requests.Session, made: ConsoleSite, page: str) -> dict[str, str]:
+    """The hidden fields of the hold form on a page."""
+    text = browser.get(made.url + page, timeout=20).text
+    form = re.search(r'<form method="post" action="/holds".*?</form>', text, re.DOTALL)
+    assert form
+    fields = re.findall(r'type="hidden" name="([a-z]+)" value="([^"]*)"', form[0])
+    return {name: unescape(value) for name, value in fields}
+
+
+def test_whoever_is_logged_in_holds_and_releases_nodes_in_their_own_name(
+    made: ConsoleSite, anna: requests.Session
+) -> None:
+    made.site.drain(topology.AUDIT_QUEUE)
+    act = f"{made.url}/holds"
+    form = hold_form(anna, made, "/nodes/node12")
+    answer = anna.post(
+        act, {**form, "do": "hold", "reason": "disque à vérifier"}, headers=origin(made), timeout=30
+    )
+    assert answer.url == f"{made.url}/nodes/node12"
+    assert "disque à vérifier" in answer.text
+    until(lambda: "node12: out; on hold" in get(made, "/").text, 10, "the lamp's words")
+    many = hold_form(anna, made, "/attention") | {"nodes": "node[10-11]"}
+    answer = anna.post(
+        act, {**many, "do": "hold", "reason": "rack 7"}, headers=origin(made), timeout=30
+    )
+    assert (answer.url, "rack 7" in answer.text) == (f"{made.url}/attention", True)
+    released = {**many, "nodes": "node[10-12]", "do": "release"}
+    assert anna.post(act, released, headers=origin(made), timeout=30).ok
+    assert "rack 7" not in get(made, "/attention").text
+    notices = [notice_from(parse(body)) for _, body in made.site.drain(topology.AUDIT_QUEUE)]
+    assert [(n.name, n.subject, n.details["by"], n.details["reason"]) for n in notices] == [
+        ("hold.placed", "node12", "anna (console)", "disque à vérifier"),
+        ("hold.placed", "node10", "anna (console)", "rack 7"),
+        ("hold.placed", "node11", "anna (console)", "rack 7"),
+        ("hold.released", "node10", "anna (console)", "rack 7"),
+        ("hold.released", "node11", "anna (console)", "rack 7"),
+        ("hold.released", "node12", "anna (console)", "disque à vérifier"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"do": "hold", "nodes": "node3"}, "needs a reason"),
+        ({"do": "hold", "nodes": "node[3-", "reason": "x"}, "node[3-"),
+        ({"do": "hold", "nodes": "stranger", "reason": "x"}, "stranger"),
+        ({"do": "release", "nodes": "node3"}, "None of these nodes is on hold"),
+        ({"do": "burn", "nodes": "node3"}, "hold or release"),
+    ],
+)
+def test_a_wrong_hold_form_says_what_is_wrong_and_changes_nothing(
+    made: ConsoleSite, anna: requests.Session, fields: dict[str, str], words: str
+) -> None:
+    form = hold_form(anna, made, "/nodes/node3") | fields
+    answer = anna.post(f"{made.url}/holds", form, headers=origin(made), timeout=20)
+    assert answer.status_code == 400
+    problem = unescape(answer.text).partition("<main")[2]
+    assert words in problem
+    assert "on hold" not in get(made, "/nodes/node3").text
+
+
+def test_holds_cannot_be_placed_without_a_form_of_ones_own(
+    made: ConsoleSite, anna: requests.Session
+) -> None:
+    form = hold_form(anna, made, "/nodes/node3") | {"do": "hold", "reason": "x"}
+    act = f"{made.url}/holds"
+    for browser, headers, token in (
+        (requests.Session(), origin(made), form["csrf"]),
+        (anna, {"Origin": "https://evil.example"}, form["csrf"]),
+        (anna, {}, form["csrf"]),
+        (anna, origin(made), "0" * 64),
+    ):
+        answer = browser.post(act, {**form, "csrf": token}, headers=headers, timeout=20)
+        assert answer.status_code == 403
+    assert anna.get(act, timeout=20).status_code in {404, 405}, "a link cannot act"
+    assert "on hold" not in get(made, "/nodes/node3").text
+    assert '<form method="post" action="/holds"' not in get(made, "/nodes/node3").text
+
+
+def test_attention_shows_holds_nodes_out_of_service_and_drift_with_links(made: ConsoleSite) -> None:
+    now = time.time_ns()
+    made.hold("node9", "rack 7")
+    down = "DOWN+CLOUD+POWERED_DOWN"
+    nodes = (
+        SlurmNode("gpu1", down, "lamplighter quota: no room"),
+        SlurmNode("gpu2", down, "lamplighter quota: no room"),
+        SlurmNode("gpu3", "IDLE+DRAIN", HOSTILE),
+        SlurmNode("gpu4", "IDLE+CLOUD"),
+        SlurmNode("login", "DOWN", "not ours"),
+    )
+    cooling = NodeMemory("gpu1", 1, 1, Due.RETURN, now + 3600 * NS, "quota", "no room")
+    made.out_of_service([cooling], Snapshot("test", now, CORRELATION, "controller", nodes))
+    made.drift(
+        [DriftMemory("gpu2", Drift.LEFT_DOWN, now - 700 * NS), DriftMemory("5e", Drift.STRAY, 1)]
+    )
+    page = unescape(get(made, "/attention").text)
+    held, out, drift = page.partition('id="on-hold"')[2].split("<section")
+    assert "rack 7" in held
+    assert '<a href="/nodes/node9">node9</a>' in held
+    assert re.search(rf"{re.escape(down)}: lamplighter quota: no room .*returns in", out)
+    assert out.count("no room") == 2, "gpu1 returns, gpu2 does not"
+    assert '<a href="/nodes/gpu3">gpu3</a>' in out
+    assert "gpu4" not in out
+    assert "login" not in out
+    assert "left_down" in drift
+    assert '<a href="/nodes/gpu2">gpu2</a>' in drift
+    assert "stray" in drift
+    for count, words in ((3, "out of service"), (2, "drift")):
+        found = re.compile(rf'#{words.replace(" ", "-")}">{words}</a> <span class="end">{count}<')
+        until(partial(shows, made, found), 10, words)
+    made.drift([])
+
+
+def test_a_page_tells_all_that_the_audit_knows_of_a_job_and_is_linked_to(
+    made: ConsoleSite,
+) -> None:
+    at = time.time_ns() - 300 * NS
+    lost, booted = (
+        failed("gpu2", at + NS, message="no room"),
+        resumed("node7", at + 20 * NS, jobs=(815,)),
+    )
+    lost = [replace(event, jobs=(WaitingJob(815),)) for event in lost]
+    made.record([*lost, *booted, *ran("node7", 815, at)])
+    page = unescape(get(made, "/jobs/815").text)
+    assert "Waited 1 min 0 s, then ran; ended with COMPLETED." in " ".join(page.split())
+    for words in ("f755f0", "vouws", "quota: no room", "booting", "job.started", "job.finished"):
+        assert words in page
+    for node, request in (("gpu2", lost[0].request_id), ("node7", booted[0].request_id)):
+        assert f'<a href="/nodes/{node}">{node}</a>' in page
+        assert f'href="/requests/{request}"' in page
+        assert '<a href="/jobs/815">815</a>' in get(made, f"/requests/{request}").text
+    assert '<a href="/jobs/815">815</a>' in get(made, "/events?job=815").text
+    letter = command("gpu2", generation=time.time_ns(), jobs=(815,))
+    made.site.publish([dead_letter(letter)])
+    made.site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
+    one = f"/dead-letters/{letter.id}"
+    until(lambda: '<a href="/jobs/815">815</a>' in get(made, one).text, 10, "the letter's link")
+    made.site.drain(topology.DEAD_LETTER_QUEUE)
+    for unknown in ("9999", "0x1", "4711_3", "1" * 40, "-1"):
+        assert get(made, f"/jobs/{unknown}").status_code == 404
+
+
 def test_node_page_shows_slurms_state(made: ConsoleSite) -> None:
     node = SlurmNode("node14", "MIXED+CLOUD", jobs=(4711,))
     taken = Snapshot("test", time.time_ns(), CORRELATION, "controller", (node,))
@@ -365,7 +523,8 @@ def test_node_page_shows_slurms_state(made: ConsoleSite) -> None:
     store.dispose()
     until(lambda: "node14: out; Slurm: MIXED+CLOUD" in get(made, "/").text, 10, "Slurm's state")
     page = get(made, "/nodes/node14").text
-    assert re.search(r"<dt>Slurm</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs 4711</dd>", page)
+    job = '<a href="/jobs/4711">4711</a>'
+    assert re.search(rf"<dt>Slurm</dt><dd>MIXED\+CLOUD, [0-9.]+ s ago; jobs {job}</dd>", page)
     assert "<dt>Slurm</dt>" not in get(made, "/nodes/node15").text
 
 
@@ -387,6 +546,8 @@ def test_request_page_shows_each_stage_and_its_duration(made: ConsoleSite) -> No
 
 
 def test_changes_are_streamed_and_a_page_too_far_behind_reloads(made: ConsoleSite) -> None:
+    made.hold("node16", "its disk is odd")
+    until(partial(shows, made, re.compile("node16: out; on hold")), 10, "the hold")
     page = get(made, "/").text
     number = re.search(r'data-live="(\d+)"', page)
     assert number
@@ -395,7 +556,8 @@ def test_changes_are_streamed_and_a_page_too_far_behind_reloads(made: ConsoleSit
         assert next(lines) == "retry: 2000"
         made.set_nodes({"node16": ("up", "ACTIVE")})
         changes = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
-        data = next(change for change in changes if [15, "lit", "lit"] in change["lamps"])
+        lit = [15, "lit", "lit; on hold"]
+        data = next(change for change in changes if lit in change["lamps"])
     assert "9 of 20 nodes lit" in data["parts"]["summary"]
     with requests.get(f"{made.url}/live?since=1", stream=True, timeout=20) as stream:
         lines = stream.iter_lines(decode_unicode=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ops.console.operators import digest
 from schemas.headers import CAUSE_MESSAGE
 from tests.testbed.browser import axe_source, chromium, violations
-from tests.testbed.console_site import NS, console_site, failed, resumed, suspended
+from tests.testbed.console_site import NS, console_site, failed, ran, resumed, suspended
 from tests.testbed.messages import command, dead_letter
 from workers.broker import topology
 
@@ -55,6 +56,7 @@ def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
         found.record(
             [
                 *resumed("node1", now - 900 * NS),
+                *ran("node1", 4711, now - 930 * NS),
                 *suspended("node1", now - 300 * NS),
                 *failed("gpu1", now - 60 * NS),
             ]
@@ -133,12 +135,53 @@ def test_dead_letter_is_replayed_from_the_page(made: ConsoleSite, page: Page) ->
     made.site.publish([dead_letter(command("gpu4", generation=time.time_ns()))])
 
 
+def test_a_node_is_held_and_released_from_its_page(page: Page) -> None:
+    page.goto("/nodes/gpu5")
+    page.get_by_role("link", name="Log in").first.click()
+    page.get_by_label("Operator's token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/nodes/gpu5")
+    page.get_by_label("Reason").fill("its fan is loud")
+    page.get_by_role("button", name="Hold").click()
+    page.get_by_text("its fan is loud: nothing powers it on or off").wait_for(timeout=10_000)
+    page.goto("/")
+    page.get_by_role("link", name="on hold", exact=True).click()
+    page.wait_for_url("**/attention#on-hold")
+    page.get_by_role("link", name="gpu5").click()
+    page.get_by_role("button", name="Release").click()
+    page.get_by_role("button", name="Hold").wait_for(timeout=10_000)
+    assert not page.get_by_text("its fan is loud").is_visible()
+
+
+def test_labels_of_the_chart_are_legible_on_a_phone_and_colours_follow_the_group(
+    made: ConsoleSite, browser: Browser
+) -> None:
+    context = browser.new_context(base_url=made.url, viewport=PHONE)
+    page = context.new_page()
+    colours = set()
+    for since in ("7d", "1h", "300d"):
+        page.goto(f"/report?from={since}")
+        boxes = [label.bounding_box() for label in page.locator(".chart text:visible").all()]
+        places = [(b["x"], b["x"] + b["width"], b["y"], b["height"]) for b in boxes if b]
+        assert len(places) >= 4
+        assert all(left >= 0 and right <= PHONE["width"] for left, right, *_ in places), places
+        assert all(height >= 12 for *_, height in places)
+        times = sorted(place for place in places if place[2] == max(y for _, _, y, _ in places))
+        assert all(one[1] < other[0] for one, other in pairwise(times)), "labels overlap"
+        for legend in page.locator(".legend > span").all():
+            swatch = legend.locator("rect")
+            colours.add((legend.inner_text(), swatch.evaluate("e => getComputedStyle(e).fill")))
+    assert len(colours) == len({name for name, _ in colours}) > 0
+    context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_pass_the_accessibility_check_and_fit_a_phone(
     made: ConsoleSite, browser: Browser, scheme: str
 ) -> None:
     axe = axe_source()
-    paths = ["/", "/events", "/dead-letters", "/report", "/login", "/nodes/node1", "/nowhere"]
+    paths = ["/", "/attention", "/events", "/dead-letters", "/report", "/login", "/nodes/node1"]
+    paths += ["/jobs/4711", "/nowhere"]
     context = browser.new_context(
         base_url=made.url,
         viewport=PHONE,

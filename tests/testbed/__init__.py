@@ -8,7 +8,7 @@ Servers
     simcloud: a simulated OpenStack with a login provider.
     openstack: a real Keystone, Placement, Nova and Glance whose hypervisor is simulated.
     docker: a Docker engine, images, and compose.yaml.
-    receiver, opus: HTTP servers that record requests, and a simulated job server.
+    receiver, opus: HTTP servers that record requests, and a simulated OPUS (its answers were recorded).
     browser: headless Chromium, and accessibility checks.
 Lamplighter on these servers
     installation: a configuration on a fresh vhost, and the command line.
@@ -18,7 +18,7 @@ Lamplighter on these servers
     cluster: a whole elastic cluster: Slurm, RabbitMQ, a cloud and Lamplighter.
     controller: starts hooks as slurmctld does.
 Helpers
-    messages, deliveries, strategies: messages, deliveries, and Hypothesis strategies for messages.
+    messages, opus_jobs, deliveries, strategies: messages, deliveries, and Hypothesis strategies.
     requests: requests, and the cloud calls that they cause.
     auditlog, checker, leaks: audit records; whether a run kept all promises; secrets in files.
     consumers, scrape: whether workers consume; metrics as Prometheus reads them.

@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 import sqlalchemy as sa
 
 from schemas.commands import Kind
 from schemas.events import Cause, CloudAction, Transition
+from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.installation import CLUSTER, Installation
 from tests.testbed.messages import command, event
 from tests.testbed.ports import Ports
 from tests.testbed.waiting import until
 from workers.audit.log import append
 from workers.audit.record import record_of
+from workers.resync import drift_memory
+from workers.slurm import node_memory
 from workers.store.database import open_store
 from workers.store.holds import Hold, place
+from workers.store.snapshots import keep_snapshot
 from workers.store.tables import nodes
 from workers.store.tables import requests as rounds
 
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
     from schemas.commands import PowerCommand
     from schemas.events import RequestEvent
+    from schemas.snapshot import Snapshot
+    from workers.resync.drift_memory import DriftMemory
+    from workers.slurm.node_memory import NodeMemory
 
 NS = 10**9
 _CLOUD = """
@@ -99,7 +106,18 @@ class ConsoleSite:
         with self._state() as connection:
             place(connection, self.site.settings.cluster, [Hold(node, reason, "somebody", 1)])
 
-    def record(self, events: Iterable[RequestEvent], now: int | None = None) -> None:
+    def out_of_service(self, memories: Iterable[NodeMemory], taken: Snapshot) -> None:
+        """Store nodes in cool-down, and a snapshot of Slurm."""
+        with self._state() as connection:
+            node_memory.remember(connection, CLUSTER, memories)
+            keep_snapshot(connection, taken)
+
+    def drift(self, memories: Iterable[DriftMemory]) -> None:
+        """Store all drifts."""
+        with self._state() as connection:
+            drift_memory.remember(connection, CLUSTER, memories)
+
+    def record(self, events: Iterable[RequestEvent | JobEvent], now: int | None = None) -> None:
         """Append these events to the audit."""
         engine = open_store(self.site.settings.store.audit_url, "audit")
         at = now or time.time_ns()
@@ -203,6 +221,24 @@ def failed(
         replace(
             event(Transition.FAILED, requested, time=at + 7 * NS, cause=why), cloud="sbg", attempt=1
         ),
+    ]
+
+
+def ran(node: str, job_id: int, at: int, state: str = "COMPLETED") -> list[JobEvent]:
+    """The events of a job of a UWS service that was submitted at `at`, and ran on a node."""
+    known: dict[str, Any] = {
+        "cluster": CLUSTER,
+        "job_id": job_id,
+        "submitted_at": at // NS * NS,
+        "uws_id": "f755f0",
+        "nodes": (node,),
+    }
+    started = (at + 60 * NS) // NS * NS
+    of_run = {**known, "started_at": started, "user": "vouws"}
+    return [
+        JobEvent(JobTransition.STARTED, time=started, **of_run),
+        JobEvent(JobTransition.ENDED, time=at + 90 * NS, state=state, **of_run),
+        JobEvent(JobTransition.FINISHED, time=at + 90 * NS, state=state, **known),
     ]
 
 

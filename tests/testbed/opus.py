@@ -1,13 +1,27 @@
 """A simulated OPUS: the checks, replies and job changes of its POST /handler/job_event.
 
-Follows uws_server/uws_server.py (get_real_ip, is_job_server, job_event, abort_...) and uws_classes.py
-(Job.change_status) of ParisAstronomicalDataCentre/OPUS at 4487bcb; errors are pages of Bottle's.
+The contract, from ParisAstronomicalDataCentre/OPUS at 4487bcb:
+
+- uws_server/uws_server.py 121-126, `get_real_ip`: the address is X-Real-IP, else X-Forwarded-For, else
+  that of the connection; 129-141, `is_job_server`: it must contain a key of JOB_SERVERS, else 403. There
+  is no other check.
+- uws_server.py 1241-1306, `job_event`: `jobid` is Slurm's; `error_msg` counts only with `phase=ERROR`;
+  the present phase is refused; Slurm's states are converted by PHASE_CONVERT (settings.py 223-238). A
+  UserWarning is answered by 500 with its text, NotFoundWarning by 404 (storage.py 406-408: the first job
+  with that process_id).
+- uws_classes.py 845-913, `Job.change_status`: the permitted changes; a job that ends without its jobdata
+  goes to ERROR, and the answer is a 500 without words.
+- bottle.py, `BaseRequest.POST`: a urlencoded form is read as Latin-1, a multipart one as UTF-8.
+
+tests/unit/test_testbed_opus.py holds what the real one has answered.
 """
 
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -21,6 +35,10 @@ PHASES = {
     *("PENDING", "QUEUED", "EXECUTING", "COMPLETED", "ERROR"),
     *("ABORTED", "UNKNOWN", "HELD", "SUSPENDED", "ARCHIVED"),
 }
+_CANCELLED = (
+    "Job was explicitly cancelled by the user or system administrator. "
+    "The job may or may not have been initiated"
+)
 PHASE_CONVERT = {
     "RUNNING": ("EXECUTING", ""),
     "PENDING": ("QUEUED", ""),
@@ -29,10 +47,11 @@ PHASE_CONVERT = {
     "NODE_FAIL": ("ERROR", "Job terminated due to failure of one or more allocated nodes"),
     "TIMEOUT": ("ERROR", "Job terminated upon reaching its time limit"),
     "PREEMPTED": ("ERROR", "Job terminated due to preemption"),
-    "CANCELLED": ("ABORTED", "Job was explicitly cancelled by the user or system administrator"),
+    "CANCELLED": ("ABORTED", _CANCELLED),
     "SUSPENDED": ("SUSPENDED", ""),
 }
-_CHANGEABLE = {"PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "ERROR", "UNKNOWN"}
+_ENDED = {"COMPLETED", "ABORTED", "ARCHIVED"}
+_NEW = PHASES - {"PENDING", "UNKNOWN"}
 _TITLES = {403: "Forbidden", 404: "Not Found", 500: "Internal Server Error"}
 
 
@@ -42,7 +61,7 @@ class UwsJob:
 
     Attributes:
         process_id: Slurm's job id.
-        jobdata: whether scp finds its jobdata; if not, the first error ends in a 500.
+        jobdata: whether scp finds its jobdata; if not, the first end is refused.
     """
 
     jobid: str
@@ -76,14 +95,13 @@ class Opus(Receiver):
         return job
 
     def _answer(self, got: Got) -> Reply:
-        if got.path != PATH:
+        if got.path.rstrip("/") != PATH:
             return _page(404, f"Not found: '{got.path}'")
         ip = got.headers.get("x-real-ip", got.headers.get("x-forwarded-for", "127.0.0.1"))
         if not any(server in ip for server in self.job_servers):
             return _page(403, f"{ip} is not a job server")
-        form = {name: values[0] for name, values in parse_qs(got.body.decode("latin-1")).items()}
         try:
-            return self._job_event(form)
+            return self._job_event(form_of(got))
         except UserWarningError as warning:
             return _page(500, str(warning))
 
@@ -108,17 +126,42 @@ class Opus(Receiver):
         return _change_status(job, phase, message)
 
 
+def form_of(got: Got) -> Mapping[str, str]:
+    """The fields of a form, read as Bottle 0.13 does."""
+    content_type = got.headers.get("content-type", "")
+    if not content_type.startswith("multipart/"):
+        found = parse_qs(got.body.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+        return {name: values[-1] for name, values in found.items()}
+    head = f"content-type: {content_type}\r\n\r\n".encode()
+    parts = BytesParser(policy=HTTP).parsebytes(head + got.body).iter_parts()
+    read = {}
+    for part in parts:
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        read[str(part.get_param("name", header="content-disposition"))] = content.decode()
+    return read
+
+
 def _change_status(job: UwsJob, phase: str, message: str) -> Reply:
-    if job.phase not in _CHANGEABLE:
-        raise UserWarningError(
-            f"Job {job.jobid} cannot be updated to {phase} while in terminal phase {job.phase}"
-        )
+    if job.phase in _ENDED:
+        if phase != "ARCHIVED":
+            raise UserWarningError(
+                f"Job {job.jobid} cannot be updated to {phase} while in terminal phase {job.phase}"
+            )
+        if job.phase == "ARCHIVED":
+            raise UserWarningError(
+                f"Job {job.jobid} cannot be updated to {phase} while in phase {job.phase}"
+            )
+    elif phase not in _NEW:
+        raise UserWarningError(f"Phase change not allowed: {job.phase} --> {phase}")
     if phase in {"COMPLETED", "ABORTED", "ERROR"} and job.phase != "ERROR" and not job.jobdata:
-        job.phase, job.error = "ERROR", f"Cannot get jobdata for job {job.jobid}"
+        why = f"Cannot get jobdata for job {job.jobid}"
+        job.phase, job.error = "ERROR", f"{job.error}. {why}" if job.error else why
         return _page(500, "Internal Server Error")
     if phase in {"ERROR", "ABORTED", "ARCHIVED"}:
         job.error = f"{job.error}. {message}" if job.error else message
-    job.phase = phase
+    if job.phase != "ABORTED":
+        job.phase = phase
     return Reply(200, headers={"content-type": "text/plain; charset=UTF-8"})
 
 

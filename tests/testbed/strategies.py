@@ -120,6 +120,21 @@ job_events = (
         state=keys,
         **_of_job,
     )
+    | st.builds(
+        JobEvent,
+        transition=st.just(JobTransition.WAITING),
+        uws_id=keys,
+        cause=st.builds(Cause, error=keys, message=words),
+        returns_at=moments,
+        **_of_job,
+    )
+    | st.builds(
+        JobEvent,
+        transition=st.just(JobTransition.FINISHED),
+        uws_id=keys,
+        state=keys,
+        **_of_job,
+    )
 )
 registrations = st.builds(Registration, cluster=clusters, node=nodes, time=moments)
 

@@ -271,7 +271,7 @@ def test_any_event_is_rendered_without_control_characters(event_: RequestEvent) 
     page = templates.get_template("request.html").render(
         cluster="x", user=None, can_login=False, can_logout=False, page="", view=SiteView(0),
         request_id=event_.request_id, node=event_.node, stages=way, begin=way[0].begin, span=1,
-        rounds=1, steps=history.timeline,
+        rounds=1, steps=history.timeline, jobs=[7],
     )  # fmt: skip
     for text in (lines, page):
         text.encode()

@@ -143,3 +143,27 @@ def test_each_dependency_is_explained_with_its_range() -> None:
         assert match
         if not dependency.startswith(("lamplighter[", "types-")):
             assert f"| {match[1]} | `{match[2]}` |" in rows, dependency
+
+
+def test_the_settings_for_opus_name_all_that_its_slurm_manager_reads() -> None:
+    """OPUS 4487bcb: uws_server/managers.py 440-480; uws_server/settings.py 199-221 has other defaults."""
+    (block,) = (
+        text for text in _FENCED.findall((ROOT / "docs/opus.md").read_text()) if "MANAGER =" in text
+    )
+    found: dict[str, object] = {}
+    exec(block, found)  # noqa: S102 - as OPUS imports it
+    paths = {f"SLURM_{name}_PATH" for name in ("SCRIPTS", "JOBDATA", "WORKDIR", "RESULTS")}
+    read = {"SLURM_URL", "SLURM_USER", "SLURM_MAIL_USER", "LOCAL_USER", "BASE_URL", *paths}
+    assert read <= found.keys()
+    assert all(str(found[name]).startswith("/") for name in paths)
+    options = found["SLURM_SBATCH_DEFAULT"]
+    assert isinstance(options, dict)
+    assert options.keys() <= {"mem", "nodes", "ntasks-per-node", "partition", "account"}
+    toml = tomllib.loads(
+        next(
+            text
+            for text in _FENCED.findall((ROOT / "docs/opus.md").read_text())
+            if "[slurm]" in text
+        )
+    )
+    assert toml["slurm"]["uws_jobdata"] == found["SLURM_JOBDATA_PATH"]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 import msgspec
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas import headers
-from schemas.events import Cause, Transition
-from schemas.jobs import JobEvent, JobTransition
+from schemas.events import Transition
+from schemas.jobs import JobTransition
 from tests.testbed.deliveries import delivery
 from tests.testbed.messages import MOMENT, event
+from tests.testbed.opus_jobs import opus_job
 from tests.testbed.strategies import words
 from workers.config.webhooks import Webhook
 from workers.notify.main import notifications_for
@@ -32,9 +31,8 @@ from workers.notify.verdict import (
 from workers.notify.webhook_request import (
     BadSecretError,
     WebhookRequest,
-    opus_form,
+    cloudevent,
     printable,
-    request,
     secrets_from,
     signed,
 )
@@ -55,23 +53,9 @@ def webhook(**more: object) -> Webhook:
     return msgspec.convert(raw, Webhook)
 
 
-def opus() -> Webhook:
-    return msgspec.convert({"name": "opus", "url": "http://o:80", "format": "opus"}, Webhook)
-
-
-def failed_job(**more: object) -> JobEvent:
-    known: dict[str, Any] = {
-        "transition": JobTransition.FAILED,
-        "cluster": "test",
-        "job_id": 4711,
-        "submitted_at": MOMENT // SECONDS * SECONDS,
-        "time": MOMENT,
-        "uws_id": "f755f0",
-        "state": "NODE_FAIL",
-        "nodes": ("node1",),
-        "cause": Cause("quota", "used 10 of 10"),
-    }
-    return JobEvent(**{**known, **more})
+def opus(**more: object) -> Webhook:
+    raw = {"name": "opus", "url": "http://o:80", "format": "opus", **more}
+    return msgspec.convert(raw, Webhook)
 
 
 def delivered_as(key: str, envelope: Envelope, raw: Mapping[str, Any] | None = None) -> Delivery:
@@ -107,6 +91,7 @@ def test_event_patterns_match_as_topic_bindings_of_the_broker(
         ({"events": []}, "events"),
         ({"events": ["no such thing"]}, "events"),
         ({"format": "opus"}, "events"),
+        ({"format": "opus", "events": ["job.#"]}, "events"),
         ({"uri": "x"}, "uri"),
     ],
 )
@@ -148,39 +133,22 @@ def test_without_a_secret_id_and_timestamp_are_sent_unsigned() -> None:
     }
 
 
-def test_opus_gets_node_fail_and_boot_fail_as_an_error_with_the_cause() -> None:
-    for state in ("NODE_FAIL", "BOOT_FAIL"):
-        form = parse_qs(opus_form(failed_job(state=state)).decode())
-        assert form == {
-            "jobid": ["4711"],
-            "phase": ["ERROR"],
-            "error_msg": [
-                f"{state}: node1 could not be started for this job (quota: used 10 of 10)"
-            ],
-        }
-
-
-@given(words, st.integers(1, 2**63 - 1))
-def test_hostile_text_stays_one_parameter_in_printable_ascii(text: str, job_id: int) -> None:
-    cause = Cause("quota", text + "&phase=COMPLETED\r\nX: y")
-    form = parse_qs(opus_form(failed_job(job_id=job_id, cause=cause)).decode("ascii"))
-    assert set(form) == {"jobid", "phase", "error_msg"}
-    assert (form["jobid"], form["phase"]) == ([str(job_id)], ["ERROR"])
-    assert form["error_msg"][0].isascii()
-    assert form["error_msg"][0].isprintable()
-    assert len(form["error_msg"][0]) <= 400
-
-
-def test_opus_gets_only_failed_jobs_that_its_scripts_submitted() -> None:
+def test_opus_gets_only_jobs_that_its_scripts_submitted() -> None:
     """OPUS finds jobs by Slurm's job id alone, and other jobs may have the same id."""
+    waiting = opus_job(transition=JobTransition.WAITING, returns_at=MOMENT // SECONDS * SECONDS)
     for job, sent in (
-        (failed_job(), True),
-        (failed_job(uws_id=None), False),
-        (failed_job(transition=JobTransition.IDENTIFIED), False),
+        (opus_job(), True),
+        (opus_job(transition=JobTransition.FINISHED), True),
+        (opus_job(uws_id=None), False),
+        (opus_job(transition=JobTransition.IDENTIFIED), False),
+        (waiting, False),
     ):
         envelope = job.to_envelope()
         message = delivered_as(job.transition.routing_key, envelope)
         assert bool(notifications_for(message, envelope, [opus()], 1)) is sent
+    message = delivered_as(waiting.routing_key, waiting.to_envelope())
+    wants = opus(events=["job.waiting"])
+    assert notifications_for(message, waiting.to_envelope(), [wants], 1)
 
 
 def test_a_replayed_notification_goes_only_to_the_webhook_that_failed() -> None:
@@ -199,7 +167,7 @@ def test_a_replayed_notification_goes_only_to_the_webhook_that_failed() -> None:
 
 def test_cloudevents_are_sent_byte_for_byte() -> None:
     envelope = event(Transition.FAILED).to_envelope()
-    sent = request(webhook(), envelope, envelope.to_json())
+    sent = cloudevent(envelope.to_json())
     assert sent.body == envelope.to_json()
     assert sent.headers["content-type"].startswith("application/cloudevents+json")
 
@@ -242,12 +210,20 @@ def test_backoff_grows_to_at_most_ten_minutes() -> None:
     assert 300 <= backoff(10**6) <= 600
 
 
-def test_opus_refusing_a_job_that_has_ended_counts_as_delivered() -> None:
-    text = "<pre>Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED</pre>"
-    assert verdict(Response(500, text), opus=True) == Delivered(
-        "Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED"
-    )
-    assert isinstance(verdict(Response(500, text)), RetryLater)
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "Job f755f0 cannot be updated to ERROR while in terminal phase COMPLETED"),
+        (500, "Phase is already ABORTED"),
+        (404, "Job with process_id=4711 NOT FOUND"),
+    ],
+)
+def test_opus_refusing_a_job_that_has_ended_or_is_deleted_counts_as_delivered(
+    status: int, words: str
+) -> None:
+    assert verdict(Response(status, f"<pre>{words}</pre>"), opus=True) == Delivered(words)
+    assert not isinstance(verdict(Response(status, words)), Delivered)
+    assert not isinstance(verdict(Response(status, "Not found: '/x'"), opus=True), Delivered)
 
 
 @given(words)
@@ -256,4 +232,5 @@ def test_a_response_text_is_truncated_and_has_no_control_characters(text: str) -
     assert isinstance(found, Undeliverable)
     assert found.cause.message.isprintable()
     assert len(found.cause.message) <= 420
-    assert printable("a\n\x1b[2Jb") == "a [2Jb"
+    assert printable("a\n\x1b[2Jb\u202e\ud800") == "a [2Jb"
+    assert printable("Quota\u2028dépassé: 配額 €") == "Quota dépassé: 配額 €"

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.report.chart import chart
+from ops.report.chart import chart, colour
 from ops.report.history import Boot, NodeHistory, PoweredOn
 from ops.report.inputs import allocations
 from ops.report.question import UNASSIGNED, Allocation, NodePlace, Question
 from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows
-from ops.report.usage import total
+from ops.report.usage import UsageRow, total
 from producers.settings import ConfigError
 
 STOPPED, DELETED = NodePlace("a", "sbg", "stop", "vo.x"), NodePlace("b", "ifca", "delete")
@@ -171,9 +171,25 @@ def test_the_time_axis_has_few_and_round_marks(begin: int, minutes: int) -> None
     until = since + minutes * 60 * 10**9
     marks = chart(Report(since, until, "group", (), total([], 4))).times
     assert len(marks) <= 9
-    assert all(46 <= mark.at <= 960 for mark in marks)
-    gaps = {round(later.at - mark.at) for mark, later in pairwise(marks)}
+    assert all(0 < mark.at < 100 for mark in marks)
+    gaps = {round(later.at - mark.at, 1) for mark, later in pairwise(marks)}
     assert len(gaps) <= 2, "equally spaced, except for rounding"
+
+
+@given(st.permutations(["a", "b", "-", *(f"g{n}" for n in range(20))]), st.integers(1, 22))
+def test_a_key_keeps_its_colour_whatever_is_shown_and_in_whatever_order(
+    keys: list[str], shown: int
+) -> None:
+    order = ("a", "b", *(f"g{n}" for n in range(20)))
+    whole = {key: colour(key, order) for key in keys}
+    assert len(set(whole.values())) == len(keys), "each key has a colour of its own"
+    found = [UsageRow(key, bins=[1.0, 2.0], powered_on=9 - n) for n, key in enumerate(keys[:shown])]
+    made = chart(Report(0, 100, "group", tuple(found), total(found, 2), order))
+    named = dict(made.names)
+    others = named.pop("others", None)
+    assert (others is not None) is (shown > len(named))
+    assert named == {key: whole[key] for key in named}
+    assert {bar.colour for bar in made.bars} == {*named.values(), *filter(None, [others])}
 
 
 def test_the_time_axis_of_a_week_has_one_mark_a_day() -> None:

@@ -135,11 +135,11 @@ def test_nothing_is_known_of_a_node_that_a_comment_imitates() -> None:
 
 @given(keys, words)
 def test_reason_is_parsed_from_slurm_as_it_was_set(error: str, message: str) -> None:
-    """One line of printable ASCII, of limited length, without characters that Slurm interprets."""
+    """One printable line, of limited length, without characters that Slurm interprets."""
     text = reason(Cause(error, message))
     assert text.startswith(OWN_REASON)
     assert len(text) <= len(OWN_REASON) + 240
-    assert all(" " <= letter <= "~" for letter in text)
+    assert text.isprintable()
     assert not set(text) & set('="[]`\\')
     output = LINE.format("DOWN+CLOUD") + f" Reason={text} [root@2026-11-24T10:19:54]"
     assert nodes_from(output)["node2"].reason == text
@@ -151,6 +151,10 @@ TOKENS = st.sampled_from(
         *("9" * 5000, "[1-9]", "[0-99999999]", ","),
     ]
 )
+
+
+def test_words_of_any_language_stay_in_the_reason() -> None:
+    assert reason(Cause("quota", "dépassé:\u202e 配額")) == f"{OWN_REASON}quota: dépassé: 配額"
 
 
 @given(st.lists(st.one_of(st.text(), TOKENS), max_size=40).map("".join))

@@ -164,7 +164,7 @@ def test_reported_runs_survive_a_restart(
 ) -> None:
     path = tmp_path_factory.mktemp("state") / "reported_runs.json"
     remember(path, reported)
-    assert recall(path) == reported
+    assert recall(path, NOTHING) == reported
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -172,5 +172,5 @@ def test_reported_runs_survive_a_restart(
 def test_damaged_file_counts_as_empty(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "reported_runs.json"
     path.write_bytes(content)
-    assert recall(path) == NOTHING
-    assert recall(tmp_path / "missing") == NOTHING
+    assert recall(path, NOTHING) == NOTHING
+    assert recall(tmp_path / "missing", NOTHING) == NOTHING

@@ -123,6 +123,12 @@ def request_records(connection: sa.Connection, request_id: str) -> list[Entry]:
     return find(connection, Filter(request_id=request_id))
 
 
+def waiting_jobs(connection: sa.Connection, request_id: str) -> list[int]:
+    """The jobs that waited for a request."""
+    query = sa.select(audit_jobs.c.job_id).where(audit_jobs.c.request_id == request_id)
+    return sorted(connection.scalars(query))
+
+
 def _of_few(nodes: Sequence[str]) -> sa.ColumnElement[bool]:
     """Whether a record is about one of these nodes: an index lookup."""
     own = sa.select(_about.c.seq).where(_about.c.subject.in_(nodes))

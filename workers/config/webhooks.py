@@ -14,6 +14,8 @@ _PATTERN = re.compile(r"([a-z_]+|\*|#)(\.([a-z_]+|\*|#))*")
 _TRANSITIONS = frozenset(Transition)
 # Where OPUS listens, below its BASE_URL (uws_server/uws_server.py, job_event).
 OPUS_PATH = "/handler/job_event"
+# The event that OPUS is told of only if it is asked for.
+OPUS_WAITING = "job.waiting"
 
 
 class Webhook(Table, frozen=True):
@@ -22,8 +24,9 @@ class Webhook(Table, frozen=True):
     Attributes:
         name: unique; logs and dead letters show it instead of the address.
         url: http or https; for OPUS its BASE_URL, or the full address.
-        events: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`).
-        format: CloudEvents in structured mode, or OPUS's own format for a failed job.
+        events: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`); for OPUS
+            `job.waiting` at most.
+        format: CloudEvents in structured mode, or OPUS's own format for its jobs.
         secret_file: secrets that sign the requests (Standard Webhooks), one per line.
         ca_file: the authority to trust instead of the public ones.
         timeout: of one attempt.
@@ -47,8 +50,10 @@ class Webhook(Table, frozen=True):
             raise ValueError("url must begin with http:// or https:// and a host")
         if parts.username is not None or parts.password is not None:
             raise ValueError("url must not contain a password: other users may read this file")
-        if self.format == "opus" and self.events:
-            raise ValueError("events: OPUS understands only job.failed; remove them")
+        if self.format == "opus" and not set(self.events) <= {OPUS_WAITING}:
+            raise ValueError(
+                f'events: OPUS is told how its jobs end; only ["{OPUS_WAITING}"] can be added'
+            )
         if self.format != "opus" and not self.events:
             raise ValueError('events: are missing, for example ["failed", "job.failed", "alarm.#"]')
         for key in self.keys:
@@ -59,7 +64,7 @@ class Webhook(Table, frozen=True):
     def keys(self) -> tuple[str, ...]:
         """The topic patterns of its events."""
         if self.format == "opus":
-            return ("job.failed",)
+            return ("job.failed", "job.finished", *self.events)
         return tuple(_key(word) for word in self.events)
 
     @property

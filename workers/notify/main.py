@@ -18,8 +18,8 @@ from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
 from workers.notify.dead_letters import UNDELIVERED
 from workers.notify.notifications import Notification
+from workers.notify.opus import opus_job
 from workers.notify.receiver import Receiver
-from workers.notify.webhook_request import is_for
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import STORE_ERRORS, reading
 
@@ -163,7 +163,8 @@ def notifications_for(
     return [
         Notification(webhook.name, event.id, 1, delivery.body, now, now)
         for webhook in webhooks
-        if is_for(webhook, delivery.routing_key, event)
+        if webhook.subscribes_to(delivery.routing_key)
+        and (webhook.format != "opus" or opus_job(event) is not None)
     ]
 
 

@@ -6,15 +6,23 @@ import time
 import structlog
 
 from schemas.envelope import parse
-from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker.link import Link
 from workers.config.webhooks import Webhook
 from workers.notify import dead_letters, notifications
 from workers.notify.http import WebhookClient
 from workers.notify.notifications import Notification
-from workers.notify.verdict import Delivered, RetryLater, Undeliverable, Verdict, backoff, judge
-from workers.notify.webhook_request import request
+from workers.notify.opus import current_phase, news, opus_job, question
+from workers.notify.verdict import (
+    Delivered,
+    Response,
+    RetryLater,
+    Undeliverable,
+    Verdict,
+    backoff,
+    judge,
+)
+from workers.notify.webhook_request import cloudevent
 from workers.process.runtime import Runtime
 from workers.store.database import STORE_ERRORS
 
@@ -93,8 +101,8 @@ class Receiver:
     def _send_one(self) -> bool:
         """Send the notification that has been due longest; whether there was one."""
         now = time.time_ns()
-        # the timeout applies to connecting and to waiting for the response
-        until = now + int((2 * self._webhook.timeout + _GRACE) * _NS)
+        # two requests at most; the timeout applies to connecting and to waiting for the response
+        until = now + int((4 * self._webhook.timeout + _GRACE) * _NS)
         with self._run.store.begin() as connection:
             due = notifications.claim(connection, self._cluster, self._webhook.name, now, until)
         if due is None:
@@ -108,11 +116,27 @@ class Receiver:
         return True
 
     def _attempt(self, due: Notification) -> Verdict:
-        try:
-            sent = request(self._webhook, parse(due.body), due.body)
-        except MalformedMessageError as error:  # the webhook's format was changed meanwhile
-            return Undeliverable(Cause("not_understood", str(error)))
-        response = self._client.send(sent, due.event_id)
+        if self._webhook.format == "opus":
+            return self._tell_opus(due)
+        return self._judge(due, self._client.send(cloudevent(due.body), due.event_id))
+
+    def _tell_opus(self, due: Notification) -> Verdict:
+        """Ask OPUS for the job's phase, unless it does not matter, then tell it what is new."""
+        job = opus_job(parse(due.body))
+        if job is None:  # the webhook's format was changed meanwhile
+            return Undeliverable(Cause("not_understood", "OPUS is told of its own jobs only"))
+        phase, asked = None, question(job)
+        if asked is not None:
+            response = self._client.send(asked, f"{due.event_id}/phase")
+            phase = current_phase(response)
+            if phase is None:
+                return self._judge(due, response)
+        told = news(job, phase)
+        if told is None:
+            return Delivered(f"in phase {phase} already")
+        return self._judge(due, self._client.send(told, due.event_id))
+
+    def _judge(self, due: Notification, response: Response) -> Verdict:
         left = self._webhook.give_up_after - (time.time_ns() - due.received_at) / _NS
         opus = self._webhook.format == "opus"
         return judge(response, attempt=due.attempt, left=left, opus=opus)

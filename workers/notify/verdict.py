@@ -12,9 +12,14 @@ _FIRST = 1.0
 _LONGEST = 600.0
 # RFC 9110 and 6585: the request was valid and may be repeated.
 _TEMPORARY = frozenset({408, 409, 425, 429})
-_REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 300, 400, 500
-# OPUS's error for a job that has ended in the meantime (uws_classes.py, Job.change_status).
-_OPUS_JOB_ENDED = "while in terminal phase"
+_REDIRECT, _CLIENT_ERROR, _NOT_FOUND, _SERVER_ERROR = 300, 400, 404, 500
+# OPUS's refusals of a job that has changed in the meantime, or was deleted: nothing is left to tell
+# (uws_classes.py, Job.change_status; uws_server.py, job_event; storage.py, SQLAlchemyJobStorage.read).
+_OPUS_SETTLED = (
+    (_SERVER_ERROR, "while in terminal phase"),
+    (_SERVER_ERROR, "Phase is already"),
+    (_NOT_FOUND, "Job with process_id="),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdi
     if status is not None and status < _REDIRECT:
         return Delivered()
     text = printable(_without_markup(response.text))
-    if opus and status == _SERVER_ERROR and _OPUS_JOB_ENDED in response.text:
+    if opus and any(status == code and words in response.text for code, words in _OPUS_SETTLED):
         return Delivered(text)
     cause = _cause(status, text)
     if status is not None and status < _SERVER_ERROR and status not in _TEMPORARY:

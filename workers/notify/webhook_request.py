@@ -1,18 +1,13 @@
-"""Which events a webhook gets, as which HTTP request, and how it is signed. Pure."""
+"""The HTTP request that delivers an event, and its signature. Pure."""
 
 import base64
 import binascii
 import hashlib
 import hmac
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
-from schemas.envelope import CONTENT_TYPE, Envelope
-from schemas.errors import MalformedMessageError
-from schemas.jobs import JobEvent, JobTransition, job_event_from
-from workers.config.webhooks import Webhook
+from schemas.envelope import CONTENT_TYPE
 from workers.errors import LamplighterError
 
 _LONGEST_TEXT = 400
@@ -32,43 +27,9 @@ class WebhookRequest:
     body: bytes
 
 
-def is_for(webhook: Webhook, routing_key: str, envelope: Envelope) -> bool:
-    """Whether a webhook gets an event.
-
-    OPUS gets only jobs that its own batch scripts submitted: it finds a job by Slurm's job id
-    alone, and jobs of another cluster, or from before Slurm lost its state, may have the same id.
-    """
-    if webhook.format != "opus" or not webhook.subscribes_to(routing_key):
-        return webhook.subscribes_to(routing_key)
-    job = _failed_job(envelope)
-    return job is not None and job.uws_id is not None
-
-
-def request(webhook: Webhook, envelope: Envelope, body: bytes) -> WebhookRequest:
-    """The unsigned request for an event, in the webhook's format; `body` is it, byte for byte.
-
-    Raises:
-        MalformedMessageError: the event cannot be expressed in the webhook's format.
-    """
-    if webhook.format == "cloudevents":
-        return WebhookRequest({"content-type": f"{CONTENT_TYPE}; charset=utf-8"}, body)
-    job = _failed_job(envelope)
-    if job is None:
-        raise MalformedMessageError("type", "is not supported by OPUS", "send job.failed")
-    return WebhookRequest({"content-type": "application/x-www-form-urlencoded"}, opus_form(job))
-
-
-def opus_form(job: JobEvent) -> bytes:
-    """The parameters of OPUS's POST /handler/job_event (uws_server/uws_server.py, job_event).
-
-    OPUS reads an `error_msg` only with `phase=ERROR`. Slurm's states would lose the cause: its
-    PHASE_CONVERT has one fixed sentence for each of them, and none for BOOT_FAIL.
-    """
-    where = ", ".join(job.nodes[:5]) + (", ..." if len(job.nodes) > 5 else "")  # noqa: PLR2004 - enough to identify the job
-    cause = f"{job.cause.error}: {job.cause.message}" if job.cause else "the cause is unknown"
-    message = f"{job.state}: {where or 'a node'} could not be started for this job ({cause})"
-    form = {"jobid": str(job.job_id), "phase": "ERROR", "error_msg": printable(message)}
-    return urlencode(form).encode("ascii")
+def cloudevent(body: bytes) -> WebhookRequest:
+    """The unsigned request that delivers an event, byte for byte."""
+    return WebhookRequest({"content-type": f"{CONTENT_TYPE}; charset=utf-8"}, body)
 
 
 def signed(
@@ -109,18 +70,10 @@ def secrets_from(text: str) -> tuple[bytes, ...]:
 
 
 def printable(text: str) -> str:
-    """Untrusted text as printable ASCII, truncated."""
-    return " ".join(re.sub(r"[^ -~]", " ", text).split())[:_LONGEST_TEXT]
+    """Untrusted text on one line, truncated, without control characters and direction marks."""
+    visible = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(visible.split())[:_LONGEST_TEXT]
 
 
 def _mac(secret: bytes, content: bytes) -> str:
     return base64.b64encode(hmac.new(secret, content, hashlib.sha256).digest()).decode()
-
-
-def _failed_job(envelope: Envelope) -> JobEvent | None:
-    if envelope.type != JobTransition.FAILED.type:
-        return None
-    try:
-        return job_event_from(envelope)
-    except MalformedMessageError:
-        return None

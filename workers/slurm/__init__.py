@@ -22,6 +22,7 @@ prolog, prolog_fifos, prolog_release: let jobs that wait in lamplighter-prolog g
 The snapshot worker:
 snapshot_worker: the process; publishes snapshots.
 run_reporter, runs: report registrations, and the start and end of job runs.
+uws_jobs: how the jobs of a UWS service wait and end.
 
 Both:
 scontrol: the queries and updates of slurmctld.

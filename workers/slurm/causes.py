@@ -1,7 +1,6 @@
 """Defines what the cause of a failed boot means for its node, and its text in Slurm. Pure."""
 
 import enum
-import re
 
 from schemas.events import Cause
 from schemas.snapshot import OWN_REASON
@@ -53,14 +52,14 @@ def severity(error: str) -> Severity:
 def reason(cause: Cause | None) -> str:
     """The reason that Slurm shows: `lamplighter: CLASS: message`.
 
-    The message of a cloud is untrusted: only printable ASCII remains, at most 240 characters of it.
-    Slurm's parser interprets `=` and removes a final double quote; readers of its output look for
+    The message of a cloud is untrusted: only printable characters remain, at most 240 of them. Slurm's parser interprets `=` and removes a final double quote; readers of its output look for
     `[user@time]` after the reason.
     """
     if cause is None:
         return f"{OWN_REASON}failed"
     text = f"{cause.error}: {cause.message}".translate(_REPLACEMENTS)
-    return OWN_REASON + " ".join(re.sub(r"[^ -~]", " ", text).split())[:_MOST_CHARACTERS].strip()
+    visible = "".join(char if char.isprintable() else " " for char in text)
+    return OWN_REASON + " ".join(visible.split())[:_MOST_CHARACTERS].strip()
 
 
 _REPLACEMENTS = str.maketrans({"=": ":", "[": "(", "]": ")", '"': "'", "`": "'", "\\": "/"})

@@ -67,7 +67,7 @@ class SlurmCommands:
         path = self._paths[program]
         try:
             done = subprocess.run(
-                (path, *arguments),
+                [word.encode() for word in (path, *arguments)],  # whatever this process's locale is
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -1,10 +1,12 @@
-"""Publishes registrations and job runs that started or ended; a file remembers what was reported."""
+"""Publishes registrations, job runs, and how UWS jobs wait and end; files remember what was reported."""
 
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
+import sqlalchemy as sa
 import structlog
 
 from producers.message import Batch, Message
@@ -13,11 +15,17 @@ from workers.broker import outgoing
 from workers.config.settings import Settings
 from workers.errors import BrokerError
 from workers.process.files import replace_file
+from workers.slurm import node_memory
+from workers.slurm.node_memory import NodeMemory
 from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
+from workers.slurm.uws_jobs import ReportedUwsJobs, UwsObservation, uws_changes
+from workers.store.database import STORE_ERRORS, reading
 
 _PUBLISH_SECONDS = 20.0
 _FILE = "reported_runs.json"
+_UWS_FILE = "reported_uws_jobs.json"
+T = TypeVar("T")
 
 
 def report_changes(settings: Settings, slurm: Slurm) -> int:
@@ -31,7 +39,7 @@ def report_changes(settings: Settings, slurm: Slurm) -> int:
         OSError: the file cannot be written.
     """
     path = settings.hook.state / _FILE
-    before = recall(path)
+    before = recall(path, NOTHING)
     at = time.time_ns()
     seen = SlurmObservation(slurm.nodes(), slurm.runs(), at)
     jobdata = settings.slurm.uws_jobdata
@@ -41,6 +49,34 @@ def report_changes(settings: Settings, slurm: Slurm) -> int:
     if after != before:
         remember(path, after)
     return len(events)
+
+
+def report_uws_jobs(settings: Settings, slurm: Slurm, store: sa.Engine) -> int:
+    """As `report_changes`, for the jobs of the UWS service, if one is configured."""
+    jobdata = settings.slurm.uws_jobdata
+    if jobdata is None:
+        return 0
+    path = settings.hook.state / _UWS_FILE
+    before = recall(path, ReportedUwsJobs())
+    returning = {memory.node: memory for memory in _returning(store, settings.cluster)}
+    nodes = slurm.nodes() if returning else {}
+    seen = UwsObservation(slurm.shown_jobs(jobdata), nodes, returning, time.time_ns())
+    events, after = uws_changes(settings.cluster, seen, before)
+    if events:
+        publish(settings, map(outgoing.event, events))
+    if after != before:
+        remember(path, after)
+    return len(events)
+
+
+def _returning(store: sa.Engine, cluster: str) -> list[NodeMemory]:
+    """The nodes in cool-down; none while the store is away: the ends of jobs do not wait for it."""
+    try:
+        with reading(store) as connection:
+            return node_memory.returning(connection, cluster)
+    except STORE_ERRORS as error:
+        structlog.get_logger().warning("store_away", error=type(error).__name__)
+        return []
 
 
 def publish(settings: Settings, messages: Iterable[Message]) -> None:
@@ -55,21 +91,21 @@ def publish(settings: Settings, messages: Iterable[Message]) -> None:
         raise BrokerError(problem)
 
 
-def recall(path: Path) -> Reported:
-    """The content of the file; if it is missing or damaged, nothing: then all is reported again."""
+def recall(path: Path, nothing: T) -> T:
+    """The content of the file; if it is missing or damaged, `nothing`: then all is reported again."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Reported)
+        return msgspec.json.decode(path.read_bytes(), type=type(nothing))
     except FileNotFoundError:
-        return NOTHING
+        return nothing
     except (msgspec.MsgspecError, ValueError) as error:
         remedy = "none: it is written again"
         structlog.get_logger().warning(
             "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy
         )
-        return NOTHING
+        return nothing
 
 
-def remember(path: Path, reported: Reported) -> None:
+def remember(path: Path, reported: Reported | ReportedUwsJobs) -> None:
     """Replace the content of the file.
 
     Raises:

@@ -19,7 +19,7 @@ from workers.errors import BrokerError
 from workers.process.runtime import declare_topology, runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.nodes import JobState, NodeState
-from workers.slurm.run_reporter import publish, report_changes
+from workers.slurm.run_reporter import publish, report_changes, report_uws_jobs
 from workers.slurm.scontrol import Slurm
 
 
@@ -39,6 +39,7 @@ def main(settings: Settings) -> int:
                 taken = take_and_publish(settings, slurm)
                 run.state = f"{len(taken.nodes)} nodes in the last snapshot"
                 report_changes(settings, slurm)
+                report_uws_jobs(settings, slurm, run.store)
             except SlurmAwayError as error:
                 run.state = "waits for slurmctld"
                 log.warning("slurmctld_away", error=str(error))
