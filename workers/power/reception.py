@@ -95,12 +95,13 @@ class Reception:
             self.publisher.refused(request, end.cause, now)
 
     def _take(self, request: Pending, accepted: Accepted, now: int) -> None:
+        # again after a lost connection, which may have lost it: the audit ignores a second copy
+        self.publisher.accepted(request, now)
         ended = accepted.ended.get(request.key)
         if ended is not None:
             # the round had ended, but its delivery was not acknowledged: publish the same again
             self.publisher.ended(request, ended.event)
             return
-        self.publisher.accepted(request, now)
         row = accepted.rows[request.command.node]
         if row.lease_owner != self.store.owner:
             self.publisher.parked(request, HELD_ELSEWHERE, FIRST_TIER)
