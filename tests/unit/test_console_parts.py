@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ops.console.alerts import alerts
 from ops.console.lamps import changed_lamps, lamp, summary
@@ -259,7 +259,6 @@ def test_stage_in_progress_lasts_until_now() -> None:
     assert (last.name, last.end - last.begin, last.words) == ("worker", 30 * NS, "under way")
 
 
-@settings(max_examples=50)
 @given(any_events)
 def test_any_event_is_rendered_without_control_characters(event_: RequestEvent) -> None:
     templates = environment()

@@ -31,6 +31,9 @@ OFF_THEN_ON = (Ask(1, DOWN, is_slurms=False), Ask(2, UP, is_slurms=False))
 REPAIRED = {"racing", "unanswered"}
 NOT_BOOTED = "the guest has not booted since Slurm asked for it"
 
+# `make unit` visits some hundred thousand states; `make test` visits all.
+SLOW = pytest.mark.slow
+
 # A model in which these steps never came would prove nothing.
 DOES_HAPPEN = {
     "worker 0 is killed",
@@ -96,12 +99,20 @@ def check(found: Found, *, states: int = 10_000) -> None:
 @pytest.mark.parametrize(
     ("asks", "status", "death_shows"),
     [
-        pytest.param(SUSPEND_THEN_RESUME, "ACTIVE", True, id="a running node, on SQLite"),
-        pytest.param(SUSPEND_THEN_RESUME, "ACTIVE", False, id="a running node, on PostgreSQL"),
-        pytest.param(SUSPEND_THEN_RESUME, "SHUTOFF", True, id="a node that is off already"),
+        pytest.param(
+            SUSPEND_THEN_RESUME, "ACTIVE", True, id="a running node, on SQLite", marks=SLOW
+        ),
+        pytest.param(
+            SUSPEND_THEN_RESUME, "ACTIVE", False, id="a running node, on PostgreSQL", marks=SLOW
+        ),
+        pytest.param(
+            SUSPEND_THEN_RESUME, "SHUTOFF", True, id="a node that is off already", marks=SLOW
+        ),
         pytest.param(RESUME_THEN_SUSPEND, "SHUTOFF", True, id="a node that is off"),
-        pytest.param(RESUME_THEN_SUSPEND, "ACTIVE", True, id="a node that runs already"),
-        pytest.param(OFF_THEN_ON, "ACTIVE", True, id="an operator's requests"),
+        pytest.param(
+            RESUME_THEN_SUSPEND, "ACTIVE", True, id="a node that runs already", marks=SLOW
+        ),
+        pytest.param(OFF_THEN_ON, "ACTIVE", True, id="an operator's requests", marks=SLOW),
     ],
 )
 def test_every_interleaving_ends_as_the_newest_request_wants(
@@ -120,7 +131,7 @@ def test_every_interleaving_ends_as_the_newest_request_wants(
 @pytest.mark.parametrize(
     ("asks", "status", "faults"),
     [
-        pytest.param(SUSPEND_THEN_RESUME, "ACTIVE", 1, id="suspend, then resume"),
+        pytest.param(SUSPEND_THEN_RESUME, "ACTIVE", 1, id="suspend, then resume", marks=SLOW),
         pytest.param(RESUME_THEN_SUSPEND, "SHUTOFF", 0, id="resume, then suspend"),
     ],
 )
@@ -133,6 +144,7 @@ def test_a_hold_may_be_placed_and_lifted_at_any_moment(
     assert not faults or found.names >= DOES_HAPPEN
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("asks", "status"),
     [
@@ -144,6 +156,7 @@ def test_a_replay_of_the_older_request_never_undoes_the_newer(asks: Asks, status
     check(look(asks, status))
 
 
+@SLOW
 @pytest.mark.parametrize(
     ("asks", "status"),
     [
@@ -191,6 +204,7 @@ def test_a_late_suspend_is_executed_only_after_a_newer_snapshot_has_confirmed_it
 # -- the windows that remain
 
 
+@SLOW
 def test_a_process_frozen_between_guard_and_call_undoes_what_has_ended_for_a_while() -> None:
     """Such a call is made after its lease has ended, and its own caller repairs what it did."""
     found = look(SUSPEND_THEN_RESUME, "ACTIVE", Rules(freeze=True))
@@ -199,6 +213,7 @@ def test_a_process_frozen_between_guard_and_call_undoes_what_has_ended_for_a_whi
     assert set(found.late) == {"racing", "unanswered", "frozen", "frozen, after its end"}
 
 
+@SLOW
 def test_only_a_second_fault_leaves_it_undone() -> None:
     """The frozen worker loses its request too, and with it the reason to list again."""
     found = look(SUSPEND_THEN_RESUME, "ACTIVE", Rules(freeze=True), faults=2, first=True)

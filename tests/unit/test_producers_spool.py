@@ -9,13 +9,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from producers import spool
+from producers import disk, spool
 from producers.call import HookCall, call_from
 from schemas.commands import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 ROOT = Path(__file__).parents[2]
 CALL = HookCall(
@@ -28,26 +34,12 @@ CALL = HookCall(
     resume_file="{}",
     origin="controller",
 )
-# Runs a step, and kills itself (-9) before the TURN-th line of spool.py or disk.py.
-KILLED = """
+PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from producers import disk, spool
-from tests.unit.test_producers_spool import CALL
-folder, turn = Path(sys.argv[1]), int(sys.argv[2])
-{prepare}
-left = [turn]
-def watch(frame, event, _):
-    if frame.f_code.co_filename not in (spool.__file__, disk.__file__):
-        return None
-    if event == "line":
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return watch
-sys.settrace(watch)
-{step}
-sys.settrace(None)
+from producers import spool
+from tests.unit.test_producers_spool import *
+folder = Path(sys.argv[1])
 """
 
 
@@ -70,14 +62,64 @@ def put(folder: Path, call: HookCall = CALL) -> Path:
     return spooled.path
 
 
-def killed(folder: Path, turn: int, step: str, prepare: str = "") -> bool:
-    """Run `step` in a process that is killed at its turn-th line; False if it ended before."""
-    program = KILLED.format(step=step, prepare=prepare)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder), str(turn)], check=False, cwd=ROOT
+def run(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own; it has `spool`, `CALL` and the folder."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM + program, str(folder)],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode in {0, -signal.SIGKILL}
-    return done.returncode != 0
+
+
+def spooling(folder: Path) -> Callable[[], object]:
+    return lambda: spool.put(folder, CALL)
+
+
+def keeping_node2(folder: Path) -> Callable[[], object]:
+    put(folder)
+    (spooled,) = spool.claim(spool.waiting(folder), print)
+    return lambda: spooled.keep(["node2"])
+
+
+def killed_at_each_line(folder: Path, prepare: Callable[[Path], Callable[[], object]]) -> None:
+    """Run an action in folder/1, folder/2, ...: killed (-9) before its 1st line, its 2nd, ...
+
+    Lines of spool.py and disk.py count. The last run is the first that comes to its end.
+    """
+    for turn in count(1):
+        child = os.fork()
+        if child == 0:
+            act = prepare(folder / str(turn))
+            _kill_at_line(turn)
+            act()
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in {0, -signal.SIGKILL}
+        if code == 0:
+            return
+
+
+def _kill_at_line(turn: int) -> None:
+    lines = count(1)
+
+    def watch(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+        if frame.f_code.co_filename not in {spool.__file__, disk.__file__}:
+            return None
+        if event == "line" and next(lines) == turn:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return watch
+
+    sys.settrace(watch)
+
+
+def left_by_each_kill(folder: Path, prepare: Callable[[Path], Callable[[], object]]) -> list[Path]:
+    """The folder of each run; no kill came in the last one."""
+    # A process without threads can fork.
+    done = run(folder, f"killed_at_each_line(folder, {prepare.__name__})")
+    assert done.returncode == 0, done.stderr
+    return sorted(folder.iterdir(), key=lambda path: int(path.name))
 
 
 def test_calls_are_read_again_oldest_generation_first(tmp_path: Path) -> None:
@@ -100,34 +142,27 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
 
 def test_kill_at_any_line_of_spooling_leaves_a_whole_call_or_none(tmp_path: Path) -> None:
     """P1: kill -9 before each line leaves no half call, and does not block the next one."""
-    turn, whole = 1, 0
-    while killed(tmp_path / str(turn), turn, "spool.put(folder, CALL)"):
-        found = calls(tmp_path / str(turn))
+    other = replace(CALL, correlation_id="f" * 32)
+    *killed, _ = left_by_each_kill(tmp_path, spooling)
+    whole = 0
+    for folder in killed:
+        found = calls(folder)
         assert found in ([], [CALL])
         whole += bool(found)
-        other = replace(CALL, correlation_id="f" * 32)
-        put(tmp_path / str(turn), other)
-        assert other in calls(tmp_path / str(turn))
-        turn += 1
-    assert turn > 15, "the steps were not met"
-    assert 0 < whole < turn - 1, "killed before and after the call was whole"
+        put(folder, other)
+        assert other in calls(folder)
+    assert len(killed) > 15, "the steps were not met"
+    assert 0 < whole < len(killed), "killed before and after the call was whole"
 
 
 def test_kill_at_any_line_of_keeping_the_rest_loses_no_node(tmp_path: Path) -> None:
     """P1: the broker has node1 and node3; node2 stays in the spool in every case."""
-    turn = 1
-    while True:
-        folder = tmp_path / str(turn)
-        put(folder)
-        prepare = "[it] = spool.claim(spool.waiting(folder), print)"
-        was_killed = killed(folder, turn, "it.keep(['node2'])", prepare)
+    *killed, ended = left_by_each_kill(tmp_path, keeping_node2)
+    for folder in killed:
         (left,) = calls(folder)
         assert left in (CALL, replace(CALL, nodes="node2"))
-        if not was_killed:
-            break
-        turn += 1
-    assert left.nodes == "node2"
-    assert turn > 10, "the steps were not met"
+    assert calls(ended) == [replace(CALL, nodes="node2")]
+    assert len(killed) > 10, "the steps were not met"
 
 
 def test_other_processes_skip_a_call_that_one_publishes(tmp_path: Path) -> None:
@@ -138,8 +173,8 @@ def test_other_processes_skip_a_call_that_one_publishes(tmp_path: Path) -> None:
 
 
 def test_the_call_of_a_killed_process_is_available_at_once(tmp_path: Path) -> None:
-    program = "import os\nspool.put(folder, CALL)\nos.kill(os.getpid(), signal.SIGKILL)"
-    assert killed(tmp_path, -1, program)
+    done = run(tmp_path, "spool.put(folder, CALL)\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert done.returncode == -signal.SIGKILL
     assert calls(tmp_path) == [CALL]
 
 
@@ -226,13 +261,7 @@ except spool.SpoolError as error:
     print(error, file=sys.stderr)
     sys.exit(3)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(step=program, prepare=""), str(tmp_path), "-1"],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = run(tmp_path, program)
     assert done.returncode == 3
     assert "hooks.spool: File too large" in done.stderr
     assert list(tmp_path.iterdir()) == []
