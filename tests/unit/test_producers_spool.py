@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from _typeshed import TraceFunction
+
 ROOT = Path(__file__).parents[2]
 CALL = HookCall(
     kind=Kind.RESUME,
@@ -104,7 +106,7 @@ def killed_at_each_line(folder: Path, prepare: Callable[[Path], Callable[[], obj
 def _kill_at_line(turn: int) -> None:
     lines = count(1)
 
-    def watch(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+    def watch(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         if frame.f_code.co_filename not in {spool.__file__, disk.__file__}:
             return None
         if event == "line" and next(lines) == turn:
