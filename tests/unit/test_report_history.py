@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ops.report.history import Boot, NodeHistory, PoweredOn
 from ops.report.history import histories as histories_of
-from ops.report.outcome import outcome_of
 from schemas.commands import Kind
 from schemas.events import CloudAction, RequestEvent, Transition
 from tests.testbed.messages import command, event
+from tests.testbed.outcomes import outcome_of
 from tests.testbed.strategies import events as any_events
 
 if TYPE_CHECKING:

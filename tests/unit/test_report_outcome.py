@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from ops.report.outcome import Recorded, outcome, outcome_of
+from ops.report.outcome import Recorded, outcome
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import CloudAction, RequestEvent, Transition, event_from
 from tests.testbed.messages import MOMENT, command, event
+from tests.testbed.outcomes import outcome_of
 from tests.testbed.strategies import events
 from workers.audit.record import record_of
 
