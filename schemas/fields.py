@@ -85,9 +85,9 @@ class Fields:
             raise self.wrong(field, "must hold printable characters only")
         return value
 
-    def text_or_none(self, field: str, longest: int = LONGEST_TEXT) -> str | None:
+    def text_or_none(self, field: str) -> str | None:
         """A string, or None if the field is absent, null or empty."""
-        return self.text(field, longest) if self.raw.get(field) not in (None, "") else None
+        return self.text(field) if self.raw.get(field) not in (None, "") else None
 
     def number(self, field: str, least: int = 0, most: int = MOST) -> int:
         """A whole number."""

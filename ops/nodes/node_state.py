@@ -11,6 +11,7 @@ from schemas.envelope import parse
 from schemas.events import event_from
 from workers.config.settings import Settings
 from workers.store.holds import all_holds
+from workers.store.overview import open_requests
 from workers.store.tables import nodes, requests
 
 
@@ -71,10 +72,7 @@ def nodes_powered_on(connection: sa.Connection, cluster: str) -> set[str]:
 
 def nodes_with_open_requests(connection: sa.Connection, cluster: str) -> set[str]:
     """The nodes that have a request in progress."""
-    query = sa.select(requests.c.node).where(
-        requests.c.cluster == cluster, requests.c.decided_at.is_(None)
-    )
-    return set(connection.scalars(query))
+    return {request.node for request in open_requests(connection, cluster)}
 
 
 @dataclass(frozen=True, slots=True)

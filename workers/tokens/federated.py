@@ -2,7 +2,6 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
@@ -38,16 +37,16 @@ class FederatedLogin(Source):
 
     def __init__(
         self,
+        source: ClientCredentialsSource | RefreshTokenSource,
         secret: Secret,
         keystone: Keystone,
-        identity_provider: str,
-        protocol: str,
-        clock: Callable[[], float] = time.monotonic,
+        http: Http,
     ) -> None:
         super().__init__(secret)
+        self._source = source
         self._keystone = keystone
-        self._federation = identity_provider, protocol
-        self._clock = clock
+        self._federation = source.identity_provider, source.protocol
+        self._http = http
         self._held: _HeldAccess | None = None
 
     @abstractmethod
@@ -57,13 +56,13 @@ class FederatedLogin(Source):
     def fetch(self) -> ScopedToken:
         """Get an access token if needed, log in with it, and scope the token."""
         held, current = self._held, self.fingerprint()
-        if held and self._clock() < held.until and held.fingerprint == current:
+        if held and time.monotonic() < held.until and held.fingerprint == current:
             try:
                 return self._keystone.federated_login(*self._federation, held.token)
             except SourceError as error:
                 if error.error != "unauthorized":
                     raise
-        self._held, requested = None, self._clock()
+        self._held, requested = None, time.monotonic()
         access = self._obtain()
         until = requested + access.expires_in - _ACCESS_MARGIN
         self._held = _HeldAccess(access.token, until, current)
@@ -73,6 +72,8 @@ class FederatedLogin(Source):
 class RefreshTokenLogin(FederatedLogin):
     """The refresh token of a public client; the vault holds its successors."""
 
+    _source: RefreshTokenSource
+
     def __init__(
         self,
         source: RefreshTokenSource,
@@ -81,9 +82,7 @@ class RefreshTokenLogin(FederatedLogin):
         http: Http,
         vault: Vault,
     ) -> None:
-        super().__init__(secret, keystone, source.identity_provider, source.protocol)
-        self._source = source
-        self._http = http
+        super().__init__(source, secret, keystone, http)
         self._vault = vault
         self._end: int | None = None
 
@@ -106,12 +105,7 @@ class RefreshTokenLogin(FederatedLogin):
 class ServiceAccountLogin(FederatedLogin):
     """An OIDC client that logs in with its own secret."""
 
-    def __init__(
-        self, source: ClientCredentialsSource, secret: Secret, keystone: Keystone, http: Http
-    ) -> None:
-        super().__init__(secret, keystone, source.identity_provider, source.protocol)
-        self._source = source
-        self._http = http
+    _source: ClientCredentialsSource
 
     def _obtain(self) -> AccessToken:
         return service_login(self._http, self._source, self._secret.read(), self._secret.place)

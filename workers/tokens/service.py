@@ -5,7 +5,6 @@ id that the broker has validated identifies the client.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -45,16 +44,10 @@ _DIRECT_REPLY = "amq.rabbitmq.reply-to."
 class TokenService:
     """Answers requests for tokens from the source of each cloud.
 
-    The broker's list of connections shows `name`; `clock` gives seconds, never going back.
+    The broker's list of connections shows `name`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        sources: Mapping[str, Source],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: Settings, name: str, sources: Mapping[str, Source]) -> None:
         parameters = connection_parameters(settings.broker, name)
         allowed = settings.tokens.allowed_users or (parameters.user,)
         self._allowed = frozenset(allowed)
@@ -67,7 +60,6 @@ class TokenService:
                 source,
                 alarm=partial(self._alarms.alarm, cloud),
                 longest_wait=settings.tokens.timeout * _WAIT,
-                clock=clock,
             )
             for cloud, source in sources.items()
         }
