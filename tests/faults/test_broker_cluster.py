@@ -35,7 +35,7 @@ def cluster(session_dir: Path) -> Iterator[BrokerCluster]:
 def trouble(cluster: BrokerCluster, folder: Path) -> Iterator[ClusterTrouble]:
     """A system with requests on the cluster; at the end every promise is checked."""
     vhost = cluster.nodes[0].create_vhost()
-    plan = SystemPlan(nodes=10)
+    plan = SystemPlan(nodes=10, boot=1.0)
     with WholeSystem(folder, cluster.urls(vhost), plan, start=(*WORKERS, "relay")) as system:
         for node in cluster.nodes:
             node.settle()
