@@ -143,9 +143,14 @@ def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
             f"the broker refused the login of user {user}: correct the password in {place}, or set "
             "it with rabbitmqctl change_password"
         )
+    if isinstance(error, ProbableAccessDeniedError) and "not found" in str(error):
+        return (
+            f"the broker has no virtual host {vhost}: correct it in broker.url, or create it with "
+            "rabbitmqctl add_vhost"
+        )
     if isinstance(error, ProbableAccessDeniedError):
         return (
-            f"the broker refused user {user} access to virtual host {vhost}: if it exists, permit "
-            "it with rabbitmqctl set_permissions; if not, check broker.url"
+            f"the broker refused user {user} access to virtual host {vhost}: permit it with "
+            "rabbitmqctl set_permissions"
         )
     return None
