@@ -148,6 +148,8 @@ def status(session: Session, *, as_json: bool) -> None:
             }
         )
     else:
+        for note in findings.of_settings(settings.dry_groups):
+            print_line(note.text, style="bold white on red")
         _print(stored, queues)
         _print_findings(found)
     raise SystemExit(findings.exit_code(found))
