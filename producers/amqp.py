@@ -15,7 +15,7 @@ from schemas.fields import shown
 
 PERSISTENT = 2
 # The broker sends something at least twice in this time.
-HEARTBEAT_SECONDS = 6
+HEARTBEAT_SECONDS = 5
 # RabbitMQ's nack does not say which; a publisher cannot know.
 NACKED = "a queue is full or has no quorum; lamplighter status says which"
 
