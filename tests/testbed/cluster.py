@@ -46,6 +46,7 @@ class ClusterPlan:
         latency: time of each request to the simulated cloud.
         strategies: by node name; other nodes have the strategy `stop`.
         real: whether the cloud is a real OpenStack.
+        group: more lines of each group made from `strategies`.
         groups: TOML of all groups, instead of those made from `strategies`.
         clouds: TOML of more clouds. In both, $auth_url and $project_id are filled in.
         slurm_toml: more lines of [slurm].
@@ -53,6 +54,7 @@ class ClusterPlan:
         snapshot_interval, grace: settings of resync.
         absent: nodes that have no server at first.
         prolog: whether jobs wait in lamplighter-prolog for their nodes.
+        stores: files of state store and audit log, in the folder of slurm.conf.
     """
 
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
@@ -61,6 +63,7 @@ class ClusterPlan:
     latency: float = 0.02
     strategies: Mapping[str, str] = field(default_factory=dict)
     real: bool = False
+    group: str = ""
     groups: str = ""
     clouds: str = ""
     slurm_toml: str = ""
@@ -69,6 +72,7 @@ class ClusterPlan:
     more: str = ""
     absent: tuple[str, ...] = ()
     prolog: bool = False
+    stores: tuple[str, str] = ("state.db", "audit.db")
 
 
 class Cluster:
@@ -105,7 +109,7 @@ class Cluster:
 
     def _start(self) -> None:
         self._say("a private RabbitMQ")
-        self.broker = self._stack.enter_context(PrivateBroker(self.folder / "broker"))
+        self.broker = self._open_broker()
         self.broker.create_vhost(VHOST)
         self.cloud: SimCloud | RealOpenStack
         if self.plan.real:
@@ -116,9 +120,9 @@ class Cluster:
             self.cloud = self._stack.enter_context(SimCloud())
         slurm = replace(
             self.plan.slurm,
-            resume=PROGRAMS / "lamplighter-resume",
-            suspend=PROGRAMS / "lamplighter-suspend",
-            resume_fail=PROGRAMS / "lamplighter-resume-fail",
+            resume=self._hook_program("resume"),
+            suspend=self._hook_program("suspend"),
+            resume_fail=self._hook_program("resume-fail"),
         )
         if self.plan.prolog:
             program = site_prolog(self.folder / "site-prolog", self.folder / "waiting")
@@ -132,6 +136,25 @@ class Cluster:
         self._say("a private Slurm, all nodes powered down")
         self.slurm.start()
 
+    def _open_broker(self) -> PrivateBroker:
+        return self._stack.enter_context(PrivateBroker(self.folder / "broker"))
+
+    def _hook_program(self, kind: str) -> Path:
+        """What slurmctld runs: the hook, or a program that runs it."""
+        return PROGRAMS / f"lamplighter-{kind}"
+
+    def _broker_address(self) -> str:
+        """The line of [broker] that says where it is."""
+        where = f"{self.broker.admin.name}@{self.broker.host}:{self.broker.port}/{VHOST}"
+        return f'url = "amqp://{where}"'
+
+    def _cloud_address(self, url: str) -> str:
+        """Where the workers reach an address of the cloud."""
+        return url
+
+    def _worker_environment(self) -> Mapping[str, str] | None:
+        return None
+
     def start_workers(self) -> None:
         """Run `lamplighter up` and wait until all workers consume their queues.
 
@@ -143,6 +166,7 @@ class Cluster:
         self.workers = Child(
             [sys.executable, "-m", "ops.cli.main", "--config", config, "up"],
             log=self.folder / "lamplighter.log",
+            env=self._worker_environment(),
             cwd=ROOT,
         )
         self._stack.callback(self.workers.stop)
@@ -197,7 +221,7 @@ class Cluster:
             f"""
 cluster = "demo"
 [broker]
-url = "amqp://{self.broker.admin.name}@{self.broker.host}:{self.broker.port}/{VHOST}"
+{self._broker_address()}
 password_file = "broker.password"
 [hooks]
 spool = "spool"
@@ -212,15 +236,15 @@ snapshot_interval = {self.plan.snapshot_interval}
 [resync]
 grace = {self.plan.grace}
 [store]
-url = "sqlite:///state.db"
-audit_url = "sqlite:///audit.db"
+url = "sqlite:///{self.plan.stores[0]}"
+audit_url = "sqlite:///{self.plan.stores[1]}"
 [clouds.simulated]
-auth_url = "{self.cloud.auth_url}"
+auth_url = "{self._cloud_address(self.cloud.auth_url)}"
 project_id = "{self.project_id}"
 [clouds.simulated.source]
 type = "oidc_refresh_token"
 refresh_token_file = "refresh.token"
-token_endpoint = "{self.cloud.token_endpoint}"
+token_endpoint = "{self._cloud_address(self.cloud.token_endpoint)}"
 {self._filled(self.plan.clouds)}
 {self._filled(self.plan.groups) or self._groups()}
 {self.plan.more}
@@ -256,7 +280,7 @@ token_endpoint = "{self.cloud.token_endpoint}"
             by_strategy.setdefault(self.plan.strategies.get(node, "stop"), []).append(node)
         return "".join(
             f'[groups.{name}]\nnodes = "{",".join(nodes)}"\ncloud = "simulated"\nstrategy = "{name}"\n'
-            "deploy_wait = 1.0\n"
+            f"deploy_wait = 1.0\n{self.plan.group}\n"
             f'[groups.{name}.server]\nimage = "{image}"\nflavor = "m1.tiny"\nnetworks = ["none"]\n'
             for name, nodes in by_strategy.items()
         )

@@ -45,6 +45,9 @@ TEST_PACKAGES = {
     "postgresql": "usr/lib/postgresql/*/bin/initdb",
     "prometheus": "promtool",
     "chromium": "chromium",
+    # The clock that a storm steps is compiled.
+    "gcc": "cc",
+    "libc6-dev": "usr/include/time.h",
     # Playwright's own Node needs it.
     "libatomic1": "usr/lib/*/libatomic.so.1",
 }

@@ -71,7 +71,11 @@ class SimControl:
 
     def servers(self) -> dict[str, ServerInfo]:
         """Return all servers that are not deleted, by name."""
-        return {server.name: server for server in self._ask(list[ServerInfo], "GET", "servers")}
+        return {server.name: server for server in self.all_servers()}
+
+    def all_servers(self) -> list[ServerInfo]:
+        """Return all servers that are not deleted; several may have the same name."""
+        return self._ask(list[ServerInfo], "GET", "servers")
 
     def images(self) -> list[ImageInfo]:
         """Return all images."""

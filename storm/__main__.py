@@ -1,0 +1,48 @@
+"""Run a storm, and say what was checked and what does not hold; exit status 1 if anything does not.
+
+python -m storm [--minutes 5] [--seed N] [--nodes 51] [--brokers 1|3] [--keep]
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from storm.report import report
+from storm.run import run
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m storm", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--nodes", type=int, default=51)
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the folder, whatever comes")
+    options = parser.parse_args()
+    seed = int(time.time()) if options.seed is None else options.seed
+    folder = Path(tempfile.mkdtemp(prefix="storm-"))
+    folder.chmod(0o755)  # slurmd runs jobs as other users, which must reach the files below
+    print(f"storm: seed {seed}, folder {folder}", flush=True)
+    result = run(
+        folder,
+        seed=seed,
+        seconds=options.minutes * 60,
+        nodes=options.nodes,
+        brokers=options.brokers,
+        say=lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True),
+    )
+    print("\n".join(report(result)))
+    if result.verdict.violations:
+        print(f"storm: all logs are in {folder}")
+        return 1
+    if not options.keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The jobs of a storm: each task shows twice a second, in a file of its own, that it is alive."""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from storm.plan import PlannedJob
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.slurm import PrivateSlurm
+
+# No process is started for a beat: many jobs run on few cores.
+_BEAT = """#!/bin/bash
+file={beats}/$SLURM_JOB_ID.$SLURMD_NODENAME.$EPOCHREALTIME
+say() {{ echo "$1 $EPOCHREALTIME" >>"$file"; }}
+trap 'say term; exit 143' TERM
+say begin
+exec 9<> <(:)
+for ((i = 0; i < $1 * 2; i++)); do read -t 0.5 -u 9; say alive; done
+say end
+"""
+
+
+class Jobs:
+    """Submits jobs to a private Slurm.
+
+    Args:
+        slurm: where they run.
+        folder: for the program that they run.
+        beats: the folder of their files.
+
+    Attributes:
+        submitted: how many jobs slurmctld has taken, an array as one.
+        refused: how many it could not take, because it was away.
+    """
+
+    def __init__(self, slurm: PrivateSlurm, folder: Path, beats: Path) -> None:
+        self._slurm = slurm
+        self.beat = folder / "beat"
+        self.beat.write_text(_BEAT.format(beats=beats))
+        self.beat.chmod(0o755)
+        self.submitted = self.refused = 0
+        self._waiting: list[subprocess.Popen[bytes]] = []
+        self._timers: list[threading.Timer] = []
+
+    def submit(self, job: PlannedJob) -> None:
+        """Submit a job, without waiting for it."""
+        many = ["--ntasks-per-node=1", f"--nodes={job.nodes}", f"--partition={job.partition}"]
+        script = f"exec srun {self.beat} {job.seconds}"
+        match job.kind:
+            case "srun":
+                self._spawn("srun", *many, str(self.beat), str(job.seconds))
+            case "salloc":
+                self._spawn("salloc", *many, "srun", str(self.beat), str(job.seconds))
+            case "array":
+                self._batch(job, f"exec {self.beat} {job.seconds}", *many, "--array=1-3")
+            case "het":
+                all_of_them = f"exec srun --het-group=0,1 {self.beat} {job.seconds}"
+                self._batch(
+                    job, all_of_them, *many, ":", "--nodes=1", f"--partition={job.partition}"
+                )
+            case "batch" | "unrequeueable":
+                more = ["--no-requeue"] if job.kind == "unrequeueable" else []
+                self._batch(job, f"exec {self.beat} {job.seconds}", *many, *more)
+            case _:
+                self._batch(job, script, *many)
+
+    def _batch(self, job: PlannedJob, command: str, *options: str) -> None:
+        try:
+            said = self._slurm.run(
+                "sbatch",
+                *("--parsable", "--output=/dev/null", "--chdir=/", "--requeue"),
+                *options,
+                text=f"#!/bin/bash\n{command}\n",
+            )
+        except (RuntimeError, subprocess.TimeoutExpired):
+            self.refused += 1
+            return
+        self.submitted += 1
+        if job.whim is not None:
+            number = said.strip().partition(";")[0]
+            words = ["scontrol", "requeue"] if job.kind == "requeued" else ["scancel"]
+            words.append(number)
+            timer = threading.Timer(job.whim, partial(self._quietly, self._slurm.run, *words))
+            timer.daemon = True
+            timer.start()
+            self._timers.append(timer)
+
+    def _spawn(self, *words: str) -> None:
+        self.submitted += 1
+        self._waiting.append(
+            subprocess.Popen(
+                [*self._slurm._loopback.prefix, *words],  # noqa: SLF001 - as PrivateSlurm.run does
+                env=MINIMAL_ENVIRONMENT | {"SLURM_CONF": str(self._slurm.conf)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+
+    @staticmethod
+    def _quietly(run: Callable[..., object], *words: str) -> None:
+        # the job may have ended, and slurmctld may be away
+        with suppress(RuntimeError, subprocess.TimeoutExpired):
+            run(*words)
+
+    def close(self) -> None:
+        """End what waits for nodes."""
+        for timer in self._timers:
+            timer.cancel()
+        for process in self._waiting:
+            if process.poll() is None:
+                process.kill()
+            process.wait()

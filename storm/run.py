@@ -1,0 +1,195 @@
+"""One storm: from the start of an installation to the verdict."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import requests
+
+from storm import checker
+from storm.checker import Verdict
+from storm.collect import collect, queues
+from storm.evidence import Evidence
+from storm.faults import Faults, carry_out
+from storm.jobs import Jobs
+from storm.plan import STRATEGIES, PlannedJob, storm
+from storm.site import Site
+from tests.testbed.processes import Child
+from tests.testbed.slurm import SlurmError
+from tests.testbed.waiting import until, until_none
+
+_MIB = 1 << 20
+_SAMPLE_EVERY = 3.0
+# How long rest may take: the longest tier that a request can reach here lasts 30 s.
+_CALM = 150.0
+_FAULTS_END = 120.0
+_PROOF_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a storm; `done` are the faults carried out, by kind."""
+
+    seed: int
+    seconds: float
+    nodes: int
+    brokers: int
+    done: dict[str, int]
+    failed: tuple[str, ...]
+    jobs: int
+    evidence: Evidence
+    verdict: Verdict
+
+
+def run(  # noqa: PLR0913 - most are keyword-only
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    nodes: int = 51,
+    brokers: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Let a storm of `seconds` pass over an installation in `folder`; wait for rest, and check.
+
+    Raises:
+        RuntimeError, TimeoutError: the installation does not start, or a fault cannot be undone.
+    """
+    planned = storm(seed, seconds, brokers)
+    with Site(folder, nodes, brokers, say) as site:
+        jobs = Jobs(site.slurm, folder, site.beats)
+        faults = Faults(site, folder / "faults.log", random.Random(seed))  # noqa: S311 - no secret
+        say(f"a storm of {seconds:g} s: {len(planned.faults)} faults, {len(planned.jobs)} jobs")
+        try:
+            with _sampled(site) as memory:
+                coming = list(planned.jobs)
+                began = time.monotonic()
+
+                def tick() -> None:
+                    while coming and time.monotonic() >= began + coming[0].at:
+                        jobs.submit(coming.pop(0))
+
+                carry_out(faults, planned.faults, began, tick)
+                until(lambda: tick() or not coming, seconds, "the last job")  # type: ignore[func-returns-value]
+                say("calm: everything comes to rest")
+                unsettled = list(_rest(site, faults, jobs))
+                sizes = {name: tuple(values) for name, values in memory.items()}
+        finally:
+            jobs.close()
+        say("the checks")
+        seen = collect(site, outside=faults.cut_power, memory=sizes, unsettled=unsettled)
+        return Result(
+            seed=seed,
+            seconds=seconds,
+            nodes=nodes,
+            brokers=brokers,
+            done=dict(faults.done),
+            failed=tuple(faults.failed),
+            jobs=jobs.submitted,
+            evidence=seen,
+            verdict=checker.check(seen),
+        )
+
+
+def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
+    """Wait for rest; one line for each thing that does not come to rest."""
+    faults.end(_FAULTS_END)
+    faults.log_in()
+    faults.release(",".join(site.slurm.settings.node_names))
+    deadline = time.monotonic() + _CALM
+    for what, find in (
+        ("jobs in the queue", lambda: _queue(site)),
+        ("nodes in use or between two states", lambda: _awake(site)),
+    ):
+        yield from _wait(what, find, deadline)
+    # After all that, each strategy still brings nodes to a job.
+    for strategy in STRATEGIES:
+        jobs.submit(PlannedJob(0, "nodes", strategy, 2, _PROOF_SECONDS))
+    deadline = time.monotonic() + _CALM
+    for what, find in (
+        ("jobs after the storm", lambda: _queue(site)),
+        ("nodes in use after the storm", lambda: _awake(site)),
+        ("messages in queues", lambda: _messages(site)),
+        ("differences that no drift names", lambda: _differences(site)),
+    ):
+        yield from _wait(what, find, deadline)
+
+
+def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:
+    try:
+        until_none(find, max(10.0, deadline - time.monotonic()), what)
+    except TimeoutError as error:
+        yield str(error)[:1000]
+
+
+def _queue(site: Site) -> list[str]:
+    try:
+        return site.slurm.run("squeue", "--noheader", "--format=%i %T %r %N").splitlines()
+    except SlurmError as error:
+        return [str(error)]
+
+
+def _awake(site: Site) -> list[str]:
+    """The nodes that Slurm has not powered down; those out of service for a failed boot return."""
+    states = site.slurm.node_states()
+    return [
+        f"{node} {'+'.join(sorted(state))}"
+        for node, state in states.items()
+        if not ("POWERED_DOWN" in state and "IDLE" in state and "POWERING_DOWN" not in state)
+    ]
+
+
+def _messages(site: Site) -> list[str]:
+    try:
+        return [
+            f"{q.name}: {q.messages}" for q in queues(site) if q.messages and q.name != "power.dlq"
+        ]
+    except requests.RequestException as error:
+        return [str(error)]
+
+
+def _differences(site: Site) -> list[str]:
+    servers = site.simulated.all_servers()
+    return [
+        f"{server.name}: {server.status}"
+        for server in servers
+        if server.powered or server.task_state
+    ]
+
+
+@contextmanager
+def _sampled(site: Site) -> Iterator[dict[str, list[float]]]:
+    """The memory of each worker over time, in MiB; a new process goes on where the old one was."""
+    memory: dict[str, list[float]] = {}
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(_SAMPLE_EVERY):
+            for owner, prefix in ((site.workers, ""), (site.second, "second ")):
+                for name, size in _sizes(owner):
+                    memory.setdefault(prefix + name, []).append(size)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _sizes(owner: Child | None) -> Iterator[tuple[str, float]]:
+    if owner is None:
+        return
+    try:
+        for child in psutil.Process(owner.pid).children():
+            words = child.cmdline()
+            if words[-2:-1] == ["worker"]:
+                yield words[-1], child.memory_info().rss / _MIB
+    except psutil.Error:
+        return
