@@ -3,7 +3,7 @@
 # the target stops with one line that says what to install.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo unit test check format bench dist clean
+.PHONY: help demo unit test check format bench storm fuzz dist clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -31,6 +31,12 @@ format: .venv/.ready ## Apply layout and automatic lint fixes
 
 bench: .venv/.system-test .venv/.ready ## Run the benchmarks: ratios against a baseline of the same run
 	$(BIN)/python -m benchmarks
+
+storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3
+	$(BIN)/python -m storm $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(BROKERS:%=--brokers %)
+
+fuzz: .venv/.ready ## Feed the parsers with random input, for an hour or MINUTES=5
+	$(BIN)/python -m tests.testbed.fuzz $(MINUTES:%=--minutes %)
 
 dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environment
 	rm -rf dist build/wheel-test

@@ -5,6 +5,7 @@ python -m storm [--minutes 5] [--seed N] [--nodes 51] [--brokers 1|3] [--keep]
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever comes")
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell lets us ignore them
+        signal.signal(number, signal.default_int_handler)
     seed = int(time.time()) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="storm-"))
     folder.chmod(0o755)  # slurmd runs jobs as other users, which must reach the files below

@@ -11,19 +11,26 @@ from storm.evidence import Beats, Evidence, HookCall, PoweredOn, Step
 TERMINAL = frozenset({"completed", "superseded", "failed", "discarded"})
 # The audit's names of the hooks' kinds.
 KINDS = {"resume": "resume", "suspend": "suspend", "resume-fail": "resume_fail"}
-# Classes of error after which trying again is of no use.
-PERMANENT = frozenset(
+# Classes of error that pass: none of them may end a request.
+PASSING = frozenset(
     {
-        "bad_request",
-        "forbidden",
-        "quota",
-        "no_valid_host",
-        "no_addresses",
-        "refused",
-        "bad_template",
+        "network",
+        "timeout",
+        "server_side",
+        "over_limit",
+        "token_service_away",
+        "token",
+        "boots_stuck",
     }
-    | {"server_error", "server_missing", "boot_timeout", "stop_timeout", "power_on_failed"}
-    | {"power_off_failed", "delete_failed", "boots_exhausted", "on_hold", "ambiguous"}
+    | {
+        "unauthorized",
+        "invalid_grant",
+        "unreadable_answer",
+        "unconfirmed",
+        "lease_held",
+        "held_long",
+    }
+    | {"on_hold", "unknown", "malformed", ""}
 )
 # Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
 # comes twice a second can be late.
@@ -223,7 +230,7 @@ def _final(seen: Evidence) -> Iterator[Violation]:
 
 def _letters(seen: Evidence) -> Iterator[Violation]:
     for letter in seen.letters:
-        if letter.error not in PERMANENT:
+        if letter.error in PASSING:
             yield Violation("dead letter", letter.node, f"{letter.error}: {letter.message}")
 
 

@@ -154,7 +154,7 @@ def collect(
 
 def _letter(letter: dict[str, str]) -> DeadLetter:
     return DeadLetter(
-        letter.get("node") or "", letter.get("error") or "", letter.get("message") or ""
+        letter.get("node") or "", letter.get("cause") or "", letter.get("message") or ""
     )
 
 

@@ -28,6 +28,8 @@ _SAMPLE_EVERY = 3.0
 # How long rest may take: the longest tier that a request can reach here lasts 30 s.
 _CALM = 150.0
 _FAULTS_END = 120.0
+# A task that lasts longer does not end.
+_STUCK = 60.0
 _PROOF_SECONDS = 2
 
 
@@ -104,7 +106,7 @@ def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     deadline = time.monotonic() + _CALM
     for what, find in (
         ("jobs in the queue", lambda: _queue(site)),
-        ("nodes in use or between two states", lambda: _awake(site)),
+        ("nodes in use or between two states", lambda: _awake_after_repair(site, deadline)),
     ):
         yield from _wait(what, find, deadline)
     # After all that, each strategy still brings nodes to a job.
@@ -120,6 +122,22 @@ def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
         yield from _wait(what, find, deadline)
 
 
+def _repair(site: Site, *, stuck: bool) -> None:
+    """Do what Lamplighter leaves to people.
+
+    Servers in ERROR; with `stuck`, also those whose task never ends; nodes that Slurm itself set down.
+    """
+    states = site.slurm.node_states()
+    for server in site.simulated.all_servers():
+        is_off = "POWERED_DOWN" in states.get(server.name, ())
+        if server.status == "ERROR" or (stuck and is_off and server.task_state):
+            site.simulated.set_power(server.name, on=False)
+    for node, state in states.items():
+        is_off = {"DOWN", "POWERED_DOWN"} <= state
+        if is_off and not site.slurm.node_reason(node).startswith("lamplighter"):
+            site.slurm.scontrol("update", f"NodeName={node}", "State=IDLE")
+
+
 def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:
     try:
         until_none(find, max(10.0, deadline - time.monotonic()), what)
@@ -132,6 +150,11 @@ def _queue(site: Site) -> list[str]:
         return site.slurm.run("squeue", "--noheader", "--format=%i %T %r %N").splitlines()
     except SlurmError as error:
         return [str(error)]
+
+
+def _awake_after_repair(site: Site, deadline: float) -> list[str]:
+    _repair(site, stuck=deadline - time.monotonic() < _CALM - _STUCK)
+    return _awake(site)
 
 
 def _awake(site: Site) -> list[str]:

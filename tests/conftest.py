@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The duration of an example depends on the load of the machine.
     hypothesis.settings.register_profile("thorough", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+    hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1000)
     hypothesis.settings.load_profile(config.getoption("--hypothesis-profile") or "thorough")
 
 

@@ -1,0 +1,297 @@
+"""Hypothesis drives the power worker's pure functions over one node and a cloud that misbehaves.
+
+The walk is `admit`'s next part: each step is `next_step` (with `decide` inside), and each answer goes
+through `learn_answer`, as in the engine. Requests come at any time; answers are lost, late or wrong;
+accepted work ends in ERROR, falls back or never ends; servers die and start by themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from schemas.commands import Desired, Kind
+from schemas.events import Transition
+from schemas.server import Server
+from tests.testbed.deliveries import pending
+from tests.testbed.messages import MOMENT, command
+from tests.testbed.pending_nodes import ACCEPTED, CLUSTER, GROUP, TEMPLATE, node, row
+from workers.clouds.actions import CREATE, DELETE, REBOOT, SHELVE, START, STOP, UNSHELVE
+from workers.clouds.errors import CloudError
+from workers.clouds.health import Health
+from workers.clouds.servers import ServerView
+from workers.power.calls import verdict_on
+from workers.power.next_step import CloudView, learn_answer, next_step
+from workers.power.node import LOOKING, Calling, PendingNode, joined
+from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
+
+if TYPE_CHECKING:
+    from workers.clouds.decide import Act
+
+API_TIMEOUT, TAKES = 4.0, 2.0
+# Where each action may begin, its task, and where it ends.
+WORK = {
+    START: ({"SHUTOFF"}, "powering-on", "ACTIVE"),
+    STOP: ({"ACTIVE", "ERROR"}, "powering-off", "SHUTOFF"),
+    SHELVE: ({"ACTIVE", "SHUTOFF"}, "shelving", "SHELVED_OFFLOADED"),
+    UNSHELVE: ({"SHELVED_OFFLOADED"}, "unshelving", "ACTIVE"),
+    REBOOT: ({"ACTIVE", "SHUTOFF", "ERROR"}, "rebooting_hard", "ACTIVE"),
+}
+OFF = {"stop": {"SHUTOFF"}, "shelve": {"SHUTOFF", "SHELVED_OFFLOADED"}, "delete": set[str]()}
+ANSWERS: tuple[CloudError | None, ...] = (
+    *(None, None, None, None),
+    *(CloudError(status, "no") for status in (409, 429, 500, 503)),
+)
+# The answer is lost; the call took effect, or did not.
+LOST = CloudError(None, "reset by peer")
+FATES = ("well", "well", "well", "ERROR", "back", "never")
+GROUPS = [
+    msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE)
+    for strategy in ("stop", "shelve", "delete")
+]
+
+
+@dataclass
+class Work:
+    """What a server is about to become; None: nobody knows when."""
+
+    status: str
+    at: float | None
+
+
+class Walk(RuleBasedStateMachine):
+    """One node, its cloud, and a clock."""
+
+    steps: ClassVar[int] = 0
+
+    @initialize(group=st.sampled_from(GROUPS), kind=st.sampled_from([Kind.RESUME, Kind.SUSPEND]))
+    def begin(self, group: object, kind: Kind) -> None:
+        assert isinstance(group, type(GROUP))
+        self.group, self.now, self.generation = group, ACCEPTED, MOMENT
+        self.servers: dict[str, Server] = {}
+        self.work: dict[str, Work] = {}
+        self.created = 0
+        if group.strategy != "delete":
+            self.servers["id-0"] = self._server("id-0", "SHUTOFF")
+        self.view = ServerView(CLUSTER)
+        self.health = Health()
+        self.answer: CloudError | None = None
+        self.lost: bool | None = None
+        self.fate = "well"
+        self.faults = 0
+        asked = command(kind=kind)
+        self.node: PendingNode | None = node(
+            asked, pending(asked), group=group, row=row(asked), fresh_after=self.now
+        )
+
+    # -- what may happen
+
+    @rule(kind=st.sampled_from([Kind.RESUME, Kind.SUSPEND]))
+    def request(self, kind: Kind) -> None:
+        """A newer request comes; or the first one after an end."""
+        self.generation += 10**9
+        asked = command(kind=kind, generation=self.generation)
+        raised = row(asked, self.node.row.server_id if self.node else None)
+        if self.node is None:
+            fresh = node(asked, group=self.group, row=raised, patient_since=self.now)
+            self.node = joined(fresh, pending(asked), raised, {}, {}, self.now)
+        else:
+            self.node = joined(self.node, pending(asked), raised, {}, {}, self.now)
+
+    @rule(answer=st.sampled_from(ANSWERS), fate=st.sampled_from(FATES))
+    def cloud_changes(self, answer: CloudError | None, fate: str) -> None:
+        """From now on, calls are answered so, and accepted work ends so."""
+        self.answer, self.fate, self.lost = answer, fate, None
+        self.faults += answer is not None or fate != "well"
+
+    @rule(performed=st.booleans())
+    def answers_are_lost(self, performed: bool) -> None:  # noqa: FBT001 - a rule's argument
+        self.answer, self.lost = LOST, performed
+        self.faults += 1
+
+    @rule(on=st.booleans())
+    def server_changes_by_itself(self, on: bool) -> None:  # noqa: FBT001 - a rule's argument
+        for server_id, server in list(self.servers.items())[:1]:
+            self.work.pop(server_id, None)
+            self.servers[server_id] = replace(
+                server, status="ACTIVE" if on else "SHUTOFF", task=None
+            )
+            self.faults += 1
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 9.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self._settle()
+
+    @rule(count=st.integers(1, 30))
+    def worker_works(self, count: int) -> None:
+        for _ in range(count):
+            self._step()
+
+    @rule(seed=st.integers(0, 2**32))
+    def much_happens(self, seed: int) -> None:
+        """Many of the above; in each round there is time for an end."""
+        chance = random.Random(seed)  # noqa: S311 - no secret
+        for _ in range(40):
+            match chance.randrange(5):
+                case 0:
+                    self.cloud_changes(chance.choice(ANSWERS), chance.choice(FATES))
+                case 1:
+                    self.answers_are_lost(performed=chance.random() < 0.5)
+                case 2:
+                    self.server_changes_by_itself(on=chance.random() < 0.5)
+                case 3:
+                    self.time_passes(chance.choice([0.1, 1.0, 9.0]))
+                case _:
+                    self.cloud_changes(None, "well")
+            if self.node is None or chance.random() < 0.2:
+                self.request(chance.choice([Kind.RESUME, Kind.SUSPEND]))
+            self.worker_works(10)
+
+    def teardown(self) -> None:
+        """Once the cloud is well, the newest request ends, with the node as it wants it."""
+        if not hasattr(self, "group"):
+            return
+        self.answer, self.lost, self.fate = None, None, "well"
+        for server_id, work in self.work.items():
+            if work.at is None:  # an administrator resets it
+                self.servers[server_id] = replace(self.servers[server_id], task=None)
+        self.work = {k: w for k, w in self.work.items() if w.at is not None}
+        self.now += 60.0
+        self._settle()
+        want = Kind.RESUME if self.generation // 10**9 % 2 else Kind.SUSPEND
+        self.node = None
+        self.request(want)
+        ended = next((e for e in (self._step() for _ in range(500)) if e is not None), None)
+        assert ended is not None, "no end after 500 steps"
+        assert ended.transition is Transition.COMPLETED, ended
+        running = [server for server in self.servers.values() if server.status == "ACTIVE"]
+        assert len(running) == (want is Kind.RESUME), self.servers
+
+    # -- the worker
+
+    def _step(self) -> Finish | None:
+        if self.node is None:
+            return None
+        type(self).steps += 1
+        seen = CloudView(
+            self.view,
+            self.health,
+            tokens_away=False,
+            oldest=self.now - 2.0,
+            peers=lambda: [self.node] if self.node else [],
+        )
+        taken = next_step(self.node, seen, None, registered=False, now=self.now)
+        match taken:
+            case WaitFor(until=until, listing=listing):
+                assert listing or until is not None
+                self.now = max(self.now, until or 0.0) + 0.5
+                self._settle()
+                self.view.fold(tuple(self.servers.values()), self.now, whole=True)
+            case MakeCall(act):
+                self._call(act)
+            case Finish(transition=transition):
+                if transition is Transition.COMPLETED:
+                    self._is_as_wanted()
+                else:
+                    assert self.faults, f"{taken.cause} in a cloud without a fault"
+                self.node = None
+                return taken
+            case Retry() | ParkNode():
+                assert self.faults
+                self._rest()
+        return None
+
+    def _is_as_wanted(self) -> None:
+        """By the listing on which it ends, the node is as the newest request wants it."""
+        assert self.node is not None
+        assert self.view.as_of > self.node.fresh_after
+        statuses = {s.status for s in self.view.servers if s.task is None}
+        if self.node.row.desired is Desired.UP:
+            assert statuses == {"ACTIVE"}
+        else:
+            assert statuses <= OFF[self.group.strategy]
+
+    def _rest(self) -> None:
+        """A stay in a retry tier: the request comes back as it was."""
+        assert self.node is not None
+        [*_, request] = self.node.requests
+        waited = {self.node.key: self.now - self.node.patient_since + 5.0}
+        self.now += 5.0
+        self._settle()
+        fresh = replace(
+            self.node, requests=(), actions={}, phase=LOOKING, called=False, conflicts=0
+        )
+        self.node = joined(fresh, request, fresh.row, self.node.actions, waited, self.now)
+
+    def _call(self, act: Act) -> None:
+        assert self.node is not None
+        # a server is deleted only to power the node off, because it is broken, or as a second one
+        if self.node.row.desired is Desired.UP:
+            assert act.action not in {STOP, SHELVE}
+            assert act.action != DELETE or act.because is not None or len(self.view.servers) > 1
+        call = Calling(act, self.node.row, self.node.key, self.now)
+        self.now += 0.1
+        answer: str | CloudError = self.answer or act.server_id or f"id-{self.created + 1}"
+        if self.answer is None or self.lost:
+            refused = self._perform(act)
+            if self.answer is None and refused is not None:
+                answer = refused
+        verdict = verdict_on(answer) if isinstance(answer, CloudError) else None
+        self.node = learn_answer(
+            self.node,
+            call,
+            answer,
+            verdict,
+            now=self.now,
+            time_ns=self.generation,
+            api_timeout=API_TIMEOUT,
+        )
+
+    # -- the cloud
+
+    @staticmethod
+    def _server(server_id: str, status: str, task: str | None = None) -> Server:
+        return Server(server_id, "node1", status, task, cluster=CLUSTER, node="node1")
+
+    def _perform(self, act: Act) -> CloudError | None:
+        if act.action == CREATE:
+            self.created += 1
+            server_id = f"id-{self.created}"
+            self.servers[server_id] = self._server(server_id, "BUILD", "spawning")
+            self._begin(server_id, "ACTIVE", back="ERROR")
+            return None
+        server = self.servers.get(act.server_id)
+        if server is None:
+            return CloudError(404, "gone")
+        if act.action == DELETE:
+            del self.servers[server.id]
+            self.work.pop(server.id, None)
+            return None
+        begins, task, ends = WORK[act.action]
+        if server.status not in begins or server.task is not None:
+            return CloudError(409, f"while it is {server.status}")
+        self.servers[server.id] = replace(server, task=task)
+        self._begin(server.id, ends, back=server.status)
+        return None
+
+    def _begin(self, server_id: str, ends: str, *, back: str) -> None:
+        status = {"well": ends, "ERROR": "ERROR", "back": back, "never": ends}[self.fate]
+        self.work[server_id] = Work(status, None if self.fate == "never" else self.now + TAKES)
+
+    def _settle(self) -> None:
+        for server_id, work in list(self.work.items()):
+            if work.at is not None and work.at <= self.now:
+                server = self.servers[server_id]
+                self.servers[server_id] = replace(server, status=work.status, task=None)
+                del self.work[server_id]
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(stateful_step_count=40, deadline=None)
