@@ -27,7 +27,7 @@ _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _PATH = re.compile(
-    r"(?<![\w/.:$-])(?:schemas|producers|workers|ops|tests|docs|deploy|benchmarks|demo)/[\w./-]*\w/?"
+    r"(?<![\w/.:$-])(?:schemas|producers|workers|ops|tests|docs|deploy|benchmarks|demo|storm)/[\w./-]*\w/?"
 )
 _COMMAND = re.compile(r"(?<![\w/-])lamplighter ([^`#;()]*)")
 _WORD = re.compile(r"[a-z][a-z-]*(\|[a-z-]+)*")
