@@ -22,10 +22,15 @@ from storm.evidence import (
 from storm.site import Site
 from tests.testbed.cluster import VHOST
 
-# Slurm's words for `scontrol update`, by whoever it was.
-_SET_DOWN = re.compile(
-    r"^\[(?P<at>[^\]]+)\] update_node: node (?P<node>\S+) state set to (?P<state>DOWN|POWER_DOWN\S*)"
+# slurmctld's words for an update of a node: first the reason, then the state.
+_REASON = re.compile(
+    r"^\[(?P<at>[^\]]+)\] update_node: node (?P<node>\S+) reason set to: lamplighter"
 )
+_DOWN = re.compile(
+    r"^\[(?P<at>[^\]]+)\] (?:update_node: node (?P<one>\S+) state set to DOWN"
+    r"|powering down node (?P<other>\S+))"
+)
+_AT_ONCE = 0.5
 
 
 def hook_calls(lines: Iterable[str]) -> Iterator[HookCall]:
@@ -90,10 +95,16 @@ def beats(folder: Path) -> Iterator[Beats]:
 
 
 def set_down(log: str) -> Iterator[tuple[str, float]]:
-    """The nodes that were set down by a command, in slurmctld's log."""
+    """The nodes that were set or powered down for a reason of Lamplighter's, in slurmctld's log."""
+    reasons: dict[str, float] = {}
     for line in log.splitlines():
-        if found := _SET_DOWN.match(line):
-            yield found["node"], datetime.fromisoformat(found["at"]).timestamp()
+        if reason := _REASON.match(line):
+            reasons[reason["node"]] = datetime.fromisoformat(reason["at"]).timestamp()
+        elif down := _DOWN.match(line):
+            node = down["one"] or down["other"]
+            at = datetime.fromisoformat(down["at"]).timestamp()
+            if at - reasons.get(node, 0.0) < _AT_ONCE:
+                yield node, at
 
 
 def tracebacks(files: Iterable[Path]) -> Iterator[str]:

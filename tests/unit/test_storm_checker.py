@@ -254,8 +254,12 @@ def test_set_down_is_read_from_slurmctlds_log() -> None:
         "[2026-11-28T21:19:44.496] update_node: node node19 reason set to: lamplighter: quota\n"
         "[2026-11-28T21:19:44.497] update_node: node node19 state set to DOWN\n"
         "[2026-11-28T21:20:30.725] update_node: node node9 state set to IDLE\n"
+        "[2026-11-28T21:20:31.725] update_node: node node7 reason set to: lamplighter: network: x\n"
+        "[2026-11-28T21:20:31.726] powering down node node7\n"
+        "[2026-11-28T21:20:32.725] update_node: node node8 reason set to: storm\n"
+        "[2026-11-28T21:20:32.726] powering down node node8\n"
     )
-    assert [node for node, _ in set_down(log)] == ["node19"]
+    assert [node for node, _ in set_down(log)] == ["node19", "node7"]
 
 
 def test_steps_tell_hooks_from_others() -> None:
