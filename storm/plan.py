@@ -7,7 +7,7 @@ from dataclasses import dataclass
 STRATEGIES = ("stop", "shelve", "delete")
 WORKERS = ("power", "power2", "slurm", "resync", "snapshot", "relay", "audit", "tokens")
 # Seconds between two faults, on average; and between two jobs.
-_FAULT_GAP, _JOB_GAP = 2.2, 1.3
+_FAULT_GAP, _JOB_GAP = 2.2, 1.0
 # The last seconds bring no new fault, so that each one ends within the storm.
 _QUIET_END = 10.0
 

@@ -26,6 +26,7 @@ from tests.testbed.stepped_clock import SteppedClock
 from workers.config.settings import Settings
 
 _DISKS = {"spool": 4, "state": 64, "audit": 128}
+_SCHEDULER = "sched_interval=3,bf_interval=3,batch_sched_delay=0"
 # Slurm's commands run by the machine's clock.
 _COMMAND = '#!/bin/sh\nunset LD_PRELOAD\nexec {program} "$@"\n'
 # A hook that is killed has this long; it takes about 0.1 s.
@@ -58,7 +59,8 @@ def plan(nodes: int) -> ClusterPlan:
         suspend_timeout=6,
         resume_timeout=45,
         cred_expire=5,
-        extra_conf=(*partitions, "KillWait=5", "MessageTimeout=20", "SlurmctldTimeout=60"),
+        # each job by itself: more calls of hooks
+        extra_conf=(*partitions, "KillWait=5", f"SchedulerParameters={_SCHEDULER}"),
     )
     return ClusterPlan(
         slurm,
