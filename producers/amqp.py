@@ -13,8 +13,16 @@ PERSISTENT = 2
 ConnectionParameters: TypeAlias = pika.URLParameters
 
 
-def properties(message: Message, user: str | None = None) -> pika.BasicProperties:
-    """The message's AMQP properties; the broker validates `user` if it is given."""
+class Certificate(pika.credentials.ExternalCredentials):  # type: ignore[misc]  # pika has no types
+    """A login with the certificate of the connection; the broker takes the user's name from it."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__()
+        self.username = username
+
+
+def properties(message: Message, user: str) -> pika.BasicProperties:
+    """The message's AMQP properties; the broker refuses it if `user` is not the connection's."""
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT if message.persistent else 1,
@@ -56,12 +64,28 @@ def connection_parameters(
     parameters.heartbeat = 30
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": name}
-    if broker.ca_file is not None:
+    certificates = broker.users is not None and broker.users.certificates
+    if broker.ca_file is not None or certificates:
+        parameters.ssl_options = pika.SSLOptions(_tls(broker), parameters.host)
+    if certificates:
+        parameters.credentials = Certificate(broker.user)
+    return parameters
+
+
+def _tls(broker: BrokerSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=broker.ca_file and str(broker.ca_file))
+    except OSError as error:
+        raise ConfigError(
+            f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
+        ) from None
+    if broker.users is not None and broker.users.certificates:
+        key = broker.users.secret_file(broker.role)
         try:
-            context = ssl.create_default_context(cafile=str(broker.ca_file))
+            context.load_cert_chain(key.with_suffix(".crt"), key)
         except OSError as error:
             raise ConfigError(
-                f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
+                f"broker.users: {key}: {error.strerror}; put the role's certificate (.crt) and key"
+                " there as PEM, readable for this user alone"
             ) from None
-        parameters.ssl_options = pika.SSLOptions(context, parameters.host)
-    return parameters
+    return context

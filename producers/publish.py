@@ -37,6 +37,7 @@ class _Publishing:
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = iter(batches)
+        self._user = ""
         self._batch: Batch | None = None
         self._unsent: Iterator[Message] = iter(())
         self._all_sent = False
@@ -54,6 +55,7 @@ class _Publishing:
         self._channel: Any = None
 
     def run(self, parameters: pika.URLParameters, seconds: float) -> PublishResult:
+        self._user = parameters.credentials.username
         try:
             self._connection = pika.SelectConnection(
                 parameters,
@@ -111,7 +113,7 @@ class _Publishing:
                 message.exchange,
                 message.routing_key,
                 message.body,
-                properties(message),
+                properties(message, self._user),
                 mandatory=message.mandatory,
             )
         if len(messages) == _AT_ONCE:

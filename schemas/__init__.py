@@ -13,6 +13,7 @@ jobs: what happened to a Slurm job on our nodes.
 names: checks of node and cluster names; quoting of untrusted text.
 notices: alarms, rejected messages and operators' actions: what is not a request's event.
 registrations: a node registered with slurmctld.
+roles: the parts of an installation that have a broker user of their own.
 server: a cloud's server as a listing shows it.
 snapshot: the states of all Slurm nodes at one moment.
 wire: how a message's dataclass is written to JSON and read again.

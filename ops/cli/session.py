@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from ops.cli.errors import StoreMissingError
 from producers.amqp import connection_parameters
 from producers.settings import find_config
+from schemas.roles import Role
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
@@ -33,13 +34,29 @@ _CONNECT_SECONDS = 10
 class Session:
     """One run of the command line."""
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: Path | None, role: Role | None = None) -> None:
         self.config = config or find_config(os.environ)
+        self._role = role
+
+    def of_role(self, role: Role) -> "Session":
+        """The same command line with another role's broker user."""
+        return Session(self.config, role)
 
     @cached_property
     def settings(self) -> Settings:
-        """The contents of lamplighter.toml; a ConfigError names file, field and remedy."""
-        return load(self.config)
+        """The contents of lamplighter.toml; a ConfigError names file, field and remedy.
+
+        Operators who cannot read the operator's secret at the broker are readers.
+        """
+        if self._role is not None:
+            return load(self.config, role=self._role)
+        settings = load(self.config)
+        users = settings.broker.users
+        if users is None or os.access(users.secret_file(Role.OPERATOR), os.R_OK):
+            return settings
+        if not os.access(users.secret_file(Role.READER), os.R_OK):
+            return settings
+        return load(self.config, role=Role.READER)
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
@@ -53,7 +70,8 @@ class Session:
         from workers.dead_letters.queue import DeadLetterQueue  # noqa: PLC0415 - few commands need it
 
         self._log_errors()
-        with DeadLetterQueue(self._broker(), self.settings.cluster) as queue:
+        settings = self.settings
+        with DeadLetterQueue(self._broker(), settings.cluster, settings.broker) as queue:
             yield queue
 
     @contextmanager

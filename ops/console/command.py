@@ -25,6 +25,7 @@ from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
 from ops.processes.worker import follow_supervisor
 from producers.settings import ConfigError
+from schemas.roles import Role
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -40,7 +41,7 @@ def console(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         follow_supervisor()
-        _serve(ctx.find_object(Session) or Session(None))
+        _serve((ctx.find_object(Session) or Session(None)).of_role(Role.CONSOLE))
 
 
 @console.command

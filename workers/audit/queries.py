@@ -28,6 +28,7 @@ class Entry:
     round: int | None
     transition: str | None
     body: bytes
+    sender: str | None = None
 
     @property
     def quarantined(self) -> bool:

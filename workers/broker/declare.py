@@ -35,6 +35,8 @@ def declare_until_stopped(settings: Settings, name: str, stop: threading.Event) 
         stop: ends the attempts.
     """
     log = structlog.get_logger()
+    if settings.broker.users is not None:  # only role `setup` may
+        return
     parameters = connection_parameters(settings.broker, name)
     wanted = topology(notify_keys=settings.notify_keys)
     backoff = Backoff()

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pika
@@ -86,11 +87,17 @@ class BrokerSession:
             message.exchange,
             message.routing_key,
             message.body,
-            properties(message, user),
+            properties(self._addressed(message), user),
             mandatory=message.mandatory,
         )
         self._unconfirmed[self._next_tag] = (message.id, future)
         self._next_tag += 1
+
+    def _addressed(self, message: Message) -> Message:
+        """The message with the name of our own queue, if it is to be answered there."""
+        if message.reply_to != REPLY_TO or self.consumers is None:
+            return message
+        return replace(message, reply_to=self.consumers.reply_to)
 
     def _confirmed(self, method: Any) -> None:  # noqa: ANN401 - pika has no types
         tags = [method.delivery_tag]

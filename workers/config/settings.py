@@ -6,6 +6,7 @@ Durations are seconds. Relative paths start at the folder of the file.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hostlist
 import msgspec
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from producers.settings import BrokerSettings, ConfigError, HookSettings, hook_settings, read_toml
 from schemas.names import is_node_name, shown
+from schemas.roles import Role
 from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
 from workers.config.tables import (
@@ -50,7 +52,7 @@ class _Tables(Table, frozen=True):
 
 class _File(_Tables, frozen=True, kw_only=True):
     cluster: str
-    broker: dict[str, str]
+    broker: dict[str, Any]  # checked by producers.settings
     hooks: dict[str, str] = msgspec.field(default_factory=dict)
     notify: NotifySettings = NotifySettings()
 
@@ -106,15 +108,17 @@ class Settings(_Tables, frozen=True, kw_only=True):
         return self.hook.broker
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check lamplighter.toml and the files that define its clouds.
+def load(
+    path: Path, environ: Mapping[str, str] | None = None, role: Role = Role.OPERATOR
+) -> Settings:
+    """Read and check lamplighter.toml and the files that define its clouds, for a process of this role.
 
     `environ` are the environment variables with defaults for clouds, by default the process's.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    hook = hook_settings(path)
+    hook = hook_settings(path, role)
     folder = path.parent
     content = read_toml(path)
     if "clouds" in content:

@@ -21,10 +21,14 @@ import sqlalchemy as sa
 from producers.amqp import ConnectionParameters
 from producers.batched import batched
 from producers.message import Message
+from producers.settings import BrokerSettings
 from schemas.events import Transition
+from schemas.roles import Role
 from workers.broker import outgoing, topology
+from workers.broker.authority import requester
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
+from workers.broker.roles import may_say
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
@@ -55,9 +59,13 @@ _CONFIRM_SECONDS = 60.0
 class DeadLetterQueue:
     """Holds dead letters; when it is closed, the broker requeues those without a decision."""
 
-    def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
+    def __init__(
+        self, parameters: ConnectionParameters, cluster: str, broker: BrokerSettings | None = None
+    ) -> None:
         self._parameters = parameters
         self._cluster = cluster
+        self._users = broker.users if broker else None
+        self._role = broker.role if broker else Role.OPERATOR
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._held: dict[int, Delivery] = {}
         self._started = False
@@ -100,7 +108,13 @@ class DeadLetterQueue:
                 break  # another operator has taken the rest
             self._held[delivery.tag] = delivery
             letters.append(
-                letter_from(delivery.tag, delivery.routing_key, delivery.headers, delivery.body)
+                letter_from(
+                    delivery.tag,
+                    delivery.routing_key,
+                    delivery.headers,
+                    delivery.body,
+                    requester(delivery.user_id, delivery.headers, delivery.exchange, self._users),
+                )
             )
         return sorted(letters, key=lambda letter: letter.died_at or 0)
 
@@ -113,7 +127,12 @@ class DeadLetterQueue:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
         requests, undelivered = _separate(letters)
-        yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
+        barred = [] if self._users is None else [one for one in requests if self._is_barred(one)]
+        for letter in barred:
+            why = "only the command line may replay this: lamplighter dead-letters replay"
+            yield LetterResult(letter, LetterOutcome.REFUSED, why)
+        free = [letter for letter in requests if not barred or letter not in barred]
+        yield from self._settle(free, lambda batch: self._replay(store, batch, operator))
         yield from self._notify(undelivered, Transition.REPLAYED, operator)
 
     def discard(
@@ -142,6 +161,12 @@ class DeadLetterQueue:
         for letter in undelivered:
             why = "it is not a request and has no generation: replay it without --restamp"
             yield LetterResult(letter, LetterOutcome.REFUSED, why)
+
+    def _is_barred(self, letter: Letter) -> bool:
+        """Whether the broker would refuse to let this role replay the letter's request."""
+        if letter.command is None:
+            return False
+        return not may_say(self._role, topology.REQUEUE, letter.command.kind.routing_key)
 
     def _settle(
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]
