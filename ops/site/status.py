@@ -117,6 +117,7 @@ def status(session: Session, *, as_json: bool) -> None:
             {
                 "cluster": settings.cluster,
                 "dry_run": settings.dry_groups,
+                "one_broker_user": settings.broker.users is None,
                 "queues": [asdict(queue) for queue in queues],
                 **asdict(stored),
                 "problems": problems,
@@ -135,6 +136,8 @@ def _print(settings: Settings, stored: StoreStatus, queues: Sequence[QueueDepth]
         groups = ", ".join(settings.dry_groups)
         line = f"DRY RUN of {groups}: no calls to clouds, no changes in Slurm"
         print_line(line, style="bold white on red")
+    if settings.broker.users is None:
+        print_line("one broker user for all roles: who has its password can do everything")
     print_rows(_WORKERS, stored.workers)
     print_line("" if stored.workers else "no worker has sent a heartbeat")
     print_rows(_QUEUES, queues)

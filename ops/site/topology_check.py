@@ -1,17 +1,18 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-import requests
-
-from producers.settings import BrokerSettings
+from ops.site.management import ManagementApi
+from producers.settings import BrokerUsers
+from schemas.roles import Role
 from workers.broker.blocking import broker_errors
+from workers.broker.definitions import tags as tags_of
+from workers.broker.roles import permissions
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
-from workers.errors import BrokerAwayError, NotDeclaredError
+from workers.errors import NotDeclaredError
 
-_SECONDS = 15.0
+_KINDS = ("configure", "write", "read")
 
 
 def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika has no types
@@ -35,19 +36,16 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
     return found
 
 
-def differences(broker: BrokerSettings, management_url: str, wanted: Topology) -> list[str]:
-    """The differences, read over the management API of RabbitMQ.
-
-    The user of broker.url needs the tag `management`.
+def differences(api: ManagementApi, wanted: Topology) -> list[str]:
+    """The differences, read over the management API of RabbitMQ; its user needs the tag `management`.
 
     Raises:
         BrokerAwayError: the API is unavailable or refuses.
     """
-    held = _lister(broker, management_url)
     return [
-        *_exchanges(held("exchanges"), wanted),
-        *_queues(held("queues"), wanted),
-        *_bindings(held("bindings"), wanted),
+        *_exchanges(api.read("exchanges/{vhost}"), wanted),
+        *_queues(api.read("queues/{vhost}"), wanted),
+        *_bindings(api.read("bindings/{vhost}"), wanted),
     ]
 
 
@@ -98,27 +96,42 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 
 
-def _lister(broker: BrokerSettings, management_url: str) -> Callable[[str], list[dict[str, Any]]]:
-    """Lists all objects of a kind in the virtual host."""
-    parts = urlsplit(broker.full_url())
-    vhost = quote(unquote(parts.path[1:]) or "/", safe="")
-    root = management_url.rstrip("/")
-    session = requests.Session()
-    session.trust_env = False  # no proxies and no .netrc: this is our own broker
-    session.auth = (unquote(parts.username or "guest"), unquote(parts.password or ""))
-    if broker.ca_file is not None:
-        session.verify = str(broker.ca_file)
+def user_differences(api: ManagementApi, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
+    """The differences of users and permissions from what the roles need; needs an administrator.
 
-    def list_(kind: str) -> list[dict[str, Any]]:
-        try:
-            answer = session.get(f"{root}/api/{kind}/{vhost}", timeout=_SECONDS)
-            answer.raise_for_status()
-            held: list[dict[str, Any]] = answer.json()
-        except requests.RequestException as error:
-            raise BrokerAwayError(
-                f"management API at {root}: {type(error).__name__}: "
-                "check broker.management_url, and that the user has the tag `management`"
-            ) from None
-        return held
+    Raises:
+        BrokerAwayError: the API is unavailable or refuses.
+    """
+    held = {user["name"]: _tags(user) for user in api.read("users")}
+    should = _wanted_access(users, wanted)
+    ours = {user for user, _ in should}
+    has = {(name, "tags"): ", ".join(sorted(tags)) for name, tags in held.items() if name in ours}
+    for one in api.read("vhosts/{vhost}/permissions"):
+        has |= {(one["user"], kind): one[kind] for kind in _KINDS}
+    for one in api.read("vhosts/{vhost}/topic-permissions"):
+        has[one["user"], f"topics of {one['exchange']}"] = f"{one['write']} {one['read']}"
+    missing = ours - held.keys()
+    for name in sorted(missing):
+        yield f"user {name}: missing; run: lamplighter broker users --apply"
+    others = {name for name, tags in held.items() if "administrator" in tags} - ours
+    for name, what in sorted(has.keys() | should.keys()):
+        found, right = has.get((name, what)), should.get((name, what))
+        if found != right and name not in missing | others:
+            yield f"user {name}: {what} is {found or 'none'}, should be {right or 'none'}"
 
-    return list_
+
+def _wanted_access(users: BrokerUsers, wanted: Topology) -> dict[tuple[str, str], str]:
+    """By user and subject: tags, permissions, and topic permissions (write, read)."""
+    should: dict[tuple[str, str], str] = {}
+    for role in Role:
+        name, one = users.name(role), permissions(role, users, wanted)
+        should[name, "tags"] = ", ".join(tags_of(role))
+        should |= {(name, kind): getattr(one, kind) for kind in _KINDS}
+        should |= {(name, f"topics of {e}"): " ".join(both) for e, both in one.topics.items()}
+    return should
+
+
+def _tags(user: Mapping[str, Any]) -> set[str]:
+    """A user's tags; RabbitMQ writes them as a list or, before 3.9, as words with commas."""
+    held = user.get("tags") or []
+    return set(held.split(",") if isinstance(held, str) else held)
