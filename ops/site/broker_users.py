@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_line
+from ops.cli.terminal import print_json, print_line
 from ops.site.management import ManagementApi
 from producers.settings import BrokerUsers, ConfigError
 from schemas.roles import Role
@@ -57,7 +57,7 @@ def users(
             _apply(settings, content, admin)
             print_line(f"{len(Role)} users and the topology are in virtual host {vhost}")
         else:
-            print_line(json.dumps(content, indent=2))
+            print_json(content)
     elif not passwords:
         for line in commands(found, vhost, wanted):
             print_line(line)

@@ -9,7 +9,7 @@ from schemas.roles import Role
 from workers.broker.blocking import broker_errors
 from workers.broker.definitions import tags as tags_of
 from workers.broker.roles import permissions
-from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
+from workers.broker.topology import EVENTS, NOTIFY_QUEUE, TOKEN_REPLIES, Topology
 from workers.errors import NotDeclaredError
 
 _KINDS = ("configure", "write", "read")
@@ -90,8 +90,8 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     should = {(b.exchange, b.queue, b.key) for b in wanted.bindings}
     # a foreign queue on our exchange would hide that a command reaches no work queue
     for source, destination, key in sorted(has - should):
-        # a binding for a webhook of another host, or for a former webhook, is harmless
-        harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE)
+        # harmless: a binding for a webhook of another host, or for a former webhook; a client's own
+        harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE) or source == TOKEN_REPLIES
         if source in ours and not harmless:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 

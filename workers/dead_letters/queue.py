@@ -28,7 +28,7 @@ from workers.broker import outgoing, topology
 from workers.broker.authority import requester
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
-from workers.broker.roles import may_say
+from workers.broker.roles import AUTHORITIES, may_say
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
@@ -42,7 +42,7 @@ from workers.dead_letters.results import (
     sort,
     unreadable,
 )
-from workers.errors import BrokerAwayError
+from workers.errors import AccessRefusedError, BrokerAwayError
 from workers.store.requests import RoundKey, RoundOutcome, fix_outcomes, outcomes
 
 if TYPE_CHECKING:
@@ -93,6 +93,13 @@ class DeadLetterQueue:
         Raises:
             BrokerError: the broker is away or refuses.
         """
+        role = self._role
+        if self._users is not None and topology.DEAD_LETTER_QUEUE not in AUTHORITIES[role].reads:
+            # to read a queue is to be able to empty it
+            raise AccessRefusedError(
+                f"the broker user {self._users.name(role)} may not read dead letters: run this as"
+                f" a user who can read {self._users.secret_file(Role.OPERATOR)}"
+            )
         with blocking_channel(self._parameters) as channel:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
             waiting = min(MOST, answer.method.message_count)
@@ -107,16 +114,16 @@ class DeadLetterQueue:
             except queue.Empty:
                 break  # another operator has taken the rest
             self._held[delivery.tag] = delivery
-            letters.append(
-                letter_from(
-                    delivery.tag,
-                    delivery.routing_key,
-                    delivery.headers,
-                    delivery.body,
-                    requester(delivery.user_id, delivery.headers, delivery.exchange, self._users),
-                )
-            )
+            letters.append(self._read(delivery))
         return sorted(letters, key=lambda letter: letter.died_at or 0)
+
+    def _read(self, delivery: "Delivery") -> Letter:
+        user = requester(delivery.user_id, delivery.headers, delivery.exchange, self._users)
+        if self._users is not None and user == self._users.name(Role.POWER):
+            user = None  # of a version that did not keep the first sender: the operator's counts
+        return letter_from(
+            delivery.tag, delivery.routing_key, delivery.headers, delivery.body, user
+        )
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
