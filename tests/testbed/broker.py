@@ -22,7 +22,7 @@ from tests.testbed.rabbitmq_node import SCRIPTS, Node, packaged_version
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 START_TIMEOUT = 60.0
@@ -142,12 +142,18 @@ class PrivateBroker(Broker):
     Use as a context manager; `start` may be called again after `stop` or `kill`.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        plugins: Sequence[str] = (),
+    ) -> None:
         """Create the folder and the configuration; start nothing.
 
         Args:
             folder: For all files of the broker; need not exist.
             settings: More lines of rabbitmq.conf.
+            plugins: More plugins than the management API.
 
         Raises:
             FileNotFoundError: rabbitmq-server is not installed.
@@ -173,7 +179,7 @@ class PrivateBroker(Broker):
         self.log = folder / "broker.log"
         self._epmd: Child | None = None
         self._server: Child | None = None
-        self._node.write(admin.name, admin.password, settings or {})
+        self._node.write(admin.name, admin.password, settings or {}, plugins)
 
     def start(self) -> None:
         """Start it and wait until it accepts logins (about 4 s).
