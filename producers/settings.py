@@ -26,6 +26,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text names file, field and remedy."""
 
 
+_ROLES = {str(role): role for role in Role}
 _LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 _FIELDS = ("folder", "prefix", "login")
 _LOGINS = ("password", "certificate")
@@ -52,7 +53,9 @@ class BrokerUsers:
 
     def role(self, name: str | None) -> Role | None:
         """The role of a broker user; None if it has none."""
-        return next((role for role in Role if self.name(role) == name), None)
+        if name is None or not name.startswith(self.prefix):
+            return None
+        return _ROLES.get(name[len(self.prefix) :])
 
     def secret_file(self, role: Role) -> Path:
         """The file that the role logs in with: its password, or its certificate's key."""
@@ -91,11 +94,11 @@ class BrokerSettings:
             ConfigError: the password is missing, or its file cannot be read; or one user is to serve
                 all roles at a broker on another host.
         """
-        parts, file = urlsplit(self.url), self.password_file
+        parts, file, field = urlsplit(self.url), self.password_file, "broker.password_file"
         if self.users is not None:
             if self.users.certificates:
                 return self.url
-            file = self.users.secret_file(self.role)
+            file, field = self.users.secret_file(self.role), "broker.users.folder"
         elif not _LOOPBACK.fullmatch(parts.hostname or ""):
             raise ConfigError(
                 f"broker.url: {parts.hostname} is another host; one user for all roles is allowed on"
@@ -105,7 +108,7 @@ class BrokerSettings:
             if parts.username and parts.password is None:
                 raise ConfigError('broker.password_file: is missing: write password_file = "..."')
             return self.url
-        login = f"{quote(self.user, safe='')}:{quote(_password(file), safe='')}"
+        login = f"{quote(self.user, safe='')}:{quote(_password(file, field), safe='')}"
         return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
 
     @property
@@ -190,20 +193,18 @@ def hook_settings(path: Path, role: Role = Role.HOOK) -> HookSettings:
     )
 
 
-def _password(file: Path) -> str:
+def _password(file: Path, field: str) -> str:
     try:
         password = file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(
-            f"broker.password_file: {error}; make it readable for this user alone"
-        ) from None
+        raise ConfigError(f"{field}: {error}; make it readable for this user alone") from None
     except UnicodeDecodeError:
         # The error's text would quote the password.
         raise ConfigError(
-            f"broker.password_file: {file} is not UTF-8 text; write the password into it"
+            f"{field}: {file} is not UTF-8 text; write the password into it"
         ) from None
     if not password:
-        raise ConfigError(f"broker.password_file: {file} is empty; write the password into it")
+        raise ConfigError(f"{field}: {file} is empty; write the password into it")
     return password
 
 

@@ -234,6 +234,13 @@ def test_an_unknown_host_is_reported_in_one_line(run_dir: Path) -> None:
     assert (result.code, len(result.err.splitlines())) == (3, 1)
 
 
+def test_status_says_that_one_user_serves_all_roles(site: Installation) -> None:
+    shown = site.lamplighter("status")
+    assert "one broker user for all roles" in shown.out
+    (line,) = site.lamplighter("status", "--json").lines
+    assert line["one_broker_user"] is True
+
+
 def test_one_user_for_all_is_refused_at_another_host(run_dir: Path) -> None:
     """Not even tried: its password would be everybody's, and would cross the network."""
     site = Installation(run_dir / "site", "amqp://all:secret@nowhere.invalid/v")
