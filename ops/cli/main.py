@@ -78,6 +78,17 @@ _COMMANDS: Commands = {
     ),
     "clock": ("ops.site.clock:clock", "Show and reset the clock that orders requests."),
     "tokens": _TOKENS,
+    "broker": LazyGroup(
+        "broker",
+        help="Create the broker's users, one for each role.",
+        short_help="Create the broker's users, one for each role.",
+        lazy={
+            "users": (
+                "ops.site.broker_users:users",
+                "Print or create the roles' users and permissions.",
+            )
+        },
+    ),
     "topology": ("ops.site.topology:topology", "Show, create and check exchanges and queues."),
     "audit": _AUDIT,
     "report": ("ops.report.command:report", "Report usage and waste."),

@@ -28,6 +28,7 @@ from ops.processes.worker import follow_supervisor
 from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.numbers import whole_number
+from schemas.roles import Role
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -43,7 +44,7 @@ def console(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         follow_supervisor()
-        _serve(ctx.find_object(Session) or Session(None))
+        _serve((ctx.find_object(Session) or Session(None)).of_role(Role.CONSOLE))
 
 
 @console.command

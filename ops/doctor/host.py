@@ -7,13 +7,14 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from ops.site.findings import Finding, Severity
 from producers.settings import HookSettings
+from schemas.roles import Role
 from workers.config.settings import Settings
 
 # Less free space than this, in bytes, and a storm of requests may fill the disk.
@@ -70,8 +71,8 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
         yield from _space(key, path)
     if hook.log_file is not None:
         yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
-    secret = hook.broker.password_file
-    for key, file in (("lamplighter.toml", config), ("broker.password_file", secret)):
+    key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
+    for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
         if file is not None and file.exists() and not user.may(4, file.stat()):
             yield wrong(
                 "unreadable",
@@ -127,7 +128,11 @@ def _waiting(spool: Path) -> Iterator[Finding]:
 def of_secrets(settings: Settings) -> Iterator[Finding]:
     """Files with secrets that other users can read, or that others than their owner can change."""
     named: dict[str, Path | None] = {
-        "broker.password_file": settings.broker.password_file,
+        **{
+            f"{key} ({role})": file
+            for role in Role
+            for key, file in (replace(settings.broker, role=role).password_source,)
+        },
         "audit.key_file": settings.audit.key_file,
         "tokens.key_file": settings.tokens.key_file,
     }

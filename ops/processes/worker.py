@@ -13,6 +13,7 @@ import click
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import warn
 from producers.settings import ConfigError, hook_settings
+from schemas.roles import Role
 from workers.process.logs import configure_logs
 
 
@@ -82,7 +83,7 @@ def _command(name: str, kind: WorkerKind) -> click.Command:
         follow_supervisor()
         if name == "relay":
             sys.exit(_relay(session, once=False))
-        sys.exit(import_module(kind.module).main(session.settings))
+        sys.exit(import_module(kind.module).main(session.of_role(Role(name)).settings))
 
     text = f"{kind.summary}\n\n{kind.details}\n\nRuns until SIGTERM."
     return click.Command(name, callback=run, help=text, short_help=kind.summary)
@@ -97,17 +98,22 @@ worker = click.Group(
 
 @click.command
 @click.option("--once", is_flag=True, help="Publish once; exit 1 if the spool is not empty then.")
+@click.option(
+    "--operators",
+    is_flag=True,
+    help="Publish what operators' commands left, with the operator's broker user.",
+)
 @pass_session
-def relay(session: Session, *, once: bool) -> None:
+def relay(session: Session, *, once: bool, operators: bool) -> None:
     """Publish the requests in the hooks' spool, oldest first, until SIGTERM."""
-    sys.exit(_relay(session, once=once))
+    sys.exit(_relay(session, once=once, role=Role.OPERATOR if operators else Role.RELAY))
 
 
-def _relay(session: Session, *, once: bool) -> int:
+def _relay(session: Session, *, once: bool, role: Role = Role.RELAY) -> int:
     from producers.relay import main  # noqa: PLC0415 - no other command needs it
 
-    if once:
-        return main(session.config, once=True)
+    if once or role is not Role.RELAY:
+        return main(session.config, once=once, role=role)
     with _spool_metrics(session):
         return main(session.config, once=False)
 

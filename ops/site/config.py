@@ -17,10 +17,10 @@ import msgspec
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
+from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.settings import (
     BROKER_FIELDS,
     HOOK_FIELDS,
-    BrokerSettings,
     HookSettings,
     config_places,
     read_toml,
@@ -103,11 +103,23 @@ def settings_of(settings: Settings, raw: Mapping[str, Any]) -> Iterator[Setting]
     of_broker["management_urls"] = settings.management_urls
     meanings = _meanings(BrokerSettings) | _meanings(Settings)
     raw_broker = dict(raw.get("broker", {}))
+    del of_broker["users"]
+    raw_users = raw_broker.pop("users", {})
     for one, many in (("url", "urls"), ("management_url", "management_urls")):
         del of_broker[one]  # the short form of a list with one address
         if one in raw_broker:
             raw_broker[many] = raw_broker.pop(one)
     yield from _table("broker", of_broker, raw_broker, meanings)
+    if (users := broker.users) is not None:
+        of_users = {
+            "folder": users.folder,
+            "prefix": users.prefix,
+            "login": "certificate" if users.certificates else "password",
+        }
+        words = _meanings(BrokerUsers)
+        yield from _table(
+            "broker.users", of_users, raw_users, {**words, "login": words["certificates"]}
+        )
     of_hooks = {name: getattr(hook, name) for name in HOOK_FIELDS}
     yield from _table("hooks", of_hooks, raw.get("hooks", {}), _meanings(HookSettings))
     for name in fields_of(Settings):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import hostlist
 
 from ops.cli.terminal import cut, moment
+from producers.broker_settings import BrokerSettings
+from schemas.roles import Role
 from workers.broker.depths import QueueDepth
 from workers.broker.health import full_queues, missing_workers
 from workers.broker.topology import DEAD_LETTER_QUEUE
@@ -171,6 +173,20 @@ def of_conf(differences: Sequence[ConfDifference]) -> Iterator[Finding]:
     for one in differences:
         severity = Severity.WRONG if one.wrong else Severity.NOTE
         yield Finding(severity, "slurm_conf", one.words, one.remedy)
+
+
+def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
+    """One broker user for all roles, and what its readers cannot prove."""
+    if broker.users is None:
+        yield Finding(
+            Severity.NOTE,
+            "one_broker_user",
+            "one broker user for all roles: who has its password can do everything",
+            "write [broker.users] and run lamplighter broker users",
+        )
+    elif broker.role is Role.READER:
+        words = "the broker's quorum was not checked: a reader may not"
+        yield Finding(Severity.NOTE, "quorum_unknown", words)
 
 
 def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from pika.adapters.utils.connection_workflow import (
 )
 
 from producers.amqp import ConnectionParameters
-from producers.settings import BrokerSettings
+from producers.broker_settings import BrokerSettings
 from workers.broker.blocking import blocking_channel, broker_errors, connection_error
 from workers.errors import (
     AccessRefusedError,

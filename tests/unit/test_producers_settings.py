@@ -9,13 +9,8 @@ import pytest
 
 from producers import settings as settings_module
 from producers.amqp import connection_parameters
-from producers.settings import (
-    BrokerSettings,
-    ConfigError,
-    find_config,
-    hook_settings,
-    other_config,
-)
+from producers.broker_settings import BrokerSettings
+from producers.settings import ConfigError, find_config, hook_settings, other_config
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -208,25 +203,25 @@ def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
 @pytest.mark.parametrize(
     ("broker", "field"),
     [
-        (BrokerSettings(("amqp://me@h/v",)), r"broker\.password_file: is missing: write"),
+        (BrokerSettings(("amqp://me@127.0.0.1/v",)), r"broker\.password_file: is missing: write"),
         (
-            BrokerSettings(("amqp://me@h/v",), Path("none")),
+            BrokerSettings(("amqp://me@127.0.0.1/v",), Path("none")),
             r"broker\.password_file: .*make it readable",
         ),
         (
-            BrokerSettings(("amqp://me@h/v",), Path("/dev/null")),
+            BrokerSettings(("amqp://me@127.0.0.1/v",), Path("/dev/null")),
             r"broker\.password_file: .*is empty",
         ),
         (
-            BrokerSettings(("amqp://me:x@h/v?heartbeat=s3cr",)),
-            r"broker\.url: ValueError in amqp://h/v",
+            BrokerSettings(("amqp://me:x@127.0.0.1/v?heartbeat=s3cr",)),
+            r"broker\.url: ValueError in amqp://127.0.0.1/v",
         ),
         (
-            BrokerSettings(("amqps://me:x@h/v",), None, Path("none")),
+            BrokerSettings(("amqps://me:x@127.0.0.1/v",), None, Path("none")),
             r"broker\.ca_file: none: No such",
         ),
         (
-            BrokerSettings(("amqps://me:x@h/v",), None, Path(__file__)),
+            BrokerSettings(("amqps://me:x@127.0.0.1/v",), None, Path(__file__)),
             r"broker\.ca_file: .*name a file",
         ),
     ],
@@ -239,7 +234,7 @@ def test_errors_found_on_use_name_the_field_too(broker: BrokerSettings, field: s
 def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
     with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
-        connection_parameters(BrokerSettings(("amqp://me@h/v",), tmp_path / "pw"), "test")
+        connection_parameters(BrokerSettings(("amqp://me@127.0.0.1/v",), tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)
 
 

@@ -37,7 +37,7 @@ class Link:
 
     Args:
         parameters: from producers.amqp.connection_parameters.
-        queues: the queues to consume, each with its prefetch; REPLY_TO needs no acknowledgements.
+        queues: the queues to consume, each with its prefetch; for REPLY_TO, see Consumers.
         on_delivery: called on the link's thread for every delivery.
         on_up: called on the link's thread after each (re)connection, before deliveries, with the
             connection's number.
