@@ -7,6 +7,8 @@ site: commands for the installation: status, drift, snapshot, tokens, topology.
 audit: commands that read and protect the audit log.
 history: the life of one request, as a timeline, as stages and as waiting times.
 report: usage and waste.
+install: sets up an installation: `init`.
+doctor: checks an installation: `doctor`.
 processes: the processes of an installation: `up`, `worker`, `relay`.
 console: the web console.
 """

@@ -1,5 +1,6 @@
 """`lamplighter doctor`: what is wrong with this installation, seen from this host."""
 
+import time
 from collections.abc import Iterator
 
 import click
@@ -13,9 +14,16 @@ from ops.doctor.slurm import config_from, of_slurm
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
+from schemas.errors import MalformedMessageError
+from schemas.ids import NO_CORRELATION
+from schemas.snapshot import Snapshot
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
+from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
+from workers.slurm.power_saving import power_saving_from
+from workers.slurm.scontrol import Slurm
+from workers.slurm.snapshot_worker import read_nodes
 
 
 @click.command
@@ -47,20 +55,30 @@ def _all(session: Session) -> Iterator[Finding]:
         return
     slurm_user = "slurm"
     if is_installed(settings):
-        config = _slurm_config(settings)
-        if isinstance(config, Finding):
-            yield config
+        try:
+            text = SlurmCommands(settings).query("scontrol", "show", "config")
+            differences = conf_differences(settings, _seen(settings, text))
+        except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
+            yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
         else:
+            config = config_from(text)
             slurm_user = config.get("SlurmUser", slurm_user).partition("(")[0]
             yield from of_slurm(config, settings)
+            yield from findings.of_conf(differences)
     yield from of_host(settings, slurm_user)
     yield from of_broker(session)
     yield from of_store(session)
     yield from of_logins(session, settings)
 
 
-def _slurm_config(settings: Settings) -> "dict[str, str] | Finding":
-    try:
-        return dict(config_from(SlurmCommands(settings).query("scontrol", "show", "config")))
-    except (SlurmAwayError, ConfigError) as error:
-        return Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
+def _seen(settings: Settings, config: str) -> Snapshot:
+    """What slurmctld shows now; it is not published. Raises as Slurm's methods do."""
+    slurm = Slurm(settings)
+    return Snapshot(
+        generation=time.time_ns(),
+        correlation_id=NO_CORRELATION,
+        cluster=settings.cluster,
+        origin="doctor",
+        nodes=tuple(read_nodes(slurm)),
+        power_saving=power_saving_from(config, slurm.nodes),
+    )

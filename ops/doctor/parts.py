@@ -10,6 +10,7 @@ from ops.cli.session import Session
 from ops.doctor.host import wrong
 from ops.site import findings
 from ops.site.findings import Finding, Severity
+from ops.site.status import store_findings
 from workers.broker.depths import queue_depths
 from workers.config.settings import Settings
 from workers.errors import BrokerError, TokenError
@@ -28,9 +29,10 @@ def of_broker(session: Session) -> Iterator[Finding]:
 
 
 def of_store(session: Session) -> Iterator[Finding]:
-    """Whether the state store can be read, and its server's clock."""
+    """Whether the state store can be read, what it holds, and its server's clock."""
     try:
         with session.reading("state") as connection:
+            yield from store_findings(connection, session.settings)
             if connection.dialect.name == "postgresql":
                 theirs = float(
                     connection.execute(sa.text("select extract(epoch from now())")).scalar_one()

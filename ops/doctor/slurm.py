@@ -10,6 +10,7 @@ from ops.doctor.host import wrong
 from ops.site.findings import Finding, Severity
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
+from schemas.numbers import whole_number
 from workers.config.settings import Settings
 
 _PROGRAMS = {
@@ -31,7 +32,7 @@ def config_from(output: str) -> Mapping[str, str]:
 
 
 def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    """All findings about slurm.conf.
+    """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
     Args:
         config: as `config_from` gives it.
@@ -39,7 +40,7 @@ def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
     """
     for parameter, program in _PROGRAMS.items():
         yield from _program(parameter, config.get(parameter, ""), program)
-    yield from _times(config, settings)
+    yield from _jobs_age(config, settings)
     yield from _exceptions(config, settings)
     if "idle_on_node_suspend" in config.get("SlurmctldParameters", ""):
         yield wrong(
@@ -82,31 +83,8 @@ def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
         yield wrong("program", words, f"chmod go-w {path}")
 
 
-def _times(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    for parameter, key in (
-        ("ResumeTimeout", "resume_timeout"),
-        ("SuspendTimeout", "suspend_timeout"),
-    ):
-        theirs, ours = _seconds(config.get(parameter, "")), getattr(settings.slurm, key)
-        if theirs is not None and theirs != ours:
-            yield wrong(
-                "timeout",
-                f"{parameter} is {theirs} s in slurm.conf, slurm.{key} is {ours} s in {settings.path.name}",
-                f"{key} = {theirs} in [slurm]",
-            )
-    resume = _seconds(config.get("ResumeTimeout", ""))
-    for name, group in settings.groups.items():
-        if resume is not None and group.boot_timeout > resume:
-            yield Finding(
-                Severity.NOTE,
-                "boot_timeout",
-                f"groups.{name}.boot_timeout is {group.boot_timeout:g} s, but Slurm waits {resume} s",
-                f"boot_timeout = {resume} or less: then Slurm is told why",
-            )
-    if config.get("SuspendTime", "").split()[:1] in (["NONE"], ["INFINITE"], ["-1"]):
-        words = "SuspendTime is not set: idle nodes are never powered off"
-        yield wrong("suspend_time", words, "SuspendTime=600 in slurm.conf")
-    age = _seconds(config.get("MinJobAge", ""))
+def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    age = whole_number(config.get("MinJobAge", "").removesuffix(" sec"))
     if age is not None and age < settings.slurm.snapshot_interval:
         words = f"MinJobAge ({age} s) is below slurm.snapshot_interval: short jobs are not recorded"
         yield wrong("min_job_age", words, "MinJobAge=300 in slurm.conf")
@@ -114,8 +92,10 @@ def _times(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
 
 def _exceptions(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
     text = config.get("SuspendExcNodes", "")
+    # of node[1-9]:3, any 3 idle nodes stay on, not these
+    items = [one for one in re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text) if ":" not in one]
     try:
-        excepted = set(expand(re.sub(r":\d+", "", text))) if text else set()
+        excepted = set(expand(",".join(items))) if items else set()
     except MalformedMessageError as error:
         words = f"SuspendExcNodes is {text}: {error.problem}"
         yield wrong("suspend_exc_nodes", words, "write a hostlist, with numbers in brackets")
@@ -149,8 +129,3 @@ def _prolog(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
 def _version(config: Mapping[str, str]) -> tuple[int, int]:
     found = re.match(r"(\d+)\.(\d+)", config.get("SLURM_VERSION", ""))
     return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _seconds(text: str) -> int | None:
-    found = re.match(r"([0-9]+)( sec)?$", text)
-    return int(found[1]) if found else None

@@ -119,7 +119,7 @@ def status(session: Session, *, as_json: bool) -> None:
     in_store: list[Finding] = []
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
-        in_store = _store_findings(connection, settings)
+        in_store = store_findings(connection, settings)
     with noting(problems, BrokerError), session.channel() as channel:
         queues = queue_depths(channel)
         session.prove_health(queues)
@@ -152,7 +152,8 @@ def status(session: Session, *, as_json: bool) -> None:
     raise SystemExit(findings.exit_code(found))
 
 
-def _store_findings(connection: sa.Connection, settings: Settings) -> list[Finding]:
+def store_findings(connection: sa.Connection, settings: Settings) -> list[Finding]:
+    """What is wrong by what the state store holds."""
     cluster, now = settings.cluster, time.time_ns()
     newest = snapshots.snapshot_age(connection, cluster)
     stale = newest is not None and newest.age > settings.stale_after
