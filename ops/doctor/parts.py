@@ -21,6 +21,7 @@ _CLOCKS = 5.0
 
 def of_broker(session: Session) -> Iterator[Finding]:
     """Whether the broker answers this host's user, and has all queues with their workers."""
+    yield from findings.of_roles(session.settings.broker)
     try:
         with session.channel() as channel:
             yield from findings.of_queues(queue_depths(channel))

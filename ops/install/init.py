@@ -17,9 +17,11 @@ from ops.install.place import Found, PlannedFile, run
 from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from ops.install.toml import Site, lamplighter_toml, slurm_lines
 from ops.install.units import CONFIG, GROUP, TOKENS_USER
+from producers.settings import FILE_NAME, ConfigError
+from schemas.roles import Role
 
 _SYSTEM = Path("/etc/systemd/system")
-_VHOST_URL = re.compile(r"amqps?://(?P<user>[^:@/]+)@(?P<host>[^/]+)/(?P<vhost>[^/]+)")
+_URL = re.compile(r"amqps?://(?P<host>[^@:/]+)(:[0-9]+)?/[^@/]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,8 @@ class Step:
 @click.option("--image", help="Image of the servers, if Lamplighter creates them.")
 @click.option("--flavor", help="Flavor of the servers.")
 @click.option("--network", "networks", multiple=True, help="Network of the servers; repeatable.")
-@click.option("--broker", "broker_url", default="amqp://lamplighter@127.0.0.1:5672/lamplighter",
-              show_default=True, help="RabbitMQ, with user and virtual host.")  # fmt: skip
+@click.option("--broker", "broker_url", default="amqp://127.0.0.1:5672/lamplighter",
+              show_default=True, help="RabbitMQ, with virtual host; each role gets a user there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show everything, change nothing.")
 @yes_option
 def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answers: Any) -> None:  # noqa: ANN401 - click's
@@ -53,10 +55,14 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
     Reads slurm.conf and clouds.yaml, asks for what it cannot find there, and never changes an
     existing file: it shows the difference. It can be run again.
     """
+    broker = _URL.fullmatch(broker_url)
+    if broker is None:
+        raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
+    is_here = broker["host"] in {"127.0.0.1", "localhost"}
     site, secret = ask_site(read_slurm_conf(slurm_conf), broker_url, answers, ask=not yes)
     included, differences = slurm_lines(site)
     files = list(_files(site, included, secret))
-    steps = [*_system_steps(), *_broker_steps(site, files)]
+    steps = [*_system_steps(), *(_broker_steps(site, files) if is_here else ())]
     for file in files:
         _show(file, whole=dry_run)
     for step in steps:
@@ -71,6 +77,9 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
         click.echo(f"  {difference}")
     if OWN_LINES not in slurm_conf.read_text(encoding="utf-8", errors="replace"):
         click.echo(f"  echo 'Include {include}' >> {slurm_conf}")
+    if not is_here:
+        click.echo("  lamplighter broker users --definitions > definitions.json")
+        click.echo(f"  rabbitmqctl import_definitions definitions.json    # on {broker['host']}")
     click.echo("  systemctl restart slurmctld lamplighter.target")
     click.echo("  lamplighter status")
 
@@ -80,14 +89,12 @@ def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFil
     user, program = site.slurm.user, site.programs / "lamplighter"
     yield PlannedFile(Path("/etc/sysusers.d/lamplighter.conf"), units.sysusers(user))
     yield PlannedFile(Path("/etc/tmpfiles.d/lamplighter.conf"), units.tmpfiles(user))
-    yield PlannedFile(CONFIG / "lamplighter.toml", lamplighter_toml(site), 0o640, ("root", GROUP))
-    yield PlannedFile(
-        CONFIG / "broker.password",
-        f"{secrets.token_urlsafe(32)}\n",
-        0o640,
-        ("root", GROUP),
-        secret=True,
-    )
+    yield PlannedFile(CONFIG / FILE_NAME, lamplighter_toml(site), 0o640, ("root", GROUP))
+    for role in Role:
+        owner = (units.password_owner(role, user), GROUP)
+        mode = 0o640 if role is Role.READER else 0o600
+        password = f"{secrets.token_urlsafe(32)}\n"
+        yield PlannedFile(units.USERS / f"{role}.password", password, mode, owner, secret=True)
     if secret is not None:
         yield PlannedFile(
             CONFIG / "cloud.secret", f"{secret}\n", 0o600, (TOKENS_USER, GROUP), secret=True
@@ -107,17 +114,12 @@ def _system_steps() -> Iterator[Step]:
 
 
 def _broker_steps(site: Site, files: list[PlannedFile]) -> Iterator[Step]:
-    """Virtual host, user and permissions, if the broker is on this host."""
-    found = _VHOST_URL.fullmatch(site.broker_url)
-    if found is None or found["host"].partition(":")[0] not in {"127.0.0.1", "localhost"}:
+    """Virtual host, topology, users and permissions, unless one user serves all roles here."""
+    (config,) = (file for file in files if file.path.name == FILE_NAME)
+    if config.found() is Found.DIFFERENT and "broker.users" not in config.path.read_text():
         return
-    user, vhost = found["user"], found["vhost"].replace("%2F", "/")
-    (password,) = (file for file in files if file.path.name == "broker.password")
-    text = password.content if password.found() is Found.MISSING else password.path.read_text()
-    exists = "it exists"
-    yield Step(("rabbitmqctl", "--quiet", "add_vhost", vhost), may_fail=exists)
-    yield Step(("rabbitmqctl", "--quiet", "add_user", user), text.strip() + "\n", may_fail=exists)
-    yield Step(("rabbitmqctl", "--quiet", "set_permissions", "-p", vhost, user, ".*", ".*", ".*"))
+    program = str(site.programs / "lamplighter")
+    yield Step((program, "--config", str(config.path), "broker", "users", "--apply"))
 
 
 def _show(file: PlannedFile, *, whole: bool) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.install.slurm_conf import SlurmConf
-from ops.install.units import CONFIG, LOG, RUN, SPOOL, STATE
+from ops.install.units import LOG, RUN, SPOOL, STATE, USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Site:
     Attributes:
         cluster: the cluster's name.
         slurm: what slurm.conf says.
-        broker_url: the broker's address with user and virtual host, without password.
+        broker_url: the broker's address with the virtual host, without a user.
         cloud: the fields of the table [clouds.NAME]; by name.
         source: the fields of its table `source`.
         group: the group of nodes.
@@ -61,7 +61,8 @@ cluster = {_value(site.cluster)}
 
 [broker]
 url = {_value(site.broker_url)}
-password_file = "{CONFIG}/broker.password"
+[broker.users]                        # a user for each role (docs/security.md)
+folder = "{USERS}"
 
 [hooks]                               # of the programs in slurm.conf, as SlurmUser
 spool = "{SPOOL}"

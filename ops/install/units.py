@@ -6,10 +6,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.roles import Role
+
 GROUP = "lamplighter"
 WORKERS_USER = "lamplighter"
 TOKENS_USER = "lamplighter-tokens"
 CONFIG = Path("/etc/lamplighter")
+USERS = CONFIG / "broker"
 STATE = Path("/var/lib/lamplighter")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
@@ -51,6 +54,12 @@ SERVICES = (
     Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm"),
     Service("snapshot", "snapshot worker", None, (STATE, SPOOL), "worker snapshot"),
 )
+# Who may read the password of each of the broker's users; what is not here belongs to root.
+_OWNERS = {
+    **dict.fromkeys((Role.HOOK, Role.RELAY, Role.SLURM, Role.SNAPSHOT), None),
+    **dict.fromkeys((Role.POWER, Role.AUDIT, Role.RESYNC, Role.NOTIFY, Role.CONSOLE), WORKERS_USER),
+    Role.TOKENS: TOKENS_USER,
+}
 # Started by the target; the others are enabled by hand.
 _DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
 
@@ -84,6 +93,11 @@ SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 LimitCORE=0
 UMask=0007"""
+
+
+def password_owner(role: Role, slurm_user: str) -> str:
+    """The user that runs what logs in to the broker as this role."""
+    return _OWNERS.get(role, "root") or slurm_user
 
 
 def unit(service: Service, program: Path, slurm_user: str) -> str:
@@ -146,6 +160,7 @@ def tmpfiles(slurm_user: str) -> str:
     """The folders with owners and modes, and the SQLite stores that several users write, for tmpfiles.d."""
     return f"""\
 d {CONFIG} 0750 root {GROUP}
+d {USERS} 0750 root {GROUP}
 d {STATE} 2770 root {GROUP}
 d {STATE}/clock 0700 {slurm_user} {GROUP}
 f {STATE}/state.db 0660 {WORKERS_USER} {GROUP}
