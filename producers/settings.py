@@ -38,7 +38,6 @@ HOOK_FIELDS = ("spool", "state", "log_file")
 
 _YEAR = 31_536_000
 _CERTIFICATE = ("cert_file", "key_file")
-_LOGINS = ("password", "certificate")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 
@@ -220,13 +219,13 @@ def _broker(broker: "_Section", role: Role) -> BrokerSettings:
 def _users(broker: "_Section") -> BrokerUsers:
     users = broker.table("users")
     users.allow(USERS_FIELDS)
-    login = users.optional_text("login") or "password"
-    if login not in _LOGINS:
-        raise users.wrong("login", f"must be one of: {', '.join(_LOGINS)}")
-    prefix = users.optional_text("prefix") or "lamplighter-"
+    login = users.text("login", "password")
+    if login not in {"password", "certificate"}:
+        raise users.wrong("login", "must be password or certificate")
+    prefix = users.text("prefix", "lamplighter-")
     if not _PREFIX.fullmatch(prefix):
         raise users.wrong("prefix", "may hold letters, digits, dots, - and _ only")
-    folder = users.path("folder") or users.beside("broker")
+    folder = users.beside(users.text("folder", "broker"))
     return BrokerUsers(folder, prefix, login == "certificate")
 
 
@@ -268,8 +267,8 @@ class _Section:
             if name not in fields:
                 raise self.wrong(shown_key(name), unknown_field(name, fields))
 
-    def text(self, field: str) -> str:
-        value = self._raw.get(field)
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self._raw.get(field, default)
         if not isinstance(value, str) or not value or "\0" in value:
             raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
@@ -286,12 +285,8 @@ class _Section:
             raise self.wrong(many, f"replaces {field}: write only one of the two")
         return many, tuple(dict.fromkeys(values))
 
-    def optional_text(self, field: str) -> str | None:
-        return self.text(field) if field in self._raw else None
-
     def path(self, field: str) -> Path | None:
-        text = self.optional_text(field)
-        return None if text is None else self.beside(text)
+        return self.beside(self.text(field)) if field in self._raw else None
 
     def beside(self, name: str) -> Path:
         return self._file.parent / name
