@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ops.site.findings import Finding, Severity
+from producers.broker_settings import BrokerSettings
 from producers.settings import HookSettings
 from schemas.roles import Role
 from workers.config.settings import Settings
@@ -125,14 +126,16 @@ def _waiting(spool: Path) -> Iterator[Finding]:
         )
 
 
+def _broker_secrets(broker: BrokerSettings) -> dict[str, Path | None]:
+    if broker.users is None:
+        return dict([broker.password_source])
+    return {f"broker.users ({role})": broker.users.secret_file(role) for role in Role}
+
+
 def of_secrets(settings: Settings) -> Iterator[Finding]:
     """Files with secrets that other users can read, or that others than their owner can change."""
     named: dict[str, Path | None] = {
-        **{
-            f"{key} ({role})": file
-            for role in Role
-            for key, file in (replace(settings.broker, role=role).password_source,)
-        },
+        **_broker_secrets(settings.broker),
         "audit.key_file": settings.audit.key_file,
         "tokens.key_file": settings.tokens.key_file,
     }

@@ -11,6 +11,7 @@ from producers import settings as settings_module
 from producers.amqp import connection_parameters
 from producers.broker_settings import BrokerSettings
 from producers.settings import ConfigError, find_config, hook_settings, other_config
+from schemas.roles import Role
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -274,3 +275,58 @@ def test_management_api_is_that_of_each_node(
     urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]'
     path.write_text(f'cluster = "vespa"\n[broker]\nurls = {urls}\npassword_file = "p"\n{lines}\n')
     assert load(path).management_urls == expected
+
+
+ROLES = 'urls = ["amqps://a/v", "amqps://b:5673/v"]\n'
+
+
+def test_each_address_of_a_cluster_gets_the_user_of_the_role(tmp_path: Path) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(
+        f'cluster = "vespa"\n[broker]\n{ROLES}users = {{ folder = "u", prefix = "x-" }}\n'
+    )
+    (tmp_path / "u").mkdir()
+    (tmp_path / "u/power.password").write_text("s3cr/t\n")
+    broker = hook_settings(path, Role.POWER).broker
+    assert broker.full_urls() == [
+        "amqps://x-power:s3cr%2Ft@a/v",
+        "amqps://x-power:s3cr%2Ft@b:5673/v",
+    ]
+    with pytest.raises(ConfigError, match=r"broker\.users\.folder: .*hook\.password"):
+        hook_settings(path).broker.full_urls()
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('urls = ["amqp://u@h/v"]\nusers = {}', r"broker\.users: .*remove the user from urls"),
+        (f'{ROLES}password_file = "p"\nusers = {{}}', r"broker\.users: each role has its own"),
+        (f'{ROLES}users = {{ login = "secret" }}', r"broker\.users\.login: must be"),
+        (f'{ROLES}users = {{ floder = "x" }}', r"broker\.users\.floder: .* did you mean folder"),
+        (f'{ROLES}users = {{ prefix = "a b" }}', r"broker\.users\.prefix: may hold"),
+        (f'{ROLES}users = "x"', r"broker\.users: must be a table"),
+        (
+            f'{ROLES}cert_file = "c"\nkey_file = "k"\nusers = {{ login = "certificate" }}',
+            r"broker\.cert_file: each role has its own",
+        ),
+        (
+            'url = "amqp://h/v"\nusers = { login = "certificate" }',
+            r"broker\.url: must begin with amqps",
+        ),
+    ],
+)
+def test_what_contradicts_a_user_for_each_role_is_refused(
+    tmp_path: Path, lines: str, problem: str
+) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(f'cluster = "vespa"\n[broker]\n{lines}\n')
+    with pytest.raises(ConfigError, match=problem):
+        hook_settings(path)
+
+
+@pytest.mark.parametrize("other", ["10.0.0.1", "localhost.example.org", "[::2]", "128.0.0.1"])
+def test_one_user_for_all_is_refused_if_one_address_is_another_host(other: str) -> None:
+    here = ("amqp://me:x@localhost/v", "amqp://me:x@127.1.2.3/v", "amqp://me:x@[::1]:5672/v")
+    assert BrokerSettings(here).full_urls() == list(here)
+    with pytest.raises(ConfigError, match=r"another host; one user for all roles"):
+        BrokerSettings((*here, f"amqp://me:x@{other}/v")).full_urls()
