@@ -255,8 +255,8 @@ class _Section:
     def table(self, name: str) -> "_Section":
         value = self._raw.get(name, {})
         if not isinstance(value, dict):
-            raise self.wrong(name, f"must be a table: write [{name}]")
-        return _Section(value, self._file, f"{name}.")
+            raise self.wrong(name, f"must be a table: write [{self._name}{name}]")
+        return _Section(value, self._file, f"{self._name}{name}.")
 
     def __contains__(self, field: str) -> bool:
         return field in self._raw
