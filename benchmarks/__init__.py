@@ -6,6 +6,7 @@
 - workers: resume and suspend of 5,000 nodes by 1, 2 and 4 power workers on one PostgreSQL store
 - memory: the power worker's engine over a day of a million requests
 - nova: resume and suspend of 200 nodes on a real Nova, against bare_client
+- broker_cluster: 300 requests on three RabbitMQ nodes, through kills, hangs, cuts and restarts
 - letters: list and replay 10,000 dead letters
 - audit: queries on a million records, on SQLite and PostgreSQL
 - report: the usage report of 100,000 outcomes

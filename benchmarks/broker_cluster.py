@@ -32,6 +32,7 @@ def faults(trouble: ClusterTrouble) -> dict[str, Callable[[], None]]:
             node.kill()
 
     return {
+        "first address hangs": cluster.nodes[0].freeze,
         "leader killed": lambda: trouble.leader().kill(),
         "node hangs": lambda: trouble.leader().freeze(),
         "node cut off": lambda: cluster.cut_off(cluster.nodes[0]),
@@ -44,7 +45,7 @@ def measure(nodes: int, folder: Path) -> list[Figure]:
     """The figures for a fleet of this size."""
     with BrokerCluster(folder / "cluster") as cluster:
         vhost = cluster.nodes[0].create_vhost()
-        plan = SystemPlan(nodes=nodes)
+        plan = SystemPlan(nodes=nodes, boot=1.0)
         with WholeSystem(
             folder / "system", cluster.urls(vhost), plan, start=(*WORKERS, "relay")
         ) as system:

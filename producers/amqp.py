@@ -16,7 +16,7 @@ from schemas.fields import shown
 
 PERSISTENT = 2
 # The broker sends something at least twice in this time.
-HEARTBEAT_SECONDS = 6
+HEARTBEAT_SECONDS = 5
 # RabbitMQ's nack does not say which; a publisher cannot know.
 NACKED = "a queue is full or has no quorum; lamplighter status says which"
 
@@ -160,9 +160,14 @@ def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
             f"the broker refused the login of user {user}: correct the password in {place}, or set "
             "it with rabbitmqctl change_password"
         )
+    if isinstance(error, ProbableAccessDeniedError) and "not found" in str(error):
+        return (
+            f"the broker has no virtual host {vhost}: correct it in broker.url, or create it with "
+            "rabbitmqctl add_vhost"
+        )
     if isinstance(error, ProbableAccessDeniedError):
         return (
-            f"the broker refused user {user} access to virtual host {vhost}: if it exists, permit "
-            "it with rabbitmqctl set_permissions; if not, check broker.url"
+            f"the broker refused user {user} access to virtual host {vhost}: permit it with "
+            "rabbitmqctl set_permissions"
         )
     return None

@@ -66,8 +66,6 @@ def connection_reason(error: BaseException, url: str, field: str, ca_field: str)
         if cut_off and parts.scheme in _TLS:
             tls = _TLS[parts.scheme]
             return f"the port ends the connection at once: if it expects TLS, write {tls}:// in {field}"
-        if (words := _login(one)) is not None:
-            return words
     return None
 
 
@@ -78,24 +76,3 @@ def _certificate(error: ssl.SSLCertVerificationError, host: str, field: str, ca_
     if error.verify_code in {_EXPIRED, _NOT_YET}:
         return f"{problem}: the server needs a new certificate; check this host's time too"
     return f"the certificate is not trusted ({problem}): name the authority that signed it in {ca_field}"
-
-
-def _login(error: BaseException) -> str | None:
-    """A broker's refusal, by its reply text (RabbitMQ's rabbit_reader)."""
-    kind, text = type(error).__name__, str(error)
-    if kind == "ProbableAuthenticationError":
-        return (
-            "the broker refused the login: correct the user in broker.url or the password in "
-            "broker.password_file"
-        )
-    if kind != "ProbableAccessDeniedError":
-        return None
-    if "not found" in text:
-        return (
-            "the broker has no such virtual host: correct it in broker.url, or create it with "
-            "rabbitmqctl add_vhost"
-        )
-    return (
-        "the broker refused its user the virtual host of broker.url: permit it with rabbitmqctl "
-        "set_permissions"
-    )

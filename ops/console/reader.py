@@ -17,6 +17,7 @@ from ops.console.timeout_reader import ReadTimeoutError, TimeoutReader
 from ops.console.view import EventLine, LoginState, SiteView, with_drift
 from workers.audit.queries import Entry, Filter, find
 from workers.broker.depths import QueueDepth, queue_depths
+from workers.broker.health import missing_workers, prove_health
 from workers.config.logins import RefreshTokenSource
 from workers.config.settings import Settings
 from workers.errors import BrokerError
@@ -30,6 +31,7 @@ from workers.store.overview import NodePower
 from workers.store.power_state import PowerState
 
 _EVENTS = 14
+_PROOF_SECONDS = 15.0
 _POWER_DRIFTS = frozenset(
     (Drift.ORPHAN, Drift.GHOST, Drift.DEAD, Drift.UNASKED, Drift.BROKEN, Drift.AMBIGUOUS)
 )
@@ -47,6 +49,7 @@ class SiteReader:
         self._settings = session.settings
         self._broker = ExitStack()
         self._channel: Any = None
+        self._proved_at = -_PROOF_SECONDS
         self._nodes: dict[str, NodePower] = {}
         self._snapshot_generation: int | None = None
         self._slurm_states: dict[str, str] = {}
@@ -113,11 +116,17 @@ class SiteReader:
         if self._channel is None:
             self._channel = self._broker.enter_context(self._session.channel())
         try:
-            return tuple(queue_depths(self._channel))
+            depths = tuple(queue_depths(self._channel))
+            now = time.monotonic()
+            # without a leader, a queue has 0 messages and 0 consumers
+            if missing_workers(depths) and now - self._proved_at > _PROOF_SECONDS:
+                prove_health(self._session.broker, depths)
+                self._proved_at = now
         except AWAY_ERRORS:
             self._channel = None
             self._broker.close()
             raise
+        return depths
 
     def _read_events(self) -> tuple[EventLine, ...]:
         with self._session.reading("audit") as connection:

@@ -59,5 +59,5 @@ class SpoolMetrics(Collector):
 
 def _age(path: Path) -> float:
     """Seconds since a call's generation, the first part of its file name; 0 if it has none."""
-    generation = whole_number(path.name.partition("-")[0])
+    generation = whole_number(path.name.partition("-")[0].lstrip("0"))
     return 0.0 if generation is None else max(0.0, (time.time_ns() - generation) / _NS)

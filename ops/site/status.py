@@ -120,14 +120,16 @@ def status(session: Session, *, as_json: bool) -> None:
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
         stored = _read_store(connection, settings)
         in_store = store_findings(connection, settings)
-    with noting(problems, BrokerError), session.channel() as channel:
+    of_broker: list[str] = []
+    with noting(of_broker, BrokerError), session.channel() as channel:
         queues = queue_depths(channel)
         session.prove_health(queues)
+    problems += of_broker
     found = findings.ordered(
         [
             *findings.unavailable(problems),
             # without a quorum the counts are wrong
-            *findings.of_queues([] if problems else queues),
+            *findings.of_queues([] if of_broker else queues),
             *in_store,
             *findings.of_conf(stored.slurm_conf),
             *findings.of_settings(settings.dry_groups),
@@ -147,6 +149,8 @@ def status(session: Session, *, as_json: bool) -> None:
             }
         )
     else:
+        for note in findings.of_settings(settings.dry_groups):
+            print_line(note.text, style="bold white on red")
         _print(stored, queues)
         _print_findings(found)
     raise SystemExit(findings.exit_code(found))

@@ -76,8 +76,9 @@ def test_the_quick_start_leads_to_the_first_job(run_dir: Path) -> None:
     (run_dir / "output").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     first, again = done.stdout.split("== again")
-    # all of the job's nodes have this host's name
-    assert "\ncontroller\njob 1 waited for one request; node1 took" in first
+    # all nodes have this host's name
+    assert "\ncontroller\njob 1 waited" in first
+    assert "node1 took" in first
     again, modes = again.split("== modes")
     assert "write:" not in again
     assert "differs" not in again

@@ -24,7 +24,7 @@ cp -r "$wheels" "$all/root/wheels"
 ip link set lo up
 ip address add 10.0.0.0/24 dev lo
 echo controller > /proc/sys/kernel/hostname
-echo "127.0.0.1 localhost controller" > "$all/etc/hosts"
+printf '%s\n' '127.0.0.1 localhost controller' '10.0.0.1 node1' '10.0.0.2 node2' > "$all/etc/hosts"
 cp "$repository/tests/install/systemctl" "$all/usr/local/sbin/systemctl"
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
   PIP_CONFIG_FILE=/dev/null PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_DISABLE_PIP_VERSION_CHECK=1 \

@@ -163,7 +163,7 @@ def test_alarm_and_missing_workers_are_said_by_status(
     site = Installation(run_dir / "site", url)
     site.prepare()
     done = site.lamplighter("status")
-    assert (done.code, "workers not running: audit, power, tokens" in done.err) == (1, True)
+    assert (done.code, "workers not running: audit, power, tokens" in done.out) == (1, True)
     private_broker.raise_memory_alarm()
     done = site.lamplighter("status")
     assert done.code == 3, done

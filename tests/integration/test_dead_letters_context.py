@@ -23,7 +23,10 @@ SCONTROL = """#!/bin/sh
 echo 'NodeName=node1 Arch=x86_64 NodeAddr=node1 NodeHostName=node1 State=DOWN+CLOUD+POWERED_DOWN Reason=it broke [root@2026-01-02T03:04:05]'
 """
 SQUEUE = """#!/bin/sh
-echo '4711|PENDING|'
+for word; do
+  case $word in --Format=*) mark=${word#*:}; mark=${mark%%,*} ;; esac
+done
+for field in 4711 PENDING '' 1 1 1 user 0 script; do printf '%s%s' "$field" "$mark"; done
 """
 
 

@@ -137,6 +137,7 @@ def test_many_failed_nodes_are_updated_together_and_return(bench: Bench) -> None
             "all nodes back in service",
             interval=0.5,
         )
+        assert not any("NOT_RESPONDING" in state for state in states(bench, names))
 
 
 def test_failure_is_reported_once_slurmctld_is_back(bench: Bench) -> None:
@@ -280,7 +281,7 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
     slurm, others = bench.slurm, [f"node{i}" for i in range(21, 60)]
     job_id = slurm.sbatch(JOB, nodelist="node60", no_requeue=True)
     # otherwise the test itself powers node60 up, and the scheduler may come after the end of the test
-    until(lambda: shown(bench, job_id) == "CONFIGURING node60 None", 60, "the job to have node60")
+    wait_shown(bench, job_id, "CONFIGURING node60 None")
     requested = bench.resume(*others, "node60")
     transition, error = (
         (Transition.PARKED, "network") if waits else (Transition.FAILED, "server_side")
@@ -332,9 +333,34 @@ def test_node_that_registers_while_others_are_updated_keeps_its_job(
         slurm.scontrol("update", f"NodeName={','.join(down)}", "State=RESUME")
 
 
+def wait_shown(bench: Bench, job_id: int, wanted: str) -> None:
+    """Wait until squeue shows this of a job; the error tells what it shows, and of the nodes."""
+    try:
+        until(lambda: shown(bench, job_id) == wanted, 60, wanted)
+    except TimeoutError as error:
+        nodes = {name: sorted(state) for name, state in bench.slurm.node_states().items()}
+        raise AssertionError(f"{error}: {shown(bench, job_id)!r}; {nodes}") from None
+
+
 def shown(bench: Bench, job_id: int) -> str:
     """A job's state, its nodes, and why it waits."""
     return bench.slurm.run("squeue", "--noheader", f"--jobs={job_id}", "--format=%T %N %r").strip()
+
+
+def test_powered_down_node_that_slurm_lost_from_view_gets_jobs_again(bench: Bench) -> None:
+    """RESUME sets NOT_RESPONDING; with the next reconfigure, the node is lost for jobs."""
+    slurm = bench.slurm
+    bench.resume("node21")
+    slurm.scontrol("update", "NodeName=node21", "State=DOWN", "Reason=odd")
+    slurm.scontrol("update", "NodeName=node21", "State=POWER_DOWN")
+    until(lambda: bench.has("node21", "DOWN", "POWERED_DOWN"), 60, "it to power down", interval=0.3)
+    slurm.scontrol("update", "NodeName=node21", "State=RESUME")
+    slurm.scontrol("reconfigure")
+    job_id = slurm.sbatch(JOB, nodelist="node21")
+    wait_shown(bench, job_id, "PENDING  ReqNodeNotAvail, UnavailableNodes:node21")
+    with bench.worker():
+        wait_shown(bench, job_id, "CONFIGURING node21 None")
+    slurm.run("scancel", str(job_id))
 
 
 def states(bench: Bench, names: list[str]) -> list[frozenset[str]]:

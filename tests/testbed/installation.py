@@ -92,7 +92,7 @@ class Installation:
         with blocking_channel(
             connection_parameters(self.settings.broker, "test topology")
         ) as channel:
-            declare(channel, topology.topology())
+            declare(channel, topology.topology(notify_keys=self.settings.notify_keys))
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send messages and wait for the broker's confirms."""

@@ -66,7 +66,8 @@ class Node:
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_DIST_PORT": str(self.dist),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2",
+            # net_setuptime: who sends to a hung node of the cluster waits so many seconds, not 7.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{LOOPBACK} +S 2:2 -kernel net_setuptime 2",
             "RABBITMQ_CTL_ERL_ARGS": LOOPBACK,
             "RABBITMQ_CTL_DIST_PORT_MIN": str(self.cli),
             "RABBITMQ_CTL_DIST_PORT_MAX": str(self.cli),

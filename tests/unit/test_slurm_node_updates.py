@@ -95,7 +95,7 @@ def bench(run_dir: Path, store: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> B
 def test_node_returns_when_its_cool_down_is_over(bench: Bench) -> None:
     bench.remember(DUE)
     bench.updates.on_due()
-    assert bench.commands.updates == [("NodeName=node1", "State=RESUME")]
+    assert bench.commands.updates == [("NodeName=node1", "State=IDLE")]
     assert bench.memory is not None
     assert bench.memory.due is Due.FORGET
 
@@ -119,4 +119,4 @@ def test_lost_return_is_due_again_and_sent_again(bench: Bench) -> None:
     assert bench.memory.due is Due.RETURN
     bench.remember(replace(bench.memory, due_at=1))
     bench.updates.on_due()
-    assert bench.commands.updates == [("NodeName=node1", "State=RESUME")] * 2
+    assert bench.commands.updates == [("NodeName=node1", "State=IDLE")] * 2

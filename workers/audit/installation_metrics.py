@@ -17,9 +17,9 @@ from prometheus_client.registry import Collector
 from producers.amqp import connection_parameters
 from workers.broker.blocking import blocking_channel
 from workers.broker.depths import queue_depths
-from workers.broker.topology import DEAD_LETTER_QUEUE
+from workers.broker.topology import AUDIT_QUEUE, DEAD_LETTER_QUEUE
 from workers.config.settings import Settings
-from workers.errors import BrokerError
+from workers.errors import BrokerError, NoQuorumError
 from workers.resync.drift import Drift
 from workers.store import overview, snapshots
 from workers.store.database import STORE_ERRORS, reading
@@ -69,6 +69,9 @@ class InstallationMetrics(Collector):
         parameters = connection_parameters(self._settings.broker, "metrics")
         with blocking_channel(parameters) as channel:
             depths = queue_depths(channel)
+        if any(q.name == AUDIT_QUEUE and q.consumers == 0 for q in depths):
+            # we are its consumer: the broker counts 0 of everything for a queue without a leader
+            raise NoQuorumError("the counts of the queues are not known")
         ready: _Values = {(q.name,): q.ready for q in depths if q.ready is not None}
         consumers: _Values = {(q.name,): q.consumers for q in depths if q.consumers is not None}
         letters = ready.get((DEAD_LETTER_QUEUE,))

@@ -7,6 +7,7 @@ consumers: the consumers of a session; a cancelled one is renewed.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.
 delivery: a message received.
+silence: leaves a broker that hangs.
 blocking: a short connection, and the mapping of pika's errors to ours.
 roles: what each role may say, read and configure; the permissions that follow.
 authority: whether a delivery's sender may say what it says.

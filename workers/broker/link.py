@@ -16,20 +16,24 @@ from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import AMQPError, AMQPHeartbeatTimeout, ChannelClosedByBroker
+from pika.exceptions import (
+    AMQPError,
+    ChannelClosedByBroker,
+    ConnectionClosedByClient,
+)
 
-from producers.amqp import HEARTBEAT_SECONDS, ConnectionParameters
+from producers.amqp import ConnectionParameters
 from producers.message import Message
 from producers.settings import ConfigError
 from workers.broker.backoff import Backoff
 from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
 from workers.broker.session import BrokerSession
+from workers.broker.silence import leave_if_silent
 from workers.errors import BrokerAwayError, BrokerError, NoQuorumError
 
 NO_QUORUM = "it has no quorum: start the broker's other nodes"
 _LOOK_SECONDS = 0.05
-_WATCH_SECONDS = 1.0
 
 
 class Link:
@@ -61,6 +65,8 @@ class Link:
         self._session: BrokerSession | None = None
         self._count = 0
         self._count_up = 0
+        self._address = 0
+        self._closed_by_us = False
         self._failure: BrokerError | None = None
         self._refusal: BrokerError | None = None
         self._backoff = Backoff()
@@ -188,14 +194,17 @@ class Link:
                 self._log.exception("link_failed")
             finally:
                 self._disconnected()
-            if self._count % addresses == 0:  # all were tried
+            if not self._closed_by_us:
+                self._address += 1
+            if self._closed_by_us or self._address % addresses == 0:  # all were tried
                 self._stopping.wait(self._backoff.next())
 
     def _connect(self) -> int:
         """Begin to connect to the next address; the number of addresses."""
         addresses = self._parameters.addresses()
-        address = addresses[self._count % len(addresses)]
+        address = addresses[self._address % len(addresses)]
         self._count += 1
+        self._closed_by_us = False
         session = BrokerSession(self._count, self._queues)
         connection = pika.SelectConnection(
             address,
@@ -214,30 +223,11 @@ class Link:
         connection.add_on_connection_unblocked_callback(
             lambda _connection, _frame: setattr(session, "blocked", None)
         )
-        self._watch(connection, connection.bytes_received, time.monotonic())
+        leave_if_silent(connection)
         connection.channel(
             on_open_callback=lambda channel: session.open(
                 channel, lambda: self._ready(session), self._channel_closed
             )
-        )
-
-    def _watch(self, connection: Any, received: int, heard_at: float) -> None:  # noqa: ANN401 - pika has no types
-        """Leave a broker that sends nothing; pika would wait for more than twice as long.
-
-        The loop itself may have been held up for some time: what came meanwhile is read first.
-        """
-        if connection.is_closed:
-            return
-        now = time.monotonic()
-        if connection.bytes_received != received:
-            received, heard_at = connection.bytes_received, now
-        if now - heard_at > HEARTBEAT_SECONDS + _WATCH_SECONDS:
-            # as pika ends a connection without heartbeats: a silent peer does not answer a close
-            error = AMQPHeartbeatTimeout(f"the broker is silent for {now - heard_at:.0f} s")
-            connection._terminate_stream(error)  # noqa: SLF001
-            return
-        connection.ioloop.call_later(
-            _WATCH_SECONDS, lambda: self._watch(connection, received, heard_at)
         )
 
     def _ready(self, session: BrokerSession) -> None:
@@ -272,6 +262,7 @@ class Link:
             connection.close()
 
     def _connection_ended(self, error: BaseException) -> None:
+        self._closed_by_us = isinstance(error, ConnectionClosedByClient)
         self._failed(error)
         self._connection.ioloop.stop()
 

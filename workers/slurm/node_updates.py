@@ -16,7 +16,7 @@ from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm import node_memory
 from workers.slurm.after_update import after_due, after_event, failures_before, returning_sooner
-from workers.slurm.apply import apply_updates
+from workers.slurm.apply import AVAILABLE, apply_updates
 from workers.slurm.decide import RequestedState, Situation, decide, waits_for_cloud
 from workers.slurm.due import due_updates, not_returned
 from workers.slurm.failed_jobs import FailedJobs, unreported
@@ -132,8 +132,18 @@ class NodeUpdates:
         self.jobs.add(unreported(self._store, self._slurm, self._settings))
 
     def take_up(self) -> None:
-        """Let nodes return that are out of service with our reason although nothing is due for them."""
+        """Let nodes return that are out of service with our reason although nothing is due for them.
+
+        Nodes that Slurm lost from view while they are powered down are made available again: nobody
+        knows whether slurmctld was restarted since.
+        """
         states = self._slurm.nodes()
+        lost = [n for n in self._settings.nodes if n in states and states[n].unavailable]
+        self._slurm.update_nodes(
+            [node for node in lost if not self._settings.is_dry(node)],
+            AVAILABLE,
+            still_due=self._unavailable,
+        )
         now, settings = time.time_ns(), self._settings
         with self._store.begin() as connection:
             known = node_memory.recall_all(connection, settings.cluster)
@@ -144,6 +154,9 @@ class NodeUpdates:
             self._log.warning(
                 "node_not_returned", node=one.node, reason=one.reason, returns_in=wait
             )
+
+    def _unavailable(self, names: Collection[str]) -> list[str]:
+        return [n for n, state in self._slurm.nodes(names).items() if state.unavailable]
 
     def _boot(self, given_up: RequestEvent) -> FailedBoot:
         """The boot that Slurm has abandoned: requested by the node's request before this one."""

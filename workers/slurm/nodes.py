@@ -69,6 +69,14 @@ class NodeState:
         return bool(self.flags & _POWER)
 
     @property
+    def unavailable(self) -> bool:
+        """Whether slurmctld may give no job the node, although it is powered down and in service.
+
+        ResumeTimeout and State=RESUME leave NOT_RESPONDING on it, until its next boot.
+        """
+        return self.base == "IDLE" and self.flags - {"CLOUD"} == {"POWERED_DOWN", "NOT_RESPONDING"}
+
+    @property
     def powered_down(self) -> bool:
         """Whether the node is powered down for Slurm, after a suspend or Slurm's ResumeTimeout."""
         return "POWERED_DOWN" in self.flags

@@ -12,7 +12,7 @@ class UpdateKind(enum.StrEnum):
     EXPLAIN: only the reason: Slurm itself has abandoned the boot.
     DONE: nothing: it was reported already, before a crash or by another worker.
     ADDRESS: its NodeAddr, and its NodeHostName if the group sets one.
-    RETURN: RESUME: the node is back in service.
+    RETURN: IDLE: the node is back in service.
     POWER_DOWN: POWER_DOWN again: Slurm has lost it, the node is out of service and not powered down.
     WAIT: nothing yet: check again soon.
     DRY_RUN: nothing, because its group is in a dry run; `why` is the kind of the real update.

@@ -258,7 +258,7 @@ class NodeTable:
         # Python's order of strings, not a locale's
         order = nodes.c.node.collate("C")
         query = sa.select(nodes.c.node).where(which).order_by(order).with_for_update()
-        return connection.scalars(query, {"values": names} if names else {}).all()
+        return connection.scalars(query, {"values": list(names)}).all()
 
     def _free_the_dead(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Free what killed workers held, on all nodes; calls that they sent may still take effect.

@@ -87,11 +87,11 @@ def test_invalid_grant_costs_one_call_and_one_alarm_until_a_new_file(
                 session.get("/servers", endpoint_filter={"service_type": "compute"})
             assert (caught.value.error, caught.value.permanent) == ("invalid_grant", True)
         assert cloud.counts() == {"refresh": 1}
-        site.wait_depth("notify", 1)
+        site.wait_depth("audit", 1)
 
         path = site.secret("refresh-token", cloud.mint_refresh_token())
         assert client.fetch("one").token
-    [(_, body)] = site.drain("notify")
+    [(_, body)] = site.drain("audit")
     alarm = json.loads(body)
     assert alarm["type"] == "lamplighter.alarm.token.v1"
     assert alarm["subject"] == "one"
