@@ -25,8 +25,10 @@ class ManagementApi:
     def __init__(
         self, broker: BrokerSettings, urls: Sequence[str], login: tuple[str, str] | None = None
     ) -> None:
-        password = unquote(urlsplit(broker.full_urls()[0]).password or "")
-        self._user, _ = auth = login or (broker.user, password)
+        self._user, _ = auth = login or (
+            broker.user,
+            unquote(urlsplit(broker.full_urls()[0]).password or ""),
+        )
         self._vhost = quote(broker.vhost, safe="")
         self._roots = [url.rstrip("/") for url in urls]
         self._session = requests.Session()
@@ -34,8 +36,9 @@ class ManagementApi:
         self._session.auth = auth
         if broker.ca_file is not None:
             self._session.verify = str(broker.ca_file)
-        if broker.certificate is not None:
-            _, certificate, key = broker.certificate
+        _, certificate, key = broker.certificate or (None, None, None)
+        # an administrator may have a password only
+        if certificate is not None and (login is None or certificate.exists()):
             self._session.cert = (str(certificate), str(key))
 
     def __enter__(self) -> Self:

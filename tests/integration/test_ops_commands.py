@@ -142,7 +142,7 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
     assert {q["name"]: (q["ready"], q["consumers"]) for q in status["queues"]}["audit"] == (0, 0)
     assert status["workers"][0]["silent_seconds"] >= 60
     assert {one["finding"] for one in status["findings"]} == {
-        *("workers_missing", "worker_silent", "nodes_failed")
+        *("workers_missing", "worker_silent", "nodes_failed", "one_broker_user")
     }
 
 

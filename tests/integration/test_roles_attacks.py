@@ -108,7 +108,9 @@ def test_with_a_user_for_each_role_everything_works(system: WholeSystem) -> None
         ("relay", "--once", "--operators"),
     ):
         done = system.operator(*arguments)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        # here is no Slurm, and so no slurm worker
+        wanted = int(arguments == ("status",))
+        assert done.returncode == wanted, (arguments, done.stdout, done.stderr)
         assert "one broker user" not in done.stdout
     # queues for replies are no difference; the test bed's own queue is
     checked = system.operator("topology", "check").stdout
