@@ -6,6 +6,8 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -103,12 +105,16 @@ def _passwords(found: BrokerUsers) -> dict[Role, str]:
 def _apply(settings: Settings, content: dict[str, object], admin: str | None) -> None:
     if admin is None and os.geteuid() == 0 and (program := shutil.which("rabbitmqctl")):
         # Permissions for a topic that a former version had stay: topology check names them.
-        argv = [program, "--quiet", "import_definitions", "-"]
-        done = subprocess.run(
-            argv, input=json.dumps(content), capture_output=True, text=True, check=False
-        )
+        # not from standard input, which versions name differently
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(content, file)
+            file.flush()
+            with suppress(LookupError):  # packages run rabbitmqctl as this user
+                shutil.chown(file.name, "rabbitmq")
+            argv = [program, "--quiet", "import_definitions", file.name]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
-            problem = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            problem = (done.stderr or done.stdout).strip().splitlines()[:1]
             raise BrokerError(f"rabbitmqctl import_definitions: {' '.join(problem)}")
         return
     if not settings.management_urls or admin is None:
