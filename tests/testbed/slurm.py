@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -130,6 +131,20 @@ class PrivateSlurm:
     def boot(self, node: str) -> None:
         """Start the node's slurmd; it registers within about a second."""
         slurmnode.boot(node, self.conf)
+
+    def boot_resumed(self, *nodes: str) -> None:
+        """Boot nodes once Slurm has resumed them; a boot in the same second counts as an older one."""
+        wanted = set(nodes)
+
+        def resumed() -> bool:
+            states = self.node_states()
+            return all("POWERING_UP" in states[node] for node in wanted)
+
+        until(resumed, 60, f"{', '.join(nodes)} to be resumed")
+        second = int(time.time())
+        until(lambda: int(time.time()) > second, 5, "the next second")
+        for node in nodes:
+            self.boot(node)
 
     def halt(self, node: str) -> None:
         """Cut the node's power: slurmd and all its jobs end at once."""
