@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "hooks",
     "prolog",
+    "prolog_waiting",
     "fleet",
     "workers",
     "memory",

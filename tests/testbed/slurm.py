@@ -109,9 +109,15 @@ class PrivateSlurm:
         self._ctld = Child(
             [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
             log=self.layout.log_dir / "slurmctld.out",
-            env=self.environment(),
+            env=self.environment() | dict(self.settings.environment),
         )
         until(self._answers, START_TIMEOUT, "the private slurmctld")
+
+    @property
+    def pid(self) -> int:
+        """The process ID of slurmctld, which must have been started."""
+        assert self._ctld
+        return self._ctld.pid
 
     def stop_ctld(self) -> None:
         """Stop slurmctld cleanly; 22.05 first waits up to 12 s for running hooks."""

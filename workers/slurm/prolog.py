@@ -28,7 +28,7 @@ from workers.slurm.scontrol import Slurm
 
 # Seconds between two readings of the nodes, at least, and in relation to a reading's time; between two
 # of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
-_PACE, _SHARE, _JOBS_PACE, _IDLE = 0.25, 10, 5.0, 60.0
+_PACE, _SHARE, _JOBS_PACE, _IDLE = 0.2, 10, 5.0, 60.0
 # Seconds after which the number of slots is found out again, if nobody waits.
 _SLOTS_PACE = 60.0
 # Bytes of a list of nodes; a longer one is not sent, and all nodes are read.
