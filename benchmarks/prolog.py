@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.table import Figure, render
@@ -73,7 +74,7 @@ class Bench:
         found = []
         for job in jobs:
             for file in job.files:
-                until(lambda file=file: _said(file), 120, f"{job.kind} to start", interval=0.2)
+                until(partial(_said, file), 120, f"{job.kind} to start", interval=0.2)
         registered = {
             node: datetime.fromisoformat(at).timestamp()
             for at, node in _RESPONDS.findall(self.slurm.log.read_text(errors="replace"))
@@ -100,7 +101,7 @@ class Bench:
             for kind, times in found.items():
                 began = time.time()
                 job = self._submit(kind, [name], f"up{number}{kind}")
-                until(lambda job=job: _said(job.files[0]), 60, f"{kind} to start", interval=0.05)
+                until(partial(_said, job.files[0]), 60, f"{kind} to start", interval=0.05)
                 times.append(float(_said(job.files[0])[0]) - began)
                 until(
                     lambda: self.slurm.node_state(name) == {"IDLE", "CLOUD"}, 60, "the job to end"

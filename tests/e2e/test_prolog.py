@@ -240,7 +240,7 @@ def test_jobs_beyond_the_slots_go_on_at_once(site: Site) -> None:
 
 @pytest.mark.parametrize("how", ["stop", "kill", "reconfigure"])
 def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> None:
-    """24.11 ends and starts the scripts again at a reconfigure; 22.05 leaves them alone."""
+    """At a reconfigure, 22.05 leaves the scripts alone; 24.11 may end them for good."""
     with site.worker():
         waiting = [site.submit() for _ in range(SLOTS)]
         site.waits(SLOTS)
@@ -253,7 +253,7 @@ def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> 
             (site.slurm.stop_ctld if how == "stop" else site.slurm.kill9_ctld)()
             until(lambda: not before & site.pids(), 20, "the scripts to end")
             site.slurm.start_ctld()
-        site.waits(SLOTS)
+            site.waits(SLOTS)
         site.slurm.boot_resumed(*(names[0] for _, names in waiting))
         for job, _ in waiting:
             until(partial(site.slurm.output, job), 60, f"job {job} to run")
