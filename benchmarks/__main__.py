@@ -7,6 +7,7 @@ BENCHMARKS = (
     "hooks",
     "prolog",
     "prolog_waiting",
+    "boots",
     "fleet",
     "workers",
     "memory",

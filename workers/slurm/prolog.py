@@ -6,8 +6,8 @@ keeps running meanwhile. Its failure costs no job more than Slurm's own 30 s tim
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from math import inf
 
 import structlog
@@ -20,17 +20,19 @@ from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.metrics import PrologMetrics
-from workers.slurm.nodes import NodeState, nodes_from
+from workers.slurm.nodes import nodes_from
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
 from workers.slurm.prolog_release import PrologJob, Release, has_left, release
 from workers.slurm.prolog_slots import default_slots, is_tuned
 from workers.slurm.scontrol import Slurm
 
-# Seconds between two readings of the nodes, at least, and in relation to a reading's time; between two
-# of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
-_PACE, _SHARE, _JOBS_PACE, _IDLE = 0.2, 10, 5.0, 60.0
+# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; between
+# two of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
+_LEAST, _SHARE, _MOST, _JOBS_PACE, _IDLE = 0.2, 10, 1.0, 5.0, 60.0
 # Seconds after which the number of slots is found out again, if nobody waits.
 _SLOTS_PACE = 60.0
+# Seconds within which a reading must succeed: otherwise no job waits longer.
+_AWAY = 5.0
 # Bytes of a list of nodes; a longer one is not sent, and all nodes are read.
 _LONGEST = 3000
 # A script waits so many seconds for the next line; with many scripts, lines come less often.
@@ -62,8 +64,12 @@ class PrologWatcher:
         self._waiting: dict[int, PrologJob] = {}
         self._since: dict[int, float] = {}
         self._session = slurm.session()
-        self._text, self._nodes_read = "", nodes_from("")
-        self._read_at = self._jobs_at = self._kept_at = self._closed_until = self._took = 0.0
+        self._text, self._nodes = "", nodes_from("")
+        # the scripts that the query under way is about, and when it was sent
+        self._asked: set[int] = set()
+        self._asked_at: float | None = None
+        self._read_at = self._known_at = self._jobs_at = self._took = 0.0
+        self._kept_at = self._closed_until = 0.0
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -71,22 +77,24 @@ class PrologWatcher:
         self._session.close()
 
     def turn(self, timeout: float) -> None:
-        """Wait for a script or the next reading, at most `timeout` seconds, and handle it.
+        """Wait for a script, an answer or the next reading, at most `timeout` seconds, and handle it.
 
         Raises:
-            SlurmAwayError: slurmctld does not answer; the scripts wait no longer than their limit.
+            SlurmAwayError: scontrol cannot be run.
         """
-        pace = max(_PACE, _SHARE * self._took)
-        due = self._read_at + pace - time.monotonic() if self._waiting else timeout
-        self._fifos.wait(max(0.0, min(timeout, due)))
+        due = self._read_at + self._pace() - time.monotonic()
+        wait = due if self._waiting and self._asked_at is None else timeout
+        self._fifos.wait(max(0.0, min(timeout, wait)), self._session.fds)
         new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
-        now = time.monotonic()
-        if any(new) or (self._waiting and now >= self._read_at + pace):
-            self._read()
-        elif now >= self._read_at + _IDLE:
+        if self._asked_at is not None:
+            self._listen(self._asked_at)
+        if self._asked_at is None and self._waiting and (any(new) or self._is_due()):
+            self._ask()
+        elif not self._waiting and time.monotonic() >= self._read_at + _IDLE:
             self._session.close()
+        self._let_go_without_slurm()
         self._keep()
         self._metrics.waiting.set(len(self._waiting))
 
@@ -118,31 +126,55 @@ class PrologWatcher:
         self._fifos.let_go(arrival.fd)
         return False
 
-    def _read(self) -> None:
-        began = time.monotonic()
-        nodes = self._nodes({name for job in self._waiting.values() for name in job.nodes})
-        self._read_at = time.monotonic()
-        self._took = self._read_at - began
-        for fd, job in list(self._waiting.items()):
-            if why := release(job, nodes, self._read_at):
+    def _is_due(self) -> bool:
+        """Whether the nodes are to be read again; scripts that no query was about are not known yet."""
+        unknown = self._waiting.keys() - self._asked
+        return bool(unknown) or time.monotonic() >= self._read_at + self._pace()
+
+    def _pace(self) -> float:
+        """Seconds between two readings of the nodes."""
+        return min(max(_LEAST, _SHARE * self._took), _MOST)
+
+    def _ask(self) -> None:
+        names = sorted({name for job in self._waiting.values() for name in job.nodes})
+        wanted = ",".join(names)
+        self._asked, self._asked_at = set(self._waiting), time.monotonic()
+        self._session.ask(f"show node {wanted if len(wanted) < _LONGEST else ''}")
+
+    def _listen(self, asked_at: float) -> None:
+        """Take the answer in, if it is there."""
+        text, now = self._session.answer(), time.monotonic()
+        if text is None and now - asked_at < _AWAY:
+            return
+        self._asked_at, self._read_at = None, now
+        if text is None:
+            self._session.close()
+            return
+        if text != self._text:
+            self._text, self._nodes = text, nodes_from(text)
+        if not self._nodes and "not found" not in text:
+            return  # slurmctld is not there
+        self._known_at, self._took = now, now - asked_at
+        for fd in self._asked & self._waiting.keys():
+            if why := release(self._waiting[fd], self._nodes, now):
                 self._end(fd, why)
-        if self._waiting and self._read_at >= self._jobs_at + _JOBS_PACE:
-            self._jobs_at = self._read_at
+        if self._waiting and now >= self._jobs_at + _JOBS_PACE:
+            self._jobs_at = now
+            self._let_go_what_has_left()
+
+    def _let_go_what_has_left(self) -> None:
+        with suppress(SlurmAwayError):
             states = self._slurm.jobs(job.job_id for job in self._waiting.values())
             for fd, job in list(self._waiting.items()):
                 if has_left(states.get(job.job_id)):
                     self._end(fd, Release.LEFT)
 
-    def _nodes(self, names: set[str]) -> Mapping[str, NodeState]:
-        """These nodes, by name."""
-        wanted = ",".join(sorted(names))
-        text = self._session.ask(f"show node {wanted if len(wanted) < _LONGEST else ''}")
-        if text != self._text:
-            self._text, self._nodes_read = text, nodes_from(text)
-        if names <= self._nodes_read.keys():
-            return self._nodes_read
-        self._session.close()  # it does not answer, or Slurm does not know one of them
-        return self._slurm.nodes(names)
+    def _let_go_without_slurm(self) -> None:
+        """Let those go for whom no reading has succeeded for some time."""
+        since = time.monotonic() - _AWAY
+        if self._known_at < since:
+            for fd in [fd for fd, came in self._since.items() if came < since]:
+                self._end(fd, Release.AWAY)
 
     def _end(self, fd: int, why: Release) -> None:
         job, waited = self._waiting.pop(fd), time.monotonic() - self._since.pop(fd)

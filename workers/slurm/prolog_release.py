@@ -19,6 +19,7 @@ class Release(StrEnum):
     NODE_FAILED = "node_failed"  # one of its nodes does not become ready
     LEFT = "left"  # the job was cancelled or requeued, or does not have the nodes
     CEILING = "ceiling"  # it has waited longer than Slurm waits for a node
+    AWAY = "slurm_away"  # slurmctld does not answer
     FULL = "full"  # all slots are taken
 
 

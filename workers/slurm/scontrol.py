@@ -55,12 +55,11 @@ class Slurm:
 
     def __init__(self, settings: Settings) -> None:
         self._commands = SlurmCommands(settings)
-        self._timeout = settings.slurm.timeout
         self._log = structlog.get_logger()
 
     def session(self) -> ScontrolSession:
         """One scontrol for many queries; to be closed."""
-        return ScontrolSession(self._commands, self._timeout)
+        return ScontrolSession(self._commands)
 
     def version(self) -> str:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""

@@ -6,10 +6,9 @@ scontrol without a command reads commands from its input. A query then costs 0.5
 
 import os
 import secrets
-import select
 import string
 import subprocess
-import time
+from contextlib import suppress
 
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
 
@@ -18,40 +17,47 @@ _MARK_LENGTH = 16
 
 
 class ScontrolSession:
-    """Starts scontrol at the first query, and again after `close`.
+    """Starts scontrol at the first query, and again after `close`; one query at a time.
 
     Args:
         commands: start scontrol.
-        timeout: seconds within which it must answer.
     """
 
-    def __init__(self, commands: SlurmCommands, timeout: float) -> None:
+    def __init__(self, commands: SlurmCommands) -> None:
         self._commands = commands
-        self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_usable = True
+        self._mark, self._found = b"", b""
 
-    def ask(self, query: str) -> str:
-        """The output of a query, with errors; empty if this scontrol does not answer.
+    @property
+    def fds(self) -> list[int]:
+        """What becomes readable when a part of an answer is there."""
+        return [] if self._process is None else [_pipes(self._process)[1]]
 
-        Args:
-            query: one line, such as `show node`; below 4 kB.
-        """
-        if not self._is_usable:
-            return ""
-        process = self._process
-        try:
-            if process is None:
-                process = self._commands.converse("scontrol", "--all", "--oneliner")
-                self._process = process
-                # one that buffers its output never answers: built without readline
-                self._is_usable = self._exchange(process, "") is not None
-            answer = self._exchange(process, query) if self._is_usable else None
-        except (OSError, SlurmAwayError):
-            answer = None
-        if answer is None:
-            self.close()
-        return answer or ""
+    def ask(self, query: str) -> None:
+        """Send a query: one line, such as `show node`; below 4 kB. If that fails, no answer comes."""
+        with suppress(OSError, SlurmAwayError):
+            if self._process is None:
+                self._process = self._commands.converse("scontrol", "--all", "--oneliner")
+                os.set_blocking(_pipes(self._process)[1], False)
+            # printed alone on a line only after the answer; nobody can know it before
+            mark = "".join(secrets.choice(string.ascii_lowercase) for _ in range(_MARK_LENGTH))
+            self._mark, self._found = mark.encode(), b""
+            line = f"{query}\nshow hostnames {mark}\n".encode()
+            os.write(_pipes(self._process)[0], line)
+
+    def answer(self) -> str | None:
+        """The output of the query, with errors; None while it is not whole."""
+        if self._process is None:
+            return None
+        end = b"\n%s\n" % self._mark
+        with suppress(BlockingIOError):
+            while read := os.read(_pipes(self._process)[1], _READ_BYTES):
+                self._found += read
+                if end in self._found[-4096:]:
+                    # scontrol prints its input, too
+                    return self._found.partition(self._mark)[0].decode(errors="replace")
+            self.close()  # it has ended
+        return None
 
     def close(self) -> None:
         """End scontrol."""
@@ -60,22 +66,9 @@ class ScontrolSession:
             process.kill()
             process.communicate()
 
-    def _exchange(self, process: subprocess.Popen[bytes], query: str) -> str | None:
-        """Send a query, and read until the end of its answer; None if that does not come in time."""
-        if process.stdin is None or process.stdout is None:
-            return None
-        # printed alone on a line only after the answer; nobody can know it before
-        mark = "".join(secrets.choice(string.ascii_lowercase) for _ in range(_MARK_LENGTH))
-        os.write(process.stdin.fileno(), f"{query}\nshow hostnames {mark}\n".encode())
-        end, found = f"\n{mark}\n".encode(), b""
-        deadline = time.monotonic() + self._timeout
-        while end not in found[-4096:]:
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([process.stdout], [], [], left)[0]:
-                return None
-            if not (read := os.read(process.stdout.fileno(), _READ_BYTES)):
-                return None
-            found += read
-        return found.partition(mark.encode())[0].decode(
-            errors="replace"
-        )  # scontrol prints its input
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """Our ends of its input and output."""
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("scontrol was started without pipes")
+    return process.stdin.fileno(), process.stdout.fileno()
