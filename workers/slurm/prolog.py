@@ -85,9 +85,10 @@ class PrologWatcher:
         due = self._read_at + self._pace() - time.monotonic()
         wait = due if self._waiting and self._asked_at is None else timeout
         self._fifos.wait(max(0.0, min(timeout, wait)), self._session.fds)
-        new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
+        # first those that have ended: when slurmctld starts again, they come again
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
+        new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
         if self._asked_at is not None:
             self._listen(self._asked_at)
         if self._asked_at is None and self._waiting and (any(new) or self._is_due()):
