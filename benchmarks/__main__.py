@@ -9,6 +9,7 @@ BENCHMARKS = (
     "fleet",
     "workers",
     "memory",
+    "idle",
     "nova",
     "broker_cluster",
     "letters",
