@@ -57,6 +57,10 @@ _AUDIT = LazyGroup(
 _COMMANDS: Commands = {
     "init": ("ops.install.init:init", "Set up Lamplighter on the host of slurmctld."),
     "doctor": ("ops.doctor.command:doctor", "Check this host, and say what to change."),
+    "support-bundle": (
+        "ops.doctor.bundle:support_bundle",
+        "Write what a report of a problem needs, without secrets.",
+    ),
     "up": ("ops.processes.up:up", "Run all workers of a small installation."),
     "worker": ("ops.processes.worker:worker", "Run one worker."),
     "relay": ("ops.processes.worker:relay", "Publish the requests in the hooks' spool."),
