@@ -303,7 +303,7 @@ CLOUD = [
 ]
 
 
-@pytest.mark.parametrize(("view", "strategy", "keys"), CLOUD, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("view", "strategy", "keys"), CLOUD)
 def test_what_a_cloud_lacks_is_named(
     settings: Settings, view: CloudView, strategy: str, keys: list[str]
 ) -> None:

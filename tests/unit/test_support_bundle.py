@@ -55,6 +55,8 @@ url = "postgresql+psycopg://u:{store}@127.0.0.1:1/x"
 audit_url = "sqlite:///audit.db"
 [tokens]
 key_file = "token.key"
+[audit]
+key_file = "audit.key"
 [clouds.c]
 auth_url = "https://k.example.org/v3"
 project_id = "p"
@@ -109,7 +111,7 @@ def config(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(TOML.format(**encoded))
     (run_dir / "clouds.yaml").write_text(CLOUDS_YAML.format(**SECRETS))
     files = {"cloud.password": "cloud", "refresh": "refresh", "signature": "signature"}
-    for name, secret in (files | {"token.key": "key"}).items():
+    for name, secret in (files | {"token.key": "key", "audit.key": "file"}).items():
         (run_dir / name).write_text(f"{SECRETS[secret]}\n")
     monkeypatch.setenv("MY_TOKEN", SECRETS["environment"])
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)

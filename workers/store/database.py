@@ -33,7 +33,8 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     later.
 
     Raises:
-        ConfigError: SQLite's file or its folder cannot be used by this user.
+        ConfigError: SQLite's file or its folder cannot be used by this user, or a newer version has
+            migrated the store.
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
     if (file := sqlite_file(url)) is not None:
@@ -59,10 +60,11 @@ def _is_newest(connection: sa.Connection, kind: str) -> bool:
     return connection.scalars(sa.select(version.c.version_num)).all() == [newest]
 
 
-def _migrate(connection: sa.Connection, kind: str) -> None:
+def _migrate(connection: sa.Connection, kind: Literal["state", "audit"]) -> None:
     # only now: importing Alembic takes a sixth of a second and 18 MB
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("path_separator", "newline")
@@ -70,7 +72,13 @@ def _migrate(connection: sa.Connection, kind: str) -> None:
     config.set_main_option("version_locations", str(_MIGRATIONS / kind))
     config.attributes["connection"] = connection
     config.attributes["kind"] = kind
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(
+            f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "
+            "install that version, or restore a backup"
+        ) from None
 
 
 def sqlite_file(url: str) -> Path | None:
