@@ -6,6 +6,8 @@ import sys
 BENCHMARKS = (
     "hooks",
     "prolog",
+    "prolog_waiting",
+    "boots",
     "fleet",
     "workers",
     "memory",

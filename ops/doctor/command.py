@@ -13,6 +13,7 @@ from ops.doctor.clouds import of_clouds
 from ops.doctor.host import of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
+from ops.doctor.prolog import boots_of_a_day, of_prolog
 from ops.doctor.slurm import config_from, of_slurm
 from ops.site import findings
 from ops.site.findings import Finding, Severity
@@ -25,6 +26,7 @@ from workers.config.slurm_location import is_installed
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
 from workers.slurm.power_saving import power_saving_from
+from workers.slurm.prolog_slots import is_tuned
 from workers.slurm.scontrol import Slurm
 from workers.slurm.snapshot_worker import read_nodes
 
@@ -77,6 +79,7 @@ def all_findings(session: Session) -> Iterator[Finding]:
             slurm_user = config.get("SlurmUser", slurm_user).partition("(")[0]
             yield from of_slurm(config, settings)
             yield from findings.of_conf(differences)
+            yield from of_prolog(config, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
     yield from of_host(settings, slurm_user)
     yield from of_broker(session)
     yield from of_store(session)

@@ -17,8 +17,9 @@ from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import User, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_clock
+from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_slurm
-from ops.site.findings import Severity
+from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
 from workers.clouds.quota import Flavor, Limits
@@ -125,7 +126,6 @@ SLURM = [
     ),
     ({"SLURM_VERSION": "22.05.8", "PrivateData": ""}, "private_data", "PrivateData=cloud"),
     ({"ReturnToService": "0"}, "return_to_service", "ReturnToService=2"),
-    ({"PrologSlurmctld": "/opt/bin/lamplighter-prolog"}, "prolog", "slurm.prolog is not set"),
 ]
 
 
@@ -186,6 +186,65 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     assert [one.key for one in found] == [key]
     assert word in found[0].text
     assert found[0].remedy
+
+
+def prolog(  # noqa: PLR0913 - what decides
+    settings: Settings,
+    program: str = "/opt/lamplighter/bin/lamplighter-prolog",
+    *,
+    version: str = "22.05.8",
+    tuned: bool | None = False,
+    boots: int | None = 100,
+    toml: str = 'prolog = "/run/lamplighter/prolog"',
+) -> dict[str, Finding]:
+    """The findings about lamplighter-prolog by key."""
+    settings.path.write_text(GOOD_TOML.replace("[slurm]\n", f"[slurm]\n{toml}\n"))
+    config = {"SLURM_VERSION": version, "PrologSlurmctld": program}
+    return {
+        one.key: one for one in of_prolog(config, load(settings.path, {}), tuned=tuned, boots=boots)
+    }
+
+
+def test_a_prolog_that_only_one_side_uses_is_named(settings: Settings) -> None:
+    for found in (prolog(settings, toml=""), prolog(settings, "")):
+        assert [one.severity for one in found.values()] == [Severity.WRONG]
+    assert "slurm.prolog is not set" in prolog(settings, toml="")["prolog"].words
+    assert "PrologSlurmctld=/opt" in (prolog(settings, "")["prolog"].remedy or "")
+    assert "slurm.prolog" in prolog(settings, "/a/b,/c/lamplighter-prolog", toml="")["prolog"].words
+
+
+def test_the_doctor_says_when_the_prolog_pays_and_when_not(settings: Settings) -> None:
+    old = prolog(settings)["prolog"].words
+    assert "100 boots: about 25 min" in old
+    assert "batch jobs 15 s" in old
+    assert "salloc on nodes that are up 3 s slower" in old
+    new = prolog(settings, version="24.11.5")["prolog"].words
+    assert "salloc" not in new
+    assert "spares jobs 15 s" in new
+    without = prolog(settings, "", toml="", boots=0)["prolog"]
+    assert (without.severity, without.remedy) == (Severity.NOTE, "see docs/prolog.md")
+    assert "would spare" in without.words
+    assert "does not pay" in without.words
+    assert "24 h" not in prolog(settings, boots=None)["prolog"].words
+
+
+def test_the_doctor_says_how_many_jobs_may_wait_and_why(settings: Settings) -> None:
+    assert prolog(settings)["prolog_slots"].words.startswith("10 jobs may wait")
+    assert "GLIBC_TUNABLES=" in prolog(settings)["prolog_slots"].words
+    assert prolog(settings, version="24.11.5")["prolog_slots"].words.startswith("40 jobs")
+    tuned = prolog(settings, tuned=True)["prolog_slots"]
+    assert (tuned.words.split()[0], tuned.remedy) == ("1000", None)
+    unread = prolog(settings, tuned=None)["prolog_slots"]
+    assert "cannot be read as this user" in unread.words
+    many = 'prolog = "/run/x"\nprolog_slots = 200'
+    assert prolog(settings, toml=many)["prolog_slots"].severity is Severity.WRONG
+    assert prolog(settings, toml=many, tuned=True)["prolog_slots"].severity is Severity.NOTE
+    assert prolog(settings, toml=many, version="26.05.0")["prolog_slots"].severity is Severity.NOTE
+
+
+def test_values_with_an_index_are_one_list() -> None:
+    text = "PrologSlurmctld[0] = /a\nPrologSlurmctld[1] = /b\nSLURM_VERSION = 24.11.5\n"
+    assert config_from(text)["PrologSlurmctld"] == "/a,/b"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o775, 0o757])
@@ -336,7 +395,7 @@ def test_a_timeout_below_what_was_measured_is_named(
 
 
 def test_there_are_enough_misconfigurations_in_these_tables() -> None:
-    assert len(TOML) + len(SLURM) + len(HOST) + 3 + 4 + 4 + 2 >= 60
+    assert len(TOML) + len(SLURM) + len(HOST) + 2 + 3 + 4 + 4 + 2 >= 60
 
 
 @given(text=st.text(max_size=500))
