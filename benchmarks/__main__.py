@@ -11,6 +11,7 @@ BENCHMARKS = (
     "fleet",
     "workers",
     "memory",
+    "idle",
     "nova",
     "broker_cluster",
     "letters",

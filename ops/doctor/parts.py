@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
+import requests
 import sqlalchemy as sa
 
 from ops.cli.errors import STORE_ERRORS, describe_error
@@ -11,9 +13,13 @@ from ops.doctor.host import wrong
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from ops.site.status import store_findings
+from ops.site.topology_check import differences
 from workers.broker.depths import queue_depths
+from workers.broker.topology import topology
 from workers.config.settings import Settings
 from workers.errors import BrokerError, TokenError
+from workers.process.foreign import bounded_session
+from workers.process.retry_after import http_date
 
 # Clocks that differ by more than this, in seconds, make generations implausible one day.
 _CLOCKS = 5.0
@@ -23,9 +29,30 @@ def of_broker(session: Session) -> Iterator[Finding]:
     """Whether the broker answers this host's user, and has all queues with their workers."""
     try:
         with session.channel() as channel:
-            yield from findings.of_queues(queue_depths(channel))
+            depths = queue_depths(channel)
+            session.prove_health(depths)
+            yield from findings.of_queues(depths)
+        yield from _of_management(session.settings)
     except BrokerError as error:
         yield Finding(Severity.AWAY, "broker", describe_error(error))
+
+
+def _of_management(settings: Settings) -> Iterator[Finding]:
+    """What only the management API shows: arguments and members of queues, and the broker's clock."""
+    if not settings.management_urls:
+        return
+    required = topology(notify_keys=settings.notify_keys)
+    remedy = (
+        "lamplighter topology check shows all; docs/broker-cluster.md says how to change a queue"
+    )
+    for one in differences(settings.broker, settings.management_urls, required):
+        yield wrong("topology", one, remedy)
+    with suppress(requests.RequestException), bounded_session(settings.broker.ca_file, 5.0) as http:
+        # any answer has a date, also one that refuses
+        answer = http.get(settings.management_urls[0], timeout=5.0, allow_redirects=False)
+        theirs = http_date(answer.headers.get("Date", ""))
+        if theirs is not None:
+            yield from of_clock("the broker", theirs.timestamp(), time.time())
 
 
 def of_store(session: Session) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ops.doctor.host import wrong
+from ops.doctor.host import fixable, wrong
 from ops.site.findings import Finding
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
@@ -79,7 +79,7 @@ def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
         yield wrong("program", f"{parameter}: {path} is not executable", f"chmod a+rx {path}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"{parameter}: {path} can be changed by others: Slurm disables power saving"
-        yield wrong("program", words, f"chmod go-w {path}")
+        yield fixable("program", words, "chmod", "go-w", path)
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

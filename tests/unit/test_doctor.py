@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import User, of_hooks, of_host
+from ops.doctor.measured import of_times
 from ops.doctor.parts import of_clock
 from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_slurm
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
+from schemas.commands import Kind
+from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -310,6 +315,83 @@ def test_clocks_that_differ_are_named() -> None:
     (found,) = of_clock("the cloud", 100.0, 160.0)
     assert "60 s" in found.words
     assert "chrony" in (found.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "after"),
+    [("password", 0o644, 0o640), ("lamplighter.toml", 0o666, 0o644), ("state.db", 0o666, 0o660)],
+)
+def test_fix_takes_rights_from_others(
+    settings: Settings, run_dir: Path, name: str, mode: int, after: int
+) -> None:
+    (run_dir / name).touch()
+    (run_dir / name).chmod(mode)
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor", "--fix"])
+    assert f"fixed: chmod {'go-w' if name == 'lamplighter.toml' else 'o='}" in result.output
+    assert stat.S_IMODE((run_dir / name).stat().st_mode) == after
+    assert "can read" not in result.output.partition("fixed:")[2]
+
+
+def test_a_missing_folder_is_created_by_its_finding(settings: Settings, run_dir: Path) -> None:
+    (run_dir / "spool").rmdir()
+    (found,) = of_hooks(settings.hook, settings.path, ME)
+    assert found.fix[:1] == ("install",)
+    assert found.remedy == " ".join(found.fix)
+
+
+FULL = Limits(
+    max_total_instances=10,
+    max_total_cores=16,
+    max_total_ram_size=-1,
+    total_instances_used=7,
+    total_cores_used=7,
+    total_ram_used=0,
+)
+ALL = frozenset({"node1", "node2", "node3", "node4"})
+# (what the cloud shows, whether servers are created for each boot, the findings)
+CLOUD = [
+    (CloudView(ALL, FULL), "stop", []),
+    (CloudView(ALL - {"node2"}, FULL), "stop", ["servers_missing"]),
+    (CloudView(frozenset(), FULL), "stop", ["servers_missing", "quota"]),
+    (CloudView(frozenset(), FULL), "delete", ["quota"]),
+    (CloudView(ALL - {"node1", "node2"}, FULL, {"g": Flavor(8, 1)}), "delete", ["quota"]),
+    (CloudView(ALL - {"node1"}, FULL, {"g": Flavor(8, 1)}), "delete", []),
+    (CloudView(ALL, FULL, problems={"g": "the cloud has no image x"}), "stop", ["template"]),
+    (CloudView(ALL, FULL, ahead=-90.0), "stop", ["clock"]),
+    (CloudView(ALL), "stop", []),
+]
+
+
+@pytest.mark.parametrize(("view", "strategy", "keys"), CLOUD)
+def test_what_a_cloud_lacks_is_named(
+    settings: Settings, view: CloudView, strategy: str, keys: list[str]
+) -> None:
+    if strategy == "delete":
+        text = GOOD_TOML + '[groups.g.server]\nimage = "i"\nflavor = "f"\n'
+        settings.path.write_text(text.replace('"stop"', '"delete"'))
+        settings = load(settings.path, {})
+    found = list(of_cloud("c", settings, view))
+    assert [one.key for one in found] == keys
+    assert all(one.remedy for one in found)
+
+
+# (seconds of each request, how many, the parameter that is too short)
+MEASURED = [
+    ({Kind.RESUME: [100.0] * 20}, None),
+    ({Kind.RESUME: [500.0] * 20}, "ResumeTimeout"),
+    ({Kind.RESUME: [10.0] * 99 + [9000.0]}, None),
+    ({Kind.RESUME: [500.0] * 3}, None),
+    ({Kind.SUSPEND: [55.0] * 10}, "SuspendTimeout"),
+]
+
+
+@pytest.mark.parametrize(("seconds", "parameter"), MEASURED)
+def test_a_timeout_below_what_was_measured_is_named(
+    settings: Settings, seconds: dict[Kind, list[float]], parameter: str | None
+) -> None:
+    found = list(of_times(seconds, settings))
+    assert [one.words.partition(" ")[0] for one in found] == ([parameter] if parameter else [])
+    assert all(f"{parameter}=" in (one.remedy or "") for one in found)
 
 
 def test_there_are_enough_misconfigurations_in_these_tables() -> None:
