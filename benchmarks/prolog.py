@@ -86,6 +86,8 @@ class Bench:
                 started, nodes = _said(file)
                 used = expand(nodes) if job.kind.startswith("array") else job.nodes
                 found.append((job.kind, float(started) - max(registered[n] for n in used)))
+        # a job that loses its node is requeued, and the next srun waits behind it for the scheduler
+        until(lambda: not self.slurm.run("squeue", "--noheader").strip(), 120, "the jobs to end")
         for name in names:
             self.slurm.halt(name)
         return found

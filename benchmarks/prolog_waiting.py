@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 JOBS = 500
 SECONDS = 30.0
-# Of one core; MB; seconds until no script is left: as long as a script waits for a line, and 2 s more.
-CPU, MEMORY, GONE = 1.0, 10.0, 5.0
+# Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
+CPU, EACH, GONE = 1.0, 1.0, 5.0
 
 
 class Waiting:
@@ -41,11 +41,26 @@ class Waiting:
         self.worker = self.bench.worker
         self._folder = folder / "waiting"
         self._jobs, self._slots = jobs, slots
+        self.idle = self.cpu()
         self.slurm.run(
             "sbatch", f"--array=1-{jobs}", "--exclusive", "-N1", text="#!/bin/sh\ntrue\n"
         )
         until(lambda: self.configuring() == jobs, 180, "all jobs to have nodes", interval=1)
         self.settle()
+
+    def cpu(self) -> dict[str, float]:
+        """Percent of one core of the worker with its scontrol, and of slurmctld, for some seconds."""
+        worker = psutil.Process(self.worker.pid)
+        of = {"worker and scontrol": [worker, *self.sessions()]}
+        of["slurmctld"] = [psutil.Process(self.slurm.pid)]
+        before = {name: _cpu(processes) for name, processes in of.items()}
+        time.sleep(SECONDS)  # what is measured is the time itself
+        return {name: (_cpu(of[name]) - was) / SECONDS * 100 for name, was in before.items()}
+
+    def sessions(self) -> list[psutil.Process]:
+        """The worker's scontrol that keeps running."""
+        children = psutil.Process(self.worker.pid).children()
+        return [one for one in children if one.name() == "scontrol"]
 
     def configuring(self) -> int:
         """How many jobs wait for their nodes."""
@@ -81,19 +96,15 @@ def _cpu(processes: list[psutil.Process]) -> float:
 
 
 def _measure(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
-    worker = psutil.Process(waiting.worker.pid)
-    sessions = [one for one in worker.children() if one.name() == "scontrol"]
-    watched = [worker, *sessions]
-    before, ctld = _cpu(watched), _cpu([psutil.Process(waiting.slurm.pid)])
-    time.sleep(SECONDS)  # what is measured is the time itself
-    ours = (_cpu(watched) - before) / SECONDS * 100
-    theirs = (_cpu([psutil.Process(waiting.slurm.pid)]) - ctld) / SECONDS * 100
     name = f"{jobs} jobs, {slots} slots: "
-    return [
-        Figure(f"{name}CPU of worker and scontrol", ours, CPU, "%"),
-        Figure(f"{name}CPU of slurmctld", theirs, CPU, "%"),
-        Figure(f"{name}memory of scripts and scontrol", waiting.memory(sessions), MEMORY, "MB"),
+    figures = [
+        Figure(
+            f"{name}CPU of {which}, less idle", used, CPU, "%", waiting.idle[which], difference=True
+        )
+        for which, used in waiting.cpu().items()
     ]
+    memory = waiting.memory(waiting.sessions())
+    return [*figures, Figure(f"{name}memory of scripts and scontrol", memory, slots * EACH, "MB")]
 
 
 def _failures(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:

@@ -197,8 +197,8 @@ def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str) -> No
             site.slurm.run("scancel", str(job))
         else:
             site.slurm.scontrol("requeuehold", str(job))
-        until_none(site.scripts, 10, "the script")
-        until(lambda: site.releases().get(job) == "left", 10, "the watcher to know")
+        until_none(site.scripts, 20, "the script")
+        until(lambda: site.releases().get(job) == "left", 20, "the watcher to know")
         site.end(job)
 
 

@@ -28,7 +28,7 @@ from workers.slurm.scontrol import Slurm
 
 # Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; between
 # two of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
-_LEAST, _SHARE, _MOST, _JOBS_PACE, _IDLE = 0.2, 10, 1.0, 5.0, 60.0
+_LEAST, _SHARE, _MOST, _JOBS_PACE, _IDLE = 0.25, 10, 1.0, 10.0, 60.0
 # Seconds after which the number of slots is found out again, if nobody waits.
 _SLOTS_PACE = 60.0
 # Seconds within which a reading must succeed: otherwise no job waits longer.

@@ -13,7 +13,9 @@ from contextlib import suppress
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
 
 _READ_BYTES = 1 << 20
-_MARK_LENGTH = 16
+_MARK_BYTES = 8
+# a hostlist without digits is one name
+_LETTERS = str.maketrans(string.digits, string.ascii_lowercase[-10:])
 
 
 class ScontrolSession:
@@ -40,7 +42,7 @@ class ScontrolSession:
                 self._process = self._commands.converse("scontrol", "--all", "--oneliner")
                 os.set_blocking(_pipes(self._process)[1], False)
             # printed alone on a line only after the answer; nobody can know it before
-            mark = "".join(secrets.choice(string.ascii_lowercase) for _ in range(_MARK_LENGTH))
+            mark = secrets.token_hex(_MARK_BYTES).translate(_LETTERS)
             self._mark, self._found = mark.encode(), b""
             line = f"{query}\nshow hostnames {mark}\n".encode()
             os.write(_pipes(self._process)[0], line)
