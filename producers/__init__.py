@@ -15,6 +15,7 @@ amqp: connection parameters and message properties.
 publish: publishes batches over one connection.
 relay: publishes the calls left in the spool.
 snapshot: Slurm's node states, as messages.
+broker_settings: how to reach RabbitMQ, and with which user.
 settings: where lamplighter.toml is, and the part of it that hooks read.
 report: syslog, log file and standard error.
 disk: durable folders and file names.

@@ -7,9 +7,10 @@ from typing import TypeGuard
 import pika
 from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationError
 
+from producers.broker_settings import BrokerSettings
 from producers.message import Message
 from producers.reasons import connection_reason
-from producers.settings import BrokerSettings, ConfigError
+from producers.settings import ConfigError
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
 
@@ -20,8 +21,16 @@ HEARTBEAT_SECONDS = 5
 NACKED = "a queue is full or has no quorum; lamplighter status says which"
 
 
-def properties(message: Message, user: str | None = None) -> pika.BasicProperties:
-    """The message's AMQP properties; the broker validates `user` if it is given."""
+class Certificate(pika.credentials.ExternalCredentials):  # type: ignore[misc]  # pika has no types
+    """A login with the certificate of the connection; the broker takes the user's name from it."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__()
+        self.username = username
+
+
+def properties(message: Message, user: str) -> pika.BasicProperties:
+    """The message's AMQP properties; the broker refuses it if `user` is not the connection's."""
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT if message.persistent else 1,
@@ -81,6 +90,8 @@ class ConnectionParameters:
             one.client_properties = {"connection_name": self.name}
             if context is not None and one.ssl_options is not None:
                 one.ssl_options = pika.SSLOptions(context, one.host)
+            if self.broker.users is not None and self.broker.users.certificates:
+                one.credentials = Certificate(self.user)
         return addresses
 
 
@@ -99,18 +110,23 @@ def connection_parameters(
 
 def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
     """The context for amqps, None for pika's own."""
-    if broker.ca_file is None and broker.cert_file is None:
+    if broker.ca_file is None and broker.certificate is None:
         return None
-    field, file = "ca_file", broker.ca_file
     try:
-        context = ssl.create_default_context(cafile=file)
-        if broker.cert_file is not None:
-            field, file = "cert_file", broker.cert_file
-            context.load_cert_chain(broker.cert_file, broker.key_file)
+        context = ssl.create_default_context(cafile=broker.ca_file)
     except OSError as error:
         raise ConfigError(
-            f"broker.{field}: {file}: {error.strerror}; name a file of PEM certificates"
+            f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"
         ) from None
+    if broker.certificate is not None:
+        field, certificate, key = broker.certificate
+        try:
+            context.load_cert_chain(certificate, key)
+        except OSError as error:
+            raise ConfigError(
+                f"{field}: {certificate} and {key}: {error.strerror}; put our certificate and its key"
+                " there as PEM, readable for this user alone"
+            ) from None
     return context
 
 
@@ -138,7 +154,8 @@ def login_problem(error: BaseException, broker: BrokerSettings) -> str | None:
     """Why the broker refused a login, and the remedy; None for any other root error."""
     user, vhost = shown(broker.user), shown(broker.vhost)
     if isinstance(error, ProbableAuthenticationError):
-        place = broker.password_file or "broker.url"
+        _, file = broker.password_source
+        place = file or "broker.url"
         return (
             f"the broker refused the login of user {user}: correct the password in {place}, or set "
             "it with rabbitmqctl change_password"

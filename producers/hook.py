@@ -134,7 +134,7 @@ def submit(settings: HookSettings, hook_call: SpoolContent, seconds: float) -> S
     """Make a call durable and publish it, within `seconds`."""
     spooled, unsafe = None, None
     try:
-        spooled = spool.put(settings.spool, hook_call)
+        spooled = spool.put(settings.own_spool, hook_call)
     except spool.SpoolError as error:
         unsafe = str(error)
     own = Sending(hook_call, spooled, partial(report, settings, EXIT_SPOOLED))
@@ -159,7 +159,7 @@ def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Bat
         return
     until = min(until, time.monotonic() + LEFTOVER_SECONDS)
     try:
-        paths = spool.waiting(settings.spool)
+        paths = spool.waiting(settings.own_spool)
     except spool.SpoolError as error:
         own.report(str(error))
         return

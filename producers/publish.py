@@ -159,7 +159,7 @@ class _Publishing:
                 message.exchange,
                 message.routing_key,
                 message.body,
-                properties(message),
+                properties(message, self._parameters.user),
                 mandatory=message.mandatory,
             )
         if len(messages) == _AT_ONCE:

@@ -13,6 +13,7 @@ from producers.message import Batch
 from producers.outbox import Sending, deliver
 from producers.report import report
 from producers.settings import HookSettings, hook_settings
+from schemas.roles import Role
 
 _INTERVAL = 2.0
 _LONGEST = 30.0
@@ -23,13 +24,13 @@ _BATCH_SECONDS = 30.0
 _MOST_LOST = 20
 
 
-def main(config: Path, *, once: bool) -> int:
-    """Sweep the spool until SIGTERM or SIGINT, or once; ConfigError for an unusable configuration.
+def main(config: Path, *, once: bool, role: Role = Role.RELAY) -> int:
+    """Sweep the role's spool until SIGTERM or SIGINT, or once; ConfigError for an unusable configuration.
 
     Returns:
         0, or 1 if a single sweep left calls in the spool.
     """
-    settings = hook_settings(config)
+    settings = hook_settings(config, role)
     if once:
         return 0 if sweep(settings) is None else 1
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,8 +57,8 @@ class _Sweep:
         started = time.monotonic()
         torn: list[str] = []
         try:
-            torn = spool.remove_torn(self.settings.spool)
-            paths = spool.waiting(self.settings.spool)
+            torn = spool.remove_torn(self.settings.own_spool)
+            paths = spool.waiting(self.settings.own_spool)
         except (spool.SpoolError, OSError) as error:
             self.problems.append(str(error))
             paths = []
@@ -70,7 +71,7 @@ class _Sweep:
         if self.sent:
             log(f"relay: sent {self.sent} calls in {seconds:.1f} s")
         for problem in dict.fromkeys(self.problems):
-            log(f"relay: calls are still spooled in {self.settings.spool}: {problem}")
+            log(f"relay: calls are still spooled in {self.settings.own_spool}: {problem}")
         return self.problems[0] if self.problems else None
 
     def _send(self, paths: list[Path]) -> None:

@@ -6,15 +6,19 @@ shell of an operator often lacks it, so the usual folders of slurm.conf follow.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
+from producers.broker_settings import BrokerSettings, BrokerUsers
+from producers.broker_settings import ConfigError as ConfigError  # noqa: PLC0414 - others import it here
 from producers.disk import user_name
 from schemas.fields import is_cluster_name, shown
+from schemas.roles import Role
 
 FILE_NAME = "lamplighter.toml"
 DEFAULT_FOLDER = Path("/etc/lamplighter")
@@ -27,94 +31,14 @@ TOP_LEVEL = (
 )
 BROKER_FIELDS = (
     *("url", "urls", "password_file", "ca_file", "cert_file", "key_file"),
-    *("management_url", "management_urls"),
+    *("management_url", "management_urls", "users"),
 )
+USERS_FIELDS = ("folder", "prefix", "login")
 HOOK_FIELDS = ("spool", "state", "log_file")
 
 _YEAR = 31_536_000
 _CERTIFICATE = ("cert_file", "key_file")
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the text names file, field and remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerSettings:
-    """How to reach RabbitMQ.
-
-    Attributes:
-        urls: one for each node of the cluster: amqp:// or amqps://, with user and virtual host, which
-            are the same in all.
-        password_file: the file with the password; None if the URLs contain it.
-        ca_file: the certificate authority for amqps; None for the system's.
-        cert_file, key_file: our own certificate and its key, PEM, for a broker that wants one.
-    """
-
-    urls: tuple[str, ...]
-    password_file: Path | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-    @property
-    def user(self) -> str:
-        """The broker's user."""
-        return unquote(urlsplit(self.urls[0]).username or "guest")
-
-    @property
-    def vhost(self) -> str:
-        """The virtual host."""
-        return unquote(urlsplit(self.urls[0]).path[1:]) or "/"
-
-    def full_urls(self) -> list[str]:
-        """The URLs with the password as its file contains it now; never log them.
-
-        Raises:
-            ConfigError: the password is missing, or its file cannot be read.
-        """
-        if self.password_file is None:
-            for url in self.urls:
-                parts = urlsplit(url)
-                if parts.username and parts.password is None:
-                    raise ConfigError(
-                        'broker.password_file: is missing: write password_file = "..."'
-                    )
-            return list(self.urls)
-        password = quote(self._password(self.password_file), safe="")
-        return [_with_password(url, password) for url in self.urls]
-
-    @staticmethod
-    def _password(file: Path) -> str:
-        try:
-            password = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(
-                f"broker.password_file: {error.strerror}: {file}; write the password "
-                f"into it, and make it readable for user {user_name()} alone"
-            ) from None
-        except UnicodeDecodeError:
-            # The error's text would quote the password.
-            raise ConfigError(
-                f"broker.password_file: {file} is not UTF-8 text; write the password into it"
-            ) from None
-        if not password:
-            raise ConfigError(f"broker.password_file: {file} is empty; write the password into it")
-        return password
-
-    @property
-    def shown(self) -> str:
-        """The URLs without user and password, for operators; works for malformed URLs too."""
-        parts = [url.partition("://") for url in self.urls]
-        return ", ".join(f"{scheme}://{rest.rpartition('@')[2]}" for scheme, _, rest in parts)
-
-
-def _with_password(url: str, password: str) -> str:
-    parts = urlsplit(url)
-    place = parts.hostname or "localhost"
-    place = f"[{place}]" if ":" in place else place
-    place = f"{place}:{parts.port}" if parts.port else place
-    return parts._replace(netloc=f"{parts.username or 'guest'}:{password}@{place}").geturl()
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +61,14 @@ class HookSettings:
     log_file: Path | None
     resume_timeout: int
     suspend_timeout: int
+
+    @property
+    def own_spool(self) -> Path:
+        """The folder of this role's calls: what a role has asked, no other role may send."""
+        role = self.broker.role
+        if self.broker.users is None or role in {Role.HOOK, Role.RELAY}:
+            return self.spool
+        return self.spool / role
 
 
 def find_config(environ: Mapping[str, str]) -> Path:
@@ -226,8 +158,8 @@ def unknown_field(name: str, allowed: Iterable[str]) -> str:
     return f"is unknown;{hint} allowed here: {', '.join(known)}"
 
 
-def hook_settings(path: Path) -> HookSettings:
-    """The hooks' part of the file at `path`.
+def hook_settings(path: Path, role: Role = Role.HOOK) -> HookSettings:
+    """The hooks' part of the file at `path`, for a process of this role.
 
     Raises:
         ConfigError: naming the file, the field and the remedy.
@@ -244,7 +176,7 @@ def hook_settings(path: Path) -> HookSettings:
     hooks.allow(HOOK_FIELDS)
     return HookSettings(
         cluster=cluster,
-        broker=_broker(broker),
+        broker=_broker(broker, role),
         spool=hooks.path("spool") or Path("/var/spool/lamplighter"),
         state=hooks.path("state") or Path("/var/lib/lamplighter/clock"),
         log_file=hooks.path("log_file"),
@@ -253,7 +185,7 @@ def hook_settings(path: Path) -> HookSettings:
     )
 
 
-def _broker(broker: "_Section") -> BrokerSettings:
+def _broker(broker: "_Section", role: Role) -> BrokerSettings:
     field, urls = broker.one_or_more("url")
     if not all(map(_is_usable, urls)):
         raise broker.wrong(
@@ -269,7 +201,32 @@ def _broker(broker: "_Section") -> BrokerSettings:
     if (paths["cert_file"] is None) != (paths["key_file"] is None):
         missing = next(name for name in _CERTIFICATE if paths[name] is None)
         raise broker.wrong(missing, "is missing: cert_file and key_file belong together")
-    return BrokerSettings(urls, **paths)
+    users = _users(broker) if "users" in broker else None
+    if users is not None and (parts[0].username is not None or paths["password_file"] is not None):
+        raise broker.wrong(
+            "users", f"each role has its own user: remove the user from {field}, and password_file"
+        )
+    if users is not None and users.certificates:
+        if paths["cert_file"] is not None:
+            raise broker.wrong(
+                "cert_file", "each role has its own certificate: remove it, and key_file"
+            )
+        if parts[0].scheme != "amqps":
+            raise broker.wrong(field, "must begin with amqps:// for a login with a certificate")
+    return BrokerSettings(urls, **paths, users=users, role=role)
+
+
+def _users(broker: "_Section") -> BrokerUsers:
+    users = broker.table("users")
+    users.allow(USERS_FIELDS)
+    login = users.text("login", "password")
+    if login not in {"password", "certificate"}:
+        raise users.wrong("login", "must be password or certificate")
+    prefix = users.text("prefix", "lamplighter-")
+    if not _PREFIX.fullmatch(prefix):
+        raise users.wrong("prefix", "may hold letters, digits, dots, - and _ only")
+    folder = users.beside(users.text("folder", "broker"))
+    return BrokerUsers(folder, prefix, login == "certificate")
 
 
 def _is_usable(url: str) -> bool:
@@ -298,8 +255,11 @@ class _Section:
     def table(self, name: str) -> "_Section":
         value = self._raw.get(name, {})
         if not isinstance(value, dict):
-            raise self.wrong(name, f"must be a table: write [{name}]")
-        return _Section(value, self._file, f"{name}.")
+            raise self.wrong(name, f"must be a table: write [{self._name}{name}]")
+        return _Section(value, self._file, f"{self._name}{name}.")
+
+    def __contains__(self, field: str) -> bool:
+        return field in self._raw
 
     def allow(self, fields: Iterable[str]) -> None:
         """Refuse all other fields."""
@@ -307,8 +267,8 @@ class _Section:
             if name not in fields:
                 raise self.wrong(shown_key(name), unknown_field(name, fields))
 
-    def text(self, field: str) -> str:
-        value = self._raw.get(field)
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self._raw.get(field, default)
         if not isinstance(value, str) or not value or "\0" in value:
             raise self.wrong(field, f'must be a string: write {field} = "..."')
         return value
@@ -325,12 +285,11 @@ class _Section:
             raise self.wrong(many, f"replaces {field}: write only one of the two")
         return many, tuple(dict.fromkeys(values))
 
-    def optional_text(self, field: str) -> str | None:
-        return self.text(field) if field in self._raw else None
-
     def path(self, field: str) -> Path | None:
-        text = self.optional_text(field)
-        return None if text is None else self._file.parent / text
+        return self.beside(self.text(field)) if field in self._raw else None
+
+    def beside(self, name: str) -> Path:
+        return self._file.parent / name
 
     def seconds(self, field: str, default: int) -> int:
         value = self._raw.get(field, default)

@@ -12,6 +12,7 @@ ids: message ids, derived from what the message says.
 jobs: what happened to a Slurm job on our nodes.
 notices: alarms, rejected messages and operators' actions: what is not a request's event.
 registrations: a node registered with slurmctld.
+roles: the parts of an installation that have a broker user of their own.
 server: a cloud's server as a listing shows it.
 snapshot: the states of all Slurm nodes at one moment.
 asyncapi.yaml, json: the same messages, described for other programs.

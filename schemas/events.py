@@ -109,6 +109,7 @@ class RequestEvent:
         by, reason: the operator and their reason, for replayed and discarded.
         dry_run: whether nothing was done; then `actions` are the calls that would have come first.
         restamped: for discarded, the generation of the request that replaces it.
+        sender: for accepted, the broker user that sent the request, as the broker validated it.
         id: derived: the same step has the same id, and all outcomes of a round share one.
     """
 
@@ -137,6 +138,7 @@ class RequestEvent:
     reason: str | None = field(default=None, metadata=OPTIONAL_TEXT)
     dry_run: bool = field(default=False, metadata=wire(Fields.flag, required=False))
     restamped: int | None = field(default=None, metadata=number(least=1, required=False))
+    sender: str | None = field(default=None, metadata=OPTIONAL_TEXT)
 
     id: str = field(init=False, compare=False, repr=False)
 

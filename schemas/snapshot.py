@@ -171,7 +171,11 @@ class Snapshot:
 
 def parse_snapshot(body: bytes) -> Snapshot:
     """Read one part of a snapshot; raises MalformedMessageError, naming the field and the remedy."""
-    envelope = parse(body)
+    return snapshot_from(parse(body))
+
+
+def snapshot_from(envelope: Envelope) -> Snapshot:
+    """The part of a snapshot in an envelope; raises MalformedMessageError, also for other types."""
     if envelope.type != TYPE:
         raise envelope.unknown_type("a snapshot", f"send {TYPE}")
     if envelope.generation <= 0:

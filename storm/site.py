@@ -169,10 +169,10 @@ class Site(Cluster):
         self.broker_cuts = [self._site.enter_context(Cut(node.port)) for node in nodes]
         return nodes[0]
 
-    def _broker_address(self) -> str:
-        user = self.broker.admin.name
-        urls = [f"amqp://{user}@127.0.0.1:{cut.port}/{VHOST}" for cut in self.broker_cuts]
-        return f"urls = {urls}"
+    def _broker_table(self) -> str:
+        urls = [f"amqp://127.0.0.1:{cut.port}/{VHOST}" for cut in self.broker_cuts]
+        own = f'url = "amqp://{self.broker.host}:{self.broker.port}/{VHOST}"'
+        return super()._broker_table().replace(own, f"urls = {urls}")
 
     def _cloud_address(self, url: str) -> str:
         scheme, _, host, path = url.split("/", 3)

@@ -11,14 +11,17 @@ cd "$folder"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 
-if [ ! -e broker_password ]; then
-    random >broker_password
+roles='hook relay power tokens slurm snapshot resync audit notify console operator reader setup'
+for role in $roles; do
+    [ -e "$role.password" ] || random >"$role.password"
+done
+if [ ! -e rabbitmq_admin ]; then
+    random >rabbitmq_admin
     cat >rabbitmq.conf <<END
 default_vhost = lamplighter
-default_user = lamplighter
-default_pass = $(cat broker_password)
-default_user_tags.administrator = false
-default_user_tags.monitoring = true
+default_user = admin
+default_pass = $(cat rabbitmq_admin)
+default_user_tags.administrator = true
 END
 fi
 if [ ! -e postgres_password ]; then
@@ -43,7 +46,8 @@ fi
 # Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
 # can read. RabbitMQ and PostgreSQL read theirs under user ids that differ from image to image, so
 # those files are readable by all; the mode of the folder keeps other users of this machine out.
-ours='broker_password pg_service.conf cloud_secret'
+ours='rabbitmq_admin pg_service.conf cloud_secret'
+for role in $roles; do ours="$ours $role.password"; done
 chmod 0444 rabbitmq.conf postgres_password
 if [ "$(id -u)" = 0 ]; then
     chown "$user" $ours

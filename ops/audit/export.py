@@ -45,8 +45,8 @@ _COLUMNS = [
 def export(session: Session, /, *, file: Path, format_: str, **options: Any) -> None:  # noqa: ANN401 - see filter_of
     """Write records to FILE (- for standard output), in the order they were recorded.
 
-    jsonl writes one CloudEvent a line, with the extensions auditseq and audithash. csv is for
-    spreadsheets; cells that look like formulas are quoted. FILE must not exist.
+    jsonl writes one CloudEvent a line, with the extensions auditseq, audithash and auditsender. csv
+    is for spreadsheets; cells that look like formulas are quoted. FILE must not exist.
     """
     as_csv, count = format_ == "csv", 0
     with session.reading("audit") as connection, output(file) as out:
@@ -94,4 +94,5 @@ def cloud_event(entry: Entry, hash_: bytes) -> dict[str, object]:
     else:
         event = json.loads(entry.body)
     # strings: integers in CloudEvents have 32 bits
-    return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex()}
+    sender = {} if entry.sender is None else {"auditsender": entry.sender}
+    return {**event, "auditseq": str(entry.seq), "audithash": hash_.hex(), **sender}

@@ -8,22 +8,24 @@ from typing import Any
 import click
 
 from ops.audit.filters import filter_of, filter_options
-from ops.audit.records import columns, record_json
+from ops.audit.records import columns, data_of, record_json
 from ops.cli.ids import short_ids, whole_request_id
 from ops.cli.options import count, json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import (
     duration,
+    moment,
     print_items,
     print_json,
     print_line,
     print_rows,
     short_moment,
+    warn,
 )
 from ops.history.job_start import job_start
 from ops.history.request import request_history
 from ops.history.timeline import TimelineStep
-from workers.audit.queries import Entry, find, last_seq, request_records
+from workers.audit.queries import Entry, conflicts, find, last_seq, request_records
 
 _POLL_SECONDS = 0.5
 
@@ -78,15 +80,19 @@ def show(session: Session, request_id: str, *, as_json: bool) -> None:
     with session.reading("audit") as connection:
         request_id = whole_request_id(connection, request_id)
         entries = request_records(connection, request_id)
+        contradicting = conflicts(connection, request_id)
         start = job_start(connection, entries)
     if not entries:
         raise click.ClickException(f"the audit has no request {request_id!r}")
     if as_json:
-        _print_lines(session, entries, as_json=True)
+        _print_lines(session, [*entries, *contradicting], as_json=True)
         return
     history = request_history(entries, start)
     print_line(f"request {request_id}, node {history.node}", style="bold")
     print_rows(step_columns(history.timeline[0].time), history.timeline, empty="no steps")
+    for entry in contradicting:
+        what = data_of(entry)["type"]
+        warn(f"CONFLICT: {moment(entry.time)}: a second outcome, {what}, came from {entry.sender}")
 
 
 def step_columns(start: int) -> dict[str, Callable[[TimelineStep], object]]:

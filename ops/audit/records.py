@@ -104,6 +104,7 @@ def record_json(entry: Entry) -> dict[str, object]:
         "subject": entry.subject,
         "request_id": entry.request_id,
         "round": entry.round,
+        "sender": entry.sender,
     }
     if entry.quarantined:
         return {

@@ -17,6 +17,7 @@ from ops.cli.errors import StoreMissingError
 from producers.amqp import ConnectionParameters, connection_parameters
 from producers.disk import unusable, user_name
 from producers.settings import find_config
+from schemas.roles import Role
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
@@ -35,13 +36,29 @@ _CONNECT_SECONDS = 10
 class Session:
     """One run of the command line."""
 
-    def __init__(self, config: Path | None) -> None:
+    def __init__(self, config: Path | None, role: Role | None = None) -> None:
         self.config = config or find_config(os.environ)
+        self._role = role
+
+    def of_role(self, role: Role) -> "Session":
+        """The same command line with another role's broker user."""
+        return self if self._role is role else Session(self.config, role)
 
     @cached_property
     def settings(self) -> Settings:
-        """The contents of lamplighter.toml; a ConfigError names file, field and remedy."""
-        return load(self.config)
+        """The contents of lamplighter.toml; a ConfigError names file, field and remedy.
+
+        Operators who cannot read the operator's secret at the broker are readers.
+        """
+        if self._role is not None:
+            return load(self.config, role=self._role)
+        settings = load(self.config)
+        users = settings.broker.users
+        if users is None or os.access(users.secret_file(Role.OPERATOR), os.R_OK):
+            return settings
+        if not os.access(users.secret_file(Role.READER), os.R_OK):
+            return settings
+        return load(self.config, role=Role.READER)
 
     @contextmanager
     def channel(self) -> Iterator[Any]:

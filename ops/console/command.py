@@ -24,10 +24,10 @@ from ops.console.pages import Pages
 from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
-from ops.processes.worker import follow_supervisor
 from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.numbers import whole_number
+from schemas.roles import Role
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 
@@ -42,8 +42,7 @@ def console(ctx: click.Context) -> None:
     It listens on loopback and is read only, unless [console] configures otherwise.
     """
     if ctx.invoked_subcommand is None:
-        follow_supervisor()
-        _serve(ctx.find_object(Session) or Session(None))
+        serve((ctx.find_object(Session) or Session(None)).of_role(Role.CONSOLE))
 
 
 @console.command
@@ -83,7 +82,8 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
 
-def _serve(session: Session) -> None:
+def serve(session: Session) -> int:
+    """Serve the console until SIGTERM; returns the exit code."""
     settings = session.settings
     configure_logs(settings.log, role="console", cluster=settings.cluster)
     host, port = listening(settings.console.listen)
@@ -122,6 +122,7 @@ def _serve(session: Session) -> None:
         finally:
             live.stop()
             reader.close()
+    return 0
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.install.slurm_conf import SlurmConf
-from ops.install.units import CONFIG, LOG, RUN, SPOOL, STATE
+from ops.install.units import LOG, RUN, SPOOL, STATE, USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,12 @@ class Site:
     Attributes:
         cluster: the cluster's name.
         slurm: what slurm.conf says.
-        broker_url: the broker's address with user and virtual host, without password.
+        broker_url: the broker's address with the virtual host, without a user.
         cloud: the fields of the table [clouds.NAME]; by name.
         source: the fields of its table `source`.
         group: the group of nodes.
         programs: the folder of Lamplighter's programs.
+        store: the database's address; None for SQLite.
     """
 
     cluster: str
@@ -47,6 +48,7 @@ class Site:
     source: Mapping[str, object]
     group: Group
     programs: Path
+    store: str | None = None
 
 
 def lamplighter_toml(site: Site) -> str:
@@ -61,7 +63,8 @@ cluster = {_value(site.cluster)}
 
 [broker]
 url = {_value(site.broker_url)}
-password_file = "{CONFIG}/broker.password"
+[broker.users]                        # a user for each role (docs/security.md)
+folder = "{USERS}"
 
 [hooks]                               # of the programs in slurm.conf, as SlurmUser
 spool = "{SPOOL}"
@@ -79,8 +82,8 @@ prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (doc
 enabled = true
 
 [store]                               # PostgreSQL, if workers run on several hosts
-url = "sqlite:///{STATE}/state.db"
-audit_url = "sqlite:///{STATE}/audit.db"
+url = {_value(site.store or f"sqlite:///{STATE}/state.db")}
+audit_url = {_value(site.store or f"sqlite:///{STATE}/audit.db")}
 
 [audit]
 key_file = "{STATE}/audit.key"

@@ -3,13 +3,17 @@
 `systemd-analyze security --offline=true` rates each unit below 2.5 (a test checks it).
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+
+from schemas.roles import Role
 
 GROUP = "lamplighter"
 WORKERS_USER = "lamplighter"
 TOKENS_USER = "lamplighter-tokens"
 CONFIG = Path("/etc/lamplighter")
+USERS = CONFIG / "broker"
 STATE = Path("/var/lib/lamplighter")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
@@ -51,8 +55,16 @@ SERVICES = (
     Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm"),
     Service("snapshot", "snapshot worker", None, (STATE, SPOOL), "worker snapshot"),
 )
-# Started by the target; the others are enabled by hand.
-_DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
+# Who may read the password of each of the broker's users; what is not here belongs to root.
+_OWNERS = {
+    **dict.fromkeys((Role.HOOK, Role.RELAY, Role.SLURM, Role.SNAPSHOT), None),
+    **dict.fromkeys((Role.POWER, Role.AUDIT, Role.RESYNC, Role.NOTIFY, Role.CONSOLE), WORKERS_USER),
+    Role.TOKENS: TOKENS_USER,
+}
+# The workers that can run on any host, and those that the target of slurmctld's host starts; there
+# the others are enabled by hand.
+ANYWHERE = tuple(service.name for service in SERVICES if service.user is not None)
+DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
 
 _HARDENING = """\
 NoNewPrivileges=yes
@@ -86,13 +98,18 @@ LimitCORE=0
 UMask=0007"""
 
 
-def unit(service: Service, program: Path, slurm_user: str) -> str:
+def password_owner(role: Role, slurm_user: str) -> str:
+    """The user that runs what logs in to the broker as this role."""
+    return _OWNERS.get(role, "root") or slurm_user
+
+
+def unit(service: Service, program: Path, slurm_user: str | None) -> str:
     """The unit of a worker.
 
     Args:
         service: the worker.
         program: the absolute path of `lamplighter`.
-        slurm_user: SlurmUser.
+        slurm_user: SlurmUser; None on a host without slurmctld.
     """
     beside_slurm = service.user is None
     # Slurm's commands, and munge, compare users with those of other processes
@@ -106,7 +123,7 @@ PartOf=lamplighter.target
 
 [Service]
 ExecStart={program} {service.command}
-Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml
+Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml PGSERVICEFILE={CONFIG}/pg_service.conf
 User={service.user or slurm_user}
 Group={GROUP}
 Restart=always
@@ -119,9 +136,9 @@ WantedBy=lamplighter.target
 """
 
 
-def target() -> str:
+def target(workers: Container[str] = DEFAULT) -> str:
     """The target that starts and stops all workers of this host."""
-    wanted = " ".join(service.unit for service in SERVICES if service.name in _DEFAULT)
+    wanted = " ".join(service.unit for service in SERVICES if service.name in workers)
     return f"""\
 [Unit]
 Description=Lamplighter: all workers of this host
@@ -132,22 +149,25 @@ WantedBy=multi-user.target
 """
 
 
-def sysusers(slurm_user: str) -> str:
+def sysusers(slurm_user: str | None) -> str:
     """The users and the group, for sysusers.d."""
+    member = f"m {slurm_user} {GROUP}\n" if slurm_user else ""
     return f"""\
 g {GROUP} -
 u {WORKERS_USER} -:{GROUP} "Lamplighter's workers" {STATE}
 u {TOKENS_USER} -:{GROUP} "Lamplighter's token service" {STATE}
-m {slurm_user} {GROUP}
-"""
+{member}"""
 
 
-def tmpfiles(slurm_user: str) -> str:
+def tmpfiles(slurm_user: str | None) -> str:
     """The folders with owners and modes, and the SQLite stores that several users write, for tmpfiles.d."""
+    shared = (
+        f"d {CONFIG} 0750 root {GROUP}\nd {USERS} 0750 root {GROUP}\nd {STATE} 2770 root {GROUP}\n"
+    )
+    if slurm_user is None:
+        return shared
     return f"""\
-d {CONFIG} 0750 root {GROUP}
-d {STATE} 2770 root {GROUP}
-d {STATE}/clock 0700 {slurm_user} {GROUP}
+{shared}d {STATE}/clock 0700 {slurm_user} {GROUP}
 f {STATE}/state.db 0660 {WORKERS_USER} {GROUP}
 f {STATE}/audit.db 0660 {WORKERS_USER} {GROUP}
 d {SPOOL} 0700 {slurm_user} {GROUP}

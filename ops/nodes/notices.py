@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ops.cli.session import Session
 from ops.cli.terminal import warn
+from ops.nodes.submit import sent_by
 from producers import hook
 from producers.message import Batch
 from producers.notices import SpooledNotices, messages
@@ -43,8 +44,8 @@ def publish(session: Session, *notices: Notice) -> None:
         raise BrokerError(f"done, but not recorded in the audit log: {problem}; and {unsafe}")
     if problem is not None:
         warn(
-            f"done; the audit log records it later: the notice is in {settings.spool}, and the relay"
-            f" sends it: {problem}"
+            f"done; the audit log records it later: the notice is in {settings.own_spool};"
+            f" {sent_by(settings)}: {problem}"
         )
 
 

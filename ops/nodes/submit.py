@@ -16,6 +16,7 @@ from producers.settings import ConfigError, HookSettings
 from schemas import ids
 from schemas.commands import Kind, PowerCommand
 from schemas.errors import MalformedMessageError
+from schemas.roles import Role
 from workers.errors import BrokerError
 
 # An operator can wait longer than slurmctld can.
@@ -59,7 +60,9 @@ def submit(
     if sent.open is not None and sent.unsafe is not None:
         raise ConfigError(f"the request was not sent: {sent.unsafe}; and {sent.open}")
     if sent.open is not None:
-        raise BrokerError(f"{sent.open}; the request is in {settings.spool}: the relay sends it")
+        raise BrokerError(
+            f"{sent.open}; the request is in {settings.own_spool}: {sent_by(settings)}"
+        )
     if sent.unsafe is not None:
         warn(f"published, but {sent.unsafe}")
     return commands(call)
@@ -71,6 +74,15 @@ def next_generation(settings: HookSettings) -> int:
         return clock.stamp(settings.state)
     except clock.ClockError as error:
         raise ConfigError(str(error)) from None
+
+
+def sent_by(settings: HookSettings) -> str:
+    """Who sends what an operator's command had to leave in the spool."""
+    if settings.own_spool == settings.spool:
+        return "the relay sends it"
+    if settings.broker.role is Role.CONSOLE:
+        return "the next such action on the console sends it"
+    return "the next such command sends it, or lamplighter relay --operators"
 
 
 def check_hook_directories(settings: HookSettings) -> None:
@@ -87,7 +99,9 @@ def check_hook_directories(settings: HookSettings) -> None:
             raise ConfigError(
                 f"{field}: {folder} does not exist; create it, owned by SlurmUser"
             ) from None
-        if owner != 0:
+        # with a user for each role, operators have a spool of their own, and what root creates in
+        # the clock's folder belongs to the folder's owner
+        if owner != 0 and settings.broker.users is None:
             raise ConfigError(
                 f"{field}: {folder} belongs to {user_name(owner)}; run this command as that user,"
                 " so that the hooks can use the files"

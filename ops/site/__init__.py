@@ -6,7 +6,9 @@ findings: what is wrong, each with its remedy, and the line that sums it up.
 snapshot: `lamplighter snapshot`, a snapshot of Slurm's node states now.
 drift: `lamplighter drift`, differences from what Slurm wants, and their repair.
 topology: `lamplighter topology`, the broker's exchanges and queues.
-topology_check: compares the broker with the topology.
+topology_check: compares the broker with the topology, and its users with the roles.
+broker_users: `lamplighter broker users`, the roles' users, passwords and permissions.
+management: RabbitMQ's management API.
 clock: `lamplighter clock`, the clock that orders requests, and its reset.
 clock_state: what is known of the clock, and what stands in the way of a reset.
 tokens: `lamplighter tokens status` and `test`, the logins to the clouds.

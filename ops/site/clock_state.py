@@ -159,7 +159,8 @@ def observe_traffic(session: Session, channel: Any) -> Traffic:  # noqa: ANN401 
         BrokerError: the broker is away or refuses.
     """
     try:
-        spooled = len(spool.waiting(session.settings.hook.spool))
+        hooks = session.settings.hook
+        spooled = sum(len(spool.waiting(folder)) for folder in {hooks.spool, hooks.own_spool})
     except spool.SpoolError as error:
         raise ConfigError(str(error)) from None
     depths = queue_depths(channel)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import hostlist
 
 from ops.cli.terminal import cut, moment
+from producers.broker_settings import BrokerSettings
+from schemas.roles import Role
 from workers.broker.depths import QueueDepth
 from workers.broker.health import full_queues, missing_workers
 from workers.broker.topology import DEAD_LETTER_QUEUE
@@ -44,12 +46,14 @@ class Finding:
         key: the kind of finding, for programs.
         words: what is the case.
         remedy: what to do, or None.
+        fix: a command that is the remedy and can do no harm: `doctor --fix` runs it.
     """
 
     severity: Severity
     key: str
     words: str
     remedy: str | None = None
+    fix: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -63,6 +67,7 @@ class Finding:
             "finding": self.key,
             "words": self.words,
             "remedy": self.remedy,
+            "fixable": bool(self.fix),
         }
 
 
@@ -171,6 +176,20 @@ def of_conf(differences: Sequence[ConfDifference]) -> Iterator[Finding]:
     for one in differences:
         severity = Severity.WRONG if one.wrong else Severity.NOTE
         yield Finding(severity, "slurm_conf", one.words, one.remedy)
+
+
+def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
+    """One broker user for all roles, and what its readers cannot prove."""
+    if broker.users is None:
+        yield Finding(
+            Severity.NOTE,
+            "one_broker_user",
+            "one broker user for all roles: who has its password can do everything",
+            "write [broker.users] and run lamplighter broker users",
+        )
+    elif broker.role is Role.READER:
+        words = "the broker's quorum was not checked: a reader may not"
+        yield Finding(Severity.NOTE, "quorum_unknown", words)
 
 
 def of_settings(dry_groups: Sequence[str]) -> Iterator[Finding]:

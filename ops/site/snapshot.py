@@ -6,6 +6,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
 from producers.clock import ClockError
 from producers.settings import ConfigError
+from schemas.roles import Role
 from workers.errors import BrokerError
 
 
@@ -21,7 +22,8 @@ def snapshot(session: Session) -> None:
     from workers.slurm.snapshot_worker import take_and_publish  # noqa: PLC0415
 
     try:
-        taken = take_and_publish(session.settings, Slurm(session.settings))
+        settings = session.of_role(Role.SNAPSHOT).settings
+        taken = take_and_publish(settings, Slurm(settings))
     except SlurmAwayError as error:
         raise BrokerError(f"no snapshot: slurmctld does not answer: {error}") from None
     except ClockError as error:

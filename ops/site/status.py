@@ -133,6 +133,7 @@ def status(session: Session, *, as_json: bool) -> None:
             *in_store,
             *findings.of_conf(stored.slurm_conf),
             *findings.of_settings(settings.dry_groups),
+            *findings.of_roles(settings.broker),
         ]
     )
     if as_json:

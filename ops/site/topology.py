@@ -8,7 +8,10 @@ import click
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
-from ops.site.topology_check import differences, missing
+from ops.site.broker_users import admin_option, login_of
+from ops.site.management import ManagementApi
+from ops.site.topology_check import differences, missing, user_differences
+from schemas.roles import Role
 from workers.broker.declare import declare
 from workers.broker.depths import queue_depths
 from workers.broker.topology import topology as wanted
@@ -43,7 +46,11 @@ def show(*, as_json: bool) -> None:
 @topology.command
 @pass_session
 def apply(session: Session) -> None:
-    """Create what is missing. Nothing that exists is changed."""
+    """Create what is missing. Nothing that exists is changed.
+
+    If each role has a user of its own, this command needs that of role `setup`.
+    """
+    session = session.of_role(Role.SETUP)
     required = wanted(notify_keys=session.settings.notify_keys)
     with session.channel() as channel:
         declare(channel, required)
@@ -54,26 +61,36 @@ def apply(session: Session) -> None:
 
 
 @topology.command(short_help="Compare the broker with what it must have.")
+@admin_option
 @pass_session
-def check(session: Session) -> None:
+def check(session: Session, admin: str | None) -> None:
     """Compare the broker with what it must have.
 
     Exit code 1: there are differences. Without broker.management_url, only the existence of
-    exchanges and queues is checked, and one queue's quorum, because AMQP cannot read more.
+    exchanges and queues is checked, and one queue's quorum, because AMQP cannot read more. Users and
+    permissions are compared with --admin.
     """
-    settings = session.settings
+    setup = session.of_role(Role.SETUP)
+    settings = setup.settings
     required = wanted(notify_keys=settings.notify_keys)
     if not settings.management_urls:
-        with session.channel() as channel:
+        with setup.channel() as channel:
             found = missing(channel, required)
             depths = queue_depths(channel)
         print_line(
             "checked existence only: set broker.management_url to compare types, arguments, bindings "
             "and nodes"
         )
-        session.prove_health(depths)
+        setup.prove_health(depths)
     else:
-        found = differences(settings.broker, settings.management_urls, required)
+        with ManagementApi(settings.broker, settings.management_urls, login_of(admin)) as api:
+            found = differences(api, required)
+            if settings.broker.users is not None and admin is not None:
+                found += user_differences(api, settings.broker.users, required)
+    if settings.broker.users is not None and not (admin and settings.management_urls):
+        print_line(
+            "users and permissions were not compared: that needs the management API, --admin"
+        )
     for line in found:
         print_line(line)
     print_line(f"{len(found)} differences" if found else "no differences")

@@ -1,19 +1,19 @@
 """Compares the broker with the topology: over the management API, or by existence only."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
-import requests
-
-from producers.reasons import connection_reason
-from producers.settings import BrokerSettings
+from ops.site.management import ManagementApi
+from producers.broker_settings import BrokerUsers
+from schemas.roles import Role
 from workers.broker.blocking import broker_errors
-from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
-from workers.errors import BrokerAwayError, NotDeclaredError
+from workers.broker.definitions import tags as tags_of
+from workers.broker.roles import permissions
+from workers.broker.topology import EVENTS, NOTIFY_QUEUE, TOKEN_REPLIES, Topology
+from workers.errors import NotDeclaredError
 
-_SECONDS = 5.0
 _MEMBERS = 3
+_KINDS = ("configure", "write", "read")
 
 
 def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika has no types
@@ -37,28 +37,17 @@ def missing(channel: Any, wanted: Topology) -> list[str]:  # noqa: ANN401 - pika
     return found
 
 
-def differences(
-    broker: BrokerSettings, management_urls: Sequence[str], wanted: Topology
-) -> list[str]:
-    """The differences, read over the management API of RabbitMQ, at the first URL that answers.
-
-    The user of broker.url needs the tag `management`.
+def differences(api: ManagementApi, wanted: Topology) -> list[str]:
+    """The differences, read over the management API of RabbitMQ; its user needs the tag `management`.
 
     Raises:
         BrokerAwayError: the API is unavailable or refuses.
     """
-    problems = []
-    for url in management_urls:
-        api = _Api(broker, url)
-        try:
-            return [
-                *_exchanges(api.objects("exchanges"), wanted),
-                *_queues(api.objects("queues"), wanted, api.nodes()),
-                *_bindings(api.objects("bindings"), wanted),
-            ]
-        except BrokerAwayError as error:
-            problems.append(str(error))
-    raise BrokerAwayError("; ".join(problems))
+    return [
+        *_exchanges(api.read("exchanges/{vhost}"), wanted),
+        *_queues(api.read("queues/{vhost}"), wanted, api.nodes()),
+        *_bindings(api.read("bindings/{vhost}"), wanted),
+    ]
 
 
 def _exchanges(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
@@ -126,57 +115,48 @@ def _bindings(held: list[dict[str, Any]], wanted: Topology) -> Iterator[str]:
     should = {(b.exchange, b.queue, b.key) for b in wanted.bindings}
     # a foreign queue on our exchange would hide that a command reaches no work queue
     for source, destination, key in sorted(has - should):
-        # a binding for a webhook of another host, or for a former webhook, is harmless
-        harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE)
+        # harmless: a binding for a webhook of another host, or for a former webhook; a client's own
+        harmless = (source, destination) == (EVENTS, NOTIFY_QUEUE) or source == TOKEN_REPLIES
         if source in ours and not harmless:
             yield f"binding {source} -> {destination} by {key!r}: should not be there"
 
 
-class _Api:
-    """Reads one node's management API; BrokerAwayError if it is unavailable or refuses."""
+def user_differences(api: ManagementApi, users: BrokerUsers, wanted: Topology) -> Iterator[str]:
+    """The differences of users and permissions from what the roles need; needs an administrator.
 
-    def __init__(self, broker: BrokerSettings, url: str) -> None:
-        parts = urlsplit(broker.full_urls()[0])
-        self._vhost = quote(broker.vhost, safe="")
-        self._user = broker.user
-        self._root = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
-        self._session.auth = (broker.user, unquote(parts.password or ""))
-        if broker.ca_file is not None:
-            self._session.verify = str(broker.ca_file)
-        if broker.cert_file is not None:
-            self._session.cert = (str(broker.cert_file), str(broker.key_file))
+    Raises:
+        BrokerAwayError: the API is unavailable or refuses.
+    """
+    held = {user["name"]: _tags(user) for user in api.read("users")}
+    should = _wanted_access(users, wanted)
+    ours = {user for user, _ in should}
+    has = {(name, "tags"): ", ".join(sorted(tags)) for name, tags in held.items() if name in ours}
+    for one in api.read("vhosts/{vhost}/permissions"):
+        has |= {(one["user"], kind): one[kind] for kind in _KINDS}
+    for one in api.read("vhosts/{vhost}/topic-permissions"):
+        has[one["user"], f"topics of {one['exchange']}"] = f"{one['write']} {one['read']}"
+    missing = ours - held.keys()
+    for name in sorted(missing):
+        yield f"user {name}: missing; run: lamplighter broker users --apply"
+    others = {name for name, tags in held.items() if "administrator" in tags} - ours
+    for name, what in sorted(has.keys() | should.keys()):
+        found, right = has.get((name, what)), should.get((name, what))
+        if found != right and name not in missing | others:
+            yield f"user {name}: {what} is {found or 'none'}, should be {right or 'none'}"
 
-    def objects(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind in the virtual host."""
-        status, held = self._get(f"{kind}/{self._vhost}")
-        if status != requests.codes.ok:
-            raise self._away(f"status {status}: {self._remedy(status)}")
-        return held
 
-    def nodes(self) -> set[str]:
-        """The names of the cluster's nodes; none if the user lacks the tag `monitoring`."""
-        status, held = self._get("nodes")
-        return {node["name"] for node in held} if status == requests.codes.ok else set()
+def _wanted_access(users: BrokerUsers, wanted: Topology) -> dict[tuple[str, str], str]:
+    """By user and subject: tags, permissions, and topic permissions (write, read)."""
+    should: dict[tuple[str, str], str] = {}
+    for role in Role:
+        name, one = users.name(role), permissions(role, users, wanted)
+        should[name, "tags"] = ", ".join(tags_of(role))
+        should |= {(name, kind): getattr(one, kind) for kind in _KINDS}
+        should |= {(name, f"topics of {e}"): " ".join(both) for e, both in one.topics.items()}
+    return should
 
-    def _get(self, path: str) -> tuple[int, list[dict[str, Any]]]:
-        try:
-            answer = self._session.get(f"{self._root}/api/{path}", timeout=_SECONDS)
-            return answer.status_code, answer.json() if answer.ok else []
-        except requests.RequestException as error:
-            reason = connection_reason(error, self._root, "broker.management_url", "broker.ca_file")
-            raise self._away(
-                reason or f"{type(error).__name__}: check broker.management_url"
-            ) from None
 
-    def _remedy(self, status: int) -> str:
-        if status == requests.codes.unauthorized:
-            return (
-                f"the login of user {self._user} is refused: correct broker.password_file, and give "
-                "the user the tag `management`"
-            )
-        return "check broker.management_url, and that the user may use the virtual host"
-
-    def _away(self, problem: str) -> BrokerAwayError:
-        return BrokerAwayError(f"management API at {self._root}: {problem}")
+def _tags(user: Mapping[str, Any]) -> set[str]:
+    """A user's tags; RabbitMQ writes them as a list or, before 3.9, as words with commas."""
+    held = user.get("tags") or []
+    return set(held.split(",") if isinstance(held, str) else held)

@@ -54,7 +54,7 @@ def test_requests_are_completed_in_the_audit(engine: Engine, tmp_path: Path) -> 
         assert {c["Name"]: c["RestartCount"] for c in containers if c["RestartCount"]} == {}
         assert _published(containers) == {"127.0.0.1"}
         told = json.dumps(containers) + project.compose("logs", "--no-color")
-        for secret in ("broker_password", "postgres_password", "cloud_secret"):
+        for secret in ("rabbitmq_admin", "power.password", "postgres_password", "cloud_secret"):
             assert (project.secrets / secret).read_text().strip() not in told
     assert project.leftovers() == []
 

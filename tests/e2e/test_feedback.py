@@ -16,6 +16,7 @@ from producers.amqp import connection_parameters
 from schemas.commands import Kind, PowerCommand
 from schemas.envelope import parse
 from schemas.events import Cause, RequestEvent, Transition, event_from, transition_event
+from schemas.roles import Role
 from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.messages import published
 from tests.testbed.simcloud import credentials
@@ -25,6 +26,7 @@ from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 from workers.audit.queries import Filter, find
 from workers.broker.link import Link
+from workers.config.settings import load
 from workers.store.database import connect, reading
 
 if TYPE_CHECKING:
@@ -274,7 +276,8 @@ def failure_of(ended: RequestEvent, older: int = 0) -> RequestEvent:
 
 def publish(cluster: Cluster, events: list[RequestEvent]) -> None:
     """Publish events as the power worker does."""
-    link = Link(connection_parameters(cluster.settings.broker, "late events"))
+    power = load(cluster.settings.path, role=Role.POWER)
+    link = Link(connection_parameters(power.broker, "late events"))
     link.start()
     try:
         assert link.wait_up(10)

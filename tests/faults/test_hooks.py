@@ -13,7 +13,7 @@ import pytest
 
 from producers import hook, relay
 from producers.amqp import connection_parameters
-from producers.settings import BrokerSettings
+from producers.broker_settings import BrokerSettings
 from schemas.commands import Kind, parse_command
 from tests.testbed.controller import PROGRAMS, Controller
 from tests.testbed.installation import Installation

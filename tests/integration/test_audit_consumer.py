@@ -157,10 +157,12 @@ def test_nothing_is_acknowledged_while_the_store_is_unavailable_and_nothing_is_l
             site.wait_depth(topology.AUDIT_QUEUE, 0)
 
 
-def test_two_outcomes_of_one_round_are_logged_as_an_error(site: Installation) -> None:
+def test_two_outcomes_of_one_round_are_logged_and_recorded_with_an_alarm(
+    site: Installation,
+) -> None:
     asked = command()
     site.publish([published(event(Transition.COMPLETED, asked))])
     site.publish([published(event(Transition.FAILED, asked))])
     with site.start("worker", "audit") as worker:
         wait_logged(worker, "audit_conflict")
-        wait_recorded(site, 1)
+        wait_recorded(site, 3)  # the first outcome, the conflict, the alarm

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from producers.amqp import ConnectionParameters, connection_parameters
+from producers.broker_settings import BrokerSettings
 from producers.message import Message
-from producers.settings import BrokerSettings
 from tests.testbed.controller import Controller
 from tests.testbed.installation import Installation
 from tests.testbed.waiting import until

@@ -68,7 +68,7 @@ def wrong(
     elif case == "password":
         url = url.replace(broker.admin.password, "wrong")
     elif case == "no_host":
-        url = "amqp://me:pw@nowhere.invalid/v"
+        url, more = "amqp://nowhere.invalid/v", "users = {}"
     else:
         host = "127.0.0.1" if case == "other_name" else "localhost"
         scheme = "amqp" if case == "tls" else "amqps"
@@ -81,7 +81,10 @@ def wrong(
             url = f"amqps://me:pw@localhost:{port}/v"
             yield Installation(run_dir / "site", url, broker=f'ca_file = "{expired}"'), words
     else:
-        yield Installation(run_dir / "site", url, broker=more), words
+        site = Installation(run_dir / "site", url, broker=more)
+        if case == "no_host":
+            assert site.lamplighter("broker", "users", "--passwords").code == 0
+        yield site, words
 
 
 def test_command_hook_and_worker_say_why_there_is_no_connection(

@@ -142,7 +142,7 @@ def test_status_shows_workers_queues_and_nodes(site: Installation) -> None:
     assert {q["name"]: (q["ready"], q["consumers"]) for q in status["queues"]}["audit"] == (0, 0)
     assert status["workers"][0]["silent_seconds"] >= 60
     assert {one["finding"] for one in status["findings"]} == {
-        *("workers_missing", "worker_silent", "nodes_failed")
+        *("workers_missing", "worker_silent", "nodes_failed", "one_broker_user")
     }
 
 
@@ -234,10 +234,26 @@ def test_a_store_in_a_directory_with_special_characters_is_found(run_dir: Path) 
 
 
 def test_an_unknown_host_is_reported_in_one_line(run_dir: Path) -> None:
-    result = Installation(run_dir / "site", "amqp://nowhere.invalid/v").lamplighter(
-        "topology", "apply"
-    )
+    site = Installation(run_dir / "site", "amqp://nowhere.invalid/v", broker="users = {}")
+    assert site.lamplighter("broker", "users", "--passwords").code == 0
+    result = site.lamplighter("topology", "apply")
     assert (result.code, len(result.err.splitlines())) == (3, 1)
+
+
+def test_status_says_that_one_user_serves_all_roles(site: Installation) -> None:
+    shown = site.lamplighter("status")
+    assert "one broker user for all roles" in shown.out
+    (line,) = site.lamplighter("status", "--json").lines
+    assert "one_broker_user" in {found["finding"] for found in line["findings"]}
+
+
+def test_one_user_for_all_is_refused_at_another_host(run_dir: Path) -> None:
+    """Not even tried: its password would be everybody's, and would cross the network."""
+    site = Installation(run_dir / "site", "amqp://all:secret@nowhere.invalid/v")
+    result = site.lamplighter("topology", "check")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "one user for all roles is allowed on loopback only" in result.err
+    assert "secret" not in result.err
 
 
 def test_a_wrong_password_is_reported_as_a_refused_login(
@@ -288,7 +304,7 @@ def test_up_with_console_runs_the_console_until_its_supervisor_ends(
             (console,) = (
                 child
                 for child in psutil.Process(up.pid).children()
-                if child.cmdline()[-1] == "console"
+                if child.cmdline()[0].endswith(" console")
             )
             up.send(signal.SIGKILL)
             until(lambda: not console.is_running(), 20.0, "the end of the console")

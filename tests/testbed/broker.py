@@ -23,7 +23,7 @@ from tests.testbed.rabbitmq_node import SCRIPTS, Node, packaged_version
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 START_TIMEOUT = 60.0
@@ -148,6 +148,7 @@ class PrivateBroker(Broker):
         folder: Path,
         settings: Mapping[str, str] | None = None,
         joined: PrivateBroker | None = None,
+        plugins: Sequence[str] = (),
     ) -> None:
         """Create the folder and the configuration; start nothing.
 
@@ -156,6 +157,7 @@ class PrivateBroker(Broker):
             settings: More lines of rabbitmq.conf.
             joined: A broker whose cluster this one can join: it shares cookie, port mapper and
                 administrator with it, and must be closed before it.
+            plugins: More plugins than the management API.
 
         Raises:
             FileNotFoundError: rabbitmq-server is not installed.
@@ -191,11 +193,12 @@ class PrivateBroker(Broker):
         self.log = folder / "broker.log"
         self._epmd: Child | None = None
         self._server: Child | None = None
+        self._plugins = plugins
         self.configure(settings or {})
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Write the configuration, with these additional lines; it counts from the next start."""
-        self.node.write(self.admin.name, self.admin.password, settings)
+        self.node.write(self.admin.name, self.admin.password, settings, self._plugins)
 
     def start(self) -> None:
         """Start it and wait until it accepts logins (about 4 s).

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _GENESIS = bytes(32)
 _HASHED = (
     *("source", "id", "type", "time", "recorded_at", "subject"),
-    *("request_id", "round", "transition", "generation", "correlation_id"),
+    *("request_id", "round", "transition", "generation", "correlation_id", "sender"),
 )
 
 
@@ -62,7 +62,9 @@ def _chain(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Each record's hash covers the record and the previous hash."""
     previous = _GENESIS
     for record in records:
-        head = json.dumps([record[name] for name in _HASHED], separators=(",", ":")).encode()
+        columns = [record[name] for name in _HASHED]
+        columns = columns if columns[-1] is not None else columns[:-1]
+        head = json.dumps(columns, separators=(",", ":")).encode()
         if record["prev_hash"] != previous:
             yield f"record {record['seq']} does not follow the previous one"
         elif record["hash"] != hashlib.sha256(previous + head + record["body"]).digest():

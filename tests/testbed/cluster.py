@@ -13,8 +13,11 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Self
 
+from msgspec import structs
+
 from producers.settings import FILE_NAME
 from tests.testbed.broker import PrivateBroker
+from tests.testbed.broker_roles import BrokerRoles
 from tests.testbed.consumers import all_consume
 from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
@@ -143,10 +146,9 @@ class Cluster:
         """What slurmctld runs: the hook, or a program that runs it."""
         return PROGRAMS / f"lamplighter-{kind}"
 
-    def _broker_address(self) -> str:
-        """The line of [broker] that says where it is."""
-        where = f"{self.broker.admin.name}@{self.broker.host}:{self.broker.port}/{VHOST}"
-        return f'url = "amqp://{where}"'
+    def _broker_table(self) -> str:
+        """The table [broker] of the programs, inline."""
+        return self.roles.table
 
     def _cloud_address(self, url: str) -> str:
         """Where the workers reach an address of the cloud."""
@@ -206,23 +208,35 @@ class Cluster:
         )
 
     def _configure(self) -> Settings:
-        """Write lamplighter.toml beside slurm.conf, where the hooks find it."""
+        """Write lamplighter.toml beside slurm.conf, where the hooks find it.
+
+        Each program uses its role's broker user; the test bed's settings are an administrator's.
+        """
         folder = self.slurm.conf_dir
         secret = folder / "refresh.token"
         secret.touch(mode=0o600)
         secret.write_text(self.cloud.mint_refresh_token())
+        for name in ("spool", "clock"):  # commands that run as root require them
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
         password = folder / "broker.password"
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
-        for name in ("spool", "clock"):  # commands that run as root require them
-            (folder / name).mkdir(mode=0o700, exist_ok=True)
-        config = folder / FILE_NAME
-        config.write_text(
-            f"""
+        self.roles = BrokerRoles(self.broker, VHOST, folder)
+        config, admin = folder / FILE_NAME, folder / "test_bed.toml"
+        user, place = self.broker.admin.name, f"{self.broker.host}:{self.broker.port}/{VHOST}"
+        admin.write_text(
+            self._toml(
+                f'broker = {{ url = "amqp://{user}@{place}", password_file = "broker.password" }}'
+            )
+        )
+        config.write_text(self._toml(self._broker_table()))
+        self.roles.apply(config)
+        return structs.replace(load(admin), path=config)
+
+    def _toml(self, broker: str) -> str:
+        return f"""
 cluster = "demo"
-[broker]
-{self._broker_address()}
-password_file = "broker.password"
+{broker}
 [hooks]
 spool = "spool"
 state = "clock"
@@ -249,8 +263,6 @@ token_endpoint = "{self._cloud_address(self.cloud.token_endpoint)}"
 {self._filled(self.plan.groups) or self._groups()}
 {self.plan.more}
 """
-        )
-        return load(config)
 
     @property
     def simulated(self) -> SimCloud:

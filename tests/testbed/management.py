@@ -68,6 +68,10 @@ class Management:
         """Create a user, or change the password."""
         self._call("PUT", f"users/{_part(name)}", {"password": password, "tags": tags})
 
+    def delete_user(self, name: str) -> None:
+        """Delete a user; this closes its connections."""
+        self._call("DELETE", f"users/{_part(name)}")
+
     def permit(self, name: str, vhost: str, configure: str, write: str, read: str) -> None:
         """Set a user's permissions (three regular expressions) in a vhost."""
         permissions = {"configure": configure, "write": write, "read": read}

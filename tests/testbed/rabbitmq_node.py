@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # The scripts in this folder run as the calling user; Debian's wrappers in /usr/sbin require the user
 # rabbitmq and the system's folders.
@@ -75,13 +75,16 @@ class Node:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
-    def write(self, admin: str, password: str, settings: Mapping[str, str]) -> None:
+    def write(
+        self, admin: str, password: str, settings: Mapping[str, str], plugins: Sequence[str] = ()
+    ) -> None:
         """Create the folders and the configuration.
 
         Args:
             admin: The administrator, created when the node first starts.
             password: The administrator's password.
             settings: More lines of rabbitmq.conf.
+            plugins: More plugins than the management API.
         """
         for path in (self.folder, self.data_dir, self.folder / "log"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,7 +102,8 @@ class Node:
         }
         self._write("rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in lines.items()))
         self._write("advanced.config", "[{rabbit, [{quorum_tick_interval, 500}]}].\n")
-        self._write("enabled_plugins", "[rabbitmq_management].\n")
+        enabled = ",".join(("rabbitmq_management", *plugins))
+        self._write("enabled_plugins", f"[{enabled}].\n")
         self._write(".erlang.cookie", self.cookie)
 
     def _write(self, name: str, text: str) -> None:

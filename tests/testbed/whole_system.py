@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from producers.amqp import connection_parameters
 from producers.call import expand
@@ -39,6 +40,8 @@ from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.testbed.broker_roles import BrokerRoles
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -86,6 +89,7 @@ class WholeSystem:
         folder: for all files.
         broker_url: with the password, on a fresh vhost; several for the nodes of a cluster.
         start: the workers to start at once.
+        roles: the roles' broker users, which all programs use; None if one user serves all.
         asked: whether the last request for each node powers it on.
         requests: number of requests that the hooks made, without duplicates.
     """
@@ -94,6 +98,7 @@ class WholeSystem:
     broker_url: str | Sequence[str] = field(repr=False)
     plan: SystemPlan = field(default_factory=SystemPlan)
     start: tuple[str, ...] = WORKERS
+    roles: BrokerRoles | None = None
     asked: dict[str, bool] = field(default_factory=dict)
     requests: int = 0
     workers: dict[str, Child] = field(default_factory=dict)
@@ -345,7 +350,12 @@ class WholeSystem:
         self.cloud.add_servers(self.nodes if self.plan.servers is None else self.plan.servers)
         for name in ("spool", "clock"):  # commands that run as root require them
             (self.folder / name).mkdir(mode=0o700, exist_ok=True)
-        self.settings: Settings = load(self._configure())
+        # the test bed itself is an administrator
+        config = self._configure()
+        self.settings: Settings = replace(load(self.folder / "test_bed.toml"), path=config)
+        if self.roles is not None:
+            self.roles.apply(config)
+            self._stack.callback(self.roles.remove)
         open_store(self.settings.store.url, "state").dispose()
         open_store(self.settings.store.audit_url, "audit").dispose()
         with blocking_channel(connection_parameters(self.settings.broker, "test bed")) as channel:
@@ -365,9 +375,15 @@ class WholeSystem:
         return self.folder / "lamplighter.toml"
 
     def _files(self) -> Iterator[tuple[str, str]]:
+        urls = [self.broker_url] if isinstance(self.broker_url, str) else list(self.broker_url)
+        broker = f"broker = {{ urls = {json.dumps(urls)} }}"
+        yield "test_bed.toml", self._toml(broker)
+        yield "lamplighter.toml", self._toml(self.roles.table if self.roles else broker)
         yield "cloud.password", credentials.PASSWORD
         yield from self.plan.files.items()
         yield "refresh.token", self.cloud.mint_refresh_token()
+
+    def _toml(self, broker: str) -> str:
         source = (
             f'username = "{credentials.USERNAME}"\npassword_file = "cloud.password"'
             if self.plan.source == "password"
@@ -375,12 +391,9 @@ class WholeSystem:
             f'token_endpoint = "{self.cloud.token_endpoint}"'
         )
         url, audit_url = self.plan.store
-        urls = [self.broker_url] if isinstance(self.broker_url, str) else list(self.broker_url)
-        yield (
-            "lamplighter.toml",
-            f"""
+        return f"""
 cluster = "test"
-broker = {{ urls = {json.dumps(urls)} }}
+{broker}
 hooks = {{ spool = "spool", state = "clock", log_file = "hooks.log" }}
 store = {{ url = "{url}", audit_url = "{audit_url}" }}
 [power]
@@ -396,5 +409,4 @@ nodes = "{self.everything}"
 cloud = "main"
 {self.plan.group}
 {self.plan.more}
-""",
-        )
+"""

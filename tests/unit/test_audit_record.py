@@ -61,7 +61,8 @@ def test_an_event_of_an_unknown_type_is_kept_by_its_envelope() -> None:
 
 
 def test_the_hash_covers_every_column_the_body_and_the_previous_hash() -> None:
-    record = record_of(event(Transition.ACCEPTED, command()).to_envelope().to_json(), "test", NOW)
+    body = event(Transition.ACCEPTED, command()).to_envelope().to_json()
+    record = record_of(body, "test", NOW, sender="lamplighter-power")
     hashes = {record.chained(GENESIS), record.chained(b"\1" * 32)}
     covered = [field.name for field in fields(Record) if field.name not in {"jobs", "job"}]
     for name in covered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 from pika import exceptions
@@ -13,7 +14,7 @@ from pika.adapters.utils.connection_workflow import (
 )
 
 from producers.amqp import ConnectionParameters
-from producers.settings import BrokerSettings
+from producers.broker_settings import BrokerSettings, BrokerUsers
 from workers.broker.blocking import blocking_channel, broker_errors, connection_error
 from workers.errors import (
     AccessRefusedError,
@@ -23,6 +24,9 @@ from workers.errors import (
     NotDeclaredError,
     RefusedError,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def parameters(*urls: str, timeout: float = 5.0) -> ConnectionParameters:
@@ -46,10 +50,12 @@ def test_a_silent_broker_is_away() -> None:
         ("nowhere.invalid", "nowhere.invalid is unknown: check broker.url"),
     ],
 )
-def test_a_broker_without_a_connection_is_away(host: str, text: str) -> None:
+def test_a_broker_without_a_connection_is_away(tmp_path: Path, host: str, text: str) -> None:
+    (tmp_path / "hook.password").write_text("b")
+    broker = BrokerSettings((f"amqp://{host}/v",), users=BrokerUsers(tmp_path))
     with (
         pytest.raises(BrokerAwayError, match=text),
-        blocking_channel(parameters(f"amqp://a:b@{host}/v")),
+        blocking_channel(ConnectionParameters(broker, "test")),
     ):
         pytest.fail("there is no broker")
 

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.install import place, units
-from ops.install.init import init
+from ops.install.init import _files, init
 from ops.install.place import Found, PlannedFile
 from ops.install.slurm_conf import read_slurm_conf
 from ops.install.toml import Group, Site, lamplighter_toml, slurm_lines
 from producers.settings import ConfigError
+from schemas.roles import Role
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def site(folder: Path, **server: str) -> Site:
     return Site(
         cluster="vespa",
         slurm=read_slurm_conf(folder / "slurm.conf"),
-        broker_url="amqp://l@127.0.0.1/l",
+        broker_url="amqp://127.0.0.1/l",
         cloud={"auth_url": "https://k.example.org/v3", "project_id": 'p"\\\x7f\n'},
         source={"type": "password", "username": "u", "password_file": "/etc/lamplighter/x"},
         group=Group("node[1-3]", "my-cloud", "delete" if server else "stop", server),
@@ -149,6 +150,32 @@ def test_nothing_is_asked_with_yes_and_a_missing_answer_names_its_option(folder:
         (["--cloud=site", "--strategy=delete", "--image=x"], "--flavor"),
     ):
         assert option in str(run(folder, "--yes", *words).exception)
+
+
+def test_each_role_has_a_password_that_only_its_user_can_read(folder: Path) -> None:
+    """Hooks and what runs beside slurmctld: SlurmUser; the workers: theirs; the rest: root."""
+    files = {f.path: f for f in _files(site(folder), "", None) if f.path.parent == units.USERS}
+    owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
+    assert set(owners) == {str(role) for role in Role}
+    assert owners["hook"] == owners["snapshot"] == ("slurm", 0o600)
+    assert owners["power"] == ("lamplighter", 0o600)
+    assert owners["tokens"] == ("lamplighter-tokens", 0o600)
+    assert owners["operator"] == owners["setup"] == ("root", 0o600)
+    assert owners["reader"] == ("root", 0o640)
+    assert len({file.content for file in files.values()}) == len(Role)
+    assert all(file.secret for file in files.values())
+
+
+def test_a_broker_on_another_host_gets_its_users_there(folder: Path) -> None:
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    there = run(folder, *words, "--broker=amqps://rabbit.example.org/v").output
+    assert "import_definitions definitions.json    # on rabbit.example.org" in there
+    assert "--apply" not in there
+    assert "--apply" in run(folder, *words).output
+    refused = run(folder, *words, "--broker=amqp://me:s3cr3t@127.0.0.1/v")
+    assert isinstance(refused.exception, ConfigError)
+    assert "--broker" in str(refused.exception)
+    assert "s3cr3t" not in str(refused.exception) + refused.output
 
 
 def test_a_login_by_password_is_taken_over(folder: Path) -> None:

@@ -105,6 +105,18 @@ def test_every_setting_has_a_meaning(tmp_path: Path) -> None:
     assert {one.table for one in found} >= {"broker", "clouds.sbg.source", "groups.compute.server"}
 
 
+def test_the_users_of_the_roles_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text('cluster = "vespa"\n[broker]\nurl = "amqps://h/v"\nusers = { prefix = "x-" }\n')
+    found = {one.name: one for one in settings_of(load(path, {}), read_toml(path)) if one.meaning}
+    shown = {name: (found[name].table, found[name].value) for name in ("folder", "prefix", "login")}
+    assert shown == {
+        "folder": ("broker.users", str(tmp_path / "broker")),
+        "prefix": ("broker.users", "x-"),
+        "login": ("broker.users", "password"),
+    }
+
+
 def test_an_unusable_file_is_named_before_its_error(file: Path) -> None:
     file.write_text(SECRETS + "[powre]\n")
     result = run("config")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from ops.site import findings
 from ops.site.findings import DRIFT_LASTS, Finding, Severity
+from producers.broker_settings import BrokerSettings, BrokerUsers
+from schemas.roles import Role
 from tests.testbed.messages import MOMENT
 from workers.broker.depths import QueueDepth
 from workers.store.heartbeats import Heartbeat
@@ -54,6 +59,17 @@ def test_every_finding_that_is_wrong_has_a_remedy() -> None:
         *("snapshot_stale", "login_ends", "drift", "nodes_failed"),
     }
     assert all(one.severity is Severity.WRONG and one.remedy for one in found)
+
+
+def test_what_the_broker_users_do_not_protect_or_prove_is_noted() -> None:
+    one, roles = BrokerSettings(("amqp://all@localhost/v",)), BrokerUsers(Path("users"))
+    (found,) = findings.of_roles(one)
+    assert (found.severity, found.key) == (Severity.NOTE, "one_broker_user")
+    of_role = {
+        role: [note.key for note in findings.of_roles(replace(one, users=roles, role=role))]
+        for role in (Role.OPERATOR, Role.READER)
+    }
+    assert of_role == {Role.OPERATOR: [], Role.READER: ["quorum_unknown"]}
 
 
 def test_a_drift_that_may_be_under_repair_is_not_wrong_yet() -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.nodes.submit import check_hook_directories
-from producers.settings import BrokerSettings, ConfigError, HookSettings
+from producers.broker_settings import BrokerSettings
+from producers.settings import ConfigError, HookSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

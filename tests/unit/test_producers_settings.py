@@ -9,13 +9,9 @@ import pytest
 
 from producers import settings as settings_module
 from producers.amqp import connection_parameters
-from producers.settings import (
-    BrokerSettings,
-    ConfigError,
-    find_config,
-    hook_settings,
-    other_config,
-)
+from producers.broker_settings import BrokerSettings
+from producers.settings import ConfigError, find_config, hook_settings, other_config
+from schemas.roles import Role
 from workers.config.settings import load
 
 if TYPE_CHECKING:
@@ -208,25 +204,25 @@ def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
 @pytest.mark.parametrize(
     ("broker", "field"),
     [
-        (BrokerSettings(("amqp://me@h/v",)), r"broker\.password_file: is missing: write"),
+        (BrokerSettings(("amqp://me@127.0.0.1/v",)), r"broker\.password_file: is missing: write"),
         (
-            BrokerSettings(("amqp://me@h/v",), Path("none")),
+            BrokerSettings(("amqp://me@127.0.0.1/v",), Path("none")),
             r"broker\.password_file: .*make it readable",
         ),
         (
-            BrokerSettings(("amqp://me@h/v",), Path("/dev/null")),
+            BrokerSettings(("amqp://me@127.0.0.1/v",), Path("/dev/null")),
             r"broker\.password_file: .*is empty",
         ),
         (
-            BrokerSettings(("amqp://me:x@h/v?heartbeat=s3cr",)),
-            r"broker\.url: ValueError in amqp://h/v",
+            BrokerSettings(("amqp://me:x@127.0.0.1/v?heartbeat=s3cr",)),
+            r"broker\.url: ValueError in amqp://127.0.0.1/v",
         ),
         (
-            BrokerSettings(("amqps://me:x@h/v",), None, Path("none")),
+            BrokerSettings(("amqps://me:x@127.0.0.1/v",), None, Path("none")),
             r"broker\.ca_file: none: No such",
         ),
         (
-            BrokerSettings(("amqps://me:x@h/v",), None, Path(__file__)),
+            BrokerSettings(("amqps://me:x@127.0.0.1/v",), None, Path(__file__)),
             r"broker\.ca_file: .*name a file",
         ),
     ],
@@ -239,7 +235,7 @@ def test_errors_found_on_use_name_the_field_too(broker: BrokerSettings, field: s
 def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
     with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
-        connection_parameters(BrokerSettings(("amqp://me@h/v",), tmp_path / "pw"), "test")
+        connection_parameters(BrokerSettings(("amqp://me@127.0.0.1/v",), tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -279,3 +275,58 @@ def test_management_api_is_that_of_each_node(
     urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]'
     path.write_text(f'cluster = "vespa"\n[broker]\nurls = {urls}\npassword_file = "p"\n{lines}\n')
     assert load(path).management_urls == expected
+
+
+ROLES = 'urls = ["amqps://a/v", "amqps://b:5673/v"]\n'
+
+
+def test_each_address_of_a_cluster_gets_the_user_of_the_role(tmp_path: Path) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(
+        f'cluster = "vespa"\n[broker]\n{ROLES}users = {{ folder = "u", prefix = "x-" }}\n'
+    )
+    (tmp_path / "u").mkdir()
+    (tmp_path / "u/power.password").write_text("s3cr/t\n")
+    broker = hook_settings(path, Role.POWER).broker
+    assert broker.full_urls() == [
+        "amqps://x-power:s3cr%2Ft@a/v",
+        "amqps://x-power:s3cr%2Ft@b:5673/v",
+    ]
+    with pytest.raises(ConfigError, match=r"broker\.users\.folder: .*hook\.password"):
+        hook_settings(path).broker.full_urls()
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('urls = ["amqp://u@h/v"]\nusers = {}', r"broker\.users: .*remove the user from urls"),
+        (f'{ROLES}password_file = "p"\nusers = {{}}', r"broker\.users: each role has its own"),
+        (f'{ROLES}users = {{ login = "secret" }}', r"broker\.users\.login: must be"),
+        (f'{ROLES}users = {{ floder = "x" }}', r"broker\.users\.floder: .* did you mean folder"),
+        (f'{ROLES}users = {{ prefix = "a b" }}', r"broker\.users\.prefix: may hold"),
+        (f'{ROLES}users = "x"', r"broker\.users: must be a table"),
+        (
+            f'{ROLES}cert_file = "c"\nkey_file = "k"\nusers = {{ login = "certificate" }}',
+            r"broker\.cert_file: each role has its own",
+        ),
+        (
+            'url = "amqp://h/v"\nusers = { login = "certificate" }',
+            r"broker\.url: must begin with amqps",
+        ),
+    ],
+)
+def test_what_contradicts_a_user_for_each_role_is_refused(
+    tmp_path: Path, lines: str, problem: str
+) -> None:
+    path = tmp_path / "lamplighter.toml"
+    path.write_text(f'cluster = "vespa"\n[broker]\n{lines}\n')
+    with pytest.raises(ConfigError, match=problem):
+        hook_settings(path)
+
+
+@pytest.mark.parametrize("other", ["10.0.0.1", "localhost.example.org", "[::2]", "128.0.0.1"])
+def test_one_user_for_all_is_refused_if_one_address_is_another_host(other: str) -> None:
+    here = ("amqp://me:x@localhost/v", "amqp://me:x@127.1.2.3/v", "amqp://me:x@[::1]:5672/v")
+    assert BrokerSettings(here).full_urls() == list(here)
+    with pytest.raises(ConfigError, match=r"another host; one user for all roles"):
+        BrokerSettings((*here, f"amqp://me:x@{other}/v")).full_urls()

@@ -8,13 +8,22 @@ import sqlalchemy as sa
 import structlog
 from prometheus_client import Counter
 
+from schemas.notices import Notice
 from workers.audit.head_publisher import HeadPublisher
 from workers.audit.installation_metrics import InstallationMetrics
 from workers.audit.log import Appended, append
-from workers.audit.record import QUARANTINED, record_of
-from workers.broker import topology
+from workers.audit.record import (
+    QUARANTINED,
+    REFUSED,
+    Record,
+    conflict_record,
+    record_of,
+    refused_record,
+)
+from workers.broker import outgoing, topology
 from workers.broker.batches import Batches
 from workers.broker.delivery import Delivery
+from workers.broker.roles import AUDIT_CONFLICT
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
 from workers.store.database import open_store
@@ -23,12 +32,16 @@ PREFETCH = 1000
 BATCH = 500
 BATCH_SECONDS = 0.1
 _IDLE_SECONDS = 0.5
+_CONFLICT_REMEDY = (
+    "compare the conflict record with the outcome: lamplighter audit show REQUEST; if two workers are"
+    " not the reason, find out who holds the power worker's password, and replace it"
+)
 _LONGEST_WAIT = 10.0
 _COUNTERS = {
     "lamplighter_audit_events": "Events recorded in the log.",
     "lamplighter_audit_repeats": "Events that were already in the log.",
     "lamplighter_audit_conflicts": "Events that contradict a record in the log; must be 0.",
-    "lamplighter_audit_quarantined": "Messages that could not be parsed.",
+    "lamplighter_audit_quarantined": "Messages that could not be parsed, or were not allowed.",
 }
 
 
@@ -82,17 +95,17 @@ class Consumer:
     def _write(self, batch: Sequence[Delivery]) -> bool:
         """Whether the batch is committed; retries until the process is asked to stop."""
         now = time.time_ns()
-        records = [record_of(d.body, self._run.settings.cluster, now) for d in batch]
+        records = [_record_of(delivery, self._run.settings.cluster, now) for delivery in batch]
         wait = 0.2
         while True:
             try:
-                self._report(append(self._engine, records))
+                self._report(append(self._engine, records), now)
             except sa.exc.SQLAlchemyError as error:
                 self._run.state = "waits for the store"
                 self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
             else:
                 for record in records:
-                    if record.type == QUARANTINED:
+                    if record.type in {QUARANTINED, REFUSED}:
                         self._quarantined.inc()
                         self._log.warning("audit_quarantined", id=record.id, size=len(record.body))
                 return True
@@ -100,7 +113,7 @@ class Consumer:
                 return False
             wait = min(wait * 2, _LONGEST_WAIT)
 
-    def _report(self, appended: Appended) -> None:
+    def _report(self, appended: Appended, now: int) -> None:
         self._recorded += appended.recorded
         self._new.inc(appended.recorded)
         self._repeats.inc(appended.folded)
@@ -112,11 +125,32 @@ class Consumer:
                 id=record.id,
                 type=record.type,
                 request_id=record.request_id,
-                remedy="two outcomes of one round were published; please report this as a bug",
+                remedy=_CONFLICT_REMEDY,
             )
+            self._link.publish(outgoing.event(_conflict(record, now)))
 
     def _describe(self) -> str:
         return f"{self._recorded} events recorded"
+
+
+def _record_of(delivery: Delivery, cluster: str, now: int) -> Record:
+    if delivery.refusal is not None:
+        return refused_record(delivery, cluster, now)
+    return record_of(delivery.body, cluster, now, delivery.envelope, delivery.user_id)
+
+
+def _conflict(record: Record, now: int) -> Notice:
+    """The alarm about a second outcome."""
+    return Notice(
+        name=AUDIT_CONFLICT,
+        cluster=record.source,
+        subject=record.subject or "unknown",
+        key=conflict_record(record).id,
+        time=now,
+        message=f"a second outcome of one round: {record.type}, from {record.sender or 'unknown'}",
+        remedy=_CONFLICT_REMEDY,
+        details={"id": record.id, "request_id": record.request_id or ""},
+    )
 
 
 def _open(run: Runtime) -> sa.Engine | None:

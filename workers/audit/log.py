@@ -7,15 +7,19 @@ that conflict, writers take turns: on SQLite by BEGIN IMMEDIATE, on PostgreSQL b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import sqlalchemy as sa
 
-from workers.audit.record import GENESIS, HASHED, Record
+from schemas.events import Transition
+from workers.audit.record import GENESIS, HASHED, Record, conflict_record
 from workers.store.chunks import chunks
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 _ATTEMPTS = 3
+# Type and body.
+_Content: TypeAlias = tuple[str, bytes]
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 
 
@@ -23,7 +27,7 @@ _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('lamplighter.audit'))")
 class Appended:
     """How many records of a batch were new (`recorded`), and how many in the log already (`folded`).
 
-    `conflicts` are records whose id belongs to a record of another type; this must never happen.
+    `conflicts` are outcomes that contradict the outcome in the log; a record says so for each.
     """
 
     recorded: int
@@ -66,31 +70,36 @@ def lock_log(connection: sa.Connection) -> None:
 def append_within(connection: sa.Connection, records: Sequence[Record]) -> Appended:
     """Same as `append`, within the caller's transaction."""
     lock_log(connection)
-    types = _types(connection, [(record.source, record.id) for record in records])
-    conflicts: list[Record] = []
-    new: list[Record] = []
-    for record in records:
-        known = types.get((record.source, record.id))
-        if known is None:
-            types[record.source, record.id] = record.type
-            new.append(record)
-        elif known != record.type:
-            conflicts.append(record)
-    if new:
-        _insert(connection, new)
+    new, known = _unknown(connection, records)
+    # the outcomes of a round share one id: whatever comes second must not go unnoticed
+    conflicts = [r for r in records if _contradicts(r, known[r.source, r.id])]
+    notes, _ = _unknown(connection, [conflict_record(record) for record in conflicts])
+    if new or notes:
+        _insert(connection, [*new, *notes])
     return Appended(len(new), len(records) - len(new), tuple(conflicts))
 
 
-def _types(
-    connection: sa.Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], str]:
-    """The types of the records in the log that have one of these keys (source, id)."""
-    found: dict[tuple[str, str], str] = {}
-    for some in chunks(keys):
-        query = sa.select(audit.c.source, audit.c.id, audit.c.type)
+def _unknown(
+    connection: sa.Connection, records: Sequence[Record]
+) -> tuple[list[Record], dict[tuple[str, str], _Content]]:
+    """The records that are not in the log, each once; and what is, or will be, under each key."""
+    known: dict[tuple[str, str], _Content] = {}
+    for some in chunks([(record.source, record.id) for record in records]):
+        query = sa.select(audit.c.source, audit.c.id, audit.c.type, audit.c.body)
         asked = query.where(sa.tuple_(audit.c.source, audit.c.id).in_(some))
-        found |= {(row.source, row.id): row.type for row in connection.execute(asked)}
-    return found
+        known |= {(r.source, r.id): (r.type, bytes(r.body)) for r in connection.execute(asked)}
+    new = []
+    for record in records:
+        if (record.source, record.id) not in known:
+            known[record.source, record.id] = record.type, record.body
+            new.append(record)
+    return new, known
+
+
+def _contradicts(record: Record, known: _Content) -> bool:
+    """Whether a record differs from that with its id: in its type, or as an outcome in anything."""
+    terminal = record.transition is not None and Transition(record.transition).terminal
+    return known[0] != record.type or (terminal and known[1] != record.body)
 
 
 def last_record(connection: sa.Connection) -> LogEnd | None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from schemas.events import Transition
 from schemas.jobs import JobTransition
-from workers.audit.record import QUARANTINED
+from workers.audit.record import CONFLICT, QUARANTINED
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
 
@@ -28,6 +28,7 @@ class Entry:
     round: int | None
     transition: str | None
     body: bytes
+    sender: str | None = None
 
     @property
     def quarantined(self) -> bool:
@@ -119,8 +120,15 @@ def _narrowed(query: sa.Select[Any], wanted: Filter, *, few: bool = False) -> sa
 
 
 def request_records(connection: sa.Connection, request_id: str) -> list[Entry]:
-    """All records about one request, in the order they happened."""
-    return find(connection, Filter(request_id=request_id))
+    """The events of one request, in the order they happened."""
+    found = find(connection, Filter(request_id=request_id))
+    return [entry for entry in found if entry.transition is not None]
+
+
+def conflicts(connection: sa.Connection, request_id: str) -> list[Entry]:
+    """The records of outcomes that contradict a recorded outcome of this request."""
+    found = find(connection, Filter(request_id=request_id))
+    return [entry for entry in found if entry.type == CONFLICT]
 
 
 def waiting_jobs(connection: sa.Connection, request_id: str) -> list[int]:

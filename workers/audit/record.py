@@ -1,27 +1,32 @@
 """Turns a message into the record that the audit keeps of it."""
 
+import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from schemas import ids
-from schemas.envelope import Envelope, parse
+from schemas.envelope import Envelope, parse, traceparent
 from schemas.errors import MalformedMessageError
 from schemas.events import Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
-from schemas.notices import notice_from
+from schemas.notices import FAMILIES, notice_from
 from schemas.registrations import TYPE as REGISTERED
 from schemas.registrations import registration_from
+from workers.broker.delivery import Delivery
 
-# Types of the audit's own records: about the log, and about messages that could not be parsed.
+# Types of the audit's own records: about the log, and about messages that could not be parsed, that
+# their sender may not say, or that contradict a recorded outcome.
 OWN_PREFIX = "lamplighter.audit."
 QUARANTINED = f"{OWN_PREFIX}quarantined.v1"
+REFUSED = f"{OWN_PREFIX}refused.v1"
+CONFLICT = f"{OWN_PREFIX}conflict.v1"
 GENESIS = bytes(32)
 
 _REQUEST_TYPES = frozenset(transition.type for transition in Transition)
 _JOB_TYPES = frozenset(transition.type for transition in JobTransition)
-_NOTICE_PREFIXES = tuple(f"lamplighter.{kind}." for kind in ("alarm", "group", "hold", "message"))
+_NOTICE_PREFIXES = tuple(f"lamplighter.{family}" for family in FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Record:
         subject: the node or other subject; None if the message could not be parsed.
         jobs: the waiting jobs; not part of the hash, because the body holds them.
         job: the event itself if it is about a job; not part of the hash either.
+        sender: the broker user that published it, validated by the broker; None if unknown.
     """
 
     source: str
@@ -50,6 +56,7 @@ class Record:
     correlation_id: str | None = None
     jobs: tuple[int, ...] = ()
     job: JobEvent | None = None
+    sender: str | None = None
 
     def chained(self, previous: bytes) -> bytes:
         """This record's hash, if it follows a record with hash `previous`.
@@ -59,10 +66,11 @@ class Record:
         return chained(previous, [getattr(self, name) for name in HASHED], self.body)
 
 
-# The columns that a record's hash covers, in this order.
+# The columns that a record's hash covers, in this order; the sender only if there is one, because
+# records of versions before 0.2 have none.
 HASHED = (
     *("source", "id", "type", "time", "recorded_at", "subject"),
-    *("request_id", "round", "transition", "generation", "correlation_id"),
+    *("request_id", "round", "transition", "generation", "correlation_id", "sender"),
 )
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -73,40 +81,92 @@ def chained(previous: bytes, columns: Sequence[object], body: bytes) -> bytes:
     Raises:
         TypeError: a value has a type that no record has.
     """
-    return hashlib.sha256(previous + _encode(columns).encode() + body).digest()
+    known = columns if columns[-1] is not None else columns[:-1]
+    return hashlib.sha256(previous + _encode(known).encode() + body).digest()
 
 
-def record_of(body: bytes, cluster: str, now: int) -> Record:
-    """The record of a message; if it cannot be parsed, a quarantine record of this `cluster`."""
+def record_of(
+    body: bytes,
+    cluster: str,
+    now: int,
+    read: Callable[[], Envelope] | None = None,
+    sender: str | None = None,
+) -> Record:
+    """The record of a message; if it cannot be parsed, a quarantine record of this `cluster`.
+
+    Args:
+        body: the message.
+        cluster: of the audit.
+        now: ns since the epoch.
+        read: gives its envelope, or raises MalformedMessageError; None to parse the body.
+        sender: the broker user that published it.
+    """
     try:
-        return _readable(body, now)
+        record = _readable(read() if read else parse(body), body, now)
     except MalformedMessageError:
         digest = hashlib.sha256(body).hexdigest()
         id_ = ids.derived_id(QUARANTINED, digest)
-        return Record(cluster, id_, QUARANTINED, time=now, recorded_at=now, body=body)
+        record = Record(cluster, id_, QUARANTINED, time=now, recorded_at=now, body=body)
+    return replace(record, sender=sender)
 
 
-def own_record(body: bytes, now: int) -> Record:
-    """The record of an event about the log itself; such events are not accepted from the broker.
+def refused_record(delivery: Delivery, cluster: str, now: int) -> Record:
+    """The record of a message that its sender may not say; it holds the message, byte for byte."""
+    user = delivery.user_id or "unknown"
+    digest = hashlib.sha256(delivery.body).hexdigest()
+    id_ = ids.derived_id(REFUSED, cluster, user, delivery.routing_key, digest)
+    data = {"user": user, "routing_key": delivery.routing_key, "reason": delivery.refusal}
+    record = log_record(REFUSED, id_, cluster, user, {**data, **_message(delivery.body)}, now)
+    return replace(record, sender=delivery.user_id)
 
-    Raises:
-        MalformedMessageError: the body is not a Lamplighter CloudEvent.
-    """
-    return _record(parse(body), body, now)
+
+def conflict_record(second: Record) -> Record:
+    """The record of an outcome that contradicts the one recorded for its round: the first one stays."""
+    digest = hashlib.sha256(second.body).hexdigest()
+    id_ = ids.derived_id(CONFLICT, second.source, second.id, digest)
+    data = {
+        "id": second.id,
+        "type": second.type,
+        "reason": "another outcome of this round is recorded already",
+        **_message(second.body),
+    }
+    record = log_record(
+        CONFLICT, id_, second.source, second.subject or "unknown", data, second.recorded_at
+    )
+    return replace(record, request_id=second.request_id, round=second.round, sender=second.sender)
+
+
+def _message(body: bytes) -> dict[str, str]:
+    return {"message_base64": base64.b64encode(body).decode()}
+
+
+def log_record(  # noqa: PLR0913, PLR0917 - the fields of an envelope
+    type_: str, id_: str, cluster: str, subject: str, data: Mapping[str, object], now: int
+) -> Record:
+    """The record of an event about the log itself; such events are not accepted from the broker."""
+    envelope = Envelope(
+        id=id_,
+        source=cluster,
+        type=type_,
+        subject=subject,
+        time=now,
+        traceparent=traceparent(ids.NO_CORRELATION, id_),
+        data=data,
+    )
+    return _record(envelope, envelope.to_json(), now)
 
 
 def quarantine_reason(body: bytes) -> str:
     """Why a message is in quarantine."""
     try:
-        _readable(body, 0)
+        _readable(parse(body), body, 0)
     except MalformedMessageError as error:
         return str(error)
     return "could not be parsed by the version that received it"
 
 
-def _readable(body: bytes, now: int) -> Record:
+def _readable(envelope: Envelope, body: bytes, now: int) -> Record:
     """Validate known types completely; keep unknown types by their envelope."""
-    envelope = parse(body)
     if envelope.type in _REQUEST_TYPES:
         event = event_from(envelope)
         return replace(

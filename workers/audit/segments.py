@@ -11,12 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas import ids
-from schemas.envelope import Envelope, parse, rfc3339, traceparent
+from schemas.envelope import parse, rfc3339
 from schemas.errors import MalformedMessageError
 from schemas.fields import Fields
 from workers.audit.chain import Chain
 from workers.audit.log import append_within, last_record, lock_log
-from workers.audit.record import own_record
+from workers.audit.record import log_record
 from workers.audit.signing import Signer, Trusted
 from workers.errors import LamplighterError
 from workers.store.tables import audit, audit_jobs, audit_nodes
@@ -169,15 +169,4 @@ def _record(
     connection: sa.Connection, by: Attribution, type_: str, subject: str, data: Mapping[str, object]
 ) -> None:
     id_ = ids.derived_id(type_, by.cluster, subject)
-    envelope = Envelope(
-        id=id_,
-        source=by.cluster,
-        type=type_,
-        subject=subject,
-        time=by.time,
-        generation=0,
-        correlation_id=ids.NO_CORRELATION,
-        traceparent=traceparent(ids.NO_CORRELATION, id_),
-        data=data,
-    )
-    append_within(connection, [own_record(envelope.to_json(), by.time)])
+    append_within(connection, [log_record(type_, id_, by.cluster, subject, data, by.time)])

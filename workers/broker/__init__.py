@@ -9,6 +9,10 @@ backoff: waits between attempts.
 delivery: a message received.
 silence: leaves a broker that hangs.
 blocking: a short connection, and the mapping of pika's errors to ours.
+roles: what each role may say, read and configure; the permissions that follow.
+authority: whether a delivery's sender may say what it says.
+sender_check: checks each delivery for a worker, and quarantines what is refused.
+definitions: users, permissions and topology as RabbitMQ loads them.
 topology: exchanges, queues and bindings.
 declare: declares the topology.
 depths: messages and consumers of each queue.

@@ -12,7 +12,8 @@ from pika.adapters.utils.connection_workflow import (
 from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError
 
 from producers.amqp import NACKED, ConnectionParameters, login_problem, reason_of, root_error
-from producers.settings import BrokerSettings, ConfigError
+from producers.broker_settings import BrokerSettings
+from producers.settings import ConfigError
 from workers.errors import (
     AccessRefusedError,
     BrokerAwayError,

@@ -1,5 +1,6 @@
 """The consumers of one channel; each renews itself after the broker has cancelled it."""
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,8 +11,9 @@ from pika.exceptions import ChannelClosedByBroker
 
 from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
+from workers.broker.roles import reply_prefix
 from workers.broker.subscription import Signal, Step, Subscription, after
-from workers.broker.topology import REPLY_TO
+from workers.broker.topology import REPLY_TO, TOKEN_REPLIES
 
 _ANSWER_SECONDS = 5.0
 
@@ -22,8 +24,13 @@ class Consumers:
     Args:
         channel: open.
         connection: the connection's number within its link.
-        queues: each with its prefetch; REPLY_TO needs no acknowledgements.
+        queues: each with its prefetch; for REPLY_TO, a queue of this connection's own. It ends with
+            the connection, needs no acknowledgements, and RabbitMQ stores no message that its
+            consumer can take at once.
         on_delivery: called for every delivery.
+
+    Attributes:
+        reply_to: the name of this connection's queue for replies.
     """
 
     def __init__(
@@ -35,6 +42,8 @@ class Consumers:
     ) -> None:
         self._channel = channel
         self._number = connection
+        user = channel.connection.params.credentials.username
+        self.reply_to = f"{reply_prefix(user)}{secrets.token_hex(16)}"
         self._queues = queues
         self._on_delivery = on_delivery
         self._subscriptions = {queue: Subscription(queue) for queue in queues}
@@ -90,7 +99,10 @@ class Consumers:
 
     def _check(self, queue: str) -> None:
         """Look for the queue on another channel: the broker closes it if there is no such queue."""
-        if queue == REPLY_TO:  # always exists
+        if queue == REPLY_TO:
+            # without waiting for answers: it must be consumed before the first request is published
+            self._channel.queue_declare(self.reply_to, exclusive=True)
+            self._channel.queue_bind(self.reply_to, TOKEN_REPLIES, self.reply_to)
             self._signal(queue, Signal.FOUND)
             return
 
@@ -113,7 +125,7 @@ class Consumers:
         if not no_ack:
             self._channel.basic_qos(prefetch_count=self._queues[queue])
         self._channel.basic_consume(
-            queue,
+            self.reply_to if no_ack else queue,
             partial(self._delivered, queue),
             auto_ack=no_ack,
             consumer_tag=tag,
@@ -159,6 +171,7 @@ class Consumers:
                 redelivered=method.redelivered,
                 connection=self._number,
                 tag=method.delivery_tag,
+                exchange=method.exchange,
             )
         )
 

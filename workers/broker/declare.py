@@ -39,6 +39,8 @@ def declare_until_stopped(
         tell: called with the problem after each failure.
     """
     log = structlog.get_logger()
+    if settings.broker.users is not None:  # only role `setup` may
+        return
     parameters = connection_parameters(settings.broker, name)
     wanted = topology(notify_keys=settings.notify_keys)
     backoff = Backoff()

@@ -13,11 +13,13 @@ from producers.message import Message
 from schemas import ids
 from workers.broker.depths import QueueDepth
 from workers.broker.link import Link
+from workers.broker.roles import may_consume, may_say
 from workers.broker.topology import (
     AUDIT_QUEUE,
     COMMANDS,
     DEAD_LETTER_QUEUE,
     FEEDBACK_QUEUE,
+    PROBE_KEY,
     RESUME_QUEUE,
     RETRY_TIERS,
     SNAPSHOT_QUEUE,
@@ -57,7 +59,7 @@ def missing_workers(depths: Collection[QueueDepth]) -> list[str]:
 
 def _probe() -> Message:
     """A message that reaches no queue."""
-    return Message(COMMANDS, "probe", b"", ids.correlation_id(), mandatory=False)
+    return Message(COMMANDS, PROBE_KEY, b"", ids.correlation_id(), mandatory=False)
 
 
 def _is_full(depth: QueueDepth) -> bool:
@@ -70,7 +72,8 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
     """Prove that the queues have a quorum, and that the broker accepts messages.
 
     The broker confirms a consumer only with a quorum. Here it is one of a queue that is empty, so
-    that no message of it is on its way to us when others look for it.
+    that no message of it is on its way to us when others look for it. A role proves what it may: a
+    reader nothing, and one that may not publish only the quorum.
 
     Args:
         parameters: the broker.
@@ -81,14 +84,18 @@ def prove_health(parameters: ConnectionParameters, depths: Collection[QueueDepth
         BrokerAlarmError: the broker has no memory or disk space left.
         BrokerError: the broker is away, or refuses.
     """
-    known = {q.name: q.ready for q in depths if q.name in _PROBED and q.ready is not None}
-    if not known:  # there is no topology yet
+    known = {q.name: q.ready for q in depths if q.ready is not None}
+    role = None if parameters.broker.users is None else parameters.broker.role
+    probes = [name for name in _PROBED if name in known and (not role or may_consume(role, name))]
+    if not probes:  # there is no topology yet, or we may not
         return
-    probed = min(_PROBED, key=lambda name: known.get(name, math.inf))
+    probed = min(probes, key=lambda name: known.get(name, math.inf))
     link = Link(parameters, {probed: 1})
     link.start()
     try:
         link.prove_consuming(_CONNECT_SECONDS)
+        if role and not may_say(role, COMMANDS, PROBE_KEY):
+            return
         for _ in range(2):  # an alarm blocks a connection after its first message
             link.publish(_probe()).result(_CONFIRM_SECONDS)
     except Late:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from producers.message import Message
@@ -15,8 +16,8 @@ from workers.errors import BrokerAwayError
 class BrokerSession:
     """A channel that consumes, and one that publishes; used on the link's thread.
 
-    Direct replies reach only the channel on which the request was published: then one channel does
-    both.
+    If it has a queue for replies, one channel does both: the broker does not keep the order of two, and
+    the queue must be there before the first request.
 
     Args:
         number: the connection's number within its link.
@@ -98,9 +99,12 @@ class BrokerSession:
         if future not in self.pending:  # the connection has ended meanwhile
             return
         self.pending.discard(future)
-        if not self.is_open:
+        to_us = message.reply_to == REPLY_TO
+        if not self.is_open or (to_us and self.consumers is None):
             future.set_exception(BrokerAwayError("not connected to the broker"))
             return
+        if to_us and self.consumers is not None:
+            message = replace(message, reply_to=self.consumers.reply_to)
         if self._publishing[-1].is_spoiled:
             if REPLY_TO in self._queues:
                 self._channel.connection.close()

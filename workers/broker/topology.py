@@ -15,6 +15,7 @@ DEAD_LETTERS = "power.dlx"
 EVENTS = "power.events"
 SNAPSHOTS = "slurm.snapshots"
 TOKENS = "tokens"
+TOKEN_REPLIES = "tokens.replies"  # noqa: S105 - an exchange's name
 
 RESUME_QUEUE = "power.resume"
 SUSPEND_QUEUE = "power.suspend"
@@ -24,15 +25,18 @@ FEEDBACK_QUEUE = "slurm.events"
 NOTIFY_QUEUE = "notify"
 SNAPSHOT_QUEUE = "resync"
 TOKEN_QUEUE = "token.rpc"  # noqa: S105 - a queue's name
+PROBE_KEY = "probe"  # reaches no queue
 TOKEN_KEY = "token.requested"  # noqa: S105 - a routing key
-# RabbitMQ's pseudo-queue for direct replies; not declared.
-REPLY_TO = "amq.rabbitmq.reply-to"
+# Stands for a link's own queue of replies; its name begins so, with the broker user after it.
+REPLY_TO = "token.reply"
 
 # Events that the slurm worker may report to Slurm.
 FEEDBACK_KEYS = ("node.request.completed", "node.request.failed", "node.request.parked")
 
 # For a notification that an operator replays; it returns through power.requeue.
 NOTIFY_AGAIN = "notify.again"
+# Before the queue's name: what it delivered, but its sender may not say.
+QUARANTINE = "quarantine"
 
 # Name of the exchange and queue -> seconds that a request waits there.
 RETRY_TIERS: Mapping[str, int] = {
@@ -122,6 +126,8 @@ def topology(
             Exchange(EVENTS, "topic"),
             Exchange(SNAPSHOTS, "topic"),
             Exchange(TOKENS, "direct"),
+            # direct, not topic: who may bind a queue here must not receive all replies
+            Exchange(TOKEN_REPLIES, "direct"),
         ),
         queues=(
             Queue(RESUME_QUEUE, work),

@@ -12,16 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
-from producers.settings import (
-    BrokerSettings,
-    ConfigError,
-    HookSettings,
-    hook_settings,
-    read_toml,
-    shown_key,
-)
+from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
 from schemas.errors import MalformedMessageError
+from schemas.roles import Role
 from workers.config.clouds import completed_clouds
 from workers.config.groups import CloudSettings, GroupSettings
 from workers.config.problems import problem_in
@@ -117,15 +112,17 @@ class Settings(_Tables, frozen=True, kw_only=True):
         return self.hook.broker
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read and check lamplighter.toml and the files that define its clouds.
+def load(
+    path: Path, environ: Mapping[str, str] | None = None, role: Role = Role.OPERATOR
+) -> Settings:
+    """Read and check lamplighter.toml and the files that define its clouds, for a process of this role.
 
     `environ` are the environment variables with defaults for clouds, by default the process's.
 
     Raises:
         ConfigError: naming file, field and remedy.
     """
-    hook = hook_settings(path)
+    hook = hook_settings(path, role)
     folder = path.parent
     content = read_toml(path)
     if "clouds" in content:

@@ -13,7 +13,7 @@ from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from schemas.fields import Fields
-from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
+from workers.broker.topology import QUARANTINE, RESUME_QUEUE, SUSPEND_QUEUE
 
 _NS = 1_000_000_000
 
@@ -50,6 +50,7 @@ class Letter:
         cause: why it failed.
         by_broker: whether the broker gave up the delivery; then no worker has ended the round.
         failures: the failed attempts, oldest first.
+        asked_by: the broker user with whose authority the request came, or None.
     """
 
     tag: int
@@ -63,6 +64,7 @@ class Letter:
     by_broker: bool
     failures: tuple[Failure, ...] = ()
     undelivered: Undelivered | None = None
+    asked_by: str | None = None
 
     @property
     def id(self) -> str:
@@ -74,15 +76,24 @@ class Letter:
         return f"sha256:{hashlib.sha256(self.body).hexdigest()}"
 
 
-def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes) -> Letter:
+def letter_from(
+    tag: int,
+    routing_key: str,
+    raw: Mapping[str, Any],
+    body: bytes,
+    asked_by: str | None = None,
+) -> Letter:
     """Read a letter from its delivery, whose AMQP headers are `raw`.
 
-    RabbitMQ documents x-death under "Dead Letter Exchanges".
+    RabbitMQ documents x-death under "Dead Letter Exchanges". A message that its sender may not say is
+    not read, whatever it says it is.
     """
     command, undelivered, problem = None, None, None
     webhook = _text(raw, headers.WEBHOOK)
     try:
-        if webhook is not None and webhook.isprintable():
+        if routing_key.startswith(f"{QUARANTINE}."):
+            problem = _text(raw, headers.CAUSE_MESSAGE) or "its sender may not say it"
+        elif webhook is not None and webhook.isprintable():
             undelivered = Undelivered(webhook, parse(body))
         else:
             command = parse_command(body)
@@ -109,6 +120,7 @@ def letter_from(tag: int, routing_key: str, raw: Mapping[str, Any], body: bytes)
         by_broker=cause is None,
         failures=tuple(_failures(raw)),
         undelivered=undelivered,
+        asked_by=asked_by,
     )
 
 

@@ -53,7 +53,7 @@ def discarded(
 
 
 def again(letter: Letter, command: PowerCommand) -> Message:
-    """The command, byte for byte, for the queue where it failed."""
+    """The command, byte for byte, for the queue where it failed; with its first sender's authority."""
     return Message(
         topology.REQUEUE,
         command.kind.routing_key,
@@ -64,16 +64,19 @@ def again(letter: Letter, command: PowerCommand) -> Message:
             headers.ROUND: letter.round + 1,
             headers.PARKED: 0,
             headers.ERRORS: "[]",
+            **({headers.ASKED_BY: letter.asked_by} if letter.asked_by else {}),
         },
     )
 
 
 def outcome_messages(letter: Letter, body: bytes) -> list[Message]:
-    """The stored outcome as a message; for a restamp the replacement comes first.
+    """An operator's stored outcome as a message; for a restamp the replacement comes first.
 
-    The bytes are the same each time, so a repetition can complete the work of a killed process.
+    Only the power worker publishes its outcomes, which it does before it acknowledges. The bytes are the same each time, so a repetition can complete the work of a killed process.
     """
     event, message = outgoing.stored(body)
+    if event.transition is not Transition.DISCARDED:
+        return []
     command = replacement(letter, event)
     return [message] if command is None else [outgoing.command(command), message]
 

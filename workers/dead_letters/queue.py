@@ -22,9 +22,12 @@ from producers.amqp import ConnectionParameters
 from producers.batched import batched
 from producers.message import Message
 from schemas.events import Transition
+from schemas.roles import Role
 from workers.broker import outgoing, topology
+from workers.broker.authority import requester
 from workers.broker.blocking import blocking_channel
 from workers.broker.link import Link
+from workers.broker.roles import AUTHORITIES, may_say
 from workers.dead_letters import messages
 from workers.dead_letters.letter import Letter, letter_from
 from workers.dead_letters.messages import Operator
@@ -38,7 +41,7 @@ from workers.dead_letters.results import (
     sort,
     unreadable,
 )
-from workers.errors import BrokerAwayError
+from workers.errors import AccessRefusedError, BrokerAwayError
 from workers.store.requests import RoundKey, RoundOutcome, fix_outcomes, outcomes
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class DeadLetterQueue:
     def __init__(self, parameters: ConnectionParameters, cluster: str) -> None:
         self._parameters = parameters
         self._cluster = cluster
+        self._users, self._role = parameters.broker.users, parameters.broker.role
         self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._held: dict[int, Delivery] = {}
         self._started = False
@@ -82,6 +86,13 @@ class DeadLetterQueue:
         Raises:
             BrokerError: the broker is away or refuses, or the queue has no quorum.
         """
+        role = self._role
+        if self._users is not None and topology.DEAD_LETTER_QUEUE not in AUTHORITIES[role].reads:
+            # to read a queue is to be able to empty it
+            raise AccessRefusedError(
+                f"the broker user {self._users.name(role)} may not read dead letters: run this as"
+                f" a user who can read {self._users.secret_file(Role.OPERATOR)}"
+            )
         with blocking_channel(self._parameters) as channel:
             answer = channel.queue_declare(queue=topology.DEAD_LETTER_QUEUE, passive=True)
             waiting = min(MOST, answer.method.message_count)
@@ -95,10 +106,16 @@ class DeadLetterQueue:
             except queue.Empty:
                 break  # another operator has taken the rest
             self._held[delivery.tag] = delivery
-            letters.append(
-                letter_from(delivery.tag, delivery.routing_key, delivery.headers, delivery.body)
-            )
+            letters.append(self._read(delivery))
         return sorted(letters, key=lambda letter: letter.died_at or 0)
+
+    def _read(self, delivery: "Delivery") -> Letter:
+        user = requester(delivery.user_id, delivery.headers, delivery.exchange, self._users)
+        if self._users is not None and user == self._users.name(Role.POWER):
+            user = None  # of a version that did not keep the first sender: the operator's counts
+        return letter_from(
+            delivery.tag, delivery.routing_key, delivery.headers, delivery.body, user
+        )
 
     def replay(
         self, store: sa.Engine, letters: Sequence[Letter], operator: Operator
@@ -109,7 +126,12 @@ class DeadLetterQueue:
             BrokerAwayError, sqlalchemy.exc.SQLAlchemyError: letters without a result are unchanged.
         """
         requests, undelivered = _separate(letters)
-        yield from self._settle(requests, lambda batch: self._replay(store, batch, operator))
+        barred = [] if self._users is None else [one for one in requests if self._is_barred(one)]
+        for letter in barred:
+            why = "only the command line may replay this: lamplighter dead-letters replay"
+            yield LetterResult(letter, LetterOutcome.REFUSED, why)
+        free = [letter for letter in requests if not barred or letter not in barred]
+        yield from self._settle(free, lambda batch: self._replay(store, batch, operator))
         yield from self._notify(undelivered, Transition.REPLAYED, operator)
 
     def discard(
@@ -138,6 +160,12 @@ class DeadLetterQueue:
         for letter in undelivered:
             why = "it is not a request and has no generation: replay it without --restamp"
             yield LetterResult(letter, LetterOutcome.REFUSED, why)
+
+    def _is_barred(self, letter: Letter) -> bool:
+        """Whether the broker would refuse to let this role replay the letter's request."""
+        if letter.command is None:
+            return False
+        return not may_say(self._role, topology.REQUEUE, letter.command.kind.routing_key)
 
     def _settle(
         self, letters: Sequence[Letter], decide: Callable[[Sequence[Letter]], list[LetterResult]]

@@ -7,7 +7,7 @@ import structlog
 
 from producers.settings import ConfigError
 from schemas import headers
-from schemas.envelope import Envelope, parse
+from schemas.envelope import Envelope
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker import topology
@@ -103,7 +103,7 @@ class Intake:
 
     def _parse(self, delivery: Delivery, now: int) -> Iterable[Notification]:
         try:
-            event = parse(delivery.body)
+            event = delivery.envelope()
         except MalformedMessageError as error:
             # the audit quarantines it
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)

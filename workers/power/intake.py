@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas import headers
-from schemas.commands import PowerCommand, parse_command
+from schemas.commands import PowerCommand, command_from
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker.delivery import Delivery
@@ -106,11 +106,12 @@ def read(delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] | None 
     Raises:
         MalformedMessageError: it carries none, or one of another cluster.
     """
-    command = parse_command(delivery.body)
+    command = command_from(delivery.envelope())
     if command.cluster != cluster:
         raise MalformedMessageError(
             "source", f"is cluster {command.cluster}, not {cluster}", "give each its own vhost"
         )
     history = history_from(delivery.headers)
+    kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
-    return Pending(delivery, command, history, time.monotonic(), dry_run)
+    return Pending(kept, command, history, time.monotonic(), dry_run)

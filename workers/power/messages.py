@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from producers.message import Message
-from schemas import events
+from schemas import events, headers
 from schemas.commands import Desired
 from schemas.errors import MalformedMessageError
 from schemas.events import Cause, RequestEvent, Transition
@@ -44,8 +44,9 @@ def about(
 
 
 def accepted(pending: Pending, now: int) -> Message:
-    """The event that carries the command into the audit."""
-    return event(about(pending, Transition.ACCEPTED, pending.history, now))
+    """The event that carries the command, and the broker user that sent it, into the audit."""
+    made = about(pending, Transition.ACCEPTED, pending.history, now)
+    return event(replace(made, sender=pending.delivery.sender))
 
 
 def retried(pending: Pending, cause: Cause, now: int) -> tuple[str, list[Message]]:
@@ -73,7 +74,7 @@ def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now:
         delivery.body,
         delivery.message_id or "unknown",
         headers={
-            **history.to_headers(),
+            **_headers(delivery, history),
             **final_cause(delivery.queue, cause, now),
         },
     )
@@ -176,5 +177,11 @@ def _to(tier: str, pending: Pending, history: DeliveryHistory) -> Message:
         delivery.routing_key,
         delivery.body,
         pending.id,
-        headers=history.to_headers(),
+        headers=_headers(delivery, history),
     )
+
+
+def _headers(delivery: Delivery, history: DeliveryHistory) -> dict[str, str | int]:
+    """A request's headers when we publish it again: its authority stays that of its first sender."""
+    asked_by = {headers.ASKED_BY: delivery.sender} if delivery.sender is not None else {}
+    return {**history.to_headers(), **asked_by}

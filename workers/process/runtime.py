@@ -17,6 +17,7 @@ from producers.amqp import connection_parameters
 from workers.broker.declare import declare_until_stopped
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
+from workers.broker.sender_check import SenderCheck
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
@@ -53,9 +54,13 @@ class Runtime:
         on_delivery: Callable[[Delivery], None],
         on_up: Callable[[int], None] | None = None,
     ) -> Link:
-        """The worker's link, not yet started; arguments as those of Link."""
+        """The worker's link, not yet started; arguments as those of Link.
+
+        It passes only what its sender may say.
+        """
         parameters = connection_parameters(self.settings.broker, self.name)
-        self.link = Link(parameters, queues, on_delivery, on_up)
+        check = SenderCheck(self.settings, on_delivery)
+        self.link = check.link = Link(parameters, queues, check.receive, on_up)
         return self.link
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 import structlog
 
 from schemas.errors import MalformedMessageError
-from schemas.snapshot import Snapshot, join_parts, parse_snapshot
+from schemas.snapshot import Snapshot, join_parts, snapshot_from
 from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
 from workers.store import snapshots
@@ -32,7 +32,7 @@ class SnapshotIntake:
             sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: the store is unavailable.
         """
         try:
-            part = parse_snapshot(delivery.body)
+            part = snapshot_from(delivery.envelope())
         except MalformedMessageError as error:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return None

@@ -9,7 +9,6 @@ from functools import partial
 import structlog
 import tenacity
 
-from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.events import RequestEvent, event_from
 from workers.broker.batches import Batches
@@ -102,7 +101,7 @@ class Feedback:
     def _read(self, delivery: Delivery) -> RequestEvent | None:
         """The event, or None if it is unreadable (the audit keeps it) or of another cluster."""
         try:
-            event = event_from(parse(delivery.body))
+            event = event_from(delivery.envelope())
         except MalformedMessageError as error:
             self._log.error("message_rejected", queue=delivery.queue, field=error.field)
             return None

@@ -170,6 +170,8 @@ audit = sa.Table(
     *text("correlation_id", null=True),
     # The event as received, byte for byte, even if it is unreadable.
     *binary("body"),
+    # The broker user that published it, as the broker validated it.
+    *text("sender", null=True),
     # Each record's hash covers its predecessor's: two writers cannot both append to one record.
     *binary("prev_hash", "hash"),
     sa.UniqueConstraint("prev_hash"),

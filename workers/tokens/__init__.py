@@ -21,6 +21,7 @@ vault_key: the key of the vault.
 upkeep: when a refresh token is used only to keep it alive.
 errors: why a source gave no token.
 rpc: the messages between service and clients.
+callers: which broker users may request what.
 client: requests tokens from the service.
 plugin: the client as an authentication plugin of keystoneauth.
 probe: tests the login to a cloud.

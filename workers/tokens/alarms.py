@@ -38,16 +38,18 @@ class Alarms:
         )
         log = structlog.get_logger()
         log.error("token_alarm", cloud=cloud, reason=error.message, remedy=notice.remedy)
-        self._send(outgoing.event(notice))
+        self.send(outgoing.event(notice))
 
     def tick(self) -> None:
         """Send unconfirmed notices again."""
         with self._lock:
             unsent, self._unsent = self._unsent, []
         for message in unsent:
-            self._send(message)
+            self.send(message)
 
-    def _send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
+        """Send a notice until the broker confirms it."""
+
         def settled(sent: Future[None]) -> None:
             if sent.exception() is not None:
                 with self._lock:

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Self, TypeVar
 
 import structlog
@@ -11,9 +12,12 @@ from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from workers.broker import topology
+from schemas.fields import shown
+from workers.broker import outgoing, topology
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
+from workers.broker.roles import NOT_ALLOWED, may_say
+from workers.broker.sender_check import alarm
 from workers.broker.topology import REPLY_TO
 from workers.config.settings import Settings
 from workers.errors import (
@@ -23,6 +27,7 @@ from workers.errors import (
     TokenRefusedError,
     TokenServiceAwayError,
 )
+from workers.tokens.callers import service_user
 from workers.tokens.rpc import (
     Answer,
     TokenGrant,
@@ -49,7 +54,10 @@ class TokenClient:
     def __init__(self, settings: Settings, name: str) -> None:
         parameters = connection_parameters(settings.broker, f"{name} tokens")
         self._timeout = settings.tokens.timeout
-        self._service_user = settings.tokens.service_user or parameters.user
+        self._service_user = service_user(settings)
+        self._cluster = settings.cluster
+        users, role = settings.broker.users, settings.broker.role
+        self._may_alarm = users is None or may_say(role, topology.EVENTS, NOT_ALLOWED)
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
         self._flights: dict[TokenRequest, Future[TokenGrant]] = {}
@@ -172,7 +180,12 @@ class TokenClient:
     def _on_reply(self, delivery: Delivery) -> None:
         if delivery.user_id != self._service_user:
             # the answer of the token service may still come
-            self._log.warning("token_reply_refused", user=delivery.user_id)
+            self._log.error("token_reply_refused", user=delivery.user_id)
+            if self._may_alarm:
+                why = f"{shown(delivery.user_id)} answers in place of the token service"
+                # its body might hold a token: no digest of it leaves this process
+                forged = replace(delivery, refusal=why, body=b"", queue=REPLY_TO)
+                self._link.publish(outgoing.event(alarm(forged, self._cluster)))
             return
         with self._lock:
             reply = self._replies.get(delivery.correlation_id or "")

@@ -1,12 +1,13 @@
 """`lamplighter worker tokens`: answers requests for tokens over RabbitMQ.
 
-Replies use direct reply-to: they pass through no queue, so the broker never stores a token. The user
-id that the broker has validated identifies the client.
+Replies go to a queue that only the client's connection can use, and that ends with it. The user id
+that the broker has validated identifies the client.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import sqlalchemy as sa
@@ -20,12 +21,15 @@ from producers.message import Message
 from schemas import ids
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
-from workers.broker import topology
+from workers.broker import outgoing, topology
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
+from workers.broker.roles import reply_prefix
+from workers.broker.sender_check import CAUSE, alarm
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
 from workers.tokens.alarms import Alarms
+from workers.tokens.callers import callers
 from workers.tokens.issuer import Issuer
 from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_request
 from workers.tokens.source import Source
@@ -37,8 +41,6 @@ _PREFETCH = 200
 _TICK = 0.5
 # Part of the client's timeout; the rest is for the messages.
 _WAIT = 0.6
-# Any other address would be a queue, which would store the token.
-_DIRECT_REPLY = "amq.rabbitmq.reply-to."
 
 
 class TokenService:
@@ -49,11 +51,11 @@ class TokenService:
 
     def __init__(self, settings: Settings, name: str, sources: Mapping[str, Source]) -> None:
         parameters = connection_parameters(settings.broker, name)
-        allowed = settings.tokens.allowed_users or (parameters.user,)
-        self._allowed = frozenset(allowed)
+        self._callers = callers(settings)
         self._log = structlog.get_logger()
         self.link = Link(parameters, {topology.TOKEN_QUEUE: _PREFETCH}, self._on_delivery)
         self._alarms = Alarms(self.link, settings.cluster)
+        self._cluster = settings.cluster
         self.issuers = {
             cloud: Issuer(
                 cloud,
@@ -84,18 +86,20 @@ class TokenService:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         reply_to, user = delivery.reply_to, delivery.user_id
-        if reply_to is None or not reply_to.startswith(_DIRECT_REPLY):
-            self._log.warning("token_request_dropped", reason="no direct reply-to", user=user)
+        # an answer to any other address could reach, and be stored in, any queue
+        if user is None or reply_to is None or not reply_to.startswith(reply_prefix(user)):
+            self._log.warning("token_request_dropped", reason="no queue of its own", user=user)
             self.link.ack([delivery])
-            return
-        if user not in self._allowed:
-            text = f"the broker user {shown(user)} is not in tokens.allowed_users"
-            self._refuse(delivery, "not_allowed", text, reason="user not allowed")
             return
         try:
             request = parse_request(delivery.body)
         except MalformedMessageError as error:
             self._refuse(delivery, "malformed", str(error), reason=error.problem)
+            return
+        if (refusal := self._callers.refusal(user, request)) is not None:
+            refused = replace(delivery, refusal=refusal)
+            self._alarms.send(outgoing.event(alarm(refused, self._cluster)))
+            self._refuse(delivery, CAUSE, refusal, reason="user not allowed")
             return
         issuer = self.issuers.get(request.cloud)
         if issuer is None:
@@ -113,18 +117,17 @@ class TokenService:
     def _reply(self, delivery: Delivery, answer: Answer) -> None:
         """Acknowledge the request and answer it; a client without an answer repeats it.
 
-        In this order: RabbitMQ 3.10 ends our connection (541) for an answer to a client whose node
-        is gone, and would deliver the request again and again.
+        In this order: an answer that ends our connection must not bring its request back again and
+        again.
         """
         self.link.ack([delivery])
         sent = self.link.publish(
             Message(
-                # only the default exchange routes to a direct reply-to
-                exchange="",
+                exchange=topology.TOKEN_REPLIES,
                 routing_key=delivery.reply_to or "",
                 body=encode(answer),
                 id=ids.correlation_id(),
-                # RabbitMQ 3.10 returns a mandatory direct reply although it has delivered it
+                # the client may be gone
                 mandatory=False,
                 correlation_id=delivery.correlation_id,
                 persistent=False,

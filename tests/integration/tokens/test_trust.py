@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from producers.amqp import connection_parameters
+from producers.broker_settings import BrokerSettings
 from producers.message import Message
-from producers.settings import BrokerSettings
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.simcloud import credentials
 from tests.testbed.token_site import TokenSite, serving
@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from tests.testbed.simcloud.handle import SimCloud
     from workers.broker.delivery import Delivery
 
-# The minimal permissions of each role in the vhost.
-SERVICE = {"write": r"^(amq\.default|power\.events)$", "read": r"^token\.rpc$"}
-WORKER = {"write": r"^tokens$", "read": r"^amq\.rabbitmq\.reply-to$"}
+# The minimal permissions in the vhost, for users made by hand.
+SERVICE = {"write": r"^(tokens\.replies|power\.events)$", "read": r"^token\.rpc$"}
+WORKER = {
+    "configure": r"^token\.reply\..*$",
+    "write": r"^(tokens|power\.events|token\.reply\..*)$",
+    "read": r"^(tokens\.replies|token\.reply\..*)$",
+}
 
 
 @contextmanager
@@ -116,9 +120,8 @@ def test_answers_of_other_users_are_ignored(
     def answer(delivery: Delivery) -> None:
         seen.append(delivery)
         body = b'{"answer": "granted", "token": "false", "body": {}, "hold": 1}'
-        link.publish(
-            Message("", delivery.reply_to or "", body, "r", correlation_id=delivery.correlation_id)
-        )
+        to, about = delivery.reply_to or "", delivery.correlation_id
+        link.publish(Message(topology.TOKEN_REPLIES, to, body, "r", correlation_id=about))
 
     url = broker.amqp_url(vhost, impostor)
     parameters = connection_parameters(BrokerSettings((url,)), "impostor")
@@ -130,6 +133,9 @@ def test_answers_of_other_users_are_ignored(
     finally:
         link.stop()
     assert seen
+    (alarm,) = [json.loads(body) for _, body in site.drain(topology.AUDIT_QUEUE)]
+    assert alarm["type"] == "lamplighter.alarm.not_allowed.v1"
+    assert alarm["data"]["details"]["user"] == impostor.name
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,7 @@ def test_invalid_request_is_refused_and_acknowledged(
         assert site.depth(topology.TOKEN_QUEUE) == 0
 
 
-@pytest.mark.parametrize("reply_to", [None, "a.queue", "amq.rabbitmq.reply-to.forged"])
+@pytest.mark.parametrize("reply_to", [None, "a.queue", "token.reply.somebody.1"])
 def test_token_is_never_sent_to_a_queue(
     cloud: SimCloud, site: TokenSite, broker_url: str, reply_to: str | None
 ) -> None:

@@ -1,0 +1,125 @@
+"""`lamplighter broker users`: the broker users of the roles, their passwords and permissions."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from ops.cli.session import Session, pass_session
+from ops.cli.terminal import print_json, print_line
+from ops.site.management import ManagementApi
+from producers.broker_settings import BrokerUsers
+from producers.settings import ConfigError
+from schemas.roles import Role
+from workers.broker.definitions import commands, definitions
+from workers.broker.topology import topology
+from workers.config.settings import Settings
+from workers.errors import BrokerError
+
+admin_option = click.option(
+    "--admin", metavar="NAME", help="Log in to the management API as this administrator."
+)
+
+
+@click.command(short_help="Print or create the roles' users and permissions.")
+@click.option("--passwords", is_flag=True, help="Create the password files that are missing.")
+@click.option("--definitions", "as_json", is_flag=True, help="Print definitions for RabbitMQ.")
+@click.option("--apply", "applies", is_flag=True, help="Create users and permissions now.")
+@admin_option
+@pass_session
+def users(
+    session: Session, *, passwords: bool, as_json: bool, applies: bool, admin: str | None
+) -> None:
+    """Print the rabbitmqctl commands that create a user for each role, with its permissions.
+
+    The definitions contain the topology too. --apply creates the missing password files, and uses
+    rabbitmqctl on the broker's host as root, otherwise the management API with --admin. Then each
+    password file must be readable for the processes of its role only.
+    """
+    settings = session.settings
+    found = settings.broker.users
+    if found is None:
+        raise ConfigError(
+            f'{settings.path}: broker.users: is missing: write [broker.users] and folder = "broker"'
+        )
+    if (passwords or applies) and not found.certificates:
+        _create_passwords(found)
+    wanted = topology(notify_keys=settings.notify_keys)
+    vhost = settings.broker.vhost
+    if as_json or applies:
+        content = definitions(found, vhost, wanted, _passwords(found))
+        if applies:
+            _apply(settings, content, admin)
+            print_line(f"{len(Role)} users and the topology are in virtual host {vhost}")
+        else:
+            print_json(content)
+    elif not passwords:
+        for line in commands(found, vhost, wanted):
+            print_line(line)
+
+
+def login_of(admin: str | None) -> tuple[str, str] | None:
+    """The administrator's login, with a password from the terminal or standard input."""
+    if admin is None:
+        return None
+    if sys.stdin.isatty():
+        return admin, click.prompt(f"password of {admin}", hide_input=True, err=True)
+    return admin, sys.stdin.read().strip()
+
+
+def _create_passwords(found: BrokerUsers) -> None:
+    try:
+        found.folder.mkdir(parents=True, exist_ok=True)
+        for role in Role:
+            _create_password(found.secret_file(role))
+    except OSError as error:
+        raise ConfigError(f"broker.users.folder: {error}; make it writable for this user") from None
+
+
+def _create_password(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{secrets.token_urlsafe(32)}\n")
+    print_line(f"created {path}")
+
+
+def _passwords(found: BrokerUsers) -> dict[Role, str]:
+    if found.certificates:
+        return {}
+    try:
+        return {role: found.secret_file(role).read_text().strip() for role in Role}
+    except OSError as error:
+        raise ConfigError(f"{error}; run: lamplighter broker users --passwords") from None
+
+
+def _apply(settings: Settings, content: dict[str, object], admin: str | None) -> None:
+    if admin is None and os.geteuid() == 0 and (program := shutil.which("rabbitmqctl")):
+        # Permissions for a topic that a former version had stay: topology check names them.
+        # not from standard input, which versions name differently
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(content, file)
+            file.flush()
+            with suppress(LookupError):  # packages run rabbitmqctl as this user
+                shutil.chown(file.name, "rabbitmq")
+            argv = [program, "--quiet", "import_definitions", file.name]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            problem = (done.stderr or done.stdout).strip().splitlines()[:1]
+            raise BrokerError(f"rabbitmqctl import_definitions: {' '.join(problem)}")
+        return
+    if not settings.management_urls or admin is None:
+        raise ConfigError(
+            "--apply: run it as root on the broker's host, or set broker.management_url and --admin"
+        )
+    with ManagementApi(settings.broker, settings.management_urls, login_of(admin)) as management:
+        management.load(content)

@@ -1,0 +1,94 @@
+"""RabbitMQ's management API: what AMQP cannot read or change."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+from urllib.parse import quote, unquote, urlsplit
+
+import requests
+
+from producers.broker_settings import BrokerSettings
+from producers.reasons import connection_reason
+from workers.errors import BrokerAwayError
+
+_SECONDS = 15.0
+
+
+class ManagementApi:
+    """A client of the API; every call raises BrokerAwayError if it is unavailable or refuses.
+
+    Args:
+        broker: of the process, whose user logs in.
+        urls: roots of the API, one for each node of the broker; the first that answers is used.
+        login: the name and password of another user, or None.
+    """
+
+    def __init__(
+        self, broker: BrokerSettings, urls: Sequence[str], login: tuple[str, str] | None = None
+    ) -> None:
+        self._user, _ = auth = login or (
+            broker.user,
+            unquote(urlsplit(broker.full_urls()[0]).password or ""),
+        )
+        self._vhost = quote(broker.vhost, safe="")
+        self._roots = [url.rstrip("/") for url in urls]
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
+        self._session.auth = auth
+        if broker.ca_file is not None:
+            self._session.verify = str(broker.ca_file)
+        _, certificate, key = broker.certificate or (None, None, None)
+        # an administrator may have a password only
+        if certificate is not None and (login is None or certificate.exists()):
+            self._session.cert = (str(certificate), str(key))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def read(self, path: str) -> list[dict[str, Any]]:
+        """A list of objects; for `{vhost}` in the path, the virtual host is written."""
+        held: list[dict[str, Any]] = self._call("GET", path.format(vhost=self._vhost)).json()
+        return held
+
+    def load(self, definitions: dict[str, Any]) -> None:
+        """Load definitions."""
+        self._call("POST", "definitions", definitions)
+
+    def nodes(self) -> set[str]:
+        """The names of the cluster's nodes; none if the user lacks the tag `monitoring`."""
+        try:
+            return {node["name"] for node in self.read("nodes")}
+        except BrokerAwayError:
+            return set()
+
+    def _call(self, method: str, path: str, content: object = None) -> requests.Response:
+        problems = []
+        for root in list(self._roots):
+            url = f"{root}/api/{path}"
+            try:
+                answer = self._session.request(method, url, json=content, timeout=_SECONDS)
+                answer.raise_for_status()
+            except requests.RequestException as error:
+                problems.append(f"management API at {root}: {self._reason(error, root)}")
+                # the other calls begin with one that answers
+                self._roots.append(self._roots.pop(0))
+            else:
+                return answer
+        raise BrokerAwayError("; ".join(problems))
+
+    def _reason(self, error: requests.RequestException, root: str) -> str:
+        if error.response is None:
+            reason = connection_reason(error, root, "broker.management_url", "broker.ca_file")
+            return reason or f"{type(error).__name__}: check broker.management_url"
+        status = error.response.status_code
+        if status == requests.codes.unauthorized:
+            return (
+                f"status {status}: the login of user {self._user} is refused: correct its password, "
+                "and give it the tag `management` (for users: `administrator`)"
+            )
+        return (
+            f"status {status}: check broker.management_url, and that user {self._user} may use the "
+            "virtual host"
+        )

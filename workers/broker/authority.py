@@ -1,0 +1,95 @@
+"""Whether a delivery's sender may say what it says. Pure.
+
+The sender is the broker user that the broker has validated (the property `user_id`), never a name in
+the body. Routing key and type must agree, so that permissions on routing keys mean something.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from producers.broker_settings import BrokerUsers
+from schemas import headers
+from schemas.envelope import Envelope, parse
+from schemas.errors import MalformedMessageError
+from schemas.fields import shown
+from schemas.roles import Role
+from workers.broker.delivery import Delivery
+from workers.broker.roles import may_say
+from workers.broker.topology import COMMANDS, NOTIFY_AGAIN, REQUEUE, RETRY_TIERS
+
+_VERSION = re.compile(r"\.v[0-9]+")
+_TIER = next(iter(RETRY_TIERS))
+
+
+def judged(delivery: Delivery, users: BrokerUsers | None) -> Delivery:
+    """The delivery with its sender, its event, and why it is refused, if it is.
+
+    Args:
+        delivery: from one of our queues.
+        users: the roles' users; None if one user serves all roles: then any user is ours.
+    """
+    content: Envelope | MalformedMessageError
+    problem = None
+    try:
+        content = parse(delivery.body)
+    except MalformedMessageError as error:
+        # its queue's worker rejects it
+        content = error
+    else:
+        problem = _key_problem(delivery, content.type)
+    sender = requester(delivery.user_id, delivery.headers, delivery.exchange, users)
+    if users is not None:
+        problem = _sender_problem(delivery, sender, users) or problem
+    return replace(delivery, sender=sender, refusal=problem, content=content)
+
+
+def requester(
+    user: str | None, raw: Mapping[str, Any], exchange: str, users: BrokerUsers | None
+) -> str | None:
+    """The user with whose authority a message came, given the user that published it last.
+
+    A request that returns from a retry tier, or that an operator replays, keeps the authority of its
+    first sender, which the power worker has written into its headers, `raw`.
+    """
+    first = raw.get(headers.ASKED_BY)
+    if exchange == COMMANDS or not isinstance(first, str) or not first:
+        return user
+    if users is None or users.role(user) in {Role.POWER, Role.OPERATOR, Role.CONSOLE}:
+        return first
+    return user
+
+
+def _key_problem(delivery: Delivery, type_: str) -> str | None:
+    key = delivery.routing_key
+    base = type_.removeprefix("lamplighter.")
+    if delivery.exchange == REQUEUE and key == NOTIFY_AGAIN:  # for events of any type
+        return None
+    if base != type_ and base.startswith(key) and _VERSION.fullmatch(base[len(key) :]):
+        return None
+    return f"the type {shown(type_)} came under the routing key {shown(key)}"
+
+
+def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) -> str | None:
+    key = delivery.routing_key
+    if delivery.exchange != REQUEUE:
+        return _unless_allowed(users, delivery.user_id, delivery.exchange, key)
+    # from a retry tier, or replayed
+    role = users.role(delivery.user_id)
+    if role is None or not (may_say(role, REQUEUE, key) or may_say(role, _TIER, key)):
+        return _refused(delivery.user_id, REQUEUE, key)
+    if key == NOTIFY_AGAIN:
+        return None
+    return _unless_allowed(users, sender, COMMANDS, key)
+
+
+def _unless_allowed(users: BrokerUsers, user: str | None, exchange: str, key: str) -> str | None:
+    role = users.role(user)
+    allowed = role is not None and may_say(role, exchange, key)
+    return None if allowed else _refused(user, exchange, key)
+
+
+def _refused(user: str | None, exchange: str, key: str) -> str:
+    who = "a sender without a name" if user is None else f"the broker user {shown(user)}"
+    return f"{who} may not say {shown(key)} on exchange {shown(exchange)}"
