@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from storm.plan import PlannedFault
-from storm.site import Site
+from storm.site import Site, workers_of
 from tests.testbed.cluster import VHOST
 from tests.testbed.simcloud.effects import (
     Answer,
@@ -189,14 +189,7 @@ class Faults:
     def _process(self, worker: str) -> psutil.Process | None:
         """The process of a worker; None while its supervisor waits before it starts it again."""
         owner = self.site.second if worker == "power2" else self.site.workers
-        name = "power" if worker == "power2" else worker
-        if owner is None or not owner.running:
-            return None
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(owner.pid).children():
-                if child.cmdline()[-2:] == ["worker", name]:
-                    return child
-        return None
+        return workers_of(owner).get("power" if worker == "power2" else worker)
 
     # -- broker, network, disks, clocks
 

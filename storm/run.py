@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from storm.evidence import Evidence
 from storm.faults import Faults, carry_out
 from storm.jobs import Jobs
 from storm.plan import STRATEGIES, PlannedJob, storm
-from storm.site import Site
+from storm.site import Site, workers_of
 from tests.testbed.processes import Child
 from tests.testbed.slurm import SlurmError
 from tests.testbed.waiting import until, until_none
@@ -207,12 +207,6 @@ def _sampled(site: Site) -> Iterator[dict[str, list[float]]]:
 
 
 def _sizes(owner: Child | None) -> Iterator[tuple[str, float]]:
-    if owner is None:
-        return
-    try:
-        for child in psutil.Process(owner.pid).children():
-            words = child.cmdline()
-            if words[-2:-1] == ["worker"]:
-                yield words[-1], child.memory_info().rss / _MIB
-    except psutil.Error:
-        return
+    for name, process in workers_of(owner).items():
+        with suppress(psutil.NoSuchProcess):
+            yield name, process.memory_info().rss / _MIB

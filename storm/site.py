@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 from storm.plan import STRATEGIES
 from tests.testbed.broker import PrivateBroker
@@ -79,6 +81,19 @@ def plan(nodes: int) -> ClusterPlan:
             '[tokens]\nkey_file = "token.key"\n'
         ),
     )
+
+
+def workers_of(owner: Child | None) -> dict[str, psutil.Process]:
+    """The workers that a supervisor runs now, by the name in their process titles."""
+    found: dict[str, psutil.Process] = {}
+    if owner is None or not owner.running:
+        return found
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(owner.pid).children():
+            words = " ".join(child.cmdline()).split()
+            if words[-2:-1] == ["worker"]:
+                found[words[-1]] = child
+    return found
 
 
 class Site(Cluster):
