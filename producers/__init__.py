@@ -15,7 +15,8 @@ amqp: connection parameters and message properties.
 publish: publishes batches over one connection.
 relay: publishes the calls left in the spool.
 snapshot: Slurm's node states, as messages.
-settings: where lamplighter.toml is, and the part of it that hooks read.
+config_file: where lamplighter.toml is; whether hooks and commands read the same.
+settings: the part of lamplighter.toml that hooks read.
 report: syslog, log file and standard error.
 disk: durable folders and file names.
 batched: cuts a sequence into batches.

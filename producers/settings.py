@@ -1,13 +1,7 @@
-"""Finds lamplighter.toml, and reads the part of it that the hooks need.
+"""Reads lamplighter.toml, and the part of it that the hooks need."""
 
-Hooks, workers and commands search it in one order: $LAMPLIGHTER_CONFIG, then beside slurm.conf, then
-in /etc/lamplighter. Slurm gives its programs an almost empty environment, but always SLURM_CONF; the
-shell of an operator often lacks it, so the usual folders of slurm.conf follow.
-"""
-
-import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +10,6 @@ from urllib.parse import quote, unquote, urlsplit
 from producers.disk import user_name
 from schemas.fields import is_cluster_name, shown
 
-FILE_NAME = "lamplighter.toml"
-DEFAULT_FOLDER = Path("/etc/lamplighter")
-# Where packages and Slurm's own `make install` put slurm.conf (configure --sysconfdir).
-SLURM_FOLDERS = ("/etc/slurm", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc")
 # Everything that may be at the top of the file.
 TOP_LEVEL = (
     *("cluster", "dry_run", "broker", "hooks", "slurm", "resync", "store", "audit", "power"),
@@ -137,59 +127,6 @@ class HookSettings:
     log_file: Path | None
     resume_timeout: int
     suspend_timeout: int
-
-
-def find_config(environ: Mapping[str, str]) -> Path:
-    """The path of lamplighter.toml for a process with this environment.
-
-    The file may not exist, or not be accessible; then reading it fails with the remedy. A folder
-    that this user may not enter is not skipped: the hooks, which may, would read another file.
-    """
-    if environ.get("LAMPLIGHTER_CONFIG"):
-        return Path(environ["LAMPLIGHTER_CONFIG"])
-    places = config_places(environ)
-    return next(filter(_may_exist, places), DEFAULT_FOLDER / FILE_NAME)
-
-
-def config_places(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where the file is searched if $LAMPLIGHTER_CONFIG does not name it, in this order."""
-    for folder in slurm_folders(environ):
-        yield folder / FILE_NAME
-    yield DEFAULT_FOLDER / FILE_NAME
-
-
-def other_config(read: Path, environ: Mapping[str, str]) -> Path | None:
-    """Another file for the same cluster, which a shell without SLURM_CONF would find; or None."""
-    plain = {name: value for name, value in environ.items() if name == "PATH"}
-    other = find_config(plain)
-    try:
-        if other.samefile(read) or hook_settings(other).cluster != hook_settings(read).cluster:
-            return None
-    except (OSError, ConfigError):
-        return None
-    return other
-
-
-def slurm_folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The folders that can hold slurm.conf: that of $SLURM_CONF first."""
-    if environ.get("SLURM_CONF"):
-        yield Path(environ["SLURM_CONF"]).parent
-    yield from map(Path, SLURM_FOLDERS)
-    # Slurm in a folder of its own has its configuration in etc, beside bin
-    for folder in environ.get("PATH", "").split(os.pathsep):
-        scontrol = os.path.join(folder, "scontrol")  # noqa: PTH118 - faster, and hooks call it
-        if folder and os.access(scontrol, os.X_OK):
-            yield Path(os.path.realpath(scontrol)).parent.parent / "etc"
-
-
-def _may_exist(path: Path) -> bool:
-    try:
-        path.stat()
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def read_toml(path: Path) -> dict[str, Any]:

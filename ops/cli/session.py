@@ -14,9 +14,10 @@ import click
 import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
+from ops.cli.terminal import warn
 from producers.amqp import ConnectionParameters, connection_parameters
+from producers.config_file import find_config, hooks_file
 from producers.disk import unusable, user_name
-from producers.settings import find_config
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
 from workers.config.tables import LogSettings
@@ -40,8 +41,16 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The contents of lamplighter.toml; a ConfigError names file, field and remedy."""
-        return load(self.config)
+        """The contents of lamplighter.toml; a ConfigError names file, field and remedy.
+
+        A warning says if the hooks read another file.
+        """
+        settings = load(self.config)
+        if (other := hooks_file(self.config, settings.hook)) is not None:
+            warn(
+                f"two files: hooks read {other}, this command {self.config}; remove one of them, or set SLURM_CONF as slurmctld does"
+            )
+        return settings
 
     @contextmanager
     def channel(self) -> Iterator[Any]:

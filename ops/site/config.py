@@ -17,12 +17,12 @@ import msgspec
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
+from producers.config_file import config_places
 from producers.settings import (
     BROKER_FIELDS,
     HOOK_FIELDS,
     BrokerSettings,
     HookSettings,
-    config_places,
     read_toml,
     shown_key,
 )

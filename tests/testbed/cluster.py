@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Self
 
-from producers.settings import FILE_NAME
+from producers.config_file import FILE_NAME
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.consumers import all_consume
 from tests.testbed.openstack.handle import RealOpenStack
