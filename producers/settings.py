@@ -1,5 +1,6 @@
 """Reads lamplighter.toml, and the part of it that the hooks need."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from producers.disk import user_name
+from producers.disk import UnusualFileError, read_text, user_name
 from schemas.fields import is_cluster_name, shown
 
 # Everything that may be at the top of the file.
@@ -22,6 +23,9 @@ BROKER_FIELDS = (
 HOOK_FIELDS = ("spool", "state", "log_file")
 
 _YEAR = 31_536_000
+# The reader's time grows with the square of a key's parts: our deepest has five.
+_MOST_BYTES = 2**20
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
 _CERTIFICATE = ("cert_file", "key_file")
 
 
@@ -132,7 +136,10 @@ class HookSettings:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, _MOST_BYTES)
+        if _DEEP_KEY.search(text):
+            raise ConfigError(f"{path}: is not valid TOML: a key has too many parts; shorten it")
+        content = tomllib.loads(text)
     except PermissionError as error:
         raise ConfigError(
             f"{path}: {error.strerror} for user {user_name()}; let this user read it and enter its "
@@ -143,6 +150,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"{path}: {error.strerror}; write one beside slurm.conf (docs/configuration.md) or set "
             "LAMPLIGHTER_CONFIG"
         ) from None
+    except UnusualFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or a NUL in the path

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ops.cli.options import yes_option
+from ops.cli.options import confirm, yes_option
 from ops.install import units
 from ops.install.answers import ask_site
 from ops.install.place import Found, PlannedFile, run
@@ -62,8 +62,7 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
     for step in steps:
         click.echo(f"run: {' '.join(step.command)}")
     if not dry_run:
-        if not yes:
-            click.confirm("Write the missing files, and run these commands?", abort=True)
+        confirm("Write the missing files, and run these commands", yes=yes)
         _apply(files, steps)
     include = slurm_conf.parent / OWN_LINES
     click.echo("\nNow:")

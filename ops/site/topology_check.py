@@ -11,6 +11,7 @@ from producers.settings import BrokerSettings
 from workers.broker.blocking import broker_errors
 from workers.broker.topology import EVENTS, NOTIFY_QUEUE, Topology
 from workers.errors import BrokerAwayError, NotDeclaredError
+from workers.process.foreign import UnreadableError, bounded_session, read_json
 
 _SECONDS = 5.0
 _MEMBERS = 3
@@ -140,11 +141,9 @@ class _Api:
         self._vhost = quote(broker.vhost, safe="")
         self._user = broker.user
         self._root = url.rstrip("/")
-        self._session = requests.Session()
+        self._session = bounded_session(broker.ca_file, _SECONDS)
         self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
         self._session.auth = (broker.user, unquote(parts.password or ""))
-        if broker.ca_file is not None:
-            self._session.verify = str(broker.ca_file)
         if broker.cert_file is not None:
             self._session.cert = (str(broker.cert_file), str(broker.key_file))
 
@@ -163,7 +162,10 @@ class _Api:
     def _get(self, path: str) -> tuple[int, list[dict[str, Any]]]:
         try:
             answer = self._session.get(f"{self._root}/api/{path}", timeout=_SECONDS)
-            return answer.status_code, answer.json() if answer.ok else []
+            content = answer.content if answer.ok else b"[]"
+            return answer.status_code, read_json(content, list[dict[str, Any]])
+        except UnreadableError as error:
+            raise self._away(f"{error}; check broker.management_url") from None
         except requests.RequestException as error:
             reason = connection_reason(error, self._root, "broker.management_url", "broker.ca_file")
             raise self._away(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -190,3 +192,44 @@ def test_management_api_is_that_of_each_node(
     urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]'
     path.write_text(f'cluster = "vespa"\n[broker]\nurls = {urls}\npassword_file = "p"\n{lines}\n')
     assert load(path).management_urls == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 50_000 + " = 1",
+        "[" + "a ." * 50_000 + "a]",
+        'x = {"a"' + " . 'b'" * 50_000 + " = 1}",
+        "a" * 500_000,
+        '"' * 500_000,
+        "'a\"" * 200_000,
+        "a " * 250_000,
+        "x = [" + "[" * 200_000,
+        "x = " + "{a=" * 100_000,
+        "[[a]]\n" * 100_000 + "!",
+        "x = " + "9" * 500_000,
+        "#" * 2_000_000,
+        "\n".join("a" + ".a" * 38 + f".b{n} = 1" for n in range(10_000)),
+    ],
+    ids=range(13),
+)
+def test_no_toml_takes_long(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "lamplighter.toml"
+    file.write_text(text)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"lamplighter\.toml"):
+        hook_settings(file)
+    assert time.process_time() - began < 10.0
+
+
+def test_a_value_with_many_dots_is_no_deep_key(tmp_path: Path) -> None:
+    file = tmp_path / "lamplighter.toml"
+    reverse = ".".join("0" * 32) + ".ip6.arpa"  # the longest name in use
+    file.write_text(f'cluster = "c"\n[broker]\nurl = "amqp://{reverse}/v"  # ...\n')
+    assert hook_settings(file).broker.urls == (f"amqp://{reverse}/v",)
+
+
+def test_a_pipe_in_place_of_the_file_stops_no_hook(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lamplighter.toml")
+    with pytest.raises(ConfigError, match="is not a file"):
+        hook_settings(tmp_path / "lamplighter.toml")
