@@ -16,7 +16,8 @@ publish: publishes batches over one connection.
 relay: publishes the calls left in the spool.
 snapshot: Slurm's node states, as messages.
 broker_settings: how to reach RabbitMQ, and with which user.
-settings: where lamplighter.toml is, and the part of it that hooks read.
+config_file: where lamplighter.toml is; whether hooks and commands read the same.
+settings: the part of lamplighter.toml that hooks read.
 report: syslog, log file and standard error.
 disk: durable folders and file names.
 batched: cuts a sequence into batches.

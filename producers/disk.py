@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import stat
 from errno import EACCES, EAGAIN, EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
@@ -57,6 +58,30 @@ def unusable(field: str, path: Path, error: OSError) -> str:
         case _:
             remedy = "check the disk"
     return f"{field}: {error.strerror or error}: {path}; {remedy}"
+
+
+class UnusualFileError(ValueError):
+    """A file cannot be read whole: it is none, or it is too large; the text says what to do."""
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of a file of at most `most` bytes; a pipe or a device never blocks the reader.
+
+    Raises:
+        OSError: it cannot be read.
+        UnusualFileError: it is not a regular file, or it is larger.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UnusualFileError("is not a file; name a file")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UnusualFileError(
+            f"is larger than {most} bytes; split it, or remove what is not needed"
+        )
+    return content.decode()
 
 
 def require_writable(file: Path) -> None:

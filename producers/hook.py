@@ -16,15 +16,14 @@ from pathlib import Path
 
 from producers import call as calls
 from producers import clock, spool
+from producers.config_file import find_config, note_hooks_file
 from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
 from producers.report import report
 from producers.settings import (
     ConfigError,
     HookSettings,
-    find_config,
     hook_settings,
-    other_config,
 )
 from producers.spool import SpoolContent
 from schemas import ids
@@ -69,10 +68,6 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         settings = hook_settings(path)
     except ConfigError as error:
         return report(None, EXIT_BAD_CALL, str(error))
-    if (other := other_config(path, environ)) is not None:
-        # as the hook's request is safe with either, only the operator can choose
-        text = f"two files: hooks read {path}, commands read {other}; remove one of them"
-        report(settings, EXIT_SPOOLED, text)
     try:
         expression = _expression(argv)
         calls.expand(expression)
@@ -87,6 +82,10 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         note = f"{note}; {error}" if note else str(error)
         report(settings, EXIT_SPOOLED, str(error))
     _warn_if_ahead(settings, generation)
+    if (other := note_hooks_file(path, settings, environ)) is not None:
+        # as the hook's request is safe with either, only the operator can choose
+        text = f"two files: hooks read {path}, commands read {other}; remove one of them"
+        report(settings, EXIT_SPOOLED, text)
     timeout = settings.resume_timeout if kind is Kind.RESUME else settings.suspend_timeout
     hook_call = calls.HookCall(
         kind=kind,

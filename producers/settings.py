@@ -1,14 +1,8 @@
-"""Finds lamplighter.toml, and reads the part of it that the hooks need.
+"""Reads lamplighter.toml, and the part of it that the hooks need."""
 
-Hooks, workers and commands search it in one order: $LAMPLIGHTER_CONFIG, then beside slurm.conf, then
-in /etc/lamplighter. Slurm gives its programs an almost empty environment, but always SLURM_CONF; the
-shell of an operator often lacks it, so the usual folders of slurm.conf follow.
-"""
-
-import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +10,10 @@ from urllib.parse import urlsplit
 
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.broker_settings import ConfigError as ConfigError  # noqa: PLC0414 - others import it here
-from producers.disk import user_name
+from producers.disk import UnusualFileError, read_text, user_name
 from schemas.fields import is_cluster_name, shown
 from schemas.roles import Role
 
-FILE_NAME = "lamplighter.toml"
-DEFAULT_FOLDER = Path("/etc/lamplighter")
-# Where packages and Slurm's own `make install` put slurm.conf (configure --sysconfdir).
-SLURM_FOLDERS = ("/etc/slurm", "/etc/slurm-llnl", "/usr/local/etc", "/opt/slurm/etc")
 # Everything that may be at the top of the file.
 TOP_LEVEL = (
     *("cluster", "dry_run", "broker", "hooks", "slurm", "resync", "store", "audit", "power"),
@@ -37,6 +27,9 @@ USERS_FIELDS = ("folder", "prefix", "login")
 HOOK_FIELDS = ("spool", "state", "log_file")
 
 _YEAR = 31_536_000
+# The reader's time grows with the square of a key's parts: our deepest has five.
+_MOST_BYTES = 2**20
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
 _CERTIFICATE = ("cert_file", "key_file")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
@@ -71,63 +64,13 @@ class HookSettings:
         return self.spool / role
 
 
-def find_config(environ: Mapping[str, str]) -> Path:
-    """The path of lamplighter.toml for a process with this environment.
-
-    The file may not exist, or not be accessible; then reading it fails with the remedy. A folder
-    that this user may not enter is not skipped: the hooks, which may, would read another file.
-    """
-    if environ.get("LAMPLIGHTER_CONFIG"):
-        return Path(environ["LAMPLIGHTER_CONFIG"])
-    places = config_places(environ)
-    return next(filter(_may_exist, places), DEFAULT_FOLDER / FILE_NAME)
-
-
-def config_places(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where the file is searched if $LAMPLIGHTER_CONFIG does not name it, in this order."""
-    for folder in slurm_folders(environ):
-        yield folder / FILE_NAME
-    yield DEFAULT_FOLDER / FILE_NAME
-
-
-def other_config(read: Path, environ: Mapping[str, str]) -> Path | None:
-    """Another file for the same cluster, which a shell without SLURM_CONF would find; or None."""
-    plain = {name: value for name, value in environ.items() if name == "PATH"}
-    other = find_config(plain)
-    try:
-        if other.samefile(read) or hook_settings(other).cluster != hook_settings(read).cluster:
-            return None
-    except (OSError, ConfigError):
-        return None
-    return other
-
-
-def slurm_folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The folders that can hold slurm.conf: that of $SLURM_CONF first."""
-    if environ.get("SLURM_CONF"):
-        yield Path(environ["SLURM_CONF"]).parent
-    yield from map(Path, SLURM_FOLDERS)
-    # Slurm in a folder of its own has its configuration in etc, beside bin
-    for folder in environ.get("PATH", "").split(os.pathsep):
-        scontrol = os.path.join(folder, "scontrol")  # noqa: PTH118 - faster, and hooks call it
-        if folder and os.access(scontrol, os.X_OK):
-            yield Path(os.path.realpath(scontrol)).parent.parent / "etc"
-
-
-def _may_exist(path: Path) -> bool:
-    try:
-        path.stat()
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, _MOST_BYTES)
+        if _DEEP_KEY.search(text):
+            raise ConfigError(f"{path}: is not valid TOML: a key has too many parts; shorten it")
+        content = tomllib.loads(text)
     except PermissionError as error:
         raise ConfigError(
             f"{path}: {error.strerror} for user {user_name()}; let this user read it and enter its "
@@ -138,6 +81,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"{path}: {error.strerror}; write one beside slurm.conf (docs/configuration.md) or set "
             "LAMPLIGHTER_CONFIG"
         ) from None
+    except UnusualFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or a NUL in the path

@@ -166,11 +166,12 @@ def number(*, required: bool = True, **limits: int) -> Mapping[str, Codec]:
     return wire(lambda data, name: data.number(name, **limits), required=required)
 
 
-def many(cls: type) -> Mapping[str, Codec]:
+def many(cls: type, *, required: bool = True) -> Mapping[str, Codec]:
     """A tuple of dataclasses, as a list of objects."""
     return wire(
         lambda data, name: tuple(read(cls, item) for item in data.objects(name)),
         lambda items: list(map(to_data, items)),
+        required=required,
     )
 
 

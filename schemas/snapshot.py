@@ -119,12 +119,30 @@ class SlurmNode:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionTimes:
+    """Times of power saving that a partition sets for its nodes, seconds; None if it does not."""
+
+    partition: str = field(metadata=TEXT)
+    nodes: tuple[str, ...] = field(metadata=wire(Fields.node_names, list))
+    resume_timeout: int | None = field(
+        default=None, metadata=number(required=False, most=LONGEST_TIME)
+    )
+    suspend_timeout: int | None = field(
+        default=None, metadata=number(required=False, most=LONGEST_TIME)
+    )
+    suspend_time: int | None = field(
+        default=None, metadata=number(required=False, most=LONGEST_TIME)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PowerSaving:
     """Slurm's settings of power saving: slurm.conf(5); times are seconds.
 
     Attributes:
         suspend_time: SuspendTime; None if it is not set.
         excluded: nodes that Slurm never powers down (SuspendExcNodes, SuspendExcParts).
+        partitions: the partitions that set times of their own.
     """
 
     resume_timeout: int = field(metadata=number(most=LONGEST_TIME))
@@ -134,6 +152,9 @@ class PowerSaving:
     )
     excluded: tuple[str, ...] = field(
         default=(), metadata=wire(Fields.node_names, list, required=False)
+    )
+    partitions: tuple[PartitionTimes, ...] = field(
+        default=(), metadata=many(PartitionTimes, required=False)
     )
 
 

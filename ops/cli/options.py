@@ -42,15 +42,11 @@ def confirm(what: str, *, yes: bool) -> None:
     if yes:
         return
     question = plain(what)
-    if sys.stdin is not None and sys.stdin.isatty():
-        click.confirm(f"{question}?", abort=True, err=True)
-        return
-    click.echo(f"{question}? [y/N]: ", err=True)
-    answer = "" if sys.stdin is None else sys.stdin.readline()
-    if not answer:
-        raise click.UsageError("there is no terminal to answer on: repeat the command with --yes")
-    if answer.strip().lower() not in {"y", "yes"}:
-        raise click.Abort
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError(
+            f"{question}? There is no terminal to answer on: repeat the command with --yes"
+        )
+    click.confirm(f"{question}?", abort=True, err=True)
 
 
 def combine(*options: CommandDecorator) -> CommandDecorator:

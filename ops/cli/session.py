@@ -14,9 +14,10 @@ import click
 import sqlalchemy as sa
 
 from ops.cli.errors import StoreMissingError
+from ops.cli.terminal import warn
 from producers.amqp import ConnectionParameters, connection_parameters
+from producers.config_file import find_config, hooks_file
 from producers.disk import unusable, user_name
-from producers.settings import find_config
 from schemas.roles import Role
 from workers.broker.blocking import blocking_channel
 from workers.config.settings import Settings, load
@@ -48,8 +49,17 @@ class Session:
     def settings(self) -> Settings:
         """The contents of lamplighter.toml; a ConfigError names file, field and remedy.
 
-        Operators who cannot read the operator's secret at the broker are readers.
+        Operators who cannot read the operator's secret at the broker are readers. A warning says if
+        the hooks read another file.
         """
+        settings = self._load()
+        if (other := hooks_file(self.config, settings.hook)) is not None:
+            warn(
+                f"two files: hooks read {other}, this command {self.config}; remove one of them, or set SLURM_CONF as slurmctld does"
+            )
+        return settings
+
+    def _load(self) -> Settings:
         if self._role is not None:
             return load(self.config, role=self._role)
         settings = load(self.config)

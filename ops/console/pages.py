@@ -17,6 +17,7 @@ from ops.console.reader import event_line, node_drifts
 from ops.console.view import SiteView, with_drift
 from ops.history.job import job_history
 from ops.history.job_start import job_start
+from ops.history.job_wait import job_wait
 from ops.history.request import request_history
 from ops.nodes.node_state import node_statuses, recent_requests
 from ops.report.page import report_values
@@ -37,7 +38,6 @@ _LIMIT = 300
 _NS = 1_000_000_000
 _SHOWN_REQUESTS = 20
 _SHOWN_NODES = 100
-_JOB_DIGITS = 18
 
 
 class Pages:
@@ -95,10 +95,12 @@ class Pages:
 
     def job(self, job: str, _query: Mapping[str, str]) -> Page:
         """What the audit knows of a job; LookupError if it knows nothing."""
-        if not _is_job(job):
-            raise LookupError("A job must be a number.")
+        try:
+            number = job_id(job)
+        except click.BadParameter as error:
+            raise LookupError(error.message) from None
         with self._session.reading("audit") as connection:
-            history = job_history(connection, int(job))
+            history = job_history(connection, number)
         if not history.entries:
             raise LookupError("The audit holds nothing about this job.")
         now = time.time_ns()
@@ -106,15 +108,17 @@ class Pages:
         ended = history.last(JobTransition.ENDED, JobTransition.FINISHED, JobTransition.FAILED)
         if started and ended and ended.time < started.time:
             ended = None  # that of an earlier run
-        since = min((r.asked for r in history.requests), default=now)
         submitted = history.submitted_at
-        until = started or ended
+        last = started or ended
+        until = last.time if last else now
+        wait = job_wait(history.requests, history.events, now)
         return "job.html", {
             "job": history,
             "now": now,
             "started": started,
             "ended": ended,
-            "waited": (until.time if until else now) - min(submitted or since, since),
+            "wait": wait,
+            "waited": wait.length if wait else until - (submitted or until),
             "requests": sorted(history.requests, key=lambda one: -one.total(now))[:_SHOWN_NODES],
             "events": [event_line(entry) for entry in history.entries[-_LIMIT:]],
         }
@@ -174,10 +178,6 @@ class Pages:
         if begin >= end:
             return "report.html", {**shown, "problem": "From must be before to."}
         return "report.html", {**shown, **report_values(make_report(self._session, begin, end, by))}
-
-
-def _is_job(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _JOB_DIGITS
 
 
 def _filter(fields: Mapping[str, str]) -> Filter:

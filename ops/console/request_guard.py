@@ -55,15 +55,20 @@ class RequestGuard:
         if scope["method"] in {"GET", "HEAD"}:
             return None
         # Browsers send a form's origin: a POST without it is forged, or not from a browser.
-        origin = urlsplit(headers.get("origin", ""))
-        if (
-            origin.netloc.lower() != hosts[0].lower()
-            or headers.get("sec-fetch-site") == "cross-site"
-        ):
+        origin = _host_of(headers.get("origin", ""))
+        if origin != hosts[0].lower() or headers.get("sec-fetch-site") == "cross-site":
             return PlainTextResponse("This form came from another site.\n", 403)
         if whole_number(headers.get("content-length", ""), most=_MAX_BODY_BYTES) is None:
             return PlainTextResponse("The form is too long.\n", 413)
         return None
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of a URL, in lower case; empty if it is no URL."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _with_headers(send: Send, path: str) -> Send:

@@ -25,7 +25,6 @@ from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
-from workers.slurm.power_saving import power_saving_from
 from workers.slurm.prolog_slots import is_tuned
 from workers.slurm.scontrol import Slurm
 from workers.slurm.snapshot_worker import read_nodes
@@ -71,7 +70,7 @@ def all_findings(session: Session) -> Iterator[Finding]:
     if is_installed(settings):
         try:
             text = SlurmCommands(settings).query("scontrol", "show", "config")
-            differences = conf_differences(settings, _seen(settings, text))
+            differences = conf_differences(settings, _seen(settings))
         except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
             yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
         else:
@@ -88,7 +87,7 @@ def all_findings(session: Session) -> Iterator[Finding]:
     yield from of_clouds(session, settings)
 
 
-def _seen(settings: Settings, config: str) -> Snapshot:
+def _seen(settings: Settings) -> Snapshot:
     """What slurmctld shows now; it is not published. Raises as Slurm's methods do."""
     slurm = Slurm(settings)
     return Snapshot(
@@ -97,5 +96,5 @@ def _seen(settings: Settings, config: str) -> Snapshot:
         cluster=settings.cluster,
         origin="doctor",
         nodes=tuple(read_nodes(slurm)),
-        power_saving=power_saving_from(config, slurm.nodes),
+        power_saving=slurm.power_saving(),
     )

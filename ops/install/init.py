@@ -10,14 +10,15 @@ from typing import Any
 
 import click
 
-from ops.cli.options import yes_option
+from ops.cli.options import confirm, yes_option
 from ops.install import units
 from ops.install.answers import PROGRAMS, ask_site
 from ops.install.place import Found, PlannedFile, run
 from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from ops.install.toml import Site, lamplighter_toml, slurm_lines
 from ops.install.units import CONFIG, GROUP, TOKENS_USER
-from producers.settings import FILE_NAME, ConfigError
+from producers.config_file import FILE_NAME
+from producers.settings import ConfigError
 from schemas.roles import Role
 
 _SYSTEM = Path("/etc/systemd/system")
@@ -105,8 +106,7 @@ def _put(files: list[PlannedFile], steps: list[Step], *, dry_run: bool, ask: boo
         click.echo(f"run: {' '.join(step.command)}")
     if dry_run:
         return
-    if ask:
-        click.confirm("Write the missing files, and run these commands?", abort=True)
+    confirm("Write the missing files, and run these commands", yes=not ask)
     _apply(files, steps)
 
 

@@ -18,11 +18,11 @@ from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, print_table
 from producers.broker_settings import BrokerSettings, BrokerUsers
+from producers.config_file import config_places
 from producers.settings import (
     BROKER_FIELDS,
     HOOK_FIELDS,
     HookSettings,
-    config_places,
     read_toml,
     shown_key,
 )

@@ -9,6 +9,7 @@ import requests
 from producers.broker_settings import BrokerSettings
 from producers.reasons import connection_reason
 from workers.errors import BrokerAwayError
+from workers.process.foreign import UnreadableError, bounded_session, read_json
 
 _SECONDS = 15.0
 
@@ -31,11 +32,9 @@ class ManagementApi:
         )
         self._vhost = quote(broker.vhost, safe="")
         self._roots = [url.rstrip("/") for url in urls]
-        self._session = requests.Session()
+        self._session = bounded_session(broker.ca_file, _SECONDS)
         self._session.trust_env = False  # no proxies and no .netrc: this is our own broker
         self._session.auth = auth
-        if broker.ca_file is not None:
-            self._session.verify = str(broker.ca_file)
         _, certificate, key = broker.certificate or (None, None, None)
         # an administrator may have a password only
         if certificate is not None and (login is None or certificate.exists()):
@@ -49,8 +48,11 @@ class ManagementApi:
 
     def read(self, path: str) -> list[dict[str, Any]]:
         """A list of objects; for `{vhost}` in the path, the virtual host is written."""
-        held: list[dict[str, Any]] = self._call("GET", path.format(vhost=self._vhost)).json()
-        return held
+        answer = self._call("GET", path.format(vhost=self._vhost))
+        try:
+            return read_json(answer.content, list[dict[str, Any]])
+        except UnreadableError as error:
+            raise BrokerAwayError(f"management API: {error}; check broker.management_url") from None
 
     def load(self, definitions: dict[str, Any]) -> None:
         """Load definitions."""

@@ -497,6 +497,7 @@ def test_a_page_tells_all_that_the_audit_knows_of_a_job_and_is_linked_to(
     made.record([*lost, *booted, *ran("node7", 815, at)])
     page = unescape(get(made, "/jobs/815").text)
     assert "Waited 1 min 0 s, then ran; ended with COMPLETED." in " ".join(page.split())
+    assert re.search(r"most of it</dt><dd>[0-9.]+ s (for|after|until) ", page), "as audit why"
     for words in ("f755f0", "vouws", "quota: no room", "booting", "job.started", "job.finished"):
         assert words in page
     for node, request in (("gpu2", lost[0].request_id), ("node7", booted[0].request_id)):

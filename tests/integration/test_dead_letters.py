@@ -162,7 +162,7 @@ def test_many_letters_of_one_outage_are_one_line(site: Installation) -> None:
 
 def test_before_a_replay_many_letters_are_shown_by_cause(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(1, 31)])
-    result = site.lamplighter("dead-letters", "replay", "--message", "NO ROOM", typed="n\n")
+    result = site.answered("n", "dead-letters", "replay", "--message", "NO ROOM")
     assert result.code == 1
     (line,) = (line for line in result.out.splitlines() if "quota" in line)
     assert "30" in line
@@ -303,8 +303,9 @@ def test_stale_letters_are_marked_and_ended_together(grouped_site: Installation)
 def test_without_a_terminal_a_question_is_refused_with_its_remedy(site: Installation) -> None:
     site.publish([dead_letter(command(f"node{i}")) for i in range(3)])
     for verb in (("replay",), ("discard", "--reason", "x")):
-        refused = site.lamplighter("dead-letters", *verb, "--all")
-        assert (refused.code, "repeat the command with --yes" in refused.err) == (2, True)
+        for piped in ("", "y\n", "yes\n"):  # no person has seen the question
+            refused = site.lamplighter("dead-letters", *verb, "--all", typed=piped)
+            assert (refused.code, "repeat the command with --yes" in refused.err) == (2, True)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
 
 
@@ -437,11 +438,11 @@ def test_bulk_actions_need_confirmation_and_a_dry_run_changes_nothing(site: Inst
     assert (nothing_named.code, "--all" in nothing_named.err) == (2, True)
     dry = site.lamplighter("dead-letters", "replay", "--all", "--dry-run")
     assert (dry.code, "would replay: 3 dead letters" in dry.out) == (0, True)
-    no = site.lamplighter("dead-letters", "replay", "--node", "node[0-2]", typed="n\n")
+    no = site.answered("n", "dead-letters", "replay", "--node", "node[0-2]")
     assert no.code == 1
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 3)
     assert site.depth(topology.AUDIT_QUEUE) == 0
-    yes = site.lamplighter("dead-letters", "replay", "--node", "node[0-1]", typed="y\n")
+    yes = site.answered("y", "dead-letters", "replay", "--node", "node[0-1]")
     assert (yes.code, "2 replayed" in yes.out) == (0, True)
     site.wait_depth(topology.DEAD_LETTER_QUEUE, 1)
 

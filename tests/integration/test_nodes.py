@@ -81,10 +81,10 @@ def test_a_group_is_deployed_powered_on_and_retired(system: WholeSystem) -> None
     assert [row["desired"] for row in rows] == ["up", "up", "ready", "ready"]
     assert {row["server_id"] for row in rows} == {s.id for s in system.cloud.servers().values()}
 
-    refused = system.operator("nodes", "retire", "node[3-4]", typed="n\n")
+    refused = system.operator("nodes", "retire", "node[3-4]", answer="n")
     assert refused.returncode == 1
     assert len(system.statuses()) == 4
-    gone = system.operator("nodes", "retire", "all", typed="y\n")
+    gone = system.operator("nodes", "retire", "all", answer="y")
     assert gone.returncode == 0, gone.stderr
     assert "skipped, powered on: node[1-2]" in gone.stderr
     assert set(system.statuses()) == {"node1", "node2"}
@@ -127,7 +127,7 @@ def test_an_operator_powers_a_node_on_and_off(system: WholeSystem) -> None:
     assert system.operator("resume", "node1").returncode == 2  # the reason is missing
     assert system.operator("resume", "node1", "--reason", "test it").returncode == 0
     assert system.statuses() == {"node1": "ACTIVE"}
-    result = system.operator("suspend", "node1", "--reason", "done", typed="y\n")
+    result = system.operator("suspend", "node1", "--reason", "done", answer="y")
     assert (result.returncode, system.statuses()) == (0, {"node1": "SHUTOFF"})
 
 

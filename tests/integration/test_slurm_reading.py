@@ -42,7 +42,11 @@ def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
         f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=CLOUD"
         for name in ODD
     ]
-    more = (*odd, f"PartitionName=odd Nodes={','.join(ODD)}", "SuspendExcNodes=node6")
+    more = (
+        *odd,
+        f"PartitionName=odd Nodes={','.join(ODD)} SuspendTimeout=7",
+        "SuspendExcNodes=node6",
+    )
     settings = SlurmSettings(nodes=6, suspend_time=600, resume_timeout=300, extra_conf=more)
     with PrivateSlurm(session_dir / "reading", replace(settings, cred_expire=120)) as slurm:
         site = Installation(slurm.conf_dir, broker.amqp_url(vhost))
@@ -206,3 +210,7 @@ def test_differences_of_the_two_files_are_said_before_a_job_dies_of_them(bench: 
             assert "add them to a group in lamplighter.toml, or to SuspendExcNodes" in out
             assert "[groups.g] has 1 node (ghost) that Slurm does not know" in out
             assert "ResumeTimeout is 300 s in slurm.conf, slurm.resume_timeout is 600 s" in out
+            assert (
+                "SuspendTimeout is 7 s in slurm.conf for partition odd, slurm.suspend_timeout is 5 s"
+                in out
+            )

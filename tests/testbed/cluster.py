@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
-from producers.settings import FILE_NAME
+from producers.config_file import FILE_NAME
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.broker_roles import BrokerRoles
 from tests.testbed.consumers import all_consume

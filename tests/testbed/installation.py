@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from producers.amqp import connection_parameters
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
+from tests.testbed.terminal import typing
 from tests.testbed.waiting import until
 from workers.broker import topology
 from workers.broker.blocking import blocking_channel
@@ -149,6 +150,20 @@ class Installation:
             env=dict(MINIMAL_ENVIRONMENT),
             timeout=timeout,
         )
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    def answered(self, answer: str, *arguments: str) -> CommandResult:
+        """Run a command; a person at a terminal answers its question."""
+        with typing(f"{answer}\n") as terminal:
+            done = subprocess.run(
+                self.argv(*arguments),
+                stdin=terminal,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=dict(MINIMAL_ENVIRONMENT),
+                timeout=60,
+            )
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:

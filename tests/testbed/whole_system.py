@@ -29,6 +29,7 @@ from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.terminal import typing
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Entry, Filter, find
 from workers.broker import topology
@@ -146,18 +147,19 @@ class WholeSystem:
             timeout=30,
         )
 
-    def operator(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command; `typed` is its standard input."""
-        return subprocess.run(
-            self.command(*arguments),
-            input=typed,
-            env=dict(MINIMAL_ENVIRONMENT),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            timeout=120,
-        )
+    def operator(self, *arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command; a person at a terminal types `answer`."""
+        with typing(f"{answer}\n" if answer else "") as terminal:
+            return subprocess.run(
+                self.command(*arguments),
+                stdin=terminal if answer else subprocess.DEVNULL,
+                env=dict(MINIMAL_ENVIRONMENT),
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=ROOT,
+                timeout=120,
+            )
 
     def command(self, *arguments: str) -> list[str | Path]:
         """The words of a command."""

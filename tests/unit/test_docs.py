@@ -221,3 +221,12 @@ def test_the_settings_for_opus_name_all_that_its_slurm_manager_reads() -> None:
         )
     )
     assert toml["slurm"]["uws_jobdata"] == found["SLURM_JOBDATA_PATH"]
+
+
+def test_nobody_is_advised_to_return_a_node_by_state_resume() -> None:
+    """After RESUME and a reconfigure, Slurm 22.05 gives a node that is powered down no job for ever."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    code = [file for room in ("workers", "ops", "producers") for file in (ROOT / room).rglob("*")]
+    told = [file for file in (*pages, *code) if file.suffix in {".md", ".py", ".html", ".j2"}]
+    advice = re.compile(r"(?i)scontrol\s+update\b[^\n]*state=resume")
+    assert [str(file) for file in told if advice.search(file.read_text())] == []

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ops.cli.main import cli
 from ops.site.config import settings_of
-from producers import settings as settings_module
+from producers import config_file
 from producers.settings import ConfigError, read_toml
 from workers.config.settings import load
 
@@ -48,8 +48,8 @@ def run(*arguments: str, **environ: str | None) -> Result:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file beside slurm.conf, and another one that does not count."""
-    monkeypatch.setattr(settings_module, "SLURM_FOLDERS", (str(tmp_path / "slurm"),))
-    monkeypatch.setattr(settings_module, "DEFAULT_FOLDER", tmp_path / "own")
+    monkeypatch.setattr(config_file, "SLURM_FOLDERS", (str(tmp_path / "slurm"),))
+    monkeypatch.setattr(config_file, "DEFAULT_FOLDER", tmp_path / "own")
     for name in ("slurm", "own"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lamplighter.toml").write_text(SECRETS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.options import count, job_id, length
+from ops.cli.options import confirm, count, job_id, length
 from schemas.numbers import whole_number
 
 
@@ -43,3 +46,22 @@ def test_numbers_have_limits() -> None:
 def test_a_number_is_what_its_digits_say(text: str) -> None:
     found = whole_number(text)
     assert found is None or (text.isascii() and text.isdigit() and found == int(text))
+
+
+@pytest.mark.parametrize("piped", ["", "y\n", "yes\n", "n\n"])
+def test_a_piped_answer_is_none(piped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that pipes yes into every command has not read the question."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+    with pytest.raises(click.UsageError, match=r"Power off.* repeat the command with --yes"):
+        confirm("Power off 3 nodes", yes=False)
+    confirm("Power off 3 nodes", yes=True)
+
+
+def test_every_question_is_asked_in_one_way() -> None:
+    """`click.confirm` by itself takes a piped answer."""
+    asking = [
+        file.name
+        for file in Path(__file__).parents[2].joinpath("ops").rglob("*.py")
+        if "click.confirm(" in file.read_text() and file.name != "options.py"
+    ]
+    assert asking == []

@@ -111,6 +111,27 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up_in_time() -> None:
     assert time.monotonic() - began < 3.0
 
 
+def test_headers_that_come_byte_by_byte_are_given_up_in_time() -> None:
+    """Each byte begins the socket's timeout again; the answer's own deadline does not move."""
+    began = time.monotonic()
+    with (
+        saying(HEAD + b"X-Endless: ", b"x", pause=0.1, endless=True) as url,
+        bounded_session(None, 0.5) as session,
+        pytest.raises(requests.Timeout),
+    ):
+        session.get(url, timeout=5.0)
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize("length", [b"100000000", b"5"])
+def test_the_beginning_of_a_body_can_be_enough(length: bytes) -> None:
+    with (
+        saying(HEAD + b"Content-Length: " + length + b"\r\n\r\nhello") as url,
+        bounded_session(None, 0.5, most=4, cut=True) as session,
+    ):
+        assert session.get(url, timeout=0.5).content == b"hell"
+
+
 def test_an_answer_that_ends_early_is_an_error() -> None:
     with (
         saying(HEAD + b"Content-Length: 50\r\n\r\nhello") as url,

@@ -2,108 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from producers import settings as settings_module
 from producers.amqp import connection_parameters
 from producers.broker_settings import BrokerSettings
-from producers.settings import ConfigError, find_config, hook_settings, other_config
+from producers.settings import ConfigError, hook_settings
 from schemas.roles import Role
 from workers.config.settings import load
-
-if TYPE_CHECKING:
-    import os
 
 WHOLE = """
 cluster = "vespa"
 [broker]
 url = "amqp://me@localhost:5672/vespa"
 """
-
-
-def test_the_file_is_found_by_its_variable_then_beside_slurm_conf_then_in_etc(
-    tmp_path: Path,
-) -> None:
-    beside = tmp_path / "lamplighter.toml"
-    environ = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
-    assert find_config(environ) == Path("/etc/lamplighter/lamplighter.toml")
-    beside.touch()
-    assert find_config(environ) == beside
-    assert find_config({**environ, "LAMPLIGHTER_CONFIG": "/else/x.toml"}) == Path("/else/x.toml")
-    assert find_config({}) == Path("/etc/lamplighter/lamplighter.toml")
-
-
-@pytest.fixture
-def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of the usual folders, none of which exists yet."""
-    root = tmp_path / "root"
-    folders = tuple(str(root / name) for name in ("etc/slurm", "usr/local/etc"))
-    monkeypatch.setattr(settings_module, "SLURM_FOLDERS", folders)
-    monkeypatch.setattr(settings_module, "DEFAULT_FOLDER", root / "etc/lamplighter")
-    return root
-
-
-def put(path: Path, cluster: str = "vespa") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(WHOLE.replace("vespa", cluster))
-    return path
-
-
-def test_a_hook_and_a_shell_without_slurm_conf_find_the_file_beside_slurm_conf(usual: Path) -> None:
-    hook = {"SLURM_CONF": str(usual / "etc/slurm/slurm.conf")}
-    shell = {"PATH": str(usual / "opt/bin")}
-    for place in ("etc/lamplighter", "usr/local/etc", "etc/slurm"):
-        file = put(usual / place / "lamplighter.toml")
-        assert find_config(hook) == find_config(shell) == file
-
-
-def test_the_folder_etc_beside_slurms_commands_is_searched_too(usual: Path) -> None:
-    scontrol = usual / "opt/slurm/bin/scontrol"
-    scontrol.parent.mkdir(parents=True)
-    scontrol.touch(mode=0o755)
-    link = usual / "bin/scontrol"
-    link.parent.mkdir()
-    link.symlink_to(scontrol)
-    file = put(usual / "opt/slurm/etc/lamplighter.toml")
-    assert find_config({"PATH": f"/nowhere::{link.parent}"}) == file
-
-
-def test_a_folder_that_this_user_may_not_enter_is_an_error_not_skipped(
-    usual: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hooks may enter it: skipping it would let commands read another file."""
-    hidden = put(usual / "etc/slurm/lamplighter.toml")
-    put(usual / "etc/lamplighter/lamplighter.toml")
-    stat = Path.stat
-
-    def refusing(self: Path, **more: bool) -> os.stat_result:
-        if self == hidden:
-            raise PermissionError(13, "Permission denied")
-        return stat(self, **more)
-
-    monkeypatch.setattr(Path, "stat", refusing)
-    assert find_config({}) == hidden
-
-
-def test_two_files_for_one_cluster_are_named(usual: Path) -> None:
-    own = put(usual / "custom/lamplighter.toml")
-    environ = {"SLURM_CONF": str(usual / "custom/slurm.conf")}
-    assert other_config(find_config(environ), environ) is None
-    shell = put(usual / "etc/lamplighter/lamplighter.toml")
-    assert (find_config(environ), other_config(own, environ)) == (own, shell)
-    # a host of two clusters has two files
-    put(shell, "another")
-    assert other_config(own, environ) is None
-
-
-def test_a_folder_without_access_is_skipped(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    environ = {"SLURM_CONF": str(tmp_path / "file" / "slurm.conf")}
-    assert find_config(environ) == Path("/etc/lamplighter/lamplighter.toml")
-    assert find_config({"SLURM_CONF": "x" * 5000}) == Path("/etc/lamplighter/lamplighter.toml")
 
 
 @pytest.mark.parametrize(
@@ -330,3 +245,44 @@ def test_one_user_for_all_is_refused_if_one_address_is_another_host(other: str) 
     assert BrokerSettings(here).full_urls() == list(here)
     with pytest.raises(ConfigError, match=r"another host; one user for all roles"):
         BrokerSettings((*here, f"amqp://me:x@{other}/v")).full_urls()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + ".a" * 50_000 + " = 1",
+        "[" + "a ." * 50_000 + "a]",
+        'x = {"a"' + " . 'b'" * 50_000 + " = 1}",
+        "a" * 500_000,
+        '"' * 500_000,
+        "'a\"" * 200_000,
+        "a " * 250_000,
+        "x = [" + "[" * 200_000,
+        "x = " + "{a=" * 100_000,
+        "[[a]]\n" * 100_000 + "!",
+        "x = " + "9" * 500_000,
+        "#" * 2_000_000,
+        "\n".join("a" + ".a" * 38 + f".b{n} = 1" for n in range(10_000)),
+    ],
+    ids=range(13),
+)
+def test_no_toml_takes_long(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "lamplighter.toml"
+    file.write_text(text)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"lamplighter\.toml"):
+        hook_settings(file)
+    assert time.process_time() - began < 10.0
+
+
+def test_a_value_with_many_dots_is_no_deep_key(tmp_path: Path) -> None:
+    file = tmp_path / "lamplighter.toml"
+    reverse = ".".join("0" * 32) + ".ip6.arpa"  # the longest name in use
+    file.write_text(f'cluster = "c"\n[broker]\nurl = "amqp://{reverse}/v"  # ...\n')
+    assert hook_settings(file).broker.urls == (f"amqp://{reverse}/v",)
+
+
+def test_a_pipe_in_place_of_the_file_stops_no_hook(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lamplighter.toml")
+    with pytest.raises(ConfigError, match="is not a file"):
+        hook_settings(tmp_path / "lamplighter.toml")

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schemas.events import Cause
-from schemas.snapshot import OWN_REASON, Power, PowerSaving, SlurmNode
+from schemas.snapshot import OWN_REASON, PartitionTimes, Power, PowerSaving, SlurmNode
 from tests.testbed.strategies import keys, words
 from workers.slurm.causes import reason
 from workers.slurm.nodes import (
@@ -165,7 +165,7 @@ def test_readers_accept_any_output(text: str) -> None:
     jobs_from(JOB.replace("{}", text), MARK)
     for line in ("ResumeTimeout = {}", "SuspendExcNodes = {}", "SuspendExcParts = {}", "{}"):
         both = "ResumeTimeout = 60 sec\nSuspendTimeout = 5 sec\n"
-        power_saving_from(line.format(text) + "\n" + both, dict)
+        power_saving_from(line.format(text) + "\n" + both, f"PartitionName={text}\n{text}", dict)
 
 
 @pytest.mark.parametrize("unit", [" Reason=", " [x@1]", "[", " [x@", "NodeName=a\n", MARK, "a,"])
@@ -175,7 +175,10 @@ def test_readers_take_time_in_proportion_to_the_output(unit: str) -> None:
     began = time.process_time()
     nodes_from(f"NodeName={text}")
     jobs_from(text, MARK)
-    power_saving_from(f"SuspendExcNodes = {text}", dict)
+    power_saving_from(f"SuspendExcNodes = {text}", "", dict)
+    power_saving_from(
+        "ResumeTimeout = 1 sec\nSuspendTimeout = 1 sec\n", f"PartitionName={text}", dict
+    )
     assert time.process_time() - began < 20
 
 
@@ -193,7 +196,30 @@ def test_power_saving_is_read_from_the_configuration() -> None:
         for name, of in (("node7", "cloud,debug"), ("node8", "cloud"), ("node9", ""))
     }
     excluded = ("login1", "login2", "node7")
-    assert power_saving_from(output, lambda: nodes) == PowerSaving(60, 5, None, excluded)
+    assert power_saving_from(output, "", lambda: nodes) == PowerSaving(60, 5, None, excluded)
     longer = output.replace("INFINITE", "600 sec").replace("static,debug", "(null)")
-    assert power_saving_from(longer, dict) == PowerSaving(60, 5, 600, excluded[:2])
-    assert power_saving_from("ResumeTimeout = 60 sec\n", dict) is None
+    assert power_saving_from(longer, "", dict) == PowerSaving(60, 5, 600, excluded[:2])
+    assert power_saving_from("ResumeTimeout = 60 sec\n", "", dict) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "times"),
+    [
+        ("PartitionName=a Nodes=n[1-2] State=UP TRES=cpu=4,node=2", None),
+        ("PartitionName=a Nodes=n1 ResumeTimeout=GLOBAL SuspendTime=INFINITE", None),
+        (
+            "PartitionName=a Nodes=n1 ResumeTimeout=111 SuspendTimeout=GLOBAL",
+            (("n1",), 111, None, None),
+        ),
+        ("PartitionName=a Nodes=(null) SuspendTimeout=9 SuspendTime=77", ((), None, 9, 77)),
+        ("PartitionName=a Nodes=n[1- ResumeTimeout=0x6 SuspendTime=1_0", None),
+        ("Nodes=n1 ResumeTimeout=111", None),
+    ],
+)
+def test_partitions_with_times_of_their_own_are_read(
+    line: str, times: tuple[tuple[str, ...], int | None, int | None, int | None] | None
+) -> None:
+    config = "ResumeTimeout = 60 sec\nSuspendTimeout = 5 sec\n"
+    found = power_saving_from(config, f"{line}\n\n", dict)
+    assert found is not None
+    assert found.partitions == (() if times is None else (PartitionTimes("a", *times),))

@@ -183,6 +183,14 @@ def _named(
 
 
 def versioned(url: str) -> str:
-    """Keystone's address with its version, as some files give only the root."""
-    last = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    """Keystone's address with its version, as some files give only the root.
+
+    Raises:
+        ConfigError: it is not a URL.
+    """
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        raise ConfigError(f"{shown(url)} is not a URL: write https://HOST:5000/v3") from None
+    last = path.rstrip("/").rpartition("/")[2]
     return url if last.startswith("v") and last[1:2].isdigit() else f"{url.rstrip('/')}/v3"

@@ -4,7 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from producers.settings import ConfigError, slurm_folders
+from producers.config_file import slurm_folders
+from producers.settings import ConfigError
 from workers.config.settings import Settings
 
 # The usual folders of Slurm's commands, besides $PATH.

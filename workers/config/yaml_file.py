@@ -1,7 +1,6 @@
 """Reads and checks YAML files of other tools: errors name file and field, and quote nothing."""
 
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from producers.disk import UnusualFileError, read_text
 from producers.settings import ConfigError
 
 _Shape = TypeVar("_Shape")
@@ -26,9 +26,9 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         ConfigError: naming file, field and remedy.
     """
     try:
-        content = _loaded(_text(path))
-    except ConfigError:
-        raise
+        content = _loaded(read_text(path, _MOST_BYTES))
+    except UnusualFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; make it readable for this user"
@@ -41,16 +41,6 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         line = "" if mark is None else f" (line {mark.line + 1})"
         raise ConfigError(f"{path}: is not valid YAML{line}") from None
     return shaped(content, str(path), shape)
-
-
-def _text(path: Path) -> str:
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
-        raise ConfigError(f"{path}: is not a file; name a file")
-    with path.open("rb") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ConfigError(f"{path}: is larger than {_MOST_BYTES} bytes; split it")
-    return content.decode()
 
 
 def _loaded(text: str) -> object:

@@ -3,12 +3,11 @@
 import time
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
 
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
+from workers.process.foreign import bounded_session
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretFile
@@ -27,11 +26,8 @@ class WebhookClient:
     def __init__(self, webhook: Webhook) -> None:
         self._webhook = webhook
         self._secret = SecretFile(webhook.secret_file) if webhook.secret_file else None
-        self._http = requests.Session()
+        self._http = bounded_session(webhook.ca_file, webhook.timeout, most=_MAX_READ, cut=True)
         self._http.trust_env = False
-        self._http.verify = str(webhook.ca_file) if webhook.ca_file else True
-        for scheme in ("http://", "https://"):
-            self._http.mount(scheme, HTTPAdapter(max_retries=0))
 
     def close(self) -> None:
         """Close the connection."""
@@ -45,27 +41,18 @@ class WebhookClient:
         except (SourceError, BadSecretError) as error:
             return Response(None, f"secret_file: {error}")
         try:
-            with self._http.post(
+            response = self._http.post(
                 self._webhook.address,
                 data=sent.body,
                 headers={**sent.headers, "user-agent": _USER_AGENT},
                 timeout=self._webhook.timeout,
                 allow_redirects=False,
-                stream=True,
-            ) as response:
-                retry_after = requested_wait(response.headers, time.time()) or 0.0
-                return Response(response.status_code, _beginning(response), retry_after)
+            )
         except (requests.RequestException, OSError, ValueError) as error:
             return Response(None, _description(error))
-
-
-def _beginning(response: requests.Response) -> str:
-    """The beginning of the body; empty if it cannot be read: the status is enough."""
-    try:
-        read = response.raw.read(_MAX_READ, decode_content=True)
-    except (HTTPError, OSError):
-        return ""
-    return bytes(read).decode(errors="replace")
+        retry_after = requested_wait(response.headers, time.time()) or 0.0
+        text = response.content.decode(errors="replace")
+        return Response(response.status_code, text, retry_after)
 
 
 def _description(error: BaseException) -> str:

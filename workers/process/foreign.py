@@ -1,8 +1,12 @@
 """Answers of foreign services over HTTP: bounded in size and time, their JSON checked against a shape."""
 
+import io
 import os
+import socket
 import ssl
 import time
+from functools import partial
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +15,8 @@ import msgspec
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from workers.errors import LamplighterError
 
@@ -66,15 +72,21 @@ def trusted(ca_file: Path | None) -> str | bool:
 
 
 def bounded_session(
-    ca_file: Path | None, seconds: float, *, most: int = MOST_BYTES, connections: int = 1
+    ca_file: Path | None,
+    seconds: float,
+    *,
+    most: int = MOST_BYTES,
+    connections: int = 1,
+    cut: bool = False,
 ) -> requests.Session:
     """A session whose answers are read whole before they are returned, within bounds.
 
     Args:
         ca_file: as in `trusted`.
-        seconds: the time for one answer's body.
+        seconds: the time for one answer, from its first header to the end of its body.
         most: bytes of one answer's body.
         connections: how many are kept open to one host.
+        cut: whether the beginning of a body is enough, if the whole is too long or does not come.
     """
     session = requests.Session()
     session.verify = trusted(ca_file)
@@ -82,7 +94,7 @@ def bounded_session(
     session.headers["Accept-Encoding"] = "identity"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _BoundedAdapter(
-        session.verify, seconds, most, pool_connections=4, pool_maxsize=connections
+        session.verify, seconds, most, cut=cut, pool_connections=4, pool_maxsize=connections
     )
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
@@ -92,11 +104,28 @@ def bounded_session(
 class _BoundedAdapter(HTTPAdapter):
     """Reads each answer's body by itself: requests would read on as long as a body goes on."""
 
-    def __init__(self, verify: str | bool, seconds: float, most: int, **pool: Any) -> None:  # noqa: ANN401, FBT001 - requests'
-        super().__init__(**pool)
+    def __init__(
+        self,
+        verify: str | bool,  # noqa: FBT001 - requests'
+        seconds: float,
+        most: int,
+        *,
+        cut: bool,
+        **pool: Any,  # noqa: ANN401 - requests'
+    ) -> None:
         self._verify = verify
-        self._seconds = seconds
-        self._most = most
+        self._pools = _pools(seconds)
+        self._most, self._cut = most, cut
+        super().__init__(**pool)
+
+    def init_poolmanager(self, *sizes: Any, **how: Any) -> None:  # noqa: ANN401 - requests'
+        super().init_poolmanager(*sizes, **how)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **how: Any) -> Any:  # noqa: ANN401 - requests'
+        manager = super().proxy_manager_for(proxy, **how)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
 
     def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:  # type: ignore[override] # noqa: ANN401 - requests'
         if self._verify is not True:
@@ -114,18 +143,72 @@ class _BoundedAdapter(HTTPAdapter):
 
     def _body(self, raw: urllib3.HTTPResponse) -> bytes:
         body = bytearray()
-        deadline = time.monotonic() + self._seconds
         try:
             # unlike read, read1 returns what one packet has brought
-            while chunk := raw.read1(_CHUNK, decode_content=False):
+            while len(body) <= self._most and (chunk := raw.read1(_CHUNK, decode_content=False)):
                 body += chunk
-                if len(body) > self._most:
-                    raise requests.RequestException(f"the answer exceeds {self._most} bytes")
-                if time.monotonic() > deadline:
-                    raise requests.ReadTimeout(f"the answer takes more than {self._seconds:g} s")
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise requests.ReadTimeout(str(error)) from None
         except urllib3.exceptions.HTTPError as error:
-            raise requests.ConnectionError(f"the answer ends early: {error}") from None
-        raw.release_conn()
-        return bytes(body)
+            if not self._cut:
+                raise _unread(error) from None
+        else:
+            if len(body) <= self._most:
+                raw.release_conn()
+                return bytes(body)
+            if not self._cut:
+                raise requests.RequestException(f"the answer exceeds {self._most} bytes")
+        raw.close()
+        return bytes(body[: self._most])
+
+
+def _unread(error: urllib3.exceptions.HTTPError) -> requests.RequestException:
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return requests.ReadTimeout(str(error.__cause__ or error))
+    return requests.ConnectionError(f"the answer ends early: {error}")
+
+
+def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections give each answer, headers and body, no more than `seconds`."""
+    answer = {"response_class": partial(_TimedResponse, seconds)}
+    plain = type("_Plain", (HTTPConnection,), answer)
+    secure = type("_Secure", (HTTPSConnection,), answer)
+    return {
+        "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer that ends in time: the sockets' own timeout begins again with every byte."""
+
+    def __init__(self, seconds: float, sock: socket.socket, *more: Any, **how: Any) -> None:  # noqa: ANN401 - http.client's
+        super().__init__(sock, *more, **how)
+        timed = _TimedReader(self.fp.detach(), sock, seconds)
+        self.fp = io.BufferedReader(timed)
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads a socket's file until a deadline, then raises TimeoutError."""
+
+    def __init__(self, file: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
+        self._file, self._socket, self._seconds = file, sock, seconds
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - a writable buffer has no type
+        left = self._deadline - time.monotonic()
+        patience = self._socket.gettimeout()
+        if left > 0 and (patience is None or left < patience):
+            self._socket.settimeout(left)
+        try:
+            if left > 0:
+                return self._file.readinto(buffer)
+        except TimeoutError:
+            if time.monotonic() < self._deadline:
+                raise
+        raise TimeoutError(f"the answer takes more than {self._seconds:g} s")
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

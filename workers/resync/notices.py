@@ -16,7 +16,7 @@ _REMEDIES = {
     Drift.AMBIGUOUS: "delete the servers that are not its own; lamplighter drift lists them",
     Drift.STUCK: "delete its server again, or let the cloud's administrators end the deletion",
     Drift.LEFT_DOWN: "check that lamplighter worker slurm runs, which returns a node with a reason of"
-    " Lamplighter; otherwise check its requests, then scontrol update NodeName=NODE State=RESUME",
+    " Lamplighter; otherwise check its requests, then scontrol update NodeName=NODE State=IDLE",
     Drift.SET_ASIDE: "start its server, or power the node down in Slurm",
     Drift.NOT_UNDERSTOOD: "add the node to slurm.conf, or remove it from lamplighter.toml",
     Drift.STRAY: "delete it, or add its node to a group of its cloud",

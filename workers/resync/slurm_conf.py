@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import hostlist
 
-from schemas.snapshot import Snapshot
+from schemas.snapshot import PowerSaving, Snapshot
 from workers.config.settings import Settings
 
 _SHOWN = 20
@@ -48,7 +48,7 @@ def _unmanaged(settings: Settings, snapshot: Snapshot) -> Iterator[ConfDifferenc
         for node in snapshot.nodes
         if node.node not in settings.nodes
         and node.node not in power.excluded
-        and (power.suspend_time is not None or "CLOUD" in node.state.split("+"))
+        and (_suspends(power) or "CLOUD" in node.state.split("+"))
     ]
     if names:
         yield ConfDifference(
@@ -75,30 +75,61 @@ def _timeouts(settings: Settings, snapshot: Snapshot) -> Iterator[ConfDifference
     power, ours = snapshot.power_saving, settings.slurm
     if power is None:
         return
-    for name, key, theirs, our in (
-        ("ResumeTimeout", "resume_timeout", power.resume_timeout, ours.resume_timeout),
-        ("SuspendTimeout", "suspend_timeout", power.suspend_timeout, ours.suspend_timeout),
+    for name, key, our in (
+        ("ResumeTimeout", "resume_timeout", ours.resume_timeout),
+        ("SuspendTimeout", "suspend_timeout", ours.suspend_timeout),
     ):
+        # a request must not expire before Slurm has given it up
+        theirs, where = max(_set_times(power, key, settings.nodes))
         if theirs != our:
             yield ConfDifference(
                 wrong=True,
-                words=f"{name} is {theirs} s in slurm.conf, slurm.{key} is {our} s in lamplighter.toml",
+                words=f"{name} is {theirs} s {where}, slurm.{key} is {our} s in lamplighter.toml",
                 remedy=f"set slurm.{key} = {theirs}, or correct slurm.conf",
             )
-    for name, group in settings.groups.items():
-        if group.boot_timeout > power.resume_timeout:
-            yield ConfDifference(
-                wrong=False,
-                words=f"Slurm abandons a boot after {power.resume_timeout} s (ResumeTimeout), "
-                f"[groups.{name}] allows {group.boot_timeout:g} s (boot_timeout)",
-                remedy="raise ResumeTimeout above the longest boot, or lower boot_timeout",
-            )
-    if power.suspend_time is None and settings.groups:
+    yield from _boots(settings, power)
+    if not _suspends(power) and settings.groups:
         yield ConfDifference(
             wrong=False,
             words="SuspendTime is not set in slurm.conf: Slurm powers no idle node down",
             remedy="set SuspendTime there or in a partition",
         )
+
+
+def _set_times(power: PowerSaving, key: str, nodes: Collection[str]) -> Iterator[tuple[int, str]]:
+    """Each value of a timeout, seconds, and where it is set: for all, or for a partition of `nodes`."""
+    yield getattr(power, key), "in slurm.conf"
+    for one in power.partitions:
+        time: int | None = getattr(one, key)
+        if time is not None and not set(nodes).isdisjoint(one.nodes):
+            yield time, f"in slurm.conf for partition {one.partition}"
+
+
+def _boots(settings: Settings, power: PowerSaving) -> Iterator[ConfDifference]:
+    """Groups whose boots may last longer than Slurm waits for their nodes.
+
+    For a node of several partitions Slurm takes the longest time.
+    """
+    for name, group in settings.groups.items():
+        nodes = {node for node, of in settings.nodes.items() if of == name}
+        longest = dict.fromkeys(nodes, 0)
+        for one in power.partitions:
+            for node in nodes.intersection(one.nodes):
+                longest[node] = max(longest[node], one.resume_timeout or 0)
+        least = min((time or power.resume_timeout for time in longest.values()), default=None)
+        if least is not None and group.boot_timeout > least:
+            yield ConfDifference(
+                wrong=False,
+                words=f"Slurm abandons a boot after {least} s (ResumeTimeout), "
+                f"[groups.{name}] allows {group.boot_timeout:g} s (boot_timeout)",
+                remedy="raise ResumeTimeout above the longest boot, or lower boot_timeout",
+            )
+
+
+def _suspends(power: PowerSaving) -> bool:
+    """Whether Slurm powers idle nodes down, at least those of one partition."""
+    times = (power.suspend_time, *(one.suspend_time for one in power.partitions))
+    return any(time is not None for time in times)
 
 
 def _count(names: Collection[str]) -> str:

@@ -1,26 +1,35 @@
-"""Reads Slurm's settings of power saving from `scontrol show config`. Pure; any text has a result."""
+"""Reads Slurm's settings of power saving from what scontrol shows. Pure; any text has a result."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.fields import is_node_name
 from schemas.numbers import whole_number
-from schemas.snapshot import LONGEST_TIME, PowerSaving
+from schemas.snapshot import LONGEST_TIME, PartitionTimes, PowerSaving
 from workers.slurm.nodes import NodeState
 
 _LINE = re.compile(r"([A-Za-z]+) *= (.*)")
 _ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
 _UNSET = "(null)"
+_PARTITION = "PartitionName="
+_PARTITION_TIMES = {
+    "resume_timeout": "ResumeTimeout",
+    "suspend_timeout": "SuspendTimeout",
+    "suspend_time": "SuspendTime",
+}
 
 
 def power_saving_from(
-    output: str, nodes: Callable[[], Mapping[str, NodeState]]
+    output: str, partitions: str, nodes: Callable[[], Mapping[str, NodeState]]
 ) -> PowerSaving | None:
-    """What `scontrol show config` printed; None if a timeout is missing.
+    """The settings; None if a timeout is missing.
 
-    `nodes` reads all nodes; it is called only if whole partitions are excluded.
+    Args:
+        output: of `scontrol show config`.
+        partitions: the output of `scontrol --oneliner show partition`.
+        nodes: reads all nodes; it is called only if whole partitions are excluded.
     """
     found: dict[str, str] = {}
     for line in output.split("\n"):
@@ -31,15 +40,30 @@ def power_saving_from(
     if resume_timeout is None or suspend_timeout is None:
         return None
     excluded = set(_excluded_nodes(found.get("SuspendExcNodes", _UNSET)))
-    if (partitions := found.get("SuspendExcParts", _UNSET)) != _UNSET:
-        names = set(partitions.split(","))
+    if (excluded_parts := found.get("SuspendExcParts", _UNSET)) != _UNSET:
+        names = set(excluded_parts.split(","))
         excluded |= {n for n, state in nodes().items() if names & set(state.partitions.split(","))}
     return PowerSaving(
         resume_timeout,
         suspend_timeout,
         _seconds(found.get("SuspendTime", "")),
         tuple(sorted(filter(is_node_name, excluded))),
+        tuple(_partition_times(partitions)),
     )
+
+
+def _partition_times(output: str) -> Iterator[PartitionTimes]:
+    """Times are the last fields of a line, in seconds, or GLOBAL or INFINITE."""
+    for line in output.split("\n"):
+        name, *fields = line.split(" ")
+        values = dict(field.partition("=")[::2] for field in fields)
+        times = {
+            field: whole_number(values.get(key, ""), most=LONGEST_TIME)
+            for field, key in _PARTITION_TIMES.items()
+        }
+        if name.startswith(_PARTITION) and any(time is not None for time in times.values()):
+            nodes = filter(is_node_name, _excluded_nodes(values.get("Nodes", _UNSET)))
+            yield PartitionTimes(name.removeprefix(_PARTITION), tuple(nodes), **times)
 
 
 def _seconds(text: str) -> int | None:

@@ -86,7 +86,11 @@ class Slurm:
 
     def power_saving(self) -> PowerSaving | None:
         """Slurm's settings of power saving; None if they cannot be read."""
-        return power_saving_from(self._commands.query("scontrol", "show", "config"), self.nodes)
+        config = self._commands.query("scontrol", "show", "config")
+        partitions = ""
+        with suppress(SlurmRefusedError):  # there is none
+            partitions = self._commands.run("scontrol", "--all", "--oneliner", "show", "partition")
+        return power_saving_from(config, partitions, self.nodes)
 
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
         """These jobs; jobs that Slurm no longer knows are omitted."""
