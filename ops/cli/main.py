@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from ops.cli.lazy import Commands, LazyGroup
+from producers.privacy import forbid_dumps, keep_private
 
 # Names the pipe through which a process tells `lamplighter up` why it fails.
 REASON = "LAMPLIGHTER_REASON"
@@ -120,6 +121,8 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
+    keep_private()
+    forbid_dumps()
     reasons = os.environ.pop(REASON, None)  # not for the programs that this one starts
     if reasons is not None:
         os.set_inheritable(int(reasons), False)

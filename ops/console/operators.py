@@ -7,7 +7,6 @@ people choose.
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import stat
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producers.settings import ConfigError
+from producers.trust import distrust
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _LINE = re.compile(rf"({_NAME.pattern}) sha256:([0-9a-f]{{64}})")
@@ -56,7 +56,7 @@ def read_operators(path: Path) -> dict[str, str]:
     field = "console.operators_file"
     try:
         with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
+            problem = distrust(file.fileno(), stat.S_IRWXO)
             text = file.read(1_000_000)
     except PermissionError:
         raise ConfigError(
@@ -67,10 +67,8 @@ def read_operators(path: Path) -> dict[str, str]:
             f"{field}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
             "with `lamplighter console operator NAME`"
         ) from None
-    if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(f"{field}: {path} belongs to another user; chown it")
-    if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IRWXO):
-        raise ConfigError(f"{field}: other users may read or write {path}: chmod 0600 it")
+    if problem is not None:
+        raise ConfigError(f"{field}: {path} {problem}")
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from producers.settings import ConfigError
+from producers.trust import distrust
 
 _Shape = TypeVar("_Shape")
 # A site file has a few kB, a clouds.yaml little more; pure Python reads some 100 kB a second.
@@ -47,6 +48,8 @@ def _text(path: Path) -> str:
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
         raise ConfigError(f"{path}: is not a file; name a file")
     with path.open("rb") as file:
+        if (problem := distrust(file.fileno())) is not None:
+            raise ConfigError(f"{path}: {problem}")
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ConfigError(f"{path}: is larger than {_MOST_BYTES} bytes; split it")
