@@ -182,12 +182,16 @@ class ProxySettings(Table, frozen=True):
     """A proxy that authenticates users.
 
     Attributes:
-        address: its IP address, from which the header is trusted.
+        address: its IP address.
         header: the header that names the user.
+        secret_file: holds the secret with which the proxy shows that it is the proxy.
+        secret_header: the header in which the proxy sends it.
     """
 
     address: str
     header: str
+    secret_file: Path
+    secret_header: str = "X-Lamplighter-Proxy"  # noqa: S105 - a name
 
 
 class ConsoleSettings(Table, frozen=True):
