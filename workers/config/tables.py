@@ -146,11 +146,13 @@ class AuditSettings(Table, frozen=True):
             half beside it as key_file.pub.
         heads_file: signed heads are appended to it; copy it to another host.
         heads_every: time between two heads, while records are written.
+        keep: the age below which `lamplighter audit prune` drops no record.
     """
 
     key_file: Path = Path("audit.key")
     heads_file: Path = Path("audit.heads")
     heads_every: Seconds = 300.0
+    keep: Seconds = 180 * 86_400.0
 
 
 class LogSettings(Table, frozen=True):
