@@ -109,7 +109,7 @@ def test_kill_between_rotation_and_receipt_requires_a_new_login(
 
             until(invalid, 20.0, "the new service's own try")
             assert invalid()
-            site.wait_depth("notify", 1)
+            site.wait_depth("audit", 1)
             site.secret("refresh-token", cloud.mint_refresh_token())
             assert client.fetch("one").token
     assert cloud.counts()["refresh"] == 3
