@@ -23,6 +23,7 @@ _CLOUDS_YAML = (
     Path("~/.config/openstack/clouds.yaml"),
     Path("/etc/openstack/clouds.yaml"),
 )
+PROGRAMS = Path(sys.prefix) / "bin"
 
 
 class _CloudsYaml(msgspec.Struct, frozen=True):
@@ -68,7 +69,8 @@ def ask_site(
         cloud=fields,
         source=source,
         group=group,
-        programs=Path(sys.prefix) / "bin",
+        programs=PROGRAMS,
+        store=options["store"],
     )
     return site, secret[1] if secret else None
 

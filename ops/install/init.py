@@ -3,7 +3,7 @@
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import click
 
 from ops.cli.options import yes_option
 from ops.install import units
-from ops.install.answers import ask_site
+from ops.install.answers import PROGRAMS, ask_site
 from ops.install.place import Found, PlannedFile, run
 from ops.install.slurm_conf import OWN_LINES, read_slurm_conf
 from ops.install.toml import Site, lamplighter_toml, slurm_lines
@@ -47,14 +47,34 @@ class Step:
 @click.option("--network", "networks", multiple=True, help="Network of the servers; repeatable.")
 @click.option("--broker", "broker_url", default="amqp://127.0.0.1:5672/lamplighter",
               show_default=True, help="RabbitMQ, with virtual host; each role gets a user there.")  # fmt: skip
+@click.option("--store", metavar="URL",
+              help="PostgreSQL, such as 'postgresql+psycopg://?service=state'. Default: SQLite.")  # fmt: skip
+@click.option("--worker", "workers", multiple=True, type=click.Choice(units.ANYWHERE),
+              help="Set up a host that runs this worker only; repeatable. Copy /etc/lamplighter there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show everything, change nothing.")
 @yes_option
-def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answers: Any) -> None:  # noqa: ANN401 - click's
+def init(
+    *,
+    slurm_conf: Path,
+    broker_url: str,
+    workers: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    **answers: Any,  # noqa: ANN401 - click's
+) -> None:
     """Set up Lamplighter on the host of slurmctld: configuration, broker, folders, systemd.
 
     Reads slurm.conf and clouds.yaml, asks for what it cannot find there, and never changes an
     existing file: it shows the difference. It can be run again.
     """
+    if workers:
+        _put(
+            list(_system_files(workers, None)), list(_system_steps()), dry_run=dry_run, ask=not yes
+        )
+        click.echo(
+            f"\nNow, with {CONFIG} of slurmctld's host:\n  systemctl restart lamplighter.target"
+        )
+        return
     broker = _URL.fullmatch(broker_url)
     if broker is None:
         raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
@@ -62,15 +82,8 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
     site, secret = ask_site(read_slurm_conf(slurm_conf), broker_url, answers, ask=not yes)
     included, differences = slurm_lines(site)
     files = list(_files(site, included, secret))
-    steps = [*_system_steps(), *(_broker_steps(site, files) if is_here else ())]
-    for file in files:
-        _show(file, whole=dry_run)
-    for step in steps:
-        click.echo(f"run: {' '.join(step.command)}")
-    if not dry_run:
-        if not yes:
-            click.confirm("Write the missing files, and run these commands?", abort=True)
-        _apply(files, steps)
+    steps = [*_system_steps(), *(_broker_steps(files) if is_here else ())]
+    _put(files, steps, dry_run=dry_run, ask=not yes)
     include = slurm_conf.parent / OWN_LINES
     click.echo("\nNow:")
     for difference in differences:
@@ -84,11 +97,23 @@ def init(*, slurm_conf: Path, broker_url: str, dry_run: bool, yes: bool, **answe
     click.echo("  lamplighter status")
 
 
+def _put(files: list[PlannedFile], steps: list[Step], *, dry_run: bool, ask: bool) -> None:
+    """Show the files and commands; write the missing ones and run the commands unless it is a dry run."""
+    for file in files:
+        _show(file, whole=dry_run)
+    for step in steps:
+        click.echo(f"run: {' '.join(step.command)}")
+    if dry_run:
+        return
+    if ask:
+        click.confirm("Write the missing files, and run these commands?", abort=True)
+    _apply(files, steps)
+
+
 def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFile]:
-    """All files, in the order in which they are needed."""
-    user, program = site.slurm.user, site.programs / "lamplighter"
-    yield PlannedFile(Path("/etc/sysusers.d/lamplighter.conf"), units.sysusers(user))
-    yield PlannedFile(Path("/etc/tmpfiles.d/lamplighter.conf"), units.tmpfiles(user))
+    """All files of slurmctld's host."""
+    user = site.slurm.user
+    yield from _system_files([service.name for service in units.SERVICES], user)
     yield PlannedFile(CONFIG / FILE_NAME, lamplighter_toml(site), 0o640, ("root", GROUP))
     for role in Role:
         owner = (units.password_owner(role, user), GROUP)
@@ -100,10 +125,19 @@ def _files(site: Site, included: str, secret: str | None) -> Iterator[PlannedFil
             CONFIG / "cloud.secret", f"{secret}\n", 0o600, (TOKENS_USER, GROUP), secret=True
         )
     yield PlannedFile(site.slurm.path.parent / OWN_LINES, included)
-    for service in units.SERVICES:
-        yield PlannedFile(_SYSTEM / service.unit, units.unit(service, program, user))
-    yield PlannedFile(_SYSTEM / "lamplighter.target", units.target())
     yield PlannedFile(Path("/etc/logrotate.d/lamplighter"), units.logrotate(user))
+
+
+def _system_files(workers: Collection[str], slurm_user: str | None) -> Iterator[PlannedFile]:
+    """What systemd reads, on slurmctld's host or, without SlurmUser, on another."""
+    yield PlannedFile(Path("/etc/sysusers.d/lamplighter.conf"), units.sysusers(slurm_user))
+    yield PlannedFile(Path("/etc/tmpfiles.d/lamplighter.conf"), units.tmpfiles(slurm_user))
+    for service in units.SERVICES:
+        if service.name in workers:
+            text = units.unit(service, PROGRAMS / "lamplighter", slurm_user)
+            yield PlannedFile(_SYSTEM / service.unit, text)
+    target = units.target(units.DEFAULT if slurm_user else workers)
+    yield PlannedFile(_SYSTEM / "lamplighter.target", target)
 
 
 def _system_steps() -> Iterator[Step]:
@@ -113,12 +147,12 @@ def _system_steps() -> Iterator[Step]:
         yield Step(("systemctl", *words), may_fail="systemd does not run here")
 
 
-def _broker_steps(site: Site, files: list[PlannedFile]) -> Iterator[Step]:
+def _broker_steps(files: list[PlannedFile]) -> Iterator[Step]:
     """Virtual host, topology, users and permissions, unless one user serves all roles here."""
     (config,) = (file for file in files if file.path.name == FILE_NAME)
     if config.found() is Found.DIFFERENT and "broker.users" not in config.path.read_text():
         return
-    program = str(site.programs / "lamplighter")
+    program = str(PROGRAMS / "lamplighter")
     yield Step((program, "--config", str(config.path), "broker", "users", "--apply"))
 
 

@@ -38,6 +38,7 @@ class Site:
         source: the fields of its table `source`.
         group: the group of nodes.
         programs: the folder of Lamplighter's programs.
+        store: the database's address; None for SQLite.
     """
 
     cluster: str
@@ -47,6 +48,7 @@ class Site:
     source: Mapping[str, object]
     group: Group
     programs: Path
+    store: str | None = None
 
 
 def lamplighter_toml(site: Site) -> str:
@@ -80,8 +82,8 @@ prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (doc
 enabled = true
 
 [store]                               # PostgreSQL, if workers run on several hosts
-url = "sqlite:///{STATE}/state.db"
-audit_url = "sqlite:///{STATE}/audit.db"
+url = {_value(site.store or f"sqlite:///{STATE}/state.db")}
+audit_url = {_value(site.store or f"sqlite:///{STATE}/audit.db")}
 
 [audit]
 key_file = "{STATE}/audit.key"

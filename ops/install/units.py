@@ -3,6 +3,7 @@
 `systemd-analyze security --offline=true` rates each unit below 2.5 (a test checks it).
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,10 @@ _OWNERS = {
     **dict.fromkeys((Role.POWER, Role.AUDIT, Role.RESYNC, Role.NOTIFY, Role.CONSOLE), WORKERS_USER),
     Role.TOKENS: TOKENS_USER,
 }
-# Started by the target; the others are enabled by hand.
-_DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
+# The workers that can run on any host, and those that the target of slurmctld's host starts; there
+# the others are enabled by hand.
+ANYWHERE = tuple(service.name for service in SERVICES if service.user is not None)
+DEFAULT = frozenset({"tokens", "power", "audit", "resync", "relay", "slurm", "snapshot"})
 
 _HARDENING = """\
 NoNewPrivileges=yes
@@ -100,13 +103,13 @@ def password_owner(role: Role, slurm_user: str) -> str:
     return _OWNERS.get(role, "root") or slurm_user
 
 
-def unit(service: Service, program: Path, slurm_user: str) -> str:
+def unit(service: Service, program: Path, slurm_user: str | None) -> str:
     """The unit of a worker.
 
     Args:
         service: the worker.
         program: the absolute path of `lamplighter`.
-        slurm_user: SlurmUser.
+        slurm_user: SlurmUser; None on a host without slurmctld.
     """
     beside_slurm = service.user is None
     # Slurm's commands, and munge, compare users with those of other processes
@@ -120,7 +123,7 @@ PartOf=lamplighter.target
 
 [Service]
 ExecStart={program} {service.command}
-Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml
+Environment=LAMPLIGHTER_CONFIG={CONFIG}/lamplighter.toml PGSERVICEFILE={CONFIG}/pg_service.conf
 User={service.user or slurm_user}
 Group={GROUP}
 Restart=always
@@ -133,9 +136,9 @@ WantedBy=lamplighter.target
 """
 
 
-def target() -> str:
+def target(workers: Container[str] = DEFAULT) -> str:
     """The target that starts and stops all workers of this host."""
-    wanted = " ".join(service.unit for service in SERVICES if service.name in _DEFAULT)
+    wanted = " ".join(service.unit for service in SERVICES if service.name in workers)
     return f"""\
 [Unit]
 Description=Lamplighter: all workers of this host
@@ -146,23 +149,25 @@ WantedBy=multi-user.target
 """
 
 
-def sysusers(slurm_user: str) -> str:
+def sysusers(slurm_user: str | None) -> str:
     """The users and the group, for sysusers.d."""
+    member = f"m {slurm_user} {GROUP}\n" if slurm_user else ""
     return f"""\
 g {GROUP} -
 u {WORKERS_USER} -:{GROUP} "Lamplighter's workers" {STATE}
 u {TOKENS_USER} -:{GROUP} "Lamplighter's token service" {STATE}
-m {slurm_user} {GROUP}
-"""
+{member}"""
 
 
-def tmpfiles(slurm_user: str) -> str:
+def tmpfiles(slurm_user: str | None) -> str:
     """The folders with owners and modes, and the SQLite stores that several users write, for tmpfiles.d."""
+    shared = (
+        f"d {CONFIG} 0750 root {GROUP}\nd {USERS} 0750 root {GROUP}\nd {STATE} 2770 root {GROUP}\n"
+    )
+    if slurm_user is None:
+        return shared
     return f"""\
-d {CONFIG} 0750 root {GROUP}
-d {USERS} 0750 root {GROUP}
-d {STATE} 2770 root {GROUP}
-d {STATE}/clock 0700 {slurm_user} {GROUP}
+{shared}d {STATE}/clock 0700 {slurm_user} {GROUP}
 f {STATE}/state.db 0660 {WORKERS_USER} {GROUP}
 f {STATE}/audit.db 0660 {WORKERS_USER} {GROUP}
 d {SPOOL} 0700 {slurm_user} {GROUP}

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from producers.settings import ConfigError
 from workers.store import tables
 from workers.store.database import open_store
 
@@ -65,4 +66,16 @@ def test_state_and_audit_share_a_database(store_url: str) -> None:
     with engine.begin() as connection:
         for kind in METADATA:
             assert differences(connection, kind) == []
+    engine.dispose()
+
+
+def test_a_store_of_a_newer_version_is_refused_and_not_changed(store_url: str) -> None:
+    engine = open_store(store_url, "state")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE state_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match=r"store\.url.*newer version.*9999.*restore a backup"):
+        open_store(store_url, "state")
+    with engine.begin() as connection:
+        version = connection.exec_driver_sql("SELECT version_num FROM state_version").scalar()
+    assert version == "9999"
     engine.dispose()

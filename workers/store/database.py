@@ -33,7 +33,8 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     later.
 
     Raises:
-        ConfigError: SQLite's file or its folder cannot be used by this user.
+        ConfigError: SQLite's file or its folder cannot be used by this user, or a newer version has
+            migrated the store.
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
     if (file := sqlite_file(url)) is not None:
@@ -44,6 +45,7 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
     # importing Alembic takes a sixth of a second, which read-only commands avoid
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     engine = connect(url)
     with engine.begin() as connection:
@@ -55,7 +57,13 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         config.set_main_option("version_locations", str(_MIGRATIONS / kind))
         config.attributes["connection"] = connection
         config.attributes["kind"] = kind
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "
+                "install that version, or restore a backup"
+            ) from None
     return engine
 
 
