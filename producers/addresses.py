@@ -64,7 +64,7 @@ def database_problem(url: str, *, insecure: bool) -> str | None:
         )
     here = all(not host or host.startswith(("/", "@")) or is_loopback(host) for host in hosts)
     verified = query.get("sslmode", [""])[-1] in {"verify-full", "verify-ca"}
-    if insecure or verified or (here and "service" not in query):
+    if insecure or verified or (here and (any(hosts) or "service" not in query)):
         return None
     return (
         "does not verify the database's certificate: add sslmode=verify-full (and sslrootcert), or"

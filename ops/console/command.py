@@ -87,7 +87,10 @@ def operator(session: Session, name: str) -> None:
 @click.option("--all", "everybody", is_flag=True, help="Log out everybody.")
 @pass_session
 def logout(session: Session, name: str | None, *, everybody: bool) -> None:
-    """End the sessions of operator NAME, or of everybody, in the running console."""
+    """End the sessions of operator NAME in the console.
+
+    With --all, those of everybody.
+    """
     path = session.settings.console.operators_file
     if path is None:
         raise ConfigError("console.operators_file is not set: nobody can log in")
