@@ -110,6 +110,7 @@ def rotated(broker: Broker, vhost: str, tmp_path: Path) -> tuple[User, Path, Bro
     """A user whose password is in a file, that file, and settings that name it."""
     user = broker.add_user(f"worker-{vhost}", "old", vhost, configure=".*", write=".*", read=".*")
     file = tmp_path / "password"
+    file.touch(mode=0o600)
     file.write_text("old")
     url = f"amqp://{user.name}@{broker.host}:{broker.port}/{vhost}"
     return user, file, BrokerSettings((url,), file)

@@ -7,6 +7,7 @@ import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tests.testbed.broker_address import broker_fields
 from tests.testbed.installation import Installation
@@ -47,7 +48,9 @@ class TokenSite(Installation):
         if broker_url is not None:
             head, _, rest = text.partition("[broker]\n")
             rest = rest[rest.index("\n[") :]
-            fields = broker_fields(self.folder, [broker_url], "another.password")
+            fields = broker_fields(
+                self.folder, [broker_url], f"{urlsplit(broker_url).username}.password"
+            )
             lines[0] = "\n".join([f"{head}[broker]", *fields, rest])
             path = self.folder / "another.toml"
         path.write_text("\n".join(lines) + "\n")
