@@ -130,6 +130,7 @@ def test_rotated_password_is_used_at_the_next_connect(
         assert "old" not in (link.problem or "").split()
         file.unlink()
         until(lambda: "broker.password_file" in (link.problem or ""), 15, "a missing file")
+        file.touch(mode=0o600)
         file.write_text("new\n")
         assert link.wait_up(15)
     with blocking_channel(ConnectionParameters(settings, "test")) as channel:
