@@ -45,6 +45,7 @@ COPY schemas schemas
 COPY producers producers
 COPY workers workers
 COPY ops ops
+COPY deploy/share deploy/share
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \

@@ -3,7 +3,7 @@
 # the target stops with one line that says what to install.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo unit test check format bench dist sbom clean
+.PHONY: help demo playground docs unit test check format bench dist sbom clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -12,6 +12,13 @@ help: ## List the targets
 
 demo: .venv/.system-demo .venv/.ready ## Run one job on powered-down nodes: real Slurm and RabbitMQ, simulated cloud
 	$(BIN)/python -m demo
+
+playground: .venv/.system-demo .venv/.ready ## Keep the demo's cluster running, with the console; Ctrl-C ends all
+	$(BIN)/python -m demo.playground
+
+docs: .venv/.ready ## Write the generated pages and build the documentation in build/site; links are checked
+	$(BIN)/python -m docs.generate
+	$(BIN)/mkdocs build --strict
 
 unit: .venv/.ready ## Run the fast unit tests: no servers, no system packages
 	$(BIN)/python -m pytest -n 2 -m 'not slow' --hypothesis-profile=quick tests/unit

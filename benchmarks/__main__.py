@@ -6,9 +6,12 @@ import sys
 BENCHMARKS = (
     "hooks",
     "prolog",
+    "prolog_waiting",
+    "boots",
     "fleet",
     "workers",
     "memory",
+    "idle",
     "nova",
     "broker_cluster",
     "letters",

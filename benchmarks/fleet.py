@@ -76,12 +76,12 @@ class FleetBench:
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
         return Run(seconds, self._cloud.counts(), tokens, int(peak.split()[1]) / 1024, cpu)
 
-    def bare(self) -> float:
-        """Resume all nodes with the bare client; return the seconds."""
+    def bare(self) -> tuple[float, float]:
+        """Resume all nodes with the bare client; return the seconds, and those of its CPU."""
         self._power_off()
-        seconds = self._system.request_bare("resume")
+        used = self._system.request_bare("resume")
         self._cloud.reset_counts()
-        return seconds
+        return used
 
     def _power_off(self) -> None:
         self._cloud.set_power("*", on=False)
@@ -97,7 +97,7 @@ def measure(nodes: int, runs: int, max_difference: float) -> list[Figure]:
         for number in range(runs):
             ours.append(bench.ours())
             bare.append(bench.bare())
-            print(f"{nodes} nodes, run {number + 1}: {ours[-1].seconds:.1f} s, {bare[-1]:.1f} s")
+            print(f"{nodes} nodes, run {number + 1}: {ours[-1].seconds:.1f} s, {bare[-1][0]:.1f} s")
     seconds = statistics.median([run.seconds for run in ours])
     polls = seconds + 1  # one per second, and the first
     listings = statistics.median([run.calls["list_detail"] for run in ours])
@@ -105,20 +105,27 @@ def measure(nodes: int, runs: int, max_difference: float) -> list[Figure]:
     starts = max(run.calls["start"] for run in ours) / nodes
     peak = max(run.peak for run in ours)
     cpu = 1000 * statistics.median([run.cpu for run in ours]) / nodes
+    bare_cpu = 1000 * statistics.median([used for _, used in bare]) / nodes
     return [
         Figure(
             f"resume of {nodes} nodes",
             seconds,
             aim=max_difference,
             unit="s",
-            baseline=statistics.median(bare),
+            baseline=statistics.median([seconds for seconds, _ in bare]),
             difference=True,
         ),
         Figure(f"start calls per node, {nodes} nodes", starts, aim=1.02),
         Figure(f"listings per poll, {nodes} nodes", listings / polls, aim=1.0),
         Figure(f"scoped tokens issued for {runs} such runs", tokens, aim=1),
         Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=150, unit="MB"),
-        Figure(f"CPU of the power worker per node and action, {nodes} nodes", cpu, 1.5, "ms"),
+        Figure(
+            f"CPU of the power worker per node and action, {nodes} nodes",
+            cpu,
+            aim=2.0,
+            unit="ms",
+            baseline=bare_cpu,
+        ),
     ]
 
 

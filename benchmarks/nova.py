@@ -37,24 +37,34 @@ def measure(nodes: int, runs: int) -> list[Figure]:
             stack=stack,
         )
         for number in range(runs):
-            for who, request in (("ours", system.request), ("bare", system.request_bare)):
+            for who in ("ours", "bare"):
                 for kind in ACTIONS:
                     cloud.reset_counts()
-                    took = request(kind)
-                    seconds.setdefault((who, kind), []).append(took)
                     if who == "ours":
+                        took = system.request(kind)
                         calls.append(cloud.counts())
+                    else:
+                        took, _ = system.request_bare(kind)
+                    seconds.setdefault((who, kind), []).append(took)
                     print(f"run {number + 1}, {who}, {kind}: {took:.1f} s", flush=True)
-    ours = {kind: statistics.median(seconds["ours", kind]) for kind in ACTIONS}
-    bare = {kind: statistics.median(seconds["bare", kind]) for kind in ACTIONS}
-    for who, by_kind in (("ours", ours), ("bare", bare)):
+    medians = {
+        who: {kind: statistics.median(seconds[who, kind]) for kind in ACTIONS}
+        for who in ("ours", "bare")
+    }
+    for who, by_kind in medians.items():
         rates = ", ".join(f"{kind} {nodes / took:.1f}/s" for kind, took in by_kind.items())
         print(f"{who}: {rates}")
     print("calls of ours:", calls)
     action_calls = max(call.get("action", 0) for call in calls) / nodes
     return [
         *(
-            Figure(f"{kind} of {nodes} nodes", ours[kind], 1.15, "s", baseline=bare[kind])
+            Figure(
+                f"{kind} of {nodes} nodes",
+                medians["ours"][kind],
+                1.15,
+                "s",
+                baseline=medians["bare"][kind],
+            )
             for kind in ACTIONS
         ),
         Figure(f"action calls per node, {nodes} nodes", action_calls, 1.02),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import statistics
 import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,81 +25,123 @@ from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.testbed.broker import Broker
+    from tests.testbed.processes import Child
 
 RUNS = 5
-JOB = "#!/bin/sh\ndate +%s.%N\n"
-KINDS = ("sbatch -N1", "sbatch -N3", "array of 4", "het job", "srun", "salloc")
-# Nodes of each kind, in the order of KINDS.
-SIZES = (1, 3, 4, 2, 1, 1)
+# Runs of Slurm alone at most; they share one turn of its timer.
+ALONE = 10
+ARRAY = 20
+# Each kind of job on new nodes: its number of nodes.
+KINDS = {"sbatch -N1": 1, "sbatch -N3": 3, f"array of {ARRAY}": ARRAY, "het job": 2}
+KINDS |= {"srun": 1, "salloc": 1}
 MEDIAN, MOST = 0.3, 1.0
+# On nodes that are up: the kinds, and how many seconds more the median may take.
+UP = {"sbatch": 0.15, "srun": 0.15}
+TUNABLES = "glibc.pthread.stack_cache_size=2147483648"
+_RESPONDS = re.compile(r"^\[(\S+)\] Node (\S+) now responding", re.MULTILINE)
+_SAY = "date +%s.%N; echo $SLURM_JOB_NODELIST"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job under way: its nodes, and the files that its tasks write when they start."""
+
+    kind: str
+    nodes: Sequence[str]
+    files: Sequence[Path]
+    run: subprocess.Popen[bytes] | None = None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A slurmctld whose nodes are powered down."""
+    """A slurmctld whose nodes are powered down, and its slurm worker."""
 
     slurm: PrivateSlurm
     nodes: Iterator[str]
+    worker: Child | None = None
 
-    def measure(self, kind: str, size: int) -> float:
-        """Seconds from the last registration to the last start of a job on new nodes."""
-        names = [next(self.nodes) for _ in range(size)]
-        run, outputs = self._submit(kind, names)
-        until(lambda: self._configuring() == size, 60, "the nodes to be allocated")
+    def measure(self, kinds: Sequence[str]) -> list[tuple[str, float]]:
+        """For each start of a job, its kind and the seconds since its last node registered."""
+        jobs = [
+            self._submit(kind, [next(self.nodes) for _ in range(KINDS[kind])]) for kind in kinds
+        ]
+        names = [name for job in jobs for name in job.nodes]
+        self.slurm.boot_resumed(*names)
+        found = []
+        for job in jobs:
+            for file in job.files:
+                until(partial(_said, file), 120, f"{job.kind} to start", interval=0.2)
+        registered = {
+            node: datetime.fromisoformat(at).timestamp()
+            for at, node in _RESPONDS.findall(self.slurm.log.read_text(errors="replace"))
+        }
+        for job in jobs:
+            if job.run is not None:
+                job.run.wait(60)
+            for file in job.files:
+                started, nodes = _said(file)
+                used = expand(nodes) if job.kind.startswith("array") else job.nodes
+                found.append((job.kind, float(started) - max(registered[n] for n in used)))
+        # a job that loses its node is requeued, and the next srun waits behind it for the scheduler
+        until(lambda: not self.slurm.run("squeue", "--noheader").strip(), 120, "the jobs to end")
         for name in names:
-            self.slurm.boot(name)
-        until(lambda: not self._configuring(), 60, "the nodes to register", interval=0.01)
-        registered = time.time()
-        until(lambda: all(output() for output in outputs), 90, "the job to start")
-        if run is not None:
-            run.wait(60)
-        return max(float(output().split()[0]) for output in outputs) - registered
+            self.slurm.halt(name)
+        return found
 
-    def _configuring(self) -> int:
-        return sum("POWERING_UP" in state for state in self.slurm.node_states().values())
+    def up(self, runs: int) -> dict[str, list[float]]:
+        """Seconds to the start of jobs on a node that is up, by kind."""
+        name = next(self.nodes)
+        self._submit("srun", [name])
+        self.slurm.boot_resumed(name)
+        until(lambda: self.slurm.node_state(name) == {"IDLE", "CLOUD"}, 120, "an idle node")
+        found: dict[str, list[float]] = {"sbatch": [], "srun": [], "salloc": []}
+        for number in range(runs):
+            for kind, times in found.items():
+                began = time.time()
+                job = self._submit(kind, [name], f"up{number}{kind}")
+                until(partial(_said, job.files[0]), 60, f"{kind} to start", interval=0.05)
+                times.append(float(_said(job.files[0])[0]) - began)
+                until(
+                    lambda: self.slurm.node_state(name) == {"IDLE", "CLOUD"}, 60, "the job to end"
+                )
+        self.slurm.halt(name)
+        return found
 
-    def _submit(
-        self, kind: str, names: list[str]
-    ) -> tuple[subprocess.Popen[str] | None, list[Callable[[], str]]]:
-        slurm = self.slurm
-        where = f"--nodelist={','.join(names)}"
+    def _submit(self, kind: str, names: list[str], label: str = "") -> Job:
+        folder, label = self.slurm.layout.output_dir, label or names[0]
+        where, script = f"--nodelist={','.join(names)}", f"#!/bin/sh\n{_SAY}\n"
         if kind in {"srun", "salloc"}:
-            out = slurm.layout.output_dir / f"{names[0]}.out"
-            command = [kind, where, "sh", "-c", "date +%s.%N"]
+            out = folder / f"{label}.out"
             with out.open("w") as file:
                 run = subprocess.Popen(
-                    command,
-                    env=slurm.environment(),
+                    [kind, f"-N{len(names)}", where, "sh", "-c", _SAY],
+                    env=self.slurm.environment(),
                     stdout=file,
                     stderr=subprocess.DEVNULL,
-                    text=True,
                 )
-            return run, [out.read_text]
-        if kind == "array of 4":
-            others = ",".join(name for name in slurm.settings.node_names if name not in names)
-            job = slurm.sbatch(
-                JOB, array="1-4", exclusive=True, nodes=1, exclude=others, output=self._out("%A_%a")
-            )
-            paths = [slurm.layout.output_dir / f"{job}_{task}.out" for task in range(1, 5)]
+            return Job(kind, names, [out], run)
+        options = ["--parsable", f"--output={folder}/{label}%a.out"]
+        files = [folder / f"{label}{4294967294}.out"]
+        if kind.startswith("array"):
+            others = ",".join(one for one in self.slurm.settings.node_names if one not in names)
+            options += [f"--array=1-{len(names)}", "--exclusive", "-N1", f"--exclude={others}"]
+            files = [folder / f"{label}{task}.out" for task in range(1, len(names) + 1)]
         elif kind == "het job":
-            words = ["--parsable", f"--output={self._out('%j')}", f"-w{names[0]}", ":"]
-            job = int(slurm.run("sbatch", *words, f"-w{names[1]}", text=JOB))
-            paths = [slurm.layout.output_dir / f"{job}.out"]
+            options += [f"-w{names[0]}", ":", f"-w{names[1]}"]
         else:
-            job = slurm.sbatch(JOB, nodelist=",".join(names), nodes=len(names))
-            paths = [slurm.layout.output_dir / f"{job}.out"]
-        return None, [partial(_read, path) for path in paths]
-
-    def _out(self, name: str) -> str:
-        return f"{self.slurm.layout.output_dir}/{name}.out"
+            options += [f"-N{len(names)}", where]
+        self.slurm.run("sbatch", *options, text=script)
+        return Job(kind, names, files)
 
 
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+def _said(file: Path) -> list[str]:
+    """When a task started, and its nodes; empty before."""
+    words = file.read_text().split() if file.exists() else []
+    return words if len(words) > 1 else []
 
 
 def main() -> None:
@@ -104,51 +149,74 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=RUNS)
     runs: int = parser.parse_args().runs
-    times: dict[tuple[str, bool], list[float]] = {}
+    kinds = [kind for kind in KINDS if not kind.startswith("array")]
+    arrays = [kind for kind in KINDS if kind.startswith("array")] * max(1, runs // 10)
     with temporary_folder() as folder, choose().open(folder) as broker:
-        for waits in (False, True):
-            with ExitStack() as stack:
-                bench = _bench(
-                    stack, folder / ("with" if waits else "alone"), broker, runs, waits=waits
-                )
-                for _ in range(runs):
-                    for kind, size in zip(KINDS, SIZES, strict=True):
-                        times.setdefault((kind, waits), []).append(bench.measure(kind, size))
-    print(f"seconds from the last registration to the start; {runs} runs of each kind")
+        with ExitStack() as stack:
+            bench = open_bench(stack, folder / "alone", broker, _nodes(runs), waits=False)
+            alone = bench.measure([*kinds * min(runs, ALONE), *arrays[:1]])
+            up_alone = bench.up(runs)
+        with ExitStack() as stack:
+            bench = open_bench(stack, folder / "with", broker, _nodes(runs), waits=True)
+            ours = [one for kind in [*kinds * runs, *arrays] for one in bench.measure([kind])]
+            up = bench.up(runs)
+    print(f"seconds from the last registration to the start; load {os.getloadavg()[0]:.1f}")
     figures = []
     for kind in KINDS:
-        ours, alone = times[kind, True], times[kind, False]
+        times = [seconds for one, seconds in ours if one == kind]
         figures += [
-            Figure(f"{kind}, median", statistics.median(ours), MEDIAN, "s"),
-            Figure(f"{kind}, maximum", max(ours), MOST, "s"),
+            Figure(f"{kind}, median of {len(times)}", statistics.median(times), MEDIAN, "s"),
+            Figure(f"{kind}, maximum", max(times), MOST, "s"),
         ]
-        spread = f"{min(alone):.2f} to {max(alone):.2f}, median {statistics.median(alone):.2f}"
-        print(f"  Slurm alone, {kind}: {spread}")
+        print(f"  Slurm alone, {kind}: {_spread([s for one, s in alone if one == kind])}")
+    for kind, most in UP.items():
+        more = statistics.median(up[kind]) - statistics.median(up_alone[kind])
+        figures.append(Figure(f"{kind} on nodes that are up, more", more, most, "s"))
+    for kind, times in up.items():
+        print(f"  {kind} on nodes that are up: {_spread(times)}; alone {_spread(up_alone[kind])}")
     print(render(figures))
 
 
-def _bench(stack: ExitStack, folder: Path, broker: Broker, runs: int, *, waits: bool) -> Bench:
-    settings = SlurmSettings(nodes=runs * sum(SIZES), suspend_time=3600, resume_timeout=300)
+def _spread(times: Sequence[float]) -> str:
+    return f"{min(times):.2f} to {max(times):.2f}, median {statistics.median(times):.2f}"
+
+
+def _nodes(runs: int) -> int:
+    single = sum(size for kind, size in KINDS.items() if not kind.startswith("array"))
+    return runs * single + max(1, runs // 10) * ARRAY + 1
+
+
+def open_bench(  # noqa: PLR0913 - what the two benchmarks vary
+    stack: ExitStack, folder: Path, broker: Broker, nodes: int, *, waits: bool, slots: int = 1000
+) -> Bench:
+    """A slurmctld with or without the prolog, and with its slurm worker."""
+    settings = SlurmSettings(nodes=nodes, suspend_time=3600, resume_timeout=900)
     waiting = folder / "waiting"
     folder.mkdir()
     folder.chmod(0o755)
     if waits:
         program = site_prolog(folder / "site-prolog", waiting)
-        settings = replace(settings, extra_conf=(f"PrologSlurmctld={program}",))
+        settings = replace(
+            settings,
+            extra_conf=(f"PrologSlurmctld={program}",),
+            environment=(("GLIBC_TUNABLES", TUNABLES),),
+        )
     slurm = stack.enter_context(PrivateSlurm(folder / "slurm", settings))
+    worker: Child | None = None
     if waits:
         vhost = broker.create_vhost()
         more = (
-            f'[slurm]\nprolog = "{waiting}"\n[groups.g]\nnodes = "node[1-{settings.nodes}]"\n'
+            f'[slurm]\nresume_timeout = 900\nprolog = "{waiting}"\nprolog_slots = {slots}\n'
+            f'[groups.g]\nnodes = "node[1-{settings.nodes}]"\n'
             'cloud = "c"\n[clouds.c]\nauth_url = "http://127.0.0.1:1/v3"\nproject_id = "p"\n'
             'source = { type = "password", username = "u", password_command = ["true"] }\n'
         )
         site = Installation(slurm.conf_dir, broker.amqp_url(vhost), more=more)
         site.make_hook_folders()
         site.prepare()
-        stack.enter_context(site.start("worker", "slurm"))
+        worker = stack.enter_context(site.start("worker", "slurm"))
         until(lambda: "prolog_watched" in site.logs(), 30, "the slurm worker")
-    return Bench(slurm, iter(expand(f"node[1-{settings.nodes}]")))
+    return Bench(slurm, iter(expand(f"node[1-{settings.nodes}]")), worker)
 
 
 if __name__ == "__main__":

@@ -144,8 +144,8 @@ class BenchSystem:
         )
         return self._stack.enter_context(child)
 
-    def request_bare(self, kind: str) -> float:
-        """Do the same with the bare client; return the seconds."""
+    def request_bare(self, kind: str) -> tuple[float, float]:
+        """Do the same with the bare client; return the seconds, and those of its CPU."""
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "benchmarks.bare_client", self._cloud.auth_url),
@@ -157,7 +157,8 @@ class BenchSystem:
             check=True,
             cwd=ROOT,
         )
-        return float(done.stdout)
+        seconds, cpu = done.stdout.split()
+        return float(seconds), float(cpu)
 
     def _completed(self) -> int:
         query = sa.select(sa.func.count()).where(audit.c.transition == "completed")

@@ -2,5 +2,6 @@
 
 - __main__: the steps
 - state: reads nodes, job and events
+- playground: `make playground`, the same cluster kept running
 - screen: shows them on the terminal
 """

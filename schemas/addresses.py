@@ -1,10 +1,12 @@
 """IP addresses from outside, checked before they reach a message or an argument of scontrol."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
+_LONGEST = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -14,8 +16,11 @@ def address_from(text: str) -> Address | None:
     An IPv4 address within an IPv6 one (RFC 4291, 2.5.5.2) is that IPv4 address. A scope, after `%`,
     may be any text and means something on one host only: an address with a scope is refused.
     """
-    if "%" in text:
-        return None
+    return None if "%" in text or len(text) > _LONGEST else _parsed(text)
+
+
+@lru_cache(maxsize=16_384)  # each listing repeats them
+def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(text)
     except ValueError:

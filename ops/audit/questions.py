@@ -143,6 +143,7 @@ def _as_json(now: int, history: RequestHistory) -> dict[str, object]:
         "failed_attempts": history.attempts,
         "registered": start.registered_at and moment(start.registered_at),
         "job_started": start.started_at and moment(start.started_at),
+        "slurm_timer_seconds": None if start.timer is None else start.timer / 1e9,
         "waits": [{"seconds": x.length / 1e9, "what": x.what} for x in history.waits],
     }
 

@@ -5,18 +5,15 @@ dead letter was refused); 2 the configuration, the command line or a message is 
 or a store is unavailable.
 """
 
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from ops.cli.lazy import Commands, LazyGroup
 from producers.privacy import forbid_dumps, keep_private
-
-# Names the pipe through which a process tells `lamplighter up` why it fails.
-REASON = "LAMPLIGHTER_REASON"
-LONGEST_REASON = 4096
 
 _NODES = LazyGroup(
     "nodes",
@@ -61,6 +58,10 @@ _AUDIT = LazyGroup(
 _COMMANDS: Commands = {
     "init": ("ops.install.init:init", "Set up Lamplighter on the host of slurmctld."),
     "doctor": ("ops.doctor.command:doctor", "Check this host, and say what to change."),
+    "support-bundle": (
+        "ops.doctor.bundle:support_bundle",
+        "Write what a report of a problem needs, without secrets.",
+    ),
     "up": ("ops.processes.up:up", "Run all workers of a small installation."),
     "worker": ("ops.processes.worker:worker", "Run one worker."),
     "relay": ("ops.processes.worker:relay", "Publish the requests in the hooks' spool."),
@@ -123,14 +124,19 @@ def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
     keep_private()
     forbid_dumps()
-    reasons = os.environ.pop(REASON, None)  # not for the programs that this one starts
-    if reasons is not None:
-        os.set_inheritable(int(reasons), False)
     for stream in (sys.stdout, sys.stderr):
         # a name that the terminal cannot show must not end a listing half-way
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    end(
+        lambda: cli(prog_name="lamplighter"),
+        lambda line: click.echo(f"lamplighter: {line}", err=True),
+    )
+
+
+def end(call: Callable[[], int], tell: Callable[[str], None]) -> NoReturn:
+    """Call, and end the process with the exit code; `tell` receives the line of a known error."""
     try:
-        cli(prog_name="lamplighter")
+        sys.exit(call())
     except Exception as error:
         from ops.cli.errors import explain  # noqa: PLC0415 - loads pika and SQLAlchemy
 
@@ -138,10 +144,7 @@ def main() -> None:
         if explained is None:
             raise
         line, code = explained
-        if reasons is None:
-            click.echo(f"lamplighter: {line}", err=True)
-        else:
-            os.write(int(reasons), line.encode(errors="replace")[:LONGEST_REASON])
+        tell(line)
         sys.exit(code)
 
 

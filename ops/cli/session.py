@@ -43,7 +43,7 @@ class Session:
 
     def of_role(self, role: Role) -> "Session":
         """The same command line with another role's broker user."""
-        return Session(self.config, role)
+        return self if self._role is role else Session(self.config, role)
 
     @cached_property
     def settings(self) -> Settings:

@@ -34,7 +34,6 @@ from ops.console.pages import Pages
 from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
 from ops.console.request_guard import host_names
-from ops.processes.worker import follow_supervisor
 from producers.disk import unusable
 from producers.settings import ConfigError
 from schemas.numbers import whole_number
@@ -53,8 +52,7 @@ def console(ctx: click.Context) -> None:
     It listens on loopback and is read only, unless [console] configures otherwise.
     """
     if ctx.invoked_subcommand is None:
-        follow_supervisor()
-        _serve((ctx.find_object(Session) or Session(None)).of_role(Role.CONSOLE))
+        serve((ctx.find_object(Session) or Session(None)).of_role(Role.CONSOLE))
 
 
 @console.command
@@ -117,7 +115,8 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
 
-def _serve(session: Session) -> None:
+def serve(session: Session) -> int:
+    """Serve the console until SIGTERM; returns the exit code."""
     settings = session.settings
     configure_logs(settings.log, role="console", cluster=settings.cluster)
     host, port = listening(settings.console.listen)
@@ -163,6 +162,7 @@ def _serve(session: Session) -> None:
         finally:
             live.stop()
             reader.close()
+    return 0
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -3,5 +3,10 @@
 command: the command; which checks run where.
 host: files and folders of this host: owners, modes, space; the spool.
 slurm: slurm.conf as slurmctld has it. Pure.
-parts: the broker, the stores, the logins and the clouds.
+prolog: whether lamplighter-prolog is in use, whether it pays, and how many jobs may wait in it.
+parts: the broker, the stores and the logins.
+clouds: rights, quota, templates, servers and clock of the clouds.
+measured: timeouts against recorded boots and stops.
+bundle: `lamplighter support-bundle`.
+secrets, scrub: the secrets of an installation, and how they are masked.
 """

@@ -1,5 +1,6 @@
 """`lamplighter doctor`: what is wrong with this installation, seen from this host."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -7,9 +8,12 @@ import click
 
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
-from ops.cli.terminal import print_json, print_line
+from ops.cli.terminal import print_json, print_line, warn
+from ops.doctor.clouds import of_clouds
 from ops.doctor.host import of_host
+from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
+from ops.doctor.prolog import boots_of_a_day, of_prolog
 from ops.doctor.slurm import config_from, of_slurm
 from ops.site import findings
 from ops.site.findings import Finding, Severity
@@ -22,20 +26,29 @@ from workers.config.slurm_location import is_installed
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
 from workers.slurm.power_saving import power_saving_from
+from workers.slurm.prolog_slots import is_tuned
 from workers.slurm.scontrol import Slurm
 from workers.slurm.snapshot_worker import read_nodes
 
 
 @click.command
 @json_option()
+@click.option("--fix", is_flag=True, help="Create missing folders, and take rights from others.")
 @pass_session
-def doctor(session: Session, *, as_json: bool) -> None:
+def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     """Check this host's part of the installation, and the parts that it reaches.
 
     Each finding says what is wrong and what to change. The output has no secret: it can go into a
     report of a problem. Exit code 1: something is wrong; 3: a part does not answer.
+
+    With --fix, what can do no harm is done, and the findings are those that remain.
     """
-    found = findings.ordered(list(_all(session)))
+    if fix:
+        for one in all_findings(session):
+            if one.fix:
+                done = subprocess.run(one.fix, capture_output=True, text=True, check=False)
+                warn(f"{'fixed' if done.returncode == 0 else 'NOT fixed'}: {one.remedy}")
+    found = findings.ordered(list(all_findings(session)))
     if as_json:
         print_json({"findings": [one.as_json() for one in found]})
     else:
@@ -47,7 +60,8 @@ def doctor(session: Session, *, as_json: bool) -> None:
     raise SystemExit(findings.exit_code(found))
 
 
-def _all(session: Session) -> Iterator[Finding]:
+def all_findings(session: Session) -> Iterator[Finding]:
+    """All findings of this host and of the parts that it reaches."""
     try:
         settings = session.settings
     except ConfigError as error:
@@ -65,10 +79,13 @@ def _all(session: Session) -> Iterator[Finding]:
             slurm_user = config.get("SlurmUser", slurm_user).partition("(")[0]
             yield from of_slurm(config, settings)
             yield from findings.of_conf(differences)
+            yield from of_prolog(config, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
     yield from of_host(settings, slurm_user)
     yield from of_broker(session)
     yield from of_store(session)
+    yield from of_measured(session, settings)
     yield from of_logins(session, settings)
+    yield from of_clouds(session, settings)
 
 
 def _seen(settings: Settings, config: str) -> Snapshot:

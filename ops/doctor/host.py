@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import time
@@ -56,6 +57,12 @@ def wrong(key: str, words: str, remedy: str) -> Finding:
     return Finding(Severity.WRONG, key, words, remedy)
 
 
+def fixable(key: str, words: str, *command: str | Path) -> Finding:
+    """A finding that a command ends: it creates a folder, or takes rights away."""
+    fix = tuple(map(str, command))
+    return Finding(Severity.WRONG, key, words, shlex.join(fix), fix)
+
+
 def of_host(settings: Settings, slurm_user: str) -> Iterator[Finding]:
     """The files that lamplighter.toml names, and the folders of the hooks if this is their host."""
     yield from of_secrets(settings)
@@ -87,8 +94,11 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
     try:
         status = path.stat()
     except OSError as error:
-        remedy = f"install -d -m 0700 -o {user.name} {path}"
-        yield wrong("folder", f"{key}: {path}: {error.strerror}", remedy)
+        words = f"{key}: {path}: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            yield fixable("folder", words, "install", "-d", "-m", "0700", "-o", user.name, path)
+        else:
+            yield wrong("folder", words, f"let {user.name} enter the folders above it")
         return
     if not stat.S_ISDIR(status.st_mode):
         yield wrong("folder", f"{key}: {path} is not a folder", f"move it away, or change {key}")
@@ -99,7 +109,7 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
             f"chown {user.name} {path}",
         )
     elif private and status.st_mode & stat.S_IWOTH:
-        yield wrong("folder", f"{key}: every user can write to {path}", f"chmod 0700 {path}")
+        yield fixable("folder", f"{key}: every user can write to {path}", "chmod", "0700", path)
 
 
 def _space(key: str, path: Path) -> Iterator[Finding]:
@@ -146,11 +156,11 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
             continue
         mode = path.stat().st_mode
         if mode & (stat.S_IROTH | stat.S_IWOTH):
-            yield wrong("mode", f"{key}: every user can read {path}", f"chmod o= {path}")
+            yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
     mode = settings.path.stat().st_mode
     if mode & _GROUP_OR_OTHERS:
         words = f"{settings.path} can be changed by others than its owner, and names commands"
-        yield wrong("mode", words, f"chmod go-w {settings.path}")
+        yield fixable("mode", words, "chmod", "go-w", settings.path)
 
 
 def of_stores(settings: Settings) -> Iterator[Finding]:
@@ -164,10 +174,11 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
             continue
         path = Path(parsed.database)
         if not path.parent.is_dir():
+            words = f"{key}: {path.parent} does not exist"
             yield wrong(
-                "folder", f"{key}: {path.parent} does not exist", f"install -d {path.parent}"
+                "folder", words, f"install -d -o USER {path.parent}, with the workers' user"
             )
             continue
         yield from _space(key, path.parent)
         if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            yield wrong("mode", f"{key}: every user can read {path}", f"chmod o= {path}")
+            yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)

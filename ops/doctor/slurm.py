@@ -6,8 +6,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ops.doctor.host import wrong
-from ops.site.findings import Finding, Severity
+from ops.doctor.host import fixable, wrong
+from ops.site.findings import Finding
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
 from schemas.numbers import whole_number
@@ -18,17 +18,17 @@ _PROGRAMS = {
     "SuspendProgram": "lamplighter-suspend",
     "ResumeFailProgram": "lamplighter-resume-fail",
 }
-_LINE = re.compile(r"^(\w+)\s*=\s?(.*)$", re.MULTILINE)
-# Versions whose salloc waits 3 s for any PrologSlurmctld.
-_SLOW_SALLOC = (22, 5)
+# from 24.05 on, a parameter that may have several values has an index
+_LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
 
 
 def config_from(output: str) -> Mapping[str, str]:
-    """What `scontrol show config` printed, by parameter; `(null)` is empty."""
-    return {
-        key: "" if value.strip() == "(null)" else value.strip()
-        for key, value in _LINE.findall(output)
-    }
+    """What `scontrol show config` printed, by parameter; `(null)` is empty, several values are one list."""
+    found: dict[str, str] = {}
+    for key, text in _LINE.findall(output):
+        value = "" if text.strip() == "(null)" else text.strip()
+        found[key] = f"{found[key]},{value}" if found.get(key) else value
+    return found
 
 
 def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
             "SlurmctldParameters has idle_on_node_suspend: a failed node returns to service at once",
             "remove it from slurm.conf",
         )
-    if _version(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
+    if version_of(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
         yield wrong(
             "private_data",
             "PrivateData lacks cloud: sinfo and squeue hide nodes that are powered down",
@@ -60,7 +60,6 @@ def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
             "ReturnToService is 0: a node that once did not answer stays down after its next boot",
             "ReturnToService=2 in slurm.conf",
         )
-    yield from _prolog(config, settings)
 
 
 def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
@@ -80,7 +79,7 @@ def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
         yield wrong("program", f"{parameter}: {path} is not executable", f"chmod a+rx {path}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"{parameter}: {path} can be changed by others: Slurm disables power saving"
-        yield wrong("program", words, f"chmod go-w {path}")
+        yield fixable("program", words, "chmod", "go-w", path)
 
 
 def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
@@ -106,26 +105,7 @@ def _exceptions(config: Mapping[str, str], settings: Settings) -> Iterator[Findi
         yield wrong("suspend_exc_nodes", words, "remove them from SuspendExcNodes in slurm.conf")
 
 
-def _prolog(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    program = config.get("PrologSlurmctld", "")
-    used = Path(program).name == "lamplighter-prolog"
-    if used and settings.slurm.prolog is None:
-        words = (
-            "PrologSlurmctld is lamplighter-prolog, but slurm.prolog is not set: no job waits in it"
-        )
-        yield wrong("prolog", words, 'prolog = "/run/lamplighter/prolog" in [slurm]')
-    elif settings.slurm.prolog is not None and not program:
-        words = "slurm.prolog is set, but PrologSlurmctld is not: jobs wait for Slurm's timer"
-        remedy = "PrologSlurmctld=/opt/lamplighter/bin/lamplighter-prolog in slurm.conf"
-        yield wrong("prolog", words, remedy)
-    elif not program:
-        words = "after a boot, jobs wait 15 s in the median for Slurm's timer"
-        yield Finding(Severity.NOTE, "prolog", words, "see docs/prolog.md")
-    if used and _version(config) == _SLOW_SALLOC:
-        words = "with Slurm 22.05, PrologSlurmctld makes salloc on nodes that are up 3 s slower"
-        yield Finding(Severity.NOTE, "prolog_salloc", words)
-
-
-def _version(config: Mapping[str, str]) -> tuple[int, int]:
+def version_of(config: Mapping[str, str]) -> tuple[int, int]:
+    """The version of slurmctld, as (22, 5)."""
     found = re.match(r"(\d+)\.(\d+)", config.get("SLURM_VERSION", ""))
     return (int(found[1]), int(found[2])) if found else (0, 0)

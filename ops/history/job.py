@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ops.history.job_start import job_start
+from ops.history.job_start import UNKNOWN, job_start
 from ops.history.request import RequestHistory, request_history
 from schemas.envelope import parse
 from schemas.jobs import JobEvent, JobTransition, job_event_from
@@ -39,6 +39,13 @@ class JobHistory:
         """The UWS job that it runs for."""
         return next((event.uws_id for event in reversed(self.events) if event.uws_id), None)
 
+    @property
+    def timer(self) -> int | None:
+        """How long its last start waited for slurmctld's timer with all its nodes ready, ns."""
+        starts = (one.start for one in self.requests if one.start.timer is not None)
+        last = max(starts, key=lambda start: start.started_at or 0, default=UNKNOWN)
+        return last.timer
+
     def last(self, *transitions: JobTransition) -> JobEvent | None:
         """The latest of these events."""
         found = (event for event in reversed(self.events) if event.transition in transitions)
@@ -56,7 +63,8 @@ def job_history(connection: sa.Connection, job_id: int) -> JobHistory:
     for entry in entries:
         if entry.request_id is not None:
             requests.setdefault(entry.request_id, []).append(entry)
-    made = [request_history(x, job_start(connection, x, job_id)) for x in requests.values()]
+    known: dict[tuple[int, int], int | None] = {}
+    made = [request_history(x, job_start(connection, x, job_id, known)) for x in requests.values()]
     events = [job_event_from(parse(entry.body)) for entry in entries if entry.type in _TYPES]
     made.sort(key=lambda history: history.asked)
     return JobHistory(job_id, tuple(made), tuple(events), entries)

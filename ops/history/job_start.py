@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import RequestEvent, Transition, event_from
-from schemas.jobs import JobTransition, job_event_from
+from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from workers.audit.queries import Entry
+from workers.store.chunks import chunks
 from workers.store.tables import audit
 
 # Slurm reports times in whole seconds.
@@ -21,19 +22,38 @@ _SECOND = 1_000_000_000
 class JobStart:
     """What followed one resume; times in ns since the epoch, None while unknown.
 
-    slurmd started at `registered_at`, and the first of the waiting jobs at `started_at`.
+    Attributes:
+        registered_at: when the node's slurmd started.
+        job_id, started_at: the first of the waiting jobs to start.
+        job_registered_at: when the slurmd of the last of that job's nodes had started.
     """
 
     registered_at: int | None = None
     job_id: int | None = None
     started_at: int | None = None
+    job_registered_at: int | None = None
+
+    @property
+    def timer(self) -> int | None:
+        """How long the job waited with all its nodes ready, ns: for slurmctld's timer of 30 s."""
+        if self.started_at is None or self.job_registered_at is None:
+            return None
+        return self.started_at - self.job_registered_at
+
+    @property
+    def started_by(self) -> str:
+        """What started the job: Slurm reports whole seconds, so that less than 2 may be nothing."""
+        return "Slurm's timer" if (self.timer or 0) >= 2 * _SECOND else "Slurm"
 
 
 UNKNOWN = JobStart()
 
 
 def job_start(
-    connection: sa.Connection, entries: Iterable[Entry], job: int | None = None
+    connection: sa.Connection,
+    entries: Iterable[Entry],
+    job: int | None = None,
+    known: dict[tuple[int, int], int | None] | None = None,
 ) -> JobStart:
     """What followed a request, until the next request for its node.
 
@@ -41,6 +61,7 @@ def job_start(
         connection: to the audit.
         entries: all records of the request; may be empty.
         job: only this job's start; by default that of any job that waited for the request.
+        known: keeps, between calls, when the last node of a job's start registered.
 
     Raises:
         MalformedMessageError: a record is not an event of a request.
@@ -51,17 +72,22 @@ def job_start(
         return UNKNOWN
     jobs = {waiting.job_id for event in events for waiting in event.jobs}
     jobs = jobs if job is None else jobs & {job}
-    found = _registrations_and_starts(connection, events[0], jobs)
-    registered = [time for time, job_id in found if job_id is None]
-    started = [(time, job_id) for time, job_id in found if job_id is not None]
-    started_at, job_id = min(started, default=(None, None))
-    return JobStart(min(registered, default=None), job_id, started_at)
+    registered, started = _registrations_and_starts(connection, events[0], jobs)
+    own = min(registered, default=None)
+    first = min(started, key=lambda event: (event.time, event.job_id), default=None)
+    if first is None:
+        return JobStart(own)
+    key = first.job_id, first.time
+    known = {} if known is None else known
+    if key not in known:
+        known[key] = _last_registration(connection, first, events[0].generation)
+    return JobStart(own, *key, known[key])
 
 
 def _registrations_and_starts(
     connection: sa.Connection, request: RequestEvent, jobs: Iterable[int]
-) -> list[tuple[int, int | None]]:
-    """The times of the node's registrations (None) and of starts of these jobs on it."""
+) -> tuple[list[int], list[JobEvent]]:
+    """The times of the node's registrations, and the starts of these jobs on it."""
     newer = sa.select(sa.func.min(audit.c.generation)).where(
         audit.c.subject == request.node,
         # an expression has no index: otherwise SQLite would scan all accepted requests
@@ -72,17 +98,36 @@ def _registrations_and_starts(
     query = sa.select(audit.c.body).where(
         audit.c.subject.in_((request.node, *map(str, jobs))),
         audit.c.type.in_((REGISTERED, JobTransition.STARTED.type)),
-        audit.c.time >= request.generation // _SECOND * _SECOND,
+        audit.c.time >= _whole_second(request.generation),
     )
     if until is not None:
         query = query.where(audit.c.time < until)
-    found: list[tuple[int, int | None]] = []
+    registered: list[int] = []
+    started: list[JobEvent] = []
     for body in connection.execute(query).scalars():
         envelope = parse(body)
         if envelope.type == REGISTERED and envelope.subject == request.node:
-            found.append((envelope.time, None))
+            registered.append(envelope.time)
         elif envelope.type == JobTransition.STARTED.type:
             event = job_event_from(envelope)
             if request.node in event.nodes:
-                found.append((event.time, event.job_id))
-    return found
+                started.append(event)
+    return registered, started
+
+
+def _last_registration(connection: sa.Connection, start: JobEvent, since: int) -> int | None:
+    """When the last of the job's nodes registered before its start; None if that is not recorded."""
+    found: list[int] = []
+    for names in chunks(start.nodes):
+        query = sa.select(sa.func.max(audit.c.time)).where(
+            audit.c.subject.in_(names),
+            audit.c.type == REGISTERED,
+            audit.c.time >= _whole_second(since),
+            audit.c.time <= start.time,
+        )
+        found += [time for time in connection.execute(query).scalars() if time is not None]
+    return max(found, default=None)
+
+
+def _whole_second(time: int) -> int:
+    return time // _SECOND * _SECOND

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ops.history.job_start import UNKNOWN
 from ops.history.request import RequestHistory, WaitSpan
 from schemas.events import Transition
 from schemas.jobs import JobEvent, JobTransition
@@ -72,7 +73,7 @@ def _end(events: Iterable[JobEvent], last: int, now: int) -> tuple[int, str]:
     return (max(failed), "failed") if failed and max(failed) > last else (now, "")
 
 
-def _spans(waits: Iterable[RequestHistory], begin: int, end: int, ended: str) -> Iterable[WaitSpan]:
+def _spans(waits: Sequence[RequestHistory], begin: int, end: int, ended: str) -> Iterable[WaitSpan]:
     at, before = begin, "until Slurm requested the first node"
     for one in waits:
         if one.asked > at:
@@ -87,5 +88,12 @@ def _spans(waits: Iterable[RequestHistory], begin: int, end: int, ended: str) ->
         booted = one.outcome is Transition.COMPLETED
         state = "was powered on" if booted else "had failed"
         before = f"after {one.node} {state}, until Slurm requested the next node"
+    start = max((one.start for one in waits), key=lambda x: x.started_at or 0, default=UNKNOWN)
+    what = f"until the job {ended}" if ended else "since then"
+    if start.started_at == end and start.job_registered_at is not None:
+        ready = max(at, start.job_registered_at)
+        if ready > at:
+            yield WaitSpan(ready - at, "until all its nodes had registered")
+        at, what = ready, f"until {start.started_by} started the job"
     if end > at:
-        yield WaitSpan(end - at, f"until the job {ended}" if ended else "since then")
+        yield WaitSpan(end - at, what)

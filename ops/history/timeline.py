@@ -128,12 +128,15 @@ def _details(event: RequestEvent) -> Iterator[str]:
 
 
 def _with_start(steps: list[TimelineStep], round_: int, start: JobStart) -> list[TimelineStep]:
-    """Add the registration and the job's start; Slurm reports times in whole seconds."""
+    """Add the registrations and the job's start; Slurm reports times in whole seconds."""
     job, up = f"job {start.job_id}", "slurmd had started"
-    began = f"{job} started"
+    others, last = f"until the other nodes of {job} had registered", f"the last node of {job}"
+    began, until = f"{job} started", f"until {start.started_by} started {job}"
+    later = start.job_registered_at if start.job_registered_at != start.registered_at else None
     found: list[tuple[int | None, str, str, str, StageName, str]] = [
         (start.registered_at, "registered", up, up, "registration", "until slurmd had registered"),
-        (start.started_at, "job started", job, began, "job start", f"until Slurm started {job}"),
+        (later, "all registered", last, f"{last} had registered", "registration", others),
+        (start.started_at, "job started", job, began, "job start", until),
     ]
     for time, what, details, summary, stage, wait in found:
         if time is not None:

@@ -1,11 +1,11 @@
 """The metrics of `lamplighter up` and of the relay."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from mmap import mmap
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -15,20 +15,26 @@ from schemas.numbers import whole_number
 _NS = 1_000_000_000
 
 
-class SupervisorMetrics:
-    """The metrics of `lamplighter up`."""
+class SupervisorMetrics(Collector):
+    """The metrics of `lamplighter up`, in memory that it shares with the process that serves them."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._starts = Counter(
-            "lamplighter_worker_starts",
-            "Number of times that `up` started a worker.",
-            ["worker"],
-            registry=registry,
-        )
+    def __init__(self, workers: Sequence[str]) -> None:
+        self._workers = workers
+        self._starts = memoryview(mmap(-1, 8 * len(workers))).cast("Q")
 
     def started(self, worker: str) -> None:
         """Count a start of a worker."""
-        self._starts.labels(worker).inc()
+        if worker in self._workers:
+            self._starts[self._workers.index(worker)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the counts; workers that never started have none."""
+        text = "Number of times that `up` started a worker."
+        starts = CounterMetricFamily("lamplighter_worker_starts", text, labels=["worker"])
+        for worker, count in zip(self._workers, self._starts, strict=True):
+            if count:
+                starts.add_metric([worker], count)
+        yield starts
 
 
 class SpoolMetrics(Collector):

@@ -1,35 +1,53 @@
-"""Keeps programs running: restarts a program that ends, with growing pauses if it keeps ending.
+"""Keeps functions running, each in a process of its own: restarts one that ends, with growing pauses.
 
-A program can say why it fails, through a pipe whose number is in $LAMPLIGHTER_REASON. A reason is
-logged once, however often the program fails for it.
+The processes are forked, so that they share the memory of all modules that are loaded. The supervisor
+has no threads: the state of another thread, such as a held lock, would be copied with the memory.
+A function can say why it fails. A reason is logged once, however often the function fails for it.
 """
 
+import ctypes
+import gc
+import multiprocessing
 import os
-import subprocess
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import TypeAlias
 
 import structlog
-
-from ops.cli.main import LONGEST_REASON, REASON
+from setproctitle import setproctitle
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 # After a run of this length, the next pause is the first pause again.
 STABLE_AFTER = 60.0
 GRACE = 30.0
-_POLL = 0.1
+# Bytes of a reason: less than a pipe holds, so that a process never waits for its reader.
+LONGEST_REASON = 4096
+_POLL = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_FORK = multiprocessing.get_context("fork")
+
+# Receives the reason for a failure.
+Tell: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program to run, with its arguments and environment."""
+    """A function that runs in a process of its own until SIGTERM; it may end with SystemExit.
+
+    `title` is the line that ps(1) shows.
+    """
 
     name: str
-    argv: Sequence[str]
-    environment: Mapping[str, str]
+    title: str
+    run: Callable[[Tell], None]
 
 
 @dataclass(slots=True)
@@ -42,33 +60,51 @@ class _Slot:
     """
 
     program: Program
-    process: subprocess.Popen[bytes] | None = None
-    reasons: int = -1
+    process: ForkProcess | None = None
+    reasons: Connection | None = None
     failing: str | None = None
     started: float = 0.0
     start_at: float = 0.0
     pause: float = 0.0
 
+    def start(self, now: float) -> None:
+        """Fork a process for the program."""
+        self.reasons, write_end = _FORK.Pipe(duplex=False)
+        self.process = _FORK.Process(
+            target=_enter, args=(self.program, write_end, os.getpid()), name=self.program.name
+        )
+        # the supervisor's handlers would run in the new process until it has replaced them
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            write_end.close()
+        self.started = now
 
-def _start(slot: _Slot, now: float) -> None:
-    slot.reasons, write_end = os.pipe()
-    os.set_blocking(slot.reasons, False)
-    environment = {**slot.program.environment, REASON: str(write_end)}
-    try:
-        slot.process = subprocess.Popen(slot.program.argv, env=environment, pass_fds=(write_end,))
-    finally:
-        os.close(write_end)
-    slot.started = now
+    def reason(self) -> str | None:
+        """Why the program that has just ended failed, if it has said so."""
+        if self.reasons is None:
+            return None
+        try:
+            text = self.reasons.recv_bytes() if self.reasons.poll() else b""
+        except EOFError:
+            text = b""
+        self.reasons.close()
+        return text.decode(errors="replace") or None
 
 
-def _reason(slot: _Slot) -> str | None:
-    """Why the program that has just ended failed, if it has said so."""
-    try:
-        text = os.read(slot.reasons, LONGEST_REASON)
-    except BlockingIOError:  # a child of it holds the pipe open
-        text = b""
-    os.close(slot.reasons)
-    return text.decode(errors="replace") or None
+def _enter(program: Program, reasons: Connection, supervisor: int) -> None:
+    """What the new process does first: it has the signals, the fate and the title of its own."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # it ends with its supervisor, even a killed one: the successor starts processes of its own
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it ended before the call of prctl
+        sys.exit(0)
+    setproctitle(program.title)
+    program.run(lambda text: reasons.send_bytes(text.encode(errors="replace")[:LONGEST_REASON]))
 
 
 def pause_after(previous: float, ran: float) -> float:
@@ -87,7 +123,7 @@ class Supervisor:
     Args:
         programs: the programs to run.
         log: receives starts and ends.
-        on_start: called with the name of each program that was started.
+        on_start: called with the name of each program before it starts.
     """
 
     def __init__(
@@ -101,32 +137,40 @@ class Supervisor:
         self._on_start = on_start
 
     def run(self, stop: threading.Event) -> None:
-        """Keep them running until `stop`; then send SIGTERM, and SIGKILL after GRACE seconds."""
+        """Keep them running until `stop`; then send SIGTERM, and SIGKILL after GRACE seconds.
+
+        What is in memory now is never collected: a collection would write to it, and each process
+        would need a copy of its own.
+        """
+        gc.collect()
+        gc.freeze()
         try:
             while not stop.is_set():
                 for slot in self._slots:
                     self._check(slot)
-                stop.wait(_POLL)
+                wait([slot.process.sentinel for slot in self._slots if slot.process], _POLL)
         finally:
             self._end_all()
+            gc.unfreeze()
 
     def _check(self, slot: _Slot) -> None:
         now = time.monotonic()
         if slot.process is None:
             if now >= slot.start_at:
-                _start(slot, now)
+                self._on_start(slot.program.name)
+                slot.start(now)
                 if slot.failing is None:
                     self._log.info("process_started", worker=slot.program.name)
-                self._on_start(slot.program.name)
             return
-        code = slot.process.poll()
+        code = slot.process.exitcode
         if code is None:
             if slot.failing is not None and now - slot.started >= STABLE_AFTER:
                 slot.failing = None
                 self._log.info("process_runs_again", worker=slot.program.name)
             return
         slot.pause = pause_after(slot.pause, now - slot.started)
-        reason = _reason(slot)
+        reason = slot.reason()
+        slot.process.close()
         slot.process, slot.start_at = None, now + slot.pause
         if reason is not None and reason == slot.failing:
             return
@@ -146,9 +190,8 @@ class Supervisor:
             process.terminate()
         deadline = time.monotonic() + GRACE
         for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:
                 self._log.error("process_killed", pid=process.pid)
                 process.kill()
-                process.wait()
+                process.join()

@@ -2,21 +2,28 @@
 
 import os
 import signal
-import sys
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import click
 import structlog
 from prometheus_client import CollectorRegistry
 
+from ops.cli.main import end
 from ops.cli.session import Session, pass_session
 from ops.processes.metrics import SupervisorMetrics
-from ops.processes.supervisor import Program, Supervisor
-from ops.processes.worker import BESIDE_SLURM, SUPERVISOR, WORKERS
+from ops.processes.supervisor import Program, Supervisor, Tell
+from ops.processes.worker import BESIDE_SLURM, KINDS, WORKERS, run_worker
+from producers.settings import ConfigError
+from schemas.roles import Role
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
-from workers.process.metrics_endpoint import serve_metrics
+from workers.process.metrics_endpoint import endpoint_address, serve_metrics
 
 
 @click.command
@@ -40,22 +47,71 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    environment = {
-        **os.environ,
-        "LAMPLIGHTER_CONFIG": str(settings.path.absolute()),
-        SUPERVISOR: str(os.getpid()),
-    }
-    commands = {name: ["worker", name] for name in names or _workers_here(settings)}
+    os.environ["LAMPLIGHTER_CONFIG"] = str(settings.path.absolute())
+    workers = names or _workers_here(settings)
+    modules = {name: KINDS[name].module for name in workers}
     if with_console:
-        commands["console"] = ["console"]
-    programs = [
-        Program(name, (sys.executable, "-m", "ops.cli", *command), environment)
-        for name, command in commands.items()
-    ]
+        modules["console"] = "ops.console.command"
+    for module in modules.values():
+        import_module(module)
+    sessions = _Sessions(settings.path.absolute(), tuple(modules))
+    metrics = SupervisorMetrics(tuple(modules))
+    programs = [_program(name, sessions) for name in modules]
+    if endpoint_address(settings.metrics, "up", os.environ) is not None:
+        serve = partial(_serve_metrics, settings, metrics)
+        programs.append(Program("metrics", "lamplighter up: metrics", serve))
+
+    def on_start(name: str) -> None:
+        metrics.started(name)
+        sessions.started(name)
+
+    Supervisor(programs, structlog.get_logger(), on_start).run(stop)
+
+
+class _Sessions:
+    """The session of each program. At first its settings have been read: all processes share them.
+
+    For a restart they are read again, because the operator may have changed them.
+    """
+
+    def __init__(self, config: Path, names: Sequence[str]) -> None:
+        self.config = config
+        self._read = {name: Session(config, Role(name)) for name in names}
+        self._started: set[str] = set()
+        for session in self._read.values():
+            with suppress(ConfigError):  # the program reports it
+                _ = session.settings
+
+    def of(self, name: str) -> Session:
+        """The session for a program that starts."""
+        return self._read.get(name) or Session(self.config, Role(name))
+
+    def started(self, name: str) -> None:
+        """Note that a program starts."""
+        if name in self._started:
+            self._read.pop(name, None)
+        self._started.add(name)
+
+
+def _program(name: str, sessions: _Sessions) -> Program:
+    def call() -> int:
+        session = sessions.of(name)
+        if name == "console":
+            code: int = import_module("ops.console.command").serve(session)
+            return code
+        return run_worker(name, session)
+
+    words = name if name == "console" else f"worker {name}"
+    title = f"lamplighter --config {sessions.config} {words}"
+    return Program(name, title, partial(end, call))
+
+
+def _serve_metrics(settings: Settings, metrics: SupervisorMetrics, _tell: Tell) -> None:
+    """Serve the metrics of `up` until SIGTERM; in a process of its own, because it has threads."""
     registry = CollectorRegistry()
-    metrics = SupervisorMetrics(registry)
-    with serve_metrics(settings.metrics, "up", registry):
-        Supervisor(programs, structlog.get_logger(), metrics.started).run(stop)
+    registry.register(metrics)
+    with serve_metrics(settings.metrics, "up", registry, os.getppid):
+        signal.pause()
 
 
 def _workers_here(settings: Settings) -> list[str]:

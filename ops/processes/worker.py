@@ -1,8 +1,5 @@
 """`lamplighter worker NAME` and `lamplighter relay`: one worker, in the foreground."""
 
-import ctypes
-import os
-import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ class WorkerKind:
     module: str
 
 
-_KINDS = {
+KINDS = {
     "tokens": WorkerKind(
         "Get Keystone tokens for the other workers.",
         "Logs in to the clouds and renews the tokens. Only this worker reads the clouds' credentials.",
@@ -68,30 +65,31 @@ _KINDS = {
         "workers.notify.main",
     ),
 }
-WORKERS = tuple(_KINDS)
+WORKERS = tuple(KINDS)
 # These run on the host of slurmctld.
 BESIDE_SLURM = ("slurm", "snapshot")
-# `lamplighter up` sets this variable to its process id.
-SUPERVISOR = "LAMPLIGHTER_SUPERVISOR"
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def _command(name: str, kind: WorkerKind) -> click.Command:
     @pass_session
     def run(session: Session) -> None:
-        follow_supervisor()
-        if name == "relay":
-            sys.exit(_relay(session, once=False))
-        sys.exit(import_module(kind.module).main(session.of_role(Role(name)).settings))
+        sys.exit(run_worker(name, session))
 
     text = f"{kind.summary}\n\n{kind.details}\n\nRuns until SIGTERM."
     return click.Command(name, callback=run, help=text, short_help=kind.summary)
 
 
+def run_worker(name: str, session: Session) -> int:
+    """Run a worker until SIGTERM; returns the exit code."""
+    if name == "relay":
+        return _relay(session, once=False)
+    code: int = import_module(KINDS[name].module).main(session.of_role(Role(name)).settings)
+    return code
+
+
 worker = click.Group(
     "worker",
-    commands=[_command(name, kind) for name, kind in _KINDS.items()],
+    commands=[_command(name, kind) for name, kind in KINDS.items()],
     help="Run one worker in the foreground until SIGTERM.",
 )
 
@@ -135,13 +133,3 @@ def _spool_metrics(session: Session) -> AbstractContextManager[None]:
     registry = CollectorRegistry()
     registry.register(SpoolMetrics(settings.hook.spool))
     return serve_metrics(settings.metrics, "relay", registry)
-
-
-def follow_supervisor() -> None:
-    """End when the supervisor ends, even if it is killed: its successor starts workers of its own."""
-    supervisor = os.environ.pop(SUPERVISOR, None)
-    if supervisor is None:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(supervisor):  # it ended before the call of prctl
-        sys.exit(0)

@@ -60,6 +60,8 @@ def report(  # noqa: PLR0913 - one per option
     booting     from a boot's first call to its end
     allocated   allocated to jobs, by snapshots or --sacct
     idle        powered on but not allocated
+    timer       idle of it: a job waited for slurmctld's timer, all its nodes ready
+    timer_spared  what lamplighter-prolog has spared of that (15 s a start and node)
     unknown     powered on, but no snapshot reported the node
     spared      idle time beyond --suspend-time
     saved       compared with nodes that are always on

@@ -33,6 +33,16 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
+class StartWait:
+    """A time, ns since the epoch, that a node of a job waited for slurmctld's timer, all nodes ready."""
+
+    node: str
+    job: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What to report.
 
@@ -43,6 +53,8 @@ class Question:
         suspend_time: a SuspendTime (ns) to compute the spared time for, or None.
         reported_at: for each node, the times at which Slurm reported anything about it, in order;
             None if the allocations are complete.
+        start_waits: the nodes' waits for slurmctld's timer; None if they are not known.
+        has_prolog: whether jobs wait in lamplighter-prolog, which spares most of that.
     """
 
     begin: int
@@ -52,5 +64,7 @@ class Question:
     allocations: Sequence[Allocation] | None = None
     suspend_time: int | None = None
     reported_at: Mapping[str, Sequence[int]] | None = None
+    start_waits: Sequence[StartWait] | None = None
+    has_prolog: bool = False
     orphans: frozenset[str] = frozenset()
     strays: Sequence[Stray] = ()

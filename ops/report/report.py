@@ -19,7 +19,7 @@ from ops.report.usage import UsageRow, total
 BINS = 48
 _HOUR = 3600 * 10**9
 _TIMES = (
-    *("powered_on", "booting", "allocated", "idle"),
+    *("powered_on", "booting", "allocated", "idle", "timer", "timer_spared"),
     *("unknown", "spared", "saved", "visible"),
 )
 
@@ -46,6 +46,9 @@ class Report:
         names = [self.by, "nodes", "boots", "failed", "powered_on", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
+        names += [
+            name for name in ("timer", "timer_spared") if (getattr(self.total, name) or 0) > 0
+        ]
         if self.total.allocated is not None and self.total.unknown:
             names += ["unknown"]
         if self.total.spared is not None:
@@ -105,7 +108,13 @@ def make_report(  # noqa: PLR0913 - the options of the command
         question = Question(begin, end, by, places(session.settings), allocations, suspend_time)
         if allocations is None and (found := slurm_reports(connection, known, begin, end)):
             runs, times = found.allocations, found.reported_at
-            question = replace(question, allocations=runs, reported_at=times)
+            question = replace(
+                question,
+                allocations=runs,
+                reported_at=times,
+                start_waits=found.start_waits,
+                has_prolog=session.settings.slurm.prolog is not None,
+            )
         if by not in PERSONAL:  # these belong to no user and no job
             lost, stray = orphans(connection, begin, end), strays(connection, begin, end)
             question = replace(question, orphans=lost, strays=stray)

@@ -1,6 +1,7 @@
 """Reads from the audit what Slurm reported about nodes: runs of jobs, and registrations."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, NamedTuple
@@ -11,7 +12,7 @@ from msgspec import Meta
 
 from ops.report.history import NodeHistory
 from ops.report.outcome import unreadable
-from ops.report.question import Allocation
+from ops.report.question import Allocation, StartWait
 from schemas.jobs import JobTransition
 from schemas.registrations import TYPE as REGISTERED
 from workers.store.tables import audit
@@ -20,6 +21,8 @@ _STARTED, _ENDED = JobTransition.STARTED.type, JobTransition.ENDED.type
 _NS = 1_000_000_000
 # A job may start before the worker sees its node running: by one listing, and clock differences.
 _EARLIER = 600 * _NS
+# slurmctld's timer runs every 30 s; both times are whole seconds, and its turn takes a moment.
+_TIMER = 33 * _NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class SlurmReports:
 
     allocations: tuple[Allocation, ...]
     reported_at: Mapping[str, tuple[int, ...]]
+    start_waits: tuple[StartWait, ...] = ()
 
 
 class _RunData(msgspec.Struct, frozen=True, gc=False):
     job_id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
     nodes: tuple[str, ...]
+    submitted_at: datetime
     started_at: datetime
     user: str
 
@@ -49,6 +54,7 @@ class _RunBody(msgspec.Struct, frozen=True, gc=False):
 class _Run(NamedTuple):
     nodes: tuple[str, ...]
     user: str
+    submitted: int
     end: int
 
 
@@ -72,17 +78,20 @@ def slurm_reports(
         audit.c.time < end,
     )
     reported_at: dict[str, list[int]] = {}
+    registered: dict[str, list[int]] = {}
     runs: dict[tuple[int, int], _Run] = {}
     for row in connection.execution_options(yield_per=5000).execute(query):
         if row.type == REGISTERED:
             reported_at.setdefault(row.subject, []).append(row.time)
+            registered.setdefault(row.subject, []).append(row.time)
             continue
         data = _parse_run(row.body, row.type, row.subject, row.seq)
         for node in data.nodes:
             reported_at.setdefault(node, []).append(row.time)
-        key = data.job_id, int(data.started_at.timestamp()) * _NS
+        key, submitted = (data.job_id, _ns(data.started_at)), _ns(data.submitted_at)
         if row.type == _ENDED or key not in runs:
-            runs[key] = _Run(data.nodes, data.user, row.time if row.type == _ENDED else end)
+            ended = row.time if row.type == _ENDED else end
+            runs[key] = _Run(data.nodes, data.user, submitted, ended)
     if not reported_at:
         return None
     return SlurmReports(
@@ -92,7 +101,27 @@ def slurm_reports(
             for node in run.nodes
         ),
         {node: tuple(sorted(times)) for node, times in reported_at.items()},
+        tuple(_start_waits(runs, {node: sorted(times) for node, times in registered.items()})),
     )
+
+
+def _start_waits(
+    runs: Mapping[tuple[int, int], _Run], registered: Mapping[str, Sequence[int]]
+) -> Iterator[StartWait]:
+    """The waits of nodes for slurmctld's timer: from a job's last registration to its start.
+
+    The job must have been there before: another one has not waited for the registration.
+    """
+    for (job, started), run in runs.items():
+        times = (registered.get(node, ()) for node in run.nodes)
+        last = max((x[at - 1] for x in times if (at := bisect_right(x, started))), default=0)
+        if run.submitted <= last and started - last <= _TIMER:
+            for node in run.nodes:
+                yield StartWait(node, job, last, started)
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * _NS
 
 
 def _parse_run(body: bytes, type_: str, subject: str, seq: int) -> _RunData:

@@ -1,7 +1,7 @@
 """From nodes' histories to the rows of a report. Pure; times are ns."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ops.report.history import NodeHistory, PoweredOn
 from ops.report.question import PERSONAL, UNASSIGNED, Allocation, NodePlace, Question
@@ -17,8 +17,10 @@ def rows(histories: Iterable[NodeHistory], question: Question, bins: int = 0) ->
     """
     tally = _Tally(question, bins)
     add = tally.add_by_job if question.by in PERSONAL else tally.add_by_place
-    for history in histories:
+    known = list(histories)
+    for history in known:
         add(history)
+    tally.add_start_waits({history.node: history.cloud for history in known})
     if question.by not in PERSONAL:
         tally.add_orphans_and_strays()
     return sorted(tally.rows.values(), key=lambda row: (-row.powered_on, row.key))
@@ -60,6 +62,20 @@ class _Tally:
                 row.spared = (row.spared or 0) + spared
         for boot in history.boots:
             row.add_boot(boot, window)
+
+    def add_start_waits(self, clouds: Mapping[str, str | None]) -> None:
+        """Add the waits for slurmctld's timer; `clouds` of the nodes with a history."""
+        question = self._question
+        for wait in question.start_waits or ():
+            if wait.node not in clouds:
+                continue
+            if question.by in PERSONAL:
+                ((key, _),) = self._shares((wait.job,))
+            else:
+                place = question.places.get(wait.node)
+                key = _place_key(clouds[wait.node], place, question.by)
+            row = self._row(key)
+            row.add_start_wait(wait, self._window, has_prolog=question.has_prolog)
 
     def add_orphans_and_strays(self) -> None:
         """A stray counts for its cloud if that is known, else for the node it is tagged with."""

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ops.report.history import Boot
+from ops.report.question import StartWait
 from ops.report.spans import Span, clip, length
 
 TOTAL = "total"
+# ns that a job waits in the mean for slurmctld's timer, which runs every 30 s.
+TIMER_MEAN = 15_000_000_000
 _SUMMED = (
     *("boots", "boots_failed", "powered_on", "booting", "allocated"),
+    *("timer", "timer_spared"),
     *("unknown", "spared", "saved", "visible", "orphans", "strays"),
 )
 
@@ -22,6 +26,8 @@ class UsageRow:
         powered_on: how long nodes were powered on.
         booting: from a boot's first call to its end.
         allocated: powered on and allocated to jobs; None if allocations are not known.
+        timer: powered on and idle, because the node's job waited for slurmctld's timer; None if unknown.
+        timer_spared: what lamplighter-prolog has spared of that; None if it is not in use.
         unknown: powered on, but Slurm did not report the node: neither allocated nor idle.
         spared: the idle time that the given SuspendTime would have spared, not counting its boots.
         saved: powered off while the node was known: the difference to nodes that are always on.
@@ -37,6 +43,8 @@ class UsageRow:
     powered_on: float = 0
     booting: float = 0
     allocated: float | None = None
+    timer: float | None = None
+    timer_spared: float | None = None
     unknown: float = 0
     spared: float | None = None
     saved: float = 0
@@ -62,6 +70,14 @@ class UsageRow:
                 edge = min(end, since + (until - since) * (part + 1) // parts)
                 self.bins[part] += (edge - at) * share
                 at, part = edge, part + 1
+
+    def add_start_wait(self, wait: StartWait, window: Span, *, has_prolog: bool) -> None:
+        """Add a node's wait for slurmctld's timer, and how much shorter it was than without prolog."""
+        waited = length(clip([(wait.begin, wait.end)], window))
+        self.timer = (self.timer or 0) + waited
+        if has_prolog and window[0] <= wait.end < window[1]:
+            # unbiased: where no prolog was in use, the waits are 15 s in the mean
+            self.timer_spared = (self.timer_spared or 0) + TIMER_MEAN - (wait.end - wait.begin)
 
     def add_boot(self, boot: Boot, window: Span, share: float = 1.0) -> None:
         """Add this share of a boot: its count if it ended within the window, and its time there."""

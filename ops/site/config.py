@@ -98,10 +98,10 @@ def settings_of(settings: Settings, raw: Mapping[str, Any]) -> Iterator[Setting]
     """All settings, by table; `raw` is the content of the file."""
     hook, broker = settings.hook, settings.broker
     top = {"cluster": settings.cluster, "dry_run": settings.dry_run}
-    yield from _table("", top, raw, _meanings(HookSettings) | _meanings(Settings))
+    yield from _table("", top, raw, meanings(HookSettings) | meanings(Settings))
     of_broker = {name: getattr(broker, name, None) for name in BROKER_FIELDS}
     of_broker["management_urls"] = settings.management_urls
-    meanings = _meanings(BrokerSettings) | _meanings(Settings)
+    known = meanings(BrokerSettings) | meanings(Settings)
     raw_broker = dict(raw.get("broker", {}))
     del of_broker["users"]
     raw_users = raw_broker.pop("users", {})
@@ -109,19 +109,19 @@ def settings_of(settings: Settings, raw: Mapping[str, Any]) -> Iterator[Setting]
         del of_broker[one]  # the short form of a list with one address
         if one in raw_broker:
             raw_broker[many] = raw_broker.pop(one)
-    yield from _table("broker", of_broker, raw_broker, meanings)
+    yield from _table("broker", of_broker, raw_broker, known)
     if (users := broker.users) is not None:
         of_users = {
             "folder": users.folder,
             "prefix": users.prefix,
             "login": "certificate" if users.certificates else "password",
         }
-        words = _meanings(BrokerUsers)
+        words = meanings(BrokerUsers)
         yield from _table(
             "broker.users", of_users, raw_users, {**words, "login": words["certificates"]}
         )
     of_hooks = {name: getattr(hook, name) for name in HOOK_FIELDS}
-    yield from _table("hooks", of_hooks, raw.get("hooks", {}), _meanings(HookSettings))
+    yield from _table("hooks", of_hooks, raw.get("hooks", {}), meanings(HookSettings))
     for name in fields_of(Settings):
         value = getattr(settings, name)
         if isinstance(value, msgspec.Struct):
@@ -142,8 +142,8 @@ def _struct(table: str, value: msgspec.Struct, raw: object) -> Iterator[Setting]
     plain = {name: one for name, one in fields.items() if name not in inner}
     if value.__struct_config__.tag_field is not None:
         plain = {"type": value.__struct_config__.tag, **plain}
-    meanings = {"type": "how to log in.", **_meanings(type(value))}
-    yield from _table(table, plain, given, meanings)
+    known = {"type": "how to log in.", **meanings(type(value))}
+    yield from _table(table, plain, given, known)
     for name, one in inner.items():
         yield from _struct(f"{table}.{name}", one, given.get(name, {}))
 
@@ -155,7 +155,7 @@ def _table(
         yield Setting(table, name, _safe(name, value), name in raw, meanings.get(name, ""))
 
 
-def _meanings(kind: type) -> dict[str, str]:
+def meanings(kind: type) -> dict[str, str]:
     """What each field means: the section "Attributes" of the class and of its base classes."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):

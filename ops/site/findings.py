@@ -46,12 +46,14 @@ class Finding:
         key: the kind of finding, for programs.
         words: what is the case.
         remedy: what to do, or None.
+        fix: a command that is the remedy and can do no harm: `doctor --fix` runs it.
     """
 
     severity: Severity
     key: str
     words: str
     remedy: str | None = None
+    fix: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -65,6 +67,7 @@ class Finding:
             "finding": self.key,
             "words": self.words,
             "remedy": self.remedy,
+            "fixable": bool(self.fix),
         }
 
 

@@ -37,7 +37,7 @@ def power_worker(cluster: Cluster) -> int:
     assert cluster.workers is not None
     children = Path(f"/proc/{cluster.workers.pid}/task/{cluster.workers.pid}/children")
     pids = [int(pid) for pid in children.read_text().split()]
-    (found,) = (p for p in pids if b"worker\0power" in Path(f"/proc/{p}/cmdline").read_bytes())
+    (found,) = (p for p in pids if b"worker power" in Path(f"/proc/{p}/cmdline").read_bytes())
     return found
 
 

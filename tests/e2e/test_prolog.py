@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
     from tests.testbed.processes import Child
 
-NODES = 40
+NODES = 50
 SLOTS = 4
 JOB = "#!/bin/sh\necho started\nsleep 60\n"
 
@@ -82,10 +82,22 @@ class Site:
         """Wait until so many scripts wait."""
         until(lambda: len(self.scripts()) == count, 20, f"{count} scripts to wait")
 
-    def end(self, job: int) -> None:
+    def pids(self) -> set[int]:
+        """The processes of the scripts that wait."""
+        return {script.pid for script in self.scripts()}
+
+    def save(self) -> None:
+        """Wait until slurmctld has saved all jobs."""
+        saved, now = self.folder.parent / "state" / "job_state", time.time()
+        for job in self.slurm.run("squeue", "--noheader", "--format=%A").split():
+            self.slurm.scontrol("update", f"JobId={job}", "Comment=saved")
+        until(lambda: saved.stat().st_mtime > now, 30, "slurmctld to save the jobs")
+
+    def end(self, job: int, *, scripts: bool = True) -> None:
         """Cancel a job, and wait until no script is left."""
         self.slurm.run("scancel", str(job))
-        until_none(self.scripts, 10, "the scripts")
+        if scripts:
+            until_none(self.scripts, 10, "the scripts")
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +130,11 @@ def test_a_job_starts_when_the_last_of_its_nodes_has_registered(site: Site) -> N
         job, names = site.submit(3)
         site.waits(1)
         for node in names[:2]:
-            site.slurm.boot(node)
+            site.slurm.boot_resumed(node)
             until(partial(site.registered, node), 20, f"{node} to register")
         assert job not in site.releases()
         assert len(site.scripts()) == 1
-        site.slurm.boot(names[2])
+        site.slurm.boot_resumed(names[2])
         until(lambda: site.releases().get(job) == "ready", 20, "the job to go on")
         until(lambda: site.slurm.output(job), 20, "the job to run")
         site.end(job)
@@ -145,8 +157,7 @@ def test_every_kind_of_job_starts_with_its_nodes(site: Site, how: str) -> None:
                 commands[how] += [f"--exclude={others(names)}"]
             job = int(run(*commands[how], text=JOB))
             site.waits(2)
-            for node in names:
-                site.slurm.boot(node)
+            site.slurm.boot_resumed(*names)
             until(lambda: list(site.releases().values()) == ["ready"] * 2, 20, "both to go on")
             until(lambda: "RUNNING" in site.slurm.job_state(job), 20, "the job to run")
             site.end(job)
@@ -155,8 +166,7 @@ def test_every_kind_of_job_starts_with_its_nodes(site: Site, how: str) -> None:
                 commands[how], env=site.slurm.environment(), stdout=subprocess.PIPE
             ) as waiting:
                 site.waits(1)
-                for node in names:
-                    site.slurm.boot(node)
+                site.slurm.boot_resumed(*names)
                 until(lambda: list(site.releases().values()) == ["ready"], 20, "the job to go on")
                 assert waiting.wait(30) == 0
             until_none(site.scripts, 10, "the scripts")
@@ -187,8 +197,8 @@ def test_a_job_that_leaves_its_nodes_is_not_held(site: Site, command: str) -> No
             site.slurm.run("scancel", str(job))
         else:
             site.slurm.scontrol("requeuehold", str(job))
-        until_none(site.scripts, 10, "the script")
-        until(lambda: site.releases().get(job) == "left", 10, "the watcher to know")
+        until_none(site.scripts, 20, "the script")
+        until(lambda: site.releases().get(job) == "left", 20, "the watcher to know")
         site.end(job)
 
 
@@ -208,7 +218,7 @@ def test_no_job_waits_for_a_worker_that_does_not_answer(site: Site, number: sign
 def test_without_a_worker_no_job_waits(site: Site) -> None:
     job, names = site.submit()
     until_none(site.scripts, 10, "the script")
-    site.slurm.boot(names[0])
+    site.slurm.boot_resumed(names[0])
     until(lambda: site.slurm.output(job), 60, "the job to start by Slurm's timer")
     site.end(job)
 
@@ -228,23 +238,46 @@ def test_jobs_beyond_the_slots_go_on_at_once(site: Site) -> None:
         site.end(job)
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", ["stop", "kill", "reconfigure"])
 def test_slurmctld_ends_and_comes_back_while_jobs_wait(site: Site, how: str) -> None:
+    """At a reconfigure, 22.05 leaves the scripts alone; 24.11 may end them for good."""
     with site.worker():
-        job, names = site.submit()
-        site.waits(1)
-        submitted, saved = time.time(), site.folder.parent / "state" / "job_state"
-        until(lambda: saved.stat().st_mtime > submitted, 30, "slurmctld to save the job")
-        if how == "stop":
-            site.slurm.stop_ctld()
+        waiting = [site.submit() for _ in range(SLOTS)]
+        site.waits(SLOTS)
+        site.save()
+        before = {script.pid for script in site.scripts()}
+        if how == "reconfigure":
+            site.slurm.scontrol("reconfigure")
+            until(lambda: " UP" in site.slurm.scontrol("ping"), 20, "slurmctld")
         else:
-            site.slurm.kill9_ctld()
-        until_none(site.scripts, 20, "the script")
-        site.slurm.start_ctld()
-        site.waits(1)
-        site.slurm.boot(names[0])
-        until(lambda: site.slurm.output(job), 60, "the job to run")
-        site.end(job)
+            (site.slurm.stop_ctld if how == "stop" else site.slurm.kill9_ctld)()
+            until(lambda: not before & site.pids(), 20, "the scripts to end")
+            site.slurm.start_ctld()
+            site.waits(SLOTS)
+        site.slurm.boot_resumed(*(names[0] for _, names in waiting))
+        for job, _ in waiting:
+            until(partial(site.slurm.output, job), 60, f"job {job} to run")
+        for job, _ in waiting:
+            site.end(job, scripts=False)
+        until_none(site.scripts, 10, "the scripts")
+
+
+def test_a_job_whose_node_never_registers_is_requeued_as_without_the_prolog(site: Site) -> None:
+    """Slurm's ResumeTimeout ends the boot; the script does not keep the job from its next turn."""
+    conf = site.slurm.conf.read_text()
+    with site.worker():
+        site.slurm.conf.write_text(conf.replace("ResumeTimeout=120", "ResumeTimeout=5"))
+        try:
+            site.slurm.scontrol("reconfigure")
+            job, names = site.submit()
+            site.waits(1)
+            until(lambda: site.releases().get(job) == "node_failed", 60, "the job to go on")
+            until(lambda: site.slurm.job_state(job) == "PENDING", 10, "the job to be requeued")
+            assert site.slurm.node_state(names[0]) & {"DOWN", "POWERED_DOWN", "POWERING_DOWN"}
+        finally:
+            site.slurm.conf.write_text(conf)
+            site.slurm.scontrol("reconfigure")
+            site.end(job)
 
 
 def test_all_waiting_jobs_are_released_before_slurmctld_stops(site: Site) -> None:

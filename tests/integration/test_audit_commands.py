@@ -128,8 +128,9 @@ def test_why_and_show_include_the_jobs_start_in_slurm(site: Installation) -> Non
     assert eight["waited_seconds"] == pytest.approx(45, abs=1)
     assert [(round(x["seconds"]), x["what"]) for x in eight["waits"]][-2:] == [
         (8, "until slurmd had registered"),
-        (15, "until Slurm started job 4711"),
+        (15, "until Slurm's timer started job 4711"),
     ]
+    assert eight["slurm_timer_seconds"] == 15
     (seven,) = [line for line in lines if line["node"] == "node7"]
     assert (seven["registered"], seven["job_started"]) == (None, moment(at(44)))
     (nine,) = [line for line in lines if line["node"] == "node9"]
@@ -142,6 +143,48 @@ def test_why_and_show_include_the_jobs_start_in_slurm(site: Installation) -> Non
     exported = output(site, "export", "-", "--node", "node7")
     assert '"user":"ann"' in exported.replace(" ", "")
     assert "ann" not in output(site, "list", "--node", "node9")
+
+
+def test_why_separates_the_jobs_other_nodes_from_slurms_timer(site: Installation) -> None:
+    """Of a job on two nodes, the timer counts from the last node's registration only."""
+    both = [command(node, jobs=(99,), generation=at(700)) for node in ("node20", "node21")]
+    started = JobEvent(
+        JobTransition.STARTED,
+        "test",
+        99,
+        at(700),
+        at(765),
+        nodes=("node20", "node21"),
+        started_at=at(765),
+        user="ann",
+    )
+    record(
+        site,
+        [
+            *(event(Transition.ACCEPTED, one, time=at(701)) for one in both),
+            *(event(Transition.COMPLETED, one, time=at(720)) for one in both),
+            *(Registration("test", f"node2{n}", at(730 + 10 * n)) for n in (0, 1)),
+            started,
+        ],
+    )
+    lines = site.lamplighter("audit", "why", "99", "--json").lines
+    waits = {
+        line["node"]: [(round(x["seconds"]), x["what"]) for x in line["waits"]] for line in lines
+    }
+    timer = (25, "until Slurm's timer started job 99")
+    assert waits["node20"][-3:] == [
+        (10, "until slurmd had registered"),
+        (10, "until the other nodes of job 99 had registered"),
+        timer,
+    ]
+    assert waits["node21"][-2:] == [(20, "until slurmd had registered"), timer]
+    assert {line["slurm_timer_seconds"] for line in lines} == {25}
+    spans = [(round(x["seconds"]), x["what"]) for x in lines[0]["job_waits"]]
+    assert spans[-2:] == [
+        (20, "until all its nodes had registered"),
+        (25, "until Slurm's timer started the job"),
+    ]
+    assert "25.0 s of it until Slurm's timer" in output(site, "why", "99")
 
 
 def test_list_shows_who_replayed_a_request_and_why(site: Installation) -> None:

@@ -121,7 +121,9 @@ def expressions() -> list[str]:
 def test_alerts_and_dashboard_use_only_exported_metrics(scraped: dict[str, Scrape]) -> None:
     registry = CollectorRegistry()
     SlurmMetrics(registry)
-    SupervisorMetrics(registry)
+    ups = SupervisorMetrics(["power"])
+    ups.started("power")
+    registry.register(ups)
     exported = {name for s in scraped.values() for name in s.names}
     exported |= set(_METRIC.findall(generate_latest(registry).decode()))
     used = {name for expr in expressions() for name in _METRIC.findall(expr)}

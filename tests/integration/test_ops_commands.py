@@ -306,7 +306,7 @@ def test_up_with_console_runs_the_console_until_its_supervisor_ends(
             (console,) = (
                 child
                 for child in psutil.Process(up.pid).children()
-                if child.cmdline()[-1] == "console"
+                if child.cmdline()[0].endswith(" console")
             )
             up.send(signal.SIGKILL)
             until(lambda: not console.is_running(), 20.0, "the end of the console")

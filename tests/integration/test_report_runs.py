@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.report.history import NodeHistory, PoweredOn
-from ops.report.question import Allocation
+from ops.report.question import Allocation, StartWait
 from ops.report.runs import SlurmReports, slurm_reports
 from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
@@ -92,6 +92,25 @@ def test_a_registration_alone_shows_that_the_node_was_idle(engine: sa.Engine) ->
     assert reports(engine) is None
     record(engine, Registration("test", "node1", at(40)))
     assert reports(engine) == SlurmReports((), {"node1": (at(40),)})
+
+
+def test_the_wait_for_slurms_timer_is_from_the_last_registration_to_the_start(
+    engine: sa.Engine,
+) -> None:
+    """All nodes of the job wait; later jobs on these nodes, and jobs submitted later, do not."""
+    late = replace(run(3, 150), submitted_at=at(145))
+    record(
+        engine,
+        *(Registration("test", f"node{n}", at(30 + 10 * n)) for n in (1, 2)),
+        *(run(1, 70, None, "node1", "node2"), run(1, 70, 90, "node1", "node2")),
+        *(run(2, 95), Registration("test", "node1", at(140)), late),
+    )
+    found = reports(engine)
+    assert found is not None
+    assert sorted(found.start_waits, key=lambda wait: wait.node) == [
+        StartWait("node1", 1, at(50), at(70)),
+        StartWait("node2", 1, at(50), at(70)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,11 @@ class Ports:
         """
         for _ in range(1000):
             first = random.randint(LOWEST, HIGHEST + 1 - count)
-            block = range(first, first + count)
+            block, before = range(first, first + count), set(self._reserved)
             if all(self._reserve(port) and _is_free(port) for port in block):
                 return block
+            for port in self._reserved.keys() - before:
+                self._reserved.pop(port).close()
         raise RuntimeError(f"no {count} consecutive free ports on 127.0.0.1")
 
     def close(self) -> None:

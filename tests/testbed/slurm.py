@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -108,9 +109,15 @@ class PrivateSlurm:
         self._ctld = Child(
             [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
             log=self.layout.log_dir / "slurmctld.out",
-            env=self.environment(),
+            env=self.environment() | dict(self.settings.environment),
         )
         until(self._answers, START_TIMEOUT, "the private slurmctld")
+
+    @property
+    def pid(self) -> int:
+        """The process ID of slurmctld, which must have been started."""
+        assert self._ctld
+        return self._ctld.pid
 
     def stop_ctld(self) -> None:
         """Stop slurmctld cleanly; 22.05 first waits up to 12 s for running hooks."""
@@ -130,6 +137,20 @@ class PrivateSlurm:
     def boot(self, node: str) -> None:
         """Start the node's slurmd; it registers within about a second."""
         slurmnode.boot(node, self.conf)
+
+    def boot_resumed(self, *nodes: str) -> None:
+        """Boot nodes once Slurm has resumed them; a boot in the same second counts as an older one."""
+        wanted = set(nodes)
+
+        def resumed() -> bool:
+            states = self.node_states()
+            return all("POWERING_UP" in states[node] for node in wanted)
+
+        until(resumed, 60, f"{', '.join(nodes)} to be resumed")
+        second = int(time.time())
+        until(lambda: int(time.time()) > second, 5, "the next second")
+        for node in nodes:
+            self.boot(node)
 
     def halt(self, node: str) -> None:
         """Cut the node's power: slurmd and all its jobs end at once."""

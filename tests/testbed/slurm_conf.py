@@ -29,6 +29,7 @@ class SlurmSettings:
             longer; Slurm's own default is 120.
         slurmctld_parameters: SlurmctldParameters, such as `idle_on_node_suspend`.
         extra_conf: More lines of slurm.conf; they override the ones written here.
+        environment: More variables of slurmctld's environment.
     """
 
     nodes: int = 2
@@ -42,6 +43,7 @@ class SlurmSettings:
     cred_expire: int = 15
     slurmctld_parameters: str = ""
     extra_conf: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Check what Slurm itself only logs.

@@ -73,7 +73,7 @@ def driver(lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]) -> Iterato
 
 def listed(driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]) -> Listed:
     """List once."""
-    driver.list(INTERVAL)
+    driver.list(INTERVAL, INTERVAL)
     event = posted.get(timeout=10)
     assert isinstance(event, Listed)
     driver.listed(event)
@@ -95,6 +95,23 @@ def test_once_no_call_waits_listings_come_at_the_poll_interval(
     asked = listed(driver, posted).asked
     assert driver.next_turn(time.monotonic()) == "node1"
     assert driver.listing_at() - asked == pytest.approx(INTERVAL, abs=0.1)
+
+
+def test_a_longer_pause_ends_when_somebody_waits_for_a_listing_but_not_a_rest(
+    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+) -> None:
+    lister.takes = 0.0
+    began = time.monotonic()
+    driver.list(INTERVAL, 4 * INTERVAL)
+    event = posted.get(timeout=10)
+    assert isinstance(event, Listed)
+    driver.listed(event)
+    assert driver.listing_at() - began == pytest.approx(4 * INTERVAL, abs=0.2)
+    driver.list_as_usual()
+    assert driver.listing_at() - began == pytest.approx(INTERVAL, abs=0.2)
+    driver.list_later(began + 60)
+    driver.list_as_usual()
+    assert driver.listing_at() == began + 60
 
 
 def test_a_call_without_an_answer_is_followed_by_a_listing_at_once(
@@ -135,7 +152,7 @@ def test_a_listing_reports_the_nodes_whose_servers_have_changed(
     driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
 ) -> None:
     lister.takes = 0.0
-    driver.list(INTERVAL)
+    driver.list(INTERVAL, INTERVAL)
     event = posted.get(timeout=10)
     assert isinstance(event, Listed)
     assert driver.listing_now

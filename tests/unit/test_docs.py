@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from docs.generate import pages
 from ops.cli.main import cli
 from workers.config import settings
 
@@ -131,6 +135,56 @@ def test_the_example_of_the_configuration_is_valid(tmp_path: Path) -> None:
     example, *_ = _FENCED.findall((ROOT / "docs/configuration.md").read_text())
     (tmp_path / "lamplighter.toml").write_text(example)
     assert settings.load(tmp_path / "lamplighter.toml", {}).cluster == "vespa"
+
+
+@pytest.mark.parametrize("name", pages())
+def test_reference_pages_are_as_their_sources_make_them(name: str) -> None:
+    """`make docs` writes them."""
+    assert (ROOT / name).read_text() == pages()[name]
+
+
+def test_required_settings_are_marked() -> None:
+    text = pages()["docs/reference/settings.md"]
+    for setting in ("cluster", "spool", "state", "auth_url", "nodes", "cloud", "image", "flavor"):
+        assert re.search(rf"^\| `{setting}` \| \w+ \| \*\*required\*\* \|", text, re.MULTILINE), (
+            setting
+        )
+
+
+def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "architecture.svg").exists()
+    pages_of_adr = list((ROOT / "docs/adr").glob("*.md"))
+    assert len(list((tmp_path / "adr").glob("*.html"))) == len(pages_of_adr)
+    # nothing is fetched from elsewhere by a reader's browser
+    assert "fonts.googleapis" not in (tmp_path / "index.html").read_text()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = (ROOT / "mkdocs.yml").read_text()
+    names = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+    assert [name for name in names if name not in listed] == []
+
+
+def test_the_shell_completes_commands() -> None:
+    environment = {
+        **os.environ,
+        "_LAMPLIGHTER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "lamplighter support",
+        "COMP_CWORD": "1",
+    }
+    argv = [sys.executable, "-m", "ops.cli"]
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout == "plain,support-bundle\n"
+    for path in ("bash-completion/completions/lamplighter", "zsh/site-functions/_lamplighter"):
+        assert "_LAMPLIGHTER_COMPLETE=" in (ROOT / "deploy/share" / path).read_text()
 
 
 def test_each_dependency_is_explained_with_its_range() -> None:

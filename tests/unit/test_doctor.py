@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import User, of_hooks, of_host
+from ops.doctor.measured import of_times
 from ops.doctor.parts import of_clock
+from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_slurm
-from ops.site.findings import Severity
+from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
+from schemas.commands import Kind
+from workers.clouds.quota import Flavor, Limits
 from workers.config.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -120,7 +126,6 @@ SLURM = [
     ),
     ({"SLURM_VERSION": "22.05.8", "PrivateData": ""}, "private_data", "PrivateData=cloud"),
     ({"ReturnToService": "0"}, "return_to_service", "ReturnToService=2"),
-    ({"PrologSlurmctld": "/opt/bin/lamplighter-prolog"}, "prolog", "slurm.prolog is not set"),
 ]
 
 
@@ -181,6 +186,65 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     assert [one.key for one in found] == [key]
     assert word in found[0].text
     assert found[0].remedy
+
+
+def prolog(  # noqa: PLR0913 - what decides
+    settings: Settings,
+    program: str = "/opt/lamplighter/bin/lamplighter-prolog",
+    *,
+    version: str = "22.05.8",
+    tuned: bool | None = False,
+    boots: int | None = 100,
+    toml: str = 'prolog = "/run/lamplighter/prolog"',
+) -> dict[str, Finding]:
+    """The findings about lamplighter-prolog by key."""
+    settings.path.write_text(GOOD_TOML.replace("[slurm]\n", f"[slurm]\n{toml}\n"))
+    config = {"SLURM_VERSION": version, "PrologSlurmctld": program}
+    return {
+        one.key: one for one in of_prolog(config, load(settings.path, {}), tuned=tuned, boots=boots)
+    }
+
+
+def test_a_prolog_that_only_one_side_uses_is_named(settings: Settings) -> None:
+    for found in (prolog(settings, toml=""), prolog(settings, "")):
+        assert [one.severity for one in found.values()] == [Severity.WRONG]
+    assert "slurm.prolog is not set" in prolog(settings, toml="")["prolog"].words
+    assert "PrologSlurmctld=/opt" in (prolog(settings, "")["prolog"].remedy or "")
+    assert "slurm.prolog" in prolog(settings, "/a/b,/c/lamplighter-prolog", toml="")["prolog"].words
+
+
+def test_the_doctor_says_when_the_prolog_pays_and_when_not(settings: Settings) -> None:
+    old = prolog(settings)["prolog"].words
+    assert "100 boots: about 25 min" in old
+    assert "batch jobs 15 s" in old
+    assert "salloc on nodes that are up 3 s slower" in old
+    new = prolog(settings, version="24.11.5")["prolog"].words
+    assert "salloc" not in new
+    assert "spares jobs 15 s" in new
+    without = prolog(settings, "", toml="", boots=0)["prolog"]
+    assert (without.severity, without.remedy) == (Severity.NOTE, "see docs/prolog.md")
+    assert "would spare" in without.words
+    assert "does not pay" in without.words
+    assert "24 h" not in prolog(settings, boots=None)["prolog"].words
+
+
+def test_the_doctor_says_how_many_jobs_may_wait_and_why(settings: Settings) -> None:
+    assert prolog(settings)["prolog_slots"].words.startswith("10 jobs may wait")
+    assert "GLIBC_TUNABLES=" in prolog(settings)["prolog_slots"].words
+    assert prolog(settings, version="24.11.5")["prolog_slots"].words.startswith("40 jobs")
+    tuned = prolog(settings, tuned=True)["prolog_slots"]
+    assert (tuned.words.split()[0], tuned.remedy) == ("1000", None)
+    unread = prolog(settings, tuned=None)["prolog_slots"]
+    assert "cannot be read as this user" in unread.words
+    many = 'prolog = "/run/x"\nprolog_slots = 200'
+    assert prolog(settings, toml=many)["prolog_slots"].severity is Severity.WRONG
+    assert prolog(settings, toml=many, tuned=True)["prolog_slots"].severity is Severity.NOTE
+    assert prolog(settings, toml=many, version="26.05.0")["prolog_slots"].severity is Severity.NOTE
+
+
+def test_values_with_an_index_are_one_list() -> None:
+    text = "PrologSlurmctld[0] = /a\nPrologSlurmctld[1] = /b\nSLURM_VERSION = 24.11.5\n"
+    assert config_from(text)["PrologSlurmctld"] == "/a,/b"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o775, 0o757])
@@ -253,8 +317,85 @@ def test_clocks_that_differ_are_named() -> None:
     assert "chrony" in (found.remedy or "")
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "after"),
+    [("password", 0o644, 0o640), ("lamplighter.toml", 0o666, 0o644), ("state.db", 0o666, 0o660)],
+)
+def test_fix_takes_rights_from_others(
+    settings: Settings, run_dir: Path, name: str, mode: int, after: int
+) -> None:
+    (run_dir / name).touch()
+    (run_dir / name).chmod(mode)
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor", "--fix"])
+    assert f"fixed: chmod {'go-w' if name == 'lamplighter.toml' else 'o='}" in result.output
+    assert stat.S_IMODE((run_dir / name).stat().st_mode) == after
+    assert "can read" not in result.output.partition("fixed:")[2]
+
+
+def test_a_missing_folder_is_created_by_its_finding(settings: Settings, run_dir: Path) -> None:
+    (run_dir / "spool").rmdir()
+    (found,) = of_hooks(settings.hook, settings.path, ME)
+    assert found.fix[:1] == ("install",)
+    assert found.remedy == " ".join(found.fix)
+
+
+FULL = Limits(
+    max_total_instances=10,
+    max_total_cores=16,
+    max_total_ram_size=-1,
+    total_instances_used=7,
+    total_cores_used=7,
+    total_ram_used=0,
+)
+ALL = frozenset({"node1", "node2", "node3", "node4"})
+# (what the cloud shows, whether servers are created for each boot, the findings)
+CLOUD = [
+    (CloudView(ALL, FULL), "stop", []),
+    (CloudView(ALL - {"node2"}, FULL), "stop", ["servers_missing"]),
+    (CloudView(frozenset(), FULL), "stop", ["servers_missing", "quota"]),
+    (CloudView(frozenset(), FULL), "delete", ["quota"]),
+    (CloudView(ALL - {"node1", "node2"}, FULL, {"g": Flavor(8, 1)}), "delete", ["quota"]),
+    (CloudView(ALL - {"node1"}, FULL, {"g": Flavor(8, 1)}), "delete", []),
+    (CloudView(ALL, FULL, problems={"g": "the cloud has no image x"}), "stop", ["template"]),
+    (CloudView(ALL, FULL, ahead=-90.0), "stop", ["clock"]),
+    (CloudView(ALL), "stop", []),
+]
+
+
+@pytest.mark.parametrize(("view", "strategy", "keys"), CLOUD)
+def test_what_a_cloud_lacks_is_named(
+    settings: Settings, view: CloudView, strategy: str, keys: list[str]
+) -> None:
+    if strategy == "delete":
+        text = GOOD_TOML + '[groups.g.server]\nimage = "i"\nflavor = "f"\n'
+        settings.path.write_text(text.replace('"stop"', '"delete"'))
+        settings = load(settings.path, {})
+    found = list(of_cloud("c", settings, view))
+    assert [one.key for one in found] == keys
+    assert all(one.remedy for one in found)
+
+
+# (seconds of each request, how many, the parameter that is too short)
+MEASURED = [
+    ({Kind.RESUME: [100.0] * 20}, None),
+    ({Kind.RESUME: [500.0] * 20}, "ResumeTimeout"),
+    ({Kind.RESUME: [10.0] * 99 + [9000.0]}, None),
+    ({Kind.RESUME: [500.0] * 3}, None),
+    ({Kind.SUSPEND: [55.0] * 10}, "SuspendTimeout"),
+]
+
+
+@pytest.mark.parametrize(("seconds", "parameter"), MEASURED)
+def test_a_timeout_below_what_was_measured_is_named(
+    settings: Settings, seconds: dict[Kind, list[float]], parameter: str | None
+) -> None:
+    found = list(of_times(seconds, settings))
+    assert [one.words.partition(" ")[0] for one in found] == ([parameter] if parameter else [])
+    assert all(f"{parameter}=" in (one.remedy or "") for one in found)
+
+
 def test_there_are_enough_misconfigurations_in_these_tables() -> None:
-    assert len(TOML) + len(SLURM) + len(HOST) + 3 + 4 + 4 + 2 >= 60
+    assert len(TOML) + len(SLURM) + len(HOST) + 2 + 3 + 4 + 4 + 2 >= 60
 
 
 @given(text=st.text(max_size=500))

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 import structlog
+from setproctitle import getproctitle
 from structlog.testing import capture_logs
 
-from ops.cli.main import REASON
 from ops.processes import supervisor as module
-from ops.processes.supervisor import LONGEST_PAUSE, STABLE_AFTER, Program, Supervisor, pause_after
-from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from ops.processes.supervisor import (
+    LONGEST_PAUSE,
+    LONGEST_REASON,
+    STABLE_AFTER,
+    Program,
+    Supervisor,
+    Tell,
+    pause_after,
+)
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pytest
-
-SLEEP = "import time; time.sleep(600)"
-IGNORES_SIGTERM = (
-    f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); {SLEEP}"
-)
+# the test's own process has threads; `lamplighter up` has none
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-def program(code: str) -> Program:
-    return Program("test", (sys.executable, "-c", code), dict(MINIMAL_ENVIRONMENT))
+def sleep(_tell: Tell) -> None:
+    time.sleep(600)
+
+
+def ignore_sigterm(_tell: Tell) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.stdout.write("ready")
+    sys.stdout.flush()
+    time.sleep(600)
+
+
+def program(run: Callable[[Tell], None]) -> Program:
+    return Program("test", "lamplighter test", run)
+
+
+def counting(trace: Path, then: Callable[[Tell, int], None] = lambda _tell, _n: None) -> Program:
+    """A program that writes how often it was started, and ends."""
+
+    def run(tell: Tell) -> None:
+        with trace.open("a") as file:
+            file.write("x")
+        then(tell, trace.stat().st_size)
+
+    return program(run)
 
 
 @contextmanager
@@ -59,18 +87,18 @@ def test_pauses_grow_to_a_limit_and_start_again_after_a_long_run() -> None:
 
 def test_a_program_that_ends_is_restarted(run_dir: Path) -> None:
     trace = run_dir / "trace"
-    with supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
+    with supervised(counting(trace)):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
 
 
 def test_a_reason_that_comes_again_and_again_is_logged_once(run_dir: Path) -> None:
     starts = run_dir / "starts"
-    code = (
-        f"import os; open({str(starts)!r}, 'a').write('x');"
-        f"n = os.path.getsize({str(starts)!r}); pipe = int(os.environ['{REASON}']);"
-        "os.write(pipe, b'no folder' if n < 3 else b'no user'); raise SystemExit(2)"
-    )
-    with capture_logs() as logs, supervised(program(code)):
+
+    def fail(tell: Tell, count: int) -> None:
+        tell("no folder" if count < 3 else "no user")
+        raise SystemExit(2)
+
+    with capture_logs() as logs, supervised(counting(starts, fail)):
         until(lambda: starts.exists() and len(starts.read_text()) >= 4, 20.0, "four starts")
     ended = [(line["code"], line["reason"]) for line in logs if line["event"] == "process_ended"]
     assert ended == [(2, "no folder"), (2, "no user")]
@@ -78,7 +106,7 @@ def test_a_reason_that_comes_again_and_again_is_logged_once(run_dir: Path) -> No
 
 def test_an_end_without_a_reason_is_logged_each_time(run_dir: Path) -> None:
     trace = run_dir / "trace"
-    with capture_logs() as logs, supervised(program(f"open({str(trace)!r}, 'a').write('x')")):
+    with capture_logs() as logs, supervised(counting(trace)):
         until(lambda: trace.exists() and len(trace.read_text()) >= 3, 20.0, "three starts")
     ends = [line["reason"] for line in logs if line["event"] == "process_ended"]
     # the third end may be logged, too
@@ -88,7 +116,7 @@ def test_an_end_without_a_reason_is_logged_each_time(run_dir: Path) -> None:
 
 def test_stop_ends_all_programs() -> None:
     before = len(children())
-    with supervised(program(SLEEP), program(SLEEP)):
+    with supervised(program(sleep), program(sleep)):
         until(lambda: len(children()) == before + 2, 10.0, "two programs")
     assert len(children()) == before
 
@@ -98,6 +126,37 @@ def test_a_program_that_ignores_sigterm_is_killed(
 ) -> None:
     monkeypatch.setattr(module, "GRACE", 0.2)
     before = len(children())
-    with supervised(program(IGNORES_SIGTERM)):
+    with supervised(program(ignore_sigterm)):
         until(lambda: capfd.readouterr().out, 10.0, "the program to start")
     assert len(children()) == before
+
+
+def test_a_reason_of_any_length_ends_the_program_and_is_cut(run_dir: Path) -> None:
+    def fail(tell: Tell, _count: int) -> None:
+        tell("x" * 1_000_000)
+        raise SystemExit(2)
+
+    starts = run_dir / "starts"
+    with capture_logs() as logs, supervised(counting(starts, fail)):
+        until(lambda: any(line["event"] == "process_ended" for line in logs), 20.0, "its end")
+    (ended, *_) = (line for line in logs if line["event"] == "process_ended")
+    assert ended["reason"] == "x" * LONGEST_REASON
+
+
+def test_a_process_has_a_title_default_signals_and_no_thread_of_the_supervisor(
+    run_dir: Path,
+) -> None:
+    told = run_dir / "told"
+
+    def run(_tell: Tell) -> None:
+        default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        told.with_suffix(".new").write_text(
+            f"{getproctitle()}|{default}|{blocked}|{threading.active_count()}"
+        )
+        told.with_suffix(".new").rename(told)
+        time.sleep(600)
+
+    with supervised(program(run)):
+        until(told.exists, 20.0, "the process")
+    assert told.read_text() == "lamplighter test|True|set()|1"

@@ -19,7 +19,8 @@ from producers.settings import ConfigError
 from tests.testbed.waiting import until
 from workers.slurm.nodes import JobState, NodeState
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
-from workers.slurm.prolog_release import PrologJob, Release, release
+from workers.slurm.prolog_release import PrologJob, Release, has_left, release
+from workers.slurm.prolog_slots import default_slots, is_tuned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,12 +241,11 @@ def test_any_line_at_the_door_is_an_arrival_or_ignored(text: bytes) -> None:
 JOB_7 = PrologJob(7, ("node1", "node2"), until=100.0)
 READY = NodeState("node1", "MIXED", frozenset({"CLOUD"}))
 BOOTING = NodeState("node2", "MIXED", frozenset({"CLOUD", "NOT_RESPONDING", "POWERING_UP"}))
-CONFIGURING = JobState(7, "CONFIGURING", "node[1-2]")
 
 
 def decided(other: NodeState | None, now: float = 50.0) -> Release | None:
     nodes = {"node1": READY} | ({"node2": other} if other else {})
-    return release(JOB_7, CONFIGURING, nodes, now)
+    return release(JOB_7, nodes, now)
 
 
 def test_a_job_waits_for_its_last_node() -> None:
@@ -262,13 +262,53 @@ def test_a_job_goes_on_when_a_node_does_not_become_ready(flag: str) -> None:
 
 
 def test_a_job_goes_on_when_it_has_left_its_nodes() -> None:
-    nodes = {"node1": READY, "node2": BOOTING}
-    assert release(JOB_7, None, nodes, 0) is Release.LEFT
+    assert has_left(None)
+    assert not has_left(JobState(7, "CONFIGURING", "node[1-2]"))
     for state in ("PENDING", "COMPLETING", "CANCELLED", "RUNNING", "anything"):
-        assert release(JOB_7, JobState(7, state, ""), nodes, 0) is Release.LEFT
+        assert has_left(JobState(7, state, ""))
     assert decided(NodeState("node2", "IDLE", BOOTING.flags)) is Release.LEFT
 
 
 def test_a_job_does_not_wait_longer_than_its_ceiling() -> None:
     assert decided(BOOTING, 99.0) is None
     assert decided(BOOTING, 100.0) is Release.CEILING
+
+
+# -- the slots
+
+
+def process(proc: Path, number: int, name: str, environ: bytes) -> None:
+    folder = proc / str(number)
+    folder.mkdir(parents=True)
+    (folder / "comm").write_text(f"{name}\n")
+    (folder / "environ").write_bytes(environ)
+
+
+CACHE = b"A=1\0GLIBC_TUNABLES=glibc.malloc.check=1:glibc.pthread.stack_cache_size=2147483648\0B=2"
+
+
+def test_the_glibc_setting_is_read_from_slurmctlds_environment(tmp_path: Path) -> None:
+    assert is_tuned(tmp_path) is None
+    process(tmp_path, 1, "bash", CACHE)
+    assert is_tuned(tmp_path) is None
+    process(tmp_path, 2, "slurmctld", CACHE)
+    assert is_tuned(tmp_path) is True
+    process(tmp_path, 3, "slurmctld", b"PATH=/bin")
+    assert is_tuned(tmp_path) is False, "which of them is ours is not known"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"x", b"glibc.pthread.stack_cache_size=4096", b"glibc.pthread.stack_cache_size=2G"],
+)
+def test_a_glibc_setting_that_does_not_help_does_not_count(tmp_path: Path, value: bytes) -> None:
+    process(tmp_path, 2, "slurmctld", b"GLIBC_TUNABLES=" + value)
+    assert is_tuned(tmp_path) is False
+
+
+def test_slots_follow_the_version_and_the_setting() -> None:
+    versions = {"slurm-wlm 22.05.8": 10, "slurm 23.02.1": 10, "slurm 23.11.0": 40}
+    versions |= {"slurm-wlm 24.11.5": 40, "slurm 26.05.0": 1000, "nonsense": 10}
+    assert {one: default_slots(one, tuned=False) for one in versions} == versions
+    assert default_slots("slurm-wlm 22.05.8", tuned=None) == 10
+    assert default_slots("slurm-wlm 22.05.8", tuned=True) == 1000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.report.chart import chart, colour
 from ops.report.history import Boot, NodeHistory, PoweredOn
 from ops.report.inputs import allocations
-from ops.report.question import UNASSIGNED, Allocation, NodePlace, Question
+from ops.report.question import UNASSIGNED, Allocation, NodePlace, Question, StartWait
 from ops.report.report import Report
 from ops.report.spans import length, minus, overlap, union
 from ops.report.sums import rows
@@ -74,6 +74,26 @@ def test_with_allocations_the_rest_is_idle() -> None:
         r.key: r.powered_on for r in rows([history("n1", (0, 60))], question("user", given=given))
     }
     assert found == {"anna": 20, "bert": 20, UNASSIGNED: 30}
+
+
+def test_waits_for_slurms_timer_and_what_the_prolog_spares_of_them() -> None:
+    """Spared is the mean wait of 15 s less the real one, for each start and node."""
+    second = 10**9
+    window = question("group", end=200 * second, given=[Allocation("n1", 7, "anna", 50, 60)])
+    nodes = [history("n1", (0, 60)), history("n2", (0, 60))]
+    waits = [StartWait(n, 7, 40 * second, 41 * second) for n in ("n1", "n2")]
+    before = StartWait("n1", 7, -20 * second, second)
+    asked = replace(window, start_waits=[*waits, before, StartWait("foreign", 7, 0, 9)])
+    found = {row.key: row for row in rows(nodes, asked)}
+    assert (found["a"].timer, found["b"].timer) == (2 * second, second)
+    assert found["a"].timer_spared is None
+    made = rows(nodes, replace(asked, start_waits=waits, has_prolog=True))
+    whole = total(made)
+    assert (whole.timer, whole.timer_spared) == (2 * second, 28 * second)
+    report = Report(0, 200 * second, "group", tuple(made), whole)
+    assert report.columns[8:10] == ("timer", "timer_spared")
+    by_user = rows(nodes, replace(asked, by="user", start_waits=waits))
+    assert {row.key: row.timer for row in by_user}["anna"] == 2 * second
 
 
 def test_time_without_reports_from_slurm_is_unknown() -> None:

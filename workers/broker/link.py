@@ -63,6 +63,7 @@ class Link:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._session: BrokerSession | None = None
+        self._calls: list[Callable[[BrokerSession], None]] = []
         self._count = 0
         self._count_up = 0
         self._address = 0
@@ -177,10 +178,21 @@ class Link:
     def _call(self, function: Callable[[BrokerSession], None]) -> None:
         """Run `function` on the link's thread with its session; does nothing if not connected."""
         with self._lock:
-            if (session := self._session) is not None:
-                self._connection.ioloop.add_callback_threadsafe(lambda: function(session))
+            if self._session is None:
+                return
+            self._calls.append(function)
+            if len(self._calls) == 1:  # to wake the thread costs more than most calls
+                self._connection.ioloop.add_callback_threadsafe(self._run_calls)
 
     # -- on the link's thread
+
+    def _run_calls(self) -> None:
+        with self._lock:
+            session, calls = self._session, self._calls
+            self._calls = []
+        if session is not None:
+            for call in calls:
+                call(session)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -279,6 +291,7 @@ class Link:
         with self._lock:
             connection, self._connection = self._connection, None
             session, self._session = self._session, None
+            self._calls = []
         if session is not None:
             connection.ioloop.close()
             session.close()

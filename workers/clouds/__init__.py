@@ -11,6 +11,7 @@ images: the images that requests have made, as Glance lists them.
 listing: reads servers from the cloud's answers.
 names: resolves a template's names to ids.
 nova_requests: the HTTP request behind each action.
+quota: what a project may still make.
 servers: a cloud's servers, folded from listings; a node's server and address.
 session: sends requests to the cloud; every error becomes ours.
 strays: servers with our tags that belong to no node.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -22,10 +23,12 @@ from workers.clouds.errors import BadTemplateError, CloudError, UnreadableAnswer
 from workers.clouds.listing import page_from, server_from
 from workers.clouds.names import Names, Query, is_id
 from workers.clouds.nova_requests import Call, Parts
+from workers.clouds.quota import Flavor, FlavorAnswer, Limits, LimitsAnswer
 from workers.clouds.session import CloudSession, readable
 from workers.config.groups import CloudSettings, ServerTemplate
 from workers.errors import LamplighterError
 from workers.process.foreign import read_json
+from workers.process.retry_after import http_date
 
 PAGE = 1000
 # Some clouds show fewer servers a page.
@@ -203,6 +206,41 @@ class Cloud:
                 name = self._names.network_name(network_id)
                 if name is not None:
                     self._network_ids[name] = network_id
+
+    def check(self, template: ServerTemplate) -> Flavor:
+        """The flavor of a template whose parts the cloud has.
+
+        Raises:
+            BadTemplateError: it lacks one, or has several of a name.
+            CloudError, TokenError: as `act`.
+        """
+        with readable():
+            parts = self._names.resolve(template, anew=True)
+            flavor = self._part("flavor", parts.flavor, "compute", f"/flavors/{parts.flavor}")
+            self._part("image", parts.image, "image", f"/images/{parts.image}")
+            for network in parts.networks:
+                if network not in nova_requests.WORDS:
+                    self._part("network", network, "network", f"/networks/{network}")
+            return read_json(flavor, FlavorAnswer).flavor
+
+    def _part(self, kind: str, id_: str, service: str, path: str) -> bytes:
+        try:
+            return self._ask(service, path, {})
+        except CloudError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            raise BadTemplateError(f"the cloud has no {kind} {id_}") from None
+
+    def limits(self) -> tuple[Limits, datetime | None]:
+        """The project's quota and use, and the cloud's clock.
+
+        Raises:
+            CloudError, TokenError: as `act`.
+        """
+        response = self._session.request("GET", "/limits")
+        with readable():
+            found = read_json(response.content, LimitsAnswer).limits.absolute
+        return found, http_date(response.headers.get("Date", ""))
 
     def show_server(self, server_id: str) -> Server | None:
         """One server, for people; None where the cloud has none of this id.

@@ -89,6 +89,8 @@ class CloudDriver:
         self._cloud = cloud
         self._post = post
         self._next_listing = 0.0
+        # when it would be due without a longer pause; infinity if there is none
+        self._usual_listing = inf
         self._spared_until = 0.0
         self._since: str | None = None
         self._whole_next = True
@@ -196,17 +198,23 @@ class CloudDriver:
         """Neither call nor list before `until` (monotonic seconds): the cloud asked for it."""
         now = time.monotonic()
         self.limiter.refused(now, until - now)
-        self._next_listing = max(self._next_listing, until)
+        self.list_later(max(self._next_listing, until))
 
     # -- listings
 
-    def list(self, interval: float) -> None:
-        """List what changed, or everything after a long pause or after `list_whole_next`."""
+    def list(self, interval: float, next_in: float) -> None:
+        """List what changed, or everything after a long pause or after `list_whole_next`.
+
+        Args:
+            interval: seconds between two listings, usually.
+            next_in: seconds until the next one; ignored where the cloud wants fewer listings.
+        """
         now = time.monotonic()
         whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
         self.listing_now, self._whole_next = True, False
         self.interval = self.limiter.interval(interval)
-        self._next_listing = now + self.interval
+        self._usual_listing = now + self.interval
+        self._next_listing = now + max(next_in, self.interval if self.interval > interval else 0.0)
         self.limiter.sent(now)
         self._lister.submit(self._list, None if whole else self._since, now, whole)
 
@@ -238,7 +246,11 @@ class CloudDriver:
 
     def list_later(self, moment: float) -> None:
         """Do not list before that moment (monotonic seconds)."""
-        self._next_listing = moment
+        self._next_listing, self._usual_listing = moment, inf
+
+    def list_as_usual(self) -> None:
+        """End a pause that is longer than usual: somebody waits for a listing."""
+        self._next_listing = min(self._next_listing, self._usual_listing)
 
     def list_whole_next(self) -> None:
         """Let the next listing be of all servers: one of changes may have missed something."""
@@ -251,11 +263,3 @@ class CloudDriver:
         calls are still to come decides little.
         """
         return max(self._next_listing, self._spared_until) if self.waiting else self._next_listing
-
-    def list_if_due(self, now: float, interval: float) -> float:
-        """List if that is due; when the next listing is (monotonic seconds), infinity during one."""
-        due = self.listing_at()
-        if now < due:
-            return due
-        self.list(interval)
-        return inf

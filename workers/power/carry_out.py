@@ -1,6 +1,7 @@
 """Takes the nodes' next steps: queues and makes calls, finishes, retries and parks; and lists clouds."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
 from workers.clouds.errors import NO_ROOM
 from workers.config.tables import PowerSettings
+from workers.power.boot_pace import BootPace
 from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
@@ -59,6 +61,7 @@ class StepTaker:
     snapshots: SnapshotReader
     publisher: Publisher
     _rest: GroupRest = field(default_factory=GroupRest)
+    _pace: dict[str, BootPace] = field(default_factory=lambda: defaultdict(BootPace))
     # calls that were decided in this turn
     _decided: dict[str, Act] = field(default_factory=dict)
 
@@ -95,6 +98,8 @@ class StepTaker:
                 self.state.agenda.wait(node.name, cloud.name, step)
                 if step.whole:
                     cloud.list_whole_next()
+                if step.listing and self._pace[cloud.name].left(node, time.monotonic()) is None:
+                    cloud.list_as_usual()
             case MakeCall(act) if node.group.dry_run:
                 self._rehearse(node, cloud, act)
             case MakeCall(act):
@@ -128,6 +133,7 @@ class StepTaker:
             self._decided.clear()  # the group may rest from now on
         if finish.transition is Transition.COMPLETED and node.is_booting:
             cloud.health = cloud.health.boot_completed(now)
+            self._pace[cloud.name].booted(node.group_name, now - node.patient_since)
         self.state.finished[node.name] = node, finish
 
     def _rehearse(self, node: PendingNode, cloud: CloudDriver, act: Act) -> None:
@@ -184,9 +190,20 @@ class StepTaker:
             away = cloud.tokens_away or cloud.health.away is not None
             wanted = self.state.by_cloud[cloud.name] or cloud.ordered is not None or away
             if wanted and not cloud.listing_now:
-                due = min(due, cloud.list_if_due(now, self.settings.poll_interval))
+                due = min(due, self._list_if_due(cloud, now))
         self._decided.clear()
         return due
+
+    def _list_if_due(self, cloud: CloudDriver, now: float) -> float:
+        """List if that is due; when the next listing is (monotonic seconds), infinity during one."""
+        if cloud.ordered is not None:
+            cloud.list_as_usual()
+        due = cloud.listing_at()
+        if now < due:
+            return due
+        interval, nodes = self.settings.poll_interval, self.state.on_cloud(cloud.name)
+        cloud.list(interval, self._pace[cloud.name].next_in(nodes, interval, now))
+        return inf
 
     def _call(self, cloud: CloudDriver, node: PendingNode, now: float) -> None:
         """Make a call; what was decided in an earlier turn may no longer be so, and is decided again."""

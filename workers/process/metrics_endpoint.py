@@ -6,7 +6,7 @@ role on the same host.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -49,9 +49,14 @@ def endpoint_address(
 
 @contextmanager
 def serve_metrics(
-    settings: MetricsSettings, role: str, registry: CollectorRegistry
+    settings: MetricsSettings,
+    role: str,
+    registry: CollectorRegistry,
+    process: Callable[[], int] = os.getpid,
 ) -> Iterator[None]:
     """Serve the metrics inside the context; a port in use is only logged.
+
+    `process` gives the pid of the process whose memory and CPU are among them.
 
     Raises:
         ConfigError: as `address`.
@@ -69,7 +74,7 @@ def serve_metrics(
         log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the error is enough
         yield
         return
-    ProcessCollector(registry=registry)
+    ProcessCollector(registry=registry, pid=process)
     log.info("metrics_served", host=host, port=server.server_port)
     try:
         yield

@@ -18,14 +18,15 @@ def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
     value = headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return min(float(value), LONGEST)
-    moment = _moment(value)
+    moment = http_date(value)
     if moment is None:
         return None
-    since = _moment(headers.get("Date", "")) or datetime.fromtimestamp(now, UTC)
+    since = http_date(headers.get("Date", "")) or datetime.fromtimestamp(now, UTC)
     return min(max((moment - since).total_seconds(), 0.0), LONGEST)
 
 
-def _moment(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """The time of a header such as Date, in UTC; None if it is none."""
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

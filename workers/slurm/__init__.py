@@ -16,8 +16,8 @@ node_memory: the stored state of each node: failures in a row, and what is due w
 failed_jobs, requeued: the jobs that waited for failed boots.
 job_events, job_origins: events about jobs; the UWS job to which a Slurm job belongs.
 metrics: the metrics of this worker.
-prolog, prolog_fifos, prolog_release: let jobs that wait in lamplighter-prolog go on when their
-    nodes are ready: the thread, the FIFOs to the scripts, the decision.
+prolog, prolog_fifos, prolog_release, prolog_slots: let jobs that wait in lamplighter-prolog go on
+    when their nodes are ready: the thread, the FIFOs to the scripts, the decision, how many may wait.
 
 The snapshot worker:
 snapshot_worker: the process; publishes snapshots.

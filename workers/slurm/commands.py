@@ -62,6 +62,24 @@ class SlurmCommands:
             raise SlurmAwayError("slurmctld is not up")
         raise SlurmRefusedError(output)
 
+    def converse(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command that reads from its input; its errors are part of its output.
+
+        Raises:
+            SlurmAwayError: it cannot be started.
+        """
+        path = self._paths[program]
+        try:
+            return subprocess.Popen(
+                [path, *arguments],
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError as error:
+            raise SlurmAwayError(f"{path}: {error.strerror}") from None
+
     def _execute(self, program: str, *arguments: str) -> tuple[bool, str]:
         """Whether a command has succeeded, and its output."""
         path = self._paths[program]

@@ -30,6 +30,11 @@ class PrologMetrics:
             "Jobs that wait in lamplighter-prolog for their nodes.",
             registry=registry,
         )
+        self.slots = Gauge(
+            "lamplighter_prolog_slots",
+            "Jobs that may wait in lamplighter-prolog at once.",
+            registry=registry,
+        )
         self._released = Counter(
             "lamplighter_prolog_released",
             "Jobs that went on, by reason; full: all slots were taken.",

@@ -1,39 +1,45 @@
 """Lets jobs that wait in lamplighter-prolog go on as soon as their nodes are ready.
 
-A thread of the slurm worker. It queries slurmctld only while a job waits: once a second, and more
-often when a boot may end soon. Its failure costs no job more than Slurm's own 30 s timer.
+A thread of the slurm worker. It queries slurmctld only while a job waits, through one scontrol that
+keeps running meanwhile. Its failure costs no job more than Slurm's own 30 s timer.
 """
 
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
+from math import inf
 
 import structlog
 
 from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
+from schemas.fields import is_node_name
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime
 from workers.slurm.commands import SlurmAwayError
 from workers.slurm.metrics import PrologMetrics
+from workers.slurm.nodes import nodes_from
 from workers.slurm.prolog_fifos import Arrival, PrologFifos
-from workers.slurm.prolog_release import PrologJob, Release, release
+from workers.slurm.prolog_release import PrologJob, Release, has_left, release
+from workers.slurm.prolog_slots import default_slots, is_tuned
 from workers.slurm.scontrol import Slurm
 
-# Seconds between two readings: usually, when a boot may end soon, and in relation to a reading's time.
-_SLOW, _FAST, _SHARE = 1.0, 0.2, 4
+# Seconds between two readings of the nodes: at least, in relation to a reading's time, at most; between
+# two of the jobs: a job that is requeued starts again after minutes. Without readings, scontrol ends.
+_LEAST, _SHARE, _MOST, _JOBS_PACE, _IDLE = 0.25, 10, 1.0, 10.0, 60.0
+# Seconds after which the number of slots is found out again, if nobody waits.
+_SLOTS_PACE = 60.0
+# Seconds within which a reading must succeed: otherwise no job waits longer.
+_AWAY = 5.0
+# Bytes of a list of nodes; a longer one is not sent, and all nodes are read.
+_LONGEST = 3000
 # A script waits so many seconds for the next line; with many scripts, lines come less often.
 _LIMIT, _LINES_A_SECOND = 3, 40
 # Seconds that a job may wait longer than Slurm's ResumeTimeout; seconds for which nobody waits after
-# --release; seconds to the next try after a failure.
-_GRACE, _CLOSED, _PAUSE = 10, 10.0, 5.0
-# A boot may end soon after this part of the fastest of the last boots, less some seconds.
-_SOON, _MARGIN, _BOOTS = 0.8, 2.0, 50
+# --release; seconds to the next try after a failure; seconds of a turn in which nothing happens.
+_GRACE, _CLOSED, _PAUSE, _TURN = 10, 10.0, 5.0, 1.0
 
 
 class PrologWatcher:
@@ -52,27 +58,44 @@ class PrologWatcher:
         self._slurm = slurm
         self._fifos = fifos
         self._metrics = metrics
-        self._slots = settings.slurm.prolog_slots or default_slots(slurm)
+        self._set_slots = settings.slurm.prolog_slots
+        self._slots, self._slots_at = 0, -inf
         self._ceiling = settings.slurm.resume_timeout + _GRACE
         self._waiting: dict[int, PrologJob] = {}
         self._since: dict[int, float] = {}
-        self._boots: deque[float] = deque(maxlen=_BOOTS)
-        self._read_at = self._kept_at = self._closed_until = self._took = 0.0
+        self._session = slurm.session()
+        self._text, self._nodes = "", nodes_from("")
+        # the scripts that the query under way is about, and when it was sent
+        self._asked: set[int] = set()
+        self._asked_at: float | None = None
+        self._read_at = self._known_at = self._jobs_at = self._took = 0.0
+        self._kept_at = self._closed_until = 0.0
         self._log = structlog.get_logger()
 
+    def close(self) -> None:
+        """End what runs for it."""
+        self._session.close()
+
     def turn(self, timeout: float) -> None:
-        """Wait for a script or the next reading, at most `timeout` seconds, and handle it.
+        """Wait for a script, an answer or the next reading, at most `timeout` seconds, and handle it.
 
         Raises:
-            SlurmAwayError: slurmctld does not answer; the scripts wait no longer than their limit.
+            SlurmAwayError: scontrol cannot be run.
         """
-        due = self._read_at + self._interval() - time.monotonic() if self._waiting else timeout
-        self._fifos.wait(max(0.0, min(timeout, due)))
-        new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
+        due = self._read_at + self._pace() - time.monotonic()
+        wait = due if self._waiting and self._asked_at is None else timeout
+        self._fifos.wait(max(0.0, min(timeout, wait)), self._session.fds)
+        # first those that have ended: when slurmctld starts again, they come again
         for fd in self._fifos.ended(self._waiting):
             self._end(fd, Release.LEFT)
-        if any(new) or (self._waiting and time.monotonic() >= self._read_at + self._interval()):
-            self._read()
+        new = [self._admit(arrival) for arrival in self._fifos.arrivals()]
+        if self._asked_at is not None:
+            self._listen(self._asked_at)
+        if self._asked_at is None and self._waiting and (any(new) or self._is_due()):
+            self._ask()
+        elif not self._waiting and time.monotonic() >= self._read_at + _IDLE:
+            self._session.close()
+        self._let_go_without_slurm()
         self._keep()
         self._metrics.waiting.set(len(self._waiting))
 
@@ -81,6 +104,7 @@ class PrologWatcher:
         now = time.monotonic()
         try:
             nodes = tuple(expand(arrival.hostlist)) if arrival.job_id else ()
+            nodes = nodes if all(map(is_node_name, nodes)) else ()
         except MalformedMessageError:
             nodes = ()
         if not arrival.job_id:
@@ -88,6 +112,11 @@ class PrologWatcher:
             self._log.info("prolog_released", jobs=len(self._waiting))
             for fd in list(self._waiting):
                 self._end(fd, Release.LEFT)
+        if not self._waiting and now >= self._slots_at + _SLOTS_PACE:
+            # slurmctld may be another one, or have another environment
+            self._slots_at = now
+            self._slots = self._set_slots or default_slots(self._slurm.version(), tuned=is_tuned())
+            self._metrics.slots.set(self._slots)
         if nodes and now >= self._closed_until and len(self._waiting) < self._slots:
             self._waiting[arrival.fd] = PrologJob(arrival.job_id, nodes, now + self._ceiling)
             self._since[arrival.fd] = now
@@ -98,22 +127,60 @@ class PrologWatcher:
         self._fifos.let_go(arrival.fd)
         return False
 
-    def _read(self) -> None:
-        began = time.monotonic()
-        states = self._slurm.jobs(job.job_id for job in self._waiting.values())
-        nodes = self._slurm.nodes({name for job in self._waiting.values() for name in job.nodes})
-        self._read_at = time.monotonic()
-        self._took = self._read_at - began
-        for fd, job in list(self._waiting.items()):
-            if why := release(job, states.get(job.job_id), nodes, self._read_at):
+    def _is_due(self) -> bool:
+        """Whether the nodes are to be read again; scripts that no query was about are not known yet."""
+        unknown = self._waiting.keys() - self._asked
+        return bool(unknown) or time.monotonic() >= self._read_at + self._pace()
+
+    def _pace(self) -> float:
+        """Seconds between two readings of the nodes."""
+        return min(max(_LEAST, _SHARE * self._took), _MOST)
+
+    def _ask(self) -> None:
+        names = sorted({name for job in self._waiting.values() for name in job.nodes})
+        wanted = ",".join(names)
+        self._asked, self._asked_at = set(self._waiting), time.monotonic()
+        self._session.ask(f"show node {wanted if len(wanted) < _LONGEST else ''}")
+
+    def _listen(self, asked_at: float) -> None:
+        """Take the answer in, if it is there."""
+        text, now = self._session.answer(), time.monotonic()
+        if text is None and now - asked_at < _AWAY:
+            return
+        self._asked_at, self._read_at = None, now
+        if text is None:
+            self._session.close()
+            return
+        if text != self._text:
+            self._text, self._nodes = text, nodes_from(text)
+        if not self._nodes and "not found" not in text:
+            return  # slurmctld is not there
+        self._known_at, self._took = now, now - asked_at
+        for fd in self._asked & self._waiting.keys():
+            if why := release(self._waiting[fd], self._nodes, now):
                 self._end(fd, why)
+        if self._waiting and now >= self._jobs_at + _JOBS_PACE:
+            self._jobs_at = now
+            self._let_go_what_has_left()
+
+    def _let_go_what_has_left(self) -> None:
+        with suppress(SlurmAwayError):
+            states = self._slurm.jobs(job.job_id for job in self._waiting.values())
+            for fd, job in list(self._waiting.items()):
+                if has_left(states.get(job.job_id)):
+                    self._end(fd, Release.LEFT)
+
+    def _let_go_without_slurm(self) -> None:
+        """Let those go for whom no reading has succeeded for some time."""
+        since = time.monotonic() - _AWAY
+        if self._known_at < since:
+            for fd in [fd for fd, came in self._since.items() if came < since]:
+                self._end(fd, Release.AWAY)
 
     def _end(self, fd: int, why: Release) -> None:
         job, waited = self._waiting.pop(fd), time.monotonic() - self._since.pop(fd)
         self._fifos.let_go(fd)
         self._metrics.released(why)
-        if why is Release.READY and waited > _SLOW:
-            self._boots.append(waited)
         self._log.info("prolog_job_released", job=job.job_id, why=str(why), waited=round(waited, 3))
 
     def _keep(self) -> None:
@@ -124,40 +191,6 @@ class PrologWatcher:
             self._kept_at = now
             for fd in self._waiting:
                 self._fifos.keep(fd, min(limit, 99))
-
-    def _interval(self) -> float:
-        """Seconds between two readings."""
-        first = min(self._boots, default=0.0) * _SOON - _MARGIN
-        soon = any(time.monotonic() - since >= first for since in self._since.values())
-        return max(_FAST, _SHARE * self._took) if soon else _SLOW
-
-
-def default_slots(slurm: Slurm) -> int:
-    """The number of scripts that may wait without harm to slurmctld.
-
-    Its shutdown with many waiting scripts can crash slurmscriptd, and then hangs (before 26.05,
-    measured: from 20 scripts on with 22.05, from 60 on with 24.11). glibc's setting
-    pthread.stack_cache_size in slurmctld's environment prevents it.
-
-    Raises:
-        SlurmAwayError: scontrol cannot be run.
-    """
-    found = re.search(r"(\d+)\.(\d+)", slurm.version())
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
-    if version >= (26, 5) or _is_tuned():
-        return 1000
-    return 40 if version >= (23, 11) else 10
-
-
-def _is_tuned() -> bool:
-    """Whether a slurmctld on this host has the setting; other users' processes are not readable."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "comm").read_text() == "slurmctld\n":
-                return b"pthread.stack_cache_size=" in (process / "environ").read_bytes()
-        except OSError:
-            continue
-    return False
 
 
 @contextmanager
@@ -184,9 +217,10 @@ def _watch(run: Runtime, slurm: Slurm, metrics: PrologMetrics) -> None:
         try:
             with PrologFifos(folder) as fifos:
                 watcher = PrologWatcher(run.settings, slurm, fifos, metrics)
-                log.info("prolog_watched", folder=str(folder))
-                while not run.stop.is_set():
-                    watcher.turn(_SLOW)
+                with closing(watcher):
+                    log.info("prolog_watched", folder=str(folder))
+                    while not run.stop.is_set():
+                        watcher.turn(_TURN)
         except (ConfigError, SlurmAwayError, OSError) as error:
             log.warning("prolog_not_watched", error=str(error))
         run.stop.wait(_PAUSE)

@@ -10,7 +10,7 @@ import os
 import re
 import select
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +68,9 @@ class PrologFifos:
         for fd in (*self._fds, self._alive, self._door):
             os.close(fd)
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until a script comes, or for `timeout` seconds."""
-        select.select([self._door], [], [], timeout)
+    def wait(self, timeout: float | None, others: Iterable[int] = ()) -> None:
+        """Wait until a script comes, one of the others is readable, or for `timeout` seconds."""
+        select.select([self._door, *others], [], [], timeout)
 
     def arrivals(self) -> Iterator[Arrival]:
         """The scripts that have come; lines that cannot be read are ignored: such a script goes on."""

@@ -19,6 +19,7 @@ class Release(StrEnum):
     NODE_FAILED = "node_failed"  # one of its nodes does not become ready
     LEFT = "left"  # the job was cancelled or requeued, or does not have the nodes
     CEILING = "ceiling"  # it has waited longer than Slurm waits for a node
+    AWAY = "slurm_away"  # slurmctld does not answer
     FULL = "full"  # all slots are taken
 
 
@@ -31,19 +32,14 @@ class PrologJob:
     until: float
 
 
-def release(
-    job: PrologJob, state: JobState | None, nodes: Mapping[str, NodeState], now: float
-) -> Release | None:
+def release(job: PrologJob, nodes: Mapping[str, NodeState], now: float) -> Release | None:
     """Why the job goes on, or None if it waits.
 
     Args:
         job: the job.
-        state: what Slurm shows of it; None if Slurm does not know it.
         nodes: what Slurm shows of the nodes.
         now: monotonic time in seconds.
     """
-    if state is None or state.state != "CONFIGURING":
-        return Release.LEFT
     found = [nodes.get(name) for name in job.nodes]
     if any(node is None or node.down or node.flags & _OUT_OF_SERVICE for node in found):
         return Release.NODE_FAILED
@@ -52,3 +48,8 @@ def release(
     if not any(node is not None and node.flags & _NOT_READY for node in found):
         return Release.READY
     return Release.CEILING if now >= job.until else None
+
+
+def has_left(state: JobState | None) -> bool:
+    """Whether a job no longer waits for its nodes, by what squeue shows of it; None: Slurm forgot it."""
+    return state is None or state.state != "CONFIGURING"

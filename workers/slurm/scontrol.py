@@ -24,6 +24,7 @@ from workers.slurm.nodes import (
 )
 from workers.slurm.power_saving import power_saving_from
 from workers.slurm.runs import ENDED_STATES
+from workers.slurm.scontrol_session import ScontrolSession
 from workers.slurm.uws_jobs import ShownJob, shown_jobs_from, uws_format
 from workers.store.chunks import chunks
 
@@ -55,6 +56,10 @@ class Slurm:
     def __init__(self, settings: Settings) -> None:
         self._commands = SlurmCommands(settings)
         self._log = structlog.get_logger()
+
+    def session(self) -> ScontrolSession:
+        """One scontrol for many queries; to be closed."""
+        return ScontrolSession(self._commands)
 
     def version(self) -> str:
         """The version, as `slurm-wlm 22.05.8` or `slurm 24.11.5`; it needs a slurm.conf."""

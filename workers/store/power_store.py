@@ -189,7 +189,7 @@ class PowerStore:
             rounds.record_actions(connection, cluster, batch.actions)
             rounds.keep_waited(connection, cluster, batch.waited)
             ended = self._end(connection, stays, now) if stays else {}
-            table.mark_booted(connection, {n: g for n, g in batch.booted.items() if n in rows})
+            table.mark_booted(connection, batch.booted)
             table.mark_unsettled(connection, batch.unsettled & rows.keys())
             table.release(connection, {*stays, *batch.released} & rows.keys())
         return Committed(ended, moved)

@@ -23,6 +23,7 @@ class DiscoveryApi(NovaService):
             self.route("GET", f"{V21}/flavors", "flavors", self._flavors),
             self.route("GET", f"{V21}/flavors/detail", "flavors", self._flavors),
             self.route("GET", f"{V21}/flavors/{{flavor_id}}", "flavors", self._flavor),
+            self.route("GET", f"{V21}/limits", "flavors", self._limits),
         ]
 
     def _flavors(self, call: Call) -> Response:
@@ -37,6 +38,20 @@ class DiscoveryApi(NovaService):
         if flavor is None:
             raise NotFoundError(f"Flavor {wanted} could not be found.")
         return nova_response(call, msgspec.json.encode({"flavor": _flavor_view(flavor)}))
+
+    def _limits(self, call: Call) -> Response:
+        project = self.project(call)
+        used = [server for server in self.compute.all() if server.project_id == project]
+        quota = self.compute.dials.now.instance_quota
+        absolute = {
+            "maxTotalInstances": -1 if quota is None else quota,
+            "totalInstancesUsed": len(used),
+            "maxTotalCores": -1,
+            "totalCoresUsed": len(used),
+            "maxTotalRAMSize": -1,
+            "totalRAMUsed": 512 * len(used),
+        }
+        return nova_response(call, msgspec.json.encode({"limits": {"absolute": absolute}}))
 
     def _version(self, call: Call) -> Response:
         document = version_document(call.request)

@@ -1,0 +1,151 @@
+"""Five hundred jobs that wait in lamplighter-prolog: what they cost, and what failures do to them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import psutil
+
+from benchmarks.prolog import open_bench
+from benchmarks.table import Figure, render
+from benchmarks.timing import temporary_folder
+from tests.testbed.broker_choice import choose
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.testbed.broker import Broker
+    from tests.testbed.slurm import PrivateSlurm
+
+JOBS = 500
+SECONDS = 30.0
+# Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
+CPU, EACH, GONE = 1.0, 1.0, 5.0
+
+
+class Waiting:
+    """So many jobs with nodes that never boot, of which `slots` wait in the prolog."""
+
+    def __init__(
+        self, stack: ExitStack, folder: Path, broker: Broker, jobs: int, slots: int
+    ) -> None:
+        self.bench = open_bench(stack, folder, broker, jobs, waits=True, slots=slots)
+        self.slurm: PrivateSlurm = self.bench.slurm
+        assert self.bench.worker is not None
+        self.worker = self.bench.worker
+        self._folder = folder / "waiting"
+        self._jobs, self._slots = jobs, slots
+        self.idle = self.cpu()
+        self.slurm.run(
+            "sbatch", f"--array=1-{jobs}", "--exclusive", "-N1", text="#!/bin/sh\ntrue\n"
+        )
+        until(lambda: self.configuring() == jobs, 180, "all jobs to have nodes", interval=1)
+        self.settle()
+
+    def cpu(self) -> dict[str, float]:
+        """Percent of one core of the worker with its scontrol, and of slurmctld, for some seconds."""
+        worker = psutil.Process(self.worker.pid)
+        of = {"worker and scontrol": [worker, *self.sessions()]}
+        of["slurmctld"] = [psutil.Process(self.slurm.pid)]
+        before = {name: _cpu(processes) for name, processes in of.items()}
+        time.sleep(SECONDS)  # what is measured is the time itself
+        return {name: (_cpu(of[name]) - was) / SECONDS * 100 for name, was in before.items()}
+
+    def sessions(self) -> list[psutil.Process]:
+        """The worker's scontrol that keeps running."""
+        children = psutil.Process(self.worker.pid).children()
+        return [one for one in children if one.name() == "scontrol"]
+
+    def configuring(self) -> int:
+        """How many jobs wait for their nodes."""
+        return self.slurm.run("squeue", "--noheader", "--array").count(" CF ")
+
+    def scripts(self) -> list[psutil.Process]:
+        """The scripts that wait."""
+        found = psutil.process_iter(["cmdline"])
+        return [one for one in found if str(self._folder) in (one.info["cmdline"] or ())]
+
+    def settle(self) -> None:
+        """Wait until as many scripts wait as may."""
+        wanted = min(self._slots, self._jobs)
+        until(lambda: len(self.scripts()) == wanted, 120, f"{wanted} scripts", interval=0.5)
+
+    def seconds_until_gone(self, act: Callable[[], object]) -> float:
+        """Seconds after `act` until no script of before is left."""
+        before = {script.pid for script in self.scripts()}
+        began = time.monotonic()
+        act()
+        until(lambda: not before & {one.pid for one in self.scripts()}, 120, "no script to be left")
+        return time.monotonic() - began
+
+    def memory(self, others: list[psutil.Process]) -> float:
+        """MB of memory of their own that scripts and these other processes have."""
+        return sum(one.memory_full_info().uss for one in [*self.scripts(), *others]) / 1e6
+
+
+def _cpu(processes: list[psutil.Process]) -> float:
+    """Seconds of CPU that these processes and their ended children have used."""
+    times = [one.cpu_times() for one in processes]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
+
+def _measure(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
+    name = f"{jobs} jobs, {slots} slots: "
+    figures = [
+        Figure(
+            f"{name}CPU of {which}, less idle", used, CPU, "%", waiting.idle[which], difference=True
+        )
+        for which, used in waiting.cpu().items()
+    ]
+    memory = waiting.memory(waiting.sessions())
+    return [*figures, Figure(f"{name}memory of scripts and scontrol", memory, slots * EACH, "MB")]
+
+
+def _failures(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
+    slurm, worker = waiting.slurm, waiting.worker
+    name = f"{jobs} jobs, {slots} slots: until no script is left, "
+
+    def reconfigure() -> None:
+        slurm.scontrol("reconfigure")
+        until(lambda: " UP" in slurm.scontrol("ping"), 60, "slurmctld")
+
+    figures = []
+    for how, act in (("slurmctld TERM", slurm.stop_ctld), ("slurmctld kill -9", slurm.kill9_ctld)):
+        figures.append(Figure(name + how, waiting.seconds_until_gone(act), 30.0, "s"))
+        slurm.start_ctld()
+        waiting.settle()
+        until(lambda: waiting.configuring() == jobs, 60, "all jobs to wait again", interval=1)
+    reconfigure()
+    waiting.settle()
+    until(lambda: waiting.configuring() == jobs, 60, "all jobs to wait on", interval=1)
+    figures.append(
+        Figure(f"{name}worker killed", waiting.seconds_until_gone(worker.kill), GONE, "s")
+    )
+    until(lambda: waiting.configuring() == jobs, 60, "all jobs to wait on", interval=1)
+    return figures
+
+
+def main() -> None:
+    """`python -m benchmarks.prolog_waiting [--jobs N]`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=JOBS)
+    jobs: int = parser.parse_args().jobs
+    figures: list[Figure] = []
+    with temporary_folder() as folder, choose().open(folder) as broker:
+        for slots in (10, jobs):
+            with ExitStack() as stack:
+                waiting = Waiting(stack, folder / f"slots{slots}", broker, jobs, slots)
+                figures += _measure(waiting, jobs, slots)
+                figures += _failures(waiting, jobs, slots)
+    print(f"load {os.getloadavg()[0]:.1f}")
+    print(render(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Says whether lamplighter-prolog is in use, whether it pays, and how many jobs may wait in it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ops.cli.errors import STORE_ERRORS
+from ops.cli.session import Session
+from ops.doctor.host import wrong
+from ops.doctor.slurm import version_of
+from ops.site.findings import Finding, Severity
+from schemas.registrations import TYPE as REGISTERED
+from workers.config.settings import Settings
+from workers.slurm.prolog_slots import default_slots
+from workers.store.tables import audit
+
+_PROGRAM = "lamplighter-prolog"
+_DAY = 86_400 * 10**9
+# Seconds that each booted node waits in the mean for slurmctld's timer.
+_TIMER_MEAN = 15
+# The version whose salloc waits 3 s for any PrologSlurmctld, and the first whose srun and salloc wait
+# for the timer, as sbatch does in all versions.
+_SLOW_SALLOC, _ALL_WAIT = (22, 5), (23, 11)
+_DROP_IN = "deploy/systemd/slurmctld.service.d"
+
+
+def boots_of_a_day(session: Session) -> int | None:
+    """How many nodes registered in the last 24 hours; None if the audit cannot be read."""
+    query = sa.select(sa.func.count()).where(
+        audit.c.type == REGISTERED, audit.c.time >= time.time_ns() - _DAY
+    )
+    try:
+        with session.reading("audit") as connection:
+            return int(connection.execute(query).scalar_one())
+    except STORE_ERRORS:
+        return None
+
+
+def of_prolog(
+    config: Mapping[str, str], settings: Settings, *, tuned: bool | None, boots: int | None
+) -> Iterator[Finding]:
+    """All findings about lamplighter-prolog.
+
+    Args:
+        config: of slurmctld.
+        settings: lamplighter.toml.
+        tuned: whether slurmctld has the glibc setting, as workers.slurm.prolog_slots finds it.
+        boots: of the last 24 hours, or None if they are not known.
+    """
+    programs = [one for one in config.get("PrologSlurmctld", "").split(",") if one]
+    named, is_set = any(Path(one).name == _PROGRAM for one in programs), settings.slurm.prolog
+    if named and is_set is None:
+        words = f"PrologSlurmctld is {_PROGRAM}, but slurm.prolog is not set: no job waits in it"
+        yield wrong("prolog", words, 'prolog = "/run/lamplighter/prolog" in [slurm]')
+        return
+    if is_set is not None and not programs:
+        words = "slurm.prolog is set, but PrologSlurmctld is not: jobs wait for Slurm's timer"
+        remedy = f"PrologSlurmctld=/opt/lamplighter/bin/{_PROGRAM} in slurm.conf"
+        yield wrong("prolog", words, remedy)
+        return
+    yield Finding(
+        Severity.NOTE,
+        "prolog",
+        _worth(version_of(config), boots, in_use=is_set is not None),
+        None if is_set is not None else "see docs/prolog.md",
+    )
+    if is_set is not None:
+        yield _slots(config, settings, tuned=tuned)
+
+
+def _worth(version: tuple[int, int], boots: int | None, *, in_use: bool) -> str:
+    """What it gains here, and what it costs."""
+    which = "jobs" if version >= _ALL_WAIT else "batch jobs"
+    verb = "spares" if in_use else "would spare"
+    gain = f"{_PROGRAM} {verb} {which} 15 s in the median after each boot"
+    if boots is not None:
+        day = boots * _TIMER_MEAN / 60
+        gain += f"; in the last 24 h, {boots} boots: about {day:.0f} min of powered-on nodes"
+        if not boots:
+            gain += ", so that it does not pay"
+    if version == _SLOW_SALLOC:
+        gain += "; with Slurm 22.05 it makes salloc on nodes that are up 3 s slower"
+        gain += ": leave it out where users mostly do that"
+    return gain
+
+
+def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None) -> Finding:
+    """How many jobs may wait at once, and whether that many are safe."""
+    safe = default_slots(config.get("SLURM_VERSION", ""), tuned=tuned)
+    slots = settings.slurm.prolog_slots or safe
+    known = {
+        None: "slurmctld's environment cannot be read as this user",
+        True: "slurmctld has GLIBC_TUNABLES with pthread.stack_cache_size",
+        False: "slurmctld lacks GLIBC_TUNABLES=glibc.pthread.stack_cache_size=2147483648",
+    }[tuned]
+    remedy = f"copy {_DROP_IN} to /etc/systemd/system, and restart slurmctld"
+    if slots > safe and tuned is False:
+        words = f"slurm.prolog_slots is {slots}, and {known}: it can hang at its end"
+        return wrong("prolog_slots", words, f"{remedy}; or remove prolog_slots")
+    words = f"{slots} jobs may wait in {_PROGRAM} at once; {known}"
+    return Finding(Severity.NOTE, "prolog_slots", words, None if tuned else f"for more, {remedy}")

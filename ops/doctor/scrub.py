@@ -1,0 +1,78 @@
+"""Removes secrets from text: known ones in any notation, and whatever looks like one. Pure."""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+# A piece of a secret of this length is a secret, too.
+PIECE = 8
+# Shorter texts, such as `no`, would mask words everywhere.
+_SHORTEST = 4
+
+_LOOKS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    # a Fernet token of Keystone, and a JSON Web Token
+    r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*"
+    r"|(?<=://)[^\s/@\"']+@"
+    r"|(?i:(?<=bearer )|(?<=basic ))\S+"
+    r"|(?i:(?:passw(?:or)?d|passcode|secret|token|api.?key|authorization|cookie)"
+    r"[\"']?\s*[:=]\s*)(?:\"[^\"]*\"|'[^']*'|\S+)",
+    re.DOTALL,
+)
+
+
+class Scrubber:
+    """Masks these secrets, pieces of them, and what looks like a secret.
+
+    Args:
+        secrets: known secrets.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._pieces: dict[int, set[str]] = {}
+        for secret in {one.strip() for one in secrets}:
+            if len(secret) < _SHORTEST:
+                continue
+            for form in set(_forms(secret)):
+                size = min(PIECE, len(form))
+                found = self._pieces.setdefault(size, set())
+                found.update(form[at : at + size] for at in range(len(form) - size + 1))
+
+    def __call__(self, text: str) -> str:
+        """The text with all secrets masked."""
+        text = _LOOKS.sub(MASK, text)
+        masked = bytearray(len(text))
+        for size, pieces in self._pieces.items():
+            for at in range(len(text) - size + 1):
+                if text[at : at + size] in pieces:
+                    masked[at : at + size] = b"\1" * size
+        return "".join(_unmasked(text, masked))
+
+
+def _unmasked(text: str, masked: bytearray) -> Iterator[str]:
+    at = 0
+    for run in re.finditer(rb"\x01+", masked):
+        yield text[at : run.start()]
+        yield MASK
+        at = run.end()
+    yield text[at:]
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The secret as it may appear: plain, in JSON, in a URL, in hexadecimal, in base64."""
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield from {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    raw = secret.encode(errors="surrogateescape")
+    yield raw.hex()
+    yield raw.hex().upper()
+    for shift in range(3):
+        # the characters that the bytes before and after it change are left out
+        coded = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
+        inner = coded[(0, 2, 3)[shift] : -1]
+        if len(inner) >= _SHORTEST:
+            yield inner
+            yield inner.translate(str.maketrans("+/", "-_"))

@@ -1,0 +1,89 @@
+"""Finds the secrets of an installation that this user can read, so that they can be masked."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from producers.settings import ConfigError, read_toml
+
+_NAMES = re.compile(
+    r"(?:passw(?:or)?d|pass|passcode|secret|token|key|credential)s?$", re.IGNORECASE
+)
+_PUBLIC_FILES = frozenset({"ca_file", "cert_file", "log_file", "heads_file", "user_data_file"})
+_LARGEST = 2**16
+
+
+def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """All secrets that lamplighter.toml holds or names, and those in the environment."""
+    yield from (value for name, value in environ.items() if _NAMES.search(name))
+    with suppress(ConfigError):
+        yield from _in_table(read_toml(config), config.parent)
+    # those that a file which cannot be parsed may hold
+    with suppress(OSError):
+        for line in config.read_text(errors="replace").splitlines():
+            name, _, value = line.partition("=")
+            if _NAMES.search(name.strip()):
+                yield value.strip().strip("\"'")
+            yield from _in_url(line.strip().strip("\"'"))
+
+
+def _in_table(table: object, folder: Path, name: str = "") -> Iterator[str]:
+    if isinstance(table, dict):
+        for key, value in table.items():
+            yield from _in_table(value, folder, str(key))
+    elif isinstance(table, list):
+        # the first word of a command is its program
+        yield from (str(word) for word in table[1:] if name.endswith("_command"))
+        for value in table:
+            yield from _in_table(value, folder, "" if name.endswith("_command") else name)
+    elif isinstance(table, str):
+        yield from _in_url(table)
+        if name == "clouds_yaml" or (name.endswith("_file") and name not in _PUBLIC_FILES):
+            yield from _in_file(table, folder)
+        elif _NAMES.search(name):
+            yield table
+
+
+def _in_url(text: str) -> Iterator[str]:
+    for found in re.findall(r"[a-z][a-z0-9+]*://[^\s\"']+", text):
+        with suppress(ValueError):
+            url = urlsplit(found)
+            if url.password:
+                yield url.password
+                yield unquote(url.password)
+            if url.query:
+                yield from (pair.partition("=")[2] for pair in url.query.split("&"))
+            # the path of a webhook is its password
+            if url.scheme in {"http", "https"} and "@" not in found:
+                yield from (part for part in url.path.split("/") if len(part) >= 16)  # noqa: PLR2004 - longer than a word
+
+
+def _in_file(name: str, folder: Path) -> Iterator[str]:
+    prefix = "$CREDENTIALS_DIRECTORY/"
+    if name.startswith(prefix):
+        name = f"{os.environ.get('CREDENTIALS_DIRECTORY', '/nowhere')}/{name.removeprefix(prefix)}"
+    path = folder / name
+    for one in (path, path.with_name("secure.yaml")):
+        with suppress(OSError):
+            text = one.read_bytes()[:_LARGEST].decode(errors="replace")
+            if one.suffix in {".yaml", ".yml"}:
+                with suppress(yaml.YAMLError):
+                    yield from _in_yaml(yaml.safe_load(text))
+            elif one == path:
+                yield from (text, *text.splitlines())
+
+
+def _in_yaml(content: object, name: str = "") -> Iterator[str]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _in_yaml(value, str(key))
+    elif isinstance(content, list):
+        for value in content:
+            yield from _in_yaml(value, name)
+    elif _NAMES.search(name) and content is not None:
+        yield str(content)

@@ -1,0 +1,89 @@
+"""One scontrol answers many queries; one that is slow, ends or fails costs no more than its answer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.testbed.waiting import until
+from workers.slurm.commands import SlurmCommands
+from workers.slurm.scontrol_session import ScontrolSession
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workers.config.settings import Settings
+
+# As scontrol: prints its input after a prompt, and does what it says.
+FAKE = """#!/bin/bash
+echo "$*" >>"$0.starts"
+while read -r line; do
+  printf 'scontrol: %s\\n' "$line"
+  case $line in
+    'show hostnames '*) echo "${line##* }" ;;
+    'show node') printf 'NodeName=%01000d State=IDLE\\n' {1..300} ;;
+    'show node end') exit 1 ;;
+    'show node never') sleep 60 ;;
+    *) echo "Node ${line##* } not found" >&2 ;;
+  esac
+done
+"""
+
+
+@pytest.fixture
+def session(run_dir: Path) -> Iterator[ScontrolSession]:
+    for name in ("scontrol", "squeue"):
+        (run_dir / name).write_text(FAKE)
+        (run_dir / name).chmod(0o755)
+    (run_dir / "slurm.conf").touch()
+    slurm = SimpleNamespace(bin=run_dir, timeout=5.0, conf=run_dir / "slurm.conf")
+    commands = SlurmCommands(cast("Settings", SimpleNamespace(slurm=slurm)))
+    made = ScontrolSession(commands)
+    yield made
+    made.close()
+
+
+def answer(session: ScontrolSession, query: str) -> str:
+    session.ask(query)
+    found: list[str] = []
+
+    def came() -> bool:
+        text = session.answer()
+        found.extend([] if text is None else [text])
+        return bool(found)
+
+    until(came, 10, "the answer")
+    return found[0]
+
+
+def test_one_process_answers_all_queries(session: ScontrolSession, run_dir: Path) -> None:
+    assert "Node nodeX not found" in answer(session, "show node nodeX")
+    long = answer(session, "show node ")
+    assert long.count("NodeName=") == 300
+    assert "nodeY not found" in answer(session, "show node nodeY")
+    assert "nodeX" not in answer(session, "show node nodeY")
+    assert (run_dir / "scontrol.starts").read_text() == "--all --oneliner\n"
+
+
+def test_a_process_that_ends_is_started_again(session: ScontrolSession, run_dir: Path) -> None:
+    session.ask("show node end")
+    until(lambda: session.answer() is None and session.fds == [], 10, "its end")
+    assert "not found" in answer(session, "show node a")
+    assert len((run_dir / "scontrol.starts").read_text().splitlines()) == 2
+
+
+def test_an_answer_that_does_not_come_does_not_block(session: ScontrolSession) -> None:
+    session.ask("show node never")
+    assert session.answer() is None
+    session.close()
+    assert session.fds == []
+    assert "not found" in answer(session, "show node a")
+
+
+def test_without_scontrol_no_answer_comes(session: ScontrolSession, run_dir: Path) -> None:
+    (run_dir / "scontrol").unlink()
+    session.ask("show node a")
+    assert session.answer() is None

@@ -1,0 +1,191 @@
+"""The support bundle has what a report needs, and no secret in any notation."""
+
+from __future__ import annotations
+
+import base64
+import stat
+import tarfile
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.cli.main import cli
+from ops.doctor.scrub import MASK, PIECE, Scrubber
+from schemas.events import Transition
+from tests.testbed.auditlog import pour
+from tests.testbed.messages import command, event
+from workers.config.settings import load
+from workers.store.database import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# clouds.yaml is read by openstacksdk
+pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
+
+SECRETS = {
+    "broker": "br0ker/Pass word+42",
+    "file": "fil3-of-the-broker%&",
+    "store": "st0re-pass-w0rd",
+    "cloud": "cl0ud/secret==x9y8z7",
+    "refresh": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl",
+    "webhook": "T0123ABCDwebhookPATHsecret456",
+    "signature": "sIgN1ng-k3y-0f-webhook",
+    "yaml": "y4ml-cloud-Passw0rd!",
+    "environment": "env1ronment-t0ken-XYZ",
+    "key": "0Ff5etB4se64Key/abcdefgh+ijklmnop=",
+}
+# Known to no file: it can only be told by its looks.
+FOREIGN = "gAAAAABmZmFrZXRva2Vub2ZrZXlzdG9uZWZha2V0b2tlbg"
+TOML = """\
+cluster = "c"
+[broker]
+url = "amqp://l:{broker}@127.0.0.1:1/l"
+management_url = "http://127.0.0.1:1"
+[hooks]
+spool = "spool"
+state = "clock"
+log_file = "hooks.log"
+[store]
+url = "postgresql+psycopg://u:{store}@127.0.0.1:1/x"
+audit_url = "sqlite:///audit.db"
+[tokens]
+key_file = "token.key"
+[audit]
+key_file = "audit.key"
+[clouds.c]
+auth_url = "https://k.example.org/v3"
+project_id = "p"
+source = {{ type = "password", username = "u", password_file = "cloud.password" }}
+[clouds.d]
+auth_url = "https://k.example.org/v3"
+project_id = "p"
+[clouds.d.source]
+type = "oidc_refresh_token"
+refresh_token_file = "refresh"
+token_endpoint = "https://aai.example.org/token"
+[clouds.y]
+clouds_yaml = "clouds.yaml"
+[groups.g]
+nodes = "node[1-4]"
+cloud = "c"
+[[notify.webhook]]
+name = "w"
+url = "https://hooks.example.org/services/{webhook}"
+events = ["failed"]
+secret_file = "signature"
+"""
+CLOUDS_YAML = """\
+clouds:
+  y:
+    auth: {{auth_url: "https://k.example.org/v3", username: u, password: "{yaml}", project_id: p, user_domain_name: Default}}
+"""
+
+
+def notations(secret: str) -> list[str]:
+    raw = secret.encode()
+    return [
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        base64.b64encode(raw).decode(),
+        base64.urlsafe_b64encode(raw).decode(),
+        base64.b64encode(b"user:" + raw).decode(),
+        raw.hex(),
+    ]
+
+
+def pieces(text: str) -> set[str]:
+    return {text[at : at + PIECE] for at in range(len(text) - PIECE + 1)}
+
+
+@pytest.fixture
+def config(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site that holds a secret wherever it can, and whose logs repeat all of them."""
+    path = run_dir / "lamplighter.toml"
+    encoded = {name: quote(value, safe="") for name, value in SECRETS.items()}
+    path.write_text(TOML.format(**encoded))
+    (run_dir / "clouds.yaml").write_text(CLOUDS_YAML.format(**SECRETS))
+    files = {"cloud.password": "cloud", "refresh": "refresh", "signature": "signature"}
+    for name, secret in (files | {"token.key": "key", "audit.key": "file"}).items():
+        (run_dir / name).write_text(f"{SECRETS[secret]}\n")
+    monkeypatch.setenv("MY_TOKEN", SECRETS["environment"])
+    monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+    lines = [f"a line with {form} in it" for s in SECRETS.values() for form in notations(s)]
+    lines += [f"a piece {s[3:-3]}" for s in SECRETS.values()]
+    lines += [f"token={FOREIGN}", f"X-Auth-Token: {FOREIGN}", "Bearer abcdefgh12345678"]
+    lines += ["resume node[1-3]: the spool has 3 calls"]
+    (run_dir / "hooks.log").write_text("\n".join(lines))
+    return path
+
+
+def bundle(config: Path, target: Path) -> dict[str, str]:
+    result = CliRunner().invoke(cli, ["--config", str(config), "support-bundle", str(target)])
+    assert result.exit_code == 0, result.output
+    with tarfile.open(target) as archive:
+        return {
+            member.name.partition("/")[2]: archive.extractfile(member).read().decode()  # type: ignore[union-attr]
+            for member in archive
+        }
+
+
+def test_a_bundle_has_no_secret_in_any_notation(config: Path, run_dir: Path) -> None:
+    parts = bundle(config, run_dir / "b.tar.gz")
+    whole = "\n".join(parts.values())
+    for name, secret in SECRETS.items():
+        for form in notations(secret):
+            # the first and last characters of base64 depend on what is beside the secret
+            assert not {p for p in pieces(form[2:-4]) if p in whole}, (name, form)
+    for text in (FOREIGN, FOREIGN[6:], "abcdefgh12345678"):
+        assert not {p for p in pieces(text) if p in whole}, text
+
+
+def test_a_bundle_tells_what_a_report_needs(config: Path, run_dir: Path) -> None:
+    store = open_store(load(config, {}).store.audit_url, "audit")
+    pour(store, [event(Transition.FAILED, command())])
+    store.dispose()
+    parts = bundle(config, run_dir / "b.tar.gz")
+    assert "resume node[1-3]: the spool has 3 calls" in parts["hooks.log"]
+    assert 'groups.g.nodes = "node[1-4]"' in parts["configuration.toml"]
+    assert "https://aai.example.org/token" in parts["configuration.toml"]
+    assert "lamplighter 0." in parts["versions.txt"]
+    assert "not available: the broker" in parts["queues.txt"]
+    assert "events of the last" in parts["audit.txt"]
+    assert '"finding": "broker"' in parts["findings.jsonl"]
+
+
+def test_only_its_owner_reads_a_bundle_and_no_file_is_replaced(config: Path, run_dir: Path) -> None:
+    target = run_dir / "b.tar.gz"
+    bundle(config, target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    before = target.read_bytes()
+    again = CliRunner().invoke(cli, ["--config", str(config), "support-bundle", str(target)])
+    assert again.exit_code != 0
+    assert target.read_bytes() == before
+
+
+def test_a_bundle_of_a_broken_configuration_says_so_without_its_secrets(
+    config: Path, run_dir: Path
+) -> None:
+    config.write_text(config.read_text().replace("[hooks]", "[hoks]") + "\n[oops\n")
+    parts = bundle(config, run_dir / "b.tar.gz")
+    assert "lamplighter.toml" in parts["configuration.toml"]
+    whole = "\n".join(parts.values())
+    assert not {p for p in pieces(SECRETS["broker"]) if p in whole}
+
+
+@given(secret=st.text(min_size=8, max_size=40), before=st.text(max_size=30), after=st.text())
+def test_a_known_secret_is_masked_wherever_it_is(secret: str, before: str, after: str) -> None:
+    known = secret.strip()
+    scrubbed = Scrubber([secret])(f"{before}{secret}{after}")
+    if len(known) >= PIECE:
+        assert known not in scrubbed.replace(MASK, "\0")
+
+
+def test_words_that_are_no_secrets_stay() -> None:
+    text = "token_request_refused for node1: tokens.allowed_users lacks lamplighter-power"
+    assert Scrubber(["s3cr3t-of-the-site", "no", ""])(text) == text

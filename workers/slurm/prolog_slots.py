@@ -1,0 +1,55 @@
+"""How many scripts may wait in lamplighter-prolog without harm to slurmctld.
+
+Its shutdown with many waiting scripts can crash slurmscriptd, and then hangs (before 26.05, measured:
+from 20 scripts on with 22.05, from 60 on with 24.11). glibc's setting pthread.stack_cache_size in
+slurmctld's environment prevents it.
+"""
+
+import re
+from pathlib import Path
+
+_FIXED, _LESS_FRAGILE = (26, 5), (23, 11)
+_MOST, _SOME, _FEW = 1000, 40, 10
+_TUNABLE = re.compile(rb"glibc\.pthread\.stack_cache_size=([0-9]{1,20})(?![^:])")
+# The cache must hold the stack of each script's thread, of 1 MiB (STACK_SIZE of slurmscriptd).
+_STACKS = _MOST << 20
+
+
+def default_slots(version: str, *, tuned: bool | None) -> int:
+    """The number of scripts that may wait.
+
+    Args:
+        version: as `scontrol --version` prints it.
+        tuned: as `is_tuned` returns it.
+    """
+    found = re.search(r"(\d+)\.(\d+)", version)
+    number = (int(found[1]), int(found[2])) if found else (0, 0)
+    if number >= _FIXED or tuned:
+        return _MOST
+    return _SOME if number >= _LESS_FRAGILE else _FEW
+
+
+def is_tuned(proc: Path = Path("/proc")) -> bool | None:
+    """Whether each slurmctld on this host has the setting; None if that cannot be read, or none runs.
+
+    Only its own user and root can read the environment of a process: proc(5).
+    """
+    found: list[bool] = []
+    for process in proc.glob("[0-9]*"):
+        try:
+            if (process / "comm").read_bytes() == b"slurmctld\n":
+                found.append(_has_tunable((process / "environ").read_bytes()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        except OSError:
+            return None
+    return all(found) if found else None
+
+
+def _has_tunable(environ: bytes) -> bool:
+    for variable in environ.split(b"\0"):
+        name, _, value = variable.partition(b"=")
+        if name == b"GLIBC_TUNABLES":
+            sizes = _TUNABLE.findall(value)
+            return bool(sizes) and int(sizes[-1]) >= _STACKS
+    return False
