@@ -3,7 +3,7 @@
 # the target stops with one line that says what to install.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo playground docs unit test check format bench storm fuzz dist clean
+.PHONY: help demo playground docs unit test check format bench storm fuzz dist sbom clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -51,6 +51,13 @@ dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environme
 	$(PYTHON) -m venv build/wheel-test
 	build/wheel-test/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	.ci/try-wheel build/wheel-test/bin
+
+sbom: .venv/.ready ## Write the software bill of materials (CycloneDX) of an installation to dist/sbom.json
+	mkdir -p dist
+	$(PYTHON) -m venv build/sbom build/sbom-tool
+	build/sbom/bin/pip install --quiet --disable-pip-version-check '.[postgresql]'
+	build/sbom-tool/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
+	build/sbom-tool/bin/cyclonedx-py environment --output-file dist/sbom.json build/sbom/bin/python
 
 clean: ## Remove all that these targets made; name what has to stay
 	@$(PYTHON) -m tests.testbed.clean

@@ -11,6 +11,7 @@ from producers.broker_settings import BrokerSettings
 from producers.message import Message
 from producers.reasons import connection_reason
 from producers.settings import ConfigError
+from producers.trust import UntrustedFileError, read_trusted, resolved
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
 
@@ -121,7 +122,10 @@ def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
     if broker.certificate is not None:
         field, certificate, key = broker.certificate
         try:
-            context.load_cert_chain(certificate, key)
+            read_trusted(key, private=True)
+            context.load_cert_chain(resolved(certificate), resolved(key))
+        except UntrustedFileError as error:
+            raise ConfigError(f"{field}: {error}") from None
         except OSError as error:
             raise ConfigError(
                 f"{field}: {certificate} and {key}: {error.strerror}; put our certificate and its key"

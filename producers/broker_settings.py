@@ -1,15 +1,16 @@
 """How to reach RabbitMQ: its addresses, and the user with which each role logs in."""
 
-import re
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from producers.addresses import is_loopback
 from producers.disk import user_name
+from producers.trust import VARIABLE, UntrustedFileError, read_trusted
 from schemas.roles import Role
 
 _ROLES = {str(role): role for role in Role}
-_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
 
 class ConfigError(Exception):
@@ -41,8 +42,13 @@ class BrokerUsers:
         return _ROLES.get(name[len(self.prefix) :])
 
     def secret_file(self, role: Role) -> Path:
-        """The file that the role logs in with: its password, or its certificate's key."""
-        return self.folder / f"{role}.{'key' if self.certificates else 'password'}"
+        """The file that the role logs in with: its password, or its certificate's key.
+
+        A service that systemd passes a credential of this name uses that one.
+        """
+        name = f"{role}.{'key' if self.certificates else 'password'}"
+        passed = Path(os.environ.get(VARIABLE, "")) / name
+        return passed if VARIABLE in os.environ and passed.exists() else self.folder / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class BrokerSettings:
         cert_file, key_file: our own certificate and its key, PEM, for a broker that wants one.
         users: the roles' users; None if one user serves all roles.
         role: of this process.
+        insecure: whether amqp:// and http:// are allowed to other hosts, too.
     """
 
     urls: tuple[str, ...]
@@ -66,13 +73,14 @@ class BrokerSettings:
     key_file: Path | None = None
     users: BrokerUsers | None = None
     role: Role = Role.HOOK
+    insecure: bool = False
 
     @property
     def user(self) -> str:
         """The broker user of this process."""
         if self.users is not None:
             return self.users.name(self.role)
-        return unquote(urlsplit(self.urls[0]).username or "guest")
+        return unquote(urlsplit(self.urls[0]).username or "")
 
     @property
     def vhost(self) -> str:
@@ -91,10 +99,11 @@ class BrokerSettings:
         elif self.users.certificates:
             return list(self.urls)
         field, file = self.password_source
+        if not self.user:
+            raise ConfigError("broker.url: names no user: write [broker.users], or amqp://USER@...")
         if file is None:
             for url in self.urls:
-                parts = urlsplit(url)
-                if parts.username and parts.password is None:
+                if urlsplit(url).password is None:
                     raise ConfigError(f'{field}: is missing: write password_file = "..."')
             return list(self.urls)
         login = f"{quote(self.user, safe='')}:{quote(_password(file, field), safe='')}"
@@ -103,7 +112,7 @@ class BrokerSettings:
     def _check_hosts(self) -> None:
         for url in self.urls:
             host = urlsplit(url).hostname or ""
-            if not _LOOPBACK.fullmatch(host):
+            if not is_loopback(host):
                 raise ConfigError(
                     f"broker.url: {host} is another host; one user for all roles is allowed on "
                     "loopback only; write [broker.users] and run: lamplighter broker users"
@@ -140,7 +149,9 @@ def _with_login(url: str, login: str) -> str:
 
 def _password(file: Path, field: str) -> str:
     try:
-        password = file.read_text(encoding="utf-8").strip()
+        password = read_trusted(file, private=True).strip()
+    except UntrustedFileError as error:
+        raise ConfigError(f"{field}: {error}") from None
     except OSError as error:
         raise ConfigError(
             f"{field}: {error.strerror}: {file}; write the password "

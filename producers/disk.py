@@ -3,6 +3,7 @@
 import os
 import pwd
 import stat
+from collections.abc import Callable
 from errno import EACCES, EAGAIN, EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
@@ -64,8 +65,13 @@ class UnusualFileError(ValueError):
     """A file cannot be read whole: it is none, or it is too large; the text says what to do."""
 
 
-def read_text(path: Path, most: int) -> str:
+def read_text(path: Path, most: int, check: Callable[[int], None]) -> str:
     """The text of a file of at most `most` bytes; a pipe or a device never blocks the reader.
+
+    Args:
+        path: the file.
+        most: bytes.
+        check: called with the open file's descriptor; may raise.
 
     Raises:
         OSError: it cannot be read.
@@ -76,6 +82,7 @@ def read_text(path: Path, most: int) -> str:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UnusualFileError("is not a file; name a file")
     with path.open("rb") as file:
+        check(file.fileno())
         content = file.read(most + 1)
     if len(content) > most:
         raise UnusualFileError(

@@ -19,6 +19,7 @@ from producers import clock, spool
 from producers.config_file import find_config, note_hooks_file
 from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
+from producers.privacy import keep_private
 from producers.report import report
 from producers.settings import (
     ConfigError,
@@ -202,6 +203,7 @@ def _warn_if_ahead(settings: HookSettings, generation: int) -> None:
 
 def _repair_process() -> None:
     """Unblock signals, and open descriptors 0-2 if closed, so that no file of ours gets them."""
+    keep_private()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:  # noqa: PLR2004 - standard error

@@ -2,15 +2,19 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from producers.addresses import address_problem
 from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.broker_settings import ConfigError as ConfigError  # noqa: PLC0414 - others import it here
-from producers.disk import UnusualFileError, read_text, user_name
+from producers.disk import user_name
+from producers.toml_table import TomlTable
+from producers.toml_table import shown_key as shown_key  # noqa: PLC0414 - as above
+from producers.toml_table import unknown_field as unknown_field  # noqa: PLC0414
+from producers.trust import UntrustedFileError, read_trusted
 from schemas.fields import is_cluster_name, shown
 from schemas.roles import Role
 
@@ -21,7 +25,7 @@ TOP_LEVEL = (
 )
 BROKER_FIELDS = (
     *("url", "urls", "password_file", "ca_file", "cert_file", "key_file"),
-    *("management_url", "management_urls", "users"),
+    *("management_url", "management_urls", "insecure", "users"),
 )
 USERS_FIELDS = ("folder", "prefix", "login")
 HOOK_FIELDS = ("spool", "state", "log_file")
@@ -29,6 +33,8 @@ HOOK_FIELDS = ("spool", "state", "log_file")
 _YEAR = 31_536_000
 # The reader's time grows with the square of a key's parts: our deepest has five.
 _MOST_BYTES = 2**20
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
+# The reader's time grows with the square of a key's parts: our deepest has five.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
 _CERTIFICATE = ("cert_file", "key_file")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,64}")
@@ -67,10 +73,12 @@ class HookSettings:
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's content; ConfigError if the file cannot be read or is not TOML."""
     try:
-        text = read_text(path, _MOST_BYTES)
+        text = read_trusted(path)
         if _DEEP_KEY.search(text):
             raise ConfigError(f"{path}: is not valid TOML: a key has too many parts; shorten it")
         content = tomllib.loads(text)
+    except UntrustedFileError as error:
+        raise ConfigError(str(error)) from None
     except PermissionError as error:
         raise ConfigError(
             f"{path}: {error.strerror} for user {user_name()}; let this user read it and enter its "
@@ -81,8 +89,6 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"{path}: {error.strerror}; write one beside slurm.conf (docs/configuration.md) or set "
             "LAMPLIGHTER_CONFIG"
         ) from None
-    except UnusualFileError as error:
-        raise ConfigError(f"{path}: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}; fix that line") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or a NUL in the path
@@ -93,23 +99,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     return content
 
 
-def unknown_field(name: str, allowed: Iterable[str]) -> str:
-    """What is wrong with a field or table of this name, and what is allowed instead."""
-    import difflib  # noqa: PLC0415 - only mistakes need it
-
-    known = list(allowed)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f" did you mean {near[0]}?" if near else ""
-    return f"is unknown;{hint} allowed here: {', '.join(known)}"
-
-
 def hook_settings(path: Path, role: Role = Role.HOOK) -> HookSettings:
     """The hooks' part of the file at `path`, for a process of this role.
 
     Raises:
         ConfigError: naming the file, the field and the remedy.
     """
-    section = _Section(read_toml(path), path, "")
+    section = TomlTable(read_toml(path), path, "")
     section.allow(TOP_LEVEL)
     cluster = section.text("cluster")
     if not is_cluster_name(cluster):
@@ -130,7 +126,7 @@ def hook_settings(path: Path, role: Role = Role.HOOK) -> HookSettings:
     )
 
 
-def _broker(broker: "_Section", role: Role) -> BrokerSettings:
+def _broker(broker: TomlTable, role: Role) -> BrokerSettings:
     field, urls = broker.one_or_more("url")
     if not all(map(_is_usable, urls)):
         raise broker.wrong(
@@ -158,10 +154,15 @@ def _broker(broker: "_Section", role: Role) -> BrokerSettings:
             )
         if parts[0].scheme != "amqps":
             raise broker.wrong(field, "must begin with amqps:// for a login with a certificate")
-    return BrokerSettings(urls, **paths, users=users, role=role)
+    insecure = broker.flag("insecure")
+    instead = "write it into a file, and password_file, or [broker.users]"
+    for url in urls:
+        if (problem := address_problem(url, insecure=insecure, instead=instead)) is not None:
+            raise broker.wrong(field, problem)
+    return BrokerSettings(urls, **paths, users=users, role=role, insecure=insecure)
 
 
-def _users(broker: "_Section") -> BrokerUsers:
+def _users(broker: TomlTable) -> BrokerUsers:
     users = broker.table("users")
     users.allow(USERS_FIELDS)
     login = users.text("login", "password")
@@ -181,65 +182,3 @@ def _is_usable(url: str) -> bool:
     except ValueError:
         # The error's text can quote a part of the password, read as a port.
         return False
-
-
-def shown_key(name: str) -> str:
-    """A key of the file, quoted if TOML needs it, and safe to print."""
-    return name if name.isascii() and name.replace("-", "_").isidentifier() else shown(name)
-
-
-class _Section:
-    """One table of the file; relative paths start at the file's folder."""
-
-    def __init__(self, raw: Mapping[str, Any], path: Path, name: str) -> None:
-        self._raw, self._file, self._name = raw, path, name
-
-    def wrong(self, field: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self._file}: {self._name}{field}: {problem}")
-
-    def table(self, name: str) -> "_Section":
-        value = self._raw.get(name, {})
-        if not isinstance(value, dict):
-            raise self.wrong(name, f"must be a table: write [{self._name}{name}]")
-        return _Section(value, self._file, f"{self._name}{name}.")
-
-    def __contains__(self, field: str) -> bool:
-        return field in self._raw
-
-    def allow(self, fields: Iterable[str]) -> None:
-        """Refuse all other fields."""
-        for name in self._raw:
-            if name not in fields:
-                raise self.wrong(shown_key(name), unknown_field(name, fields))
-
-    def text(self, field: str, default: str | None = None) -> str:
-        value = self._raw.get(field, default)
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise self.wrong(field, f'must be a string: write {field} = "..."')
-        return value
-
-    def one_or_more(self, field: str) -> tuple[str, tuple[str, ...]]:
-        """The key `field`, or `field`s with a list: the key's name and its strings."""
-        many = f"{field}s"
-        if many not in self._raw:
-            return field, (self.text(field),)
-        values = self._raw[many]
-        if not isinstance(values, list) or not all(v and isinstance(v, str) for v in values or [0]):
-            raise self.wrong(many, f'must be a list of strings: write {many} = ["...", "..."]')
-        if field in self._raw:
-            raise self.wrong(many, f"replaces {field}: write only one of the two")
-        return many, tuple(dict.fromkeys(values))
-
-    def path(self, field: str) -> Path | None:
-        return self.beside(self.text(field)) if field in self._raw else None
-
-    def beside(self, name: str) -> Path:
-        return self._file.parent / name
-
-    def seconds(self, field: str, default: int) -> int:
-        value = self._raw.get(field, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _YEAR:
-            raise self.wrong(
-                field, f"must be whole seconds, from 1 to {_YEAR}: write {field} = {default}"
-            )
-        return value

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from producers.call import HookCall, call_from
 from producers.disk import give_to_folder_owner, make_folder, sync_folder, unusable
 from producers.notices import SpooledNotices, notices_from
+from producers.trust import distrust
 from schemas.errors import MalformedMessageError
 
 SUFFIX = ".call"
@@ -120,7 +121,10 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
             continue
         spooled = None
         try:
-            spooled = _lock_and_read(path, descriptor)
+            if (problem := distrust(descriptor, owner=path.parent.stat().st_uid)) is None:
+                spooled = _lock_and_read(path, descriptor)
+            else:
+                report(f"{path} {problem}, if it is a request of yours; {_set_aside(path)}")
         except MalformedMessageError as error:
             report(f"{path}: {error}; {_set_aside(path)}")
         except OSError as error:

@@ -7,6 +7,7 @@ folder=${1:-$(dirname "$0")/secrets}
 user=10001
 umask 077
 mkdir -p "$folder"
+chmod 0700 "$folder"
 cd "$folder"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
@@ -48,9 +49,9 @@ fi
 # those files are readable by all; the mode of the folder keeps other users of this machine out.
 ours='rabbitmq_admin pg_service.conf cloud_secret'
 for role in $roles; do ours="$ours $role.password"; done
-chmod 0444 rabbitmq.conf postgres_password
+mend="chmod 0444 rabbitmq.conf postgres_password && chmod 0400 $ours && chown $user $ours"
 if [ "$(id -u)" = 0 ]; then
-    chown "$user" $ours
+    sh -c "$mend"
 else
-    docker run --rm --volume "$PWD:/secrets" --workdir /secrets debian:trixie-slim chown "$user" $ours
+    docker run --rm --volume "$PWD:/secrets" --workdir /secrets debian:trixie-slim sh -c "$mend"
 fi

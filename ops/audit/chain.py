@@ -15,7 +15,7 @@ from ops.cli.terminal import print_json, print_line
 from workers.audit.chain import Chain, Finding
 from workers.audit.heads import export_head, read_lines, sign_head, stored_heads
 from workers.audit.signing import Trusted, load_signer, load_trusted, public_file
-from workers.audit.verify import Heads, chain_of, rows
+from workers.audit.verify import Heads, chain_of, dropping, rows
 
 Keys = tuple[Path, ...]
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -50,6 +50,8 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
     with session.reading("audit") as connection:
         chain = chain_of(connection, trusted)
         found = follow(connection, chain, 0, hidden=as_json)
+        dropped, wrong = dropping(connection, trusted)
+        found += wrong
         heads = Heads(connection, trusted)
         found += heads.compare(stored_heads(connection), "the store")
         for file in files:
@@ -68,13 +70,16 @@ def verify(session: Session, /, *, files: Keys, keys: Keys, as_json: bool) -> No
                 "hash": chain.hash.hex(),
                 "heads_held": heads.held,
                 "heads_dropped": heads.dropped,
+                "dropped": dropped,
                 "findings": len(found),
             }
         )
     else:
         print_line(f"{chain.records} records; the last is {chain.seq}, hash {chain.hash.hex()}")
-        dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
-        print_line(f"{heads.held} signed heads match{dropped}")
+        if dropped is not None:
+            print_line(dropped)
+        of_dropped = f", {heads.dropped} are of dropped segments" if heads.dropped else ""
+        print_line(f"{heads.held} signed heads match{of_dropped}")
         print_line(f"{len(found)} findings" if found else "no findings")
     sys.exit(1 if found else 0)
 

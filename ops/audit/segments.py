@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ops.audit.chain import Keys, follow, key_option, trusted_keys
 from ops.cli.options import confirm, required_reason_option, when, yes_option
 from ops.cli.session import Session, operator, pass_session
-from ops.cli.terminal import moment, print_line
+from ops.cli.terminal import duration_of, moment, print_line
 from workers.audit import segments
 from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer
@@ -45,8 +45,7 @@ def seal(session: Session, /, *, keys: Keys) -> None:
 @click.option(
     "--before",
     type=when,
-    required=True,
-    help="Drop segments older than this: a time, or how long ago (365d).",
+    help="Drop segments older than this: a time, or how long ago (365d). Default: audit.keep.",
 )
 @required_reason_option
 @click.option("--dry-run", is_flag=True, help="Show which segments would be dropped.")
@@ -54,12 +53,23 @@ def seal(session: Session, /, *, keys: Keys) -> None:
 @key_option
 @pass_session
 def prune(  # noqa: PLR0913 - one per option
-    session: Session, /, *, before: int, reason: str, dry_run: bool, yes: bool, keys: Keys
+    session: Session, /, *, before: int | None, reason: str, dry_run: bool, yes: bool, keys: Keys
 ) -> None:
     """Drop whole sealed segments; the rest of the log still verifies.
 
-    Export the records first if you want to keep them.
+    Export the records first if you want to keep them. Records younger than audit.keep (180 days) stay.
+    A signed record says who dropped what, and verify reads it.
     """
+    audit_settings = session.settings.audit
+    kept_from = time.time_ns() - int(audit_settings.keep * 1_000_000_000)
+    if before is None:
+        before = kept_from
+    elif before > kept_from:
+        raise click.BadParameter(
+            f"records younger than {duration_of(audit_settings.keep)} are kept: choose an earlier "
+            "time, or change audit.keep",
+            param_hint="--before",
+        )
     with session.reading("audit") as connection:
         known = seals(connection)
         first = connection.execute(sa.text("SELECT min(seq) FROM audit")).scalar() or 0
@@ -77,8 +87,9 @@ def prune(  # noqa: PLR0913 - one per option
     if dry_run:
         return
     confirm(f"Drop {len(old)} segments permanently", yes=yes)
+    signer = load_signer(audit_settings.key_file)
     with session.store("audit") as store:
-        count = segments.prune(store, old[-1], _attribution(session, reason))
+        count = segments.prune(store, signer, old[-1], _attribution(session, reason))
     print_line(
         f"{count} records dropped; the log now begins with the seal of the last dropped segment"
     )

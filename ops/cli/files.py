@@ -1,5 +1,6 @@
 """Writes output for other programs: private new files, and safe spreadsheet cells."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from ops.cli.terminal import plain
 # A spreadsheet takes a cell that starts with one of these for a formula (OWASP, "CSV Injection").
 # Tabs and line ends have the same effect; `plain` escapes them.
 _FORMULA = ("=", "+", "-", "@")
+# What a spreadsheet of another locale may take for the end of a cell, so that the rest begins one.
+_SEPARATED = re.compile(r"([;,|][\s\"']*)(?=[=+@-])")
 
 
 @contextmanager
@@ -27,4 +30,5 @@ def output(file: Path) -> Iterator[TextIO]:
 def cell_of(value: object) -> str:
     """A cell that is not a formula to any spreadsheet; unprintable characters are escaped."""
     text = "" if value is None else plain(str(value))
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    text = _SEPARATED.sub(r"\1'", text)
+    return f"'{text}" if text.lstrip(" '\"").startswith(_FORMULA) else text

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from ops.cli.lazy import Commands, LazyGroup
+from producers.privacy import forbid_dumps, keep_private
 
 _NODES = LazyGroup(
     "nodes",
@@ -121,6 +122,8 @@ def cli(ctx: click.Context, config: Path | None) -> None:
 
 def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
+    keep_private()
+    forbid_dumps()
     for stream in (sys.stdout, sys.stderr):
         # a name that the terminal cannot show must not end a listing half-way
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,7 +1,6 @@
 """Gives a command the settings, the broker and the stores; each is opened when it is used."""
 
 import os
-import pwd
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
 StoreKind: TypeAlias = Literal["state", "audit"]
 _CONNECT_SECONDS = 10
+# the login uid of what no login started
+_NO_LOGIN = 2**32 - 1
 
 
 class Session:
@@ -196,10 +197,24 @@ def _reader(url: str, field: str) -> sa.Engine:
 
 
 def operator() -> str:
-    """The operator's name for the audit log: the login name, and the user that sudo switched to."""
-    user = pwd.getpwuid(os.getuid()).pw_name
-    behind = os.environ.get("SUDO_USER")
+    """The operator's name for the audit log: the user, and who logged in as another one before.
+
+    The kernel keeps the user of the login (pam_loginuid(8)). Without it, as in containers, only root
+    is believed which user called sudo: everybody else could write that name.
+    """
+    user = user_name(os.getuid())
+    behind = _login_user()
+    if behind is None and os.getuid() == 0:
+        behind = os.environ.get("SUDO_USER")
     return f"{behind} (as {user})" if behind and behind != user else user
+
+
+def _login_user() -> str | None:
+    try:
+        uid = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if uid == _NO_LOGIN else user_name(uid)
 
 
 pass_session = click.make_pass_decorator(Session)

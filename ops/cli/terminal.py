@@ -1,6 +1,7 @@
 """Prints tables, lines and JSON. No printed text can control the terminal."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -112,9 +113,22 @@ def warn(text: str) -> None:
 
 
 def json_line(value: Mapping[str, object]) -> str:
-    """One line of JSON; unprintable characters are JSON escapes."""
+    """One line of JSON; unprintable characters are JSON escapes, and numbers that JSON lacks are null."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), allow_nan=False)
     # the only control character that json.dumps does not escape
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return text.replace("\x7f", "\\u007f")
+
+
+def _finite(value: object) -> object:
+    """The value with None for NaN and the infinities."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_json(value: Mapping[str, object]) -> None:

@@ -84,8 +84,15 @@ class Console:
         if not self.auth.may_read(request):
             return Response(status_code=_FORBIDDEN)
         text = request.headers.get("last-event-id") or request.query_params.get("since", "")
-        since = whole_number(text) or 0
-        return StreamingResponse(self.live.watch(since), media_type="text/event-stream")
+        since, known = whole_number(text) or 0, self.auth.user(request, is_active=False) is not None
+
+        def allowed() -> bool:
+            """A stream ends with its session, though it is no sign of life of its user."""
+            user = self.auth.user(request, is_active=False)
+            return (user is not None) if known else not self.auth.login_to_read
+
+        stream = self.live.watch(since, known=known, allowed=allowed)
+        return StreamingResponse(stream, media_type="text/event-stream")
 
     def _page(self, make: Callable[..., Page]) -> Callable[..., Any]:
         async def answer(request: Request) -> Response:

@@ -8,8 +8,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ops.console.operators import Sessions, User, digest, is_valid_name
+from ops.console.operators import EVERYBODY, Sessions, User, digest, is_valid_name
 from producers.settings import ConfigError
+from producers.trust import UntrustedFileError, read_trusted
 from workers.config.tables import ConsoleSettings
 
 _COOKIE = "lamplighter"
@@ -20,8 +21,9 @@ class Authenticator:
 
     Args:
         settings: the [console] table.
-        operators: reads the operators' names by the digests of their tokens, at each login; None if
-            there is no operators file.
+        operators: reads the operators' names by the digests of their tokens; None if there is no
+            operators file.
+        logouts: reads until when sessions were ended, by user.
         local: whether only this host can connect.
     """
 
@@ -31,8 +33,10 @@ class Authenticator:
         operators: Callable[[], Mapping[str, str]] | None,
         *,
         local: bool,
+        logouts: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._operators = operators
+        self._logouts = logouts
         self._proxy = settings.proxy
         self._address = None if self._proxy is None else ipaddress.ip_address(self._proxy.address)
         self._sessions = Sessions()
@@ -44,9 +48,12 @@ class Authenticator:
         """Whether operators with tokens are configured."""
         return self._operators is not None
 
-    def user(self, request: Request) -> User | None:
-        """Return the user of a request, or None if the user is unknown."""
-        return self._session_user(request) or self._proxy_user(request)
+    def user(self, request: Request, *, is_active: bool = True) -> User | None:
+        """Return the user of a request, or None if the user is unknown.
+
+        What a page sends by itself is no sign of an active user.
+        """
+        return self._session_user(request, is_active=is_active) or self._proxy_user(request)
 
     def may_read(self, request: Request) -> bool:
         """Return whether the request may read pages."""
@@ -86,7 +93,7 @@ class Authenticator:
         self.logout(request, answer)
         answer.set_cookie(
             _COOKIE,
-            self._sessions.open(name),
+            self._sessions.open(name, digest(token.strip())),
             httponly=True,
             samesite="strict",
             secure=not _is_local(request),
@@ -98,17 +105,41 @@ class Authenticator:
         self._sessions.close(request.cookies.get(_COOKIE, ""))
         answer.delete_cookie(_COOKIE)
 
-    def _session_user(self, request: Request) -> User | None:
+    def _session_user(self, request: Request, *, is_active: bool = True) -> User | None:
+        """Return the user of an open session; it ends with its operator, and with a logout."""
         cookie = request.cookies.get(_COOKIE)
-        return None if cookie is None else self._sessions.user(cookie)
+        held = None if cookie is None else self._sessions.session(cookie, is_active=is_active)
+        if cookie is None or held is None or self._operators is None:
+            return None
+        try:
+            logouts = self._logouts()
+            ended = max(logouts.get(held.name, 0), logouts.get(EVERYBODY, 0))
+            if held.opened_at > ended and self._operators().get(held.login) == held.name:
+                return User(held.name, self._sessions.csrf(cookie))
+        except (ConfigError, OSError) as error:
+            structlog.get_logger().error("console_operators_unreadable", error=str(error))
+            return None
+        self._sessions.close(cookie)
+        return None
 
     def _proxy_user(self, request: Request) -> User | None:
+        """Return the user that the proxy names; its address alone proves nothing on a shared host."""
         if self._proxy is None or request.client is None:
             return None
-        names = request.headers.getlist(self._proxy.header)
-        if len(names) != 1 or not is_valid_name(names[0]):
+        names, secrets = (
+            request.headers.getlist(header)
+            for header in (self._proxy.header, self._proxy.secret_header)
+        )
+        if len(names) != 1 or len(secrets) != 1 or not is_valid_name(names[0]):
             return None
         if ipaddress.ip_address(request.client.host) != self._address:
+            return None
+        try:
+            expected = read_trusted(self._proxy.secret_file, private=True).strip()
+        except (OSError, UnicodeDecodeError, UntrustedFileError) as error:
+            structlog.get_logger().error("console_proxy_secret_unusable", error=str(error))
+            return None
+        if not expected or not hmac.compare_digest(secrets[0].encode(), expected.encode()):
             return None
         return User(names[0], self._sessions.csrf(f"proxy:{names[0]}"))
 

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import signal
 import socket
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,19 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
 from ops.console.app import Console
 from ops.console.auth import Authenticator
+from ops.console.connections import BoundedConnection
 from ops.console.dead_letters import DeadLetterPages
 from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
-from ops.console.operators import digest, is_valid_name, new_token, read_operators
+from ops.console.operators import (
+    digest,
+    is_valid_name,
+    logouts_file,
+    new_token,
+    read_logouts,
+    read_operators,
+    write_logout,
+)
 from ops.console.pages import Pages
 from ops.console.reader import SiteReader
 from ops.console.render import environment, parts
@@ -70,6 +80,29 @@ def operator(session: Session, name: str) -> None:
     print_line(f"the token is shown only once; to revoke it, delete its line from {path}")
 
 
+@console.command
+@click.argument("name", required=False)
+@click.option("--all", "everybody", is_flag=True, help="Log out everybody.")
+@pass_session
+def logout(session: Session, name: str | None, *, everybody: bool) -> None:
+    """End the sessions of operator NAME in the console.
+
+    With --all, those of everybody.
+    """
+    path = session.settings.console.operators_file
+    if path is None:
+        raise ConfigError("console.operators_file is not set: nobody can log in")
+    if (name is None) != everybody:
+        raise click.UsageError("give either NAME or --all")
+    if name is not None and not is_valid_name(name):
+        raise click.BadParameter("use only letters, digits and . _ @ -", param_hint="NAME")
+    try:
+        write_logout(path, name, time.time_ns())
+    except OSError as error:
+        raise ConfigError(unusable("console.operators_file", logouts_file(path), error)) from None
+    print_line(f"logged out: {name or 'everybody'}")
+
+
 class _Server(uvicorn.Server):
     """Ends the live streams first, then waits for the connections to close."""
 
@@ -88,7 +121,13 @@ def serve(session: Session) -> int:
     configure_logs(settings.log, role="console", cluster=settings.cluster)
     host, port = listening(settings.console.listen)
     local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    auth = Authenticator(settings.console, _operators(settings.console.operators_file), local=local)
+    file = settings.console.operators_file
+    auth = Authenticator(
+        settings.console,
+        _operators(file),
+        local=local,
+        logouts=partial(read_logouts, file) if file else dict,
+    )
     if auth.login_to_read and not auth.can_login and settings.console.proxy is None:
         raise ConfigError(
             "console: reading needs a login, but no user can log in: set operators_file, or listen on "
@@ -101,6 +140,7 @@ def serve(session: Session) -> int:
     app = Console(templates, live, auth, Pages(session), letters, holds, settings.cluster)
     config = uvicorn.Config(
         app.asgi(host_names((host, port), settings.console.hosts)),
+        http=BoundedConnection,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -23,9 +23,12 @@ _INTERVAL = 1.0
 # A new page waits this long for a fresh view, then shows the last one.
 _REFRESH_TIMEOUT = 2.0
 _KEPT_CHANGES = 60
-_KEEPALIVE = 15.0
-# Browsers allow few streams per host, and each stream holds a connection here.
+# Browsers allow few streams per host, and each stream holds a connection here. Users who are logged
+# in find room even if everybody else's streams fill theirs.
 _MAX_WATCHERS = 200
+_MAX_ANONYMOUS = 150
+# A stream whose session has ended ends within this time.
+_RECHECK = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Live:
         self._updated = threading.Condition(self._lock)
         self._wanted = threading.Event()
         self._stop = threading.Event()
-        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        # with whether the user is known, oldest first
+        self._waiters: dict[tuple[asyncio.AbstractEventLoop, asyncio.Event], bool] = {}
         self._thread = threading.Thread(target=self._run, name="console-live", daemon=True)
 
     def start(self) -> None:
@@ -89,30 +93,51 @@ class Live:
         with self._lock:
             return self._number, self._view
 
-    async def watch(self, since: int) -> AsyncIterator[str]:
-        """Stream all changes after number `since` as server-sent events (HTML Living Standard, 9.2)."""
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-        waiter = (loop, woken)
-        with self._lock:
-            if len(self._waiters) >= _MAX_WATCHERS:
-                yield "retry: 30000\n\n"
-                return
-            self._waiters.add(waiter)
+    async def watch(
+        self, since: int, *, known: bool = False, allowed: Callable[[], bool] = lambda: True
+    ) -> AsyncIterator[str]:
+        """Stream all changes after number `since` as server-sent events (HTML Living Standard, 9.2).
+
+        Args:
+            since: number of the view that the page has.
+            known: whether the user is.
+            allowed: whether the user may still read; the stream ends once it is false.
+        """
+        woken = asyncio.Event()
+        waiter = asyncio.get_running_loop(), woken
+        if not self._admit(waiter, known=known):
+            yield "retry: 30000\n\n"
+            return
         try:
             yield "retry: 2000\n\n"
-            while not self._stop.is_set():
+            while not self._stop.is_set() and waiter in self._waiters and allowed():
                 woken.clear()
                 for change in self._after(since):
                     since = change.number
                     event = "event: reload\n" if change.data is None else ""
                     yield f"id: {change.number}\n{event}data: {change.data or ''}\n\n"
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), _KEEPALIVE)
+                    await asyncio.wait_for(woken.wait(), _RECHECK)
                     continue
                 yield ": keep-alive\n\n"
         finally:
             with self._lock:
-                self._waiters.discard(waiter)
+                self._waiters.pop(waiter, None)
+
+    def _admit(
+        self, waiter: tuple[asyncio.AbstractEventLoop, asyncio.Event], *, known: bool
+    ) -> bool:
+        """Add a stream; a user who is known takes the place of the oldest who is not, if need be."""
+        with self._lock:
+            anonymous = [one for one, named in self._waiters.items() if not named]
+            if not known and len(anonymous) >= _MAX_ANONYMOUS:
+                return False
+            if len(self._waiters) >= _MAX_WATCHERS:
+                if not known or not anonymous:
+                    return False
+                del self._waiters[anonymous[0]]
+            self._waiters[waiter] = known
+            return True
 
     def _after(self, since: int) -> list[Change]:
         with self._lock:

@@ -13,15 +13,20 @@ import secrets
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from producers.settings import ConfigError
+from producers.trust import distrust
+from workers.process.files import replace_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _LINE = re.compile(rf"({_NAME.pattern}) sha256:([0-9a-f]{{64}})")
 _SESSION_SECONDS = 8 * 3600.0
+_IDLE_SECONDS = 3600.0
 _MAX_SESSIONS = 1000
+# no operator can have this name
+EVERYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def read_operators(path: Path) -> dict[str, str]:
     field = "console.operators_file"
     try:
         with path.open(encoding="utf-8") as file:
-            status = os.fstat(file.fileno())
+            problem = distrust(file.fileno(), stat.S_IRWXO)
             text = file.read(1_000_000)
     except PermissionError:
         raise ConfigError(
@@ -67,10 +72,8 @@ def read_operators(path: Path) -> dict[str, str]:
             f"{field}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
             "with `lamplighter console operator NAME`"
         ) from None
-    if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(f"{field}: {path} belongs to another user; chown it")
-    if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IRWXO):
-        raise ConfigError(f"{field}: other users may read or write {path}: chmod 0600 it")
+    if problem is not None:
+        raise ConfigError(f"{field}: {path} {problem}")
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -82,6 +85,20 @@ def read_operators(path: Path) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class LoginSession:
+    """A login; times are those of the clock, `opened_at` is ns since the epoch.
+
+    `login` is the digest of the token that the user has logged in with.
+    """
+
+    name: str
+    login: str
+    opened_at: int
+    until: float
+    idle_until: float
+
+
 class Sessions:
     """The login sessions, in memory: a restart logs all users out. The clock is monotonic."""
 
@@ -89,22 +106,35 @@ class Sessions:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         # by the digest of the cookie: a memory dump does not reveal a usable cookie
-        self._open: dict[str, tuple[str, float]] = {}
+        self._open: dict[str, LoginSession] = {}
 
-    def open(self, name: str) -> str:
+    def open(self, name: str, login: str = "") -> str:
         """Open a session and return the cookie's value."""
         now = self._clock()
-        self._open = {key: held for key, held in self._open.items() if held[1] > now}
+        self._open = {key: held for key, held in self._open.items() if _is_open(held, now)}
         while len(self._open) >= _MAX_SESSIONS:
             del self._open[next(iter(self._open))]
         cookie = new_token()
-        self._open[digest(cookie)] = name, now + _SESSION_SECONDS
+        self._open[digest(cookie)] = LoginSession(
+            name, login, time.time_ns(), now + _SESSION_SECONDS, now + _IDLE_SECONDS
+        )
         return cookie
+
+    def session(self, cookie: str, *, is_active: bool = True) -> LoginSession | None:
+        """Return an open session, or None; a request of an active user postpones its idle end."""
+        key, now = digest(cookie), self._clock()
+        held = self._open.get(key)
+        if held is None or not _is_open(held, now):
+            self._open.pop(key, None)
+            return None
+        if is_active:
+            held = self._open[key] = replace(held, idle_until=now + _IDLE_SECONDS)
+        return held
 
     def user(self, cookie: str) -> User | None:
         """Return the user of a session, or None if the session is unknown or has expired."""
-        name, until = self._open.get(digest(cookie), ("", 0.0))
-        return User(name, self.csrf(cookie)) if until > self._clock() else None
+        held = self.session(cookie)
+        return None if held is None else User(held.name, self.csrf(cookie))
 
     def close(self, cookie: str) -> None:
         """Close a session, if it is open."""
@@ -113,3 +143,39 @@ class Sessions:
     def csrf(self, identity: str) -> str:
         """Return the token that the forms of this identity carry."""
         return hmac.new(self._key, identity.encode(), hashlib.sha256).hexdigest()
+
+
+def _is_open(held: LoginSession, now: float) -> bool:
+    return now < min(held.until, held.idle_until)
+
+
+def logouts_file(operators: Path) -> Path:
+    """The file in which `lamplighter console logout` tells the console whose sessions end."""
+    return operators.with_name(f"{operators.name}.logouts")
+
+
+def write_logout(operators: Path, name: str | None, now: int) -> None:
+    """End the sessions that a user (None for all) has opened until now, ns since the epoch.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = logouts_file(operators)
+    kept = {**read_logouts(operators), name or EVERYBODY: now}
+    lines = "".join(f"{who} {when}\n" for who, when in kept.items())
+    owner = operators.stat()
+    replace_file(path, lines.encode(), (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None)
+
+
+def read_logouts(operators: Path) -> dict[str, int]:
+    """Until when the sessions of a user, or of everybody, were ended; ns since the epoch.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        text = logouts_file(operators).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}  # noqa: PLR2004

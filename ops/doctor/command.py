@@ -10,7 +10,7 @@ from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, warn
 from ops.doctor.clouds import of_clouds
-from ops.doctor.host import of_host
+from ops.doctor.host import of_configuration, of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
@@ -64,6 +64,7 @@ def all_findings(session: Session) -> Iterator[Finding]:
     try:
         settings = session.settings
     except ConfigError as error:
+        yield from of_configuration(session.config)
         yield Finding(Severity.WRONG, "configuration", str(error))
         return
     slurm_user = "slurm"

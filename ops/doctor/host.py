@@ -157,10 +157,13 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
         mode = path.stat().st_mode
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
-    mode = settings.path.stat().st_mode
-    if mode & _GROUP_OR_OTHERS:
-        words = f"{settings.path} can be changed by others than its owner, and names commands"
-        yield fixable("mode", words, "chmod", "go-w", settings.path)
+
+
+def of_configuration(path: Path) -> Iterator[Finding]:
+    """Whether others can change lamplighter.toml; then nothing reads it."""
+    if path.exists() and path.stat().st_mode & _GROUP_OR_OTHERS:
+        words = f"{path} can be changed by others than its owner, and names commands"
+        yield fixable("mode", words, "chmod", "go-w", path)
 
 
 def of_stores(settings: Settings) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ class Step:
 @click.option("--broker", "broker_url", default="amqp://127.0.0.1:5672/lamplighter",
               show_default=True, help="RabbitMQ, with virtual host; each role gets a user there.")  # fmt: skip
 @click.option("--store", metavar="URL",
-              help="PostgreSQL, such as 'postgresql+psycopg://?service=state'. Default: SQLite.")  # fmt: skip
+              help="PostgreSQL, such as 'postgresql+psycopg://?service=state&sslmode=verify-full'. Default: SQLite.")  # fmt: skip
 @click.option("--worker", "workers", multiple=True, type=click.Choice(units.ANYWHERE),
               help="Set up a host that runs this worker only; repeatable. Copy /etc/lamplighter there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show everything, change nothing.")

@@ -46,7 +46,7 @@ all:
     lamplighter_image: node-image
     lamplighter_flavor: m1.tiny
     lamplighter_networks: [none]
-    lamplighter_store: postgresql+psycopg://?service=state
+    lamplighter_store: postgresql+psycopg://127.0.0.1?service=state
     lamplighter_files: [pg_service.conf]
 """
 ANSIBLE = """

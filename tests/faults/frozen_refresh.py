@@ -14,7 +14,7 @@ from workers.store.database import open_store
 from workers.tokens.errors import SourceError
 from workers.tokens.sources import make_source
 from workers.tokens.vault import LeasedToken, Vault
-from workers.tokens.vault_key import load_key
+from workers.tokens.vault_key import load_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def main(config: str) -> None:
     """Refresh, and print the result."""
     settings = load(Path(config))
     store = open_store(settings.store.url, "state")
-    vault = FreezingVault(store, load_key(settings.tokens.key_file), "one", "frozen")
+    vault = FreezingVault(store, load_keys(settings.tokens.key_file), "one", "frozen")
     source = make_source(settings.clouds["one"], lambda: vault)
     try:
         source.fetch()

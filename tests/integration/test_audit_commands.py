@@ -255,9 +255,14 @@ def test_verify_seal_and_prune_by_command(site: Installation) -> None:
     argv = ("prune", "--before", "2026-01-02T05:00:00", "--reason", "retention", "--yes")
     assert "no sealed segment" in output(site, *argv[:2], "2026-01-02T03:30:00", *argv[3:])
     assert "records 1 to 8" in output(site, *argv, "--dry-run")
+    assert "records 1 to 8" in output(site, "prune", "--reason", "retention", "--dry-run")
+    young = site.lamplighter("audit", "prune", "--before", "179d", "--reason", "x", "--yes")
+    assert (young.code, "audit.keep" in young.err) == (2, True)
     assert "8 records dropped" in output(site, *argv)
     out = output(site, "verify", "--heads", str(kept))
     assert "2 records" in out
+    assert "records up to 8 were dropped" in out
+    assert "retention" in out
     assert "2 are of dropped segments" in out
     engine = open_store(site.settings.store.audit_url, "audit")
     with engine.begin() as connection:

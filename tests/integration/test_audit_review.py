@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from workers.audit.queries import Filter, find
 from workers.audit.record import HASHED, chained, record_of
 from workers.audit.segments import Attribution, NotSealedError, seals
 from workers.audit.signing import load_signer, load_trusted, public_file
-from workers.audit.verify import Heads, chain_of, rows
+from workers.audit.verify import Heads, chain_of, dropping, rows
 from workers.store.database import open_store, reading
 from workers.store.tables import audit, audit_jobs, audit_nodes
 
@@ -194,7 +195,7 @@ def test_after_dropping_sealed_segments_the_rest_still_verifies(
     second = sealed(log, trusted, signer, after=first.seq - 1)
     # the second segment begins with the seal of the first
     assert (second.segment, second.first, second.last, second.records) == (2, 101, 202, 202)
-    count = segments.prune(log, first, Attribution("test", "me", NOW, "retention period"))
+    count = segments.prune(log, signer, first, Attribution("test", "me", NOW, "retention period"))
     assert count == 100
     chain, findings = followed(log, trusted)
     assert (chain.first, findings) == (101, [])
@@ -209,11 +210,30 @@ def test_after_dropping_sealed_segments_the_rest_still_verifies(
     assert json.loads(pruned.body)["data"]["reason"] == "retention period"
     assert jobs <= known
     # the next segment can be dropped too, up to its own seal
-    segments.prune(log, second, Attribution("test", "me", NOW + 1, "again"))
+    segments.prune(log, signer, second, Attribution("test", "me", NOW + 1, "again"))
     chain, findings = followed(log, trusted)
     assert (chain.first, findings) == (second.seq, [])
     with reading(log) as connection:
         assert connection.execute(sa.select(audit_nodes.c.id)).scalars().all() == []
+
+
+@pytest.mark.parametrize("how", ["nobody", "a forger", "another segment"])
+def test_a_log_whose_beginning_was_dropped_without_a_signed_record_is_found(
+    log: sa.Engine, trusted: Trusted, signer: Signer, run_dir: Path, how: str
+) -> None:
+    """A genuine seal is not enough: who drops what it covers must have signed that."""
+    seal = sealed(log, trusted, signer)
+    by = Attribution("test", "me", NOW, "x")
+    if how == "nobody":
+        change(log, "DELETE FROM audit WHERE seq < :seq", seq=seal.seq)
+    elif how == "a forger":
+        segments.prune(log, load_signer(run_dir / "forger.key"), seal, by)
+    else:
+        segments.prune(log, signer, replace(seal, last=seal.last - 1), by)
+    with reading(log) as connection:
+        words, findings = dropping(connection, trusted)
+    assert words is None
+    assert "who dropped the records before it" in findings[0].problem
 
 
 def test_a_log_that_begins_with_a_forged_seal_is_found(

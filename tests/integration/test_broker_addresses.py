@@ -110,6 +110,7 @@ def rotated(broker: Broker, vhost: str, tmp_path: Path) -> tuple[User, Path, Bro
     """A user whose password is in a file, that file, and settings that name it."""
     user = broker.add_user(f"worker-{vhost}", "old", vhost, configure=".*", write=".*", read=".*")
     file = tmp_path / "password"
+    file.touch(mode=0o600)
     file.write_text("old")
     url = f"amqp://{user.name}@{broker.host}:{broker.port}/{vhost}"
     return user, file, BrokerSettings((url,), file)
@@ -129,6 +130,7 @@ def test_rotated_password_is_used_at_the_next_connect(
         assert "old" not in (link.problem or "").split()
         file.unlink()
         until(lambda: "broker.password_file" in (link.problem or ""), 15, "a missing file")
+        file.touch(mode=0o600)
         file.write_text("new\n")
         assert link.wait_up(15)
     with blocking_channel(ConnectionParameters(settings, "test")) as channel:

@@ -45,7 +45,7 @@ def tls_port(run_dir: Path) -> Iterator[int]:
         ("no_access", "the broker refused user 'stranger-test-"),
         (
             "password",
-            "the broker refused the login of user 'admin': correct the password in broker.url",
+            "the broker refused the login of user 'admin': correct the password in ",
         ),
         ("no_host", "host nowhere.invalid is unknown: check broker.url and this host's DNS"),
     ],
@@ -68,7 +68,7 @@ def wrong(
     elif case == "password":
         url = url.replace(broker.admin.password, "wrong")
     elif case == "no_host":
-        url, more = "amqp://nowhere.invalid/v", "users = {}"
+        url, more = "amqps://nowhere.invalid/v", "users = {}"
     else:
         host = "127.0.0.1" if case == "other_name" else "localhost"
         scheme = "amqp" if case == "tls" else "amqps"

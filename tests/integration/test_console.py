@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from html import unescape
 from http.client import HTTPConnection
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +36,7 @@ from workers.store.database import open_store
 from workers.store.snapshots import keep_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.testbed.broker import Broker
@@ -56,9 +58,11 @@ def made(session_dir: Path, broker: Broker) -> Iterator[ConsoleSite]:
     operators = folder / "operators"
     operators.touch(mode=0o600)
     operators.write_text(f"anna sha256:{digest(TOKEN)}\n")
+    (folder / "proxy").touch(mode=0o600)
+    (folder / "proxy").write_text("of the proxy\n")
     lines = (
         'operators_file = "operators"\nhosts = ["console.example.org"]\n'
-        'proxy = {address = "127.0.0.2", header = "X-Remote-User"}\n'
+        'proxy = {address = "127.0.0.2", header = "X-Remote-User", secret_file = "proxy"}\n'
     )
     url = broker.amqp_url(broker.create_vhost())
     with console_site(folder, url, {"compute": "node[1-16]", "gpu": "gpu[1-4]"}, lines) as found:
@@ -613,20 +617,24 @@ def test_login_to_read_hides_every_page(run_dir: Path) -> None:
             assert "secret1" in answer.text
 
 
-def test_trusted_proxy_names_the_user_only_from_its_own_address(made: ConsoleSite) -> None:
+def test_trusted_proxy_names_the_user_only_with_its_address_and_secret(made: ConsoleSite) -> None:
     port = int(made.url.rpartition(":")[2])
 
-    def page(source: str, *names: str) -> str:
+    def page(source: str, *names: str, secrets: Sequence[str] = ("of the proxy",)) -> str:
         connection = HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
         with closing(connection):
             connection.putrequest("GET", "/dead-letters")
             for name in names:
                 connection.putheader("X-Remote-User", name)
+            for secret in secrets:
+                connection.putheader("X-Lamplighter-Proxy", secret)
             connection.endheaders()
             return connection.getresponse().read().decode()
 
     assert "<span>zoe</span>" in page("127.0.0.2", "zoe")
     assert "<span>zoe</span>" not in page("127.0.0.1", "zoe")
+    for wrong in ((), ("",), ("of the prox",), ("of the proxy", "of the proxy")):
+        assert "<span>zoe</span>" not in page("127.0.0.2", "zoe", secrets=wrong)
     assert "<span>zoe</span>" not in page("127.0.0.2", "zoe", "root")
     assert (
         "<span>" not in page("127.0.0.2", "zoe</span><b>").partition("<main")[0].partition("who")[2]
@@ -640,7 +648,7 @@ def test_trusted_proxy_names_the_user_only_from_its_own_address(made: ConsoleSit
         ('listen = "everywhere"', "is not an address"),
         ('listen = "192.0.2.1:8617"\noperators_file = "ours"', "choose another port"),
         ('operators_file = "missing"', "lamplighter console operator NAME"),
-        ('operators_file = "open"', "chmod 0600"),
+        ('operators_file = "open"', "run chmod o-rwx"),
     ],
 )
 def test_unsafe_configuration_stops_the_console_with_the_remedy(
@@ -665,6 +673,68 @@ def test_operator_token_is_printed_once_and_stored_as_a_digest(site_folder: Path
     assert file.read_text() == f"bert sha256:{digest(token)}\n"
     assert file.stat().st_mode & 0o777 == 0o600
     assert site.lamplighter("console", "operator", "b b").code != 0
+
+
+def test_half_sent_requests_and_anonymous_streams_do_not_keep_an_operator_out(
+    made: ConsoleSite, anna: requests.Session
+) -> None:
+    """1,100 half-sent requests and 200 streams of nobody known: pages, login and streams still work."""
+    port = int(made.url.rpartition(":")[2])
+    with ExitStack() as held:
+        for beginning in (b"GET / HTTP/1.1\r\nHost: 127.0.0.1", _half_form(port)):
+            for _ in range(550):
+                half = held.enter_context(
+                    closing(socket.create_connection(("127.0.0.1", port), 20))
+                )
+                half.sendall(beginning)
+        assert get(made, "/").status_code == 200
+        for _ in range(200):
+            stream = held.enter_context(closing(socket.create_connection(("127.0.0.1", port), 20)))
+            head = f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+            stream.sendall(head.encode())
+        assert get(made, "/").status_code == 200
+        with anna.get(f"{made.url}/live?since=0", stream=True, timeout=20) as mine:
+            lines = mine.iter_lines()
+            assert next(lines) == b"retry: 2000"
+            assert b"id: " in b"".join(islice(lines, 3))
+
+
+def _half_form(port: int) -> bytes:
+    lines = ("POST /login HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: http://127.0.0.1:{port}")
+    kind = "Content-Type: application/x-www-form-urlencoded"
+    return "\r\n".join((*lines, kind, "Content-Length: 9", "", "tok")).encode()
+
+
+def test_sessions_and_their_streams_end_with_a_logout_and_with_their_operator(
+    made: ConsoleSite,
+) -> None:
+    """`console logout` and a removed line count in the running console at once."""
+    operators = made.site.folder / "operators"
+    before = operators.read_text()
+    operators.write_text(f"{before}bert sha256:{digest('of bert')}\n")
+
+    def logged_in(browser: requests.Session) -> bool:
+        return "<span>bert</span>" in browser.get(f"{made.url}/dead-letters", timeout=20).text
+
+    def log_in(browser: requests.Session) -> None:
+        browser.post(f"{made.url}/login", {"token": "of bert"}, headers=origin(made), timeout=20)
+        assert logged_in(browser)
+
+    with requests.Session() as browser, requests.Session() as anna:
+        anna.post(f"{made.url}/login", {"token": TOKEN}, headers=origin(made), timeout=20)
+        for words in (("logout", "bert"), ("logout", "--all")):
+            log_in(browser)
+            with browser.get(f"{made.url}/live?since=0", stream=True, timeout=20) as stream:
+                assert made.site.lamplighter("console", *words).code == 0
+                assert not logged_in(browser)
+                for _ in stream.iter_content(4096):  # ends, within the timeout
+                    pass
+            kept = "<span>anna</span>" in anna.get(f"{made.url}/dead-letters", timeout=20).text
+            assert kept is (words[1] == "bert")
+        log_in(browser)
+        operators.write_text(before)
+        assert not logged_in(browser)
+    assert made.site.lamplighter("console", "logout").code == 2
 
 
 @pytest.fixture

@@ -217,7 +217,9 @@ def test_an_invalid_configuration_is_reported_in_one_line_with_the_field(
     [("nonsense", "parse"), ("oracel://me:secret@host/db", "oracel")],
 )
 def test_an_invalid_store_url_is_reported_in_one_line(run_dir: Path, url: str, word: str) -> None:
-    site = Installation(run_dir / "site", "amqp://h/v", store=f'url = "{url}"\naudit_url = "{url}"')
+    site = Installation(
+        run_dir / "site", "amqps://h/v", store=f'url = "{url}"\naudit_url = "{url}"'
+    )
     for arguments in (("audit", "list"), ("worker", "audit")):
         result = site.lamplighter(*arguments)
         assert result.code == 2
@@ -227,14 +229,14 @@ def test_an_invalid_store_url_is_reported_in_one_line(run_dir: Path, url: str, w
 
 
 def test_a_store_in_a_directory_with_special_characters_is_found(run_dir: Path) -> None:
-    site = Installation(run_dir / "a folder #1", "amqp://h/v")
+    site = Installation(run_dir / "a folder #1", "amqps://h/v")
     open_store(site.settings.store.audit_url, "audit").dispose()
     result = site.lamplighter("audit", "list", "--json")
     assert (result.code, result.err) == (0, "")
 
 
 def test_an_unknown_host_is_reported_in_one_line(run_dir: Path) -> None:
-    site = Installation(run_dir / "site", "amqp://nowhere.invalid/v", broker="users = {}")
+    site = Installation(run_dir / "site", "amqps://nowhere.invalid/v", broker="users = {}")
     assert site.lamplighter("broker", "users", "--passwords").code == 0
     result = site.lamplighter("topology", "apply")
     assert (result.code, len(result.err.splitlines())) == (3, 1)
@@ -249,7 +251,7 @@ def test_status_says_that_one_user_serves_all_roles(site: Installation) -> None:
 
 def test_one_user_for_all_is_refused_at_another_host(run_dir: Path) -> None:
     """Not even tried: its password would be everybody's, and would cross the network."""
-    site = Installation(run_dir / "site", "amqp://all:secret@nowhere.invalid/v")
+    site = Installation(run_dir / "site", "amqps://all:secret@nowhere.invalid/v")
     result = site.lamplighter("topology", "check")
     assert (result.code, len(result.err.splitlines())) == (2, 1)
     assert "one user for all roles is allowed on loopback only" in result.err

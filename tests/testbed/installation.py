@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from producers.amqp import connection_parameters
+from tests.testbed.broker_address import broker_fields
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.terminal import typing
 from tests.testbed.waiting import until
@@ -68,9 +69,7 @@ class Installation:
         self.config = folder / "lamplighter.toml"
         folder.mkdir(parents=True, exist_ok=True)
         self.config.touch(mode=0o600)
-        address = (
-            f'url = "{broker_urls[0]}"' if len(broker_urls) == 1 else f"urls = {list(broker_urls)}"
-        )
+        address = "\n".join(broker_fields(folder, broker_urls))
         self.config.write_text(
             f'cluster = "{CLUSTER}"\n[broker]\n{address}\n{broker}\n[store]\n{store}\n'
             f'[hooks]\nspool = "spool"\nstate = "clock"\n{more}'

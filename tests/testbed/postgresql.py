@@ -75,6 +75,9 @@ class PostgreSQL:
         self.folder.mkdir(parents=True)
         password = self.folder / "password"
         password.write_text(self._password)
+        pgpass = self.folder / "pgpass"
+        pgpass.touch(mode=0o600)
+        pgpass.write_text(f"*:*:*:*:{self._password}\n")
         if os.geteuid() == 0:
             for path in (self.folder, password):
                 shutil.chown(path, _UNPRIVILEGED)
@@ -116,7 +119,8 @@ class PostgreSQL:
         return True
 
     def _address(self, database: str) -> str:
-        return f"postgresql://{_SUPERUSER}:{self._password}@127.0.0.1:{self._port}/{database}"
+        place = f"{_SUPERUSER}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{place}?passfile={self.folder / 'pgpass'}"
 
 
 def _programs() -> Path:

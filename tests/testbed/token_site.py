@@ -7,7 +7,9 @@ import os
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from tests.testbed.broker_address import broker_fields
 from tests.testbed.installation import Installation
 from tests.testbed.simcloud import credentials
 from workers.config.settings import Settings, load
@@ -44,7 +46,12 @@ class TokenSite(Installation):
         lines += [_pair(item) for item in clouds.items()]
         path = self.config
         if broker_url is not None:
-            lines[0] = text.replace(self.settings.broker.full_urls()[0], broker_url)
+            head, _, rest = text.partition("[broker]\n")
+            rest = rest[rest.index("\n[") :]
+            fields = broker_fields(
+                self.folder, [broker_url], f"{urlsplit(broker_url).username}.password"
+            )
+            lines[0] = "\n".join([f"{head}[broker]", *fields, rest])
             path = self.folder / "another.toml"
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o600)

@@ -6,7 +6,6 @@ the end, without trusting any worker, that every promise was kept.
 
 from __future__ import annotations
 
-import json
 import signal
 import sqlite3
 import subprocess
@@ -24,6 +23,7 @@ from producers.amqp import connection_parameters
 from producers.call import expand
 from schemas.commands import Desired
 from schemas.events import Transition
+from tests.testbed.broker_address import broker_fields
 from tests.testbed.checker import Run, broken_promises
 from tests.testbed.consumers import all_consume
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
@@ -378,7 +378,7 @@ class WholeSystem:
 
     def _files(self) -> Iterator[tuple[str, str]]:
         urls = [self.broker_url] if isinstance(self.broker_url, str) else list(self.broker_url)
-        broker = f"broker = {{ urls = {json.dumps(urls)} }}"
+        broker = f"broker = {{ {', '.join(broker_fields(self.folder, urls))} }}"
         yield "test_bed.toml", self._toml(broker)
         yield "lamplighter.toml", self._toml(self.roles.table if self.roles else broker)
         yield "cloud.password", credentials.PASSWORD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,12 @@ def test_waits_are_positive_and_their_sum_is_at_most_the_whole_time(
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_a_cell_that_looks_like_a_formula_is_quoted(start: str) -> None:
     assert cell_of(f"{start}SUM(A1)") == f"'{start}SUM(A1)"
+
+
+@pytest.mark.parametrize("separator", [";", ",", "|", "; ", ';"', ", '"])
+def test_no_separator_of_any_locale_begins_a_formula(separator: str) -> None:
+    assert re.search(r"[;,|][\s\"]*[=+@-]", cell_of(f"a{separator}=1+1")) is None
+    assert cell_of(" =1").startswith("'")
 
 
 @given(words)

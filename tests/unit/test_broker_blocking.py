@@ -51,6 +51,7 @@ def test_a_silent_broker_is_away() -> None:
     ],
 )
 def test_a_broker_without_a_connection_is_away(tmp_path: Path, host: str, text: str) -> None:
+    (tmp_path / "hook.password").touch(mode=0o600)
     (tmp_path / "hook.password").write_text("b")
     broker = BrokerSettings((f"amqp://{host}/v",), users=BrokerUsers(tmp_path))
     with (

@@ -43,7 +43,7 @@ WHOLE: Mapping[str, Any] = {
         }
     },
     "notify": {"webhook": [{"name": "n", "url": "https://h/p", "events": ["failed"]}]},
-    "console": {"proxy": {"address": "127.0.0.1", "header": "X-User"}},
+    "console": {"proxy": {"address": "127.0.0.1", "header": "X-User", "secret_file": "s"}},
     "metrics": {"listen": "127.0.0.1:9464"},
     "log": {"level": "info"},
 }

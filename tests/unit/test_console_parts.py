@@ -281,12 +281,19 @@ def test_any_event_is_rendered_without_control_characters(event_: RequestEvent) 
 def test_session_expires_and_has_its_own_csrf_token() -> None:
     now = [0.0]
     sessions = Sessions(lambda: now[0])
+    idle = sessions.open("idle")
     one, two = sessions.open("anna"), sessions.open("anna")
     first, second = sessions.user(one), sessions.user(two)
     assert first is not None
     assert second is not None
     assert first.name == "anna"
     assert first.csrf != second.csrf
+    for hour in range(1, 16):  # a user who is active is logged out after a day's work
+        now[0] = hour * 1800.0
+        assert sessions.user(one) is not None
+        sessions.session(two, is_active=False)
+    assert sessions.user(idle) is None
+    assert sessions.user(two) is None
     now[0] = 8 * 3600.0
     assert sessions.user(one) is None
     assert sessions.user("unknown") is None
@@ -306,7 +313,7 @@ def test_operators_file_that_other_users_may_write_is_refused(
     assert read_operators(path) == {digest("a"): "anna", digest("b"): "bert"}
     for mode in (0o620, 0o644, 0o602):
         path.chmod(mode)
-        with pytest.raises(ConfigError, match="chmod 0600"):
+        with pytest.raises(ConfigError, match="run chmod"):
             read_operators(path)
     path.chmod(0o600)
     path.write_text("anna plain-text\n")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ops.cli.main import cli
 from ops.doctor.clouds import CloudView, of_cloud
-from ops.doctor.host import User, of_hooks, of_host
+from ops.doctor.host import User, of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_clock
 from ops.doctor.prolog import of_prolog
@@ -306,7 +306,7 @@ def test_a_secret_that_all_can_read_is_named(settings: Settings, run_dir: Path, 
 
 def test_a_configuration_that_others_can_change_is_named(settings: Settings) -> None:
     settings.path.chmod(0o666)
-    (found,) = of_host(settings, "no-such-user")
+    (found,) = of_configuration(settings.path)
     assert "chmod go-w" in (found.remedy or "")
 
 

@@ -54,7 +54,7 @@ def webhook(**more: object) -> Webhook:
 
 
 def opus(**more: object) -> Webhook:
-    raw = {"name": "opus", "url": "http://o:80", "format": "opus", **more}
+    raw = {"name": "opus", "url": "http://127.0.0.1:80", "format": "opus", **more}
     return msgspec.convert(raw, Webhook)
 
 

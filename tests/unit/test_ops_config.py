@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 SECRETS = """
 cluster = "vespa"
 [broker]
-url = "amqp://me:s3cr3t@localhost/v"
+url = "amqp://me@localhost/v"
 [store]
-url = "postgresql+psycopg://me:s3cr3t@db/state?password=s3cr3t"
+url = "postgresql+psycopg://me@db/state?sslmode=verify-full&sslkey=s3cr3t"
 [clouds.c]
-auth_url = "https://me:s3cr3t@cloud/v3"
+auth_url = "https://me@cloud/v3"
 project_id = "p"
 [clouds.c.source]
 type = "password"

@@ -53,6 +53,13 @@ def test_each_error_names_file_and_field(tmp_path: Path, text: str, field: str) 
     assert str(path) in str(caught.value)
 
 
+def put_secret(path: Path, content: str | bytes, mode: int = 0o600) -> Path:
+    path.touch()
+    path.chmod(mode)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
 def test_a_missing_file_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"write one .* or set LAMPLIGHTER_CONFIG"):
         hook_settings(tmp_path / "none.toml")
@@ -63,7 +70,7 @@ def test_paths_start_at_the_files_folder_and_the_password_comes_from_its_file(
 ) -> None:
     path = tmp_path / "lamplighter.toml"
     path.write_text(WHOLE + 'password_file = "pw"\n[hooks]\nspool = "spool"\n')
-    (tmp_path / "pw").write_text("p@ss/word\n")
+    put_secret(tmp_path / "pw", "p@ss/word\n")
     settings = hook_settings(path)
     assert settings.spool == tmp_path / "spool"
     assert settings.broker.full_urls() == ["amqp://me:p%40ss%2Fword@localhost:5672/vespa"]
@@ -126,7 +133,11 @@ def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
         ),
         (
             BrokerSettings(("amqp://me@127.0.0.1/v",), Path("/dev/null")),
-            r"broker\.password_file: .*is empty",
+            r"broker\.password_file: /dev/null is open to other users \(mode 0666\): run chmod o-rwx",
+        ),
+        (
+            BrokerSettings(("amqp://127.0.0.1/v",), Path("pw")),
+            r"broker\.url: names no user: write \[broker\.users\]",
         ),
         (
             BrokerSettings(("amqp://me:x@127.0.0.1/v?heartbeat=s3cr",)),
@@ -148,7 +159,7 @@ def test_errors_found_on_use_name_the_field_too(broker: BrokerSettings, field: s
 
 
 def test_the_content_of_a_binary_password_file_is_not_quoted(tmp_path: Path) -> None:
-    (tmp_path / "pw").write_bytes(b"s3cr3t\xff")
+    put_secret(tmp_path / "pw", b"s3cr3t\xff")
     with pytest.raises(ConfigError, match=r"broker\.password_file: .* is not UTF-8 text") as caught:
         connection_parameters(BrokerSettings(("amqp://me@127.0.0.1/v",), tmp_path / "pw"), "test")
     assert "s3cr3t" not in str(caught.value)
@@ -187,7 +198,7 @@ def test_management_api_is_that_of_each_node(
     tmp_path: Path, lines: str, expected: tuple[str, ...]
 ) -> None:
     path = tmp_path / "lamplighter.toml"
-    urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]'
+    urls = '["amqp://me@a/v", "amqp://me@b:5673/v"]\ninsecure = true'
     path.write_text(f'cluster = "vespa"\n[broker]\nurls = {urls}\npassword_file = "p"\n{lines}\n')
     assert load(path).management_urls == expected
 
@@ -201,7 +212,7 @@ def test_each_address_of_a_cluster_gets_the_user_of_the_role(tmp_path: Path) -> 
         f'cluster = "vespa"\n[broker]\n{ROLES}users = {{ folder = "u", prefix = "x-" }}\n'
     )
     (tmp_path / "u").mkdir()
-    (tmp_path / "u/power.password").write_text("s3cr/t\n")
+    put_secret(tmp_path / "u/power.password", "s3cr/t\n")
     broker = hook_settings(path, Role.POWER).broker
     assert broker.full_urls() == [
         "amqps://x-power:s3cr%2Ft@a/v",

@@ -13,7 +13,7 @@ import pytest
 from producers.settings import ConfigError
 from workers.tokens.errors import SourceError
 from workers.tokens.secret import SecretCommand, SecretFile, read_secret, secret_of
-from workers.tokens.vault_key import load_key
+from workers.tokens.vault_key import load_keys
 
 
 def put(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -70,9 +70,10 @@ def test_fingerprint_changes_with_content_time_mode_and_inode(
 def test_key_is_created_once_and_only_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "token.key"
     with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda _: load_key(path), range(8)))
+        keys = set(pool.map(lambda _: load_keys(path), range(8)))
     assert len(keys) == 1
-    assert len(keys.pop()) == 32
+    (key,) = keys.pop()
+    assert len(key) == 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [path]
 
@@ -88,12 +89,12 @@ def test_key_is_created_once_and_only_for_its_owner(tmp_path: Path) -> None:
 )
 def test_unusable_key_file_is_refused_by_name(tmp_path: Path, text: str, mode: int) -> None:
     with pytest.raises(ConfigError, match=r"tokens\.key_file: .*token\.key"):
-        load_key(put(tmp_path / "token.key", text, mode))
+        load_keys(put(tmp_path / "token.key", text, mode))
 
 
 def test_key_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tokens.key_file: No such file .*create the folder"):
-        load_key(tmp_path / "missing" / "token.key")
+        load_keys(tmp_path / "missing" / "token.key")
 
 
 def test_systemd_credential_may_be_readable_by_its_group_but_not_by_all(

@@ -136,8 +136,8 @@ def seal(engine: sa.Engine, signer: Signer, by: Attribution, verified: Chain) ->
         return seals(connection)[-1]
 
 
-def prune(engine: sa.Engine, through: Seal, by: Attribution) -> int:
-    """Drop all segments up to a seal, which stays, and record who did it; returns how many records.
+def prune(engine: sa.Engine, signer: Signer, through: Seal, by: Attribution) -> int:
+    """Drop all segments up to a seal, which stays, and sign who did it; returns how many records.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the store is unavailable; nothing was dropped.
@@ -160,8 +160,9 @@ def prune(engine: sa.Engine, through: Seal, by: Attribution) -> int:
         connection.execute(sa.delete(audit_nodes).where(named.correlate(audit_nodes).exists()))
         count = connection.execute(sa.delete(audit).where(older)).rowcount
         dropped = {"segment": through.segment, "last": through.last, "records": count}
-        data = {**dropped, "by": by.operator, "reason": by.reason}
-        _record(connection, by, PRUNED, f"segment {through.segment}", data)
+        data = {**dropped, "time": rfc3339(by.time), "by": by.operator, "reason": by.reason}
+        signed = signer.sign(PRUNED, data)
+        _record(connection, by, PRUNED, f"segment {through.segment}", signed)
     return count
 
 

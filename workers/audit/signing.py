@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from producers.disk import unusable
 from producers.settings import ConfigError
+from producers.trust import distrust, is_credential, resolved
 from workers.process.files import create_file
 
 _PEM = serialization.Encoding.PEM
@@ -63,14 +63,15 @@ def load_signer(path: Path) -> Signer:
         ConfigError: the file cannot be created or used.
     """
     try:
-        if not path.exists():
+        if not is_credential(path) and not path.exists():
             new = Ed25519PrivateKey.generate()
             plain = serialization.NoEncryption()
             create_file(path, new.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+        with resolved(path).open("rb") as file:
+            problem = distrust(file.fileno(), _GROUP_AND_OTHERS)
             key = serialization.load_pem_private_key(file.read(), password=None)
-        if isinstance(key, Ed25519PrivateKey) and not public_file(path).exists():
+        missing = not is_credential(path) and not public_file(path).exists()
+        if isinstance(key, Ed25519PrivateKey) and missing:
             public = key.public_key().public_bytes(_PEM, _PUBLIC_FORMAT)
             create_file(public_file(path), public, mode=0o644)
     except OSError as error:
@@ -79,8 +80,8 @@ def load_signer(path: Path) -> Signer:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"audit.key_file: {path} is not an Ed25519 key in unencrypted PEM")
-    if mode & _GROUP_AND_OTHERS:
-        raise ConfigError(f"audit.key_file: {path} is accessible to other users; run chmod 600")
+    if problem is not None:
+        raise ConfigError(f"audit.key_file: {path} {problem}")
     return Signer(key)
 
 

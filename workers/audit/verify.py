@@ -5,11 +5,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
+from schemas.fields import shown
 from workers.audit.chain import COLUMNS, Chain, Finding, Row
 from workers.audit.heads import TYPE, Head, head_from
 from workers.audit.queries import last_seq
-from workers.audit.segments import is_trusted_seal, seals
+from workers.audit.segments import PRUNED, is_trusted_seal, seals
 from workers.audit.signing import Trusted
 from workers.store.chunks import chunks
 from workers.store.tables import audit
@@ -128,6 +130,30 @@ class Heads:
                 if now is None:
                     problem = f"was {signed} and is missing: the log ends with record {self._last}"
                 yield Finding(head.seq, None, f"record {head.seq} {problem}")
+
+
+def dropping(connection: sa.Connection, trusted: Trusted) -> tuple[str | None, list[Finding]]:
+    """Who dropped the beginning of the log, when and why, as signed; and what is wrong with that."""
+    through = _dropped_through(connection)
+    if through == 0:
+        return None, []
+    query = sa.select(audit.c.seq, audit.c.body).where(audit.c.type == PRUNED)
+    problem = "no record says who dropped the records before it"
+    for seq, body in connection.execute(query.order_by(audit.c.seq.desc())):
+        try:
+            said = parse(body).data
+        except MalformedMessageError:
+            continue
+        if said.get("last") != through:
+            continue
+        wrong = trusted.problem(PRUNED, said)
+        if wrong is None:
+            words = f"{said.get('time')} by {shown(said.get('by'))}: {shown(said.get('reason'))}"
+            return f"records up to {through} were dropped {words}", []
+        problem = f"record {seq}, which says who dropped the records before it: {wrong}"
+    return None, [
+        Finding(through + 1, None, f"the log begins after record {through}, and {problem}")
+    ]
 
 
 def _dropped_through(connection: sa.Connection) -> int:

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from producers.addresses import address_problem
 from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, Source
 from workers.config.types import Count, Seconds, Table
 
@@ -23,6 +24,8 @@ class CloudSettings(Table, frozen=True):
         ca_file: the authorities that sign the certificates of Keystone and of the cloud's other
             services; by default the system's.
         concurrency: maximum number of simultaneous calls.
+        insecure: whether http:// is allowed for addresses on other hosts: auth_url, token_endpoint
+            and the catalog's.
     """
 
     # These name files with the other fields; workers/config/clouds.py replaces them.
@@ -37,10 +40,18 @@ class CloudSettings(Table, frozen=True):
     interface: Literal["public", "internal", "admin"] = "public"
     ca_file: Path | None = None
     concurrency: Count = 16
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         if not self.auth_url.rstrip("/").endswith("/v3"):
             raise ValueError("auth_url must be Keystone's address, ending in /v3")
+        for name, url in (
+            ("auth_url", self.auth_url),
+            ("source.token_endpoint", getattr(self.source, "token_endpoint", None)),
+        ):
+            instead = "write it into the file that the source names"
+            if url and (problem := address_problem(url, insecure=self.insecure, instead=instead)):
+                raise ValueError(f"{name} {problem}")
         own_scope = isinstance(self.source, ApplicationCredentialSource) or (
             isinstance(self.source, CloudsYamlSource)
             and self.source.kind == "application_credential"

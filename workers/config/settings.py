@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from producers.addresses import address_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
+from producers.trust import is_credential
 from schemas.errors import MalformedMessageError
 from schemas.roles import Role
 from workers.config.clouds import completed_clouds
@@ -33,9 +35,6 @@ from workers.config.tables import (
 )
 from workers.config.types import Table
 from workers.config.webhooks import NotifySettings, Webhook
-
-# A path may begin with the folder of a service's credentials (systemd.exec(5)).
-CREDENTIALS = "$CREDENTIALS_DIRECTORY/"
 
 
 class _Tables(Table, frozen=True):
@@ -131,8 +130,7 @@ def load(
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str) and value and "\0" not in value:
-            # only the service knows systemd's folder; other readers of this file do not
-            return Path(value) if value.startswith(CREDENTIALS) else folder / value
+            return _beside(folder, Path(value))
         raise msgspec.ValidationError
 
     try:
@@ -142,15 +140,17 @@ def load(
         raise ConfigError(f"{path}: {problem}") from None
     tables = {name: getattr(file, name) for name in _Tables.__struct_fields__}
     tables |= {
-        "store": StoreSettings(
-            url=_anchored(file.store.url, folder), audit_url=_anchored(file.store.audit_url, folder)
+        "store": replace(
+            file.store,
+            url=_anchored(file.store.url, folder),
+            audit_url=_anchored(file.store.audit_url, folder),
         ),
         "audit": replace(
             file.audit,
-            key_file=folder / file.audit.key_file,
+            key_file=_beside(folder, file.audit.key_file),
             heads_file=folder / file.audit.heads_file,
         ),
-        "tokens": replace(file.tokens, key_file=folder / file.tokens.key_file),
+        "tokens": replace(file.tokens, key_file=_beside(folder, file.tokens.key_file)),
         "groups": {
             name: replace(group, dry_run=group.dry_run or file.dry_run)
             for name, group in file.groups.items()
@@ -166,10 +166,25 @@ def load(
     )
 
 
+def _beside(folder: Path, path: Path) -> Path:
+    """The path from the folder of lamplighter.toml; only a service knows that of its credentials."""
+    return path if is_credential(path) else folder / path
+
+
 def _management_urls(
     table: Mapping[str, object], broker: BrokerSettings, path: Path
 ) -> tuple[str, ...]:
     """The API of each node: as listed, or as the one of a node that broker.urls names."""
+    for url in (found := _listed_management_urls(table, broker, path)):
+        instead = "lamplighter logs in as [broker] says, or with --admin NAME"
+        if (problem := address_problem(url, insecure=broker.insecure, instead=instead)) is not None:
+            raise ConfigError(f"{path}: broker.management_url: {problem}")
+    return found
+
+
+def _listed_management_urls(
+    table: Mapping[str, object], broker: BrokerSettings, path: Path
+) -> tuple[str, ...]:
     if "management_urls" in table:
         urls = table["management_urls"]
         if not isinstance(urls, list) or "management_url" in table:
@@ -177,7 +192,7 @@ def _management_urls(
                 f"{path}: broker.management_urls: must be a list, and replaces management_url: write "
                 'management_urls = ["http://...", "http://..."]'
             )
-        return tuple(urls)
+        return tuple(map(str, urls))
     if "management_url" not in table:
         return ()
     url = str(table["management_url"])

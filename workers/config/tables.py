@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from producers.addresses import database_problem
 from workers.config.types import Count, Seconds, Table
 
 
@@ -77,10 +78,18 @@ class StoreSettings(Table, frozen=True):
     Attributes:
         url: the state of nodes and requests.
         audit_url: the audit log.
+        insecure: whether PostgreSQL's certificate may stay unchecked. Otherwise a URL with another
+            host, or with a service, ends with sslmode=verify-full (or verify-ca).
     """
 
     url: str = "sqlite:////var/lib/lamplighter/state.db"
     audit_url: str = "sqlite:////var/lib/lamplighter/audit.db"
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        for name, url in (("url", self.url), ("audit_url", self.audit_url)):
+            if (problem := database_problem(url, insecure=self.insecure)) is not None:
+                raise ValueError(f"{name} {problem}")
 
 
 class PowerSettings(Table, frozen=True):
@@ -137,11 +146,13 @@ class AuditSettings(Table, frozen=True):
             half beside it as key_file.pub.
         heads_file: signed heads are appended to it; copy it to another host.
         heads_every: time between two heads, while records are written.
+        keep: the age below which `lamplighter audit prune` drops no record.
     """
 
     key_file: Path = Path("audit.key")
     heads_file: Path = Path("audit.heads")
     heads_every: Seconds = 300.0
+    keep: Seconds = 180 * 86_400.0
 
 
 class LogSettings(Table, frozen=True):
@@ -162,21 +173,27 @@ class MetricsSettings(Table, frozen=True):
     Attributes:
         listen: host and first port; each kind of process has its own port from there on
             (workers/process/metrics_endpoint.py); without it there are no metrics.
+        insecure: whether other hosts may read them, unencrypted and without a login.
     """
 
     listen: str | None = None
+    insecure: bool = False
 
 
 class ProxySettings(Table, frozen=True):
     """A proxy that authenticates users.
 
     Attributes:
-        address: its IP address, from which the header is trusted.
+        address: its IP address.
         header: the header that names the user.
+        secret_file: holds the secret with which the proxy shows that it is the proxy.
+        secret_header: the header in which the proxy sends it.
     """
 
     address: str
     header: str
+    secret_file: Path
+    secret_header: str = "X-Lamplighter-Proxy"  # noqa: S105 - a name
 
 
 class ConsoleSettings(Table, frozen=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from producers.addresses import plaintext_problem
 from schemas.events import Transition
 from workers.config.types import Seconds, Table
 
@@ -24,6 +25,7 @@ class Webhook(Table, frozen=True):
     Attributes:
         name: unique; logs and dead letters show it instead of the address.
         url: http or https; for OPUS its BASE_URL, or the full address.
+        url_file: holds the address, if it is itself a secret.
         events: transitions (`failed`), types, or topic patterns of routing keys (`alarm.#`); for OPUS
             `job.waiting` at most.
         format: CloudEvents in structured mode, or OPUS's own format for its jobs.
@@ -31,25 +33,27 @@ class Webhook(Table, frozen=True):
         ca_file: the authority to trust instead of the public ones.
         timeout: of one attempt.
         give_up_after: time from the event's arrival until it becomes a dead letter.
+        insecure: whether http:// is allowed to another host.
     """
 
     name: str
-    url: str
+    url: str | None = None
+    url_file: Path | None = None
     events: tuple[str, ...] = ()
     format: Literal["cloudevents", "opus"] = "cloudevents"
     secret_file: Path | None = None
     ca_file: Path | None = None
     timeout: Seconds = 10.0
     give_up_after: Seconds = 86400.0
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError("name must have 1 to 40 lower-case letters, digits and dashes")
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("url must begin with http:// or https:// and a host")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("url must not contain a password: other users may read this file")
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("give either url or url_file")
+        if self.url is not None:
+            self.address(self.url)
         if self.format == "opus" and not set(self.events) <= {OPUS_WAITING}:
             raise ValueError(
                 f'events: OPUS is told how its jobs end; only ["{OPUS_WAITING}"] can be added'
@@ -67,12 +71,22 @@ class Webhook(Table, frozen=True):
             return ("job.failed", "job.finished", *self.events)
         return tuple(_key(word) for word in self.events)
 
-    @property
-    def address(self) -> str:
-        """The address to POST to."""
-        if self.format == "opus" and not self.url.endswith(OPUS_PATH):
-            return self.url.rstrip("/") + OPUS_PATH
-        return self.url
+    def address(self, url: str) -> str:
+        """The address to POST to, for `url` or the content of `url_file`.
+
+        Raises:
+            ValueError: it may not be used; the text quotes nothing of it.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("url must begin with http:// or https:// and a host")
+        if parts.username is not None:
+            raise ValueError("url must not contain a password: other users may read this file")
+        if not self.insecure and (problem := plaintext_problem(parts.scheme, parts.hostname)):
+            raise ValueError(f"url {problem}")
+        if self.format == "opus" and not url.endswith(OPUS_PATH):
+            return url.rstrip("/") + OPUS_PATH
+        return url
 
     def subscribes_to(self, routing_key: str) -> bool:
         """Whether the webhook subscribes to events with this routing key."""

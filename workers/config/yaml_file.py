@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 import yaml
 
-from producers.disk import UnusualFileError, read_text
 from producers.settings import ConfigError
+from producers.trust import UntrustedFileError, read_trusted
 
 _Shape = TypeVar("_Shape")
 # A site file has a few kB, a clouds.yaml little more; pure Python reads some 100 kB a second.
@@ -26,9 +26,9 @@ def read_yaml(path: Path, shape: type[_Shape]) -> _Shape:
         ConfigError: naming file, field and remedy.
     """
     try:
-        content = _loaded(read_text(path, _MOST_BYTES))
-    except UnusualFileError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        content = _loaded(read_trusted(path, most=_MOST_BYTES))
+    except UntrustedFileError as error:
+        raise ConfigError(str(error)) from None
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; make it readable for this user"

@@ -26,6 +26,7 @@ class WebhookClient:
     def __init__(self, webhook: Webhook) -> None:
         self._webhook = webhook
         self._secret = SecretFile(webhook.secret_file) if webhook.secret_file else None
+        self._url_file = SecretFile(webhook.url_file) if webhook.url_file else None
         self._http = bounded_session(webhook.ca_file, webhook.timeout, most=_MAX_READ, cut=True)
         self._http.trust_env = False
 
@@ -41,8 +42,16 @@ class WebhookClient:
         except (SourceError, BadSecretError) as error:
             return Response(None, f"secret_file: {error}")
         try:
+            url = self._url_file.read() if self._url_file else self._webhook.url or ""
+            address = self._webhook.address(url)
+        except SourceError as error:
+            return Response(None, f"url_file: {error}")
+        except ValueError:
+            # its text can name the host, which is part of the secret
+            return Response(None, "url_file: holds no https:// address that may be used")
+        try:
             response = self._http.post(
-                self._webhook.address,
+                address,
                 data=sent.body,
                 headers={**sent.headers, "user-agent": _USER_AGENT},
                 timeout=self._webhook.timeout,

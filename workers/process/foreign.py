@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from workers.errors import LamplighterError
+from workers.process.echoes import repeats
 
 _Shape = TypeVar("_Shape")
 
@@ -132,9 +133,16 @@ class _BoundedAdapter(HTTPAdapter):
             # requests would let $REQUESTS_CA_BUNDLE replace the session's own file
             how["verify"] = self._verify
         response = super().send(request, **{**how, "stream": True})
+        token = request.headers.get("X-Auth-Token")
         try:
+            body = self._body(response.raw)
+            # no words of an answer that repeats our token get into an event, a log or an error
+            if token and repeats(body, token):
+                body = b""
+            if token and repeats((response.reason or "").encode(errors="replace"), token):
+                response.reason = ""
             # what requests' own Response.content would have set
-            response._content = self._body(response.raw)  # noqa: SLF001
+            response._content = body  # noqa: SLF001
             vars(response)["_content_consumed"] = True
         except BaseException:
             response.close()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
+from producers.addresses import is_loopback
 from producers.settings import ConfigError
 from schemas.numbers import whole_number
 from workers.config.tables import MetricsSettings
@@ -34,12 +35,16 @@ def endpoint_address(
         ConfigError: metrics.listen or $LAMPLIGHTER_METRICS is not an address.
     """
     given = environ.get(ENVIRONMENT)
-    if given:
-        return _split(given, f"${ENVIRONMENT}")
-    if settings.listen is None:
+    field, text = (f"${ENVIRONMENT}", given) if given else ("metrics.listen", settings.listen)
+    if text is None:
         return None
-    host, port = _split(settings.listen, "metrics.listen")
-    return host, port + ROLES.index(role) if port else 0
+    host, port = _split(text, field)
+    if not settings.insecure and not is_loopback(host):
+        raise ConfigError(
+            f"{field}: {host} lets other hosts read the metrics unencrypted and without a login: "
+            "write 127.0.0.1, or insecure = true in [metrics]"
+        )
+    return host, port if given or not port else port + ROLES.index(role)
 
 
 @contextmanager

@@ -7,11 +7,13 @@ with 401 both to a wrong secret and to a project in which the user has no role.
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
 
+from producers.addresses import is_loopback
+from schemas.fields import shown
 from workers.config.groups import CloudSettings
 from workers.tokens.errors import SourceError, away
 from workers.tokens.scoped import KeystoneAnswer, ScopedToken, scoped_token
@@ -35,6 +37,7 @@ class Keystone:
     def __init__(self, cloud: CloudSettings, http: Http) -> None:
         self._url = cloud.auth_url.rstrip("/")
         self._http = http
+        self._insecure = cloud.insecure
         project: dict[str, Any] = {"id": cloud.project_id}
         if cloud.project_id is None:
             project = {"name": cloud.project_name, "domain": {"name": cloud.project_domain}}
@@ -88,7 +91,26 @@ class Keystone:
         response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})
         refusal = "Keystone refuses the login"
         token_id = self._token_id(response, refusal, permanent=permanent, remedy=remedy)
-        return scoped_token(token_id, answer_in(response, KeystoneAnswer))
+        answer = answer_in(response, KeystoneAnswer)
+        if not self._insecure:
+            self._drop_plaintext(answer)
+        return scoped_token(token_id, answer)
+
+    def _drop_plaintext(self, answer: KeystoneAnswer) -> None:
+        """Remove the endpoints that would get the token unencrypted.
+
+        Raises:
+            SourceError: none is left of the service that powers servers.
+        """
+        for service in answer.token.catalog:
+            plain = [one for one in service.endpoints if _plaintext(one.url)]
+            service.endpoints = [one for one in service.endpoints if one not in plain]
+            if plain and service.type == "compute" and not service.endpoints:
+                raise SourceError(
+                    "misconfigured",
+                    f"the catalog's compute endpoint is not https: {shown(_host(plain[0].url))}",
+                    remedy="ask the site for an https endpoint, or write insecure = true for this cloud",
+                )
 
     def _token_id(
         self, response: requests.Response, refusal: str, *, permanent: bool, remedy: str
@@ -128,3 +150,15 @@ class Keystone:
                 f"there is no Keystone at {self._url} ({response.status_code})",
                 remedy="correct this cloud's auth_url: the site's identity endpoint, ending in /v3",
             )
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _plaintext(url: str) -> bool:
+    scheme = url.partition(":")[0]
+    return scheme.lower() != "https" and not is_loopback(_host(url))

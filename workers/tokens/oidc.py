@@ -14,6 +14,7 @@ import requests
 
 from schemas.fields import shown
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
+from workers.process.echoes import repeats
 from workers.process.foreign import UnreadableError, read_json
 from workers.tokens.errors import SourceError, away
 from workers.tokens.transport import FormToken, Http, Token, answer_in
@@ -122,20 +123,24 @@ def refusal(
 ) -> SourceError:
     """The error that a response other than 2xx means.
 
-    The message does not repeat the secret that was `sent` ("" for none). `remedies`, by OAuth 2.0
-    error code, replace the general one.
+    The message does not repeat any piece of the secret that was `sent` ("" for none). `remedies`, by
+    OAuth 2.0 error code, replace the general one.
     """
     body = answer_in(response, _Refusal)
     code, description = body.error, body.error_description
-    if not isinstance(code, str) or not _CODE.fullmatch(code):
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or _repeats(code, sent):
         return away(f"the login provider responds with {response.status_code}")
     words = f"the login provider responds with {response.status_code} {code}"
-    if isinstance(description, str) and not (sent and sent in description):
+    if isinstance(description, str) and not _repeats(description, sent):
         words = f"{words}: {shown(description)}"
     if code in _TRANSIENT or response.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return away(words)
     remedy = f"check client_id ({shown(client_id)}), scope and entitlements of this cloud's source"
     return SourceError(code, words, permanent=True, remedy=remedies.get(code, remedy))
+
+
+def _repeats(words: str, secret: str) -> bool:
+    return bool(secret) and repeats(words.encode(errors="surrogatepass"), secret)
 
 
 def _life_left(token: str) -> float | None:

@@ -1,6 +1,5 @@
 """Reads secrets from files that no other user may read, or from commands."""
 
-import os
 import stat
 import subprocess
 import time
@@ -8,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from workers.config.settings import CREDENTIALS
+from producers.trust import distrust, is_credential, resolved
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -63,20 +62,18 @@ class SecretFile:
     @property
     def _systemd(self) -> bool:
         """Whether systemd guards the file; an ACL for its user shows as a permission of the group."""
-        return str(self.path).startswith(CREDENTIALS)
+        return is_credential(self.path)
 
     def _resolved(self) -> Path:
-        if not self._systemd:
-            return self.path
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if folder is None:
+        try:
+            return resolved(self.path)
+        except FileNotFoundError as error:
             raise SourceError(
                 "credential_unusable",
-                f"{self.path}: systemd has passed no credentials",
+                f"{self.path}: {error.strerror}",
                 permanent=True,
                 remedy="add it to LoadCredential= or LoadCredentialEncrypted= of the unit",
-            )
-        return Path(folder) / str(self.path).removeprefix(CREDENTIALS)
+            ) from None
 
 
 class SecretCommand:
@@ -137,13 +134,13 @@ def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
     """
     try:
         with path.open() as file:
-            mode = os.fstat(file.fileno()).st_mode
+            problem = distrust(file.fileno(), closed_to)
             text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise unusable(path, f"cannot be read: {reason}") from None
-    if mode & closed_to:
-        raise unusable(path, f"is open to other users (mode {stat.S_IMODE(mode):04o})")
+    if problem is not None:
+        raise unusable(path, problem)
     if not text:
         raise unusable(path, "is empty")
     return text

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from producers.settings import ConfigError
-from workers.config.settings import CREDENTIALS
+from producers.trust import CREDENTIALS
 from workers.process.files import replace_file
 
 

@@ -35,7 +35,7 @@ from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_
 from workers.tokens.source import Source
 from workers.tokens.sources import make_source
 from workers.tokens.vault import Vault
-from workers.tokens.vault_key import load_key
+from workers.tokens.vault_key import load_keys
 
 _PREFETCH = 200
 _TICK = 0.5
@@ -188,7 +188,7 @@ def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, 
     """
 
     def vault_of(cloud: str) -> Vault:
-        return Vault(store, load_key(settings.tokens.key_file), cloud, owner)
+        return Vault(store, load_keys(settings.tokens.key_file), cloud, owner)
 
     return {
         name: make_source(cloud, partial(vault_of, name)) for name, cloud in settings.clouds.items()

@@ -13,7 +13,7 @@ that requests a new login.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,15 +89,20 @@ class LeasedToken:
 class Vault:
     """One cloud's refresh token.
 
-    `key` has 32 bytes, the same for every service that may take over. `owner` names this service,
+    `keys` have 32 bytes each, the same for every service that may take over; the first one encrypts. `owner` names this service,
     for operators who read the lease, which lasts `seconds`.
     """
 
     def __init__(
-        self, store: sa.Engine, key: bytes, cloud: str, owner: str, seconds: float = _LEASE
+        self,
+        store: sa.Engine,
+        keys: Sequence[bytes],
+        cloud: str,
+        owner: str,
+        seconds: float = _LEASE,
     ) -> None:
         self._store = store
-        self._cipher = AESGCM(key)
+        self._ciphers = [AESGCM(key) for key in keys]
         self._cloud = cloud
         self._owner = owner
         self._seconds = seconds
@@ -166,20 +171,20 @@ class Vault:
 
     def _encrypt(self, token: str, seed: str) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._cipher.encrypt(nonce, token.encode(), self._bound_to(seed))
+        return nonce + self._ciphers[0].encrypt(nonce, token.encode(), self._bound_to(seed))
 
     def _decrypt(self, ciphertext: bytes, seed: str) -> str:
         nonce, sealed = ciphertext[:_NONCE], ciphertext[_NONCE:]
-        try:
-            return self._cipher.decrypt(nonce, sealed, self._bound_to(seed)).decode()
-        except InvalidTag:
-            raise SourceError(
-                "wrong_key",
-                "the stored refresh token was encrypted with another key",
-                permanent=True,
-                remedy="give every token service the same tokens.key_file and restart it;"
-                " if the key is lost, log in again and replace the refresh token's file",
-            ) from None
+        for cipher in self._ciphers:
+            with suppress(InvalidTag):
+                return cipher.decrypt(nonce, sealed, self._bound_to(seed)).decode()
+        raise SourceError(
+            "wrong_key",
+            "the stored refresh token was encrypted with another key",
+            permanent=True,
+            remedy="give every token service the same tokens.key_file and restart it;"
+            " if the key is lost, log in again and replace the refresh token's file",
+        )
 
     def _bound_to(self, seed: str) -> bytes:
         """Binds a token to its cloud, even if an attacker can write to the store."""

@@ -32,7 +32,7 @@ def store(store_url: str) -> Iterator[sa.Engine]:
 
 
 def vault(store: sa.Engine, owner: str = "a", *, key: bytes = KEY, cloud: str = "one") -> Vault:
-    return Vault(store, key, cloud, owner)
+    return Vault(store, [key], cloud, owner)
 
 
 def row(store: sa.Engine) -> Any:  # noqa: ANN401 - a row
@@ -91,7 +91,7 @@ def test_one_service_at_a_time_holds_the_lease(store: sa.Engine) -> None:
 
 
 def test_lease_expires_on_the_clock_of_the_store(store: sa.Engine) -> None:
-    dead = Vault(store, KEY, "one", "dead", seconds=0.5)
+    dead = Vault(store, [KEY], "one", "dead", seconds=0.5)
     leased = dead.lease("from the file")
     leased.__enter__()
 
@@ -106,7 +106,7 @@ def test_lease_expires_on_the_clock_of_the_store(store: sa.Engine) -> None:
 
 
 def test_lease_that_does_not_outlast_the_call_gives_no_token(store: sa.Engine) -> None:
-    with Vault(store, KEY, "one", "a", seconds=CALL - 1).lease("from the file") as leased:
+    with Vault(store, [KEY], "one", "a", seconds=CALL - 1).lease("from the file") as leased:
         with pytest.raises(SourceError, match="expired"):
             leased.token(CALL)
         assert leased.token(CALL - 5) == "from the file"

@@ -1,0 +1,91 @@
+"""Which files a process trusts: those that only root and its own user can change, and read if secret.
+
+A path may begin with $CREDENTIALS_DIRECTORY: systemd passes a service its secrets there
+(systemd.exec(5), "Credentials").
+"""
+
+import os
+import stat
+from errno import ENOENT
+from pathlib import Path
+
+from producers.disk import UnusualFileError, read_text, user_name
+
+VARIABLE = "CREDENTIALS_DIRECTORY"
+# No secret and no configuration of ours is larger.
+_MOST_BYTES = 2**20
+CREDENTIALS = f"${VARIABLE}/"
+
+
+class UntrustedFileError(Exception):
+    """A file cannot be trusted: another user can change or read it; the text names the remedy."""
+
+
+def read_trusted(path: Path, *, private: bool = False, most: int = _MOST_BYTES) -> str:
+    """The text of a file that only root and this user can change.
+
+    Args:
+        path: the file.
+        private: whether only they and the file's group may read it, because it is a secret.
+        most: bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8 text.
+        UntrustedFileError: other users can change it, or read a secret; or it is not a regular file,
+            or larger.
+    """
+
+    def check(descriptor: int) -> None:
+        if problem := distrust(descriptor, stat.S_IRWXO if private else 0):
+            raise UntrustedFileError(f"{path} {problem}")
+
+    try:
+        return read_text(resolved(path), most, check)
+    except UnusualFileError as error:
+        raise UntrustedFileError(f"{path}: {error}") from None
+
+
+def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:
+    """Why an open file cannot be trusted, and the remedy; None if it can.
+
+    Nobody can change what is mounted read-only. Root may read the secrets of others.
+
+    Args:
+        descriptor: of the file.
+        closed_to: further mode bits that must not be set.
+        owner: a user that may own the file, beside root and this one.
+    """
+    status, me = os.fstat(descriptor), os.geteuid()
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & closed_to:
+        bits = "".join(
+            f"{who}-rwx," for who, bit in (("g", 0o070), ("o", 0o007)) if mode & bit & closed_to
+        )
+        return f"is open to other users (mode {mode:04o}): run chmod {bits[:-1]}"
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        return None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"can be changed by other users (mode {mode:04o}): run chmod go-w"
+    if status.st_uid in {0, me, owner} or (me == 0 and closed_to):
+        return None
+    return f"belongs to user {user_name(status.st_uid)}: run chown {user_name()}"
+
+
+def is_credential(path: Path) -> bool:
+    """Whether systemd passes this file to the service, and to nobody else."""
+    return str(path).startswith(CREDENTIALS)
+
+
+def resolved(path: Path) -> Path:
+    """The file; for a credential, the one that systemd has passed to this service.
+
+    Raises:
+        FileNotFoundError: systemd has passed none.
+    """
+    if not is_credential(path):
+        return path
+    folder = os.environ.get(VARIABLE)
+    if folder is None:
+        raise FileNotFoundError(ENOENT, "systemd has passed no credentials", str(path))
+    return Path(folder) / str(path).removeprefix(CREDENTIALS)

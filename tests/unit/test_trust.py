@@ -1,0 +1,232 @@
+"""Addresses and files that Lamplighter refuses, and what other users see of a process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.cli import session
+from producers.addresses import address_problem, database_problem
+from producers.broker_settings import BrokerUsers
+from producers.disk import user_name
+from producers.privacy import keep_private
+from producers.settings import ConfigError, hook_settings, read_toml
+from producers.trust import UntrustedFileError, read_trusted, resolved
+from schemas.roles import Role
+from workers.config.settings import load
+from workers.config.tables import MetricsSettings
+from workers.process.metrics_endpoint import endpoint_address
+
+NOBODY = 65534
+
+
+def put(path: Path, text: str, mode: int = 0o600, owner: int = -1) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    os.chown(path, owner, -1)
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "http", "HTTP"])
+@pytest.mark.parametrize("host", ["h", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.example", "0.0.0.1"])
+def test_plaintext_to_another_host_needs_insecure_by_name(scheme: str, host: str) -> None:
+    url = f"{scheme}://{host}:80/v3"
+    problem = address_problem(url, insecure=False, instead="x")
+    assert problem is not None
+    assert "insecure = true" in problem
+    assert address_problem(url, insecure=True, instead="x") is None
+    assert address_problem(url.lower().replace("amqp:", "amqps:").replace("http:", "https:"),
+                           insecure=False, instead="x") is None  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "[::1]"])
+def test_plaintext_on_this_host_is_allowed(host: str) -> None:
+    assert address_problem(f"http://{host}:1/v3", insecure=False, instead="x") is None
+
+
+@pytest.mark.parametrize(
+    "url", ["amqps://me:s3cr3t@h/v", "http://:s3cr3t@127.0.0.1", "https://me:s3cr3t@h:s3cr3t/"]
+)
+@pytest.mark.parametrize("insecure", [False, True])
+def test_a_password_in_an_address_is_refused_and_not_quoted(url: str, *, insecure: bool) -> None:
+    problem = address_problem(url, insecure=insecure, instead="a file")
+    assert problem is not None
+    assert "s3cr3t" not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite:///x.db", None),
+        ("postgresql+psycopg://u@127.0.0.1/d", None),
+        ("postgresql+psycopg:///d?host=/run/postgresql", None),
+        ("postgresql+psycopg://u@db/d?sslmode=verify-full", None),
+        ("postgresql+psycopg://?service=s&sslmode=verify-ca", None),
+        ("postgresql+psycopg://u@db/d", "certificate"),
+        ("postgresql+psycopg://u@127.0.0.1/d?host=db", "certificate"),
+        ("postgresql+psycopg://u@db/d?sslmode=require", "certificate"),
+        ("postgresql+psycopg://?service=s", "certificate"),
+        ("postgresql+psycopg://127.0.0.1?service=s", None),
+        ("postgresql+psycopg://u:s3cr3t@127.0.0.1/d", "password"),
+        ("postgresql+psycopg://u@127.0.0.1/d?password=s3cr3t", "password"),
+    ],
+)
+def test_a_database_elsewhere_is_verified(url: str, problem: str | None) -> None:
+    found = database_problem(url, insecure=False)
+    assert (found is None) == (problem is None)
+    assert problem is None or (problem in str(found) and "s3cr3t" not in str(found))
+    assert (database_problem(url, insecure=True) is None) == (problem != "password")
+
+
+CLOUD = """[clouds.c]
+auth_url = "{url}"
+project_id = "p"
+[clouds.c.source]
+type = "oidc_refresh_token"
+refresh_token_file = "f"
+token_endpoint = "{endpoint}"
+"""
+HOOK = '[[notify.webhook]]\nname = "a"\nurl = "{url}"\nevents = ["failed"]\n'
+
+
+@pytest.mark.parametrize(
+    ("broker", "more", "field"),
+    [
+        ("amqp://me@broker.example/c", "", "broker.url"),
+        ("amqp://me:s3cr3t@127.0.0.1/c", "", "broker.url"),
+        ("amqps://me@h/c", CLOUD.format(url="http://k/v3", endpoint="https://p"), "auth_url"),
+        ("amqps://me@h/c", CLOUD.format(url="https://k/v3", endpoint="http://p"), "token_endpoint"),
+        ("amqps://me@h/c", HOOK.format(url="http://hooks.example/T/s3cr3t"), "url"),
+        ("amqps://me@h/c", '[store]\nurl = "postgresql+psycopg://me:s3cr3t@db/d"\n', "url"),
+        ("amqps://me@h/c", "management_url", "broker.management_url"),
+    ],
+)
+def test_each_setting_with_an_address_is_checked(
+    tmp_path: Path, broker: str, more: str, field: str
+) -> None:
+    """None of them is taken silently, and none shows a secret."""
+    line = f'url = "{broker}"\n'
+    if more == "management_url":
+        line, more = f'{line}management_url = "http://me:s3cr3t@h:15672"\n', ""
+    path = put(tmp_path / "l.toml", f'cluster = "c"\n[broker]\n{line}{more}')
+    with pytest.raises(ConfigError, match=field.replace(".", r"\.")) as caught:
+        load(path)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9464", "[::]:9464", "10.1.2.3:9464"])
+def test_metrics_for_other_hosts_need_insecure_by_name(listen: str) -> None:
+    with pytest.raises(ConfigError, match="insecure = true"):
+        endpoint_address(MetricsSettings(listen=listen), "power", {})
+    with pytest.raises(ConfigError, match="insecure = true"):
+        endpoint_address(MetricsSettings(), "power", {"LAMPLIGHTER_METRICS": listen})
+    assert endpoint_address(MetricsSettings(listen=listen, insecure=True), "power", {})
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o622, 0o664, 0o777, 0o602])
+def test_a_configuration_that_others_can_change_is_refused(tmp_path: Path, mode: int) -> None:
+    path = put(tmp_path / "l.toml", 'cluster = "c"', mode)
+    with pytest.raises(ConfigError, match=r"run chmod go-w"):
+        read_toml(path)
+    path.chmod(0o644)
+    assert read_toml(path) == {"cluster": "c"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_configuration_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = put(tmp_path / "l.toml", 'cluster = "c"', 0o644, NOBODY)
+    with pytest.raises(ConfigError, match=f"belongs to user {user_name(NOBODY)}: run chown"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o644, 0o604, 0o660, 0o620])
+def test_a_secret_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+    secret = put(tmp_path / "s", "s3cr3t", mode)
+    with pytest.raises(UntrustedFileError) as caught:
+        read_trusted(secret, private=True)
+    assert "s3cr3t" not in str(caught.value)
+    for good in (0o600, 0o400, 0o640):
+        secret.chmod(good)
+        assert read_trusted(secret, private=True) == "s3cr3t"
+
+
+def test_systemd_passes_a_service_the_secrets_of_its_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    put(tmp_path / "power.password", "from systemd")
+    users = BrokerUsers(Path("/etc/lamplighter/broker"))
+    assert read_trusted(users.secret_file(Role.POWER), private=True) == "from systemd"
+    assert users.secret_file(Role.AUDIT) == Path("/etc/lamplighter/broker/audit.password")
+    named = Path("$CREDENTIALS_DIRECTORY/power.password")
+    assert resolved(named) == tmp_path / "power.password"
+    config = put(
+        tmp_path / "l.toml",
+        'cluster = "c"\n[broker]\nurl = "amqp://u@127.0.0.1/v"\n'
+        'password_file = "$CREDENTIALS_DIRECTORY/power.password"\n'
+        '[audit]\nkey_file = "$CREDENTIALS_DIRECTORY/a"\n'
+        '[tokens]\nkey_file = "$CREDENTIALS_DIRECTORY/t"\n',
+    )
+    assert "from%20systemd" in hook_settings(config).broker.full_urls()[0]
+    settings = load(config)
+    assert str(settings.audit.key_file) == "$CREDENTIALS_DIRECTORY/a"
+    assert str(settings.tokens.key_file) == "$CREDENTIALS_DIRECTORY/t"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(ConfigError, match="systemd has passed no credentials"):
+        hook_settings(config).broker.full_urls()
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o022, 0o077), (0o002, 0o077), (0, 0o077),
+                                               (0o007, 0o007), (0o027, 0o077), (0o077, 0o077)])  # fmt: skip
+def test_new_files_are_private_unless_a_unit_shares_them_with_its_group(
+    before: int, after: int
+) -> None:
+    old, limits = os.umask(before), resource.getrlimit(resource.RLIMIT_CORE)
+    try:
+        keep_private()
+        assert os.umask(0) == after
+        assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+    finally:
+        os.umask(old)
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
+
+
+def test_no_process_of_its_user_reads_the_memory_of_a_command() -> None:
+    """PR_GET_DUMPABLE (3) is 0, and no core is written, once the command line has started."""
+    code = (
+        "import ctypes, resource, sys\n"
+        "from ops.cli import main\n"
+        "main.cli = lambda **_: print(ctypes.CDLL(None).prctl(3), "
+        "resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("uid", "login", "sudo", "name"),
+    [
+        (NOBODY, None, "alice", user_name(NOBODY)),  # anybody can write that variable
+        (NOBODY, 0, "alice", f"root (as {user_name(NOBODY)})"),  # the kernel knows who logged in
+        (NOBODY, NOBODY, "alice", user_name(NOBODY)),
+        (0, None, "alice", "alice (as root)"),  # root could write the audit itself
+        (0, NOBODY, "alice", f"{user_name(NOBODY)} (as root)"),
+        (0, 0, None, "root"),
+        (0, None, None, "root"),
+    ],
+)
+def test_an_operator_is_who_logged_in(
+    monkeypatch: pytest.MonkeyPatch, uid: int, login: int | None, sudo: str | None, name: str
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(session, "_login_user", lambda: None if login is None else user_name(login))
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    if sudo is not None:
+        monkeypatch.setenv("SUDO_USER", sudo)
+    assert session.operator() == name
