@@ -81,11 +81,13 @@ def all_findings(session: Session) -> Iterator[Finding]:
             yield from findings.of_conf(differences)
             yield from of_prolog(config, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
     yield from of_host(settings, slurm_user)
-    yield from of_broker(session)
+    broker = list(of_broker(session))
+    yield from broker
     yield from of_store(session)
     yield from of_measured(session, settings)
-    yield from of_logins(session, settings)
-    yield from of_clouds(session, settings)
+    if all(one.severity is not Severity.AWAY for one in broker):  # which brings tokens
+        yield from of_logins(session, settings)
+        yield from of_clouds(session, settings)
 
 
 def _seen(settings: Settings) -> Snapshot:

@@ -21,6 +21,7 @@ _LARGEST = 2**16
 def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """All secrets that lamplighter.toml holds or names, and those in the environment."""
     yield from (value for name, value in environ.items() if _NAMES.search(name))
+    yield from _of_postgresql(environ)
     with suppress(ConfigError):
         yield from _in_table(read_toml(config), config.parent)
     # those that a file which cannot be parsed may hold
@@ -30,6 +31,17 @@ def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
             if _NAMES.search(name.strip()):
                 yield value.strip().strip("\"'")
             yield from _in_url(line.strip().strip("\"'"))
+
+
+def _of_postgresql(environ: Mapping[str, str]) -> Iterator[str]:
+    """The passwords that libpq reads (libpq, "The Password File" and "The Connection Service File")."""
+    places = {"PGPASSFILE": "~/.pgpass", "PGSERVICEFILE": "~/.pg_service.conf"}
+    for variable, usual in places.items():
+        with suppress(OSError):
+            file = Path(environ.get(variable) or usual).expanduser()
+            for line in file.read_bytes()[:_LARGEST].decode(errors="replace").splitlines():
+                name, _, value = line.partition("=")
+                yield value if name == "password" else line.rpartition(":")[2]
 
 
 def _in_table(table: object, folder: Path, name: str = "") -> Iterator[str]:
@@ -45,6 +57,9 @@ def _in_table(table: object, folder: Path, name: str = "") -> Iterator[str]:
         yield from _in_url(table)
         if name == "clouds_yaml" or (name.endswith("_file") and name not in _PUBLIC_FILES):
             yield from _in_file(table, folder)
+        elif name == "folder":  # of [broker.users]
+            for file in (folder / table).glob("*.password"):
+                yield from _in_file(str(file), folder)
         elif _NAMES.search(name):
             yield table
 

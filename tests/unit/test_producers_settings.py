@@ -133,7 +133,7 @@ def test_no_error_in_the_url_shows_its_password(tmp_path: Path, url: str) -> Non
         ),
         (
             BrokerSettings(("amqp://me@127.0.0.1/v",), Path("/dev/null")),
-            r"broker\.password_file: /dev/null is open to other users \(mode 0666\): run chmod o-rwx",
+            r"broker\.password_file: /dev/null: is not a file; name a file",
         ),
         (
             BrokerSettings(("amqp://127.0.0.1/v",), Path("pw")),
@@ -289,8 +289,8 @@ def test_no_toml_takes_long(tmp_path: Path, text: str) -> None:
 def test_a_value_with_many_dots_is_no_deep_key(tmp_path: Path) -> None:
     file = tmp_path / "lamplighter.toml"
     reverse = ".".join("0" * 32) + ".ip6.arpa"  # the longest name in use
-    file.write_text(f'cluster = "c"\n[broker]\nurl = "amqp://{reverse}/v"  # ...\n')
-    assert hook_settings(file).broker.urls == (f"amqp://{reverse}/v",)
+    file.write_text(f'cluster = "c"\n[broker]\nurl = "amqps://me@{reverse}/v"  # ...\n')
+    assert hook_settings(file).broker.urls == (f"amqps://me@{reverse}/v",)
 
 
 def test_a_pipe_in_place_of_the_file_stops_no_hook(tmp_path: Path) -> None:

@@ -64,11 +64,12 @@ def test_rotated_certificates_and_authorities_are_used_at_the_next_connect(tmp_p
     clients = tmp_path / "clients.pem"
     clients.write_bytes(old.read_bytes() + new.read_bytes())
     own, authority = tmp_path / "own.pem", tmp_path / "authority.pem"
+    own.touch(mode=0o600)
     own.write_bytes(old.read_bytes())
     authority.write_bytes(old.read_bytes())  # not the server's
     seen: list[str] = []
     with tls_server(server, clients, seen) as port:
-        url = f"amqps://127.0.0.1:{port}/v"
+        url = f"amqps://me:x@127.0.0.1:{port}/v"
         parameters = ConnectionParameters(BrokerSettings((url,), None, authority, own, own), "test")
         assert "the certificate is not trusted" in problem_of(parameters)
         assert seen == []

@@ -44,14 +44,15 @@ FOREIGN = "gAAAAABmZmFrZXRva2Vub2ZrZXlzdG9uZWZha2V0b2tlbg"
 TOML = """\
 cluster = "c"
 [broker]
-url = "amqp://l:{broker}@127.0.0.1:1/l"
+url = "amqp://127.0.0.1:1/l"
 management_url = "http://127.0.0.1:1"
+users = {{ folder = "users" }}
 [hooks]
 spool = "spool"
 state = "clock"
 log_file = "hooks.log"
 [store]
-url = "postgresql+psycopg://u:{store}@127.0.0.1:1/x"
+url = "postgresql+psycopg://u@127.0.0.1:1/x"
 audit_url = "sqlite:///audit.db"
 [tokens]
 key_file = "token.key"
@@ -111,8 +112,13 @@ def config(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(TOML.format(**encoded))
     (run_dir / "clouds.yaml").write_text(CLOUDS_YAML.format(**SECRETS))
     files = {"cloud.password": "cloud", "refresh": "refresh", "signature": "signature"}
-    for name, secret in (files | {"token.key": "key", "audit.key": "file"}).items():
+    files |= {"token.key": "key", "audit.key": "file", "users/operator.password": "broker"}
+    (run_dir / "users").mkdir()
+    for name, secret in files.items():
+        (run_dir / name).touch(mode=0o600)
         (run_dir / name).write_text(f"{SECRETS[secret]}\n")
+    (run_dir / "pgpass").write_text(f"127.0.0.1:1:x:u:{SECRETS['store']}\n")
+    monkeypatch.setenv("PGPASSFILE", str(run_dir / "pgpass"))
     monkeypatch.setenv("MY_TOKEN", SECRETS["environment"])
     monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
     lines = [f"a line with {form} in it" for s in SECRETS.values() for form in notations(s)]
@@ -134,6 +140,7 @@ def bundle(config: Path, target: Path) -> dict[str, str]:
 
 
 def test_a_bundle_has_no_secret_in_any_notation(config: Path, run_dir: Path) -> None:
+    load(config, {})  # it is a configuration that works
     parts = bundle(config, run_dir / "b.tar.gz")
     whole = "\n".join(parts.values())
     for name, secret in SECRETS.items():
@@ -171,7 +178,12 @@ def test_only_its_owner_reads_a_bundle_and_no_file_is_replaced(config: Path, run
 def test_a_bundle_of_a_broken_configuration_says_so_without_its_secrets(
     config: Path, run_dir: Path
 ) -> None:
-    config.write_text(config.read_text().replace("[hooks]", "[hoks]") + "\n[oops\n")
+    broken = (
+        config.read_text()
+        .replace("[hooks]", "[hoks]")
+        .replace("//127", f"//l:{quote(SECRETS['broker'], safe='')}@127")
+    )
+    config.write_text(broken + "\n[oops\n")
     parts = bundle(config, run_dir / "b.tar.gz")
     assert "lamplighter.toml" in parts["configuration.toml"]
     whole = "\n".join(parts.values())
