@@ -103,8 +103,9 @@ def print_items(
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Print one line, escaped and never wrapped."""
-    console().print(Text(plain(text), style=style), soft_wrap=True)
+    """Print one line, escaped; wrapped between words for people, whole in a pipe."""
+    screen = console()
+    screen.print(Text(plain(text), style=style), soft_wrap=screen.width == _PIPE_WIDTH)
 
 
 def warn(text: str) -> None:
