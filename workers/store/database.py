@@ -42,29 +42,44 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
             require_writable(file)
         except OSError as error:
             raise ConfigError(unusable(FIELDS[kind], file, error)) from None
-    # importing Alembic takes a sixth of a second, which read-only commands avoid
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
     engine = connect(url)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
-        config = Config()
-        config.set_main_option("path_separator", "newline")
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        config.set_main_option("version_locations", str(_MIGRATIONS / kind))
-        config.attributes["connection"] = connection
-        config.attributes["kind"] = kind
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise ConfigError(
-                f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "
-                "install that version, or restore a backup"
-            ) from None
+        migrate(connection, kind)
     return engine
+
+
+def migrate(
+    connection: sa.Connection,
+    kind: Literal["state", "audit"],
+    to: str = "head",
+    *,
+    back: bool = False,
+) -> None:
+    """Bring the tables forward, or `back`, to the version `to`.
+
+    Raises:
+        ConfigError: a newer version has migrated the store.
+    """
+    # only now: importing Alembic takes a sixth of a second and 18 MB
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("version_locations", str(_MIGRATIONS / kind))
+    config.attributes["connection"] = connection
+    config.attributes["kind"] = kind
+    try:
+        (command.downgrade if back else command.upgrade)(config, to)
+    except CommandError as error:
+        raise ConfigError(
+            f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "
+            "install that version, or restore a backup"
+        ) from None
 
 
 def sqlite_file(url: str) -> Path | None:
