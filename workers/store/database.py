@@ -47,7 +47,7 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
         if not _is_newest(connection, kind):
-            _migrate(connection, kind)
+            migrate(connection, kind)
     return engine
 
 
@@ -60,7 +60,18 @@ def _is_newest(connection: sa.Connection, kind: str) -> bool:
     return connection.scalars(sa.select(version.c.version_num)).all() == [newest]
 
 
-def _migrate(connection: sa.Connection, kind: Literal["state", "audit"]) -> None:
+def migrate(
+    connection: sa.Connection,
+    kind: Literal["state", "audit"],
+    to: str = "head",
+    *,
+    back: bool = False,
+) -> None:
+    """Bring the tables forward, or `back`, to the version `to`.
+
+    Raises:
+        ConfigError: a newer version has migrated the store.
+    """
     # only now: importing Alembic takes a sixth of a second and 18 MB
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -73,7 +84,7 @@ def _migrate(connection: sa.Connection, kind: Literal["state", "audit"]) -> None
     config.attributes["connection"] = connection
     config.attributes["kind"] = kind
     try:
-        command.upgrade(config, "head")
+        (command.downgrade if back else command.upgrade)(config, to)
     except CommandError as error:
         raise ConfigError(
             f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "
