@@ -17,8 +17,7 @@ from tests.testbed.messages import CORRELATION, command, dead_letter
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 from workers.resync.drift import Drift
 from workers.resync.drift_memory import DriftMemory
-from workers.slurm.due import Due
-from workers.slurm.node_memory import NodeMemory
+from workers.slurm.node_memory import Due, NodeMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -40,7 +40,7 @@ def read(connection: sa.Connection, rows: Rows) -> Rows:
     for name, content in rows.items():
         columns = [tables[name].c[column] for column in content[0]] if content else [sa.literal(1)]
         query = sa.select(*columns).select_from(tables[name])
-        present = [_plain(row._mapping) for row in connection.execute(query)]
+        present = [_plain(dict(row._mapping)) for row in connection.execute(query)]
         found[name] = sorted(present, key=content.index) if content else present
     return found
 

@@ -43,11 +43,15 @@ def open_store(url: str, kind: Literal["state", "audit"]) -> sa.Engine:
         except OSError as error:
             raise ConfigError(unusable(FIELDS[kind], file, error)) from None
     engine = connect(url)
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
-        if not _is_newest(connection, kind):
-            migrate(connection, kind)
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(5782391)"))
+            if not _is_newest(connection, kind):
+                migrate(connection, kind)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
