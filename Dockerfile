@@ -27,12 +27,14 @@ RUN apt-get update -qq \
     && python3 -m venv --without-pip /opt/lamplighter
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PYTHON=/opt/lamplighter
 WORKDIR /src
-# Empty packages for now: the libraries are fetched again only when pyproject.toml changes.
-COPY pyproject.toml README.md LICENSE ./
+COPY requirements.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/run/secrets/ca.crt \
     --mount=type=cache,target=/root/.cache/pip \
-    mkdir schemas producers workers ops && pip install --quiet '.[postgresql]'
+    pip install --quiet --require-hashes -r requirements.lock
+# Empty packages for now: what comes after is made again only when these files change.
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir schemas producers workers ops
 
 FROM libraries AS demo-libraries
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
