@@ -29,12 +29,13 @@ _NODES = LazyGroup(
 )
 _TOKENS = LazyGroup(
     "tokens",
-    help="Check, test and renew the logins to the clouds.",
-    short_help="Check, test and renew the logins to the clouds.",
+    help="Check, test, renew and end the logins to the clouds.",
+    short_help="Check, test, renew and end the logins to the clouds.",
     lazy={
         "status": ("ops.site.tokens:status", "Show the state of each cloud's login."),
         "test": ("ops.site.tokens:test", "Get a token for a cloud and use it once."),
         "login": ("ops.site.tokens_login:login", "Log in to a cloud, or store a new secret."),
+        "revoke": ("ops.site.tokens_revoke:revoke", "End a login, and refuse it from now on."),
     },
 )
 _AUDIT = LazyGroup(

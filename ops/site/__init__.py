@@ -13,4 +13,5 @@ clock: `lamplighter clock`, the clock that orders requests, and its reset.
 clock_state: what is known of the clock, and what stands in the way of a reset.
 tokens: `lamplighter tokens status` and `test`, the logins to the clouds.
 tokens_login: `lamplighter tokens login`, a new login or secret.
+tokens_revoke: `lamplighter tokens revoke`, the end of a login.
 """

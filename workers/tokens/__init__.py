@@ -9,6 +9,7 @@ sources: the source of each cloud; logins with credentials of Keystone.
 keystone: logins at Keystone.
 federated: logins at an OpenID Connect provider, then at Keystone.
 oidc: requests to the provider's token endpoint.
+discovery: the provider's other endpoints.
 device: the login of a person by device code.
 transport: HTTP to providers and Keystone.
 scoped: a scoped token, with its catalog.

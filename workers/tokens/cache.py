@@ -6,7 +6,7 @@ Times are seconds on a monotonic clock of the caller.
 import math
 from dataclasses import dataclass, replace
 
-from workers.tokens.errors import SourceError
+from workers.tokens.errors import REVOKED, SourceError
 from workers.tokens.scoped import ScopedToken
 
 _LONGEST_FLOOR = 300.0
@@ -125,6 +125,19 @@ def failed(slot: Slot, error: SourceError, now: float, jitter: float, fingerprin
     wait = max(error.retry_after, ceiling * (0.5 + jitter / 2))
     until = math.inf if error.permanent else now + wait
     return replace(slot, trouble=Trouble(error, until, fingerprint, failures))
+
+
+def revoked(error: SourceError, fingerprint: str) -> Slot:
+    """The slot after an operator has revoked the login with the secret of this fingerprint."""
+    return Slot(trouble=Trouble(error, math.inf, fingerprint, 1))
+
+
+def revocation(slot: Slot, fingerprint: str) -> SourceError | None:
+    """The error, if the login with the secret of this fingerprint was revoked."""
+    trouble = slot.trouble
+    if trouble is None or (trouble.error.error, trouble.fingerprint) != (REVOKED, fingerprint):
+        return None
+    return trouble.error
 
 
 def served(slot: Slot) -> Slot:

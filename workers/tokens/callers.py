@@ -11,13 +11,18 @@ from workers.tokens.rpc import TokenRequest
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """The broker users that get tokens, and those that get reports only."""
+    """The broker users that get tokens, that get reports only, and that may end a login."""
 
     fetch: frozenset[str]
     look: frozenset[str]
+    revoke: frozenset[str]
 
     def refusal(self, user: str, request: TokenRequest) -> str | None:
         """Why this user does not get what it requests; None if it does."""
+        if request.revoke:
+            if user in self.revoke:
+                return None
+            return f"the broker user {shown(user)} may not end a login: only operators may"
         if user in self.fetch or (request.look and user in self.look):
             return None
         return (
@@ -30,10 +35,12 @@ def callers(settings: Settings) -> Callers:
     """By tokens.allowed_users; otherwise by role; otherwise the one user that serves all roles."""
     named, users = settings.tokens.allowed_users, settings.broker.users
     if users is None:
-        return Callers(frozenset(named or (settings.broker.user,)), frozenset())
+        everybody = frozenset(named or (settings.broker.user,))
+        return Callers(everybody, frozenset(), everybody)
     asking = {role for role, authority in AUTHORITIES.items() if authority.asks}
     fetching = {users.name(role) for role in asking if AUTHORITIES[role].fetches}
-    return Callers(frozenset(named or fetching), frozenset(map(users.name, asking)))
+    ending = frozenset({users.name(Role.OPERATOR)})
+    return Callers(frozenset(named or fetching), frozenset(map(users.name, asking)), ending)
 
 
 def service_user(settings: Settings) -> str:

@@ -4,17 +4,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from workers.config.logins import RefreshTokenSource
+from workers.tokens.discovery import provider_of
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import Redeemed, TokenAnswer, positive, redeemed, refusal
 from workers.tokens.transport import FormToken, Http, answer_in
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-_DISCOVERY = ".well-known/openid-configuration"
 # RFC 8628: the default (3.2), and what `slow_down` adds (3.5).
 _INTERVAL = 5.0
 _SLOW_DOWN = 5.0
@@ -41,11 +40,6 @@ class _DeviceAnswer(msgspec.Struct):
     interval: Any = None
 
 
-class _Discovery(msgspec.Struct):
-    token_endpoint: Any = None
-    device_authorization_endpoint: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceCode:
     """A login that waits for a person's approval; times in seconds, `interval` between two requests.
@@ -63,23 +57,12 @@ class DeviceCode:
 
 
 def device_endpoint(http: Http, token_endpoint: str) -> str | None:
-    """The endpoint for device codes in the provider's discovery document; None if it has none.
-
-    The document is below the issuer's address (OpenID Connect Discovery 1.0, 4), which is not
-    configured. At Keycloak and most others the token endpoint's address begins with it, so each
-    folder of that path is tried for a document that names this token endpoint.
+    """The endpoint for device codes of the provider with this token endpoint; None if it has none.
 
     Raises:
         SourceError: the provider does not respond.
     """
-    parts = urlsplit(token_endpoint)
-    folders = parts.path.strip("/").split("/")[:-1]
-    for count in range(len(folders), -1, -1):
-        path = "/".join(["", *folders[:count], _DISCOVERY])
-        document = _document(http, urlunsplit((parts.scheme, parts.netloc, path, "", "")))
-        if document.token_endpoint == token_endpoint:
-            return document.device_authorization_endpoint
-    return None
+    return provider_of(http, token_endpoint).device_authorization_endpoint
 
 
 def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:
@@ -150,17 +133,3 @@ def poll_for_tokens(
         permanent=True,
         remedy=_REMEDIES["expired_token"],
     )
-
-
-def _document(http: Http, url: str) -> _Discovery:
-    """The JSON object at `url`; empty if there is a page or a redirect."""
-    try:
-        response = http.get(url)
-    except SourceError as error:
-        if error.error != "misconfigured":
-            raise
-        return _Discovery()
-    try:
-        return answer_in(response, _Discovery)
-    except SourceError:
-        return _Discovery()

@@ -32,6 +32,19 @@ class SourceError(LamplighterError):
         self.retry_after = retry_after
 
 
+REVOKED = "revoked"
+
+
+def revoked(place: str) -> SourceError:
+    """The error of a login that an operator has revoked; a new secret belongs in `place`."""
+    return SourceError(
+        REVOKED,
+        "an operator has revoked this login",
+        permanent=True,
+        remedy=f"log in again, and replace the secret in {place}",
+    )
+
+
 def away(message: str, retry_after: float = 0.0) -> SourceError:
     """An error that passes by itself: provider, Keystone or store does not work normally."""
     return SourceError("provider_away", message, retry_after=retry_after)

@@ -2,12 +2,14 @@
 
 import time
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
+from workers.tokens.discovery import provider_of
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
-from workers.tokens.oidc import AccessToken, redeem, service_login
+from workers.tokens.oidc import AccessToken, redeem, revoke, service_login
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
 from workers.tokens.source import Source
@@ -42,9 +44,8 @@ class FederatedLogin(Source):
         keystone: Keystone,
         http: Http,
     ) -> None:
-        super().__init__(secret)
+        super().__init__(secret, keystone)
         self._source = source
-        self._keystone = keystone
         self._federation = source.identity_provider, source.protocol
         self._http = http
         self._held: _HeldAccess | None = None
@@ -52,6 +53,11 @@ class FederatedLogin(Source):
     @abstractmethod
     def _obtain(self) -> AccessToken:
         """Get a new access token; errors as in `fetch`."""
+
+    def revoke(self, tokens: Iterable[ScopedToken]) -> list[str]:
+        """Forget the access token too."""
+        self._held = None
+        return super().revoke(tokens)
 
     def fetch(self) -> ScopedToken:
         """Get an access token if needed, log in with it, and scope the token."""
@@ -94,6 +100,21 @@ class RefreshTokenLogin(FederatedLogin):
             state = leased.replace(redeemed.refresh_token, redeemed.refresh_expires_in)
             self._end = fixed_end(leased.state, state)
         return redeemed.access
+
+    def _revoke_credential(self) -> list[str]:
+        """Refuse it from now on, end it at the provider, and forget it."""
+        end = "end this login on the provider's page of sessions"
+        try:
+            self._vault.revoke(self._secret.read(), self._revoke_at_provider)
+        except SourceError as error:
+            return [f"{error.message}: repeat the command, or {end}"]
+        return []
+
+    def _revoke_at_provider(self, token: str) -> None:
+        endpoint = provider_of(self._http, self._source.token_endpoint).revocation_endpoint
+        if endpoint is None:
+            raise SourceError("not_offered", "the login provider offers no revocation")
+        revoke(self._http, self._source, endpoint, token)
 
     def upkeep(self, now: int) -> Upkeep:
         """A use of an idle login, and a warning before its end."""

@@ -12,7 +12,7 @@ import structlog
 
 from workers.tokens import cache
 from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
-from workers.tokens.errors import SourceError, away
+from workers.tokens.errors import SourceError, away, revoked
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.source import Source
@@ -74,6 +74,17 @@ class Issuer:
                 self._slot = cache.served(self._slot)
         answer(_answer_to(decision))
 
+    def revoke(self, answer: Callable[[Answer], None]) -> None:
+        """Serve no token from now on, until there is another credential, and end the login.
+
+        `answer` is called once, in another thread.
+        """
+        with self._lock:
+            if not self._closed:
+                held = self._slot.held
+                self._slot = cache.revoked(revoked(self._source.place), self._source.fingerprint())
+                self._pool.submit(self._revoke, held, answer)
+
     def report(self) -> TokenReport:
         """The state of the token, without a fetch."""
         with self._lock:
@@ -117,7 +128,9 @@ class Issuer:
 
     def _fetch(self) -> None:
         requested, fingerprint = self._clock(), self._source.fingerprint()
-        outcome = self._obtain()
+        with self._lock:
+            blocked = cache.revocation(self._slot, fingerprint)
+        outcome = blocked or self._obtain()
         with self._lock:
             now, jitter = self._clock(), random.random()  # noqa: S311 - jitter
             if isinstance(outcome, SourceError):
@@ -142,6 +155,22 @@ class Issuer:
         except Exception as error:  # noqa: BLE001 - waiting requests get an answer in any case
             # text and traceback may contain secrets; the class does not
             return SourceError("internal", f"the token service failed ({type(error).__name__})")
+
+    def _revoke(self, held: cache.Held | None, answer: Callable[[Answer], None]) -> None:
+        fingerprint, error = self._source.fingerprint(), revoked(self._source.place)
+        with self._lock:
+            # a fetch that ran meanwhile has brought another one
+            found = {one.token.id: one.token for one in (held, self._slot.held) if one is not None}
+            self._slot = cache.revoked(error, fingerprint)
+        try:
+            left = self._source.revoke(found.values())
+        except SourceError as problem:
+            left = [problem.message]
+        except Exception as problem:  # noqa: BLE001 - as in _obtain
+            left = [f"the token service failed ({type(problem).__name__})"]
+        self._log.warning("login_revoked", left=left)
+        self._alarm(f"{error.error}/{fingerprint}", error)
+        answer(TokenReport(None, f"{error.error}: {error.message}", "; ".join(left) or None))
 
     def _run_upkeep(self) -> None:
         upkeep = Upkeep()

@@ -21,6 +21,7 @@ from workers.tokens.transport import Http, Token, answer_in
 
 # 404 is the response to an unknown or deleted application credential.
 _REFUSALS = {400, 401, 403, 404}
+_ENDED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND}
 
 
 class _Version(msgspec.Struct):
@@ -86,6 +87,19 @@ class Keystone:
         remedy = "ask the site for a role in this project, and check project_id"
         auth = {"identity": identity, "scope": self._scope}
         return self._scoped(auth, permanent=False, remedy=remedy)
+
+    def revoke(self, token: str) -> None:
+        """End a token. Keystone confirms with 204; 404 and 401 say that it has ended already.
+
+        https://docs.openstack.org/api-ref/identity/v3/#revoke-token
+
+        Raises:
+            SourceError: Keystone did not confirm.
+        """
+        headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+        response = self._http.delete(f"{self._url}/auth/tokens", headers)
+        if not response.ok and response.status_code not in _ENDED:
+            raise away(f"Keystone responds with {response.status_code}")
 
     def _scoped(self, auth: Mapping[str, Any], *, permanent: bool, remedy: str) -> ScopedToken:
         response = self._http.post(f"{self._url}/auth/tokens", json={"auth": auth})

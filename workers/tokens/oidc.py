@@ -114,6 +114,18 @@ def service_login(
     return _access(answer_in(response, TokenAnswer))
 
 
+def revoke(http: Http, source: RefreshTokenSource, endpoint: str, refresh_token: str) -> None:
+    """End a login (RFC 7009): its refresh tokens and, at most providers, its access tokens.
+
+    Raises:
+        SourceError: the provider did not confirm.
+    """
+    form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+    response = http.post(endpoint, form=form | {"client_id": source.client_id})
+    if not response.ok:
+        raise refusal(response, source.client_id, refresh_token, {})
+
+
 def _access(answer: TokenAnswer) -> AccessToken:
     return AccessToken(answer.access_token, positive(answer.expires_in) or 0.0)
 

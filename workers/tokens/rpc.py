@@ -11,12 +11,14 @@ class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
     """A worker's request for a token of a cloud.
 
     `refused` is the SHA-256 (hex) of a token to which the cloud responded with 401; it is replaced
-    once, even if many workers report it. `look` requests only a TokenReport, without a login.
+    once, even if many workers report it. `look` requests only a TokenReport, without a login. `revoke`
+    ends the login, and requests a TokenReport, whose remedy is what is left to do.
     """
 
     cloud: str
     refused: str | None = None
     look: bool = False
+    revoke: bool = False
 
 
 class TokenGrant(msgspec.Struct, frozen=True, tag_field="answer", tag="granted"):

@@ -105,6 +105,8 @@ class TokenService:
         if issuer is None:
             text = f"the token service's configuration has no cloud {shown(request.cloud)}"
             self._refuse(delivery, "unknown_cloud", text, reason=text)
+        elif request.revoke:
+            issuer.revoke(lambda answer: self._reply(delivery, answer))
         elif request.look:
             self._reply(delivery, issuer.report())
         else:

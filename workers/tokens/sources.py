@@ -34,8 +34,7 @@ class KeystoneLogin(Source):
     def __init__(
         self, secret: Secret, keystone: Keystone, identity: Callable[[str], Identity], remedy: str
     ) -> None:
-        super().__init__(secret)
-        self._keystone = keystone
+        super().__init__(secret, keystone)
         self._identity = identity
         self._remedy = remedy
 

@@ -81,10 +81,26 @@ class Http:
         """
         return self._send("POST", url, authorization, json=json, data=form)
 
+    def delete(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """DELETE, with these headers; the response has status 2xx or 4xx.
+
+        Raises:
+            SourceError: as `post`.
+        """
+        return self._send("DELETE", url, headers=headers)
+
     def _send(
-        self, method: str, url: str, authorization: str | None = None, **body: object
+        self,
+        method: str,
+        url: str,
+        authorization: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **body: object,
     ) -> requests.Response:
-        host = urlsplit(url).netloc
+        try:
+            host = urlsplit(url).netloc
+        except ValueError:  # a provider's document may name any text; this one's would quote it
+            raise away("the login provider names an endpoint that is not a URL") from None
         try:
             with bounded_session(self._ca_file, READ_TIMEOUT, most=_MOST_BYTES) as session:
                 response = session.request(
@@ -92,7 +108,7 @@ class Http:
                     url,
                     **body,  # type: ignore[arg-type]
                     auth=_Authorization(authorization),
-                    headers={"Accept": "application/json"},
+                    headers={"Accept": "application/json", **(headers or {})},
                     timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                     # a redirect would send the credential to another host
                     allow_redirects=False,

@@ -24,12 +24,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from workers.store.tables import refresh_tokens
-from workers.tokens.errors import SourceError
+from workers.tokens.errors import SourceError, revoked
 from workers.tokens.scoped import digest_of
 from workers.tokens.upkeep import NS, RefreshTokenState
 from workers.tokens.vault_lease import RefreshTokenLease, store_errors
 
 _LEASE = 60.0
+# As the end of a refresh token: an operator has revoked its login.
+_REVOKED = 0
 _NONCE = 12
 
 
@@ -126,6 +128,26 @@ class Vault:
             with suppress(SourceError):
                 lease.release()
 
+    def revoke(self, file_token: str, at_provider: Callable[[str], None]) -> None:
+        """Refuse the login that began with `file_token` for ever; end it by `at_provider`, and forget it.
+
+        The newest token is kept until the provider has confirmed, so that this can be repeated.
+
+        Raises:
+            SourceError: the provider did not confirm; or as `lease`.
+        """
+        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
+        lease.acquire()
+        try:
+            self._unwritten = None
+            chain = self._chain(file_token)
+            self._mark_revoked(chain.seed, self._encrypt(chain.token, chain.seed))
+            at_provider(chain.token)
+            self._mark_revoked(chain.seed, None)
+        finally:
+            with suppress(SourceError):
+                lease.release()
+
     def state(self) -> RefreshTokenState:
         """The state of the newest refresh token.
 
@@ -140,7 +162,20 @@ class Vault:
         with store_errors(), self._store.begin() as connection:
             return connection.execute(query).one_or_none()
 
+    def _mark_revoked(self, seed: str, ciphertext: bytes | None) -> None:
+        update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
+        values = {"seed": seed, "ciphertext": ciphertext, "expires_at": _REVOKED}
+        with store_errors(), self._store.begin() as connection:
+            connection.execute(update.values(values))
+
     def _read(self, file_token: str) -> _Chain:
+        """The chain that began with this token; SourceError if it was revoked."""
+        row = self._row()
+        if row is not None and (row.seed, row.expires_at) == (digest_of(file_token), _REVOKED):
+            raise revoked("the refresh token's file")
+        return self._chain(file_token)
+
+    def _chain(self, file_token: str) -> _Chain:
         seed, row = digest_of(file_token), self._row()
         if row is None or row.ciphertext is None or row.seed != seed:
             return _Chain(seed, row and row.ciphertext, file_token, RefreshTokenState())

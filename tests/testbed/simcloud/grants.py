@@ -123,6 +123,12 @@ class GrantStore:
             return None
         return token
 
+    def revoke(self, value: str, client_id: str) -> None:
+        """Revoke the family of a refresh token, if it is one of this client."""
+        token = self._refresh.get(value)
+        if token is not None and token.family.client_id == client_id:
+            token.family.revoked = True
+
     def revoke_all(self) -> int:
         """Revoke all families, as their users could; return the number of valid ones."""
         alive = [family for family in self._families if not family.revoked]

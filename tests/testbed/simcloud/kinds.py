@@ -21,7 +21,7 @@ IDENTITY = TOKENS | {"federation", "projects", "token_check", "token_revoke", "i
 
 OIDC = frozenset(
     {"refresh", "client_credentials", "device_authorization", "device_token"}
-    | {"userinfo", "introspect", "oidc_discovery"}
+    | {"userinfo", "introspect", "revocation", "oidc_discovery"}
 )
 
 IMAGE = frozenset({"images", "image", "delete_image", "image_version"})

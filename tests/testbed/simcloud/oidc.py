@@ -69,6 +69,11 @@ class OidcApi:
                 methods=["POST"],
             ),
             Route(
+                f"{_PROTOCOL}/revoke",
+                guard(self, "revocation", self._revoke),
+                methods=["POST"],
+            ),
+            Route(
                 f"{_PROTOCOL}/userinfo",
                 guard(self, "userinfo", self._userinfo),
                 methods=["GET", "POST"],
@@ -129,6 +134,12 @@ class OidcApi:
         except InvalidScopeError as error:
             raise OidcError(400, "invalid_scope", str(error)) from None
         return self._granted_for_long(access, refresh)
+
+    def _revoke(self, call: Call) -> Response:
+        """RFC 7009: an unknown token is no error."""
+        form = _form(call.body)
+        self._grants.revoke(form.get("token", ""), _authenticate_client(call.request, form))
+        return Response(status_code=200)
 
     def _begin_device(self, call: Call) -> Response:
         form = _form(call.body)
@@ -214,6 +225,7 @@ class OidcApi:
                 "issuer": f"{base}{REALM}",
                 "token_endpoint": f"{base}{_PROTOCOL}/token",
                 "userinfo_endpoint": f"{base}{_PROTOCOL}/userinfo",
+                "revocation_endpoint": f"{base}{_PROTOCOL}/revoke",
                 "introspection_endpoint": f"{base}{_PROTOCOL}/token/introspect",
                 "grant_types_supported": grant_types,
                 "response_types_supported": ["code"],
