@@ -3,7 +3,7 @@
 # the target stops with one line that says what to install.
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo playground docs unit test check format bench storm fuzz dist sbom clean
+.PHONY: help demo playground docs unit test check format bench storm fuzz matrix dist sbom clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -44,6 +44,9 @@ storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promi
 
 fuzz: .venv/.ready ## Feed the parsers with random input, for an hour or MINUTES=5
 	$(BIN)/python -m tests.testbed.fuzz $(MINUTES:%=--minutes %)
+
+matrix: ## Run all tests on Debian 12 and 13, in chroots (root); SUITES, TESTS
+	tests/install/matrix.sh $(or $(SUITES),bookworm trixie)
 
 dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environment
 	rm -rf dist build/wheel-test

@@ -1,0 +1,43 @@
+#!/bin/bash
+# matrix.sh SUITE...: run `make test` on each of these releases of Debian, in a chroot that debootstrap
+# makes; TESTS as for `make test`. Prints one line for each release at the end; exits with 1 if a test
+# failed. The chroots stay, for the next run: `make clean` removes them.
+# Folders of package mirrors on this host's disk: MATRIX_BIND="/srv/mirror ...".
+set -euo pipefail
+[[ $EUID == 0 ]] || { echo "make matrix: run this as root: it makes chroots"; exit 3; }
+command -v debootstrap >/dev/null || { echo "make matrix: run apt-get install debootstrap"; exit 3; }
+repository=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+chroots=${MATRIX_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/lamplighter-testbed/matrix}
+results=()
+failed=0
+for suite in "$@"; do
+  root=$chroots/$suite
+  if [[ ! -e $root/.complete ]]; then
+    echo "== $suite: debootstrap into $root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase --include=ca-certificates,git,make,python3-venv,gcc,libc6-dev,python3-dev "$suite" "$root"
+    touch "$root/.complete"
+  fi
+  rm -rf "$root/srv/lamplighter"
+  git clone --quiet "$repository" "$root/srv/lamplighter"
+  for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+    [[ ! -e $file ]] || cp "$file" "$root$file"
+  done
+  echo "== $suite: make test"
+  # All mounts end with the namespace. slurmd needs a root that is a mount point.
+  MATRIX_BIND=${MATRIX_BIND:-} root=$root tests=${TESTS:-} unshare --mount --pid --fork --kill-child --propagation private bash -c '
+    set -e
+    mount --bind "$root" "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --rbind /sys "$root/sys"
+    for folder in $MATRIX_BIND; do
+      mkdir -p "$root$folder" && mount --bind "$folder" "$root$folder"
+    done
+    exec env -i HOME=/root LANG=C.UTF-8 CI=true PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+      chroot "$root" make -C /srv/lamplighter test TESTS="$tests"
+  ' |& tee "$root/srv/matrix.log" || failed=1
+  results+=("$suite: $(grep -E '^=+ .*(passed|failed|error).* =+$' "$root/srv/matrix.log" | tail -1 || echo "no result: $root/srv/matrix.log")")
+done
+printf '%s\n' "" "${results[@]}"
+exit $failed
