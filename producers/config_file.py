@@ -74,10 +74,13 @@ def hooks_file(read: Path, settings: HookSettings) -> Path | None:
     """The file that the cluster's hooks read, if it is another than the one that was read here."""
     try:
         noted = Path(_note_of(settings).read_text(encoding="utf-8")[:_LONGEST_NOTE])
+    except (OSError, ValueError):  # no hook has run yet, or this user may not read the note
+        return None
+    try:
         is_other = noted.is_absolute() and _may_exist(noted) and not noted.samefile(read)
     except PermissionError:
         return noted
-    except (OSError, ValueError):  # no hook has run yet, or the note cannot be read
+    except (OSError, ValueError):
         return None
     return noted if is_other else None
 

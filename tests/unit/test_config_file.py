@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -124,6 +125,17 @@ def test_a_note_that_cannot_be_written_or_read_stops_nobody(usual: Path) -> None
     for content in (b"\xff", b"a\0b", b"", b"relative", b"/" + b"x" * 10_000):
         note.write_bytes(content)
         assert hooks_file(own, settings) is None
+
+
+def test_a_note_that_only_slurmuser_may_read_stops_no_worker(
+    usual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the clock is SlurmUser's; most workers run as another user."""
+    own = put(usual / "custom/lamplighter.toml")
+    settings = hook_settings(own)
+    note_hooks_file(own, settings, {})
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError(13, "denied")))
+    assert hooks_file(own, settings) is None
 
 
 def test_a_folder_without_access_is_skipped(tmp_path: Path) -> None:
