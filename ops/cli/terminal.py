@@ -102,10 +102,11 @@ def print_items(
         print_json(json_of(item))
 
 
-def print_line(text: str, style: str = "") -> None:
-    """Print one line, escaped; wrapped between words for people, whole in a pipe."""
+def print_line(text: str, style: str = "", *, whole: bool = False) -> None:
+    """Print one line, escaped; wrapped between words for people, unless `whole`; whole in a pipe."""
     screen = console()
-    screen.print(Text(plain(text), style=style), soft_wrap=screen.width == _PIPE_WIDTH)
+    soft_wrap = whole or screen.width == _PIPE_WIDTH
+    screen.print(Text(plain(text), style=style), soft_wrap=soft_wrap)
 
 
 def warn(text: str) -> None:

@@ -63,7 +63,8 @@ def config(session: Session, *, as_json: bool) -> None:
     places = _places(session)
     if not as_json:
         for place, state in places:
-            print_line(f"{state:<20} {place}", style="bold" if state == "COUNTS" else "")
+            style = "bold" if state == "COUNTS" else ""
+            print_line(f"{state:<20} {place}", style, whole=True)  # to be copied
     found = list(settings_of(session.settings, read_toml(session.config)))
     if as_json:
         print_json(
