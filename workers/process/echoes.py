@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 # A piece of a secret of this length is found, wherever it begins.
@@ -17,10 +18,19 @@ def repeats(answer: bytes, secret: str) -> bool:
     if b"\\" in answer:  # JSON can write any character as an escape
         plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
         answer = answer + b"\0" + plain.replace(b"\\/", b"/")
-    size, step = (_PIECE, 1) if len(answer) < _LONG else (_LONG_PIECE, _LONG_STEP)
-    return any(
-        piece in answer for form in set(_forms(secret)) for piece in _pieces(form, size, step)
+    if len(answer) >= _LONG:
+        return any(piece in answer for piece in _all_pieces(secret, _LONG_PIECE, _LONG_STEP))
+    pieces = _all_pieces(secret, _PIECE, 1)
+    # one look at each place of the answer, not one search for each of a thousand pieces
+    found = (answer[at : at + _PIECE] for at in range(len(answer) - _PIECE + 1))
+    return not pieces.isdisjoint(found) or (
+        len(secret) < _PIECE and any(piece in answer for piece in pieces)
     )
+
+
+@lru_cache(maxsize=4)  # each answer to the same token is searched
+def _all_pieces(secret: str, size: int, step: int) -> frozenset[bytes]:
+    return frozenset(piece for form in set(_forms(secret)) for piece in _pieces(form, size, step))
 
 
 def _pieces(form: bytes, size: int, step: int) -> Iterator[bytes]:
