@@ -15,6 +15,7 @@ import pika
 
 from benchmarks.table import Figure, render
 from benchmarks.timing import duration, temporary_folder
+from tests.testbed.broker_address import broker_fields
 from tests.testbed.broker_choice import choose
 from workers.broker import topology
 from workers.broker.declare import declare
@@ -77,9 +78,10 @@ def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
 def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
     """Write the files that the commands need; return the commands in the order of the figures."""
     (folder / "url").write_text(url)
+    broker = "\n".join(broker_fields(folder, [url]))
     (folder / "baseline.py").write_text(BASELINE)
     (folder / "lamplighter.toml").write_text(
-        f'cluster = "bench"\n[broker]\nurl = "{url}"\n'
+        f'cluster = "bench"\n[broker]\n{broker}\n'
         '[hooks]\nspool = "spool"\nstate = "state"\nlog_file = "hooks.log"\n'
     )
     for secret in ("url", "lamplighter.toml"):

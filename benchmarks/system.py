@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from schemas.events import Transition
 from tests.testbed.broker import PrivateBroker
+from tests.testbed.broker_address import broker_fields
 from tests.testbed.consumers import all_consume
 from tests.testbed.openstack.handle import RealOpenStack
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
@@ -27,7 +28,7 @@ CONCURRENCY = 16
 ACTIONS = {"resume": "os-start", "suspend": "os-stop"}
 _CONFIG = """
 cluster = "bench"
-broker = {{ url = "{broker_url}" }}
+broker = {{ {broker} }}
 hooks = {{ spool = "spool", state = "clock" }}
 store = {{ url = "{store[0]}", audit_url = "{store[1]}" }}
 log = {{ level = "warning" }}
@@ -78,7 +79,9 @@ class BenchSystem:
         broker = stack.enter_context(PrivateBroker(folder / "broker"))
         self._config = folder / "lamplighter.toml"
         config = _CONFIG.format(
-            broker_url=broker.amqp_url(broker.create_vhost("bench")),
+            broker=", ".join(
+                broker_fields(folder, [broker.amqp_url(broker.create_vhost("bench"))])
+            ),
             auth_url=cloud.auth_url,
             project_id=self._project_id,
             concurrency=CONCURRENCY,
