@@ -118,15 +118,10 @@ class Vault:
             SourceError: another service holds the lease, the store is unreachable, or its token
                 was encrypted with another key.
         """
-        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
-        lease.acquire()
-        try:
+        with self._leased() as lease:
             if self._unwritten is not None:
                 self._write(self._unwritten)
             yield LeasedToken(lease, self._read(file_token), self._write)
-        finally:
-            with suppress(SourceError):
-                lease.release()
 
     def revoke(self, file_token: str, at_provider: Callable[[str], None]) -> None:
         """Refuse the login that began with `file_token` for ever; end it by `at_provider`, and forget it.
@@ -136,14 +131,19 @@ class Vault:
         Raises:
             SourceError: the provider did not confirm; or as `lease`.
         """
-        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
-        lease.acquire()
-        try:
+        with self._leased():
             self._unwritten = None
-            chain = self._chain(file_token)
+            chain = self._chain(file_token, self._row())
             self._mark_revoked(chain.seed, self._encrypt(chain.token, chain.seed))
             at_provider(chain.token)
             self._mark_revoked(chain.seed, None)
+
+    @contextmanager
+    def _leased(self) -> Iterator[RefreshTokenLease]:
+        lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
+        lease.acquire()
+        try:
+            yield lease
         finally:
             with suppress(SourceError):
                 lease.release()
@@ -173,10 +173,10 @@ class Vault:
         row = self._row()
         if row is not None and (row.seed, row.expires_at) == (digest_of(file_token), _REVOKED):
             raise revoked("the refresh token's file")
-        return self._chain(file_token)
+        return self._chain(file_token, row)
 
-    def _chain(self, file_token: str) -> _Chain:
-        seed, row = digest_of(file_token), self._row()
+    def _chain(self, file_token: str, row: Any) -> _Chain:  # noqa: ANN401 - as of _row
+        seed = digest_of(file_token)
         if row is None or row.ciphertext is None or row.seed != seed:
             return _Chain(seed, row and row.ciphertext, file_token, RefreshTokenState())
         state = RefreshTokenState(row.rotated_at, row.expires_at)
