@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.broker_settings import ConfigError
-from producers.trust import is_credential
+from producers.trust import beside
 from schemas.fields import shown
 
 _YEAR = 31_536_000
@@ -84,8 +84,7 @@ class TomlTable:
 
     def beside(self, name: str) -> Path:
         """A path, from the folder of lamplighter.toml."""
-        path = Path(name)
-        return path if is_credential(path) else self._file.parent / path
+        return beside(self._file.parent, Path(name))
 
     def seconds(self, field: str, default: int) -> int:
         """Whole seconds, at most a year."""

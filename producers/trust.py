@@ -77,6 +77,11 @@ def is_credential(path: Path) -> bool:
     return str(path).startswith(CREDENTIALS)
 
 
+def beside(folder: Path, path: Path) -> Path:
+    """The path from a folder; a credential stays as it is: only its service knows the folder."""
+    return path if is_credential(path) else folder / path
+
+
 def resolved(path: Path) -> Path:
     """The file; for a credential, the one that systemd has passed to this service.
 

@@ -1,6 +1,5 @@
 """Finds the secrets of an installation that this user can read, so that they can be masked."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from producers.settings import ConfigError, read_toml
+from producers.trust import resolved
 
 _NAMES = re.compile(
     r"(?:passw(?:or)?d|pass|passcode|secret|token|key|credential)s?$", re.IGNORECASE
@@ -79,10 +79,10 @@ def _in_url(text: str) -> Iterator[str]:
 
 
 def _in_file(name: str, folder: Path) -> Iterator[str]:
-    prefix = "$CREDENTIALS_DIRECTORY/"
-    if name.startswith(prefix):
-        name = f"{os.environ.get('CREDENTIALS_DIRECTORY', '/nowhere')}/{name.removeprefix(prefix)}"
-    path = folder / name
+    try:
+        path = folder / resolved(Path(name))
+    except FileNotFoundError:  # only its service knows the credential
+        return
     for one in (path, path.with_name("secure.yaml")):
         with suppress(OSError):
             text = one.read_bytes()[:_LARGEST].decode(errors="replace")

@@ -16,7 +16,7 @@ from producers.addresses import address_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
-from producers.trust import is_credential
+from producers.trust import beside
 from schemas.errors import MalformedMessageError
 from schemas.roles import Role
 from workers.config.clouds import completed_clouds
@@ -130,7 +130,7 @@ def load(
 
     def absolute(kind: type, value: object) -> object:
         if kind is Path and isinstance(value, str) and value and "\0" not in value:
-            return _beside(folder, Path(value))
+            return beside(folder, Path(value))
         raise msgspec.ValidationError
 
     try:
@@ -147,10 +147,10 @@ def load(
         ),
         "audit": replace(
             file.audit,
-            key_file=_beside(folder, file.audit.key_file),
+            key_file=beside(folder, file.audit.key_file),
             heads_file=folder / file.audit.heads_file,
         ),
-        "tokens": replace(file.tokens, key_file=_beside(folder, file.tokens.key_file)),
+        "tokens": replace(file.tokens, key_file=beside(folder, file.tokens.key_file)),
         "groups": {
             name: replace(group, dry_run=group.dry_run or file.dry_run)
             for name, group in file.groups.items()
@@ -164,11 +164,6 @@ def load(
         webhooks=file.notify.webhook,
         **tables,
     )
-
-
-def _beside(folder: Path, path: Path) -> Path:
-    """The path from the folder of lamplighter.toml; only a service knows that of its credentials."""
-    return path if is_credential(path) else folder / path
 
 
 def _management_urls(
