@@ -221,8 +221,8 @@ def commands(
         context = click.Context(command)
         for name in command.list_commands(context):
             found = command.get_command(context, name)
-            if found is not None:
-                yield from commands(found, (*path, name))
+            assert found is not None, f"{path} lists {name}, and has no such command"  # noqa: S101
+            yield from commands(found, (*path, name))
 
 
 def main() -> None:

@@ -140,29 +140,22 @@ class Installation:
 
     def lamplighter(self, *arguments: str, typed: str = "", timeout: float = 60.0) -> CommandResult:
         """Run a command; `typed` is its standard input."""
-        done = subprocess.run(
-            self.argv(*arguments),
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=dict(MINIMAL_ENVIRONMENT),
-            timeout=timeout,
-        )
-        return CommandResult(done.returncode, done.stdout, done.stderr)
+        return self._run(*arguments, input=typed, timeout=timeout)
 
     def answered(self, answer: str, *arguments: str) -> CommandResult:
         """Run a command; a person at a terminal answers its question."""
         with typing(f"{answer}\n") as terminal:
-            done = subprocess.run(
-                self.argv(*arguments),
-                stdin=terminal,
-                capture_output=True,
-                text=True,
-                check=False,
-                env=dict(MINIMAL_ENVIRONMENT),
-                timeout=60,
-            )
+            return self._run(*arguments, stdin=terminal, timeout=60.0)
+
+    def _run(self, *arguments: str, **how: Any) -> CommandResult:  # noqa: ANN401 - those of run
+        done = subprocess.run(
+            self.argv(*arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(MINIMAL_ENVIRONMENT),
+            **how,
+        )
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> Child:

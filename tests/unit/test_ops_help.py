@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from docs.generate import commands
 from ops.cli.main import cli
 from ops.processes.worker import WORKERS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WIDTH = 80
 ROOT = Path(__file__).parents[2]
 
 
-def tree(
-    command: click.Command, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from tree(found, (*path, name))
-
-
-COMMANDS = dict(tree(cli))
+COMMANDS = dict(commands(cli))
 
 
 def help_of(path: tuple[str, ...]) -> str:
