@@ -93,10 +93,18 @@ class Child:
         return self.kill()
 
     def stop(self, grace: float = 10.0) -> int:
-        """Send SIGTERM, after `grace` seconds SIGKILL; return the exit status."""
+        """Send SIGTERM, after `grace` seconds SIGKILL; return the exit status.
+
+        Before SIGKILL comes SIGQUIT: a worker then writes to its log where it hangs.
+        """
         self.send(signal.SIGTERM)
         with suppress(TimeoutError):
             until(lambda: not self.running, grace, f"the end of {self.name}")
+        if self.running:
+            written = self.log.stat().st_size
+            self.send(signal.SIGQUIT)
+            with suppress(TimeoutError):
+                until(lambda: self.log.stat().st_size > written, 2, "the stacks in the log")
         return self.kill()
 
     def kill(self) -> int:

@@ -1,5 +1,6 @@
 """Sets up a worker process: logs, store, signals, metrics and heartbeat."""
 
+import faulthandler
 import os
 import signal
 import socket
@@ -66,7 +67,7 @@ class Runtime:
 
 @contextmanager
 def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
-    """Set up the process; on exit, remove its heartbeat.
+    """Set up the process; on exit, remove its heartbeat. SIGQUIT writes where each thread is.
 
     Raises:
         sqlalchemy.exc.OperationalError: the store cannot be reached.
@@ -77,6 +78,7 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     run = Runtime(settings=settings, role=role, name=name, store=store)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: run.stop.set())
+    faulthandler.register(signal.SIGQUIT, file=2)  # names of functions, no values
     beat = threading.Thread(target=_beat, args=(run, time.time_ns()), name="heartbeat")
     beat.start()
     structlog.get_logger().info("worker_started", name=name)
