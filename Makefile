@@ -36,7 +36,7 @@ format: .venv/.ready ## Apply layout and automatic lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.system-test .venv/.ready ## Run the benchmarks: ratios against a baseline of the same run
+bench: .venv/.system-test .venv/.ready ## Run the benchmarks, against baselines of the same run; write docs/performance.md
 	$(BIN)/python -m benchmarks
 
 storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3
