@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.machine import this_machine
+from benchmarks.machine import this_commit, this_machine
 from benchmarks.page import CHARTS, write
 from benchmarks.results import VARIABLE, Findings, Result, keep, kept
 
@@ -87,6 +87,7 @@ def run(name: str, options: tuple[str, ...]) -> Result | None:
         time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
         (time.monotonic() - clock) / 60,
         load,
+        this_commit(),
         this_machine(),
         findings,
     )

@@ -16,10 +16,11 @@ _PROGRAMS = {
     "RabbitMQ": ("dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"),
     "Slurm": ("slurmctld", "-V"),
     "PostgreSQL": ("psql", "--version"),
-    "commit": ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
 }
+_PRODUCT = ("--", "schemas", "producers", "workers", "ops")
+_GIT = ("git", "-C", str(Path(__file__).parents[1]))
 _LIBRARIES = ("lamplighter", "pika", "openstacksdk")
-_VERSION = re.compile(r"\d+(\.\d+)+|[0-9a-f]{7,}(-dirty)?")
+_VERSION = re.compile(r"\d+(\.\d+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,20 @@ def this_machine() -> Machine:
     )
 
 
+def this_commit() -> str:
+    """The last commit of what is measured, with `-dirty` if it has changed since; empty if unknown."""
+    commit = _output((*_GIT, "log", "-1", "--format=%h", *_PRODUCT)).strip()
+    return f"{commit}-dirty" if _output((*_GIT, "diff", "HEAD", "--stat", *_PRODUCT)) else commit
+
+
 def _version(argv: tuple[str, ...]) -> str | None:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    found = _VERSION.search(done.stdout)
+    found = _VERSION.search(_output(argv))
     return found[0] if found else None
+
+
+def _output(argv: tuple[str, ...]) -> str:
+    """What a program prints; nothing if there is no such program."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""

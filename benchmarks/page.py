@@ -83,8 +83,8 @@ def _section(name: str, result: Result) -> Iterator[str]:
     yield f"\n## {name}\n\n**{found.title}.** {found.how}\n\n"
     yield f"`{result.command}`, {result.began} UTC, {number(result.minutes)} minutes, "
     yield f"load {result.load:.1f}"
-    if commit := result.machine.versions.get("commit"):
-        yield f", commit {commit}"
+    if result.commit:
+        yield f", commit {result.commit}"
     yield ".\n\n"
     yield from _rows(COLUMNS, [figure.cells() for figure in found.figures])
     for table in found.tables:

@@ -73,12 +73,14 @@ class Result:
         began: the UTC time, such as 2026-11-29 02:10.
         minutes: how long it took.
         load: the machine's load average of one minute just before.
+        commit: of the source; empty if it is unknown.
     """
 
     command: str
     began: str
     minutes: float
     load: float
+    commit: str
     machine: Machine
     findings: Findings
 

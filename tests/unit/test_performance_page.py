@@ -20,7 +20,7 @@ from benchmarks.table import Figure
 if TYPE_CHECKING:
     from pathlib import Path
 
-MACHINE = Machine("An OS 7001", "CPU 7002", 7003, 7004, {"Thing": "7.00.5", "commit": "7006abc"})
+MACHINE = Machine("An OS 7001", "CPU 7002", 7003, 7004, {"Thing": "7.00.5"})
 CHART = Chart(
     "lines", "How <long>", "nodes", "s", {"we": [(1, 7020), (70, 7021)], "they": [(1, 7022)]}
 )
@@ -36,7 +36,13 @@ FOUND = Findings(
     [Table("Table 7016", ["a", "b"], [["x 7017", 7018], [None, "y 7019"]])],
 )
 RESULT = Result(
-    "python -m benchmarks fleet --n 7023", "7024-01-02 03:04", 7025, 7026.5, MACHINE, FOUND
+    "python -m benchmarks fleet --n 7023",
+    "7024-01-02 03:04",
+    7025,
+    7026.5,
+    "7006abc",
+    MACHINE,
+    FOUND,
 )
 _LINK = re.compile(r"\]\(([^)]+)\)")
 
