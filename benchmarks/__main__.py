@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ QUICK = ROOT / "build/benchmarks-quick"
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "hooks": ("--rounds", "3"),
     "latency": ("--runs", "3", "--queued", "200"),
-    "peers": ("--nodes", "1", "5", "--threaded", "8", "--boot", "1"),
+    "peers": ("--nodes", "1", "5", "--threaded", "--troubled", "6", "--boot", "1"),
     "fleet": ("--runs", "1", "--nodes", "5", "--boot", "1"),
     "workers": ("--nodes", "20", "--workers", "1", "2"),
     "backlog": ("--nodes", "20", "--calls", "5"),
@@ -53,6 +54,8 @@ def main() -> int:
     results = root / "results" if given.quick else RESULTS
     names = [given.name] if given.name else list(BENCHMARKS)
     failed = []
+    if given.quick and not given.name:
+        shutil.rmtree(root, ignore_errors=True)
     for name in () if given.page else names:
         print(f"\n== {name}", flush=True)
         options = BENCHMARKS[name] if given.quick and not given.options else tuple(given.options)

@@ -25,16 +25,16 @@ class LatencyBench(FleetBench):
         super().__init__(runs + queued, stack, boot=BOOT)
         self._runs, self._queued = runs, queued
 
-    def idle(self) -> list[float]:
-        """The ms of each call, when nothing else happens; the cloud answers at once."""
+    def idle(self) -> tuple[list[float], list[float]]:
+        """The ms of each call and of its hook, when nothing else happens; the cloud answers at once."""
         self.cloud.set_latency(0.0)
-        began = {}
+        began, hooks = {}, []
         for number in range(1, self._runs + 1):
             expected = self.system.completed() + 1
             began[f"node{number}"] = time.time()
-            self.system.hook("resume", f"node{number}")
+            hooks.append(1000 * self.system.hook("resume", f"node{number}"))
             self.system.await_completed(expected)
-        return self._took(began)
+        return self._took(began), hooks
 
     def behind(self) -> list[float]:
         """The ms of each call that is made before the last suspend is carried out."""
@@ -73,10 +73,15 @@ def main() -> None:
     with ExitStack() as stack:
         bench = LatencyBench(options.runs, queued, stack)
         bench.cloud.reset_counts()
-        idle, behind = bench.idle(), bench.behind()
+        idle, hooks = bench.idle()
+        behind = bench.behind()
     rows: list[list[str | float | None]] = [
         [name, len(times), min(times), statistics.median(times), max(times)]
-        for name, times in (("idle", idle), (f"behind {queued:,} suspends", behind))
+        for name, times in (
+            ("idle", idle),
+            ("idle, the hook's process", hooks),
+            (f"behind {queued:,} suspends", behind),
+        )
     ]
     publish(
         "From the hook's call to the start call",

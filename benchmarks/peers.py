@@ -63,6 +63,7 @@ class PeerBench(FleetBench):
         hook = act(PROGRAMS.get(who, ""), kind, killed=killed)
         seconds = time.monotonic() - began
         calls = sum(self.cloud.counts().values())
+        until(self._answered, 30, "the cloud to have answered the last calls")
         until_none(lambda: self.cloud.state().tasks, 120, "the cloud's work")
         wanted = "ACTIVE" if kind == "resume" else "SHUTOFF"
         wrong = sum(one.status != wanted for one in self.cloud.servers().values())
@@ -98,6 +99,11 @@ class PeerBench(FleetBench):
                 peer.kill()
             peer.wait()
         return time.monotonic() - began
+
+    def _answered(self) -> bool:
+        """Whether no call is under way, whose caller may have been killed."""
+        found = self.cloud.call_counts()
+        return len(found.action_calls) == sum(found.calls.get(one, 0) for one in CALLS.values())
 
     def _half(self, kind: str) -> None:
         until(

@@ -113,11 +113,14 @@ def kept(folder: Path, names: Sequence[str]) -> dict[str, Result]:
     """The results that there are, in the order of `names`.
 
     Raises:
-        msgspec.MsgspecError: A file is damaged, or from another version of the benchmarks.
+        ValueError: A file is damaged, or from another version of the benchmarks; it is named.
     """
-    files = {name: folder / f"{name}.json" for name in names}
-    return {
-        name: msgspec.json.decode(file.read_bytes(), type=Result)
-        for name, file in files.items()
-        if file.exists()
-    }
+    found = {}
+    for name in names:
+        file = folder / f"{name}.json"
+        if file.exists():
+            try:
+                found[name] = msgspec.json.decode(file.read_bytes(), type=Result)
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"{file}: {error}; delete it, and run {name} again") from error
+    return found

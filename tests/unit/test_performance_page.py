@@ -90,6 +90,12 @@ def test_one_benchmark_replaces_its_result_only(tmp_path: Path) -> None:
     assert list(kept(tmp_path, list(BENCHMARKS))) == ["hooks", "fleet"]
 
 
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fleet.json").write_text('{"command": 1}')
+    with pytest.raises(ValueError, match=r"fleet\.json: .*run fleet again"):
+        kept(tmp_path, ["fleet"])
+
+
 def test_a_benchmark_that_fails_leaves_the_last_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
