@@ -96,9 +96,15 @@ def run(name: str, options: tuple[str, ...]) -> Result | None:
     )
 
 
+def page_of(results: Path) -> dict[str, str]:
+    """The text of the page and its charts, by their paths in the source."""
+    found = kept(results, list(BENCHMARKS))
+    return write(found, [name for name in BENCHMARKS if name not in found])
+
+
 def write_page(root: Path, results: Path) -> None:
     """Write the page and its charts below `root`; charts that no result has are removed."""
-    files = write(kept(results, list(BENCHMARKS)))
+    files = page_of(results)
     for old in (root / CHARTS).glob("*.svg"):
         old.unlink()
     for name, text in files.items():

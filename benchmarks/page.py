@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from benchmarks.svg import draw
@@ -29,24 +31,25 @@ replaces its section; `python -m benchmarks --quick` tries all of them with smal
 """
 
 
-def write(results: Mapping[str, Result]) -> dict[str, str]:
-    """The text of each file, by its path in the source."""
-    files = {PAGE: "".join(_page(results))}
+def write(results: Mapping[str, Result], missing: Sequence[str] = ()) -> dict[str, str]:
+    """The text of each file, by its path in the source; `missing` has no result yet."""
+    files = {PAGE: "".join(_page(results, missing))}
     for result in results.values():
         for chart in result.findings.charts:
             files[f"{CHARTS}/{chart.name}.svg"] = draw(chart)
     return files
 
 
-def _page(results: Mapping[str, Result]) -> Iterator[str]:
+def _page(results: Mapping[str, Result], missing: Sequence[str]) -> Iterator[str]:
     yield _HEAD
     yield "\n## Aims\n\n"
     yield from _aims(results)
+    if missing:
+        yield f"\nNot measured so far: {', '.join(missing)}.\n"
     for machine in _machines(results):
-        yield f"\n## Machine\n\n{machine.system}, {machine.cores} cores ({machine.processor}), "
-        yield f"{machine.memory} GB of memory; "
-        yield ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-        yield ".\n"
+        versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+        cores = f"{machine.cores} cores ({machine.processor}), {machine.memory} GB of memory"
+        yield f"\n## Machine\n\n{_wrapped(f'{machine.system}, {cores}; {versions}.')}\n"
     for name, result in results.items():
         yield from _section(name, result)
 
@@ -75,12 +78,13 @@ def _aims(results: Mapping[str, Result]) -> Iterator[str]:
         yield from _rows(
             ["benchmark", *COLUMNS[:-1]],
             [[f"[{name}](#{name})", *figure.cells()[:-1]] for name, figure in missed],
+            words=2,
         )
 
 
 def _section(name: str, result: Result) -> Iterator[str]:
     found = result.findings
-    yield f"\n## {name}\n\n**{found.title}.** {found.how}\n\n"
+    yield f"\n## {name}\n\n{_wrapped(f'**{found.title}.** {found.how}')}\n\n"
     yield f"`{result.command}`, {result.began} UTC, {number(result.minutes)} minutes, "
     yield f"load {result.load:.1f}"
     if result.commit:
@@ -89,7 +93,11 @@ def _section(name: str, result: Result) -> Iterator[str]:
     yield from _rows(COLUMNS, [figure.cells() for figure in found.figures])
     for table in found.tables:
         yield f"\n{table.title}\n\n"
-        yield from _rows(table.columns, _cells(table))
+        texts = (
+            all(isinstance(one, str) for one in column) for column in zip(*table.rows, strict=True)
+        )
+        words = sum(takewhile(bool, texts))
+        yield from _rows(table.columns, _cells(table), words=words)
     for chart in found.charts:
         yield f"\n![{chart.title}](performance/{chart.name}.svg)\n"
 
@@ -101,9 +109,15 @@ def _cells(table: Table) -> list[list[str]]:
     ]
 
 
-def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table in Markdown; the first column holds words, the others numbers."""
-    yield f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}\n"
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def _rows(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1
+) -> Iterator[str]:
+    """A table in Markdown; its first columns hold `words`, the others numbers."""
+    yield f"| {' | '.join(columns)} |\n|{'---|' * words}{'---:|' * (len(columns) - words)}\n"
     for row in rows:
         cells = (cell.replace("|", "\\|").replace("<", "&lt;") for cell in row)
         yield f"| {' | '.join(cells)} |\n"

@@ -8,10 +8,7 @@ the same in a thread for each server. Slurm's call is held up until the program 
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import openstack.connection
-import requests.adapters
-from keystoneauth1.identity.v3 import Password
-from keystoneauth1.session import Session
+from benchmarks.bare_client import connect
 
 # The SDK's own interval between two looks at a server.
 INTERVAL = 2
@@ -21,18 +18,7 @@ def main() -> None:
     """`python -m benchmarks.peer_client AUTH_URL USER PROJECT_ID blocking|threaded resume|suspend COUNT`."""
     auth_url, user, project_id, how, kind, count = sys.argv[1:]
     names = [f"node{number}" for number in range(1, int(count) + 1)]
-    http = requests.Session()
-    http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=len(names)))
-    auth = Password(
-        auth_url=auth_url,
-        username=user,
-        password=sys.stdin.readline().strip(),
-        project_id=project_id,
-        user_domain_id="default",
-    )
-    compute = openstack.connection.Connection(
-        session=Session(auth=auth, session=http), compute_api_version="2.1"
-    ).compute
+    compute = connect(auth_url, user, project_id, len(names)).compute
 
     def act(name: str) -> None:
         server = compute.find_server(name, ignore_missing=False)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks.fleet import CALLS, LATENCY, FleetBench
 from benchmarks.results import Chart, Table, publish
-from benchmarks.table import Figure
+from benchmarks.table import Figure, counted
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
@@ -208,7 +208,7 @@ def _figures(
     figures = []
     for (who, count), peer in fast.items():
         if who != OURS:
-            ours, against = fast[OURS, count], f"of {count:,} nodes, against {who}"
+            ours, against = fast[OURS, count], f"of {counted(count)}, against {who}"
             figures += [
                 Figure(f"resume {against}", ours.seconds, None, "s", peer.seconds),
                 Figure(f"calls {against}", ours.calls, None, "", peer.calls),

@@ -82,6 +82,11 @@ def render(figures: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
+def counted(nodes: int) -> str:
+    """A number of nodes, such as 1 node."""
+    return "1 node" if nodes == 1 else f"{nodes:,} nodes"
+
+
 def number(value: float, unit: str = "") -> str:
     """A value with three digits, or all before the point, and its unit."""
     digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
