@@ -33,7 +33,7 @@ class Receiver:
     """A link that consumes two queues, and what it has received."""
 
     def __init__(self, site: Installation) -> None:
-        self.arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self.arrived: queue.Queue[Delivery] = queue.Queue()
         self.connections: list[int] = []
         self.link = Link(
             connection_parameters(site.settings.broker, "test link"),
