@@ -50,7 +50,7 @@ def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     With --fix, what can do no harm is done, and the findings are those that remain.
     """
     if fix:
-        tried = {()}  # one command may end several findings
+        tried: set[tuple[str, ...]] = {()}  # one command may end several findings
         for one in all_findings(session):  # what a command has fixed lets the next check begin
             if one.fix not in tried:
                 tried.add(one.fix)
