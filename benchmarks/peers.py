@@ -20,7 +20,7 @@ from benchmarks.table import Figure, counted
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
-from tests.testbed.waiting import until, until_none
+from tests.testbed.waiting import until
 from tests.testbed.whole_system import ROOT
 
 BOOT = 5.0
@@ -63,8 +63,7 @@ class PeerBench(FleetBench):
         hook = act(PROGRAMS.get(who, ""), kind, killed=killed)
         seconds = time.monotonic() - began
         calls = sum(self.cloud.counts().values())
-        until(self._answered, 30, "the cloud to have answered the last calls")
-        until_none(lambda: self.cloud.state().tasks, 120, "the cloud's work")
+        self._await_rest()
         wanted = "ACTIVE" if kind == "resume" else "SHUTOFF"
         wrong = sum(one.status != wanted for one in self.cloud.servers().values())
         print(f"{who}: {kind} {self._nodes}: {seconds:.1f} s, {wrong} wrong", flush=True)
@@ -100,10 +99,15 @@ class PeerBench(FleetBench):
             peer.wait()
         return time.monotonic() - began
 
-    def _answered(self) -> bool:
-        """Whether no call is under way, whose caller may have been killed."""
-        found = self.cloud.call_counts()
-        return len(found.action_calls) == sum(found.calls.get(one, 0) for one in CALLS.values())
+    def _await_rest(self) -> None:
+        """Wait until no work is under way, and half a second brings no answer to an earlier call."""
+        answered = [-1]
+
+        def rests() -> bool:
+            answered.append(len(self.cloud.call_counts().action_calls))
+            return answered[-1] == answered[-2] and not self.cloud.state().tasks
+
+        until(rests, 120, "the cloud to rest", interval=0.5)
 
     def _half(self, kind: str) -> None:
         until(
