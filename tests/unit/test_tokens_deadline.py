@@ -16,8 +16,9 @@ import pytest
 from tests.unit.test_tokens_foreign import GOOD
 from workers.config.groups import CloudSettings
 from workers.config.logins import RefreshTokenSource
+from workers.process import foreign
 from workers.store.database import open_store
-from workers.tokens import issuer, transport
+from workers.tokens import issuer, transport, vault
 from workers.tokens.errors import SourceError
 from workers.tokens.issuer import Issuer
 from workers.tokens.rpc import TokenRefusal
@@ -149,7 +150,7 @@ def test_the_end_of_a_login_has_the_limit_of_its_lease(
 ) -> None:
     """`tokens revoke` looks for the provider's document in each folder, under the same lease."""
     source.fetch()
-    monkeypatch.setattr(source, "_vault", Vault(source._vault._store, [b"k" * 32], "one", "me", 1.0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(vault, "_CALLS", LIMIT / LEASE)
     provider.seconds = {DISCOVERY: math.inf}
     began = time.monotonic()
     left = source.revoke([])
@@ -177,7 +178,7 @@ def test_nothing_is_sent_once_the_time_is_over(
     """Also when the resolver, or a host with many addresses, has taken the time."""
     with time_limit(0.0), pytest.raises(SourceError, match="too long"):
         Http(None).post(f"{provider.url}/token", form={"refresh_token": "secret"})
-    real = transport.bounded_session
+    real = foreign.bounded_session
 
     def slow_to_connect(*of: Any, until: float, **how: Any) -> Any:  # noqa: ANN401 - its own
         session = real(*of, until=time.monotonic(), **how)

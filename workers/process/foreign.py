@@ -73,7 +73,7 @@ def trusted(ca_file: Path | None) -> str | bool:
     return True
 
 
-def bounded_session(
+def bounded_session(  # noqa: PLR0913 - each is an independent bound
     ca_file: Path | None,
     seconds: float,
     *,

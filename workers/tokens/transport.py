@@ -126,9 +126,10 @@ class Http:
             raise away("the login provider names an endpoint that is not a URL") from None
         if (left := time_left()) <= 0:
             raise _late(host)
-        limits = {"most": _MOST_BYTES, "until": _UNTIL.get()}
         try:
-            with bounded_session(self._ca_file, READ_TIMEOUT, **limits) as session:
+            with bounded_session(
+                self._ca_file, READ_TIMEOUT, most=_MOST_BYTES, until=_UNTIL.get()
+            ) as session:
                 response = session.request(
                     method,
                     url,

@@ -113,7 +113,9 @@ def test_lease_that_does_not_outlast_its_calls_gives_no_token(store: sa.Engine) 
         assert leased.token() == "from the file"
         with store.begin() as connection:
             columns = refresh_tokens.c
-            connection.execute(sa.update(refresh_tokens).values(lease_until=columns.lease_until - 20_000))
+            connection.execute(
+                sa.update(refresh_tokens).values(lease_until=columns.lease_until - 20_000)
+            )
         with pytest.raises(SourceError, match="expired"):
             leased.token()
     assert time_left() == math.inf
