@@ -15,9 +15,9 @@ from storm import checker
 from storm.checker import Verdict
 from storm.collect import collect, queues
 from storm.evidence import Evidence
-from storm.faults import Faults, carry_out
+from storm.faults.carrier import Faults, carry_out
 from storm.jobs import Jobs
-from storm.plan import STRATEGIES, PlannedJob, storm
+from storm.plan import STRATEGIES, PlannedJob, store_of, storm
 from storm.site import Site, workers_of
 from tests.testbed.processes import Child
 from tests.testbed.slurm import SlurmError
@@ -35,13 +35,13 @@ _PROOF_SECONDS = 2
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a storm; `done` are the faults carried out, by kind."""
+    """What came of a storm; `failed` are faults that could not be carried out, or undone."""
 
     seed: int
     seconds: float
     nodes: int
     brokers: int
-    done: dict[str, int]
+    store: str
     failed: tuple[str, ...]
     jobs: int
     evidence: Evidence
@@ -55,6 +55,7 @@ def run(  # noqa: PLR0913 - most are keyword-only
     seconds: float,
     nodes: int = 51,
     brokers: int = 1,
+    store: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Let a storm of `seconds` pass over an installation in `folder`; wait for rest, and check.
@@ -62,8 +63,9 @@ def run(  # noqa: PLR0913 - most are keyword-only
     Raises:
         RuntimeError, TimeoutError: the installation does not start, or a fault cannot be undone.
     """
-    planned = storm(seed, seconds, brokers)
-    with Site(folder, nodes, brokers, say) as site:
+    store = store or store_of(seed)
+    planned = storm(seed, seconds, brokers, store)
+    with Site(folder, nodes, brokers, store, say) as site:
         jobs = Jobs(site.slurm, folder, site.beats)
         faults = Faults(site, folder / "faults.log", random.Random(seed))  # noqa: S311 - no secret
         say(f"a storm of {seconds:g} s: {len(planned.faults)} faults, {len(planned.jobs)} jobs")
@@ -84,13 +86,19 @@ def run(  # noqa: PLR0913 - most are keyword-only
         finally:
             jobs.close()
         say("the checks")
-        seen = collect(site, outside=faults.cut_power, memory=sizes, unsettled=unsettled)
+        seen = collect(
+            site,
+            injected=faults.injected,
+            outside=faults.cut_power,
+            memory=sizes,
+            unsettled=[*unsettled, *faults.hung],
+        )
         return Result(
             seed=seed,
             seconds=seconds,
             nodes=nodes,
             brokers=brokers,
-            done=dict(faults.done),
+            store=store,
             failed=tuple(faults.failed),
             jobs=jobs.submitted,
             evidence=seen,
@@ -101,8 +109,8 @@ def run(  # noqa: PLR0913 - most are keyword-only
 def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     """Wait for rest; one line for each thing that does not come to rest."""
     faults.end(_FAULTS_END)
-    faults.log_in()
-    faults.release(",".join(site.slurm.settings.node_names))
+    site.log_in()
+    site.release(",".join(site.slurm.settings.node_names))
     deadline = time.monotonic() + _CALM
     for what, find in (
         ("jobs in the queue", lambda: _queue(site)),

@@ -105,12 +105,13 @@ class PrivateSlurm:
             self.boot("static1")
 
     def start_ctld(self) -> None:
-        """Start slurmctld only; raises the same errors as `start`."""
-        self._ctld = Child(
-            [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
-            log=self.layout.log_dir / "slurmctld.out",
-            env=self.environment() | dict(self.settings.environment),
-        )
+        """Start slurmctld only, if it does not run; raises the same errors as `start`."""
+        if not (self._ctld and self._ctld.running):
+            self._ctld = Child(
+                [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
+                log=self.layout.log_dir / "slurmctld.out",
+                env=self.environment() | dict(self.settings.environment),
+            )
         until(self._answers, START_TIMEOUT, "the private slurmctld")
 
     @property
