@@ -39,7 +39,7 @@ def layout(nodes: int) -> ClusterPlan:
     ]
     slurm = SlurmSettings(
         nodes=nodes,
-        suspend_time=10,
+        suspend_time=4,
         suspend_timeout=6,
         resume_timeout=45,
         cred_expire=5,

@@ -10,12 +10,20 @@ from pathlib import Path
 
 from tests.testbed.processes import MINIMAL_ENVIRONMENT
 
-_ENTER = 'ip link set lo up && exec "$@"'
+# Names the network namespace that we came from, by its inode.
+_OUTSIDE = "STORM_OUTSIDE_NETWORK"
+# getaddrinfo(3) with AI_ADDRCONFIG, which slurmctld uses, wants an address that is not the loopback's;
+# this one is of TEST-NET-1 (RFC 5737).
+_ENTER = 'ip link set lo up && ip address add 192.0.2.1/32 dev lo && exec "$@"'
 
 
 def is_entered() -> bool:
-    """Whether we are in another network namespace than the machine's first process."""
-    return not Path("/proc/self/ns/net").samefile("/proc/1/ns/net")
+    """Whether `enter` has brought us here."""
+    return os.environ.get(_OUTSIDE, _here()) != _here()
+
+
+def _here() -> str:
+    return str(Path("/proc/self/ns/net").stat().st_ino)
 
 
 def enter() -> None:
@@ -31,6 +39,7 @@ def enter() -> None:
     ):
         if shutil.which(program, path=MINIMAL_ENVIRONMENT["PATH"]) is None:
             raise RuntimeError(f"no {program}: install the package {package}")
+    os.environ[_OUTSIDE] = _here()
     again = [sys.executable, *sys.orig_argv[1:]]
     os.execvp("unshare", ["unshare", "--net", "sh", "-c", _ENTER, "sh", *again])  # noqa: S606, S607
 

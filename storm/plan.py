@@ -9,6 +9,8 @@ STRATEGIES = ("stop", "shelve", "delete")
 WORKERS = ("power", "power2", "slurm", "resync", "snapshot", "relay", "audit", "tokens")
 # Seconds between two faults, on average; and between two jobs.
 _FAULT_GAP, _JOB_GAP = 2.2, 1.0
+# The part of the jobs that ask for nodes by name: more boots.
+_NAMED = 0.6
 # The last seconds bring no new fault, so that each one ends within the storm.
 _QUIET_END = 10.0
 
@@ -31,7 +33,12 @@ class PlannedFault:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job; `seconds` is its run time; after `whim` it is cancelled or requeued."""
+    """A job; `seconds` is its run time; after `whim` it is cancelled or requeued.
+
+    Attributes:
+        first: it asks for nodes by name, from this one on, as a part (0 to 1) of its partition; None:
+            Slurm chooses, which prefers nodes that are on.
+    """
 
     at: float
     kind: str
@@ -39,6 +46,7 @@ class PlannedJob:
     nodes: int
     seconds: int
     whim: float | None = None
+    first: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,4 +161,7 @@ def _jobs(chance: random.Random, seconds: float) -> Iterator[PlannedJob]:
             nodes=1 if kind in {"batch", "array"} else chance.choice((1, 1, 2, 2, 3)),
             seconds=chance.choice((2, 4, 8, 15)),
             whim=round(chance.uniform(1, 15), 1) if kind in {"cancelled", "requeued"} else None,
+            first=chance.random()
+            if kind not in {"array", "het"} and chance.random() < _NAMED
+            else None,
         )

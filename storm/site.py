@@ -105,6 +105,14 @@ class Site(Cluster):
         return {name: SteppedClock(folder) for name, folder in folders.items()}
 
     @property
+    def partitions(self) -> Mapping[str, list[str]]:
+        """The nodes of each partition, which is a strategy's."""
+        found: dict[str, list[str]] = {}
+        for node, strategy in self.plan.strategies.items():
+            found.setdefault(strategy, []).append(node)
+        return found
+
+    @property
     def hook_calls(self) -> Path:
         """The record of all calls of hooks."""
         return self.folder / "hook-calls"

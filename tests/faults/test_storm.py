@@ -33,7 +33,9 @@ def test_no_promise_is_broken_in_a_storm(run_dir: Path) -> None:
     print(done.stdout, done.stderr)  # noqa: T201 - pytest shows it with -rP, and after a failure
     assert done.returncode == 0
     assert "VIOLATION" not in done.stdout
-    checked = {name: int(n) for n, name in re.findall(r"^checked: (\d+) (.*)$", done.stdout, re.MULTILINE)}
+    checked = {
+        name: int(n) for n, name in re.findall(r"^checked: (\d+) (.*)$", done.stdout, re.MULTILINE)
+    }
     assert checked["nodes of hook calls with a record"] > NODES
     assert checked["runs of tasks of jobs"] > NODES
     [faults] = re.findall(r"(\d+) faults,", done.stdout.splitlines()[-1])

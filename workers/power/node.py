@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import BAKE, BOOTS, CREATE, FIND_IMAGE, REBOOT
+from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
@@ -163,6 +163,7 @@ class PendingNode:
             calls=Counter(action.action for action in made if action.result == DONE),
             waited=as_of - self.patient_since,
             ours=ours,
+            deleted=Counter(a.server_id for a in made if a.action == DELETE and a.result == DONE),
             trouble=self.trouble,
             image_id=self.image_id,
             recovered=any(action.action == REBOOT for action in made),
