@@ -8,7 +8,7 @@ from typing import TypeAlias
 STRATEGIES = ("stop", "shelve", "delete")
 WORKERS = ("power", "power2", "slurm", "resync", "snapshot", "relay", "audit", "tokens")
 # Seconds between two faults, on average; and between two jobs.
-_FAULT_GAP, _JOB_GAP = 2.2, 1.0
+_FAULT_GAP, _JOB_GAP = 1.8, 1.0
 # The part of the jobs that ask for nodes by name: more boots.
 _NAMED = 0.6
 # The last seconds bring no new fault, so that each one ends within the storm.

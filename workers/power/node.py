@@ -58,6 +58,10 @@ class Decided:
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
+# Results of a call that has changed the server, or may have, whatever the answer was.
+_MAY_BE_DONE = frozenset(
+    {DONE, "network", "timeout", "server_side", "unreadable_answer", "unknown"}
+)
 LOOKING, QUEUED = Looking(), Queued()
 
 
@@ -134,6 +138,13 @@ class PendingNode:
         return self.row.desired is Desired.UP and any(
             action.action in BOOTS and action.result == DONE for action in made
         )
+
+    @property
+    def last_reboot(self) -> int | None:
+        """When this round last rebooted the server, or may have (ns since the epoch), or None."""
+        made = self.actions.get(self.key, ())
+        reboots = (one for one in made if one.action == REBOOT and one.result in _MAY_BE_DONE)
+        return max((reboot.time for reboot in reboots), default=None)
 
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
