@@ -29,8 +29,8 @@ _SAMPLE_EVERY = 3.0
 # 30 s, and jobs that ask for the same node by name run one after the other.
 _CALM = 240.0
 _FAULTS_END = 120.0
-# A task that lasts longer does not end.
-_STUCK = 60.0
+# A server's task that lasts longer does not end; Lamplighter has said so after 25 s.
+_STUCK = 35.0
 _PROOF_SECONDS = 2
 
 
@@ -113,9 +113,10 @@ def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     site.log_in()
     site.release(",".join(site.slurm.settings.node_names))
     deadline = time.monotonic() + _CALM
+    tasks: dict[tuple[str, str], float] = {}
     for what, find in (
-        ("jobs in the queue", lambda: _queue(site)),
-        ("nodes in use or between two states", lambda: _awake_after_repair(site, deadline)),
+        ("jobs in the queue", lambda: _queue_after_repair(site, tasks)),
+        ("nodes in use or between two states", lambda: _awake_after_repair(site, tasks)),
     ):
         yield from _wait(what, find, deadline)
     # After all that, each strategy still brings nodes to a job.
@@ -131,16 +132,22 @@ def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
         yield from _wait(what, find, deadline)
 
 
-def _repair(site: Site, *, stuck: bool) -> None:
+def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
     """Do what Lamplighter leaves to people.
 
-    Servers in ERROR; with `stuck`, also those whose task never ends; nodes that Slurm itself set down.
+    Servers in ERROR; those whose task never ends, by when `tasks` first saw it; nodes that Slurm itself
+    set down.
     """
+    now = time.monotonic()
     site.slurm.start_ctld()  # as systemd starts it again: it can crash by itself
     states = site.slurm.node_states()
-    for server in site.simulated.all_servers():
-        is_off = "POWERED_DOWN" in states.get(server.name, ())
-        if server.status == "ERROR" or (stuck and is_off and server.task_state):
+    servers = site.simulated.all_servers()
+    busy = {(server.id, server.task_state) for server in servers if server.task_state}
+    for ended in tasks.keys() - busy:
+        del tasks[ended]
+    for server in servers:
+        since = tasks.setdefault((server.id, server.task_state), now) if server.task_state else now
+        if server.status == "ERROR" or now - since > _STUCK:
             site.simulated.set_power(server.name, on=False)
     for node, state in states.items():
         is_off = {"DOWN", "POWERED_DOWN"} <= state
@@ -162,8 +169,15 @@ def _queue(site: Site) -> list[str]:
         return [str(error)]
 
 
-def _awake_after_repair(site: Site, deadline: float) -> list[str]:
-    _repair(site, stuck=deadline - time.monotonic() < _CALM - _STUCK)
+def _queue_after_repair(site: Site, tasks: dict[tuple[str, str], float]) -> list[str]:
+    with suppress(SlurmError):
+        _repair(site, tasks)
+    return _queue(site)
+
+
+def _awake_after_repair(site: Site, tasks: dict[tuple[str, str], float]) -> list[str]:
+    with suppress(SlurmError):
+        _repair(site, tasks)
     return _awake(site)
 
 
