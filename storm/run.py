@@ -78,6 +78,9 @@ def run(  # noqa: PLR0913 - most are keyword-only
                 def tick() -> None:
                     while coming and time.monotonic() >= began + coming[0].at:
                         jobs.submit(coming.pop(0))
+                    if not (site.slurm.ctld_runs or faults.is_under_way("slurmctld")):
+                        say("slurmctld has ended by itself: it is started again, as by systemd")
+                        site.slurm.start_ctld()
 
                 carry_out(faults, planned.faults, began, tick)
                 until(lambda: tick() or not coming, seconds, "the last job")  # type: ignore[func-returns-value]
@@ -139,7 +142,7 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
     set down.
     """
     now = time.monotonic()
-    site.slurm.start_ctld()  # as systemd starts it again: it can crash by itself
+    site.slurm.start_ctld()  # it can end by itself
     states = site.slurm.node_states()
     servers = site.simulated.all_servers()
     busy = {(server.id, server.task_state) for server in servers if server.task_state}

@@ -67,6 +67,11 @@ class Faults:
         self._threads.append(thread)
         thread.start()
 
+    def is_under_way(self, part: str) -> bool:
+        """Whether a fault hits this part now."""
+        with self._lock:
+            return part in self._busy
+
     def end(self, timeout: float) -> None:
         """Wait until all faults are undone.
 
