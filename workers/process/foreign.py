@@ -176,7 +176,7 @@ def _unread(error: urllib3.exceptions.HTTPError) -> requests.RequestException:
 
 def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections give each answer, headers and body, no more than `seconds`."""
-    answer = {"response_class": partial(_TimedResponse, seconds)}
+    answer = {"response_class": staticmethod(partial(_TimedResponse, seconds))}
     plain = type("_Plain", (HTTPConnection,), answer)
     secure = type("_Secure", (HTTPSConnection,), answer)
     return {
