@@ -36,11 +36,11 @@ format: .venv/.ready ## Apply layout and automatic lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.system-test .venv/.ready ## Run the benchmarks: ratios against a baseline of the same run
+bench: .venv/.system-test .venv/.ready ## Run the benchmarks, against baselines of the same run; write docs/performance.md
 	$(BIN)/python -m benchmarks
 
-storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3
-	$(BIN)/python -m storm $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(BROKERS:%=--brokers %)
+storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3 STORE=postgresql
+	$(BIN)/python -m storm $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(NODES:%=--nodes %) $(BROKERS:%=--brokers %) $(STORE:%=--store %)
 
 fuzz: .venv/.ready ## Feed the parsers with random input, for an hour or MINUTES=5
 	$(BIN)/python -m tests.testbed.fuzz $(MINUTES:%=--minutes %)
@@ -55,12 +55,16 @@ dist: .venv/.ready ## Build wheel and sdist; try the wheel in an empty environme
 	build/wheel-test/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	.ci/try-wheel build/wheel-test/bin
 
-sbom: .venv/.ready ## Write the software bill of materials (CycloneDX) of an installation to dist/sbom.json
-	mkdir -p dist
-	$(PYTHON) -m venv build/sbom build/sbom-tool
-	build/sbom/bin/pip install --quiet --disable-pip-version-check '.[postgresql]'
+sbom: .venv/.ready ## Write the software bill of materials (CycloneDX) of the image to dist/sbom.json
+	rm -rf build/sbom && mkdir -p dist
+	$(PYTHON) -m venv --without-pip build/sbom
+	$(PYTHON) -m venv build/sbom-tool
+	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip --python build/sbom install --quiet --disable-pip-version-check --no-deps .
 	build/sbom-tool/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
-	build/sbom-tool/bin/cyclonedx-py environment --output-file dist/sbom.json build/sbom/bin/python
+	build/sbom-tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.json build/sbom/bin/python
+	$(BIN)/python -m tests.testbed.sbom dist/sbom.json
 
 clean: ## Remove all that these targets made; name what has to stay
 	@$(PYTHON) -m tests.testbed.clean

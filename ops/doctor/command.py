@@ -1,8 +1,10 @@
 """`lamplighter doctor`: what is wrong with this installation, seen from this host."""
 
+import shlex
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -15,6 +17,7 @@ from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
 from ops.doctor.slurm import config_from, of_slurm
+from ops.doctor.units import of_systemd
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
@@ -32,7 +35,11 @@ from workers.slurm.snapshot_worker import read_nodes
 
 @click.command
 @json_option()
-@click.option("--fix", is_flag=True, help="Create missing folders, and take rights from others.")
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Create missing folders, exchanges, queues and bindings; take rights from others.",
+)
 @pass_session
 def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     """Check this host's part of the installation, and the parts that it reaches.
@@ -43,10 +50,11 @@ def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
     With --fix, what can do no harm is done, and the findings are those that remain.
     """
     if fix:
-        for one in all_findings(session):
-            if one.fix:
-                done = subprocess.run(one.fix, capture_output=True, text=True, check=False)
-                warn(f"{'fixed' if done.returncode == 0 else 'NOT fixed'}: {one.remedy}")
+        tried: set[tuple[str, ...]] = {()}  # one command may end several findings
+        for one in all_findings(session):  # what a command has fixed lets the next check begin
+            if one.fix not in tried:
+                tried.add(one.fix)
+                warn(fixed(session, one.fix))
     found = findings.ordered(list(all_findings(session)))
     if as_json:
         print_json({"findings": [one.as_json() for one in found]})
@@ -57,6 +65,18 @@ def doctor(session: Session, *, as_json: bool, fix: bool) -> None:
                 print_line(f"    {one.remedy}")
         print_line(findings.summary(found))
     raise SystemExit(findings.exit_code(found))
+
+
+def fixed(session: Session, command: Sequence[str]) -> str:
+    """Run the command; return what was done, or why not."""
+    words = shlex.join(command)
+    if command[0] == "lamplighter":
+        ours = (sys.executable, "-m", "ops.cli.main", "--config", str(session.config))
+        command = (*ours, *command[1:])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return f"fixed: {words}"
+    return f"NOT fixed: {words}: {' '.join(done.stderr.split())}"
 
 
 def all_findings(session: Session) -> Iterator[Finding]:
@@ -81,11 +101,12 @@ def all_findings(session: Session) -> Iterator[Finding]:
             yield from findings.of_conf(differences)
             yield from of_prolog(config, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
     yield from of_host(settings, slurm_user)
+    yield from of_systemd()
     broker = list(of_broker(session))
     yield from broker
     yield from of_store(session)
     yield from of_measured(session, settings)
-    if all(one.severity is not Severity.AWAY for one in broker):  # which brings tokens
+    if all(one.key != "broker" for one in broker):  # which brings tokens
         yield from of_logins(session, settings)
         yield from of_clouds(session, settings)
 

@@ -1,8 +1,9 @@
 """Checks the parts that other hosts may run: broker, stores, token service, clouds."""
 
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 import requests
@@ -10,13 +11,15 @@ import sqlalchemy as sa
 
 from ops.cli.errors import STORE_ERRORS, describe_error
 from ops.cli.session import Session
-from ops.doctor.host import wrong
+from ops.doctor.host import fixable, wrong
 from ops.site import findings
 from ops.site.findings import Finding, Severity
 from ops.site.management import ManagementApi
 from ops.site.status import store_findings
-from ops.site.topology_check import differences
+from ops.site.topology_check import differences, missing
+from producers.settings import ConfigError
 from schemas.roles import Role
+from workers.broker.blocking import server_version
 from workers.broker.depths import queue_depths
 from workers.broker.topology import topology
 from workers.config.settings import Settings
@@ -24,6 +27,8 @@ from workers.errors import BrokerError, TokenError
 from workers.process.foreign import bounded_session
 from workers.process.retry_after import http_date
 
+# The oldest version on which nothing is lost: at-least-once dead-lettering began there.
+_OLDEST_BROKER = (3, 10)
 # Clocks that differ by more than this, in seconds, make generations implausible one day.
 _CLOCKS = 5.0
 
@@ -34,15 +39,42 @@ def of_broker(session: Session) -> Iterator[Finding]:
     try:
         with session.channel() as channel:
             depths = queue_depths(channel)
-            session.prove_health(depths)
+            yield from of_broker_version(server_version(channel))
             yield from findings.of_queues(depths)
-        yield from _of_management(session)
+            absent = missing(channel, topology(notify_keys=session.settings.notify_keys))
+            # `of_queues` names the queues
+            yield from of_differences([one for one in absent if one.startswith("exchange ")])
+            session.prove_health(depths)
+        yield from _of_management(session, absent)
+    except ConfigError as error:  # of a file that its settings name
+        yield Finding(Severity.WRONG, "broker", str(error))
     except BrokerError as error:
         yield Finding(Severity.AWAY, "broker", describe_error(error))
 
 
-def _of_management(session: Session) -> Iterator[Finding]:
+def of_broker_version(version: str) -> Iterator[Finding]:
+    """A broker that is older than what we support. Pure."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found and (int(found[1]), int(found[2])) < _OLDEST_BROKER:
+        words = f"RabbitMQ {version} is too old: it may lose requests when their retry time ends"
+        yield wrong("broker_version", words, "upgrade RabbitMQ to 3.10 or later")
+
+
+def of_differences(lines: Sequence[str]) -> Iterator[Finding]:
+    """Differences from the topology, as ops.site.topology_check writes them. Pure."""
+    for one in lines:
+        if one.endswith(": missing"):
+            yield fixable("topology", one, *findings.APPLY_TOPOLOGY)
+        else:
+            yield wrong(
+                "topology", one, "see docs/broker-cluster.md, and lamplighter topology check"
+            )
+
+
+def _of_management(session: Session, absent: Collection[str]) -> Iterator[Finding]:
     """What only the management API shows: arguments and members of queues, and the broker's clock.
+
+    Not again what is `absent`.
 
     Of the roles, only `setup` may use it.
     """
@@ -54,12 +86,9 @@ def _of_management(session: Session) -> Iterator[Finding]:
             return
         settings = session.of_role(Role.SETUP).settings
     required = topology(notify_keys=settings.notify_keys)
-    remedy = (
-        "lamplighter topology check shows all; docs/broker-cluster.md says how to change a queue"
-    )
     with ManagementApi(settings.broker, settings.management_urls) as api:
-        for one in differences(api, required):
-            yield wrong("topology", one, remedy)
+        found = differences(api, required)
+    yield from of_differences([one for one in found if one not in absent])
     with suppress(requests.RequestException), bounded_session(settings.broker.ca_file, 5.0) as http:
         # any answer has a date, also one that refuses
         answer = http.get(settings.management_urls[0], timeout=5.0, allow_redirects=False)

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from typing import TypeAlias
 
 import structlog
 from setproctitle import setproctitle
+
+from workers.process.stop import Stop
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -136,7 +137,7 @@ class Supervisor:
         self._log = log
         self._on_start = on_start
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Keep them running until `stop`; then send SIGTERM, and SIGKILL after GRACE seconds.
 
         What is in memory now is never collected: a collection would write to it, and each process

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,6 +23,7 @@ from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import endpoint_address, serve_metrics
+from workers.process.stop import Stop
 
 
 @click.command
@@ -44,7 +44,7 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     """
     settings = session.settings
     configure_logs(settings.log, role="up", cluster=settings.cluster)
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     os.environ["LAMPLIGHTER_CONFIG"] = str(settings.path.absolute())

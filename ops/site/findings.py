@@ -5,6 +5,7 @@ of them. A further part needs a further function, and nothing else.
 """
 
 import enum
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from workers.broker.topology import DEAD_LETTER_QUEUE
 from workers.resync.slurm_conf import ConfDifference
 from workers.store.heartbeats import PROBLEM, Heartbeat
 
+# It creates what is missing, and changes nothing that exists.
+APPLY_TOPOLOGY = ("lamplighter", "topology", "apply")
 _DAY = 86_400 * 10**9
 _EXPIRY_WARNING = 14 * _DAY
 # A drift that lasts longer was not repaired.
@@ -46,7 +49,8 @@ class Finding:
         key: the kind of finding, for programs.
         words: what is the case.
         remedy: what to do, or None.
-        fix: a command that is the remedy and can do no harm: `doctor --fix` runs it.
+        fix: a command that is the remedy and can do no harm: `doctor --fix` runs it. After
+            `lamplighter` come the words of one of our commands.
     """
 
     severity: Severity
@@ -100,7 +104,8 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
     missing = [queue.name for queue in queues if queue.ready is None]
     if missing:
         words = f"queues are missing: {', '.join(missing)}"
-        yield Finding(Severity.WRONG, "queues_missing", words, "run lamplighter topology apply")
+        remedy = f"run {shlex.join(APPLY_TOPOLOGY)}"
+        yield Finding(Severity.WRONG, "queues_missing", words, remedy, APPLY_TOPOLOGY)
     if full := full_queues(queues):
         words = f"queues are full and refuse messages: {', '.join(full)}"
         yield Finding(Severity.WRONG, "queues_full", words, "start their workers")

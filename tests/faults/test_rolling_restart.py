@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES = 40
+# No idle worker waits longer than these seconds for something to do.
+LONGEST_WAIT = 1.5
 
 
 def _has_begun(system: WholeSystem, call: str) -> bool:
@@ -43,3 +46,19 @@ def test_requests_in_flight_survive_the_restart_of_each_worker(
         assert not system.records(transitions=("retried",))
         counts = system.cloud.counts()
         assert (counts["start"], counts["stop"]) == (NODES, NODES)
+
+
+def test_workers_that_were_frozen_while_idle_end_on_sigterm(run_dir: Path, broker_url: str) -> None:
+    """The signal comes when what they wait for is long overdue, as on a machine that was suspended."""
+    kinds = (*WORKERS, "resync")
+    plan = SystemPlan(more="[resync]\nenabled = true")
+    with WholeSystem(run_dir / "fleet", broker_url, plan, start=kinds) as system:
+        system.ready()
+        for name in kinds:
+            system.freeze(name)
+        overdue = time.monotonic() + LONGEST_WAIT
+        until(lambda: time.monotonic() > overdue, 30, "the end of what the workers wait for")
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            for name in kinds:
+                system.workers[name].send(number)
+        assert [system.workers[name].wait(30) for name in kinds] == [0] * len(kinds)

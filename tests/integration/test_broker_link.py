@@ -33,7 +33,7 @@ class Receiver:
     """A link that consumes two queues, and what it has received."""
 
     def __init__(self, site: Installation) -> None:
-        self.arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self.arrived: queue.Queue[Delivery] = queue.Queue()
         self.connections: list[int] = []
         self.link = Link(
             connection_parameters(site.settings.broker, "test link"),
@@ -215,3 +215,14 @@ def test_paused_link_does_not_consume_a_queue_that_returns(site: Installation) -
         receiver.link.resume()
         assert receiver.next().body == b"one"
         consumed(site)
+
+
+def test_a_link_that_stops_while_it_connects_ends_at_once(site: Installation) -> None:
+    """At any moment of it: before the address is known, during the handshake, and after."""
+    for moment in range(20):
+        link = Link(connection_parameters(site.settings.broker, "test link"))
+        started = time.monotonic()
+        link.start()
+        time.sleep(moment / 2000)
+        link.stop()
+        assert time.monotonic() - started < 5, f"stopped after {moment / 2} ms"

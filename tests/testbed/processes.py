@@ -95,12 +95,12 @@ class Child:
     def stop(self, grace: float = 10.0) -> int:
         """Send SIGTERM, after `grace` seconds SIGKILL; return the exit status.
 
-        Before SIGKILL comes SIGQUIT: a worker then writes to its log where it hangs.
+        Before SIGKILL a program that catches SIGQUIT gets that: a worker then writes where it hangs.
         """
         self.send(signal.SIGTERM)
         with suppress(TimeoutError):
             until(lambda: not self.running, grace, f"the end of {self.name}")
-        if self.running:
+        if self.running and _catches(self.pid, signal.SIGQUIT):
             written = self.log.stat().st_size
             self.send(signal.SIGQUIT)
             with suppress(TimeoutError):
@@ -128,6 +128,13 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal; see proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def _session(number: int) -> list[int]:

@@ -13,6 +13,7 @@ from tests.testbed.broker_address import broker_fields
 from tests.testbed.installation import Installation
 from tests.testbed.simcloud import credentials
 from workers.config.settings import Settings, load
+from workers.process.stop import Stop
 from workers.store.database import open_store
 from workers.tokens.service import TokenService, make_sources
 
@@ -124,7 +125,7 @@ def serving(settings: Settings, name: str = "tokens under test") -> Iterator[Tok
     """Run a token service in a thread of this process."""
     store = open_store(settings.store.url, "state")
     service = TokenService(settings, name, make_sources(settings, store, name))
-    stop = threading.Event()
+    stop = Stop()
     thread = threading.Thread(target=service.run, args=(stop,))
     thread.start()
     try:

@@ -55,8 +55,8 @@ class SlowLister:
 
 
 @pytest.fixture
-def posted() -> queue.SimpleQueue[CloudEvent]:
-    return queue.SimpleQueue()
+def posted() -> queue.Queue[CloudEvent]:
+    return queue.Queue()
 
 
 @pytest.fixture
@@ -65,13 +65,13 @@ def lister() -> SlowLister:
 
 
 @pytest.fixture
-def driver(lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]) -> Iterator[CloudDriver]:
+def driver(lister: SlowLister, posted: queue.Queue[CloudEvent]) -> Iterator[CloudDriver]:
     driver = CloudDriver("one", "cluster", SETTINGS, cast("Cloud", lister), posted.put)
     yield driver
     driver.close()
 
 
-def listed(driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]) -> Listed:
+def listed(driver: CloudDriver, posted: queue.Queue[CloudEvent]) -> Listed:
     """List once."""
     driver.list(INTERVAL, INTERVAL)
     event = posted.get(timeout=10)
@@ -81,7 +81,7 @@ def listed(driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]) -> Listed
 
 
 def test_while_calls_wait_listings_take_at_most_a_quarter_of_the_time(
-    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
     driver.queue("node1", first=True)
     asked = listed(driver, posted).asked
@@ -89,7 +89,7 @@ def test_while_calls_wait_listings_take_at_most_a_quarter_of_the_time(
 
 
 def test_once_no_call_waits_listings_come_at_the_poll_interval(
-    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
     driver.queue("node1", first=True)
     asked = listed(driver, posted).asked
@@ -98,7 +98,7 @@ def test_once_no_call_waits_listings_come_at_the_poll_interval(
 
 
 def test_a_longer_pause_ends_when_somebody_waits_for_a_listing_but_not_a_rest(
-    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:
     lister.takes = 0.0
     began = time.monotonic()
@@ -115,7 +115,7 @@ def test_a_longer_pause_ends_when_somebody_waits_for_a_listing_but_not_a_rest(
 
 
 def test_a_call_without_an_answer_is_followed_by_a_listing_at_once(
-    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
     driver.queue("node1", first=True)
     listed(driver, posted)
@@ -124,7 +124,7 @@ def test_a_call_without_an_answer_is_followed_by_a_listing_at_once(
 
 
 def test_the_first_listing_is_whole_and_the_next_of_what_changed_since_its_answer(
-    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:
     lister.takes = 0.0
     first, second = listed(driver, posted), listed(driver, posted)
@@ -134,7 +134,7 @@ def test_the_first_listing_is_whole_and_the_next_of_what_changed_since_its_answe
 
 
 def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
-    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:
     lister.takes = 0.0
     first = listed(driver, posted)
@@ -149,7 +149,7 @@ def test_a_whole_listing_is_made_when_it_is_ordered_and_again_until_it_succeeds(
 
 
 def test_a_listing_reports_the_nodes_whose_servers_have_changed(
-    driver: CloudDriver, lister: SlowLister, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
 ) -> None:
     lister.takes = 0.0
     driver.list(INTERVAL, INTERVAL)
@@ -169,7 +169,7 @@ def test_resumes_are_called_before_everything_else(driver: CloudDriver) -> None:
 
 
 def test_an_answer_reaches_the_engine_as_an_event(
-    driver: CloudDriver, posted: queue.SimpleQueue[CloudEvent]
+    driver: CloudDriver, posted: queue.Queue[CloudEvent]
 ) -> None:
     call = Call("os-start", "id-1", "node1", "all")
 

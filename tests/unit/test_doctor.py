@@ -16,9 +16,10 @@ from ops.cli.main import cli
 from ops.doctor.clouds import CloudView, of_cloud
 from ops.doctor.host import User, of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
-from ops.doctor.parts import of_clock
+from ops.doctor.parts import of_broker_version, of_clock, of_differences
 from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_slurm
+from ops.doctor.units import of_units
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
@@ -332,6 +333,16 @@ def test_fix_takes_rights_from_others(
     assert "can read" not in result.output.partition("fixed:")[2]
 
 
+def test_a_secret_that_is_refused_hides_no_other_finding(settings: Settings, run_dir: Path) -> None:
+    for name in ("password", "audit.db"):
+        (run_dir / name).touch()
+        (run_dir / name).chmod(0o644)
+    result = CliRunner().invoke(cli, ["--config", str(settings.path), "doctor"])
+    assert "wrong: broker.password_file: " in result.output
+    assert f"chmod o= {run_dir / 'audit.db'}" in result.output
+    assert "store.url: " in result.output
+
+
 def test_a_missing_folder_is_created_by_its_finding(settings: Settings, run_dir: Path) -> None:
     (run_dir / "spool").rmdir()
     (found,) = of_hooks(settings.hook, settings.path, ME)
@@ -375,6 +386,114 @@ def test_what_a_cloud_lacks_is_named(
     assert all(one.remedy for one in found)
 
 
+# (what RabbitMQ says, the findings)
+VERSIONS = [
+    ("3.9.29", ["broker_version"]),
+    ("2.8.4", ["broker_version"]),
+    ("3.10.0", []),
+    ("3.10.8+deb12u1", []),
+    ("4.0.5", []),
+    ("", []),
+    ("another broker", []),
+]
+
+
+@pytest.mark.parametrize(("version", "keys"), VERSIONS)
+def test_a_broker_that_is_too_old_is_named(version: str, keys: list[str]) -> None:
+    found = list(of_broker_version(version))
+    assert [one.key for one in found] == keys
+    assert all(version in one.words and "3.10" in (one.remedy or "") for one in found)
+
+
+def test_what_the_broker_lacks_can_be_fixed_and_what_differs_cannot() -> None:
+    lines = ["exchange power.dlx: missing", "binding a -> b by 'c': missing"]
+    for one in of_differences(lines):
+        assert one.fix == ("lamplighter", "topology", "apply")
+    (differs,) = of_differences(["queue audit: x-max-length is 5, should be None"])
+    assert (differs.severity, differs.fix) == (Severity.WRONG, ())
+    assert differs.remedy
+
+
+UNITS = {
+    "lamplighter.target": {
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "UnitFileState": "enabled",
+        "Wants": "lamplighter-power.service lamplighter-audit.service",
+    },
+    "lamplighter-power.service": {
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "SubState": "running",
+        "UnitFileState": "disabled",
+    },
+    "lamplighter-console.service": {
+        "LoadState": "loaded",
+        "ActiveState": "inactive",
+        "UnitFileState": "disabled",
+    },
+    "lamplighter-slurm.service": {"LoadState": "not-found", "ActiveState": "inactive"},
+}
+UNITS["lamplighter-audit.service"] = dict(UNITS["lamplighter-power.service"])
+POWER = "lamplighter-power.service"
+# (the unit, what is different, a word of the finding, a word of the remedy)
+SYSTEMD = [
+    (POWER, {"ActiveState": "inactive"}, "does not run", f"systemctl start {POWER}"),
+    (
+        POWER,
+        {"ActiveState": "failed", "Result": "exit-code"},
+        "exit-code",
+        f"journalctl -u {POWER}",
+    ),
+    (
+        POWER,
+        {"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "12"},
+        "12 times",
+        "journalctl",
+    ),
+    (POWER, {"LoadState": "masked", "ActiveState": "inactive"}, "masked", "unmask"),
+    (POWER, {"LoadState": "not-found", "ActiveState": "inactive"}, "not-found", "lamplighter init"),
+    (POWER, {"LoadState": "bad-setting"}, "bad-setting", "lamplighter init"),
+    (POWER, {"NeedDaemonReload": "yes"}, "have changed", "systemctl daemon-reload"),
+    ("lamplighter.target", {"UnitFileState": "disabled"}, "not enabled", "systemctl enable"),
+    (
+        "lamplighter-console.service",
+        {"UnitFileState": "enabled"},
+        "console.service does not run",
+        "systemctl start",
+    ),
+]
+
+
+def _shown(units: dict[str, dict[str, str]]) -> str:
+    """As `systemctl show` prints units."""
+    return "\n\n".join(
+        "\n".join([f"Id={name}", *(f"{key}={value}" for key, value in unit.items())])
+        for name, unit in units.items()
+    )
+
+
+@pytest.mark.parametrize(("unit", "changes", "word", "remedy"), SYSTEMD)
+def test_a_unit_that_does_not_run_as_it_should_is_named(
+    unit: str, changes: dict[str, str], word: str, remedy: str
+) -> None:
+    assert list(of_units(_shown(UNITS))) == []
+    (found,) = of_units(_shown(UNITS | {unit: UNITS[unit] | changes}))
+    assert (found.severity, found.key) == (Severity.WRONG, "units")
+    assert word in found.words
+    assert remedy in (found.remedy or "")
+
+
+def test_where_the_units_are_not_installed_nothing_is_said_of_them() -> None:
+    absent = {name: {"LoadState": "not-found", "ActiveState": "inactive"} for name in UNITS}
+    assert list(of_units(_shown(absent))) == []
+
+
+@given(text=st.text(max_size=300))
+def test_any_output_of_systemctl_is_read(text: str) -> None:
+    list(of_units(text))
+
+
 # (seconds of each request, how many, the parameter that is too short)
 MEASURED = [
     ({Kind.RESUME: [100.0] * 20}, None),
@@ -395,7 +514,7 @@ def test_a_timeout_below_what_was_measured_is_named(
 
 
 def test_there_are_enough_misconfigurations_in_these_tables() -> None:
-    assert len(TOML) + len(SLURM) + len(HOST) + 2 + 3 + 4 + 4 + 2 >= 60
+    assert len(TOML) + len(SLURM) + len(HOST) + len(SYSTEMD) + 2 + 3 + 4 + 4 + 2 >= 60
 
 
 @given(text=st.text(max_size=500))

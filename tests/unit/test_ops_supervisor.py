@@ -27,6 +27,7 @@ from ops.processes.supervisor import (
     pause_after,
 )
 from tests.testbed.waiting import until
+from workers.process.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def counting(trace: Path, then: Callable[[Tell, int], None] = lambda _tell, _n: 
 
 @contextmanager
 def supervised(*programs: Program) -> Iterator[None]:
-    stop = threading.Event()
+    stop = Stop()
     supervisor = Supervisor(programs, structlog.get_logger())
     thread = threading.Thread(target=supervisor.run, args=(stop,))
     thread.start()

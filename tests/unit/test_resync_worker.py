@@ -69,7 +69,7 @@ class Bench:
     def __init__(self, run: Runtime) -> None:
         self.run = run
         self.link = Confirming()
-        self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self.deliveries: queue.Queue[Delivery] = queue.Queue()
         self.resync = ResyncWorker(run, self.link.link, self.deliveries)
 
     def receive(self, *parts: Message) -> None:

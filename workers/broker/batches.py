@@ -17,7 +17,7 @@ class Batches:
     def __init__(self, size: int, seconds: float) -> None:
         self._size = size
         self._seconds = seconds
-        self._waiting: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._waiting: queue.Queue[Delivery] = queue.Queue()
 
     def add(self, delivery: Delivery) -> None:
         """Add a delivery; the link's `on_delivery`."""
@@ -25,7 +25,7 @@ class Batches:
 
     def reset(self, _connection: int) -> None:
         """Drop what waits; the link's `on_up`. The broker delivers it again over the new connection."""
-        self._waiting = queue.SimpleQueue()
+        self._waiting = queue.Queue()
 
     def next(self, timeout: float) -> list[Delivery]:
         """The next batch; empty if nothing arrives within `timeout` seconds."""

@@ -78,6 +78,14 @@ def blocking_channel(parameters: ConnectionParameters) -> Iterator[Any]:
                 connection.close()
 
 
+def server_version(channel: Any) -> str:  # noqa: ANN401 - pika has no types
+    """The broker's version, as it says it when a connection opens; empty if it says none."""
+    # pika shows what the server says of itself on its other connections only
+    said = channel.connection._impl.server_properties or {}  # noqa: SLF001
+    version = said.get("version", "")
+    return version if isinstance(version, str) else ""
+
+
 def _connect(parameters: ConnectionParameters) -> Any:  # noqa: ANN401 - pika has no types
     problems: list[BrokerError] = []
     try:

@@ -1,6 +1,5 @@
 """Declares the topology at the broker."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +24,9 @@ def declare(channel: Any, wanted: Topology) -> None:  # noqa: ANN401 - pika has 
 
 
 def declare_until_stopped(
-    settings: Settings, name: str, stop: threading.Event, tell: Callable[[str], None]
+    settings: Settings, name: str, stops: Callable[[float], bool], tell: Callable[[str], None]
 ) -> None:
-    """Declare the topology, and try again until it succeeds or `stop` is set.
+    """Declare the topology, and try again until it succeeds or `stops` says so.
 
     A user without the permission to configure leaves it to the administrator
     (`lamplighter topology apply`).
@@ -35,7 +34,7 @@ def declare_until_stopped(
     Args:
         settings: the broker, and the webhooks' routing keys.
         name: shown in the broker's list of connections.
-        stop: ends the attempts.
+        stops: waits so many seconds, and says whether to end the attempts.
         tell: called with the problem after each failure.
     """
     log = structlog.get_logger()
@@ -44,7 +43,7 @@ def declare_until_stopped(
     parameters = connection_parameters(settings.broker, name)
     wanted = topology(notify_keys=settings.notify_keys)
     backoff = Backoff()
-    while not stop.is_set():
+    while not stops(0.0):
         try:
             with blocking_channel(parameters) as channel:
                 declare(channel, wanted)
@@ -60,4 +59,4 @@ def declare_until_stopped(
             log.error("topology_not_declared", reason=str(error), remedy=remedy)  # noqa: TRY400 - the reason is enough
         else:
             return
-        stop.wait(backoff.next())
+        stops(backoff.next())

@@ -199,7 +199,9 @@ class Link:
             addresses = 1
             try:
                 addresses = self._connect()
-                self._connection.ioloop.start()
+                # if `stop` came before there was a session, it could not close it
+                if not self._stopping.is_set():
+                    self._connection.ioloop.start()
             except (AMQPError, OSError, ConfigError) as error:
                 self._failed(error)
             except Exception:  # noqa: BLE001 - a handler's must not end the link

@@ -62,7 +62,7 @@ class DeadLetterQueue:
         self._parameters = parameters
         self._cluster = cluster
         self._users, self._role = parameters.broker.users, parameters.broker.role
-        self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self._arrived: queue.Queue[Delivery] = queue.Queue()
         self._held: dict[int, Delivery] = {}
         self._started = False
         self._connections: list[int] = []

@@ -71,7 +71,7 @@ class Engine:
         self._store = store
         self._snapshots = snapshots
         self._metrics = metrics
-        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._inbox: queue.Queue[Event] = queue.Queue()
         clouds = {name: open_cloud(name, self._inbox.put) for name in settings.clouds}
         state = EngineState()
         self._clouds, self._state = clouds, state

@@ -193,7 +193,8 @@ def _pools(seconds: float, until: float) -> dict[str, type[HTTPConnectionPool]]:
                 connection.close()
                 raise urllib3.exceptions.ConnectTimeoutError(connection, "connected too late")
 
-        return {"connect": connect, "response_class": partial(_TimedResponse, seconds, until)}
+        answer = staticmethod(partial(_TimedResponse, seconds, until))
+        return {"connect": connect, "response_class": answer}
 
     plain = type("_Plain", (HTTPConnection,), timed(HTTPConnection))
     secure = type("_Secure", (HTTPSConnection,), timed(HTTPSConnection))

@@ -22,6 +22,7 @@ from workers.broker.sender_check import SenderCheck
 from workers.config.settings import Settings
 from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
+from workers.process.stop import Stop
 from workers.store import heartbeats
 from workers.store.database import open_store
 
@@ -38,7 +39,7 @@ class Runtime:
     role: str
     name: str
     store: sa.Engine
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     state: str = "starting"
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     link: Link | None = None
@@ -99,7 +100,7 @@ def declare_topology(run: Runtime) -> None:
     def tell(problem: str) -> None:
         run.state = f"{heartbeats.PROBLEM}{problem}"
 
-    declare_until_stopped(run.settings, f"{run.name} topology", run.stop, tell)
+    declare_until_stopped(run.settings, f"{run.name} topology", run.stop.wait, tell)
     run.state = starting
 
 

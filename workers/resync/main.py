@@ -22,7 +22,7 @@ def main(settings: Settings) -> int:
     """
     with runtime("resync", settings) as run:
         declare_topology(run)
-        deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        deliveries: queue.Queue[Delivery] = queue.Queue()
         link = run.open_link({topology.SNAPSHOT_QUEUE: _PREFETCH}, deliveries.put)
         worker = ResyncWorker(run, link, deliveries)
         link.start()

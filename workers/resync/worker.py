@@ -48,7 +48,7 @@ class ResyncWorker:
         deliveries: the parts of snapshots.
     """
 
-    def __init__(self, run: Runtime, link: Link, deliveries: queue.SimpleQueue[Delivery]) -> None:
+    def __init__(self, run: Runtime, link: Link, deliveries: queue.Queue[Delivery]) -> None:
         self._run = run
         self._link = link
         self._deliveries = deliveries

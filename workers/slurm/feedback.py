@@ -56,8 +56,8 @@ class Feedback:
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._may_retry),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=10.0),
-            sleep=tenacity.sleep_using_event(run.stop),
-            stop=tenacity.stop_when_event_set(run.stop),
+            sleep=run.stop.sleep,
+            stop=lambda _state: run.stop.is_set(),
             retry_error_callback=lambda _state: None,
         )
 

@@ -4,7 +4,6 @@ Replies go to a queue that only the client's connection can use, and that ends w
 that the broker has validated identifies the client.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -28,6 +27,7 @@ from workers.broker.roles import reply_prefix
 from workers.broker.sender_check import CAUSE, alarm
 from workers.config.settings import Settings
 from workers.process.runtime import declare_topology, runtime
+from workers.process.stop import Stop
 from workers.tokens.alarms import Alarms
 from workers.tokens.callers import callers
 from workers.tokens.issuer import Issuer
@@ -66,7 +66,7 @@ class TokenService:
             for cloud, source in sources.items()
         }
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Serve until `stop` is set; running fetches end first."""
         self.link.start()
         try:

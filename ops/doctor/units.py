@@ -1,0 +1,76 @@
+"""Checks the units of this host, where systemd runs them."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ops.doctor.host import fixable, wrong
+from ops.install.units import SERVICES
+from ops.site.findings import Finding, Severity
+
+TARGET = "lamplighter.target"
+# It exists where systemd is the init process (sd_booted(3)).
+_BOOTED = Path("/run/systemd/system")
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,Wants,NeedDaemonReload"
+)
+_SECONDS = 10.0
+
+
+def of_systemd() -> Iterator[Finding]:
+    """What is wrong with Lamplighter's units; none on a host without systemd."""
+    if not _BOOTED.is_dir():
+        return
+    units = (TARGET, *(service.unit for service in SERVICES))
+    try:
+        done = subprocess.run(
+            ("/usr/bin/systemctl", "show", f"--property={_PROPERTIES}", *units),
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding(Severity.AWAY, "units", f"systemctl show: {type(error).__name__}")
+    else:
+        yield from of_units(done.stdout)
+
+
+def of_units(output: str) -> Iterator[Finding]:
+    """What `systemctl show` printed about the target and the workers' units. Pure."""
+    shown = [
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for block in output.split("\n\n")
+    ]
+    units = {one["Id"]: one for one in shown if "Id" in one}
+    target = units.pop(TARGET, {})
+    if target.get("LoadState") != "loaded":  # containers or `lamplighter up` run the workers
+        return
+    if not target.get("UnitFileState", "").startswith("enabled"):
+        words = f"{TARGET} is not enabled: no worker starts with this host"
+        yield wrong("units", words, f"systemctl enable {TARGET}")
+    wanted = target.get("Wants", "").split()
+    for name, unit in units.items():
+        yield from _of_unit(name, unit, wanted=name in wanted)
+    if any(one.get("NeedDaemonReload") == "yes" for one in (target, *units.values())):
+        words = "files of units have changed since systemd read them"
+        yield fixable("units", words, "systemctl", "daemon-reload")
+
+
+def _of_unit(name: str, unit: Mapping[str, str], *, wanted: bool) -> Iterator[Finding]:
+    wanted = wanted or unit.get("UnitFileState", "").startswith("enabled")
+    loaded, state = unit.get("LoadState", ""), unit.get("ActiveState", "")
+    if loaded != "loaded":
+        if wanted:
+            remedy = f"systemctl unmask {name}" if loaded == "masked" else "lamplighter init"
+            yield wrong("units", f"{name} is wanted, but {loaded or 'unknown'}", remedy)
+    elif state == "failed":
+        words = f"{name} has failed ({unit.get('Result')})"
+        yield wrong("units", words, f"journalctl -u {name} says why; systemctl restart {name}")
+    elif unit.get("SubState") == "auto-restart":
+        words = f"{name} ends and is started again ({unit.get('NRestarts')} times)"
+        yield wrong("units", words, f"journalctl -u {name} says why")
+    elif state == "inactive" and wanted:
+        yield wrong("units", f"{name} does not run", f"systemctl start {name}")

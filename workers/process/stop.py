@@ -1,0 +1,37 @@
+"""The wish that a process ends, which a signal may state at any moment."""
+
+import os
+import select
+import weakref
+
+
+class Stop:
+    """What threading.Event is, but `set` takes no lock: a signal handler may call it.
+
+    The code that a handler interrupts may hold an event's lock, and both would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def set(self) -> None:
+        """Wake all that wait, now and from now on."""
+        self._is_set = True
+        os.eventfd_write(self._descriptor, 1)
+
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so many seconds at most; whether `set` was called."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        poll.poll(max(0.0, seconds) * 1000)
+        return self._is_set
+
+    def sleep(self, seconds: float) -> None:
+        """As `wait`, where nobody asks whether `set` was called."""
+        self.wait(seconds)
