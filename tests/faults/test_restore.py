@@ -93,6 +93,7 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
     plan = SystemPlan(
         nodes=6,
         boot=2.0,
+        power="poll_interval = 0.3\napi_timeout = 5\nlease = 10",
         source="oidc_refresh_token",
         more="[slurm]\nsnapshot_interval = 5\n[resync]\nenabled = true\ngrace = 0\n"
         '[audit]\nkey_file = "audit.key"\nheads_file = "audit.heads"\nheads_every = 0.5\n'
@@ -138,8 +139,8 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
         on = {name for name, status in system.statuses().items() if status == "ACTIVE"}
         assert on == set(system.nodes)  # nothing is done by an older desired state alone
 
-        slurm.snapshot()
-        until(lambda: not slurm.wrong(), 60, "each node to be as Slurm wants it")
+        # several: the lease of what was in flight has to expire
+        until(lambda: _as_wanted(slurm), 60, "each node to be as Slurm wants it", interval=2.0)
         assert {n for n, s in system.statuses().items() if s == "SHUTOFF"} == {
             "node1",
             "node2",
@@ -153,6 +154,11 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
         with reading(engine) as connection:
             assert open_requests(connection, "test") == []  # not even of what was in flight
         engine.dispose()
+
+
+def _as_wanted(slurm: ScriptedSlurm) -> bool:
+    slurm.snapshot()
+    return not slurm.wrong()
 
 
 def begin(system: WholeSystem) -> None:
