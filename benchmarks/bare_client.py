@@ -8,18 +8,16 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import openstack.connection
 import requests.adapters
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
+from openstack.connection import Connection
 
 
-def main() -> None:
-    """`python -m benchmarks.bare_client AUTH_URL USER PROJECT_ID THREADS os-start|os-stop`."""
-    auth_url, user, project_id, threads, action = sys.argv[1:]
-    wanted = {"os-start": "ACTIVE", "os-stop": "SHUTOFF"}[action]
+def connect(auth_url: str, user: str, project_id: str, threads: int) -> Connection:
+    """A connection for so many threads; reads the password from standard input."""
     http = requests.Session()
-    http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=int(threads) + 2))
+    http.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=threads))
     auth = Password(
         auth_url=auth_url,
         username=user,
@@ -27,10 +25,14 @@ def main() -> None:
         project_id=project_id,
         user_domain_id="default",
     )
-    connection = openstack.connection.Connection(
-        session=Session(auth=auth, session=http), compute_api_version="2.1"
-    )
-    compute = connection.compute
+    return Connection(session=Session(auth=auth, session=http), compute_api_version="2.1")
+
+
+def main() -> None:
+    """`python -m benchmarks.bare_client AUTH_URL USER PROJECT_ID THREADS os-start|os-stop`."""
+    auth_url, user, project_id, threads, action = sys.argv[1:]
+    wanted = {"os-start": "ACTIVE", "os-stop": "SHUTOFF"}[action]
+    compute = connect(auth_url, user, project_id, int(threads) + 2).compute
     compute.get_endpoint()  # log in and discover the endpoint before the clock starts
 
     def servers() -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from benchmarks.fleet import PASSWORD_SOURCE
+from benchmarks.results import publish
 from benchmarks.system import BenchSystem
-from benchmarks.table import Figure, render
+from benchmarks.table import Figure
 from benchmarks.timing import temporary_folder
 from schemas.envelope import parse
 from schemas.events import Transition, event_from
@@ -59,7 +59,6 @@ def main() -> None:
         boots = _boots(system)
     called = [event.actions[-1].time - event.generation for event in boots]
     seen = [event.time - event.actions[-1].time - int(boot * 1e9) for event in boots]
-    print(f"boots of {boot:g} s; load {os.getloadavg()[0]:.1f}")
     usual = statistics.mean(listings[:LEARNING])
     figures = [
         Figure("hook's call to the start call, median", statistics.median(called) / 1e9, CALL, "s"),
@@ -72,7 +71,12 @@ def main() -> None:
         Figure("listings of a boot", statistics.mean(listings[LEARNING:]), 1.0, "", usual),
     ]
     print(f"  ACTIVE to the outcome of the first {LEARNING}, mean: {_mean(seen[:LEARNING])}")
-    print(render(figures))
+    publish(
+        "What a boot takes beyond the cloud's own time",
+        f"{options.runs} boots of {boot:g} s of one node on the simulated cloud, one after the other. The baseline of "
+        f"the listings is the mean of {LEARNING} boots before, in which the worker learns the cloud's pace.",
+        figures,
+    )
 
 
 def _mean(times: list[int]) -> str:

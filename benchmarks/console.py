@@ -7,7 +7,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Figure, render
+from benchmarks.results import publish
+from benchmarks.table import Figure
 from benchmarks.timing import duration, temporary_folder
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.browser import chromium
@@ -61,7 +62,6 @@ def main() -> None:
             made.open_requests(command(node, generation=time.time_ns()) for node in lamps(lit=True))
             page.locator(f"a[data-node=b{NODES // 2}].lighting").wait_for(timeout=30_000)
             lighting = frames(page, lambda: page.wait_for_timeout(3000))
-    print(f"{NODES} lamps, all of them changed {ROUNDS} times")
     figures = [
         Figure("longest frame", max(changing), 200, "ms"),
         Figure("longest frame without changes", max(idle), 200, "ms"),
@@ -70,7 +70,11 @@ def main() -> None:
         Figure("from the store to the page, median", statistics.median(delays), 2500, "ms"),
         Figure("page loaded and drawn", load, 2000, "ms"),
     ]
-    print(render(figures))
+    publish(
+        f"The console with {NODES:,} nodes on one page, in Chromium",
+        f"The length of frames, while all nodes change their state {ROUNDS} times.",
+        figures,
+    )
 
 
 def lamps(*, lit: bool) -> dict[str, tuple[str, str | None]]:

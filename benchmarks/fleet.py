@@ -1,4 +1,4 @@
-"""Resume of a fleet: from the start of the hook to the last completion in the audit.
+"""Resume and suspend of a fleet: from the start of the hook to the last completion in the audit.
 
 The baseline is a bare client of the same SDK with the same calls, concurrency and poll interval. Runs
 alternate; figures are medians. The cloud is simulated: a boot takes 20 s, a request 50 ms.
@@ -10,19 +10,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.system import BenchSystem
-from benchmarks.table import Figure, render
+from benchmarks.results import Chart, publish
+from benchmarks.system import ACTIONS, BenchSystem
+from benchmarks.table import Figure, counted
 from benchmarks.timing import temporary_folder
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
 
-BOOT = 20.0
+BOOT, STOP = 20.0, 0.1
 LATENCY = 0.05
 # Number of nodes: seconds that Lamplighter may take longer than the bare client.
 AIMS = {100: 1.0, 1000: 2.0, 5000: 8.0, 10_000: 18.0}
 PASSWORD_SOURCE = (
     f'type = "password", username = "{credentials.USERNAME}", password_file = "secret"'
 )
+CALLS = {"resume": "start", "suspend": "stop"}
 
 
 @dataclass(frozen=True)
@@ -32,101 +34,126 @@ class Run:
     Attributes:
         seconds: from the start of the hook to the last completion in the audit.
         calls: calls to the cloud during the run, by kind.
-        tokens: scoped tokens issued before the run.
         peak: peak memory of the power worker, MB.
         cpu: seconds of CPU of the power worker.
     """
 
     seconds: float
     calls: dict[str, int]
-    tokens: int
     peak: float
     cpu: float
 
 
 class FleetBench:
-    """A simulated cloud with servers, and Lamplighter."""
+    """A simulated cloud with servers node1 to nodeN, which are off, and Lamplighter."""
 
-    def __init__(self, nodes: int, stack: ExitStack) -> None:
-        self._cloud = stack.enter_context(SimCloud())
-        self._cloud.set(boot_seconds=BOOT, stop_seconds=0.1, latency_seconds=LATENCY)
-        self._cloud.add_servers([f"node{n}" for n in range(1, nodes + 1)])
-        self._system = BenchSystem(
-            self._cloud,
+    def __init__(self, nodes: int, stack: ExitStack, *, boot: float = BOOT) -> None:
+        self.cloud = stack.enter_context(SimCloud())
+        self.cloud.set(boot_seconds=boot, stop_seconds=STOP, latency_seconds=LATENCY)
+        self.cloud.add_servers([f"node{n}" for n in range(1, nodes + 1)])
+        self.system = BenchSystem(
+            self.cloud,
             nodes=nodes,
             source=PASSWORD_SOURCE,
             secret=credentials.PASSWORD,
             folder=stack.enter_context(temporary_folder()),
             stack=stack,
         )
-        self._system.request("suspend")
+        self.system.request("suspend")
+        self.tokens = self.cloud.counts().get("token_password", 0)
 
-    def ours(self) -> Run:
-        """Resume all nodes with Lamplighter."""
-        self._power_off()
-        tokens = self._cloud.counts().get("token_password", 0)
-        self._cloud.reset_counts()
-        cpu = self._system.cpu()
-        seconds = self._system.request("resume")
-        cpu = self._system.cpu() - cpu
-        statuses = {server.status for server in self._cloud.servers().values()}
-        if statuses != {"ACTIVE"}:
-            raise RuntimeError(f"not all servers are ACTIVE: {statuses}")
-        status = Path(f"/proc/{self._system.workers['power'].pid}/status").read_text()
+    def ours(self, kind: str) -> Run:
+        """Resume or suspend all nodes with Lamplighter."""
+        self.power(on=kind == "suspend")
+        cpu = self.system.cpu()
+        seconds = self.system.request(kind)
+        cpu = self.system.cpu() - cpu
+        wanted = {"resume": "ACTIVE", "suspend": "SHUTOFF"}[kind]
+        statuses = {server.status for server in self.cloud.servers().values()}
+        if statuses != {wanted}:
+            raise RuntimeError(f"not all servers are {wanted}: {statuses}")
+        status = Path(f"/proc/{self.system.workers['power'].pid}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return Run(seconds, self._cloud.counts(), tokens, int(peak.split()[1]) / 1024, cpu)
+        counts = self.cloud.counts()
+        self.tokens += counts.get("token_password", 0)
+        return Run(seconds, counts, int(peak.split()[1]) / 1024, cpu)
 
-    def bare(self) -> tuple[float, float]:
-        """Resume all nodes with the bare client; return the seconds, and those of its CPU."""
-        self._power_off()
-        used = self._system.request_bare("resume")
-        self._cloud.reset_counts()
-        return used
+    def bare(self, kind: str) -> tuple[float, float]:
+        """Do the same with the bare client; return the seconds, and those of its CPU."""
+        self.power(on=kind == "suspend")
+        return self.system.request_bare(kind)
 
-    def _power_off(self) -> None:
-        self._cloud.set_power("*", on=False)
-        names = list(self._cloud.servers())
-        self._cloud.await_status(names, "SHUTOFF", timeout_seconds=60)
+    def power(self, *, on: bool) -> None:
+        """Switch all servers by another way than the API, and count calls from now on."""
+        self.cloud.set_power("*", on=on)
+        names = list(self.cloud.servers())
+        self.cloud.await_status(names, "ACTIVE" if on else "SHUTOFF", timeout_seconds=60)
+        self.cloud.reset_counts()
 
 
-def measure(nodes: int, runs: int, max_difference: float) -> list[Figure]:
+def measure(nodes: int, runs: int, boot: float, max_difference: float) -> list[Figure]:
     """Return the figures for a fleet of this size."""
-    ours, bare = [], []
+    ours: dict[str, list[Run]] = {kind: [] for kind in ACTIONS}
+    bare: dict[str, list[tuple[float, float]]] = {kind: [] for kind in ACTIONS}
     with ExitStack() as stack:
-        bench = FleetBench(nodes, stack)
-        for number in range(runs):
-            ours.append(bench.ours())
-            bare.append(bench.bare())
-            print(f"{nodes} nodes, run {number + 1}: {ours[-1].seconds:.1f} s, {bare[-1][0]:.1f} s")
+        bench = FleetBench(nodes, stack, boot=boot)
+        for _ in range(runs):
+            for kind in ACTIONS:
+                ours[kind].append(bench.ours(kind))
+                bare[kind].append(bench.bare(kind))
+                took = f"{ours[kind][-1].seconds:.1f} s, bare client {bare[kind][-1][0]:.1f} s"
+                print(f"{kind} of {nodes} nodes: {took}", flush=True)
+    figures = []
+    for kind in ACTIONS:
+        figures += _figures(kind, nodes, ours[kind], bare[kind], max_difference)
+    peak = max(run.peak for kind in ACTIONS for run in ours[kind])
+    return [
+        *figures,
+        Figure(f"scoped tokens issued for all of this, {counted(nodes)}", bench.tokens, aim=1),
+        Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=150, unit="MB"),
+    ]
+
+
+def _figures(
+    kind: str, nodes: int, ours: list[Run], bare: list[tuple[float, float]], more: float
+) -> list[Figure]:
     seconds = statistics.median([run.seconds for run in ours])
-    polls = seconds + 1  # one per second, and the first
     listings = statistics.median([run.calls["list_detail"] for run in ours])
-    tokens = ours[0].tokens + sum(run.calls.get("token_password", 0) for run in ours)
-    starts = max(run.calls["start"] for run in ours) / nodes
-    peak = max(run.peak for run in ours)
     cpu = 1000 * statistics.median([run.cpu for run in ours]) / nodes
-    bare_cpu = 1000 * statistics.median([used for _, used in bare]) / nodes
     return [
         Figure(
-            f"resume of {nodes} nodes",
+            name(kind, nodes),
             seconds,
-            aim=max_difference,
+            aim=more,
             unit="s",
-            baseline=statistics.median([seconds for seconds, _ in bare]),
+            baseline=statistics.median([took for took, _ in bare]),
             difference=True,
         ),
-        Figure(f"start calls per node, {nodes} nodes", starts, aim=1.02),
-        Figure(f"listings per poll, {nodes} nodes", listings / polls, aim=1.0),
-        Figure(f"scoped tokens issued for {runs} such runs", tokens, aim=1),
-        Figure(f"peak memory of the power worker, {nodes} pending", peak, aim=150, unit="MB"),
         Figure(
-            f"CPU of the power worker per node and action, {nodes} nodes",
+            f"{CALLS[kind]} calls per node, {counted(nodes)}",
+            max(run.calls[CALLS[kind]] for run in ours) / nodes,
+            aim=1.02,
+        ),
+        Figure(
+            f"all calls per node, {kind} of {counted(nodes)}",
+            statistics.median([sum(run.calls.values()) for run in ours]) / nodes,
+        ),
+        # one per second, and the first
+        Figure(f"listings per poll, {kind} of {counted(nodes)}", listings / (seconds + 1), aim=1.0),
+        Figure(
+            f"CPU of the power worker per node, {kind} of {counted(nodes)}",
             cpu,
-            aim=2.0,
+            # below, the polls of both cost more than the nodes
+            aim=2.0 if nodes >= min(AIMS) else None,
             unit="ms",
-            baseline=bare_cpu,
+            baseline=1000 * statistics.median([used for _, used in bare]) / nodes,
         ),
     ]
+
+
+def name(kind: str, nodes: int) -> str:
+    """The name of the main figure."""
+    return f"{kind} of {counted(nodes)}"
 
 
 def most_seconds_more(nodes: int) -> float:
@@ -135,15 +162,39 @@ def most_seconds_more(nodes: int) -> float:
 
 
 def main() -> None:
-    """`python -m benchmarks.fleet [--runs N] [--nodes N ...]`."""
+    """`python -m benchmarks.fleet [--runs N] [--nodes N ...] [--boot SECONDS]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--nodes", type=int, nargs="*", default=[100, 1000, 5000])
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 10, 100, 1000, 5000, 10_000])
+    parser.add_argument("--boot", type=float, default=BOOT)
     options = parser.parse_args()
-    figures = []
+    figures: list[Figure] = []
+    lines: dict[str, list[tuple[float, float]]] = {}
     for nodes in options.nodes:
-        figures += measure(nodes, options.runs, most_seconds_more(nodes))
-    print("Resume of a fleet (boot 20 s, 50 ms per request)", render(figures), sep="\n")
+        found = measure(nodes, options.runs, options.boot, most_seconds_more(nodes))
+        figures += found
+        for kind in ACTIONS:
+            figure = next(one for one in found if one.name == name(kind, nodes))
+            assert figure.baseline is not None
+            lines.setdefault(kind, []).append((nodes, figure.ours))
+            lines.setdefault(f"{kind}, bare client", []).append((nodes, figure.baseline))
+    publish(
+        "Resume and suspend of a fleet",
+        f"From the start of the hook to the last completion in the audit, on the simulated cloud: a boot takes "
+        f"{options.boot:g} s, a stop {STOP:g} s, a request {LATENCY * 1000:g} ms. The baseline is a bare client of the same "
+        f"SDK with the same calls, concurrency and poll interval. Medians of {options.runs} runs that alternate.",
+        figures,
+        charts=[
+            Chart(
+                f"fleet-{kind}",
+                f"{kind} of a fleet",
+                "nodes",
+                "s",
+                {"Lamplighter": lines[kind], "bare client": lines[f"{kind}, bare client"]},
+            )
+            for kind in ACTIONS
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pika
 
-from benchmarks.table import Figure, render
+from benchmarks.results import Chart, publish
+from benchmarks.table import Figure
 from benchmarks.timing import duration, temporary_folder
 from tests.testbed.broker_address import broker_fields
 from tests.testbed.broker_choice import choose
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tests.testbed.broker import Broker
 
 ROUNDS = 31
-MANY = 1000
+SIZES = (1, 100, 1000, 5000)
 
 # The smallest script that publishes one message as safely as the hook does: confirmed, persistent
 # and mandatory, to the same queue. It reads the URL from a file, as the hook does.
@@ -49,13 +50,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     rounds: int = parser.parse_args().rounds
     with temporary_folder() as folder, choose().open(folder) as broker:
-        print(f"broker: {broker.description}; medians of {rounds} alternating runs")
-        figures = measure(broker, folder, rounds)
-    print(render(figures))
+        figures, points = measure(broker, folder, rounds)
+    publish(
+        "The duration of a hook",
+        f"Medians of {rounds} runs that alternate, each from the start of the process to its end. The baseline "
+        "is the smallest Python script that publishes one confirmed, persistent message with pika; for more "
+        "nodes, the hook for one node.",
+        figures,
+        charts=[Chart("hooks", "Duration of a hook call", "nodes in the call", "ms", points)],
+    )
 
 
-def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
-    """Time the baseline, a hook call for one node and one for a thousand nodes, in turn."""
+def measure(
+    broker: Broker, folder: Path, rounds: int
+) -> tuple[list[Figure], dict[str, list[tuple[float, float]]]]:
+    """Time the baseline and hook calls for one node and for more, in turn; return a chart's lines too."""
     vhost = broker.create_vhost()
     url = broker.amqp_url(vhost)
     with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
@@ -68,11 +77,24 @@ def measure(broker: Broker, folder: Path, rounds: int) -> list[Figure]:
             if round_ >= 0:
                 times[name].append(seconds * 1000)
     broker.delete_vhost(vhost)
-    least, one, many = (statistics.median(times[name]) for name in commands)
-    return [
+    medians = {name: statistics.median(times[name]) for name in commands}
+    least, one = medians.pop("baseline"), medians["1"]
+    aims = {1000: 2.5}
+    figures = [
         Figure("hook, 1 node, against bare pika", one, 1.3, "ms", least),
-        Figure(f"hook, {MANY:,} nodes, against 1 node", many, 2.5, "ms", one),
+        *(
+            Figure(
+                f"hook, {size:,} nodes, against 1 node",
+                medians[str(size)],
+                aims.get(size),
+                "ms",
+                one,
+            )
+            for size in SIZES[1:]
+        ),
     ]
+    ours = [(float(size), took) for size, took in medians.items()]
+    return figures, {"hook": ours, "bare pika, one message": [(1.0, least)]}
 
 
 def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
@@ -89,8 +111,7 @@ def _commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
     hook = str(Path(sys.executable).parent / "lamplighter-resume")
     return {
         "baseline": (sys.executable, str(folder / "baseline.py"), str(folder / "url")),
-        "one": (hook, "node1"),
-        "many": (hook, f"node[1-{MANY}]"),
+        **{str(size): (hook, f"node[1-{size}]") for size in SIZES},
     }
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.table import Figure, render
+from benchmarks.results import publish
+from benchmarks.table import Figure
 from benchmarks.timing import temporary_folder
 from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.waiting import until
@@ -76,8 +77,14 @@ def main() -> None:
     """`python -m benchmarks.idle [--seconds N]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60.0)
-    figures = measure(parser.parse_args().seconds)
-    print("lamplighter up, idle", render(figures), sep="\n")
+    seconds: float = parser.parse_args().seconds
+    figures = measure(seconds)
+    publish(
+        "Idle: `lamplighter up` and its workers with a real slurmctld",
+        f"Memory is proportional: a page that n processes share counts for a nth. CPU, over {seconds:g} s, includes "
+        "the programs that the workers run, such as scontrol.",
+        figures,
+    )
 
 
 if __name__ == "__main__":

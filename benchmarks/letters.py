@@ -7,7 +7,8 @@ import argparse
 import signal
 from pathlib import Path
 
-from benchmarks.table import Figure, render
+from benchmarks.results import publish
+from benchmarks.table import Figure
 from benchmarks.timing import duration, temporary_folder
 from schemas.commands import parse_command
 from schemas.envelope import parse
@@ -114,7 +115,12 @@ def main() -> None:
     letters: int = parser.parse_args().letters
     with temporary_folder() as folder, PrivateBroker(folder / "broker") as broker:
         figures = measure(letters, folder, broker)
-    print("Dead letters (whole commands)", render(figures), sep="\n")
+    publish(
+        f"List and replay {letters:,} dead letters",
+        "Whole commands, from start to exit, with a private RabbitMQ and SQLite; one replay is killed with kill -9 "
+        "half-way and run again.",
+        figures,
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
@@ -14,7 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Figure, render
+from benchmarks.results import Table, publish
+from benchmarks.table import Figure
 from benchmarks.timing import temporary_folder
 from producers.hosts import expand
 from tests.testbed.broker_choice import choose
@@ -160,25 +160,32 @@ def main() -> None:
             bench = open_bench(stack, folder / "with", broker, _nodes(runs), waits=True)
             ours = [one for kind in [*kinds * runs, *arrays] for one in bench.measure([kind])]
             up = bench.up(runs)
-    print(f"seconds from the last registration to the start; load {os.getloadavg()[0]:.1f}")
-    figures = []
+    figures: list[Figure] = []
+    rows: list[list[str | float | None]] = []
     for kind in KINDS:
         times = [seconds for one, seconds in ours if one == kind]
         figures += [
             Figure(f"{kind}, median of {len(times)}", statistics.median(times), MEDIAN, "s"),
             Figure(f"{kind}, maximum", max(times), MOST, "s"),
         ]
-        print(f"  Slurm alone, {kind}: {_spread([s for one, s in alone if one == kind])}")
+        rows.append(_row(f"{kind}, Slurm alone", [s for one, s in alone if one == kind]))
     for kind, most in UP.items():
         more = statistics.median(up[kind]) - statistics.median(up_alone[kind])
         figures.append(Figure(f"{kind} on nodes that are up, more", more, most, "s"))
     for kind, times in up.items():
-        print(f"  {kind} on nodes that are up: {_spread(times)}; alone {_spread(up_alone[kind])}")
-    print(render(figures))
+        rows.append(_row(f"{kind} on nodes that are up", times))
+        rows.append(_row(f"{kind} on nodes that are up, Slurm alone", up_alone[kind]))
+    columns = ["seconds to the start", "least", "median", "most"]
+    publish(
+        "From the last node's registration to the job's start",
+        "Real slurmctld; with lamplighter-prolog, and Slurm alone in the same run.",
+        figures,
+        tables=[Table("For comparison, and the spread:", columns, rows)],
+    )
 
 
-def _spread(times: Sequence[float]) -> str:
-    return f"{min(times):.2f} to {max(times):.2f}, median {statistics.median(times):.2f}"
+def _row(name: str, times: Sequence[float]) -> list[str | float | None]:
+    return [name, min(times), statistics.median(times), max(times)]
 
 
 def _nodes(runs: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks.prolog import open_bench
-from benchmarks.table import Figure, render
+from benchmarks.results import publish
+from benchmarks.table import Figure
 from benchmarks.timing import temporary_folder
 from tests.testbed.broker_choice import choose
 from tests.testbed.waiting import until
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.testbed.slurm import PrivateSlurm
 
 JOBS = 500
-SECONDS = 30.0
+SECONDS = 30.0  # of each measurement of CPU
 # Percent of one core; MB for each script; seconds until no script is left: as long as a script waits for a line, and 2 s more.
 CPU, EACH, GONE = 1.0, 1.0, 5.0
 
@@ -32,15 +32,22 @@ CPU, EACH, GONE = 1.0, 1.0, 5.0
 class Waiting:
     """So many jobs with nodes that never boot, of which `slots` wait in the prolog."""
 
-    def __init__(
-        self, stack: ExitStack, folder: Path, broker: Broker, jobs: int, slots: int
+    def __init__(  # noqa: PLR0913 - what varies
+        self,
+        stack: ExitStack,
+        folder: Path,
+        broker: Broker,
+        jobs: int,
+        slots: int,
+        *,
+        seconds: float,
     ) -> None:
         self.bench = open_bench(stack, folder, broker, jobs, waits=True, slots=slots)
         self.slurm: PrivateSlurm = self.bench.slurm
         assert self.bench.worker is not None
         self.worker = self.bench.worker
         self._folder = folder / "waiting"
-        self._jobs, self._slots = jobs, slots
+        self._jobs, self._slots, self._seconds = jobs, slots, seconds
         self.idle = self.cpu()
         self.slurm.run(
             "sbatch", f"--array=1-{jobs}", "--exclusive", "-N1", text="#!/bin/sh\ntrue\n"
@@ -54,8 +61,8 @@ class Waiting:
         of = {"worker and scontrol": [worker, *self.sessions()]}
         of["slurmctld"] = [psutil.Process(self.slurm.pid)]
         before = {name: _cpu(processes) for name, processes in of.items()}
-        time.sleep(SECONDS)  # what is measured is the time itself
-        return {name: (_cpu(of[name]) - was) / SECONDS * 100 for name, was in before.items()}
+        time.sleep(self._seconds)  # what is measured is the time itself
+        return {name: (_cpu(of[name]) - was) / self._seconds * 100 for name, was in before.items()}
 
     def sessions(self) -> list[psutil.Process]:
         """The worker's scontrol that keeps running."""
@@ -132,19 +139,28 @@ def _failures(waiting: Waiting, jobs: int, slots: int) -> list[Figure]:
 
 
 def main() -> None:
-    """`python -m benchmarks.prolog_waiting [--jobs N]`."""
+    """`python -m benchmarks.prolog_waiting [--jobs N] [--seconds N]`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=JOBS)
-    jobs: int = parser.parse_args().jobs
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    options = parser.parse_args()
+    jobs: int = options.jobs
+    seconds: float = options.seconds
     figures: list[Figure] = []
     with temporary_folder() as folder, choose().open(folder) as broker:
         for slots in (10, jobs):
             with ExitStack() as stack:
-                waiting = Waiting(stack, folder / f"slots{slots}", broker, jobs, slots)
+                waiting = Waiting(
+                    stack, folder / f"slots{slots}", broker, jobs, slots, seconds=seconds
+                )
                 figures += _measure(waiting, jobs, slots)
                 figures += _failures(waiting, jobs, slots)
-    print(f"load {os.getloadavg()[0]:.1f}")
-    print(render(figures))
+    publish(
+        f"{jobs} jobs that wait in lamplighter-prolog",
+        f"Jobs whose nodes never boot, with slots for 10 of them and for all; CPU is measured over {seconds:g} s. "
+        "The baseline of CPU is the same slurmctld and worker without jobs.",
+        figures,
+    )
 
 
 if __name__ == "__main__":

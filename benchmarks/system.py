@@ -101,15 +101,30 @@ class BenchSystem:
 
     def request(self, kind: str) -> float:
         """Run the hook for all nodes; return the seconds to the last completion in the audit."""
-        expected = self._completed() + self._nodes
+        expected = self.completed() + self._nodes
         began = time.monotonic()
-        subprocess.run(
-            [PROGRAMS / f"lamplighter-{kind}", f"node[1-{self._nodes}]"],
-            env={"LAMPLIGHTER_CONFIG": str(self._config)},
-            check=True,
-        )
-        until(lambda: self._completed() >= expected, 300, f"all to {kind}", interval=0.1)
+        self.hook(kind)
+        self.await_completed(expected)
         return time.monotonic() - began
+
+    def hook(self, kind: str, hosts: str = "") -> float:
+        """Run the hook for these nodes, by default all; return how long it ran, in seconds."""
+        argv: list[str | Path] = [
+            PROGRAMS / f"lamplighter-{kind}",
+            hosts or f"node[1-{self._nodes}]",
+        ]
+        environment = {"LAMPLIGHTER_CONFIG": str(self._config)}
+        began = time.monotonic()
+        subprocess.run(argv, env=environment, check=True)
+        return time.monotonic() - began
+
+    def await_completed(self, expected: int) -> None:
+        """Wait until so many requests have completed, since the start."""
+        until(lambda: self.completed() >= expected, 900, f"{expected} completions", interval=0.1)
+
+    def kill_power_worker(self) -> None:
+        """Kill the power worker, as `kill -9` does."""
+        self.workers.pop("power").kill()
 
     def run_power_workers(self, count: int) -> None:
         """Let this many power workers run; returns when all consume."""
@@ -163,7 +178,16 @@ class BenchSystem:
         seconds, cpu = done.stdout.split()
         return float(seconds), float(cpu)
 
-    def _completed(self) -> int:
-        query = sa.select(sa.func.count()).where(audit.c.transition == "completed")
+    def completed(self) -> int:
+        """How many requests have completed, since the start."""
+        return self._recorded([Transition.COMPLETED])
+
+    def ended(self) -> int:
+        """How many terminal records the audit has."""
+        return self._recorded([one for one in Transition if one.terminal])
+
+    def _recorded(self, transitions: list[Transition]) -> int:
+        wanted = audit.c.transition.in_([str(one) for one in transitions])
+        query = sa.select(sa.func.count()).where(wanted)
         with reading(self._audit) as connection:
             return int(connection.execute(query).scalar_one())

@@ -1,4 +1,4 @@
-"""Print the figures of a benchmark as a table: ours, the baseline, their ratio, the aim, the verdict."""
+"""The figures of a benchmark as a table: ours, the baseline, their ratio, the aim, the verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Figure:
     Attributes:
         name: what was measured.
         ours: Lamplighter's figure, in `unit`.
-        aim: the upper bound of the ratio, or of `ours` if there is no baseline.
+        aim: the upper bound of the ratio, or of `ours` if there is no baseline; None: no aim.
         unit: printed after each number, such as ms.
         baseline: the figure to compare with, in `unit`, or None.
         difference: whether the aim bounds `ours - baseline` instead of the ratio.
@@ -26,7 +26,7 @@ class Figure:
 
     name: str
     ours: float
-    aim: float
+    aim: float | None = None
     unit: str = ""
     baseline: float | None = None
     difference: bool = False
@@ -38,7 +38,9 @@ class Figure:
 
     @property
     def reached(self) -> bool:
-        """Whether the aim is reached."""
+        """Whether the aim is reached; without an aim, it is."""
+        if self.aim is None:
+            return True
         if self.baseline is None:
             return self.ours <= self.aim
         if self.difference:
@@ -49,17 +51,19 @@ class Figure:
         """Return the figure's row."""
         return (
             self.name,
-            _number(self.ours, self.unit),
-            "-" if self.baseline is None else _number(self.baseline, self.unit),
+            number(self.ours, self.unit),
+            "-" if self.baseline is None else number(self.baseline, self.unit),
             "-" if self.ratio is None else f"{self.ratio:.2f}x",
             self._aim(),
-            "reached" if self.reached else "MISSED",
+            "-" if self.aim is None else "reached" if self.reached else "MISSED",
         )
 
     def _aim(self) -> str:
+        if self.aim is None:
+            return "-"
         if self.baseline is None:
-            return f"<= {_number(self.aim, self.unit)}"
-        return f"<= +{_number(self.aim, self.unit)}" if self.difference else f"<= {self.aim:g}x"
+            return f"<= {number(self.aim, self.unit)}"
+        return f"<= +{number(self.aim, self.unit)}" if self.difference else f"<= {self.aim:g}x"
 
 
 def render(figures: Sequence[Figure]) -> str:
@@ -78,6 +82,12 @@ def render(figures: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float, unit: str) -> str:
-    digits = f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
+def counted(nodes: int) -> str:
+    """A number of nodes, such as 1 node."""
+    return "1 node" if nodes == 1 else f"{nodes:,} nodes"
+
+
+def number(value: float, unit: str = "") -> str:
+    """A value with three digits, or all before the point, and its unit."""
+    digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits are enough
     return f"{digits} {unit}".rstrip()

@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.fleet import BOOT, LATENCY, PASSWORD_SOURCE
+from benchmarks.fleet import BOOT, CALLS, LATENCY, PASSWORD_SOURCE
+from benchmarks.results import Chart, publish
 from benchmarks.system import BenchSystem
-from benchmarks.table import Figure, render
+from benchmarks.table import Figure
 from benchmarks.timing import temporary_folder
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.simcloud import credentials
 from tests.testbed.simcloud.handle import SimCloud
-
-_CALLS = {"resume": "start", "suspend": "stop"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class WorkersBench:
     def run(self, workers: int) -> dict[str, SharedRun]:
         """Resume all nodes with this many power workers, then suspend them."""
         self._system.run_power_workers(workers)
-        return {kind: self._act(kind) for kind in _CALLS}
+        return {kind: self._act(kind) for kind in CALLS}
 
     def _act(self, kind: str) -> SharedRun:
         before = self._system.terminal_records()
@@ -71,7 +70,7 @@ class WorkersBench:
         cpu = self._system.cpu() - cpu
         ended = self._system.terminal_records() - before
         counts = self._cloud.call_counts()
-        made = Counter(call.server for call in counts.action_calls if call.kind == _CALLS[kind])
+        made = Counter(call.server for call in counts.action_calls if call.kind == CALLS[kind])
         doubled = sum(number != 1 for number in (*ended.values(), *made.values()))
         missing = 2 * self._nodes - len(ended) - len(made)
         others = len(counts.action_calls) - made.total()
@@ -97,7 +96,7 @@ def measure(nodes: int, runs: int, workers: Sequence[int]) -> list[Figure]:
         base = done.get((1, kind), []) if number != 1 else []
         figures.append(
             Figure(
-                f"{kind} of {nodes} nodes by {number} power workers",
+                _name(kind, nodes, number),
                 statistics.median([run.seconds for run in same]),
                 # with none to compare with, only the duration is of interest
                 aim=1.05 if base else 300.0,
@@ -117,7 +116,35 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4])
     options = parser.parse_args()
     figures = measure(options.nodes, options.runs, options.workers)
-    print("A fleet shared by several power workers (PostgreSQL)", render(figures), sep="\n")
+    lines = {
+        kind: [
+            (float(number), figure.ours)
+            for number in options.workers
+            for figure in figures
+            if figure.name == _name(kind, options.nodes, number)
+        ]
+        for kind in CALLS
+    }
+    publish(
+        f"Resume and suspend of {options.nodes:,} nodes by several power workers",
+        f"They share one PostgreSQL store on the simulated cloud (a boot takes {BOOT:g} s, a request "
+        f"{LATENCY * 1000:g} ms); {options.runs} runs. The baseline is one worker in the same run. Audit and cloud are "
+        "checked: one terminal record a request, one start and one stop a node.",
+        figures,
+        charts=[
+            Chart(
+                "workers",
+                f"{options.nodes:,} nodes by several workers",
+                "power workers",
+                "s",
+                lines,
+            )
+        ],
+    )
+
+
+def _name(kind: str, nodes: int, workers: int) -> str:
+    return f"{kind} of {nodes} nodes by {workers} power workers"
 
 
 if __name__ == "__main__":
