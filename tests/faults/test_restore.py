@@ -148,7 +148,7 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
         }
         verified = system.operator("audit", "verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
-        short = system.operator("audit", "verify", "--heads", newer)
+        short = system.operator("audit", "verify", "--heads", str(newer))
         assert short.returncode == 1, short.stdout + short.stderr
         engine = connect(system.settings.store.url)
         with reading(engine) as connection:
