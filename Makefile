@@ -39,8 +39,8 @@ format: .venv/.ready ## Apply layout and automatic lint fixes
 bench: .venv/.system-test .venv/.ready ## Run the benchmarks, against baselines of the same run; write docs/performance.md
 	$(BIN)/python -m benchmarks
 
-storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3
-	$(BIN)/python -m storm $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(BROKERS:%=--brokers %)
+storm: .venv/.system-test .venv/.ready ## Random faults and jobs, then all promises checked: MINUTES=5 SEED=1 BROKERS=3 STORE=postgresql
+	$(BIN)/python -m storm $(MINUTES:%=--minutes %) $(SEED:%=--seed %) $(NODES:%=--nodes %) $(BROKERS:%=--brokers %) $(STORE:%=--store %)
 
 fuzz: .venv/.ready ## Feed the parsers with random input, for an hour or MINUTES=5
 	$(BIN)/python -m tests.testbed.fuzz $(MINUTES:%=--minutes %)

@@ -1,6 +1,6 @@
 """Run a storm, and say what was checked and what does not hold; exit status 1 if anything does not.
 
-python -m storm [--minutes 5] [--seed N] [--nodes 51] [--brokers 1|3] [--keep]
+python -m storm [--minutes 5] [--seed N] [--nodes 51] [--brokers 1|3] [--store sqlite|postgresql] [--keep]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from storm import own_network
 from storm.report import report
 from storm.run import run
 
@@ -22,12 +23,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--nodes", type=int, default=51)
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--store", choices=("sqlite", "postgresql"), help="default: by the seed")
+    parser.add_argument("--folder", type=Path, help="for all files; a short path")
     parser.add_argument("--keep", action="store_true", help="keep the folder, whatever comes")
     options = parser.parse_args()
+    if not own_network.is_entered():
+        own_network.enter()
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell lets us ignore them
         signal.signal(number, signal.default_int_handler)
     seed = int(time.time()) if options.seed is None else options.seed
-    folder = Path(tempfile.mkdtemp(prefix="storm-"))
+    folder: Path = options.folder or Path(tempfile.mkdtemp(prefix="storm-"))
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)  # slurmd runs jobs as other users, which must reach the files below
     print(f"storm: seed {seed}, folder {folder}", flush=True)
     result = run(
@@ -36,6 +42,7 @@ def main() -> int:
         seconds=options.minutes * 60,
         nodes=options.nodes,
         brokers=options.brokers,
+        store=options.store,
         say=lambda text: print(f"{time.strftime('%H:%M:%S')} {text}", flush=True),
     )
     print("\n".join(report(result)))

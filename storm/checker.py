@@ -6,32 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from storm.dead_letters import objection
 from storm.evidence import Beats, Evidence, HookCall, PoweredOn, Step
 
 TERMINAL = frozenset({"completed", "superseded", "failed", "discarded"})
 # The audit's names of the hooks' kinds.
 KINDS = {"resume": "resume", "suspend": "suspend", "resume-fail": "resume_fail"}
-# Classes of error that pass: none of them may end a request.
-PASSING = frozenset(
-    {
-        "network",
-        "timeout",
-        "server_side",
-        "over_limit",
-        "token_service_away",
-        "token",
-        "boots_stuck",
-    }
-    | {
-        "unauthorized",
-        "invalid_grant",
-        "unreadable_answer",
-        "unconfirmed",
-        "lease_held",
-        "held_long",
-    }
-    | {"on_hold", "unknown", "malformed", ""}
-)
 # Seconds: on a busy machine, a node beats so long after the cloud has cut its power; and a beat that
 # comes twice a second can be late.
 _BEFORE, _AFTER = 5.0, 2.0
@@ -229,9 +209,12 @@ def _final(seen: Evidence) -> Iterator[Violation]:
 
 
 def _letters(seen: Evidence) -> Iterator[Violation]:
+    """Each dead letter is a permanent no, which a fault of the storm explains."""
     for letter in seen.letters:
-        if letter.error in PASSING:
-            yield Violation("dead letter", letter.node, f"{letter.error}: {letter.message}")
+        if why := objection(letter, seen.injected):
+            times = () if letter.died_at is None else (letter.died_at,)
+            said = f"{letter.error}: {letter.message}: {why}"
+            yield Violation("dead letter", letter.node, said, times)
 
 
 def _queues(seen: Evidence) -> Iterator[Violation]:

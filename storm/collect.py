@@ -14,6 +14,7 @@ from storm.evidence import (
     DeadLetter,
     Evidence,
     HookCall,
+    Injected,
     PoweredOn,
     QueueSeen,
     ServerSeen,
@@ -118,6 +119,7 @@ def tracebacks(files: Iterable[Path]) -> Iterator[str]:
 def collect(
     site: Site,
     *,
+    injected: Iterable[Injected],
     outside: Iterable[tuple[str, float]],
     memory: dict[str, tuple[float, ...]],
     unsettled: Iterable[str],
@@ -147,6 +149,7 @@ def collect(
         ),
         queues=tuple(queues(site)),
         letters=tuple(map(_letter, map(json.loads, letters))),
+        injected=tuple(injected),
         outside=tuple(outside),
         set_down=tuple(set_down(site.slurm.log.read_text(errors="replace"))),
         reboots=tuple(
@@ -164,8 +167,12 @@ def collect(
 
 
 def _letter(letter: dict[str, str]) -> DeadLetter:
+    died_at = letter.get("died_at")
     return DeadLetter(
-        letter.get("node") or "", letter.get("cause") or "", letter.get("message") or ""
+        letter.get("node") or "",
+        letter.get("cause") or "",
+        letter.get("message") or "",
+        datetime.fromisoformat(died_at).timestamp() if died_at else None,
     )
 
 

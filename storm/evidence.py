@@ -79,11 +79,22 @@ class QueueSeen:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A dead letter, with its class of error."""
+    """A dead letter, with its class of error; `died_at` is None if it does not say when."""
 
     node: str
     error: str
     message: str
+    died_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A fault that the storm itself has carried out, by the names of its plan."""
+
+    kind: str
+    target: str
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ class Evidence:
     """All that is seen; `outside` are the storm's own power cuts: node and time.
 
     Attributes:
+        injected: the storm's own record of its faults.
         set_down: node and time at which Slurm was told by us that a node is down.
         reboots: node and time of calls that reboot a server.
         states: Slurm's states of each node at the end.
@@ -107,6 +119,7 @@ class Evidence:
     servers: tuple[ServerSeen, ...] = ()
     queues: tuple[QueueSeen, ...] = ()
     letters: tuple[DeadLetter, ...] = ()
+    injected: tuple[Injected, ...] = ()
     outside: tuple[tuple[str, float], ...] = ()
     set_down: tuple[tuple[str, float], ...] = ()
     reboots: tuple[tuple[str, float], ...] = ()

@@ -2,7 +2,7 @@
 
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,14 +30,21 @@ class Jobs:
         slurm: where they run.
         folder: for the program that they run.
         beats: the folder of their files.
+        partitions: the nodes of each.
 
     Attributes:
         submitted: how many jobs slurmctld has taken, an array as one.
         refused: how many it could not take, because it was away.
     """
 
-    def __init__(self, slurm: PrivateSlurm, folder: Path, beats: Path) -> None:
-        self._slurm = slurm
+    def __init__(
+        self,
+        slurm: PrivateSlurm,
+        folder: Path,
+        beats: Path,
+        partitions: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._slurm, self._partitions = slurm, partitions
         self.beat = folder / "beat"
         self.beat.write_text(_BEAT.format(beats=beats))
         self.beat.chmod(0o755)
@@ -48,6 +55,8 @@ class Jobs:
     def submit(self, job: PlannedJob) -> None:
         """Submit a job, without waiting for it."""
         many = ["--ntasks-per-node=1", f"--nodes={job.nodes}", f"--partition={job.partition}"]
+        if job.first is not None:
+            many.append(f"--nodelist={self._named(job, job.first)}")
         script = f"exec srun {self.beat} {job.seconds}"
         match job.kind:
             case "srun":
@@ -66,6 +75,11 @@ class Jobs:
                 self._batch(job, f"exec {self.beat} {job.seconds}", *many, *more)
             case _:
                 self._batch(job, script, *many)
+
+    def _named(self, job: PlannedJob, part: float) -> str:
+        nodes = self._partitions[job.partition]
+        first = int(part * (len(nodes) - job.nodes + 1))
+        return ",".join(nodes[first : first + job.nodes])
 
     def _batch(self, job: PlannedJob, command: str, *options: str) -> None:
         try:

@@ -1,9 +1,10 @@
 """The words about a storm: its faults, what was checked, violations, and one summary line."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from storm import checker
+from storm.evidence import Evidence
 from storm.run import Result
 
 _MOST = 40
@@ -11,10 +12,12 @@ _MOST = 40
 
 def report(result: Result) -> Iterator[str]:
     """The lines; the last one says it all."""
-    yield "faults: " + ", ".join(f"{n} {kind}" for kind, n in sorted(result.done.items()))
+    seen, verdict = result.evidence, result.verdict
+    for kind, targets in sorted(faults_of(seen).items()):
+        each = ", ".join(f"{n} {target}" for target, n in sorted(targets.items()))
+        yield f"{kind}: {targets.total()} ({each})"
     for line in result.failed:
         yield f"a fault could not be carried out: {line}"
-    seen, verdict = result.evidence, result.verdict
     outcomes = Counter(s.transition for s in seen.steps if s.transition in checker.TERMINAL)
     yield "outcomes: " + ", ".join(f"{n} {name}" for name, n in sorted(outcomes.items()))
     ends = Counter(task.end or "silent" for task in seen.beats)
@@ -28,10 +31,20 @@ def report(result: Result) -> Iterator[str]:
     yield summary(result)
 
 
+def faults_of(seen: Evidence) -> dict[str, Counter[str]]:
+    """How often each fault was carried out: by kind, then by target."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for fault in seen.injected:
+        found[fault.kind][fault.target] += 1
+    return found
+
+
 def summary(result: Result) -> str:
     """One line with the figures of a storm."""
-    done, seen, verdict = result.done, result.evidence, result.verdict
+    seen, verdict = result.evidence, result.verdict
+    done = {kind: targets.total() for kind, targets in faults_of(seen).items()}
     kills = sum(done.get(kind, 0) for kind in ("kill", "kill_hook"))
+    kills += sum(fault.target == "kill" for fault in seen.injected)  # of servers and slurmctld
     others = sum(verdict.count(promise) for promise in checker.OTHERS)
     figures = {
         "hook calls": len(seen.calls),
@@ -52,5 +65,5 @@ def summary(result: Result) -> str:
     words = ", ".join(f"{number} {name}" for name, number in figures.items())
     return (
         f"storm: seed {result.seed}, {result.seconds / 60:g} min, {result.nodes} nodes, "
-        f"{result.brokers} broker{'s' * (result.brokers > 1)}: {words}"
+        f"{result.brokers} broker{'s' * (result.brokers > 1)}, {result.store}: {words}"
     )

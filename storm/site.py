@@ -1,13 +1,16 @@
 """The installation that a storm hits: real Slurm and RabbitMQ, a simulated cloud, and weak points.
 
 Connections to broker and cloud go through proxies that can be cut; spool and databases lie on small
-disks; hooks are called through a program that records each call; hooks and workers see a clock that can
-be stepped.
+disks; hooks are called through a program that records each call; hooks, workers and PostgreSQL each see
+a clock that can be stepped.
 """
 
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import cached_property
@@ -16,71 +19,16 @@ from typing import Self
 
 import psutil
 
-from storm.plan import STRATEGIES
+from storm.layout import DATABASE_DISK, DISKS, hook_caller, layout, slurm_command
 from tests.testbed.broker import PrivateBroker
 from tests.testbed.broker_cluster import BrokerCluster
-from tests.testbed.cluster import PROGRAMS, ROOT, VHOST, Cluster, ClusterPlan
+from tests.testbed.cluster import ROOT, VHOST, Cluster
 from tests.testbed.cut import Cut
+from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
-from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.small_disk import SmallDisk
 from tests.testbed.stepped_clock import SteppedClock
 from workers.config.settings import Settings
-
-_DISKS = {"spool": 4, "state": 64, "audit": 128}
-_SCHEDULER = "sched_interval=3,bf_interval=3,batch_sched_delay=0"
-# Slurm's commands run by the machine's clock.
-_COMMAND = '#!/bin/sh\nunset LD_PRELOAD\nexec {program} "$@"\n'
-# A hook that is killed has this long; it takes about 0.1 s.
-_HOOK_LIVES = 0.05
-_CALLER = """#!/bin/sh
-# Runs a hook as slurmctld does, without descriptors 0 to 2, and records the call.
-calls={folder}/hook-calls
-echo "$$ begin $(/usr/bin/date +%s.%N) {kind} $1" >>$calls
-if /usr/bin/rm {folder}/kill-hook 2>/dev/null; then
-  killer="/usr/bin/timeout -s KILL {lives}"
-fi
-/usr/bin/env {clock} $killer {program} "$1" <&- >&- 2>&-
-status=$?
-echo "$$ end $(/usr/bin/date +%s.%N) $status" >>$calls
-exit $status
-"""
-
-
-def plan(nodes: int) -> ClusterPlan:
-    """A third of the nodes for each strategy, one partition each; times short enough for a storm."""
-    names = [f"node{number}" for number in range(1, nodes + 1)]
-    of = {name: STRATEGIES[number * 3 // nodes] for number, name in enumerate(names)}
-    partitions = [
-        f"PartitionName={strategy} Nodes={','.join(n for n in names if of[n] == strategy)}"
-        for strategy in STRATEGIES
-    ]
-    slurm = SlurmSettings(
-        nodes=nodes,
-        suspend_time=10,
-        suspend_timeout=6,
-        resume_timeout=45,
-        cred_expire=5,
-        # each job by itself: more calls of hooks
-        extra_conf=(*partitions, "KillWait=5", f"SchedulerParameters={_SCHEDULER}"),
-    )
-    return ClusterPlan(
-        slurm,
-        boot=2.0,
-        stop=1.0,
-        strategies=of,
-        group="boot_timeout = 25.0\nstop_timeout = 25.0\ncool_down = 5.0",
-        slurm_toml='bin = "../../slurm-bin"\n'
-        "return_after = 10.0\nreturn_at_most = 40.0\ngive_back_after = 30.0",
-        snapshot_interval=5.0,
-        grace=4.0,
-        stores=("state/state.db", "audit/audit.db"),
-        more=(
-            "[power]\npoll_interval = 0.5\nlease = 8.0\napi_timeout = 4.0\nattempts = 3\n"
-            '[audit]\nkey_file = "audit.key"\nheads_file = "audit.heads"\nheads_every = 10.0\n'
-            '[tokens]\nkey_file = "token.key"\n'
-        ),
-    )
 
 
 def workers_of(owner: Child | None) -> dict[str, psutil.Process]:
@@ -96,6 +44,10 @@ def workers_of(owner: Child | None) -> dict[str, psutil.Process]:
     return found
 
 
+def _text(part: str | bytes | None) -> str:
+    return part.decode(errors="replace") if isinstance(part, bytes) else part or ""
+
+
 class Site(Cluster):
     """A cluster with weak points; use as a context manager.
 
@@ -103,19 +55,28 @@ class Site(Cluster):
         folder: for all files; a short path.
         nodes: number of nodes.
         brokers: 1, or 3 for a cluster of RabbitMQ nodes.
+        store: `sqlite`, or `postgresql` for state store and audit log.
         say: called with a description of each step of the start.
 
     Attributes:
-        cuts: the proxies before each broker, and the one before the cloud.
+        broker_cuts: the proxies before each broker.
         disks: by name.
         cluster: the broker's nodes, if there are several.
+        postgresql: the database's server, if there is one.
     """
 
     def __init__(
-        self, folder: Path, nodes: int, brokers: int, say: Callable[[str], None] | None = None
+        self,
+        folder: Path,
+        nodes: int,
+        brokers: int,
+        store: str = "sqlite",
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(folder, plan(nodes), say)
-        self._brokers = brokers
+        super().__init__(folder, layout(nodes), say)
+        self._brokers, self._store = brokers, store
+        self._said = threading.Lock()
+        self.postgresql: PostgreSQL | None = None
         self.cluster: BrokerCluster | None = None
         self.broker_cuts: list[Cut] = []
         self.disks: dict[str, SmallDisk] = {}
@@ -136,9 +97,20 @@ class Site(Cluster):
     # -- the weak points
 
     @cached_property
-    def clock(self) -> SteppedClock:
-        """The clock of hooks and workers."""
-        return SteppedClock(self.folder)
+    def clocks(self) -> Mapping[str, SteppedClock]:
+        """The clocks of `hooks`, `workers` and `database`."""
+        folders = {name: self.folder / f"clock-{name}" for name in ("hooks", "workers", "database")}
+        for folder in folders.values():
+            folder.mkdir()
+        return {name: SteppedClock(folder) for name, folder in folders.items()}
+
+    @property
+    def partitions(self) -> Mapping[str, list[str]]:
+        """The nodes of each partition, which is a strategy's."""
+        found: dict[str, list[str]] = {}
+        for node, strategy in self.plan.strategies.items():
+            found.setdefault(strategy, []).append(node)
+        return found
 
     @property
     def hook_calls(self) -> Path:
@@ -160,18 +132,88 @@ class Site(Cluster):
         port = int(self.cloud.auth_url.split("/")[2].rpartition(":")[2])
         return self._site.enter_context(Cut(port))
 
-    def operator(self, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of Lamplighter."""
-        return subprocess.run(
-            [*self._words(), *words],
-            input=typed,
-            env=self._worker_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            timeout=120,
-        )
+    @property
+    def brokers(self) -> list[PrivateBroker]:
+        """The broker, or its nodes."""
+        return self.cluster.nodes if self.cluster else [self.broker]
+
+    def process(self, worker: str) -> psutil.Process | None:
+        """The process of a worker; None while its supervisor waits before it starts it again."""
+        owner = self.second if worker == "power2" else self.workers
+        return workers_of(owner).get("power" if worker == "power2" else worker)
+
+    def mend(self) -> None:
+        """Undo whatever may still be in force."""
+        for cut in (*self.broker_cuts, self.cloud_cut):
+            cut.mend()
+        for disk in self.disks.values():
+            disk.free()
+        for clock in self.clocks.values():
+            clock.step(0.0)
+        self.simulated.outage(on=False)
+        self.simulated.set(hide_changes=False)
+        self.simulated.clear_faults()
+        self.mend_brokers()
+        self.mend_database()
+        self.slurm.start_ctld()
+
+    def mend_brokers(self) -> None:
+        """Let all nodes of the broker run, connected with each other."""
+        if self.cluster is not None:
+            self.cluster.mend()
+        elif self.broker.is_frozen:
+            self.broker.running.send(signal.SIGCONT)
+        else:
+            self.broker.start()
+
+    def mend_database(self) -> None:
+        """Let the database run."""
+        if self.postgresql is not None:
+            self.postgresql.mend()
+
+    # -- what an operator does
+
+    def operator(self, *words: str, lives: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Run a command of Lamplighter; it is killed after so many seconds. Its output is kept."""
+        command = [*map(str, self._words()), *words]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                env=self._worker_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=ROOT,
+                timeout=lives,
+            )
+        except subprocess.TimeoutExpired as ended:
+            out, err = (_text(part) for part in (ended.stdout, ended.stderr))
+            done = subprocess.CompletedProcess(command, -signal.SIGKILL, out, err)
+        shown = "" if words[:2] == ("audit", "export") else done.stdout
+        with self._said, (self.folder / "operator.log").open("a") as log:
+            log.write(
+                f"{time.time():.3f} {' '.join(words)}: {done.returncode}\n{shown}{done.stderr}\n"
+            )
+        return done
+
+    def log_in(self) -> None:
+        """Store a new login."""
+        secret = self.slurm.conf_dir / "refresh.token"
+        secret.write_text(self.simulated.mint_refresh_token())
+
+    def release(self, nodes: str) -> None:
+        """End holds, if there are any; try again while the store is away.
+
+        Raises:
+            RuntimeError: they cannot be ended.
+        """
+        for _ in range(20):
+            done = self.operator("release", nodes)
+            if done.returncode == 0 or "none of these nodes" in done.stderr:
+                return
+            time.sleep(1.0)
+        raise RuntimeError(f"the hold of {nodes} cannot be released: {done.stderr}")
 
     # -- how the cluster is set up
 
@@ -194,23 +236,33 @@ class Site(Cluster):
         return f"{scheme}//{host.rpartition(':')[0]}:{self.cloud_cut.port}/{path}"
 
     def _configure(self) -> Settings:
-        for name, megabytes in _DISKS.items():
+        for name, megabytes in DISKS.items():
             disk = SmallDisk(self.slurm.conf_dir / name, megabytes)
             self.disks[name] = self._site.enter_context(disk)
+        if self._store == "postgresql":
+            self._open_database()
         self.beats.mkdir()
         for name in ("scontrol", "squeue"):
             program = shutil.which(name, path=MINIMAL_ENVIRONMENT["PATH"])
-            self._program(f"slurm-bin/{name}", _COMMAND.format(program=program))
+            self._program(f"slurm-bin/{name}", slurm_command(program))
         return super()._configure()
 
+    def _open_database(self) -> None:
+        self._say("a private PostgreSQL")
+        disk = SmallDisk(self.folder / "database", DATABASE_DISK)
+        self.disks["database"] = self._site.enter_context(disk)
+        disk.folder.chmod(0o711)  # its server runs as another user
+        clock = self.clocks["database"].environment
+        server = PostgreSQL(disk.folder / "server", clock, ("max_wal_size=64MB",))
+        self.postgresql = self._site.enter_context(server)
+
+    def _store_urls(self) -> tuple[str, str]:
+        if self.postgresql is None:
+            return super()._store_urls()
+        return self.postgresql.create_database(), self.postgresql.create_database()
+
     def _hook_program(self, kind: str) -> Path:
-        text = _CALLER.format(
-            folder=self.folder,
-            kind=kind,
-            clock=" ".join(f"{name}={value}" for name, value in self.clock.environment.items()),
-            lives=_HOOK_LIVES,
-            program=PROGRAMS / f"lamplighter-{kind}",
-        )
+        text = hook_caller(self.folder, kind, self.clocks["hooks"].environment)
         return self._program(f"call-{kind}", text)
 
     def _program(self, name: str, text: str) -> Path:
@@ -221,12 +273,12 @@ class Site(Cluster):
         return path
 
     def _worker_environment(self) -> Mapping[str, str]:
-        return {**MINIMAL_ENVIRONMENT, **self.clock.environment}
+        return {**MINIMAL_ENVIRONMENT, **self.clocks["workers"].environment}
 
     def start_workers(self) -> None:
         """Run `lamplighter up`, and a second power worker; wait until all consume their queues."""
         super().start_workers()
-        for node in self.cluster.nodes if self.cluster else [self.broker]:
+        for node in self.brokers:
             node.settle()
         self.start_second()
 

@@ -1,14 +1,11 @@
 """Removes secrets from text: known ones in any notation, and whatever looks like one. Pure."""
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+
+from workers.process.echoes import PIECE, forms
 
 MASK = "***"
-# A piece of a secret of this length is a secret, too.
-PIECE = 8
 # Shorter texts, such as `no`, would mask words everywhere.
 _SHORTEST = 4
 
@@ -36,7 +33,7 @@ class Scrubber:
         for secret in {one.strip() for one in secrets}:
             if len(secret) < _SHORTEST:
                 continue
-            for form in set(_forms(secret)):
+            for form in forms(secret):
                 size = min(PIECE, len(form))
                 found = self._pieces.setdefault(size, set())
                 found.update(form[at : at + size] for at in range(len(form) - size + 1))
@@ -59,20 +56,3 @@ def _unmasked(text: str, masked: bytearray) -> Iterator[str]:
         yield MASK
         at = run.end()
     yield text[at:]
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """The secret as it may appear: plain, in JSON, in a URL, in hexadecimal, in base64."""
-    yield secret
-    yield json.dumps(secret)[1:-1]
-    yield from {quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    raw = secret.encode(errors="surrogateescape")
-    yield raw.hex()
-    yield raw.hex().upper()
-    for shift in range(3):
-        # the characters that the bytes before and after it change are left out
-        coded = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
-        inner = coded[(0, 2, 3)[shift] : -1]
-        if len(inner) >= _SHORTEST:
-            yield inner
-            yield inner.translate(str.maketrans("+/", "-_"))

@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 SERVICES = ("rabbitmq", "postgres", "power", "tokens", "audit", "relay", "simcloud", "console")
+CLUSTER = ("compose.yaml", "deploy/compose/cluster.yaml")
 NODES = {"node1", "node2", "node3"}
 
 
@@ -56,6 +57,34 @@ def test_requests_are_completed_in_the_audit(engine: Engine, tmp_path: Path) -> 
         told = json.dumps(containers) + project.compose("logs", "--no-color")
         for secret in ("rabbitmq_admin", "power.password", "postgres_password", "cloud_secret"):
             assert (project.secrets / secret).read_text().strip() not in told
+    assert project.leftovers() == []
+
+
+def test_requests_go_on_while_a_broker_node_and_a_power_worker_are_away(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """deploy/compose/cluster.yaml: all queues are on three nodes."""
+    services = ("power", "tokens", "audit", "simcloud")
+    with (
+        compose_project(engine, tmp_path, *services, files=CLUSTER) as project,
+        closing(SimControl(f"http://{project.address('simcloud', 5000)}")) as cloud,
+    ):
+        setup = ("run", "--rm", "--no-deps", "-T", "setup", "lamplighter")
+        assert "no differences" in project.compose(*setup, "topology", "check")
+        workers = project.compose("ps", "--quiet", "power").split()
+        assert len(workers) == 2
+
+        project.run("lamplighter-resume", "node[1-3]")
+        project.compose("kill", "rabbitmq")
+        engine.run("kill", workers[0])
+        _await_outcomes(project, {node: ["completed"] for node in NODES})
+        assert {name for name, s in cloud.servers().items() if s.status == "ACTIVE"} == NODES
+        project.run("lamplighter-suspend", "node[1-3]")
+        _await_outcomes(project, {node: ["completed", "completed"] for node in NODES})
+        assert {name for name, s in cloud.servers().items() if s.status == "SHUTOFF"} == NODES
+        cookie = (project.secrets / "erlang_cookie").read_text().strip()
+        containers = engine.run("inspect", *project.containers())
+        assert cookie not in containers + project.compose("logs", "--no-color")
     assert project.leftovers() == []
 
 

@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from producers.amqp import connection_parameters
-from producers.message import Batch
-from producers.publish import publish
-from producers.snapshot import messages, take
-from schemas.snapshot import SlurmNode
 from tests.testbed.consumers import all_consume
+from tests.testbed.scripted_slurm import ScriptedSlurm
 from tests.testbed.waiting import until, until_none
 from tests.testbed.whole_system import WORKERS, SystemPlan, WholeSystem
 from workers.broker import topology
@@ -29,47 +25,7 @@ if TYPE_CHECKING:
 NODES, DRIFTS = 100, 50
 INTERVAL = 6.0
 STALE_AFTER = 5.0
-ON, OFF = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
 KINDS = ("orphan", "dead", "broken", "ghost", "unasked")
-
-
-class Controller:
-    """Acts as slurmctld: it knows which nodes it wants, and calls the hooks."""
-
-    def __init__(self, system: WholeSystem) -> None:
-        self.fleet = system
-        self.wanted: set[str] = set()
-
-    def call_hook(self, *nodes: str, on: bool) -> None:
-        """Call a hook for nodes, as slurmctld does: its own state changes first."""
-        self.wanted = self.wanted | set(nodes) if on else self.wanted - set(nodes)
-        done = self.fleet.request("resume" if on else "suspend", ",".join(nodes))
-        assert done.returncode == 0, done.stderr
-
-    def snapshot(self) -> None:
-        """Publish a snapshot, as the snapshot worker does."""
-        settings = self.fleet.settings
-        taken = take(settings.cluster, settings.hook.state, self._read)
-        sent = publish(
-            connection_parameters(settings.broker, "test controller"),
-            [Batch(messages(taken, 30), lambda: None)],
-            10.0,
-        )
-        assert sent.problem is None, sent.problem
-
-    def _read(self) -> list[SlurmNode]:
-        return [SlurmNode(n, ON if n in self.wanted else OFF) for n in self.fleet.nodes]
-
-    def wrong(self) -> dict[str, str]:
-        """The nodes whose servers are not as wanted."""
-        servers = self.fleet.cloud.servers()
-        return {
-            node: servers[node].status if node in servers else "NONE"
-            for node in self.fleet.nodes
-            if node not in servers
-            or servers[node].status != ("ACTIVE" if node in self.wanted else "SHUTOFF")
-            or servers[node].task_state
-        }
 
 
 @pytest.fixture
@@ -94,7 +50,7 @@ def test_drifts_are_repaired_within_two_snapshots_and_not_without_snapshots(
     system: WholeSystem,
 ) -> None:
     chance = random.Random(20261124)  # noqa: S311 - repeatable
-    slurm = Controller(system)
+    slurm = ScriptedSlurm(system)
     slurm.snapshot()
     slurm.call_hook(*system.nodes[:60], on=True)
     until(lambda: not slurm.wrong(), 60, "sixty nodes to be powered on")
@@ -136,12 +92,12 @@ def notices(system: WholeSystem) -> set[str]:
     return {e.type.removeprefix("lamplighter.").removesuffix(".v1") for e in system.records()}
 
 
-def still(slurm: Controller, drifted: list[str]) -> dict[str, str]:
+def still(slurm: ScriptedSlurm, drifted: list[str]) -> dict[str, str]:
     """The drifted nodes that are not as Slurm wants them."""
     return {node: status for node, status in slurm.wrong().items() if node in drifted}
 
 
-def inject(slurm: Controller, node: str, chance: random.Random) -> str:
+def inject(slurm: ScriptedSlurm, node: str, chance: random.Random) -> str:
     """Make a node drift without any request; returns the kind of drift."""
     cloud, wanted = slurm.fleet.cloud, node in slurm.wanted
     kind = chance.choice(("dead", "broken", "ghost") if wanted else ("orphan", "unasked"))

@@ -157,6 +157,11 @@ class Cluster:
     def _worker_environment(self) -> Mapping[str, str] | None:
         return None
 
+    def _store_urls(self) -> tuple[str, str]:
+        """The SQLAlchemy URLs of state store and audit log."""
+        state, audit = self.plan.stores
+        return f"sqlite:///{state}", f"sqlite:///{audit}"
+
     def start_workers(self) -> None:
         """Run `lamplighter up` and wait until all workers consume their queues.
 
@@ -222,6 +227,7 @@ class Cluster:
         password.touch(mode=0o600)
         password.write_text(self.broker.admin.password)
         self.roles = BrokerRoles(self.broker, VHOST, folder)
+        self._stores = self._store_urls()
         config, admin = folder / FILE_NAME, folder / "test_bed.toml"
         user, place = self.broker.admin.name, f"{self.broker.host}:{self.broker.port}/{VHOST}"
         admin.write_text(
@@ -250,8 +256,8 @@ snapshot_interval = {self.plan.snapshot_interval}
 [resync]
 grace = {self.plan.grace}
 [store]
-url = "sqlite:///{self.plan.stores[0]}"
-audit_url = "sqlite:///{self.plan.stores[1]}"
+url = "{self._stores[0]}"
+audit_url = "{self._stores[1]}"
 [clouds.simulated]
 auth_url = "{self._cloud_address(self.cloud.auth_url)}"
 project_id = "{self.project_id}"

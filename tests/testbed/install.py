@@ -44,6 +44,7 @@ TEST_PACKAGES = {
     **SYSTEM_PACKAGES,
     "postgresql": "usr/lib/postgresql/*/bin/initdb",
     "prometheus": "promtool",
+    "sqlite3": "sqlite3",
     "chromium": "chromium",
     # The clock that a storm steps is compiled.
     "gcc": "cc",

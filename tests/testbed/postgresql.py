@@ -7,9 +7,11 @@ import secrets
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import psutil
 import psycopg
 from psycopg.sql import SQL, Identifier
 
@@ -18,7 +20,7 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Debian installs the server's programs here and not on the PATH.
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -33,10 +35,19 @@ class PostgreSQL:
 
     Args:
         folder: for all its files; that user must be able to reach it.
+        environment: more variables of the server's environment.
+        settings: more settings, such as `max_wal_size=64MB`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
+        self._environment = {**MINIMAL_ENVIRONMENT, **(environment or {})}
+        self._settings = [word for setting in settings for word in ("-c", setting)]
         self._programs = _programs()
         self._ports = Ports()
         self._port = self._ports.take()
@@ -60,8 +71,11 @@ class PostgreSQL:
             str(self._programs / "postgres"),
             *("-D", str(self.folder / "data"), "-p", str(self._port)),
             *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+            *self._settings,
         ]
-        self._server = Child(_unprivileged(argv), log=self.folder / "postgres.log")
+        self._server = Child(
+            _unprivileged(argv), log=self.folder / "postgres.log", env=self._environment
+        )
         until(self._answers, 30.0, "the private PostgreSQL")
 
     def stop(self) -> None:
@@ -70,6 +84,35 @@ class PostgreSQL:
             # PostgreSQL's "fast shutdown"; a killed server would leave its shared memory behind.
             self._server.send(signal.SIGINT)
             self._server.stop()
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill all its processes, as `kill -9` does."""
+        if self._server is not None:
+            self._server.kill_session()
+
+    def freeze(self) -> None:
+        """Stop all its processes with SIGSTOP: connections stay open, and nothing is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def mend(self) -> None:
+        """Let it run, if it is frozen, was killed, or has ended by itself."""
+        if self._server is not None and self._server.running:
+            self._signal_all(signal.SIGCONT)
+        else:
+            self.kill()
+            self.start()
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._server is not None
+        server = psutil.Process(self._server.pid)
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True)

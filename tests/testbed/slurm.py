@@ -105,13 +105,19 @@ class PrivateSlurm:
             self.boot("static1")
 
     def start_ctld(self) -> None:
-        """Start slurmctld only; raises the same errors as `start`."""
-        self._ctld = Child(
-            [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
-            log=self.layout.log_dir / "slurmctld.out",
-            env=self.environment() | dict(self.settings.environment),
-        )
+        """Start slurmctld only, if it does not run; raises the same errors as `start`."""
+        if not self.ctld_runs:
+            self._ctld = Child(
+                [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
+                log=self.layout.log_dir / "slurmctld.out",
+                env=self.environment() | dict(self.settings.environment),
+            )
         until(self._answers, START_TIMEOUT, "the private slurmctld")
+
+    @property
+    def ctld_runs(self) -> bool:
+        """Whether slurmctld was started, and runs."""
+        return self._ctld is not None and self._ctld.running
 
     @property
     def pid(self) -> int:

@@ -25,6 +25,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("depl
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 DEPENDENCIES = ROOT / "docs/adr/0001-an-application-in-its-own-environment.md"
 
+# The sections of which a test executes each command; of all others only names and options are checked.
+EXECUTED = {
+    ("docs/quick-start.md", "Quick start"): "tests/e2e/test_quick_start.py",
+    ("docs/operations.md", "Backup"): "tests/faults/test_restore.py",
+    ("docs/operations.md", "Restore"): "tests/faults/test_restore.py",
+}
+
 _FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^ {4}.*$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -114,6 +121,16 @@ def test_commands_and_options_exist(page: Path) -> None:
     assert {" ".join(words): list(unknown(words, cli)) for words in found if words} == {
         " ".join(words): [] for words in found if words
     }
+
+
+@pytest.mark.parametrize(("page", "heading"), EXECUTED)
+def test_sections_whose_commands_are_executed_have_commands(page: str, heading: str) -> None:
+    """Which ones these are is written above; the test that executes them reads the page itself."""
+    _, found, rest = (ROOT / page).read_text().partition(f"# {heading}\n")
+    text = rest.partition("\n## ")[0]
+    assert found
+    assert _FENCED.search(text) or _INDENTED.search(text)
+    assert page in (ROOT / EXECUTED[page, heading]).read_text()
 
 
 def test_the_search_finds_what_is_wrong() -> None:

@@ -11,8 +11,8 @@ from schemas.commands import Desired, Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from tests.testbed.pending_nodes import BAKED, node
-from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, START
+from tests.testbed.pending_nodes import BAKED, action, node
+from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START
 from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError
 from workers.clouds.nova_requests import Call
@@ -158,6 +158,40 @@ def test_a_reboot_for_slurm_is_refused_once_the_node_has_registered() -> None:
     with pytest.raises(NotWantedError, match="counts the node as running") as caught:
         guard(WANTED, slurm=shows(Power.ON, generation=7), is_reboot=True)
     assert caught.value.waits is None
+
+
+@pytest.mark.parametrize("power", [Power.POWERING_UP, Power.OFF, Power.ON])
+def test_a_reboot_for_slurm_is_repeated_only_on_a_fresh_snapshot_since_the_last_one(
+    power: Power,
+) -> None:
+    """Whatever the cloud answered to the first one, the node may have booted, and run a job."""
+    before, after = (shows(power, generation=at) for at in (6, MOMENT + 1))
+    for seen in (before, replace(after, fresh=False), replace(after, generation=MOMENT)):
+        made = Guard(OneRow(WANTED), OneView(seen), 20.0, WANTED, is_reboot=True, rebooted=MOMENT)
+        if seen.has_registered("node1", WANTED.generation):
+            continue
+        with pytest.raises(NotWantedError, match="since the last reboot") as caught:
+            made()
+        assert caught.value.waits is not None
+    again = Guard(OneRow(WANTED), OneView(after), 20.0, WANTED, is_reboot=True, rebooted=MOMENT)
+    if power is Power.ON:
+        with pytest.raises(NotWantedError, match="counts the node as running"):
+            again()
+    else:
+        again()
+
+
+def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:
+    def last(*results: str) -> int | None:
+        made = tuple(
+            action(REBOOT, time=MOMENT + n, result=result) for n, result in enumerate(results)
+        )
+        one = node(command(kind=Kind.RESUME))
+        return replace(one, actions={one.key: made}).last_reboot
+
+    assert last() is None
+    assert last("conflict", "over_limit", "not_found") is None
+    assert last("server_side", "conflict") == last("network") == last("done") == MOMENT
 
 
 def test_a_call_for_a_resume_reads_no_snapshot() -> None:

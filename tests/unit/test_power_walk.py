@@ -1,8 +1,10 @@
 """Hypothesis drives the power worker's pure functions over one node and a cloud that misbehaves.
 
 The walk is `admit`'s next part: each step is `next_step` (with `decide` inside), and each answer goes
-through `learn_answer`, as in the engine. Requests come at any time; answers are lost, late or wrong;
-accepted work ends in ERROR, falls back or never ends; servers die and start by themselves.
+through `learn_answer`, as in the engine. Requests come at any time; answers are lost, late or wrong, and
+a lost call takes effect at once, later, or never; accepted work ends in ERROR, falls back or never ends,
+deletions too; servers die and start by themselves; listings of changes show none. As in a store, a
+resume notes that slurmctld waits for a boot: each ends in one, whatever ran before.
 """
 
 from __future__ import annotations
@@ -12,9 +14,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
 
 from schemas.commands import Desired, Kind
 from schemas.events import Transition
@@ -35,12 +43,21 @@ if TYPE_CHECKING:
     from workers.clouds.decide import Act
 
 API_TIMEOUT, TAKES = 4.0, 2.0
+# A call whose answer was lost takes effect so much later, at the latest.
+LATE = 3.0
+# Over all examples of the long walk.
+MANY_STEPS = 200_000
 # Where each action may begin, its task, and where it ends.
 WORK = {
     START: ({"SHUTOFF"}, "powering-on", "ACTIVE"),
     STOP: ({"ACTIVE", "ERROR"}, "powering-off", "SHUTOFF"),
     SHELVE: ({"ACTIVE", "SHUTOFF"}, "shelving", "SHELVED_OFFLOADED"),
     UNSHELVE: ({"SHELVED_OFFLOADED"}, "unshelving", "ACTIVE"),
+    DELETE: (
+        {"ACTIVE", "SHUTOFF", "ERROR", "BUILD", "SHELVED_OFFLOADED"},
+        "deleting",
+        "DELETED",
+    ),
     REBOOT: ({"ACTIVE", "SHUTOFF", "ERROR"}, "rebooting_hard", "ACTIVE"),
 }
 OFF = {"stop": {"SHUTOFF"}, "shelve": {"SHUTOFF", "SHELVED_OFFLOADED"}, "delete": set[str]()}
@@ -50,6 +67,7 @@ ANSWERS: tuple[CloudError | None, ...] = (
 )
 # The answer is lost; the call took effect, or did not.
 LOST = CloudError(None, "reset by peer")
+PERFORMED = ("at once", "later", "never")
 FATES = ("well", "well", "well", "ERROR", "back", "never")
 GROUPS = [
     msgspec.structs.replace(GROUP, strategy=strategy, server=TEMPLATE)
@@ -82,13 +100,15 @@ class Walk(RuleBasedStateMachine):
         self.view = ServerView(CLUSTER)
         self.health = Health()
         self.answer: CloudError | None = None
-        self.lost: bool | None = None
+        self.lost: str | None = None
+        self.late: list[tuple[float, Act]] = []
+        self.blind = False
+        self.booted = self.boot_from = 0
+        self.unsettled = 0.0
         self.fate = "well"
         self.faults = 0
-        asked = command(kind=kind)
-        self.node: PendingNode | None = node(
-            asked, pending(asked), group=group, row=row(asked), fresh_after=self.now
-        )
+        self.node: PendingNode | None = None
+        self.request(kind)
 
     # -- what may happen
 
@@ -97,7 +117,17 @@ class Walk(RuleBasedStateMachine):
         """A newer request comes; or the first one after an end."""
         self.generation += 10**9
         asked = command(kind=kind, generation=self.generation)
-        raised = row(asked, self.node.row.server_id if self.node else None)
+        was = self.node.row if self.node else None
+        under_way = was is not None and was.desired is Desired.UP and self.boot_from
+        if kind is Kind.RESUME and not under_way:
+            self.boot_from = self.generation
+        raised = row(
+            asked,
+            was.server_id if was else None,
+            booted=self.booted,
+            boot_from=self.boot_from,
+            unsettled_left=max(0.0, self.unsettled - self.now),
+        )
         if self.node is None:
             fresh = node(asked, group=self.group, row=raised, patient_since=self.now)
             self.node = joined(fresh, pending(asked), raised, {}, {}, self.now)
@@ -110,9 +140,14 @@ class Walk(RuleBasedStateMachine):
         self.answer, self.fate, self.lost = answer, fate, None
         self.faults += answer is not None or fate != "well"
 
-    @rule(performed=st.booleans())
-    def answers_are_lost(self, performed: bool) -> None:  # noqa: FBT001 - a rule's argument
+    @rule(performed=st.sampled_from(PERFORMED))
+    def answers_are_lost(self, performed: str) -> None:
         self.answer, self.lost = LOST, performed
+        self.faults += 1
+
+    @rule(blind=st.booleans())
+    def listings_of_changes_show_none(self, blind: bool) -> None:  # noqa: FBT001 - a rule's argument
+        self.blind = blind
         self.faults += 1
 
     @rule(on=st.booleans())
@@ -139,15 +174,17 @@ class Walk(RuleBasedStateMachine):
         """Many of the above; in each round there is time for an end."""
         chance = random.Random(seed)  # noqa: S311 - no secret
         for _ in range(40):
-            match chance.randrange(5):
+            match chance.randrange(6):
                 case 0:
                     self.cloud_changes(chance.choice(ANSWERS), chance.choice(FATES))
                 case 1:
-                    self.answers_are_lost(performed=chance.random() < 0.5)
+                    self.answers_are_lost(chance.choice(PERFORMED))
                 case 2:
                     self.server_changes_by_itself(on=chance.random() < 0.5)
                 case 3:
                     self.time_passes(chance.choice([0.1, 1.0, 9.0]))
+                case 4:
+                    self.listings_of_changes_show_none(chance.random() < 0.5)
                 case _:
                     self.cloud_changes(None, "well")
             if self.node is None or chance.random() < 0.2:
@@ -158,11 +195,14 @@ class Walk(RuleBasedStateMachine):
         """Once the cloud is well, the newest request ends, with the node as it wants it."""
         if not hasattr(self, "group"):
             return
-        self.answer, self.lost, self.fate = None, None, "well"
+        self.answer, self.lost, self.fate, self.blind = None, None, "well", False
         for server_id, work in self.work.items():
-            if work.at is None:  # an administrator resets it
-                self.servers[server_id] = replace(self.servers[server_id], task=None)
-        self.work = {k: w for k, w in self.work.items() if w.at is not None}
+            if work.at is None and work.status != "DELETED":  # an administrator resets it
+                status = {"BUILD": "ERROR"}.get(self.servers[server_id].status)
+                known = self.servers[server_id]
+                self.servers[server_id] = replace(known, status=status or known.status, task=None)
+        lasting = {k: w for k, w in self.work.items() if w.at is not None or w.status == "DELETED"}
+        self.work = lasting
         self.now += 60.0
         self._settle()
         want = Kind.RESUME if self.generation // 10**9 % 2 else Kind.SUSPEND
@@ -189,11 +229,13 @@ class Walk(RuleBasedStateMachine):
         )
         taken = next_step(self.node, seen, None, registered=False, now=self.now)
         match taken:
-            case WaitFor(until=until, listing=listing):
+            case WaitFor(until=until, listing=listing, whole=whole):
                 assert listing or until is not None
                 self.now = max(self.now, until or 0.0) + 0.5
                 self._settle()
-                self.view.fold(tuple(self.servers.values()), self.now, whole=True)
+                seen_all = whole or not self.blind
+                listed = tuple(self.servers.values()) if seen_all else ()
+                self.view.fold(listed, self.now, whole=seen_all)
             case MakeCall(act):
                 self._call(act)
             case Finish(transition=transition):
@@ -215,6 +257,8 @@ class Walk(RuleBasedStateMachine):
         statuses = {s.status for s in self.view.servers if s.task is None}
         if self.node.row.desired is Desired.UP:
             assert statuses == {"ACTIVE"}
+            assert self.node.row.booted >= self.boot_from, "slurmctld still waits for a boot"
+            self.boot_from = 0
         else:
             assert statuses <= OFF[self.group.strategy]
 
@@ -239,10 +283,14 @@ class Walk(RuleBasedStateMachine):
         call = Calling(act, self.node.row, self.node.key, self.now)
         self.now += 0.1
         answer: str | CloudError = self.answer or act.server_id or f"id-{self.created + 1}"
-        if self.answer is None or self.lost:
+        if self.answer is None or self.lost == "at once":
             refused = self._perform(act)
             if self.answer is None and refused is not None:
                 answer = refused
+        elif self.lost == "later":
+            self.late.append((self.now + LATE, act))
+        if self.lost:
+            self.unsettled = self.now + API_TIMEOUT
         verdict = verdict_on(answer) if isinstance(answer, CloudError) else None
         self.node = learn_answer(
             self.node,
@@ -253,6 +301,7 @@ class Walk(RuleBasedStateMachine):
             time_ns=self.generation,
             api_timeout=API_TIMEOUT,
         )
+        self.booted = max(self.booted, self.node.row.booted)
 
     # -- the cloud
 
@@ -270,12 +319,9 @@ class Walk(RuleBasedStateMachine):
         server = self.servers.get(act.server_id)
         if server is None:
             return CloudError(404, "gone")
-        if act.action == DELETE:
-            del self.servers[server.id]
-            self.work.pop(server.id, None)
-            return None
         begins, task, ends = WORK[act.action]
-        if server.status not in begins or server.task is not None:
+        busy = server.task is not None and act.action != DELETE
+        if server.status not in begins or busy:
             return CloudError(409, f"while it is {server.status}")
         self.servers[server.id] = replace(server, task=task)
         self._begin(server.id, ends, back=server.status)
@@ -286,12 +332,29 @@ class Walk(RuleBasedStateMachine):
         self.work[server_id] = Work(status, None if self.fate == "never" else self.now + TAKES)
 
     def _settle(self) -> None:
+        for act in [act for at, act in self.late if at <= self.now]:
+            self._perform(act)
+        self.late = [(at, act) for at, act in self.late if at > self.now]
         for server_id, work in list(self.work.items()):
             if work.at is not None and work.at <= self.now:
                 server = self.servers[server_id]
                 self.servers[server_id] = replace(server, status=work.status, task=None)
                 del self.work[server_id]
+                if work.status == "DELETED":
+                    del self.servers[server_id]
 
 
-TestWalk = Walk.TestCase
+class Short(Walk):
+    """The same, in as many examples as the profile says."""
+
+
+TestWalk = Short.TestCase
 TestWalk.settings = settings(stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+def test_no_promise_is_broken_in_200_000_steps() -> None:
+    run_state_machine_as_test(
+        Walk, settings=settings(stateful_step_count=40, deadline=None, max_examples=300)
+    )
+    assert Walk.steps >= MANY_STEPS

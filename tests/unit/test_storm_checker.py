@@ -10,16 +10,19 @@ import pytest
 from storm import checker
 from storm.checker import Violation, check
 from storm.collect import beats, hook_calls, set_down, steps, tracebacks
+from storm.dead_letters import EXPLAINED, Cause, objection
 from storm.evidence import (
     Beats,
     DeadLetter,
     Evidence,
     HookCall,
+    Injected,
     PoweredOn,
     QueueSeen,
     ServerSeen,
     Step,
 )
+from storm.faults.carrier import FAULTS
 from storm.plan import storm
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ GOOD = Evidence(
         QueueSeen("power.dlq", 3, 0),
         QueueSeen("audit", 0, 1),
     ),
-    letters=(DeadLetter("node1", "quota", "too many"),),
+    letters=(DeadLetter("node1", "quota", "too many", 120.0),),
+    injected=(Injected("answers", "403", 115.0, 119.0),),
     states={"node1": frozenset({"IDLE", "CLOUD", "POWERED_DOWN"})},
     memory={"power": (90.0,) * 12},
 )
@@ -148,7 +152,23 @@ BROKEN: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     ),
     "a dead letter for an outage": (
         "dead letter",
-        lambda e: replace(e, letters=(DeadLetter("node1", "network", "reset"),)),
+        lambda e: replace(e, letters=(DeadLetter("node1", "network", "reset", 120.0),)),
+    ),
+    "a dead letter of a class that nobody has heard of": (
+        "dead letter",
+        lambda e: replace(e, letters=(DeadLetter("node1", "new_class", "what?", 120.0),)),
+    ),
+    "a dead letter for a no that no fault explains": (
+        "dead letter",
+        lambda e: replace(e, injected=()),
+    ),
+    "a dead letter long after the cloud said no": (
+        "dead letter",
+        lambda e: replace(e, letters=(DeadLetter("node1", "quota", "too many", 500.0),)),
+    ),
+    "a dead letter before the cloud said no": (
+        "dead letter",
+        lambda e: replace(e, letters=(DeadLetter("node1", "quota", "too many", 20.0),)),
     ),
     "a message in a queue": (
         "queue",
@@ -222,14 +242,47 @@ def test_what_is_nobodys_fault_is_no_violation(name: str) -> None:
     assert not check(ALLOWED[name](GOOD)).violations
 
 
+PASSING = (
+    *("network", "timeout", "server_side", "over_limit", "unauthorized", "invalid_grant", "token"),
+    *("token_service_away", "provider_away", "unreadable_answer", "boots_stuck", "unconfirmed"),
+    *("lease_held", "held_long", "on_hold", "unknown", "malformed", "not_allowed", ""),
+    *("broker_delivery_limit", "ambiguous_server", "not_ours", "implausible_generation"),
+)
+TABLE = [(error, cause) for error, causes in EXPLAINED.items() for cause in causes]
+
+
+@pytest.mark.parametrize(("error", "cause"), TABLE)
+def test_a_permanent_no_is_explained_by_its_fault_and_by_no_other(error: str, cause: Cause) -> None:
+    planned = {
+        (fault.kind, fault.target)
+        for brokers, store in ((1, "sqlite"), (3, "postgresql"))
+        for fault in storm(3, 20_000, brokers, store).faults
+    }
+    assert (cause.kind, cause.target) in planned
+    letter = DeadLetter("node1", error, "no", 5000.0)
+    assert not objection(letter, [Injected(cause.kind, cause.target, 4990.0, 4995.0)])
+    early, late = (Injected(cause.kind, cause.target, at, at + 5.0) for at in (100.0, 9000.0))
+    assert bool(objection(letter, [early])) is not cause.lasting
+    assert objection(letter, [late, Injected("answers", "500", 4990.0, 4995.0)])
+
+
+def test_each_class_of_error_that_passes_is_a_violation() -> None:
+    """An outage, a lease, a hold, a defect of ours: none may end a request, whatever was injected."""
+    planned = storm(2, 20_000, 3, "postgresql").faults
+    faults = [Injected(fault.kind, fault.target, 0.0, 1000.0) for fault in planned]
+    for error in PASSING:
+        assert objection(DeadLetter("node1", error, "", 500.0), faults), error
+
+
 def test_violation_names_promise_node_and_times() -> None:
     line = str(Violation("lost request", "node7", "no record", (0.5,)))
     assert line == "lost request | node7 | no record | 00:00:00.500"
 
 
 def test_storm_depends_on_its_seed_alone() -> None:
-    one, again, other = storm(1, 300, 3), storm(1, 300, 3), storm(2, 300, 3)
+    one, again, other = (storm(seed, 300, 3, "sqlite") for seed in (1, 1, 2))
     assert one == again != other
+    assert {fault.kind for fault in storm(1, 3000, 3, "postgresql").faults} == FAULTS.keys()
     assert {fault.kind for fault in one.faults} >= {
         "kill",
         "freeze",
@@ -238,7 +291,7 @@ def test_storm_depends_on_its_seed_alone() -> None:
         "operator",
     }
     assert all(fault.at + fault.lasts <= 300 for fault in one.faults)
-    assert not any(fault.kind == "partition" for fault in storm(1, 300, 1).faults)
+    assert not any(fault.kind == "partition" for fault in storm(1, 300, 1, "sqlite").faults)
 
 
 def test_hook_calls_are_read_with_their_ends() -> None:

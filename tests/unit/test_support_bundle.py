@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import stat
 import tarfile
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
-from ops.doctor.scrub import MASK, PIECE, Scrubber
+from ops.doctor.scrub import MASK, Scrubber
 from schemas.events import Transition
 from tests.testbed.auditlog import pour
 from tests.testbed.messages import command, event
 from workers.config.settings import load
+from workers.process.echoes import PIECE
 from workers.store.database import open_store
 
 if TYPE_CHECKING:
@@ -196,6 +198,14 @@ def test_a_known_secret_is_masked_wherever_it_is(secret: str, before: str, after
     scrubbed = Scrubber([secret])(f"{before}{secret}{after}")
     if len(known) >= PIECE:
         assert known not in scrubbed.replace(MASK, "\0")
+
+
+def test_a_secret_of_the_environment_need_not_be_text() -> None:
+    """Its bytes that are not UTF-8 are surrogates; each notation of them is masked."""
+    raw = b"not-utf-8\xff\xfe-secret"
+    said = f"{raw.hex()} {quote(raw)} {base64.b64encode(raw).decode()[:-4]}"
+    scrubbed = Scrubber([os.fsdecode(raw)])(said)
+    assert set(scrubbed.split()) == {MASK}
 
 
 def test_words_that_are_no_secrets_stay() -> None:

@@ -49,6 +49,7 @@ class NodeView:
         fresh: whether the listing was requested after the last call's answer, so that it can end
             the round; an older one can only power a server on, which Nova refuses if it is wrong.
         calls: the successful calls of this round, by action.
+        deleted: how often this round has deleted each server, by id.
         waited: seconds from the last successful call, or from acceptance, to the listing's request.
         ours: the ids of the servers that carry our tags, or that we created: they may be deleted.
         trouble: what was wrong with a server that this round has deleted.
@@ -62,6 +63,7 @@ class NodeView:
     calls: Mapping[str, int]
     waited: float
     ours: frozenset[str] = field(default_factory=frozenset)
+    deleted: Mapping[str, int] = field(default_factory=dict)
     trouble: Cause | None = None
     image_id: str | None = None
     recovered: bool = False
@@ -198,20 +200,18 @@ def _best_first(view: NodeView) -> list[Server]:
 def _with_surplus(
     desired: Desired, view: NodeView, group: GroupSettings, surplus: list[Server]
 ) -> Decision:
-    """A creation whose answer was lost may have been made twice."""
-    extra = [server for server in surplus if server.id in view.ours and server.task != DELETING]
+    """A creation whose answer was lost may have been made twice; a deletion may be lost half-way."""
+    over = view.waited > group.stop_timeout
     may_delete = group.strategy == "delete" or desired in {Desired.READY, Desired.GONE}
     if may_delete and view.fresh:
-        if extra and view.calls.get(DELETE, 0) < _most_deletions(view, group):
-            return Act(DELETE, extra[0].id)
-        if not extra and view.waited <= group.stop_timeout:
+        for server in surplus:
+            due = over or server.task != DELETING
+            if due and server.id in view.ours and view.deleted.get(server.id, 0) < group.boots:
+                return Act(DELETE, server.id)
+        if not over:
             return Wait(group.stop_timeout)
     ids = ", ".join(sorted(server.id for server in view.servers))
     return _fail(view, "ambiguous_server", f"several servers are this node's: {ids}; keep one")
-
-
-def _most_deletions(view: NodeView, group: GroupSettings) -> int:
-    return group.boots + view.calls.get(CREATE, 0) + len(view.servers) - 1
 
 
 def _replace(desired: Desired, view: NodeView, group: GroupSettings, server: Server) -> Decision:
@@ -227,7 +227,7 @@ def _replace(desired: Desired, view: NodeView, group: GroupSettings, server: Ser
     stuck = server.task == DELETING
     if stuck and view.waited <= group.stop_timeout:
         return Wait(group.stop_timeout)
-    if view.calls.get(DELETE, 0) >= _most_deletions(view, group):
+    if view.deleted.get(server.id, 0) >= group.boots:
         error = "stop_timeout" if stuck else "delete_failed"
         return _fail(view, error, f"the server is {_state(server)} after it was deleted")
     if desired in {Desired.DOWN, Desired.GONE}:

@@ -9,7 +9,7 @@ from schemas.commands import PowerCommand
 from schemas.events import Cause
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.errors import LamplighterError
-from workers.power.admit import Passed, is_late, judge
+from workers.power.admit import UNCONFIRMED, Passed, is_late, judge
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import SlurmView
 
@@ -59,6 +59,8 @@ class Guard:
         wanted: the row by which the call was decided.
         command: Slurm's own request to power the node off, where the call is made for one.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
+        rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
+            job may run on the server since: only a later snapshot tells.
     """
 
     store: Rows
@@ -67,6 +69,7 @@ class Guard:
     wanted: DesiredRow
     command: PowerCommand | None = None
     is_reboot: bool = False
+    rebooted: int | None = None
     _tries: "count[int]" = field(default_factory=count)
 
     def __call__(self) -> None:
@@ -95,6 +98,10 @@ class Guard:
             return
         if self.is_reboot and slurm.has_registered(self.wanted.node, self.wanted.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
+        since = self.rebooted if self.is_reboot else None
+        if since is not None and not (slurm.fresh and slurm.generation > since):
+            why = "no snapshot of Slurm since the last reboot has come"
+            raise NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
         if late and self.command is not None:
             verdict = judge(self.command, slurm, now)
             if not isinstance(verdict, Passed):

@@ -223,6 +223,7 @@ class StepTaker:
             node.row,
             node.off_command,
             is_reboot=act.for_slurm,
+            rebooted=node.last_reboot,
         )
         call = node.call_for(act, image_id)
         calling = Calling(act, node.row, node.key, now)

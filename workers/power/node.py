@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
-from workers.clouds.actions import BAKE, BOOTS, CREATE, FIND_IMAGE, REBOOT
+from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
@@ -58,6 +58,10 @@ class Decided:
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
+# Results of a call that has changed the server, or may have, whatever the answer was.
+_MAY_BE_DONE = frozenset(
+    {DONE, "network", "timeout", "server_side", "unreadable_answer", "unknown"}
+)
 LOOKING, QUEUED = Looking(), Queued()
 
 
@@ -135,6 +139,13 @@ class PendingNode:
             action.action in BOOTS and action.result == DONE for action in made
         )
 
+    @property
+    def last_reboot(self) -> int | None:
+        """When this round last rebooted the server, or may have (ns since the epoch), or None."""
+        made = self.actions.get(self.key, ())
+        reboots = (one for one in made if one.action == REBOOT and one.result in _MAY_BE_DONE)
+        return max((reboot.time for reboot in reboots), default=None)
+
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
         return next((p.command.correlation_id for p in self.requests if p.key == key), None)
@@ -163,6 +174,7 @@ class PendingNode:
             calls=Counter(action.action for action in made if action.result == DONE),
             waited=as_of - self.patient_since,
             ours=ours,
+            deleted=Counter(a.server_id for a in made if a.action == DELETE and a.result == DONE),
             trouble=self.trouble,
             image_id=self.image_id,
             recovered=any(action.action == REBOOT for action in made),

@@ -1,36 +1,43 @@
-"""Finds what a stranger's answer repeats of a secret that was sent to it. Pure."""
+"""Finds what a text repeats of a secret, whole or in part, plain or encoded. Pure."""
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from html import escape
 from urllib.parse import quote, quote_plus
 
 # A piece of a secret of this length is found, wherever it begins.
-_PIECE = 8
+PIECE = 8
+# Shorter pieces of Base64 are found everywhere.
+_SHORTEST = 4
 # In long answers, every piece of at least 24 characters is found.
 _LONG_PIECE, _LONG_STEP, _LONG = 16, 8, 2**16
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
+_FOR_URLS = str.maketrans("+/", "-_")
 _ESCAPED = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 
 
 def repeats(answer: bytes, secret: str) -> bool:
-    """Whether an answer contains a piece of a secret: plain, or encoded for URLs, in Base64 or in hex."""
+    """Whether a stranger's answer contains a piece of a secret in any of its `forms`."""
     if b"\\" in answer:  # JSON can write any character as an escape
         plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
         answer = answer + b"\0" + plain.replace(b"\\/", b"/")
     if len(answer) >= _LONG:
         return any(piece in answer for piece in _all_pieces(secret, _LONG_PIECE, _LONG_STEP))
-    pieces = _all_pieces(secret, _PIECE, 1)
+    pieces = _all_pieces(secret, PIECE, 1)
     # one look at each place of the answer, not one search for each of a thousand pieces
-    found = (answer[at : at + _PIECE] for at in range(len(answer) - _PIECE + 1))
+    found = (answer[at : at + PIECE] for at in range(len(answer) - PIECE + 1))
     return not pieces.isdisjoint(found) or (
-        len(secret) < _PIECE and any(piece in answer for piece in pieces)
+        len(secret) < PIECE and any(piece in answer for piece in pieces)
     )
 
 
 @lru_cache(maxsize=4)  # each answer to the same token is searched
 def _all_pieces(secret: str, size: int, step: int) -> frozenset[bytes]:
-    return frozenset(piece for form in set(_forms(secret)) for piece in _pieces(form, size, step))
+    shown = {form.encode(errors="surrogatepass") for form in forms(secret)}
+    return frozenset(piece for form in shown for piece in _pieces(form, size, step))
 
 
 def _pieces(form: bytes, size: int, step: int) -> Iterator[bytes]:
@@ -41,17 +48,23 @@ def _pieces(form: bytes, size: int, step: int) -> Iterator[bytes]:
         yield form[start : start + size]
 
 
-def _forms(secret: str) -> Iterator[bytes]:
-    raw = secret.encode(errors="surrogatepass")
-    yield raw
-    yield quote(secret, safe="", errors="replace").encode()
-    yield quote_plus(secret, errors="replace").encode()
-    yield raw.hex().encode()
-    yield raw.hex().upper().encode()
-    for skipped in range(3):  # the text before it shifts Base64 by this many bytes
-        coded = base64.b64encode(bytes(skipped) + raw)
+def forms(secret: str) -> set[str]:
+    """A secret as a text may show it: plain, in JSON, HTML or a URL, in hexadecimal, in Base64.
+
+    Bytes that are not UTF-8, as in the environment, are surrogates (`surrogateescape`).
+    """
+    try:
+        raw = secret.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raw = secret.encode(errors="surrogatepass")
+    found = {secret, escape(secret), raw.hex(), raw.hex().upper()}
+    found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    for url in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        found |= {url, _PERCENT.sub(lambda code: code[0].lower(), url)}
+    for shift in range(3):  # the text before it shifts Base64 by this many bytes
+        coded = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
         # without the characters that also hold bits of what is before and after it
-        inner = coded[(0, 2, 3)[skipped] : len(coded) - 4]
-        if len(inner) >= _PIECE:
-            yield inner
-            yield inner.replace(b"+", b"-").replace(b"/", b"_")
+        inner = coded[(0, 2, 3)[shift] : -1]
+        if len(inner) >= _SHORTEST:
+            found |= {inner, inner.translate(_FOR_URLS)}
+    return found

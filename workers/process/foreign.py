@@ -1,6 +1,7 @@
 """Answers of foreign services over HTTP: bounded in size and time, their JSON checked against a shape."""
 
 import io
+import math
 import os
 import socket
 import ssl
@@ -72,13 +73,14 @@ def trusted(ca_file: Path | None) -> str | bool:
     return True
 
 
-def bounded_session(
+def bounded_session(  # noqa: PLR0913 - each is an independent bound
     ca_file: Path | None,
     seconds: float,
     *,
     most: int = MOST_BYTES,
     connections: int = 1,
     cut: bool = False,
+    until: float = math.inf,
 ) -> requests.Session:
     """A session whose answers are read whole before they are returned, within bounds.
 
@@ -88,6 +90,7 @@ def bounded_session(
         most: bytes of one answer's body.
         connections: how many are kept open to one host.
         cut: whether the beginning of a body is enough, if the whole is too long or does not come.
+        until: the monotonic time after which nothing is sent, and at which every answer ends.
     """
     session = requests.Session()
     session.verify = trusted(ca_file)
@@ -95,7 +98,12 @@ def bounded_session(
     session.headers["Accept-Encoding"] = "identity"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _BoundedAdapter(
-        session.verify, seconds, most, cut=cut, pool_connections=4, pool_maxsize=connections
+        session.verify,
+        _pools(seconds, until),
+        most,
+        cut=cut,
+        pool_connections=4,
+        pool_maxsize=connections,
     )
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
@@ -108,14 +116,14 @@ class _BoundedAdapter(HTTPAdapter):
     def __init__(
         self,
         verify: str | bool,  # noqa: FBT001 - requests'
-        seconds: float,
+        pools: dict[str, type[HTTPConnectionPool]],
         most: int,
         *,
         cut: bool,
         **pool: Any,  # noqa: ANN401 - requests'
     ) -> None:
         self._verify = verify
-        self._pools = _pools(seconds)
+        self._pools = pools
         self._most, self._cut = most, cut
         super().__init__(**pool)
 
@@ -174,11 +182,22 @@ def _unread(error: urllib3.exceptions.HTTPError) -> requests.RequestException:
     return requests.ConnectionError(f"the answer ends early: {error}")
 
 
-def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
+def _pools(seconds: float, until: float) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections give each answer, headers and body, no more than `seconds`."""
-    answer = {"response_class": staticmethod(partial(_TimedResponse, seconds))}
-    plain = type("_Plain", (HTTPConnection,), answer)
-    secure = type("_Secure", (HTTPSConnection,), answer)
+
+    def timed(kind: type[HTTPConnection]) -> dict[str, Any]:
+        def connect(connection: HTTPConnection) -> None:
+            kind.connect(connection)
+            # the resolver, and each further address of the host, have taken time of their own
+            if time.monotonic() >= until:
+                connection.close()
+                raise urllib3.exceptions.ConnectTimeoutError(connection, "connected too late")
+
+        answer = staticmethod(partial(_TimedResponse, seconds, until))
+        return {"connect": connect, "response_class": answer}
+
+    plain = type("_Plain", (HTTPConnection,), timed(HTTPConnection))
+    secure = type("_Secure", (HTTPSConnection,), timed(HTTPSConnection))
     return {
         "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
@@ -188,9 +207,16 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
 class _TimedResponse(HTTPResponse):
     """An answer that ends in time: the sockets' own timeout begins again with every byte."""
 
-    def __init__(self, seconds: float, sock: socket.socket, *more: Any, **how: Any) -> None:  # noqa: ANN401 - http.client's
+    def __init__(
+        self,
+        seconds: float,
+        until: float,
+        sock: socket.socket,
+        *more: Any,  # noqa: ANN401 - http.client's
+        **how: Any,  # noqa: ANN401 - http.client's
+    ) -> None:
         super().__init__(sock, *more, **how)
-        timed = _TimedReader(self.fp.detach(), sock, seconds)
+        timed = _TimedReader(self.fp.detach(), sock, min(seconds, until - time.monotonic()))
         self.fp = io.BufferedReader(timed)
 
 

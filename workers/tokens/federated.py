@@ -13,7 +13,7 @@ from workers.tokens.oidc import AccessToken, redeem, revoke, service_login
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.secret import Secret
 from workers.tokens.source import Source
-from workers.tokens.transport import CALL_TIMEOUT, Http
+from workers.tokens.transport import Http
 from workers.tokens.upkeep import Upkeep, due_for_use, expiry_warning, fixed_end
 from workers.tokens.vault import Vault
 
@@ -95,7 +95,7 @@ class RefreshTokenLogin(FederatedLogin):
     def _obtain(self) -> AccessToken:
         """Use the newest refresh token; its successor is stored before anything else is done."""
         with self._vault.lease(self._secret.read()) as leased:
-            token = leased.token(CALL_TIMEOUT)
+            token = leased.token()
             redeemed = redeem(self._http, self._source, token, self._secret.place)
             state = leased.replace(redeemed.refresh_token, redeemed.refresh_expires_in)
             self._end = fixed_end(leased.state, state)

@@ -16,6 +16,7 @@ from workers.tokens.errors import SourceError, away, revoked
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.source import Source
+from workers.tokens.transport import LOGIN_TIMEOUT, time_limit
 from workers.tokens.upkeep import Upkeep
 
 _UPKEEP_INTERVAL = 3600.0
@@ -149,7 +150,8 @@ class Issuer:
 
     def _obtain(self) -> ScopedToken | SourceError:
         try:
-            return self._source.fetch()
+            with time_limit(LOGIN_TIMEOUT):
+                return self._source.fetch()
         except SourceError as error:
             return error
         except Exception as error:  # noqa: BLE001 - waiting requests get an answer in any case

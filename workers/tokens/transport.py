@@ -1,10 +1,13 @@
 """Sends HTTP requests to login providers and Keystone: bounded, verified, without leaking what was sent."""
 
+import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,14 +24,32 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
 # Proxies say within a few words that their port expects TLS.
 _SHOWN = 2000
-# The maximum of one call: both timeouts start again for a second address of the host.
-CALL_TIMEOUT = 2 * (CONNECT_TIMEOUT + READ_TIMEOUT)
+# The maximum of one login, all its calls together.
+LOGIN_TIMEOUT = 45.0
 _MOST_BYTES = 4 * 2**20
 
 # A token that becomes a header (RFC 6750, 2.1), and one that is sent in a form.
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,65536}\Z")]
 FormToken = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,65536}\Z")]
 _Shape = TypeVar("_Shape")
+
+
+_UNTIL: ContextVar[float] = ContextVar("until", default=math.inf)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Give all calls of this thread in the block so many seconds together, or less if they are in another."""
+    before = _UNTIL.set(min(_UNTIL.get(), monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _UNTIL.reset(before)
+
+
+def time_left() -> float:
+    """The seconds until the end of the time limit; infinite without one."""
+    return _UNTIL.get() - monotonic()
 
 
 class _Authorization(AuthBase):
@@ -48,6 +69,8 @@ class _Authorization(AuthBase):
 
 class Http:
     """Sends requests; errors name the host and the kind of failure, never what was sent.
+
+    A call ends within the time limit of its block; after it, nothing is sent.
 
     Args:
         ca_file: the authorities to trust; None for the system's.
@@ -101,15 +124,19 @@ class Http:
             host = urlsplit(url).netloc
         except ValueError:  # a provider's document may name any text; this one's would quote it
             raise away("the login provider names an endpoint that is not a URL") from None
+        if (left := time_left()) <= 0:
+            raise _late(host)
         try:
-            with bounded_session(self._ca_file, READ_TIMEOUT, most=_MOST_BYTES) as session:
+            with bounded_session(
+                self._ca_file, READ_TIMEOUT, most=_MOST_BYTES, until=_UNTIL.get()
+            ) as session:
                 response = session.request(
                     method,
                     url,
                     **body,  # type: ignore[arg-type]
                     auth=_Authorization(authorization),
                     headers={"Accept": "application/json", **(headers or {})},
-                    timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                    timeout=(min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left)),
                     # a redirect would send the credential to another host
                     allow_redirects=False,
                 )
@@ -135,6 +162,8 @@ class Http:
 
     def _no_response(self, url: str, host: str, error: Exception) -> SourceError:
         """The error of a request without a response; what an operator must correct has a remedy."""
+        if time_left() <= 0:
+            return _late(host)
         field = "this cloud's auth_url or token_endpoint"
         reason = connection_reason(error, url, field, self._setting)
         if (
@@ -155,6 +184,10 @@ class Http:
         untrusted = any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(error))
         kind = "untrusted_certificate" if untrusted else "misconfigured"
         return SourceError(kind, f"{host}: {problem}", remedy=remedy)
+
+
+def _late(host: str) -> SourceError:
+    return away(f"{host} does not respond in time: the login takes too long in all")
 
 
 def answer_in(response: requests.Response, shape: type[_Shape]) -> _Shape:

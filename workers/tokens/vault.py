@@ -1,9 +1,9 @@
 """Keeps the newest refresh token of each cloud: encrypted in the store, used by one service at a time.
 
 A provider that rotates gives a new refresh token with each use and treats a second use of the old
-one as theft: it revokes them all (RFC 9700, 4.14.2). So a service holds a lease while it refreshes,
-checks immediately before the call that the lease outlasts it, and stores the new token before
-anything else is done.
+one as theft: it revokes them all (RFC 9700, 4.14.2). So a service holds a lease while it refreshes;
+its calls have a time limit in all that ends before the lease. Immediately before the call it checks
+that the lease outlasts the limit, and it stores the new token before anything else is done.
 
 Two gaps remain. A service that dies after the provider has rotated and before the commit loses the
 new token. A service that is frozen between its check of the lease and its call, for longer than the
@@ -26,10 +26,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError, revoked
 from workers.tokens.scoped import digest_of
+from workers.tokens.transport import time_left, time_limit
 from workers.tokens.upkeep import NS, RefreshTokenState
 from workers.tokens.vault_lease import RefreshTokenLease, store_errors
 
-_LEASE = 60.0
+LEASE = 60.0
+# The part of a lease that its calls may take, from before the lease begins.
+_CALLS = 0.75
 # As the end of a refresh token: an operator has revoked its login.
 _REVOKED = 0
 _NONCE = 12
@@ -64,13 +67,13 @@ class LeasedToken:
         """The state of the newest refresh token."""
         return self._chain.state
 
-    def token(self, seconds: float) -> str:
-        """The newest refresh token, for a call now that takes `seconds` at most.
+    def token(self) -> str:
+        """The newest refresh token, for a call now.
 
         Raises:
-            SourceError: the lease does not last that long; another service may use the token.
+            SourceError: the lease may end before the call; another service may use the token.
         """
-        self._lease.require(seconds)
+        self._lease.require(time_left())
         return self._chain.token
 
     def replace(self, token: str, expires_in: float | None) -> RefreshTokenState:
@@ -101,7 +104,7 @@ class Vault:
         keys: Sequence[bytes],
         cloud: str,
         owner: str,
-        seconds: float = _LEASE,
+        seconds: float = LEASE,
     ) -> None:
         self._store = store
         self._ciphers = [AESGCM(key) for key in keys]
@@ -141,12 +144,13 @@ class Vault:
     @contextmanager
     def _leased(self) -> Iterator[RefreshTokenLease]:
         lease = RefreshTokenLease(self._store, self._cloud, self._owner, self._seconds)
-        lease.acquire()
-        try:
-            yield lease
-        finally:
-            with suppress(SourceError):
-                lease.release()
+        with time_limit(self._seconds * _CALLS):
+            lease.acquire()
+            try:
+                yield lease
+            finally:
+                with suppress(SourceError):
+                    lease.release()
 
     def state(self) -> RefreshTokenState:
         """The state of the newest refresh token.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,14 @@ from tests.testbed.waiting import until
 from workers.store.database import open_store
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import SourceError
-from workers.tokens.vault import Vault
+from workers.tokens.transport import time_left
+from workers.tokens.vault import LEASE, Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FIRST = "from the file"
 KEY = secrets.token_bytes(32)
-CALL = 30.0
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def row(store: sa.Engine) -> Any:  # noqa: ANN401 - a row
 
 def newest(store: sa.Engine, file_token: str = FIRST) -> str:
     with vault(store, "reader").lease(file_token) as leased:
-        return leased.token(CALL)
+        return leased.token()
 
 
 def rotate(store: sa.Engine, token: str, file_token: str = FIRST) -> None:
@@ -105,11 +106,19 @@ def test_lease_expires_on_the_clock_of_the_store(store: sa.Engine) -> None:
     until(free, 10.0, "the end of the lease")
 
 
-def test_lease_that_does_not_outlast_the_call_gives_no_token(store: sa.Engine) -> None:
-    with Vault(store, [KEY], "one", "a", seconds=CALL - 1).lease("from the file") as leased:
+def test_lease_that_does_not_outlast_its_calls_gives_no_token(store: sa.Engine) -> None:
+    """The calls have a time limit that ends before the lease: it is too late only after a freeze."""
+    with vault(store).lease("from the file") as leased:
+        assert 0 < time_left() < LEASE
+        assert leased.token() == "from the file"
+        with store.begin() as connection:
+            columns = refresh_tokens.c
+            connection.execute(
+                sa.update(refresh_tokens).values(lease_until=columns.lease_until - 20_000)
+            )
         with pytest.raises(SourceError, match="expired"):
-            leased.token(CALL)
-        assert leased.token(CALL - 5) == "from the file"
+            leased.token()
+    assert time_left() == math.inf
 
 
 def test_frozen_predecessor_gets_no_token_and_overwrites_none(store: sa.Engine) -> None:
@@ -117,7 +126,7 @@ def test_frozen_predecessor_gets_no_token_and_overwrites_none(store: sa.Engine) 
         expire_lease(store)
         rotate(store, "the successor's")
         with pytest.raises(SourceError, match="expired"):
-            leased.token(CALL)
+            leased.token()
         leased.replace("the predecessor's", None)
     assert newest(store) == "the successor's"
 
@@ -142,7 +151,7 @@ def test_token_is_stored_later_if_the_store_fails(store: sa.Engine) -> None:
             connection.execute(sa.text("ALTER TABLE hidden RENAME TO refresh_tokens"))
     assert newest(store) == "from the file"
     with mine.lease("from the file") as leased:
-        assert leased.token(CALL) == "rotated"
+        assert leased.token() == "rotated"
     assert newest(store) == "rotated"
 
 
@@ -195,7 +204,7 @@ def test_many_services_never_use_a_token_twice(store: sa.Engine) -> None:
         while turns < 10:
             try:
                 with mine.lease("from the file") as leased:
-                    leased.replace(provider.redeem(leased.token(CALL)), None)
+                    leased.replace(provider.redeem(leased.token()), None)
                     turns += 1
             except SourceError:
                 continue

@@ -28,11 +28,13 @@ class Project:
         engine: The engine that runs them.
         name: The project's name.
         secrets: The folder of their secrets.
+        files: The files of compose, in the repository.
     """
 
     engine: Engine
     name: str
     secrets: Path
+    files: tuple[str, ...] = ("compose.yaml",)
 
     @property
     def images(self) -> dict[str, str | None]:
@@ -47,7 +49,8 @@ class Project:
         """
         return self.engine.run(
             *("compose", "--ansi", "never", "--project-name", self.name, "--profile", "*"),
-            *("--project-directory", REPOSITORY, "--file", REPOSITORY / "compose.yaml"),
+            *("--project-directory", REPOSITORY),
+            *(word for file in self.files for word in ("--file", REPOSITORY / file)),
             *arguments,
             timeout=timeout,
             env={
@@ -89,18 +92,22 @@ class Project:
 
 
 @contextmanager
-def compose_project(engine: Engine, folder: Path, *services: str) -> Iterator[Project]:
+def compose_project(
+    engine: Engine, folder: Path, *services: str, files: tuple[str, ...] = ("compose.yaml",)
+) -> Iterator[Project]:
     """Start compose.yaml from this work tree, wait until it is healthy, remove it at the end.
 
     Args:
         engine: The engine that runs it.
         folder: Gets the secrets.
         services: The services to start; those they depend on start too.
+        files: compose.yaml, and what changes it.
 
     Raises:
         DockerError: It does not start; a note holds the end of all logs.
     """
-    project = Project(engine, f"lamplighter-test-{secrets.token_hex(4)}", folder / "secrets")
+    name = f"lamplighter-test-{secrets.token_hex(4)}"
+    project = Project(engine, name, folder / "secrets", files)
     subprocess.run(
         [REPOSITORY / "deploy/compose/secrets.sh", project.secrets], check=True, capture_output=True
     )

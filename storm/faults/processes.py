@@ -1,0 +1,80 @@
+"""Faults of processes: killed, told to end, frozen, restarted one after the other."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from storm.faults.hit import DoesNotEndError, Hit, at_once
+from storm.plan import WORKERS
+from storm.site import Site
+
+# Seconds that a worker has to end. One that is frozen meanwhile goes on after at most 14 s.
+_ENDS = 40.0
+
+
+@at_once
+def kill(hit: Hit) -> None:
+    """Kill -9; the supervisor starts a worker again, and we start the supervisor."""
+    _signal(hit.site, hit.target, signal.SIGKILL)
+
+
+@at_once
+def terminate(hit: Hit) -> None:
+    """SIGTERM; the process must end."""
+    _signal(hit.site, hit.target, signal.SIGTERM)
+
+
+@contextmanager
+def freeze(hit: Hit) -> Iterator[None]:
+    """SIGSTOP, longer than a lease; then SIGCONT."""
+    found = hit.site.process(hit.target)
+    try:
+        if found is not None:
+            with suppress(psutil.NoSuchProcess):
+                found.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        if found is not None:
+            with suppress(psutil.NoSuchProcess):
+                found.send_signal(signal.SIGCONT)
+
+
+@at_once
+def upgrade(hit: Hit) -> None:
+    """Restart all workers, one after the other."""
+    for name in WORKERS:
+        _signal(hit.site, name, signal.SIGTERM)
+
+
+@at_once
+def kill_hook(hit: Hit) -> None:
+    """Kill the next hook while it works."""
+    hit.site.kill_next_hook()
+
+
+def _signal(site: Site, target: str, number: signal.Signals) -> None:
+    if target == "up":
+        _end_up(site, number)
+        return
+    found = site.process(target)
+    if found is None:
+        return
+    with suppress(psutil.NoSuchProcess):
+        found.send_signal(number)
+        try:
+            found.wait(_ENDS)
+        except psutil.TimeoutExpired:
+            found.send_signal(signal.SIGQUIT)  # it writes its stacks to its log
+            raise DoesNotEndError(f"{target}, {_ENDS:g} s after {number.name}") from None
+
+
+def _end_up(site: Site, number: signal.Signals) -> None:
+    try:
+        if site.workers is not None and number is signal.SIGKILL:
+            site.workers.kill()  # with all its workers, as a host that loses its power
+        elif site.workers is not None and site.workers.stop(_ENDS) < 0:
+            raise DoesNotEndError(f"up, {_ENDS:g} s after SIGTERM")
+    finally:
+        site.start_up()

@@ -1,0 +1,55 @@
+"""A script that acts as slurmctld for a whole system: it calls the real hooks and publishes snapshots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from producers.amqp import connection_parameters
+from producers.message import Batch
+from producers.publish import publish
+from producers.snapshot import messages, take
+from schemas.snapshot import SlurmNode
+
+if TYPE_CHECKING:
+    from tests.testbed.whole_system import WholeSystem
+
+ON, OFF = "IDLE+CLOUD", "IDLE+CLOUD+POWERED_DOWN"
+
+
+class ScriptedSlurm:
+    """Acts as slurmctld: it knows which nodes it wants, and calls the hooks."""
+
+    def __init__(self, system: WholeSystem) -> None:
+        self.fleet = system
+        self.wanted: set[str] = set()
+
+    def call_hook(self, *nodes: str, on: bool) -> None:
+        """Call a hook for nodes, as slurmctld does: its own state changes first."""
+        self.wanted = self.wanted | set(nodes) if on else self.wanted - set(nodes)
+        done = self.fleet.request("resume" if on else "suspend", ",".join(nodes))
+        assert done.returncode == 0, done.stderr
+
+    def snapshot(self) -> None:
+        """Publish a snapshot, as the snapshot worker does."""
+        settings = self.fleet.settings
+        taken = take(settings.cluster, settings.hook.state, self._read)
+        sent = publish(
+            connection_parameters(settings.broker, "test controller"),
+            [Batch(messages(taken, 30), lambda: None)],
+            10.0,
+        )
+        assert sent.problem is None, sent.problem
+
+    def _read(self) -> list[SlurmNode]:
+        return [SlurmNode(n, ON if n in self.wanted else OFF) for n in self.fleet.nodes]
+
+    def wrong(self) -> dict[str, str]:
+        """The nodes whose servers are not as wanted."""
+        servers = self.fleet.cloud.servers()
+        return {
+            node: servers[node].status if node in servers else "NONE"
+            for node in self.fleet.nodes
+            if node not in servers
+            or servers[node].status != ("ACTIVE" if node in self.wanted else "SHUTOFF")
+            or servers[node].task_state
+        }

@@ -1,0 +1,88 @@
+"""Each fault of a storm is undone, also one that fails half-way or in whose midst the storm fails."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from storm.faults import cloud, host, network
+from storm.faults.carrier import part_of
+from storm.faults.hit import Fault, Hit
+from storm.plan import PlannedFault
+
+if TYPE_CHECKING:
+    from storm.site import Site
+
+
+class Recorder:
+    """Stands for a site and all its parts: notes each call; one of them fails."""
+
+    def __init__(self, calls: list[str], name: str, fails: str) -> None:
+        self.calls, self.name, self.fails = calls, name, fails
+
+    def __getattr__(self, name: str) -> Recorder:
+        return Recorder(self.calls, f"{self.name}.{name}".lstrip("."), self.fails)
+
+    def __getitem__(self, key: str) -> Recorder:
+        return self
+
+    def __len__(self) -> int:
+        return 1
+
+    def __call__(self, *words: object, **named: object) -> int:
+        said = ", ".join([*map(str, words), *(f"{k}={v}" for k, v in named.items())])
+        self.calls.append(f"{self.name}({said})")
+        if self.name == self.fails:
+            raise OSError(self.name)
+        return 7
+
+
+# The fault and its target; the call that makes it, and the call that undoes it.
+UNDONE: dict[str, tuple[Fault, str, str, str]] = {
+    "full disk": (host.disk, "spool", "disks.fill", "disks.free()"),
+    "clock": (host.clock, "hooks +45", "clocks.step", "clocks.step(0.0)"),
+    "database": (host.database, "kill", "postgresql.kill", "mend_database()"),
+    "broker": (network.broker, "kill", "brokers.kill", "mend_brokers()"),
+    "partition": (network.partition, "first", "cluster.cut_off", "mend_brokers()"),
+    "cut": (network.cut_cloud, "silence", "cloud_cut.silence", "cloud_cut.mend()"),
+    "outage": (cloud.outage, "all", "simulated.outage", "simulated.outage(on=False)"),
+    "blind": (cloud.blind, "changes", "simulated.set", "simulated.set(hide_changes=False)"),
+    "login": (cloud.tokens, "logout", "simulated.revoke_tokens", "log_in()"),
+}
+
+
+def hit(fails: str, target: str) -> tuple[Hit, list[str]]:
+    calls: list[str] = []
+    site: Any = Recorder(calls, "", fails)
+    stands_for: Site = site
+    return Hit(stands_for, target, random.Random(1), []), calls  # noqa: S311 - no secret
+
+
+@pytest.mark.parametrize("name", UNDONE)
+def test_a_fault_is_undone_when_it_fails_half_way(name: str) -> None:
+    fault, target, does, undoes = UNDONE[name]
+    given, calls = hit(does, target)
+    with pytest.raises(OSError, match=does), fault(given):
+        raise AssertionError("it has failed before")
+    assert undoes in calls
+
+
+@pytest.mark.parametrize("name", [*UNDONE, "answers"])
+def test_a_fault_is_undone_when_the_storm_fails_in_its_midst(name: str) -> None:
+    more = (cloud.answers, "500", "", "simulated.remove_fault(7)")
+    fault, target, _, undoes = UNDONE.get(name, more)
+    given, calls = hit("", target)
+    with pytest.raises(KeyboardInterrupt), fault(given):
+        raise KeyboardInterrupt
+    assert undoes in calls
+
+
+def test_faults_of_one_part_do_not_overlap() -> None:
+    def part(kind: str, target: str) -> str:
+        return part_of(PlannedFault(0, kind, target))
+
+    assert part("kill", "power") == part("freeze", "power") != part("kill", "slurm")
+    assert part("broker", "kill") == part("partition", "leader")
+    assert part("clock", "hooks +45") == part("clock", "hooks -20") != part("clock", "workers +45")
