@@ -54,7 +54,9 @@ class Jobs:
 
     def submit(self, job: PlannedJob) -> None:
         """Submit a job, without waiting for it."""
-        many = ["--ntasks-per-node=1", f"--nodes={job.nodes}", f"--partition={job.partition}"]
+        # a step whose slurmd died while slurmctld was away is waited for without end: two minutes do
+        many = ["--time=2", "--ntasks-per-node=1", f"--nodes={job.nodes}"]
+        many.append(f"--partition={job.partition}")
         if job.first is not None:
             many.append(f"--nodelist={self._named(job, job.first)}")
         script = f"exec srun {self.beat} {job.seconds}"
