@@ -1,4 +1,4 @@
-"""Find secrets in all files that a cluster has written (P6)."""
+"""Find secrets in what a run has written (P6)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from schemas.roles import Role
 from tests.testbed.simcloud import credentials
+from workers.process.echoes import PIECE, forms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from tests.testbed.cluster import Cluster
 
 # The files that hold secrets by design, and the broker's own.
@@ -37,3 +40,23 @@ def secrets_found(cluster: Cluster) -> set[str]:
         if known and not path.is_relative_to(clouds):
             found.add(path.name)
     return found
+
+
+def pieces_found(secrets: Iterable[str], written: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The first piece of a secret, 8 of its characters in any notation, in each text that has one.
+
+    Secrets must be random: a word in one is found everywhere.
+    """
+    pieces: dict[int, set[bytes]] = {}
+    for secret in secrets:
+        for form in forms(secret):
+            # Base64 and hexadecimal need more characters for the same piece
+            coded, size = form.encode(), PIECE * len(form) // len(secret)
+            found = pieces.setdefault(size, set())
+            found.update(coded[at : at + size] for at in range(len(coded) - size + 1))
+    return {
+        name: piece
+        for name, text in written.items()
+        for size, known in pieces.items()
+        for piece in ({text[at : at + size] for at in range(len(text) - size + 1)} & known)
+    }

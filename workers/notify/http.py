@@ -1,12 +1,14 @@
 """Sends HTTP requests to one webhook."""
 
 import time
+from urllib.parse import urlsplit
 
 import requests
 
 from workers.config.webhooks import Webhook
 from workers.notify.verdict import Response
 from workers.notify.webhook_request import BadSecretError, WebhookRequest, secrets_from, signed
+from workers.process.echoes import repeats
 from workers.process.foreign import bounded_session
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError
@@ -60,8 +62,13 @@ class WebhookClient:
         except (requests.RequestException, OSError, ValueError) as error:
             return Response(None, _description(error))
         retry_after = requested_wait(response.headers, time.time()) or 0.0
-        text = response.content.decode(errors="replace")
-        return Response(response.status_code, text, retry_after)
+        secrets = text.split()
+        if self._url_file:
+            secrets.append(urlsplit(address)._replace(scheme="", netloc="").geturl())
+        # no words of an answer that repeats a secret get into an event, a log or a dead letter
+        told = not any(repeats(response.content, secret) for secret in secrets)
+        words = response.content.decode(errors="replace") if told else ""
+        return Response(response.status_code, words, retry_after)
 
 
 def _description(error: BaseException) -> str:

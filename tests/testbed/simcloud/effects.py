@@ -34,6 +34,15 @@ class Says(_Effect, frozen=True, kw_only=True, tag="says"):
     performed: bool = False
 
 
+class Echoes(_Effect, frozen=True, kw_only=True, tag="echoes"):
+    """Refuse with ``status``, and repeat what was sent, secrets too, in words and headers.
+
+    As a service with debugging on does: plain and encoded, whole and in part.
+    """
+
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)]
+
+
 class Reset(_Effect, frozen=True, kw_only=True, tag="reset"):
     """Reset the TCP connection (RST); with ``performed``, do the work first."""
 
@@ -72,4 +81,4 @@ class FallsBack(_Effect, frozen=True, kw_only=True, tag="falls_back"):
 
 
 Fate = GoesToError | NeverCompletes | FallsBack
-Effect = Answer | Says | Reset | Hang | Fate
+Effect = Answer | Says | Echoes | Reset | Hang | Fate

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.testbed.simcloud.clock import LoopTime
-from tests.testbed.simcloud.effects import Answer, Effect, Fate, Hang, Reset, Says
+from tests.testbed.simcloud.echo import echoed, echoing_headers
+from tests.testbed.simcloud.effects import Answer, Echoes, Effect, Fate, Hang, Reset, Says
 from tests.testbed.simcloud.errors import ApiError
 from tests.testbed.simcloud.faults import FaultBook
 from tests.testbed.simcloud.kinds import ACTIONS
@@ -140,6 +141,8 @@ class Gate:
         effect = self.faults.strike(kind, server)
         if effect is None:
             return serve(call)
+        if isinstance(effect, Echoes):
+            return _echo(effect.status, service, call)
         return await _strike(effect, service, call, serve)
 
 
@@ -171,6 +174,13 @@ async def _strike(effect: Effect, service: Service, call: Call, serve: Handler) 
             return serve(call)
         case fate:
             return serve(Call(call.request, call.body, fate))
+
+
+def _echo(status: int, service: Service, call: Call) -> Response:
+    sent = call.request.headers
+    response = service.refuse(ApiError(status, echoed(sent, call.body)))
+    response.headers.update(echoing_headers(sent))
+    return response
 
 
 _MESSAGES = {
