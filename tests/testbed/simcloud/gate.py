@@ -141,12 +141,12 @@ class Gate:
         effect = self.faults.strike(kind, server)
         if effect is None:
             return serve(call)
-        if isinstance(effect, Echoes):
-            return _echo(effect.status, service, call)
         return await _strike(effect, service, call, serve)
 
 
-async def _strike(effect: Effect, service: Service, call: Call, serve: Handler) -> Response:
+async def _strike(  # noqa: C901 - one case for each effect
+    effect: Effect, service: Service, call: Call, serve: Handler
+) -> Response:
     match effect:
         case Answer():
             if effect.performed:
@@ -165,6 +165,8 @@ async def _strike(effect: Effect, service: Service, call: Call, serve: Handler) 
             if effect.performed:
                 serve(call)
             return _gone()
+        case Echoes():
+            return _echo(effect.status, service, call)
         case Hang():
             if effect.performed:
                 response = serve(call)
