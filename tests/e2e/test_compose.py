@@ -64,7 +64,13 @@ def test_requests_go_on_while_a_broker_node_and_a_power_worker_are_away(
     engine: Engine, tmp_path: Path
 ) -> None:
     """deploy/compose/cluster.yaml: all queues are on three nodes."""
-    services = ("power", "tokens", "audit", "simcloud")
+    services = (
+        "power",
+        "tokens",
+        "audit",
+        "relay",
+        "simcloud",
+    )  # the relay: a hook may have to spool
     with (
         compose_project(engine, tmp_path, *services, files=CLUSTER) as project,
         closing(SimControl(f"http://{project.address('simcloud', 5000)}")) as cloud,
