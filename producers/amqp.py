@@ -11,7 +11,7 @@ from producers.broker_settings import BrokerSettings
 from producers.message import Message
 from producers.reasons import connection_reason
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted, resolved
+from producers.trust import UntrustedFileError, read_trusted, require_trusted, resolved
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
 
@@ -114,7 +114,11 @@ def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
     if broker.ca_file is None and broker.certificate is None:
         return None
     try:
+        if broker.ca_file is not None:
+            require_trusted(broker.ca_file)
         context = ssl.create_default_context(cafile=broker.ca_file)
+    except UntrustedFileError as error:
+        raise ConfigError(f"broker.ca_file: {error}") from None
     except OSError as error:
         raise ConfigError(
             f"broker.ca_file: {broker.ca_file}: {error.strerror}; name a file of PEM certificates"

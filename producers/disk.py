@@ -65,8 +65,8 @@ class UnusualFileError(ValueError):
     """A file cannot be read whole: it is none, or it is too large; the text says what to do."""
 
 
-def read_text(path: Path, most: int, check: Callable[[int], None]) -> str:
-    """The text of a file of at most `most` bytes; a pipe or a device never blocks the reader.
+def read_file(path: Path, most: int, check: Callable[[int], None]) -> bytes:
+    """The content of a file of at most `most` bytes; a pipe or a device never blocks the reader.
 
     Args:
         path: the file.
@@ -76,7 +76,6 @@ def read_text(path: Path, most: int, check: Callable[[int], None]) -> str:
     Raises:
         OSError: it cannot be read.
         UnusualFileError: it is not a regular file, or it is larger.
-        UnicodeDecodeError: it is not UTF-8.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -88,7 +87,7 @@ def read_text(path: Path, most: int, check: Callable[[int], None]) -> str:
         raise UnusualFileError(
             f"is larger than {most} bytes; split it, or remove what is not needed"
         )
-    return content.decode()
+    return content
 
 
 def require_writable(file: Path) -> None:

@@ -9,7 +9,7 @@ import stat
 from errno import ENOENT
 from pathlib import Path
 
-from producers.disk import UnusualFileError, read_text, user_name
+from producers.disk import UnusualFileError, read_file, user_name
 
 VARIABLE = "CREDENTIALS_DIRECTORY"
 # No secret and no configuration of ours is larger.
@@ -30,20 +30,56 @@ def read_trusted(path: Path, *, private: bool = False, most: int = _MOST_BYTES) 
         most: bytes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError, UntrustedFileError: as `read_guarded`.
         UnicodeDecodeError: it is not UTF-8 text.
-        UntrustedFileError: other users can change it, or read a secret; or it is not a regular file,
-            or larger.
+    """
+    return read_guarded(path, stat.S_IRWXO if private else 0, most).decode()
+
+
+def read_guarded(path: Path, closed_to: int = 0, most: int = _MOST_BYTES) -> bytes:
+    """The content of a file that only root and this user can change.
+
+    Args:
+        path: the file.
+        closed_to: further mode bits that must not be set.
+        most: bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        UntrustedFileError: other users can change it, or a bit of `closed_to` is set; or it is not a
+            regular file, or larger.
     """
 
     def check(descriptor: int) -> None:
-        if problem := distrust(descriptor, stat.S_IRWXO if private else 0):
+        if problem := distrust(descriptor, closed_to):
             raise UntrustedFileError(f"{path} {problem}")
 
     try:
-        return read_text(resolved(path), most, check)
+        return read_file(resolved(path), most, check)
     except UnusualFileError as error:
-        raise UntrustedFileError(f"{path}: {error}") from None
+        raise UntrustedFileError(f"{path} {error}") from None
+
+
+def require_trusted(path: Path) -> None:
+    """Check a file or folder that a library reads: only root and this user can change it.
+
+    One that cannot be opened passes: the library says why.
+
+    Raises:
+        UntrustedFileError: other users can change it, or it is a pipe or a device.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        mode = os.fstat(descriptor).st_mode
+        is_one = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+        problem = distrust(descriptor) if is_one else "is not a file; name a file"
+    finally:
+        os.close(descriptor)
+    if problem:
+        raise UntrustedFileError(f"{path} {problem}")
 
 
 def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:

@@ -10,14 +10,13 @@ import hmac
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from producers.settings import ConfigError
-from producers.trust import distrust
+from producers.trust import UntrustedFileError, read_trusted
 from workers.process.files import replace_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -60,9 +59,9 @@ def read_operators(path: Path) -> dict[str, str]:
     """
     field = "console.operators_file"
     try:
-        with path.open(encoding="utf-8") as file:
-            problem = distrust(file.fileno(), stat.S_IRWXO)
-            text = file.read(1_000_000)
+        text = read_trusted(path, private=True)
+    except UntrustedFileError as error:
+        raise ConfigError(f"{field}: {error}") from None
     except PermissionError:
         raise ConfigError(
             f"{field}: the console's user may not read {path}: chgrp it, and chmod 0640 it"
@@ -72,8 +71,6 @@ def read_operators(path: Path) -> dict[str, str]:
             f"{field}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
             "with `lamplighter console operator NAME`"
         ) from None
-    if problem is not None:
-        raise ConfigError(f"{field}: {path} {problem}")
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):

@@ -7,20 +7,39 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Struct
 
 from ops.cli import session
+from ops.console.operators import read_operators
+from producers import amqp, broker_settings
 from producers.addresses import address_problem, database_problem
-from producers.broker_settings import BrokerUsers
+from producers.broker_settings import BrokerSettings, BrokerUsers
 from producers.disk import user_name
 from producers.privacy import keep_private
 from producers.settings import ConfigError, hook_settings, read_toml
 from producers.trust import UntrustedFileError, read_trusted, resolved
 from schemas.roles import Role
+from workers.audit.signing import load_signer, load_trusted
+from workers.clouds import client
+from workers.clouds.actions import CREATE
+from workers.clouds.errors import BadTemplateError
+from workers.clouds.nova_requests import Call
+from workers.config import clouds_entry, groups, logins, settings, tables, webhooks
+from workers.config.groups import ServerTemplate
 from workers.config.settings import load
 from workers.config.tables import MetricsSettings
+from workers.config.yaml_file import read_yaml
+from workers.process.foreign import bounded_session
 from workers.process.metrics_endpoint import endpoint_address
+from workers.tokens.errors import SourceError
+from workers.tokens.secret import SecretFile
+from workers.tokens.vault_key import load_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOBODY = 65534
 
@@ -153,6 +172,73 @@ def test_a_secret_that_others_can_read_or_change_is_refused(tmp_path: Path, mode
     for good in (0o600, 0o400, 0o640):
         secret.chmod(good)
         assert read_trusted(secret, private=True) == "s3cr3t"
+
+
+# How each file that a setting names is read; SECRET ones, root may read whoever owns them.
+PLAIN: dict[str, Callable[[Path], object]] = {
+    "user_data_file": lambda path: client._user_data(
+        Call(CREATE, "", "node1", "group"),
+        ServerTemplate(image="i", flavor="f", networks=("n",), user_data_file=path),
+    ),
+    "ca_file": lambda path: bounded_session(path, 1.0),
+    "broker.ca_file": lambda path: amqp._tls(BrokerSettings(("amqps://h/",), ca_file=path)),
+    "the audit's public key": lambda path: load_trusted([path]),
+    "clouds_yaml": lambda path: read_yaml(path, Struct),
+}
+SECRET: dict[str, Callable[[Path], object]] = {
+    "password_file": lambda path: SecretFile(path).read(),
+    "audit.key_file": load_signer,
+    "tokens.key_file": load_keys,
+    "console.operators_file": read_operators,
+}
+
+
+@pytest.mark.parametrize("name", PLAIN | SECRET)
+@pytest.mark.parametrize("what", ["changed by others", "a pipe", "endless"])
+def test_a_file_that_others_control_or_that_never_ends_is_refused(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    """A pipe with no writer would hold a worker up for ever; /dev/zero would take all memory."""
+    path = tmp_path / "file"
+    match what:
+        case "changed by others":
+            put(path, "text", mode=0o666)
+        case "a pipe":
+            os.mkfifo(path, 0o600)
+        case _:
+            path.symlink_to("/dev/zero")
+    with pytest.raises((ConfigError, SourceError, BadTemplateError)) as refused:
+        (PLAIN | SECRET)[name](path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_file_of_another_user_is_refused(tmp_path: Path, name: str) -> None:
+    path = put(tmp_path / "file", "text", 0o644, NOBODY)
+    with pytest.raises((ConfigError, BadTemplateError), match="run chown"):
+        PLAIN[name](path)
+
+
+def test_every_file_that_a_setting_names_is_in_a_table_above() -> None:
+    """So that no new one is read without a check."""
+    known = {name.rpartition(".")[2] for name in PLAIN | SECRET}
+    # secrets of the same kinds, for SecretFile and read_trusted
+    known |= {"refresh_token_file", "client_secret_file", "secret_file", "url_file"}
+    known |= {"key_file", "cert_file", "folder"}
+    # places for what our own programs write, programs, and lamplighter.toml itself
+    known |= {"conf", "bin", "prolog", "heads_file", "file", "path"}
+    modules = (tables, groups, logins, webhooks, broker_settings, clouds_entry, settings)
+    named = {
+        field
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
+        for field, hint in getattr(kind, "__annotations__", {}).items()
+        if "Path" in str(hint)
+    }
+    assert named <= known
+    assert len(named) > 10
 
 
 def test_systemd_passes_a_service_the_secrets_of_its_role(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from producers.disk import unusable
 from producers.settings import ConfigError
-from producers.trust import distrust, is_credential, resolved
+from producers.trust import UntrustedFileError, is_credential, read_guarded
 from workers.process.files import create_file
 
 _PEM = serialization.Encoding.PEM
@@ -67,21 +67,20 @@ def load_signer(path: Path) -> Signer:
             new = Ed25519PrivateKey.generate()
             plain = serialization.NoEncryption()
             create_file(path, new.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
-        with resolved(path).open("rb") as file:
-            problem = distrust(file.fileno(), _GROUP_AND_OTHERS)
-            key = serialization.load_pem_private_key(file.read(), password=None)
+        pem = read_guarded(path, _GROUP_AND_OTHERS)
+        key = serialization.load_pem_private_key(pem, password=None)
         missing = not is_credential(path) and not public_file(path).exists()
         if isinstance(key, Ed25519PrivateKey) and missing:
             public = key.public_key().public_bytes(_PEM, _PUBLIC_FORMAT)
             create_file(public_file(path), public, mode=0o644)
     except OSError as error:
         raise ConfigError(unusable("audit.key_file", path, error)) from None
+    except UntrustedFileError as error:
+        raise ConfigError(f"audit.key_file: {error}") from None
     except (ValueError, TypeError):  # not PEM, or protected by a password
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"audit.key_file: {path} is not an Ed25519 key in unencrypted PEM")
-    if problem is not None:
-        raise ConfigError(f"audit.key_file: {path} {problem}")
     return Signer(key)
 
 
@@ -94,7 +93,9 @@ def load_trusted(paths: Iterable[Path]) -> Trusted:
     keys = []
     for path in paths:
         try:
-            key = serialization.load_pem_public_key(path.read_bytes())
+            key = serialization.load_pem_public_key(read_guarded(path))
+        except UntrustedFileError as error:
+            raise ConfigError(str(error)) from None
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; pass the public key with --key") from None
         except ValueError:

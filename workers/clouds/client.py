@@ -16,6 +16,7 @@ import msgspec
 import requests
 from keystoneauth1.plugin import BaseAuthPlugin
 
+from producers.trust import UntrustedFileError, read_guarded
 from schemas.server import NetworkAddress, Server
 from workers.clouds import actions, images, nova_requests
 from workers.clouds.answers import Id, created_id, ready_id, time_of
@@ -263,6 +264,6 @@ def _user_data(call: Call, template: ServerTemplate) -> bytes | None:
     if path is None:
         return None
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_guarded(path)
+    except (OSError, UntrustedFileError) as error:
         raise BadTemplateError(f"groups.{call.group}.server.user_data_file: {error}") from None

@@ -19,6 +19,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from producers.settings import ConfigError
+from producers.trust import UntrustedFileError, require_trusted
 from workers.errors import LamplighterError
 from workers.process.echoes import repeats
 
@@ -60,8 +62,15 @@ def trusted(ca_file: Path | None) -> str | bool:
 
     $REQUESTS_CA_BUNDLE, $SSL_CERT_FILE or $SSL_CERT_DIR replace the system's store; without a store,
     the authorities that come with requests are trusted.
+
+    Raises:
+        ConfigError: other users can change the file.
     """
     if ca_file is not None:
+        try:
+            require_trusted(ca_file)
+        except UntrustedFileError as error:
+            raise ConfigError(f"ca_file: {error}") from None
         return str(ca_file)
     if any(map(os.environ.get, _BUNDLES)):
         return True  # requests reads the variable

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from producers.trust import distrust, is_credential, resolved
+from producers.trust import UntrustedFileError, is_credential, read_guarded, resolved
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -133,14 +133,12 @@ def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
         SourceError: it cannot be read, is empty, or other users may read or write it.
     """
     try:
-        with path.open() as file:
-            problem = distrust(file.fileno(), closed_to)
-            text = file.read().strip()
+        text = read_guarded(path, closed_to).decode().strip()
+    except UntrustedFileError as error:
+        raise unusable(path, str(error).removeprefix(f"{path} ")) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise unusable(path, f"cannot be read: {reason}") from None
-    if problem is not None:
-        raise unusable(path, problem)
     if not text:
         raise unusable(path, "is empty")
     return text

@@ -16,6 +16,7 @@ import requests
 from requests.auth import AuthBase
 
 from producers.reasons import causes, connection_reason
+from producers.settings import ConfigError
 from workers.process.foreign import UnreadableError, bounded_session, read_json
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
@@ -140,6 +141,9 @@ class Http:
                     # a redirect would send the credential to another host
                     allow_redirects=False,
                 )
+        except ConfigError as error:
+            remedy = f"correct {self._setting}"
+            raise SourceError("misconfigured", str(error), remedy=remedy) from None
         except (requests.RequestException, OSError) as error:
             raise self._no_response(url, host, error) from None
         status = response.status_code
