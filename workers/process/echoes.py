@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from html import escape
 from urllib.parse import quote, quote_plus
@@ -12,7 +11,7 @@ from urllib.parse import quote, quote_plus
 PIECE = 8
 # Shorter pieces of Base64 are found everywhere.
 _SHORTEST = 4
-# In long answers, every piece of at least 24 characters is found.
+# In long answers, every piece of at least 23 characters is found: one look at every eighth place.
 _LONG_PIECE, _LONG_STEP, _LONG = 16, 8, 2**16
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
@@ -24,28 +23,19 @@ def repeats(answer: bytes, secret: str) -> bool:
     if b"\\" in answer:  # JSON can write any character as an escape
         plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
         answer = answer + b"\0" + plain.replace(b"\\/", b"/")
-    if len(answer) >= _LONG:
-        return any(piece in answer for piece in _all_pieces(secret, _LONG_PIECE, _LONG_STEP))
-    pieces = _all_pieces(secret, PIECE, 1)
+    size, step = (_LONG_PIECE, _LONG_STEP) if len(answer) >= _LONG else (PIECE, 1)
+    short, pieces = _sought(secret, size)
     # one look at each place of the answer, not one search for each of a thousand pieces
-    found = (answer[at : at + PIECE] for at in range(len(answer) - PIECE + 1))
-    return not pieces.isdisjoint(found) or (
-        len(secret) < PIECE and any(piece in answer for piece in pieces)
-    )
+    found = (answer[at : at + size] for at in range(0, len(answer) - size + 1, step))
+    return not pieces.isdisjoint(found) or any(form in answer for form in short)
 
 
 @lru_cache(maxsize=4)  # each answer to the same token is searched
-def _all_pieces(secret: str, size: int, step: int) -> frozenset[bytes]:
-    shown = {form.encode(errors="surrogatepass") for form in forms(secret)}
-    return frozenset(piece for form in shown for piece in _pieces(form, size, step))
-
-
-def _pieces(form: bytes, size: int, step: int) -> Iterator[bytes]:
-    if form and len(form) <= size:
-        yield form
-        return
-    for start in range(0, len(form) - size + 1, step):
-        yield form[start : start + size]
+def _sought(secret: str, size: int) -> tuple[list[bytes], frozenset[bytes]]:
+    """The forms that are shorter than a piece, and all pieces of the others."""
+    shown = {form.encode(errors="surrogatepass") for form in forms(secret) if form}
+    pieces = {form[at : at + size] for form in shown for at in range(len(form) - size + 1)}
+    return [form for form in shown if len(form) < size], frozenset(pieces)
 
 
 def forms(secret: str) -> set[str]:
