@@ -28,6 +28,7 @@ pytestmark = [
 
 SERVICES = ("rabbitmq", "postgres", "power", "tokens", "audit", "relay", "simcloud", "console")
 CLUSTER = ("compose.yaml", "deploy/compose/cluster.yaml")
+PORTS = ("9465", "9466", "9467", "9468")
 NODES = {"node1", "node2", "node3"}
 
 
@@ -64,21 +65,20 @@ def test_requests_go_on_while_a_broker_node_and_a_power_worker_are_away(
     engine: Engine, tmp_path: Path
 ) -> None:
     """deploy/compose/cluster.yaml: all queues are on three nodes."""
-    services = (
-        "power",
-        "tokens",
-        "audit",
-        "relay",
-        "simcloud",
-    )  # the relay: a hook may have to spool
+    # the relay: a hook may have to spool
+    services = ("power", "tokens", "audit", "relay", "simcloud", "prometheus")
     with (
         compose_project(engine, tmp_path, *services, files=CLUSTER) as project,
         closing(SimControl(f"http://{project.address('simcloud', 5000)}")) as cloud,
     ):
+        prometheus = f"http://{project.address('prometheus', 9090)}"
         setup = ("run", "--rm", "--no-deps", "-T", "setup", "lamplighter")
         assert "no differences" in project.compose(*setup, "topology", "check")
         workers = project.compose("ps", "--quiet", "power").split()
         assert len(workers) == 2
+
+        until(lambda: _scraped(prometheus) == {*PORTS}, 40.0, "Prometheus to scrape all")
+        assert _alerts(prometheus) > 10
 
         project.run("lamplighter-resume", "node[1-3]")
         project.compose("kill", "rabbitmq")
@@ -92,6 +92,20 @@ def test_requests_go_on_while_a_broker_node_and_a_power_worker_are_away(
         containers = engine.run("inspect", *project.containers())
         assert cookie not in containers + project.compose("logs", "--no-color")
     assert project.leftovers() == []
+
+
+def _scraped(prometheus: str) -> set[str]:
+    """The ports of the processes that Prometheus reads, each of two power workers too."""
+    answer = requests.get(f"{prometheus}/api/v1/query", {"query": "up == 1"}, timeout=20).json()
+    instances = {one["metric"]["instance"] for one in answer["data"]["result"]}
+    both = sum(one.endswith(":9466") for one in instances) == 2
+    return {one.rpartition(":")[2] for one in instances} if both else set()
+
+
+def _alerts(prometheus: str) -> int:
+    """How many of our alert rules Prometheus has loaded."""
+    groups = requests.get(f"{prometheus}/api/v1/rules", timeout=20).json()["data"]["groups"]
+    return sum(len(group["rules"]) for group in groups)
 
 
 def _page(project: Project) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.testbed.docker.build import REPOSITORY, build_image
-from tests.testbed.docker.images import POSTGRES, RABBITMQ, ensure_image
+from tests.testbed.docker.images import POSTGRES, PROMETHEUS, RABBITMQ, ensure_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,8 @@ class Project:
                 "LAMPLIGHTER_MANAGEMENT_PORT": "",
                 "LAMPLIGHTER_SIMCLOUD_PORT": "",
                 "LAMPLIGHTER_CONSOLE_PORT": "",
+                "LAMPLIGHTER_PROMETHEUS_PORT": "",
+                "LAMPLIGHTER_GRAFANA_PORT": "",
             },
         )
 
@@ -111,7 +113,8 @@ def compose_project(
     subprocess.run(
         [REPOSITORY / "deploy/compose/secrets.sh", project.secrets], check=True, capture_output=True
     )
-    for image in (RABBITMQ, POSTGRES):
+    needed = [RABBITMQ, POSTGRES, *([PROMETHEUS] if "prometheus" in services else [])]
+    for image in needed:
         ensure_image(engine, image)
     try:
         for tag, target in project.images.items():

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 BASE = "debian:trixie-slim"
 RABBITMQ = "rabbitmq:4-management"
 POSTGRES = "postgres:17"
+PROMETHEUS = "prom/prometheus:v3.5.0"
 
 # The folders of the stand-ins; each Dockerfile starts from BASE.
 STANDINS = {
     RABBITMQ: Path(__file__).parent / "standins" / "rabbitmq",
     POSTGRES: Path(__file__).parent / "standins" / "postgres",
+    PROMETHEUS: Path(__file__).parent / "standins" / "prometheus",
 }
 # Only stand-ins have this label: the hash of everything they are made from.
 LABEL = "lamplighter.testbed.recipe"
