@@ -126,6 +126,49 @@ def test_any_scoped_token_serves_keystoneauth_or_is_a_named_error(odd: dict[str,
     found.service_catalog.get_endpoints_data(service_type="compute", interface="public")
 
 
+PLAIN = [
+    "http://nova.example.org/v2.1",
+    "HTTP://10.0.0.1:8774",
+    "http://[2001:db8::1]/",
+    "nova/v2.1",
+    "ftp://x",
+    "",
+]
+
+
+def catalog_of(service: str, *urls: str, insecure: bool = False) -> list[str]:
+    """The URLs of a service that are left in the catalog of a token."""
+    endpoints = [ENDPOINT | {"url": url} for url in urls]
+    catalog = [*GOOD["catalog"]] if service != "compute" else []
+    catalog.append({"type": service, "name": "x", "endpoints": endpoints})
+    body = json.dumps({"token": GOOD | {"catalog": catalog}}).encode()
+    http = Answers(201, body, X_Subject_Token="t")
+    source = ClientCredentialsSource(
+        client_id="c", token_endpoint=URL, client_secret_command=("unused",)
+    )
+    cloud = CloudSettings(auth_url="https://k/v3", project_id="p", source=source, insecure=insecure)
+    answer = json.loads(json.dumps(Keystone(cloud, http).login(IDENTITY, "r").body))
+    found = next(one for one in answer["token"]["catalog"] if one["type"] == service)
+    return [one["url"] for one in found["endpoints"]]
+
+
+@pytest.mark.parametrize("plain", PLAIN)
+def test_no_endpoint_of_a_catalog_gets_the_token_unencrypted(plain: str) -> None:
+    """Whatever the catalog names; on this host, and with `insecure = true`, plaintext is allowed."""
+    good = "https://nova/v2.1"
+    assert catalog_of("compute", plain, good) == [good]
+    assert catalog_of("image", plain) == []
+    with pytest.raises(SourceError, match="not https") as refused:
+        catalog_of("compute", plain)
+    assert refused.value.remedy is not None
+    assert "insecure = true" in refused.value.remedy
+    assert catalog_of("compute", "http://127.0.0.1:8774/", "HTTPS://nova/") == [
+        "http://127.0.0.1:8774/",
+        "HTTPS://nova/",
+    ]
+    assert catalog_of("compute", plain, insecure=True) == [plain]
+
+
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*TOKENS, "refresh_expires_in"], JSON)))
 def test_any_tokens_can_be_sent_and_stored_or_are_a_named_error(odd: dict[str, object]) -> None:
     http = Answers(200, json.dumps(TOKENS | odd).encode())
