@@ -16,7 +16,7 @@ from producers.broker_settings import BrokerSettings
 from schemas.roles import Role
 from workers.broker.depths import QueueDepth
 from workers.broker.health import full_queues, missing_workers
-from workers.broker.topology import DEAD_LETTER_QUEUE
+from workers.broker.topology import DEAD_LETTER_QUEUE, NOTIFY_QUEUE
 from workers.resync.slurm_conf import ConfDifference
 from workers.store.heartbeats import PROBLEM, Heartbeat
 
@@ -100,7 +100,7 @@ def unavailable(problems: Sequence[str]) -> Iterator[Finding]:
 
 
 def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
-    """Missing queues, queues that no worker consumes, and dead letters."""
+    """Missing queues, queues that no worker consumes, events that nobody reads, and dead letters."""
     missing = [queue.name for queue in queues if queue.ready is None]
     if missing:
         words = f"queues are missing: {', '.join(missing)}"
@@ -117,7 +117,18 @@ def of_queues(queues: Sequence[QueueDepth]) -> Iterator[Finding]:
             f"workers not running: {', '.join(absent)}; nothing is lost",
             f"start lamplighter up{where}",
         )
-    letters = next((queue.ready for queue in queues if queue.name == DEAD_LETTER_QUEUE), None)
+    by_name = {queue.name: queue for queue in queues}
+    events = by_name.get(NOTIFY_QUEUE)
+    if events and events.ready and not events.consumers:
+        # a former webhook's bindings stay: another host may still have it
+        yield Finding(
+            Severity.WRONG,
+            "notify_unread",
+            f"{events.ready} event{'s' if events.ready > 1 else ''} for webhooks that nobody reads",
+            "start lamplighter worker notify; if no webhook is left: rabbitmqctl delete_queue "
+            f"{NOTIFY_QUEUE}, and {shlex.join(APPLY_TOPOLOGY)}",
+        )
+    letters = by_name[DEAD_LETTER_QUEUE].ready if DEAD_LETTER_QUEUE in by_name else None
     if letters:
         words = f"{letters} dead letter{'s' if letters > 1 else ''} to resolve"
         yield Finding(Severity.WRONG, "dead_letters", words, "see lamplighter dead-letters list")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from producers.amqp import connection_parameters
 from producers.message import Message
 from schemas import headers
 from schemas.events import Cause, Transition
@@ -21,6 +22,7 @@ from tests.testbed.opus import PATH, Opus
 from tests.testbed.receiver import Receiver, Reply
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.broker.blocking import blocking_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,6 +252,20 @@ def test_without_webhooks_the_worker_names_the_missing_setting(site: Installatio
     result = site.lamplighter("worker", "notify")
     assert (result.code, len(result.err.splitlines())) == (2, 1)
     assert "notify.webhook" in result.err
+
+
+def test_events_for_a_former_webhook_are_said_and_the_remedy_ends_them(site: Installation) -> None:
+    with blocking_channel(connection_parameters(site.settings.broker, "test")) as channel:
+        channel.queue_bind(topology.NOTIFY_QUEUE, topology.EVENTS, "job.failed")
+        site.publish([job_failed(5, None)])
+        site.wait_depth(topology.NOTIFY_QUEUE, 1)
+        said = site.lamplighter("status")
+        assert (said.code, "1 event for webhooks that nobody reads" in said.out) == (1, True)
+        channel.queue_delete(topology.NOTIFY_QUEUE)
+    assert site.lamplighter("topology", "apply").code == 0
+    site.publish([job_failed(6, None)])
+    site.wait_depth(topology.AUDIT_QUEUE, 2)
+    assert "that nobody reads" not in site.lamplighter("status").out
 
 
 def test_subscribed_events_reach_the_queue(make_site: Callable[[str], Installation]) -> None:

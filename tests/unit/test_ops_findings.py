@@ -46,6 +46,7 @@ def test_every_finding_that_is_wrong_has_a_remedy() -> None:
                 QueueDepth("audit", None, None),
                 QueueDepth("power.resume", 1, 0),
                 QueueDepth("power.dlq", 1, 0),
+                QueueDepth("notify", 1, 0),
             )
         ),
         *findings.of_workers([beat], MOMENT + 3600 * 10**9),
@@ -56,9 +57,17 @@ def test_every_finding_that_is_wrong_has_a_remedy() -> None:
     ]
     assert {one.key for one in found} == {
         *("queues_missing", "workers_missing", "dead_letters", "worker_silent"),
-        *("snapshot_stale", "login_ends", "drift", "nodes_failed"),
+        *("snapshot_stale", "login_ends", "drift", "nodes_failed", "notify_unread"),
     }
     assert all(one.severity is Severity.WRONG and one.remedy for one in found)
+
+
+@pytest.mark.parametrize(("ready", "consumers"), [(0, 0), (5, 1), (None, None)])
+def test_a_queue_of_events_that_is_empty_or_read_is_not_wrong(
+    ready: int | None, consumers: int | None
+) -> None:
+    found = findings.of_queues([QueueDepth("notify", ready, consumers)])
+    assert "notify_unread" not in {one.key for one in found}
 
 
 def test_what_the_broker_users_do_not_protect_or_prove_is_noted() -> None:
