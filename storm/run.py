@@ -139,7 +139,8 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
     """Do what Lamplighter leaves to people.
 
     Servers in ERROR; those whose task never ends, by when `tasks` first saw it; nodes that Slurm itself
-    set down.
+    set down or drained, and jobs that it holds: a slurmctld that was killed in the middle of a launch
+    finds "Duplicate jobid" and "launch failed".
     """
     now = time.monotonic()
     site.slurm.start_ctld()  # it can end by itself
@@ -154,8 +155,14 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
             site.simulated.set_power(server.name, on=False)
     for node, state in states.items():
         is_off = {"DOWN", "POWERED_DOWN"} <= state
-        if is_off and not site.slurm.node_reason(node).startswith("lamplighter"):
-            site.slurm.scontrol("update", f"NodeName={node}", "State=IDLE")
+        if (is_off or "DRAIN" in state) and not site.slurm.node_reason(node).startswith(
+            "lamplighter"
+        ):
+            to = "IDLE" if is_off else "RESUME"
+            site.slurm.scontrol("update", f"NodeName={node}", f"State={to}")
+    for job in _queue(site):
+        if "launch failed requeued held" in job:
+            site.slurm.scontrol("release", job.split()[0])
 
 
 def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.testbed.docker.client import Engine
 
 UP_TIMEOUT = 180
+# Of each container, what its last health checks printed.
+_HEALTH = "{{.Name}}: {{with .State.Health}}{{.Status}} {{range .Log}}{{.ExitCode}} {{.Output}}{{end}}{{end}}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def compose_project(
         files: compose.yaml, and what changes it.
 
     Raises:
-        DockerError: It does not start; a note holds the end of all logs.
+        DockerError: It does not start; notes hold the end of all logs, and what the health checks said.
     """
     name = f"lamplighter-test-{secrets.token_hex(4)}"
     project = Project(engine, name, folder / "secrets", files)
@@ -125,6 +127,7 @@ def compose_project(
             yield project
         except BaseException as error:
             error.add_note(project.compose("logs", "--no-color", "--tail", "40"))
+            error.add_note(engine.run("inspect", "--format", _HEALTH, *project.containers()))
             raise
         finally:
             project.compose("down", "--volumes", "--remove-orphans")
