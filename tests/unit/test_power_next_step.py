@@ -215,6 +215,18 @@ def test_no_failure_is_read_from_a_listing_of_changes(
     assert isinstance(step(waiting, cloud(listed(*servers, at=105.0, whole=101.0))), Finish)
 
 
+@pytest.mark.parametrize("result", [DONE, "timeout"])
+def test_a_server_is_created_again_only_on_a_whole_listing(result: str) -> None:
+    """A job may run on the first one, which a listing of changes can miss; the second would be deleted."""
+    group = msgspec.structs.replace(GROUP, strategy="delete", server=TEMPLATE)
+    first = node(UP, pending(UP), group=group)
+    assert step(first, cloud(listed(at=105.0, whole=99.0))) == MakeCall(Act(CREATE, ""))
+    made = replace(first, actions={(UP.id, 1): (action(CREATE, result=result),)}, called=True)
+    for whole in (99.0, 100.0):
+        assert step(made, cloud(listed(at=105.0, whole=whole))) == FOR_A_WHOLE_LISTING
+    assert step(made, cloud(listed(at=105.0, whole=104.0))) == MakeCall(Act(CREATE, ""))
+
+
 def test_a_completion_needs_a_fresh_listing_but_not_a_whole_one() -> None:
     seen = cloud(listed(SERVER, at=105.0, whole=50.0))
     assert step(LIT, seen) == Finish(Transition.COMPLETED, None, SERVER)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from schemas.commands import Desired
 from schemas.events import Cause, CloudAction, Transition
-from workers.clouds.actions import FIND_IMAGE, NEEDS_ROOM
+from workers.clouds.actions import CREATE, FIND_IMAGE, NEEDS_ROOM
 from workers.clouds.decide import Decision, Fail, Settled, Wait, decide
 from workers.clouds.errors import UNKNOWN, Then, Verdict
 from workers.clouds.health import Health
@@ -85,6 +85,11 @@ def next_step(
         return _wait(node, decision, now)
     if refusal is not None and decision.action in NEEDS_ROOM:
         return Finish(Transition.FAILED, refusal, None)
+    if decision.action == CREATE and node.has_created:
+        # a listing of changes may have missed the first server: a job could be on either of two
+        whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
+        if whole != decision:
+            return _FOR_A_WHOLE_LISTING
     return _FOR_ANYTHING if isinstance(node.phase, Queued) else MakeCall(decision)
 
 
@@ -105,6 +110,13 @@ def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decisio
     seen = cloud.servers.as_of
     if seen <= node.fresh_after and (node.called or seen < cloud.oldest):
         return Wait()
+    return _decide_as_of(node, cloud, seen, registered=registered)
+
+
+def _decide_as_of(
+    node: PendingNode, cloud: CloudView, seen: float, *, registered: bool
+) -> Decision:
+    """What the table says, if the listing that was requested at `seen` shows all that there is."""
     due = node.row.boot_due and not registered
     return decide(node.row.desired, node.view(cloud.servers, seen, boot_due=due), node.group)
 
@@ -118,10 +130,8 @@ def _wait(node: PendingNode, wait: Wait, now: float) -> Step:
 
 
 def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, now: float) -> Step:
-    whole_as_of = cloud.servers.whole_as_of
-    due = node.row.boot_due and not registered
-    seen = node.view(cloud.servers, whole_as_of, boot_due=due)
-    if not isinstance(decide(node.row.desired, seen, node.group), Fail):
+    whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
+    if not isinstance(whole, Fail):
         return _FOR_A_WHOLE_LISTING
     if fail.cause.error == "boot_timeout" and _boots_are_stuck(node, cloud, now):
         cause = Cause(BOOTS_STUCK, f"{fail.cause.message}, and other boots are stuck too")

@@ -140,6 +140,11 @@ class PendingNode:
         )
 
     @property
+    def has_created(self) -> bool:
+        """Whether this round has asked for a server before."""
+        return any(action.action == CREATE for action in self.actions.get(self.key, ()))
+
+    @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
         made = self.actions.get(self.key, ())
