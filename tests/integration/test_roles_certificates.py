@@ -36,6 +36,7 @@ def certified(name: str, issuer: tuple[Certificate, Key] | None = None) -> tuple
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
+    signing = issuer[1] if issuer else key
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -49,8 +50,14 @@ def certified(name: str, issuer: tuple[Certificate, Key] | None = None) -> tuple
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
             critical=False,
         )
+        # Python 3.13 refuses certificates without these
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()),
+            critical=False,
+        )
     )
-    return made.sign(issuer[1] if issuer else key, hashes.SHA256()), key
+    return made.sign(signing, hashes.SHA256()), key
 
 
 def write(folder: Path, name: str, made: tuple[Certificate, Key]) -> None:

@@ -198,6 +198,7 @@ class PrivateSlurm:
         return {
             _field(line, "NodeName"): frozenset(_field(line, "State").rstrip("*").split("+"))
             for line in lines
+            if line.startswith("NodeName=")  # a comment may have lines of its own
         }
 
     def node_reason(self, node: str) -> str:
