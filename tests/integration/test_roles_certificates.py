@@ -57,6 +57,13 @@ def certified(name: str, issuer: tuple[Certificate, Key] | None = None) -> tuple
             critical=False,
         )
     )
+    if issuer is None:
+        signs = x509.KeyUsage(
+            key_cert_sign=True, crl_sign=True, digital_signature=True, content_commitment=False,
+            key_encipherment=False, data_encipherment=False, key_agreement=False,
+            encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        made = made.add_extension(signs, critical=True)
     return made.sign(signing, hashes.SHA256()), key
 
 
