@@ -77,9 +77,7 @@ def read_file(path: Path, most: int, check: Callable[[int], None]) -> bytes:
         OSError: it cannot be read.
         UnusualFileError: it is not a regular file, or it is larger.
     """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise UnusualFileError("is not a file; name a file")
+    require_usual(path.stat().st_mode)
     with path.open("rb") as file:
         check(file.fileno())
         content = file.read(most + 1)
@@ -88,6 +86,18 @@ def read_file(path: Path, most: int, check: Callable[[int], None]) -> bytes:
             f"is larger than {most} bytes; split it, or remove what is not needed"
         )
     return content
+
+
+def require_usual(mode: int) -> None:
+    """Check the mode of what a setting names: a pipe or a device would block its reader, or never end.
+
+    A folder passes: whoever opens it as a file says why not.
+
+    Raises:
+        UnusualFileError: it is neither a file nor a folder.
+    """
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UnusualFileError("is not a file; name a file")
 
 
 def require_writable(file: Path) -> None:

@@ -9,7 +9,7 @@ import stat
 from errno import ENOENT
 from pathlib import Path
 
-from producers.disk import UnusualFileError, read_file, user_name
+from producers.disk import UnusualFileError, read_file, require_usual, user_name
 
 VARIABLE = "CREDENTIALS_DIRECTORY"
 # No secret and no configuration of ours is larger.
@@ -18,7 +18,15 @@ CREDENTIALS = f"${VARIABLE}/"
 
 
 class UntrustedFileError(Exception):
-    """A file cannot be trusted: another user can change or read it; the text names the remedy."""
+    """A file cannot be trusted: another user can change or read it.
+
+    Attributes:
+        problem: what follows its name: what is wrong, and the remedy.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} {problem}")
+        self.problem = problem
 
 
 def read_trusted(path: Path, *, private: bool = False, most: int = _MOST_BYTES) -> str:
@@ -52,12 +60,12 @@ def read_guarded(path: Path, closed_to: int = 0, most: int = _MOST_BYTES) -> byt
 
     def check(descriptor: int) -> None:
         if problem := distrust(descriptor, closed_to):
-            raise UntrustedFileError(f"{path} {problem}")
+            raise UntrustedFileError(path, problem)
 
     try:
         return read_file(resolved(path), most, check)
     except UnusualFileError as error:
-        raise UntrustedFileError(f"{path} {error}") from None
+        raise UntrustedFileError(path, str(error)) from None
 
 
 def require_trusted(path: Path) -> None:
@@ -73,13 +81,14 @@ def require_trusted(path: Path) -> None:
     except OSError:
         return
     try:
-        mode = os.fstat(descriptor).st_mode
-        is_one = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-        problem = distrust(descriptor) if is_one else "is not a file; name a file"
+        require_usual(os.fstat(descriptor).st_mode)
+        problem = distrust(descriptor)
+    except UnusualFileError as error:
+        problem = str(error)
     finally:
         os.close(descriptor)
     if problem:
-        raise UntrustedFileError(f"{path} {problem}")
+        raise UntrustedFileError(path, problem)
 
 
 def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:

@@ -52,11 +52,10 @@ _BROKEN = {
 }
 # The operator deleted the server.
 _GONE = {
-    error: (
+    "server_missing": (
         Cause("operator", "retire", lasting=True),
         Cause("operator", "interrupted", lasting=True),
     )
-    for error in ("server_missing",)
 }
 EXPLAINED = {**_SAID_NO, **_BROKEN, **_GONE}
 

@@ -118,8 +118,8 @@ def _rest(site: Site, faults: Faults, jobs: Jobs) -> Iterator[str]:
     deadline = time.monotonic() + _CALM
     tasks: dict[tuple[str, str], float] = {}
     for what, find in (
-        ("jobs in the queue", lambda: _queue_after_repair(site, tasks)),
-        ("nodes in use or between two states", lambda: _awake_after_repair(site, tasks)),
+        ("jobs in the queue", lambda: _after_repair(_queue, site, tasks)),
+        ("nodes in use or between two states", lambda: _after_repair(_awake, site, tasks)),
     ):
         yield from _wait(what, find, deadline)
     # After all that, each strategy still brings nodes to a job.
@@ -179,16 +179,12 @@ def _queue(site: Site) -> list[str]:
         return [str(error)]
 
 
-def _queue_after_repair(site: Site, tasks: dict[tuple[str, str], float]) -> list[str]:
+def _after_repair(
+    find: Callable[[Site], list[str]], site: Site, tasks: dict[tuple[str, str], float]
+) -> list[str]:
     with suppress(SlurmError):
         _repair(site, tasks)
-    return _queue(site)
-
-
-def _awake_after_repair(site: Site, tasks: dict[tuple[str, str], float]) -> list[str]:
-    with suppress(SlurmError):
-        _repair(site, tasks)
-    return _awake(site)
+    return find(site)
 
 
 def _awake(site: Site) -> list[str]:

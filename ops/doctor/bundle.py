@@ -21,6 +21,7 @@ from ops.cli.errors import STORE_ERRORS, describe_error
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
 from ops.doctor.command import all_findings
+from ops.doctor.programs import run
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.site.config import settings_of
@@ -139,15 +140,7 @@ def _journal(session: Session) -> str:
 
 
 def _output(*argv: str) -> str:
-    done = subprocess.run(
-        argv,
-        capture_output=True,
-        text=True,
-        errors="backslashreplace",
-        timeout=_SECONDS,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = run(*argv, seconds=_SECONDS)
     return done.stdout or done.stderr
 
 

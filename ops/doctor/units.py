@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ops.doctor.host import fixable, wrong
+from ops.doctor.programs import run
 from ops.install.units import SERVICES
 from ops.site.findings import Finding, Severity
 
@@ -23,15 +24,9 @@ def of_systemd() -> Iterator[Finding]:
         return
     units = (TARGET, *(service.unit for service in SERVICES))
     try:
-        done = subprocess.run(
-            ("/usr/bin/systemctl", "show", f"--property={_PROPERTIES}", *units),
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=_SECONDS,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
+        words = ("/usr/bin/systemctl", "show", f"--property={_PROPERTIES}", *units)
+        done = run(*words, seconds=_SECONDS)
+        done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding(Severity.AWAY, "units", f"systemctl show: {type(error).__name__}")
     else:

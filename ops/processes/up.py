@@ -45,8 +45,7 @@ def up(session: Session, *, names: tuple[str, ...], with_console: bool) -> None:
     settings = session.settings
     configure_logs(settings.log, role="up", cluster=settings.cluster)
     stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop.set_at_signals()
     os.environ["LAMPLIGHTER_CONFIG"] = str(settings.path.absolute())
     workers = names or _workers_here(settings)
     modules = {name: KINDS[name].module for name in workers}

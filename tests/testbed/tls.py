@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import ssl
-import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.testbed.web_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +49,7 @@ def make_certificate(folder: Path, days: int = 1) -> Path:
     return file
 
 
-class _NotFound(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
+class _NotFound(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(404)
 
@@ -61,17 +59,9 @@ class _NotFound(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def web_server(certificate: Path | None = None) -> Iterator[int]:
     """Serve 404 for everything, over TLS if there is a certificate; yields the port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _NotFound)
+    context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(_NotFound, context, quiet=True) as port:
+        yield port

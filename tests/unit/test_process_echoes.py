@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.testbed.web_server import serving
 from workers.process.echoes import repeats
 from workers.process.foreign import bounded_session
 from workers.tokens.errors import SourceError
@@ -72,18 +72,8 @@ def echoing(status: int) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Echo)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Echo) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])

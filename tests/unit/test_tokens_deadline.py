@@ -8,11 +8,12 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.testbed.web_server import serving
 from tests.unit.test_tokens_foreign import GOOD
 from workers.config.groups import CloudSettings
 from workers.config.logins import RefreshTokenSource
@@ -83,20 +84,12 @@ def running() -> Iterator[Provider]:
             except OSError:
                 """The caller has given up."""
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    provider.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield provider
-    finally:
-        provider.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as port:
+        provider.url = f"http://127.0.0.1:{port}"
+        try:
+            yield provider
+        finally:
+            provider.over.set()
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 import requests
 
+from tests.testbed.web_server import serving
 from workers.config.groups import CloudSettings
 from workers.config.logins import (
     ApplicationCredentialSource,
@@ -65,19 +65,9 @@ def running(server: Server) -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(server.body)
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
-    thread.start()
-    server.url = f"http://127.0.0.1:{listener.server_port}"
-    try:
+    with serving(Handler) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 @pytest.fixture

@@ -104,6 +104,11 @@ class PendingNode:
         return wanted, max((p.history.round for p in self.requests if p.id == wanted), default=1)
 
     @property
+    def made(self) -> tuple[CloudAction, ...]:
+        """The cloud actions of this round, in order."""
+        return self.actions.get(self.key, ())
+
+    @property
     def command(self) -> PowerCommand | None:
         """The request that raised the row to its generation; None if it waits elsewhere."""
         wanted = self.row.request_id
@@ -134,21 +139,19 @@ class PendingNode:
     @property
     def is_booting(self) -> bool:
         """Whether it is to run, and this round has made a call that boots it."""
-        made = self.actions.get(self.key, ())
         return self.row.desired is Desired.UP and any(
-            action.action in BOOTS and action.result == DONE for action in made
+            action.action in BOOTS and action.result == DONE for action in self.made
         )
 
     @property
     def has_created(self) -> bool:
         """Whether this round has asked for a server before."""
-        return any(action.action == CREATE for action in self.actions.get(self.key, ()))
+        return any(action.action == CREATE for action in self.made)
 
     @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
-        made = self.actions.get(self.key, ())
-        reboots = (one for one in made if one.action == REBOOT and one.result in _MAY_BE_DONE)
+        reboots = (one for one in self.made if one.action == REBOOT and one.result in _MAY_BE_DONE)
         return max((reboot.time for reboot in reboots), default=None)
 
     def correlation_id(self, key: RoundKey) -> str | None:
@@ -170,7 +173,7 @@ class PendingNode:
 
     def view(self, servers: ServerView, as_of: float, *, boot_due: bool) -> NodeView:
         """What the listing that was requested at `as_of` says of the node."""
-        made = self.actions.get(self.key, ())
+        made = self.made
         found = servers.find(self.name, self.row.server_id)
         ours = servers.ours(found, self.row.server_id)
         return NodeView(

@@ -77,8 +77,7 @@ def runtime(role: str, settings: Settings) -> Iterator[Runtime]:
     store = open_store(settings.store.url, "state")
     name = f"{role}@{socket.gethostname()}:{os.getpid()}"
     run = Runtime(settings=settings, role=role, name=name, store=store)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: run.stop.set())
+    run.stop.set_at_signals()
     faulthandler.register(signal.SIGQUIT, file=2)  # names of functions, no values
     beat = threading.Thread(target=_beat, args=(run, time.time_ns()), name="heartbeat")
     beat.start()

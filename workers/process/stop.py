@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import weakref
 
 
@@ -20,6 +21,11 @@ class Stop:
         """Wake all that wait, now and from now on."""
         self._is_set = True
         os.eventfd_write(self._descriptor, 1)
+
+    def set_at_signals(self) -> None:
+        """Let SIGTERM and SIGINT of this process set it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.set())
 
     def is_set(self) -> bool:
         """Whether `set` was called."""

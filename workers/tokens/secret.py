@@ -135,7 +135,7 @@ def read_secret(path: Path, closed_to: int = _OTHERS) -> str:
     try:
         text = read_guarded(path, closed_to).decode().strip()
     except UntrustedFileError as error:
-        raise unusable(path, str(error).removeprefix(f"{path} ")) from None
+        raise unusable(path, error.problem) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise unusable(path, f"cannot be read: {reason}") from None
