@@ -1,4 +1,5 @@
-# Lamplighter's workers, hooks and commands. The target `demo` holds the simulated cloud instead.
+# Lamplighter's workers, hooks and commands. The target `demo` holds the simulated cloud instead, the
+# target `slurm` a Slurm beside them.
 #
 # If your packages come through a proxy, pass pip's configuration and your certificates as build
 # secrets, which do not become part of the image:
@@ -58,6 +59,21 @@ COPY --from=demo-libraries /opt/lamplighter /opt/lamplighter
 COPY tests /srv/tests
 WORKDIR /srv
 ENTRYPOINT ["python", "-m", "tests.testbed.simcloud"]
+
+FROM python AS slurm
+USER root
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
+    && echo CgroupPlugin=disabled >/etc/slurm/cgroup.conf \
+    && install -d -o lamplighter -g lamplighter -m 0700 /var/lib/slurm /home/lamplighter
+COPY --from=build /opt/lamplighter /opt/lamplighter
+COPY deploy/compose/slurm/start-munged deploy/compose/slurm/slurm-controller deploy/compose/slurm/slurm_node.py \
+    /usr/local/bin/
+USER lamplighter
+WORKDIR /home/lamplighter
+CMD ["slurm-controller"]
 
 FROM python
 COPY --from=build /opt/lamplighter /opt/lamplighter

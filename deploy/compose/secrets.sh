@@ -44,13 +44,15 @@ fi
 [ -e grafana_password ] || random >grafana_password
 # What the RabbitMQ nodes of cluster.yaml know each other by.
 [ -e erlang_cookie ] || random >erlang_cookie
+# What the demo's Slurm daemons know each other by.
+[ -e munge_key ] || head -c 128 /dev/urandom >munge_key
 # The password of the simulated cloud. Replace it with your own cloud's password or secret.
 [ -e cloud_secret ] || echo keeper-password >cloud_secret
 
 # Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
 # can read. RabbitMQ, PostgreSQL and Grafana read theirs under user ids that differ from image to image, so
 # those files are readable by all; the mode of the folder keeps other users of this machine out.
-ours='rabbitmq_admin pg_service.conf cloud_secret'
+ours='rabbitmq_admin pg_service.conf cloud_secret munge_key'
 for role in $roles; do ours="$ours $role.password"; done
 mend="chmod 0444 rabbitmq.conf erlang_cookie postgres_password grafana_password && chmod 0400 $ours && chown $user $ours"
 if [ "$(id -u)" = 0 ]; then

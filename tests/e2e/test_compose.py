@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import pytest
 import requests
 
 from tests.testbed.docker import DockerError, docker_engine
+from tests.testbed.docker.build import REPOSITORY
 from tests.testbed.docker.compose import Project, compose_project
 from tests.testbed.simcloud.client import SimControl
 from tests.testbed.waiting import until
@@ -26,10 +29,12 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-SERVICES = ("rabbitmq", "postgres", "power", "tokens", "audit", "relay", "simcloud", "console")
+DEMO = ("slurm", "node1", "node2", "node3", "simcloud", "resync")
+SERVICES = (*DEMO, "rabbitmq", "postgres", "power", "tokens", "audit", "relay", "console")
 CLUSTER = ("compose.yaml", "deploy/compose/cluster.yaml")
 PORTS = ("9465", "9466", "9467", "9468")
 NODES = {"node1", "node2", "node3"}
+JOB_NODES = {"node1", "node2"}
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +43,28 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-def test_requests_are_completed_in_the_audit(engine: Engine, tmp_path: Path) -> None:
-    """A resume, then a suspend while both servers restart; no secret is leaked, nothing remains."""
+def test_a_job_of_the_demo_lights_its_nodes_and_they_go_out_again(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """By the commands at the top of compose.yaml; RabbitMQ and PostgreSQL restart meanwhile.
+
+    No secret is leaked, nothing is published but on loopback, nothing remains.
+    """
     with compose_project(engine, tmp_path, *SERVICES) as project:
         with closing(SimControl(f"http://{project.address('simcloud', 5000)}")) as cloud:
-            project.run("lamplighter-resume", "node[1-3]")
-            _await_outcomes(project, {node: ["completed"] for node in NODES})
-            assert {name for name, s in cloud.servers().items() if s.status == "ACTIVE"} == NODES
+            first, *others = _commands_in_slurm()
+            assert "Submitted batch job 1" in project.compose(*first)
+            _await_outcomes(project, {node: ["completed"] for node in JOB_NODES})
+            assert _in_status(cloud, "ACTIVE") == JOB_NODES
+            assert "2 of 9 nodes lit" in _page(project)
+            until(lambda: "COMPLETED" in _job(project), 60.0, "the end of the job")
+            shown = [project.compose(*command) for command in others]
+            assert "idle~ node3" in shown[0]
+            assert set(shown[1].split()) == JOB_NODES
 
-            assert "3 of 9 nodes lit" in _page(project)
             project.compose("restart", "rabbitmq", "postgres")
-            project.run("lamplighter-suspend", "node[1-3]")
-            _await_outcomes(project, {node: ["completed", "completed"] for node in NODES})
-            assert {name for name, s in cloud.servers().items() if s.status == "SHUTOFF"} == NODES
+            _await_outcomes(project, {node: ["completed", "completed"] for node in JOB_NODES})
+            assert _in_status(cloud, "SHUTOFF") == NODES
 
         containers = json.loads(engine.run("inspect", *project.containers()))
         assert {c["Name"]: c["RestartCount"] for c in containers if c["RestartCount"]} == {}
@@ -84,14 +98,29 @@ def test_requests_go_on_while_a_broker_node_and_a_power_worker_are_away(
         project.compose("kill", "rabbitmq")
         engine.run("kill", workers[0])
         _await_outcomes(project, {node: ["completed"] for node in NODES})
-        assert {name for name, s in cloud.servers().items() if s.status == "ACTIVE"} == NODES
+        assert _in_status(cloud, "ACTIVE") == NODES
         project.run("lamplighter-suspend", "node[1-3]")
         _await_outcomes(project, {node: ["completed", "completed"] for node in NODES})
-        assert {name for name, s in cloud.servers().items() if s.status == "SHUTOFF"} == NODES
+        assert _in_status(cloud, "SHUTOFF") == NODES
         cookie = (project.secrets / "erlang_cookie").read_text().strip()
         containers = engine.run("inspect", *project.containers())
         assert cookie not in containers + project.compose("logs", "--no-color")
     assert project.leftovers() == []
+
+
+def _commands_in_slurm() -> list[list[str]]:
+    """The commands in the container `slurm` that compose.yaml prints, without the words before `exec`."""
+    text = (REPOSITORY / "compose.yaml").read_text()
+    lines = re.findall(r"^#   docker compose (exec slurm .*?)(?: {3,}.*)?$", text, re.MULTILINE)
+    return [["exec", "-T", *shlex.split(line)[1:]] for line in lines]
+
+
+def _job(project: Project) -> str:
+    return project.compose("exec", "-T", "slurm", "scontrol", "show", "job", "1")
+
+
+def _in_status(cloud: SimControl, status: str) -> set[str]:
+    return {name for name, server in cloud.servers().items() if server.status == status}
 
 
 def _scraped(prometheus: str) -> set[str]:

@@ -41,7 +41,11 @@ class Project:
     @property
     def images(self) -> dict[str, str | None]:
         """Our images, and the stage of the Dockerfile that each is built from."""
-        return {f"lamplighter:{self.name}": None, f"lamplighter-demo:{self.name}": "demo"}
+        return {
+            f"lamplighter:{self.name}": None,
+            f"lamplighter-demo:{self.name}": "demo",
+            f"lamplighter-slurm:{self.name}": "slurm",
+        }
 
     def compose(self, *arguments: str, timeout: float = 300.0) -> str:
         """Run `docker compose ARGUMENTS` with all profiles and return its output.
