@@ -9,11 +9,13 @@ import re
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.testbed.consumers import all_consume
-from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.operations_page import for_postgresql, printed, run_commands, write_services
+from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.scripted_slurm import ScriptedSlurm
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import PROGRAMS, WORKERS, SystemPlan, WholeSystem
@@ -22,36 +24,10 @@ from workers.store.database import connect, reading
 from workers.store.overview import open_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs/operations.md"
 ALL = (*WORKERS, "resync")
-# Owners and units are tested where there are several users: tests/e2e/test_quick_start.py.
-OF_SYSTEMD = "systemd-tmpfiles"
-
-
-def commands(heading: str, system: WholeSystem) -> Iterator[str]:
-    """The commands of a section of the page, with this system's folders."""
-    section = PAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    ours = f"{system.folder}/*.toml {system.folder}/*.password {system.folder}/refresh.token"
-    for line in re.findall(r"^ {4,}(\S.*)$", section, re.MULTILINE):
-        if not line.startswith(OF_SYSTEMD):
-            yield line.replace("/etc/lamplighter", ours).replace(
-                "/var/lib/lamplighter", str(system.folder)
-            )
-
-
-def run(heading: str, system: WholeSystem, folder: Path) -> int:
-    """Run a section's commands in a folder; the number of them."""
-    lines = list(commands(heading, system))
-    subprocess.run(
-        ["/bin/sh", "-euc", "\n".join(lines)],
-        cwd=folder,
-        env=dict(MINIMAL_ENVIRONMENT),
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-    return len(lines)
 
 
 def lose(system: WholeSystem) -> None:
@@ -87,10 +63,23 @@ def outcomes(system: WholeSystem, node: str) -> list[str]:
     return [str(one.transition) for one in system.records(nodes=(node,)) if one.transition]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["sqlite", "postgresql"])
 def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
-    run_dir: Path, broker_url: str
+    run_dir: Path, broker_url: str, *, shared: bool
+) -> None:
+    if not shared:
+        restored(run_dir, broker_url, SystemPlan.store, printed)
+        return
+    with PostgreSQL(run_dir / "postgresql") as server:
+        store = server.create_database(), server.create_database()
+        restored(run_dir, broker_url, store, for_postgresql)
+
+
+def restored(
+    run_dir: Path, broker_url: str, store: tuple[str, str], page: Callable[[str], list[str]]
 ) -> None:
     plan = SystemPlan(
+        store=store,
         nodes=6,
         boot=2.0,
         power="poll_interval = 0.3\napi_timeout = 5\nlease = 10",
@@ -102,6 +91,8 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
     backup = run_dir / "backup"
     backup.mkdir(mode=0o700)
     with WholeSystem(run_dir / "site", broker_url, plan, start=()) as system:
+        if page is for_postgresql:
+            write_services(system, run_dir)
         begin(system)
         slurm = ScriptedSlurm(system)
         slurm.snapshot()
@@ -109,7 +100,7 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
         system.settle()
         slurm.call_hook("node2", on=True)
         until(lambda: system.cloud.counts().get("start", 0) == 3, 30, "a request in flight")
-        assert run("Backup", system, backup) == 4
+        assert len(run_commands(page("Backup"), system, backup)) == 4
         system.settle()
         slurm.call_hook("node3", on=True)  # begins and ends after the backup
         system.settle()
@@ -127,7 +118,7 @@ def test_a_restored_site_does_with_requests_in_between_what_the_page_says(
         spooled(system, slurm, "node5")
         slurm.wanted -= {"node1", "node2"}  # the calls of their hooks are lost
         lose(system)
-        assert run("Restore", system, backup) == 4
+        assert len(run_commands(page("Restore"), system, backup)) == 5
         begin(system)
         assert system.operator("relay", "--once").returncode == 0
         until(

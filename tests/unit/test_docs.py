@@ -29,7 +29,12 @@ DEPENDENCIES = ROOT / "docs/adr/0001-an-application-in-its-own-environment.md"
 EXECUTED = {
     ("docs/quick-start.md", "Quick start"): "tests/e2e/test_quick_start.py",
     ("docs/operations.md", "Backup"): "tests/faults/test_restore.py",
+    ("docs/operations.md", "Backup of PostgreSQL"): "tests/faults/test_restore.py",
     ("docs/operations.md", "Restore"): "tests/faults/test_restore.py",
+    ("docs/operations.md", "Restore of PostgreSQL"): "tests/faults/test_restore.py",
+    ("docs/operations.md", "Moving the controller"): "tests/faults/test_moving.py",
+    ("docs/operations.md", "Moving from SQLite to PostgreSQL"): "tests/faults/test_moving.py",
+    ("docs/operations.md", "Moving to another broker"): "tests/faults/test_moving.py",
 }
 
 _FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -1,0 +1,111 @@
+"""The commands of docs/operations.md, run on a whole system: its folder stands for those of an installation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from tests.testbed.processes import MINIMAL_ENVIRONMENT
+from tests.testbed.whole_system import PROGRAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.testbed.whole_system import WholeSystem
+
+PAGE = Path(__file__).parents[2] / "docs/operations.md"
+# Owners and broker users are tested where there are several: tests/e2e/test_quick_start.py, tests/integration/test_roles.py
+_ELSEWHERE = ("systemd-tmpfiles", "lamplighter broker users")
+
+
+def printed(heading: str) -> list[str]:
+    """The commands of a section, without those of its subsections, in order."""
+    section = re.split(r"\n##+ ", PAGE.read_text().partition(f"# {heading}\n")[2])[0]
+    return re.findall(r"^ {4,}(\S.*)$", section, re.MULTILINE)
+
+
+def for_postgresql(heading: str) -> list[str]:
+    """The commands of a section, as the subsection about PostgreSQL changes them."""
+    kept = [line for line in printed(heading) if ".db" not in line]
+    return [*kept, *printed(f"{heading} of PostgreSQL")]
+
+
+def run_commands(
+    lines: list[str],
+    system: WholeSystem,
+    folder: Path,
+    systemctl: Mapping[str, Callable[[], None]] | None = None,
+) -> dict[str, str]:
+    """Run commands in a folder, one after the other; return what each printed.
+
+    Args:
+        lines: as printed on the page; `export` lasts for those after it.
+        system: the installation.
+        folder: the working directory.
+        systemctl: does what systemd would: by verb, `start`, `stop` and `restart`.
+
+    Raises:
+        AssertionError: one has failed; the message holds what it printed.
+    """
+    told: dict[str, str] = {}
+    exports: list[str] = []
+    for line in lines:
+        if line.startswith(_ELSEWHERE):
+            continue
+        if line.startswith("systemctl"):
+            (systemctl or {})[line.split()[1]]()
+            continue
+        if line.startswith("export "):
+            exports.append(_here(line, system))
+            continue
+        done = subprocess.run(
+            ["/bin/sh", "-euc", "\n".join([*exports, _here(line, system)])],
+            cwd=folder,
+            env={
+                **MINIMAL_ENVIRONMENT,
+                "PATH": f"{PROGRAMS}:{MINIMAL_ENVIRONMENT['PATH']}",
+                "LAMPLIGHTER_CONFIG": str(system.settings.path),
+            },
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        # `status` says 1: no slurm worker runs here.
+        fine = {0, 1} if line.endswith(" status") else {0}
+        assert done.returncode in fine, f"{line}\n{done.stdout}{done.stderr}"
+        told[line] = done.stdout
+    return told
+
+
+def write_services(system: WholeSystem, folder: Path) -> None:
+    """Write the services `state` and `audit` of PostgreSQL, where the commands find them."""
+    path = folder / "pg_service.conf"
+    path.touch(mode=0o600)
+    path.write_text("".join(_services(system.settings.store.url, system.settings.store.audit_url)))
+
+
+def _services(*urls: str) -> Iterator[str]:
+    for name, text in zip(("state", "audit"), urls, strict=True):
+        url = sa.make_url(text)
+        yield f"[{name}]\nhost={url.host}\nport={url.port}\nuser={url.username}\n"
+        yield f"dbname={url.database}\npassfile={url.query['passfile']}\n"
+
+
+def _here(line: str, system: WholeSystem) -> str:
+    site = system.folder
+    ours = f"{site}/*.toml {site}/*.password {site}/refresh.token"
+    for name, path in (
+        ("/etc/lamplighter/pg_service.conf", f"{site.parent}/pg_service.conf"),
+        ("/etc/lamplighter.old", f"{site}.old"),
+        ("cp -a /etc/lamplighter", f"cp -a {site}"),
+        ("/etc/lamplighter", ours),
+        ("/var/lib/lamplighter", str(site)),
+    ):
+        line = line.replace(name, path)
+    return line
