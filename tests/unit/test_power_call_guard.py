@@ -75,7 +75,8 @@ def guard(
 ) -> None:
     """Run the guard of a call, after so many tries that passed."""
     store, snapshots = OneRow(WANTED), OneView(None)
-    made = Guard(store, snapshots, 20.0, WANTED, asked, is_reboot=is_reboot)
+    off = None if asked is None else pending(asked)
+    made = Guard(store, snapshots, 20.0, WANTED, off, is_reboot=is_reboot)
     for _ in range(tries):
         made()
     store.row, snapshots.slurm = row, slurm
@@ -143,7 +144,7 @@ def test_a_power_off_in_time_asks_no_snapshot() -> None:
 def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Guard(OneRow(WANTED), OneView(shows(Power.ON)), 20.0, WANTED, LATE)
+    made = Guard(OneRow(WANTED), OneView(shows(Power.ON)), 20.0, WANTED, pending(LATE))
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT)
     made()
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT + 1)
@@ -239,10 +240,10 @@ def test_a_cloud_gets_the_rest_that_it_asks_for_up_to_ten_minutes(
 def test_calls_are_made_for_slurms_suspend_only_while_the_row_is_its_own() -> None:
     other = replace(command(kind=Kind.SUSPEND, generation=MOMENT + 10**9), expiry=None)
     waiting = pending(LATE), pending(other)
-    assert node(LATE, *waiting).off_command == LATE
-    assert node(other, *waiting).off_command is None
-    assert node(command(generation=MOMENT + 2 * 10**9), *waiting).off_command is None
-    assert node(LATE).off_command is None
+    assert node(LATE, *waiting).off_request == waiting[0]
+    assert node(other, *waiting).off_request is None
+    assert node(command(generation=MOMENT + 2 * 10**9), *waiting).off_request is None
+    assert node(LATE).off_request is None
 
 
 @pytest.mark.parametrize(

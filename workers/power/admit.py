@@ -2,7 +2,8 @@
 
 slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume the node, and the request
 of that may be late, or lost with a store that was restored. A node that failed to resume may register
-after all and run jobs, without any call of a program. So a late suspend, every resume-fail, and every
+after all and run jobs, without any call of a program. A slurmctld that is killed right after its call
+has forgotten it when it is back. So a suspend that is late or has rested, every resume-fail, and every
 suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
 """
 
@@ -84,7 +85,7 @@ def admit(
         return End(Transition.FAILED, cause, alarm=True)
     if slurm is None:
         return TAKE
-    verdict = judge(command, slurm, now)
+    verdict = judge(request, slurm, now)
     if isinstance(verdict, Overtaken):
         return End(Transition.SUPERSEDED, verdict.cause)
     if isinstance(verdict, Waits):
@@ -111,15 +112,16 @@ class Overtaken:
     cause: Cause
 
 
-def judge(command: PowerCommand, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
+def judge(request: Pending, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
     """The verdict on a request; `now` in ns since the epoch.
 
     An operator's suspend has no expiry, and Slurm knows nothing of it: it passes. A node that Slurm
     no longer knows can run no job: its server may be powered off.
     """
+    command = request.command
     if not command.is_slurms_power_off:
         return Passed()
-    late = is_late(command, now)
+    late = is_late(request, now)
     if slurm.generation < command.generation:
         if not late and slurm.confirmed:
             return Passed()
@@ -142,12 +144,13 @@ def _by_power(command: PowerCommand, slurm: SlurmView) -> Passed | Waits | Overt
     return _waits(f"{shown}, which is not clear")
 
 
-def is_late(command: PowerCommand, now: int) -> bool:
+def is_late(request: Pending, now: int) -> bool:
     """Whether Slurm may have taken the node back since; `now` in ns since the epoch."""
+    command = request.command
     if command.kind is Kind.RESUME_FAIL:
         return True
     expiry = command.expiry if command.is_slurms_power_off else None
-    return expiry is not None and now > expiry
+    return expiry is not None and (request.rested or now > expiry)
 
 
 def _waits(why: str) -> Waits:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from schemas.commands import PowerCommand
 from schemas.events import Cause
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.errors import LamplighterError
 from workers.power.admit import UNCONFIRMED, Passed, is_late, judge
+from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import SlurmView
 
@@ -57,7 +57,7 @@ class Guard:
     Attributes:
         api_timeout: seconds; the lease must last longer.
         wanted: the row by which the call was decided.
-        command: Slurm's own request to power the node off, where the call is made for one.
+        off: Slurm's own request to power the node off, where the call is made for one.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
             job may run on the server since: only a later snapshot tells.
@@ -67,7 +67,7 @@ class Guard:
     snapshots: Snapshots
     api_timeout: float
     wanted: DesiredRow
-    command: PowerCommand | None = None
+    off: Pending | None = None
     is_reboot: bool = False
     rebooted: int | None = None
     _tries: "count[int]" = field(default_factory=count)
@@ -92,7 +92,7 @@ class Guard:
 
     def _ask_slurm(self, earlier: int) -> None:
         now = time.time_ns()
-        late = self.command is not None and is_late(self.command, now)
+        late = self.off is not None and is_late(self.off, now)
         slurm = self.snapshots.view() if late or self.is_reboot else None
         if slurm is None:
             return
@@ -102,8 +102,8 @@ class Guard:
         if since is not None and not (slurm.fresh and slurm.generation > since):
             why = "no snapshot of Slurm since the last reboot has come"
             raise NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
-        if late and self.command is not None:
-            verdict = judge(self.command, slurm, now)
+        if late and self.off is not None:
+            verdict = judge(self.off, slurm, now)
             if not isinstance(verdict, Passed):
                 raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 

@@ -296,7 +296,7 @@ def guarded(  # noqa: PLR0913 - all that the guard reads
     asked = next(_command(ask) for ask in asks if ask.generation == wanted)
     off = None
     if asked.kind is Kind.SUSPEND and asked.expiry is not None:
-        off = replace(asked, expiry=1 if late else _NEVER)
+        off = pending(replace(asked, expiry=1 if late else _NEVER))
     guard = Guard(
         _Rows(now), _Snapshots(slurm), API_TIMEOUT, decided, off, is_reboot=action == REBOOT
     )
