@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from schemas.commands import Kind, PowerCommand
+from schemas.commands import Kind
 from schemas.events import Cause, Transition
 from schemas.snapshot import Power
 from workers.broker.topology import RETRY_TIERS
 from workers.power.intake import Pending
-from workers.store.slurm_view import SlurmView
+from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import WANTED, SlurmView
 
 UNCONFIRMED = "unconfirmed"
 DISAGREES = "slurm_disagrees"
@@ -129,17 +130,27 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Passed | Waits | Over
         return _waits(why)
     if late and not slurm.fresh:
         return _waits(f"Slurm's snapshot {slurm.generation} is too old")
-    return _by_power(command, slurm)
+    return _by_power(command.node, slurm)
 
 
-def _by_power(command: PowerCommand, slurm: SlurmView) -> Passed | Waits | Overtaken:
+def judge_row(row: DesiredRow, slurm: SlurmView) -> Passed | Waits | Overtaken:
+    """The verdict on powering a node off for a row whose own request waits elsewhere, or has ended.
+
+    It may have ended because Slurm wants the node up.
+    """
+    if slurm.generation < row.generation or not slurm.fresh:
+        return _waits("no newer snapshot of Slurm has come")
+    return _by_power(row.node, slurm)
+
+
+def _by_power(node: str, slurm: SlurmView) -> Passed | Waits | Overtaken:
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
-    power = slurm.power.get(command.node)
+    power = slurm.power.get(node)
     if power in {Power.OFF, Power.POWERING_DOWN, None}:
         return Passed()
     shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
-    if power in {Power.ON, Power.POWERING_UP, Power.SET_DOWN}:
+    if power in WANTED:
         return Overtaken(Cause(DISAGREES, shown))
     return _waits(f"{shown}, which is not clear")
 

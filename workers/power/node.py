@@ -125,12 +125,6 @@ class PendingNode:
         return None if command is None or command.image is None else command
 
     @property
-    def off_request(self) -> Pending | None:
-        """Slurm's request to power the node off on whose behalf calls are made now, if it is one."""
-        request = self.request
-        return None if request is None or not request.command.is_slurms_power_off else request
-
-    @property
     def is_overtaken(self) -> bool:
         """Whether a later bake is wanted, which waits elsewhere: what waits here is superseded."""
         return self.row.desired is Desired.BAKED and self.baking is None
