@@ -221,7 +221,7 @@ class StepTaker:
             self.snapshots,
             self.settings.api_timeout,
             node.row,
-            node.off_command,
+            node.request,
             is_reboot=act.for_slurm,
             rebooted=node.last_reboot,
         )

@@ -102,6 +102,9 @@ class Reception:
             ],
             now,
         )
+        waiting = [r.command for r, admission in admissions if isinstance(admission, Park)]
+        if waiting:
+            self.store.note_power_offs(waiting)
         self.arrived.clear()
         ends = iter(accepted.ends)
         for request, admission in admissions:
