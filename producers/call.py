@@ -13,6 +13,8 @@ from schemas.fields import shown
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 
 _NS = 1_000_000_000
+# A hook has seconds, and a message must stay far below RabbitMQ's limit (max_message_size, 16 MiB).
+_MOST_JOBS, _MOST_OF_NODE = 65_536, 1000
 _MOST_JOB = 2**63 - 1  # the limit of a message; Slurm's job ids have 32 bits
 
 
@@ -122,15 +124,23 @@ def _jobs_by_node(
         jobs = list(json.loads(resume_file)["jobs"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         return waiting, _unreadable(error, resume_file)
-    for raw in jobs:
+    if len(jobs) > _MOST_JOBS:
+        problem = f"SLURM_RESUME_FILE: names {len(jobs)} jobs; the first {_MOST_JOBS} are read"
+    for raw in jobs[:_MOST_JOBS]:
         try:
             job, names = _job(raw)
         except (ValueError, TypeError, KeyError) as error:
             problem = problem or _unreadable(error, raw)
             continue
         for name in names:
-            if name in waiting:
+            if name not in waiting:
+                continue
+            if len(waiting[name]) < _MOST_OF_NODE:
                 waiting[name].append(job)
+            else:
+                problem = (
+                    problem or f"SLURM_RESUME_FILE: names more than {_MOST_OF_NODE} jobs of {name}"
+                )
     return waiting, problem
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producers.disk import give_to_folder_owner, make_folder, sync_folder, unusable
+from producers.disk import give_to_folder_owner, make_folder, read_file, sync_folder, unusable
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.
@@ -78,7 +78,7 @@ def last_generation(folder: Path) -> int:
         ClockError: the file cannot be read.
     """
     try:
-        return _previous((folder / FILE_NAME).read_bytes()[:_DIGITS])
+        return _previous(read_file(folder / FILE_NAME)[:_DIGITS])
     except FileNotFoundError:
         return 0
     except OSError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from producers.disk import give_to_folder_owner
+from producers.disk import UnusualFileError, give_to_folder_owner, read_file
 from producers.settings import ConfigError, HookSettings, hook_settings
 
 FILE_NAME = "lamplighter.toml"
@@ -73,7 +73,7 @@ def note_hooks_file(read: Path, settings: HookSettings, environ: Mapping[str, st
 def hooks_file(read: Path, settings: HookSettings) -> Path | None:
     """The file that the cluster's hooks read, if it is another than the one that was read here."""
     try:
-        noted = Path(_note_of(settings).read_text(encoding="utf-8")[:_LONGEST_NOTE])
+        noted = Path(read_file(_note_of(settings), _LONGEST_NOTE).decode())
     except (OSError, ValueError):  # no hook has run yet, or this user may not read the note
         return None
     try:
@@ -89,8 +89,11 @@ def _note(read: Path, settings: HookSettings) -> None:
     """What is only a warning never fails a hook; nothing is written if the note is there."""
     file, text = _note_of(settings), str(read.absolute())
     with suppress(OSError, ValueError):
-        if file.exists() and file.read_text(encoding="utf-8") == text:
-            return
+        try:
+            if file.exists() and read_file(file, _LONGEST_NOTE).decode() == text:
+                return
+        except UnusualFileError:
+            file.unlink()
         with file.open("w", encoding="utf-8") as stream:
             stream.write(text)
             give_to_folder_owner(stream.fileno(), file.parent)

@@ -4,8 +4,9 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
-from errno import EACCES, EAGAIN, EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EAGAIN, EDQUOT, EEXIST, EINVAL, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
+from typing import IO
 
 
 def make_folder(folder: Path) -> None:
@@ -43,6 +44,8 @@ def give_to_folder_owner(descriptor: int, folder: Path) -> None:
 
 def unusable(field: str, path: Path, error: OSError) -> str:
     """Why a setting's file or folder cannot be used: the field, the path and the remedy."""
+    if isinstance(error, UnusualFileError):
+        return f"{field}: {path} {error.strerror}"
     match error.errno:
         case code if code in {EEXIST, ENOTDIR}:
             remedy = "a file is in the way: remove it, or choose another folder"
@@ -61,11 +64,20 @@ def unusable(field: str, path: Path, error: OSError) -> str:
     return f"{field}: {error.strerror or error}: {path}; {remedy}"
 
 
-class UnusualFileError(ValueError):
-    """A file cannot be read whole: it is none, or it is too large; the text says what to do."""
+# No configuration, note or memory of ours is larger.
+MOST_BYTES = 2**26
 
 
-def read_file(path: Path, most: int, check: Callable[[int], None]) -> bytes:
+class UnusualFileError(OSError):
+    """A file cannot be read whole: it is none, or it is too large; `strerror` says what to do."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(EINVAL, problem)
+
+
+def read_file(
+    path: Path, most: int = MOST_BYTES, check: Callable[[int], None] = lambda _: None
+) -> bytes:
     """The content of a file of at most `most` bytes; a pipe or a device never blocks the reader.
 
     Args:
@@ -77,9 +89,24 @@ def read_file(path: Path, most: int, check: Callable[[int], None]) -> bytes:
         OSError: it cannot be read.
         UnusualFileError: it is not a regular file, or it is larger.
     """
-    require_usual(path.stat().st_mode)
-    with path.open("rb") as file:
-        check(file.fileno())
+    with open_file(path, "rb") as file:
+        return read_open(file.fileno(), most, check)
+
+
+def open_file(path: Path, mode: str) -> IO[bytes]:
+    """Open a file; where another process would have to open a FIFO first, this fails: fifo(7).
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
+def read_open(descriptor: int, most: int, check: Callable[[int], None] = lambda _: None) -> bytes:
+    """The rest of an open file; arguments and errors as in `read_file`."""
+    require_usual(os.fstat(descriptor).st_mode)
+    check(descriptor)
+    with open(descriptor, "rb", closefd=False) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise UnusualFileError(

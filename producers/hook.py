@@ -17,6 +17,7 @@ from pathlib import Path
 from producers import call as calls
 from producers import clock, spool
 from producers.config_file import find_config, note_hooks_file
+from producers.disk import read_file
 from producers.message import Batch
 from producers.outbox import Sending, deliver, messages
 from producers.privacy import keep_private
@@ -26,7 +27,7 @@ from producers.settings import (
     HookSettings,
     hook_settings,
 )
-from producers.spool import SpoolContent
+from producers.spool import MOST_RESUME_FILE, SpoolContent
 from schemas import ids
 from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
@@ -184,7 +185,7 @@ def _resume_file(environ: dict[str, str]) -> tuple[str | None, str | None]:
     if not path:
         return None, None
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace"), None
+        return read_file(Path(path), MOST_RESUME_FILE).decode(errors="replace"), None
     except (OSError, ValueError) as error:
         return None, f"SLURM_RESUME_FILE: {error}"
 

@@ -5,7 +5,7 @@ import syslog
 import time
 from contextlib import suppress
 
-from producers.disk import unusable
+from producers.disk import open_file, unusable
 from producers.settings import HookSettings
 from schemas.envelope import rfc3339
 
@@ -28,8 +28,8 @@ def report(settings: HookSettings | None, code: int, text: str) -> int:
         print(f"lamplighter: {line}", file=sys.stderr)  # noqa: T201 - Slurm 24.11 logs it
     if settings is not None and settings.log_file is not None:
         try:
-            with settings.log_file.open("a") as file:
-                file.write(f"{rfc3339(time.time_ns())} exit={code} {line}\n")
+            with open_file(settings.log_file, "ab") as file:
+                file.write(f"{rfc3339(time.time_ns())} exit={code} {line}\n".encode())
         except OSError as error:
             syslog.syslog(syslog.LOG_ERR, unusable("hooks.log_file", settings.log_file, error))
     return code

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from producers.call import HookCall, call_from
-from producers.disk import give_to_folder_owner, make_folder, sync_folder, unusable
+from producers.disk import (
+    UnusualFileError,
+    give_to_folder_owner,
+    make_folder,
+    read_open,
+    sync_folder,
+    unusable,
+)
 from producers.notices import SpooledNotices, notices_from
 from producers.trust import distrust
 from schemas.errors import MalformedMessageError
@@ -25,6 +32,10 @@ SUFFIX = ".call"
 NOTICES = ".notices"
 TORN = ".partial"
 UNREADABLE = ".unreadable"
+# Bytes: of about 100,000 jobs, as 24.11 describes them.
+MOST_RESUME_FILE = 2**24
+# JSON in JSON: a byte that is not UTF-8 becomes six; the hostlist is an argument (execve(2): 128 KiB).
+_MOST_BYTES = 6 * MOST_RESUME_FILE + 2**21
 # No hook takes this long to write a file: it was killed before it reported success.
 _TORN_AGE = 3600.0
 
@@ -112,7 +123,8 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
     """
     for path in paths:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags)
         except FileNotFoundError:  # another process has just published it
             continue
         except OSError as error:
@@ -127,6 +139,8 @@ def claim(paths: Iterable[Path], report: Callable[[str], object]) -> Iterator[Sp
                 report(f"{path} {problem}, if it is a request of yours; {_set_aside(path)}")
         except MalformedMessageError as error:
             report(f"{path}: {error}; {_set_aside(path)}")
+        except UnusualFileError as error:
+            report(f"{path} {error.strerror}; {_set_aside(path)}")
         except OSError as error:
             report(f"{path}: cannot be read: {error.strerror}; check the disk")
         if spooled is None:
@@ -173,7 +187,7 @@ def _lock_and_read(path: Path, descriptor: int) -> Spooled | None:
     """The call in the open file, or None if another process publishes it or has published it.
 
     Raises:
-        MalformedMessageError: the file was not written by a hook.
+        MalformedMessageError, UnusualFileError: the file was not written by a hook.
         OSError: the disk failed.
     """
     try:
@@ -183,9 +197,8 @@ def _lock_and_read(path: Path, descriptor: int) -> Spooled | None:
             return None
     except (BlockingIOError, FileNotFoundError):
         return None
-    with open(descriptor, "rb", closefd=False) as file:
-        read = notices_from if path.suffix == NOTICES else call_from
-        return Spooled(path, read(file.read()), descriptor)
+    read = notices_from if path.suffix == NOTICES else call_from
+    return Spooled(path, read(read_open(descriptor, _MOST_BYTES)), descriptor)
 
 
 def _set_aside(path: Path) -> str:

@@ -13,7 +13,7 @@ from producers.disk import UnusualFileError, read_file, require_usual, user_name
 
 VARIABLE = "CREDENTIALS_DIRECTORY"
 # No secret and no configuration of ours is larger.
-_MOST_BYTES = 2**20
+MOST_SECRET = 2**20
 CREDENTIALS = f"${VARIABLE}/"
 
 
@@ -29,7 +29,7 @@ class UntrustedFileError(Exception):
         self.problem = problem
 
 
-def read_trusted(path: Path, *, private: bool = False, most: int = _MOST_BYTES) -> str:
+def read_trusted(path: Path, *, private: bool = False, most: int = MOST_SECRET) -> str:
     """The text of a file that only root and this user can change.
 
     Args:
@@ -44,7 +44,7 @@ def read_trusted(path: Path, *, private: bool = False, most: int = _MOST_BYTES) 
     return read_guarded(path, stat.S_IRWXO if private else 0, most).decode()
 
 
-def read_guarded(path: Path, closed_to: int = 0, most: int = _MOST_BYTES) -> bytes:
+def read_guarded(path: Path, closed_to: int = 0, most: int = MOST_SECRET) -> bytes:
     """The content of a file that only root and this user can change.
 
     Args:
@@ -65,7 +65,7 @@ def read_guarded(path: Path, closed_to: int = 0, most: int = _MOST_BYTES) -> byt
     try:
         return read_file(resolved(path), most, check)
     except UnusualFileError as error:
-        raise UntrustedFileError(path, str(error)) from None
+        raise UntrustedFileError(path, str(error.strerror)) from None
 
 
 def require_trusted(path: Path) -> None:
@@ -84,7 +84,7 @@ def require_trusted(path: Path) -> None:
         require_usual(os.fstat(descriptor).st_mode)
         problem = distrust(descriptor)
     except UnusualFileError as error:
-        problem = str(error)
+        problem = error.strerror
     finally:
         os.close(descriptor)
     if problem:

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 STRATEGIES = ("stop", "shelve", "delete")
 WORKERS = ("power", "power2", "slurm", "resync", "snapshot", "relay", "audit", "tokens")
-# Seconds between two faults, on average; and between two jobs.
-_FAULT_GAP, _JOB_GAP = 1.8, 1.0
+# Seconds between two faults, on average; and between two jobs for the same node, if all ask for one.
+_FAULT_GAP, _JOB_GAP = 1.8, 51.0
 # The part of the jobs that ask for nodes by name: more boots.
 _NAMED = 0.6
 # The last seconds bring no new fault, so that each one ends within the storm.
@@ -127,7 +127,7 @@ def store_of(seed: int) -> str:
     return "sqlite" if seed % 2 else "postgresql"
 
 
-def storm(seed: int, seconds: float, brokers: int, store: str) -> Storm:
+def storm(seed: int, seconds: float, brokers: int, store: str, nodes: int) -> Storm:
     """The storm of a seed. The faults do not depend on the jobs."""
     kinds = [
         *_FAULTS,
@@ -136,7 +136,7 @@ def storm(seed: int, seconds: float, brokers: int, store: str) -> Storm:
     ]
     return Storm(
         tuple(_faults(random.Random(f"faults {seed}"), seconds, kinds)),  # noqa: S311 - no secret
-        tuple(_jobs(random.Random(f"jobs {seed}"), seconds)),  # noqa: S311
+        tuple(_jobs(random.Random(f"jobs {seed}"), seconds, _JOB_GAP / nodes)),  # noqa: S311
     )
 
 
@@ -150,9 +150,9 @@ def _faults(
         yield PlannedFault(round(at, 2), kind, chance.choice(targets), round(lasts, 2))
 
 
-def _jobs(chance: random.Random, seconds: float) -> Iterator[PlannedJob]:
+def _jobs(chance: random.Random, seconds: float, gap: float) -> Iterator[PlannedJob]:
     at = 0.0
-    while (at := at + chance.expovariate(1 / _JOB_GAP)) < seconds:
+    while (at := at + chance.expovariate(1 / gap)) < seconds:
         kind = chance.choices([name for name, _ in _JOBS], [weight for _, weight in _JOBS])[0]
         yield PlannedJob(
             at=round(at, 2),

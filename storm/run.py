@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913 - most are keyword-only
         RuntimeError, TimeoutError: the installation does not start, or a fault cannot be undone.
     """
     store = store or store_of(seed)
-    planned = storm(seed, seconds, brokers, store)
+    planned = storm(seed, seconds, brokers, store, nodes)
     with Site(folder, nodes, brokers, store, say) as site:
         jobs = Jobs(site.slurm, folder, site.beats, site.partitions)
         faults = Faults(site, folder / "faults.log", random.Random(seed))  # noqa: S311 - no secret

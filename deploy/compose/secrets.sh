@@ -25,21 +25,20 @@ default_pass = $(cat rabbitmq_admin)
 default_user_tags.administrator = true
 END
 fi
-if [ ! -e postgres_password ]; then
-    random >postgres_password
-    cat >pg_service.conf <<END
-[state]
-host=postgres
-dbname=lamplighter
-user=lamplighter
-password=$(cat postgres_password)
-
-[audit]
-host=postgres
-dbname=audit
-user=lamplighter
-password=$(cat postgres_password)
+[ -e postgres_password ] || random >postgres_password
+# Each role's database user; PostgreSQL creates them with the databases (`lamplighter database roles`).
+users='power tokens slurm snapshot resync audit notify console operator reader setup'
+if [ ! -e database.sql ]; then
+    for role in $users; do
+        password=$(random)
+        echo "*:*:*:*:$password" >"$role.pgpass"
+        echo "CREATE ROLE lamplighter_$role LOGIN PASSWORD '$password';"
+    done >database.sql.new
+    cat >>database.sql.new <<END
+ALTER DATABASE lamplighter OWNER TO lamplighter_setup;
+CREATE DATABASE audit OWNER lamplighter_setup;
 END
+    mv database.sql.new database.sql
 fi
 [ -e grafana_password ] || random >grafana_password
 # What the RabbitMQ nodes of cluster.yaml know each other by.
@@ -52,9 +51,10 @@ fi
 # Containers see the files with this owner and mode. Lamplighter refuses secrets that other users
 # can read. RabbitMQ, PostgreSQL and Grafana read theirs under user ids that differ from image to image, so
 # those files are readable by all; the mode of the folder keeps other users of this machine out.
-ours='rabbitmq_admin pg_service.conf cloud_secret munge_key'
+ours='rabbitmq_admin cloud_secret munge_key'
 for role in $roles; do ours="$ours $role.password"; done
-mend="chmod 0444 rabbitmq.conf erlang_cookie postgres_password grafana_password && chmod 0400 $ours && chown $user $ours"
+for role in $users; do ours="$ours $role.pgpass"; done
+mend="chmod 0444 rabbitmq.conf erlang_cookie postgres_password database.sql grafana_password && chmod 0400 $ours && chown $user $ours"
 if [ "$(id -u)" = 0 ]; then
     sh -c "$mend"
 else

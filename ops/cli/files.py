@@ -9,11 +9,13 @@ from typing import TextIO
 
 from ops.cli.terminal import plain
 
-# A spreadsheet takes a cell that starts with one of these for a formula (OWASP, "CSV Injection").
-# Tabs and line ends have the same effect; `plain` escapes them.
-_FORMULA = ("=", "+", "-", "@")
-# What a spreadsheet of another locale may take for the end of a cell, so that the rest begins one.
-_SEPARATED = re.compile(r"([;,|][\s\"']*)(?=[=+@-])")
+# A spreadsheet takes a cell that starts with one of these for a formula (OWASP, "CSV Injection"), some
+# also their full-width forms. Tabs and line ends have the same effect; `plain` escapes them.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# What a spreadsheet may take for the end of a cell, so that the rest begins one; after a space, a sign alone
+# is a dash.
+_SIGN = f"[{re.escape(''.join(_FORMULA))}]"
+_SEPARATED = re.compile(rf"([;,|][\s\"']*(?={_SIGN})|\s[\"']*(?={_SIGN}\S))")
 
 
 @contextmanager

@@ -92,6 +92,17 @@ _COMMANDS: Commands = {
             )
         },
     ),
+    "database": LazyGroup(
+        "database",
+        help="Give each role a PostgreSQL user of its own.",
+        short_help="Give each role a PostgreSQL user of its own.",
+        lazy={
+            "roles": (
+                "ops.site.database_roles:roles",
+                "Print or grant what each role may do in PostgreSQL.",
+            )
+        },
+    ),
     "topology": ("ops.site.topology:topology", "Show, create and check exchanges and queues."),
     "audit": _AUDIT,
     "report": ("ops.report.command:report", "Report usage and waste."),

@@ -104,9 +104,13 @@ class Session:
 
     @contextmanager
     def store(self, kind: StoreKind) -> Iterator[sa.Engine]:
-        """A store, for writing; raises the same errors as `reading`."""
+        """A store, for writing; raises the same errors as `reading`.
+
+        To seal and to prune the audit log is the part of its tables' owner.
+        """
+        owner = self.of_role(Role.SETUP) if kind == "audit" else self
         with self.reading(kind):
-            engine = open_store(self._url(kind), kind)
+            engine = open_store(owner.url(kind), kind)
         try:
             yield engine
         finally:
@@ -126,7 +130,7 @@ class Session:
             StoreMissingError: no worker has created it yet.
             sqlalchemy.exc.OperationalError: it is unavailable.
         """
-        engine = _reader(self._url(kind), FIELDS[kind])
+        engine = _reader(self.url(kind), FIELDS[kind])
         try:
             with _opened(engine, FIELDS[kind]) as connection:
                 table = "nodes" if kind == "state" else "audit"
@@ -138,7 +142,8 @@ class Session:
         finally:
             engine.dispose()
 
-    def _url(self, kind: StoreKind) -> str:
+    def url(self, kind: StoreKind) -> str:
+        """The SQLAlchemy URL of a store."""
         store = self.settings.store
         return store.url if kind == "state" else store.audit_url
 

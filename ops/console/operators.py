@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from producers.disk import read_file
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
 from workers.process.files import replace_file
@@ -171,7 +172,7 @@ def read_logouts(operators: Path) -> dict[str, int]:
         OSError: the file cannot be read.
     """
     try:
-        text = logouts_file(operators).read_text(encoding="utf-8")
+        text = read_file(logouts_file(operators)).decode(errors="replace")
     except FileNotFoundError:
         return {}
     pairs = (line.split() for line in text.splitlines())

@@ -3,7 +3,6 @@
 command: the command; which checks run where.
 host: files and folders of this host: owners, modes, space; the spool.
 units: the units of this host, where systemd runs.
-programs: runs programs of this host.
 slurm: slurm.conf as slurmctld has it. Pure.
 prolog: whether lamplighter-prolog is in use, whether it pays, and how many jobs may wait in it.
 parts: the broker, the stores and the logins.

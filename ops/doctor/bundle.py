@@ -21,13 +21,14 @@ from ops.cli.errors import STORE_ERRORS, describe_error
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
 from ops.doctor.command import all_findings
-from ops.doctor.programs import run
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.site.config import settings_of
+from producers.disk import open_file
 from producers.settings import ConfigError, read_toml
 from workers.broker.depths import queue_depths
 from workers.errors import BrokerError
+from workers.process.programs import run_program
 from workers.store.tables import audit
 
 # Of each log, the last bytes.
@@ -125,7 +126,7 @@ def _hooks_log(session: Session) -> str:
     path = session.settings.hook.log_file
     if path is None:
         return "hooks.log_file is not set\n"
-    with path.open("rb") as file:
+    with open_file(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _LOG_BYTES))
         return file.read(_LOG_BYTES).decode(errors="backslashreplace")
 
@@ -140,8 +141,8 @@ def _journal(session: Session) -> str:
 
 
 def _output(*argv: str) -> str:
-    done = run(*argv, seconds=_SECONDS)
-    return done.stdout or done.stderr
+    done = run_program(argv, _SECONDS)
+    return (done.stdout or done.stderr).decode(errors="backslashreplace")
 
 
 _PARTS: dict[str, Callable[[Session], str]] = {

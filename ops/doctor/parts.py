@@ -107,8 +107,24 @@ def of_store(session: Session) -> Iterator[Finding]:
                     connection.execute(sa.text("select extract(epoch from now())")).scalar_one()
                 )
                 yield from of_clock("the database", theirs, time.time())
+        yield from _of_database_user(session)
     except STORE_ERRORS as error:
         yield Finding(Severity.AWAY, "store", describe_error(error))
+
+
+def _of_database_user(session: Session) -> Iterator[Finding]:
+    """Whether this command's user may do what only the tables' owner should."""
+    with session.reading("audit") as connection:
+        if connection.dialect.name != "postgresql":
+            return
+        if connection.execute(
+            sa.text("select has_table_privilege('audit', 'delete')")
+        ).scalar_one():
+            words = (
+                f"store.audit_url: user {connection.engine.url.username} may delete audit records"
+            )
+            remedy = "lamplighter database roles gives each role its own user (docs/security.md)"
+            yield Finding(Severity.NOTE, "database", words, remedy)
 
 
 def of_clock(whose: str, theirs: float, ours: float) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from producers.disk import read_file
 from producers.settings import ConfigError, read_toml
 from producers.trust import resolved
 
@@ -26,7 +27,7 @@ def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
         yield from _in_table(read_toml(config), config.parent)
     # those that a file which cannot be parsed may hold
     with suppress(OSError):
-        for line in config.read_text(errors="replace").splitlines():
+        for line in _text(config).splitlines():
             name, _, value = line.partition("=")
             if _NAMES.search(name.strip()):
                 yield value.strip().strip("\"'")
@@ -39,7 +40,7 @@ def _of_postgresql(environ: Mapping[str, str]) -> Iterator[str]:
     for variable, usual in places.items():
         with suppress(OSError):
             file = Path(environ.get(variable) or usual).expanduser()
-            for line in file.read_bytes()[:_LARGEST].decode(errors="replace").splitlines():
+            for line in _text(file).splitlines():
                 name, _, value = line.partition("=")
                 yield value if name == "password" else line.rpartition(":")[2]
 
@@ -85,12 +86,17 @@ def _in_file(name: str, folder: Path) -> Iterator[str]:
         return
     for one in (path, path.with_name("secure.yaml")):
         with suppress(OSError):
-            text = one.read_bytes()[:_LARGEST].decode(errors="replace")
+            text = _text(one)
             if one.suffix in {".yaml", ".yml"}:
                 with suppress(yaml.YAMLError):
                     yield from _in_yaml(yaml.safe_load(text))
             elif one == path:
                 yield from (text, *text.splitlines())
+
+
+def _text(file: Path) -> str:
+    """The beginning of a file; OSError if it cannot be read."""
+    return read_file(file)[:_LARGEST].decode(errors="replace")
 
 
 def _in_yaml(content: object, name: str = "") -> Iterator[str]:

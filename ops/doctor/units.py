@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ops.doctor.host import fixable, wrong
-from ops.doctor.programs import run
 from ops.install.units import SERVICES
 from ops.site.findings import Finding, Severity
+from workers.process.programs import run_program
 
 TARGET = "lamplighter.target"
 # It exists where systemd is the init process (sd_booted(3)).
@@ -25,12 +25,12 @@ def of_systemd() -> Iterator[Finding]:
     units = (TARGET, *(service.unit for service in SERVICES))
     try:
         words = ("/usr/bin/systemctl", "show", f"--property={_PROPERTIES}", *units)
-        done = run(*words, seconds=_SECONDS)
+        done = run_program(words, _SECONDS)
         done.check_returncode()
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding(Severity.AWAY, "units", f"systemctl show: {type(error).__name__}")
     else:
-        yield from of_units(done.stdout)
+        yield from of_units(done.stdout.decode(errors="backslashreplace"))
 
 
 def of_units(output: str) -> Iterator[Finding]:

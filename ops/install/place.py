@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from producers.disk import read_file
 from producers.settings import ConfigError
 from workers.process.files import create_file
 
@@ -44,7 +45,7 @@ class PlannedFile:
     def found(self) -> Found:
         """What is in its place; ConfigError if it cannot be read."""
         try:
-            present = self.path.read_text(encoding="utf-8")
+            present = read_file(self.path).decode()
         except FileNotFoundError:
             return Found.MISSING
         except (OSError, UnicodeDecodeError) as error:

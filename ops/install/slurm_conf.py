@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from producers.disk import read_file
 from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
@@ -75,7 +76,7 @@ def read_slurm_conf(path: Path) -> SlurmConf:
 def _lines(path: Path, depth: int) -> Iterator[str]:
     """The logical lines, without comments; those of included files in their place."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_file(path).decode(errors="replace")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; name slurm.conf with --slurm-conf") from None
     for line in re.sub(r"\\\n", " ", text).splitlines():

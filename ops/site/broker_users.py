@@ -16,6 +16,7 @@ from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
 from ops.site.management import ManagementApi
 from producers.broker_settings import BrokerUsers
+from producers.disk import read_file
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.broker.definitions import commands, definitions
@@ -97,8 +98,8 @@ def _passwords(found: BrokerUsers) -> dict[Role, str]:
     if found.certificates:
         return {}
     try:
-        return {role: found.secret_file(role).read_text().strip() for role in Role}
-    except OSError as error:
+        return {role: read_file(found.secret_file(role)).decode().strip() for role in Role}
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{error}; run: lamplighter broker users --passwords") from None
 
 

@@ -26,6 +26,7 @@ from ops.cli.terminal import (
 )
 from workers.config.groups import CloudSettings
 from workers.errors import TokenError, TokenRefusedError, TokenServiceAwayError
+from workers.store.access import HIDDEN
 from workers.store.tables import refresh_tokens
 from workers.tokens.client import TokenClient
 from workers.tokens.credential import credential
@@ -94,7 +95,8 @@ def status(session: Session, *, as_json: bool) -> None:
     rows: Mapping[str, Any] = {}
     reports: Mapping[str, TokenReport] = {}
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
-        rows = {row.cloud: row for row in connection.execute(sa.select(refresh_tokens))}
+        shown = sa.select(*(column for column in refresh_tokens.c if column is not HIDDEN))
+        rows = {row.cloud: row for row in connection.execute(shown)}
     with noting(problems, TokenServiceAwayError), session.token_client() as client:
         reports = {cloud: _report(client, cloud) for cloud in clouds}
     logins = {

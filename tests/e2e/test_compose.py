@@ -72,6 +72,11 @@ def test_a_job_of_the_demo_lights_its_nodes_and_they_go_out_again(
         told = json.dumps(containers) + project.compose("logs", "--no-color")
         for secret in ("rabbitmq_admin", "power.password", "postgres_password", "cloud_secret"):
             assert (project.secrets / secret).read_text().strip() not in told
+        for role in ("setup", "power", "console"):
+            assert (project.secrets / f"{role}.pgpass").read_text().split(":")[
+                -1
+            ].strip() not in told
+        assert "permission denied" not in project.compose("logs", "postgres")
     assert project.leftovers() == []
 
 
@@ -151,7 +156,7 @@ def _outcomes(project: Project) -> dict[str, list[str]]:
     """Return the audit's terminal records by node."""
     listing = ("lamplighter", "audit", "list", "--json", "--limit", "1000")
     try:
-        lines = project.compose("exec", "-T", "audit", *listing).splitlines()
+        lines = project.compose("run", "--rm", "--no-deps", "-T", "operator", *listing).splitlines()
     except DockerError as error:
         # Compose waits until the worker that creates the tables has started, not until it is ready.
         if "no tables yet" in str(error):

@@ -15,6 +15,7 @@ from schemas.envelope import parse
 from schemas.jobs import JobTransition, job_event_from
 from tests.testbed.cluster import Cluster, ClusterPlan
 from tests.testbed.opus import PATH, Opus, UwsJob
+from tests.testbed.postgresql import PostgreSQL, grant_roles
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
 from tests.testbed.slurm_conf import SlurmSettings
@@ -91,10 +92,24 @@ class Place:
         return self.cluster.slurm.job_state(int(job.process_id))
 
 
+class RolesCluster(Cluster):
+    """A cluster whose workers have a database user each."""
+
+    def __init__(self, folder: Path, plan: ClusterPlan, server: PostgreSQL) -> None:
+        super().__init__(folder, plan)
+        self._server = server
+
+    def _store_urls(self) -> tuple[str, str]:
+        urls = self._server.create_role_databases()
+        grant_roles(urls)
+        return urls
+
+
 @pytest.fixture(scope="module")
 def place(session_dir: Path) -> Iterator[Place]:
+    """All workers; at the end, none has asked the database for more than its role may do."""
     jobdata = session_dir / "uwsdata"
-    with Opus() as opus:
+    with Opus() as opus, PostgreSQL(session_dir / "ends-postgresql") as server:
         plan = ClusterPlan(
             SlurmSettings(
                 nodes=5, suspend_time=900, suspend_timeout=5, resume_timeout=90, extra_conf=PREEMPT
@@ -106,8 +121,9 @@ def place(session_dir: Path) -> Iterator[Place]:
             absent=(NO_QUOTA,),
             snapshot_interval=1.0,
         )
-        with Cluster(session_dir / "ends", plan) as running:
+        with RolesCluster(session_dir / "ends", plan, server) as running:
             yield Place(running, opus, jobdata)
+        assert "permission denied" not in server.log
 
 
 def transitions(cluster: Cluster, uws_id: str) -> list[JobTransition]:
@@ -131,6 +147,7 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
     completes = place.run("0000c0", ALSO_RUNS, "report EXECUTING; report COMPLETED")
     too_long = place.run("0000a1", ALSO_RUNS, forever, "--time=1")
     preempted = place.run("0000b1", LENT, forever, "--exclusive")
+    late = place.run("0000d0", ALSO_RUNS, forever, "--exclusive", "--time=1", "--deadline=now+65")
     never_runs = place.run("0000ab", RUNS, forever, "--begin=now+1hour")
     executing = (dies, cancelled, too_long, preempted)
     until(lambda: all(job.phase == "EXECUTING" for job in executing), 90, "the jobs to run")
@@ -148,6 +165,7 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
         (completes, "COMPLETED", "COMPLETED"),
         (too_long, "TIMEOUT", "ERROR"),
         (preempted, "PREEMPTED", "ERROR"),
+        (late, "DEADLINE", "ERROR"),
     ]
     until_none(
         lambda: [
@@ -162,6 +180,7 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
     assert fails.error.startswith("FAILED: the job ended with an error")
     assert too_long.error.startswith("TIMEOUT: the job reached its time limit")
     assert preempted.error.startswith("PREEMPTED: another job took its nodes")
+    assert late.error == "DEADLINE: the job could not end before its deadline"
     assert "explicitly cancelled" in never_runs.error
     assert completes.error == mute.error == ""
     until(

@@ -230,7 +230,7 @@ def test_an_export_is_cloudevents_or_csv_without_formulas(site: Installation) ->
     result = site.lamplighter("audit", "export", "-", "--format", "csv", "--outcome", "failed")
     (row,) = csv.DictReader(io.StringIO(result.out))
     assert (row["about"], row["jobs"]) == ("node9", "4711")
-    assert row["why"] == f"quota: {plain(HOSTILE)}"
+    assert row["why"] == f"quota: '{plain(HOSTILE)}"
 
 
 def test_tail_follows_new_records(site: Installation) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.events import Transition
 from tests.testbed.powerbench import NODES
@@ -57,6 +59,35 @@ def test_requests_outlive_an_outage_without_an_attempt(
     for one in asked:
         [event] = parked(power_bench, one)
         assert event.attempt == 0
+
+
+@pytest.mark.parametrize("kind", ["outage", "brown-out", "no rights"])
+def test_a_cloud_that_is_away_for_long_logs_no_more_lines_than_one_that_is_away_briefly(
+    power_bench: PowerBench, power_cloud: SimCloud, kind: str
+) -> None:
+    """Two lines a node, however often its request rests, and one for its refused call; one for the cloud."""
+    turns = 5
+    if kind == "outage":
+        power_cloud.outage(on=True)
+    elif kind == "brown-out":
+        power_cloud.inject(Fault(effect=Answer(status=503), kind="start"))
+    else:
+        power_cloud.inject(Fault(effect=Answer(status=401), kind="lists"))
+    asked = [resume(node) for node in NODES]
+    with capture_logs() as logs:
+        power_bench.ask(*asked)
+
+        def rests() -> Counter[str]:
+            return Counter(line["node"] for line in list(logs) if line["event"] == "request_parked")
+
+        until(lambda: min(rests()[node] for node in NODES) >= turns, 60, "several rests of each")
+    told = Counter(
+        (line["event"], line.get("node")) for line in logs if line["log_level"] != "debug"
+    )
+    del told["broker_connected", None]
+    events = ["request_accepted", "request_parked", *(["call_answered"] * (kind == "brown-out"))]
+    once = {(event, node) for event in events for node in NODES}
+    assert told == Counter(once | (set() if kind == "brown-out" else {("cloud_away", None)}))
 
 
 def test_an_outage_that_begins_in_mid_boot_ends_no_request(

@@ -113,6 +113,29 @@ def test_a_late_suspend_is_acted_upon_when_slurm_agrees(
     assert stops(power_cloud) == 1
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_resume_that_rests_boots_nothing_once_slurm_has_asked_to_power_the_node_off(
+    bench: PowerBench,
+    power_cloud: SimCloud,
+    wanted: bool,  # noqa: FBT001
+) -> None:
+    """The suspend waits for a snapshot; a node that boots meanwhile could register, and get a job."""
+    power_cloud.outage(on=True, services=("compute",))
+    up, other = resume("main2"), resume("main3")
+    bench.ask(up, other)
+    bench.saw(up, PARKED)
+    down = suspend("main2", after=0.001)
+    bench.ask(down)
+    bench.saw(down, PARKED)
+    power_cloud.outage(on=False)
+    assert bench.ending(other).transition is COMPLETED
+    takes(bench, main2="IDLE+CLOUD+POWERING_UP" if wanted else OUT)
+    assert bench.ending(down).transition is (SUPERSEDED if wanted else COMPLETED)
+    assert bench.ending(up).transition is (COMPLETED if wanted else SUPERSEDED)
+    assert starts(power_cloud) == (2 if wanted else 1)
+    bench.idle()
+
+
 def test_a_resume_fail_stops_the_server_once_a_newer_snapshot_agrees(
     bench: PowerBench, power_cloud: SimCloud
 ) -> None:

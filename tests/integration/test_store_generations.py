@@ -32,7 +32,7 @@ ORDERED = {
     (table.name, column.name)
     for table in tables.STATE.tables.values()
     for column in table.columns
-    if column.name in {"generation", "reached", "booted", "boot_from"}
+    if column.name in {"generation", "reached", "booted", "boot_from", "off_asked"}
 }
 
 

@@ -55,11 +55,12 @@ def pending(
     *,
     since: float = 0.0,
     dry_run: bool = False,
+    rested: bool = False,
 ) -> Pending:
     """A request without an outcome yet."""
     asked = asked or command()
     history = history or DeliveryHistory()
-    return Pending(delivery(asked, history.to_headers()), asked, history, since, dry_run)
+    return Pending(delivery(asked, history.to_headers()), asked, history, since, dry_run, rested)
 
 
 class RecordingLink:

@@ -8,16 +8,21 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import psutil
 import psycopg
+import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
 
+from schemas.roles import Role
 from tests.testbed.ports import Ports
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
+from workers.store.access import creations, grants
+from workers.store.database import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +65,34 @@ class PostgreSQL:
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
+
+    def create_role_databases(self) -> tuple[str, str]:
+        """Create two databases with a user for each role; the URLs of both, with `{role}`.
+
+        The tables are those of `lamplighter database roles --apply`, which is left to the caller.
+        """
+        run = f"test_{secrets.token_hex(4)}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            for statement in creations(lambda role: f"{run}_{role}"):
+                connection.execute(statement.encode())
+            for role in Role:
+                user = Identifier(f"{run}_{role}")
+                with suppress(psycopg.errors.UndefinedObject):  # it needs no database
+                    connection.execute(
+                        SQL("ALTER ROLE {} PASSWORD {}").format(user, self._password)
+                    )
+            for kind in ("state", "audit"):
+                create = SQL("CREATE DATABASE {} OWNER {}")
+                owner = Identifier(f"{run}_{Role.SETUP}")
+                connection.execute(create.format(Identifier(f"{run}_{kind}"), owner))
+        place = self._address(f"{run}_X").replace("postgresql://", "postgresql+psycopg://")
+        place = place.replace(f"{_SUPERUSER}@", f"{run}_{{role}}@", 1)
+        return place.replace("_X?", "_state?"), place.replace("_X?", "_audit?")
+
+    @property
+    def log(self) -> str:
+        """All that it has logged."""
+        return (self.folder / "postgres.log").read_text()
 
     def start(self) -> None:
         """Start it and wait until it accepts logins.
@@ -164,6 +197,23 @@ class PostgreSQL:
     def _address(self, database: str) -> str:
         place = f"{_SUPERUSER}@127.0.0.1:{self._port}/{database}"
         return f"postgresql://{place}?passfile={self.folder / 'pgpass'}"
+
+
+def as_role(url: str, role: Role) -> str:
+    """The URL for a process of this role."""
+    return url.replace("{role}", role)
+
+
+def grant_roles(urls: tuple[str, str]) -> None:
+    """Make tables and grant what the roles may do, as `lamplighter database roles --apply` does."""
+    kinds: tuple[Literal["state", "audit"], ...] = ("state", "audit")
+    for url, kind in zip(urls, kinds, strict=True):
+        user = sa.make_url(url).username or ""
+        engine = open_store(as_role(url, Role.SETUP), kind)
+        with engine.begin() as connection:
+            for statement in grants(partial(as_role, user), kind):
+                connection.exec_driver_sql(statement)
+        engine.dispose()
 
 
 def _programs() -> Path:

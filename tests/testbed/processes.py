@@ -65,7 +65,10 @@ class Child:
         """Whether the program still runs (after its end, its group may run on until `stop`)."""
         if self._popen.returncode is not None:
             return False
-        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # another thread has just reaped it
+            return False
         return ended is None
 
     @property

@@ -90,6 +90,15 @@ def test_no_separator_of_any_locale_begins_a_formula(separator: str) -> None:
     assert cell_of(" =1").startswith("'")
 
 
+@pytest.mark.parametrize("sign", "=+-@\uff1d\uff0b\uff0d\uff20")
+def test_no_form_of_a_sign_begins_a_formula_behind_any_separator(sign: str) -> None:
+    """Also behind a space, and in full width; a dash between words stays as it is."""
+    assert cell_of(f"{sign}1").startswith("'")
+    for separator in (";", ",", "|", " ", "; ", ' "', ";'"):
+        assert f"'{sign}1" in cell_of(f"a{separator}{sign}1")
+    assert cell_of("node1 - node2") == "node1 - node2"
+
+
 @given(words)
 def test_no_cell_is_a_formula_or_has_control_characters(text: str) -> None:
     assert not cell_of(text).startswith(("=", "+", "-", "@"))

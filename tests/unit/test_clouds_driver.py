@@ -220,3 +220,16 @@ def test_a_cloud_that_asks_for_a_rest_is_neither_called_nor_listed(driver: Cloud
     driver.list_soon(now)
     assert driver.listing_at() >= now + 30.0
     assert driver.next_turn(now + 31.0) == "node1"
+
+
+def test_a_listing_counts_for_starts_until_the_next_one_can_be_there(
+    driver: CloudDriver, lister: SlowLister, posted: queue.Queue[CloudEvent]
+) -> None:
+    """A large cloud is listed less often than once an interval: no resume waits for that."""
+    lister.takes = 0.6
+    event = listed(driver, posted)
+    driver.queue("node1", first=True)
+    next_one_is_there = driver.listing_at() + lister.takes
+    assert next_one_is_there - event.asked > 2 * INTERVAL
+    assert next_one_is_there - event.asked < driver.listing_lasts
+    assert driver.listing_lasts < 10 * lister.takes + 2 * INTERVAL

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.commands import Desired
-from tests.unit.fencing.model import ON_HOLD, UNCONFIRMED, Model, Rules
+from tests.unit.fencing.model import GIVEN_UP, ON_HOLD, UNCONFIRMED, Model, Rules
 from tests.unit.fencing.search import Found, search
 from tests.unit.fencing.state import initial
 from tests.unit.fencing.store import Ask
@@ -199,6 +199,29 @@ def test_a_late_suspend_is_executed_only_after_a_newer_snapshot_has_confirmed_it
         "request 1 comes to worker 0, which ends it",
     }
     assert UNCONFIRMED in late_suspend(Rules(snapshots=False)).late
+
+
+def given_up(rules: Rules) -> Found:
+    """A resume that rests, and a later suspend, which may become late before either is taken."""
+    asks = RESUME_THEN_SUSPEND
+
+    def judge(state: State) -> str | None:
+        fine = {"completed"}, {"superseded"}
+        return next((f"told {sorted(told)}" for told in state.told if told not in fine), None)
+
+    start = initial(asks, "SHUTOFF", slurm="old", in_turn=True, faults=0)
+    return search(Model(asks, rules), start, judge)
+
+
+def test_a_resume_boots_nothing_while_a_later_suspend_waits_for_a_snapshot() -> None:
+    found = given_up(Rules())
+    assert set(found.ends) == {None}
+    assert GIVEN_UP not in found.late
+    assert UNCONFIRMED not in found.late
+    # the suspend was taken, and then Slurm took it back: a repair by resync, which is not modelled
+    # here, raises the row
+    assert 0 < found.stuck < found.states / 4
+    assert GIVEN_UP in given_up(Rules(power_offs=False)).late
 
 
 # -- the windows that remain

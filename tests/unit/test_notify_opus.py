@@ -18,7 +18,7 @@ from tests.testbed.strategies import words
 from workers.notify.opus import current_phase, news, question
 from workers.notify.verdict import Response
 from workers.slurm.runs import ENDED_STATES
-from workers.slurm.uws_jobs import GONE
+from workers.slurm.uws_jobs import GONE, REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def test_a_failed_boot_is_an_error_with_the_cause_whatever_the_phase(state: str)
 
 
 @pytest.mark.parametrize("phase", ALIVE)
-@pytest.mark.parametrize("state", [*ENDED_STATES, GONE, "A_NEW_STATE"])
+@pytest.mark.parametrize("state", [*ENDED_STATES, REVOKED, GONE, "A_NEW_STATE"])
 def test_no_end_leaves_a_job_in_a_phase_that_lasts(state: str, phase: str) -> None:
     told = form(news(finished(state), phase))
     expected = {"COMPLETED": "COMPLETED", "CANCELLED": "CANCELLED"}.get(state, "ERROR")
@@ -58,7 +58,7 @@ def test_no_end_leaves_a_job_in_a_phase_that_lasts(state: str, phase: str) -> No
     assert ("error_msg" in told) is (expected == "ERROR")
 
 
-@pytest.mark.parametrize("state", [*ENDED_STATES, GONE])
+@pytest.mark.parametrize("state", [*ENDED_STATES, REVOKED, GONE])
 @pytest.mark.parametrize("phase", ["COMPLETED", "ABORTED", "ARCHIVED"])
 def test_a_job_that_has_ended_for_opus_is_left_alone(state: str, phase: str) -> None:
     assert news(finished(state), phase) is None
@@ -66,12 +66,19 @@ def test_a_job_that_has_ended_for_opus_is_left_alone(state: str, phase: str) -> 
 
 def test_a_job_in_error_keeps_its_cause_and_is_never_completed() -> None:
     """OPUS would turn ERROR into COMPLETED, without results, if it were asked to."""
-    for state in ("COMPLETED", "FAILED", "NODE_FAIL", "BOOT_FAIL", GONE):
+    for state in ("COMPLETED", "FAILED", "NODE_FAIL", "BOOT_FAIL", REVOKED, GONE):
         assert news(finished(state), "ERROR") is None
     for state in ("TIMEOUT", "OUT_OF_MEMORY", "PREEMPTED", "DEADLINE"):
         told = form(news(finished(state, nodes=()), "ERROR"))
         assert told["error_msg"].startswith(f"{state}: ")
     assert form(news(finished("CANCELLED"), "ERROR"))["phase"] == "CANCELLED"
+
+
+def test_the_reason_of_each_end_is_said_in_words() -> None:
+    for state in {*ENDED_STATES, REVOKED, GONE} - {"COMPLETED", "CANCELLED"}:
+        told = form(news(finished(state), "EXECUTING"))["error_msg"]
+        assert told.startswith(f"{state}: ")
+        assert "the job has ended" not in told
 
 
 def test_only_a_queued_job_is_suspended_while_its_nodes_cool_down() -> None:

@@ -93,6 +93,20 @@ def test_a_node_that_waits_for_nothing_is_due_when_it_is_touched(agenda: Agenda)
     assert agenda.take(1.0) == ["node1"]
 
 
+def test_a_turn_decides_about_few_nodes_those_first_that_a_job_may_wait_for(
+    agenda: Agenda,
+) -> None:
+    """Thousands of suspends that end together do not hold up a resume; none of them is forgotten."""
+    names = [f"node{number:04}" for number in range(1000)]
+    agenda.touch(names)
+    turns = [agenda.take(1.0, lambda name: name == "node0999")]
+    assert turns[0][0] == "node0999"
+    while next_at(agenda) == 0.0:
+        turns.append(agenda.take(1.0))
+    assert max(map(len, turns)) <= 250
+    assert sorted(name for turn in turns for name in turn) == names
+
+
 STEPS = st.one_of(
     st.sampled_from([LISTING, WHOLE]),
     st.builds(WaitFor, until=st.integers(1, 30).map(float), listing=st.booleans()),

@@ -26,9 +26,11 @@ from workers.power.calls import (
     verdict_on,
 )
 from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import WANTED as WANTED_UP
 from workers.store.slurm_view import SlurmView
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
+OFF = replace(WANTED, desired=Desired.DOWN)
 LATE = replace(command(kind=Kind.SUSPEND), expiry=MOMENT)
 TIMELY = replace(LATE, expiry=time.time_ns() + 3600 * 10**9)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
@@ -73,9 +75,10 @@ def guard(
     asked: PowerCommand | None = None,
     is_reboot: bool = False,
 ) -> None:
-    """Run the guard of a call, after so many tries that passed."""
-    store, snapshots = OneRow(WANTED), OneView(None)
-    made = Guard(store, snapshots, 20.0, WANTED, asked, is_reboot=is_reboot)
+    """Run the guard of a call, after so many tries that passed; with `asked`, it powers off."""
+    wanted, request = (WANTED, None) if asked is None else (OFF, pending(asked))
+    store, snapshots = OneRow(wanted), OneView(None)
+    made = Guard(store, snapshots, 20.0, wanted, request, is_reboot=is_reboot)
     for _ in range(tries):
         made()
     store.row, snapshots.slurm = row, slurm
@@ -115,14 +118,14 @@ def test_a_late_power_off_is_refused_where_slurm_does_not_show_the_node_as_off(
     asked: PowerCommand, power: Power
 ) -> None:
     with pytest.raises(NotWantedError, match=f"shows the node as {power}") as caught:
-        guard(WANTED, slurm=shows(power), asked=asked)
+        guard(OFF, slurm=shows(power), asked=asked)
     assert caught.value.waits is not None
 
 
 @pytest.mark.parametrize("asked", [LATE, FAILED])
 def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: PowerCommand) -> None:
     with pytest.raises(NotWantedError) as caught:
-        guard(WANTED, slurm=shows(Power.OFF, generation=MOMENT - 1), asked=asked)
+        guard(OFF, slurm=shows(Power.OFF, generation=MOMENT - 1), asked=asked)
     assert caught.value.waits is not None
     assert caught.value.waits.error == UNCONFIRMED
 
@@ -132,18 +135,18 @@ def test_a_late_power_off_waits_for_a_snapshot_that_is_newer_than_it(asked: Powe
 def test_a_late_power_off_may_be_made_where_slurm_shows_the_node_as_off(
     asked: PowerCommand, power: Power
 ) -> None:
-    guard(WANTED, slurm=shows(power), asked=asked)
-    guard(WANTED, slurm=None, asked=asked)
+    guard(OFF, slurm=shows(power), asked=asked)
+    guard(OFF, slurm=None, asked=asked)
 
 
 def test_a_power_off_in_time_asks_no_snapshot() -> None:
-    guard(WANTED, slurm=shows(Power.ON), asked=TIMELY)
+    guard(OFF, slurm=shows(Power.ON), asked=TIMELY)
 
 
 def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Guard(OneRow(WANTED), OneView(shows(Power.ON)), 20.0, WANTED, LATE)
+    made = Guard(OneRow(OFF), OneView(shows(Power.ON)), 20.0, OFF, pending(LATE))
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT)
     made()
     monkeypatch.setattr(time, "time_ns", lambda: MOMENT + 1)
@@ -194,6 +197,21 @@ def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:
     assert last("server_side", "conflict") == last("network") == last("done") == MOMENT
 
 
+def test_nothing_boots_a_node_that_slurm_has_asked_to_power_off_since() -> None:
+    """That request waits for a snapshot; if Slurm wants the node up again, a later one shows it."""
+    asked = replace(WANTED, off_asked=MOMENT)
+    early = shows(Power.ON, generation=MOMENT - 1)
+    for seen in (early, *(shows(power) for power in set(Power) - WANTED_UP)):
+        with pytest.raises(NotWantedError, match="asked later") as caught:
+            guard(asked, slurm=seen)
+        assert caught.value.waits is not None
+    for power in WANTED_UP:
+        guard(asked, slurm=shows(power))
+    guard(asked, slurm=None)
+    for earlier in (WANTED.generation, WANTED.generation - 1):
+        guard(replace(WANTED, off_asked=earlier), slurm=early)
+
+
 def test_a_call_for_a_resume_reads_no_snapshot() -> None:
     store, snapshots = OneRow(WANTED), OneView(shows(Power.ON))
     Guard(store, snapshots, 20.0, WANTED)()
@@ -236,13 +254,31 @@ def test_a_cloud_gets_the_rest_that_it_asks_for_up_to_ten_minutes(
     assert rest_asked(KeyError("server")) == 1.0
 
 
-def test_calls_are_made_for_slurms_suspend_only_while_the_row_is_its_own() -> None:
+@pytest.mark.parametrize("power", Power)
+def test_for_a_row_whose_own_request_has_ended_a_node_is_powered_off_only_if_slurm_shows_it_off(
+    power: Power,
+) -> None:
+    """An older request led here; the row's own may have ended because Slurm wants the node up."""
+    newer = shows(power, generation=OFF.generation)
+    if power in {Power.OFF, Power.POWERING_DOWN}:
+        Guard(OneRow(OFF), OneView(newer), 20.0, OFF)()
+    else:
+        with pytest.raises(NotWantedError, match=f"shows the node as {power}"):
+            Guard(OneRow(OFF), OneView(newer), 20.0, OFF)()
+    for seen in (replace(newer, fresh=False), replace(newer, generation=OFF.generation - 1)):
+        with pytest.raises(NotWantedError, match="no newer snapshot") as caught:
+            Guard(OneRow(OFF), OneView(seen), 20.0, OFF)()
+        assert caught.value.waits is not None
+    Guard(OneRow(OFF), OneView(None), 20.0, OFF)()
+
+
+def test_calls_are_made_for_the_request_that_has_raised_the_row() -> None:
     other = replace(command(kind=Kind.SUSPEND, generation=MOMENT + 10**9), expiry=None)
     waiting = pending(LATE), pending(other)
-    assert node(LATE, *waiting).off_command == LATE
-    assert node(other, *waiting).off_command is None
-    assert node(command(generation=MOMENT + 2 * 10**9), *waiting).off_command is None
-    assert node(LATE).off_command is None
+    assert node(LATE, *waiting).request == waiting[0]
+    assert node(other, *waiting).request == waiting[1]
+    assert node(command(generation=MOMENT + 2 * 10**9), *waiting).request is None
+    assert node(LATE).request is None
 
 
 @pytest.mark.parametrize(

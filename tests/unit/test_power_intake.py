@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -172,3 +173,19 @@ def test_a_request_for_a_node_in_a_dry_run_is_marked() -> None:
     asked = delivery(command("node1")), delivery(command("node2"))
     read = [intake.read(one, "test", lambda node: node == "node2") for one in asked]
     assert [request.dry_run for request in read] == [False, True]
+
+
+def test_a_request_has_rested_if_it_comes_late_or_again() -> None:
+    """A slurmctld that is killed within seconds of its call has forgotten it when it is back."""
+
+    def rested(age: float, history: DeliveryHistory | None = None, *, again: bool = False) -> bool:
+        asked = command(generation=time.time_ns() - int(age * 10**9))
+        come = delivery(asked, (history or DeliveryHistory()).to_headers())
+        return intake.read(replace(come, redelivered=again), "test").rested
+
+    assert not rested(-60.0)
+    assert not rested(0.0)
+    assert rested(11.0)
+    assert rested(0.0, again=True)
+    assert rested(0.0, DeliveryHistory(parked=1))
+    assert rested(0.0, DeliveryHistory(attempt=1))

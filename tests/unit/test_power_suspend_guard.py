@@ -8,6 +8,7 @@ import pytest
 
 from schemas.commands import Kind, PowerCommand
 from schemas.snapshot import Power
+from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from workers.power.admit import Overtaken, Passed, Waits, is_late, judge
 from workers.store.slurm_view import SlurmView
@@ -34,6 +35,16 @@ def view(
     return SlurmView(generation, {SUSPEND.node: power}, confirmed, fresh)
 
 
+def judged(
+    asked: PowerCommand, seen: SlurmView, now: int, *, rested: bool = False
+) -> Passed | Waits | Overtaken:
+    return judge(pending(asked, rested=rested), seen, now)
+
+
+def late(asked: PowerCommand, now: int, *, rested: bool = False) -> bool:
+    return is_late(pending(asked, rested=rested), now)
+
+
 @pytest.mark.parametrize("asked", [SUSPEND, FAILED])
 @pytest.mark.parametrize("now", [BEFORE, AFTER])
 @pytest.mark.parametrize("generation", [MOMENT, MOMENT + 1])
@@ -44,20 +55,20 @@ def test_a_newer_and_fresh_snapshot_decides(
     """So does one of the same generation, which the request was made from; also with a new store."""
     for confirmed in (True, False):
         seen = view(generation, power, confirmed=confirmed)
-        assert isinstance(judge(asked, seen, now), verdict)
+        assert isinstance(judged(asked, seen, now), verdict)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
 @pytest.mark.parametrize("power", Power)
 def test_without_a_newer_snapshot_a_late_suspend_waits(generation: int, power: Power) -> None:
-    assert isinstance(judge(SUSPEND, view(generation, power), BEFORE), Passed)
-    assert isinstance(judge(SUSPEND, view(generation, power), AFTER), Waits)
+    assert isinstance(judged(SUSPEND, view(generation, power), BEFORE), Passed)
+    assert isinstance(judged(SUSPEND, view(generation, power), AFTER), Waits)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
 def test_until_a_snapshot_confirms_the_store_every_suspend_waits(generation: int) -> None:
-    assert isinstance(judge(SUSPEND, view(generation, confirmed=False), BEFORE), Waits)
-    assert isinstance(judge(FAILED, view(generation, confirmed=False), BEFORE), Waits)
+    assert isinstance(judged(SUSPEND, view(generation, confirmed=False), BEFORE), Waits)
+    assert isinstance(judged(FAILED, view(generation, confirmed=False), BEFORE), Waits)
 
 
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
@@ -67,41 +78,55 @@ def test_a_resume_fail_always_waits_for_a_newer_snapshot(
     generation: int, now: int, power: Power
 ) -> None:
     """The node may have registered after all, and run jobs."""
-    assert isinstance(judge(FAILED, view(generation, power), now), Waits)
+    assert isinstance(judged(FAILED, view(generation, power), now), Waits)
 
 
 @pytest.mark.parametrize(("power", "verdict"), VERDICTS)
 def test_a_snapshot_that_is_too_old_lets_a_late_request_wait(power: Power, verdict: type) -> None:
     old = view(MOMENT + 1, power, fresh=False)
-    assert isinstance(judge(SUSPEND, old, AFTER), Waits)
-    assert isinstance(judge(FAILED, old, BEFORE), Waits)
-    assert isinstance(judge(SUSPEND, old, BEFORE), verdict)
+    assert isinstance(judged(SUSPEND, old, AFTER), Waits)
+    assert isinstance(judged(FAILED, old, BEFORE), Waits)
+    assert isinstance(judged(SUSPEND, old, BEFORE), verdict)
 
 
 @pytest.mark.parametrize("asked", [SUSPEND, FAILED])
 def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerCommand) -> None:
     """It can run no job. But a snapshot without any node shows nothing."""
     others = SlurmView(MOMENT + 1, {"node2": Power.ON}, confirmed=True)
-    assert isinstance(judge(asked, others, BEFORE), Passed)
-    assert isinstance(judge(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
+    assert isinstance(judged(asked, others, BEFORE), Passed)
+    assert isinstance(judged(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in {Kind.SUSPEND, Kind.RESUME_FAIL}])
 def test_a_resume_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None:
     asked = replace(command(kind=kind), expiry=EXPIRY)
-    assert isinstance(judge(asked, view(0, confirmed=False), AFTER), Passed)
+    assert isinstance(judged(asked, view(0, confirmed=False), AFTER), Passed)
 
 
 def test_an_operators_own_suspend_is_not_judged_by_slurms_snapshot() -> None:
     asked = replace(SUSPEND, expiry=None)
-    assert isinstance(judge(asked, view(MOMENT + 1, Power.ON), AFTER), Passed)
+    assert isinstance(judged(asked, view(MOMENT + 1, Power.ON), AFTER), Passed)
 
 
-def test_a_suspend_is_late_after_its_expiry_and_a_resume_fail_at_any_time() -> None:
-    assert [is_late(SUSPEND, now) for now in (BEFORE, EXPIRY, AFTER)] == [False, False, True]
-    assert is_late(FAILED, 0)
-    assert not is_late(replace(SUSPEND, expiry=None), AFTER)
-    assert not is_late(command(kind=Kind.RESUME), AFTER)
+@pytest.mark.parametrize(("power", "verdict"), VERDICTS)
+def test_a_suspend_that_has_rested_needs_a_newer_and_fresh_snapshot_before_its_expiry_too(
+    power: Power, verdict: type
+) -> None:
+    """slurmctld, killed right after its call, has forgotten it, and may have given the node a job."""
+    assert isinstance(judged(SUSPEND, view(MOMENT - 1, power), BEFORE, rested=True), Waits)
+    old = view(MOMENT + 1, power, fresh=False)
+    assert isinstance(judged(SUSPEND, old, BEFORE, rested=True), Waits)
+    newer = view(MOMENT + 1, power)
+    assert isinstance(judged(SUSPEND, newer, BEFORE, rested=True), verdict)
+
+
+def test_a_suspend_is_late_after_its_expiry_or_a_rest_and_a_resume_fail_at_any_time() -> None:
+    assert [late(SUSPEND, now) for now in (BEFORE, EXPIRY, AFTER)] == [False, False, True]
+    assert late(SUSPEND, BEFORE, rested=True)
+    assert late(FAILED, 0)
+    for rested in (False, True):
+        assert not late(replace(SUSPEND, expiry=None), AFTER, rested=rested)
+        assert not late(command(kind=Kind.RESUME), AFTER, rested=rested)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+from contextlib import ExitStack
 
 import pytest
 import requests
@@ -11,7 +13,9 @@ from prometheus_client import CollectorRegistry, Counter
 from ops.processes.worker import WORKERS
 from producers.settings import ConfigError
 from tests.testbed.ports import Ports
+from tests.testbed.waiting import until
 from workers.config.tables import MetricsSettings
+from workers.process import metrics_endpoint
 from workers.process.metrics_endpoint import ROLES, endpoint_address, serve_metrics
 
 
@@ -52,3 +56,31 @@ def test_metrics_are_served_and_a_second_worker_runs_without_them() -> None:
             assert "lamplighter_test_total 1.0" in answer.text
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_callers_that_say_nothing_or_drip_take_nothing_from_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few connections are kept, none for long; then the metrics are served again."""
+    monkeypatch.setattr(metrics_endpoint, "_CALL_SECONDS", 2.0)
+    registry = CollectorRegistry()
+    Counter("lamplighter_test", "A test's.", registry=registry).inc()
+    with Ports() as ports, ExitStack() as callers:
+        port = ports.take()
+        settings = MetricsSettings(listen=f"127.0.0.1:{port}")
+        callers.enter_context(serve_metrics(settings, "up", registry))
+        before = threading.active_count()
+        for _ in range(60):
+            caller = callers.enter_context(socket.create_connection(("127.0.0.1", port)))
+            caller.sendall(b"GET /met")
+        assert threading.active_count() - before <= 2 * metrics_endpoint._MOST_CALLERS
+
+        def answered() -> bool:
+            try:
+                answer = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5)
+            except requests.RequestException:
+                return False
+            return "lamplighter_test_total 1.0" in answer.text
+
+        until(answered, 15, "a place for Prometheus")
+        until(lambda: threading.active_count() <= before + 1, 15, "the end of all callers")

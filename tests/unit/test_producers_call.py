@@ -331,3 +331,18 @@ def altered(**fields: Any) -> bytes:  # noqa: ANN401 - any JSON
 def test_a_spool_file_that_no_hook_wrote_is_rejected(body: bytes) -> None:
     with pytest.raises(MalformedMessageError, match="not written by a hook"):
         call_from(body)
+
+
+def test_a_flood_of_jobs_makes_neither_a_late_hook_nor_a_message_that_no_broker_takes() -> None:
+    """What is left out is said; the nodes are asked for all the same."""
+    flood = [{"job_id": n + 1, "nodes": "node2"} for n in range(70_000)]
+    began = time.monotonic()
+    first, second = commands(
+        replace(CALL, nodes="node[2-3]", resume_file=json.dumps({"jobs": flood}))
+    )
+    assert time.monotonic() - began < 3.0
+    assert (len(first.jobs), second.jobs) == (1000, ())
+    assert first.note == "SLURM_RESUME_FILE: names 70000 jobs; the first 65536 are read"
+    few = json.dumps({"jobs": flood[:1001]})
+    assert note_of(few) == "SLURM_RESUME_FILE: names more than 1000 jobs of node2"
+    assert len(first.to_envelope().to_json()) < 2**20

@@ -19,6 +19,7 @@ from workers.slurm.run_reporter import recall, remember
 from workers.slurm.runs import ENDED_STATES
 from workers.slurm.uws_jobs import (
     GONE,
+    REVOKED,
     ReportedUwsJobs,
     ShownJob,
     UwsObservation,
@@ -59,7 +60,7 @@ def steps(events: Sequence[JobEvent]) -> list[tuple[JobTransition, str | None]]:
     return [(event.transition, event.state) for event in events]
 
 
-@pytest.mark.parametrize("state", ENDED_STATES)
+@pytest.mark.parametrize("state", [*ENDED_STATES, REVOKED])
 def test_each_end_is_reported_once_with_its_time(state: str) -> None:
     events, before = observe([PENDING])
     assert steps(events) == [(JobTransition.IDENTIFIED, None)]
@@ -75,6 +76,59 @@ def test_each_end_is_reported_once_with_its_time(state: str) -> None:
     )
     assert observe([ended], after) == ([], after)
     assert observe([], after) == ([], ReportedUwsJobs())
+
+
+# squeue(1) of 22.05 and 24.11, "JOB STATE CODES"
+ALL_STATES = frozenset(
+    [
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "CONFIGURING",
+        "COMPLETING",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PENDING",
+        "PREEMPTED",
+        "RUNNING",
+        "RESV_DEL_HOLD",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "REQUEUED",
+        "RESIZING",
+        "REVOKED",
+        "SIGNALING",
+        "SPECIAL_EXIT",
+        "STAGE_OUT",
+        "STOPPED",
+        "SUSPENDED",
+        "TIMEOUT",
+    ]
+)
+# Of a job that runs, waits, comes again, or still leaves its nodes.
+GOES_ON = sorted(ALL_STATES - {*ENDED_STATES, REVOKED})
+
+
+def test_slurm_knows_every_state_that_ends_a_job() -> None:
+    assert {*ENDED_STATES, REVOKED} <= ALL_STATES
+
+
+@pytest.mark.parametrize("state", GOES_ON)
+def test_a_job_that_goes_on_is_not_finished(state: str) -> None:
+    """Also where Slurm shows an end: of the run before, or of a run beyond its limit."""
+    before = observe([PENDING])[1]
+    assert observe([replace(PENDING, state=state, ended_at=900 * NS)], before)[0] == []
+
+
+def test_a_job_that_another_cluster_runs_ends_when_slurm_says_when_it_ended() -> None:
+    before = observe([PENDING])[1]
+    revoked = replace(PENDING, state=REVOKED)
+    for open_end in (None, NOW + NS):
+        assert observe([replace(revoked, ended_at=open_end)], before)[0] == []
+    (finished,), _ = observe([replace(revoked, ended_at=900 * NS)], before)
+    assert steps([finished]) == [(JobTransition.FINISHED, REVOKED)]
 
 
 @pytest.mark.parametrize("state", ["NODE_FAIL", "BOOT_FAIL"])

@@ -81,8 +81,8 @@ class CloudDriver:
         self.tokens_away = False
         # monotonic seconds when a snapshot asked for a listing that has not come yet
         self.ordered: float | None = None
-        # seconds between listings, when the last one was made
-        self.interval = 0.0
+        # seconds after its request in which a listing may start servers: until the next can be there
+        self.listing_lasts = 0.0
         self.in_flight = 0
         # nodes that wait for their turn to call
         self.waiting = 0
@@ -91,7 +91,7 @@ class CloudDriver:
         self._next_listing = 0.0
         # when it would be due without a longer pause; infinity if there is none
         self._usual_listing = inf
-        self._spared_until = 0.0
+        self._spared = self._spared_until = 0.0
         self._since: str | None = None
         self._whole_next = True
         # resumes go first: a job waits for them
@@ -212,9 +212,11 @@ class CloudDriver:
         now = time.monotonic()
         whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
         self.listing_now, self._whole_next = True, False
-        self.interval = self.limiter.interval(interval)
-        self._usual_listing = now + self.interval
-        self._next_listing = now + max(next_in, self.interval if self.interval > interval else 0.0)
+        usual = self.limiter.interval(interval)
+        self._usual_listing = now + usual
+        self.listing_lasts = 2 * max(usual, self._spared)
+        at_least = usual if usual > interval else 0.0
+        self._next_listing = now + max(next_in, at_least)
         self.limiter.sent(now)
         self._lister.submit(self._list, None if whole else self._since, now, whole)
 
@@ -229,7 +231,9 @@ class CloudDriver:
     def listed(self, event: Listed) -> set[str]:
         """Take a listing in; the nodes whose servers have changed."""
         self.listing_now = False
-        self._spared_until = event.asked + (time.monotonic() - event.asked) / _SHARE
+        self._spared = (time.monotonic() - event.asked) / _SHARE
+        self._spared_until = event.asked + self._spared
+        self.listing_lasts = max(self.listing_lasts, 2 * self._spared)
         if isinstance(event.listing, BaseException):
             self._whole_next = self._whole_next or event.whole
             return set()

@@ -142,8 +142,8 @@ def load(
     tables |= {
         "store": replace(
             file.store,
-            url=_anchored(file.store.url, folder),
-            audit_url=_anchored(file.store.audit_url, folder),
+            url=_store_url(file.store.url, folder, role),
+            audit_url=_store_url(file.store.audit_url, folder, role),
         ),
         "audit": replace(
             file.audit,
@@ -206,12 +206,15 @@ def _with_host(url: str, host: str) -> str:
     return parts._replace(netloc=f"{place}{port}").geturl()
 
 
-def _anchored(url: str, folder: Path) -> str:
-    """Resolve a relative SQLite file from the configuration's folder, not from the process's."""
+def _store_url(url: str, folder: Path, role: Role) -> str:
+    """Resolve a relative SQLite file from the configuration's folder, not from the process's.
+
+    In the URL of another database, `{role}` is the process's role.
+    """
     scheme, found, name = url.partition(":///")
     if found and scheme == "sqlite" and not name.startswith("/"):
         return f"sqlite:///{os.path.abspath(folder / name)}"  # noqa: PTH100 - resolve reads the disk
-    return url
+    return url if scheme == "sqlite" else url.replace("{role}", role)
 
 
 def _nodes(file: _File, path: Path) -> dict[str, str]:

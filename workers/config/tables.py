@@ -75,6 +75,8 @@ class ResyncSettings(Table, frozen=True):
 class StoreSettings(Table, frozen=True):
     """The databases, as SQLAlchemy URLs; by default two SQLite files.
 
+    In a URL of PostgreSQL, `{role}` stands for the role of the process: a user for each.
+
     Attributes:
         url: the state of nodes and requests.
         audit_url: the audit log.

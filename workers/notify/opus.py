@@ -35,10 +35,11 @@ _ENDED_BY: Mapping[str, str] = {
     "OUT_OF_MEMORY": "the job used more memory than it had requested",
     "PREEMPTED": "another job took its nodes",
     "DEADLINE": "the job could not end before its deadline",
+    "REVOKED": "another cluster of the federation took this job; how it ended is unknown",
     "GONE": "Slurm no longer knows this job; how it ended is unknown",
 }
 # Of a job in ERROR, OPUS knows the cause better: its batch script, or a failed boot, has told it.
-_KNOWN_BETTER = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "GONE"})
+_KNOWN_BETTER = frozenset({"FAILED", "NODE_FAIL", "BOOT_FAIL", "REVOKED", "GONE"})
 
 
 def opus_job(envelope: Envelope) -> JobEvent | None:

@@ -2,7 +2,8 @@
 
 slurmctld does not wait for SuspendProgram: after SuspendTimeout it may resume the node, and the request
 of that may be late, or lost with a store that was restored. A node that failed to resume may register
-after all and run jobs, without any call of a program. So a late suspend, every resume-fail, and every
+after all and run jobs, without any call of a program. A slurmctld that is killed right after its call
+has forgotten it when it is back. So a suspend that is late or has rested, every resume-fail, and every
 suspend that meets a store that no snapshot has confirmed, wait for what Slurm says itself.
 """
 
@@ -10,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from schemas.commands import Kind, PowerCommand
+from schemas.commands import Kind
 from schemas.events import Cause, Transition
 from schemas.snapshot import Power
 from workers.broker.topology import RETRY_TIERS
 from workers.power.intake import Pending
-from workers.store.slurm_view import SlurmView
+from workers.store.nodes import DesiredRow
+from workers.store.slurm_view import WANTED, SlurmView
 
 UNCONFIRMED = "unconfirmed"
 DISAGREES = "slurm_disagrees"
@@ -84,7 +86,7 @@ def admit(
         return End(Transition.FAILED, cause, alarm=True)
     if slurm is None:
         return TAKE
-    verdict = judge(command, slurm, now)
+    verdict = judge(request, slurm, now)
     if isinstance(verdict, Overtaken):
         return End(Transition.SUPERSEDED, verdict.cause)
     if isinstance(verdict, Waits):
@@ -111,15 +113,16 @@ class Overtaken:
     cause: Cause
 
 
-def judge(command: PowerCommand, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
+def judge(request: Pending, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
     """The verdict on a request; `now` in ns since the epoch.
 
     An operator's suspend has no expiry, and Slurm knows nothing of it: it passes. A node that Slurm
     no longer knows can run no job: its server may be powered off.
     """
+    command = request.command
     if not command.is_slurms_power_off:
         return Passed()
-    late = is_late(command, now)
+    late = is_late(request, now)
     if slurm.generation < command.generation:
         if not late and slurm.confirmed:
             return Passed()
@@ -127,27 +130,38 @@ def judge(command: PowerCommand, slurm: SlurmView, now: int) -> Passed | Waits |
         return _waits(why)
     if late and not slurm.fresh:
         return _waits(f"Slurm's snapshot {slurm.generation} is too old")
-    return _by_power(command, slurm)
+    return _by_power(command.node, slurm)
 
 
-def _by_power(command: PowerCommand, slurm: SlurmView) -> Passed | Waits | Overtaken:
+def judge_row(row: DesiredRow, slurm: SlurmView) -> Passed | Waits | Overtaken:
+    """The verdict on powering a node off for a row whose own request waits elsewhere, or has ended.
+
+    It may have ended because Slurm wants the node up.
+    """
+    if slurm.generation < row.generation or not slurm.fresh:
+        return _waits("no newer snapshot of Slurm has come")
+    return _by_power(row.node, slurm)
+
+
+def _by_power(node: str, slurm: SlurmView) -> Passed | Waits | Overtaken:
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
-    power = slurm.power.get(command.node)
+    power = slurm.power.get(node)
     if power in {Power.OFF, Power.POWERING_DOWN, None}:
         return Passed()
     shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
-    if power in {Power.ON, Power.POWERING_UP, Power.SET_DOWN}:
+    if power in WANTED:
         return Overtaken(Cause(DISAGREES, shown))
     return _waits(f"{shown}, which is not clear")
 
 
-def is_late(command: PowerCommand, now: int) -> bool:
+def is_late(request: Pending, now: int) -> bool:
     """Whether Slurm may have taken the node back since; `now` in ns since the epoch."""
+    command = request.command
     if command.kind is Kind.RESUME_FAIL:
         return True
     expiry = command.expiry if command.is_slurms_power_off else None
-    return expiry is not None and now > expiry
+    return expiry is not None and (request.rested or now > expiry)
 
 
 def _waits(why: str) -> Waits:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from schemas.commands import PowerCommand
+from schemas.commands import Desired
 from schemas.events import Cause
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.errors import LamplighterError
-from workers.power.admit import UNCONFIRMED, Passed, is_late, judge
+from workers.power.admit import UNCONFIRMED, Passed, is_late, judge, judge_row
+from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import SlurmView
 
@@ -57,7 +58,7 @@ class Guard:
     Attributes:
         api_timeout: seconds; the lease must last longer.
         wanted: the row by which the call was decided.
-        command: Slurm's own request to power the node off, where the call is made for one.
+        request: the one that raised the row; None if it waits elsewhere, or has ended.
         is_reboot: whether the call reboots a server because slurmctld waits for a boot.
         rebooted: when the round last did that, or may have done it (ns since the epoch), or None. A
             job may run on the server since: only a later snapshot tells.
@@ -67,7 +68,7 @@ class Guard:
     snapshots: Snapshots
     api_timeout: float
     wanted: DesiredRow
-    command: PowerCommand | None = None
+    request: Pending | None = None
     is_reboot: bool = False
     rebooted: int | None = None
     _tries: "count[int]" = field(default_factory=count)
@@ -88,24 +89,43 @@ class Guard:
             raise NotWantedError(f"the node is on hold: {row.held}", earlier)
         if row.lease_left <= self.api_timeout:
             raise NotWantedError(f"the lease ends in {row.lease_left:.1f} s", earlier)
-        self._ask_slurm(earlier)
+        if row.desired is Desired.UP:
+            self._may_boot(row, earlier)
+        elif row.desired is Desired.DOWN:
+            self._may_power_off(earlier)
 
-    def _ask_slurm(self, earlier: int) -> None:
-        now = time.time_ns()
-        late = self.command is not None and is_late(self.command, now)
-        slurm = self.snapshots.view() if late or self.is_reboot else None
+    def _may_boot(self, row: DesiredRow, earlier: int) -> None:
+        """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
+        given_up = row.off_asked > row.generation
+        slurm = self.snapshots.view() if given_up or self.is_reboot else None
         if slurm is None:
             return
-        if self.is_reboot and slurm.has_registered(self.wanted.node, self.wanted.generation):
+        if given_up and not slurm.wants(row.node, row.off_asked):
+            raise _unconfirmed("Slurm has asked later to power the node off", earlier)
+        if self.is_reboot and slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
         since = self.rebooted if self.is_reboot else None
         if since is not None and not (slurm.fresh and slurm.generation > since):
-            why = "no snapshot of Slurm since the last reboot has come"
-            raise NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
-        if late and self.command is not None:
-            verdict = judge(self.command, slurm, now)
-            if not isinstance(verdict, Passed):
-                raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
+            raise _unconfirmed("no snapshot of Slurm since the last reboot has come", earlier)
+
+    def _may_power_off(self, earlier: int) -> None:
+        """Refuse what Slurm may have taken back."""
+        now = time.time_ns()
+        if self.request is not None and not is_late(self.request, now):
+            return
+        slurm = self.snapshots.view()
+        if slurm is None:
+            return
+        if self.request is None:
+            verdict = judge_row(self.wanted, slurm)
+        else:
+            verdict = judge(self.request, slurm, now)
+        if not isinstance(verdict, Passed):
+            raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
+
+
+def _unconfirmed(why: str, earlier: int) -> NotWantedError:
+    return NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
 
 
 def verdict_on(error: BaseException) -> Verdict:

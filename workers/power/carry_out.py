@@ -68,7 +68,7 @@ class StepTaker:
     def turn(self) -> None:
         """Take the next step of each node that is due."""
         now = time.monotonic()
-        for name in self.state.agenda.take(now):
+        for name in self.state.agenda.take(now, self.state.is_wanted_up):
             node = self.state.nodes.get(name)
             if node is not None and name not in self.state.finished:
                 self.take(node, self.step(node, now))
@@ -80,7 +80,7 @@ class StepTaker:
             cloud.view,
             cloud.health,
             cloud.tokens_away,
-            oldest=now - 2 * cloud.interval,
+            oldest=now - cloud.listing_lasts,
             peers=partial(self.state.on_cloud, cloud.name),
         )
         refusal = self._rest.refusal(node.group_name, now)
@@ -221,7 +221,7 @@ class StepTaker:
             self.snapshots,
             self.settings.api_timeout,
             node.row,
-            node.off_command,
+            node.request,
             is_reboot=act.for_slurm,
             rebooted=node.last_reboot,
         )

@@ -65,7 +65,10 @@ class CloudEvents:
             if made.result == DONE and made.action in BOOTS:
                 batch.booted[node.name] = call.row.generation
         self.metrics.calls.labels(cloud.name, made.action, made.result).observe(now - call.since)
-        self._log.info(
+        sick = verdict is not None and verdict.then in {Then.HOLD, Then.PARK, Then.PROBE}
+        # of a cloud that does not act, one line a node is enough
+        again = sick and node.name in cloud.health.failing
+        (self._log.debug if again else self._log.info)(
             "call_answered",
             node=node.name,
             generation=call.row.generation,
@@ -75,7 +78,6 @@ class CloudEvents:
             result=made.result,
             error=None if verdict is None else verdict.cause.message,
         )
-        sick = verdict is not None and verdict.then in {Then.HOLD, Then.PARK, Then.PROBE}
         acted_for = None if sick else node.name
         cloud.answered(now, well=verdict is None, acted_for=acted_for)
         if verdict is not None and isinstance(answer, BaseException):

@@ -13,13 +13,11 @@ from math import inf
 
 import structlog
 
-from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from workers.broker.delivery import Delivery
 from workers.broker.link import Link
 from workers.clouds.driver import Answered, CloudDriver, CloudEvent, Listed
 from workers.config.settings import Settings
-from workers.power import intake
 from workers.power.admit import FIRST_TIER, LATER_TIER
 from workers.power.carry_out import StepTaker
 from workers.power.cloud_events import CloudEvents
@@ -65,8 +63,6 @@ class Engine:
     ) -> None:
         power = settings.power
         self._settings = settings
-        self._cluster = settings.cluster
-        self._is_dry = settings.is_dry if settings.dry_groups else None
         self._link = link
         self._store = store
         self._snapshots = snapshots
@@ -122,7 +118,7 @@ class Engine:
             if now < self._store_away_until:
                 self._due_at = self._store_away_until
                 return
-            if self._reception.arrived:
+            if self._reception.arrived or self._reception.suspends:
                 self._commit(inf)  # what was done about these nodes is read again with their rows
                 self._reception.turn()
             if now >= self._next_second or self._reread:
@@ -137,7 +133,8 @@ class Engine:
             self._lose_store(error)
             return
         self._store_is_there()
-        self._due_at = 0.0 if agenda.touched else min(self._next_second, agenda.next_at, due)
+        later = min(self._next_second, agenda.next_at, due)
+        self._due_at = 0.0 if agenda.touched or self._reception.suspends else later
 
     def close(self) -> None:
         """End the calls under way, and release the nodes: others may go on at once."""
@@ -160,15 +157,16 @@ class Engine:
         events: list[Event] = []
         with suppress(queue.Empty):
             events.append(self._inbox.get(timeout=wait))
-            while True:
-                events.append(self._inbox.get_nowait())
+            with self._inbox.mutex:  # all at once: a lock for each costs more than most events
+                events += self._inbox.queue
+                self._inbox.queue.clear()
         return events
 
     def _learn(self, events: Iterable[Event]) -> None:
         for event in events:
             match event:
                 case Arrived(delivery):
-                    self._arrive(delivery)
+                    self._reception.receive(delivery)
                 case Confirmed():
                     self._outbox.confirmed(event)
                 case Listed():
@@ -179,14 +177,6 @@ class Engine:
                     self._reread |= self._cloud_events.answered(event)
                 case Connected(connection):
                     self._reconnect(connection)
-
-    def _arrive(self, delivery: Delivery) -> None:
-        try:
-            request = intake.read(delivery, self._cluster, self._is_dry)
-        except MalformedMessageError as error:
-            self._publisher.rejected(delivery, error)
-        else:
-            self._reception.arrived.append(request)
 
     def _reconnect(self, connection: int) -> None:
         """What came over earlier connections comes again."""

@@ -16,6 +16,9 @@ from workers.store.requests import RoundKey
 
 # All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
 _LONGEST_ERRORS = 65_536
+# slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
+# call. A call that comes later than this may be such a one.
+_PROMPT_NS = 10_000_000_000
 # More than any request needs; and it fits the stores' column for rounds.
 _MOST = 1_000_000
 
@@ -50,6 +53,7 @@ class Pending:
 
     Attributes:
         since: monotonic seconds of its delivery.
+        rested: whether it came late, or again: slurmctld may not know of it any more.
         dry_run: whether nothing is done for it; only what would be done is reported.
         id: the request's id.
         key: request id and round.
@@ -60,6 +64,7 @@ class Pending:
     history: DeliveryHistory
     since: float
     dry_run: bool = False
+    rested: bool = False
     id: str = field(init=False)
     key: RoundKey = field(init=False)
 
@@ -114,4 +119,6 @@ def read(delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] | None 
     history = history_from(delivery.headers)
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
-    return Pending(kept, command, history, time.monotonic(), dry_run)
+    again = delivery.redelivered or history.parked > 0 or history.attempt > 0
+    rested = again or time.time_ns() - command.generation > _PROMPT_NS
+    return Pending(kept, command, history, time.monotonic(), dry_run, rested)

@@ -109,22 +109,20 @@ class PendingNode:
         return self.actions.get(self.key, ())
 
     @property
-    def command(self) -> PowerCommand | None:
+    def request(self) -> Pending | None:
         """The request that raised the row to its generation; None if it waits elsewhere."""
-        wanted = self.row.request_id
-        return next((p.command for p in self.requests if p.id == wanted), None)
+        return next((p for p in self.requests if p.id == self.row.request_id), None)
+
+    @property
+    def command(self) -> PowerCommand | None:
+        """What that request asks for."""
+        return None if self.request is None else self.request.command
 
     @property
     def baking(self) -> PowerCommand | None:
         """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
         command = self.command
         return None if command is None or command.image is None else command
-
-    @property
-    def off_command(self) -> PowerCommand | None:
-        """Slurm's request to power the node off on whose behalf calls are made now, if it is one."""
-        command = self.command
-        return None if command is None or not command.is_slurms_power_off else command
 
     @property
     def is_overtaken(self) -> bool:

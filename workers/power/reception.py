@@ -1,12 +1,16 @@
 """Reception: from deliveries to pending nodes, or to an answer at once."""
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from schemas.errors import MalformedMessageError
 from schemas.events import Cause
+from workers.broker import topology
+from workers.broker.delivery import Delivery
 from workers.config.settings import Settings
-from workers.power import messages
+from workers.power import intake, messages
 from workers.power.admit import FIRST_TIER, LATER_TIER, TAKE, Admission, End, Park, admit
 from workers.power.intake import Pending
 from workers.power.node import PendingNode, joined
@@ -17,6 +21,8 @@ from workers.store.nodes import DesiredRow
 from workers.store.power_store import Accepted, PowerStore, StoredEvent
 from workers.store.slurm_view import SnapshotReader
 
+# Suspends of one turn, which then takes a fraction of a second.
+_SUSPENDS = 200
 HELD_ELSEWHERE = Cause("lease_held", "another worker acts on this node")
 
 
@@ -29,7 +35,11 @@ def on_hold(reason: str) -> Cause:
 class Reception:
     """Takes requests in: one transaction, then the answers, so that each is given once.
 
-    `arrived` are the requests for the next `turn`.
+    A job waits for a resume, and nobody for a suspend: suspends come in a few a turn.
+
+    Attributes:
+        arrived: the requests for the next `turn`.
+        suspends: deliveries that come after them, in their order.
     """
 
     settings: Settings
@@ -38,10 +48,31 @@ class Reception:
     snapshots: SnapshotReader
     publisher: Publisher
     arrived: list[Pending] = field(default_factory=list)
+    suspends: deque[Delivery] = field(default_factory=deque)
+    _is_dry: Callable[[str], bool] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._is_dry = self.settings.is_dry if self.settings.dry_groups else None
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery in, for the next `turn` or a later one."""
+        if delivery.queue == topology.SUSPEND_QUEUE:
+            self.suspends.append(delivery)
+        else:
+            self._read(delivery)
+
+    def _read(self, delivery: Delivery) -> None:
+        try:
+            request = intake.read(delivery, self.publisher.cluster, self._is_dry)
+        except MalformedMessageError as error:
+            self.publisher.rejected(delivery, error)
+        else:
+            self.arrived.append(request)
 
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
         self.arrived = [r for r in self.arrived if r.delivery.connection >= connection]
+        self.suspends = deque(d for d in self.suspends if d.connection >= connection)
 
     def take_back(self, requests: Sequence[Pending]) -> None:
         """Take requests up again that had been taken before."""
@@ -56,6 +87,10 @@ class Reception:
         Raises:
             What `STORE_ERRORS` names: the store is away; nothing was answered.
         """
+        for _ in range(min(_SUSPENDS, len(self.suspends))):
+            self._read(self.suspends.popleft())
+        if not self.arrived:
+            return
         now = time.time_ns()
         admissions = self._admissions(now)
         accepted = self.store.accept(
@@ -67,6 +102,9 @@ class Reception:
             ],
             now,
         )
+        waiting = [r.command for r, admission in admissions if isinstance(admission, Park)]
+        if waiting:
+            self.store.note_power_offs(waiting)
         self.arrived.clear()
         ends = iter(accepted.ends)
         for request, admission in admissions:

@@ -2,14 +2,18 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
+from schemas.commands import Desired
 from workers.power.node import PendingNode
 from workers.power.steps import Finish, WaitFor
 from workers.store.power_store import Batch
 from workers.store.requests import RoundKey
+
+# Decided about in one turn: it takes a fraction of a second.
+_AT_ONCE = 200
 
 
 class Agenda:
@@ -49,14 +53,15 @@ class Agenda:
         if whole:
             self.touched |= self.for_whole.pop(cloud, set())
 
-    def take(self, now: float) -> list[str]:
-        """The nodes to decide about now."""
+    def take(self, now: float, first: Callable[[str], bool] = lambda _name: False) -> list[str]:
+        """The nodes to decide about now: not too many at once, and those that are `first` before others."""
         while self.due and self.due[0][0] <= now:
             until, name = heapq.heappop(self.due)
             if self._until.get(name) == until:
                 del self._until[name]
                 self.touched.add(name)
-        taken, self.touched = sorted(self.touched), set()
+        taken = heapq.nsmallest(_AT_ONCE, self.touched, lambda name: (not first(name), name))
+        self.touched.difference_update(taken)
         for name in taken:
             self._until.pop(name, None)
         self.next_at = self.due[0][0] if self.due else inf
@@ -107,6 +112,11 @@ class EngineState:
     def touch(self, names: Iterable[str]) -> None:
         """Decide about these nodes, as far as they are pending."""
         self.agenda.touched |= self.nodes.keys() & set(names)
+
+    def is_wanted_up(self, name: str) -> bool:
+        """Whether a job may wait for this node."""
+        node = self.nodes.get(name)
+        return node is not None and node.row.desired is Desired.UP
 
     def waited(self, now: float) -> dict[RoundKey, float]:
         """How long the nodes' rounds have waited, in seconds; `now` in monotonic seconds."""

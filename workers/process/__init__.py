@@ -4,6 +4,7 @@ runtime: store, signals and heartbeat.
 logs: structured logs.
 metrics_endpoint: the HTTP server for Prometheus.
 files: files that are written whole or not at all.
+programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
 retry_after: the HTTP header Retry-After.
 """

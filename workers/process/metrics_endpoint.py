@@ -6,11 +6,16 @@ role on the same host.
 """
 
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
 from producers.addresses import is_loopback
 from producers.settings import ConfigError
@@ -24,6 +29,9 @@ ROLES = (
     "snapshot",
 )
 _MOST_PORT = 65_535
+# Prometheus waits for an answer for 10 s by default (scrape_timeout).
+_MOST_CALLERS = 16
+_CALL_SECONDS = 15.0
 
 
 def endpoint_address(
@@ -68,13 +76,16 @@ def serve_metrics(
     log = structlog.get_logger()
     host, port = where
     try:
-        server, thread = start_http_server(port, host, registry)
+        server = _Server((host, port), _Handler)
     except OSError as error:
         remedy = f"set ${ENVIRONMENT} to a free address for this process"
         log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the error is enough
         yield
         return
     ProcessCollector(registry=registry, pid=process)
+    server.set_app(make_wsgi_app(registry))
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     log.info("metrics_served", host=host, port=server.server_port)
     try:
         yield
@@ -82,6 +93,48 @@ def serve_metrics(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Serves few callers at once, each for a short time: who says nothing takes nothing from the worker."""
+
+    daemon_threads = True
+
+    def __init__(self, where: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+        self._places = threading.Semaphore(_MOST_CALLERS)
+        super().__init__(where, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - a socket
+        """Answer in a thread, if there is a place."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer; the connection ends in time, also if a byte comes now and then."""
+        end = threading.Timer(_CALL_SECONDS, lambda: _shut(request))
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._places.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A caller that goes away is nobody's problem."""
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's
+        """Say nothing of each scrape."""
+
+
+def _shut(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 def _split(text: str, field: str) -> tuple[str, int]:

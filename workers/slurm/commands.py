@@ -6,6 +6,7 @@ import subprocess
 from workers.config.settings import Settings
 from workers.config.slurm_location import find, slurm_conf
 from workers.errors import LamplighterError
+from workers.process.programs import TooMuchOutputError, run_program
 
 
 class SlurmAwayError(LamplighterError):
@@ -84,14 +85,11 @@ class SlurmCommands:
         """Whether a command has succeeded, and its output."""
         path = self._paths[program]
         try:
-            done = subprocess.run(
-                [word.encode() for word in (path, *arguments)],  # whatever this process's locale is
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=self._timeout,
-                check=False,
-            )
+            # encoded whatever this process's locale is
+            argv = [word.encode() for word in (path, *arguments)]
+            done = run_program(argv, self._timeout, self._environment)
+        except TooMuchOutputError as error:
+            raise SlurmAwayError(f"{path}: {error}") from None
         except subprocess.TimeoutExpired:
             raise SlurmAwayError(f"no answer within {self._timeout:g} s") from None
         except OSError as error:

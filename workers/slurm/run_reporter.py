@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from producers.disk import UnusualFileError, read_file
 from producers.message import Batch, Message
 from producers.outbox import deliver
 from workers.broker import outgoing
@@ -94,10 +95,10 @@ def publish(settings: Settings, messages: Iterable[Message]) -> None:
 def recall(path: Path, nothing: T) -> T:
     """The content of the file; if it is missing or damaged, `nothing`: then all is reported again."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type(nothing))
+        return msgspec.json.decode(read_file(path), type=type(nothing))
     except FileNotFoundError:
         return nothing
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, UnusualFileError) as error:
         remedy = "none: it is written again"
         structlog.get_logger().warning(
             "reported_runs_damaged", path=str(path), error=str(error), remedy=remedy

@@ -14,6 +14,8 @@ from workers.slurm.commands import SlurmAwayError, SlurmCommands
 
 _READ_BYTES = 1 << 20
 _MARK_BYTES = 8
+# 65,536 nodes, 2 kB each
+_MOST_BYTES = 1 << 28
 # a hostlist without digits is one name
 _LETTERS = str.maketrans(string.digits, string.ascii_lowercase[-10:])
 
@@ -55,10 +57,12 @@ class ScontrolSession:
         with suppress(BlockingIOError):
             while read := os.read(_pipes(self._process)[1], _READ_BYTES):
                 self._found += read
+                if len(self._found) > _MOST_BYTES:
+                    break
                 if end in self._found[-4096:]:
                     # scontrol prints its input, too
                     return self._found.partition(self._mark)[0].decode(errors="replace")
-            self.close()  # it has ended
+            self.close()  # it has ended, or prints without end
         return None
 
     def close(self) -> None:

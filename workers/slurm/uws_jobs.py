@@ -19,6 +19,8 @@ from workers.slurm.node_memory import NodeMemory
 from workers.slurm.nodes import FAILED, NodeState, moment
 from workers.slurm.runs import ENDED_STATES
 
+# Of a federation's job that another cluster runs. The cluster that took it in shows it until its end.
+REVOKED = "REVOKED"
 # The state of a job that Slurm no longer shows, although no end of it was seen.
 GONE = "GONE"
 _FIELDS = 8
@@ -145,7 +147,8 @@ def uws_changes(
 def _has_ended(job: ShownJob, now: int) -> bool:
     """Whether its end is to be reported: the slurm worker first reports the cause of a failed boot."""
     early = job.state in FAILED and job.ended_at is not None and now < job.ended_at + _CAUSE_FIRST
-    return job.state in ENDED_STATES and not early
+    revoked = job.state == REVOKED and job.ended_at is not None and job.ended_at <= now
+    return revoked or (job.state in ENDED_STATES and not early)
 
 
 def _event(

@@ -15,6 +15,8 @@ FIELDS = {"state": "store.url", "audit": "store.audit_url"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _IDLE_TRANSACTION_SECONDS = 10
+# PostgreSQL's class insufficient_privilege (Appendix A of its manual).
+_NOT_ALLOWED = "42501"
 _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
@@ -74,7 +76,7 @@ def migrate(
     """Bring the tables forward, or `back`, to the version `to`.
 
     Raises:
-        ConfigError: a newer version has migrated the store.
+        ConfigError: a newer version has migrated the store, or this user may not.
     """
     # only now: importing Alembic takes a sixth of a second and 18 MB
     from alembic import command  # noqa: PLC0415
@@ -89,6 +91,13 @@ def migrate(
     config.attributes["kind"] = kind
     try:
         (command.downgrade if back else command.upgrade)(config, to)
+    except sa.exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+            raise
+        raise ConfigError(
+            f"{FIELDS[kind]}: this database user may not create the tables of this version; run once, "
+            "before the workers: lamplighter database roles --apply"
+        ) from None
     except CommandError as error:
         raise ConfigError(
             f"{FIELDS[kind]}: a newer version of Lamplighter has changed this store ({error}); "

@@ -23,7 +23,7 @@ from workers.store.tables import (
 
 # The columns that order what comes later. Snapshots and listings are handled apart.
 _ORDERED: Mapping[Table, Sequence[str]] = {
-    nodes: ("generation", "reached", "booted", "boot_from"),
+    nodes: ("generation", "reached", "booted", "boot_from", "off_asked"),
     requests: ("generation",),
     group_images: ("generation",),
     feedback: ("generation",),

@@ -29,6 +29,7 @@ class DesiredRow:
         held: why the node is on hold, or None.
         booted: the generation under which a call last booted the node.
         boot_from: slurmctld waits for a boot under this generation or a later one.
+        off_asked: the generation of Slurm's newest request to power it off that waited for a snapshot.
         boot_due: whether the node must boot before slurmctld takes it, though its server may run.
     """
 
@@ -43,6 +44,7 @@ class DesiredRow:
     held: str | None = None
     booted: int = 0
     boot_from: int = 0
+    off_asked: int = 0
     boot_due: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ class NodeTable:
                 holds.c.reason,
                 nodes.c.booted,
                 nodes.c.boot_from,
+                nodes.c.off_asked,
             )
             .select_from(nodes.outerjoin(holds, on_hold))
             .where(self._these)
@@ -113,6 +116,13 @@ class NodeTable:
         taken = {"lease_owner": self._lease.owner.name, "lease_until": self._lasts_until}
         self._update(connection, names, free, taken)
         return self.read(connection, names)
+
+    def note_power_offs(self, connection: sa.Connection, commands: Iterable[PowerCommand]) -> None:
+        """Note Slurm's requests to power nodes off that wait for a snapshot: no older one may boot them."""
+        asked: dict[str, int] = {}
+        for command in commands:
+            asked[command.node] = max(command.generation, asked.get(command.node, 0))
+        self._set_each(connection, "off_asked", asked)
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
         # slurmctld waits for a boot until the expiry; an operator's resume has none

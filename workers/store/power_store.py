@@ -138,6 +138,11 @@ class PowerStore:
         actions = {key: made for key, (made, _) in progress.items() if made}
         return Accepted(rows, ended, actions, {key: w for key, (_, w) in progress.items()}, fixed)
 
+    def note_power_offs(self, commands: Sequence[PowerCommand]) -> None:
+        """Note Slurm's requests to power nodes off that wait for a snapshot."""
+        with self._store.begin() as connection:
+            self._nodes.note_power_offs(connection, commands)
+
     def read(self, names: Sequence[str]) -> Mapping[str, DesiredRow]:
         """The rows as they are now."""
         with reading(self._store) as connection:

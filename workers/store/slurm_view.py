@@ -14,6 +14,8 @@ from workers.store.snapshots import StoredListing
 from workers.store.tables import STRAY, SURPLUS, drifts, holds, nodes
 
 _NS_PER_MS = 1_000_000
+# What Slurm shows of a node that it wants up.
+WANTED = frozenset({Power.ON, Power.POWERING_UP, Power.SET_DOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class SlurmView:
     def has_registered(self, node: str, generation: int) -> bool:
         """Whether Slurm, asked after that generation, counts the node as running."""
         return self.generation >= generation and self.power.get(node) is Power.ON
+
+    def wants(self, node: str, generation: int) -> bool:
+        """Whether Slurm, asked after that generation, wants the node up."""
+        return self.generation >= generation and self.power.get(node) in WANTED
 
 
 class SnapshotReader:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from producers.trust import UntrustedFileError, is_credential, read_guarded, resolved
+from producers.trust import MOST_SECRET, UntrustedFileError, is_credential, read_guarded, resolved
+from workers.process.programs import TooMuchOutputError, run_program
 from workers.tokens.errors import SourceError
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -92,13 +93,8 @@ class SecretCommand:
         """Run the command; errors as in Secret, without the command's standard error."""
         problem = "printed nothing"
         try:
-            done = subprocess.run(
-                self._words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-                timeout=_COMMAND_TIMEOUT,
-            )
+            done = run_program(self._words, _COMMAND_TIMEOUT, most=MOST_SECRET)
+            done.check_returncode()
             text = done.stdout.decode().strip()
             if text:
                 return text
@@ -106,6 +102,8 @@ class SecretCommand:
             problem = f"ran longer than {_COMMAND_TIMEOUT:g} s"
         except subprocess.CalledProcessError as error:
             problem = f"exited with status {error.returncode}"
+        except TooMuchOutputError as error:
+            problem = str(error)
         except OSError as error:
             problem = f"cannot be run: {error.strerror}"
         except UnicodeDecodeError:

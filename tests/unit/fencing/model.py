@@ -23,7 +23,7 @@ from tests.unit.fencing import reality
 from tests.unit.fencing import store as stores
 from tests.unit.fencing.state import REPLAY, Call, State, Worker, acted, finished, put
 from tests.unit.fencing.store import DEAD
-from workers.clouds.actions import REBOOT, START
+from workers.clouds.actions import BOOTS, REBOOT, START, STOP
 from workers.power.admit import End, Park
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ON_HOLD = "on hold"
 UNCONFIRMED = "not confirmed by Slurm"
+GIVEN_UP = "Slurm has asked since to power it off"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Rules:
         fresh: end nothing on a listing from before the request came.
         hold: call nothing while an operator holds the node.
         snapshots: execute a late suspend only where Slurm's newest snapshot agrees.
+        power_offs: boot nothing while a later request of Slurm's to power off waits for a snapshot.
         boots: reboot a running server where Slurm waits for a boot.
         death_shows: whether the store can tell a killed worker's lease from a living one's.
         freeze: whether a process may be frozen between the guard and the call, as a fault.
@@ -60,6 +62,7 @@ class Rules:
     fresh: bool = True
     hold: bool = True
     snapshots: bool = True
+    power_offs: bool = True
     boots: bool = True
     death_shows: bool = True
     freeze: bool = False
@@ -139,7 +142,9 @@ class Model:
         slurm = state.slurm if self.rules.snapshots else "none"
         match reality.admission(self.asks, number, slurm, late=state.late):
             case Park():
-                return Step(f"{name}, which parks it: no newer snapshot has come", state)
+                noted = stores.note_power_off(state.store, self.asks[number].generation)
+                name = f"{name}, which parks it: no newer snapshot has come"
+                return Step(name, state._replace(store=noted))
             case End(transition):
                 ended = ((number, str(transition)),)
                 state = state._replace(store=stores.fix(state.store, ended))
@@ -219,13 +224,20 @@ class Model:
             held=self._is_held(state),
             slurm=state.slurm if self.rules.snapshots else "none",
             late=state.late,
+            off_asked=state.store.off_asked if self.rules.power_offs else 0,
+            present=any(
+                self.asks[i].generation == worker.generation for i in state.holding(number)
+            ),
         )
         call = action, reality.number(self.asks, worker, state.holding(number))
         worker = worker._replace(call=call)
         if verdict == "passed" or not (self.rules.guard and self.rules.reconcile):
             late = ON_HOLD if state.store.held else None
-            if state.late and state.slurm != "off":
+            if state.late and state.slurm != "off" and action == STOP:
                 late = UNCONFIRMED
+            given_up = worker.generation < state.store.off_asked and state.slurm != "on"
+            if given_up and action in BOOTS:
+                late = GIVEN_UP
             return Step(name, state.with_worker(number, worker._replace(phase="guarded")), late)
         refused = reality.learn(self.asks, worker, state.holding(number), verdict)
         return Step(name, self._follow(state.with_worker(number, refused), number))

@@ -280,6 +280,8 @@ def guarded(  # noqa: PLR0913 - all that the guard reads
     held: bool,
     slurm: str = "none",
     late: bool = False,
+    off_asked: int = 0,
+    present: bool = True,
 ) -> str:
     """The guard's verdict on a call that was decided by the generation `wanted`.
 
@@ -291,14 +293,15 @@ def guarded(  # noqa: PLR0913 - all that the guard reads
         lease_owner="we" if ours else "another",
         lease_left=60.0 if live else -1.0,
         held="disk swap" if held else None,
+        off_asked=MOMENT + off_asked * 10**9 if off_asked else 0,
     )
     decided = row(asks, wanted)
     asked = next(_command(ask) for ask in asks if ask.generation == wanted)
-    off = None
     if asked.kind is Kind.SUSPEND and asked.expiry is not None:
-        off = replace(asked, expiry=1 if late else _NEVER)
+        asked = replace(asked, expiry=1 if late else _NEVER)
+    request = pending(asked) if present else None
     guard = Guard(
-        _Rows(now), _Snapshots(slurm), API_TIMEOUT, decided, off, is_reboot=action == REBOOT
+        _Rows(now), _Snapshots(slurm), API_TIMEOUT, decided, request, is_reboot=action == REBOOT
     )
     try:
         guard()

@@ -40,6 +40,7 @@ class Store(NamedTuple):
         outcomes: by request; None while its round is open.
         reached, booted, boot_from: generations, as in the row.
         held: whether the node is on hold.
+        off_asked: of Slurm's newest request to power the node off that waited for a snapshot.
     """
 
     generation: int
@@ -51,11 +52,18 @@ class Store(NamedTuple):
     booted: int = 0
     boot_from: int = 0
     held: bool = False
+    off_asked: int = 0
 
     @property
     def boot_due(self) -> bool:
         """Whether the node must boot though its server may run."""
         return self.booted < self.boot_from
+
+
+def note_power_off(store: Store, generation: int) -> Store:
+    """Note a request to power the node off that waits for a snapshot; only where there is a row."""
+    asked = max(store.off_asked, generation) if store.generation else store.off_asked
+    return store._replace(off_asked=asked)
 
 
 def empty(requests: int) -> Store:

@@ -1,2 +1,0 @@
--- The audit has its own database, so that it can be backed up and read separately from the state.
-CREATE DATABASE audit;

@@ -1,0 +1,69 @@
+"""A backlog of suspends: a job waits for a resume, and nobody for a suspend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.testbed.deliveries import delivery
+from tests.testbed.instant import InstantCloud, InstantLink, engine_on
+from tests.testbed.requests import resume, suspend
+from tests.testbed.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from producers.message import Message
+    from workers.broker.delivery import Delivery
+
+NODES = [f"main{number}" for number in range(1, 701)]
+
+
+def test_a_resume_overtakes_a_backlog_of_suspends_and_none_of_them_is_lost(run_dir: Path) -> None:
+    """The first turn accepts the resume with few of the suspends that came before it."""
+    acked: list[Delivery] = []
+    accepted: list[str] = []
+
+    def published(message: Message) -> None:
+        if message.routing_key == "node.request.accepted":
+            accepted.append(message.body.decode())
+
+    link = InstantLink(on_publish=published, on_ack=acked.append)
+    with engine_on(run_dir, link, InstantCloud(NODES), nodes=len(NODES)) as engine:
+        engine.turn()
+        asked = [delivery(suspend(name)) for name in NODES[:-1]] + [delivery(resume(NODES[-1]))]
+        for one in asked:
+            engine.deliver(one)
+        engine.turn()
+        assert any(f'"subject":"{NODES[-1]}"' in body for body in accepted)
+        assert len(accepted) <= 250
+
+        def ended() -> bool:
+            engine.turn()
+            return len(acked) >= len(asked)
+
+        until(ended, 30, "all to end", interval=0)
+    assert {one.tag for one in acked} == {one.tag for one in asked}
+    assert len(accepted) == len(asked)
+
+
+def test_suspends_of_a_lost_connection_wait_no_more_because_they_come_again(run_dir: Path) -> None:
+    """Each of them is accepted once over the new connection, and acknowledged there."""
+    acked: list[Delivery] = []
+    link = InstantLink(on_ack=acked.append)
+    with engine_on(run_dir, link, InstantCloud(NODES), nodes=len(NODES)) as engine:
+        commands = [suspend(name) for name in NODES]
+        engine.connected(1)
+        for command in commands:
+            engine.deliver(delivery(command, connection=1))
+        engine.turn()
+        engine.connected(2)
+        for command in commands:
+            engine.deliver(delivery(command, connection=2))
+
+        def ended() -> bool:
+            engine.turn()
+            return len({one.tag for one in acked if one.connection == 2}) == len(NODES)
+
+        until(ended, 30, "all to end", interval=0)
+    assert sum(one.connection == 2 for one in acked) == len(NODES)
+    assert sum(one.connection == 1 for one in acked) <= 250

@@ -1,0 +1,78 @@
+"""Runs other programs for what they print: in bounded time and memory, and without input."""
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+_MOST_BYTES = 2**28
+_CHUNK = 2**16
+
+
+class TooMuchOutputError(subprocess.SubprocessError):
+    """A program printed more than can be read; the text says how much that is."""
+
+
+def run_program(
+    argv: Sequence[str | bytes],
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+    most: int = _MOST_BYTES,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program, and end it with its children if it takes too long or prints too much.
+
+    Args:
+        argv: the program's path and its arguments.
+        seconds: until it and all who hold its output must have ended.
+        environment: by default that of this process.
+        most: bytes of its output and of its errors.
+
+    Raises:
+        OSError: it cannot be run.
+        ValueError: an argument contains NUL.
+        subprocess.TimeoutExpired: it runs longer.
+        TooMuchOutputError: it prints more.
+    """
+    until = time.monotonic() + seconds
+    with subprocess.Popen(
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            outputs = _read(process, seconds, until, most)
+            code = process.wait(max(0.0, until - time.monotonic()))
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(argv, code, *outputs)
+
+
+def _read(
+    process: subprocess.Popen[bytes], seconds: float, until: float, most: int
+) -> tuple[bytes, bytes]:
+    """All that the process prints, and its errors."""
+    found = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
+    with selectors.DefaultSelector() as selector:
+        for pipe in found:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, until - time.monotonic()))
+            if not ready:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            for key, _ in ready:
+                output, read = found[key.fileobj], os.read(key.fd, _CHUNK)  # type: ignore[index]
+                output += read
+                if not read:
+                    selector.unregister(key.fileobj)
+                elif len(output) > most:
+                    raise TooMuchOutputError(f"printed more than {most} bytes")
+    out, err = map(bytes, found.values())
+    return out, err

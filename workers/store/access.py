@@ -1,0 +1,99 @@
+"""Which tables each role may use in PostgreSQL, and how: the only place that states it. Pure.
+
+The role SETUP owns the tables: it migrates them, and only it seals and prunes the audit log.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+import sqlalchemy as sa
+
+from schemas.roles import Role
+from workers.store import tables as t
+
+READ = ("SELECT",)
+ADD = (*READ, "INSERT")
+CHANGE = (*ADD, "UPDATE")
+ALL = (*CHANGE, "DELETE")
+# What its role alone may read.
+HIDDEN = t.refresh_tokens.c.ciphertext
+
+_Tables: TypeAlias = Mapping[sa.Table, tuple[str, ...]]
+_BEAT: _Tables = {t.workers: ALL}
+_READ_STATE: _Tables = dict.fromkeys(t.STATE.tables.values(), READ)
+_READ_AUDIT: _Tables = dict.fromkeys(t.AUDIT.tables.values(), READ)
+# A decision about a dead letter ends the request's round, or opens the next one.
+_DECIDE: _Tables = {t.requests: CHANGE, t.notifications: CHANGE, t.holds: ALL}
+
+
+def _read(*found: sa.Table) -> _Tables:
+    return dict.fromkeys(found, READ)
+
+
+ACCESS: Mapping[Role, _Tables] = {
+    Role.POWER: {
+        **_BEAT,
+        t.requests: ALL,
+        **dict.fromkeys((t.nodes, t.group_images, t.listings), CHANGE),
+        **_read(t.clock_resets, t.snapshots, t.holds, t.drifts),
+    },
+    Role.TOKENS: {**_BEAT, t.refresh_tokens: CHANGE},
+    Role.SLURM: {**_BEAT, t.feedback: ALL, **_read(t.nodes, t.requests, t.holds, t.snapshots)},
+    Role.SNAPSHOT: {**_BEAT, **_read(t.feedback, t.nodes, t.requests)},
+    Role.RESYNC: {
+        **_BEAT,
+        t.snapshots: CHANGE,
+        t.drifts: (*ADD, "DELETE"),
+        **_read(t.nodes, t.requests, t.feedback, t.holds, t.listings, t.clock_resets),
+    },
+    Role.AUDIT: {
+        **_BEAT,
+        **_read(t.nodes, t.requests, t.drifts, t.snapshots, t.refresh_tokens),
+        **dict.fromkeys(t.AUDIT.tables.values(), ADD),
+    },
+    Role.NOTIFY: {**_BEAT, t.notifications: ALL},
+    Role.CONSOLE: {**_READ_STATE, **_READ_AUDIT, **_DECIDE},
+    Role.OPERATOR: {
+        **_READ_STATE,
+        **_READ_AUDIT,
+        **_DECIDE,
+        # of `lamplighter drift --repair`, `image unset` and `clock reset`
+        **dict.fromkeys((t.drifts, t.group_images, t.listings), ALL),
+        **dict.fromkeys((t.nodes, t.feedback, t.snapshots, t.clock_resets), CHANGE),
+    },
+    Role.READER: {**_READ_STATE, **_READ_AUDIT},
+}
+
+
+def creations(name: Callable[[Role], str]) -> Iterator[str]:
+    """The statements of an administrator that create the roles which are missing, without passwords."""
+    for role in (Role.SETUP, *ACCESS):
+        create = f'CREATE ROLE "{name(role)}" LOGIN'
+        yield f"DO $$BEGIN {create}; EXCEPTION WHEN duplicate_object THEN NULL; END$$"
+
+
+def grants(name: Callable[[Role], str], kind: str) -> Iterator[str]:
+    """The owner's statements, in the database of `kind`, that leave each role what it needs."""
+    here = t.STATE if kind == "state" else t.AUDIT
+    yield _on_database("REVOKE ALL", "FROM PUBLIC")
+    for role, access in ACCESS.items():
+        who = f'"{name(role)}"'
+        mine = {table: how for table, how in access.items() if table.metadata is here}
+        yield from (f"REVOKE ALL ON {table.name} FROM {who}" for table in here.tables.values())
+        if not mine:
+            continue
+        yield _on_database("GRANT CONNECT", f"TO {who}")
+        yield f"GRANT SELECT ON {kind}_version TO {who}"
+        for table, how in mine.items():
+            what = ", ".join(how)
+            if table is HIDDEN.table and how == READ:
+                what = f"SELECT ({', '.join(one.name for one in table.c if one is not HIDDEN)})"
+            yield f"GRANT {what} ON {table.name} TO {who}"
+            if table is t.audit and "INSERT" in how:
+                yield f"GRANT USAGE ON SEQUENCE audit_seq_seq TO {who}"
+
+
+def _on_database(what: str, whom: str) -> str:
+    """A statement about the database that runs it, whose name it need not know."""
+    name = "quote_ident(current_database())"
+    return f"DO $$BEGIN EXECUTE '{what} ON DATABASE ' || {name} || ' {whom}'; END$$"
