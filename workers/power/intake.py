@@ -100,12 +100,15 @@ def _errors(text: object) -> tuple[Mapping[str, Any], ...]:
     return tuple(e for e in errors if isinstance(e, dict)) if isinstance(errors, list) else ()
 
 
-def read(delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] | None = None) -> Pending:
+def read(
+    delivery: Delivery, cluster: str, at: int, is_dry: Callable[[str], bool] | None = None
+) -> Pending:
     """The request that a delivery carries.
 
     Args:
         delivery: the delivery.
         cluster: whose requests we serve.
+        at: when it came (ns since the epoch).
         is_dry: whether a node is in a dry run; None if none is.
 
     Raises:
@@ -120,5 +123,5 @@ def read(delivery: Delivery, cluster: str, is_dry: Callable[[str], bool] | None 
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
     again = delivery.redelivered or history.parked > 0 or history.attempt > 0
-    rested = again or time.time_ns() - command.generation > _PROMPT_NS
+    rested = again or at - command.generation > _PROMPT_NS
     return Pending(kept, command, history, time.monotonic(), dry_run, rested)

@@ -39,7 +39,8 @@ class Reception:
 
     Attributes:
         arrived: the requests for the next `turn`.
-        suspends: deliveries that come after them, in their order.
+        suspends: deliveries that come after them, in their order, and when they came (ns since the
+            epoch).
     """
 
     settings: Settings
@@ -48,7 +49,7 @@ class Reception:
     snapshots: SnapshotReader
     publisher: Publisher
     arrived: list[Pending] = field(default_factory=list)
-    suspends: deque[Delivery] = field(default_factory=deque)
+    suspends: deque[tuple[Delivery, int]] = field(default_factory=deque)
     _is_dry: Callable[[str], bool] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,13 +58,13 @@ class Reception:
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery in, for the next `turn` or a later one."""
         if delivery.queue == topology.SUSPEND_QUEUE:
-            self.suspends.append(delivery)
+            self.suspends.append((delivery, time.time_ns()))
         else:
-            self._read(delivery)
+            self._read(delivery, time.time_ns())
 
-    def _read(self, delivery: Delivery) -> None:
+    def _read(self, delivery: Delivery, at: int) -> None:
         try:
-            request = intake.read(delivery, self.publisher.cluster, self._is_dry)
+            request = intake.read(delivery, self.publisher.cluster, at, self._is_dry)
         except MalformedMessageError as error:
             self.publisher.rejected(delivery, error)
         else:
@@ -72,7 +73,7 @@ class Reception:
     def forget_before(self, connection: int) -> None:
         """Drop what came over earlier connections: it comes again."""
         self.arrived = [r for r in self.arrived if r.delivery.connection >= connection]
-        self.suspends = deque(d for d in self.suspends if d.connection >= connection)
+        self.suspends = deque(s for s in self.suspends if s[0].connection >= connection)
 
     def take_back(self, requests: Sequence[Pending]) -> None:
         """Take requests up again that had been taken before."""
@@ -88,7 +89,7 @@ class Reception:
             What `STORE_ERRORS` names: the store is away; nothing was answered.
         """
         for _ in range(min(_SUSPENDS, len(self.suspends))):
-            self._read(self.suspends.popleft())
+            self._read(*self.suspends.popleft())
         if not self.arrived:
             return
         now = time.time_ns()
