@@ -56,7 +56,7 @@ def _call(began: float, kind: str, hostlist: str, status: int | None) -> HookCal
 def steps(lines: Iterable[str]) -> Iterator[Step]:
     """The steps of requests in the JSON lines of `lamplighter audit export`.
 
-    A hook has no note of its own and no user in its origin: that tells its requests from others.
+    The sender that the broker vouches for tells a hook's requests from others.
     """
     for line in lines:
         event = json.loads(line)
@@ -77,10 +77,10 @@ def steps(lines: Iterable[str]) -> Iterator[Step]:
 
 
 def _origin(data: dict[str, str | None]) -> str | None:
-    note, origin = data.get("note") or "", data.get("origin")
-    if origin is None:
+    sender = data.get("sender")
+    if sender is None:
         return None
-    return "other" if "@" in origin or note.startswith("resync:") else "hook"
+    return "hook" if sender.endswith(("hook", "relay")) else "other"
 
 
 def beats(folder: Path) -> Iterator[Beats]:

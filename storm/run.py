@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
 
     Servers in ERROR; those whose task never ends, by when `tasks` first saw it; nodes that Slurm itself
     set down or drained, and jobs that it holds: a slurmctld that was killed in the middle of a launch
-    finds "Duplicate jobid" and "launch failed".
+    finds "Duplicate jobid" and "launch failed". Het jobs that it has torn apart are cancelled.
     """
     now = time.monotonic()
     site.slurm.start_ctld()  # it can end by itself
@@ -163,6 +164,26 @@ def _repair(site: Site, tasks: dict[tuple[str, str], float]) -> None:
     for job in _queue(site):
         if "launch failed requeued held" in job:
             site.slurm.scontrol("release", job.split()[0])
+    for job in half_ended(site.slurm.run("squeue", "-h", "--states=all", "--format=%i %T")):
+        site.slurm.run("scancel", job)
+
+
+def half_ended(listed: str) -> list[str]:
+    """The heterogeneous jobs of which a part waits for ever, because another has ended.
+
+    A slurmctld that was killed has forgotten that the leader has run. It is the first in its partition,
+    and never starts: only backfill starts others.
+
+    Args:
+        listed: squeue's lines: job (`302+1`) and state.
+    """
+    states: dict[str, set[str]] = defaultdict(set)
+    for line in listed.splitlines():
+        job, state = line.split()
+        leader, part, _ = job.partition("+")
+        if part:
+            states[leader].add(state)
+    return [job for job, found in states.items() if {"PENDING", "COMPLETED"} <= found]
 
 
 def _wait(what: str, find: Callable[[], object], deadline: float) -> Iterator[str]:

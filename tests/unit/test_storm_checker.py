@@ -24,6 +24,7 @@ from storm.evidence import (
 )
 from storm.faults.carrier import FAULTS
 from storm.plan import storm
+from storm.run import half_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,15 +317,24 @@ def test_set_down_is_read_from_slurmctlds_log() -> None:
 
 
 def test_steps_tell_hooks_from_others() -> None:
-    def line(origin: str, note: str) -> str:
+    def line(more: str) -> str:
         return (
             '{"type": "lamplighter.node.request.accepted.v1", "subject": "node1", '
             '"time": "2026-11-28T21:19:44Z", "data": {"request_id": "r", "round": 1, '
-            f'"kind": "resume", "origin": "{origin}", "note": "{note}"}}}}'
+            f'"kind": "resume", "note": "by root: x"{more}}}}}'
         )
 
-    read = steps([line("localhost", ""), line("root@vm", ""), line("vm", "resync: dead")])
-    assert [one.origin for one in read] == ["hook", "other", "other"]
+    senders = ("test-5-hook", "test-5-relay", "test-5-operator", "test-5-resync")
+    read = steps([line(""), *(line(f', "sender": "{name}"') for name in senders)])
+    assert [one.origin for one in read] == [None, "hook", "hook", "other", "other"]
+
+
+def test_a_het_job_is_torn_apart_if_one_part_waits_and_another_has_ended() -> None:
+    lines = (
+        "302+0 PENDING\n302+1 COMPLETED\n400+0 PENDING\n400+1 PENDING\n"
+        "401+0 COMPLETED\n401+1 COMPLETED\n500 PENDING\n501_2 COMPLETED\n501_3 PENDING\n"
+    )
+    assert half_ended(lines) == ["302"]
 
 
 def test_beats_and_tracebacks_are_read_from_files(tmp_path: Path) -> None:
