@@ -76,14 +76,11 @@ class NodeTable:
         self._read = (
             sa.select(
                 *(nodes.c[name] for name in ("node", "desired", "generation", "request_id")),
-                nodes.c.server_id,
-                nodes.c.lease_owner,
+                *(nodes.c.server_id, nodes.c.lease_owner),
                 nodes.c.lease_until - clock,
                 nodes.c.unsettled_until - clock,
                 holds.c.reason,
-                nodes.c.booted,
-                nodes.c.boot_from,
-                nodes.c.off_asked,
+                *(nodes.c.booted, nodes.c.boot_from, nodes.c.off_asked),
             )
             .select_from(nodes.outerjoin(holds, on_hold))
             .where(self._these)
@@ -119,10 +116,8 @@ class NodeTable:
 
     def note_power_offs(self, connection: sa.Connection, commands: Iterable[PowerCommand]) -> None:
         """Note Slurm's requests to power nodes off that wait for a snapshot: no older one may boot them."""
-        asked: dict[str, int] = {}
-        for command in commands:
-            asked[command.node] = max(command.generation, asked.get(command.node, 0))
-        self._set_each(connection, "off_asked", asked)
+        in_order = sorted(commands, key=lambda command: command.generation)
+        self._set_each(connection, "off_asked", {one.node: one.generation for one in in_order})
 
     def _raised(self, command: PowerCommand, now: int) -> dict[str, object]:
         # slurmctld waits for a boot until the expiry; an operator's resume has none
