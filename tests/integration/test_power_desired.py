@@ -288,6 +288,17 @@ def test_observations_are_kept_and_the_last_known_server_too(store: Store) -> No
     assert store.read().server_id == "id-1"
 
 
+def test_the_newest_power_off_that_waits_is_kept_where_the_node_has_a_row(store: Store) -> None:
+    worker = store.worker()
+    later = replace(SUSPEND, generation=SUSPEND.generation + 1)
+    worker.note_power_offs([SUSPEND])  # no row yet: the next rest notes it
+    store.accept(store.owner(), RESUME)
+    assert store.read().off_asked == 0
+    for asked in ([later, SUSPEND], [SUSPEND], []):
+        worker.note_power_offs(asked)
+        assert store.read().off_asked == later.generation
+
+
 def accepted(worker: PowerStore, *asked: Pending) -> Mapping[str, DesiredRow]:
     return worker.accept(asked, [], NOW).rows
 
