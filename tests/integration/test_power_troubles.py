@@ -191,8 +191,10 @@ def test_each_failed_attempt_rests_longer_and_is_told_of(
     """One sick server: its neighbours come up meanwhile."""
     bench = open_power_bench(power={"attempts": 3})
     power_cloud.inject(Fault(effect=Answer(status=500), kind="start", server="main1"))
-    up, *others = asked = [resume(f"main{number}") for number in (1, 2, 3)]
-    bench.ask(*asked)
+    up, *others = [resume(f"main{number}") for number in (1, 2, 3)]
+    bench.ask(up)
+    until(lambda: power_cloud.call_counts().answers.get("start"), 20, "the sick server's answer")
+    bench.ask(*others)
     assert {told.transition for told in bench.endings(*others)} == {COMPLETED}
     _, letter = dies(bench, up, "server_side")
     retried = [event for event in bench.events(up) if event.transition is Transition.RETRIED]

@@ -172,6 +172,16 @@ def test_nodes_boot_and_halt_by_a_command_with_an_empty_environment(
     assert running("slurmd", "node2", str(slurm.conf)) == []
 
 
+def test_no_node_boots_after_the_end(run_dir: Path) -> None:
+    """A cloud that still runs may power a server on meanwhile."""
+    with PrivateSlurm(run_dir / "slurm", SlurmSettings()) as slurm:
+        slurm.boot("node1")
+    assert running("slurmd", str(slurm.conf)) == []
+    slurm.boot("node1")
+    slurm.boot("node2")
+    assert running("slurmd", str(slurm.conf)) == []
+
+
 def test_all_daemons_listen_on_loopback_only_below_the_ephemeral_ports(
     slurm_factory: Callable[[SlurmSettings], PrivateSlurm],
 ) -> None:

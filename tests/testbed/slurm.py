@@ -250,8 +250,7 @@ class PrivateSlurm:
             for daemon in (self._munged, self._ctld):
                 if daemon:
                     self._resources.callback(daemon.kill_session)
-            for node in self.booted():
-                self._resources.callback(self.halt, node)
+            self._resources.callback(slurmnode.end, self.conf)
 
     def __enter__(self) -> Self:
         try:

@@ -80,6 +80,8 @@ def boot(node: str, slurm_conf: Path) -> None:
     with _locked(node, slurm_conf) as record:
         if all(process.running() for process in _read(record)) and record.exists():
             return
+        if _ended(slurm_conf).exists():
+            return
         folder = slurm_conf.parent.parent
         (folder / "spool" / node).mkdir(exist_ok=True)
         log = folder / "log" / f"boot-{node}.log"
@@ -99,6 +101,13 @@ def halt(node: str, slurm_conf: Path) -> None:
                     os.kill(process.pid, signal.SIGKILL)
         until(lambda: not any(p.running() for p in processes), 10.0, f"the end of {node}")
         record.unlink(missing_ok=True)
+
+
+def end(slurm_conf: Path) -> None:
+    """Halt all nodes, also one that a cloud is booting just now; none boots from now on."""
+    _ended(slurm_conf).touch()
+    for lock in _folder(slurm_conf).glob("*.lock"):
+        halt(lock.stem, slurm_conf)
 
 
 def booted(slurm_conf: Path) -> list[str]:
@@ -157,6 +166,10 @@ def _child(pid: int, log: Path) -> int | None:
 
 def _folder(slurm_conf: Path) -> Path:
     return slurm_conf.parent.parent / "nodes"
+
+
+def _ended(slurm_conf: Path) -> Path:
+    return _folder(slurm_conf) / "ended"
 
 
 @contextmanager
