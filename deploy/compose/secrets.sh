@@ -12,7 +12,9 @@ cd "$folder"
 
 random() { head -c 24 /dev/urandom | base64 | tr '+/' '-_'; }
 
-roles='hook relay power tokens slurm snapshot resync audit notify console operator reader setup'
+# Those with a database user, and those with a broker user.
+users='power tokens slurm snapshot resync audit notify console operator reader setup'
+roles="hook relay $users"
 for role in $roles; do
     [ -e "$role.password" ] || random >"$role.password"
 done
@@ -26,8 +28,7 @@ default_user_tags.administrator = true
 END
 fi
 [ -e postgres_password ] || random >postgres_password
-# Each role's database user; PostgreSQL creates them with the databases (`lamplighter database roles`).
-users='power tokens slurm snapshot resync audit notify console operator reader setup'
+# The database users; PostgreSQL creates them with the databases (`lamplighter database roles`).
 if [ ! -e database.sql ]; then
     for role in $users; do
         password=$(random)

@@ -32,19 +32,27 @@ def roles(session: Session, *, applies: bool) -> None:
     for kind, name in names.items():
         url = session.of_role(Role.SETUP).url(kind)
         if applies:
-            engine = open_store(url, kind)
-            try:
-                with engine.begin() as connection:
-                    for statement in grants(name, kind):
-                        connection.exec_driver_sql(statement)
-            finally:
-                engine.dispose()
+            grant(url, kind, name)
         else:
             print_line(f"-- as {name(Role.SETUP)}, in the database of {FIELDS[kind]}; or --apply")
             for statement in grants(name, kind):
                 print_line(f"{statement};")
     if applies:
         print_line(f"{len(ACCESS)} roles may use the tables that they need")
+
+
+def grant(url: str, kind: StoreKind, name: Callable[[Role], str]) -> None:
+    """Migrate a store's tables, and give each role, by its database user, what it needs.
+
+    `url` is the owner's.
+    """
+    engine = open_store(url, kind)
+    try:
+        with engine.begin() as connection:
+            for statement in grants(name, kind):
+                connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
 
 
 def _names(session: Session, kind: StoreKind) -> Callable[[Role], str]:

@@ -17,12 +17,12 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.sql import SQL, Identifier
 
+from ops.site.database_roles import grant
 from schemas.roles import Role
 from tests.testbed.ports import Ports
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.waiting import until
-from workers.store.access import creations, grants
-from workers.store.database import open_store
+from workers.store.access import creations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -209,11 +209,7 @@ def grant_roles(urls: tuple[str, str]) -> None:
     kinds: tuple[Literal["state", "audit"], ...] = ("state", "audit")
     for url, kind in zip(urls, kinds, strict=True):
         user = sa.make_url(url).username or ""
-        engine = open_store(as_role(url, Role.SETUP), kind)
-        with engine.begin() as connection:
-            for statement in grants(partial(as_role, user), kind):
-                connection.exec_driver_sql(statement)
-        engine.dispose()
+        grant(as_role(url, Role.SETUP), kind, partial(as_role, user))
 
 
 def _programs() -> Path:

@@ -116,7 +116,8 @@ class PendingNode:
     @property
     def command(self) -> PowerCommand | None:
         """What that request asks for."""
-        return None if self.request is None else self.request.command
+        request = self.request
+        return None if request is None else request.command
 
     @property
     def baking(self) -> PowerCommand | None:
