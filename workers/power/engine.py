@@ -103,7 +103,8 @@ class Engine:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         if self._snapshots.silent:
             pending += "; suspends wait for a snapshot of Slurm"
-        away = [f"{c.name}: {c.away}" for c in self._clouds.values() if c.away]
+        sick = [c for c in self._clouds.values() if c.away or c.health.actions_away]
+        away = [f"{c.name}: {c.away or 'calls fail'}" for c in sick]
         return f"{pending}; away: {', '.join(away)}" if away else pending
 
     def turn(self) -> None:
