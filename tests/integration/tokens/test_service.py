@@ -121,7 +121,7 @@ def test_slow_cloud_delays_no_other_and_differs_from_a_dead_service(
         slow = pool.submit(client.fetch, "slow")
         began = time.monotonic()
         client.fetch("quick")
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 3.0
         with pytest.raises(TokenRefusedError, match="waiting for the login") as caught:
             slow.result()
         assert (caught.value.error, caught.value.permanent) == ("provider_away", False)
