@@ -15,6 +15,8 @@ from workers.store.tables import audit, requests
 # A UUIDv7 has its time in this many characters: fewer are soon ambiguous.
 _LEAST = 13
 _LISTED = 10
+# As git's abbreviations: what is shorter was not meant, such as an empty variable of a shell.
+_SHORTEST = 4
 # Above all digits and dashes of ids, in any collation.
 _LAST = "z"
 
@@ -70,9 +72,14 @@ def whole_id(text: str, known: Iterable[str]) -> str:
 
     Raises:
         AmbiguousIdError: it begins several.
+        click.BadParameter: it is too short.
     """
     found = {id_ for id_ in known if id_.startswith(text)}
-    if text in found or not found:
+    if text in found:
+        return text
+    if len(text) < _SHORTEST:
+        raise click.BadParameter(f"{text!r} is no id: write {_SHORTEST} characters of it or more")
+    if not found:
         return text
     if len(found) > 1:
         raise AmbiguousIdError(text, found)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keystoneauth1.identity import v3
 
 from schemas.addresses import address_from
 from schemas.fields import is_cluster_name, is_node_name
 from schemas.server import NetworkAddress, Server
+from workers.clouds import client
+from workers.clouds.errors import CloudError
 from workers.clouds.listing import page_from, server_from
+from workers.config.groups import CloudSettings
+from workers.config.logins import PasswordSource
 from workers.process.foreign import UnreadableError
 
 TAGS = {"lamplighter_cluster": "test", "lamplighter_node": "node7"}
@@ -88,6 +95,9 @@ ODD: list[tuple[str, Any]] = [
     ("name", None),
     ("name", "a\x00b"),
     ("name", "a\nb"),
+    ("name", "a\u2028b"),
+    ("name", "a\u0085b"),
+    ("name", "a\u202eb"),
     ("name", "a" * 300),
     ("status", []),
     ("status", "\x00"),
@@ -164,7 +174,7 @@ def test_a_tag_that_is_not_a_name_makes_a_server_nobodys(
 
 
 def test_names_of_other_peoples_servers_may_be_any_that_nova_takes() -> None:
-    for name in ("Ωmega 🚀 box", "x" * 255, "", "a;b$(c)"):
+    for name in ("Ωmega 🚀 box", "x" * 255, "", "a;b$(c)", "un\u00a0nom", "\u3000名\u2009"):
         [server], _ = page_from(listed(RAW | {"name": name}))
         assert server.name == name
 
@@ -230,7 +240,7 @@ def check(server: Server) -> None:
     assert server.id.isascii()
     assert not set(server.id) & set("/?#% \n")
     assert server.status.isprintable()
-    assert server.name.isprintable()
+    assert not any(unicodedata.category(char)[0] == "C" for char in server.name)
     assert server.task is None or server.task.isprintable()
     assert server.fault is None or (server.fault.isprintable() and len(server.fault) <= 500)
     assert server.node is None or is_node_name(server.node)
@@ -285,3 +295,30 @@ def test_the_order_of_novas_json_means_nothing(
     for addresses in networks.values():
         random.shuffle(addresses)
     assert server(names) == first
+
+
+class Flood:
+    """Answers each request for a page with a hundred new servers and a link to the next one."""
+
+    def __init__(self) -> None:
+        self.served = 0
+
+    def request(self, *_: object, **__: object) -> SimpleNamespace:
+        new = [RAW | {"id": f"s{self.served + number}"} for number in range(100)]
+        self.served += len(new)
+        body = json.dumps({"servers": new, "servers_links": [{"rel": "next"}]}).encode()
+        return SimpleNamespace(content=body, headers={"Date": "Wed, 21 Oct 2015 07:28:00 GMT"})
+
+
+def test_a_listing_keeps_no_more_servers_than_its_pages_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cloud may ignore how many we want on a page."""
+    monkeypatch.setattr(client, "PAGE", 10)
+    flood, source = Flood(), PasswordSource(username="u", password_command=("true",))
+    settings = CloudSettings(auth_url="http://127.0.0.1:1/v3", source=source, project_id="p")
+    cloud = client.Cloud(settings, v3.Password("http://127.0.0.1:1/v3", "-"), 1.0)
+    cloud._session = flood  # type: ignore[assignment]
+    with pytest.raises(CloudError, match="more than 2000 servers"):
+        cloud.list_servers(None)
+    assert flood.served <= 2200

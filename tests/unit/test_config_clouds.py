@@ -299,6 +299,23 @@ def test_secrets_are_not_taken_from_the_environment(folder: Path) -> None:
     assert "swordfish" not in repr(cloud(folder, table, environ))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///v3",
+        "ftp://k/v3",
+        "//k/v3",
+        "https://k/v2.0",
+        "https://k/a b/v3",
+        "https://k/v3\\n",
+        "/v3",
+    ],
+)
+def test_the_address_of_keystone_is_one_of_http(folder: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="auth_url must be Keystone's address: https"):
+        cloud(folder, f'auth_url = "{url}"\nproject_id = "p"\n{OIDC}')
+
+
 # -- clouds.yaml
 
 

@@ -69,6 +69,13 @@ def test_a_short_id_begins_one_id_only(ids: set[str], others: set[str]) -> None:
         assert whole_id(short, ids | others) == id_ or short in ids | others
 
 
+@pytest.mark.parametrize("text", ["", "0", "019"])
+def test_too_short_an_id_is_nobodys_even_where_there_is_one_alone(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="4 characters"):
+        whole_id(text, ["0190a1b2-c3d4"])
+    assert whole_id("0190", ["0190a1b2-c3d4"]) == "0190a1b2-c3d4"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("15m", 900), ("15min", 900), ("2h", 7200), ("1.5h", 5400), ("3d", 259_200)],

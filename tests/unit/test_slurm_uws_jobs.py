@@ -202,6 +202,10 @@ def test_squeue_output_is_parsed_although_a_script_imitates_lines() -> None:
         ("8", "10", "TIMEOUT", "99", "n1", "a", "TimeLimit", "/x\n9|RUNNING|/data/1/sbatch.sh"),
         ("x", "10", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh"),
         ("9", "N/A", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh"),
+        *(
+            (id_, "10", "PENDING", "N/A", "", "a", "", "/data/f7/sbatch.sh")
+            for id_ in ("0", "9" * 5000, "٤٧", "4711_3", "4711_[1-3%2]", "4711+1")
+        ),
     ]
     output = "".join("".join(field + mark for field in row) + "\n" for row in rows)
     assert shown_jobs_from(output, mark, "/data") == [

@@ -171,6 +171,10 @@ class Cloud:
             with readable():
                 page, more = page_from(response.content)
             known = len(servers)
+            if known > _MOST_PAGES * PAGE:
+                raise UnreadableAnswerError(
+                    f"the listing has more than {_MOST_PAGES * PAGE} servers"
+                )
             servers |= {server.id: server for server in page}
             if not more:
                 return Listing(self._with_network_ids(servers.values()), answered)

@@ -4,6 +4,7 @@ What Nova itself gives (ids, statuses, addresses) must be well formed; what user
 write (names, tags) must have Nova's types and sizes, and means nothing to us unless it is a node's.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def server_from(body: bytes) -> Server:
 
 
 def _server(entry: _Entry) -> Server:
-    if not entry.name.isprintable():
+    if not all(map(_may_be_in_a_name, entry.name)):
         raise UnreadableError(f"server {entry.id}: its name has a control character")
     cluster, node = _tags(entry.metadata or {})
     fault = entry.fault.message if entry.fault else None
@@ -91,6 +92,11 @@ def _server(entry: _Entry) -> Server:
         cluster=cluster,
         node=node,
     )
+
+
+def _may_be_in_a_name(char: str) -> bool:
+    """As Nova decides it (nova/api/validation/parameter_types.py): spaces of all scripts too."""
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def _tags(metadata: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -1,5 +1,6 @@
 """Defines the tables of clouds, and of the groups of nodes on them. Durations are seconds."""
 
+import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -8,6 +9,8 @@ import msgspec
 from producers.addresses import address_problem
 from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, Source
 from workers.config.types import Count, Seconds, Table
+
+_KEYSTONE = re.compile(r"https?://\S+/v3/*", re.IGNORECASE)
 
 
 class CloudSettings(Table, frozen=True):
@@ -43,8 +46,8 @@ class CloudSettings(Table, frozen=True):
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        if not self.auth_url.rstrip("/").endswith("/v3"):
-            raise ValueError("auth_url must be Keystone's address, ending in /v3")
+        if not _KEYSTONE.fullmatch(self.auth_url):
+            raise ValueError("auth_url must be Keystone's address: https://HOST..., ending in /v3")
         for name, url in (
             ("auth_url", self.auth_url),
             ("source.token_endpoint", getattr(self.source, "token_endpoint", None)),

@@ -13,6 +13,7 @@ from schemas.errors import MalformedMessageError
 from schemas.events import Cause
 from schemas.fields import is_node_name
 from schemas.jobs import JobEvent, JobTransition
+from schemas.numbers import whole_number
 from schemas.snapshot import OWN_REASON
 from workers.slurm.job_origins import uws_id
 from workers.slurm.node_memory import NodeMemory
@@ -99,12 +100,12 @@ def shown_jobs_from(output: str, mark: str, jobdata: str) -> list[ShownJob]:
     for job, submitted, state, ended, nodes, partitions, reason, script in zip(
         *[fields] * _FIELDS, strict=False
     ):
-        job_id, submitted_at = job.strip(), moment(submitted)
-        if job_id.isascii() and job_id.isdigit() and submitted_at is not None:
+        job_id, submitted_at = whole_number(job.strip(), least=1), moment(submitted)
+        if job_id is not None and submitted_at is not None:
             uws = uws_id(script, jobdata)
             parts = frozenset(partitions.split(","))
             end = moment(ended)
-            found.append(ShownJob(int(job_id), submitted_at, uws, state, end, nodes, parts, reason))
+            found.append(ShownJob(job_id, submitted_at, uws, state, end, nodes, parts, reason))
     return found
 
 
