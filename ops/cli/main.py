@@ -5,8 +5,9 @@ dead letter was refused); 2 the configuration, the command line or a message is 
 or a store is unavailable.
 """
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -136,13 +137,31 @@ def main() -> None:
     """Run the command line and end the process; an error is one line on stderr."""
     keep_private()
     forbid_dumps()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: a store must not get its number
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         # a name that the terminal cannot show must not end a listing half-way
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     end(
-        lambda: cli(prog_name="lamplighter"),
+        lambda: cli(_arguments(sys.argv[1:]), prog_name="lamplighter"),
         lambda line: click.echo(f"lamplighter: {line}", err=True),
     )
+
+
+def _arguments(words: Sequence[str]) -> list[str]:
+    """The command line read as UTF-8, whatever the locale: stores and messages hold no other text.
+
+    Raises:
+        MalformedMessageError: a word is not.
+    """
+    try:
+        return [os.fsencode(word).decode() for word in words]
+    except UnicodeDecodeError as error:
+        from schemas.errors import MalformedMessageError  # noqa: PLC0415 - as in end
+
+        word, remedy = ascii(error.object), "write it in UTF-8"
+        raise MalformedMessageError("the command line", f"{word} is not text", remedy) from None
 
 
 def end(call: Callable[[], int], tell: Callable[[str], None]) -> NoReturn:

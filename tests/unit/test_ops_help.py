@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 from docs.generate import commands
 from ops.cli.main import cli
 from ops.processes.worker import WORKERS
+from tests.testbed.installation import Installation
 
 WIDTH = 80
 ROOT = Path(__file__).parents[2]
@@ -57,3 +60,30 @@ def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     result = CliRunner().invoke(cli, ["--version"], prog_name="lamplighter")
     assert result.output == f"lamplighter, version {project['version']}\n"
+
+
+def lamplighter(*words: str | bytes | Path, shell: str = "", **environment: str) -> tuple[int, str]:
+    """Run the command in a process of its own; its exit code and what it prints to stderr."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-m", "ops.cli", *words],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(tmp_path: Path, closed: str) -> None:
+    site = Installation(tmp_path, "amqp://user:secret@127.0.0.1:1/vhost")
+    assert lamplighter("--config", site.config, "topology", "show", shell=closed) == (0, "")
+
+
+def test_a_word_that_is_not_utf_8_is_refused_and_any_locale_may_write_utf_8() -> None:
+    code, said = lamplighter("hold", "node1", "--reason", b"caf\xe9")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "is not text (write it in UTF-8)" in said
+    for old in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        code, said = lamplighter("audit", "show", "é", "--config", "café", **old)
+        assert (code, "Traceback" in said) == (2, False), said
