@@ -18,6 +18,7 @@ from tests.testbed.opus import PATH, Opus, UwsJob
 from tests.testbed.postgresql import PostgreSQL, grant_roles
 from tests.testbed.simcloud.effects import Answer
 from tests.testbed.simcloud.faults import Fault
+from tests.testbed.slurm_api import fail_boot, run_out_of_memory
 from tests.testbed.slurm_conf import SlurmSettings
 from tests.testbed.waiting import until, until_none
 from workers.audit.queries import Filter, find
@@ -149,9 +150,13 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
     preempted = place.run("0000b1", LENT, forever, "--exclusive")
     late = place.run("0000d0", ALSO_RUNS, forever, "--exclusive", "--time=1", "--deadline=now+65")
     never_runs = place.run("0000ab", RUNS, forever, "--begin=now+1hour")
-    executing = (dies, cancelled, too_long, preempted)
+    eats = place.run("0000e3", RUNS, forever)
+    boots_not = place.run("0000b0", RUNS, forever)
+    executing = (dies, cancelled, too_long, preempted, eats, boots_not)
     until(lambda: all(job.phase == "EXECUTING" for job in executing), 90, "the jobs to run")
     place.cluster.slurm.run("scancel", cancelled.process_id, never_runs.process_id)
+    run_out_of_memory(place.cluster.slurm, int(eats.process_id))
+    fail_boot(place.cluster.slurm, int(boots_not.process_id))
     place.run("0000f1", LENT, "sleep 1", "--exclusive", partition="urgent")
     until(lambda: cancelled.phase == never_runs.phase == "ABORTED", 60, "the cancelled jobs")
     place.cluster.slurm.halt(DIES)
@@ -166,6 +171,8 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
         (too_long, "TIMEOUT", "ERROR"),
         (preempted, "PREEMPTED", "ERROR"),
         (late, "DEADLINE", "ERROR"),
+        (eats, "OUT_OF_MEMORY", "ERROR"),
+        (boots_not, "BOOT_FAIL", "ERROR"),
     ]
     until_none(
         lambda: [
@@ -182,6 +189,8 @@ def test_every_end_of_a_job_reaches_opus(place: Place) -> None:
     assert preempted.error.startswith("PREEMPTED: another job took its nodes")
     assert late.error == "DEADLINE: the job could not end before its deadline"
     assert "explicitly cancelled" in never_runs.error
+    assert eats.error.startswith("OUT_OF_MEMORY: the job used more memory than it had requested")
+    assert boots_not.error.startswith("BOOT_FAIL: a node of this job did not boot")
     assert completes.error == mute.error == ""
     until(
         lambda: (
