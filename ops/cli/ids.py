@@ -77,13 +77,11 @@ def whole_id(text: str, known: Iterable[str]) -> str:
     found = {id_ for id_ in known if id_.startswith(text)}
     if text in found:
         return text
-    if len(text) < _SHORTEST:
-        raise click.BadParameter(f"{text!r} is no id: write {_SHORTEST} characters of it or more")
-    if not found:
-        return text
     if len(found) > 1:
         raise AmbiguousIdError(text, found)
-    return found.pop()
+    if len(text) < _SHORTEST:
+        raise click.BadParameter(f"{text!r} is no id: write {_SHORTEST} characters of it or more")
+    return found.pop() if found else text
 
 
 def whole_request_id(connection: sa.Connection, text: str) -> str:

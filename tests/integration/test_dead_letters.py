@@ -336,7 +336,7 @@ def test_the_content_of_a_letter_cannot_control_the_terminal(site: Installation)
         ("list",),
         ("list", "--json"),
         ("show", request.id),
-        ("show", "--json", "019"),
+        ("show", "--json", request.id[:4]),
     ):
         result = site.lamplighter("dead-letters", *arguments)
         assert result.code == 0, result.err
