@@ -102,6 +102,8 @@ _BY_STATUS: Mapping[int, tuple[str, Then]] = {
 }
 
 
+# A server's error, or no answer: the call may take effect all the same.
+_SERVER_SIDE, _NETWORK = "server_side", "network"
 _BAD_TEMPLATE = "bad_template"
 
 _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
@@ -113,6 +115,12 @@ _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
     (UnreadableAnswerError, "unreadable_answer", Then.PROBE),
 )
 
+# The classes of errors after which the call may have been made.
+MAY_BE_DONE = frozenset(
+    {_SERVER_SIDE, _NETWORK, UNKNOWN}
+    | {name for name, then in _BY_STATUS.values() if then is Then.PROBE}
+    | {name for _, name, then in _BY_KIND if then is Then.PROBE}
+)
 # The causes that say that the cloud has no room: all nodes of the group meet it.
 NO_ROOM = frozenset({"quota", "no_valid_host", "no_addresses"})
 # What a refusal, or the fault of a server in ERROR, says in the words of Nova, Neutron and Cinder:
@@ -161,7 +169,7 @@ def classify(error: LamplighterError) -> Verdict:
     if not isinstance(error, CloudError):
         return Verdict(Cause(UNKNOWN, str(error)), Then.PROBE)
     if error.status is None:
-        return Verdict(Cause("network", error.message), Then.PROBE)
+        return Verdict(Cause(_NETWORK, error.message), Then.PROBE)
     if error.status < 500 and error.status not in _PLAIN:  # noqa: PLR2004 - as in the table
         said = cause_in(error.message)
         if said is not None:
@@ -170,6 +178,6 @@ def classify(error: LamplighterError) -> Verdict:
         return Verdict(Cause("over_limit", error.message), Then.SLOW_DOWN)
     name, then = _BY_STATUS.get(
         error.status,
-        ("server_side", Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
+        (_SERVER_SIDE, Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
     )
     return Verdict(Cause(name, f"HTTP {error.status}: {error.message}"), then)

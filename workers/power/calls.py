@@ -9,7 +9,7 @@ from schemas.commands import Desired
 from schemas.events import Cause
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.errors import LamplighterError
-from workers.power.admit import UNCONFIRMED, Passed, is_late, judge, judge_row
+from workers.power.admit import UNCONFIRMED, Passed, is_late, judge_late
 from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
 from workers.store.slurm_view import SlurmView
@@ -110,16 +110,11 @@ class Guard:
 
     def _may_power_off(self, earlier: int) -> None:
         """Refuse what Slurm may have taken back."""
-        now = time.time_ns()
-        if self.request is not None and not is_late(self.request, now):
+        if self.request is not None and not is_late(self.request, time.time_ns()):
             return
         slurm = self.snapshots.view()
-        if slurm is None:
-            return
-        if self.request is None:
-            verdict = judge_row(self.wanted, slurm)
-        else:
-            verdict = judge(self.request, slurm, now)
+        asked = self.wanted if self.request is None else self.request.command
+        verdict = Passed() if slurm is None else judge_late(asked, slurm)
         if not isinstance(verdict, Passed):
             raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 

@@ -157,9 +157,7 @@ class Engine:
         events: list[Event] = []
         with suppress(queue.Empty):
             events.append(self._inbox.get(timeout=wait))
-            with self._inbox.mutex:  # all at once: a lock for each costs more than most events
-                events += self._inbox.queue
-                self._inbox.queue.clear()
+            events += [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
         return events
 
     def _learn(self, events: Iterable[Event]) -> None:

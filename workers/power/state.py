@@ -20,16 +20,19 @@ class Agenda:
     """Which nodes to decide about now; all others cost nothing meanwhile. Times are monotonic.
 
     Attributes:
-        touched: the nodes to decide about now.
-        due: a heap of the moments when others are due by time alone; some are out of date.
-        next_at: the first of them, or infinity.
+        touched: nodes to decide about now.
+        next_at: when to decide about others: 0 while some had to wait for a turn, infinity for none.
         for_whole: by cloud, those that wait for a listing of all its servers.
     """
 
     def __init__(self) -> None:
         self.touched: set[str] = set()
-        self.due: list[tuple[float, str]] = []
         self.next_at = inf
+        # those that had to wait in the last turn; and a heap of them, with some that wait no longer
+        self._waiting: set[str] = set()
+        self._order: list[tuple[bool, str]] = []
+        # a heap of the moments when others are due by time alone; some are out of date
+        self._due: list[tuple[float, str]] = []
         self._until: dict[str, float] = {}
         self._for_listing: defaultdict[str, set[str]] = defaultdict(set)
         self.for_whole: defaultdict[str, set[str]] = defaultdict(set)
@@ -44,8 +47,8 @@ class Agenda:
             (self.for_whole if step.whole else self._for_listing)[cloud].add(name)
         if step.until is not None:
             self._until[name] = step.until
-            heapq.heappush(self.due, (step.until, name))
-            self.next_at = self.due[0][0]
+            heapq.heappush(self._due, (step.until, name))
+            self.next_at = min(self.next_at, step.until)
 
     def listed(self, cloud: str, *, whole: bool) -> None:
         """A listing of the cloud has come."""
@@ -55,16 +58,23 @@ class Agenda:
 
     def take(self, now: float, first: Callable[[str], bool] = lambda _name: False) -> list[str]:
         """The nodes to decide about now: not too many at once, and those that are `first` before others."""
-        while self.due and self.due[0][0] <= now:
-            until, name = heapq.heappop(self.due)
+        while self._due and self._due[0][0] <= now:
+            until, name = heapq.heappop(self._due)
             if self._until.get(name) == until:
                 del self._until[name]
                 self.touched.add(name)
-        taken = heapq.nsmallest(_AT_ONCE, self.touched, lambda name: (not first(name), name))
-        self.touched.difference_update(taken)
-        for name in taken:
-            self._until.pop(name, None)
-        self.next_at = self.due[0][0] if self.due else inf
+        for name in self.touched:  # also one that waits: it may be `first` by now
+            heapq.heappush(self._order, (not first(name), name))
+        self._waiting |= self.touched
+        self.touched.clear()
+        taken: list[str] = []
+        while self._order and len(taken) < _AT_ONCE:
+            _, name = heapq.heappop(self._order)
+            if name in self._waiting:
+                self._waiting.remove(name)
+                self._until.pop(name, None)
+                taken.append(name)
+        self.next_at = 0.0 if self._waiting else self._due[0][0] if self._due else inf
         return taken
 
 
