@@ -15,12 +15,11 @@ from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
 from workers.clouds.errors import NO_ROOM
 from workers.config.tables import PowerSettings
-from workers.power.boot_pace import BootPace
 from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
-from workers.power.state import EngineState
+from workers.power.state import BootPace, EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
