@@ -26,8 +26,9 @@ from workers.power.calls import (
     verdict_on,
 )
 from workers.store.nodes import DesiredRow
+from workers.store.power_store import PowerStore
 from workers.store.slurm_view import WANTED as WANTED_UP
-from workers.store.slurm_view import SlurmView
+from workers.store.slurm_view import SlurmView, SnapshotReader
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
 OFF = replace(WANTED, desired=Desired.DOWN)
@@ -36,12 +37,11 @@ TIMELY = replace(LATE, expiry=time.time_ns() + 3600 * 10**9)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 
 
-class OneRow:
+class OneRow(PowerStore):
     """A store that holds one row."""
 
-    owner = "we"
-
     def __init__(self, row: DesiredRow) -> None:
+        self.owner = "we"
         self.row = row
         self.reads = 0
 
@@ -51,7 +51,7 @@ class OneRow:
         return self.row
 
 
-class OneView:
+class OneView(SnapshotReader):
     """Slurm's newest snapshot."""
 
     def __init__(self, slurm: SlurmView | None) -> None:

@@ -3,16 +3,16 @@
 import time
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
 
 from schemas.commands import Desired
 from schemas.events import Cause
 from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
 from workers.errors import LamplighterError
-from workers.power.admit import UNCONFIRMED, Passed, is_late, judge_late
+from workers.power.admit import TAKE, UNCONFIRMED, Take, is_late, judge_late
 from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
-from workers.store.slurm_view import SlurmView
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 _REST = 1.0
 # A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
@@ -33,24 +33,6 @@ class NotWantedError(LamplighterError):
         self.waits = waits
 
 
-class Rows(Protocol):
-    """What the guard needs of the store."""
-
-    @property
-    def owner(self) -> str:
-        """Our name on leases."""
-
-    def read_one(self, node: str) -> DesiredRow:
-        """A node's row as it is now."""
-
-
-class Snapshots(Protocol):
-    """What the guard needs of Slurm's snapshots."""
-
-    def view(self) -> SlurmView | None:
-        """What the newest says; None where snapshots do not count."""
-
-
 @dataclass(slots=True)
 class Guard:
     """Runs on the caller's thread, immediately before each try of a call.
@@ -64,8 +46,8 @@ class Guard:
             job may run on the server since: only a later snapshot tells.
     """
 
-    store: Rows
-    snapshots: Snapshots
+    store: PowerStore
+    snapshots: SnapshotReader
     api_timeout: float
     wanted: DesiredRow
     request: Pending | None = None
@@ -114,8 +96,8 @@ class Guard:
             return
         slurm = self.snapshots.view()
         asked = self.wanted if self.request is None else self.request.command
-        verdict = Passed() if slurm is None else judge_late(asked, slurm)
-        if not isinstance(verdict, Passed):
+        verdict = TAKE if slurm is None else judge_late(asked, slurm)
+        if not isinstance(verdict, Take):
             raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 
 

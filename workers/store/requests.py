@@ -6,7 +6,8 @@ transaction. Each handles many rounds with a few statements.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -27,6 +28,11 @@ _END = {
     name: upsert(name, requests, *_ENDED, where=lambda _: requests.c.outcome.is_(None))
     for name in DIALECTS
 }
+_UPDATE = sa.update(requests).where(
+    requests.c.cluster == sa.bindparam("of_cluster"),
+    requests.c.request_id == sa.bindparam("of_request"),
+    requests.c.round == sa.bindparam("of_round"),
+)
 _THESE = {name: among(name, requests.c.request_id) for name in DIALECTS}
 
 
@@ -53,10 +59,12 @@ def open_rounds(connection: sa.Connection, cluster: str, rows: Sequence[Round]) 
     """Open these rounds; a round that is open or ended already stays unchanged."""
     if not rows:
         return
-    ordered = sorted(rows, key=lambda row: (row.request_id, row.round))
     connection.execute(
         _OPEN[connection.dialect.name],
-        [{"cluster": cluster, **asdict(row)} for row in ordered],
+        [
+            {"cluster": cluster, **{name: getattr(row, name) for name in Round.__slots__}}
+            for row in sorted(rows, key=lambda row: (row.request_id, row.round))
+        ],
     )
 
 
@@ -155,16 +163,12 @@ def keep_waited(connection: sa.Connection, cluster: str, waited: Mapping[RoundKe
 def _update(
     connection: sa.Connection, cluster: str, rows: Mapping[RoundKey, Mapping[str, object]]
 ) -> None:
-    if not rows:
-        return
-    # the columns to set are those in the rows
-    statement = sa.update(requests).where(
-        requests.c.cluster == cluster,
-        requests.c.request_id == sa.bindparam("of_request"),
-        requests.c.round == sa.bindparam("of_round"),
-    )
-    parameters = [{"of_request": key[0], "of_round": key[1], **rows[key]} for key in sorted(rows)]
-    connection.execute(statement, parameters)
+    if rows:
+        parameters = [
+            {"of_cluster": cluster, "of_request": key[0], "of_round": key[1], **values}
+            for key, values in sorted(rows.items(), key=itemgetter(0))
+        ]
+        connection.execute(_UPDATE, parameters)  # sets the columns that are in the rows
 
 
 def prune(connection: sa.Connection, cluster: str, before: int) -> int:
