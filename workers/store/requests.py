@@ -28,11 +28,13 @@ _END = {
     name: upsert(name, requests, *_ENDED, where=lambda _: requests.c.outcome.is_(None))
     for name in DIALECTS
 }
-_UPDATE = sa.update(requests).where(
+_THIS = (
     requests.c.cluster == sa.bindparam("of_cluster"),
     requests.c.request_id == sa.bindparam("of_request"),
     requests.c.round == sa.bindparam("of_round"),
 )
+_UPDATE = sa.update(requests).where(*_THIS)
+_MANY = 50_000
 _THESE = {name: among(name, requests.c.request_id) for name in DIALECTS}
 
 
@@ -171,7 +173,18 @@ def _update(
         connection.execute(_UPDATE, parameters)  # sets the columns that are in the rows
 
 
-def prune(connection: sa.Connection, cluster: str, before: int) -> int:
-    """Forget rounds that ended before then (ns since the epoch); how many."""
-    ended = sa.and_(requests.c.cluster == cluster, requests.c.decided_at < before)
-    return connection.execute(sa.delete(requests).where(ended)).rowcount
+def ended_before(connection: sa.Connection, cluster: str, before: int) -> list[RoundKey]:
+    """The rounds that ended before then (ns since the epoch), the oldest first; not all of very many."""
+    query = sa.select(requests.c.request_id, requests.c.round).where(
+        requests.c.cluster == cluster, requests.c.decided_at < before
+    )
+    found = connection.execute(query.order_by(requests.c.decided_at).limit(_MANY))
+    return [(request_id, round_) for request_id, round_ in found]
+
+
+def forget(connection: sa.Connection, cluster: str, keys: Sequence[RoundKey]) -> int:
+    """Forget these rounds; how many."""
+    if not keys:
+        return 0
+    parameters = [{"of_cluster": cluster, "of_request": id_, "of_round": n} for id_, n in keys]
+    return connection.execute(sa.delete(requests).where(*_THIS), parameters).rowcount
