@@ -14,7 +14,7 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, action, node
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, classify, rest_asked
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
 from workers.power.admit import UNCONFIRMED
@@ -22,8 +22,6 @@ from workers.power.calls import (
     Guard,
     NotWantedError,
     may_take_effect,
-    rest_asked,
-    verdict_on,
 )
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
@@ -239,9 +237,9 @@ def test_only_a_call_without_an_answer_of_the_cloud_may_take_effect_later(
 
 
 def test_a_foreign_error_is_judged_by_the_next_listing() -> None:
-    assert verdict_on(KeyError("server")) == verdict_on(KeyError("server"))
-    assert verdict_on(KeyError("server")).cause.message == "KeyError: 'server'"
-    assert verdict_on(CloudError(409, "no")).cause.error == "conflict"
+    assert classify(KeyError("server")) == classify(KeyError("server"))
+    assert classify(KeyError("server")).cause.message == "KeyError: 'server'"
+    assert classify(CloudError(409, "no")).cause.error == "conflict"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from workers.errors import LamplighterError, TokenError, TokenRefusedError, Toke
 UNKNOWN = "unknown"
 # What a gateway in front of the cloud answers when the cloud has not answered in time.
 _GATEWAYS = frozenset({408, 502, 504})
+_REST = 1.0
+# A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
+_LONGEST_REST = 600.0
 
 
 class Then(enum.StrEnum):
@@ -159,7 +162,7 @@ def cause_in(words: str) -> Cause | None:
     return None
 
 
-def classify(error: LamplighterError) -> Verdict:
+def classify(error: BaseException) -> Verdict:
     """The verdict on an error of a call or a listing."""
     if isinstance(error, TokenRefusedError):
         return Verdict(Cause(error.error, str(error)), Then.PARK)
@@ -167,7 +170,9 @@ def classify(error: LamplighterError) -> Verdict:
         if isinstance(error, kind):
             return Verdict(Cause(name, str(error)), then)
     if not isinstance(error, CloudError):
-        return Verdict(Cause(UNKNOWN, str(error)), Then.PROBE)
+        ours = isinstance(error, LamplighterError)
+        words = str(error) if ours else f"{type(error).__name__}: {error}"
+        return Verdict(Cause(UNKNOWN, words), Then.PROBE)
     if error.status is None:
         return Verdict(Cause(_NETWORK, error.message), Then.PROBE)
     if error.status < 500 and error.status not in _PLAIN:  # noqa: PLR2004 - as in the table
@@ -181,3 +186,9 @@ def classify(error: LamplighterError) -> Verdict:
         (_SERVER_SIDE, Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
     )
     return Verdict(Cause(name, f"HTTP {error.status}: {error.message}"), then)
+
+
+def rest_asked(error: BaseException) -> float:
+    """Seconds that the cloud asks us to wait."""
+    asked = error.retry_after if isinstance(error, CloudError) else None
+    return min(asked or _REST, _LONGEST_REST)

@@ -6,17 +6,13 @@ from itertools import count
 
 from schemas.commands import Desired
 from schemas.events import Cause
-from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
+from workers.clouds.errors import CloudError
 from workers.errors import LamplighterError
 from workers.power.admit import TAKE, UNCONFIRMED, Take, is_late, judge_late
 from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
-
-_REST = 1.0
-# A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
-_LONGEST_REST = 600.0
 
 
 class NotWantedError(LamplighterError):
@@ -105,13 +101,6 @@ def _unconfirmed(why: str, earlier: int) -> NotWantedError:
     return NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
 
 
-def verdict_on(error: BaseException) -> Verdict:
-    """What an error of a call or a listing means."""
-    if isinstance(error, LamplighterError):
-        return classify(error)
-    return Verdict(Cause(UNKNOWN, f"{type(error).__name__}: {error}"), Then.PROBE)
-
-
 def may_take_effect(error: BaseException) -> bool:
     """Whether a failed call, or an earlier try of it, may still take effect."""
     if isinstance(error, NotWantedError):
@@ -119,9 +108,3 @@ def may_take_effect(error: BaseException) -> bool:
     if isinstance(error, CloudError):
         return not error.answered
     return not isinstance(error, LamplighterError)
-
-
-def rest_asked(error: BaseException) -> float:
-    """Seconds that the cloud asks us to wait."""
-    asked = error.retry_after if isinstance(error, CloudError) else None
-    return min(asked or _REST, _LONGEST_REST)
