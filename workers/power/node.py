@@ -244,12 +244,17 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     if action.action == FIND_IMAGE:
         return node
     made = (*node.actions.get(call.key, ()), action)
-    node = replace(node, actions={**node.actions, call.key: made})
+    actions, row = {**node.actions, call.key: made}, node.row
     if action.result != DONE:
-        return node
-    booted = call.row.generation if action.action in BOOTS else 0
-    row = replace(node.row, booted=max(node.row.booted, booted))
-    return replace(node, patient_since=now, row=row)
+        return replace(node, actions=actions)
+    if action.action in BOOTS:
+        row = replace(row, booted=max(row.booted, call.row.generation))
+    return replace(node, actions=actions, row=row, patient_since=now)
+
+
+def answered(node: PendingNode, now: float) -> PendingNode:
+    """After a call was answered: what was listed before counts for nothing from now on."""
+    return replace(node, called=True, fresh_after=max(node.fresh_after, now))
 
 
 def looks_later(node: PendingNode, moment: float) -> PendingNode:
