@@ -86,7 +86,7 @@ def next_step(
         return _wait(node, decision, now)
     if refusal is not None and decision.action in NEEDS_ROOM:
         return Finish(Transition.FAILED, refusal, None)
-    if decision.action == CREATE and node.has_created:
+    if decision.action == CREATE and any(made.action == CREATE for made in node.made):
         # a listing of changes may have missed the first server: a job could be on either of two
         whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
         if whole != decision:

@@ -115,16 +115,10 @@ class PendingNode:
         return next((p for p in self.requests if p.id == self.row.request_id), None)
 
     @property
-    def command(self) -> PowerCommand | None:
-        """What that request asks for."""
-        request = self.request
-        return None if request is None else request.command
-
-    @property
     def baking(self) -> PowerCommand | None:
         """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
-        command = self.command
-        return None if command is None or command.image is None else command
+        request = self.request
+        return None if request is None or request.command.image is None else request.command
 
     @property
     def is_overtaken(self) -> bool:
@@ -142,11 +136,6 @@ class PendingNode:
         return self.row.desired is Desired.UP and any(
             action.action in BOOTS and action.result == DONE for action in self.made
         )
-
-    @property
-    def has_created(self) -> bool:
-        """Whether this round has asked for a server before."""
-        return any(action.action == CREATE for action in self.made)
 
     @property
     def last_reboot(self) -> int | None:
