@@ -16,7 +16,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _IDLE_TRANSACTION_SECONDS = 10
 # PostgreSQL's class insufficient_privilege (Appendix A of its manual).
-_NOT_ALLOWED = "42501"
+NOT_ALLOWED = "42501"
 _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
@@ -92,7 +92,7 @@ def migrate(
     try:
         (command.downgrade if back else command.upgrade)(config, to)
     except sa.exc.ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+        if getattr(error.orig, "sqlstate", None) != NOT_ALLOWED:
             raise
         raise ConfigError(
             f"{FIELDS[kind]}: this database user may not create the tables of this version; run once, "
