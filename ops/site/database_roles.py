@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,7 +11,7 @@ import click
 import sqlalchemy as sa
 
 from ops.cli.session import Session, StoreKind, pass_session
-from ops.cli.terminal import print_line
+from ops.cli.terminal import print_line, warn
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
 from schemas.roles import Role
@@ -52,6 +53,13 @@ def roles(session: Session, *, creates: bool, applies: bool) -> None:
         print_line(f"{len(ACCESS)} roles may use the tables that they need")
 
 
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """Why a password is not known."""
+
+    why: str
+
+
 def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[str]:
     """The lines that psql runs as an administrator."""
     yield r"\set ON_ERROR_STOP on"
@@ -63,8 +71,11 @@ def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[st
     }
     for user, url in users.items():
         password = _password(url)
-        if password is None:
-            yield f"-- its URL names no passfile: set a password for {user}"
+        if isinstance(password, _Unknown):
+            warn(
+                f"{user}: {password.why}; set a password, or run this where lamplighter init ran, as root"
+            )
+            yield f"-- no password is known here for {user}"
         else:
             hashed = verifier(password, secrets.token_bytes(16))
             yield f"ALTER ROLE \"{user}\" PASSWORD '{hashed}';"
@@ -87,24 +98,20 @@ def _creation(session: Session, names: Mapping[StoreKind, _Name]) -> Iterator[st
         yield from (f"{one};" for one in takeover(names[kind]))
 
 
-def _password(url: sa.URL) -> str | None:
-    """The password in the passfile that a URL names (libpq, "The Password File"); None without one.
-
-    Raises:
-        ConfigError: the file cannot be used.
-    """
+def _password(url: sa.URL) -> str | _Unknown:
+    """The password in the passfile that a URL names (libpq, "The Password File")."""
     path = url.query.get("passfile")
     if not isinstance(path, str):
-        return None
+        return _Unknown("its URL names no passfile")
     try:
         text = read_trusted(Path(path), private=True)
-    except (OSError, UnicodeDecodeError, UntrustedFileError) as error:
-        raise ConfigError(
-            f"{path}: {error}; run this as root, on the host where lamplighter init wrote it"
-        ) from None
+    except OSError as error:
+        return _Unknown(f"{path}: {error.strerror}")
+    except (UnicodeDecodeError, UntrustedFileError) as error:
+        return _Unknown(f"{path}: {error}")
     found = re.match(r"(?:(?:[^\\:\n]|\\.)*:){4}(.+)", text)
     if found is None:
-        raise ConfigError(f"{path}: write one line, *:*:*:*:PASSWORD")
+        return _Unknown(f"{path}: write one line, *:*:*:*:PASSWORD")
     return re.sub(r"\\(.)", r"\1", found[1])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.testbed.postgresql import PostgreSQL
 
 # One of each kind: sees all, only looks, works with and without tokens, has no database, has no worker.
-_ROLES = (Role.OPERATOR, Role.READER, Role.POWER, Role.AUDIT, Role.HOOK, Role.SETUP)
+_ROLES = (Role.OPERATOR, Role.READER, Role.POWER, Role.AUDIT, Role.HOOK)
 
 
 def test_each_role_sees_its_part_without_a_false_alarm(
