@@ -11,6 +11,10 @@ from producers.settings import ConfigError
 _SECONDS = 60.0
 
 
+class SlowError(Exception):
+    """Something did not end in time; the text says how long that is."""
+
+
 def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """The findings of a check, and one more if it fails or does not end.
 
@@ -19,30 +23,41 @@ def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Findi
         check: it may fail in any way; what it found before counts.
     """
     found: list[Finding] = []
+    problem = failure_of(lambda: found.extend(check()))
+    if problem is None:
+        return found
+    severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
+    return [*found, Finding(severity, "check", f"{what}: {words_of(problem)}")]
+
+
+def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:
+    """Do something in bounded time; returns how it failed, or None.
+
+    Args:
+        work: may hang: then it goes on, until the process ends.
+        seconds: by default those of a check.
+    """
+    limit = seconds or _SECONDS
+    problems: list[Exception] = []
 
     def run() -> None:
         try:
-            found.extend(check())
-        except Exception as error:  # noqa: BLE001 - the other checks go on
-            found.append(_failed(what, error))
+            work()
+        except Exception as error:  # noqa: BLE001 - the others go on
+            problems.append(error)
 
-    # a thread that hangs ends with the process
-    thread = Thread(target=run, name=f"doctor-{what}", daemon=True)
+    thread = Thread(target=run, name="check", daemon=True)
     thread.start()
-    thread.join(_SECONDS)
-    if not thread.is_alive():
-        return found
-    words = f"{what}: the check did not end within {_SECONDS:g} s"
-    return [
-        *found,
-        Finding(Severity.AWAY, "check", words, "see what it waits for: strace -f -p PID"),
-    ]
+    thread.join(limit)
+    if thread.is_alive():
+        return SlowError(f"did not end within {limit:g} s")
+    return problems[0] if problems else None
 
 
-def _failed(what: str, error: Exception) -> Finding:
-    explained = explain(error)
-    if explained is None:  # its text could hold anything
-        words = f"{what}: the check failed: {type(error).__name__}"
-        return Finding(Severity.AWAY, "check", words, "please report it")
-    severity = Severity.WRONG if isinstance(error, ConfigError) else Severity.AWAY
-    return Finding(severity, "check", f"{what}: {explained[0]}")
+def words_of(problem: Exception) -> str:
+    """The problem in words that hold no secret."""
+    if isinstance(problem, SlowError):
+        return str(problem)
+    explained = explain(problem)
+    # the text of another one could hold anything
+    return explained[0] if explained else f"failed: {type(problem).__name__}; please report it"

@@ -1,6 +1,5 @@
 """`lamplighter database roles`: PostgreSQL's roles, each with the tables that it needs."""
 
-import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import sqlalchemy as sa
 
 from ops.cli.session import Session, StoreKind, pass_session
 from ops.cli.terminal import print_line, warn
+from ops.site.passfile import passwords
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
 from schemas.roles import Role
@@ -109,10 +109,7 @@ def _password(url: sa.URL) -> str | _Unknown:
         return _Unknown(f"{path}: {error.strerror}")
     except (UnicodeDecodeError, UntrustedFileError) as error:
         return _Unknown(f"{path}: {error}")
-    found = re.match(r"(?:(?:[^\\:\n]|\\.)*:){4}(.+)", text)
-    if found is None:
-        return _Unknown(f"{path}: write one line, *:*:*:*:PASSWORD")
-    return re.sub(r"\\(.)", r"\1", found[1])
+    return next(passwords(text), None) or _Unknown(f"{path}: write a line *:*:*:*:PASSWORD")
 
 
 def grant(url: str, kind: StoreKind, name: _Name) -> None:
