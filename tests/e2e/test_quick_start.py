@@ -36,7 +36,7 @@ files
 """
 # What init may change, without times: the new files are compared by their names and rights.
 FILES = """
-files() { find /etc /root /usr/local /var/spool -xdev ! -path '*/wheels*' -printf '%p %m %u %g %s %T@\n' | sort; }
+files() { find /etc /etc/lamplighter /root/lamplighter /usr/local /var/spool -xdev ! -path '*/wheels*' -printf '%p %m %u %g %s %T@\n' | sort; }
 files > /run/before
 /opt/lamplighter/bin/lamplighter init --yes --dry-run --clouds-yaml clouds.yaml --strategy stop > /run/plan
 files | diff /run/before -
