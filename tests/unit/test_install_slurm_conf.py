@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from dataclasses import replace
@@ -20,6 +21,8 @@ from producers.settings import ConfigError
 from tests.unit.test_install import SLURM_CONF, folder, run, site
 
 __all__ = ["folder"]
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 
@@ -156,3 +159,17 @@ def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: P
     (difference,) = differences
     assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
     assert "change it to /opt/lamplighter/bin/lamplighter-suspend" in difference
+
+
+def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:
+    """Whatever the values are, also in a file whose difference init shows."""
+    variables = (ROOT / "deploy/ansible/roles/lamplighter/vars/main.yaml").read_text()
+    (found,) = re.findall(r"lamplighter_contradictions: .*regex_findall\('(.*)'\)", variables)
+    (folder / "more.conf").write_text(
+        'SuspendProgram="/opt/my own/program"\nPrivateData=jobs,nodes\n'
+    )
+    (folder / "lamplighter.conf").write_text("A=b in /c: change it to d\n")
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    assert "A=b in /c: change it to d" in output
+    stopped = re.findall(found.replace(r"\\", "\\"), output)
+    assert [one.partition("=")[0] for one in stopped] == ["SuspendProgram", "PrivateData"]
