@@ -30,10 +30,6 @@ BROKER_FIELDS = (
 USERS_FIELDS = ("folder", "prefix", "login")
 HOOK_FIELDS = ("spool", "state", "log_file")
 
-_YEAR = 31_536_000
-# The reader's time grows with the square of a key's parts: our deepest has five.
-_MOST_BYTES = 2**20
-_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
 # The reader's time grows with the square of a key's parts: our deepest has five.
 _DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){40}""")
 _CERTIFICATE = ("cert_file", "key_file")

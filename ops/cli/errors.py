@@ -17,6 +17,7 @@ from workers.errors import (
     NotDeclaredError,
     TokenServiceAwayError,
 )
+from workers.store.database import store_problem
 
 EXIT_FOUND = 1
 EXIT_WRONG = 2
@@ -55,9 +56,8 @@ def explain(error: Exception) -> tuple[str, int] | None:
             line = str(error) if str(error).startswith("the broker ") else f"{prefix}{error}"
             code = EXIT_AWAY
         case sa.exc.DBAPIError():
-            # SQLAlchemy's own message would include the statement and its values
-            message = str(error.orig).strip().partition("\n")[0]
-            line, code = f"the store is unavailable or refused the request: {message}", EXIT_AWAY
+            line = f"the store is unavailable or refused the request: {store_problem(error)}"
+            code = EXIT_AWAY
         case ConnectionError() | TimeoutError() | socket.gaierror():
             line, code = f"the broker is unavailable: {error}", EXIT_AWAY
         case OSError():

@@ -12,6 +12,9 @@ from tests.testbed.broker_address import broker_fields
 from tests.testbed.operations_page import printed, run_commands
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.scripted_slurm import ScriptedSlurm
+from tests.testbed.simcloud import credentials
+from tests.testbed.simcloud.handle import SimCloud
+from tests.testbed.simcloud.settings import ServerSpec
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import SystemPlan, WholeSystem
 from workers.config.settings import load
@@ -26,6 +29,20 @@ MORE = (
     "[slurm]\nsnapshot_interval = 5\n[resync]\nenabled = true\ngrace = 0\n"
     '[audit]\nkey_file = "audit.key"\nheads_file = "audit.heads"\nheads_every = 0.5\n'
 )
+OTHER_CLOUD = f"""cloud = "other"
+deploy_wait = 0.5
+[groups.all.server]
+image = "11111111-1111-4111-8111-111111111111"
+flavor = "m1.tiny"
+networks = ["none"]
+[clouds.other]
+auth_url = "{{auth_url}}"
+project_id = "{credentials.PROJECT_ID}"
+[clouds.other.source]
+type = "password"
+username = "{credentials.USERNAME}"
+password_file = "cloud.password"
+"""
 
 
 @pytest.fixture
@@ -39,7 +56,7 @@ def other_url(broker: Broker) -> Iterator[str]:
 def test_a_moved_site_carries_out_what_was_asked_before_during_and_after_the_move(
     run_dir: Path, broker_url: str, other_url: str
 ) -> None:
-    """The controller, then the broker, then the stores; each time with calls that wait."""
+    """The controller, the broker, the stores, each with calls that wait; then the cloud."""
     site = run_dir / "site"
     kept = run_dir / "kept"
     kept.mkdir(mode=0o700)
@@ -60,9 +77,10 @@ def test_a_moved_site_carries_out_what_was_asked_before_during_and_after_the_mov
 
         controller(system, slurm, host, kept)
         other_broker(system, slurm, host, other_url, kept)
-        with PostgreSQL(run_dir / "postgresql") as server:
+        with PostgreSQL(run_dir / "postgresql") as server, SimCloud() as new_cloud:
             urls = server.create_database(), server.create_database()
             postgresql(system, slurm, host, urls, kept)
+            other_cloud(system, slurm, host, new_cloud, kept)
             host.stop()
 
 
@@ -162,6 +180,34 @@ def postgresql(
     assert "node4" in {record.subject for record in system.records()}
     verified = system.operator("audit", "verify")
     assert verified.returncode == 0, verified.stdout
+
+
+def other_cloud(
+    system: WholeSystem, slurm: ScriptedSlurm, host: Systemd, new: SimCloud, kept: Path
+) -> None:
+    """To another cloud: no server remains in the old one, and drift names one that was forgotten."""
+    slurm.call_hook(*slurm.wanted, on=False)
+    host.as_wanted()
+    old = system.cloud
+    assert system.operator("nodes", "adopt", "all", "--reason", "ours").returncode == 0
+    retire, *deploy, drift = printed("Moving to another cloud or project")
+    run_commands([retire], system, kept)
+    assert old.servers() == {}
+    tags = {"lamplighter_cluster": "test", "lamplighter_node": "node4"}
+    old.add_servers([ServerSpec(name="forgotten", metadata=tags)])
+    edit(system, 'cloud = "main"', OTHER_CLOUD.format(auth_url=new.auth_url))
+    system.cloud = new
+    run_commands(deploy, system, kept, host.verbs)
+    assert not slurm.wrong()
+    until(lambda: "stray" in drifted(system, slurm, drift, kept), 30, "the stray", interval=1.0)
+    slurm.call_hook("node2", on=True)
+    host.as_wanted()
+
+
+def drifted(system: WholeSystem, slurm: ScriptedSlurm, command: str, kept: Path) -> str:
+    """What `lamplighter drift` prints after a snapshot."""
+    slurm.snapshot()
+    return run_commands([command], system, kept)[command]
 
 
 def edit(system: WholeSystem, start: str, line: str) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from producers.settings import ConfigError
 from schemas.roles import Role
 from tests.testbed.postgresql import PostgreSQL, as_role, grant_roles
+from tests.testbed.waiting import until
 from tests.testbed.whole_system import SystemPlan, WholeSystem
 from workers.store.access import ACCESS, ALL, HIDDEN, READ
 from workers.store.database import migrate, open_store
@@ -107,9 +108,7 @@ def test_a_worker_of_a_new_version_waits_for_its_tables_with_the_remedy(
     with owner.begin() as connection:
         migrate(connection, "audit", "-1", back=True)
     owner.dispose()
-    with pytest.raises(
-        ConfigError, match="run once, before the workers: lamplighter database roles"
-    ):
+    with pytest.raises(ConfigError, match="run lamplighter database roles --apply, before the"):
         open_store(as_role(urls[1], Role.AUDIT), "audit")
     grant_roles(urls)
     open_store(as_role(urls[1], Role.AUDIT), "audit").dispose()
@@ -151,6 +150,30 @@ def test_the_workers_and_commands_run_with_their_roles_alone(
         assert "workers not running: slurm" in system.operator("status").stdout.splitlines()[-1]
         assert system.outcomes() == {"completed": 4}
     assert "permission denied" not in server.log[before:]
+
+
+def test_a_missing_right_is_said_with_its_role_and_remedy_and_costs_time_alone(
+    run_dir: Path, broker_url: str, server: PostgreSQL
+) -> None:
+    plan = SystemPlan(store=server.create_role_databases())
+    grant_roles(plan.store)
+    with WholeSystem(run_dir / "fleet", broker_url, plan) as system:
+        user = sa.make_url(as_role(plan.store[0], Role.POWER)).username
+        owner = sa.create_engine(as_role(plan.store[0], Role.SETUP))
+        with owner.begin() as connection:
+            connection.execute(sa.text(f'REVOKE INSERT, UPDATE ON nodes FROM "{user}"'))
+        owner.dispose()
+        system.request("resume")
+        words = (
+            f"the database role {user} lacks a right: permission denied for table nodes (INSERT)"
+        )
+        until(lambda: words in system.operator("status").stdout, 30, "the power worker's words")
+        done = system.operator("status")
+        assert (done.returncode, "lamplighter database roles --apply" in done.stdout) == (1, True)
+        assert system.log("power").count("store_away") == 1
+        grant_roles(plan.store)
+        system.settle()
+        system.check()
 
 
 def test_one_user_for_all_is_refused_with_the_remedy(

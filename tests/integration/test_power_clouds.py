@@ -61,7 +61,7 @@ def test_requests_outlive_an_outage_without_an_attempt(
         assert event.attempt == 0
 
 
-@pytest.mark.parametrize("kind", ["outage", "brown-out", "no rights"])
+@pytest.mark.parametrize("kind", ["outage", "brown-out", "no rights", "calls refused"])
 def test_a_cloud_that_is_away_for_long_logs_no_more_lines_than_one_that_is_away_briefly(
     power_bench: PowerBench, power_cloud: SimCloud, kind: str
 ) -> None:
@@ -71,6 +71,8 @@ def test_a_cloud_that_is_away_for_long_logs_no_more_lines_than_one_that_is_away_
         power_cloud.outage(on=True)
     elif kind == "brown-out":
         power_cloud.inject(Fault(effect=Answer(status=503), kind="start"))
+    elif kind == "calls refused":
+        power_cloud.inject(Fault(effect=Answer(status=401), kind="start"))
     else:
         power_cloud.inject(Fault(effect=Answer(status=401), kind="lists"))
     asked = [resume(node) for node in NODES]
@@ -85,9 +87,11 @@ def test_a_cloud_that_is_away_for_long_logs_no_more_lines_than_one_that_is_away_
         (line["event"], line.get("node")) for line in logs if line["log_level"] != "debug"
     )
     del told["broker_connected", None]
-    events = ["request_accepted", "request_parked", *(["call_answered"] * (kind == "brown-out"))]
+    lists = kind in {"brown-out", "calls refused"}
+    events = ["request_accepted", "request_parked", *(["call_answered"] * lists)]
     once = {(event, node) for event in events for node in NODES}
-    assert told == Counter(once | (set() if kind == "brown-out" else {("cloud_away", None)}))
+    assert told == Counter(once | {("cloud_does_not_act" if lists else "cloud_away", None)})
+    assert "away: main: " in power_bench.engine.state
 
 
 def test_an_outage_that_begins_in_mid_boot_ends_no_request(

@@ -74,7 +74,7 @@ def test_when_the_store_goes_away_during_a_call_its_answer_is_still_waited_for(
     power_bench.ask(down)
     until(lambda: stops(power_cloud) == 1, 20, "the stop call")
     rename("nodes", "nodes_away")
-    until(lambda: power_bench.engine.state == "the store is away", 20, "the store to be missed")
+    until(lambda: "waits for the store" in power_bench.engine.state, 20, "the store to be missed")
     rename("nodes_away", "nodes")
     power_bench.ask(up)
     power_bench.saw(up, Transition.ACCEPTED)

@@ -24,6 +24,7 @@ def test_two_workers_share_a_hundred_nodes_with_one_call_and_one_outcome_a_reque
     with WholeSystem(run_dir / "fleet", broker_url, SystemPlan(NODES, store=store)) as system:
         system.worker("power", "power-2")
         until(lambda: all_consume(system.settings, power_workers=2), 60, "two power workers")
+        until(system.cloud.counts, 20, "a login before the first request")
         for kind, call in (("resume", "start"), ("suspend", "stop")):
             system.cloud.reset_counts()
             system.request(kind)  # type: ignore[arg-type]

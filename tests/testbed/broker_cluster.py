@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 SIZE = 3
 SETTINGS = {
     "cluster_formation.peer_discovery_backend": "classic_config",
-    # A node that is gone is noticed in about this many seconds.
-    "net_ticktime": "5",
+    # A node that hangs is noticed in about this many seconds; as docs/broker-cluster.md says.
+    "net_ticktime": "4",
 }
 
 

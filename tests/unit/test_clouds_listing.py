@@ -204,10 +204,10 @@ def test_a_page_has_a_next_one_where_nova_links_it(
     ],
 )
 def test_a_body_that_is_not_a_listing_is_refused(body: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UnreadableError):
         page_from(body)
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 JSON = st.recursive(

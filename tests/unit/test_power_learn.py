@@ -140,9 +140,9 @@ def test_a_power_off_that_slurm_has_not_confirmed_is_parked() -> None:
         (CloudError(None, "reset by peer"), "network", "judging"),
         (KeyError("server"), "unknown", "judging"),
         (CloudError(429, "slow", retry_after=3.0), "over_limit", "looking"),
-        (CloudError(401, "who?"), "unauthorized", "looking"),
+        (CloudError(401, "who?"), "unauthorized", "excused"),
         (TokenServiceAwayError("nobody"), "token_service_away", "looking"),
-        (TokenError("no token"), "token", "looking"),
+        (TokenError("no token"), "token", "excused"),
     ],
 )
 def test_each_error_of_a_call_has_its_next_step(error: Exception, result: str, phase: str) -> None:
@@ -153,6 +153,7 @@ def test_each_error_of_a_call_has_its_next_step(error: Exception, result: str, p
     steps = {
         "failed": Decided(Finish(Transition.FAILED, cause, None)),
         "judging": Judging(cause),
+        "excused": Judging(cause, excused=True),
         "looking": LOOKING,
     }
     assert after.phase == steps[phase]

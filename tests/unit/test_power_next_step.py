@@ -297,8 +297,9 @@ def test_only_boots_are_excused_by_stuck_boots(asked: PowerCommand) -> None:
 # -- whose fault
 
 
-def judging(health: Health, *servers: Server, at: float = 109.0) -> Step:
-    waiting = node(UP, pending(UP), phase=Judging(FAULT), called=True, fresh_after=105.0)
+def judging(health: Health, *servers: Server, at: float = 109.0, excused: bool = False) -> Step:
+    phase = Judging(FAULT, excused=excused)
+    waiting = node(UP, pending(UP), phase=phase, called=True, fresh_after=105.0)
     return step(waiting, cloud(listed(*servers, at=at), health=health))
 
 
@@ -322,7 +323,10 @@ def test_a_failure_costs_an_attempt_only_where_the_cloud_has_acted_for_another_s
     assert judging(failed.call_answered("node2", 104.0), *servers) == ParkNode(
         FAULT, "power.retry.5s"
     )
-    assert judging(failed.call_answered("node2", 106.0), *servers) == Retry(FAULT)
+    others = failed.call_answered("node2", 106.0)
+    assert judging(others, *servers) == Retry(FAULT)
+    refused = judging(others, *servers, excused=True)
+    assert refused == ParkNode(FAULT, "power.retry.5s"), "a refused token is never its own fault"
 
 
 # -- boots that are due

@@ -336,11 +336,11 @@ def test_a_spool_file_that_no_hook_wrote_is_rejected(body: bytes) -> None:
 def test_a_flood_of_jobs_makes_neither_a_late_hook_nor_a_message_that_no_broker_takes() -> None:
     """What is left out is said; the nodes are asked for all the same."""
     flood = [{"job_id": n + 1, "nodes": "node2"} for n in range(70_000)]
-    began = time.monotonic()
+    began = time.process_time()
     first, second = commands(
         replace(CALL, nodes="node[2-3]", resume_file=json.dumps({"jobs": flood}))
     )
-    assert time.monotonic() - began < 3.0
+    assert time.process_time() - began < 3.0
     assert (len(first.jobs), second.jobs) == (1000, ())
     assert first.note == "SLURM_RESUME_FILE: names 70000 jobs; the first 65536 are read"
     few = json.dumps({"jobs": flood[:1001]})

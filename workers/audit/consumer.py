@@ -101,8 +101,7 @@ class Consumer:
             try:
                 self._report(append(self._engine, records), now)
             except sa.exc.SQLAlchemyError as error:
-                self._run.state = "waits for the store"
-                self._log.warning("audit_store_away", error=type(error).__name__, batch=len(batch))
+                self._run.lose_store(error, "audit_store_away")
             else:
                 for record in records:
                     if record.type in {QUARANTINED, REFUSED}:
@@ -160,8 +159,7 @@ def _open(run: Runtime) -> sa.Engine | None:
         try:
             return open_store(run.settings.store.audit_url, "audit")
         except sa.exc.OperationalError as error:
-            run.state = "waits for the store"
-            structlog.get_logger().warning("audit_store_away", error=type(error).__name__)
+            run.lose_store(error, "audit_store_away")
         run.stop.wait(wait)
         wait = min(wait * 2, _LONGEST_WAIT)
     return None

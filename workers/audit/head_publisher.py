@@ -41,7 +41,7 @@ class HeadPublisher:
             self._log.error("audit_head_unsigned", problem=str(error))
             return
         except sa.exc.SQLAlchemyError as error:
-            self._log.warning("audit_store_away", error=type(error).__name__)
+            self._run.lose_store(error, "audit_store_away")
             return
         try:
             export_head(self._settings.heads_file, head)

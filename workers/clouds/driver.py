@@ -184,11 +184,9 @@ class CloudDriver:
             case Then.LOOK if node is not None:
                 # what a listing of changes has shown is not so
                 self.list_whole_next()
-            case Then.PROBE if node is not None:
+            case Then.PROBE | Then.PARK if node is not None:
                 self.health = self.health.call_failed(node, now)
                 self.list_soon(now)
-            case Then.PARK if node is not None:
-                self.health = self.health.listing_failed(verdict.cause, now)
             case _ if node is None:
                 self.tokens_away = False
                 self.health = self.health.listing_failed(verdict.cause, now)

@@ -20,7 +20,7 @@ class Then(enum.StrEnum):
     LOOK: the server's state is not as thought: list again and decide anew, no attempt burned.
     SLOW_DOWN: the cloud asks for it: nobody calls it before Retry-After, no attempt burned.
     PROBE: the cloud or this one call is sick: a listing tells which; if the cloud, park.
-    PARK: this cloud has no token for us: park, no attempt burned.
+    PARK: this cloud has no token for us, or refuses it: park, no attempt burned.
     HOLD: the token service is away: stop consuming.
     REJECT: it cannot succeed: dead letter.
     """

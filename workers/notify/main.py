@@ -93,8 +93,7 @@ class Intake:
                     notifications.add(connection, cluster, new)
                 break
             except STORE_ERRORS as error:
-                self._run.state = "waits for the store"
-                self._log.warning("store_away", error=type(error).__name__)
+                self._run.lose_store(error)
             if self._run.stop.wait(_STORE_RETRY):
                 return
         self._link.ack(batch)
@@ -129,8 +128,7 @@ class Intake:
                 self._dead_letter_one(name)
             self._run.state = self._describe(sum(waiting.values()))
         except STORE_ERRORS as error:
-            self._run.state = "waits for the store"
-            self._log.warning("store_away", error=type(error).__name__)
+            self._run.lose_store(error)
 
     def _dead_letter_one(self, name: str) -> None:
         """Dead-letter one notification for a webhook that is no longer configured."""

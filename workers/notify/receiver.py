@@ -87,7 +87,7 @@ class Receiver:
             try:
                 busy = self._send_one()
             except STORE_ERRORS as error:
-                self._log.warning("store_away", error=type(error).__name__)
+                self._run.lose_store(error)
                 self._run.stop.wait(_STORE_RETRY)
                 continue
             if busy and self._failures:

@@ -78,8 +78,10 @@ class CloudEvents:
             result=made.result,
             error=None if verdict is None else verdict.cause.message,
         )
-        acted_for = None if sick else node.name
+        acted_for, idle = None if sick else node.name, cloud.health.actions_away
         cloud.answered(now, well=verdict is None, acted_for=acted_for)
+        if idle and not cloud.health.actions_away:
+            self._log.info("cloud_acts_again", cloud=cloud.name)
         if verdict is not None and isinstance(answer, BaseException):
             self._failed(cloud, verdict, answer, node.name, now)
         return set()
@@ -113,12 +115,20 @@ class CloudEvents:
         now: float,
     ) -> None:
         """Let the cloud learn from an error: of a call for a node, or of a listing."""
-        before = cloud.away
+        before, idle = cloud.away, cloud.health.actions_away
         cloud.failed(verdict, rest_asked(error), node, now)
         pending = self.state.by_cloud[cloud.name]
         if cloud.away and not before:
             self._log.warning(
                 "cloud_away", cloud=cloud.name, cause=cloud.away, pending=len(pending)
+            )
+        elif cloud.health.actions_away and not idle and not before:
+            self._log.warning(
+                "cloud_does_not_act",
+                cloud=cloud.name,
+                cause=verdict.cause.error,
+                error=verdict.cause.message,
+                pending=len(pending),
             )
         if cloud.health.away is not None:
             self.state.agenda.touch(pending)

@@ -29,7 +29,8 @@ from workers.power.publisher import Outbox, Publisher
 from workers.power.reception import HELD_ELSEWHERE, Reception, on_hold
 from workers.power.snapshot_listings import SnapshotListings
 from workers.power.state import EngineState
-from workers.store.database import STORE_ERRORS
+from workers.store.database import STORE_ERRORS, store_problem
+from workers.store.heartbeats import store_away
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import Batch, PowerStore
 from workers.store.slurm_view import SnapshotReader
@@ -80,7 +81,7 @@ class Engine:
         self._reread: set[str] = set()
         self._is_paused = False
         self._store_error: BaseException | None = None
-        self._store_away_until = 0.0
+        self._store_away_until, self._store_state = 0.0, ""
         self._due_at, self._commit_at = 0.0, inf
         self._next_second = self._next_renewal = self._next_prune = 0.0
         self._log = structlog.get_logger()
@@ -96,14 +97,17 @@ class Engine:
     @property
     def state(self) -> str:
         """One line for `lamplighter status`."""
-        if self._store_away_until or self._is_without_tokens():
-            return f"the {'store' if self._store_away_until else 'token service'} is away"
+        if self._store_away_until:
+            return self._store_state
+        if self._is_without_tokens():
+            return "the token service is away"
         pending = f"{len(self._state.nodes)} nodes pending"
         if dry := self._settings.dry_groups:
             pending = f"DRY RUN of {', '.join(dry)}: nothing is done; {pending}"
         if self._snapshots.silent:
             pending += "; suspends wait for a snapshot of Slurm"
-        away = [f"{c.name}: {c.away}" for c in self._clouds.values() if c.away]
+        sick = [c for c in self._clouds.values() if c.away or c.health.actions_away]
+        away = [f"{c.name}: {c.away or 'calls fail'}" for c in sick]
         return f"{pending}; away: {', '.join(away)}" if away else pending
 
     def turn(self) -> None:
@@ -268,7 +272,8 @@ class Engine:
     def _lose_store(self, error: BaseException) -> None:
         """Without the store nothing is known: start again with all that is ours, later."""
         if not self._store_away_until:
-            self._log.warning("store_away", error=type(error).__name__)
+            self._log.warning("store_away", error=store_problem(error))
+        self._store_state = store_away(error)
         self._consume(False)
         self._snapshots.doubt()
         self._due_at = self._store_away_until = time.monotonic() + _STORE_RETRY

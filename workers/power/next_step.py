@@ -78,7 +78,7 @@ def next_step(
     if isinstance(decision, Settled):
         return Finish(Transition.COMPLETED, None, decision.server)
     if isinstance(node.phase, Judging):
-        return _judge(node, node.phase.fault, cloud, now)
+        return _judge(node, node.phase, cloud, now)
     if isinstance(decision, Fail):
         return _fail(node, decision, cloud, registered=registered, now=now)
     if isinstance(decision, Wait):
@@ -155,14 +155,15 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
     return sum(stuck) >= _STUCK_TOO
 
 
-def _judge(node: PendingNode, fault: Cause, cloud: CloudView, now: float) -> Step:
+def _judge(node: PendingNode, failed: Judging, cloud: CloudView, now: float) -> Step:
     """A call failed; once a later listing has succeeded, decide whose fault it is."""
     if cloud.servers.as_of <= node.fresh_after:
         return _FOR_A_LISTING
     # an error that no table knows is a defect of ours, not an outage
-    if cloud.health.is_own_fault(node.name) or fault.error == UNKNOWN:
-        return Retry(fault)
-    return ParkNode(fault, cloud.health.rest(now))
+    own = cloud.health.is_own_fault(node.name) or failed.fault.error == UNKNOWN
+    if own and not failed.excused:
+        return Retry(failed.fault)
+    return ParkNode(failed.fault, cloud.health.rest(now))
 
 
 def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
@@ -217,8 +218,8 @@ def action_of(
 
 
 def _after_error(node: PendingNode, verdict: Verdict) -> PendingNode:
-    if verdict.then is Then.PROBE:
-        return replace(node, phase=Judging(verdict.cause))
+    if verdict.then in {Then.PROBE, Then.PARK}:
+        return replace(node, phase=Judging(verdict.cause, excused=verdict.then is Then.PARK))
     step: Step | None = None
     if verdict.then is Then.REJECT:
         step = Finish(Transition.FAILED, verdict.cause, None)

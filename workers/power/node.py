@@ -45,9 +45,13 @@ class Calling:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """A call failed; the next listing tells whether the node or its cloud is broken."""
+    """A call failed; the next listing tells whether the node or its cloud is broken.
+
+    `excused`: the cloud refuses our token, which is never the node's own fault.
+    """
 
     fault: Cause
+    excused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from workers.process.logs import configure_logs
 from workers.process.metrics_endpoint import serve_metrics
 from workers.process.stop import Stop
 from workers.store import heartbeats
-from workers.store.database import open_store
+from workers.store.database import open_store, store_problem
 
 
 @dataclass(slots=True)
@@ -49,6 +49,13 @@ class Runtime:
         """One line for `lamplighter status`: the link's problem, if there is one, and the state."""
         problem = self.link.problem if self.link else None
         return f"{heartbeats.PROBLEM}{problem}; {self.state}" if problem else self.state
+
+    def lose_store(self, error: Exception, event: str = "store_away") -> None:
+        """Say that the store cannot be used, and why; the log says the same reason once."""
+        state = heartbeats.store_away(error)
+        if state != self.state:
+            structlog.get_logger().warning(event, error=store_problem(error))
+        self.state = state
 
     def open_link(
         self,
@@ -117,6 +124,6 @@ def _beat(run: Runtime, started: int) -> None:
                     beat = heartbeats.Heartbeat(*identity, seen_at=now, state=run.status)
                     heartbeats.write(connection, cluster, beat)
         except sa.exc.SQLAlchemyError as error:
-            structlog.get_logger().warning("heartbeat_failed", error=type(error).__name__)
+            structlog.get_logger().warning("heartbeat_failed", error=store_problem(error))
         if stopping:
             return

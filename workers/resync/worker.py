@@ -31,6 +31,7 @@ from workers.store import snapshots
 from workers.store.database import STORE_ERRORS, reading
 
 _IDLE = 0.2
+_STORE_RETRY = 1.0
 _CONFIRM = 30.0
 _CHECK_AGE = 1.0
 _REPAIRS = frozenset({RepairStep.RESUME, RepairStep.SUSPEND, RepairStep.DELETE})
@@ -79,8 +80,9 @@ class ResyncWorker:
                 self._next_age_check = time.monotonic() + _CHECK_AGE
                 self._check_age()
         except STORE_ERRORS as error:
-            self._state = "waits for the store: nothing is repaired"
-            self._log.warning("store_away", error=type(error).__name__)
+            self._run.lose_store(error)
+            self._state = self._run.state
+            self._run.stop.wait(_STORE_RETRY)
         except BrokerError as error:
             self._log.warning("broker_away", error=type(error).__name__)
         self._run.state = self._state

@@ -126,8 +126,7 @@ class Feedback:
             self._log.warning("job_event_not_published", error=str(error))
             return self._link.is_up  # without a connection, the broker delivers the events again
         elif isinstance(error, STORE_ERRORS):
-            self._run.state = "waits for the store"
-            self._log.warning("store_away", error=type(error).__name__)
+            self._run.lose_store(error)
         else:
             return False
         return True

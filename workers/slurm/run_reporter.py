@@ -21,7 +21,7 @@ from workers.slurm.node_memory import NodeMemory
 from workers.slurm.runs import NOTHING, Reported, SlurmObservation, changes
 from workers.slurm.scontrol import Slurm
 from workers.slurm.uws_jobs import ReportedUwsJobs, UwsObservation, uws_changes
-from workers.store.database import STORE_ERRORS, reading
+from workers.store.database import STORE_ERRORS, reading, store_problem
 
 _PUBLISH_SECONDS = 20.0
 _FILE = "reported_runs.json"
@@ -76,7 +76,7 @@ def _returning(store: sa.Engine, cluster: str) -> list[NodeMemory]:
         with reading(store) as connection:
             return node_memory.returning(connection, cluster)
     except STORE_ERRORS as error:
-        structlog.get_logger().warning("store_away", error=type(error).__name__)
+        structlog.get_logger().warning("store_away", error=store_problem(error))
         return []
 
 

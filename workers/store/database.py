@@ -22,6 +22,8 @@ _READ_ONLY = "lamplighter_read_only"
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
 STORE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
 
+GRANT = "run lamplighter database roles --apply"
+
 DIALECTS = "sqlite", "postgresql"
 # SQLAlchemy has one class for each dialect.
 Upsert: TypeAlias = postgresql.Insert | sqlite.Insert
@@ -95,8 +97,8 @@ def migrate(
         if getattr(error.orig, "sqlstate", None) != NOT_ALLOWED:
             raise
         raise ConfigError(
-            f"{FIELDS[kind]}: this database user may not create the tables of this version; run once, "
-            "before the workers: lamplighter database roles --apply"
+            f"{FIELDS[kind]}: this database user may not create the tables of this version: {GRANT}, "
+            "before the workers start"
         ) from None
     except CommandError as error:
         raise ConfigError(
@@ -122,11 +124,31 @@ def connect(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
         engine = sa.create_engine(url, pool_pre_ping=True)
         sa.event.listen(engine, "connect", _prepare_postgresql)
+        sa.event.listen(engine, "handle_error", _name_role)
         return engine
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def store_problem(error: BaseException) -> str:
+    """Why the store cannot be used, in words; never a statement or its values.
+
+    A missing right has its remedy.
+    """
+    cause = getattr(error, "orig", None) or error
+    words = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    if getattr(cause, "sqlstate", None) != _NOT_ALLOWED:
+        return words
+    who, what = getattr(error, "detail", ["this user"])[-1], getattr(error, "statement", "")
+    return f"the database role {who} lacks a right: {words} ({what.split(maxsplit=1)[0]}): {GRANT}"
+
+
+def _name_role(context: sa.engine.ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if error is not None and context.engine is not None:
+        error.add_detail(context.engine.url.username or "of this process")
 
 
 def _prepare_postgresql(connection: object, _record: object) -> None:

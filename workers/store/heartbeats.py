@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
+from workers.store.database import store_problem
 from workers.store.tables import workers
 
 INTERVAL_SECONDS = 5.0
@@ -31,6 +32,11 @@ class Heartbeat:
     def is_silent(self, now: int) -> bool:
         """Whether the next heartbeat is overdue at `now`, ns since the epoch."""
         return now - self.seen_at > SILENT_SECONDS * _NS
+
+
+def store_away(error: BaseException) -> str:
+    """The state of a worker whose store cannot be used."""
+    return f"{PROBLEM}waits for the store: {store_problem(error)}"
 
 
 def write(connection: sa.Connection, cluster: str, heartbeat: Heartbeat) -> None:

@@ -23,6 +23,7 @@ from workers.config.settings import Settings
 from workers.errors import (
     BrokerAwayError,
     BrokerError,
+    RefusedError,
     TokenError,
     TokenRefusedError,
     TokenServiceAwayError,
@@ -42,6 +43,8 @@ _Expected = TypeVar("_Expected", TokenGrant, TokenReport)
 
 # A request is sent so often within its time limit: its reply can be lost with a connection.
 _TRIES = 3
+# Seconds until the next try after the broker has refused: a queue that gets a new leader refuses.
+_AGAIN_SECONDS = 0.3
 
 
 class TokenClient:
@@ -119,10 +122,13 @@ class TokenClient:
 
     def _request(self, request: TokenRequest, expected: type[_Expected]) -> _Expected:
         deadline = time.monotonic() + self._timeout
-        while self._link.wait_up(deadline - time.monotonic()):
+        problem = "no connection to the broker"
+        while (left := deadline - time.monotonic()) > 0 and self._link.wait_up(left):
             try:
                 answer = self._once(request, deadline)
-            except BrokerAwayError:
+            except (BrokerAwayError, RefusedError) as error:
+                problem = str(error)
+                time.sleep(_AGAIN_SECONDS)
                 continue  # a repeated request is harmless
             except BrokerError as error:
                 raise TokenServiceAwayError(
@@ -139,7 +145,7 @@ class TokenClient:
             raise TokenServiceAwayError(
                 f"the token service responds with a {type(answer).__name__}"
             )
-        raise TokenServiceAwayError("no connection to the broker")
+        raise TokenServiceAwayError(problem)
 
     def _once(self, request: TokenRequest, deadline: float) -> Answer:
         correlation_id = ids.correlation_id()
@@ -174,7 +180,10 @@ class TokenClient:
                 persistent=False,
             )
         )
-        sent.result(seconds)
+        try:
+            sent.result(seconds)
+        except TimeoutError:
+            raise BrokerAwayError("it confirms nothing") from None
 
     # -- in the link's thread
 

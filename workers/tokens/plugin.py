@@ -28,7 +28,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
         self._refused: str | None = None
         self._used = threading.local()
 
-    def get_access(self, session: Session, **_: object) -> access.AccessInfo:
+    def get_access(self, session: Session | None = None, **_: object) -> access.AccessInfo:
         """The held token as long as the service allows; else a new one.
 
         Unlike in the base class, no lock is held meanwhile: if the service is unreachable, many
@@ -40,7 +40,7 @@ class TokenServicePlugin(BaseIdentityPlugin):
             return self.get_auth_ref(session)
         return held[0]
 
-    def get_auth_ref(self, session: Session) -> access.AccessInfo:  # noqa: ARG002 - the base's
+    def get_auth_ref(self, session: Session | None) -> access.AccessInfo:  # noqa: ARG002 - the base's
         """Request a token; again if the cloud has refused it meanwhile."""
         while True:
             with self._guard:
