@@ -139,7 +139,7 @@ def store_problem(error: BaseException) -> str:
     """
     cause = getattr(error, "orig", None) or error
     words = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    if getattr(cause, "sqlstate", None) != _NOT_ALLOWED:
+    if getattr(cause, "sqlstate", None) != NOT_ALLOWED:
         return words
     who, what = getattr(error, "detail", ["this user"])[-1], getattr(error, "statement", "")
     return f"the database role {who} lacks a right: {words} ({what.split(maxsplit=1)[0]}): {GRANT}"
