@@ -30,6 +30,8 @@ from workers.store.database import NOT_ALLOWED
 
 # The oldest version on which nothing is lost: at-least-once dead-lettering began there.
 _OLDEST_BROKER = (3, 10)
+# The roles that may read all tables.
+_READERS = frozenset({Role.OPERATOR, Role.READER, Role.CONSOLE})
 # Clocks that differ by more than this, in seconds, make generations implausible one day.
 _CLOCKS = 5.0
 
@@ -110,8 +112,9 @@ def of_store(session: Session) -> Iterator[Finding]:
                 yield from of_clock("the database", theirs, time.time())
         yield from _of_database_user(session)
     except STORE_ERRORS as error:
-        if _is_refused(error):
-            words = f"the store was not checked: the role {session.settings.broker.role} may not"
+        role = session.settings.broker.role
+        if _is_refused(error) and role not in _READERS:
+            words = f"the store was not checked: the role {role} may not"
             yield Finding(Severity.NOTE, "store_unknown", words)
         else:
             yield Finding(Severity.AWAY, "store", describe_error(error))
