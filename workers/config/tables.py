@@ -112,8 +112,8 @@ class PowerSettings(Table, frozen=True):
         hold: a delivery held longer than this is parked (RabbitMQ closes consumers after 30 min).
         attempts: failed attempts before a request becomes a dead letter.
         clock_ahead: a generation further in the future than this is refused.
-        keep_outcomes: how long the store keeps the outcomes of ended rounds; longer than any broker
-            keeps a message of theirs, for a round that is forgotten and delivered again opens again.
+        keep_outcomes: how long the store keeps the outcomes of ended rounds, at least; an outcome that
+            the audit log does not hold is kept until it does.
     """
 
     prefetch: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 20_000

@@ -40,8 +40,7 @@ def _read(*found: sa.Table) -> _Tables:
 ACCESS: Mapping[Role, _Tables] = {
     Role.POWER: {
         **_BEAT,
-        t.requests: ALL,
-        **dict.fromkeys((t.nodes, t.group_images, t.listings), CHANGE),
+        **dict.fromkeys((t.requests, t.nodes, t.group_images, t.listings), CHANGE),
         **_read(t.clock_resets, t.snapshots, t.holds, t.drifts),
     },
     Role.TOKENS: {**_BEAT, t.refresh_tokens: CHANGE},
@@ -55,7 +54,9 @@ ACCESS: Mapping[Role, _Tables] = {
     },
     Role.AUDIT: {
         **_BEAT,
-        **_read(t.nodes, t.requests, t.drifts, t.snapshots, t.refresh_tokens),
+        **_read(t.nodes, t.drifts, t.snapshots, t.refresh_tokens),
+        # forgets the rounds whose outcomes it holds
+        t.requests: (*READ, "DELETE"),
         **dict.fromkeys(t.AUDIT.tables.values(), ADD),
     },
     Role.NOTIFY: {**_BEAT, t.notifications: ALL},
