@@ -12,6 +12,7 @@ from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
 from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
+from workers.clouds.errors import MAY_BE_DONE
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
@@ -62,10 +63,6 @@ class Decided:
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
-# Results of a call that has changed the server, or may have, whatever the answer was.
-_MAY_BE_DONE = frozenset(
-    {DONE, "network", "timeout", "server_side", "unreadable_answer", "unknown"}
-)
 LOOKING, QUEUED = Looking(), Queued()
 
 
@@ -118,16 +115,10 @@ class PendingNode:
         return next((p for p in self.requests if p.id == self.row.request_id), None)
 
     @property
-    def command(self) -> PowerCommand | None:
-        """What that request asks for."""
-        request = self.request
-        return None if request is None else request.command
-
-    @property
     def baking(self) -> PowerCommand | None:
         """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
-        command = self.command
-        return None if command is None or command.image is None else command
+        request = self.request
+        return None if request is None or request.command.image is None else request.command
 
     @property
     def is_overtaken(self) -> bool:
@@ -147,15 +138,11 @@ class PendingNode:
         )
 
     @property
-    def has_created(self) -> bool:
-        """Whether this round has asked for a server before."""
-        return any(action.action == CREATE for action in self.made)
-
-    @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
-        reboots = (one for one in self.made if one.action == REBOOT and one.result in _MAY_BE_DONE)
-        return max((reboot.time for reboot in reboots), default=None)
+        reboots = (one for one in self.made if one.action == REBOOT)
+        done = (one.time for one in reboots if one.result == DONE or one.result in MAY_BE_DONE)
+        return max(done, default=None)
 
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
@@ -246,12 +233,17 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     if action.action == FIND_IMAGE:
         return node
     made = (*node.actions.get(call.key, ()), action)
-    node = replace(node, actions={**node.actions, call.key: made})
+    actions, row = {**node.actions, call.key: made}, node.row
     if action.result != DONE:
-        return node
-    booted = call.row.generation if action.action in BOOTS else 0
-    row = replace(node.row, booted=max(node.row.booted, booted))
-    return replace(node, patient_since=now, row=row)
+        return replace(node, actions=actions)
+    if action.action in BOOTS:
+        row = replace(row, booted=max(row.booted, call.row.generation))
+    return replace(node, actions=actions, row=row, patient_since=now)
+
+
+def answered(node: PendingNode, now: float) -> PendingNode:
+    """After a call was answered: what was listed before counts for nothing from now on."""
+    return replace(node, called=True, fresh_after=max(node.fresh_after, now))
 
 
 def looks_later(node: PendingNode, moment: float) -> PendingNode:
