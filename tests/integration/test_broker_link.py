@@ -9,8 +9,6 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
 from producers.amqp import connection_parameters
 from producers.message import Message
 from tests.testbed.installation import Installation
@@ -20,8 +18,7 @@ from workers.broker.blocking import blocking_channel
 from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.broker.subscription import Phase
-from workers.broker.topology import EVENTS, RESUME_QUEUE, SUSPEND_QUEUE
-from workers.errors import RefusedError
+from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,28 +179,6 @@ def test_queue_that_the_user_may_not_read_is_tried_more_and_more_rarely(
         until(lambda: len(receiver.connections) == 6, 30, "six attempts")
         # the waits are at least 0.1, 0.2, 0.4, 0.8 and 1.6 s
         assert time.monotonic() - started > 3.0
-
-
-def test_a_right_that_is_taken_away_costs_neither_the_connection_nor_a_delivery(
-    broker: Broker, vhost: str, site: Installation
-) -> None:
-    """Otherwise each message would come again and again, until the broker gives it up."""
-    user = broker.add_user(f"mute-{vhost}", "m", vhost, configure=".*", read=".*")
-    mute = Installation(site.folder / "mute", broker.amqp_url(vhost, user))
-    put(site, RESUME_QUEUE, b"one")
-    with receiving(mute) as receiver:
-        held = receiver.next()
-        message = Message(EVENTS, "probe", b"{}", "1")
-        for _ in range(3):
-            with pytest.raises(RefusedError, match=r"power.events.*set_permissions"):
-                receiver.link.publish(message).result(10)
-        assert "the broker refuses messages: ACCESS_REFUSED" in (receiver.link.problem or "")
-        broker.api.permit(user.name, vhost, ".*", ".*", ".*")
-        receiver.link.publish(message).result(10)
-        assert receiver.link.problem is None
-        receiver.link.ack([held])
-        assert receiver.connections == [1]
-    assert site.depth(RESUME_QUEUE) == 0
 
 
 def test_error_of_a_handler_does_not_end_the_link(site: Installation) -> None:

@@ -18,7 +18,7 @@ SIZE = 3
 SETTINGS = {
     "cluster_formation.peer_discovery_backend": "classic_config",
     # A node that hangs is noticed in about this many seconds; as docs/broker-cluster.md says.
-    "net_ticktime": "4",
+    "net_ticktime": "5",
 }
 
 

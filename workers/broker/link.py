@@ -16,7 +16,11 @@ from typing import Any
 
 import pika
 import structlog
-from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByClient
+from pika.exceptions import (
+    AMQPError,
+    ChannelClosedByBroker,
+    ConnectionClosedByClient,
+)
 
 from producers.amqp import ConnectionParameters
 from producers.message import Message
@@ -133,8 +137,6 @@ class Link:
             problems.append(
                 f"the broker accepts no messages ({session.blocked}): free memory or disk"
             )
-        if session.refusal is not None:
-            problems.append(f"the broker refuses messages: {session.refusal}")
         if lost := session.consumers.lost:
             problems.append(f"does not consume {', '.join(lost)}: run lamplighter topology apply")
         if unanswered := self.unanswered:

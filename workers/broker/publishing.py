@@ -6,17 +6,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pika
-from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient
+from pika.exceptions import ChannelClosedByClient
 
 from producers.amqp import NACKED, properties
 from producers.message import Message
-from workers.errors import BrokerError, RefusedError, UnroutableError
-
-# AMQP 0-9-1, section 1.2
-_REMEDIES = {
-    403: "permit it with lamplighter broker users, or rabbitmqctl set_permissions",
-    404: "run lamplighter topology apply",
-}
+from workers.errors import BrokerAwayError, BrokerError, RefusedError, UnroutableError
 
 
 class PublishingChannel:
@@ -24,19 +18,17 @@ class PublishingChannel:
 
     Args:
         on_ready: called when the broker confirms messages from now on.
-        on_lost: called when the broker has closed the channel; None if that concerns its messages alone.
+        on_lost: called when the broker has closed the channel.
 
     Attributes:
-        refusal: why the broker has closed it, or one before it; None once a message is confirmed.
         is_spoiled: whether the broker has refused a message. RabbitMQ then refuses all messages of
             this channel to the same queue, even when the queue has a leader again
             (rabbit_fifo_client:enqueue).
     """
 
     def __init__(
-        self, on_ready: Callable[[], None], on_lost: Callable[[BaseException], None] | None
+        self, on_ready: Callable[[], None], on_lost: Callable[[BaseException], None]
     ) -> None:
-        self.refusal: str | None = None
         self.is_spoiled = False
         self._on_ready = on_ready
         self._on_lost = on_lost
@@ -86,13 +78,13 @@ class PublishingChannel:
         if not self._unconfirmed and self._channel.is_open:
             self._channel.close()
 
-    def fail(self, error: BrokerError) -> None:
-        """Settle all futures: nothing more comes over this channel."""
+    def fail(self) -> None:
+        """Settle all futures: the connection has ended."""
         futures = (*(one[1] for one in self._unconfirmed.values()), *(w[2] for w in self._waiting))
+        for future in futures:
+            future.set_exception(BrokerAwayError("the connection ended before the confirm"))
         self._unconfirmed.clear()
         self._waiting.clear()
-        for future in futures:
-            future.set_exception(error)
 
     def _ready(self) -> None:
         self._is_ready = True
@@ -102,15 +94,8 @@ class PublishingChannel:
             self.publish(*one)
 
     def _closed(self, error: BaseException) -> None:
-        if isinstance(error, ChannelClosedByClient):
-            return
-        if self._on_lost is not None:
+        if not isinstance(error, ChannelClosedByClient):
             self._on_lost(error)
-        elif isinstance(error, ChannelClosedByBroker):
-            remedy = _REMEDIES.get(error.reply_code, "lamplighter topology check may say why")
-            self.refusal = f"{error.reply_text}; {remedy}"
-            self.is_spoiled = True
-            self.fail(RefusedError(f"the broker refused the message: {self.refusal}"))
 
     def _confirmed(self, method: Any) -> None:  # noqa: ANN401 - pika has no types
         tags = [method.delivery_tag]
@@ -127,7 +112,6 @@ class PublishingChannel:
                 self.is_spoiled = True
                 error = RefusedError(f"the broker refused the message: {NACKED}")
             if error is None:
-                self.refusal = None
                 future.set_result(None)
             else:
                 future.set_exception(error)

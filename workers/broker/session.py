@@ -45,11 +45,6 @@ class BrokerSession:
         return self._channel is not None and bool(self._channel.is_open)
 
     @property
-    def refusal(self) -> str | None:
-        """Why the broker takes no message of ours; None if it does."""
-        return self._publishing[-1].refusal if self._publishing else None
-
-    @property
     def is_consuming(self) -> bool:
         """Whether the broker delivers all queues that the link wants."""
         return self.consumers is not None and self.consumers.all_consumed
@@ -68,11 +63,9 @@ class BrokerSession:
         self._open_publishing(on_ready)
 
     def _open_publishing(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        is_shared = REPLY_TO in self._queues
-        publishing = PublishingChannel(on_ready, self._on_lost if is_shared else None)
-        publishing.refusal = self.refusal
+        publishing = PublishingChannel(on_ready, self._on_lost)
         self._publishing.append(publishing)
-        if is_shared:
+        if REPLY_TO in self._queues:
             publishing.open(self._channel)
         else:
             self._channel.connection.channel(on_open_callback=publishing.open)
@@ -83,11 +76,10 @@ class BrokerSession:
 
     def close(self) -> None:
         """Settle all futures: the connection has ended."""
-        ended = BrokerAwayError("the connection ended before the confirm")
         for publishing in self._publishing:
-            publishing.fail(ended)
+            publishing.fail()
         for future in self.pending:
-            future.set_exception(ended)
+            future.set_exception(BrokerAwayError("the connection ended before the confirm"))
         self.pending.clear()
 
     def settle(self, deliveries: Sequence[Delivery], *, requeue: bool) -> None:
@@ -123,6 +115,5 @@ class BrokerSession:
 
     def _replace_publishing(self) -> None:
         self._publishing[-1].retire()
-        before = [one for one in self._publishing if one.has_unconfirmed]
+        self._publishing = [one for one in self._publishing if one.has_unconfirmed]
         self._open_publishing()
-        self._publishing = [*before, self._publishing[-1]]

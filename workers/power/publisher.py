@@ -43,7 +43,6 @@ class Outbox:
     post: Callable[[Confirmed], None]
     _entries: dict[tuple[int, int], _Unsettled] = field(default_factory=dict)
     _again: list[tuple[float, tuple[int, int] | None, Message]] = field(default_factory=list)
-    _refused: str = ""
 
     def send(self, delivery: Delivery, messages: Sequence[Message]) -> None:
         """Publish on behalf of a delivery that goes on."""
@@ -85,7 +84,6 @@ class Outbox:
         if key is not None and key not in self._entries:
             return
         if error is None:
-            self._refused = ""
             if key is not None:
                 self._entries[key].unconfirmed -= 1
                 self._acknowledge(key)
@@ -94,12 +92,9 @@ class Outbox:
             # its delivery comes again, and then so does this message
             del self._entries[key]
             return
-        log = structlog.get_logger()
-        # of one reason, one line; what was refused is sent again and again
-        (log.debug if str(error) == self._refused else log.warning)(
+        structlog.get_logger().warning(
             "publish_refused", exchange=event.message.exchange, error=str(error)
         )
-        self._refused = str(error)
         self._again.append((time.monotonic() + _RESEND, key, event.message))
 
     def _publish(self, key: tuple[int, int] | None, message: Message) -> None:
