@@ -95,15 +95,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(session_dir: Path, broker: Broker) -> Iterator[Bench]:
-    # Slurm 24.11 looks for a node that has been off under its name, and stops for 10 s if nobody knows it;
-    # the timeout makes it look every 100 s
-    settings = SlurmSettings(
-        nodes=NODES,
-        suspend_time=600,
-        suspend_timeout=5,
-        resume_timeout=300,
-        extra_conf=("SlurmdTimeout=300",),
-    )
+    settings = SlurmSettings(nodes=NODES, suspend_time=600, suspend_timeout=5, resume_timeout=300)
     vhost = broker.create_vhost()
     with PrivateSlurm(session_dir / "worker", replace(settings, cred_expire=120)) as slurm:
         site = Installation(slurm.conf_dir, broker.amqp_url(vhost))
