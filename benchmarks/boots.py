@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BOOT = 3.3
 RUNS = 12
-# Boots until the pace of the listings is learned: workers.power.boot_pace.
+# Boots until the pace of the listings is learned: workers.power.state.
 LEARNING = 3
 CALL, SEEN = 0.5, 0.4
 

@@ -53,6 +53,7 @@ def database_problem(url: str, *, insecure: bool) -> str | None:
         query = parse_qs(parts.query)
         hosts = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
         password = parts.password is not None or "password" in query
+        _ = parts.port  # a number, if there is one
     except ValueError:
         return "is not a URL"
     if not parts.scheme.startswith("postgresql"):

@@ -21,6 +21,8 @@ _DATA_TYPE = "application/json"
 _DECIMAL = re.compile(r"[0-9]{1,19}")
 _CORRELATION = re.compile(r"[0-9a-f]{32}")
 _NS = 1_000_000_000
+# json.dumps makes an encoder anew each time
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Envelope:
         if self.expiry is not None:
             attributes["expirytime"] = rfc3339(self.expiry)
         attributes["data"] = self.data
-        return json.dumps(attributes, separators=(",", ":")).encode()
+        return _encode(attributes).encode()
 
     @property
     def node(self) -> str:

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tarfile
 import time
@@ -17,17 +16,16 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
-from ops.cli.errors import STORE_ERRORS, describe_error
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line
+from ops.doctor.checks import failure_of, words_of
 from ops.doctor.command import all_findings
 from ops.doctor.scrub import Scrubber
 from ops.doctor.secrets import known_secrets
 from ops.site.config import settings_of
 from producers.disk import open_file
-from producers.settings import ConfigError, read_toml
+from producers.settings import read_toml
 from workers.broker.depths import queue_depths
-from workers.errors import BrokerError
 from workers.process.programs import run_program
 from workers.store.tables import audit
 
@@ -35,6 +33,7 @@ from workers.store.tables import audit
 _LOG_BYTES = 2**20
 _JOURNAL_LINES = 5000
 _SECONDS = 20.0
+_FINDINGS_SECONDS = 600.0
 _DAY = 86_400 * 10**9
 _DAYS = 7
 
@@ -63,11 +62,12 @@ def support_bundle(session: Session, file: Path | None) -> None:
 
 
 def _described(part: Callable[[Session], str], session: Session) -> str:
-    """A part of the bundle; why there is none, if its source does not answer."""
-    try:
-        return part(session)
-    except (ConfigError, BrokerError, OSError, subprocess.SubprocessError, *STORE_ERRORS) as error:
-        return f"not available: {describe_error(error)}\n"
+    """A part of the bundle; why there is none, if its source does not answer, or fails."""
+    found: list[str] = []
+    # the findings have bounds of their own
+    seconds = _FINDINGS_SECONDS if part is _findings else None
+    problem = failure_of(lambda: found.append(part(session)), seconds)
+    return f"not available: {words_of(problem)}\n" if problem else found[0]
 
 
 def _findings(session: Session) -> str:

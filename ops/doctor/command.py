@@ -1,18 +1,21 @@
 """`lamplighter doctor`: what is wrong with this installation, seen from this host."""
 
+import os
+import re
 import shlex
-import subprocess
+import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
 from ops.cli.options import json_option
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line, warn
+from ops.doctor.checks import findings_of
 from ops.doctor.clouds import of_clouds
-from ops.doctor.host import of_configuration, of_host
+from ops.doctor.host import has_spool, of_configuration, of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
@@ -23,14 +26,26 @@ from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
 from schemas.ids import NO_CORRELATION
+from schemas.roles import Role
 from schemas.snapshot import Snapshot
+from workers.broker.roles import AUTHORITIES
 from workers.config.settings import Settings
 from workers.config.slurm_location import is_installed
+from workers.process.programs import problem_of
 from workers.resync.slurm_conf import conf_differences
 from workers.slurm.commands import SlurmAwayError, SlurmCommands
 from workers.slurm.prolog_slots import is_tuned
 from workers.slurm.scontrol import Slurm
 from workers.slurm.snapshot_worker import read_nodes
+from workers.store.access import ACCESS
+
+# In this order, the roles that see most.
+_ROLES = (
+    *(Role.OPERATOR, Role.READER, Role.CONSOLE, Role.POWER, Role.RESYNC, Role.AUDIT, Role.SLURM),
+    *(Role.SNAPSHOT, Role.TOKENS, Role.NOTIFY, Role.RELAY, Role.HOOK, Role.SETUP),
+)
+# lamplighter topology apply is the slowest fix.
+_SECONDS = 60.0
 
 
 @click.command
@@ -73,42 +88,85 @@ def fixed(session: Session, command: Sequence[str]) -> str:
     if command[0] == "lamplighter":
         ours = (sys.executable, "-m", "ops.cli.main", "--config", str(session.config))
         command = (*ours, *command[1:])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return f"fixed: {words}"
-    return f"NOT fixed: {words}: {' '.join(done.stderr.split())}"
+    problem = problem_of(command, _SECONDS)
+    return f"NOT fixed: {words}: {problem}" if problem else f"fixed: {words}"
 
 
 def all_findings(session: Session) -> Iterator[Finding]:
     """All findings of this host and of the parts that it reaches."""
     try:
+        session = of_this_host(session)
         settings = session.settings
     except ConfigError as error:
-        yield from of_configuration(session.config)
+        yield from findings_of("lamplighter.toml", lambda: of_configuration(session.config))
         yield Finding(Severity.WRONG, "configuration", str(error))
         return
-    slurm_user = "slurm"
-    if is_installed(settings):
-        try:
-            text = SlurmCommands(settings).query("scontrol", "show", "config")
-            differences = conf_differences(settings, _seen(settings))
-        except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
-            yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
-        else:
-            config = config_from(text)
-            slurm_user = config.get("SlurmUser", slurm_user).partition("(")[0]
-            yield from of_slurm(config, settings)
-            yield from findings.of_conf(differences)
-            yield from of_prolog(config, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
-    yield from of_host(settings, slurm_user)
-    yield from of_systemd()
-    broker = list(of_broker(session))
+    role = settings.broker.role
+    slurm: dict[str, str] = {}
+    yield from findings_of("Slurm", lambda: _of_slurmctld(session, settings, slurm))
+    user = slurm.get("SlurmUser", "slurm").partition("(")[0]
+    hooks = user if runs_hooks(settings, slurm) else None
+    yield from findings_of("files and folders", lambda: of_host(settings, hooks))
+    yield from findings_of("units", of_systemd)
+    broker = findings_of("broker", lambda: of_broker(session))
     yield from broker
-    yield from of_store(session)
-    yield from of_measured(session, settings)
-    if all(one.key != "broker" for one in broker):  # which brings tokens
-        yield from of_logins(session, settings)
-        yield from of_clouds(session, settings)
+    if settings.broker.users is None or role in ACCESS:
+        yield from findings_of("stores", lambda: of_store(session))
+        yield from findings_of("audit log", lambda: of_measured(session, settings))
+    if any(one.severity is Severity.AWAY or one.key == "broker" for one in broker):
+        return  # which brings tokens
+    if settings.broker.users is None or AUTHORITIES[role].asks:
+        yield from findings_of("logins", lambda: of_logins(session, settings))
+    if settings.broker.users is None or AUTHORITIES[role].fetches:
+        yield from findings_of("clouds", lambda: of_clouds(session, settings))
+    else:
+        words = f"the clouds were not looked at: the role {role} gets no token"
+        yield Finding(Severity.NOTE, "clouds_unknown", words)
+
+
+def of_this_host(session: Session) -> Session:
+    """The session with the first role whose secret at the broker this user can read here.
+
+    A host of workers has their roles' secrets only.
+    """
+    users = session.settings.broker.users
+    if users is None:
+        return session
+    for role in _ROLES:
+        if os.access(users.secret_file(role), os.R_OK):
+            return session if role in {Role.OPERATOR, Role.READER} else session.of_role(role)
+    return session
+
+
+def runs_hooks(settings: Settings, slurm: Mapping[str, str]) -> bool:
+    """Whether slurmctld may run the hooks on this host.
+
+    Args:
+        settings: lamplighter.toml.
+        slurm: what slurmctld has read; empty if it does not answer.
+    """
+    if slurm:
+        hosts = re.sub(r"\([^)]*\)", "", slurm.get("SlurmctldHost", "")).split(",")
+        mine = socket.gethostname().partition(".")[0]
+        if mine in (one.partition(".")[0] for one in hosts):
+            return True
+    return has_spool(settings.hook) or (not slurm and is_installed(settings))
+
+
+def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -> Iterator[Finding]:
+    """Findings about slurmctld, whose configuration is put into `slurm`."""
+    if not is_installed(settings):
+        return
+    try:
+        text = SlurmCommands(settings).query("scontrol", "show", "config")
+        differences = conf_differences(settings, _seen(settings))
+    except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
+        yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
+        return
+    slurm |= config_from(text)
+    yield from of_slurm(slurm, settings)
+    yield from findings.of_conf(differences)
+    yield from of_prolog(slurm, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
 
 
 def _seen(settings: Settings) -> Snapshot:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from ops.site.findings import Finding, Severity
 from producers.broker_settings import BrokerSettings
+from producers.disk import user_name
 from producers.settings import HookSettings
 from schemas.roles import Role
 from workers.config.settings import Settings
@@ -24,6 +25,7 @@ _SPACE = 100 * 2**20
 # A call that has waited longer than this, in seconds, was not sent by a relay.
 _OLD_CALL = 60.0
 _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IROTH | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,21 @@ def fixable(key: str, words: str, *command: str | Path) -> Finding:
     return Finding(Severity.WRONG, key, words, shlex.join(fix), fix)
 
 
-def of_host(settings: Settings, slurm_user: str) -> Iterator[Finding]:
-    """The files that lamplighter.toml names, and the folders of the hooks if this is their host."""
+def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
+    """The files that lamplighter.toml names, and the folders of the hooks.
+
+    Without SlurmUser this is not the hooks' host.
+    """
     yield from of_secrets(settings)
     yield from of_stores(settings)
-    user = User.named(slurm_user)
+    user = None if slurm_user is None else User.named(slurm_user)
     if user is not None:
         yield from of_hooks(settings.hook, settings.path, user)
+
+
+def has_spool(hook: HookSettings) -> bool:
+    """Whether there is a spool on this host, as far as this user can see."""
+    return _status(hook.spool) is not None
 
 
 def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
@@ -81,13 +91,22 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
         yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
     key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
     for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
-        if file is not None and file.exists() and not user.may(4, file.stat()):
+        status = _status(file)
+        if status is not None and not user.may(4, status):
             yield wrong(
                 "unreadable",
                 f"{key}: {file} is not readable for {user.name}, as whom the hooks run",
                 f"chgrp it to a group of {user.name}, and chmod g+r; then restart slurmctld",
             )
     yield from _waiting(hook.spool)
+
+
+def _status(path: Path | None) -> os.stat_result | None:
+    """What is there; None if nothing is, or this user may not look."""
+    try:
+        return None if path is None else path.stat()
+    except (OSError, ValueError):
+        return None
 
 
 def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Finding]:
@@ -152,16 +171,17 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
     for name, cloud in settings.clouds.items():
         named[f"clouds.{name}.source"] = getattr(cloud.source, "secret", (None, ()))[0]
     for key, path in named.items():
-        if path is None or not path.is_absolute() or not path.exists():
+        if path is None or not path.is_absolute():
             continue
-        mode = path.stat().st_mode
-        if mode & (stat.S_IROTH | stat.S_IWOTH):
+        status = _status(path)
+        if status is not None and status.st_mode & _OTHERS:
             yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
 
 
 def of_configuration(path: Path) -> Iterator[Finding]:
     """Whether others can change lamplighter.toml; then nothing reads it."""
-    if path.exists() and path.stat().st_mode & _GROUP_OR_OTHERS:
+    status = _status(path)
+    if status is not None and status.st_mode & _GROUP_OR_OTHERS:
         words = f"{path} can be changed by others than its owner, and names commands"
         yield fixable("mode", words, "chmod", "go-w", path)
 
@@ -176,12 +196,13 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         if parsed.get_backend_name() != "sqlite" or not parsed.database:
             continue
         path = Path(parsed.database)
-        if not path.parent.is_dir():
-            words = f"{key}: {path.parent} does not exist"
+        folder, file = _status(path.parent), _status(path)
+        if folder is None:
+            words = f"{key}: {path.parent} does not exist, or {user_name()} may not enter it"
             yield wrong(
                 "folder", words, f"install -d -o USER {path.parent}, with the workers' user"
             )
             continue
         yield from _space(key, path.parent)
-        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        if file is not None and file.st_mode & _OTHERS:
             yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)

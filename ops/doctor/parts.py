@@ -26,9 +26,12 @@ from workers.config.settings import Settings
 from workers.errors import BrokerError, TokenError
 from workers.process.foreign import bounded_session
 from workers.process.retry_after import http_date
+from workers.store.database import NOT_ALLOWED
 
 # The oldest version on which nothing is lost: at-least-once dead-lettering began there.
 _OLDEST_BROKER = (3, 10)
+# The roles that may read all tables.
+_READERS = frozenset({Role.OPERATOR, Role.READER, Role.CONSOLE})
 # Clocks that differ by more than this, in seconds, make generations implausible one day.
 _CLOCKS = 5.0
 
@@ -109,7 +112,17 @@ def of_store(session: Session) -> Iterator[Finding]:
                 yield from of_clock("the database", theirs, time.time())
         yield from _of_database_user(session)
     except STORE_ERRORS as error:
-        yield Finding(Severity.AWAY, "store", describe_error(error))
+        role = session.settings.broker.role
+        if _is_refused(error) and role not in _READERS:
+            words = f"the store was not checked: the role {role} may not"
+            yield Finding(Severity.NOTE, "store_unknown", words)
+        else:
+            yield Finding(Severity.AWAY, "store", describe_error(error))
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether PostgreSQL has answered, and allows this role only a part."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == NOT_ALLOWED
 
 
 def _of_database_user(session: Session) -> Iterator[Finding]:

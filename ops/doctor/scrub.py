@@ -13,10 +13,14 @@ _LOOKS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     # a Fernet token of Keystone, and a JSON Web Token
     r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*"
-    r"|(?<=://)[^\s/@\"']+@"
+    # of a password too that has a slash or an @
+    r"|(?<=://)[^\s\"'<>]*@"
     r"|(?i:(?<=bearer )|(?<=basic ))\S+"
-    r"|(?i:(?:passw(?:or)?d|passcode|secret|token|api.?key|authorization|cookie)"
-    r"[\"']?\s*[:=]\s*)(?:\"[^\"]*\"|'[^']*'|\S+)",
+    r"|(?i:cookie2?\s*[:=])[^\n]*"
+    # a name, of a value and not of a file, as in TOML, JSON, JSON in JSON, a URL, a header
+    r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|(?:api|access|private).?key|authorization)"
+    r"[\w.-]{0,40}(?<!_file)(?<!_files)(?<!_endpoint)(?:\\*[\"']|&quot;|&#34;)?\s*(?:[:=]|%3[ADad])\s*"
+    r"(?:\\+\".*?\\+\"|\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?<=:)[^\n\"']+|(?<=: )[^\n\"']+|\S+)",
     re.DOTALL,
 )
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from ops.site.passfile import passwords
 from producers.disk import read_file
 from producers.settings import ConfigError, read_toml
 from producers.trust import resolved
@@ -17,11 +18,14 @@ _NAMES = re.compile(
 )
 _PUBLIC_FILES = frozenset({"ca_file", "cert_file", "log_file", "heads_file", "user_data_file"})
 _LARGEST = 2**16
+# No file of ours is named so.
+_LOOKS_SECRET = re.compile(r"[^/.\s]{8,}")
 
 
 def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
     """All secrets that lamplighter.toml holds or names, and those in the environment."""
-    yield from (value for name, value in environ.items() if _NAMES.search(name))
+    for name, value in environ.items():
+        yield from (value,) if _NAMES.search(name) else _in_url(value)
     yield from _of_postgresql(environ)
     with suppress(ConfigError):
         yield from _in_table(read_toml(config), config.parent)
@@ -40,9 +44,9 @@ def _of_postgresql(environ: Mapping[str, str]) -> Iterator[str]:
     for variable, usual in places.items():
         with suppress(OSError):
             file = Path(environ.get(variable) or usual).expanduser()
-            for line in _text(file).splitlines():
-                name, _, value = line.partition("=")
-                yield value if name == "password" else line.rpartition(":")[2]
+            text = _text(file)
+            yield from passwords(text)
+            yield from re.findall(r"(?m)^password=(.+)$", text)
 
 
 def _in_table(table: object, folder: Path, name: str = "") -> Iterator[str]:
@@ -56,10 +60,11 @@ def _in_table(table: object, folder: Path, name: str = "") -> Iterator[str]:
             yield from _in_table(value, folder, "" if name.endswith("_command") else name)
     elif isinstance(table, str):
         yield from _in_url(table)
+        yield from _in_passfiles(table)
         if name == "clouds_yaml" or (name.endswith("_file") and name not in _PUBLIC_FILES):
             yield from _in_file(table, folder)
         elif name == "folder":  # of [broker.users]
-            for file in (folder / table).glob("*.password"):
+            for file in (*(folder / table).glob("*.password"), *(folder / table).glob("*.key")):
                 yield from _in_file(str(file), folder)
         elif _NAMES.search(name):
             yield table
@@ -72,11 +77,20 @@ def _in_url(text: str) -> Iterator[str]:
             if url.password:
                 yield url.password
                 yield unquote(url.password)
-            if url.query:
+            if url.query and not url.scheme.startswith("postgresql"):
                 yield from (pair.partition("=")[2] for pair in url.query.split("&"))
             # the path of a webhook is its password
             if url.scheme in {"http", "https"} and "@" not in found:
                 yield from (part for part in url.path.split("/") if len(part) >= 16)  # noqa: PLR2004 - longer than a word
+
+
+def _in_passfiles(text: str) -> Iterator[str]:
+    """The passwords in the files that the URL of a database names, for all roles."""
+    with suppress(ValueError, OSError):
+        for name in parse_qs(urlsplit(text).query).get("passfile", []):
+            path = Path(name)
+            for file in path.parent.glob(path.name.replace("{role}", "*")):
+                yield from passwords(_text(file))
 
 
 def _in_file(name: str, folder: Path) -> Iterator[str]:
@@ -84,6 +98,8 @@ def _in_file(name: str, folder: Path) -> Iterator[str]:
         path = folder / resolved(Path(name))
     except FileNotFoundError:  # only its service knows the credential
         return
+    if _LOOKS_SECRET.fullmatch(name) and not path.exists():
+        yield name  # in place of a file's name
     for one in (path, path.with_name("secure.yaml")):
         with suppress(OSError):
             text = _text(one)

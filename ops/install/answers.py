@@ -4,18 +4,21 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 import msgspec
+import sqlalchemy as sa
 
 from ops.install.slurm_conf import SlurmConf
 from ops.install.toml import Group, Site
-from ops.install.units import CONFIG
+from ops.install.units import CONFIG, DATABASE
 from producers.hosts import expand
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef
 from workers.config.clouds_yaml import entry_defaults, entry_identity, entry_secret
 from workers.config.yaml_file import read_yaml
+from workers.store.database import DIALECTS
 
 # Where openstackclient looks for clouds.yaml, in its order.
 _CLOUDS_YAML = (
@@ -70,7 +73,7 @@ def ask_site(
         source=source,
         group=group,
         programs=PROGRAMS,
-        store=options["store"],
+        store=_store(options["store"]),
     )
     return site, secret[1] if secret else None
 
@@ -88,6 +91,28 @@ def _entry(file: Path | None, name: str | None, *, ask: bool) -> EntryRef:
         question = f"Which entry of {found}?"
         name = _asked("cloud", question, None, ask=ask, choices=tuple(names))
     return EntryRef(found.absolute(), name or (names or [""])[0])
+
+
+def _store(url: str | None) -> str | None:
+    """The database's address with a user for each role, whose password a file holds; SQLite's as it is."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        kind = sa.make_url(url).get_backend_name()
+    except (ValueError, sa.exc.ArgumentError):
+        kind = ""
+    if kind not in DIALECTS:
+        raise ConfigError("--store: write postgresql://HOST/DATABASE?sslmode=verify-full")
+    if kind != "postgresql":
+        return url
+    netloc, query = parts.netloc, parts.query
+    if "@" not in netloc:
+        netloc = f"lamplighter_{{role}}@{netloc}"
+    if "{role}" in netloc and "passfile" not in parse_qs(query):
+        query = f"{query}{'&' if query else ''}passfile={DATABASE}/{{role}}.pgpass"
+    # the driver that comes with Lamplighter
+    return parts._replace(scheme="postgresql+psycopg", netloc=netloc, query=query).geturl()
 
 
 def _template(

@@ -1,26 +1,33 @@
-"""Puts files in place: missing ones are written, existing ones are never changed."""
+"""Puts files in place: missing ones are written, the content of existing ones is never changed."""
 
 import difflib
+import grp
+import os
+import pwd
 import shutil
-import subprocess
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from producers.disk import read_file
+from producers.disk import read_file, user_name
 from producers.settings import ConfigError
 from workers.process.files import create_file
+from workers.process.programs import problem_of
 
 # Of root, as su(1) sets it.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# RabbitMQ may just be starting.
+_SECONDS = 180.0
 
 
 class Found(Enum):
-    """What is in a file's place."""
+    """What is in a file's place; with RIGHTS, its content is as planned, its owner or mode is not."""
 
     MISSING = "missing"
     SAME = "same"
+    RIGHTS = "rights"
     DIFFERENT = "different"
 
 
@@ -50,7 +57,23 @@ class PlannedFile:
             return Found.MISSING
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.path}: {error}; run init as root") from None
-        return Found.SAME if self.secret or present == self.content else Found.DIFFERENT
+        if not self.secret and present != self.content:
+            return Found.DIFFERENT
+        return Found.RIGHTS if self.rights() else Found.SAME
+
+    def rights(self) -> str | None:
+        """How owner and mode of the file in its place differ; None if they do not, or it is a link."""
+        status = self.path.lstat()
+        if stat.S_ISLNK(status.st_mode):  # the site keeps it elsewhere
+            return None
+        found = stat.S_IMODE(status.st_mode), (user_name(status.st_uid), _group(status.st_gid))
+        if found == (self.mode, self.owner):
+            return None
+        shown, wanted = (
+            f"mode {mode:o} of {':'.join(owner)}"
+            for mode, owner in (found, (self.mode, self.owner))
+        )
+        return f"{shown}, not {wanted}"
 
     def diff(self) -> Iterator[str]:
         """The lines of a unified diff from the file in its place to this one."""
@@ -58,27 +81,46 @@ class PlannedFile:
         names = (str(self.path), "lamplighter init")
         return difflib.unified_diff(present, self.content.splitlines(), *names, lineterm="")
 
-    def write(self) -> None:
-        """Write it; an existing file stays as it is. ConfigError if it cannot be written."""
+    def put(self) -> bool:
+        """Write it if it is missing, correct its rights if those alone differ; whether that was done.
+
+        Raises:
+            ConfigError: it cannot be read, written or changed.
+        """
+        found = self.found()
+        if found in {Found.SAME, Found.DIFFERENT}:
+            return False
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            create_file(self.path, self.content.encode(), self.mode)
-            shutil.chown(self.path, *self.owner)
+            user, group = (
+                pwd.getpwnam(self.owner[0]).pw_uid,
+                grp.getgrnam(self.owner[1]).gr_gid,
+            )
+            if found is Found.MISSING:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                create_file(self.path, self.content.encode(), self.mode, (user, group))
+            else:
+                descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    os.fchown(descriptor, user, group)
+                    os.fchmod(descriptor, self.mode)
+                finally:
+                    os.close(descriptor)
         except (OSError, LookupError) as error:
             raise ConfigError(f"{self.path}: {error}; run init as root") from None
+        return True
 
 
-def run(command: Sequence[str], text: str = "") -> str | None:
-    """Run a system command with `text` as its input; returns what it says if it fails, else None."""
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"gid {gid}"
+
+
+def run(command: Sequence[str]) -> str | None:
+    """Run a system command; returns what it says if it fails, else None."""
     program = shutil.which(command[0], path=_PATH)
     if program is None:
         return f"{command[0]} is not installed"
-    done = subprocess.run(
-        [program, *command[1:]],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"},
-    )
-    return (done.stderr.strip() or done.stdout.strip() or "failed") if done.returncode else None
+    environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+    return problem_of((program, *command[1:]), _SECONDS, environment)

@@ -1,7 +1,11 @@
-"""Reads what an installation needs of slurm.conf: slurm.conf(5). Without Slurm's commands."""
+"""Reads what an installation needs of slurm.conf: slurm.conf(5). Without Slurm's commands.
 
+slurmctld may not run yet, and `scontrol show config` hides which file sets a value.
+"""
+
+import pwd
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,11 +13,20 @@ from producers.disk import read_file
 from producers.hosts import expand
 from producers.settings import ConfigError
 from schemas.errors import MalformedMessageError
+from schemas.fields import shown
 
 # The file that `lamplighter init` writes beside slurm.conf, which includes it.
 OWN_LINES = "lamplighter.conf"
-_INCLUDES = 8
-_KEY = re.compile(r"([A-Za-z_]+)=(\"[^\"]*\"|\S+)")
+# Stands for each line that includes it.
+_OWN = f"Include {OWN_LINES}"
+_MOST_FILES, _MOST_DEPTH, _MOST_BYTES = 1000, 50, 2**24
+# What a comment leaves of a line: # begins one, but for \#.
+_BARE = re.compile(r"(?:[^#\\]|\\.?)*")
+_PAIR = re.compile(r'(?<![\w.])([\w.]+)\s*[-*+/]?=\s*(?:"([^"]*)"|(\S+))')
+_INCLUDE = re.compile(r"(?i)include\s+(\S+)")
+_USER = re.compile(r"[A-Za-z_][\w.-]*\$?", re.ASCII)
+# As strtol(3) reads it with base 0.
+_NUMBER = re.compile(r"(0[xX])?[0-9a-fA-F]{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +35,53 @@ class SlurmConf:
 
     Attributes:
         path: the file.
-        values: by key in lower case: the last value of each parameter outside of node lines.
+        values: by key in lower case: the last value of each parameter.
         cloud_nodes: the hostlists of the nodes with State=CLOUD.
+        other_nodes: those of the other nodes, but for State=FUTURE.
+        partitions: the pairs of each line that begins with PartitionName, by key in lower case.
+        includes_own: whether it includes the file that `init` writes.
     """
 
     path: Path
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
     cloud_nodes: tuple[str, ...] = ()
+    other_nodes: tuple[str, ...] = ()
+    partitions: tuple[Mapping[str, str], ...] = ()
+    includes_own: bool = False
 
     @property
     def user(self) -> str:
-        """SlurmUser; root by default."""
-        return self.values.get("slurmuser", "root").partition("(")[0]
+        """SlurmUser, which may be given by number; root by default. ConfigError if it is no user."""
+        name = self.values.get("slurmuser", "root").partition("(")[0]
+        if name.isascii() and name.isdigit():
+            try:
+                return pwd.getpwuid(int(name)).pw_name
+            except (KeyError, OverflowError):
+                raise ConfigError(
+                    f"{self.path}: SlurmUser: no user of this host has the number {shown(name)}"
+                ) from None
+        if not _USER.fullmatch(name):
+            raise ConfigError(f"{self.path}: SlurmUser: {shown(name)} is not a user's name")
+        return name
 
     @property
     def cluster(self) -> str:
-        """ClusterName."""
-        return self.values.get("clustername", "cluster")
+        """ClusterName in lower case, as Slurm uses it; a dash replaces what ours cannot have."""
+        name = self.values.get("clustername", "cluster").lower()
+        return re.sub(r"[^a-z0-9_-]", "-", name)
 
     def seconds(self, key: str, default: int) -> int:
-        """A time; the default if it is missing or not a number."""
-        text = self.values.get(key.lower(), "")
-        return int(text) if text.isascii() and text.isdigit() and int(text) else default
+        """A time; the default if it is missing, infinite or not a number."""
+        return _number(self.values.get(key.lower(), "")) or default
+
+    def longest(self, key: str, default: int) -> int:
+        """The longest of a time's values: partitions may set their own."""
+        return max([self.seconds(key, default), *self.of_partitions(key)])
+
+    def of_partitions(self, key: str) -> list[int]:
+        """The values of a time in partitions."""
+        found = [_number(partition.get(key.lower(), "")) for partition in self.partitions]
+        return [number for number in found if number]
 
 
 def read_slurm_conf(path: Path) -> SlurmConf:
@@ -53,38 +91,85 @@ def read_slurm_conf(path: Path) -> SlurmConf:
         ConfigError: a file cannot be read, or the names of its nodes cannot.
     """
     values: dict[str, str] = {}
-    nodes: list[str] = []
-    default_state = ""
-    for line in _lines(path, _INCLUDES):
-        pairs = {key.lower(): value.strip('"') for key, value in _KEY.findall(line)}
-        name = pairs.get("nodename")
-        if name is None:
-            if not pairs.keys() & {"partitionname", "downnodes", "nodeset", "frontendname"}:
-                values |= pairs
-        elif name.upper() == "DEFAULT":
+    cloud: list[str] = []
+    others: list[str] = []
+    partitions: list[Mapping[str, str]] = []
+    default_state, includes_own = "", False
+    for line in _lines(path, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
+        includes_own = includes_own or line == _OWN
+        pairs = {key.lower(): quoted or bare for key, quoted, bare in _PAIR.findall(line)}
+        if not pairs:
+            continue
+        # the first key says what the line is about
+        kind, value = next(iter(pairs.items()))
+        values[kind] = value
+        if kind == "partitionname":
+            partitions.append(pairs)
+        elif kind == "nodename" and value.upper() == "DEFAULT":
             default_state = pairs.get("state", default_state)
-        elif pairs.get("state", default_state).upper().startswith("CLOUD"):
-            nodes.append(name)
-    for hostlist in nodes:
+        elif kind == "nodename":
+            state = pairs.get("state", default_state).upper()
+            if not state.startswith("FUTURE"):
+                (cloud if state.startswith("CLOUD") else others).append(value)
+    for hostlist in (*cloud, *others):
         try:
             expand(hostlist)
         except MalformedMessageError as error:
             raise ConfigError(f"{path}: NodeName: {error}") from None
-    return SlurmConf(path, values, tuple(nodes))
+    return SlurmConf(
+        path, values, tuple(cloud), tuple(others), tuple(partitions), includes_own=includes_own
+    )
 
 
-def _lines(path: Path, depth: int) -> Iterator[str]:
-    """The logical lines, without comments; those of included files in their place."""
+def _lines(
+    path: Path, values: Mapping[str, str], files: Iterator[int], depth: int
+) -> Iterator[str]:
+    """The logical lines, without comments; those of included files in their place.
+
+    Args:
+        path: the file.
+        values: what was read until now: `%c` in a file's name stands for the cluster's,
+            in lower case.
+        files: has an element for each file that may still be read.
+        depth: how deep files may include others.
+    """
     try:
-        text = read_file(path).decode(errors="replace")
+        text = read_file(path, _MOST_BYTES).decode(errors="replace")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; name slurm.conf with --slurm-conf") from None
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        bare = re.sub(r"(?<!\\)#.*", "", line).strip()
-        included = re.fullmatch(r"(?i)include\s+(\S+)", bare)
-        if included and Path(included[1]).name == OWN_LINES:
-            continue
-        if included and depth:
-            yield from _lines(path.parent / included[1], depth - 1)
-        elif bare:
-            yield bare
+    except ValueError:  # NUL
+        raise ConfigError(f"{str(path)!r}: is not a file's name; correct slurm.conf") from None
+    if next(files, None) is None or not depth:
+        raise ConfigError(f"{path}: too many files include others; correct Include in slurm.conf")
+    for line in _logical(text):
+        included = _INCLUDE.fullmatch(line)
+        if included is None:
+            yield line
+        elif Path(included[1]).name == OWN_LINES:
+            yield _OWN
+        else:
+            name = included[1].replace("%c", values.get("clustername", "%c").lower())
+            yield from _lines(path.parent / name, values, files, depth - 1)
+
+
+def _logical(text: str) -> Iterator[str]:
+    """The lines without comments, joined where a backslash ends one; also of a file with CRLF."""
+    parts: list[str] = []
+    for line in text.split("\n"):
+        found = _BARE.match(line)
+        bare = found[0].rstrip() if found else ""
+        slashes = len(bare) - len(bare.rstrip("\\"))
+        parts.append(bare[:-1] if slashes % 2 else bare)
+        if not slashes % 2:
+            yield re.sub(r"\\(.)", r"\1", "".join(parts)).strip()
+            parts.clear()
+    yield "".join(parts).strip()
+
+
+def _number(text: str) -> int | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        return int(text, 16 if text[:2].lower() == "0x" else 8 if text.startswith("0") else 10)
+    except ValueError:
+        return None

@@ -1,12 +1,18 @@
 """The text of lamplighter.toml, and of the lines for slurm.conf. Pure."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hostlist
+
 from ops.install.slurm_conf import SlurmConf
 from ops.install.units import LOG, RUN, SPOOL, STATE, USERS
+from producers.hosts import expand
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Site:
 
 def lamplighter_toml(site: Site) -> str:
     """The configuration: only what this site needs."""
-    cloud = site.group.cloud
+    cloud = _key(site.group.cloud)
     template = ""
     if site.group.server:
         template = f"\n[groups.nodes.server]               # how a server is created\n{_fields(site.group.server)}"
@@ -73,8 +79,8 @@ log_file = "{LOG}/hooks.log"
 
 [slurm]                               # the times are those of slurm.conf
 conf = {_value(str(site.slurm.path))}
-resume_timeout = {site.slurm.seconds("ResumeTimeout", RESUME_TIMEOUT)}
-suspend_timeout = {site.slurm.seconds("SuspendTimeout", SUSPEND_TIMEOUT)}
+resume_timeout = {site.slurm.longest("ResumeTimeout", RESUME_TIMEOUT)}
+suspend_timeout = {site.slurm.longest("SuspendTimeout", SUSPEND_TIMEOUT)}
 set_addresses = true                  # false if the names of the nodes are in your DNS
 prolog = "{RUN}/prolog"       # jobs start as soon as their nodes are there (docs/prolog.md)
 
@@ -98,7 +104,7 @@ key_file = "{STATE}/token.key"
 {_fields(site.source)}
 [groups.nodes]
 nodes = {_value(site.group.nodes)}
-cloud = {_value(cloud)}
+cloud = {_value(site.group.cloud)}
 strategy = {_value(site.group.strategy)}
 {template}"""
 
@@ -119,19 +125,51 @@ def slurm_lines(site: Site) -> tuple[str, list[str]]:
         "ResumeFailProgram": str(site.programs / "lamplighter-resume-fail"),
         "PrologSlurmctld": str(site.programs / "lamplighter-prolog"),
         "PrivateData": "cloud",
-        "ResumeTimeout": str(site.slurm.seconds("ResumeTimeout", RESUME_TIMEOUT)),
-        "SuspendTimeout": str(site.slurm.seconds("SuspendTimeout", SUSPEND_TIMEOUT)),
-        "SuspendTime": str(site.slurm.seconds("SuspendTime", SUSPEND_TIME)),
+        "ResumeTimeout": str(RESUME_TIMEOUT),
+        "SuspendTimeout": str(SUSPEND_TIMEOUT),
+        "SuspendTime": str(SUSPEND_TIME),
     }
+    if site.slurm.of_partitions("SuspendTime"):
+        del wanted["SuspendTime"]  # for all it would power down those of other partitions, too
+    if "suspendexcparts" not in site.slurm.values and (exempt := _exempt(site)):
+        wanted["SuspendExcNodes"] = exempt
     lines, differences = [], []
     for key, value in wanted.items():
         present = site.slurm.values.get(key.lower())
         if present is None:
             lines.append(f"{key}={value}")
-        elif present != value and not (key == "PrivateData" and "cloud" in present.split(",")):
-            differences.append(f"{key}={present} in {site.slurm.path}: change it to {value}")
+        elif better := _instead(site.slurm, key, present, value):
+            differences.append(f"{key}={present} in {site.slurm.path}: change it to {better}")
     header = "# Written by `lamplighter init`: slurmctld powers nodes on and off by Lamplighter.\n"
     return header + "".join(f"{line}\n" for line in lines), differences
+
+
+def _exempt(site: Site) -> str:
+    """The nodes that slurmctld must not power down: all but the group's; empty if there are none."""
+    known = [*site.slurm.cloud_nodes, *site.slurm.other_nodes]
+    ours = set(expand(site.group.nodes))
+    names = [one for part in known for one in expand(part) if one not in ours]
+    exempt: str = hostlist.collect_hostlist(names)
+    return exempt
+
+
+def _instead(slurm: SlurmConf, key: str, present: str, wanted: str) -> str | None:
+    """What to write instead of a value of slurm.conf; None if it is as good."""
+    if key == "PrivateData":
+        known = [one for one in present.split(",") if one and one.lower() != "none"]
+        return None if "cloud" in present.lower().split(",") else ",".join([*known, wanted])
+    if key.endswith("Program"):
+        return None if present == wanted else wanted
+    if key == "PrologSlurmctld":
+        return None if wanted in present.split(",") else wanted
+    if key == "SuspendExcNodes":
+        return None  # `lamplighter doctor` says which nodes it lacks
+    # a time of its own is as good; without one, nodes are never powered down
+    return None if slurm.seconds(key, 0) or slurm.of_partitions(key) else wanted
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _value(name)
 
 
 def _fields(fields: Mapping[str, object]) -> str:

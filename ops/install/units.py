@@ -14,6 +14,7 @@ WORKERS_USER = "lamplighter"
 TOKENS_USER = "lamplighter-tokens"
 CONFIG = Path("/etc/lamplighter")
 USERS = CONFIG / "broker"
+DATABASE = CONFIG / "database"
 STATE = Path("/var/lib/lamplighter")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
@@ -55,7 +56,7 @@ SERVICES = (
     Service("slurm", "slurm worker", None, (STATE, RUN), "worker slurm"),
     Service("snapshot", "snapshot worker", None, (STATE, SPOOL), "worker snapshot"),
 )
-# Who may read the password of each of the broker's users; what is not here belongs to root.
+# Who may read the passwords of each role; what is not here belongs to root.
 _OWNERS = {
     **dict.fromkeys((Role.HOOK, Role.RELAY, Role.SLURM, Role.SNAPSHOT), None),
     **dict.fromkeys((Role.POWER, Role.AUDIT, Role.RESYNC, Role.NOTIFY, Role.CONSOLE), WORKERS_USER),
@@ -162,7 +163,8 @@ u {TOKENS_USER} -:{GROUP} "Lamplighter's token service" {STATE}
 def tmpfiles(slurm_user: str | None) -> str:
     """The folders with owners and modes, and the SQLite stores that several users write, for tmpfiles.d."""
     shared = (
-        f"d {CONFIG} 0750 root {GROUP}\nd {USERS} 0750 root {GROUP}\nd {STATE} 2770 root {GROUP}\n"
+        "".join(f"d {folder} 0750 root {GROUP}\n" for folder in (CONFIG, USERS, DATABASE))
+        + f"d {STATE} 2770 root {GROUP}\n"
     )
     if slurm_user is None:
         return shared

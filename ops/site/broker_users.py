@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -23,6 +22,10 @@ from workers.broker.definitions import commands, definitions
 from workers.broker.topology import topology
 from workers.config.settings import Settings
 from workers.errors import BrokerError
+from workers.process.programs import problem_of
+
+# rabbitmqctl starts an Erlang machine, and waits for its node.
+_SECONDS = 120.0
 
 admin_option = click.option(
     "--admin", metavar="NAME", help="Log in to the management API as this administrator."
@@ -113,10 +116,9 @@ def _apply(settings: Settings, content: dict[str, object], admin: str | None) ->
             with suppress(LookupError):  # packages run rabbitmqctl as this user
                 shutil.chown(file.name, "rabbitmq")
             argv = [program, "--quiet", "import_definitions", file.name]
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode:
-            problem = (done.stderr or done.stdout).strip().splitlines()[:1]
-            raise BrokerError(f"rabbitmqctl import_definitions: {' '.join(problem)}")
+            problem = problem_of(argv, _SECONDS)
+        if problem:
+            raise BrokerError(f"rabbitmqctl import_definitions: {problem}")
         return
     if not settings.management_urls or admin is None:
         raise ConfigError(

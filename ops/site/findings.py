@@ -13,9 +13,9 @@ import hostlist
 
 from ops.cli.terminal import cut, moment
 from producers.broker_settings import BrokerSettings
-from schemas.roles import Role
 from workers.broker.depths import QueueDepth
 from workers.broker.health import full_queues, missing_workers
+from workers.broker.roles import may_consume
 from workers.broker.topology import DEAD_LETTER_QUEUE, NOTIFY_QUEUE
 from workers.resync.slurm_conf import ConfDifference
 from workers.store.heartbeats import PROBLEM, Heartbeat
@@ -203,8 +203,8 @@ def of_roles(broker: BrokerSettings) -> Iterator[Finding]:
             "one broker user for all roles: who has its password can do everything",
             "write [broker.users] and run lamplighter broker users",
         )
-    elif broker.role is Role.READER:
-        words = "the broker's quorum was not checked: a reader may not"
+    elif not may_consume(broker.role, DEAD_LETTER_QUEUE):
+        words = f"the broker's quorum was not checked: the role {broker.role} may not"
         yield Finding(Severity.NOTE, "quorum_unknown", words)
 
 

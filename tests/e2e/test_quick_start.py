@@ -17,11 +17,29 @@ WORDS = {"IMAGE": "node-image", "FLAVOR": "m1.tiny", "NETWORK": "none"}
 MOST_COMMANDS = 6
 QUICK_START_CHECKS = """
 $lamplighter status || true
+init() { $lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK "$@"; }
 echo "== again"
-$lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK
+files | tee /run/before > /dev/null
+init --dry-run > /dev/null
+init
+files | diff /run/before - && echo "nothing has changed"
 echo "== modes"
 stat -c '%a %U %n' /etc/lamplighter/* /var/lib/lamplighter/*
 grep -rl keeper-application-secret /etc /var/lib/lamplighter /var/log /var/spool || true
+echo "== half"
+rm -r /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
+chmod 0666 /etc/lamplighter/cloud.secret
+chown nobody /etc/lamplighter/lamplighter.toml
+timeout -s KILL 0.7 $lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
+init
+files
+"""
+# All that init may change; of folders without times, which systemd-sysusers changes.
+FILES = """
+files() { find /etc /etc/lamplighter /root/lamplighter /usr/local /var/spool -xdev ! -path '*/wheels*' '(' -type d -printf '%p %m %u %g\n' -o -printf '%p %m %u %g %s %T@\n' ')' | sort; }
+files > /run/before
+/opt/lamplighter/bin/lamplighter init --yes --dry-run --clouds-yaml clouds.yaml --strategy stop > /run/plan
+files | diff /run/before -
 """
 # The second host runs one more power worker.
 INVENTORY = """
@@ -46,21 +64,15 @@ all:
     lamplighter_image: node-image
     lamplighter_flavor: m1.tiny
     lamplighter_networks: [none]
-    lamplighter_store: postgresql+psycopg://127.0.0.1?service=state
-    lamplighter_files: [pg_service.conf]
+    lamplighter_store: postgresql://127.0.0.1/state
+    lamplighter_database: controller
+    lamplighter_psql: [setpriv, --reuid=postgres, --regid=postgres, --clear-groups, psql, -q, -d, postgres]
 """
 ANSIBLE = """
 postgres() { setpriv --reuid=postgres --regid=postgres --init-groups /usr/lib/postgresql/*/bin/"$@"; }
 install -d -o postgres -g postgres /run/postgresql /var/log/postgresql
-postgres initdb -A trust -D /run/postgresql/data > /dev/null
+postgres initdb --auth-local=peer --auth-host=scram-sha-256 -D /run/postgresql/data > /dev/null
 postgres pg_ctl -D /run/postgresql/data -l /var/log/postgresql/log start > /dev/null
-cat > deploy/ansible/pg_service.conf <<END
-[state]
-host=127.0.0.1
-dbname=postgres
-user=postgres
-END
-export PGSERVICEFILE=/etc/lamplighter/pg_service.conf
 playbook() { REPOSITORY/.venv/bin/ansible-playbook -i inventory.yaml deploy/ansible/site.yaml "$@"; }
 cat > inventory.yaml <<'END'
 INVENTORY
@@ -77,10 +89,18 @@ for _ in $(seq 100); do
   rabbitmqctl --quiet -p lamplighter list_queues name consumers | grep -P 'power.resume\t2' && break
   sleep 0.2
 done
-stat -c '%a %U %n' /worker/etc/lamplighter/*
+stat -c '%a %U %n' /worker/etc/lamplighter/* /worker/etc/lamplighter/*/*
 echo "== again"
 playbook
 echo "== changed"
+chmod 0666 /etc/lamplighter/broker/power.password /worker/etc/lamplighter/lamplighter.toml
+chmod 0777 /etc/lamplighter /worker/etc/lamplighter/broker
+chown nobody /etc/lamplighter/database/power.pgpass
+playbook --check
+stat -c 'checked: %a %U %n' /etc/lamplighter/broker/power.password
+playbook
+stat -c '%a %U %n' /etc/lamplighter /etc/lamplighter/*/power.* /worker/etc/lamplighter/broker /worker/etc/lamplighter/lamplighter.toml
+echo "== by hand"
 echo '# by hand' | tee -a /etc/lamplighter/lamplighter.toml >> /etc/systemd/system/lamplighter-power.service
 playbook -l controller
 grep 'by hand' /etc/lamplighter/lamplighter.toml /etc/systemd/system/lamplighter-power.service*
@@ -106,7 +126,8 @@ def commands() -> list[str]:
 
 def test_the_quick_start_leads_to_the_first_job(run_dir: Path, wheel: Path) -> None:
     assert len(commands()) <= MOST_COMMANDS
-    script = "\n".join(commands()) + FIRST_JOB + QUICK_START_CHECKS
+    installed, prepared = commands()[:2], commands()[2:]
+    script = "\n".join([*installed, FILES, *prepared]) + FIRST_JOB + QUICK_START_CHECKS
     for word, value in WORDS.items():
         script = re.sub(rf"\b{word}\b", value, script)
     first, again = run_on_copy(run_dir, wheel.parent, script).split("== again")
@@ -114,6 +135,18 @@ def test_the_quick_start_leads_to_the_first_job(run_dir: Path, wheel: Path) -> N
     assert "\ncontroller\njob 1 waited" in first
     assert "node1 took" in first
     again, modes = again.split("== modes")
+    modes, half = modes.split("== half")
+    assert "nothing has changed" in again
+    assert "Nothing was missing: no file was written or changed." in again
+    # what an interrupted run has left is completed, and rights are corrected
+    for right in (
+        "/etc/lamplighter/cloud.secret 600 lamplighter-tokens lamplighter",
+        "/etc/lamplighter/lamplighter.toml 640 root lamplighter",
+        "/etc/lamplighter/broker/hook.password 600 slurm lamplighter",
+        "/etc/lamplighter/broker 750 root lamplighter",
+        "/etc/systemd/system/lamplighter-power.service 644 root root",
+    ):
+        assert any(line.startswith(right) for line in half.splitlines()), right
     assert "write:" not in again
     assert "differs" not in again
     assert "600 lamplighter-tokens /etc/lamplighter/cloud.secret" in modes
@@ -136,13 +169,27 @@ def test_one_playbook_leads_to_the_first_job_and_changes_nothing_the_second_time
     checked, rest = output.split("== really")
     installed, rest = rest.split("== consumers")
     consumers, rest = rest.split("== again")
-    again, changed = rest.split("== changed")
+    again, rest = rest.split("== changed")
+    mended, changed = rest.split("== by hand")
     assert all(changes and not failed for changes, failed in recap(checked).values())
     assert set(recap(checked)) == {"controller", "worker"}
     assert "\ncontroller\njob 1 waited" in installed
     assert "power.resume\t2" in consumers
     assert "cloud.secret" not in consumers
+    # a host of power workers has no other role's passwords
+    found = re.findall(r"/worker\S+/(\w+)\.(?:password|pgpass)\n", consumers)
+    assert found == ["power", "power"]
     assert recap(again) == {"controller": (0, 0), "worker": (0, 0)}
+    # another mode or owner is shown by --check, and corrected
+    assert "checked: 666 lamplighter /etc/lamplighter/broker/power.password" in mended
+    for right in (
+        "750 root /etc/lamplighter",
+        "600 lamplighter /etc/lamplighter/broker/power.password",
+        "600 lamplighter /etc/lamplighter/database/power.pgpass",
+        "750 root /worker/etc/lamplighter/broker",
+        "640 root /worker/etc/lamplighter/lamplighter.toml",
+    ):
+        assert f"\n{right}\n" in mended
     # a generated file is renewed and its changed version kept; lamplighter.toml is the site's
     _, _, kept = changed.partition("RECAP")
     assert "/lamplighter.toml:# by hand" in kept

@@ -121,7 +121,7 @@ def test_the_workers_and_commands_run_with_their_roles_alone(
     plan = SystemPlan(store=server.create_role_databases(), source="oidc_refresh_token")
     grant_roles(plan.store)
     with WholeSystem(run_dir / "fleet", broker_url, plan, start=()) as system:
-        printed = system.operator("database", "roles")
+        printed = system.operator("database", "roles", "--create")
         assert printed.stdout.count("CREATE ROLE") == len(ACCESS) + 1, printed.stderr
         applied = system.operator("database", "roles", "--apply")
         assert applied.returncode == 0, applied.stderr

@@ -26,7 +26,7 @@ from workers.power import messages
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.node import PendingNode
 from workers.power.steps import Finish
-from workers.store import holds, requests
+from workers.store import holds
 from workers.store.database import open_store
 from workers.store.holds import Hold
 from workers.store.lease_owner import Lease, Owner
@@ -764,22 +764,6 @@ def test_a_request_that_was_never_accepted_can_be_ended(store: Store) -> None:
     assert worker.accept([], [], NOW).ends == []
     [body] = bodies(worker.accept([], [outcome(request, Transition.FAILED)], NOW))
     assert worker.accept([request], [], NOW).ended[request.key].event == body
-
-
-def test_only_rounds_that_ended_long_ago_are_forgotten(store: Store) -> None:
-    """A round that is open stays however old it is."""
-    worker = store.worker()
-    old, recent, opened = (pending(command(f"node{number}")) for number in (1, 2, 3))
-    accepted(worker, old, recent, opened)
-    finish(worker, old, time=NOW)
-    finish(worker, recent, time=NOW + 10)
-    assert worker.prune(NOW) == 0
-    assert worker.prune(NOW + 5) == 1
-    with store.engine.begin() as connection:
-        left = requests.outcomes(connection, "test", [r.key for r in (old, recent, opened)])
-        known = requests.progress(connection, "test", [r.id for r in (old, recent, opened)])
-    assert set(left) == {recent.key}
-    assert set(known) == {recent.key, opened.key}
 
 
 # -- together

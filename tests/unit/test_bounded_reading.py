@@ -234,6 +234,15 @@ def test_a_program_that_never_ends_is_ended_with_its_children(tmp_path: Path) ->
     until(lambda: not alive(pid.read_text()), 5, "the end of the child")
 
 
+def test_a_program_that_prints_slowly_but_always_ends_in_time(tmp_path: Path) -> None:
+    """There is always something to read, and it never becomes too much."""
+    chatty = program(tmp_path, "while True: print('x', flush=True)")
+    before = time.monotonic()
+    with pytest.raises(TimeoutExpired):
+        run_program([chatty], 1.0)
+    assert time.monotonic() - before < 6.0
+
+
 def alive(pid: str) -> bool:
     try:
         return " Z " not in Path("/proc", pid, "stat").read_text()

@@ -23,13 +23,13 @@ from workers.clouds.errors import (
     UnreadableAnswerError,
     classify,
 )
+from workers.clouds.health import GroupRest
 from workers.errors import (
     LamplighterError,
     TokenError,
     TokenRefusedError,
     TokenServiceAwayError,
 )
-from workers.power.carry_out import GroupRest
 from workers.slurm.causes import GROUP_CAUSES, Severity, severity
 
 QUOTA = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-import tempfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ops.install import place, units
+from ops.install import units
 from ops.install.init import _files, init
-from ops.install.place import Found, PlannedFile
 from ops.install.slurm_conf import read_slurm_conf
-from ops.install.toml import Group, Site, lamplighter_toml, slurm_lines
+from ops.install.toml import Group, Site, lamplighter_toml
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.config.settings import load
+from workers.store.access import ACCESS
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -79,24 +78,6 @@ def site(folder: Path, **server: str) -> Site:
     )
 
 
-def test_slurm_conf_is_read_with_its_included_files(folder: Path) -> None:
-    conf = read_slurm_conf(folder / "slurm.conf")
-    assert (conf.cluster, conf.user, conf.cloud_nodes) == ("vespa", "slurm", ("node[1-3],gpu1",))
-    assert (conf.seconds("ResumeTimeout", 1), conf.seconds("SuspendTime", 1)) == (300, 900)
-    assert conf.seconds("SuspendTimeout", 60) == 60
-
-
-@given(text=st.text(max_size=400))
-def test_any_slurm_conf_is_read_or_refused_by_name(text: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "slurm.conf"
-        path.write_text(text + "\nInclude slurm.conf\nNodeName=" + text, errors="replace")
-        try:
-            read_slurm_conf(path)
-        except ConfigError as error:
-            assert "slurm.conf" in str(error)  # noqa: PT017 - either may happen
-
-
 @pytest.mark.parametrize("server", [{}, {"image": "debian", "flavor": "m1"}])
 def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str, str]) -> None:
     path = folder / "lamplighter.toml"
@@ -106,23 +87,6 @@ def test_the_configuration_is_complete_and_loads(folder: Path, server: dict[str,
     assert set(settings.nodes) == {"node1", "node2", "node3"}
     assert settings.slurm.resume_timeout == 300
     assert bool(settings.groups["nodes"].server) is bool(server)
-
-
-def test_the_lines_of_an_earlier_run_are_not_differences(folder: Path) -> None:
-    text, differences = slurm_lines(site(folder))
-    (folder / "lamplighter.conf").write_text(text)
-    with (folder / "slurm.conf").open("a") as file:
-        file.write(f"Include {folder}/lamplighter.conf\n")
-    assert slurm_lines(site(folder)) == (text, differences)
-
-
-def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: Path) -> None:
-    text, differences = slurm_lines(site(folder))
-    assert "ResumeProgram=/opt/lamplighter/bin/lamplighter-resume\n" in text
-    assert not any(key in text for key in ("ResumeTimeout", "SuspendTime=", "SuspendProgram"))
-    (difference,) = differences
-    assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
-    assert "change it to /opt/lamplighter/bin/lamplighter-suspend" in difference
 
 
 def test_what_is_on_the_host_is_not_asked(folder: Path) -> None:
@@ -178,6 +142,76 @@ def test_a_broker_on_another_host_gets_its_users_there(folder: Path) -> None:
     assert "s3cr3t" not in str(refused.exception) + refused.output
 
 
+def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_read(
+    folder: Path,
+) -> None:
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    for url, wanted in (
+        (
+            "postgresql://db/state?sslmode=verify-full",
+            "lamplighter_{role}@db/state?sslmode=verify-full&",
+        ),
+        (
+            "postgresql+psycopg://?service=s&sslmode=verify-ca",
+            "lamplighter_{role}@?service=s&sslmode=verify-ca&",
+        ),
+        ("postgresql://lamp_{role}@localhost/x", "lamp_{role}@localhost/x?"),
+    ):
+        output = run(folder, *words, f"--store={url}").output
+        passfile = "passfile=/etc/lamplighter/database/{role}.pgpass"
+        assert f'audit_url = "postgresql+psycopg://{wanted}{passfile}"' in output
+        assert "write: /etc/lamplighter/database/setup.pgpass (600)" in output
+        assert "database roles --apply" in output
+    conf = replace(
+        site(folder),
+        store="postgresql+psycopg://a_{role}@h/d?passfile=/etc/lamplighter/database/{role}.pgpass",
+    )
+    files = {f.path: f for f in _files(conf, "", None) if f.path.parent == units.DATABASE}
+    owners = {path.stem: (file.owner[0], file.mode) for path, file in files.items()}
+    assert set(owners) == {"setup", *map(str, ACCESS)}
+    assert owners["power"] == ("lamplighter", 0o600)
+    assert owners["slurm"] == ("slurm", 0o600)
+    assert owners["setup"] == owners["reader"] == ("root", 0o600)
+    assert len({file.content for file in files.values()}) == len(files)
+    for wrong in ("postgresql://me:s3cr3t@h/d", "postgresql://h/d", "postgresql://[/d", "nonsense"):
+        refused = run(folder, *words, f"--store={wrong}")
+        assert isinstance(refused.exception, ConfigError), refused.output
+        assert "store" in str(refused.exception)
+        assert "s3cr3t" not in str(refused.exception) + refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--broker=amqp://rabbit.example.org/v",), "broker.url"),
+        (("--broker=amqp://127.0.0.1:port/v",), "--broker"),
+        (("--nodes=n[1-2",), "hostlist"),
+        (("--clouds-yaml=/nowhere",), "/nowhere"),
+        (("--cloud=none",), "none"),
+    ],
+)
+def test_an_answer_that_cannot_work_is_refused_before_anything_is_written(
+    folder: Path, words: tuple[str, ...], named: str
+) -> None:
+    result = run(folder, "--yes", "--cloud=site", "--strategy=stop", *words)
+    assert result.exit_code != 0
+    assert named in str(result.exception) + result.output
+    assert "write: " not in result.output
+
+
+def test_a_cloud_may_have_any_name(folder: Path) -> None:
+    name = 'a "b".c'
+    (folder / "clouds.yaml").write_text(CLOUDS.replace("  site:", f"  '{name}':"))
+    result = run(folder, "--yes", f"--cloud={name}", "--strategy=stop")
+    assert result.exit_code == 0, result.exception
+    assert result.output.count(json.dumps(name)) == 3
+
+
+def test_a_broker_may_have_an_address_of_ipv6(folder: Path) -> None:
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    assert "--apply" in run(folder, *words, "--broker=amqp://[::1]:5672/v").output
+
+
 def test_a_login_by_password_is_taken_over(folder: Path) -> None:
     result = run(folder, "--yes", "--cloud=other", "--strategy=stop")
     assert result.exit_code == 0, result.output
@@ -194,28 +228,6 @@ def test_missing_files_are_named_with_their_option(folder: Path) -> None:
     (folder / "slurm.conf").write_text(SLURM_CONF)
     (folder / "clouds.yaml").unlink()
     assert "--clouds-yaml" in str(run(folder, "--yes").exception)
-
-
-def test_an_existing_file_is_never_changed(run_dir: Path) -> None:
-    path = run_dir / "file"
-    planned = PlannedFile(
-        path, "a\nnew\n", owner=(path.owner() if path.exists() else "root", "root")
-    )
-    assert planned.found() is Found.MISSING
-    path.write_text("a\nold\n")
-    assert planned.found() is Found.DIFFERENT
-    assert list(planned.diff())[-2:] == ["-old", "+new"]
-    planned.write()
-    assert path.read_text() == "a\nold\n"
-    secret = PlannedFile(path, "other", secret=True)
-    assert secret.found() is Found.SAME
-
-
-def test_a_command_that_fails_says_why() -> None:
-    assert place.run(["true"]) is None
-    assert place.run(["no-such-program-anywhere"]) == "no-such-program-anywhere is not installed"
-    assert "exit 3" in (place.run(["sh", "-c", "echo exit 3; exit 3"]) or "")
-    assert place.run(["sh", "-c", "test $(cat) = secret"], "secret\n") is None
 
 
 @pytest.mark.parametrize("service", units.SERVICES, ids=lambda service: service.name)

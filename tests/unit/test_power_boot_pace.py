@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.testbed.pending_nodes import DOWN, UP, action, node
 from workers.clouds.actions import START
-from workers.power.boot_pace import BootPace
+from workers.power.state import BootPace
 
 if TYPE_CHECKING:
     from workers.power.node import PendingNode

@@ -14,7 +14,7 @@ from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import BAKED, action, node
 from workers.clouds.actions import BAKE, CREATE, FIND_IMAGE, REBOOT, START
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, classify, rest_asked
 from workers.clouds.nova_requests import Call
 from workers.errors import TokenServiceAwayError
 from workers.power.admit import UNCONFIRMED
@@ -22,12 +22,11 @@ from workers.power.calls import (
     Guard,
     NotWantedError,
     may_take_effect,
-    rest_asked,
-    verdict_on,
 )
 from workers.store.nodes import DesiredRow
+from workers.store.power_store import PowerStore
 from workers.store.slurm_view import WANTED as WANTED_UP
-from workers.store.slurm_view import SlurmView
+from workers.store.slurm_view import SlurmView, SnapshotReader
 
 WANTED = DesiredRow("node1", Desired.UP, 7, "request", None, "we", lease_left=60.0)
 OFF = replace(WANTED, desired=Desired.DOWN)
@@ -36,12 +35,11 @@ TIMELY = replace(LATE, expiry=time.time_ns() + 3600 * 10**9)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 
 
-class OneRow:
+class OneRow(PowerStore):
     """A store that holds one row."""
 
-    owner = "we"
-
     def __init__(self, row: DesiredRow) -> None:
+        self.owner = "we"
         self.row = row
         self.reads = 0
 
@@ -51,7 +49,7 @@ class OneRow:
         return self.row
 
 
-class OneView:
+class OneView(SnapshotReader):
     """Slurm's newest snapshot."""
 
     def __init__(self, slurm: SlurmView | None) -> None:
@@ -239,9 +237,9 @@ def test_only_a_call_without_an_answer_of_the_cloud_may_take_effect_later(
 
 
 def test_a_foreign_error_is_judged_by_the_next_listing() -> None:
-    assert verdict_on(KeyError("server")) == verdict_on(KeyError("server"))
-    assert verdict_on(KeyError("server")).cause.message == "KeyError: 'server'"
-    assert verdict_on(CloudError(409, "no")).cause.error == "conflict"
+    assert classify(KeyError("server")) == classify(KeyError("server"))
+    assert classify(KeyError("server")).cause.message == "KeyError: 'server'"
+    assert classify(CloudError(409, "no")).cause.error == "conflict"
 
 
 @pytest.mark.parametrize(

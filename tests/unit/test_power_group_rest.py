@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Cause
-from workers.power.carry_out import GroupRest
+from workers.clouds.health import GroupRest
 
 QUOTA = Cause("quota", "Quota exceeded for instances")
 

@@ -23,7 +23,7 @@ from workers.clouds.errors import (
 )
 from workers.errors import LamplighterError, TokenError, TokenServiceAwayError
 from workers.power.admit import FIRST_TIER, UNCONFIRMED
-from workers.power.calls import NotWantedError, may_take_effect, verdict_on
+from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.next_step import learn_answer
 from workers.power.node import LOOKING, Calling, Decided, Judging, PendingNode, looks_later, moved
 from workers.power.steps import Finish, ParkNode, Retry
@@ -48,7 +48,7 @@ def learned(before: PendingNode, answer: str | Exception) -> PendingNode:
     call = before.phase
     assert isinstance(call, Calling)
     refused = isinstance(answer, str | NotWantedError)
-    verdict = None if refused or isinstance(answer, str) else verdict_on(answer)
+    verdict = None if refused or isinstance(answer, str) else classify(answer)
     return learn_answer(before, call, answer, verdict, now=NOW, time_ns=MOMENT, api_timeout=TIMEOUT)
 
 
@@ -149,7 +149,7 @@ def test_each_error_of_a_call_has_its_next_step(error: Exception, result: str, p
     after = learned(calling(), error)
     [made] = after.actions[UP.id, 1]
     assert (made.action, made.server_id, made.result) == (START, "id-1", result)
-    cause = verdict_on(error).cause
+    cause = classify(error).cause
     steps = {
         "failed": Decided(Finish(Transition.FAILED, cause, None)),
         "judging": Judging(cause),
@@ -190,7 +190,7 @@ def test_an_error_of_an_overtaken_call_costs_the_newer_request_nothing(
     overtaken = moved(replace(calling(), conflicts=5), row(DOWN), 103.0)
     after = learned(overtaken, error)
     assert (after.phase, after.conflicts) == (LOOKING, 0)
-    assert after.actions[UP.id, 1][0].result == verdict_on(error).cause.error
+    assert after.actions[UP.id, 1][0].result == classify(error).cause.error
     assert after.fresh_after >= NOW
 
 
@@ -227,7 +227,7 @@ def test_after_any_answer_no_listing_from_before_it_ends_a_round(
     assert after.fresh_after >= before.fresh_after
     if isinstance(answer, Exception) and may_take_effect(answer):
         assert after.fresh_after >= NOW + TIMEOUT
-    slow = isinstance(answer, CloudError) and verdict_on(answer).then is Then.SLOW_DOWN
+    slow = isinstance(answer, CloudError) and classify(answer).then is Then.SLOW_DOWN
     assert after.called is not slow
     assert slow or after.fresh_after >= NOW
     if overtaken:

@@ -31,9 +31,8 @@ from tests.testbed.pending_nodes import (
 )
 from workers.clouds.actions import CREATE, DELETE, PASSING, REBOOT, START, STOP, UNSHELVE, Strategy
 from workers.clouds.decide import Act
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
-from workers.power.calls import verdict_on
 from workers.power.next_step import BOOTS_STUCK, CloudView, learn_answer, next_step
 from workers.power.node import (
     DONE,
@@ -562,7 +561,7 @@ class Rounds:
         self.now += 0.1
         call = Calling(act, self.waiting.row, self.waiting.key, self.now)
         answer = self.answer if self.answer is not None else (act.server_id or "id-new")
-        verdict = verdict_on(answer) if isinstance(answer, Exception) else None
+        verdict = classify(answer) if isinstance(answer, Exception) else None
         self.waiting = learn_answer(
             self.waiting, call, answer, verdict, now=self.now, time_ns=MOMENT, api_timeout=20.0
         )

@@ -10,7 +10,7 @@ from schemas.commands import Kind, PowerCommand
 from schemas.snapshot import Power
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
-from workers.power.admit import Overtaken, Passed, Waits, is_late, judge
+from workers.power.admit import End, Take, Waits, is_late, judge
 from workers.store.slurm_view import SlurmView
 
 NS = 10**9
@@ -19,11 +19,11 @@ SUSPEND = replace(command(kind=Kind.SUSPEND), expiry=EXPIRY)
 FAILED = replace(command(kind=Kind.RESUME_FAIL), expiry=None)
 BEFORE, AFTER = EXPIRY - 1, EXPIRY + 1
 VERDICTS = [
-    (Power.OFF, Passed),
-    (Power.POWERING_DOWN, Passed),
-    (Power.ON, Overtaken),
-    (Power.POWERING_UP, Overtaken),
-    (Power.SET_DOWN, Overtaken),
+    (Power.OFF, Take),
+    (Power.POWERING_DOWN, Take),
+    (Power.ON, End),
+    (Power.POWERING_UP, End),
+    (Power.SET_DOWN, End),
     (Power.CHANGING, Waits),
     (Power.UNKNOWN, Waits),
 ]
@@ -37,7 +37,7 @@ def view(
 
 def judged(
     asked: PowerCommand, seen: SlurmView, now: int, *, rested: bool = False
-) -> Passed | Waits | Overtaken:
+) -> Take | Waits | End:
     return judge(pending(asked, rested=rested), seen, now)
 
 
@@ -61,7 +61,7 @@ def test_a_newer_and_fresh_snapshot_decides(
 @pytest.mark.parametrize("generation", [0, MOMENT - 1])
 @pytest.mark.parametrize("power", Power)
 def test_without_a_newer_snapshot_a_late_suspend_waits(generation: int, power: Power) -> None:
-    assert isinstance(judged(SUSPEND, view(generation, power), BEFORE), Passed)
+    assert isinstance(judged(SUSPEND, view(generation, power), BEFORE), Take)
     assert isinstance(judged(SUSPEND, view(generation, power), AFTER), Waits)
 
 
@@ -93,19 +93,19 @@ def test_a_snapshot_that_is_too_old_lets_a_late_request_wait(power: Power, verdi
 def test_a_node_that_slurm_no_longer_knows_may_be_powered_off(asked: PowerCommand) -> None:
     """It can run no job. But a snapshot without any node shows nothing."""
     others = SlurmView(MOMENT + 1, {"node2": Power.ON}, confirmed=True)
-    assert isinstance(judged(asked, others, BEFORE), Passed)
+    assert isinstance(judged(asked, others, BEFORE), Take)
     assert isinstance(judged(asked, SlurmView(MOMENT + 1, {}, confirmed=True), BEFORE), Waits)
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if k not in {Kind.SUSPEND, Kind.RESUME_FAIL}])
 def test_a_resume_and_an_operators_requests_need_no_snapshot(kind: Kind) -> None:
     asked = replace(command(kind=kind), expiry=EXPIRY)
-    assert isinstance(judged(asked, view(0, confirmed=False), AFTER), Passed)
+    assert isinstance(judged(asked, view(0, confirmed=False), AFTER), Take)
 
 
 def test_an_operators_own_suspend_is_not_judged_by_slurms_snapshot() -> None:
     asked = replace(SUSPEND, expiry=None)
-    assert isinstance(judged(asked, view(MOMENT + 1, Power.ON), AFTER), Passed)
+    assert isinstance(judged(asked, view(MOMENT + 1, Power.ON), AFTER), Take)
 
 
 @pytest.mark.parametrize(("power", "verdict"), VERDICTS)

@@ -31,10 +31,9 @@ from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT, command
 from tests.testbed.pending_nodes import ACCEPTED, CLUSTER, GROUP, TEMPLATE, node, row
 from workers.clouds.actions import CREATE, DELETE, REBOOT, SHELVE, START, STOP, UNSHELVE
-from workers.clouds.errors import CloudError
+from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
-from workers.power.calls import verdict_on
 from workers.power.next_step import CloudView, learn_answer, next_step
 from workers.power.node import LOOKING, Calling, PendingNode, joined
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
@@ -291,7 +290,7 @@ class Walk(RuleBasedStateMachine):
             self.late.append((self.now + LATE, act))
         if self.lost:
             self.unsettled = self.now + API_TIMEOUT
-        verdict = verdict_on(answer) if isinstance(answer, CloudError) else None
+        verdict = classify(answer) if isinstance(answer, CloudError) else None
         self.node = learn_answer(
             self.node,
             call,

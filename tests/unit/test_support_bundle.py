@@ -6,6 +6,7 @@ import base64
 import os
 import stat
 import tarfile
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
@@ -15,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.doctor import bundle as bundle_module
+from ops.doctor import checks
 from ops.doctor.scrub import MASK, Scrubber
 from schemas.events import Transition
 from tests.testbed.auditlog import pour
@@ -43,6 +46,27 @@ SECRETS = {
 }
 # Known to no file: it can only be told by its looks.
 FOREIGN = "gAAAAABmZmFrZXRva2Vub2ZrZXlzdG9uZWZha2V0b2tlbg"
+# Secrets that no file of ours holds: oddN must not leave.
+HOSTILE = [
+    "amqp://me:odd0@host/v is away",
+    "amqp://me:p/odd1@x@host/v is away",
+    'said {"auth": {"password": "a\\"odd2"}}',
+    r"wrapped {\"secret\": \"x odd3 y\"} again",
+    "grant_type=refresh_token&refresh_token=odd4&scope=x",
+    "form password%3Dodd5%26x",
+    "secret_access_key=odd6",
+    "passphrase: a long odd7",
+    "OS_PWD='x odd8'",
+    "Set-Cookie: a=b; session=odd9",
+    "Authorization: Digest username=x, response=odd10",
+    "X-Subject-Token:odd11",
+    "&quot;token&quot;: &quot;odd12&quot;",
+    "application_credential_secret = odd13",
+    "-----BEGIN PRIVATE KEY-----odd14-----END PRIVATE KEY-----",
+    "private_key: |odd15",
+    "db postgresql://u@h/d?password=odd16",
+    "# url = amqp://me:odd17@old-host/v",
+]
 TOML = """\
 cluster = "c"
 [broker]
@@ -126,6 +150,7 @@ def config(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [f"a line with {form} in it" for s in SECRETS.values() for form in notations(s)]
     lines += [f"a piece {s[3:-3]}" for s in SECRETS.values()]
     lines += [f"token={FOREIGN}", f"X-Auth-Token: {FOREIGN}", "Bearer abcdefgh12345678"]
+    lines += HOSTILE
     lines += ["resume node[1-3]: the spool has 3 calls"]
     (run_dir / "hooks.log").write_text("\n".join(lines))
     return path
@@ -151,6 +176,47 @@ def test_a_bundle_has_no_secret_in_any_notation(config: Path, run_dir: Path) -> 
             assert not {p for p in pieces(form[2:-4]) if p in whole}, (name, form)
     for text in (FOREIGN, FOREIGN[6:], "abcdefgh12345678"):
         assert not {p for p in pieces(text) if p in whole}, text
+
+
+def test_what_looks_like_a_secret_is_masked_in_any_notation(config: Path, run_dir: Path) -> None:
+    """In places, and under names, that nobody has foreseen."""
+    logged = bundle(config, run_dir / "b.tar.gz")["hooks.log"]
+    for number, line in enumerate(HOSTILE):
+        assert f"odd{number}" in line
+        assert f"odd{number}" not in logged, (line, logged.splitlines()[-len(HOSTILE) - 1 :])
+
+
+def test_what_hangs_or_fails_is_left_out_and_said(
+    config: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part of the bundle stops the others, and no error's text leaves unseen."""
+    monkeypatch.setattr(checks, "_SECONDS", 0.3)
+    release = Event()
+
+    def fail(_: object) -> str:
+        raise KeyError(SECRETS["cloud"])
+
+    def hang(_: object) -> str:
+        release.wait(30.0)
+        return ""
+
+    monkeypatch.setitem(bundle_module._PARTS, "audit.txt", fail)
+    monkeypatch.setitem(bundle_module._PARTS, "journal.log", hang)
+    parts = bundle(config, run_dir / "b.tar.gz")
+    release.set()
+    assert parts["audit.txt"] == "not available: failed: KeyError; please report it\n"
+    assert parts["journal.log"] == "not available: did not end within 0.3 s\n"
+    assert "spool has 3 calls" in parts["hooks.log"]
+
+
+def test_of_a_huge_log_the_end_is_taken(config: Path, run_dir: Path) -> None:
+    with (run_dir / "hooks.log").open("ab") as file:
+        file.truncate(2**32)
+        file.seek(2**32)
+        file.write(b"\nthe last line\n")
+    target = run_dir / "b.tar.gz"
+    assert bundle(config, target)["hooks.log"].endswith("\nthe last line\n")
+    assert target.stat().st_size < 2**20
 
 
 def test_a_bundle_tells_what_a_report_needs(config: Path, run_dir: Path) -> None:

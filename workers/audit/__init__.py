@@ -9,6 +9,7 @@ verify: reads the log for verification, and compares it with signed heads.
 signing: Ed25519 keys and signatures.
 heads: signed statements of what the last record was.
 head_publisher: signs a head at intervals, and writes it to store, file and log.
+forgetting: forgets ended rounds in the state store, once the log holds their outcomes.
 segments: seals a segment of the log, and drops sealed segments.
 installation_metrics: gauges of the whole installation, read for each scrape.
 """

@@ -9,6 +9,7 @@ import structlog
 from prometheus_client import Counter
 
 from schemas.notices import Notice
+from workers.audit.forgetting import forget_recorded
 from workers.audit.head_publisher import HeadPublisher
 from workers.audit.installation_metrics import InstallationMetrics
 from workers.audit.log import Appended, append
@@ -37,6 +38,8 @@ _CONFLICT_REMEDY = (
     " not the reason, find out who holds the power worker's password, and replace it"
 )
 _LONGEST_WAIT = 10.0
+_FORGET_SECONDS = 3600.0
+_NS = 1_000_000_000
 _COUNTERS = {
     "lamplighter_audit_events": "Events recorded in the log.",
     "lamplighter_audit_repeats": "Events that were already in the log.",
@@ -71,6 +74,7 @@ class Consumer:
         self._log = structlog.get_logger()
         self._batches = Batches(BATCH, BATCH_SECONDS)
         self._recorded = 0
+        self._forgets_at = 0.0
         counters = (Counter(*each, registry=run.registry) for each in _COUNTERS.items())
         self._new, self._repeats, self._conflicts, self._quarantined = counters
         self._link = run.open_link(
@@ -88,6 +92,7 @@ class Consumer:
                 elif self._write(batch):
                     self._link.ack(batch)
                 self._heads.publish_if_due()
+                self._forget_if_due()
         finally:
             self._link.stop()
             self._heads.publish()
@@ -127,6 +132,20 @@ class Consumer:
                 remedy=_CONFLICT_REMEDY,
             )
             self._link.publish(outgoing.event(_conflict(record, now)))
+
+    def _forget_if_due(self) -> None:
+        if time.monotonic() < self._forgets_at:
+            return
+        self._forgets_at = time.monotonic() + _FORGET_SECONDS
+        settings = self._run.settings
+        before = time.time_ns() - int(settings.power.keep_outcomes * _NS)
+        try:
+            count = forget_recorded(self._run.store, self._engine, settings.cluster, before)
+        except sa.exc.SQLAlchemyError as error:
+            self._log.warning("outcomes_not_forgotten", error=type(error).__name__)
+        else:
+            if count:
+                self._log.info("outcomes_forgotten", count=count)
 
     def _describe(self) -> str:
         return f"{self._recorded} events recorded"

@@ -91,7 +91,7 @@ class CloudDriver:
         self._next_listing = 0.0
         # when it would be due without a longer pause; infinity if there is none
         self._usual_listing = inf
-        self._spared = self._spared_until = 0.0
+        self._spared = self._spared_until = self._interval = 0.0
         self._since: str | None = None
         self._whole_next = True
         # resumes go first: a job waits for them
@@ -211,8 +211,7 @@ class CloudDriver:
         whole = self._whole_next or now - self.view.as_of > _WHOLE_AFTER
         self.listing_now, self._whole_next = True, False
         usual = self.limiter.interval(interval)
-        self._usual_listing = now + usual
-        self.listing_lasts = 2 * max(usual, self._spared)
+        self._usual_listing, self._interval = now + usual, usual
         at_least = usual if usual > interval else 0.0
         self._next_listing = now + max(next_in, at_least)
         self.limiter.sent(now)
@@ -231,7 +230,7 @@ class CloudDriver:
         self.listing_now = False
         self._spared = (time.monotonic() - event.asked) / _SHARE
         self._spared_until = event.asked + self._spared
-        self.listing_lasts = max(self.listing_lasts, 2 * self._spared)
+        self.listing_lasts = 2 * max(self._interval, self._spared)
         if isinstance(event.listing, BaseException):
             self._whole_next = self._whole_next or event.whole
             return set()

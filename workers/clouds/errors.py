@@ -12,6 +12,9 @@ from workers.errors import LamplighterError, TokenError, TokenRefusedError, Toke
 UNKNOWN = "unknown"
 # What a gateway in front of the cloud answers when the cloud has not answered in time.
 _GATEWAYS = frozenset({408, 502, 504})
+_REST = 1.0
+# A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
+_LONGEST_REST = 600.0
 
 
 class Then(enum.StrEnum):
@@ -102,6 +105,8 @@ _BY_STATUS: Mapping[int, tuple[str, Then]] = {
 }
 
 
+# A server's error, or no answer: the call may take effect all the same.
+_SERVER_SIDE, _NETWORK = "server_side", "network"
 _BAD_TEMPLATE = "bad_template"
 
 _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
@@ -113,6 +118,12 @@ _BY_KIND: tuple[tuple[type[LamplighterError], str, Then], ...] = (
     (UnreadableAnswerError, "unreadable_answer", Then.PROBE),
 )
 
+# The classes of errors after which the call may have been made.
+MAY_BE_DONE = frozenset(
+    {_SERVER_SIDE, _NETWORK, UNKNOWN}
+    | {name for name, then in _BY_STATUS.values() if then is Then.PROBE}
+    | {name for _, name, then in _BY_KIND if then is Then.PROBE}
+)
 # The causes that say that the cloud has no room: all nodes of the group meet it.
 NO_ROOM = frozenset({"quota", "no_valid_host", "no_addresses"})
 # What a refusal, or the fault of a server in ERROR, says in the words of Nova, Neutron and Cinder:
@@ -151,7 +162,7 @@ def cause_in(words: str) -> Cause | None:
     return None
 
 
-def classify(error: LamplighterError) -> Verdict:
+def classify(error: BaseException) -> Verdict:
     """The verdict on an error of a call or a listing."""
     if isinstance(error, TokenRefusedError):
         return Verdict(Cause(error.error, str(error)), Then.PARK)
@@ -159,9 +170,11 @@ def classify(error: LamplighterError) -> Verdict:
         if isinstance(error, kind):
             return Verdict(Cause(name, str(error)), then)
     if not isinstance(error, CloudError):
-        return Verdict(Cause(UNKNOWN, str(error)), Then.PROBE)
+        ours = isinstance(error, LamplighterError)
+        words = str(error) if ours else f"{type(error).__name__}: {error}"
+        return Verdict(Cause(UNKNOWN, words), Then.PROBE)
     if error.status is None:
-        return Verdict(Cause("network", error.message), Then.PROBE)
+        return Verdict(Cause(_NETWORK, error.message), Then.PROBE)
     if error.status < 500 and error.status not in _PLAIN:  # noqa: PLR2004 - as in the table
         said = cause_in(error.message)
         if said is not None:
@@ -170,6 +183,12 @@ def classify(error: LamplighterError) -> Verdict:
         return Verdict(Cause("over_limit", error.message), Then.SLOW_DOWN)
     name, then = _BY_STATUS.get(
         error.status,
-        ("server_side", Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
+        (_SERVER_SIDE, Then.PROBE) if error.status >= 500 else ("refused", Then.REJECT),  # noqa: PLR2004
     )
     return Verdict(Cause(name, f"HTTP {error.status}: {error.message}"), then)
+
+
+def rest_asked(error: BaseException) -> float:
+    """Seconds that the cloud asks us to wait."""
+    asked = error.retry_after if isinstance(error, CloudError) else None
+    return min(asked or _REST, _LONGEST_REST)

@@ -1,4 +1,4 @@
-"""How well a cloud is, learned from its answers: whether it acts, and how fast it may be called.
+"""How well a cloud is, learned from its answers: whether it acts, has room, and how fast it may be called.
 
 No clock of its own, no I/O.
 
@@ -14,6 +14,7 @@ from math import inf
 
 from schemas.events import Cause
 from workers.broker.topology import RETRY_TIERS
+from workers.clouds.errors import NO_ROOM
 
 _NODES_IN_A_ROW = 3
 _LONGEST_PROBE = 15.0
@@ -116,6 +117,28 @@ class Health:
         lasted = 0.0 if self.since is None else now - self.since
         tiers = list(RETRY_TIERS)
         return tiers[0] if lasted < _MINUTE else tiers[1] if lasted < 10 * _MINUTE else tiers[2]
+
+
+@dataclass(slots=True)
+class GroupRest:
+    """The groups whose cloud had no room: for a while, none of their nodes is tried."""
+
+    _resting: dict[str, tuple[float, Cause]] = field(default_factory=dict)
+
+    def note(self, group: str, cause: Cause, seconds: float, now: float) -> Cause:
+        """Let the group rest if the cloud had no room; the cause, with that added."""
+        if cause.error not in NO_ROOM or self.refusal(group, now) is not None:
+            return cause
+        self._resting[group] = now + seconds, cause
+        return Cause(cause.error, f"{cause.message}; group {group} rests for {seconds:g} s")
+
+    def refusal(self, group: str, now: float) -> Cause | None:
+        """Why nothing of this group may be tried now (monotonic seconds), or None."""
+        until, cause = self._resting.get(group, (0.0, None))
+        if cause is None or now >= until:
+            return None
+        left = f"not tried: group {group} rests for {until - now:.0f} s more after"
+        return Cause(cause.error, f"{left}: {cause.message}")
 
 
 @dataclass(slots=True)

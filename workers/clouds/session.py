@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import openstack.connection
 import openstack.exceptions
@@ -79,6 +81,31 @@ def cloud_errors() -> Iterator[None]:
         raise UnreadableAnswerError(one_line(f"{type(error).__name__}: {error}")) from None
 
 
+class _Direct:
+    """Sends for keystoneauth: requests alone, which keeps no cookies and knows no other login.
+
+    A requests.Session merges cookies, settings and the whole environment anew for each request: that
+    costs more than the request itself.
+    """
+
+    def __init__(self, http: requests.Session) -> None:
+        self._http = http
+        self._settings: Callable[[str], Any] = lru_cache(maxsize=8)(
+            lambda host: http.merge_environment_settings(host, {}, None, None, None)
+        )
+
+    def request(self, method: str, url: str, **how: Any) -> requests.Response:  # noqa: ANN401 - requests'
+        """As requests.Session.request, but follows no redirect: keystoneauth does."""
+        headers = {**self._http.headers, **how["headers"]}
+        made = requests.Request(
+            method, url, headers, data=how.get("data"), params=how.get("params")
+        )
+        parts = urlsplit(url)
+        settings = self._settings(f"{parts.scheme}://{parts.netloc}/")
+        adapter = self._http.get_adapter(url)
+        return adapter.send(made.prepare(), timeout=how["timeout"], **settings)
+
+
 class CloudSession:
     """One project's APIs, by the addresses of its catalog; may be used by many threads.
 
@@ -103,8 +130,7 @@ class CloudSession:
         self._auth._discovery_cache.clear()  # noqa: SLF001 - nothing else clears it
         self._session = Session(
             auth=self._auth,
-            session=self._http,
-            verify=self._http.verify,
+            session=_Direct(self._http),  # type: ignore[arg-type] # it uses `request` alone
             timeout=sum(self._timeout),
             additional_user_agent=[("lamplighter", "1")],
         )
@@ -114,6 +140,14 @@ class CloudSession:
             interface=self._settings.interface,
             compute_api_version="2.1",
         )
+        self._api = lru_cache(maxsize=8)(self._find)
+
+    def _find(self, service: str, _token: str) -> tuple[str, str | None]:
+        """A service's address, and its API's microversion, in the catalog that came with this token."""
+        proxy = getattr(self._connection, service)
+        if (found := proxy.get_endpoint()) is None:
+            raise keystone_errors.EndpointNotFound
+        return found.rstrip("/"), proxy.default_microversion
 
     def close(self) -> None:
         """Drop the connections kept open."""
@@ -143,7 +177,7 @@ class CloudSession:
         *,
         service: str = "compute",
         once: bool = False,
-        **arguments: Any,  # noqa: ANN401 - requests'
+        **arguments: Any,  # noqa: ANN401 - keystoneauth's
     ) -> requests.Response:
         """Send a request, and again after a hiccup unless it is to be sent `once`.
 
@@ -171,12 +205,24 @@ class CloudSession:
         arguments: dict[str, Any],
     ) -> requests.Response:
         with cloud_errors():
-            # Fetching a token takes time that must not pass between the guard and the call: it
-            # comes first, and a refused one leads to another try, with the guard asked anew.
-            self._session.get_auth_headers()
+            # Fetching a token and finding the API take time that must not pass between the guard and
+            # the call: they come first, and a refused token leads to another try, with the guard
+            # asked anew.
+            headers = self._session.get_auth_headers() or {}
+            base, microversion = self._address(service, headers.get("X-Auth-Token", ""))
         guard()
         with cloud_errors():
-            response = self._answer(method, path, service, arguments)
+            response = self._session.request(
+                base + path,
+                method,
+                authenticated=False,
+                headers=headers,
+                raise_exc=False,
+                log=False,
+                timeout=self._timeout,
+                microversion_service_type=service,
+                **{"microversion": microversion, **arguments},
+            )
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
         if response.status_code >= _ERROR:
@@ -184,21 +230,9 @@ class CloudSession:
             raise CloudError(response.status_code, message_of(response), retry_after=asked)
         return response
 
-    def _answer(
-        self, method: str, path: str, service: str, arguments: dict[str, Any]
-    ) -> requests.Response:
+    def _address(self, service: str, token: str) -> tuple[str, str | None]:
         try:
-            proxy = getattr(self._connection, service)
-            response: requests.Response = proxy.request(
-                path,
-                method,
-                raise_exc=False,
-                allow_reauth=False,
-                timeout=self._timeout,
-                # openstacksdk's own waits for a time of the wall clock, without bound
-                rate_semaphore=nullcontext(),
-                **arguments,
-            )
+            return self._api(service, token)
         except (
             openstack.exceptions.ServiceDisabledException,
             keystone_errors.EndpointNotFound,
@@ -210,4 +244,3 @@ class CloudSession:
                 f"the cloud offers no {service} service for look-ups ({one_line(str(error))});"
                 " write ids instead of names into the group's template"
             ) from None
-        return response

@@ -1,5 +1,6 @@
 """Defines lamplighter.toml's tables for the workers, the console, metrics and logs. Durations are seconds."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,8 @@ import msgspec
 
 from producers.addresses import database_problem
 from workers.config.types import Count, Seconds, Table
+
+_DATABASE = re.compile(r"sqlite:///|postgresql(\+[a-z0-9]+)?://")
 
 
 class SlurmSettings(Table, frozen=True):
@@ -90,6 +93,10 @@ class StoreSettings(Table, frozen=True):
 
     def __post_init__(self) -> None:
         for name, url in (("url", self.url), ("audit_url", self.audit_url)):
+            if not _DATABASE.match(url):
+                raise ValueError(
+                    f"{name} must begin with sqlite:/// or postgresql+psycopg:// (docs/configuration.md)"
+                )
             if (problem := database_problem(url, insecure=self.insecure)) is not None:
                 raise ValueError(f"{name} {problem}")
 
@@ -105,8 +112,8 @@ class PowerSettings(Table, frozen=True):
         hold: a delivery held longer than this is parked (RabbitMQ closes consumers after 30 min).
         attempts: failed attempts before a request becomes a dead letter.
         clock_ahead: a generation further in the future than this is refused.
-        keep_outcomes: how long the store keeps the outcomes of ended rounds; longer than any broker
-            keeps a message of theirs, for a round that is forgotten and delivered again opens again.
+        keep_outcomes: how long the store keeps the outcomes of ended rounds, at least; an outcome that
+            the audit log does not hold is kept until it does.
     """
 
     prefetch: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 20_000

@@ -10,10 +10,9 @@ node: a pending node, its phases, and how an event changes it. Pure.
 next_step: what an answer changes, and the next step of a node: the policy around the table. Pure.
 steps: what may be done next, as values.
 calls: the guard of a call; what errors mean.
-boot_pace: when to list a cloud on which nodes boot. Pure.
 carry_out: takes steps: queues, calls, finishes, retries, parks; lists the clouds.
 cloud_events: takes in what clouds answer.
-state: what a turn works on, and which nodes are due.
+state: what a turn works on; which nodes and which listings are due.
 messages: what the worker publishes, and how each request ends. Pure.
 publisher: answers requests; what must be confirmed before a delivery is acknowledged.
 snapshot_listings: lists each cloud for each snapshot.

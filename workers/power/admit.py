@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from schemas.commands import Kind
+from schemas.commands import Kind, PowerCommand
 from schemas.events import Cause, Transition
 from schemas.snapshot import Power
 from workers.broker.topology import RETRY_TIERS
@@ -87,16 +87,9 @@ def admit(
     if slurm is None:
         return TAKE
     verdict = judge(request, slurm, now)
-    if isinstance(verdict, Overtaken):
-        return End(Transition.SUPERSEDED, verdict.cause)
     if isinstance(verdict, Waits):
         return Park(verdict.cause, FIRST_TIER if request.history.parked < _SOON else LATER_TIER)
-    return TAKE
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """It may be acted upon."""
+    return verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +99,10 @@ class Waits:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Overtaken:
-    """It ends as superseded: Slurm wants the node up."""
-
-    cause: Cause
+Judgement: TypeAlias = Take | Waits | End
 
 
-def judge(request: Pending, slurm: SlurmView, now: int) -> Passed | Waits | Overtaken:
+def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
     """The verdict on a request; `now` in ns since the epoch.
 
     An operator's suspend has no expiry, and Slurm knows nothing of it: it passes. A node that Slurm
@@ -121,37 +110,34 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Passed | Waits | Over
     """
     command = request.command
     if not command.is_slurms_power_off:
-        return Passed()
-    late = is_late(request, now)
-    if slurm.generation < command.generation:
-        if not late and slurm.confirmed:
-            return Passed()
-        why = "no newer snapshot of Slurm has come" if late else "no snapshot of Slurm has come yet"
-        return _waits(why)
-    if late and not slurm.fresh:
-        return _waits(f"Slurm's snapshot {slurm.generation} is too old")
-    return _by_power(command.node, slurm)
+        return TAKE
+    if is_late(request, now):
+        return judge_late(command, slurm)
+    if slurm.generation >= command.generation:
+        return _by_power(command.node, slurm)
+    return TAKE if slurm.confirmed else _waits("no snapshot of Slurm has come yet")
 
 
-def judge_row(row: DesiredRow, slurm: SlurmView) -> Passed | Waits | Overtaken:
-    """The verdict on powering a node off for a row whose own request waits elsewhere, or has ended.
+def judge_late(asked: PowerCommand | DesiredRow, slurm: SlurmView) -> Judgement:
+    """The verdict on powering a node off that Slurm may have taken back: by a newer, fresh snapshot.
 
-    It may have ended because Slurm wants the node up.
+    `asked` is a late request; or a row whose own request waits elsewhere, or has ended: perhaps
+    because Slurm wants the node up.
     """
-    if slurm.generation < row.generation or not slurm.fresh:
+    if slurm.generation < asked.generation or not slurm.fresh:
         return _waits("no newer snapshot of Slurm has come")
-    return _by_power(row.node, slurm)
+    return _by_power(asked.node, slurm)
 
 
-def _by_power(node: str, slurm: SlurmView) -> Passed | Waits | Overtaken:
+def _by_power(node: str, slurm: SlurmView) -> Judgement:
     if not slurm.power:
         return _waits(f"Slurm's snapshot {slurm.generation} names no node at all")
     power = slurm.power.get(node)
     if power in {Power.OFF, Power.POWERING_DOWN, None}:
-        return Passed()
+        return TAKE
     shown = f"Slurm's snapshot {slurm.generation} shows the node as {power}"
     if power in WANTED:
-        return Overtaken(Cause(DISAGREES, shown))
+        return End(Transition.SUPERSEDED, Cause(DISAGREES, shown))
     return _waits(f"{shown}, which is not clear")
 
 

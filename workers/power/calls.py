@@ -3,20 +3,16 @@
 import time
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
 
 from schemas.commands import Desired
 from schemas.events import Cause
-from workers.clouds.errors import UNKNOWN, CloudError, Then, Verdict, classify
+from workers.clouds.errors import CloudError
 from workers.errors import LamplighterError
-from workers.power.admit import UNCONFIRMED, Passed, is_late, judge, judge_row
+from workers.power.admit import TAKE, UNCONFIRMED, Take, is_late, judge_late
 from workers.power.intake import Pending
 from workers.store.nodes import DesiredRow
-from workers.store.slurm_view import SlurmView
-
-_REST = 1.0
-# A cloud that asks for more than this has made a mistake, which must not stop its nodes for ever.
-_LONGEST_REST = 600.0
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SnapshotReader
 
 
 class NotWantedError(LamplighterError):
@@ -33,24 +29,6 @@ class NotWantedError(LamplighterError):
         self.waits = waits
 
 
-class Rows(Protocol):
-    """What the guard needs of the store."""
-
-    @property
-    def owner(self) -> str:
-        """Our name on leases."""
-
-    def read_one(self, node: str) -> DesiredRow:
-        """A node's row as it is now."""
-
-
-class Snapshots(Protocol):
-    """What the guard needs of Slurm's snapshots."""
-
-    def view(self) -> SlurmView | None:
-        """What the newest says; None where snapshots do not count."""
-
-
 @dataclass(slots=True)
 class Guard:
     """Runs on the caller's thread, immediately before each try of a call.
@@ -64,8 +42,8 @@ class Guard:
             job may run on the server since: only a later snapshot tells.
     """
 
-    store: Rows
-    snapshots: Snapshots
+    store: PowerStore
+    snapshots: SnapshotReader
     api_timeout: float
     wanted: DesiredRow
     request: Pending | None = None
@@ -110,29 +88,17 @@ class Guard:
 
     def _may_power_off(self, earlier: int) -> None:
         """Refuse what Slurm may have taken back."""
-        now = time.time_ns()
-        if self.request is not None and not is_late(self.request, now):
+        if self.request is not None and not is_late(self.request, time.time_ns()):
             return
         slurm = self.snapshots.view()
-        if slurm is None:
-            return
-        if self.request is None:
-            verdict = judge_row(self.wanted, slurm)
-        else:
-            verdict = judge(self.request, slurm, now)
-        if not isinstance(verdict, Passed):
+        asked = self.wanted if self.request is None else self.request.command
+        verdict = TAKE if slurm is None else judge_late(asked, slurm)
+        if not isinstance(verdict, Take):
             raise NotWantedError(verdict.cause.message, earlier, verdict.cause)
 
 
 def _unconfirmed(why: str, earlier: int) -> NotWantedError:
     return NotWantedError(why, earlier, Cause(UNCONFIRMED, why))
-
-
-def verdict_on(error: BaseException) -> Verdict:
-    """What an error of a call or a listing means."""
-    if isinstance(error, LamplighterError):
-        return classify(error)
-    return Verdict(Cause(UNKNOWN, f"{type(error).__name__}: {error}"), Then.PROBE)
 
 
 def may_take_effect(error: BaseException) -> bool:
@@ -142,9 +108,3 @@ def may_take_effect(error: BaseException) -> bool:
     if isinstance(error, CloudError):
         return not error.answered
     return not isinstance(error, LamplighterError)
-
-
-def rest_asked(error: BaseException) -> float:
-    """Seconds that the cloud asks us to wait."""
-    asked = error.retry_after if isinstance(error, CloudError) else None
-    return min(asked or _REST, _LONGEST_REST)

@@ -13,41 +13,18 @@ from workers.broker.topology import RETRY_TIERS
 from workers.clouds.actions import CREATE
 from workers.clouds.decide import Act
 from workers.clouds.driver import CloudDriver
-from workers.clouds.errors import NO_ROOM
+from workers.clouds.health import GroupRest
 from workers.config.tables import PowerSettings
-from workers.power.boot_pace import BootPace
 from workers.power.calls import Guard
 from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
-from workers.power.state import EngineState
+from workers.power.state import BootPace, EngineState
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, Step, WaitFor
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
 
 _DRY_RUN = "dry_run"
-
-
-@dataclass(slots=True)
-class GroupRest:
-    """The groups whose cloud had no room: for a while, none of their nodes is tried."""
-
-    _resting: dict[str, tuple[float, Cause]] = field(default_factory=dict)
-
-    def note(self, group: str, cause: Cause, seconds: float, now: float) -> Cause:
-        """Let the group rest if the cloud had no room; the cause, with that added."""
-        if cause.error not in NO_ROOM or self.refusal(group, now) is not None:
-            return cause
-        self._resting[group] = now + seconds, cause
-        return Cause(cause.error, f"{cause.message}; group {group} rests for {seconds:g} s")
-
-    def refusal(self, group: str, now: float) -> Cause | None:
-        """Why nothing of this group may be tried now (monotonic seconds), or None."""
-        until, cause = self._resting.get(group, (0.0, None))
-        if cause is None or now >= until:
-            return None
-        left = f"not tried: group {group} rests for {until - now:.0f} s more after"
-        return Cause(cause.error, f"{left}: {cause.message}")
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from workers.clouds.actions import BOOTS
 from workers.clouds.driver import Answered, CloudDriver, Listed
-from workers.clouds.errors import Then, Verdict
-from workers.power.calls import NotWantedError, may_take_effect, rest_asked, verdict_on
+from workers.clouds.errors import Then, Verdict, classify, rest_asked
+from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
 from workers.power.node import DONE, Calling
@@ -44,7 +44,7 @@ class CloudEvents:
         answer, verdict = event.answer, None
         refused = isinstance(answer, NotWantedError)
         if isinstance(answer, BaseException):
-            verdict = None if refused else verdict_on(answer)
+            verdict = None if refused else classify(answer)
             if may_take_effect(answer):
                 self.state.batch.unsettled.add(node.name)
         made = action_of(call, answer, verdict, time_ns)
@@ -93,7 +93,7 @@ class CloudEvents:
         changed = cloud.listed(event)
         now, verdict = time.monotonic(), None
         if isinstance(event.listing, BaseException):
-            verdict = verdict_on(event.listing)
+            verdict = classify(event.listing)
             self._failed(cloud, verdict, event.listing, None, now)
         result = DONE if verdict is None else verdict.cause.error
         self.metrics.calls.labels(cloud.name, "list", result).observe(now - event.asked)

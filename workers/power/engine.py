@@ -40,8 +40,6 @@ _STORE_RETRY = 1.0
 _SECOND = 1.0
 # Seconds in which what calls have done is gathered for one commit; outcomes do not wait.
 _GATHER = 0.05
-_PRUNE = 3600.0
-_NS = 1_000_000_000
 _HELD_LONG = Cause("held_long", "still pending; rests so that the broker keeps its delivery")
 
 
@@ -83,7 +81,7 @@ class Engine:
         self._store_error: BaseException | None = None
         self._store_away_until, self._store_state = 0.0, ""
         self._due_at, self._commit_at = 0.0, inf
-        self._next_second = self._next_renewal = self._next_prune = 0.0
+        self._next_second = self._next_renewal = 0.0
         self._log = structlog.get_logger()
 
     def deliver(self, delivery: Delivery) -> None:
@@ -161,9 +159,7 @@ class Engine:
         events: list[Event] = []
         with suppress(queue.Empty):
             events.append(self._inbox.get(timeout=wait))
-            with self._inbox.mutex:  # all at once: a lock for each costs more than most events
-                events += self._inbox.queue
-                self._inbox.queue.clear()
+            events += [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
         return events
 
     def _learn(self, events: Iterable[Event]) -> None:
@@ -232,10 +228,6 @@ class Engine:
         self._metrics.observe(nodes.values(), self._clouds.values())
         self._listings.order()
         self._outbox.resend()
-        if now >= self._next_prune:
-            self._next_prune = now + _PRUNE
-            kept = int(self._settings.power.keep_outcomes * _NS)
-            self._store.prune(time.time_ns() - kept)
         if not nodes:
             return
         if now >= self._next_renewal:

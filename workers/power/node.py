@@ -12,6 +12,7 @@ from schemas.commands import Desired, PowerCommand
 from schemas.events import Cause, CloudAction
 from workers.clouds.actions import BAKE, BOOTS, CREATE, DELETE, FIND_IMAGE, REBOOT
 from workers.clouds.decide import Act, NodeView
+from workers.clouds.errors import MAY_BE_DONE
 from workers.clouds.nova_requests import Call
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings
@@ -62,10 +63,6 @@ class Decided:
 
 
 Phase: TypeAlias = Looking | Queued | Calling | Judging | Decided
-# Results of a call that has changed the server, or may have, whatever the answer was.
-_MAY_BE_DONE = frozenset(
-    {DONE, "network", "timeout", "server_side", "unreadable_answer", "unknown"}
-)
 LOOKING, QUEUED = Looking(), Queued()
 
 
@@ -154,8 +151,9 @@ class PendingNode:
     @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
-        reboots = (one for one in self.made if one.action == REBOOT and one.result in _MAY_BE_DONE)
-        return max((reboot.time for reboot in reboots), default=None)
+        reboots = (one for one in self.made if one.action == REBOOT)
+        done = (one.time for one in reboots if one.result == DONE or one.result in MAY_BE_DONE)
+        return max(done, default=None)
 
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from producers.message import Message
 from schemas.commands import Kind
@@ -114,6 +115,7 @@ class Publisher:
     outbox: Outbox
     cluster: str
     metrics: PowerMetrics
+    _log: FilteringBoundLogger = field(default_factory=structlog.get_logger)
 
     def accepted(self, request: Pending, now: int) -> None:
         """Report the acceptance, once a round: what comes back from a tier was accepted before."""
@@ -123,12 +125,12 @@ class Publisher:
 
     def taken(self, request: Pending) -> None:
         """Log that a request is being worked on; at INFO once, not after each rest."""
-        log = _log_of(request)
-        (log.debug if request.history.parked else log.info)("request_accepted")
+        log = self._log
+        (log.debug if request.history.parked else log.info)("request_accepted", **_keys(request))
 
     def retried(self, request: Pending, cause: Cause) -> str:
         """Send a request to its next retry tier with one more failed attempt; the tier."""
-        _log_of(request).warning("request_retried", cause=cause.error)
+        self._log.warning("request_retried", **_keys(request), cause=cause.error)
         self.metrics.attempts_failed.labels(cause.error).inc()
         tier, sent = messages.retried(request, cause, time.time_ns())
         self.outbox.finish(request.delivery, sent)
@@ -136,9 +138,9 @@ class Publisher:
 
     def parked(self, request: Pending, cause: Cause, tier: str) -> None:
         """Let a request rest, its attempts unchanged; logged at INFO the first time."""
-        log = _log_of(request)
+        log = self._log
         (log.debug if request.history.parked else log.info)(
-            "request_parked", cause=cause.error, tier=tier
+            "request_parked", **_keys(request), cause=cause.error, tier=tier
         )
         self.metrics.parked.labels(cause.error).inc()
         sent = messages.parked(request, cause, tier, time.time_ns())
@@ -166,9 +168,8 @@ class Publisher:
         self.metrics.ended.labels(event.kind, event.transition).inc()
         if failed and event.kind is Kind.RESUME:
             self.metrics.boots_failed.labels(event.cloud or "none", cause or "unknown").inc()
-        log = _log_of(request)
-        (log.error if failed else log.info)(
-            "request_ended", outcome=str(event.transition), cause=cause
+        (self._log.error if failed else self._log.info)(
+            "request_ended", **_keys(request), outcome=str(event.transition), cause=cause
         )
         self.outbox.finish(request.delivery, sent)
 
@@ -179,7 +180,7 @@ class Publisher:
     def rejected(self, delivery: Delivery, error: MalformedMessageError) -> None:
         """Dead-letter a message that cannot be read."""
         now = time.time_ns()
-        structlog.get_logger().error("message_rejected", queue=delivery.queue, field=error.field)
+        self._log.error("message_rejected", queue=delivery.queue, field=error.field)
         history = intake.history_from(delivery.headers)
         cause = Cause("malformed", str(error))
         letter = messages.dead_letter(delivery, history, cause, now)
@@ -187,15 +188,15 @@ class Publisher:
         self.outbox.finish(delivery, [letter, outgoing.event(notice)])
 
 
-def _log_of(request: Pending) -> structlog.typing.FilteringBoundLogger:
+def _keys(request: Pending) -> dict[str, str | int]:
+    """A request as its log lines name it."""
     command = request.command
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return log.bind(
-        node=command.node,
-        kind=str(command.kind),
-        generation=command.generation,
-        correlation_id=command.correlation_id,
-        request_id=request.id,
-        round=request.history.round,
-        attempt=request.history.attempt,
-    )
+    return {
+        "node": command.node,
+        "kind": str(command.kind),
+        "generation": command.generation,
+        "correlation_id": command.correlation_id,
+        "request_id": request.id,
+        "round": request.history.round,
+        "attempt": request.history.attempt,
+    }

@@ -1,8 +1,8 @@
-"""What the engine's turns work on: the pending nodes, which are due, and what is to be written."""
+"""What the engine's turns work on: the pending nodes, what is due, and what is to be written."""
 
 import heapq
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -15,21 +15,34 @@ from workers.store.requests import RoundKey
 # Decided about in one turn: it takes a fraction of a second.
 _AT_ONCE = 200
 
+# The boots of a group that count, and how many are enough.
+_LAST, _ENOUGH = 10, 3
+# A boot is not expected before this part of the shortest, nor after this part of the longest.
+_FIRST, _LATEST = 0.95, 1.1
+# Intervals between two listings: at most, so that a boot that fails early is noticed; at least; and
+# how many of those saved may be spent later.
+_SELDOM, _OFTEN, _MOST_SAVED = 4.0, 0.25, 20.0
+# With more nodes pending, one of them is always about to be ready, and each listing is a long one.
+_MANY = 200
+
 
 class Agenda:
     """Which nodes to decide about now; all others cost nothing meanwhile. Times are monotonic.
 
     Attributes:
-        touched: the nodes to decide about now.
-        due: a heap of the moments when others are due by time alone; some are out of date.
-        next_at: the first of them, or infinity.
+        touched: nodes to decide about now.
+        next_at: when to decide about others: 0 while some had to wait for a turn, infinity for none.
         for_whole: by cloud, those that wait for a listing of all its servers.
     """
 
     def __init__(self) -> None:
         self.touched: set[str] = set()
-        self.due: list[tuple[float, str]] = []
         self.next_at = inf
+        # those that had to wait in the last turn; and a heap of them, with some that wait no longer
+        self._waiting: set[str] = set()
+        self._order: list[tuple[bool, str]] = []
+        # a heap of the moments when others are due by time alone; some are out of date
+        self._due: list[tuple[float, str]] = []
         self._until: dict[str, float] = {}
         self._for_listing: defaultdict[str, set[str]] = defaultdict(set)
         self.for_whole: defaultdict[str, set[str]] = defaultdict(set)
@@ -44,8 +57,8 @@ class Agenda:
             (self.for_whole if step.whole else self._for_listing)[cloud].add(name)
         if step.until is not None:
             self._until[name] = step.until
-            heapq.heappush(self.due, (step.until, name))
-            self.next_at = self.due[0][0]
+            heapq.heappush(self._due, (step.until, name))
+            self.next_at = min(self.next_at, step.until)
 
     def listed(self, cloud: str, *, whole: bool) -> None:
         """A listing of the cloud has come."""
@@ -55,17 +68,69 @@ class Agenda:
 
     def take(self, now: float, first: Callable[[str], bool] = lambda _name: False) -> list[str]:
         """The nodes to decide about now: not too many at once, and those that are `first` before others."""
-        while self.due and self.due[0][0] <= now:
-            until, name = heapq.heappop(self.due)
+        while self._due and self._due[0][0] <= now:
+            until, name = heapq.heappop(self._due)
             if self._until.get(name) == until:
                 del self._until[name]
                 self.touched.add(name)
-        taken = heapq.nsmallest(_AT_ONCE, self.touched, lambda name: (not first(name), name))
-        self.touched.difference_update(taken)
-        for name in taken:
-            self._until.pop(name, None)
-        self.next_at = self.due[0][0] if self.due else inf
+        for name in self.touched:  # also one that waits: it may be `first` by now
+            heapq.heappush(self._order, (not first(name), name))
+        self._waiting |= self.touched
+        self.touched.clear()
+        taken: list[str] = []
+        while self._order and len(taken) < _AT_ONCE:
+            _, name = heapq.heappop(self._order)
+            if name in self._waiting:
+                self._waiting.remove(name)
+                self._until.pop(name, None)
+                taken.append(name)
+        self.next_at = 0.0 if self._waiting else self._due[0][0] if self._due else inf
         return taken
+
+
+@dataclass(slots=True)
+class BootPace:
+    """When to list a cloud on which nodes boot: seldom before a boot can be over, often about then.
+
+    A boot takes about as long as the last ones of its group. What is saved while it cannot be over yet
+    is spent when it is about to be: in all, a cloud is not listed more often than once an interval.
+    Times are in seconds.
+    """
+
+    _boots: dict[str, deque[float]] = field(default_factory=dict)
+    _saved: float = 0.0
+
+    def booted(self, group: str, took: float) -> None:
+        """A boot of this group was seen to be over, so long after its call was answered."""
+        self._boots.setdefault(group, deque(maxlen=_LAST)).append(took)
+
+    def left(self, node: PendingNode, now: float) -> float | None:
+        """Seconds until the node's boot may be over; None if that is not known. `now` is monotonic."""
+        boots = self._boots.get(node.group_name, ())
+        if not node.is_booting or node.is_calling or len(boots) < _ENOUGH:
+            return None
+        age = now - node.patient_since
+        return None if age > max(boots) * _LATEST else max(0.0, min(boots) * _FIRST - age)
+
+    def next_in(self, nodes: Sequence[PendingNode], interval: float, now: float) -> float:
+        """Seconds until the next listing of the cloud on which these nodes are pending.
+
+        `interval` is the usual time; a listing is made now (monotonic seconds).
+        """
+        if len(nodes) > _MANY:
+            return interval
+        wanted = inf
+        for node in nodes:
+            left = self.left(node, now)
+            wanted = min(wanted, interval if left is None else max(left, _OFTEN * interval))
+            if wanted <= _OFTEN * interval:
+                break
+        wanted = interval if wanted == inf else min(wanted, _SELDOM * interval)
+        saved = self._saved + wanted / interval - 1
+        if saved < 0:
+            wanted, saved = interval, self._saved
+        self._saved = min(saved, _MOST_SAVED)
+        return wanted
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import sys
 from functools import lru_cache
 from html import escape
 from urllib.parse import quote, quote_plus
@@ -11,7 +12,8 @@ from urllib.parse import quote, quote_plus
 PIECE = 8
 # Shorter pieces of Base64 are found everywhere.
 _SHORTEST = 4
-# In long answers, every piece of at least 23 characters is found: one look at every eighth place.
+# In long answers, every piece of at least 23 characters is found: one look at every sixteenth place,
+# and a second one at what may be found by chance.
 _LONG_PIECE, _LONG_STEP, _LONG = 16, 8, 2**16
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
 _FOR_URLS = str.maketrans("+/", "-_")
@@ -23,11 +25,25 @@ def repeats(answer: bytes, secret: str) -> bool:
     if b"\\" in answer:  # JSON can write any character as an escape
         plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), answer)
         answer = answer + b"\0" + plain.replace(b"\\/", b"/")
-    size, step = (_LONG_PIECE, _LONG_STEP) if len(answer) >= _LONG else (PIECE, 1)
+    is_long = len(answer) >= _LONG
+    size, step = (_LONG_PIECE, _LONG_STEP) if is_long else (PIECE, 1)
     short, pieces = _sought(secret, size)
+    if any(form in answer for form in short):
+        return True
+    if is_long:
+        numbers = memoryview(answer)[: len(answer) & -PIECE].cast("Q")[:: _LONG_PIECE // PIECE]
+        if _numbers(secret).isdisjoint(numbers):
+            return False
     # one look at each place of the answer, not one search for each of a thousand pieces
-    found = (answer[at : at + size] for at in range(0, len(answer) - size + 1, step))
-    return not pieces.isdisjoint(found) or any(form in answer for form in short)
+    return not pieces.isdisjoint(
+        answer[at : at + size] for at in range(0, len(answer) - size + 1, step)
+    )
+
+
+@lru_cache(maxsize=4)
+def _numbers(secret: str) -> frozenset[int]:
+    """The pieces of eight bytes as numbers: a long answer is looked at as a row of numbers."""
+    return frozenset(int.from_bytes(one, sys.byteorder) for one in _sought(secret, PIECE)[1])
 
 
 @lru_cache(maxsize=4)  # each answer to the same token is searched

@@ -9,13 +9,17 @@ from pathlib import Path
 from producers.disk import sync_folder
 
 
-def create_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+def create_file(
+    path: Path, content: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None
+) -> None:
     """Create a file; an existing one stays as it is, also if another process creates it now.
+
+    Its user and group are `owner`, or those of the process.
 
     Raises:
         OSError: it cannot be made.
     """
-    with _beside(path, content, mode, owner=None) as name, suppress(FileExistsError):
+    with _beside(path, content, mode, owner) as name, suppress(FileExistsError):
         os.link(name, path)
 
 
@@ -35,9 +39,9 @@ def _beside(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
             if owner is not None:
                 os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, mode)
             file.write(content)
             file.flush()
             os.fsync(descriptor)

@@ -10,6 +10,8 @@ from contextlib import suppress
 
 _MOST_BYTES = 2**28
 _CHUNK = 2**16
+# Of what a program that failed has said, characters.
+_LONGEST = 1000
 
 
 class TooMuchOutputError(subprocess.SubprocessError):
@@ -55,6 +57,20 @@ def run_program(
     return subprocess.CompletedProcess(argv, code, *outputs)
 
 
+def problem_of(
+    argv: Sequence[str | bytes], seconds: float, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """Run a program as `run_program` does; returns in one line why it failed, or None."""
+    try:
+        done = run_program(argv, seconds, environment)
+    except subprocess.TimeoutExpired:
+        return f"did not end within {seconds:g} s"
+    except (OSError, ValueError, TooMuchOutputError) as error:
+        return str(error)
+    said = (done.stderr.strip() or done.stdout).decode(errors="backslashreplace")
+    return (" ".join(said.split())[:_LONGEST] or "failed") if done.returncode else None
+
+
 def _read(
     process: subprocess.Popen[bytes], seconds: float, until: float, most: int
 ) -> tuple[bytes, bytes]:
@@ -64,7 +80,9 @@ def _read(
         for pipe in found:
             selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            ready = selector.select(max(0.0, until - time.monotonic()))
+            # what always has something to read is not asked again after the time is over
+            left = until - time.monotonic()
+            ready = selector.select(left) if left > 0 else []
             if not ready:
                 raise subprocess.TimeoutExpired(process.args, seconds)
             for key, _ in ready:

@@ -3,6 +3,9 @@
 The role SETUP owns the tables: it migrates them, and only it seals and prunes the audit log.
 """
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -17,6 +20,10 @@ CHANGE = (*ADD, "UPDATE")
 ALL = (*CHANGE, "DELETE")
 # What its role alone may read.
 HIDDEN = t.refresh_tokens.c.ciphertext
+
+_VERSIONS = "state_version", "audit_version"
+# PostgreSQL's own number.
+_ROUNDS = 4096
 
 _Tables: TypeAlias = Mapping[sa.Table, tuple[str, ...]]
 _BEAT: _Tables = {t.workers: ALL}
@@ -33,8 +40,7 @@ def _read(*found: sa.Table) -> _Tables:
 ACCESS: Mapping[Role, _Tables] = {
     Role.POWER: {
         **_BEAT,
-        t.requests: ALL,
-        **dict.fromkeys((t.nodes, t.group_images, t.listings), CHANGE),
+        **dict.fromkeys((t.requests, t.nodes, t.group_images, t.listings), CHANGE),
         **_read(t.clock_resets, t.snapshots, t.holds, t.drifts),
     },
     Role.TOKENS: {**_BEAT, t.refresh_tokens: CHANGE},
@@ -48,7 +54,9 @@ ACCESS: Mapping[Role, _Tables] = {
     },
     Role.AUDIT: {
         **_BEAT,
-        **_read(t.nodes, t.requests, t.drifts, t.snapshots, t.refresh_tokens),
+        **_read(t.nodes, t.drifts, t.snapshots, t.refresh_tokens),
+        # forgets the rounds whose outcomes it holds
+        t.requests: (*READ, "DELETE"),
         **dict.fromkeys(t.AUDIT.tables.values(), ADD),
     },
     Role.NOTIFY: {**_BEAT, t.notifications: ALL},
@@ -72,17 +80,36 @@ def creations(name: Callable[[Role], str]) -> Iterator[str]:
         yield f"DO $$BEGIN {create}; EXCEPTION WHEN duplicate_object THEN NULL; END$$"
 
 
+def takeover(name: Callable[[Role], str]) -> Iterator[str]:
+    """The administrator's statements, in a database, that give it and its tables to the role SETUP."""
+    owner = f'"{name(Role.SETUP)}"'
+    yield _on_database("ALTER", f"OWNER TO {owner}")
+    for table in (*t.STATE.tables, *t.AUDIT.tables, *_VERSIONS):
+        yield f"ALTER TABLE IF EXISTS {table} OWNER TO {owner}"
+
+
+def verifier(password: str, salt: bytes) -> str:
+    """What PostgreSQL keeps of a password (RFC 5803): nobody can log in with it."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ROUNDS)
+    client, server = (
+        hmac.digest(salted, word, "sha256") for word in (b"Client Key", b"Server Key")
+    )
+    stored = hashlib.sha256(client).digest()
+    coded = (base64.b64encode(one).decode() for one in (salt, stored, server))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(_ROUNDS, *coded)
+
+
 def grants(name: Callable[[Role], str], kind: str) -> Iterator[str]:
     """The owner's statements, in the database of `kind`, that leave each role what it needs."""
     here = t.STATE if kind == "state" else t.AUDIT
-    yield _on_database("REVOKE ALL", "FROM PUBLIC")
+    yield _on_database("REVOKE ALL ON", "FROM PUBLIC")
     for role, access in ACCESS.items():
         who = f'"{name(role)}"'
         mine = {table: how for table, how in access.items() if table.metadata is here}
         yield from (f"REVOKE ALL ON {table.name} FROM {who}" for table in here.tables.values())
         if not mine:
             continue
-        yield _on_database("GRANT CONNECT", f"TO {who}")
+        yield _on_database("GRANT CONNECT ON", f"TO {who}")
         yield f"GRANT SELECT ON {kind}_version TO {who}"
         for table, how in mine.items():
             what = ", ".join(how)
@@ -96,4 +123,4 @@ def grants(name: Callable[[Role], str], kind: str) -> Iterator[str]:
 def _on_database(what: str, whom: str) -> str:
     """A statement about the database that runs it, whose name it need not know."""
     name = "quote_ident(current_database())"
-    return f"DO $$BEGIN EXECUTE '{what} ON DATABASE ' || {name} || ' {whom}'; END$$"
+    return f"DO $$BEGIN EXECUTE '{what} DATABASE ' || {name} || ' {whom}'; END$$"

@@ -16,7 +16,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30
 _IDLE_TRANSACTION_SECONDS = 10
 # PostgreSQL's class insufficient_privilege (Appendix A of its manual).
-_NOT_ALLOWED = "42501"
+NOT_ALLOWED = "42501"
 _READ_ONLY = "lamplighter_read_only"
 
 # The errors that mean "the store is unavailable": errors of the database, and no free connection.
@@ -94,7 +94,7 @@ def migrate(
     try:
         (command.downgrade if back else command.upgrade)(config, to)
     except sa.exc.ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+        if getattr(error.orig, "sqlstate", None) != NOT_ALLOWED:
             raise
         raise ConfigError(
             f"{FIELDS[kind]}: this database user may not create the tables of this version: {GRANT}, "
@@ -139,7 +139,7 @@ def store_problem(error: BaseException) -> str:
     """
     cause = getattr(error, "orig", None) or error
     words = str(cause).strip().partition("\n")[0] or type(cause).__name__
-    if getattr(cause, "sqlstate", None) != _NOT_ALLOWED:
+    if getattr(cause, "sqlstate", None) != NOT_ALLOWED:
         return words
     who, what = getattr(error, "detail", ["this user"])[-1], getattr(error, "statement", "")
     return f"the database role {who} lacks a right: {words} ({what.split(maxsplit=1)[0]}): {GRANT}"

@@ -1,4 +1,4 @@
-"""The statements that raise nodes' desired states: upsert if greater, and note which boots are due."""
+"""The statements that raise nodes' desired states, and that note of many nodes what became of each."""
 
 import sqlalchemy as sa
 
@@ -36,11 +36,28 @@ def missed_suspends(cluster: str) -> sa.Update:
     """Note suspends (parameters `which`, `below`) that a resume has overtaken."""
     below = sa.bindparam("below", type_=sa.BigInteger)
     overtaken = sa.and_(
-        nodes.c.cluster == cluster,
-        nodes.c.node == sa.bindparam("which"),
         nodes.c.desired == str(Desired.UP),
         nodes.c.generation > below,
         nodes.c.reached < nodes.c.generation,
         nodes.c.boot_from.between(1, below),
     )
-    return sa.update(nodes).where(overtaken).values(boot_from=below)
+    return _each(cluster).where(overtaken).values(boot_from=below)
+
+
+def set_higher(cluster: str, column: str) -> sa.Update:
+    """Set the column of each node (parameter `which`) to `value`, where it is lower."""
+    value = sa.bindparam("value", type_=sa.BigInteger)
+    return _each(cluster).where(nodes.c[column] < value).values({column: value})
+
+
+def observed(cluster: str) -> sa.Update:
+    """Keep the `status` and the `server` of each node (parameter `which`), as seen `at` that time."""
+    return _each(cluster).values(
+        server_id=sa.func.coalesce(sa.bindparam("server"), nodes.c.server_id),
+        observed=sa.bindparam("status"),
+        observed_at=sa.bindparam("at", type_=sa.BigInteger),
+    )
+
+
+def _each(cluster: str) -> sa.Update:
+    return sa.update(nodes).where(nodes.c.cluster == cluster, nodes.c.node == sa.bindparam("which"))

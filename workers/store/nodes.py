@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from schemas.commands import Desired, Kind, PowerCommand
 from workers.store.database import among, store_clock
-from workers.store.desired_state import missed_suspends, raised
+from workers.store.desired_state import missed_suspends, observed, raised, set_higher
 from workers.store.lease_owner import Lease
 from workers.store.tables import holds, nodes
 
@@ -72,6 +72,9 @@ class NodeTable:
         self._mine = nodes.c.lease_owner == lease.owner.name
         self._lasts_until = clock + int(lease.seconds * 1000)
         self._settled = clock + int(lease.settling * 1000)
+        columns = "booted", "reached", "off_asked"
+        self._higher = {column: set_higher(cluster, column) for column in columns}
+        self._seen = observed(cluster)
         on_hold = sa.and_(holds.c.cluster == nodes.c.cluster, holds.c.node == nodes.c.node)
         self._read = (
             sa.select(
@@ -168,10 +171,9 @@ class NodeTable:
         """
         ours = nodes.c.cluster == self._cluster, self._mine
         query = sa.select(nodes.c.node, nodes.c.generation).where(*ours)
-        now = {row.node: row.generation for row in connection.execute(query)}
+        touched = known.items() - {(node, now) for node, now in connection.execute(query)}
         held = connection.scalars(sa.select(holds.c.node).where(holds.c.cluster == self._cluster))
-        touched = {node for node, generation in known.items() if now.get(node) != generation}
-        return sorted(touched | (set(held) & set(known)))
+        return sorted({node for node, _ in touched} | (known.keys() & set(held)))
 
     def lock(self, connection: sa.Connection, names: Sequence[str]) -> dict[str, DesiredRow]:
         """The rows of these nodes, which nobody else changes before the transaction ends.
@@ -211,26 +213,16 @@ class NodeTable:
         `at` in ns since the epoch. Without a server, the last known one stays.
         """
         rows = [
-            {"which": node, "server": seen[node][0], "status": seen[node][1]}
-            for node in sorted(seen)
+            {"which": node, "server": server, "status": status, "at": at}
+            for node, (server, status) in sorted(seen.items())
         ]
         if rows:
-            values = {
-                "server_id": sa.func.coalesce(sa.bindparam("server"), nodes.c.server_id),
-                "observed": sa.bindparam("status"),
-                "observed_at": at,
-            }
-            connection.execute(sa.update(nodes).where(*self._this()).values(values), rows)
+            connection.execute(self._seen, rows)
 
     def _set_each(self, connection: sa.Connection, column: str, values: Mapping[str, int]) -> None:
         if values:
-            value = sa.bindparam("value", type_=sa.BigInteger)
-            statement = sa.update(nodes).where(*self._this(), nodes.c[column] < value)
-            rows = [{"which": name, "value": values[name]} for name in sorted(values)]
-            connection.execute(statement.values({column: value}), rows)
-
-    def _this(self) -> tuple[sa.ColumnElement[bool], ...]:
-        return nodes.c.cluster == self._cluster, nodes.c.node == sa.bindparam("which")
+            rows = [{"which": name, "value": value} for name, value in sorted(values.items())]
+            connection.execute(self._higher[column], rows)
 
     def _update(
         self,

@@ -218,8 +218,3 @@ class PowerStore:
         self._nodes.observe(connection, seen, now)
         self._nodes.mark_reached(connection, reached)
         return stored
-
-    def prune(self, before: int) -> int:
-        """Forget rounds that ended before then (ns since the epoch); how many."""
-        with self._store.begin() as connection:
-            return rounds.prune(connection, self._cluster, before)

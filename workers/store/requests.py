@@ -6,7 +6,8 @@ transaction. Each handles many rounds with a few statements.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -27,6 +28,13 @@ _END = {
     name: upsert(name, requests, *_ENDED, where=lambda _: requests.c.outcome.is_(None))
     for name in DIALECTS
 }
+_THIS = (
+    requests.c.cluster == sa.bindparam("of_cluster"),
+    requests.c.request_id == sa.bindparam("of_request"),
+    requests.c.round == sa.bindparam("of_round"),
+)
+_UPDATE = sa.update(requests).where(*_THIS)
+_MANY = 50_000
 _THESE = {name: among(name, requests.c.request_id) for name in DIALECTS}
 
 
@@ -53,10 +61,12 @@ def open_rounds(connection: sa.Connection, cluster: str, rows: Sequence[Round]) 
     """Open these rounds; a round that is open or ended already stays unchanged."""
     if not rows:
         return
-    ordered = sorted(rows, key=lambda row: (row.request_id, row.round))
     connection.execute(
         _OPEN[connection.dialect.name],
-        [{"cluster": cluster, **asdict(row)} for row in ordered],
+        [
+            {"cluster": cluster, **{name: getattr(row, name) for name in Round.__slots__}}
+            for row in sorted(rows, key=lambda row: (row.request_id, row.round))
+        ],
     )
 
 
@@ -155,19 +165,26 @@ def keep_waited(connection: sa.Connection, cluster: str, waited: Mapping[RoundKe
 def _update(
     connection: sa.Connection, cluster: str, rows: Mapping[RoundKey, Mapping[str, object]]
 ) -> None:
-    if not rows:
-        return
-    # the columns to set are those in the rows
-    statement = sa.update(requests).where(
-        requests.c.cluster == cluster,
-        requests.c.request_id == sa.bindparam("of_request"),
-        requests.c.round == sa.bindparam("of_round"),
+    if rows:
+        parameters = [
+            {"of_cluster": cluster, "of_request": key[0], "of_round": key[1], **values}
+            for key, values in sorted(rows.items(), key=itemgetter(0))
+        ]
+        connection.execute(_UPDATE, parameters)  # sets the columns that are in the rows
+
+
+def ended_before(connection: sa.Connection, cluster: str, before: int) -> list[RoundKey]:
+    """The rounds that ended before then (ns since the epoch), the oldest first; not all of very many."""
+    query = sa.select(requests.c.request_id, requests.c.round).where(
+        requests.c.cluster == cluster, requests.c.decided_at < before
     )
-    parameters = [{"of_request": key[0], "of_round": key[1], **rows[key]} for key in sorted(rows)]
-    connection.execute(statement, parameters)
+    found = connection.execute(query.order_by(requests.c.decided_at).limit(_MANY))
+    return [(request_id, round_) for request_id, round_ in found]
 
 
-def prune(connection: sa.Connection, cluster: str, before: int) -> int:
-    """Forget rounds that ended before then (ns since the epoch); how many."""
-    ended = sa.and_(requests.c.cluster == cluster, requests.c.decided_at < before)
-    return connection.execute(sa.delete(requests).where(ended)).rowcount
+def forget(connection: sa.Connection, cluster: str, keys: Sequence[RoundKey]) -> int:
+    """Forget these rounds; how many."""
+    if not keys:
+        return 0
+    parameters = [{"of_cluster": cluster, "of_request": id_, "of_round": n} for id_, n in keys]
+    return connection.execute(sa.delete(requests).where(*_THIS), parameters).rowcount

@@ -40,7 +40,8 @@ from workers.power.node import (
 )
 from workers.power.steps import Finish, ParkNode
 from workers.store.nodes import DesiredRow
-from workers.store.slurm_view import SlurmView
+from workers.store.power_store import PowerStore
+from workers.store.slurm_view import SlurmView, SnapshotReader
 
 if TYPE_CHECKING:
     from tests.unit.fencing.store import Ask
@@ -233,10 +234,9 @@ def learn(asks: tuple[Ask, ...], worker: Worker, held: tuple[int, ...], answer: 
     return _worker(worker, after, worker.generation)._replace(call=None, done=False)
 
 
-class _Rows:
-    owner = "we"
-
+class _Rows(PowerStore):
     def __init__(self, row: DesiredRow) -> None:
+        self.owner = "we"
         self._row = row
 
     def read_one(self, node: str) -> DesiredRow:
@@ -244,7 +244,7 @@ class _Rows:
         return self._row
 
 
-class _Snapshots:
+class _Snapshots(SnapshotReader):
     def __init__(self, slurm: str) -> None:
         self._slurm = slurm
 

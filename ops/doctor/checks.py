@@ -1,0 +1,63 @@
+"""Runs the checks of `lamplighter doctor`: each in bounded time, and none stops the others."""
+
+from collections.abc import Callable, Iterable
+from threading import Thread
+
+from ops.cli.errors import explain
+from ops.site.findings import Finding, Severity
+from producers.settings import ConfigError
+
+# Whatever hangs: a resolver, a file system, a database that accepts and is silent, a cloud that drips.
+_SECONDS = 60.0
+
+
+class SlowError(Exception):
+    """Something did not end in time; the text says how long that is."""
+
+
+def findings_of(what: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """The findings of a check, and one more if it fails or does not end.
+
+    Args:
+        what: it looks at, for the finding's words.
+        check: it may fail in any way; what it found before counts.
+    """
+    found: list[Finding] = []
+    problem = failure_of(lambda: found.extend(check()))
+    if problem is None:
+        return found
+    severity = Severity.WRONG if isinstance(problem, ConfigError) else Severity.AWAY
+    return [*found, Finding(severity, "check", f"{what}: {words_of(problem)}")]
+
+
+def failure_of(work: Callable[[], object], seconds: float | None = None) -> Exception | None:
+    """Do something in bounded time; returns how it failed, or None.
+
+    Args:
+        work: may hang: then it goes on, until the process ends.
+        seconds: by default those of a check.
+    """
+    limit = seconds or _SECONDS
+    problems: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the others go on
+            problems.append(error)
+
+    thread = Thread(target=run, name="check", daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive():
+        return SlowError(f"did not end within {limit:g} s")
+    return problems[0] if problems else None
+
+
+def words_of(problem: Exception) -> str:
+    """The problem in words that hold no secret."""
+    if isinstance(problem, SlowError):
+        return str(problem)
+    explained = explain(problem)
+    # the text of another one could hold anything
+    return explained[0] if explained else f"failed: {type(problem).__name__}; please report it"

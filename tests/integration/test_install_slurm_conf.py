@@ -1,0 +1,73 @@
+"""`lamplighter init` reads slurm.conf as a real slurmctld does."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from ops.doctor.slurm import config_from
+from ops.install.slurm_conf import read_slurm_conf
+from producers.hosts import expand
+from tests.testbed.slurm import PrivateSlurm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Everything that slurm.conf(5) allows, and what slurmctld accepts beyond it.
+ODD = (
+    "RESUMETIMEOUT = 0x12C\t# five minutes\n"
+    "SuspendTime\\\nout=010\n"
+    'suspendtime="500" # "600"\n'
+    "Include sub/a.conf\n"
+    "INCLUDE\t%c.conf # more\n"
+    "nodename=DEFAULT state=cloud\n"
+    "NodeName=cont1 NodeAddr=127.0.0.1 \\  \r\n  RealMemory=1 \\\r\n  State=CLOUD\r\n"
+    "NodeName=plain[1-2] NodeAddr=127.0.0.1 # State=UNKNOWN \\\n"
+    'NodeName="quoted[1-2],x1" NodeAddr=127.0.0.1 Reason="State=UNKNOWN, they say"\n'
+    "NodeName=DEFAULT State=UNKNOWN\n"
+    'NodeName=static8 NodeAddr=127.0.0.1 Reason="State=CLOUD"\n'
+    'NodeName=static9 NodeAddr=127.0.0.1 Reason="never # ends" State=CLOUD\n'
+    "NodeName=dr1 NodeAddr=127.0.0.1 State=CLOUD+DRAIN\n"
+    "NodeSet=some Nodes=plain[1-2]\n"
+    "PartitionName=all Nodes=ALL SuspendTimeout=30\n"
+    "PartitionName=set Nodes=some\n"
+)
+
+
+def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(run_dir: Path) -> None:
+    """Nodes, their states and the timeouts of a file with all that slurmctld accepts."""
+    slurm = PrivateSlurm(run_dir / "slurm")
+    text = slurm.conf.read_text().replace("ClusterName=testbed", "clustername=Test.Bed")
+    slurm.conf.write_bytes((text + ODD).encode())
+    for name, lines in {
+        "sub/a.conf": "NodeName=a1 NodeAddr=127.0.0.1 State=CLOUD\nInclude b.conf\n",
+        "sub/b.conf": "NodeName = b1 NodeAddr = 127.0.0.1 State = Cloud\n",
+        "test.bed.conf": "NodeName=c1\tNodeAddr=127.0.0.1\tState=CLOUD",
+    }.items():
+        path = slurm.conf_dir / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(lines)
+    conf = read_slurm_conf(slurm.conf)
+    with slurm:
+
+        def show(*words: str) -> str:
+            argv = ["scontrol", "show", "--all", "--oneliner", *words]
+            return subprocess.check_output(argv, env=slurm.environment(), text=True)
+
+        nodes = {
+            line.split()[0].removeprefix("NodeName="): "CLOUD"
+            in line.partition(" State=")[2].split()[0]
+            for line in show("node").splitlines()
+            if line
+        }
+        config = config_from(show("config"))
+    assert {node for part in conf.cloud_nodes for node in expand(part)} == {
+        name for name, is_cloud in nodes.items() if is_cloud
+    }
+    assert {node for part in conf.other_nodes for node in expand(part)} == {
+        name for name, is_cloud in nodes.items() if not is_cloud
+    }
+    assert config["ClusterName"] == "test.bed"
+    assert conf.cluster == "test-bed"
+    for key in ("ResumeTimeout", "SuspendTimeout", "SuspendTime"):
+        assert f"{conf.seconds(key, 1)} sec" == config[key]

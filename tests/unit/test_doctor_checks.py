@@ -1,0 +1,141 @@
+"""No check of `lamplighter doctor` stops another: whatever fails or hangs becomes a finding."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from ops.cli.main import cli
+from ops.doctor import checks, command
+from ops.doctor.checks import findings_of
+from ops.site.findings import Finding, Severity
+from producers.settings import ConfigError
+from tests.unit.test_doctor import GOOD_TOML
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+NOTE = Finding(Severity.NOTE, "x", "well")
+SECRET = "s3cr3t-in-an-exception"
+
+
+def failing(error: Exception) -> Iterator[Finding]:
+    yield NOTE
+    raise error
+
+
+def doctor(config: Path, *words: str) -> Result:
+    return CliRunner(env={"LAMPLIGHTER_CONFIG": str(config)}).invoke(cli, ["doctor", *words])
+
+
+@pytest.mark.parametrize(
+    ("error", "severity", "words"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), Severity.AWAY, "Permission denied"),
+        (ConfigError("broker.url: is wrong"), Severity.WRONG, "part: broker.url: is wrong"),
+        (RuntimeError(SECRET), Severity.AWAY, "part: failed: RuntimeError"),
+        (KeyError(SECRET), Severity.AWAY, "part: failed: KeyError"),
+        (RecursionError(), Severity.AWAY, "RecursionError"),
+    ],
+)
+def test_a_check_that_fails_says_so_and_keeps_what_it_found(
+    error: Exception, severity: Severity, words: str
+) -> None:
+    found = findings_of("part", lambda: failing(error))
+    assert found[0] == NOTE
+    assert (found[1].severity, words in found[1].words) == (severity, True)
+    assert SECRET not in found[1].words
+
+
+def test_a_check_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_SECONDS", 0.2)
+    release = Event()
+
+    def check() -> Iterator[Finding]:
+        yield NOTE
+        release.wait()
+
+    before = time.monotonic()
+    found = findings_of("the database", check)
+    release.set()
+    assert time.monotonic() - before < 5.0
+    assert [one.severity for one in found] == [Severity.NOTE, Severity.AWAY]
+    assert found[1].words == "the database: did not end within 0.2 s"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["of_configuration", "_of_slurmctld", "of_host", "of_systemd", "of_broker", "of_store",
+     "of_measured", "of_logins", "of_clouds"],
+)  # fmt: skip
+def test_the_output_is_one_json_object_whatever_fails(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = run_dir / "lamplighter.toml"
+    config.write_text(GOOD_TOML.replace(":5672/", ":1/"))
+    config.chmod(0o666 if name == "of_configuration" else 0o640)
+    if name in {"of_logins", "of_clouds"}:  # they need a broker
+        monkeypatch.setattr(command, "of_broker", lambda _: [])
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(SECRET)
+
+    monkeypatch.setattr(command, name, fail)
+    result = doctor(config, "--json")
+    assert result.exit_code == 3
+    found = json.loads(result.stdout)["findings"]
+    assert any("ZeroDivisionError" in one["words"] for one in found)
+    assert SECRET not in result.output
+
+
+def test_a_part_that_accepts_and_is_silent_ends_in_time(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Database, broker, token service: a listener that never says a word."""
+    monkeypatch.setattr(checks, "_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        config = run_dir / "lamplighter.toml"
+        toml = GOOD_TOML.replace("sqlite:///state.db", f"postgresql+psycopg://u@127.0.0.1:{port}/x")
+        config.write_text(toml.replace(":5672/", f":{port}/"))
+        config.chmod(0o640)
+        before = time.monotonic()
+        result = doctor(config, "--json")
+        assert time.monotonic() - before < 30.0
+    found = {one["words"] for one in json.loads(result.stdout)["findings"]}
+    assert any("stores: did not end" in one for one in found)
+    assert result.exit_code == 3
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "closed folder", "empty", "binary"])
+def test_a_configuration_that_cannot_be_read_is_one_json_object(run_dir: Path, kind: str) -> None:
+
+    config = run_dir / "etc" / "lamplighter.toml"
+    config.parent.mkdir()
+    match kind:
+        case "folder":
+            config.mkdir()
+        case "fifo":
+            os.mkfifo(config)
+        case "closed folder":
+            config = Path("/proc/1/root/none/lamplighter.toml")
+        case "empty":
+            config.touch(mode=0o600)
+        case "binary":
+            config.touch(mode=0o600)
+            config.write_bytes(b"\xff\0" * 1000)
+    result = doctor(config, "--json")
+    (found,) = json.loads(result.stdout)["findings"]
+    assert result.exit_code == 1
+    assert (found["finding"], found["severity"]) == ("configuration", "wrong")
+    assert "lamplighter.toml" in found["words"]

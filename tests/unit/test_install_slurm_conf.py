@@ -1,0 +1,175 @@
+"""What `lamplighter init` reads in slurm.conf, and what it writes for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.install.init import init
+from ops.install.slurm_conf import read_slurm_conf
+from ops.install.toml import slurm_lines
+from producers.settings import ConfigError
+from tests.unit.test_install import SLURM_CONF, folder, run, site
+
+__all__ = ["folder"]
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
+
+ODD = """\
+ClusterName = Vespa.One
+SLURMUSER="slurm"   # quoted
+RESUMETIMEOUT = 0x12C\t# five minutes
+SuspendTime\\
+out=010
+PrivateData=jobs,users
+SuspendTime=INFINITE
+Include sub/a.conf
+INCLUDE\t%c.conf
+nodename=DEFAULT state=cloud CPUs=2
+NodeName=cont1 \\  \r
+  RealMemory=1000 \\\r
+  State=CLOUD\r
+NodeName=plain[1-2] NodeAddr=10.0.0.[1-2] # State=UNKNOWN \\
+NodeName="quoted[1-2],x1" Reason="State=UNKNOWN, they say"
+NodeName=DEFAULT State=UNKNOWN
+NodeName=static1 Reason="State=CLOUD" Comment=NodeName=ghost
+NodeName=off State="FUTURE"
+NodeName=dr1 State=CLOUD+DRAIN
+NodeSet=all Nodes=ALL
+PartitionName=DEFAULT ResumeTimeout=900 SuspendTime=60
+PartitionName=all Nodes=ALL State=UP SuspendTimeout=30
+"""
+
+
+def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(folder: Path) -> None:
+    (folder / "slurm.conf").write_text(ODD)
+    (folder / "sub").mkdir()
+    (folder / "sub/a.conf").write_text("NodeName=a1 State=CLOUD\nInclude b.conf\n")
+    (folder / "sub/b.conf").write_text("NodeName = b1 State = CLOUD\n")
+    (folder / "vespa.one.conf").write_text("NodeName=c1\tState=Cloud")
+    conf = read_slurm_conf(folder / "slurm.conf")
+    clouds = ("a1", "b1", "c1", "cont1", "plain[1-2]", "quoted[1-2],x1", "dr1")
+    assert conf.cloud_nodes == clouds
+    assert conf.other_nodes == ("static1",)
+    assert (conf.cluster, conf.user, conf.includes_own) == ("vespa-one", "slurm", False)
+    assert conf.seconds("ResumeTimeout", 1) == 300
+    assert conf.seconds("SuspendTimeout", 1) == 8
+    assert conf.longest("ResumeTimeout", 1) == 900
+    text, differences = slurm_lines(replace(site(folder), slurm=conf))
+    assert "SuspendTime" not in text
+    assert "SuspendExcNodes=a1,b1,c1,cont1,dr1,plain[1-2],quoted[1-2],static1,x1\n" in text
+    assert differences == [f"PrivateData=jobs,users in {conf.path}: change it to jobs,users,cloud"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Include nowhere.conf", "nowhere.conf: No such file"),
+        ("Include .", "Is a directory"),
+        ("Include fifo", "is not a file"),
+        ("Include slurm.conf", "too many files"),
+        ("Include many.conf", "too many files"),
+        ("Include a\0b", "not a file's name"),
+        ("SlurmUser=64999999", "SlurmUser: no user"),
+        ("SlurmUser=a:b", "SlurmUser: 'a:b' is not a user's name"),
+        ("SlurmUser=nobody-of-that-name", "has no such user"),
+        ("NodeName=n[1-3 State=CLOUD", "NodeName"),
+        ("NodeName=n[1-99999999] State=CLOUD", "NodeName"),
+    ],
+)
+def test_a_slurm_conf_that_cannot_be_used_is_named(folder: Path, text: str, words: str) -> None:
+    (folder / "slurm.conf").write_text(f"{SLURM_CONF}{text}\n")
+    os.mkfifo(folder / "fifo")
+    (folder / "many.conf").write_text("Include empty.conf\n" * 2000)
+    (folder / "empty.conf").touch()
+    arguments = [f"--slurm-conf={folder}/slurm.conf", f"--clouds-yaml={folder}/clouds.yaml"]
+    words_of_init = [*arguments, "--yes", "--cloud=site", "--strategy=stop"]
+    result = CliRunner().invoke(init, words_of_init)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert words in str(result.exception)
+    assert "slurm.conf" in str(result.exception) or "--slurm-conf" in str(result.exception)
+    assert result.output == ""
+
+
+def test_a_slurm_conf_with_a_long_line_takes_no_longer(folder: Path) -> None:
+    """A line without an equals sign, or with nothing but them, once took hours."""
+    path = folder / "slurm.conf"
+    pieces = {"a": 10**6, "a=": 10**5, "a ": 10**5, 'a="': 10**4}
+    path.write_text("\n".join(piece * count for piece, count in pieces.items()))
+    before = time.monotonic()
+    read_slurm_conf(path)
+    assert time.monotonic() - before < 5.0
+
+
+def test_a_commented_include_is_not_taken_for_one(folder: Path) -> None:
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    with (folder / "slurm.conf").open("a") as file:
+        file.write("# Include lamplighter.conf\n")
+    assert (
+        f"echo 'Include {folder}/lamplighter.conf' >> {folder}/slurm.conf"
+        in run(folder, *words).output
+    )
+    with (folder / "more.conf").open("a") as file:
+        file.write(f"Include {folder}/lamplighter.conf\n")
+    assert "echo" not in run(folder, *words).output
+
+
+def test_slurm_conf_is_read_with_its_included_files(folder: Path) -> None:
+    conf = read_slurm_conf(folder / "slurm.conf")
+    assert (conf.cluster, conf.user, conf.cloud_nodes) == ("vespa", "slurm", ("node[1-3],gpu1",))
+    assert (conf.seconds("ResumeTimeout", 1), conf.seconds("SuspendTime", 1)) == (300, 900)
+    assert conf.seconds("SuspendTimeout", 60) == 60
+
+
+@given(text=st.text(max_size=400))
+def test_any_slurm_conf_is_read_or_refused_by_name(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "slurm.conf"
+        (path.parent / "more.conf").write_text(text, errors="replace")
+        path.write_text(text + "\nInclude more.conf\nNodeName=" + text, errors="replace")
+        try:
+            read_slurm_conf(path)
+        except ConfigError as error:
+            assert "slurm.conf" in str(error)  # noqa: PT017 - either may happen
+
+
+def test_the_lines_of_an_earlier_run_are_not_differences(folder: Path) -> None:
+    text, differences = slurm_lines(site(folder))
+    (folder / "lamplighter.conf").write_text(text)
+    with (folder / "slurm.conf").open("a") as file:
+        file.write(f"Include {folder}/lamplighter.conf\n")
+    assert slurm_lines(site(folder)) == (text, differences)
+
+
+def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: Path) -> None:
+    text, differences = slurm_lines(site(folder))
+    assert "ResumeProgram=/opt/lamplighter/bin/lamplighter-resume\n" in text
+    assert not any(key in text for key in ("ResumeTimeout", "SuspendTime=", "SuspendProgram"))
+    (difference,) = differences
+    assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
+    assert "change it to /opt/lamplighter/bin/lamplighter-suspend" in difference
+
+
+def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:
+    """Whatever the values are, also in a file whose difference init shows."""
+    variables = (ROOT / "deploy/ansible/roles/lamplighter/vars/main.yaml").read_text()
+    (found,) = re.findall(r"lamplighter_contradictions: .*regex_findall\('(.*)'\)", variables)
+    (folder / "more.conf").write_text(
+        'SuspendProgram="/opt/my own/program"\nPrivateData=jobs,nodes\n'
+    )
+    (folder / "lamplighter.conf").write_text("A=b in /c: change it to d\n")
+    output = run(folder, "--yes", "--cloud=site", "--strategy=stop").output
+    assert "A=b in /c: change it to d" in output
+    stopped = re.findall(found.replace(r"\\", "\\"), output)
+    assert [one.partition("=")[0] for one in stopped] == ["SuspendProgram", "PrivateData"]
