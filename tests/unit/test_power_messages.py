@@ -106,7 +106,7 @@ def test_a_stored_outcome_is_published_byte_for_byte() -> None:
 def test_a_request_that_cannot_be_tried_fails_and_raises_an_alarm() -> None:
     waiting = pending(history=DeliveryHistory(round=2, attempt=1))
     cause = Cause("unknown_node", "node1 is in no group")
-    told = messages.ended(waiting, Transition.FAILED, cause, NOW)
+    told = messages.about(waiting, Transition.FAILED, waiting.history, NOW, cause=cause)
     assert (told.transition, told.round, told.attempt, told.cause) == (
         Transition.FAILED,
         2,
@@ -131,6 +131,7 @@ def test_the_notice_of_an_unreadable_message_does_not_repeat_its_body() -> None:
 
 
 def test_the_events_of_a_dry_run_are_marked() -> None:
-    told = messages.ended(pending(dry_run=True), Transition.SUPERSEDED, CAUSE, NOW)
+    waiting = pending(dry_run=True)
+    told = messages.about(waiting, Transition.SUPERSEDED, waiting.history, NOW, cause=CAUSE)
     assert told.dry_run
     assert event_from(told.to_envelope()).dry_run

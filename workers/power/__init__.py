@@ -9,7 +9,7 @@ reception: takes requests in, with one transaction.
 node: a pending node, its phases, and how an event changes it. Pure.
 next_step: what an answer changes, and the next step of a node: the policy around the table. Pure.
 steps: what may be done next, as values.
-calls: the guard of a call; what errors mean.
+calls: the guard of a call, asked immediately before each try.
 carry_out: takes steps: queues, calls, finishes, retries, parks; lists the clouds.
 cloud_events: takes in what clouds answer.
 state: what a turn works on; which nodes and which listings are due.

@@ -1,4 +1,4 @@
-"""Calls to clouds: what is asked immediately before each try, and what an answer means."""
+"""The guard of a call to a cloud: what is asked immediately before each try."""
 
 import time
 from dataclasses import dataclass, field

@@ -1,8 +1,7 @@
 """`lamplighter worker power`."""
 
 from collections.abc import Callable
-from contextlib import closing, suppress
-from threading import Thread
+from contextlib import closing
 
 from workers.broker import topology
 from workers.clouds.client import Cloud
@@ -42,7 +41,7 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     def open_cloud(name: str, post: Callable[[CloudEvent], None]) -> CloudDriver:
         of_cloud = settings.clouds[name]
         auth = TokenServicePlugin(tokens, name, of_cloud.auth_url)
-        Thread(target=_log_in, args=(auth,), name=f"login-{name}", daemon=True).start()
+        auth.log_in_early()
         templates = {n: g.server for n, g in settings.groups.items() if g.server is not None}
         cloud = Cloud(of_cloud, auth, power.api_timeout, settings.cluster, templates)
         return CloudDriver(name, settings.cluster, of_cloud, cloud, post)
@@ -71,9 +70,3 @@ def _serve(run: Runtime, tokens: TokenClient, owner: Owner) -> None:
     finally:
         engine.close()
         link.stop()
-
-
-def _log_in(auth: TokenServicePlugin) -> None:
-    """Have a token early: the first request then waits neither for a login nor for a broker's fail-over."""
-    with suppress(Exception):  # the request that needs one asks again, and tells
-        auth.get_access()

@@ -73,16 +73,8 @@ def dead_letter(delivery: Delivery, history: DeliveryHistory, cause: Cause, now:
         delivery.routing_key,
         delivery.body,
         delivery.message_id or "unknown",
-        headers={
-            **_headers(delivery, history),
-            **final_cause(delivery.queue, cause, now),
-        },
+        headers={**_headers(delivery, history), **final_cause(delivery.queue, cause, now)},
     )
-
-
-def ended(pending: Pending, transition: Transition, cause: Cause, now: int) -> RequestEvent:
-    """The outcome of a request that ends when it arrives."""
-    return about(pending, transition, pending.history, now, cause=cause)
 
 
 def refused(pending: Pending, cause: Cause, now: int) -> Notice:

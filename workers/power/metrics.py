@@ -3,6 +3,7 @@
 import time
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,26 +19,22 @@ class PowerMetrics:
     """The power worker's metrics; who counts names the labels."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"lamplighter_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"lamplighter_{name}", text, labels, registry=registry)
-
+        counter = partial(Counter, namespace="lamplighter", registry=registry)
+        gauge = partial(Gauge, namespace="lamplighter", registry=registry)
         self.accepted = counter(
-            "requests_accepted", "Requests whose round this worker opened.", "kind"
+            "requests_accepted", "Requests whose round this worker opened.", ["kind"]
         )
         self.ended = counter(
-            "requests_ended", "Rounds of requests that ended, by outcome.", "kind", "outcome"
+            "requests_ended", "Rounds of requests that ended, by outcome.", ["kind", "outcome"]
         )
         self.attempts_failed = counter(
-            "attempts_failed", "Failed attempts that are followed by another.", "cause"
+            "attempts_failed", "Failed attempts that are followed by another.", ["cause"]
         )
         self.parked = counter(
-            "requests_parked", "Requests parked with their attempts unchanged.", "cause"
+            "requests_parked", "Requests parked with their attempts unchanged.", ["cause"]
         )
         self.boots_failed = counter(
-            "boots_failed", "Resumes that failed for good.", "cloud", "cause"
+            "boots_failed", "Resumes that failed for good.", ["cloud", "cause"]
         )
         self.calls = Histogram(
             "lamplighter_cloud_call_duration_seconds",
@@ -47,11 +44,11 @@ class PowerMetrics:
             registry=registry,
         )
         self._limit = gauge(
-            "cloud_calls_limit", "Calls in flight that a cloud may get now.", "cloud"
+            "cloud_calls_limit", "Calls in flight that a cloud may get now.", ["cloud"]
         )
-        self._in_flight = gauge("cloud_calls_in_flight", "Calls under way.", "cloud")
-        self._well = gauge("cloud_well", "Whether a cloud lists and acts: 1 or 0.", "cloud")
-        self._pending = gauge("nodes_pending", "Nodes that this worker reconciles.", "cloud")
+        self._in_flight = gauge("cloud_calls_in_flight", "Calls under way.", ["cloud"])
+        self._well = gauge("cloud_well", "Whether a cloud lists and acts: 1 or 0.", ["cloud"])
+        self._pending = gauge("nodes_pending", "Nodes that this worker reconciles.", ["cloud"])
         self._oldest = gauge(
             "pending_request_age_max_seconds", "Age of the oldest request that this worker holds."
         )

@@ -24,6 +24,7 @@ from workers.power.node import (
     Judging,
     PendingNode,
     Queued,
+    answered,
     looks_later,
     recorded,
 )
@@ -85,7 +86,7 @@ def next_step(
         return _wait(node, decision, now)
     if refusal is not None and decision.action in NEEDS_ROOM:
         return Finish(Transition.FAILED, refusal, None)
-    if decision.action == CREATE and node.has_created:
+    if decision.action == CREATE and any(made.action == CREATE for made in node.made):
         # a listing of changes may have missed the first server: a job could be on either of two
         whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
         if whole != decision:
@@ -191,7 +192,7 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
     if isinstance(answer, BaseException) and may_take_effect(answer):
         node = looks_later(node, now + api_timeout)
     if isinstance(answer, NotWantedError):
-        node = looks_later(replace(node, called=True), now)
+        node = answered(node, now)
         if answer.waits is None or node.row.generation != call.row.generation:
             return node
         return replace(node, phase=Decided(ParkNode(answer.waits, FIRST_TIER)))
@@ -199,12 +200,12 @@ def learn_answer(  # noqa: PLR0913 - the answer, what it means, and when it came
     if call.act.because is not None:
         node = replace(node, trouble=call.act.because)
     if verdict is None or verdict.then is not Then.SLOW_DOWN:
-        node = looks_later(replace(node, called=True), now)
+        node = answered(node, now)
     still_wanted = node.row.generation == call.row.generation
     if verdict is None:
         if call.act.action == FIND_IMAGE and still_wanted:
             node = replace(node, image_id=str(answer))
-        return replace(node, conflicts=0)
+        return replace(node, conflicts=0) if node.conflicts else node
     return _after_error(node, verdict) if still_wanted else node
 
 

@@ -115,16 +115,10 @@ class PendingNode:
         return next((p for p in self.requests if p.id == self.row.request_id), None)
 
     @property
-    def command(self) -> PowerCommand | None:
-        """What that request asks for."""
-        request = self.request
-        return None if request is None else request.command
-
-    @property
     def baking(self) -> PowerCommand | None:
         """The bake that the row asks for; None for other rows, or if it waits elsewhere."""
-        command = self.command
-        return None if command is None or command.image is None else command
+        request = self.request
+        return None if request is None or request.command.image is None else request.command
 
     @property
     def is_overtaken(self) -> bool:
@@ -142,11 +136,6 @@ class PendingNode:
         return self.row.desired is Desired.UP and any(
             action.action in BOOTS and action.result == DONE for action in self.made
         )
-
-    @property
-    def has_created(self) -> bool:
-        """Whether this round has asked for a server before."""
-        return any(action.action == CREATE for action in self.made)
 
     @property
     def last_reboot(self) -> int | None:
@@ -244,12 +233,17 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
     if action.action == FIND_IMAGE:
         return node
     made = (*node.actions.get(call.key, ()), action)
-    node = replace(node, actions={**node.actions, call.key: made})
+    actions, row = {**node.actions, call.key: made}, node.row
     if action.result != DONE:
-        return node
-    booted = call.row.generation if action.action in BOOTS else 0
-    row = replace(node.row, booted=max(node.row.booted, booted))
-    return replace(node, patient_since=now, row=row)
+        return replace(node, actions=actions)
+    if action.action in BOOTS:
+        row = replace(row, booted=max(row.booted, call.row.generation))
+    return replace(node, actions=actions, row=row, patient_since=now)
+
+
+def answered(node: PendingNode, now: float) -> PendingNode:
+    """After a call was answered: what was listed before counts for nothing from now on."""
+    return replace(node, called=True, fresh_after=max(node.fresh_after, now))
 
 
 def looks_later(node: PendingNode, moment: float) -> PendingNode:

@@ -97,7 +97,9 @@ class Reception:
         accepted = self.store.accept(
             [request for request, admission in admissions if admission == TAKE],
             [
-                messages.ended(request, admission.transition, admission.cause, now)
+                messages.about(
+                    request, admission.transition, request.history, now, cause=admission.cause
+                )
                 for request, admission in admissions
                 if isinstance(admission, End)
             ],

@@ -76,7 +76,6 @@ class SnapshotListings:
 
     def _guard(self, cloud: CloudDriver, server: Server) -> None:
         """Runs on the caller's thread: a worker may have begun to use a surplus server."""
-        if is_stray(self.settings, cloud.name, server):
-            return
-        if self.snapshots.own_server(server.node or "") in {None, server.id}:
+        is_nobodys = is_stray(self.settings, cloud.name, server)
+        if not is_nobodys and self.snapshots.own_server(server.node or "") in {None, server.id}:
             raise NotWantedError("the node is acted on now", 0)

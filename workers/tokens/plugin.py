@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 
 from keystoneauth1 import access
 from keystoneauth1.identity import BaseIdentityPlugin
@@ -39,6 +40,15 @@ class TokenServicePlugin(BaseIdentityPlugin):
         if held is None or time.monotonic() >= held[1]:
             return self.get_auth_ref(session)
         return held[0]
+
+    def log_in_early(self) -> None:
+        """Have a token soon: the first request then waits neither for a login nor for a broker's fail-over."""
+
+        def log_in() -> None:
+            with suppress(Exception):  # the request that needs one asks again, and tells
+                self.get_access()
+
+        threading.Thread(target=log_in, name=f"login-{self._cloud}", daemon=True).start()
 
     def get_auth_ref(self, session: Session | None) -> access.AccessInfo:  # noqa: ARG002 - the base's
         """Request a token; again if the cloud has refused it meanwhile."""
