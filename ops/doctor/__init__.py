@@ -1,6 +1,7 @@
 """`lamplighter doctor`: checks an installation from one of its hosts, and says what to change.
 
 command: the command; which checks run where.
+checks: runs each check in bounded time.
 host: files and folders of this host: owners, modes, space; the spool.
 units: the units of this host, where systemd runs.
 slurm: slurm.conf as slurmctld has it. Pure.

@@ -19,7 +19,7 @@ from ops.doctor.host import has_spool, of_configuration, of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
-from ops.doctor.slurm import config_from, of_slurm
+from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_systemd
 from ops.site import findings
 from ops.site.findings import Finding, Severity
@@ -165,6 +165,7 @@ def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -
         return
     slurm |= config_from(text)
     yield from of_slurm(slurm, settings)
+    yield from of_names(slurm, settings)
     yield from findings.of_conf(differences)
     yield from of_prolog(slurm, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
 

@@ -1,7 +1,8 @@
-"""Checks slurm.conf as slurmctld has it. Pure, but for the files that it names."""
+"""Checks slurm.conf as slurmctld has it. Pure, but for the files and hosts that it names."""
 
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,6 +61,23 @@ def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
             "ReturnToService is 0: a node that once did not answer stays down after its next boot",
             "ReturnToService=2 in slurm.conf",
         )
+
+
+def of_names(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+    """Groups whose nodes this host, slurmctld's, does not find by name; one node of each is looked up.
+
+    Slurm 24.11 forgets the address of a node that was off, looks it up by its name, tries it ten times in 10 s, and
+    does nothing else meanwhile; 22.05 keeps the address (both measured).
+    """
+    if version_of(config) < (23, 2):
+        return
+    first = {group: node for node, group in reversed(list(settings.nodes.items()))}
+    for group, node in sorted(first.items()):
+        try:
+            socket.getaddrinfo(node, None)
+        except OSError:
+            words = f"group {group}: no name service here knows {node}: slurmctld stops for 10 s at each such node"
+            yield wrong("node_name", words, "add the group's nodes to DNS or to /etc/hosts")
 
 
 def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ import base64
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +18,10 @@ import sqlalchemy as sa
 from schemas.roles import Role
 from tests.testbed.postgresql import PostgreSQL
 from tests.testbed.whole_system import SystemPlan, WholeSystem
+from tests.unit.test_doctor import GOOD_TOML
 from workers.store.access import ACCESS, verifier
+from workers.store.database import open_store
+from workers.store.tables import audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +36,10 @@ def server(session_dir: Path) -> Iterator[PostgreSQL]:
         yield running
 
 
-def commands() -> list[str]:
-    """Those of the page, for any host."""
+def commands(program: str = "lamplighter|psql") -> list[str]:
+    """Those of the page that begin so: for any host, or for compose."""
     section = PAGE.read_text().partition("\n## In the database")[2].partition("\n## ")[0]
-    return re.findall(r"^    ((?:lamplighter|psql) .*)$", section, re.MULTILINE)
+    return re.findall(rf"^    ((?:{program}) .*)$", section, re.MULTILINE)
 
 
 def run_page(system: WholeSystem, old: sa.URL) -> str:
@@ -153,6 +157,72 @@ def test_new_databases_are_created_by_the_same_commands(
         done = system.operator("database", "roles", "--create")
         assert f"no password is known here for {prefix}_power" in done.stdout
         assert "power.pgpass: No such file" in done.stderr
+
+
+def test_compose_with_data_gets_its_roles_by_its_own_commands(
+    run_dir: Path, server: PostgreSQL
+) -> None:
+    """The page's commands, as the containers run them: the setup container has its own password only."""
+    old = sa.make_url(server.create_database())
+    admin = sa.create_engine(old, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for name in ("lamplighter", "audit"):
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    kinds: dict[Literal["state", "audit"], str] = {"state": "lamplighter", "audit": "audit"}
+    for kind, name in kinds.items():
+        open_store(old.set(database=name).render_as_string(hide_password=False), kind).dispose()
+
+    (run_dir / "docker").write_text("#!/bin/sh\n")  # it would change owners
+    (run_dir / "docker").chmod(0o755)
+    folder = run_dir / "secrets"
+    search = f"{run_dir}:{PROGRAMS}:{os.environ['PATH']}"
+    script = PAGE.parents[1] / "deploy/compose/secrets.sh"
+    subprocess.run([script, folder], env={"PATH": search}, check=True)
+    (run_dir / "setup").mkdir()
+    shutil.copy(folder / "setup.pgpass", run_dir / "setup")
+    compose = (script.parent / "lamplighter.toml").read_text()
+    urls = re.findall(r'^(?:audit_)?url = "(postgresql.*)"$', compose, re.MULTILINE)
+    toml = GOOD_TOML
+    for sqlite, url in zip(("state", "audit"), urls, strict=True):
+        place = url.replace("@postgres/", f"@{old.host}:{old.port}/")
+        toml = toml.replace(
+            f"sqlite:///{sqlite}.db", place.replace("/run/secrets", f"{run_dir}/setup")
+        )
+    config = run_dir / "lamplighter.toml"
+    config.write_text(toml)
+    config.chmod(0o600)
+    environment = {
+        "PATH": search,
+        "LAMPLIGHTER_CONFIG": str(config),
+        "PGHOST": str(old.host),
+        "PGPORT": str(old.port),
+        "PGPASSFILE": str(old.query["passfile"]),
+        "PGDATABASE": "lamplighter",  # that of the user
+    }
+    for one in commands("docker compose"):
+        command = one.replace("docker compose exec -T postgres ", "").replace(
+            "SECRETS", str(folder)
+        )
+        command = command.replace("--username=lamplighter", f"--username={old.username}")
+        command = command.replace("docker compose run --rm --no-deps -T setup ", "")
+        subprocess.run(
+            ["/bin/bash", "-c", command],
+            env=environment,
+            cwd=run_dir,
+            check=True,
+            capture_output=True,
+        )
+    # what the setup container does at each start
+    applied = ["lamplighter", "database", "roles", "--apply"]
+    subprocess.run(applied, env=environment, check=True, capture_output=True)
+    for name in kinds.values():
+        assert {owner for _, owner in owners(old, name)} == {"lamplighter_setup"}
+    url = old.set(username="lamplighter_audit", database="audit")
+    engine = sa.create_engine(url.update_query_dict({"passfile": str(folder / "audit.pgpass")}))
+    with engine.connect() as connection:
+        connection.execute(sa.select(audit))
+    engine.dispose()
 
 
 def test_a_verifier_is_what_postgresql_itself_makes(server: PostgreSQL) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
 import subprocess
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 from tests.testbed import slurmnode
 from tests.testbed.loopback import loopback
@@ -17,10 +19,10 @@ from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child, tail
 from tests.testbed.slurm_conf import Layout, SlurmSettings, cgroup_conf, slurm_conf
 from tests.testbed.waiting import until
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 START_TIMEOUT = 30.0
+# Slurm 24.11 looks up a node that has been off by its name, and stops for 10 s if nobody knows it. So
+# slurmctld has a file of hosts of its own, where / can be mounted anew: in a plain chroot it cannot.
+_OWN_HOSTS = 'mount --make-rslave / 2>/dev/null && mount --bind "$0" /etc/hosts; exec "$@"'
 PROGRAMS = ("munged", "slurmctld", "slurmd", "scontrol", "sbatch")
 
 
@@ -108,11 +110,21 @@ class PrivateSlurm:
         """Start slurmctld only, if it does not run; raises the same errors as `start`."""
         if not self.ctld_runs:
             self._ctld = Child(
-                [*self._loopback.prefix, "slurmctld", "-D", "-s", "-f", self.conf],
+                [*self._prefix(), "slurmctld", "-D", "-s", "-f", self.conf],
                 log=self.layout.log_dir / "slurmctld.out",
                 env=self.environment() | dict(self.settings.environment),
             )
         until(self._answers, START_TIMEOUT, "the private slurmctld")
+
+    def _prefix(self) -> list[str | Path]:
+        """The words before slurmctld's command: on loopback and, for root, with names for all nodes."""
+        if os.geteuid() != 0:
+            return [*self._loopback.prefix]
+        hosts = self.conf_dir / "hosts"
+        names = " ".join(self.settings.node_names)
+        hosts.write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 {names}\n")
+        private = ("unshare", "--mount", "--propagation", "unchanged")
+        return [*self._loopback.prefix, *private, "sh", "-c", _OWN_HOSTS, hosts]
 
     @property
     def ctld_runs(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from ops.doctor.host import User, of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_broker_version, of_clock, of_differences
 from ops.doctor.prolog import of_prolog
-from ops.doctor.slurm import config_from, of_slurm
+from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_units
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
@@ -193,6 +194,25 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     assert [one.key for one in found] == [key]
     assert word in found[0].text
     assert found[0].remedy
+
+
+def test_a_group_whose_nodes_no_name_service_knows_is_named_where_slurm_stops_for_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def unknown(name: str, _: None) -> None:
+        asked.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert list(of_names({"SLURM_VERSION": "22.05.8"}, settings)) == []
+    (found,) = of_names({"SLURM_VERSION": "24.11.5"}, settings)
+    assert (found.severity, found.key) == (Severity.WRONG, "node_name")
+    assert asked == ["node1"]
+    assert "node1" in found.text
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [()])
+    assert list(of_names({"SLURM_VERSION": "24.11.5"}, settings)) == []
 
 
 def prolog(  # noqa: PLR0913 - what decides
