@@ -144,7 +144,7 @@ def main() -> None:
         # a name that the terminal cannot show must not end a listing half-way
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     end(
-        lambda: cli(_arguments(sys.argv[1:]), prog_name="lamplighter"),
+        lambda: cli(args=_arguments(sys.argv[1:]), prog_name="lamplighter"),
         lambda line: click.echo(f"lamplighter: {line}", err=True),
     )
 
