@@ -105,9 +105,9 @@ def commands(call: HookCall) -> list[PowerCommand]:
     ]
 
 
-def expiry(generation: int, timeout: int) -> int:
+def expiry(generation: int, timeout: float) -> int:
     """When Slurm stops waiting for a call made at `generation`; `timeout` in seconds."""
-    return generation + timeout * _NS
+    return generation + int(timeout * _NS)
 
 
 def _jobs_by_node(

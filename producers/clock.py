@@ -71,6 +71,20 @@ def stamp(folder: Path) -> int:
     return generation
 
 
+def process_age() -> float:
+    """Seconds since this process began; 0 if the kernel does not say.
+
+    slurmctld's patience runs from then on, but a busy host can take seconds to start a program. Field
+    22 of the file is in ticks since the boot (proc(5)); the second field can hold spaces.
+    """
+    try:
+        stat = Path("/proc/self/stat").read_text()
+        began = int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return max(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 0.0)
+
+
 def last_generation(folder: Path) -> int:
     """The highest generation so far; 0 if there is none.
 

@@ -50,15 +50,21 @@ def main(kind: Kind) -> None:
     """Run the hook and end the process."""
     _repair_process()
     try:
-        code = run(kind, sys.argv, dict(os.environ))
+        code = run(kind, sys.argv, dict(os.environ), clock.process_age())
     except Exception as error:  # noqa: BLE001 - no operator sees a traceback here
         code = report(None, EXIT_NOT_DURABLE, f"{type(error).__name__}: {error}; please report it")
     # Skips the interpreter's shutdown and a resolver thread that can hang: everything is on disk.
     os._exit(code)
 
 
-def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
-    """Make the request durable and publish it; `argv` is the program and one hostlist expression.
+def run(kind: Kind, argv: list[str], environ: dict[str, str], age: float = 0.0) -> int:
+    """Make the request durable and publish it.
+
+    Args:
+        kind: of the request.
+        argv: the program and one hostlist expression.
+        environ: of the process.
+        age: seconds since Slurm called: its patience runs from then on.
 
     Returns:
         0 if the request is on disk or at the broker, 1 if it could not be made durable, 2 if the
@@ -95,7 +101,7 @@ def run(kind: Kind, argv: list[str], environ: dict[str, str]) -> int:
         nodes=expression,
         generation=generation,
         correlation_id=ids.correlation_id(),
-        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(generation, timeout),
+        expiry=None if kind is Kind.RESUME_FAIL else calls.expiry(generation, timeout - age),
         resume_file=resume_file,
         origin=os.uname().nodename or "unknown",
         note=note,

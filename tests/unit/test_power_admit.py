@@ -22,7 +22,7 @@ from workers.power.admit import (
     Park,
     admit,
 )
-from workers.power.intake import DeliveryHistory
+from workers.power.intake import DeliveryHistory, Pending
 from workers.store.slurm_view import SlurmView
 
 NS = 10**9
@@ -100,6 +100,25 @@ def test_a_late_suspend_is_parked_while_the_newest_snapshot_is_too_old() -> None
     assert isinstance(parking, Park)
 
 
-def test_a_resume_is_taken_whatever_slurm_shows() -> None:
+def test_a_resume_that_comes_at_once_is_taken_whatever_slurm_shows() -> None:
     for power in Power:
         assert admitted(command(), slurm=shows(power), now=LATE) == TAKE
+
+
+def test_a_resume_that_has_rested_ends_where_slurm_has_powered_the_node_off_since() -> None:
+    """Slurm has given the boot up: its node would register, get a job, and be powered off with it."""
+    asked = replace(command(), expiry=MOMENT + 60 * NS)
+    rested = replace(pending(asked), rested=True)
+
+    def ends(request: Pending, slurm: SlurmView) -> bool:
+        found = admit(request, NODES, slurm, 3600.0, LATE)
+        assert found == TAKE or (isinstance(found, End) and found.cause.error == DISAGREES)
+        return found != TAKE
+
+    gone = {power for power in Power if ends(rested, shows(power))}
+    assert gone == {Power.OFF, Power.POWERING_DOWN}
+    assert not ends(rested, shows(Power.OFF, generation=MOMENT))
+    assert not ends(rested, shows(Power.OFF, fresh=False))
+    assert not ends(
+        replace(rested, command=replace(asked, expiry=None)), shows(Power.OFF)
+    )  # an operator's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -23,6 +24,7 @@ from workers.power.calls import (
     NotWantedError,
     may_take_effect,
 )
+from workers.power.intake import PROMPT, Pending
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import WANTED as WANTED_UP
@@ -71,12 +73,11 @@ def guard(
     tries: int = 0,
     slurm: SlurmView | None = None,
     asked: PowerCommand | None = None,
-    is_reboot: bool = False,
 ) -> None:
     """Run the guard of a call, after so many tries that passed; with `asked`, it powers off."""
     wanted, request = (WANTED, None) if asked is None else (OFF, pending(asked))
     store, snapshots = OneRow(wanted), OneView(None)
-    made = Guard(store, snapshots, 20.0, wanted, request, is_reboot=is_reboot)
+    made = Guard(store, snapshots, 20.0, wanted, request)
     for _ in range(tries):
         made()
     store.row, snapshots.slurm = row, slurm
@@ -153,11 +154,27 @@ def test_a_suspend_that_becomes_late_between_two_tries_is_judged_again(
     assert caught.value.earlier == 1
 
 
+RESUME = replace(command(kind=Kind.RESUME), generation=7, expiry=MOMENT)
+
+
+def prompt() -> Pending:
+    """A resume that came at once, and has not waited."""
+    return replace(pending(RESUME), rested=False, since=time.monotonic())
+
+
+def boots(
+    slurm: SlurmView, asked: Pending | None, *, is_reboot: bool = False, rebooted: int | None = None
+) -> None:
+    """Run the guard of a call that boots a node for Slurm, or reboots it."""
+    guard = Guard(OneRow(WANTED), OneView(slurm), 20.0, WANTED, asked)
+    replace(guard, is_reboot=is_reboot, rebooted=rebooted)()
+
+
 def test_a_reboot_for_slurm_is_refused_once_the_node_has_registered() -> None:
-    guard(WANTED, slurm=shows(Power.POWERING_UP), is_reboot=True)
-    guard(WANTED, slurm=shows(Power.ON, generation=6), is_reboot=True)
+    boots(shows(Power.POWERING_UP), prompt(), is_reboot=True)
+    boots(shows(Power.ON, generation=6), prompt(), is_reboot=True)
     with pytest.raises(NotWantedError, match="counts the node as running") as caught:
-        guard(WANTED, slurm=shows(Power.ON, generation=7), is_reboot=True)
+        boots(shows(Power.ON, generation=7), prompt(), is_reboot=True)
     assert caught.value.waits is None
 
 
@@ -167,19 +184,56 @@ def test_a_reboot_for_slurm_is_repeated_only_on_a_fresh_snapshot_since_the_last_
 ) -> None:
     """Whatever the cloud answered to the first one, the node may have booted, and run a job."""
     before, after = (shows(power, generation=at) for at in (6, MOMENT + 1))
+    again = partial(boots, asked=prompt(), is_reboot=True, rebooted=MOMENT)
     for seen in (before, replace(after, fresh=False), replace(after, generation=MOMENT)):
-        made = Guard(OneRow(WANTED), OneView(seen), 20.0, WANTED, is_reboot=True, rebooted=MOMENT)
         if seen.has_registered("node1", WANTED.generation):
             continue
-        with pytest.raises(NotWantedError, match="since the last reboot") as caught:
-            made()
+        with pytest.raises(NotWantedError, match="since the last boot") as caught:
+            again(seen)
         assert caught.value.waits is not None
-    again = Guard(OneRow(WANTED), OneView(after), 20.0, WANTED, is_reboot=True, rebooted=MOMENT)
     if power is Power.ON:
         with pytest.raises(NotWantedError, match="counts the node as running"):
-            again()
+            again(after)
     else:
-        again()
+        again(after)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        replace(prompt(), rested=True),
+        replace(prompt(), since=time.monotonic() - PROMPT - 1),
+        None,
+    ],
+    ids=["came late or again", "waits here for long", "waits elsewhere"],
+)
+def test_a_reboot_that_is_not_prompt_needs_a_fresh_snapshot_since_slurms_call(
+    asked: Pending | None,
+) -> None:
+    """The boot of an earlier request may have served the call already: a job may run on the node."""
+    before, after = (shows(Power.POWERING_UP, generation=at) for at in (7, 8))
+    for seen in (before, replace(after, fresh=False)):
+        with pytest.raises(NotWantedError, match="since the last boot") as caught:
+            boots(seen, asked, is_reboot=True)
+        assert caught.value.waits is not None
+    boots(after, asked, is_reboot=True)
+    boots(before, prompt(), is_reboot=True)
+
+
+def test_no_late_resume_boots_a_node_that_slurm_has_powered_off_since() -> None:
+    """A boot that Slurm has given back: the node would register and get a job, and then be powered off."""
+    late = replace(prompt(), rested=True)
+    for power in Power:
+        if power in {Power.OFF, Power.POWERING_DOWN}:
+            with pytest.raises(NotWantedError, match="powered the node off since") as caught:
+                boots(shows(power), late)
+            assert caught.value.waits is not None
+        else:
+            boots(shows(power), late)
+        boots(shows(power, generation=7), late)
+        boots(replace(shows(power), fresh=False), late)
+        boots(shows(power), prompt())
+        boots(shows(power), replace(late, command=replace(RESUME, expiry=None)))  # an operator's
 
 
 def test_a_reboot_that_was_refused_for_certain_is_no_reboot() -> None:

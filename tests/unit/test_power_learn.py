@@ -12,7 +12,7 @@ from schemas.events import Cause, Transition
 from tests.testbed.deliveries import pending
 from tests.testbed.messages import MOMENT
 from tests.testbed.pending_nodes import ACCEPTED, BAKED, DOWN, UP, action, node, row
-from workers.clouds.actions import BAKE, CREATE, DELETE, FIND_IMAGE, REBOOT, START, STOP
+from workers.clouds.actions import BAKE, CREATE, DELETE, FIND_IMAGE, REBOOT, START, STOP, UNSHELVE
 from workers.clouds.decide import Act
 from workers.clouds.errors import (
     CloudError,
@@ -88,6 +88,19 @@ def test_a_boot_that_was_due_is_done_with_the_call_that_boots() -> None:
     assert not learned(calling(REBOOT, waiting=due), "id-1").row.boot_due
     assert learned(calling(REBOOT, waiting=due), CONFLICT).row.boot_due
     assert learned(calling(REBOOT, waiting=due), CloudError(504, "late")).row.boot_due
+
+
+@pytest.mark.parametrize(
+    "answer", [CloudError(504, "late"), CloudError(503, "no"), CloudError(None, "reset")]
+)
+def test_a_server_that_runs_after_a_call_whose_effect_is_unknown_has_booted(
+    answer: CloudError,
+) -> None:
+    """It was off, or there was none: a reboot could meet a job."""
+    due = node(UP, pending(UP), row=row(UP, boot_from=MOMENT))
+    for action_name in (START, CREATE, UNSHELVE):
+        assert not learned(calling(action_name, waiting=due), answer).row.boot_due
+        assert learned(calling(action_name, waiting=due), CONFLICT).row.boot_due
 
 
 def test_an_image_that_is_found_counts_only_for_the_generation_that_asked_for_it() -> None:

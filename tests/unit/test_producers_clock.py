@@ -155,3 +155,15 @@ def test_a_file_that_root_makes_belongs_to_the_folders_owner(tmp_path: Path) -> 
     made, folder = (tmp_path / clock.FILE_NAME).stat(), tmp_path.stat()
     assert made.st_uid == folder.st_uid
     assert os.geteuid() != 0 or made.st_gid == folder.st_gid
+
+
+def test_the_age_of_a_process_counts_from_its_start_and_includes_the_interpreters() -> None:
+    script = "from producers.clock import process_age; print(process_age())"
+    began = time.clock_gettime(time.CLOCK_BOOTTIME)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
+    )
+    took = time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert 0 < float(done.stdout) < took + 2 * tick
+    assert clock.process_age() > float(done.stdout)

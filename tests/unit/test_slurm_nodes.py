@@ -223,3 +223,23 @@ def test_partitions_with_times_of_their_own_are_read(
     found = power_saving_from(config, f"{line}\n\n", dict)
     assert found is not None
     assert found.partitions == (() if times is None else (PartitionTimes("a", *times),))
+
+
+@pytest.mark.parametrize(
+    ("flags", "unavailable"),
+    [
+        ("CLOUD NOT_RESPONDING POWERED_DOWN", True),
+        ("CLOUD NOT_RESPONDING PLANNED POWERED_DOWN", True),  # as a storm has met it
+        ("CLOUD NOT_RESPONDING PLANNED POWERED_DOWN RESERVED", True),
+        ("CLOUD PLANNED POWERED_DOWN", False),
+        ("CLOUD DRAIN NOT_RESPONDING POWERED_DOWN", False),
+        ("CLOUD NOT_RESPONDING POWERED_DOWN POWERING_UP", False),
+        ("CLOUD MAINTENANCE NOT_RESPONDING POWERED_DOWN", False),
+    ],
+)
+def test_a_node_that_slurmctld_lost_from_view_is_known_by_its_state_whatever_is_planned_for_it(
+    flags: str,
+    unavailable: bool,  # noqa: FBT001
+) -> None:
+    assert NodeState("node1", "IDLE", frozenset(flags.split())).unavailable is unavailable
+    assert not NodeState("node1", "DOWN", frozenset(flags.split())).unavailable

@@ -109,6 +109,9 @@ def judge(request: Pending, slurm: SlurmView, now: int) -> Judgement:
     no longer knows can run no job: its server may be powered off.
     """
     command = request.command
+    if request.rested and is_given_up(request, slurm):
+        shown = f"Slurm's snapshot {slurm.generation} shows the node as {slurm.power[command.node]}"
+        return End(Transition.SUPERSEDED, Cause(DISAGREES, shown))
     if not command.is_slurms_power_off:
         return TAKE
     if is_late(request, now):
@@ -148,6 +151,14 @@ def is_late(request: Pending, now: int) -> bool:
         return True
     expiry = command.expiry if command.is_slurms_power_off else None
     return expiry is not None and (request.rested or now > expiry)
+
+
+def is_given_up(request: Pending, slurm: SlurmView) -> bool:
+    """Whether Slurm has powered the node off since it called for this boot."""
+    command = request.command
+    asked = command.kind is Kind.RESUME and command.expiry is not None
+    newer = slurm.fresh and slurm.generation > command.generation
+    return asked and newer and slurm.power.get(command.node) in {Power.OFF, Power.POWERING_DOWN}
 
 
 def _waits(why: str) -> Waits:

@@ -8,8 +8,15 @@ from schemas.commands import Desired
 from schemas.events import Cause
 from workers.clouds.errors import CloudError
 from workers.errors import LamplighterError
-from workers.power.admit import TAKE, UNCONFIRMED, Take, is_late, judge_late
-from workers.power.intake import Pending
+from workers.power.admit import (
+    TAKE,
+    UNCONFIRMED,
+    Take,
+    is_given_up,
+    is_late,
+    judge_late,
+)
+from workers.power.intake import PROMPT, Pending
 from workers.store.nodes import DesiredRow
 from workers.store.power_store import PowerStore
 from workers.store.slurm_view import SnapshotReader
@@ -74,17 +81,32 @@ class Guard:
 
     def _may_boot(self, row: DesiredRow, earlier: int) -> None:
         """Refuse a boot that Slurm has given up, and a reboot that may meet a job."""
-        given_up = row.off_asked > row.generation
-        slurm = self.snapshots.view() if given_up or self.is_reboot else None
+        off_asked, request = row.off_asked > row.generation, self.request
+        again = request if request is not None and request.rested else None
+        slurm = self.snapshots.view() if off_asked or again or self.is_reboot else None
         if slurm is None:
             return
-        if given_up and not slurm.wants(row.node, row.off_asked):
+        if off_asked and not slurm.wants(row.node, row.off_asked):
             raise _unconfirmed("Slurm has asked later to power the node off", earlier)
-        if self.is_reboot and slurm.has_registered(row.node, row.generation):
+        if again is not None and is_given_up(again, slurm):
+            raise _unconfirmed("Slurm has powered the node off since its call", earlier)
+        if not self.is_reboot:
+            return
+        if slurm.has_registered(row.node, row.generation):
             raise NotWantedError("Slurm counts the node as running", earlier)
-        since = self.rebooted if self.is_reboot else None
-        if since is not None and not (slurm.fresh and slurm.generation > since):
-            raise _unconfirmed("no snapshot of Slurm since the last reboot has come", earlier)
+        since = max(row.generation, self.rebooted or 0)
+        if self._may_have_booted() and not (slurm.fresh and slurm.generation > since):
+            raise _unconfirmed("no snapshot of Slurm since the last boot has come", earlier)
+
+    def _may_have_booted(self) -> bool:
+        """Whether the node may have booted after slurmctld's call, so that a job may run on it.
+
+        An earlier request may have booted it, if this one came late or waits here for long.
+        """
+        request = self.request
+        if request is None or request.rested or self.rebooted is not None:
+            return True
+        return time.monotonic() - request.since > PROMPT
 
     def _may_power_off(self, earlier: int) -> None:
         """Refuse what Slurm may have taken back."""

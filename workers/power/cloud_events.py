@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from workers.clouds.actions import BOOTS
 from workers.clouds.driver import Answered, CloudDriver, Listed
 from workers.clouds.errors import Then, Verdict, classify, rest_asked
 from workers.power.calls import NotWantedError, may_take_effect
 from workers.power.metrics import PowerMetrics
 from workers.power.next_step import action_of, learn_answer
-from workers.power.node import DONE, Calling
+from workers.power.node import DONE, Calling, counts_as_boot
 from workers.power.state import EngineState
 
 
@@ -62,7 +61,7 @@ class CloudEvents:
         if call.key in learned.actions:
             batch.actions[call.key] = learned.actions[call.key]
             batch.waited.pop(call.key, None)
-            if made.result == DONE and made.action in BOOTS:
+            if counts_as_boot(made):
                 batch.booted[node.name] = call.row.generation
         self.metrics.calls.labels(cloud.name, made.action, made.result).observe(now - call.since)
         sick = verdict is not None and verdict.then in {Then.HOLD, Then.PARK, Then.PROBE}

@@ -17,8 +17,8 @@ from workers.store.requests import RoundKey
 # All headers together must fit into one frame of 128 KiB, or the broker closes the connection.
 _LONGEST_ERRORS = 65_536
 # slurmctld writes its state up to 5 s after a change: one that was killed before has forgotten its
-# call. A call that comes later than this may be such a one.
-_PROMPT_NS = 10_000_000_000
+# call. A call that comes later than this (seconds) may be such a one.
+PROMPT = 10.0
 # More than any request needs; and it fits the stores' column for rounds.
 _MOST = 1_000_000
 
@@ -123,5 +123,5 @@ def read(
     kept = replace(delivery, content=None)  # many wait: their content is in the command
     dry_run = is_dry is not None and is_dry(command.node)
     again = delivery.redelivered or history.parked > 0 or history.attempt > 0
-    rested = again or at - command.generation > _PROMPT_NS
+    rested = again or at - command.generation > PROMPT * 1e9
     return Pending(kept, command, history, time.monotonic(), dry_run, rested)

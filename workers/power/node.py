@@ -234,11 +234,20 @@ def recorded(node: PendingNode, call: Calling, action: CloudAction, now: float) 
         return node
     made = (*node.actions.get(call.key, ()), action)
     actions, row = {**node.actions, call.key: made}, node.row
-    if action.result != DONE:
-        return replace(node, actions=actions)
-    if action.action in BOOTS:
+    if counts_as_boot(action):
         row = replace(row, booted=max(row.booted, call.row.generation))
-    return replace(node, actions=actions, row=row, patient_since=now)
+    patient_since = now if action.result == DONE else node.patient_since
+    return replace(node, actions=actions, row=row, patient_since=patient_since)
+
+
+def counts_as_boot(action: CloudAction) -> bool:
+    """Whether a server that runs after this call has booted since.
+
+    One that was off or did not exist runs only by a boot, whatever the answer was. One that was to be
+    rebooted ran before.
+    """
+    may_be = action.action != REBOOT and action.result in MAY_BE_DONE
+    return action.action in BOOTS and (action.result == DONE or may_be)
 
 
 def answered(node: PendingNode, now: float) -> PendingNode:

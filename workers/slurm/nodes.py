@@ -16,6 +16,8 @@ LEFT_BY_NODE = FAILED | {"COMPLETING"}
 # The reason of a node whose reason cannot be read whole: neither Slurm nor Lamplighter sets such a one.
 UNREADABLE = "set by a person; scontrol show node prints it"
 _NS = 1_000_000_000
+# What a node can be beside its state: jobs are planned for it, or it is in a reservation.
+_BESIDE = frozenset({"CLOUD", "DYNAMIC_NORM", "PLANNED", "RESERVED"})
 _POWER = frozenset({"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "POWER_DOWN", "POWER_UP"})
 # Slurm writes free texts last, in this order (slurm_sprint_node_table in src/api/node_info.c, from
 # 22.05 to 26.11): what follows the first of them may imitate any field.
@@ -74,7 +76,7 @@ class NodeState:
 
         ResumeTimeout and State=RESUME leave NOT_RESPONDING on it, until its next boot.
         """
-        return self.base == "IDLE" and self.flags - {"CLOUD"} == {"POWERED_DOWN", "NOT_RESPONDING"}
+        return self.base == "IDLE" and self.flags - _BESIDE == {"POWERED_DOWN", "NOT_RESPONDING"}
 
     @property
     def powered_down(self) -> bool:
