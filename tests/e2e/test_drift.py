@@ -171,6 +171,8 @@ def test_repeated_reconfigure_ends_no_job(cluster: Cluster) -> None:
     slurm = cluster.slurm
     with ThreadPoolExecutor(1) as jobs:
         running = jobs.submit(runs_on, cluster, *slurm.settings.node_names)
+        # a request that meets a reconfigure can lose its connection: srun gives up before there is a job
+        until(lambda: slurm.run("squeue", "--noheader") or running.done(), 30, "the job")
         for _ in range(20):
             slurm.scontrol("reconfigure")
             wait([running], timeout=0.5)
