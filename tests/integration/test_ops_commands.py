@@ -212,18 +212,15 @@ def test_an_invalid_configuration_is_reported_in_one_line_with_the_field(
     assert "secret" not in result.err
 
 
-@pytest.mark.parametrize(
-    ("url", "word"),
-    [("nonsense", "parse"), ("oracel://me:secret@host/db", "oracel")],
-)
-def test_an_invalid_store_url_is_reported_in_one_line(run_dir: Path, url: str, word: str) -> None:
+@pytest.mark.parametrize("url", ["nonsense", "oracel://me:secret@host/db"])
+def test_an_invalid_store_url_is_reported_in_one_line(run_dir: Path, url: str) -> None:
     site = Installation(
         run_dir / "site", "amqps://h/v", store=f'url = "{url}"\naudit_url = "{url}"'
     )
     for arguments in (("audit", "list"), ("worker", "audit")):
         result = site.lamplighter(*arguments)
         assert result.code == 2
-        assert word in result.err.strip().splitlines()[-1]
+        assert "store: url must begin with sqlite:///" in result.err.strip().splitlines()[-1]
         assert "Traceback" not in result.err
         assert "secret" not in result.err
 
