@@ -27,7 +27,7 @@ from workers.broker.delivery import Delivery
 from workers.broker.roles import AUDIT_CONFLICT
 from workers.config.settings import Settings
 from workers.process.runtime import Runtime, declare_topology, runtime
-from workers.store.database import open_store
+from workers.store.database import open_store, store_problem
 
 PREFETCH = 1000
 BATCH = 500
@@ -142,7 +142,7 @@ class Consumer:
         try:
             count = forget_recorded(self._run.store, self._engine, settings.cluster, before)
         except sa.exc.SQLAlchemyError as error:
-            self._log.warning("outcomes_not_forgotten", error=type(error).__name__)
+            self._log.warning("outcomes_not_forgotten", error=store_problem(error))
         else:
             if count:
                 self._log.info("outcomes_forgotten", count=count)

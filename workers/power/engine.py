@@ -151,7 +151,7 @@ class Engine:
                 self._state.release(name)
             self._commit(inf)
         except STORE_ERRORS as error:
-            self._log.warning("leases_left_to_expire", error=type(error).__name__)
+            self._log.warning("leases_left_to_expire", error=store_problem(error))
 
     def _drain(self) -> list[Event]:
         """The events that are there; waits for the first one until something else is due."""

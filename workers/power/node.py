@@ -140,9 +140,8 @@ class PendingNode:
     @property
     def last_reboot(self) -> int | None:
         """When this round last rebooted the server, or may have (ns since the epoch), or None."""
-        reboots = (one for one in self.made if one.action == REBOOT)
-        done = (one.time for one in reboots if one.result == DONE or one.result in MAY_BE_DONE)
-        return max(done, default=None)
+        reboots = (one for one in self.made if one.action == REBOOT and _may_be_done(one))
+        return max((one.time for one in reboots), default=None)
 
     def correlation_id(self, key: RoundKey) -> str | None:
         """The correlation id of this round's request, if it still waits."""
@@ -246,8 +245,13 @@ def counts_as_boot(action: CloudAction) -> bool:
     One that was off or did not exist runs only by a boot, whatever the answer was. One that was to be
     rebooted ran before.
     """
-    may_be = action.action != REBOOT and action.result in MAY_BE_DONE
-    return action.action in BOOTS and (action.result == DONE or may_be)
+    if action.action == REBOOT:
+        return action.result == DONE
+    return action.action in BOOTS and _may_be_done(action)
+
+
+def _may_be_done(action: CloudAction) -> bool:
+    return action.result == DONE or action.result in MAY_BE_DONE
 
 
 def answered(node: PendingNode, now: float) -> PendingNode:

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from workers.store.database import insert, store_clock
+from workers.store.database import insert, store_clock, store_problem
 from workers.store.tables import refresh_tokens
 from workers.tokens.errors import away
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Map the store's errors to a SourceError: the store is unreachable."""
+    """Map the store's errors to a SourceError: the store is unreachable, or refuses."""
     try:
         yield
     except SQLAlchemyError as error:
-        raise away(f"the state store does not respond ({type(error).__name__})") from None
+        raise away(f"the state store cannot be used: {store_problem(error)}") from None
 
 
 class RefreshTokenLease:
