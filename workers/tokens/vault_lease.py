@@ -18,7 +18,7 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise away(f"the state store cannot be used: {store_problem(error)}") from None
+        raise away(f"the state store does not respond: {store_problem(error)}") from None
 
 
 class RefreshTokenLease:
