@@ -56,7 +56,8 @@ def test_a_job_of_the_demo_lights_its_nodes_and_they_go_out_again(
             assert "Submitted batch job 1" in project.compose(*first)
             _await_outcomes(project, {node: ["completed"] for node in JOB_NODES})
             assert _in_status(cloud, "ACTIVE") == JOB_NODES
-            assert "2 of 9 nodes lit" in _page(project)
+            # the page follows the store, a moment after the outcome
+            until(lambda: "2 of 9 nodes lit" in _page(project), 10.0, "the lamps on the page")
             until(lambda: "COMPLETED" in _job(project), 60.0, "the end of the job")
             shown = [project.compose(*command) for command in others]
             assert "idle~ node3" in shown[0]
