@@ -161,7 +161,7 @@ def send(settings: HookSettings, batches: Iterable[Batch], seconds: float) -> st
 
 def _batches(settings: HookSettings, own: Sending, until: float) -> Iterator[Batch]:
     """Our own call first; then the calls left in the spool, for at most a second."""
-    yield own.batch(until - time.monotonic())
+    yield own.batch()  # within the time of the whole publish
     if own.spooled is None:
         return
     until = min(until, time.monotonic() + LEFTOVER_SECONDS)

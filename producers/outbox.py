@@ -28,8 +28,8 @@ class Sending:
     report: Callable[[str], object]
     confirmed: bool = field(default=False, init=False)
 
-    def batch(self, seconds: float) -> Batch:
-        """Its messages, with a time limit in seconds."""
+    def batch(self, seconds: float | None = None) -> Batch:
+        """Its messages, with a time limit in seconds; None for the limit of the whole publish."""
         return Batch(messages(self.call), self._on_confirmed, self._on_left, seconds)
 
     def _on_confirmed(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +47,18 @@ def test_a_thousand_nodes_are_a_thousand_messages_of_one_call(controller: Contro
     assert all(command.node == f"node{command.jobs[0].job_id}" for command in commands)
     assert len({command.id for command in commands}) == 1000
     assert len({(command.generation, command.correlation_id) for command in commands}) == 1
+    assert controller.spooled == []
+
+
+def test_a_hook_that_was_stopped_while_it_connected_has_no_limit_in_the_past(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host stops the hook for longer than its time to publish, at each of its steps."""
+    ticks = count(0.0, 10 * hook.PUBLISH_SECONDS)
+    slow = SimpleNamespace(monotonic=lambda: next(ticks), time_ns=time.time_ns)
+    monkeypatch.setattr(hook, "time", slow)
+    assert run(controller, Kind.RESUME, "node1") == 0
+    assert len(controller.site.drain(topology.RESUME_QUEUE)) == 1
     assert controller.spooled == []
 
 
