@@ -91,9 +91,14 @@ class SlurmNode:
     jobs: tuple[int, ...] = field(default=(), metadata=wire(_job_ids, list, required=False))
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """The base state, then the flags."""
+        return tuple(self.state.split("+"))
+
+    @property
     def power(self) -> Power:
         """What the state says about the node's power."""
-        base, *rest = self.state.split("+")
+        base, *rest = self.states
         flags = frozenset(rest)
         if base not in _BASES:
             return Power.UNKNOWN
@@ -113,7 +118,7 @@ class SlurmNode:
     @property
     def failed_boot(self) -> bool:
         """Whether the node is out of service because a boot failed, by Lamplighter or by Slurm."""
-        base, *flags = self.state.split("+")
+        base, *flags = self.states
         failed = self.reason.startswith(OWN_REASON) or RESUME_TIMEOUT in self.reason
         return base == "DOWN" and "POWERED_DOWN" in flags and failed
 

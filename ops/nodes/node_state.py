@@ -9,7 +9,9 @@ import sqlalchemy as sa
 from schemas.commands import Desired
 from schemas.envelope import parse
 from schemas.events import event_from
+from schemas.snapshot import Power, SlurmNode
 from workers.config.settings import Settings
+from workers.store import snapshots
 from workers.store.holds import all_holds
 from workers.store.overview import open_requests
 from workers.store.tables import nodes, requests
@@ -68,6 +70,35 @@ def nodes_powered_on(connection: sa.Connection, cluster: str) -> set[str]:
     """The nodes whose desired state is up: jobs may run on them."""
     query = sa.select(nodes.c.node).where(nodes.c.cluster == cluster, nodes.c.desired == Desired.UP)
     return set(connection.scalars(query))
+
+
+def nodes_in_service(connection: sa.Connection, cluster: str) -> set[str]:
+    """The nodes that have jobs in Slurm's newest snapshot, or may get one at any moment."""
+    return {node.node for node in _in_slurm(connection, cluster) if _in_service(node)}
+
+
+def nodes_down(connection: sa.Connection, cluster: str) -> set[str]:
+    """The nodes that are down in Slurm's newest snapshot, and not drained.
+
+    They return to service once their server boots: slurm.conf(5), ReturnToService.
+    """
+    return {
+        node.node
+        for node in _in_slurm(connection, cluster)
+        if "DOWN" in node.states and "DRAIN" not in node.states
+    }
+
+
+def _in_slurm(connection: sa.Connection, cluster: str) -> tuple[SlurmNode, ...]:
+    snapshot = snapshots.newest(connection, cluster)
+    return snapshot.nodes if snapshot else ()
+
+
+def _in_service(node: SlurmNode) -> bool:
+    if node.jobs:
+        return True
+    usable = node.power in {Power.ON, Power.POWERING_UP, Power.CHANGING}
+    return usable and not {"DOWN", "DRAIN"} & set(node.states)
 
 
 def nodes_with_open_requests(connection: sa.Connection, cluster: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Commands that send a request for nodes: `nodes deploy|retire|adopt`, `resume` and `suspend`."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -21,15 +21,28 @@ from ops.cli.options import (
 )
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_line, warn
-from ops.nodes.node_state import nodes_powered_on, nodes_with_open_requests
+from ops.nodes.node_state import (
+    nodes_down,
+    nodes_in_service,
+    nodes_powered_on,
+    nodes_with_open_requests,
+)
 from ops.nodes.submit import resolve_nodes, submit
 from ops.nodes.wait_for_outcome import wait_and_report
 from schemas.commands import Kind
 
 _NS = 1_000_000_000
 
+# Why a node is skipped, and how such nodes are found.
+_IN_USE: Mapping[str, Callable[[sa.Connection, str], set[str]]] = {
+    "powered on": nodes_powered_on,
+    "in service in Slurm; drain them first": nodes_in_service,
+}
+# Its server boots, Slurm returns it to service, and the power-off would end its new job.
+_RETURNS = {"down in Slurm, and back in service when they boot; drain them first": nodes_down}
+
 _powered_on_option = click.option(
-    "--powered-on", is_flag=True, help="Include nodes that are powered on: THEIR JOBS END."
+    "--powered-on", is_flag=True, help="Include nodes that may have jobs: THEIR JOBS END."
 )
 
 
@@ -54,7 +67,8 @@ def deploy(session: Session, /, target: str, *, powered_on: bool, **options: Any
     """Create the servers of nodes that have none, then power them off.
 
     Each server runs for `deploy_wait` seconds first, so that cloud-init can finish. A node that has
-    a server is only powered off. A node that is powered on is skipped.
+    a server is only powered off. A node that is powered on, or to which Slurm may give a job, is
+    skipped.
     """
     chosen = resolve_nodes(session, target)
     groups = {session.settings.nodes[node] for node in chosen}
@@ -64,7 +78,7 @@ def deploy(session: Session, /, target: str, *, powered_on: bool, **options: Any
             f"{', '.join(f'[groups.{name}.server]' for name in bare)} is missing: add what servers are made from"
         )
     if not powered_on:
-        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
+        chosen = _skip(session, chosen, {**_IN_USE, **_RETURNS}, options)
     submit_and_wait(session, Kind.DEPLOY, chosen, **options)
 
 
@@ -85,11 +99,12 @@ def retire(
 ) -> None:
     """Delete the servers of nodes.
 
-    Only servers with Lamplighter's tags are deleted. A node that is powered on is skipped.
+    Only servers with Lamplighter's tags are deleted. A node that is powered on, or in service in
+    Slurm, is skipped.
     """
     chosen = resolve_nodes(session, target)
     if not powered_on:
-        chosen = _skip(session, chosen, nodes_powered_on, "powered on", options)
+        chosen = _skip(session, chosen, _IN_USE, options)
     confirm(f"Delete the servers of {len(chosen)} nodes, {_names(chosen)}, permanently", yes=yes)
     submit_and_wait(session, Kind.RETIRE, chosen, **options)
 
@@ -105,7 +120,8 @@ def adopt(session: Session, /, target: str, **options: Any) -> None:  # noqa: AN
     """
     chosen = resolve_nodes(session, target)
     # adopting would supersede the open request: a node that is starting would never be up
-    chosen = _skip(session, chosen, nodes_with_open_requests, "a request is in progress", options)
+    open_ = {"a request is in progress": nodes_with_open_requests}
+    chosen = _skip(session, chosen, open_, options)
     submit_and_wait(session, Kind.ADOPT, chosen, **options)
 
 
@@ -164,21 +180,24 @@ def submit_and_wait(  # noqa: PLR0913 - one per option
 def _skip(
     session: Session,
     chosen: Sequence[str],
-    read: Callable[[sa.Connection, str], set[str]],
-    why: str,
+    reasons: Mapping[str, Callable[[sa.Connection, str], set[str]]],
     options: dict[str, Any],
 ) -> list[str]:
-    """The chosen nodes without those that `read` finds; --no-wait works without a state store."""
-    skipped: set[str] = set()
+    """The chosen nodes without those for which there is a reason; each is named with its first one.
+
+    --no-wait works without a state store.
+    """
+    left = list(chosen)
     try:
         with session.reading("state") as connection:
-            skipped = read(connection, session.settings.cluster)
+            for why, read in reasons.items():
+                found = read(connection, session.settings.cluster)
+                if names := [node for node in left if node in found]:
+                    warn(f"skipped, {why}: {_names(names)}")
+                left = [node for node in left if node not in found]
     except StoreMissingError:
         if not options["no_wait"]:
             raise
-    if names := [node for node in chosen if node in skipped]:
-        warn(f"skipped, {why}: {_names(names)}")
-    left = [node for node in chosen if node not in skipped]
     if not left:
         raise click.ClickException("all nodes are skipped")
     return left

@@ -8,15 +8,22 @@ import pty
 import re
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.testbed.installation import Installation
+from schemas.commands import parse_command
+from schemas.snapshot import SlurmNode, Snapshot
+from tests.testbed.installation import CLUSTER, Installation
+from tests.testbed.messages import CORRELATION
 from tests.testbed.processes import MINIMAL_ENVIRONMENT, Child
 from tests.testbed.simcloud import credentials
 from tests.testbed.waiting import until
 from tests.testbed.whole_system import ROOT, SystemPlan, WholeSystem
+from workers.broker import topology
+from workers.store.database import connect
+from workers.store.snapshots import keep_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +99,50 @@ def test_a_group_is_deployed_powered_on_and_retired(system: WholeSystem) -> None
     assert gone.returncode == 0, gone.stderr
     assert {json.loads(line)["outcome"] for line in gone.stdout.splitlines()} == {"completed"}
     assert system.statuses() == {}
+
+
+OFF = "IDLE+CLOUD+POWERED_DOWN"
+# Slurm's state of a node, its jobs, and the commands that skip it.
+IN_SLURM: tuple[tuple[str, tuple[int, ...], set[str]], ...] = (
+    (OFF, (), set()),
+    ("UNKNOWN+NOT_RESPONDING", (), set()),
+    ("IDLE+CLOUD", (), {"deploy", "retire"}),
+    ("MIXED+CLOUD", (7,), {"deploy", "retire"}),
+    ("ALLOCATED+CLOUD+POWERED_DOWN", (), {"deploy", "retire"}),
+    ("IDLE+CLOUD+POWERING_UP", (), {"deploy", "retire"}),
+    ("IDLE+CLOUD+DRAIN", (), set()),
+    ("MIXED+CLOUD+DRAIN", (7,), {"deploy", "retire"}),
+    ("IDLE+CLOUD+DRAIN+POWERED_DOWN", (), set()),
+    ("DOWN+CLOUD", (), {"deploy"}),
+    ("DOWN+CLOUD+POWERED_DOWN", (), {"deploy"}),
+    ("DOWN+CLOUD+NOT_RESPONDING", (), {"deploy"}),
+    ("DOWN+CLOUD+DRAIN", (), set()),
+)
+
+
+def test_nodes_to_which_slurm_may_give_a_job_are_skipped(run_dir: Path, broker_url: str) -> None:
+    """By Slurm's newest snapshot; also nodes that are down: they return to service when they boot."""
+    names = [f"node{number}" for number in range(len(IN_SLURM))]
+    group = ONE_GROUP.replace("node[1-2]", f"node[0-{len(IN_SLURM) - 1}]") + GROUP
+    site = Installation(run_dir / "site", broker_url, more=group)
+    site.make_hook_folders()
+    site.prepare()
+    pairs = list(zip(names, IN_SLURM, strict=True))
+    nodes = tuple(SlurmNode(name, state, jobs=jobs) for name, (state, jobs, _) in pairs)
+    engine = connect(site.settings.store.url)
+    with engine.begin() as connection:
+        keep_snapshot(connection, Snapshot(CLUSTER, time.time_ns(), CORRELATION, "host", nodes))
+    engine.dispose()
+    for command, *options in (("deploy",), ("retire", "--yes")):
+        done = site.lamplighter("nodes", command, "all", "--no-wait", *options)
+        assert done.code == 0, done.err
+        wanted = [name for name, (_, _, skip) in pairs if command not in skip]
+        queued = site.drain(topology.SUSPEND_QUEUE)
+        assert [parse_command(body).node for _, body in queued] == wanted
+        assert "in service in Slurm; drain them first: node" in done.err
+    only = site.lamplighter("nodes", "deploy", "node2", "--no-wait")
+    assert (only.code, "all nodes are skipped" in only.err) == (1, True)
+    assert site.lamplighter("nodes", "deploy", "node2", "--no-wait", "--powered-on").code == 0
 
 
 def test_servers_without_our_tags_are_not_touched_until_they_are_adopted(

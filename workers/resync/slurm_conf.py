@@ -48,7 +48,7 @@ def _unmanaged(settings: Settings, snapshot: Snapshot) -> Iterator[ConfDifferenc
         for node in snapshot.nodes
         if node.node not in settings.nodes
         and node.node not in power.excluded
-        and (_suspends(power) or "CLOUD" in node.state.split("+"))
+        and (_suspends(power) or "CLOUD" in node.states)
     ]
     if names:
         yield ConfDifference(
