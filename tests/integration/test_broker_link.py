@@ -9,16 +9,20 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from producers.amqp import connection_parameters
 from producers.message import Message
 from tests.testbed.installation import Installation
 from tests.testbed.waiting import until
 from workers.broker import topology
+from workers.broker.backoff import Backoff
 from workers.broker.blocking import blocking_channel
 from workers.broker.declare import declare
 from workers.broker.link import Link
 from workers.broker.subscription import Phase
-from workers.broker.topology import RESUME_QUEUE, SUSPEND_QUEUE
+from workers.broker.topology import EVENTS, RESUME_QUEUE, SUSPEND_QUEUE
+from workers.errors import BrokerAwayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,6 +183,29 @@ def test_queue_that_the_user_may_not_read_is_tried_more_and_more_rarely(
         until(lambda: len(receiver.connections) == 6, 30, "six attempts")
         # the waits are at least 0.1, 0.2, 0.4, 0.8 and 1.6 s
         assert time.monotonic() - started > 3.0
+
+
+def test_link_that_may_no_longer_publish_connects_more_and_more_rarely(
+    broker: Broker, vhost: str, site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connections last until its next message needs the right, perhaps for seconds."""
+    asked: list[Backoff] = []
+    waits = Backoff.next
+
+    def noted(backoff: Backoff) -> float:
+        asked.append(backoff)
+        return waits(backoff)
+
+    monkeypatch.setattr(Backoff, "next", noted)
+    user = broker.add_user(f"mute-{vhost}", "m", vhost, configure=".*", read=".*")
+    mute = Installation(site.folder / "mute", broker.amqp_url(vhost, user))
+    with receiving(mute) as receiver:
+        for known in (1, 2, 3):
+            assert receiver.link.wait_up(20)
+            with pytest.raises(BrokerAwayError):
+                receiver.link.publish(Message(EVENTS, "probe", b"{}", "1")).result(10)
+            until(lambda: len(receiver.connections) > known, 20, "the next connection")  # noqa: B023 - at once
+        assert asked == [receiver.link._refusals] * 3
 
 
 def test_error_of_a_handler_does_not_end_the_link(site: Installation) -> None:

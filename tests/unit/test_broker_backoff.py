@@ -25,11 +25,11 @@ class Clock:
         return self.now
 
 
-def waits(attempts: Sequence[float], patch: pytest.MonkeyPatch) -> list[float]:
+def waits(attempts: Sequence[float], patch: pytest.MonkeyPatch, memory: float = 0.0) -> list[float]:
     """The waits after failed attempts: after one at the start, and after those that take `attempts` seconds."""
     clock = Clock()
     patch.setattr(time, "monotonic", clock)
-    backoff = Backoff()
+    backoff = Backoff(memory)
     found = [backoff.next()]
     for seconds in attempts:
         clock.now += found[-1] + seconds
@@ -45,6 +45,13 @@ def test_waits_double_up_to_five_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_first_wait_after_a_good_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits([*[0.0] * 20, 10.0], monkeypatch)[-1] <= 0.2
+
+
+def test_waits_after_failures_that_come_late_double_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a right lasts until the next message needs it."""
+    found = waits([9.0] * 5, monkeypatch, memory=15.0)
+    assert found[-1] >= 2.5
+    assert waits([9.0] * 5 + [20.0], monkeypatch, memory=15.0)[-1] <= 0.2
 
 
 @given(st.lists(st.floats(0, 100), max_size=50))

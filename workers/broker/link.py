@@ -34,6 +34,8 @@ from workers.errors import BrokerAwayError, BrokerError, NoQuorumError
 
 NO_QUORUM = "it has no quorum: start the broker's other nodes"
 _LOOK_SECONDS = 0.05
+# A link that lacks a right works until its next message needs it.
+_REFUSAL_MEMORY = 30.0
 
 
 class Link:
@@ -71,6 +73,8 @@ class Link:
         self._failure: BrokerError | None = None
         self._refusal: BrokerError | None = None
         self._backoff = Backoff()
+        self._refusals = Backoff(_REFUSAL_MEMORY)
+        self._refused = False  # in the last connection
         self._consuming = True
         self._stopping = threading.Event()
         self._up = threading.Event()
@@ -210,7 +214,9 @@ class Link:
                 self._disconnected()
             if not self._closed_by_us:
                 self._address += 1
-            if self._closed_by_us or self._address % addresses == 0:  # all were tried
+            if self._refused:
+                self._stopping.wait(self._refusals.next())
+            elif self._closed_by_us or self._address % addresses == 0:  # all were tried
                 self._stopping.wait(self._backoff.next())
 
     def _connect(self) -> int:
@@ -218,7 +224,7 @@ class Link:
         addresses = self._parameters.addresses()
         address = addresses[self._address % len(addresses)]
         self._count += 1
-        self._closed_by_us = False
+        self._closed_by_us = self._refused = False
         session = BrokerSession(self._count, self._queues)
         connection = pika.SelectConnection(
             address,
@@ -262,6 +268,7 @@ class Link:
         # not if the whole connection ends
         if self._connection is not None and self._connection.is_open:
             if isinstance(error, ChannelClosedByBroker):  # it lacks a permission, for one
+                self._refused = True
                 self._refusal = BrokerError(error.reply_text)
             self._log.warning("broker_channel_closed", error=str(error))
         self._close()
