@@ -74,6 +74,7 @@ def ask_site(
         group=group,
         programs=PROGRAMS,
         store=_store(options["store"]),
+        insecure=options["insecure"],
     )
     return site, secret[1] if secret else None
 

@@ -57,6 +57,8 @@ _Plan: TypeAlias = Sequence[PlannedFile | Step]
               show_default=True, help="RabbitMQ, with virtual host; each role gets a user there.")  # fmt: skip
 @click.option("--store", metavar="URL",
               help="PostgreSQL, such as 'postgresql://HOST/DATABASE?sslmode=verify-full'; each role gets a user there. Default: SQLite.")  # fmt: skip
+@click.option("--insecure", multiple=True, type=click.Choice(["broker", "cloud", "store"]),
+              help="Allow connections without encryption to its hosts; repeatable.")  # fmt: skip
 @click.option("--worker", "workers", multiple=True, type=click.Choice(units.ANYWHERE),
               help="Set up a host that runs this worker only; repeatable. Copy /etc/lamplighter there.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show everything, change nothing.")
@@ -148,7 +150,9 @@ def _check(files: Sequence[PlannedFile]) -> None:
         try:
             load(path, {})
         except ConfigError as error:
-            raise ConfigError(f"these answers: {str(error).removeprefix(f'{path}: ')}") from None
+            text = str(error).removeprefix(f"{path}: ")
+            option = " (option --insecure)" if "insecure = true" in text else ""
+            raise ConfigError(f"these answers: {text}{option}") from None
 
 
 def _require_user(slurm: SlurmConf) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Site:
         group: the group of nodes.
         programs: the folder of Lamplighter's programs.
         store: the database's address; None for SQLite.
+        insecure: the tables (broker, cloud, store) whose connections may be unencrypted.
     """
 
     cluster: str
@@ -55,6 +56,11 @@ class Site:
     group: Group
     programs: Path
     store: str | None = None
+    insecure: Collection[str] = ()
+
+    def insecurity(self, table: str) -> str:
+        """The line that allows unencrypted connections, if the site wants it for this table."""
+        return "insecure = true\n" if table in self.insecure else ""
 
 
 def lamplighter_toml(site: Site) -> str:
@@ -69,7 +75,7 @@ cluster = {_value(site.cluster)}
 
 [broker]
 url = {_value(site.broker_url)}
-[broker.users]                        # a user for each role (docs/security.md)
+{site.insecurity("broker")}[broker.users]                        # a user for each role (docs/security.md)
 folder = "{USERS}"
 
 [hooks]                               # of the programs in slurm.conf, as SlurmUser
@@ -90,7 +96,7 @@ enabled = true
 [store]                               # PostgreSQL, if workers run on several hosts
 url = {_value(site.store or f"sqlite:///{STATE}/state.db")}
 audit_url = {_value(site.store or f"sqlite:///{STATE}/audit.db")}
-
+{site.insecurity("store")}
 [audit]
 key_file = "{STATE}/audit.key"
 heads_file = "{STATE}/audit.heads"
@@ -99,7 +105,7 @@ heads_file = "{STATE}/audit.heads"
 key_file = "{STATE}/token.key"
 
 [clouds.{cloud}]
-{_fields(site.cloud)}
+{_fields(site.cloud)}{site.insecurity("cloud")}
 [clouds.{cloud}.source]
 {_fields(site.source)}
 [groups.nodes]

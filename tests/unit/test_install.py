@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -140,6 +141,30 @@ def test_a_broker_on_another_host_gets_its_users_there(folder: Path) -> None:
     assert isinstance(refused.exception, ConfigError)
     assert "--broker" in str(refused.exception)
     assert "s3cr3t" not in str(refused.exception) + refused.output
+
+
+@pytest.mark.parametrize(
+    ("table", "word", "cloud_url"),
+    [
+        ("broker", "--broker=amqp://rabbit.example.org/v", "https://keystone.example.org/v3"),
+        ("store", "--store=postgresql://db.example.org/state", "https://keystone.example.org/v3"),
+        ("cloud", "--strategy=stop", "http://keystone.example.org/v3"),
+    ],
+)
+def test_a_connection_without_encryption_is_allowed_by_the_name_of_its_table(
+    folder: Path, table: str, word: str, cloud_url: str
+) -> None:
+    """Without the option nothing is written, and the error names it."""
+    clouds = folder / "clouds.yaml"
+    clouds.write_text(re.sub(r"auth_url: \S+5000/v3", f"auth_url: {cloud_url}", clouds.read_text()))
+    words = ("--yes", "--cloud=site", "--strategy=stop", word)
+    others = [f"--insecure={other}" for other in ("broker", "store", "cloud") if other != table]
+    refused = run(folder, *words, *others)
+    assert isinstance(refused.exception, ConfigError)
+    assert "(option --insecure)" in str(refused.exception)
+    allowed = run(folder, *words, f"--insecure={table}")
+    assert allowed.exit_code == 0, allowed.output
+    assert allowed.output.count("insecure = true") == 1
 
 
 def test_postgresql_gets_a_user_for_each_role_whose_password_only_its_processes_read(
