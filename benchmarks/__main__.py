@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ def main() -> int:
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="only this benchmark")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="options of the benchmark")
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell lets us ignore them
+        signal.signal(number, signal.default_int_handler)
     root = QUICK if given.quick else ROOT
     results = root / "results" if given.quick else RESULTS
     names = [given.name] if given.name else list(BENCHMARKS)
@@ -76,13 +79,19 @@ def run(name: str, options: tuple[str, ...]) -> Result | None:
     load, began, clock = os.getloadavg()[0], time.time(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "findings.json"
-        done = subprocess.run(
+        child = subprocess.Popen(
             [sys.executable, "-m", f"benchmarks.{name}", *options],
             env={**os.environ, VARIABLE: str(file)},
             cwd=ROOT,
-            check=False,
+            start_new_session=True,  # a terminal's Ctrl-C reaches it once, from here
         )
-        if done.returncode or not file.exists():
+        try:
+            child.wait()
+        finally:
+            if child.poll() is None:
+                child.send_signal(signal.SIGINT)
+                child.wait()  # until its servers have ended
+        if child.returncode or not file.exists():
             return None
         findings = msgspec.json.decode(file.read_bytes(), type=Findings)
     return Result(
