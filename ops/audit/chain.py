@@ -12,7 +12,7 @@ from ops.cli.options import json_option
 from ops.cli.progress import with_progress
 from ops.cli.session import Session, pass_session
 from ops.cli.terminal import print_json, print_line
-from workers.audit.chain import Chain, Finding
+from workers.audit.chain import Chain, ChainProblem
 from workers.audit.heads import export_head, read_lines, sign_head, stored_heads
 from workers.audit.signing import Trusted, load_signer, load_trusted, public_file
 from workers.audit.verify import Heads, chain_of, dropping, rows
@@ -113,12 +113,14 @@ def trusted_keys(session: Session, keys: Keys) -> Trusted:
     return load_trusted(keys or (own,))
 
 
-def follow(connection: sa.Connection, chain: Chain, after: int, *, hidden: bool) -> list[Finding]:
+def follow(
+    connection: sa.Connection, chain: Chain, after: int, *, hidden: bool
+) -> list[ChainProblem]:
     """Follow the chain to the end of the log, with a progress bar; returns the findings."""
     total = connection.execute(
         sa.text("SELECT count(*) FROM audit WHERE seq > :after"), {"after": after}
     ).scalar_one()
-    found: list[Finding] = []
+    found: list[ChainProblem] = []
 
     def portions() -> Iterator[tuple[int, int]]:
         for portion in rows(connection, after):

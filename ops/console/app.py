@@ -21,7 +21,7 @@ from ops.console.auth import Authenticator
 from ops.console.dead_letters import DeadLetterPages
 from ops.console.hold_forms import HoldForms
 from ops.console.live import Live
-from ops.console.operators import User
+from ops.console.operators import ConsoleUser
 from ops.console.pages import Page, Pages
 from ops.console.reader import AWAY_ERRORS, describe_away
 from ops.console.request_guard import RequestGuard
@@ -118,7 +118,7 @@ class Console:
         return self._show(request, name, values)
 
     async def _act(self, request: Request) -> Response:
-        async def act(user: User, form: FormData) -> Response:
+        async def act(user: ConsoleUser, form: FormData) -> Response:
             items = form.multi_items()
             name, values = await run_in_threadpool(self.dead_letters.act, user.name, items)
             if not name:
@@ -128,7 +128,7 @@ class Console:
         return await self._for_user(request, act)
 
     async def _hold(self, request: Request) -> Response:
-        async def act(user: User, form: FormData) -> Response:
+        async def act(user: ConsoleUser, form: FormData) -> Response:
             fields = {name: str(value).strip() for name, value in form.multi_items()}
             try:
                 await run_in_threadpool(self.holds.act, user.name, fields)
@@ -139,7 +139,7 @@ class Console:
         return await self._for_user(request, act)
 
     async def _for_user(
-        self, request: Request, act: Callable[[User, FormData], Awaitable[Response]]
+        self, request: Request, act: Callable[[ConsoleUser, FormData], Awaitable[Response]]
     ) -> Response:
         """Act on a form, if a page made it for the user who sends it."""
         form = await request.form(max_files=0, max_fields=_MAX_FIELDS)

@@ -8,7 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ops.console.operators import EVERYBODY, Sessions, User, digest, is_valid_name
+from ops.console.operators import EVERYBODY, ConsoleUser, Sessions, digest, is_valid_name
 from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, read_trusted
 from workers.config.tables import ConsoleSettings
@@ -48,7 +48,7 @@ class Authenticator:
         """Whether operators with tokens are configured."""
         return self._operators is not None
 
-    def user(self, request: Request, *, is_active: bool = True) -> User | None:
+    def user(self, request: Request, *, is_active: bool = True) -> ConsoleUser | None:
         """Return the user of a request, or None if the user is unknown.
 
         What a page sends by itself is no sign of an active user.
@@ -63,7 +63,7 @@ class Authenticator:
         """Return whether the user is known by a login here, not by a proxy."""
         return self._session_user(request) is not None
 
-    def from_form(self, request: Request, csrf: object) -> User | None:
+    def from_form(self, request: Request, csrf: object) -> ConsoleUser | None:
         """Return the user of a request if its form came from a page that was made for that user."""
         user = self.user(request)
         if user is None or not isinstance(csrf, str):
@@ -105,7 +105,7 @@ class Authenticator:
         self._sessions.close(request.cookies.get(_COOKIE, ""))
         answer.delete_cookie(_COOKIE)
 
-    def _session_user(self, request: Request, *, is_active: bool = True) -> User | None:
+    def _session_user(self, request: Request, *, is_active: bool = True) -> ConsoleUser | None:
         """Return the user of an open session; it ends with its operator, and with a logout."""
         cookie = request.cookies.get(_COOKIE)
         held = None if cookie is None else self._sessions.session(cookie, is_active=is_active)
@@ -115,14 +115,14 @@ class Authenticator:
             logouts = self._logouts()
             ended = max(logouts.get(held.name, 0), logouts.get(EVERYBODY, 0))
             if held.opened_at > ended and self._operators().get(held.login) == held.name:
-                return User(held.name, self._sessions.csrf(cookie))
+                return ConsoleUser(held.name, self._sessions.csrf(cookie))
         except (ConfigError, OSError) as error:
             structlog.get_logger().error("console_operators_unreadable", error=str(error))
             return None
         self._sessions.close(cookie)
         return None
 
-    def _proxy_user(self, request: Request) -> User | None:
+    def _proxy_user(self, request: Request) -> ConsoleUser | None:
         """Return the user that the proxy names; its address alone proves nothing on a shared host."""
         if self._proxy is None or request.client is None:
             return None
@@ -141,7 +141,7 @@ class Authenticator:
             return None
         if not expected or not hmac.compare_digest(secrets[0].encode(), expected.encode()):
             return None
-        return User(names[0], self._sessions.csrf(f"proxy:{names[0]}"))
+        return ConsoleUser(names[0], self._sessions.csrf(f"proxy:{names[0]}"))
 
 
 def _is_local(request: Request) -> bool:

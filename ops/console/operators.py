@@ -30,7 +30,7 @@ EVERYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class ConsoleUser:
     """A known user, and the token that their forms carry against cross-site request forgery."""
 
     name: str
@@ -129,10 +129,10 @@ class Sessions:
             held = self._open[key] = replace(held, idle_until=now + _IDLE_SECONDS)
         return held
 
-    def user(self, cookie: str) -> User | None:
+    def user(self, cookie: str) -> ConsoleUser | None:
         """Return the user of a session, or None if the session is unknown or has expired."""
         held = self.session(cookie)
-        return None if held is None else User(held.name, self.csrf(cookie))
+        return None if held is None else ConsoleUser(held.name, self.csrf(cookie))
 
     def close(self, cookie: str) -> None:
         """Close a session, if it is open."""

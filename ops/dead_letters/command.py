@@ -17,7 +17,7 @@ from ops.dead_letters.context import look_up_context, stale_letters
 from ops.dead_letters.describe import description
 from ops.dead_letters.filters import filter_options, letter_filter
 from ops.dead_letters.groups import COLUMNS as GROUP_COLUMNS
-from ops.dead_letters.groups import FEW, KEYS, Group, grouped
+from ops.dead_letters.groups import FEW, KEYS, LetterGroup, grouped
 from ops.dead_letters.resolve import (
     discard,
     find_letters,
@@ -70,7 +70,9 @@ def list_(
         by = _EACH if as_json or limit is not None or len(found) <= FEW else "cause"
     if by != _EACH:
         groups = grouped(found, by, Places.of(session.settings))
-        print_items(groups, GROUP_COLUMNS, Group.as_json, empty="no dead letters", as_json=as_json)
+        print_items(
+            groups, GROUP_COLUMNS, LetterGroup.as_json, empty="no dead letters", as_json=as_json
+        )
         lines = [f"{len(found)} dead letters; list each: --by letter; filter: --cause, --message"]
     else:
         shown = found[:limit]

@@ -15,7 +15,7 @@ FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class LetterGroup:
     """Similar dead letters; times in ns since the epoch, None if they are unknown.
 
     `name` is what they have in common, `nodes` a hostlist, `example` the most frequent message;
@@ -43,7 +43,7 @@ class Group:
         }
 
 
-COLUMNS: Columns[Group] = {
+COLUMNS: Columns[LetterGroup] = {
     "letters": lambda group: group.letters,
     "group": lambda group: group.name,
     "nodes": lambda group: cut(group.nodes) or None,
@@ -61,7 +61,7 @@ KEYS: Mapping[str, Callable[[Letter, Places], tuple[str, ...]]] = {
 }
 
 
-def grouped(letters: Sequence[Letter], by: str, places: Places) -> list[Group]:
+def grouped(letters: Sequence[Letter], by: str, places: Places) -> list[LetterGroup]:
     """The groups, largest first; `by` is one of KEYS."""
     return [letter_group(key[0], members) for key, members in group_letters(letters, by, places)]
 
@@ -76,12 +76,12 @@ def group_letters(
     return sorted(found.items(), key=lambda pair: -len(pair[1]))
 
 
-def letter_group(name: str, letters: Sequence[Letter]) -> Group:
+def letter_group(name: str, letters: Sequence[Letter]) -> LetterGroup:
     """The group of these letters."""
     died = [letter.died_at for letter in letters if letter.died_at is not None]
     messages = Counter(f"{letter.cause.error}: {letter.cause.message}" for letter in letters)
     nodes = sorted({letter.command.node for letter in letters if letter.command is not None})
-    return Group(
+    return LetterGroup(
         name=name,
         letters=len(letters),
         nodes=hostlist.collect_hostlist(nodes),

@@ -16,7 +16,7 @@ from schemas.errors import MalformedMessageError
 from schemas.jobs import JobEvent, JobTransition
 from tests.testbed.auditlog import fill
 from workers.audit import segments
-from workers.audit.chain import COLUMNS, Finding
+from workers.audit.chain import COLUMNS, ChainProblem
 from workers.audit.heads import head_from, sign_head, stored_heads
 from workers.audit.log import append
 from workers.audit.queries import Filter, find
@@ -62,7 +62,7 @@ def change(log: sa.Engine, statement: str, **values: object) -> None:
         connection.execute(sa.text(statement), values)
 
 
-def followed(log: sa.Engine, trusted: Trusted, after: int = 0) -> tuple[Chain, list[Finding]]:
+def followed(log: sa.Engine, trusted: Trusted, after: int = 0) -> tuple[Chain, list[ChainProblem]]:
     with reading(log) as connection:
         chain = chain_of(connection, trusted)
         return chain, [x for portion in rows(connection, after) for x in chain.follow(portion)]

@@ -12,7 +12,7 @@ from tests.testbed.messages import MOMENT, command
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
 from workers.config.groups import GroupSettings, ServerTemplate
-from workers.power.next_step import CloudView
+from workers.power.next_step import CloudSituation
 from workers.power.node import DONE, PendingNode
 from workers.store.nodes import DesiredRow
 
@@ -59,8 +59,8 @@ def listed(*servers: Server, at: float, whole: float | None = None) -> ServerVie
     return view
 
 
-def cloud(servers: ServerView, *peers: PendingNode, health: Health | None = None) -> CloudView:
+def cloud(servers: ServerView, *peers: PendingNode, health: Health | None = None) -> CloudSituation:
     """A cloud that is well."""
-    return CloudView(
+    return CloudSituation(
         servers, health or Health(), tokens_away=False, oldest=0.0, peers=lambda: list(peers)
     )

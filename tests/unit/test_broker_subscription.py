@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workers.broker.subscription import Phase, Signal, Step, Subscription, after
+from workers.broker.subscription import Phase, Signal, Subscription, SubscriptionStep, after
 
 
 class Broker(RuleBasedStateMachine):
@@ -17,14 +17,14 @@ class Broker(RuleBasedStateMachine):
         self.subscription = Subscription("power.resume")
         self.exists = True
         self.consumers: set[str] = set()
-        self.requests: list[tuple[Step, str]] = []
+        self.requests: list[tuple[SubscriptionStep, str]] = []
         self.answers: list[tuple[Signal, str]] = []
         self.waits = 0
         self.is_closed = False
 
     def signal(self, signal: Signal) -> None:
         self.subscription, step = after(self.subscription, signal)
-        if step is Step.WAIT:
+        if step is SubscriptionStep.WAIT:
             self.waits += 1
         elif step is not None:
             self.requests.append((step, self.subscription.tag))
@@ -52,9 +52,9 @@ class Broker(RuleBasedStateMachine):
     @rule()
     def broker_takes_request(self) -> None:
         step, tag = self.requests.pop(0)
-        if step is Step.CHECK:
+        if step is SubscriptionStep.CHECK:
             self.answers.append((Signal.FOUND if self.exists else Signal.MISSING, ""))
-        elif step is Step.CANCEL:
+        elif step is SubscriptionStep.CANCEL:
             self.consumers.discard(tag)
         elif self.exists:
             assert tag not in self.consumers
@@ -82,7 +82,7 @@ class Broker(RuleBasedStateMachine):
 
     @invariant()
     def one_attempt_at_a_time(self) -> None:
-        checks = [step for step, _ in self.requests].count(Step.CHECK)
+        checks = [step for step, _ in self.requests].count(SubscriptionStep.CHECK)
         checks += [signal in {Signal.FOUND, Signal.MISSING} for signal, _ in self.answers].count(
             True
         )
@@ -126,12 +126,12 @@ def test_missing_queue_is_lost_until_its_consumer_is_confirmed() -> None:
         subscription, step = after(subscription, signal)
         seen.append((step, subscription.is_lost))
     assert seen == [
-        (Step.CHECK, False),
-        (Step.WAIT, True),
-        (Step.CHECK, True),
-        (Step.CONSUME, True),
+        (SubscriptionStep.CHECK, False),
+        (SubscriptionStep.WAIT, True),
+        (SubscriptionStep.CHECK, True),
+        (SubscriptionStep.CONSUME, True),
         (None, False),
-        (Step.WAIT, True),
+        (SubscriptionStep.WAIT, True),
     ]
 
 

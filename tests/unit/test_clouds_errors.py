@@ -30,7 +30,7 @@ from workers.errors import (
     TokenRefusedError,
     TokenServiceAwayError,
 )
-from workers.slurm.causes import GROUP_CAUSES, Severity, severity
+from workers.slurm.causes import GROUP_CAUSES, CauseKind, kind_of
 
 QUOTA = "Quota exceeded for instances: Requested 1, but already used 10 of 10 instances"
 
@@ -213,7 +213,7 @@ def test_an_unreadable_answer_is_the_clouds_trouble_and_may_have_taken_effect() 
     verdict = classify(error)
     assert (verdict.cause.error, verdict.then) == ("unreadable_answer", Then.PROBE)
     assert not error.answered
-    assert severity(verdict.cause.error) is Severity.TRANSIENT
+    assert kind_of(verdict.cause.error) is CauseKind.TRANSIENT
 
 
 @given(status=st.integers(400, 599), message=st.text(max_size=20), rest=st.none() | st.just(1.0))

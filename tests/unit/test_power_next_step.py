@@ -33,7 +33,7 @@ from workers.clouds.actions import CREATE, DELETE, PASSING, REBOOT, START, STOP,
 from workers.clouds.decide import Act
 from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
-from workers.power.next_step import BOOTS_STUCK, CloudView, learn_answer, next_step
+from workers.power.next_step import BOOTS_STUCK, CloudSituation, learn_answer, next_step
 from workers.power.node import (
     DONE,
     LOOKING,
@@ -64,7 +64,7 @@ LIT = node(UP, pending(UP), actions={(UP.id, 1): (action(START),)}, called=True)
 
 def step(
     waiting: PendingNode,
-    seen: CloudView,
+    seen: CloudSituation,
     *,
     refusal: Cause | None = None,
     registered: bool = False,
@@ -416,7 +416,7 @@ def nodes(draw: st.DrawFn) -> PendingNode:
 
 
 @st.composite
-def clouds(draw: st.DrawFn) -> CloudView:
+def clouds(draw: st.DrawFn) -> CloudSituation:
     """Any cloud that answers."""
     at = draw(TIMES)
     view = listed(*draw(SERVERS), at=at, whole=min(at, draw(TIMES)))
@@ -433,7 +433,7 @@ def clouds(draw: st.DrawFn) -> CloudView:
 @given(nodes(), clouds(), st.booleans())
 def test_nothing_fails_but_on_a_whole_listing_requested_after_the_last_change_and_the_patience(
     waiting: PendingNode,
-    seen: CloudView,
+    seen: CloudSituation,
     registered: bool,  # noqa: FBT001
 ) -> None:
     taken = step(waiting, seen, registered=registered, now=130.0)
@@ -462,7 +462,7 @@ def test_nothing_fails_but_on_a_whole_listing_requested_after_the_last_change_an
 @given(nodes(), clouds(), st.booleans())
 def test_nothing_completes_but_on_a_fresh_listing_and_no_call_follows_one_from_before_an_answer(
     waiting: PendingNode,
-    seen: CloudView,
+    seen: CloudSituation,
     registered: bool,  # noqa: FBT001
 ) -> None:
     taken = step(waiting, seen, registered=registered, now=130.0)
@@ -478,7 +478,7 @@ def test_nothing_completes_but_on_a_fresh_listing_and_no_call_follows_one_from_b
 @given(nodes(), clouds(), st.booleans())
 def test_a_node_that_waits_always_waits_for_something(
     waiting: PendingNode,
-    seen: CloudView,
+    seen: CloudSituation,
     registered: bool,  # noqa: FBT001
 ) -> None:
     """A queued one waits for its turn; all others for a listing or a later time."""

@@ -34,7 +34,7 @@ from workers.clouds.actions import CREATE, DELETE, REBOOT, SHELVE, START, STOP, 
 from workers.clouds.errors import CloudError, classify
 from workers.clouds.health import Health
 from workers.clouds.servers import ServerView
-from workers.power.next_step import CloudView, learn_answer, next_step
+from workers.power.next_step import CloudSituation, learn_answer, next_step
 from workers.power.node import LOOKING, Calling, PendingNode, joined
 from workers.power.steps import Finish, MakeCall, ParkNode, Retry, WaitFor
 
@@ -219,7 +219,7 @@ class Walk(RuleBasedStateMachine):
         if self.node is None:
             return None
         type(self).steps += 1
-        seen = CloudView(
+        seen = CloudSituation(
             self.view,
             self.health,
             tokens_away=False,

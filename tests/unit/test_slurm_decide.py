@@ -14,7 +14,7 @@ from schemas.snapshot import RESUME_TIMEOUT
 from tests.testbed.messages import MOMENT, command, event
 from workers.config.tables import SlurmSettings
 from workers.slurm.after_update import returns_at
-from workers.slurm.causes import Severity, reason, severity
+from workers.slurm.causes import CauseKind, kind_of, reason
 from workers.slurm.decide import RequestedState, Situation, waits_for_cloud
 from workers.slurm.decide import decide as decide_on
 from workers.slurm.due import give_back, return_to_service
@@ -28,7 +28,7 @@ HOSTNAMES = {"node1": "node1.cluster"}
 FINAL, RETRYABLE, TRANSIENT = (
     Cause(e, "text") for e in ("quota", "power_on_failed", "server_side")
 )
-CAUSES = {FINAL: Severity.FINAL, RETRYABLE: Severity.RETRYABLE, TRANSIENT: Severity.TRANSIENT}
+CAUSES = {FINAL: CauseKind.FINAL, RETRYABLE: CauseKind.RETRYABLE, TRANSIENT: CauseKind.TRANSIENT}
 REASONS = ("", "Not responding", RESUME_TIMEOUT, "broken disk", reason(FINAL), "lamplighter: old")
 FLAGS = (
     frozenset[str](),
@@ -103,8 +103,8 @@ def test_failure_powers_down_only_nodes_that_slurm_waits_for(cause: Cause, failu
         assert state.booting or state.lost
         assert half_done or row is None or row.generation <= MOMENT
         assert half_done or not state.down or state.reason != "broken disk"
-        out = CAUSES[cause] is Severity.FINAL or (
-            CAUSES[cause] is Severity.RETRYABLE and failures > 0
+        out = CAUSES[cause] is CauseKind.FINAL or (
+            CAUSES[cause] is CauseKind.RETRYABLE and failures > 0
         )
         assert (
             half_done
@@ -129,7 +129,7 @@ def test_lost_node_that_its_cloud_cannot_bring_back_is_powered_down(
     lost = NodeState("node1", "DOWN", frozenset({"CLOUD", "NOT_RESPONDING"}), text)
     ours = text != "broken disk"
     for cause, weight in CAUSES.items():
-        out = ours and weight is not Severity.TRANSIENT
+        out = ours and weight is not CauseKind.TRANSIENT
         expected = UpdateKind.TAKE_OUT if out else UpdateKind.NOTHING
         assert decide(failed(cause), lost, SAME, 0, HOSTNAMES).kind is expected
     older = RequestedState(Desired.UP, MOMENT - 1)
@@ -260,4 +260,4 @@ def test_cool_down_doubles_up_to_its_limit() -> None:
 
 
 def test_unknown_cause_is_final() -> None:
-    assert severity("unheard_of") is Severity.FINAL
+    assert kind_of("unheard_of") is CauseKind.FINAL

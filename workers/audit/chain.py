@@ -16,7 +16,7 @@ _ID = 3 + HASHED.index("id")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ChainProblem:
     """One problem found in the log; `seq` and `id` of the record, as it is now, if it is about one."""
 
     seq: int | None
@@ -58,7 +58,7 @@ class Chain:
         """Start after a record that is known to be intact."""
         self._before, self.seq, self.hash = (hash_,), seq, hash_
 
-    def follow(self, rows: Iterable[Row]) -> Iterator[Finding]:
+    def follow(self, rows: Iterable[Row]) -> Iterator[ChainProblem]:
         """Follow these rows, and yield what is wrong with them."""
         for row in rows:
             seq, previous, hash_, body = row[0], row[1], row[2], row[-1]
@@ -77,7 +77,7 @@ class Chain:
     def _skips_a_number(self, seq: int) -> bool:
         return self._numbered and self._before != () and seq != self.seq + 1
 
-    def _explain(self, row: Row, own: bytes | None) -> Iterator[Finding]:
+    def _explain(self, row: Row, own: bytes | None) -> Iterator[ChainProblem]:
         seq, previous, hash_ = row[0], row[1], row[2]
         problem = None
         if own != hash_:
@@ -95,7 +95,7 @@ class Chain:
             problem = f"follows record {self.seq}, but its number was changed"
         if problem is not None:
             id_ = row[_ID]
-            yield Finding(seq, str(id_), f"record {seq} ({id_}) {problem}")
+            yield ChainProblem(seq, str(id_), f"record {seq} ({id_}) {problem}")
 
 
 def _hash(previous: Any, columns: Row, body: Any) -> bytes | None:  # noqa: ANN401 - any type

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
-from workers.audit.chain import COLUMNS, Chain, Finding, Row
+from workers.audit.chain import COLUMNS, Chain, ChainProblem, Row
 from workers.audit.heads import TYPE, Head, head_from
 from workers.audit.queries import last_seq
 from workers.audit.segments import PRUNED, is_trusted_seal, seals
@@ -96,7 +96,7 @@ class Heads:
         self.held = 0
         self.dropped = 0
 
-    def compare(self, lines: Iterable[str], source: str) -> Iterator[Finding]:
+    def compare(self, lines: Iterable[str], source: str) -> Iterator[ChainProblem]:
         """Yield what is wrong with these heads, one a line, or with the log according to them.
 
         Messages name the `source` of the heads.
@@ -111,11 +111,11 @@ class Heads:
             if problem is None:
                 signed.append(head)
             else:
-                yield Finding(None, None, f"{source}, head {number}: {problem}")
+                yield ChainProblem(None, None, f"{source}, head {number}: {problem}")
         for some in chunks(signed):
             yield from self._look_up(some)
 
-    def _look_up(self, heads: Sequence[Head]) -> Iterator[Finding]:
+    def _look_up(self, heads: Sequence[Head]) -> Iterator[ChainProblem]:
         same = audit.c.seq.in_([head.seq for head in heads])
         query = sa.select(audit.c.seq, audit.c.hash).where(same)
         found = {seq: bytes(hash_).hex() for seq, hash_ in self._connection.execute(query)}
@@ -129,10 +129,10 @@ class Heads:
                 problem = f"is not the one that was {signed}: the log was rewritten"
                 if now is None:
                     problem = f"was {signed} and is missing: the log ends with record {self._last}"
-                yield Finding(head.seq, None, f"record {head.seq} {problem}")
+                yield ChainProblem(head.seq, None, f"record {head.seq} {problem}")
 
 
-def dropping(connection: sa.Connection, trusted: Trusted) -> tuple[str | None, list[Finding]]:
+def dropping(connection: sa.Connection, trusted: Trusted) -> tuple[str | None, list[ChainProblem]]:
     """Who dropped the beginning of the log, when and why, as signed; and what is wrong with that."""
     through = _dropped_through(connection)
     if through == 0:
@@ -152,7 +152,7 @@ def dropping(connection: sa.Connection, trusted: Trusted) -> tuple[str | None, l
             return f"records up to {through} were dropped {words}", []
         problem = f"record {seq}, which says who dropped the records before it: {wrong}"
     return None, [
-        Finding(through + 1, None, f"the log begins after record {through}, and {problem}")
+        ChainProblem(through + 1, None, f"the log begins after record {through}, and {problem}")
     ]
 
 

@@ -12,7 +12,7 @@ from pika.exceptions import ChannelClosedByBroker
 from workers.broker.backoff import Backoff
 from workers.broker.delivery import Delivery
 from workers.broker.roles import reply_prefix
-from workers.broker.subscription import Signal, Step, Subscription, after
+from workers.broker.subscription import Signal, Subscription, SubscriptionStep, after
 from workers.broker.topology import REPLY_TO, TOKEN_REPLIES
 
 _ANSWER_SECONDS = 5.0
@@ -82,14 +82,14 @@ class Consumers:
         before = self._subscriptions[queue]
         self._subscriptions[queue], step = after(before, signal)
         match step:
-            case Step.CHECK:
+            case SubscriptionStep.CHECK:
                 self._asked[queue] = time.monotonic()
                 self._check(queue)
-            case Step.CONSUME:
+            case SubscriptionStep.CONSUME:
                 self._consume(queue)
-            case Step.CANCEL:
+            case SubscriptionStep.CANCEL:
                 self._channel.basic_cancel(before.tag)
-            case Step.WAIT:
+            case SubscriptionStep.WAIT:
                 wait = self._backoffs[queue].next()
                 self._loop.call_later(wait, partial(self._signal, queue, Signal.WAITED))
 

@@ -42,7 +42,7 @@ class Signal(Enum):
     WAITED = auto()
 
 
-class Step(Enum):
+class SubscriptionStep(Enum):
     """What to do; CHECK is answered by FOUND or MISSING, WAIT by WAITED."""
 
     CHECK = auto()
@@ -76,22 +76,24 @@ class Subscription:
         return f"{self.queue} {self.number}"
 
 
-def after(now: Subscription, signal: Signal) -> tuple[Subscription, Step | None]:
+def after(now: Subscription, signal: Signal) -> tuple[Subscription, SubscriptionStep | None]:
     """The subscription after a signal, and what to do; a signal that comes too late has no effect."""
     match signal, now.phase:
         case ((Signal.RESUME | Signal.PAUSE), _):
             now = replace(now, wanted=signal is Signal.RESUME)
         case Signal.FOUND, Phase.CHECKING if now.wanted:
-            return replace(now, phase=Phase.CONSUMING, number=now.number + 1), Step.CONSUME
+            return replace(
+                now, phase=Phase.CONSUMING, number=now.number + 1
+            ), SubscriptionStep.CONSUME
         case (Signal.FOUND, Phase.CHECKING) | (Signal.WAITED, Phase.WAITING):
             now = replace(now, phase=Phase.IDLE)
         case (Signal.MISSING, Phase.CHECKING) | (Signal.CANCELLED, Phase.CONSUMING):
             now = replace(now, phase=Phase.WAITING, is_lost=True, is_consumed=False)
-            return now, Step.WAIT
+            return now, SubscriptionStep.WAIT
         case Signal.CONSUMED, Phase.CONSUMING:
             now = replace(now, is_lost=False, is_consumed=True)
     if now.wanted and now.phase is Phase.IDLE:
-        return replace(now, phase=Phase.CHECKING), Step.CHECK
+        return replace(now, phase=Phase.CHECKING), SubscriptionStep.CHECK
     if not now.wanted and now.phase is Phase.CONSUMING:
-        return replace(now, phase=Phase.IDLE, is_consumed=False), Step.CANCEL
+        return replace(now, phase=Phase.IDLE, is_consumed=False), SubscriptionStep.CANCEL
     return now, None

@@ -17,12 +17,12 @@ Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,254}\Z"
 _OVERLAP = timedelta(seconds=5)
 
 
-class _Named(msgspec.Struct):
+class _CreatedServer(msgspec.Struct):
     id: Id
 
 
 class _Created(msgspec.Struct):
-    server: _Named
+    server: _CreatedServer
 
 
 class _Words(msgspec.Struct):

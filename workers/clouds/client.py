@@ -53,13 +53,13 @@ class Listing:
     since: str
 
 
-class _Image(msgspec.Struct):
+class _ImageState(msgspec.Struct):
     id: Id
     status: Annotated[str, msgspec.Meta(max_length=64)]
 
 
-class _Images(msgspec.Struct):
-    images: list[_Image]
+class _ImageStates(msgspec.Struct):
+    images: list[_ImageState]
 
 
 class Cloud:
@@ -148,7 +148,7 @@ class Cloud:
     def _find_image(self, call: Call, guard: Callable[[], None]) -> images.Image | None:
         asked = images.query(call.request_id, self._session.project_id())
         response = self._session.request("GET", "/images", guard, service="image", params=asked)
-        listed = read_json(response.content, _Images).images
+        listed = read_json(response.content, _ImageStates).images
         return images.pick(images.Image(one.id, one.status) for one in listed)
 
     def _ask(self, service: str, path: str, query: Query) -> bytes:

@@ -16,7 +16,7 @@ from workers.clouds.driver import CloudDriver
 from workers.clouds.health import GroupRest
 from workers.config.tables import PowerSettings
 from workers.power.calls import Guard
-from workers.power.next_step import BOOTS_STUCK, CloudView, next_step
+from workers.power.next_step import BOOTS_STUCK, CloudSituation, next_step
 from workers.power.node import LOOKING, QUEUED, Calling, PendingNode, Queued, recorded
 from workers.power.publisher import Publisher
 from workers.power.state import BootPace, EngineState
@@ -53,7 +53,7 @@ class StepTaker:
     def step(self, node: PendingNode, now: float) -> Step:
         """The node's next step; `now` in monotonic seconds."""
         cloud = self.clouds[node.group.cloud]
-        view = CloudView(
+        view = CloudSituation(
             cloud.view,
             cloud.health,
             cloud.tokens_away,

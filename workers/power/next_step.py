@@ -38,7 +38,7 @@ BOOTS_STUCK = "boots_stuck"
 
 
 @dataclass(frozen=True, slots=True)
-class CloudView:
+class CloudSituation:
     """What the engine knows of a node's cloud.
 
     Attributes:
@@ -62,7 +62,7 @@ _FOR_A_WHOLE_LISTING = WaitFor(listing=True, whole=True)
 
 
 def next_step(
-    node: PendingNode, cloud: CloudView, refusal: Cause | None, *, registered: bool, now: float
+    node: PendingNode, cloud: CloudSituation, refusal: Cause | None, *, registered: bool, now: float
 ) -> Step:
     """What to do about a node now.
 
@@ -94,7 +94,7 @@ def next_step(
     return _FOR_ANYTHING if isinstance(node.phase, Queued) else MakeCall(decision)
 
 
-def _without_deciding(node: PendingNode, cloud: CloudView, now: float) -> Step | None:
+def _without_deciding(node: PendingNode, cloud: CloudSituation, now: float) -> Step | None:
     """The step where the table has no say."""
     if isinstance(node.phase, Calling) or cloud.tokens_away:
         return _FOR_ANYTHING
@@ -107,7 +107,7 @@ def _without_deciding(node: PendingNode, cloud: CloudView, now: float) -> Step |
     return None
 
 
-def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decision:
+def _decide(node: PendingNode, cloud: CloudSituation, *, registered: bool) -> Decision:
     seen = cloud.servers.as_of
     if seen <= node.fresh_after and (node.called or seen < cloud.oldest):
         return Wait()
@@ -115,7 +115,7 @@ def _decide(node: PendingNode, cloud: CloudView, *, registered: bool) -> Decisio
 
 
 def _decide_as_of(
-    node: PendingNode, cloud: CloudView, seen: float, *, registered: bool
+    node: PendingNode, cloud: CloudSituation, seen: float, *, registered: bool
 ) -> Decision:
     """What the table says, if the listing that was requested at `seen` shows all that there is."""
     due = node.row.boot_due and not registered
@@ -130,7 +130,9 @@ def _wait(node: PendingNode, wait: Wait, now: float) -> Step:
     return _FOR_A_LISTING if until <= now else WaitFor(until)
 
 
-def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, now: float) -> Step:
+def _fail(
+    node: PendingNode, fail: Fail, cloud: CloudSituation, *, registered: bool, now: float
+) -> Step:
     whole = _decide_as_of(node, cloud, cloud.servers.whole_as_of, registered=registered)
     if not isinstance(whole, Fail):
         return _FOR_A_WHOLE_LISTING
@@ -140,7 +142,7 @@ def _fail(node: PendingNode, fail: Fail, cloud: CloudView, *, registered: bool, 
     return Finish(Transition.FAILED, fail.cause, None)
 
 
-def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
+def _boots_are_stuck(node: PendingNode, cloud: CloudSituation, now: float) -> bool:
     """Whether the cloud starts no server at all: a dead compute service behind a live API."""
     health = cloud.health
     if health.booted_at > node.patient_since:
@@ -156,7 +158,7 @@ def _boots_are_stuck(node: PendingNode, cloud: CloudView, now: float) -> bool:
     return sum(stuck) >= _STUCK_TOO
 
 
-def _judge(node: PendingNode, failed: Judging, cloud: CloudView, now: float) -> Step:
+def _judge(node: PendingNode, failed: Judging, cloud: CloudSituation, now: float) -> Step:
     """A call failed; once a later listing has succeeded, decide whose fault it is."""
     if cloud.servers.as_of <= node.fresh_after:
         return _FOR_A_LISTING

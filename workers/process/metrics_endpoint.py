@@ -76,7 +76,7 @@ def serve_metrics(
     log = structlog.get_logger()
     host, port = where
     try:
-        server = _Server((host, port), _Handler)
+        server = _MetricsServer((host, port), _Handler)
     except OSError as error:
         remedy = f"set ${ENVIRONMENT} to a free address for this process"
         log.error("metrics_not_served", host=host, port=port, error=error.strerror, remedy=remedy)  # noqa: TRY400 - the error is enough
@@ -95,7 +95,7 @@ def serve_metrics(
         thread.join()
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _MetricsServer(ThreadingMixIn, WSGIServer):
     """Serves few callers at once, each for a short time: who says nothing takes nothing from the worker."""
 
     daemon_threads = True

@@ -9,7 +9,7 @@ from workers.clouds.errors import NO_ROOM
 _MOST_CHARACTERS = 240
 
 
-class Severity(enum.StrEnum):
+class CauseKind(enum.StrEnum):
     """How much a cause speaks against the node.
 
     TRANSIENT: not at all: the cloud, the network or a login was unavailable.
@@ -42,11 +42,11 @@ GROUP_CAUSES = NO_ROOM | {"bad_template", "forbidden", "bad_request"}
 BUSY = frozenset({"lease_held", "held_long", "on_hold"})
 
 
-def severity(error: str) -> Severity:
-    """The severity of a class of causes."""
+def kind_of(error: str) -> CauseKind:
+    """What kind of cause a class of errors is."""
     if error in _TRANSIENT:
-        return Severity.TRANSIENT
-    return Severity.RETRYABLE if error in _RETRYABLE else Severity.FINAL
+        return CauseKind.TRANSIENT
+    return CauseKind.RETRYABLE if error in _RETRYABLE else CauseKind.FINAL
 
 
 def reason(cause: Cause | None) -> str:

@@ -12,7 +12,7 @@ from schemas.addresses import node_addr
 from schemas.commands import Desired, Kind
 from schemas.events import Cause, RequestEvent, Transition
 from schemas.snapshot import OWN_REASON, RESUME_TIMEOUT
-from workers.slurm.causes import BUSY, Severity, reason, severity
+from workers.slurm.causes import BUSY, CauseKind, kind_of, reason
 from workers.slurm.nodes import NodeState
 from workers.slurm.updates import SlurmUpdate, UpdateKind
 
@@ -151,23 +151,23 @@ def _on_failed_boot(
         return UpdateKind.NOTHING, "Slurm has abandoned that boot and waits for a newer one"
     if slurm.down and not _may_overwrite(slurm.reason):
         return UpdateKind.NOTHING, "an operator has set it down"
-    weight = _severity(event)
-    if weight is Severity.FINAL or (weight is Severity.RETRYABLE and situation.failures > 0):
+    weight = _kind_of(event)
+    if weight is CauseKind.FINAL or (weight is CauseKind.RETRYABLE and situation.failures > 0):
         return UpdateKind.TAKE_OUT, "the boot has failed"
     return UpdateKind.GIVE_BACK, "the boot has failed and may be tried again"
 
 
 def _on_lost_node(event: RequestEvent, slurm: NodeState) -> tuple[UpdateKind, str]:
     """Slurm has requeued its jobs; with our reason the node powers down, and returns by itself."""
-    if _severity(event) is Severity.TRANSIENT:
+    if _kind_of(event) is CauseKind.TRANSIENT:
         return UpdateKind.NOTHING, "its cloud may still bring it back"
     if not _may_overwrite(slurm.reason):
         return UpdateKind.NOTHING, "an operator has set it down"
     return UpdateKind.TAKE_OUT, "it does not respond, and its cloud cannot bring it back"
 
 
-def _severity(event: RequestEvent) -> Severity:
-    return severity(event.cause.error if event.cause else "")
+def _kind_of(event: RequestEvent) -> CauseKind:
+    return kind_of(event.cause.error if event.cause else "")
 
 
 def _may_overwrite(text: str) -> bool:

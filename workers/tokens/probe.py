@@ -22,12 +22,12 @@ _REMEDIES: Mapping[int, str] = {
 }
 
 
-class _Named(msgspec.Struct):
+class _ListedServer(msgspec.Struct):
     name: str
 
 
 class _Servers(msgspec.Struct):
-    servers: list[_Named]
+    servers: list[_ListedServer]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from workers.power.admit import FIRST_TIER, admit
 from workers.power.calls import Guard, NotWantedError
 from workers.power.intake import DeliveryHistory, Pending
 from workers.power.messages import outcomes
-from workers.power.next_step import CloudView, learn_answer, next_step
+from workers.power.next_step import CloudSituation, learn_answer, next_step
 from workers.power.node import (
     DONE,
     LOOKING,
@@ -152,7 +152,7 @@ def step(
         view.fold([server], _FRESH if worker.fresh else _OLD, whole=True)
     health = Health().call_failed("node1", _OLD).call_answered("node2", _OLD + 1)
     oldest = 1.0 if worker.view is not None else _NOW
-    cloud = CloudView(view, health, tokens_away=False, oldest=oldest, peers=list)
+    cloud = CloudSituation(view, health, tokens_away=False, oldest=oldest, peers=list)
     return next_step(node, cloud, None, registered=False, now=_NOW)
 
 
