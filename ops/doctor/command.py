@@ -159,14 +159,15 @@ def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -
         return
     try:
         text = SlurmCommands(settings).query("scontrol", "show", "config")
-        differences = conf_differences(settings, _seen(settings))
+        seen = _seen(settings)
     except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
         yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
         return
     slurm |= config_from(text)
-    yield from of_slurm(slurm, settings)
+    kept = seen.power_saving.excluded if seen.power_saving else ()
+    yield from of_slurm(slurm, settings, kept)
     yield from of_names(slurm, settings)
-    yield from findings.of_conf(differences)
+    yield from findings.of_conf(conf_differences(settings, seen))
     yield from of_prolog(slurm, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
 
 

@@ -14,11 +14,11 @@ import click
 
 from ops.cli.options import confirm, yes_option
 from ops.install import units
-from ops.install.answers import PROGRAMS, ask_site
+from ops.install.answers import ask_site
 from ops.install.place import Found, PlannedFile, run
 from ops.install.slurm_conf import OWN_LINES, SlurmConf, read_slurm_conf
 from ops.install.toml import Site, lamplighter_toml, slurm_lines
-from ops.install.units import CONFIG, DATABASE, GROUP, TOKENS_USER
+from ops.install.units import CONFIG, DATABASE, GROUP, PROGRAMS, TOKENS_USER
 from producers.addresses import is_loopback
 from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
