@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import click
 
@@ -19,6 +20,8 @@ from ops.doctor.host import has_spool, of_configuration, of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
+from ops.doctor.scrub import Scrubber
+from ops.doctor.secrets import known_secrets
 from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_systemd
 from ops.site import findings
@@ -93,7 +96,14 @@ def fixed(session: Session, command: Sequence[str]) -> str:
 
 
 def all_findings(session: Session) -> Iterator[Finding]:
-    """All findings of this host and of the parts that it reaches."""
+    """All findings of this host and of the parts that it reaches, without any known secret."""
+    scrub = Scrubber(known_secrets(session.config, os.environ), own_words=True)
+    for one in _all_findings(session):
+        remedy = None if one.remedy is None else scrub(one.remedy)
+        yield replace(one, words=scrub(one.words), remedy=remedy)
+
+
+def _all_findings(session: Session) -> Iterator[Finding]:
     try:
         session = of_this_host(session)
         settings = session.settings
