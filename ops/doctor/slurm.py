@@ -12,6 +12,7 @@ import hostlist
 from ops.cli.terminal import cut
 from ops.doctor.access import EXECUTE, READ, User
 from ops.doctor.host import fixable, wrong
+from ops.install.slurm_rules import RULES
 from ops.install.units import PROGRAMS
 from ops.site.findings import Finding
 from producers.hosts import expand
@@ -24,6 +25,8 @@ _PROGRAMS = {
     "SuspendProgram": "lamplighter-suspend",
     "ResumeFailProgram": "lamplighter-resume-fail",
 }
+# States and flags that we read began there (schemas/snapshot.py).
+_OLDEST = (21, 8)
 PROLOG = "lamplighter-prolog"
 # from 24.05 on, a parameter that may have several values has an index
 _LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
@@ -57,23 +60,17 @@ def of_slurm(
             yield from _runs("PrologSlurmctld", path, user)
     yield from _jobs_age(config, settings)
     yield from _exceptions(config, settings, kept)
-    if "idle_on_node_suspend" in config.get("SlurmctldParameters", ""):
-        yield wrong(
-            "idle_on_node_suspend",
-            "SlurmctldParameters has idle_on_node_suspend: a failed node returns to service at once",
-            "remove it from slurm.conf",
-        )
+    for rule in RULES:
+        if (better := rule.better(config.get(rule.parameter))) is not None:
+            yield wrong(rule.key, rule.why, rule.remedy(better))
+    if (0, 0) < version_of(config) < _OLDEST:
+        words = f"Slurm {config['SLURM_VERSION']} is too old: it does not show whether a node is powered"
+        yield wrong("slurm_version", words, "upgrade Slurm to 22.05 or later")
     if version_of(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
         yield wrong(
             "private_data",
             "PrivateData lacks cloud: sinfo and squeue hide nodes that are powered down",
             "PrivateData=cloud in slurm.conf",
-        )
-    if config.get("ReturnToService", "1").startswith("0"):
-        yield wrong(
-            "return_to_service",
-            "ReturnToService is 0: a node that once did not answer stays down after its next boot",
-            "ReturnToService=2 in slurm.conf",
         )
 
 
@@ -146,9 +143,6 @@ def _exceptions(
     by_partition = set(kept) - excepted
     if config.get("SuspendExcParts"):
         yield from _exempt("SuspendExcParts", by_partition, settings)
-    states = config.get("SuspendExcStates", "").upper().split(",")
-    if "CLOUD" in states:  # the other states are passing ones
-        yield from _exempt("SuspendExcStates", settings.nodes.keys(), settings)
 
 
 def _exempt(parameter: str, nodes: Collection[str], settings: Settings) -> Iterator[Finding]:

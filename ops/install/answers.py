@@ -9,8 +9,8 @@ import click
 import msgspec
 import sqlalchemy as sa
 
+from ops.install.site import Group, Site
 from ops.install.slurm_conf import SlurmConf
-from ops.install.toml import Group, Site
 from ops.install.units import CONFIG, DATABASE, PROGRAMS
 from producers.hosts import expand
 from producers.settings import ConfigError

@@ -132,11 +132,13 @@ SLURM = [
     (
         {"SlurmctldParameters": "cloud_dns,idle_on_node_suspend"},
         "idle_on_node_suspend",
-        "remove it",
+        "SlurmctldParameters=cloud_dns",
     ),
     ({"SLURM_VERSION": "22.05.8", "PrivateData": ""}, "private_data", "PrivateData=cloud"),
+    ({"SuspendExcStates": "CLOUD"}, "suspend_exc_nodes", "remove SuspendExcStates"),
+    ({"SLURM_VERSION": "20.11.9"}, "slurm_version", "upgrade Slurm to 22.05"),
     ({"ReturnToService": "0"}, "return_to_service", "ReturnToService=2"),
-    ({"SuspendExcStates": "DOWN,CLOUD"}, "suspend_exc_nodes", "SuspendExcStates exempts 4"),
+    ({"SuspendExcStates": "DOWN,CLOUD"}, "suspend_exc_nodes", "SuspendExcStates=DOWN in"),
 ]
 
 
