@@ -9,6 +9,7 @@ from producers.hosts import MOST_NODES, expand, size
 from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
+from schemas.numbers import MOST
 
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 
@@ -17,7 +18,6 @@ _NS = 1_000_000_000
 _MOST_JOBS, _MOST_OF_NODE = 65_536, 1000
 # Names of nodes of all jobs of a call together.
 _MOST_NAMES = 4 * MOST_NODES
-_MOST_JOB = 2**63 - 1  # the limit of a message; Slurm's job ids have 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _jobs_by_node(
 def _job(raw: dict[str, Any]) -> tuple[WaitingJob, str]:
     """A job, and the nodes that it waits for as a hostlist."""
     job_id = raw["job_id"]
-    if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= _MOST_JOB:
+    if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= MOST:
         raise ValueError(f"job_id {shown(job_id)}")
     texts = {name: _text(raw.get(name)) for name in ("features", "partition", "reservation")}
     nodes = raw.get("nodes_resume") or raw["nodes"]
