@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 WORDS = {"IMAGE": "node-image", "FLAVOR": "m1.tiny", "NETWORK": "none"}
 MOST_COMMANDS = 6
 QUICK_START_CHECKS = """
-$lamplighter status || true
-init() { $lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK "$@"; }
+lamplighter status || true
+init() { lamplighter init --yes --clouds-yaml clouds.yaml --strategy delete --image IMAGE --flavor FLAVOR --network NETWORK "$@"; }
 echo "== again"
 files | tee /run/before > /dev/null
 init --dry-run > /dev/null
@@ -30,7 +30,7 @@ echo "== half"
 rm -r /etc/lamplighter/broker /etc/systemd/system/lamplighter-power.service /etc/slurm/lamplighter.conf
 chmod 0666 /etc/lamplighter/cloud.secret
 chown nobody /etc/lamplighter/lamplighter.toml
-timeout -s KILL 0.7 $lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
+timeout -s KILL 0.7 lamplighter init --yes --clouds-yaml clouds.yaml --strategy stop || true
 init
 files
 """
