@@ -16,7 +16,12 @@ from workers.store.database import DIALECTS
 
 
 def ask_site(
-    slurm: SlurmConf, broker_url: str, options: Mapping[str, Any], *, ask: bool
+    slurm: SlurmConf,
+    broker_url: str,
+    options: Mapping[str, Any],
+    *,
+    ask: bool,
+    management_url: str | None = None,
 ) -> tuple[Site, CloudEntry]:
     """The site, and its cloud's entry.
 
@@ -24,6 +29,7 @@ def ask_site(
         slurm: what slurm.conf says.
         broker_url: the broker's address.
         options: by the name of the command's option; None if not given.
+        management_url: of its management API, if it is known.
         ask: whether to ask for what is missing; otherwise it is an error.
 
     Raises:
@@ -53,6 +59,7 @@ def ask_site(
         group=group,
         programs=PROGRAMS,
         store=_store(options["store"]),
+        management_url=management_url,
         insecure=options["insecure"],
     )
     return site, entry

@@ -2,6 +2,7 @@
 
 import pwd
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ from workers.config.settings import load
 
 _URL = re.compile(r"amqps?://(?P<host>[^@:/\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]+)?/[^@/]+")
 
+# RabbitMQ's plugin listens there by default.
+_MANAGEMENT_PORT, _SECONDS = 15672, 3.0
 
 _Plan: TypeAlias = Sequence[PlannedFile | PlannedLink | Step]
 
@@ -91,7 +94,8 @@ def init(
         raise ConfigError("--broker: write amqp://HOST:5672/VHOST, without a user and a password")
     is_here = is_loopback(broker["host"].strip("[]"))
     slurm = read_slurm_conf(slurm_conf.absolute())
-    site, entry = ask_site(slurm, broker_url, answers, ask=not yes)
+    management_url = _management_url(broker["host"]) if is_here else None
+    site, entry = ask_site(slurm, broker_url, answers, ask=not yes, management_url=management_url)
     included, differences = slurm_lines(site)
     files = list(site_files(site, included, entry))
     _check(files)
@@ -120,6 +124,15 @@ def init(
         click.echo("  lamplighter database roles --apply")
     click.echo("  systemctl restart slurmctld lamplighter.target")
     click.echo("  lamplighter status")
+
+
+def _management_url(host: str) -> str | None:
+    """Of RabbitMQ's management API on this host, if its plugin is enabled."""
+    try:
+        socket.create_connection((host.strip("[]"), _MANAGEMENT_PORT), _SECONDS).close()
+    except OSError:
+        return None
+    return f"http://{host}:{_MANAGEMENT_PORT}"
 
 
 def _not_taken(entry: CloudEntry) -> Iterator[str]:
