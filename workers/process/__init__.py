@@ -6,5 +6,6 @@ metrics_endpoint: the HTTP server for Prometheus.
 files: files that are written whole or not at all.
 programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
+redirects: where a redirect may lead a request with a secret.
 retry_after: the HTTP header Retry-After.
 """
