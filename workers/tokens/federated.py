@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
-from workers.tokens.discovery import provider_of
+from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import AccessToken, redeem, revoke, service_login
@@ -111,7 +111,7 @@ class RefreshTokenLogin(FederatedLogin):
         return []
 
     def _revoke_at_provider(self, token: str) -> None:
-        endpoint = provider_of(self._http, self._source.token_endpoint).revocation_endpoint
+        endpoint = endpoint_of(self._http, self._source.token_endpoint, "revocation_endpoint")
         if endpoint is None:
             raise SourceError("not_offered", "the login provider offers no revocation")
         revoke(self._http, self._source, endpoint, token)

@@ -50,7 +50,7 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
     Raises:
         ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
     """
-    keystone = Keystone(cloud, Http(cloud.ca_file))
+    keystone = Keystone(cloud, Http(cloud.ca_file, insecure=cloud.insecure))
     source, secret = cloud.source, credential(cloud.source)
     match source:
         case PasswordSource():
@@ -63,14 +63,18 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
             remedy = "replace the credential by one that Keystone accepts"
             return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return ServiceAccountLogin(source, secret, keystone, provider_http(source))
+            return ServiceAccountLogin(
+                source, secret, keystone, provider_http(source, insecure=cloud.insecure)
+            )
         case RefreshTokenSource():
-            return RefreshTokenLogin(source, secret, keystone, provider_http(source), vault())
+            return RefreshTokenLogin(
+                source, secret, keystone, provider_http(source, insecure=cloud.insecure), vault()
+            )
 
 
-def provider_http(source: RefreshTokenSource | ClientCredentialsSource) -> Http:
+def provider_http(source: RefreshTokenSource | ClientCredentialsSource, *, insecure: bool) -> Http:
     """For requests to the login provider, whose authorities are not the cloud's."""
-    return Http(source.ca_file, "ca_file of this cloud's source")
+    return Http(source.ca_file, "ca_file of this cloud's source", insecure=insecure)
 
 
 def _password(source: PasswordSource, secret: str) -> Identity:
