@@ -16,8 +16,13 @@ publish: publishes batches over one connection.
 relay: publishes the calls left in the spool.
 snapshot: Slurm's node states, as messages.
 broker_settings: how to reach RabbitMQ, and with which user.
+addresses: which addresses may be used: encrypted, and without a password.
+reasons: why a connection failed, with the remedy.
 config_file: where lamplighter.toml is; whether hooks and commands read the same.
 settings: the part of lamplighter.toml that hooks read.
+toml_table: one table of it; its mistakes.
+trust: which files a process trusts.
+privacy: keeps files and memory from other users.
 report: syslog, log file and standard error.
 disk: durable folders and file names.
 batched: cuts a sequence into batches.

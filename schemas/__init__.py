@@ -3,6 +3,7 @@
 The Slurm hooks import this package, and every import costs them time.
 
 commands: a request to change a node's power, from a hook or an operator.
+addresses: IP addresses from outside.
 envelope: the CloudEvents envelope around every message.
 errors: the error for a message that cannot be read.
 events: what happened to a request.
@@ -11,6 +12,7 @@ headers: the AMQP headers of commands and dead letters.
 ids: message ids, derived from what the message says.
 jobs: what happened to a Slurm job on our nodes.
 notices: alarms, rejected messages and operators' actions: what is not a request's event.
+numbers: whole numbers in texts from outside.
 registrations: a node registered with slurmctld.
 roles: the parts of an installation that have a broker user of their own.
 server: a cloud's server as a listing shows it.

@@ -3,6 +3,7 @@
 - command: `lamplighter console` and `console operator`
 - app: the ASGI application, its routes and handlers
 - request_guard: checks of the Host header, the form's origin and its size; security headers
+- connections: bounds connections that have not sent a whole request
 - auth: identifies the user of a request; login and logout
 - operators: the operators file, tokens and login sessions
 - reader: reads both stores and the broker for the first page

@@ -95,7 +95,7 @@ def read_slurm_conf(path: Path) -> SlurmConf:
     others: list[str] = []
     partitions: list[Mapping[str, str]] = []
     default_state, includes_own = "", False
-    for line in _lines(path, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
+    for line in _lines(path, path.parent, values, iter(range(_MOST_FILES)), _MOST_DEPTH):
         includes_own = includes_own or line == _OWN
         pairs = {key.lower(): quoted or bare for key, quoted, bare in _PAIR.findall(line)}
         if not pairs:
@@ -122,12 +122,13 @@ def read_slurm_conf(path: Path) -> SlurmConf:
 
 
 def _lines(
-    path: Path, values: Mapping[str, str], files: Iterator[int], depth: int
+    path: Path, root: Path, values: Mapping[str, str], files: Iterator[int], depth: int
 ) -> Iterator[str]:
     """The logical lines, without comments; those of included files in their place.
 
     Args:
         path: the file.
+        root: the folder of slurm.conf.
         values: what was read until now: `%c` in a file's name stands for the cluster's,
             in lower case.
         files: has an element for each file that may still be read.
@@ -149,7 +150,10 @@ def _lines(
             yield _OWN
         else:
             name = included[1].replace("%c", values.get("clustername", "%c").lower())
-            yield from _lines(path.parent / name, values, files, depth - 1)
+            # relative to slurm.conf; for Slurm 22.05, to the file that includes it
+            beside = path.parent / name
+            found = beside if beside.exists() and not (root / name).exists() else root / name
+            yield from _lines(found, root, values, files, depth - 1)
 
 
 def _logical(text: str) -> Iterator[str]:

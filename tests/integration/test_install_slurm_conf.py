@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ops.doctor.slurm import config_from
 from ops.install.slurm_conf import read_slurm_conf
 from producers.hosts import expand
-from tests.testbed.slurm import PrivateSlurm
+from tests.testbed.slurm import PrivateSlurm, packaged_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +39,10 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(run_dir: Path) -> None:
     slurm = PrivateSlurm(run_dir / "slurm")
     text = slurm.conf.read_text().replace("ClusterName=testbed", "clustername=Test.Bed")
     slurm.conf.write_bytes((text + ODD).encode())
+    beside = "sub" if packaged_version() < (24, 11) else "."
     for name, lines in {
         "sub/a.conf": "NodeName=a1 NodeAddr=127.0.0.1 State=CLOUD\nInclude b.conf\n",
-        "sub/b.conf": "NodeName = b1 NodeAddr = 127.0.0.1 State = Cloud\n",
+        f"{beside}/b.conf": "NodeName = b1 NodeAddr = 127.0.0.1 State = Cloud\n",
         "test.bed.conf": "NodeName=c1\tNodeAddr=127.0.0.1\tState=CLOUD",
     }.items():
         path = slurm.conf_dir / name

@@ -2,27 +2,35 @@
 
 Servers
     broker, rabbitmq_node, management: RabbitMQ brokers, and the management API.
-    broker_choice: which broker a test run uses.
+    broker_cluster, cluster_faults: three RabbitMQ nodes, and their faults under load.
+    broker_choice, broker_address, broker_roles: which broker a test run uses, its address, its users.
     slurm, slurm_conf, slurmnode, loopback: a private Slurm, its configuration and its virtual nodes.
     postgresql: a private PostgreSQL.
     simcloud: a simulated OpenStack with a login provider.
     openstack: a real Keystone, Placement, Nova and Glance whose hypervisor is simulated.
     docker: a Docker engine, images, and compose.yaml.
     receiver, opus: HTTP servers that record requests, and a simulated OPUS (its answers were recorded).
-    browser: headless Chromium, and accessibility checks.
+    browser, axe: headless Chromium, and accessibility checks.
+    web_server, tls, certificates, cut: an HTTP server, TLS servers and their certificates, a proxy to cut.
 Lamplighter on these servers
     installation: a configuration on a fresh vhost, and the command line.
     token_site, console_site: an installation for the token service, and one for the console.
-    powerbench: one power engine, driven by a test.
+    powerbench, instant, longday: one power engine: driven by a test, without waits, for a day.
     whole_system: hooks and workers on a simulated cloud, without Slurm.
     cluster: a whole elastic cluster: Slurm, RabbitMQ, a cloud and Lamplighter.
+    scripted_slurm: a script as slurmctld of a whole system.
+    operations_page: the commands of docs/operations.md, run on a whole system.
     controller: starts hooks as slurmctld does.
 Helpers
     messages, opus_jobs, deliveries, strategies: messages, deliveries, and Hypothesis strategies.
-    requests: requests, and the cloud calls that they cause.
+    requests, pending_nodes: requests, and the cloud calls that they cause; nodes with requests.
+    outcomes: outcomes as a report reads them.
+    slurm_api: what only Slurm's own library can do to a job.
     auditlog, checker, leaks: audit records; whether a run kept all promises; secrets in files.
     consumers, scrape: whether workers consume; metrics as Prometheus reads them.
     processes, ports, waiting: child processes, reserved ports, and waiting with a deadline.
     sharing, failures: how pytest-xdist distributes tests; reports of failed tests.
+    terminal, stepped_clock, small_disk: a terminal, a clock that steps, a disk that fills.
+    fuzz, sbom: `make fuzz`, and the check of `make sbom`.
     install, clean, folders: system packages, `make clean`, and the cache folder.
 """

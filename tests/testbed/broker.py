@@ -210,6 +210,14 @@ class PrivateBroker(Broker):
         self.launch()
         until(self._is_up, START_TIMEOUT, "the private RabbitMQ")
 
+    def is_up_within(self, seconds: float) -> bool:
+        """Whether it accepts logins by then."""
+        try:
+            until(self._is_up, seconds, "the private RabbitMQ")
+        except TimeoutError:
+            return False
+        return True
+
     def launch(self) -> None:
         """Start it and do not wait; `start` waits for it if it runs."""
         if self._server and self._server.running:

@@ -52,11 +52,13 @@ PartitionName=all Nodes=ALL State=UP SuspendTimeout=30
 """
 
 
-def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(folder: Path) -> None:
+@pytest.mark.parametrize("included_from", ["sub", "."])
+def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(folder: Path, included_from: str) -> None:
+    """Slurm 22.05 finds a file beside the one that includes it, 24.11 beside slurm.conf."""
     (folder / "slurm.conf").write_text(ODD)
     (folder / "sub").mkdir()
     (folder / "sub/a.conf").write_text("NodeName=a1 State=CLOUD\nInclude b.conf\n")
-    (folder / "sub/b.conf").write_text("NodeName = b1 State = CLOUD\n")
+    (folder / included_from / "b.conf").write_text("NodeName = b1 State = CLOUD\n")
     (folder / "vespa.one.conf").write_text("NodeName=c1\tState=Cloud")
     conf = read_slurm_conf(folder / "slurm.conf")
     clouds = ("a1", "b1", "c1", "cont1", "plain[1-2]", "quoted[1-2],x1", "dr1")

@@ -7,6 +7,7 @@ consumers: the consumers of a session; a cancelled one is renewed.
 subscription: one consumer as a state machine.
 backoff: waits between attempts.
 delivery: a message received.
+batches: collects deliveries into batches.
 silence: leaves a broker that hangs.
 blocking: a short connection, and the mapping of pika's errors to ours.
 roles: what each role may say, read and configure; the permissions that follow.

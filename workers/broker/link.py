@@ -28,11 +28,10 @@ from producers.settings import ConfigError
 from workers.broker.backoff import Backoff
 from workers.broker.blocking import connection_error
 from workers.broker.delivery import Delivery
-from workers.broker.session import BrokerSession
+from workers.broker.session import NO_QUORUM, BrokerSession
 from workers.broker.silence import leave_if_silent
 from workers.errors import BrokerAwayError, BrokerError, NoQuorumError
 
-NO_QUORUM = "it has no quorum: start the broker's other nodes"
 _LOOK_SECONDS = 0.05
 # A link that lacks a right works until its next message needs it.
 _REFUSAL_MEMORY = 30.0
@@ -136,16 +135,7 @@ class Link:
                 if self._failure
                 else "waits for the broker"
             )
-        problems = []
-        if session.blocked is not None:
-            problems.append(
-                f"the broker accepts no messages ({session.blocked}): free memory or disk"
-            )
-        if lost := session.consumers.lost:
-            problems.append(f"does not consume {', '.join(lost)}: run lamplighter topology apply")
-        if unanswered := self.unanswered:
-            problems.append(f"does not consume {', '.join(unanswered)}: {NO_QUORUM}")
-        return "; ".join(problems) or None
+        return "; ".join(session.problems()) or None
 
     def publish(self, message: Message) -> Future[None]:
         """Publish; the future is done when the broker has confirmed.
@@ -163,11 +153,7 @@ class Link:
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge: the broker deletes these."""
-        self._call(lambda session: session.settle(deliveries, requeue=False))
-
-    def requeue(self, deliveries: Sequence[Delivery]) -> None:
-        """Requeue: the broker delivers these again."""
-        self._call(lambda session: session.settle(deliveries, requeue=True))
+        self._call(lambda session: session.ack(deliveries))
 
     def pause(self) -> None:
         """Stop consuming until `resume`; earlier deliveries stay with us."""
@@ -237,12 +223,7 @@ class Link:
         return len(addresses)
 
     def _open(self, session: BrokerSession, connection: Any) -> None:  # noqa: ANN401 - pika has no types
-        connection.add_on_connection_blocked_callback(
-            lambda _connection, frame: setattr(session, "blocked", frame.method.reason)
-        )
-        connection.add_on_connection_unblocked_callback(
-            lambda _connection, _frame: setattr(session, "blocked", None)
-        )
+        session.watch(connection)
         leave_if_silent(connection)
         connection.channel(
             on_open_callback=lambda channel: session.open(

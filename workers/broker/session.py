@@ -12,6 +12,8 @@ from workers.broker.publishing import PublishingChannel
 from workers.broker.topology import REPLY_TO
 from workers.errors import BrokerAwayError
 
+NO_QUORUM = "it has no quorum: start the broker's other nodes"
+
 
 class BrokerSession:
     """A channel that consumes, and one that publishes; used on the link's thread.
@@ -25,13 +27,12 @@ class BrokerSession:
 
     Attributes:
         consumers: None until `consume`.
-        blocked: why the broker accepts no messages now; None if it does.
     """
 
     def __init__(self, number: int, queues: Mapping[str, int]) -> None:
         self.number = number
         self.consumers: Consumers | None = None
-        self.blocked: str | None = None
+        self._blocked: str | None = None  # why the broker accepts no messages now
         self._queues = queues
         self._channel: Any = None
         self._on_lost: Callable[[BaseException], None] = lambda _error: None
@@ -48,6 +49,29 @@ class BrokerSession:
     def is_consuming(self) -> bool:
         """Whether the broker delivers all queues that the link wants."""
         return self.consumers is not None and self.consumers.all_consumed
+
+    def problems(self) -> list[str]:
+        """Why the broker accepts no messages now, and which queues it does not deliver."""
+        lost, unanswered = (
+            (self.consumers.lost, self.consumers.unanswered) if self.consumers else ([], [])
+        )
+        found = []
+        if self._blocked is not None:
+            found.append(f"the broker accepts no messages ({self._blocked}): free memory or disk")
+        if lost:
+            found.append(f"does not consume {', '.join(lost)}: run lamplighter topology apply")
+        if unanswered:
+            found.append(f"does not consume {', '.join(unanswered)}: {NO_QUORUM}")
+        return found
+
+    def watch(self, connection: Any) -> None:  # noqa: ANN401 - pika has no types
+        """Remember while the broker accepts no messages."""
+        connection.add_on_connection_blocked_callback(
+            lambda _connection, frame: setattr(self, "_blocked", frame.method.reason)
+        )
+        connection.add_on_connection_unblocked_callback(
+            lambda _connection, _frame: setattr(self, "_blocked", None)
+        )
 
     def open(
         self,
@@ -82,16 +106,12 @@ class BrokerSession:
             future.set_exception(BrokerAwayError("the connection ended before the confirm"))
         self.pending.clear()
 
-    def settle(self, deliveries: Sequence[Delivery], *, requeue: bool) -> None:
-        """Acknowledge or requeue the deliveries of this connection; ignores all others."""
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge the deliveries of this connection; ignores all others."""
         if not self.is_open:
             return
         for delivery in deliveries:
-            if delivery.connection != self.number or delivery.queue == REPLY_TO:
-                continue
-            if requeue:
-                self._channel.basic_reject(delivery.tag, requeue=True)
-            else:
+            if delivery.connection == self.number and delivery.queue != REPLY_TO:
                 self._channel.basic_ack(delivery.tag)
 
     def publish(self, message: Message, user: str, future: Future[None]) -> None:

@@ -11,5 +11,6 @@ fedcloud: EGI's site files and fedcloud's environment variables.
 clouds_yaml: an entry of OpenStack's clouds.yaml, resolved by openstacksdk.
 clouds_entry: the content of such an entry, and its checks.
 yaml_file: reads a YAML file into a checked shape.
+problems: what is wrong in lamplighter.toml, and what is allowed there.
 slurm_location: finds Slurm's commands and slurm.conf.
 """

@@ -1,11 +1,13 @@
 """A worker process around its work.
 
 runtime: store, signals and heartbeat.
+stop: the wish that a process ends.
 logs: structured logs.
 metrics_endpoint: the HTTP server for Prometheus.
 files: files that are written whole or not at all.
 programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
 redirects: where a redirect may lead a request with a secret.
+echoes: what a text repeats of a secret.
 retry_after: the HTTP header Retry-After.
 """

@@ -26,6 +26,7 @@ uws_jobs: how the jobs of a UWS service wait and end.
 
 Both:
 scontrol: the queries and updates of slurmctld.
+scontrol_session: one scontrol that answers many queries.
 commands: runs Slurm's commands.
 nodes: reads the nodes and jobs that they print.
 power_saving: reads Slurm's settings of power saving.

@@ -42,6 +42,7 @@ Process
 Faults
     gate: counts, delays and disturbs each call before its service gets it.
     faults, effects, kinds, ratelimit: faults, their effects, the kinds of calls, and the rate limit.
+    errors, echo: refusals, and answers that repeat all that was sent.
 Compute, images and networks
     nova, novahttp, nova_discovery, nova_servers, nova_metadata, views: Nova's API.
     compute, model, ledger, power, flavors: servers over time, one server, powered-on time, the power hook.

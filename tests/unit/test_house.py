@@ -1,0 +1,52 @@
+"""The layout says what is where: CONTRIBUTING.md states these promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("schemas", "producers", "workers", "ops")
+OTHERS = ("demo", "storm", "benchmarks", "tests/testbed")
+MOST_LINES = 300
+
+
+def rooms(*roots: str) -> list[Path]:
+    """Every package below these folders."""
+    return sorted(path.parent for root in roots for path in (ROOT / root).rglob("__init__.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("room", rooms(*PRODUCT, *OTHERS), ids=relative)
+def test_each_room_has_a_map_that_names_its_files(room: Path) -> None:
+    words = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"[a-z_][a-z_0-9]*", words))
+    files = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
+    assert files - named == set()
+
+
+def test_no_file_of_the_product_is_long() -> None:
+    long = {
+        relative(path): lines
+        for root in PRODUCT
+        for path in (ROOT / root).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
+def test_a_class_name_means_one_thing_in_workers_and_ops() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for root in ("workers", "ops"):
+        for path in (ROOT / root).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(relative(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
