@@ -9,5 +9,6 @@ programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
 redirects: where a redirect may lead a request with a secret.
 echoes: what a text repeats of a secret.
+doubling: a wait that doubles from failure to failure.
 retry_after: the HTTP header Retry-After.
 """
