@@ -16,6 +16,7 @@ from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
 from workers.tokens.federated import RefreshTokenLogin
 from workers.tokens.keystone import Keystone
+from workers.tokens.revocations import RevocableSecret
 from workers.tokens.secret import SecretCommand
 from workers.tokens.sources import make_source
 from workers.tokens.transport import Http
@@ -61,6 +62,13 @@ class Stored:
         at_provider(SECRET)
 
 
+class Remembered:
+    """Revocations that are stored."""
+
+    def add(self, secret: str) -> None:
+        assert secret == SECRET
+
+
 def source() -> RefreshTokenSource:
     return RefreshTokenSource(token_endpoint=TOKEN_ENDPOINT, refresh_token_command=("true",))
 
@@ -69,7 +77,7 @@ def left_after_revoking(http: Http) -> str:
     cloud = CloudSettings(auth_url="https://k/v3", project_id="p", source=source())
     login = RefreshTokenLogin(
         source(),
-        SecretCommand(("echo", SECRET)),
+        RevocableSecret(SecretCommand(("echo", SECRET)), Remembered()),  # type: ignore[arg-type]
         Keystone(cloud, http),
         http,
         Stored(),  # type: ignore[arg-type] # it uses `revoke` alone
@@ -150,7 +158,7 @@ def test_the_cloud_says_whether_plaintext_is_allowed(sent: list[str]) -> None:
     """Both to its Keystone and to its login provider."""
     plain = RefreshTokenSource(token_endpoint="http://p/token", refresh_token_command=("true",))
     cloud = CloudSettings(auth_url="http://k/v3", project_id="p", source=plain, insecure=True)
-    made = make_source(cloud, lambda: None)  # type: ignore[arg-type,return-value]
+    made = make_source(cloud, lambda: None, None)  # type: ignore[arg-type,return-value]
     assert isinstance(made, RefreshTokenLogin)
     calls: tuple[Callable[[], object], ...] = (
         lambda: made._keystone.revoke(SECRET),
