@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.events import Transition
 from workers.audit.record import GENESIS, HASHED, Record, conflict_record
-from workers.store.chunks import chunks
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
@@ -84,7 +84,7 @@ def _unknown(
 ) -> tuple[list[Record], dict[tuple[str, str], _Content]]:
     """The records that are not in the log, each once; and what is, or will be, under each key."""
     known: dict[tuple[str, str], _Content] = {}
-    for some in chunks([(record.source, record.id) for record in records]):
+    for some in batched([(record.source, record.id) for record in records]):
         query = sa.select(audit.c.source, audit.c.id, audit.c.type, audit.c.body)
         asked = query.where(sa.tuple_(audit.c.source, audit.c.id).in_(some))
         known |= {(r.source, r.id): (r.type, bytes(r.body)) for r in connection.execute(asked)}
