@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 
-from ops.install.cloud_entry import CloudEntry, asked, read_entry
+from ops.install.cloud_entry import CloudEntry, asked, read_entry, read_site
 from ops.install.site import Group, Site
 from ops.install.slurm_conf import SlurmConf
 from ops.install.units import DATABASE, PROGRAMS
@@ -41,7 +41,11 @@ def ask_site(
             f"{slurm.path}: has no node with State=CLOUD; add NodeName=... State=CLOUD, or give --nodes"
         )
     expand(nodes)
-    entry = read_entry(options["clouds_yaml"], options["cloud"], options["region"], ask=ask)
+    name = options["cloud"]
+    if options["fedcloud_site"] is not None:
+        entry = read_site(options["fedcloud_site"], options["vo"], name, ask=ask)
+    else:
+        entry = read_entry(options["clouds_yaml"], name, options["region"], ask=ask)
     strategy = options["strategy"] or asked(
         "strategy",
         "A node that is off: is its server stopped, shelved or deleted?",

@@ -12,6 +12,7 @@ from producers.disk import read_file
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef, Kind, SeveralRegionsError, ignored_keys
 from workers.config.clouds_yaml import entry_defaults, entry_identity, entry_secret
+from workers.config.fedcloud import site_defaults
 from workers.config.yaml_file import read_yaml
 
 # Where openstackclient looks for clouds.yaml, in its order.
@@ -23,6 +24,8 @@ _CLOUDS_YAML = (
 # Certificates below them are this host's own, which its packages renew, and all users may read.
 _SYSTEM = (Path("/etc"), Path("/usr"))
 _LARGEST = 2**20
+# EGI Check-in's.
+_EGI = "https://aai.egi.eu/auth/realms/egi/protocol/openid-connect/token"
 
 
 class _CloudsYaml(msgspec.Struct, frozen=True):
@@ -71,6 +74,26 @@ def read_entry(file: Path | None, name: str | None, region: str | None, *, ask: 
     source = _source(kind, entry)
     secret = _secret(kind, entry, ask=ask)
     return CloudEntry(entry.name, fields, source, secret, certificate, tuple(ignored_keys(entry)))
+
+
+def read_site(file: Path, vo: str | None, name: str | None, *, ask: bool) -> CloudEntry:
+    """A VO's project at a site of EGI, as fedcloud's site file describes it, with a refresh token.
+
+    Raises:
+        ConfigError: something is missing or not supported; it names the option or the file.
+    """
+    source = {"type": "oidc_refresh_token", "refresh_token_file": str(CLOUD_SECRET)}
+    vo = vo or asked("vo", f"Which virtual organisation of {file}?", None, ask=ask)
+    table = {"fedcloud_site": str(file.absolute()), "vo": vo, "source": source}
+    fields = site_defaults(table, file.absolute().parent, {}, "--fedcloud-site")
+    protocol = {"protocol": found} if (found := fields.pop("protocol", None)) else {}
+    source = {**source, "token_endpoint": _EGI, **protocol}
+    secret = None
+    if not CLOUD_SECRET.exists():
+        if not ask:
+            raise ConfigError(f"--yes: put the refresh token into {CLOUD_SECRET} first, mode 0600")
+        secret = str(click.prompt(f"refresh token of a member of {vo}", hide_input=True))
+    return CloudEntry(name or file.stem.lower(), fields, source, secret, None, ())
 
 
 def _chosen(file: Path | None, name: str | None, region: str | None, *, ask: bool) -> EntryRef:

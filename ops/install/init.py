@@ -49,6 +49,9 @@ _Plan: TypeAlias = Sequence[PlannedFile | PlannedLink | Step]
               help="clouds.yaml with the login. Default: where openstackclient finds it.")  # fmt: skip
 @click.option("--cloud", help="Its entry. Default: the only one.")
 @click.option("--region", help="Its region, if it has several.")
+@click.option("--fedcloud-site", type=click.Path(path_type=Path),
+              help="Instead of clouds.yaml: fedcloud's file of a site of EGI (docs/egi.md).")  # fmt: skip
+@click.option("--vo", help="Its virtual organisation.")
 @click.option("--nodes", help="The nodes. Default: those with State=CLOUD in slurm.conf.")
 @click.option("--strategy", type=click.Choice(["stop", "shelve", "delete"]),
               help="What happens to the server of a node that is off.")  # fmt: skip

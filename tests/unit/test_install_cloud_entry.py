@@ -174,3 +174,38 @@ def test_a_program_in_the_place_of_a_link_stays(run_dir: Path) -> None:
     assert not link.put()
     assert path.read_text() == "another"
     assert list(link.differences()) == [f"it would be a link to {run_dir}/target"]
+
+
+SITE = """\
+gocdb: IN2P3-IRES
+endpoint: https://sbgcloud.in2p3.fr:5000/v3
+region: RegionOne
+protocol: openid
+vos:
+  - name: vo.example.eu
+    auth: {project_id: abc123}
+"""
+
+
+def test_a_site_of_egi_is_taken_over_with_a_refresh_token(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = folder / "IN2P3-IRES.yaml"
+    file.write_text(SITE)
+    words = (f"--fedcloud-site={file}", "--strategy=stop")
+    result = run(folder, *words, "--vo=vo.example.eu", text="Refr3sh-token\n")
+    assert "Refr3sh-token" not in result.output
+    cloud = written(result)["clouds"]["in2p3-ires"]
+    assert (cloud["auth_url"], cloud["project_id"]) == (
+        "https://sbgcloud.in2p3.fr:5000/v3",
+        "abc123",
+    )
+    assert cloud["source"]["refresh_token_file"] == "/etc/lamplighter/cloud.secret"
+    assert "write: /etc/lamplighter/cloud.secret (600)" in result.output
+    refused = run(folder, *words, "--yes", "--vo=vo.example.eu")
+    assert "put the refresh token into /etc/lamplighter/cloud.secret" in str(refused.exception)
+    assert "--vo: is needed" in str(run(folder, *words, "--yes").exception)
+    other = run(folder, *words, "--vo=other", text="x\n")
+    assert "has no VO 'other'" in str(other.exception)
+    monkeypatch.setattr(cloud_entry, "CLOUD_SECRET", file)
+    assert run(folder, *words, "--yes", "--vo=vo.example.eu").exit_code == 0
