@@ -89,6 +89,7 @@ def test_a_password_in_an_address_is_refused_and_not_quoted(url: str, *, insecur
         ("postgresql+psycopg://u@db/d", "certificate"),
         ("postgresql+psycopg://u@127.0.0.1/d?host=db", "certificate"),
         ("postgresql+psycopg://u@db/d?sslmode=require", "certificate"),
+        ("postgresql+psycopg://u@db/d?sslmode=disable&sslmode=verify-full", "certificate"),
         ("postgresql+psycopg://?service=s", "certificate"),
         ("postgresql+psycopg://127.0.0.1?service=s", None),
         ("postgresql+psycopg://u:s3cr3t@127.0.0.1/d", "password"),
