@@ -18,9 +18,9 @@ import yaml
 
 from ops.cli.main import cli
 from ops.site.config import meanings
-from producers.broker_settings import BrokerSettings
-from producers.settings import BROKER_FIELDS, HOOK_FIELDS, HookSettings
-from workers.config.groups import CloudSettings, GroupSettings, ServerTemplate
+from producers.broker_settings import BrokerSettings, BrokerUsers
+from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS, HookSettings
+from workers.config.groups import CloudSettings, GroupSettings
 from workers.config.logins import (
     ApplicationCredentialSource,
     ClientCredentialsSource,
@@ -48,6 +48,20 @@ _SHORT = {
     "url": "short for `urls` with one address; one of both is required",
     "management_url": "short for `management_urls` with one address",
 }
+_USERS = {
+    "login": ('`"password"` or `"certificate"`', '`"password"`'),
+    "folder": ("path", "**required**"),
+    "prefix": ("text", '`"lamplighter-"`'),
+}
+_LOGIN = {"login": "whether the roles log in with passwords or with certificates (EXTERNAL)."}
+# Fields that workers/config/clouds.py replaces by those of the files that they name.
+_OTHER_FILES = {
+    "fedcloud_site": ("path", "one of EGI's site files, instead of auth_url, project and region."),
+    "site": ("text", "the site's name in `fedcloud_site`, if that is a folder."),
+    "vo": ("text", "the virtual organisation, with `fedcloud_site`."),
+    "clouds_yaml": ("path", "OpenStack's clouds.yaml, instead of auth_url, project and source."),
+    "cloud": ("text", "the entry of `clouds_yaml`; by default NAME."),
+}
 
 
 def pages() -> Mapping[str, str]:
@@ -69,7 +83,11 @@ def _settings() -> Iterator[str]:
     known = meanings(BrokerSettings) | meanings(Settings) | _SHORT
     kinds = {"urls": "list of texts", "file": "path"}
     broker = {name: (kinds.get(name.rpartition("_")[2], "text"), "") for name in BROKER_FIELDS}
+    broker["insecure"] = ("boolean", "`false`")
+    del broker["users"]  # a table
     yield from _section("[broker]", broker, known)
+    users = {name: _USERS[name] for name in USERS_FIELDS}
+    yield from _section("[broker.users]", users, meanings(BrokerUsers) | _LOGIN)
     hooks = {name: ("path", "" if name == "log_file" else "**required**") for name in HOOK_FIELDS}
     yield from _section("[hooks]", hooks, meanings(HookSettings))
     for name, field in fields_of(Settings).items():
@@ -81,19 +99,32 @@ def _settings() -> Iterator[str]:
             for source in _SOURCES:
                 kind = source.__struct_config__.tag
                 yield from _table("clouds.NAME.source", source, f', type = "{kind}"')
-        if name == "groups":
-            yield from _table("groups.NAME.server", ServerTemplate)
     yield from _table("[notify.webhook]", Webhook)
 
 
 def _table(name: str, kind: type[msgspec.Struct], more: str = "") -> Iterator[str]:
-    rows = {}
-    for key, field in fields_of(kind).items():
-        if _words(field.type) != "table":
-            required = field.required
-            default = "**required**" if required else _default(field.default)
-            rows[key] = (_words(field.type), default)
-    yield from _section(f"[{name}]{more}", rows, meanings(kind))
+    fields = fields_of(kind)
+    rows = {
+        key: (_words(one.type), "**required**" if one.required else _default(one.default))
+        for key, one in fields.items()
+        if _words(one.type) != "table"
+    }
+    known = meanings(kind)
+    if kind is CloudSettings:
+        rows["auth_url"] = ("text", "**required**, or one of the files below")
+        rows |= {key: (type_, "") for key, (type_, _) in _OTHER_FILES.items()}
+        known = known | {key: meaning for key, (_, meaning) in _OTHER_FILES.items()}
+    yield from _section(f"[{name}]{more}", rows, known)
+    for key, field in fields.items():
+        if (nested := _one_table(field.type)) is not None:
+            yield from _table(f"{name}.{key}", nested)
+
+
+def _one_table(kind: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401 - a type
+    """The only table that a field may hold, if there is one: a cloud's source is one of several."""
+    tables = [one for one in (typing.get_args(kind) or (kind,)) if one is not NoneType]
+    table = tables[0] if len(tables) == 1 else None
+    return table if isinstance(table, type) and issubclass(table, msgspec.Struct) else None
 
 
 def _section(
@@ -107,7 +138,7 @@ def _section(
 def _cell(text: str) -> str:
     """Text in a cell of a table, in the words of the file: None is what is not set."""
     text = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-    return re.sub(r"\bNone (if|for)\b", r"unset \1", text)
+    return re.sub(r"\bNone\b", "unset", text)
 
 
 def _default(value: object) -> str:
@@ -151,18 +182,19 @@ def _messages() -> Iterator[str]:
     yield "\n## Exchanges and queues\n\n| name | kind | purpose | messages |\n|---|---|---|---|\n"
     for channel in channels.values():
         kind = channel.get("bindings", {}).get("amqp", {})
-        kind = "queue" if kind.get("is") == "queue" else "exchange"
+        is_queue = kind.get("is") == "queue" or not channel.get("address")
+        kind = "queue" if is_queue else "exchange"
         keys = sorted(
             messages[one["$ref"].rpartition("/")[2]]["name"].removeprefix("lamplighter.")
             for one in channel.get("messages", {}).values()
         )
         shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")  # noqa: PLR2004 - a cell's width
         text = " ".join(channel.get("description", "").split())
-        yield f"| `{channel.get('address') or 'direct reply-to'}` | {kind} | {text} | {shown} |\n"
+        yield f"| `{channel.get('address') or 'a queue of the client'}` | {kind} | {text} | {shown} |\n"
     yield "\n## Who sends and receives\n\n| what | channel |\n|---|---|\n"
     for operation in content["operations"].values():
         name = operation["channel"]["$ref"].rpartition("/")[2]
-        address = channels[name].get("address") or "direct reply-to"
+        address = channels[name].get("address") or "a queue of the client"
         yield f"| {operation['summary']} | `{address}` |\n"
 
 

@@ -22,8 +22,8 @@ class BrokerUsers:
     """A broker user for each role.
 
     Attributes:
-        folder: of each role's ROLE.password, or ROLE.crt and ROLE.key.
-        prefix: of the users' names, before the role.
+        folder: folder of each role's ROLE.password, or ROLE.crt and ROLE.key.
+        prefix: what the users' names have before the role.
         certificates: whether the roles log in with certificates (EXTERNAL) instead of passwords.
     """
 

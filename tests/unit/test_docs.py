@@ -15,7 +15,10 @@ import pytest
 
 from docs.generate import pages
 from ops.cli.main import cli
-from workers.config import settings
+from producers.settings import BROKER_FIELDS, HOOK_FIELDS, USERS_FIELDS
+from workers.config import clouds_yaml, fedcloud, settings
+from workers.config.groups import ServerTemplate
+from workers.config.tables import ProxySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,9 +171,24 @@ def test_reference_pages_are_as_their_sources_make_them(name: str) -> None:
 def test_required_settings_are_marked() -> None:
     text = pages()["docs/reference/settings.md"]
     for setting in ("cluster", "spool", "state", "auth_url", "nodes", "cloud", "image", "flavor"):
-        assert re.search(rf"^\| `{setting}` \| \w+ \| \*\*required\*\* \|", text, re.MULTILINE), (
+        assert re.search(rf"^\| `{setting}` \| \w+ \| \*\*required\*\*", text, re.MULTILINE), (
             setting
         )
+
+
+def test_every_table_is_in_the_reference_with_its_fields() -> None:
+    """Also tables within tables, and what other files of a cloud replace."""
+    text = pages()["docs/reference/settings.md"]
+    for section, fields in {
+        "[broker]": {*BROKER_FIELDS} - {"users"},
+        "[broker.users]": {*USERS_FIELDS},
+        "[hooks]": {*HOOK_FIELDS},
+        "[clouds.NAME]": {*fedcloud.FIELDS, *clouds_yaml.FIELDS, "auth_url", "insecure"},
+        "[groups.NAME.server]": {*ServerTemplate.__struct_fields__},
+        "[console.proxy]": {*ProxySettings.__struct_fields__},
+    }.items():
+        part = text.partition(f"## {section}\n")[2].partition("\n## ")[0]
+        assert fields - set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == set(), section
 
 
 def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:

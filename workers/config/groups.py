@@ -22,7 +22,6 @@ class CloudSettings(Table, frozen=True):
         project_name, project_domain: the project and its domain, by name.
         region: the region of the catalog; needed if it has several.
         interface: which endpoints of the catalog are called.
-        ca_file: the authority of the cloud's certificates; by default those of the system.
         source: how to get tokens.
         ca_file: the authorities that sign the certificates of Keystone and of the cloud's other
             services; by default the system's.
@@ -107,7 +106,7 @@ class GroupSettings(Table, frozen=True):
         deploy_wait: time from creating a server to powering it off, for cloud-init to finish.
         bake_timeout: maximum time to create an image of a node.
         network: the network whose address is the node's; by default its template's first one.
-        ip_version: of the node's address, if it has addresses of both on that network.
+        ip_version: version of the node's address, if it has both on that network.
         hostname: with slurm.set_addresses, Slurm's NodeHostName; $node is filled in.
         dry_run: whether all calls to the cloud and to Slurm are only reported.
     """

@@ -51,7 +51,7 @@ class ApplicationCredentialSource(
     """A Keystone application credential.
 
     Attributes:
-        id: of the application credential.
+        id: id of the application credential.
         secret_file: holds its secret.
         secret_command: prints its secret.
     """
@@ -66,7 +66,7 @@ class _FederatedSource(_SecretSource, frozen=True):
     """An OpenID Connect login, then a federated login at Keystone; the defaults are EGI's.
 
     Attributes:
-        token_endpoint: of the login provider.
+        token_endpoint: address where the login provider gives tokens.
         scope: the scope to request; by default EGI's scopes with `entitlements`.
         entitlements: limits the access token to these; by default all.
         ca_file: the authorities that sign the provider's certificate; by default the system's.
@@ -94,7 +94,7 @@ class RefreshTokenSource(_FederatedSource, frozen=True, tag_field="type", tag="o
     """The refresh token of a public client (without a secret); the provider may rotate it.
 
     Attributes:
-        client_id: of the client that the refresh token was made for.
+        client_id: id of the client that the refresh token was made for.
         refresh_token_file: holds the refresh token.
         refresh_token_command: prints the refresh token.
     """
@@ -111,7 +111,7 @@ class ClientCredentialsSource(
     """A service account: an OIDC client that logs in with its own secret.
 
     Attributes:
-        client_id: of the client.
+        client_id: id of the client.
         client_secret_file: holds its secret.
         client_secret_command: prints its secret.
     """

@@ -16,12 +16,12 @@ class SlurmSettings(Table, frozen=True):
     """Slurm, and what is reported to it.
 
     Attributes:
-        resume_timeout, suspend_timeout: as in slurm.conf: requests expire after them.
+        resume_timeout, suspend_timeout: times after which requests expire; the same as in slurm.conf.
         feedback: whether `lamplighter up` runs the slurm worker; by default, only if Slurm's
             commands and slurm.conf are found.
         conf: slurm.conf; by default the one beside this file, else where Slurm's commands find it.
         bin: the folder of scontrol and squeue; by default they are searched for.
-        timeout: of one Slurm command.
+        timeout: time limit of a Slurm command.
         set_addresses: whether to set a node's address in Slurm after its boot.
         return_after: time from a failed boot to the node's return to service; doubled with each
             further failure in a row.
@@ -30,8 +30,8 @@ class SlurmSettings(Table, frozen=True):
         snapshot_interval: time between two snapshots of all nodes for the resync worker.
         prolog: the folder in which lamplighter-prolog lets jobs wait for their nodes, such as
             /run/lamplighter/prolog, if it is slurm.conf's PrologSlurmctld.
-        prolog_slots: how many jobs may wait there at once; by default what the version of Slurm
-            stands: 10, or 40 from 23.11 on.
+        prolog_slots: how many jobs may wait there at once; by default what this version of Slurm
+            tolerates: 10, or 40 from 23.11 on.
         uws_jobdata: OPUS's SLURM_JOBDATA_PATH, which shows the UWS job that a job runs for.
     """
 
@@ -107,7 +107,7 @@ class PowerSettings(Table, frozen=True):
     Attributes:
         prefetch: unacknowledged deliveries per work queue, and thus pending nodes.
         poll_interval: time between two listings of a cloud that has pending nodes.
-        api_timeout: of one call to a cloud; a call is made only if the lease lasts longer.
+        api_timeout: time limit of a call to a cloud; a call is made only if the lease lasts longer.
         lease: how long a worker owns a node without renewal.
         hold: a delivery held longer than this is parked (RabbitMQ closes consumers after 30 min).
         attempts: failed attempts before a request becomes a dead letter.
@@ -137,8 +137,9 @@ class TokenSettings(Table, frozen=True):
         key_file: 32 random bytes (base64) that encrypt rotated refresh tokens in the store;
             created at the first start.
         service_user: the broker user of the token service; replies of other users are refused.
-        allowed_users: broker users that may request tokens; by default only the broker URL's user.
-        timeout: of one request for a token.
+        allowed_users: broker users that may request tokens; by default those of the roles that call
+            clouds, or without [broker.users] the one user of the broker's URL.
+        timeout: time limit of a request for a token.
     """
 
     key_file: Path = Path("token.key")
@@ -181,7 +182,7 @@ class MetricsSettings(Table, frozen=True):
 
     Attributes:
         listen: host and first port; each kind of process has its own port from there on
-            (workers/process/metrics_endpoint.py); without it there are no metrics.
+            (docs/metrics.md lists them); without it there are no metrics.
         insecure: whether other hosts may read them, unencrypted and without a login.
     """
 
@@ -211,7 +212,7 @@ class ConsoleSettings(Table, frozen=True):
     Attributes:
         listen: host and port.
         hosts: further host names in requests, such as a proxy's.
-        operators_file: who may act (`lamplighter console operator NAME`); None makes it read-only.
+        operators_file: who may act (`lamplighter console operator NAME`); None for nobody.
         proxy: a proxy that authenticates users.
         login_to_read: whether reading needs a login too; by default, only if other hosts can
             connect.

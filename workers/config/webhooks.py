@@ -31,7 +31,7 @@ class Webhook(Table, frozen=True):
         format: CloudEvents in structured mode, or OPUS's own format for its jobs.
         secret_file: secrets that sign the requests (Standard Webhooks), one per line.
         ca_file: the authority to trust instead of the public ones.
-        timeout: of one attempt.
+        timeout: time limit of an attempt.
         give_up_after: time from the event's arrival until it becomes a dead letter.
         insecure: whether http:// is allowed to another host.
     """
