@@ -153,7 +153,9 @@ def _broker(broker: TomlTable, role: Role) -> BrokerSettings:
     insecure = broker.flag("insecure")
     instead = "write it into a file, and password_file, or [broker.users]"
     for url in urls:
-        problem = parameters_problem(url) or address_problem(url, insecure=insecure, instead=instead)
+        problem = parameters_problem(url) or address_problem(
+            url, insecure=insecure, instead=instead
+        )
         if problem is not None:
             raise broker.wrong(field, problem)
     return BrokerSettings(urls, **paths, users=users, role=role, insecure=insecure)

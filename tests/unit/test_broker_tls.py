@@ -36,7 +36,7 @@ PIKA = [name.removeprefix(_SETTER) for name in dir(URLParameters) if name.starts
 def test_no_parameter_of_an_address_changes_how_we_connect(  # noqa: PLR0913, PLR0917 - a table
     tmp_path: Path, field: str, good: str, lines: str, mark: str, parameter: str
 ) -> None:
-    """pika reads ssl_options there, and then verifies no certificate."""
+    """Pika reads ssl_options there, and then verifies no certificate."""
     path = tmp_path / "l.toml"
     text = lines.format(bad=f"{good}{mark}{parameter}")
     path.write_text(f'cluster = "c"\n[broker]\n{text}\n')
