@@ -118,8 +118,8 @@ def _consistent(
     for some in chunks(sorted({one.request_id for one in new if one.request_id is not None})):
         of_these = audit.c.request_id.in_(some), audit.c.transition.is_not(None)
         query = sa.select(*columns).where(*of_these, telling)
-        for request_id, *step, transition in connection.execute(query):
-            steps[request_id].append(RoundStep(*step, Transition(transition)))
+        for request_id, source, id_, round_, transition in connection.execute(query):
+            steps[request_id].append(RoundStep(source, id_, round_, Transition(transition)))
     consistent, displacing = [], []
     for record in new:
         if record.request_id is None or record.round is None or record.transition is None:
