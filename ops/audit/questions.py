@@ -46,7 +46,7 @@ def why(session: Session, job: int, *, as_json: bool) -> None:
         history = job_history(connection, job)
         found, events = list(history.requests), history.events
     if not found:
-        raise click.ClickException(f"the audit has no node that job {job} waited for")
+        raise click.ClickException(f"the audit log shows no node for which job {job} waited")
     now = time.time_ns()
     found.sort(key=lambda history: -history.total(now))
     waited = job_wait(found, events, now)

@@ -80,7 +80,9 @@ def whole_id(text: str, known: Iterable[str]) -> str:
     if len(found) > 1:
         raise AmbiguousIdError(text, found)
     if len(text) < _SHORTEST:
-        raise click.BadParameter(f"{text!r} is no id: write {_SHORTEST} characters of it or more")
+        raise click.BadParameter(
+            f"{text!r} is too short for an id: write at least {_SHORTEST} characters"
+        )
     return found.pop() if found else text
 
 

@@ -85,7 +85,7 @@ def count(least: int) -> Callable[[str | int], int]:
     def integer(value: str | int) -> int:  # a default is a number already
         number = whole_number(str(value), least)
         if number is None:
-            raise click.BadParameter(f"{shown(value)} is not a whole number from {least} on")
+            raise click.BadParameter(f"{shown(value)} is not a whole number of at least {least}")
         return number
 
     return integer

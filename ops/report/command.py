@@ -39,7 +39,7 @@ _WEEK = 7 * 86_400 * 10**9
 @click.option(
     "--suspend-time",
     type=length,
-    help="Compute the idle hours that this SuspendTime would have spared (10m).",
+    help="Compute the idle hours that this SuspendTime would have saved (10m).",
 )
 @pass_session
 def report(  # noqa: PLR0913 - one per option
@@ -56,18 +56,18 @@ def report(  # noqa: PLR0913 - one per option
     """Print how long nodes were powered on, booting and idle, and what was saved, in hours.
 
     \b
-    powered_on  from seen running to seen stopped
-    booting     from a boot's first call to its end
-    allocated   allocated to jobs, by snapshots or --sacct
-    idle        powered on but not allocated
-    timer       idle of it: a job waited for slurmctld's timer, all its nodes ready
-    timer_spared  what lamplighter-prolog has spared of that (15 s a start and node)
-    unknown     powered on, but no snapshot reported the node
-    spared      idle time beyond --suspend-time
-    saved       compared with nodes that are always on
-    visible     what EGI's accounting counts
-    orphans     nodes found running that Slurm considered powered down
-    strays      servers found with our tags that belong to no node
+    powered_on     from seen running to seen stopped
+    booting        from a boot's first call to its end
+    allocated      allocated to jobs, by snapshots or --sacct
+    idle           powered on but not allocated
+    timer          part of idle: a job waited for slurmctld's timer, all its nodes ready
+    timer_saved    what lamplighter-prolog has saved of that (15 s per job start and node)
+    unknown        powered on, but no snapshot reported the node
+    suspend_saved  idle time beyond --suspend-time
+    saved          compared with nodes that are always on
+    visible        what EGI's accounting counts
+    orphans        nodes found running that Slurm considered powered down
+    strays         servers found with our tags that belong to no node
     """  # noqa: D301 - \b tells click not to wrap
     until = time.time_ns() if end is None else end
     since = until - _WEEK if begin is None else begin

@@ -50,7 +50,7 @@ class Question:
         begin, end: the time of the report, ns since the epoch; the end is exclusive.
         by: what the rows are: `group`, `cloud`, `strategy`, `vo`, `user` or `job`.
         allocations: Slurm's allocations; None if they are not known.
-        suspend_time: a SuspendTime (ns) to compute the spared time for, or None.
+        suspend_time: a SuspendTime (ns) for which to compute `suspend_saved`, or None.
         reported_at: for each node, the times at which Slurm reported anything about it, in order;
             None if the allocations are complete.
         start_waits: the nodes' waits for slurmctld's timer; None if they are not known.

@@ -19,8 +19,8 @@ from ops.report.usage import UsageRow, total
 BINS = 48
 _HOUR = 3600 * 10**9
 _TIMES = (
-    *("powered_on", "booting", "allocated", "idle", "timer", "timer_spared"),
-    *("unknown", "spared", "saved", "visible"),
+    *("powered_on", "booting", "allocated", "idle", "timer", "timer_saved"),
+    *("unknown", "suspend_saved", "saved", "visible"),
 )
 
 
@@ -46,13 +46,11 @@ class Report:
         names = [self.by, "nodes", "boots", "failed", "powered_on", "booting"]
         if self.total.allocated is not None:
             names += ["allocated", "idle"]
-        names += [
-            name for name in ("timer", "timer_spared") if (getattr(self.total, name) or 0) > 0
-        ]
+        names += [name for name in ("timer", "timer_saved") if (getattr(self.total, name) or 0) > 0]
         if self.total.allocated is not None and self.total.unknown:
             names += ["unknown"]
-        if self.total.spared is not None:
-            names += ["spared"]
+        if self.total.suspend_saved is not None:
+            names += ["suspend_saved"]
         if not self.personal:
             names += ["saved", "visible", "orphans", "strays"]
         return tuple(names)

@@ -58,8 +58,8 @@ class _Tally:
             row.allocated += overlap(reported, allocated)
             if question.suspend_time is not None:
                 idle = minus(reported, allocated)
-                spared = sum(max(0, end - begin - question.suspend_time) for begin, end in idle)
-                row.spared = (row.spared or 0) + spared
+                saved = sum(max(0, end - begin - question.suspend_time) for begin, end in idle)
+                row.suspend_saved = (row.suspend_saved or 0) + saved
         for boot in history.boots:
             row.add_boot(boot, window)
 

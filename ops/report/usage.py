@@ -12,8 +12,8 @@ TOTAL = "total"
 TIMER_MEAN = 15_000_000_000
 _SUMMED = (
     *("boots", "boots_failed", "powered_on", "booting", "allocated"),
-    *("timer", "timer_spared"),
-    *("unknown", "spared", "saved", "visible", "orphans", "strays"),
+    *("timer", "timer_saved"),
+    *("unknown", "suspend_saved", "saved", "visible", "orphans", "strays"),
 )
 
 
@@ -27,9 +27,9 @@ class UsageRow:
         booting: from a boot's first call to its end.
         allocated: powered on and allocated to jobs; None if allocations are not known.
         timer: powered on and idle, because the node's job waited for slurmctld's timer; None if unknown.
-        timer_spared: what lamplighter-prolog has spared of that; None if it is not in use.
+        timer_saved: what lamplighter-prolog has saved of that; None if it is not in use.
         unknown: powered on, but Slurm did not report the node: neither allocated nor idle.
-        spared: the idle time that the given SuspendTime would have spared, not counting its boots.
+        suspend_saved: the idle time that the given SuspendTime would have saved, not counting its boots.
         saved: powered off while the node was known: the difference to nodes that are always on.
         visible: what EGI's accounting counts: the whole life of servers, running or stopped.
         orphans: nodes that were running although Slurm considered them powered down.
@@ -44,9 +44,9 @@ class UsageRow:
     booting: float = 0
     allocated: float | None = None
     timer: float | None = None
-    timer_spared: float | None = None
+    timer_saved: float | None = None
     unknown: float = 0
-    spared: float | None = None
+    suspend_saved: float | None = None
     saved: float = 0
     visible: float = 0
     orphans: int = 0
@@ -77,7 +77,7 @@ class UsageRow:
         self.timer = (self.timer or 0) + waited
         if has_prolog and window[0] <= wait.end < window[1]:
             # unbiased: where no prolog was in use, the waits are 15 s in the mean
-            self.timer_spared = (self.timer_spared or 0) + TIMER_MEAN - (wait.end - wait.begin)
+            self.timer_saved = (self.timer_saved or 0) + TIMER_MEAN - (wait.end - wait.begin)
 
     def add_boot(self, boot: Boot, window: Span, share: float = 1.0) -> None:
         """Add this share of a boot: its count if it ended within the window, and its time there."""

@@ -30,6 +30,6 @@ def revoke(session: Session, cloud: str, *, yes: bool) -> None:
             text = f"{error}; see lamplighter tokens status, and repeat the command"
             raise TokenServiceAwayError(text) from None
     print_line(f"cloud {cloud}: {report.trouble}", style="bold")
-    print_line(f"log in anew: lamplighter tokens login {cloud}")
+    print_line(f"log in again: lamplighter tokens login {cloud}")
     if report.remedy is not None:
         raise click.ClickException(plain(f"left to do: {report.remedy}"))

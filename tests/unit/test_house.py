@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -30,6 +31,25 @@ def test_each_room_has_a_map_that_names_its_files(room: Path) -> None:
     named = set(re.findall(r"[a-z_][a-z_0-9]*", words))
     files = {path.stem for path in room.glob("*.py")} - {"__init__", "__main__"}
     assert files - named == set()
+
+
+def test_the_drawing_of_the_floors_shows_what_the_check_enforces() -> None:
+    """docs/adr/0015 and import-linter's contracts in pyproject.toml."""
+    (adr,) = (ROOT / "docs/adr").glob("0015-*.md")
+    drawing = adr.read_text().split("```")[1].split("\n", 1)[1]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = {
+        one["containers"][0]: one["layers"] for one in contracts["contracts"] if "containers" in one
+    }
+    drawn: dict[str, list[str]] = {}
+    for line in drawing.splitlines():
+        building, floor = line[:11].strip(), line[11:].strip()
+        if building:
+            drawn[building] = []
+        if floor:
+            drawn[[*drawn][-1]].append(floor)
+    assert {name: drawn[name] for name in floors} == floors
+    assert [*drawn] == contracts["contracts"][0]["layers"]
 
 
 def test_no_file_of_the_product_is_long() -> None:

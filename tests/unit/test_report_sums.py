@@ -69,7 +69,7 @@ def test_with_allocations_the_rest_is_idle() -> None:
     assert (row.allocated, row.idle) == (30, 30)
     shorter = replace(question("group", given=given), suspend_time=15)
     (row,) = rows([history("n1", (0, 60))], shorter)
-    assert row.spared == 5, "of two gaps of 10 and 20, the part beyond 15"
+    assert row.suspend_saved == 5, "of two gaps of 10 and 20, the part beyond 15"
     found = {
         r.key: r.powered_on for r in rows([history("n1", (0, 60))], question("user", given=given))
     }
@@ -86,12 +86,12 @@ def test_waits_for_slurms_timer_and_what_the_prolog_spares_of_them() -> None:
     asked = replace(window, start_waits=[*waits, before, StartWait("foreign", 7, 0, 9)])
     found = {row.key: row for row in rows(nodes, asked)}
     assert (found["a"].timer, found["b"].timer) == (2 * second, second)
-    assert found["a"].timer_spared is None
+    assert found["a"].timer_saved is None
     made = rows(nodes, replace(asked, start_waits=waits, has_prolog=True))
     whole = total(made)
-    assert (whole.timer, whole.timer_spared) == (2 * second, 28 * second)
+    assert (whole.timer, whole.timer_saved) == (2 * second, 28 * second)
     report = Report(0, 200 * second, "group", tuple(made), whole)
-    assert report.columns[8:10] == ("timer", "timer_spared")
+    assert report.columns[8:10] == ("timer", "timer_saved")
     by_user = rows(nodes, replace(asked, by="user", start_waits=waits))
     assert {row.key: row.timer for row in by_user}["anna"] == 2 * second
 
@@ -105,7 +105,7 @@ def test_time_without_reports_from_slurm_is_unknown() -> None:
     (row,) = rows([node], asked)
     assert (row.powered_on, row.allocated, row.unknown, row.idle) == (40, 5, 10, 25)
     (row,) = rows([node], replace(asked, suspend_time=4))
-    assert row.spared == (20 - 4) + (5 - 4)
+    assert row.suspend_saved == (20 - 4) + (5 - 4)
     found = {row.key: row for row in rows([node], replace(asked, by="job"))}
     assert {key: (row.powered_on, row.unknown, row.idle) for key, row in found.items()} == {
         "1": (5, 0, 0),

@@ -15,9 +15,10 @@ from math import inf
 from schemas.events import Cause
 from workers.broker.topology import RETRY_TIERS
 from workers.clouds.errors import NO_ROOM
+from workers.process.doubling import doubled
 
 _NODES_IN_A_ROW = 3
-_LONGEST_PROBE = 15.0
+_FIRST_PROBE, _LONGEST_PROBE = 1.0, 15.0
 _MINUTE = 60.0
 # Failures of a node that lie further apart are not in a row: longer than any retry tier.
 _STREAK = 1200.0
@@ -74,7 +75,7 @@ class Health:
     @property
     def probe_in(self) -> float:
         """Seconds until the next listing of a cloud that is away."""
-        return float(min(2 ** min(self.probes, 10) / 2, _LONGEST_PROBE))
+        return doubled(_FIRST_PROBE, self.probes, _LONGEST_PROBE)
 
     def listing_failed(self, cause: Cause, now: float) -> "Health":
         """After a listing that failed."""

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from schemas.events import Cause
 from workers.notify.webhook_request import printable
+from workers.process.doubling import doubled
 
 _FIRST = 1.0
 _LONGEST = 600.0
@@ -83,7 +84,7 @@ def judge(response: Response, *, attempt: int, left: float, opus: bool) -> Verdi
 
 def backoff(attempt: int) -> float:
     """Seconds to wait after the n-th failed attempt: exponential, with jitter, at most ten minutes."""
-    ceiling = min(_FIRST * 2.0 ** min(attempt - 1, 30), _LONGEST)
+    ceiling = doubled(_FIRST, attempt, _LONGEST)
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter
 
 

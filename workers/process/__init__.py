@@ -8,5 +8,6 @@ files: files that are written whole or not at all.
 programs: other programs, run for what they print.
 foreign: answers of foreign services over HTTP, bounded and checked.
 echoes: what a text repeats of a secret.
+doubling: a wait that doubles from failure to failure.
 retry_after: the HTTP header Retry-After.
 """

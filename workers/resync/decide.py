@@ -11,6 +11,7 @@ from typing import TypeAlias
 from schemas.commands import Desired
 from schemas.snapshot import Power
 from workers.config.tables import ResyncSettings
+from workers.process.doubling import doubled
 from workers.resync.drift import ComparedNode, Drift, DriftAction, RepairStep, ServerState
 
 _LONGEST_REPEAT = 3600.0
@@ -161,7 +162,7 @@ def decide_drift(node: ComparedNode, past: DriftPast, settings: ResyncSettings) 
     if found.step not in {RepairStep.RESUME, RepairStep.SUSPEND}:
         return found
     if past.repairs:
-        wait = min(settings.repeat_after * 2.0 ** min(past.repairs - 1, 20), _LONGEST_REPEAT)
+        wait = doubled(settings.repeat_after, past.repairs, _LONGEST_REPEAT)
         due = past.repair_seconds >= wait
     else:
         # a node that Slurm relies on is repaired at once; one that runs, or may change, has its grace

@@ -6,6 +6,7 @@ from dataclasses import replace
 from schemas.commands import Kind
 from schemas.events import RequestEvent, Transition
 from workers.config.tables import SlurmSettings
+from workers.process.doubling import doubled
 from workers.slurm.causes import GROUP_CAUSES, reason
 from workers.slurm.decide import waits_for_cloud
 from workers.slurm.node_memory import Due, NodeMemory
@@ -26,8 +27,8 @@ def failures_before(event: RequestEvent, known: NodeMemory | None) -> int:
 
 def returns_at(failed_at: int, failures: int, settings: SlurmSettings) -> int:
     """When a node returns to service, in ns; `failures` in a row include the last one."""
-    growth = 2.0 ** min(max(failures - 1, 0), 20)
-    return failed_at + int(min(settings.return_after * growth, settings.return_at_most) * _NS)
+    wait = doubled(settings.return_after, failures, settings.return_at_most)
+    return failed_at + int(wait * _NS)
 
 
 def after_event(

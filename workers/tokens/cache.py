@@ -6,6 +6,7 @@ Times are seconds on a monotonic clock of the caller.
 import math
 from dataclasses import dataclass, replace
 
+from workers.process.doubling import doubled
 from workers.tokens.errors import REVOKED, SourceError
 from workers.tokens.scoped import ScopedToken
 
@@ -121,7 +122,7 @@ def obtained(slot: Slot, token: ScopedToken, requested: float, jitter: float) ->
 def failed(slot: Slot, error: SourceError, now: float, jitter: float, fingerprint: str) -> Slot:
     """The slot after a failed fetch; a held token stays."""
     failures = slot.trouble.failures + 1 if slot.trouble is not None else 1
-    ceiling = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
+    ceiling = doubled(_FIRST_BACKOFF, failures, _LONGEST_BACKOFF)
     wait = max(error.retry_after, ceiling * (0.5 + jitter / 2))
     until = math.inf if error.permanent else now + wait
     return replace(slot, trouble=Trouble(error, until, fingerprint, failures))

@@ -36,7 +36,7 @@ def load_keys(path: Path) -> tuple[bytes, ...]:
         keys = []
     if not keys or {len(key) for key in keys} != {_BYTES}:
         raise ConfigError(
-            f"tokens.key_file: {path} must hold lines of 32 bytes in base64; restore it, or remove it: then log in anew"
+            f"tokens.key_file: {path} must hold lines of 32 bytes in base64; restore it, or remove it: then log in again"
         )
     return tuple(keys)
 
