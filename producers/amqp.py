@@ -12,7 +12,7 @@ from producers.broker_settings import BrokerSettings
 from producers.message import Message
 from producers.reasons import connection_reason
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted, require_trusted, resolved
+from producers.trust import UntrustedFileError, read_trusted, require_trusted, resolved, shown_file
 from schemas.envelope import CONTENT_TYPE
 from schemas.fields import shown
 
@@ -133,7 +133,7 @@ def _tls(broker: BrokerSettings) -> ssl.SSLContext | None:
             raise ConfigError(f"{field}: {error}") from None
         except OSError as error:
             raise ConfigError(
-                f"{field}: {certificate} and {key}: {error.strerror}; put our certificate and its key"
+                f"{field}: {certificate} and {shown_file(key)}: {error.strerror}; put our certificate and its key"
                 " there as PEM, readable for this user alone"
             ) from None
     return context

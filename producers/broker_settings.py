@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from producers.addresses import is_loopback
 from producers.disk import user_name
-from producers.trust import VARIABLE, UntrustedFileError, read_trusted
+from producers.trust import VARIABLE, UntrustedFileError, read_trusted, shown_file
 from schemas.roles import Role
 
 _ROLES = {str(role): role for role in Role}
@@ -159,7 +159,7 @@ def read_password(file: Path, field: str) -> str:
         raise ConfigError(f"{field}: {error}") from None
     except OSError as error:
         raise ConfigError(
-            f"{field}: {error.strerror}: {file}; write the password "
+            f"{field}: {error.strerror}: {shown_file(file)}; write the password "
             f"into it, and make it readable for user {user_name()} alone"
         ) from None
     except UnicodeDecodeError:

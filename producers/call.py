@@ -5,17 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from producers.hosts import expand
+from producers.hosts import MOST_NODES, expand, size
 from schemas.commands import Kind, PowerCommand, WaitingJob, parse_command
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
+from schemas.numbers import MOST
 
 __all__ = ["HookCall", "call_from", "commands", "expand", "expiry"]
 
 _NS = 1_000_000_000
 # A hook has seconds, and a message must stay far below RabbitMQ's limit (max_message_size, 16 MiB).
 _MOST_JOBS, _MOST_OF_NODE = 65_536, 1000
-_MOST_JOB = 2**63 - 1  # the limit of a message; Slurm's job ids have 32 bits
+# Names of nodes of all jobs of a call together.
+_MOST_NAMES = 4 * MOST_NODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,15 @@ def _jobs_by_node(
         return waiting, _unreadable(error, resume_file)
     if len(jobs) > _MOST_JOBS:
         problem = f"SLURM_RESUME_FILE: names {len(jobs)} jobs; the first {_MOST_JOBS} are read"
+    left = _MOST_NAMES
     for raw in jobs[:_MOST_JOBS]:
         try:
-            job, names = _job(raw)
+            job, expression = _job(raw)
+            left -= size(expression)
+            if left < 0:
+                more = f"from job {job.job_id} on, nodes are too many to be read"
+                return waiting, problem or f"SLURM_RESUME_FILE: {more}"
+            names = expand(expression)
         except (ValueError, TypeError, KeyError) as error:
             problem = problem or _unreadable(error, raw)
             continue
@@ -144,16 +152,16 @@ def _jobs_by_node(
     return waiting, problem
 
 
-def _job(raw: dict[str, Any]) -> tuple[WaitingJob, list[str]]:
-    """A job, and the nodes that it waits for."""
+def _job(raw: dict[str, Any]) -> tuple[WaitingJob, str]:
+    """A job, and the nodes that it waits for as a hostlist."""
     job_id = raw["job_id"]
-    if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= _MOST_JOB:
+    if not isinstance(job_id, int) or isinstance(job_id, bool) or not 1 <= job_id <= MOST:
         raise ValueError(f"job_id {shown(job_id)}")
     texts = {name: _text(raw.get(name)) for name in ("features", "partition", "reservation")}
     nodes = raw.get("nodes_resume") or raw["nodes"]
     if not isinstance(nodes, str):
         raise TypeError(f"nodes {shown(nodes)}")
-    return WaitingJob(job_id=job_id, **texts), expand(nodes)
+    return WaitingJob(job_id=job_id, **texts), nodes
 
 
 def _text(value: object) -> str | None:

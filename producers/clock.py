@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from producers.disk import give_to_folder_owner, make_folder, read_file, sync_folder, unusable
+from schemas.numbers import MOST
 
 FILE_NAME = "generation"
 # A call holds the lock for one small write. A file server that hangs must not block us.
 LOCK_SECONDS = 1.0
 
 _DIGITS = 20
-_MOST = 2**63 - 1  # the limit of a message
 
 
 class ClockError(Exception):
@@ -140,4 +140,4 @@ def _previous(content: bytes) -> int:
     if len(content) != _DIGITS or not content.isdigit():
         return 0
     last = int(content)
-    return last if last < _MOST else 0
+    return last if last < MOST else 0

@@ -25,7 +25,7 @@ def expand(expression: str) -> list[str]:
         MalformedMessageError: the expression cannot be read.
     """
     # The library expands first and counts afterwards.
-    if _size(expression) > MOST_NODES:
+    if size(expression) > MOST_NODES:
         raise _wrong(f"names more than {MOST_NODES} nodes: {shown(expression)}")
     try:
         names: list[str] = hostlist.expand_hostlist(expression)
@@ -39,8 +39,12 @@ def expand(expression: str) -> list[str]:
     return names
 
 
-def _size(expression: str) -> int:
-    """The number of names in the expression; a lower bound if it is malformed."""
+def size(expression: str) -> int:
+    """The number of names in the expression, repeated ones too; a lower bound if it is malformed.
+
+    Raises:
+        MalformedMessageError: a name has too many brackets.
+    """
     total = 0
     for part in _PART.findall(expression):
         size = 1

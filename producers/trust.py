@@ -5,6 +5,7 @@ A path may begin with $CREDENTIALS_DIRECTORY: systemd passes a service its secre
 """
 
 import os
+import re
 import stat
 from errno import ENOENT
 from pathlib import Path
@@ -115,6 +116,21 @@ def distrust(descriptor: int, closed_to: int = 0, owner: int = 0) -> str | None:
     if status.st_uid in {0, me, owner} or (me == 0 and closed_to):
         return None
     return f"belongs to user {user_name(status.st_uid)}: run chown {user_name()}"
+
+
+# A value in place of a file's name; words such as cloud-password are names.
+_SECRET = re.compile(r"(?![a-z_-]*(?:passw(?:or)?d|secret|token|key|credential)s?$)[^/.\s]{8,}")
+
+
+def may_be_secret(name: str) -> bool:
+    """Whether what is written as the name of a secret's file may be the secret itself."""
+    return _SECRET.fullmatch(name) is not None
+
+
+def shown_file(path: Path) -> str:
+    """A secret's file, for messages; where there is none, a name that may be a secret is masked."""
+    hidden = not is_credential(path) and may_be_secret(path.name) and not os.path.lexists(path)
+    return str(path.with_name("***") if hidden else path)
 
 
 def is_credential(path: Path) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 
 from schemas import ids
 from schemas.errors import MalformedMessageError
-from schemas.fields import MOST, SENDER, Fields, is_cluster_name, is_node_name, shown
+from schemas.fields import SENDER, Fields, is_cluster_name, is_node_name, shown
+from schemas.numbers import MOST
 
 CONTENT_TYPE = "application/cloudevents+json"
 _DATA_TYPE = "application/json"

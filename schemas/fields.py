@@ -12,12 +12,11 @@ from functools import cache
 from typing import Any, TypeVar
 
 from schemas.errors import MalformedMessageError
+from schemas.numbers import MOST
 
 T = TypeVar("T")
 
 LONGEST_TEXT = 4096
-# The stores keep times and generations in 64 bits: until the year 2262.
-MOST = 2**63 - 1
 SENDER = "the sender must follow CloudEvents 1.0 and schemas/json"
 # RFC 3339, section 5.6; datetime.fromisoformat accepts other forms of ISO 8601 too.
 _INSTANT = re.compile(

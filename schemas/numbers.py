@@ -6,10 +6,11 @@
 import re
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_MOST = 2**63 - 1
+# The stores keep times, generations and job ids in 64 bits: times until the year 2262.
+MOST = 2**63 - 1
 
 
-def whole_number(text: str, least: int = 0, most: int = _MOST) -> int | None:
+def whole_number(text: str, least: int = 0, most: int = MOST) -> int | None:
     """The number that a text consists of; None for any other text, or if it is out of range."""
     if _DIGITS.fullmatch(text) is None:
         return None

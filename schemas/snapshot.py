@@ -11,7 +11,6 @@ from schemas import ids
 from schemas.envelope import Envelope, parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import (
-    MOST,
     TEXT,
     Fields,
     fit,
@@ -23,6 +22,7 @@ from schemas.fields import (
     to_data,
     wire,
 )
+from schemas.numbers import MOST
 
 ROUTING_KEY = "slurm.snapshot.taken"
 TYPE = f"lamplighter.{ROUTING_KEY}.v1"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from producers.disk import read_file
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted
+from producers.trust import UntrustedFileError, read_trusted, shown_file
 from workers.process.files import replace_file
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -69,7 +69,7 @@ def read_operators(path: Path) -> dict[str, str]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{field}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
+            f"{field}: {shown_file(path)}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}; create it "
             "with `lamplighter console operator NAME`"
         ) from None
     found: dict[str, str] = {}

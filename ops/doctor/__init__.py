@@ -2,6 +2,7 @@
 
 command: the command; which checks run where.
 checks: runs each check in bounded time.
+access: what a user may do with files and folders.
 host: files and folders of this host: owners, modes, space; the spool.
 units: the units of this host, where systemd runs.
 slurm: slurm.conf as slurmctld has it. Pure.

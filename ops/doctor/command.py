@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import click
 
@@ -19,6 +20,8 @@ from ops.doctor.host import has_spool, of_configuration, of_host
 from ops.doctor.measured import of_measured
 from ops.doctor.parts import of_broker, of_logins, of_store
 from ops.doctor.prolog import boots_of_a_day, of_prolog
+from ops.doctor.scrub import Scrubber
+from ops.doctor.secrets import known_secrets
 from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_systemd
 from ops.site import findings
@@ -93,7 +96,14 @@ def fixed(session: Session, command: Sequence[str]) -> str:
 
 
 def all_findings(session: Session) -> Iterator[Finding]:
-    """All findings of this host and of the parts that it reaches."""
+    """All findings of this host and of the parts that it reaches, without any known secret."""
+    scrub = Scrubber(known_secrets(session.config, os.environ), own_words=True)
+    for one in _all_findings(session):
+        remedy = None if one.remedy is None else scrub(one.remedy)
+        yield replace(one, words=scrub(one.words), remedy=remedy)
+
+
+def _all_findings(session: Session) -> Iterator[Finding]:
     try:
         session = of_this_host(session)
         settings = session.settings
@@ -159,14 +169,15 @@ def _of_slurmctld(session: Session, settings: Settings, slurm: dict[str, str]) -
         return
     try:
         text = SlurmCommands(settings).query("scontrol", "show", "config")
-        differences = conf_differences(settings, _seen(settings))
+        seen = _seen(settings)
     except (SlurmAwayError, ConfigError, MalformedMessageError) as error:
         yield Finding(Severity.AWAY, "slurm", str(error), "start slurmctld")
         return
     slurm |= config_from(text)
-    yield from of_slurm(slurm, settings)
+    kept = seen.power_saving.excluded if seen.power_saving else ()
+    yield from of_slurm(slurm, settings, kept)
     yield from of_names(slurm, settings)
-    yield from findings.of_conf(differences)
+    yield from findings.of_conf(conf_differences(settings, seen))
     yield from of_prolog(slurm, settings, tuned=is_tuned(), boots=boots_of_a_day(session))
 
 

@@ -1,18 +1,16 @@
 """Checks the files and folders of this host."""
 
-import grp
-import os
-import pwd
 import shlex
 import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from ops.doctor.access import ENTER, READ, WRITE, User, status_of
 from ops.site.findings import Finding, Severity
 from producers.broker_settings import BrokerSettings
 from producers.disk import user_name
@@ -26,32 +24,6 @@ _SPACE = 100 * 2**20
 _OLD_CALL = 60.0
 _GROUP_OR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A user and all groups of it."""
-
-    name: str
-    uid: int
-    gids: frozenset[int]
-
-    @classmethod
-    def named(cls, name: str) -> "User | None":
-        """The user of this name; None if this host does not know it."""
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            return None
-        groups = {one.gr_gid for one in grp.getgrall() if name in one.gr_mem}
-        return cls(name, entry.pw_uid, frozenset({*groups, entry.pw_gid}))
-
-    def may(self, wanted: int, status: os.stat_result) -> bool:
-        """Whether it has a permission (4 read, 2 write, 1 enter) on what `status` describes."""
-        if self.uid == 0:
-            return True
-        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.gids else 0
-        return bool(status.st_mode >> shift & wanted)
 
 
 def wrong(key: str, words: str, remedy: str) -> Finding:
@@ -79,7 +51,7 @@ def of_host(settings: Settings, slurm_user: str | None) -> Iterator[Finding]:
 
 def has_spool(hook: HookSettings) -> bool:
     """Whether there is a spool on this host, as far as this user can see."""
-    return _status(hook.spool) is not None
+    return status_of(hook.spool) is not None
 
 
 def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
@@ -87,26 +59,34 @@ def of_hooks(hook: HookSettings, config: Path, user: User) -> Iterator[Finding]:
     for key, path in (("hooks.spool", hook.spool), ("hooks.state", hook.state)):
         yield from _folder(key, path, user, private=True)
         yield from _space(key, path)
-    if hook.log_file is not None:
+    if hook.log_file is not None and status_of(hook.log_file) is None:
         yield from _folder("hooks.log_file", hook.log_file.parent, user, private=False)
     key_of_secret, secret = replace(hook.broker, role=Role.HOOK).password_source
     for key, file in (("lamplighter.toml", config), (key_of_secret, secret)):
-        status = _status(file)
-        if status is not None and not user.may(4, status):
-            yield wrong(
-                "unreadable",
-                f"{key}: {file} is not readable for {user.name}, as whom the hooks run",
-                f"chgrp it to a group of {user.name}, and chmod g+r; then restart slurmctld",
-            )
+        yield from _file(key, file, user, READ)
+    yield from _file("hooks.log_file", hook.log_file, user, WRITE)
     yield from _waiting(hook.spool)
 
 
-def _status(path: Path | None) -> os.stat_result | None:
-    """What is there; None if nothing is, or this user may not look."""
-    try:
-        return None if path is None else path.stat()
-    except (OSError, ValueError):
-        return None
+def _file(key: str, path: Path | None, user: User, wanted: int) -> Iterator[Finding]:
+    """Whether the user may read, or write, a file that is there."""
+    status = status_of(path)
+    if path is None or status is None:
+        return
+    verb, letter = ("readable", "r") if wanted == READ else ("writable", "w")
+    if (closed := user.closed_folder(path)) is not None:
+        yield _closed(key, path, closed, user)
+    elif not user.may(wanted, status):
+        yield wrong(
+            f"un{verb}",
+            f"{key}: {path} is not {verb} for {user.name}, as whom the hooks run",
+            f"chgrp it to a group of {user.name}, and chmod g+{letter}; then restart slurmctld",
+        )
+
+
+def _closed(key: str, path: Path, folder: Path, user: User) -> Finding:
+    words = f"{key}: {path}: {user.name} may not enter {folder}"
+    return wrong("folder", words, f"chgrp it to a group of {user.name}, and chmod g+x {folder}")
 
 
 def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Finding]:
@@ -121,11 +101,13 @@ def _folder(key: str, path: Path, user: User, *, private: bool) -> Iterator[Find
         return
     if not stat.S_ISDIR(status.st_mode):
         yield wrong("folder", f"{key}: {path} is not a folder", f"move it away, or change {key}")
-    elif not user.may(3, status):
+    elif (closed := user.closed_folder(path)) is not None:
+        yield _closed(key, path, closed, user)
+    elif not user.may(READ | WRITE | ENTER if private else WRITE | ENTER, status):
         yield wrong(
             "folder",
-            f"{key}: {path} cannot be written by {user.name}, as whom the hooks run",
-            f"chown {user.name} {path}",
+            f"{key}: {path} cannot be read and written by {user.name}, as whom the hooks run",
+            f"chown {user.name} {path}; chmod u+rwx {path}",
         )
     elif private and status.st_mode & stat.S_IWOTH:
         yield fixable("folder", f"{key}: every user can write to {path}", "chmod", "0700", path)
@@ -173,14 +155,14 @@ def of_secrets(settings: Settings) -> Iterator[Finding]:
     for key, path in named.items():
         if path is None or not path.is_absolute():
             continue
-        status = _status(path)
+        status = status_of(path)
         if status is not None and status.st_mode & _OTHERS:
             yield fixable("mode", f"{key}: every user can read {path}", "chmod", "o=", path)
 
 
 def of_configuration(path: Path) -> Iterator[Finding]:
     """Whether others can change lamplighter.toml; then nothing reads it."""
-    status = _status(path)
+    status = status_of(path)
     if status is not None and status.st_mode & _GROUP_OR_OTHERS:
         words = f"{path} can be changed by others than its owner, and names commands"
         yield fixable("mode", words, "chmod", "go-w", path)
@@ -196,7 +178,7 @@ def of_stores(settings: Settings) -> Iterator[Finding]:
         if parsed.get_backend_name() != "sqlite" or not parsed.database:
             continue
         path = Path(parsed.database)
-        folder, file = _status(path.parent), _status(path)
+        folder, file = status_of(path.parent), status_of(path)
         if folder is None:
             words = f"{key}: {path.parent} does not exist, or {user_name()} may not enter it"
             yield wrong(

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from ops.cli.errors import STORE_ERRORS
 from ops.cli.session import Session
 from ops.doctor.host import wrong
-from ops.doctor.slurm import version_of
+from ops.doctor.slurm import PROLOG, version_of
+from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
 from schemas.registrations import TYPE as REGISTERED
 from workers.config.settings import Settings
 from workers.slurm.prolog_slots import default_slots
 from workers.store.tables import audit
 
-_PROGRAM = "lamplighter-prolog"
 _DAY = 86_400 * 10**9
 # Seconds that each booted node waits in the mean for slurmctld's timer.
 _TIMER_MEAN = 15
@@ -50,14 +50,14 @@ def of_prolog(
         boots: of the last 24 hours, or None if they are not known.
     """
     programs = [one for one in config.get("PrologSlurmctld", "").split(",") if one]
-    named, is_set = any(Path(one).name == _PROGRAM for one in programs), settings.slurm.prolog
+    named, is_set = any(Path(one).name == PROLOG for one in programs), settings.slurm.prolog
     if named and is_set is None:
-        words = f"PrologSlurmctld is {_PROGRAM}, but slurm.prolog is not set: no job waits in it"
+        words = f"PrologSlurmctld is {PROLOG}, but slurm.prolog is not set: no job waits in it"
         yield wrong("prolog", words, 'prolog = "/run/lamplighter/prolog" in [slurm]')
         return
     if is_set is not None and not programs:
         words = "slurm.prolog is set, but PrologSlurmctld is not: jobs wait for Slurm's timer"
-        remedy = f"PrologSlurmctld=/opt/lamplighter/bin/{_PROGRAM} in slurm.conf"
+        remedy = f"PrologSlurmctld={PROGRAMS / PROLOG} in slurm.conf"
         yield wrong("prolog", words, remedy)
         return
     yield Finding(
@@ -74,7 +74,7 @@ def _worth(version: tuple[int, int], boots: int | None, *, in_use: bool) -> str:
     """What it gains here, and what it costs."""
     which = "jobs" if version >= _ALL_WAIT else "batch jobs"
     verb = "spares" if in_use else "would spare"
-    gain = f"{_PROGRAM} {verb} {which} 15 s in the median after each boot"
+    gain = f"{PROLOG} {verb} {which} 15 s in the median after each boot"
     if boots is not None:
         day = boots * _TIMER_MEAN / 60
         gain += f"; in the last 24 h, {boots} boots: about {day:.0f} min of powered-on nodes"
@@ -99,5 +99,5 @@ def _slots(config: Mapping[str, str], settings: Settings, *, tuned: bool | None)
     if slots > safe and tuned is False:
         words = f"slurm.prolog_slots is {slots}, and {known}: it can hang at its end"
         return wrong("prolog_slots", words, f"{remedy}; or remove prolog_slots")
-    words = f"{slots} jobs may wait in {_PROGRAM} at once; {known}"
+    words = f"{slots} jobs may wait in {PROLOG} at once; {known}"
     return Finding(Severity.NOTE, "prolog_slots", words, None if tuned else f"for more, {remedy}")

@@ -9,13 +9,16 @@ MASK = "***"
 # Shorter texts, such as `no`, would mask words everywhere.
 _SHORTEST = 4
 
-_LOOKS = re.compile(
+_TOKENS = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     # a Fernet token of Keystone, and a JSON Web Token
     r"|gAAAA[\w=-]{16,}|eyJ[\w-]{8,}(?:\.[\w-]*)*"
-    # of a password too that has a slash or an @
-    r"|(?<=://)[^\s\"'<>]*@"
     r"|(?i:(?<=bearer )|(?<=basic ))\S+"
+)
+_LOOKS = re.compile(
+    _TOKENS
+    # of a password too that has a slash or an @
+    + r"|(?<=://)[^\s\"'<>]*@"
     r"|(?i:cookie2?\s*[:=])[^\n]*"
     # a name, of a value and not of a file, as in TOML, JSON, JSON in JSON, a URL, a header
     r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|(?:api|access|private).?key|authorization)"
@@ -23,6 +26,7 @@ _LOOKS = re.compile(
     r"(?:\\+\".*?\\+\"|\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?<=:)[^\n\"']+|(?<=: )[^\n\"']+|\S+)",
     re.DOTALL,
 )
+_LOOKS_LIKE_TOKEN = re.compile(_TOKENS, re.DOTALL)
 
 
 class Scrubber:
@@ -30,9 +34,11 @@ class Scrubber:
 
     Args:
         secrets: known secrets.
+        own_words: whether the text is ours, and may name a setting of a secret with what is wrong.
     """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str], *, own_words: bool = False) -> None:
+        self._looks = _LOOKS_LIKE_TOKEN if own_words else _LOOKS
         self._pieces: dict[int, set[str]] = {}
         for secret in {one.strip() for one in secrets}:
             if len(secret) < _SHORTEST:
@@ -44,7 +50,7 @@ class Scrubber:
 
     def __call__(self, text: str) -> str:
         """The text with all secrets masked."""
-        text = _LOOKS.sub(MASK, text)
+        text = self._looks.sub(MASK, text)
         masked = bytearray(len(text))
         for size, pieces in self._pieces.items():
             for at in range(len(text) - size + 1):

@@ -11,15 +11,13 @@ import yaml
 from ops.site.passfile import passwords
 from producers.disk import read_file
 from producers.settings import ConfigError, read_toml
-from producers.trust import resolved
+from producers.trust import may_be_secret, resolved
 
 _NAMES = re.compile(
     r"(?:passw(?:or)?d|pass|passcode|secret|token|key|credential)s?$", re.IGNORECASE
 )
 _PUBLIC_FILES = frozenset({"ca_file", "cert_file", "log_file", "heads_file", "user_data_file"})
 _LARGEST = 2**16
-# No file of ours is named so.
-_LOOKS_SECRET = re.compile(r"[^/.\s]{8,}")
 
 
 def known_secrets(config: Path, environ: Mapping[str, str]) -> Iterator[str]:
@@ -98,7 +96,7 @@ def _in_file(name: str, folder: Path) -> Iterator[str]:
         path = folder / resolved(Path(name))
     except FileNotFoundError:  # only its service knows the credential
         return
-    if _LOOKS_SECRET.fullmatch(name) and not path.exists():
+    if may_be_secret(name) and not path.exists():
         yield name  # in place of a file's name
     for one in (path, path.with_name("secure.yaml")):
         with suppress(OSError):

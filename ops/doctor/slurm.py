@@ -4,10 +4,16 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+import hostlist
+
+from ops.cli.terminal import cut
+from ops.doctor.access import EXECUTE, READ, User
 from ops.doctor.host import fixable, wrong
+from ops.install.slurm_rules import RULES
+from ops.install.units import PROGRAMS
 from ops.site.findings import Finding
 from producers.hosts import expand
 from schemas.errors import MalformedMessageError
@@ -19,6 +25,9 @@ _PROGRAMS = {
     "SuspendProgram": "lamplighter-suspend",
     "ResumeFailProgram": "lamplighter-resume-fail",
 }
+# States and flags that we read began there (schemas/snapshot.py).
+_OLDEST = (21, 8)
+PROLOG = "lamplighter-prolog"
 # from 24.05 on, a parameter that may have several values has an index
 _LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*=\s?(.*)$", re.MULTILINE)
 
@@ -32,34 +41,36 @@ def config_from(output: str) -> Mapping[str, str]:
     return found
 
 
-def of_slurm(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+def of_slurm(
+    config: Mapping[str, str], settings: Settings, kept: Collection[str] = ()
+) -> Iterator[Finding]:
     """All findings about slurm.conf but those of workers.resync.slurm_conf.
 
     Args:
         config: as `config_from` gives it.
         settings: lamplighter.toml.
+        kept: the nodes that Slurm never powers down, also those of partitions.
     """
+    user = User.named(config.get("SlurmUser", "").partition("(")[0])
     for parameter, program in _PROGRAMS.items():
-        yield from _program(parameter, config.get(parameter, ""), program)
+        problems = list(_program(parameter, config.get(parameter, ""), program))
+        yield from problems or _runs(parameter, config[parameter], user)
+    for path in filter(None, config.get("PrologSlurmctld", "").split(",")):
+        if Path(path).name == PROLOG:  # one that fails drains its node
+            yield from _runs("PrologSlurmctld", path, user)
     yield from _jobs_age(config, settings)
-    yield from _exceptions(config, settings)
-    if "idle_on_node_suspend" in config.get("SlurmctldParameters", ""):
-        yield wrong(
-            "idle_on_node_suspend",
-            "SlurmctldParameters has idle_on_node_suspend: a failed node returns to service at once",
-            "remove it from slurm.conf",
-        )
+    yield from _exceptions(config, settings, kept)
+    for rule in RULES:
+        if (better := rule.better(config.get(rule.parameter))) is not None:
+            yield wrong(rule.key, rule.why, rule.remedy(better))
+    if (0, 0) < version_of(config) < _OLDEST:
+        words = f"Slurm {config['SLURM_VERSION']} is too old: it does not show whether a node is powered"
+        yield wrong("slurm_version", words, "upgrade Slurm to 22.05 or later")
     if version_of(config) < (23, 2) and "cloud" not in config.get("PrivateData", ""):
         yield wrong(
             "private_data",
             "PrivateData lacks cloud: sinfo and squeue hide nodes that are powered down",
             "PrivateData=cloud in slurm.conf",
-        )
-    if config.get("ReturnToService", "1").startswith("0"):
-        yield wrong(
-            "return_to_service",
-            "ReturnToService is 0: a node that once did not answer stays down after its next boot",
-            "ReturnToService=2 in slurm.conf",
         )
 
 
@@ -81,20 +92,29 @@ def of_names(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
 
 
 def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
-    remedy = f"{parameter}=/opt/lamplighter/bin/{program} in slurm.conf"
+    """Whether a parameter names our program."""
+    remedy = f"{parameter}={PROGRAMS / program} in slurm.conf"
     if not path:
         yield wrong("program", f"{parameter} is not set", remedy)
-        return
-    if Path(path.split(maxsplit=1)[0]).name != program:
+    elif Path(path.split(maxsplit=1)[0]).name != program:
         yield wrong("program", f"{parameter} is {path}, not {program}", remedy)
-        return
+
+
+def _runs(parameter: str, path: str, user: User | None) -> Iterator[Finding]:
+    """Whether SlurmUser can run a program, and Slurm accepts it."""
     try:
         status = os.stat(path)  # noqa: PTH116 - as slurmctld does
     except OSError as error:
+        remedy = f"{parameter}={PROGRAMS / Path(path).name} in slurm.conf"
         yield wrong("program", f"{parameter}: {path}: {error.strerror}", remedy)
         return
-    if not os.access(path, os.X_OK):
-        yield wrong("program", f"{parameter}: {path} is not executable", f"chmod a+rx {path}")
+    if user is not None and (closed := user.closed_folder(Path(path))) is not None:
+        words = f"{parameter}: {path}: {user.name} may not enter {closed}"
+        yield wrong("program", words, f"chmod a+x {closed}")
+    elif not (user.may(READ | EXECUTE, status) if user else os.access(path, os.X_OK)):
+        who = f" for {user.name}" if user else ""
+        words = f"{parameter}: {path} is not executable{who}"
+        yield wrong("program", words, f"chmod a+rx {path}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         words = f"{parameter}: {path} can be changed by others: Slurm disables power saving"
         yield fixable("program", words, "chmod", "go-w", path)
@@ -107,7 +127,9 @@ def _jobs_age(config: Mapping[str, str], settings: Settings) -> Iterator[Finding
         yield wrong("min_job_age", words, "MinJobAge=300 in slurm.conf")
 
 
-def _exceptions(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
+def _exceptions(
+    config: Mapping[str, str], settings: Settings, kept: Collection[str]
+) -> Iterator[Finding]:
     text = config.get("SuspendExcNodes", "")
     # of node[1-9]:3, any 3 idle nodes stay on, not these
     items = [one for one in re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text) if ":" not in one]
@@ -117,10 +139,19 @@ def _exceptions(config: Mapping[str, str], settings: Settings) -> Iterator[Findi
         words = f"SuspendExcNodes is {text}: {error.problem}"
         yield wrong("suspend_exc_nodes", words, "write a hostlist, with numbers in brackets")
         return
-    ours = sorted(excepted & settings.nodes.keys())
+    yield from _exempt("SuspendExcNodes", excepted, settings)
+    by_partition = set(kept) - excepted
+    if config.get("SuspendExcParts"):
+        yield from _exempt("SuspendExcParts", by_partition, settings)
+
+
+def _exempt(parameter: str, nodes: Collection[str], settings: Settings) -> Iterator[Finding]:
+    """Our nodes that a parameter keeps powered on."""
+    ours = sorted(set(nodes) & settings.nodes.keys())
     if ours:
-        words = f"SuspendExcNodes exempts {len(ours)} of Lamplighter's nodes ({ours[0]}, ...): they stay on"
-        yield wrong("suspend_exc_nodes", words, "remove them from SuspendExcNodes in slurm.conf")
+        shown = cut(hostlist.collect_hostlist(ours))
+        words = f"{parameter} exempts {len(ours)} of Lamplighter's nodes ({shown}): they stay on"
+        yield wrong("suspend_exc_nodes", words, f"remove them from {parameter} in slurm.conf")
 
 
 def version_of(config: Mapping[str, str]) -> tuple[int, int]:

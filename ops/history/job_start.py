@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.commands import Kind
 from schemas.envelope import parse
 from schemas.events import RequestEvent, Transition, event_from
 from schemas.jobs import JobEvent, JobTransition, job_event_from
 from schemas.registrations import TYPE as REGISTERED
 from workers.audit.queries import Entry
-from workers.store.chunks import chunks
 from workers.store.tables import audit
 
 # Slurm reports times in whole seconds.
@@ -118,7 +118,7 @@ def _registrations_and_starts(
 def _last_registration(connection: sa.Connection, start: JobEvent, since: int) -> int | None:
     """When the last of the job's nodes registered before its start; None if that is not recorded."""
     found: list[int] = []
-    for names in chunks(start.nodes):
+    for names in batched(start.nodes):
         query = sa.select(sa.func.max(audit.c.time)).where(
             audit.c.subject.in_(names),
             audit.c.type == REGISTERED,

@@ -10,6 +10,8 @@ from schemas.jobs import JobEvent, JobTransition
 
 # Slurm reports times in whole seconds.
 _SECOND = 1_000_000_000
+# After these there is no more of a job.
+_LAST = frozenset({JobTransition.FAILED, JobTransition.FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,21 @@ def job_wait(
 
     It begins with the submission; if that is not recorded, with the first request. Slurm sets the
     submission of a requeued job again, so that the first request may be older. What was before the
-    end of an earlier run does not count.
+    end of an earlier run does not count, nor an earlier job of the same id, which Slurm gives again
+    when its state is lost.
     """
     if not requests:
         return None
     last = max(one.asked for one in requests)
     runs = [e.time for e in events if e.transition is JobTransition.ENDED and e.time <= last]
-    cut = max(runs, default=0)
+    others = [e.time for e in events if e.transition in _LAST and e.time <= last]
+    cut = max([*runs, *others], default=0)
     waits = sorted((one for one in requests if one.asked >= cut), key=lambda one: one.asked)
-    submissions = [event.submitted_at for event in events]
+    submissions = [
+        e.submitted_at for e in events if e.submitted_at > max(others, default=0) - _SECOND
+    ]
     begin, since = waits[0].asked, "the first request for it"
-    if runs:
+    if cut in runs and cut not in others:
         begin, since = cut, "the end of its last run"
     elif submissions and min(submissions) <= begin:
         begin, since = min(submissions), "its submission"

@@ -3,6 +3,8 @@
 init: `lamplighter init`: asks, and puts the files in place.
 slurm_conf: what slurm.conf says: the cloud nodes, the timeouts, SlurmUser.
 answers: what a site answers, with what was found on the host.
-toml, units: lamplighter.toml and the lines for slurm.conf; systemd's units, users and folders.
+site: what init knows of a site.
+slurm_lines, slurm_rules: the lines for slurm.conf; what it must not say, for the doctor too.
+toml, units: lamplighter.toml; systemd's units, users and folders.
 place: writes files that are missing, and shows how existing ones differ.
 """

@@ -1,6 +1,5 @@
 """What a site answers: from options, from what is on the host, or asked."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ import click
 import msgspec
 import sqlalchemy as sa
 
+from ops.install.site import Group, Site
 from ops.install.slurm_conf import SlurmConf
-from ops.install.toml import Group, Site
-from ops.install.units import CONFIG, DATABASE
+from ops.install.units import CONFIG, DATABASE, PROGRAMS
 from producers.hosts import expand
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef
@@ -26,7 +25,6 @@ _CLOUDS_YAML = (
     Path("~/.config/openstack/clouds.yaml"),
     Path("/etc/openstack/clouds.yaml"),
 )
-PROGRAMS = Path(sys.prefix) / "bin"
 
 
 class _CloudsYaml(msgspec.Struct, frozen=True):

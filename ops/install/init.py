@@ -14,11 +14,13 @@ import click
 
 from ops.cli.options import confirm, yes_option
 from ops.install import units
-from ops.install.answers import PROGRAMS, ask_site
+from ops.install.answers import ask_site
 from ops.install.place import Found, PlannedFile, run
+from ops.install.site import Site
 from ops.install.slurm_conf import OWN_LINES, SlurmConf, read_slurm_conf
-from ops.install.toml import Site, lamplighter_toml, slurm_lines
-from ops.install.units import CONFIG, DATABASE, GROUP, TOKENS_USER
+from ops.install.slurm_lines import advice, slurm_lines
+from ops.install.toml import lamplighter_toml
+from ops.install.units import CONFIG, DATABASE, GROUP, PROGRAMS, TOKENS_USER
 from producers.addresses import is_loopback
 from producers.config_file import FILE_NAME
 from producers.settings import ConfigError
@@ -103,8 +105,8 @@ def init(
     ]
     _put(plan, dry_run=dry_run, ask=not yes)
     click.echo("\nNow:")
-    for difference in differences:
-        click.echo(f"  {difference}")
+    for line in (*differences, *advice(site)):
+        click.echo(f"  {line}")
     if not slurm.includes_own:
         click.echo(f"  echo 'Include {slurm.path.parent / OWN_LINES}' >> {slurm.path}")
     if not is_here:

@@ -78,6 +78,21 @@ class SlurmConf:
         """The longest of a time's values: partitions may set their own."""
         return max([self.seconds(key, default), *self.of_partitions(key)])
 
+    @property
+    def known_nodes(self) -> list[str]:
+        """All nodes but those with State=FUTURE."""
+        return [node for part in (*self.cloud_nodes, *self.other_nodes) for node in expand(part)]
+
+    def nodes_of(self, partition: Mapping[str, str]) -> list[str]:
+        """The nodes of a partition's line; none if they cannot be read."""
+        nodes = partition.get("nodes", "")
+        if "ALL" in nodes.upper().split(","):
+            return self.known_nodes
+        try:
+            return expand(nodes) if nodes else []
+        except MalformedMessageError:
+            return []
+
     def of_partitions(self, key: str) -> list[int]:
         """The values of a time in partitions."""
         found = [_number(partition.get(key.lower(), "")) for partition in self.partitions]

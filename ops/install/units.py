@@ -3,6 +3,7 @@
 `systemd-analyze security --offline=true` rates each unit below 2.5 (a test checks it).
 """
 
+import sys
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ STATE = Path("/var/lib/lamplighter")
 SPOOL = Path("/var/spool/lamplighter")
 LOG = Path("/var/log/lamplighter")
 RUN = Path("/run/lamplighter")
+# Of the installation that runs.
+PROGRAMS = Path(sys.prefix) / "bin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import click
 import hostlist
 
+from ops.cli.errors import EXIT_FOUND
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import Columns, duration, print_line, print_rows, warn
 from ops.nodes.notices import publish_holds
@@ -39,7 +40,7 @@ def release(session: Session, nodes: str) -> None:
     lifted = lift_holds(session, chosen, operator())
     if not lifted:
         warn("none of these nodes is on hold")
-        sys.exit(1)
+        sys.exit(EXIT_FOUND)
     print_line(f"released: {hostlist.collect_hostlist(lifted)}")
 
 

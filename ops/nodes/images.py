@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ops.cli.errors import EXIT_FOUND
 from ops.cli.options import (
     confirm,
     image_name,
@@ -101,7 +102,7 @@ def unset(session: Session, group: str, reason: str) -> None:
         was = unset_in(connection, session.settings.cluster, group)
     if was is None:
         warn(f"group {group!r} uses no baked image")
-        sys.exit(1)
+        sys.exit(EXIT_FOUND)
     print_line(f"{group}: no longer uses {was.image_name} ({was.image_id})")
     image = {"image_id": was.image_id, "image": was.image_name}
     notice = Notice(

@@ -14,8 +14,9 @@ from schemas.commands import Kind
 from schemas.errors import MalformedMessageError
 from schemas.events import Transition
 from schemas.fields import LONGEST_TEXT
+from schemas.numbers import MOST
 
-_Moment = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Moment = Annotated[int, Meta(ge=0, le=MOST)]
 _Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT)]
 _ENDS = {str(end): (end, end.type) for end in Transition if end.terminal}
 
@@ -53,7 +54,7 @@ class Recorded(NamedTuple):
 
 
 class _Job(msgspec.Struct, frozen=True, gc=False):
-    job_id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    job_id: Annotated[int, Meta(ge=1, le=MOST)]
 
 
 class _OutcomeData(msgspec.Struct, frozen=True, gc=False):

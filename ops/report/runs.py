@@ -14,6 +14,7 @@ from ops.report.history import NodeHistory
 from ops.report.outcome import unreadable
 from ops.report.question import Allocation, StartWait
 from schemas.jobs import JobTransition
+from schemas.numbers import MOST
 from schemas.registrations import TYPE as REGISTERED
 from workers.store.tables import audit
 
@@ -38,7 +39,7 @@ class SlurmReports:
 
 
 class _RunData(msgspec.Struct, frozen=True, gc=False):
-    job_id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    job_id: Annotated[int, Meta(ge=1, le=MOST)]
     nodes: tuple[str, ...]
     submitted_at: datetime
     started_at: datetime

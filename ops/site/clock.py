@@ -11,6 +11,7 @@ import time
 
 import click
 
+from ops.cli.errors import EXIT_FOUND
 from ops.cli.options import confirm, json_option, required_reason_option, yes_option
 from ops.cli.session import Session, operator, pass_session
 from ops.cli.terminal import duration, moment, print_json, print_line, warn
@@ -131,7 +132,7 @@ def _refuse(obstacles: list[str]) -> None:
         for obstacle in obstacles:
             warn(obstacle)
         warn("nothing was reset")
-        sys.exit(1)
+        sys.exit(EXIT_FOUND)
 
 
 def _described(generation: int, now: int) -> str:

@@ -13,7 +13,7 @@ from ops.cli.session import Session, StoreKind, pass_session
 from ops.cli.terminal import print_line, warn
 from ops.site.passfile import passwords
 from producers.settings import ConfigError
-from producers.trust import UntrustedFileError, read_trusted
+from producers.trust import UntrustedFileError, read_trusted, shown_file
 from schemas.roles import Role
 from workers.store.access import ACCESS, creations, grants, takeover, verifier
 from workers.store.database import FIELDS, open_store
@@ -106,7 +106,7 @@ def _password(url: sa.URL) -> str | _Unknown:
     try:
         text = read_trusted(Path(path), private=True)
     except OSError as error:
-        return _Unknown(f"{path}: {error.strerror}")
+        return _Unknown(f"{shown_file(Path(path))}: {error.strerror}")
     except (UnicodeDecodeError, UntrustedFileError) as error:
         return _Unknown(f"{path}: {error}")
     return next(passwords(text), None) or _Unknown(f"{path}: write a line *:*:*:*:PASSWORD")

@@ -21,7 +21,6 @@ correlations = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
 words = st.text(st.characters(exclude_categories=()), max_size=50) | st.sampled_from(
     ["", "x" * 5000, "\x1b[2J", "\ud800", "\0"]
 )
-some_words = words.filter(bool)
 keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=60)
 
 waiting_jobs = st.builds(

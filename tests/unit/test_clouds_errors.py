@@ -125,6 +125,10 @@ NO_ROOM_WORDS = [
         ),
     ),
     ("quota", "PortLimitExceeded"),
+    ("quota", "OverQuota"),
+    ("quota", "Volume quota limit of 10 reached"),
+    ("no_valid_host", "No valid backend was found. No weighed backends available"),
+    ("no_addresses", "No available fixed IPs on network 4711"),
     ("no_valid_host", "No valid host was found. There are not enough hosts available."),
     ("no_valid_host", "Exhausted all hosts available for retrying build failures for instance x."),
     (
@@ -198,6 +202,7 @@ def test_what_our_template_leaves_open_is_final_and_says_what_to_write(
         (401, "quota", Then.PARK),
         (409, "Cannot 'stop' instance x while it is in vm_state stopped", Then.LOOK),
         (403, "Maximum number of metadata items exceeds 128", Then.REJECT),
+        (400, "Invalid input for field/attribute quota_class. Value: x", Then.REJECT),
     ],
 )
 def test_words_change_nothing_where_the_status_says_more(

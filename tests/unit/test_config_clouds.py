@@ -18,6 +18,7 @@ from openstack.config import OpenStackConfig, vendors
 from producers.settings import ConfigError
 from workers.config.clouds_entry import EntryRef
 from workers.config.clouds_yaml import entry_defaults, entry_identity, entry_secret
+from workers.config.fedcloud import versioned
 from workers.config.groups import CloudSettings
 from workers.config.logins import ApplicationCredentialSource, CloudsYamlSource, RefreshTokenSource
 from workers.config.settings import load
@@ -243,6 +244,8 @@ def test_a_pipe_in_place_of_a_site_file_blocks_nothing(folder: Path) -> None:
         ("a: &a [x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n" + BOMB, "is not valid YAML"),
         ("- &a [*a]", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),
+        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "''"), "project_id"),
+        (SITE.replace("99688cbc0ae54f8e9e22b0b5bd40ee6e", "' '"), "project_id"),
         ("# " + "x" * 2**18, "is larger than 262144 bytes"),
         (SITE.replace("vo.example.eu", "third"), "has no VO 'vo.example.eu'; it has third, other"),
         ("[1, 2]", "Expected `object`, got `array`"),
@@ -893,3 +896,18 @@ def test_toml_of_any_depth_is_a_named_error(folder: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ConfigError, match="lamplighter"):
         load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("https://k.example.org:5000", "https://k.example.org:5000/v3"),
+        ("https://k.example.org:5000/", "https://k.example.org:5000/v3"),
+        ("https://k.example.org:5000/v3", "https://k.example.org:5000/v3"),
+        ("https://k.example.org/identity", "https://k.example.org/identity/v3"),
+        ("https://k.example.org/v3/auth/tokens", "https://k.example.org/v3"),
+        ("https://k.example.org/v3/auth/tokens/", "https://k.example.org/v3"),
+    ],
+)
+def test_keystones_address_gets_its_version(given: str, wanted: str) -> None:
+    assert versioned(given).rstrip("/") == wanted

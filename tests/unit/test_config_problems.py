@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,35 @@ def replaced(value: Any, place: tuple[str | int, ...], new: object) -> Any:  # n
     if not place:
         return new
     copy: Any = value.copy()
-    copy[place[0]] = replaced(copy[place[0]], place[1:], new)
+    copy[place[0]] = replaced(copy[place[0]], place[1:], new) if place[1:] else new
     return copy
+
+
+# They hold a secret, name its file, print it, or may contain it.
+SECRET_KEYS = re.compile(
+    r"(?:password|secret|token|key|credential|operators|url)(?:_file|_command|s)*$"
+)
+SECRET_PLACES = [
+    place for place in places(WHOLE) if isinstance(place[-1], str) and SECRET_KEYS.search(place[-1])
+] + [
+    ("clouds", "c", "source", "password_command"),
+    ("console", "operators_file"),
+    ("notify", "webhook", 0, "secret_file"),
+    ("notify", "webhook", 0, "url_file"),
+    ("broker", "key_file"),
+    ("tokens", "key_file"),
+]
+
+
+@pytest.mark.parametrize("place", SECRET_PLACES, ids=str)
+@pytest.mark.parametrize(
+    "value", [918273645, 91827.3645, ["918273645"], [918273645], {"a": "918273645"}], ids=str
+)
+def test_a_secret_of_a_wrong_type_is_not_repeated(
+    folder: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    found = outcome(document(replaced(WHOLE, place, value)), folder)
+    assert "91827" not in str(found) if isinstance(found, str) else "_command" in str(place)
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.cli.main import cli
+from ops.doctor.access import User
 from ops.doctor.clouds import CloudView, of_cloud
-from ops.doctor.host import User, of_configuration, of_hooks, of_host
+from ops.doctor.host import of_configuration, of_hooks, of_host
 from ops.doctor.measured import of_times
 from ops.doctor.parts import of_broker_version, of_clock, of_differences
 from ops.doctor.prolog import of_prolog
 from ops.doctor.slurm import config_from, of_names, of_slurm
 from ops.doctor.units import of_units
+from ops.install.units import PROGRAMS
 from ops.site.findings import Finding, Severity
 from producers.settings import ConfigError
 from schemas.commands import Kind
@@ -130,10 +132,13 @@ SLURM = [
     (
         {"SlurmctldParameters": "cloud_dns,idle_on_node_suspend"},
         "idle_on_node_suspend",
-        "remove it",
+        "SlurmctldParameters=cloud_dns",
     ),
     ({"SLURM_VERSION": "22.05.8", "PrivateData": ""}, "private_data", "PrivateData=cloud"),
+    ({"SuspendExcStates": "CLOUD"}, "suspend_exc_nodes", "remove SuspendExcStates"),
+    ({"SLURM_VERSION": "20.11.9"}, "slurm_version", "upgrade Slurm to 22.05"),
     ({"ReturnToService": "0"}, "return_to_service", "ReturnToService=2"),
+    ({"SuspendExcStates": "DOWN,CLOUD"}, "suspend_exc_nodes", "SuspendExcStates=DOWN in"),
 ]
 
 
@@ -196,6 +201,24 @@ def test_a_wrong_line_of_slurm_conf_is_named(
     assert found[0].remedy
 
 
+def test_nodes_that_a_partition_exempts_are_named(
+    settings: Settings, slurm: dict[str, str]
+) -> None:
+    kept = ("node3", "node4", "login")
+    found = {
+        one.words.partition(" (")[0]: one.words
+        for one in of_slurm(
+            slurm | {"SuspendExcNodes": "node3", "SuspendExcParts": "a,b"}, settings, kept
+        )
+        if one.key == "suspend_exc_nodes"
+    }
+    assert list(found) == [
+        "SuspendExcNodes exempts 1 of Lamplighter's nodes",
+        "SuspendExcParts exempts 1 of Lamplighter's nodes",
+    ]
+    assert "node4" in found["SuspendExcParts exempts 1 of Lamplighter's nodes"]
+
+
 def test_a_group_whose_nodes_no_name_service_knows_is_named_where_slurm_stops_for_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +259,7 @@ def test_a_prolog_that_only_one_side_uses_is_named(settings: Settings) -> None:
     for found in (prolog(settings, toml=""), prolog(settings, "")):
         assert [one.severity for one in found.values()] == [Severity.WRONG]
     assert "slurm.prolog is not set" in prolog(settings, toml="")["prolog"].words
-    assert "PrologSlurmctld=/opt" in (prolog(settings, "")["prolog"].remedy or "")
+    assert f"PrologSlurmctld={PROGRAMS}/lamp" in (prolog(settings, "")["prolog"].remedy or "")
     assert "slurm.prolog" in prolog(settings, "/a/b,/c/lamplighter-prolog", toml="")["prolog"].words
 
 

@@ -139,3 +139,47 @@ def test_a_configuration_that_cannot_be_read_is_one_json_object(run_dir: Path, k
     assert result.exit_code == 1
     assert (found["finding"], found["severity"]) == ("configuration", "wrong")
     assert "lamplighter.toml" in found["words"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('password_file = "password"', "broker.password_file"),
+        ('password_file = "cloud.password"', "source"),
+        ("[groups.g]", "audit.key_file"),
+    ],
+)
+@pytest.mark.parametrize("words", [("doctor",), ("doctor", "--json"), ("status",)], ids=str)
+def test_a_secret_in_place_of_its_file_is_not_repeated(
+    run_dir: Path, text: str, key: str, words: tuple[str, ...]
+) -> None:
+    secret = "Hunter2-s3cr3t"
+    config = run_dir / "lamplighter.toml"
+    new = (
+        f'[audit]\nkey_file = "{secret}"\n[groups.g]'
+        if text[0] == "["
+        else f'password_file = "{secret}"'
+    )
+    config.write_text(GOOD_TOML.replace(text, new))
+    config.chmod(0o640)
+    result = CliRunner(env={"LAMPLIGHTER_CONFIG": str(config)}).invoke(cli, words)
+    assert result.exit_code != 0
+    assert secret not in result.output + str(result.exception)
+    said = "".join((result.output + str(result.exception)).split())  # it may be wrapped
+    assert key != "broker.password_file" or f"directory:{run_dir}/***;" in said
+
+
+def test_a_secret_in_a_finding_is_masked_and_the_name_of_its_setting_is_not(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run_dir / "lamplighter.toml"
+    config.write_text(GOOD_TOML)
+    config.chmod(0o640)
+    (run_dir / "password").write_text(f"{SECRET}\n")
+    (run_dir / "password").chmod(0o600)
+    shown = Finding(Severity.WRONG, "x", f"broker.password: is {SECRET}", f"change {SECRET}")
+    monkeypatch.setattr(command, "of_systemd", lambda: [shown])
+    output = doctor(config).output
+    assert SECRET not in output
+    assert "broker.password: is ***" in output
+    assert "change ***" in output

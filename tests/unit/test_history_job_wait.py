@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ops.history.job_start import UNKNOWN
 from ops.history.job_wait import job_wait
 from ops.history.request import RequestHistory
@@ -97,6 +99,21 @@ def test_time_before_the_end_of_an_earlier_run_is_no_wait() -> None:
     found = job_wait(earlier, events, NOW)
     assert found is not None
     assert (found.since, found.length) == ("the end of its last run", 326 * NS)
+
+
+@pytest.mark.parametrize("last", [JobTransition.FAILED, JobTransition.FINISHED])
+@pytest.mark.parametrize("ran", [False, True])
+def test_an_earlier_job_of_the_same_id_does_not_count(last: JobTransition, *, ran: bool) -> None:
+    """Slurm starts its ids again at 1 when its state is lost."""
+    day = 86_400
+    old = [event(last, 20)]
+    if ran:
+        old = [event(JobTransition.STARTED, 5, started=5), event(JobTransition.ENDED, 20), *old]
+    new = event(JobTransition.STARTED, day + 70, submitted=day, started=day + 70)
+    requests = [request("node1", 2, 12), request("node2", day + 2, day + 60)]
+    found = job_wait(requests, [*old, new], (T0 + 2 * day) * NS)
+    assert found is not None
+    assert (found.since, found.ended, found.length) == ("its submission", "started", 70 * NS)
 
 
 def test_nodes_of_one_job_wait_at_the_same_time() -> None:

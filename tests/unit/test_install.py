@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from ops.install import units
 from ops.install.init import _files, init
+from ops.install.site import Group, Site
 from ops.install.slurm_conf import read_slurm_conf
-from ops.install.toml import Group, Site, lamplighter_toml
+from ops.install.toml import lamplighter_toml
 from producers.settings import ConfigError
 from schemas.roles import Role
 from workers.config.settings import load

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ops.install.init import init
 from ops.install.slurm_conf import read_slurm_conf
-from ops.install.toml import slurm_lines
+from ops.install.slurm_lines import slurm_lines
 from producers.settings import ConfigError
 from tests.unit.test_install import SLURM_CONF, folder, run, site
 
@@ -71,7 +71,10 @@ def test_an_odd_slurm_conf_is_read_as_slurmctld_reads_it(folder: Path, included_
     text, differences = slurm_lines(replace(site(folder), slurm=conf))
     assert "SuspendTime" not in text
     assert "SuspendExcNodes=a1,b1,c1,cont1,dr1,plain[1-2],quoted[1-2],static1,x1\n" in text
-    assert differences == [f"PrivateData=jobs,users in {conf.path}: change it to jobs,users,cloud"]
+    assert "ReturnToService=2\n" in text
+    assert differences == [
+        f"PrivateData=jobs,users in {conf.path}: change it to PrivateData=jobs,users,cloud"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_only_what_slurm_conf_lacks_is_added_and_differences_are_named(folder: P
     assert not any(key in text for key in ("ResumeTimeout", "SuspendTime=", "SuspendProgram"))
     (difference,) = differences
     assert difference.startswith("SuspendProgram=/usr/local/bin/old in ")
-    assert "change it to /opt/lamplighter/bin/lamplighter-suspend" in difference
+    assert "change it to SuspendProgram=/opt/lamplighter/bin/lamplighter-suspend" in difference
 
 
 def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:
@@ -175,3 +178,68 @@ def test_the_ansible_role_stops_at_each_difference(folder: Path) -> None:
     assert "A=b in /c: change it to d" in output
     stopped = re.findall(found.replace(r"\\", "\\"), output)
     assert [one.partition("=")[0] for one in stopped] == ["SuspendProgram", "PrivateData"]
+
+
+STATIC = "NodeName=ws[1-2] State=UNKNOWN\nNodeName=node[1-3] State=CLOUD\nReturnToService=2\n"
+# (slurm.conf, SuspendExcNodes in our lines, what is to be changed)
+EXEMPTIONS = [
+    ("", "login,ws[1-2]", []),
+    ("SuspendExcNodes=login,ws1", None, ["SuspendExcNodes=login,ws[1-2]"]),
+    ("SuspendExcNodes=ws[2,1],login", None, []),
+    ("SuspendExcNodes=login,ws[1-2],node[2-3]", None, ["SuspendExcNodes=login,ws[1-2]"]),
+    ("SuspendExcNodes=node[2-NB_NODES]", None, ["SuspendExcNodes=login,ws[1-2]"]),
+    ("SuspendExcNodes=login,ws[1-2],other", None, []),
+    ("SuspendExcNodes=node1,node[2-3]:1,login,ws[1-2]", None, []),
+    ("SuspendExcNodes=node[1-3]:1,node1", None, ["SuspendExcNodes=node[1-3]:1,login,ws[1-2]"]),
+    ("PartitionName=s Nodes=ws[1-2]\nSuspendExcParts=s", "login", []),
+    ("PartitionName=s Nodes=ws[1-2]\nSuspendExcParts=s\nSuspendExcNodes=login", None, []),
+    ("PartitionName=a Nodes=ALL\nSuspendExcParts=a", "login,ws[1-2]", ["remove it"]),
+    (
+        "PartitionName=s Nodes=ws[1-2]\nPartitionName=n Nodes=node3\nSuspendExcParts=s,n",
+        "login",
+        ["SuspendExcParts=s"],
+    ),
+    ("PartitionName=n Nodes=node[1-3] SuspendTime=60\nSuspendExcNodes=ws1", None, []),
+    (
+        "PartitionName=n Nodes=node1,ws2 SuspendTime=60\nSuspendExcNodes=ws1",
+        None,
+        ["SuspendExcNodes=ws[1-2]"],
+    ),
+    ("SuspendExcStates=CLOUD,DOWN", "login,ws[1-2]", ["SuspendExcStates=DOWN"]),
+    ("SlurmctldParameters=idle_on_node_suspend", "login,ws[1-2]", ["remove it"]),
+    ("SlurmctldParameters=a,idle_on_node_suspend", "login,ws[1-2]", ["SlurmctldParameters=a"]),
+    ("ReturnToService=0", "login,ws[1-2]", ["ReturnToService=2"]),
+]
+
+
+@pytest.mark.parametrize(("text", "ours", "changes"), EXEMPTIONS)
+def test_slurm_powers_down_our_nodes_and_no_others(
+    folder: Path, text: str, ours: str | None, changes: list[str]
+) -> None:
+    """Each line of slurm.conf that would make it do otherwise is named with the line to write."""
+    (folder / "slurm.conf").write_text(f"NodeName=login State=UNKNOWN\n{STATIC}{text}\n")
+    conf = replace(site(folder), slurm=read_slurm_conf(folder / "slurm.conf"))
+    lines, differences = slurm_lines(conf)
+    found = re.findall(r"^SuspendExcNodes=(.*)$", lines, re.MULTILINE)
+    assert found == ([] if ours is None else [ours])
+    said = [one.removeprefix("change it to ") for d in differences for one in [d.split(": ")[-1]]]
+    assert said == changes
+    # the same lines with the changes made are right
+    for difference in differences:
+        present, change = difference.split(" in ")[0], difference.split(": ")[-1]
+        text = text.replace(present, change.removeprefix("change it to ").replace("remove it", ""))
+    (folder / "slurm.conf").write_text(f"NodeName=login State=UNKNOWN\n{STATIC}{text}\n{lines}")
+    conf = replace(conf, slurm=read_slurm_conf(folder / "slurm.conf"))
+    assert slurm_lines(conf)[1] == []
+
+
+def test_what_is_probably_wrong_is_said(folder: Path) -> None:
+    """Slurm's default of ResumeTimeout, and a node that slurm.conf does not have."""
+    words = ("--yes", "--cloud=site", "--strategy=stop")
+    assert "ResumeTimeout=600" not in run(folder, *words).output
+    path = folder / "slurm.conf"
+    path.write_text(SLURM_CONF.replace("ResumeTimeout=300", "ResumeTimeout=60"))
+    output = run(folder, *words, "--nodes=node[1-3],login9").output
+    assert f"ResumeTimeout=60 in {path} is too short for most virtual machines: write" in output
+    assert f"{path} does not have login9: " in output
+    assert "does not have" not in run(folder, *words).output

@@ -333,6 +333,21 @@ def test_a_spool_file_that_no_hook_wrote_is_rejected(body: bytes) -> None:
         call_from(body)
 
 
+@pytest.mark.parametrize("nodes", ["n[1-65536]", ",".join(["n[1-2]"] * 30_000)])
+def test_jobs_that_name_too_many_nodes_in_all_are_read_in_part(nodes: str) -> None:
+    """A small file may name billions of nodes: the hook and each later sweep of the relay read it."""
+    jobs = [{"job_id": 1, "nodes": "n1"}]
+    jobs += [{"job_id": number, "nodes": nodes} for number in range(2, 1000)]
+    (command,) = commands(
+        replace(CALL, nodes="n1", resume_file=json.dumps({"jobs": jobs}), note=None)
+    )
+    read = len(command.jobs)
+    assert 2 <= read <= 6
+    assert command.note == (
+        f"SLURM_RESUME_FILE: from job {read + 1} on, nodes are too many to be read"
+    )
+
+
 def test_a_flood_of_jobs_makes_neither_a_late_hook_nor_a_message_that_no_broker_takes() -> None:
     """What is left out is said; the nodes are asked for all the same."""
     flood = [{"job_id": n + 1, "nodes": "node2"} for n in range(70_000)]

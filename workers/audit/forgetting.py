@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.events import Transition
 from workers.store import requests
-from workers.store.chunks import chunks
 from workers.store.database import among, reading
 from workers.store.requests import RoundKey
 from workers.store.tables import audit
@@ -24,7 +24,7 @@ def forget_recorded(state: sa.Engine, log: sa.Engine, cluster: str, before: int)
     with reading(state) as connection:
         old = requests.ended_before(connection, cluster, before)
     count = 0
-    for keys in chunks(old):
+    for keys in batched(old):
         recorded = _recorded(log, cluster, set(keys))
         with state.begin() as connection:
             count += requests.forget(connection, cluster, recorded)

@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.events import Transition
 from workers.audit.record import GENESIS, HASHED, Record, conflict_record
 from workers.audit.rounds import SECOND_OUTCOME, RoundStep, contradiction
-from workers.store.chunks import chunks
 from workers.store.database import insert
 from workers.store.tables import audit, audit_jobs, audit_nodes, audit_uws
 
@@ -89,7 +89,7 @@ def _unknown(
 ) -> tuple[list[Record], dict[tuple[str, str], _Content]]:
     """The records that are not in the log, each once; and what is, or will be, under each key."""
     known: dict[tuple[str, str], _Content] = {}
-    for some in chunks([(record.source, record.id) for record in records]):
+    for some in batched([(record.source, record.id) for record in records]):
         query = sa.select(audit.c.source, audit.c.id, audit.c.type, audit.c.body)
         asked = query.where(sa.tuple_(audit.c.source, audit.c.id).in_(some))
         known |= {(r.source, r.id): (r.type, bytes(r.body)) for r in connection.execute(asked)}
@@ -115,11 +115,11 @@ def _consistent(
     columns = audit.c.request_id, audit.c.source, audit.c.id, audit.c.round, audit.c.transition
     # steps of a first round that do not end it contradict nothing
     telling = sa.or_(audit.c.round > 1, audit.c.transition.in_(_TERMINAL))
-    for some in chunks(sorted({one.request_id for one in new if one.request_id is not None})):
+    for some in batched(sorted({one.request_id for one in new if one.request_id is not None})):
         of_these = audit.c.request_id.in_(some), audit.c.transition.is_not(None)
         query = sa.select(*columns).where(*of_these, telling)
-        for request_id, *step, transition in connection.execute(query):
-            steps[request_id].append(RoundStep(*step, Transition(transition)))
+        for request_id, source, id_, round_, transition in connection.execute(query):
+            steps[request_id].append(RoundStep(source, id_, round_, Transition(transition)))
     consistent, displacing = [], []
     for record in new:
         if record.request_id is None or record.round is None or record.transition is None:

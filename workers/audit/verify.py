@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.envelope import parse
 from schemas.errors import MalformedMessageError
 from schemas.fields import shown
@@ -13,7 +14,6 @@ from workers.audit.heads import TYPE, Head, head_from
 from workers.audit.queries import last_seq
 from workers.audit.segments import PRUNED, is_trusted_seal, seals
 from workers.audit.signing import Trusted
-from workers.store.chunks import chunks
 from workers.store.tables import audit
 
 _PORTION_SIZE = 2000
@@ -112,7 +112,7 @@ class Heads:
                 signed.append(head)
             else:
                 yield ChainProblem(None, None, f"{source}, head {number}: {problem}")
-        for some in chunks(signed):
+        for some in batched(signed):
             yield from self._look_up(some)
 
     def _look_up(self, heads: Sequence[Head]) -> Iterator[ChainProblem]:

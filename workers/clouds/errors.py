@@ -131,13 +131,12 @@ NO_ROOM = frozenset({"quota", "no_valid_host", "no_addresses"})
 _WORDS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(words, re.IGNORECASE), error, remedy)
     for words, error, remedy in (
-        (
-            r"no valid host|exhausted all hosts|not enough hosts|insufficient compute resources",
-            "no_valid_host",
-            "",
-        ),
-        (r"\bno (more |free )?(fixed )?ip address|zero fixed ips", "no_addresses", ""),
-        (r"quota|maximum .*number of .*exceeded|(?<!rate )limit ?exceeded", "quota", ""),
+        (r"no valid (host|backend)|exhausted all hosts|not enough hosts", "no_valid_host", ""),
+        (r"insufficient compute resources|no weighed backends", "no_valid_host", ""),
+        (r"\bno (more |free |available )*(fixed )?ip(s\b| address)", "no_addresses", ""),
+        (r"zero fixed ips", "no_addresses", ""),
+        (r"over ?quota|quota\b.*(exceed|limit|reached)|(exceed|reach).*quota", "quota", ""),
+        (r"maximum .*number of .*exceeded|(?<!rate )limit ?exceeded", "quota", ""),
         (
             r"multiple .*networks? (matches )?found",
             _BAD_TEMPLATE,

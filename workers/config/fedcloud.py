@@ -9,7 +9,7 @@ login: the credential knows its project, and a VO may have a region only.
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,8 +24,11 @@ _OWN_PROJECT = "application_credential"
 _OWN_SCOPE = frozenset({"project_id", "project_name"})
 
 
+_Name = Annotated[str, msgspec.Meta(pattern=r"\A\S+\Z", max_length=255)]
+
+
 class _VoAuth(msgspec.Struct, frozen=True):
-    project_id: str | None = None
+    project_id: _Name | None = None
     region: str | None = None
 
 
@@ -183,7 +186,7 @@ def _named(
 
 
 def versioned(url: str) -> str:
-    """Keystone's address with its version, as some files give only the root.
+    """Keystone's address with its version: some files give only the root, or where it gives tokens.
 
     Raises:
         ConfigError: it is not a URL.
@@ -192,5 +195,7 @@ def versioned(url: str) -> str:
         path = urlsplit(url).path
     except ValueError:
         raise ConfigError(f"{shown(url)} is not a URL: write https://HOST:5000/v3") from None
-    last = path.rstrip("/").rpartition("/")[2]
+    root = path.rstrip("/").removesuffix("/auth/tokens")
+    url = url if root == path.rstrip("/") else url.rstrip("/").removesuffix("/auth/tokens")
+    last = root.rpartition("/")[2]
     return url if last.startswith("v") and last[1:2].isdigit() else f"{url.rstrip('/')}/v3"

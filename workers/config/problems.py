@@ -13,6 +13,12 @@ from msgspec.structs import FieldInfo
 from producers.settings import shown_key, unknown_field
 from schemas.fields import shown
 
+_TYPES: Mapping[type, str] = {
+    **dict.fromkeys((int, float), "a number"),
+    list: "a list",
+    dict: "a table",
+    bool: "true or false",
+}
 Hook = Callable[[type, Any], Any]
 
 
@@ -104,7 +110,11 @@ def _of_whole(raw: object, shape: Any, hook: Hook, place: str) -> str | None:  #
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ValueError):  # a check of the table's own
             return f"{place}: {error.__cause__}"
-        return f"{place}: must be {_wanted(shape)}, not {shown(raw)}"
+        wanted = _wanted(shape)
+        # in place of a string could stand a secret: a number, or a list of words
+        is_open = not wanted.startswith("a string")
+        found = shown(raw) if is_open else _TYPES.get(type(raw), "a value of another type")
+        return f"{place}: must be {wanted}, not {found}"
     return None
 
 

@@ -9,6 +9,7 @@ from schemas import headers
 from schemas.commands import PowerCommand
 from schemas.events import RequestEvent, Transition, transition_event
 from schemas.notices import Notice
+from schemas.numbers import MOST
 from workers.broker import outgoing, topology
 from workers.dead_letters.letter import Letter
 
@@ -89,7 +90,7 @@ def replacement(letter: Letter, event: RequestEvent) -> PowerCommand | None:
     note = f"by {event.by}, replaces {command.id}"
     expiry = command.expiry
     if expiry is not None:  # the same time after the request as before
-        expiry = min(max(0, expiry + generation - command.generation), 2**63 - 1)
+        expiry = min(max(0, expiry + generation - command.generation), MOST)
     return replace(
         command,
         generation=generation,

@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from producers.batched import batched
 from schemas.commands import Desired
 from workers.slurm.decide import RequestedState
 from workers.store import tables
-from workers.store.chunks import chunks
 from workers.store.database import insert
 from workers.store.holds import all_holds
 from workers.store.leases import is_leased
@@ -65,7 +65,7 @@ def requested_states(
     leased = is_leased(connection)
     held = all_holds(connection, cluster)
     found: dict[str, RequestedState] = {}
-    for chunk in chunks(names):
+    for chunk in batched(names):
         query = sa.select(nodes.c.node, nodes.c.desired, nodes.c.generation, leased).where(
             nodes.c.cluster == cluster, nodes.c.node.in_(chunk)
         )
@@ -91,7 +91,7 @@ def recall(
 ) -> Mapping[str, NodeMemory]:
     """What is remembered of these nodes."""
     found: dict[str, NodeMemory] = {}
-    for chunk in chunks(names):
+    for chunk in batched(names):
         selected = _select(connection, cluster, feedback.c.node.in_(chunk))
         found |= {memory.node: memory for memory in selected}
     return found
@@ -109,7 +109,7 @@ def claim(connection: sa.Connection, cluster: str, now: int, until: int) -> list
     """
     query = _query(cluster, feedback.c.due_at <= now).with_for_update(skip_locked=True)
     due = _memories(connection, query)
-    for chunk in chunks([memory.node for memory in due]):
+    for chunk in batched([memory.node for memory in due]):
         connection.execute(
             sa.update(feedback)
             .where(feedback.c.cluster == cluster, feedback.c.node.in_(chunk))
@@ -142,7 +142,7 @@ def remember(connection: sa.Connection, cluster: str, memories: Iterable[NodeMem
 
 def forget(connection: sa.Connection, cluster: str, names: Sequence[str]) -> None:
     """Delete what is remembered of these nodes."""
-    for chunk in chunks(names):
+    for chunk in batched(names):
         connection.execute(
             sa.delete(feedback).where(feedback.c.cluster == cluster, feedback.c.node.in_(chunk))
         )

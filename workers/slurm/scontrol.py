@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import structlog
 
+from producers.batched import batched
 from schemas.addresses import node_addr
 from schemas.fields import is_node_name, shown
 from schemas.snapshot import PowerSaving
@@ -26,7 +27,6 @@ from workers.slurm.power_saving import power_saving_from
 from workers.slurm.runs import ENDED_STATES
 from workers.slurm.scontrol_session import ScontrolSession
 from workers.slurm.uws_jobs import ShownJob, shown_jobs_from, uws_format
-from workers.store.chunks import chunks
 
 # For one command; 500 of the longest node names still fit into one argument (128 KiB, execve(2)). They
 # are listed one by one: 22.05 reads brackets only at the end of a name, and refuses the whole list.
@@ -95,7 +95,7 @@ class Slurm:
     def jobs(self, job_ids: Iterable[int]) -> Mapping[int, JobState]:
         """These jobs; jobs that Slurm no longer knows are omitted."""
         found: dict[int, JobState] = {}
-        for chunk in chunks(sorted(job_ids), _JOBS_PER_COMMAND):
+        for chunk in batched(sorted(job_ids), _JOBS_PER_COMMAND):
             with suppress(SlurmRefusedError):  # Slurm knows none of them
                 found |= self._squeue(
                     self._commands.run, "--states=all", f"--jobs={','.join(map(str, chunk))}"
@@ -119,7 +119,7 @@ class Slurm:
         """
         found: dict[int, JobState] = {}
         states = f"--states={','.join(sorted(LEFT_BY_NODE))}"
-        for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
+        for chunk in batched(sorted(names), _NODES_PER_COMMAND):
             try:
                 found |= self._squeue(
                     self._commands.run, "--all", states, f"--nodelist={','.join(chunk)}"
@@ -137,7 +137,7 @@ class Slurm:
         an update that was right a moment ago could end a job now.
         """
         refused: set[str] = set()
-        for chunk in chunks(sorted(names), _NODES_PER_COMMAND):
+        for chunk in batched(sorted(names), _NODES_PER_COMMAND):
             refused |= self._update_nodes(chunk, arguments, still_due)
         return frozenset(refused)
 
@@ -156,7 +156,7 @@ class Slurm:
         addresses = {node: place for node, place in addresses.items() if node not in refused}
         for named in (False, True):
             names = sorted(node for node, place in addresses.items() if bool(place[1]) is named)
-            for chunk in chunks(names, _NODES_PER_COMMAND):
+            for chunk in batched(names, _NODES_PER_COMMAND):
                 if due := self._read_again(chunk, still_due):
                     arguments = _addresses(*zip(*(addresses[node] for node in due), strict=True))
                     self._try_update("NodeName", ",".join(due), arguments)
@@ -171,7 +171,7 @@ class Slurm:
 
     def start_now(self, job_ids: Iterable[int]) -> None:
         """Let requeued jobs start at once; jobs that have started or ended stay as they are."""
-        for chunk in chunks([str(job_id) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
+        for chunk in batched([str(job_id) for job_id in sorted(job_ids)], _JOBS_PER_COMMAND):
             self._start(chunk)
 
     def _squeue(self, execute: Callable[..., str], *arguments: str) -> Mapping[int, JobState]:

@@ -5,7 +5,6 @@ migrations/: the Alembic migrations; state and audit have one history each.
 database: opens a store; the clock that all workers share; what differs between the databases.
 columns: the columns of tables and migrations.
 access: what each role may do in PostgreSQL.
-chunks: splits long lists.
 power_store: the power worker's transactions, each one commit for many nodes.
 nodes, desired_state: the nodes' rows and leases; the statements that raise a desired state.
 lease_owner: who owns a lease, and whether it still lives.

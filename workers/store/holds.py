@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 
 import sqlalchemy as sa
 
-from workers.store.chunks import chunks
+from producers.batched import batched
 from workers.store.database import upsert
 from workers.store.tables import holds
 
@@ -35,7 +35,7 @@ def lift(connection: sa.Connection, cluster: str, names: Sequence[str]) -> list[
     """Release nodes; returns those that were on hold."""
     wanted = set(names)
     held = [node for node in all_holds(connection, cluster) if node in wanted]
-    for chunk in chunks(held):
+    for chunk in batched(held):
         connection.execute(
             sa.delete(holds).where(holds.c.cluster == cluster, holds.c.node.in_(chunk))
         )

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from producers.trust import MOST_SECRET, UntrustedFileError, is_credential, read_guarded, resolved
+from producers.trust import (
+    MOST_SECRET,
+    UntrustedFileError,
+    is_credential,
+    read_guarded,
+    resolved,
+    shown_file,
+)
 from workers.process.programs import TooMuchOutputError, run_program
 from workers.tokens.errors import SourceError
 
@@ -44,7 +51,7 @@ class SecretFile:
     @property
     def place(self) -> str:
         """The file."""
-        return f"file {self.path}"
+        return f"file {shown_file(self.path)}"
 
     def read(self) -> str:
         """Read the file; errors as in Secret."""
@@ -146,7 +153,7 @@ def unusable(path: Path, problem: str) -> SourceError:
     """The error of a secret's file that only an operator can fix."""
     return SourceError(
         "credential_unusable",
-        f"{path} {problem}",
+        f"{shown_file(path)} {problem}",
         permanent=True,
-        remedy=f"put the secret into {path}, owned by the token service's user, mode 0600",
+        remedy=f"put the secret into {shown_file(path)}, owned by the token service's user, mode 0600",
     )

@@ -58,11 +58,6 @@ class LoginControl:
         tokens: list[str] = self._tell("GET", "secrets")
         return tokens
 
-    def login_counts(self) -> dict[str, int]:
-        """Return the number of calls since the start, by path below the issuer."""
-        counts: dict[str, int] = self._tell("GET", "counts")
-        return counts
-
     def _tell(self, method: str, handle: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         url = f"{self._root}/_test/{handle}"
         with session() as http:

@@ -1,0 +1,69 @@
+"""What a user may do with files and folders, seen by another user: root may look everywhere."""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+READ, WRITE, ENTER = 4, 2, 1
+EXECUTE = ENTER
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user and all groups of it."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+
+    @classmethod
+    def named(cls, name: str) -> "User | None":
+        """The user of this name; None if this host does not know it."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        groups = {one.gr_gid for one in grp.getgrall() if name in one.gr_mem}
+        return cls(name, entry.pw_uid, frozenset({*groups, entry.pw_gid}))
+
+    def may(self, wanted: int, status: os.stat_result) -> bool:
+        """Whether it has these permissions, all of them, on what `status` describes.
+
+        Args:
+            wanted: a sum of READ, WRITE, and ENTER or EXECUTE.
+            status: of a file or a folder.
+        """
+        mode = status.st_mode
+        if self.uid == 0:  # it may all, but run a file that nobody may run
+            return not wanted & EXECUTE or stat.S_ISDIR(mode) or bool(mode & 0o111)
+        shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.gids else 0
+        return mode >> shift & wanted == wanted
+
+    def closed_folder(self, path: Path) -> Path | None:
+        """The first folder above a path that it may not enter; None if there is none.
+
+        One that this process cannot look at is not known to be closed.
+        """
+        for folder in _folders_above(path):
+            status = status_of(folder)
+            if status is not None and not self.may(ENTER, status):
+                return folder
+        return None
+
+
+def _folders_above(path: Path) -> Iterator[Path]:
+    """From the root down; of a link too, then those of what it leads to."""
+    yield from reversed(path.absolute().parents)
+    yield from reversed(Path(os.path.realpath(path)).parents)
+
+
+def status_of(path: Path | None) -> os.stat_result | None:
+    """What is there; None if nothing is, or this process may not look."""
+    try:
+        return None if path is None else path.stat()
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,58 @@
+"""What `lamplighter init` knows of a site."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.install.slurm_conf import SlurmConf
+
+# Slurm's own ResumeTimeout (60) is too short for a virtual machine.
+SLURM_RESUME_TIMEOUT, RESUME_TIMEOUT, SUSPEND_TIMEOUT, SUSPEND_TIME = 60, 600, 60, 600
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of nodes.
+
+    Attributes:
+        nodes: a hostlist.
+        cloud: the cloud's name.
+        strategy: stop, shelve or delete.
+        server: the fields of its template; empty if its servers exist.
+    """
+
+    nodes: str
+    cloud: str
+    strategy: str
+    server: Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All that `lamplighter init` knows of a site.
+
+    Attributes:
+        cluster: the cluster's name.
+        slurm: what slurm.conf says.
+        broker_url: the broker's address with the virtual host, without a user.
+        cloud: the fields of the table [clouds.NAME]; by name.
+        source: the fields of its table `source`.
+        group: the group of nodes.
+        programs: the folder of Lamplighter's programs.
+        store: the database's address; None for SQLite.
+        insecure: the tables (broker, cloud, store) whose connections may be unencrypted.
+    """
+
+    cluster: str
+    slurm: SlurmConf
+    broker_url: str
+    cloud: Mapping[str, object]
+    source: Mapping[str, object]
+    group: Group
+    programs: Path
+    store: str | None = None
+    insecure: Collection[str] = ()
+
+    def insecurity(self, table: str) -> str:
+        """The line that allows unencrypted connections, if the site wants it for this table."""
+        return "insecure = true\n" if table in self.insecure else ""

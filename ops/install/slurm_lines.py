@@ -1,0 +1,162 @@
+"""The lines to include into slurm.conf, and what it says already and differently. Pure."""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import hostlist
+
+from ops.install.site import (
+    RESUME_TIMEOUT,
+    SLURM_RESUME_TIMEOUT,
+    SUSPEND_TIME,
+    SUSPEND_TIMEOUT,
+    Site,
+)
+from ops.install.slurm_conf import SlurmConf
+from ops.install.slurm_rules import RULES
+from producers.hosts import expand
+from schemas.errors import MalformedMessageError
+
+_ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
+
+
+def slurm_lines(site: Site) -> tuple[str, list[str]]:
+    """The lines to include into slurm.conf, and what it says already and differently.
+
+    A parameter that slurm.conf sets to another value is not repeated: each difference is a line for
+    the operator.
+    """
+    slurm = site.slurm
+    lines, differences = [], []
+    for key, present, better in (*_own(site), *_by_rules(slurm), *_exemptions(site)):
+        if present is None:
+            lines.append(f"{key}={better}")
+        else:
+            change = f"change it to {key}={better}" if better else "remove it"
+            differences.append(f"{key}={present} in {slurm.path}: {change}")
+    header = "# Written by `lamplighter init`: slurmctld powers nodes on and off by Lamplighter.\n"
+    return header + "".join(f"{line}\n" for line in lines), differences
+
+
+def advice(site: Site) -> Iterator[str]:
+    """What slurm.conf may say, and probably should not."""
+    longest = site.slurm.longest("ResumeTimeout", RESUME_TIMEOUT)
+    if longest <= SLURM_RESUME_TIMEOUT:
+        yield (
+            f"ResumeTimeout={longest} in {site.slurm.path} is too short for most virtual machines: "
+            f"write ResumeTimeout={RESUME_TIMEOUT} there, and resume_timeout = {RESUME_TIMEOUT} in [slurm] "
+            "of lamplighter.toml"
+        )
+    known = set(site.slurm.known_nodes)
+    unknown = [node for node in expand(site.group.nodes) if node not in known]
+    if unknown:
+        yield (
+            f"{site.slurm.path} does not have {_hostlist(unknown)}: add NodeName=... State=CLOUD, or "
+            "correct --nodes"
+        )
+
+
+# A parameter, its value in slurm.conf or None, and what to write; nothing if it must go.
+_Change = tuple[str, str | None, str]
+
+
+def _own(site: Site) -> Iterator[_Change]:
+    wanted = {
+        "ResumeProgram": str(site.programs / "lamplighter-resume"),
+        "SuspendProgram": str(site.programs / "lamplighter-suspend"),
+        "ResumeFailProgram": str(site.programs / "lamplighter-resume-fail"),
+        "PrologSlurmctld": str(site.programs / "lamplighter-prolog"),
+        "PrivateData": "cloud",
+        "ResumeTimeout": str(RESUME_TIMEOUT),
+        "SuspendTimeout": str(SUSPEND_TIMEOUT),
+        "SuspendTime": str(SUSPEND_TIME),
+    }
+    if site.slurm.of_partitions("SuspendTime"):
+        del wanted["SuspendTime"]  # for all it would power down those of other partitions, too
+    for key, value in wanted.items():
+        present = site.slurm.values.get(key.lower())
+        better = value if present is None else _instead(site.slurm, key, present, value)
+        if better:
+            yield key, present, better
+
+
+def _by_rules(slurm: SlurmConf) -> Iterator[_Change]:
+    for rule in RULES:
+        present = slurm.values.get(rule.parameter.lower())
+        better = rule.better(present)
+        if better is not None:
+            yield rule.parameter, present, better
+
+
+def _instead(slurm: SlurmConf, key: str, present: str, wanted: str) -> str | None:
+    """What to write instead of a value of slurm.conf; None if it is as good."""
+    if key == "PrivateData":
+        known = [one for one in present.split(",") if one and one.lower() != "none"]
+        return None if "cloud" in present.lower().split(",") else ",".join([*known, wanted])
+    if key.endswith("Program"):
+        return None if present == wanted else wanted
+    if key == "PrologSlurmctld":
+        return None if wanted in present.split(",") else wanted
+    # a time of its own is as good; without one, nodes are never powered down
+    return None if slurm.seconds(key, 0) or slurm.of_partitions(key) else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Excepted:
+    """SuspendExcNodes: its nodes, and the sets of which Slurm keeps a number on; None if unreadable.
+
+    slurm.conf(5): nodes before a number belong to its set.
+    """
+
+    nodes: frozenset[str] | None
+    counted: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> "_Excepted":
+        items = _ITEM.findall(text)
+        last = max((at for at, item in enumerate(items, 1) if ":" in item), default=0)
+        try:
+            nodes = frozenset(expand(",".join(items[last:]))) if items[last:] else frozenset()
+        except MalformedMessageError:
+            return cls(None, tuple(items[:last]))
+        return cls(nodes, tuple(items[:last]))
+
+
+def _exemptions(site: Site) -> Iterator[_Change]:
+    """Slurm must power down the group's nodes, and no other."""
+    slurm, ours = site.slurm, set(expand(site.group.nodes))
+    parts = slurm.values.get("suspendexcparts")
+    nodes_of = {one.get("partitionname", ""): slurm.nodes_of(one) for one in slurm.partitions}
+    named = [one for one in (parts or "").split(",") if one]
+    kept = [name for name in named if ours.isdisjoint(nodes_of.get(name, ()))]
+    if parts is not None and kept != named:
+        yield "SuspendExcParts", parts, ",".join(kept)
+    others = [one for one in slurm.known_nodes if one not in ours]
+    others = [one for one in others if not any(one in nodes_of.get(name, ()) for name in kept)]
+    present = slurm.values.get("suspendexcnodes")
+    if present is None:
+        if others:
+            yield "SuspendExcNodes", None, _hostlist(others)
+        return
+    excepted = _Excepted.of(present)
+    missing = {one for one in others if one in _powered_down(slurm)}
+    found = excepted.nodes or frozenset()
+    wanted = (found | missing) - ours
+    if excepted.nodes is None or wanted != found:
+        better = [*excepted.counted, *filter(None, [_hostlist(wanted)])]
+        yield "SuspendExcNodes", present, ",".join(better)
+
+
+def _powered_down(slurm: SlurmConf) -> set[str]:
+    """The nodes that Slurm powers down when they are idle, but for exceptions."""
+    timed = [one for one in slurm.partitions if "suspendtime" in one]
+    everywhere = slurm.seconds("SuspendTime", 0) or not slurm.of_partitions("SuspendTime")
+    if everywhere or any(one["partitionname"].upper() == "DEFAULT" for one in timed):
+        return set(slurm.known_nodes)
+    return {node for one in timed for node in slurm.nodes_of(one)}
+
+
+def _hostlist(nodes: Collection[str]) -> str:
+    found: str = hostlist.collect_hostlist(sorted(nodes)) if nodes else ""
+    return found
