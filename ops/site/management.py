@@ -70,8 +70,13 @@ class ManagementApi:
         for root in list(self._roots):
             url = f"{root}/api/{path}"
             try:
-                answer = self._session.request(method, url, json=content, timeout=_SECONDS)
+                answer = self._session.request(
+                    # a redirect could send login and definitions to another host
+                    method, url, json=content, timeout=_SECONDS, allow_redirects=False
+                )  # fmt: skip
                 answer.raise_for_status()
+                if answer.status_code >= requests.codes.multiple_choices:
+                    raise requests.HTTPError("a redirect", response=answer)
             except requests.RequestException as error:
                 problems.append(f"management API at {root}: {self._reason(error, root)}")
                 # the other calls begin with one that answers
@@ -90,6 +95,8 @@ class ManagementApi:
                 f"status {status}: the login of user {self._user} is refused: correct its password, "
                 "and give it the tag `management` (for users: `administrator`)"
             )
+        if status < requests.codes.bad_request:
+            return f"status {status}, a redirect: set broker.management_url to the final address"
         return (
             f"status {status}: check broker.management_url, and that user {self._user} may use the "
             "virtual host"

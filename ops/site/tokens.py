@@ -95,7 +95,7 @@ def status(session: Session, *, as_json: bool) -> None:
     rows: Mapping[str, Any] = {}
     reports: Mapping[str, TokenReport] = {}
     with noting(problems, *STORE_ERRORS), session.reading("state") as connection:
-        shown = sa.select(*(column for column in refresh_tokens.c if column is not HIDDEN))
+        shown = sa.select(*(column for column in refresh_tokens.c if column not in HIDDEN))
         rows = {row.cloud: row for row in connection.execute(shown)}
     with noting(problems, TokenServiceAwayError), session.token_client() as client:
         reports = {cloud: _report(client, cloud) for cloud in clouds}

@@ -51,7 +51,7 @@ def _log_in(settings: CloudSettings) -> str | None:
     source = settings.source
     if not isinstance(source, RefreshTokenSource):
         return None
-    http = provider_http(source)
+    http = provider_http(source, insecure=settings.insecure)
     try:
         endpoint = device_endpoint(http, source.token_endpoint)
         if endpoint is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from workers.config.settings import load
 from workers.store.database import open_store
 from workers.tokens.errors import SourceError
+from workers.tokens.revocations import Revocations
 from workers.tokens.sources import make_source
 from workers.tokens.vault import LeasedToken, Vault
 from workers.tokens.vault_key import load_keys
@@ -36,7 +37,7 @@ def main(config: str) -> None:
     settings = load(Path(config))
     store = open_store(settings.store.url, "state")
     vault = FreezingVault(store, load_keys(settings.tokens.key_file), "one", "frozen")
-    source = make_source(settings.clouds["one"], lambda: vault)
+    source = make_source(settings.clouds["one"], lambda: vault, Revocations(store, "one"))
     try:
         source.fetch()
     except SourceError as error:

@@ -74,7 +74,7 @@ def test_a_clouds_authority_does_not_speak_for_the_login_provider(
             token_endpoint=url, refresh_token_command=("unused",), ca_file=ca_file
         )
         cloud = CloudSettings(auth_url=f"{url}/v3", project_id="p", source=login, ca_file=own)
-        return make_source(cloud, lambda: None)  # type: ignore[arg-type, return-value]
+        return make_source(cloud, lambda: None, None)  # type: ignore[arg-type, return-value]
 
     assert source(None)._keystone._http.post(url).ok, "the cloud's own server"
     assert source(own)._http.post(url).ok

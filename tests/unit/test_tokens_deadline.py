@@ -22,6 +22,7 @@ from workers.store.database import open_store
 from workers.tokens import issuer, transport, vault
 from workers.tokens.errors import SourceError
 from workers.tokens.issuer import Issuer
+from workers.tokens.revocations import Revocations
 from workers.tokens.rpc import TokenRefusal
 from workers.tokens.sources import make_source
 from workers.tokens.transport import CONNECT_TIMEOUT, LOGIN_TIMEOUT, Http, time_left, time_limit
@@ -106,7 +107,9 @@ def source(provider: Provider, tmp_path: Path) -> Iterator[Source]:
     login = RefreshTokenSource(refresh_token_file=secret, token_endpoint=f"{provider.url}/token")
     cloud = CloudSettings(auth_url=f"{provider.url}/v3", source=login, project_id="p")
     store = open_store(f"sqlite:///{tmp_path / 'state.db'}", "state")
-    yield make_source(cloud, lambda: Vault(store, [b"k" * 32], "one", "me"))
+    yield make_source(
+        cloud, lambda: Vault(store, [b"k" * 32], "one", "me"), Revocations(store, "one")
+    )
     store.dispose()
 
 

@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from tests.testbed.waiting import until
-from workers.tokens.errors import SourceError, away
+from workers.tokens.errors import SourceError, away, revoked
 from workers.tokens.issuer import Issuer
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
@@ -17,7 +17,7 @@ from workers.tokens.source import Source
 from workers.tokens.upkeep import TokenExpiry, Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 HOUR = 3600.0
 INVALID_GRANT = SourceError("invalid_grant", "revoked", permanent=True, remedy="log in again")
@@ -35,6 +35,15 @@ class ScriptedSource(Source):
         self.upkeeps = 0
         self.gate = threading.Event()
         self.gate.set()
+        self.revoked: frozenset[str] = frozenset()
+        self.ended: list[str] = []
+
+    def revocations(self) -> frozenset[str]:
+        return self.revoked
+
+    def forget(self, tokens: Iterable[ScopedToken]) -> list[str]:
+        self.ended += [token.id for token in tokens]
+        return []
 
     def fetch(self) -> ScopedToken:
         self.fetches += 1
@@ -144,6 +153,31 @@ def test_revoked_token_is_replaced_once_for_many_complaints(bench: Bench) -> Non
     assert isinstance(late, TokenGrant)
     assert late.token == "token 2"
     assert bench.source.fetches == 2
+
+
+def test_a_token_is_dropped_and_ended_when_another_token_service_has_revoked_the_login(
+    bench: Bench,
+) -> None:
+    bench.source.revoked = frozenset({"an old one"})
+    bench.tick()
+    assert bench.token() == "token 1"
+    bench.now += HOUR / 4
+    bench.tick()
+    assert bench.token() == "token 1", "nothing is new"
+    bench.source.revoked |= {"a new one"}
+    bench.source.trouble = revoked("file x")
+    bench.now += HOUR / 4
+    bench.tick()
+    assert bench.source.ended == ["token 1"]
+    assert bench.error() == "revoked"
+
+
+def test_a_revoked_login_is_one_alarm_however_often_its_file_is_written(bench: Bench) -> None:
+    bench.source.trouble = revoked("file x")
+    for number in range(10):
+        bench.source.file = f"file {number}"
+        assert bench.error() == "revoked"
+    assert [alarm.error for alarm in bench.alarms] == ["revoked"]
 
 
 def test_invalid_grant_costs_one_fetch_and_one_alarm(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from workers.errors import LamplighterError
 from workers.process.foreign import UnreadableError, bounded_session, one_line
 from workers.process.retry_after import requested_wait
 
+_REDIRECT = 300
 _ERROR = 400
 _REFUSED_TOKEN = 401
 # The API may be elsewhere than where the libraries think that it is.
@@ -95,7 +96,7 @@ class _Direct:
         )
 
     def request(self, method: str, url: str, **how: Any) -> requests.Response:  # noqa: ANN401 - requests'
-        """As requests.Session.request, but follows no redirect: keystoneauth does."""
+        """As requests.Session.request, but follows no redirect: keystoneauth does, on the same host."""
         headers = {**self._http.headers, **how["headers"]}
         made = requests.Request(
             method, url, headers, data=how.get("data"), params=how.get("params")
@@ -225,6 +226,12 @@ class CloudSession:
             )
         if response.status_code == _REFUSED_TOKEN:
             self._session.invalidate()
+        if _REDIRECT <= response.status_code < _ERROR:
+            raise CloudError(
+                None,
+                f"the endpoint in the site's catalog redirects to another place ({response.status_code}),"
+                " which would get the token: ask the site to name the final address in the catalog",
+            )
         if response.status_code >= _ERROR:
             asked = requested_wait(response.headers, time.time())
             raise CloudError(response.status_code, message_of(response), retry_after=asked)

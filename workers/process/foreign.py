@@ -23,6 +23,7 @@ from producers.settings import ConfigError
 from producers.trust import UntrustedFileError, require_trusted
 from workers.errors import LamplighterError
 from workers.process.echoes import repeats
+from workers.process.redirects import followed
 
 _Shape = TypeVar("_Shape")
 
@@ -93,6 +94,9 @@ def bounded_session(  # noqa: PLR0913 - each is an independent bound
 ) -> requests.Session:
     """A session whose answers are read whole before they are returned, within bounds.
 
+    A redirect to another place is an answer without a Location, which nothing follows: headers and
+    body of a request carry secrets.
+
     Args:
         ca_file: as in `trusted`.
         seconds: the time for one answer, from its first header to the end of its body.
@@ -150,6 +154,11 @@ class _BoundedAdapter(HTTPAdapter):
             # requests would let $REQUESTS_CA_BUNDLE replace the session's own file
             how["verify"] = self._verify
         response = super().send(request, **{**how, "stream": True})
+        # nobody can follow a redirect whose place is not named
+        if (location := response.headers.pop("Location", None)) is not None and (
+            here := followed(request.url or "", location)
+        ):
+            response.headers["Location"] = here
         token = request.headers.get("X-Auth-Token")
         try:
             body = self._body(response.raw)

@@ -19,7 +19,9 @@ ADD = (*READ, "INSERT")
 CHANGE = (*ADD, "UPDATE")
 ALL = (*CHANGE, "DELETE")
 # What its role alone may read.
-HIDDEN = t.refresh_tokens.c.ciphertext
+HIDDEN = frozenset(
+    {t.refresh_tokens.c.ciphertext, t.revoked_secrets.c.digest, t.revoked_secrets.c.salt}
+)
 
 _VERSIONS = "state_version", "audit_version"
 # PostgreSQL's own number.
@@ -43,7 +45,7 @@ ACCESS: Mapping[Role, _Tables] = {
         **dict.fromkeys((t.requests, t.nodes, t.group_images, t.listings), CHANGE),
         **_read(t.clock_resets, t.snapshots, t.holds, t.drifts),
     },
-    Role.TOKENS: {**_BEAT, t.refresh_tokens: CHANGE},
+    Role.TOKENS: {**_BEAT, t.refresh_tokens: CHANGE, t.revoked_secrets: ADD},
     Role.SLURM: {**_BEAT, t.feedback: ALL, **_read(t.nodes, t.requests, t.holds, t.snapshots)},
     Role.SNAPSHOT: {**_BEAT, **_read(t.feedback, t.nodes, t.requests)},
     Role.RESYNC: {
@@ -113,8 +115,9 @@ def grants(name: Callable[[Role], str], kind: str) -> Iterator[str]:
         yield f"GRANT SELECT ON {kind}_version TO {who}"
         for table, how in mine.items():
             what = ", ".join(how)
-            if table is HIDDEN.table and how == READ:
-                what = f"SELECT ({', '.join(one.name for one in table.c if one is not HIDDEN)})"
+            shown = [one.name for one in table.c if one not in HIDDEN]
+            if how == READ and len(shown) < len(table.c):
+                what = f"SELECT ({', '.join(shown)})"
             yield f"GRANT {what} ON {table.name} TO {who}"
             if table is t.audit and "INSERT" in how:
                 yield f"GRANT USAGE ON SEQUENCE audit_seq_seq TO {who}"

@@ -79,6 +79,14 @@ refresh_tokens = _state(
     *bigint("lease_until", default="0"),
 )
 
+# Digests of the secrets that operators have revoked: no login uses one again.
+revoked_secrets = _state(
+    "revoked_secrets",
+    *text("cloud", "digest", key=True),
+    *text("salt"),
+    *bigint("revoked_at"),
+)
+
 # What is due for a node that is out of service until its cool-down is over.
 RETURN = "return"
 

@@ -14,6 +14,7 @@ device: the login of a person by device code.
 transport: HTTP to providers and Keystone.
 scoped: a scoped token, with its catalog.
 secret: secrets in files and from commands.
+revocations: the secrets that operators have revoked.
 secret_writer: writes a new secret to its file.
 credential: the secret of each kind of source.
 vault: the newest refresh token of each cloud, encrypted in the store.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from workers.config.logins import RefreshTokenSource
-from workers.tokens.discovery import provider_of
+from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
 from workers.tokens.oidc import Redeemed, TokenAnswer, positive, redeemed, refusal
 from workers.tokens.transport import FormToken, Http, answer_in
@@ -60,9 +60,9 @@ def device_endpoint(http: Http, token_endpoint: str) -> str | None:
     """The endpoint for device codes of the provider with this token endpoint; None if it has none.
 
     Raises:
-        SourceError: the provider does not respond.
+        SourceError: as endpoint_of.
     """
-    return provider_of(http, token_endpoint).device_authorization_endpoint
+    return endpoint_of(http, token_endpoint, "device_authorization_endpoint")
 
 
 def request_device_code(http: Http, source: RefreshTokenSource, endpoint: str) -> DeviceCode:

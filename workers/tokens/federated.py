@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from workers.config.logins import ClientCredentialsSource, RefreshTokenSource
-from workers.tokens.discovery import provider_of
+from workers.tokens.discovery import endpoint_of
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
 from workers.tokens.oidc import AccessToken, redeem, revoke, service_login
+from workers.tokens.revocations import RevocableSecret
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.secret import Secret
 from workers.tokens.source import Source
 from workers.tokens.transport import Http
 from workers.tokens.upkeep import Upkeep, due_for_use, expiry_warning, fixed_end
@@ -40,7 +40,7 @@ class FederatedLogin(Source):
     def __init__(
         self,
         source: ClientCredentialsSource | RefreshTokenSource,
-        secret: Secret,
+        secret: RevocableSecret,
         keystone: Keystone,
         http: Http,
     ) -> None:
@@ -54,10 +54,10 @@ class FederatedLogin(Source):
     def _obtain(self) -> AccessToken:
         """Get a new access token; errors as in `fetch`."""
 
-    def revoke(self, tokens: Iterable[ScopedToken]) -> list[str]:
-        """Forget the access token too."""
+    def forget(self, tokens: Iterable[ScopedToken]) -> list[str]:
+        """Drop the access token too."""
         self._held = None
-        return super().revoke(tokens)
+        return super().forget(tokens)
 
     def fetch(self) -> ScopedToken:
         """Get an access token if needed, log in with it, and scope the token."""
@@ -83,7 +83,7 @@ class RefreshTokenLogin(FederatedLogin):
     def __init__(
         self,
         source: RefreshTokenSource,
-        secret: Secret,
+        secret: RevocableSecret,
         keystone: Keystone,
         http: Http,
         vault: Vault,
@@ -101,17 +101,17 @@ class RefreshTokenLogin(FederatedLogin):
             self._end = fixed_end(leased.state, state)
         return redeemed.access
 
-    def _revoke_credential(self) -> list[str]:
-        """Refuse it from now on, end it at the provider, and forget it."""
+    def _revoke_credential(self, secret: str) -> list[str]:
+        """End the login at the provider, and forget it."""
         end = "end this login on the provider's page of sessions"
         try:
-            self._vault.revoke(self._secret.read(), self._revoke_at_provider)
+            self._vault.revoke(secret, self._revoke_at_provider)
         except SourceError as error:
             return [f"{error.message}: repeat the command, or {end}"]
         return []
 
     def _revoke_at_provider(self, token: str) -> None:
-        endpoint = provider_of(self._http, self._source.token_endpoint).revocation_endpoint
+        endpoint = endpoint_of(self._http, self._source.token_endpoint, "revocation_endpoint")
         if endpoint is None:
             raise SourceError("not_offered", "the login provider offers no revocation")
         revoke(self._http, self._source, endpoint, token)

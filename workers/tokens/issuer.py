@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from workers.tokens import cache
 from workers.tokens.cache import CacheDecision, FetchToken, ServeToken, Slot
-from workers.tokens.errors import SourceError, away, revoked
+from workers.tokens.errors import REVOKED, SourceError, away, revoked
 from workers.tokens.rpc import Answer, TokenGrant, TokenRefusal, TokenReport
 from workers.tokens.scoped import ScopedToken
 from workers.tokens.source import Source
@@ -20,6 +22,8 @@ from workers.tokens.transport import LOGIN_TIMEOUT, time_limit
 from workers.tokens.upkeep import Upkeep
 
 _UPKEEP_INTERVAL = 3600.0
+# How soon a token service that stands by drops the tokens that another one has revoked.
+_LOOK_INTERVAL = 10.0
 
 
 class Issuer:
@@ -56,6 +60,9 @@ class Issuer:
         self._expiry_key: str | None = None
         self._in_upkeep = False
         self._next_upkeep = -math.inf
+        self._looking = False
+        self._next_look = -math.inf
+        self._revocations: frozenset[str] = frozenset()
 
     def request(self, refused: str | None, answer: Callable[[Answer], None]) -> None:
         """Answer at once from the cache, or at the end of a fetch.
@@ -105,6 +112,10 @@ class Issuer:
                 self._next_upkeep = now + _UPKEEP_INTERVAL
                 self._in_upkeep = True
                 self._pool.submit(self._run_upkeep)
+            if now >= self._next_look and not (self._looking or self._closed):
+                self._next_look = now + _LOOK_INTERVAL
+                self._looking = True
+                self._pool.submit(self._look_for_revocations)
             late = [answer for deadline, answer in self._waiters if deadline <= now]
             self._waiters = [waiter for waiter in self._waiters if waiter[0] > now]
         for answer in late:
@@ -112,9 +123,9 @@ class Issuer:
 
     @property
     def busy(self) -> bool:
-        """Whether a fetch or an upkeep is running."""
+        """Whether anything runs in the thread."""
         with self._lock:
-            return self._fetching or self._in_upkeep
+            return self._fetching or self._in_upkeep or self._looking
 
     def close(self) -> None:
         """Wait for a running fetch: it may hold a rotated token that is not yet stored."""
@@ -170,9 +181,25 @@ class Issuer:
             left = [problem.message]
         except Exception as problem:  # noqa: BLE001 - as in _obtain
             left = [f"the token service failed ({type(problem).__name__})"]
+        with suppress(SourceError):
+            self._revocations = self._source.revocations()
         self._log.warning("login_revoked", left=left)
+        self._alarmed = (error.error, "")
         self._alarm(f"{error.error}/{fingerprint}", error)
         answer(TokenReport(None, f"{error.error}: {error.message}", "; ".join(left) or None))
+
+    def _look_for_revocations(self) -> None:
+        """Drop what was obtained before another token service has revoked the secret."""
+        found = self._revocations
+        with suppress(SourceError):  # the next look shows it; a login is refused meanwhile
+            found = self._source.revocations()
+        with self._lock:
+            held = self._slot.held
+            if news := found - self._revocations:
+                self._slot = replace(self._slot, held=None)
+            self._revocations, self._looking = found, False
+        if news:
+            self._source.forget([held.token] if held is not None else [])
 
     def _run_upkeep(self) -> None:
         upkeep = Upkeep()
@@ -195,7 +222,8 @@ class Issuer:
             self._alarmed = None
             return
         self._log.warning("token_not_obtained", error=outcome.error, reason=outcome.message)
-        trouble = (outcome.error, fingerprint)
+        # the secret alone matters to a revocation, and it is the same
+        trouble = (outcome.error, "" if outcome.error == REVOKED else fingerprint)
         if outcome.remedy is not None and self._alarmed != trouble:
             self._alarmed = trouble
             # the same trouble may return another day

@@ -21,6 +21,8 @@ _REMEDIES: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "check region and interface of this cloud",
 }
 
+_REDIRECT = "ask the site to name the final address in the catalog: a redirect could take the token"
+
 
 class _ListedServer(msgspec.Struct):
     name: str
@@ -97,7 +99,8 @@ def _list_one(session: Session, place: dict[str, str | None]) -> tuple[str, str 
         return f"does not respond ({type(error).__name__})", remedy
     status = response.status_code
     if status != HTTPStatus.OK:
-        remedy = _REMEDIES.get(status, "report this to the site")
+        elsewhere = HTTPStatus(300) <= status < HTTPStatus.BAD_REQUEST
+        remedy = _REDIRECT if elsewhere else _REMEDIES.get(status, "report this to the site")
         return f"responds with {status} {response.reason}", remedy
     try:
         servers = read_json(response.content, _Servers).servers

@@ -31,6 +31,7 @@ from workers.process.stop import Stop
 from workers.tokens.alarms import Alarms
 from workers.tokens.callers import callers
 from workers.tokens.issuer import Issuer
+from workers.tokens.revocations import Revocations
 from workers.tokens.rpc import Answer, TokenRefusal, TokenReport, encode, parse_request
 from workers.tokens.source import Source
 from workers.tokens.sources import make_source
@@ -193,5 +194,6 @@ def make_sources(settings: Settings, store: sa.Engine, owner: str) -> dict[str, 
         return Vault(store, load_keys(settings.tokens.key_file), cloud, owner)
 
     return {
-        name: make_source(cloud, partial(vault_of, name)) for name, cloud in settings.clouds.items()
+        name: make_source(cloud, partial(vault_of, name), Revocations(store, name))
+        for name, cloud in settings.clouds.items()
     }

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 
 from workers.tokens.errors import SourceError
 from workers.tokens.keystone import Keystone
+from workers.tokens.revocations import RevocableSecret
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.secret import Secret
 from workers.tokens.upkeep import Upkeep
 
 
 class Source(ABC):
     """Gets scoped tokens for one cloud; `fetch` and `upkeep` are called by one thread at a time."""
 
-    def __init__(self, secret: Secret, keystone: Keystone) -> None:
+    def __init__(self, secret: RevocableSecret, keystone: Keystone) -> None:
         self._secret = secret
         self._keystone = keystone
 
@@ -35,12 +35,22 @@ class Source(ABC):
         return self._secret.place
 
     def revoke(self, tokens: Iterable[ScopedToken]) -> list[str]:
-        """End the login and these tokens, as far as their services allow.
+        """Refuse the secret for good; end the login and these tokens, as far as their services allow.
 
         Returns:
             What is left for an operator to do, a sentence each.
         """
-        left = self._revoke_credential()
+        try:
+            secret = self._secret.revoke()
+        except SourceError as error:
+            unrecorded = f"this is not recorded yet ({error.message}): repeat the command"
+            return [unrecorded, *self.forget(tokens)]
+        left = self.forget(tokens)
+        return [*self._revoke_credential(secret), *left]
+
+    def forget(self, tokens: Iterable[ScopedToken]) -> list[str]:
+        """Drop what was obtained with the secret, and end these tokens; what is left to do."""
+        left = []
         for token in tokens:
             try:
                 self._keystone.revoke(token.id)
@@ -48,10 +58,18 @@ class Source(ABC):
                 left.append(f"the token at Keystone lives on until its expiry: {error.message}")
         return left
 
-    def _revoke_credential(self) -> list[str]:
-        """End what logs in; what is left to do."""
-        left = f"the credential in {self._secret.place} is still valid: disable it at its service,"
-        return [f"{left} and replace it; a token service that is restarted before would use it"]
+    def revocations(self) -> frozenset[str]:
+        """Names of all revocations of this cloud's secrets, by any token service.
+
+        Raises:
+            SourceError: the store does not say.
+        """
+        return self._secret.revocations()
+
+    def _revoke_credential(self, secret: str) -> list[str]:  # noqa: ARG002 - most end elsewhere
+        """End what logs in with this secret; what is left to do."""
+        left = f"no token service uses the secret in {self._secret.place} again, but it is still"
+        return [f"{left} valid at its service: disable it there, and put another in its place"]
 
     def upkeep(self, now: int) -> Upkeep:  # noqa: ARG002 - most logins need none
         """What is due at `now` (ns since the epoch) even if no worker requests a token.

@@ -16,8 +16,8 @@ from workers.config.logins import (
 from workers.tokens.credential import credential, entry_errors
 from workers.tokens.federated import RefreshTokenLogin, ServiceAccountLogin
 from workers.tokens.keystone import Keystone
+from workers.tokens.revocations import RevocableSecret, Revocations
 from workers.tokens.scoped import ScopedToken
-from workers.tokens.secret import Secret
 from workers.tokens.source import Source
 from workers.tokens.transport import Http
 from workers.tokens.vault import Vault
@@ -32,7 +32,11 @@ class KeystoneLogin(Source):
     """
 
     def __init__(
-        self, secret: Secret, keystone: Keystone, identity: Callable[[str], Identity], remedy: str
+        self,
+        secret: RevocableSecret,
+        keystone: Keystone,
+        identity: Callable[[str], Identity],
+        remedy: str,
     ) -> None:
         super().__init__(secret, keystone)
         self._identity = identity
@@ -44,14 +48,16 @@ class KeystoneLogin(Source):
         return self._keystone.login(self._identity(self._secret.read()), remedy)
 
 
-def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
+def make_source(
+    cloud: CloudSettings, vault: Callable[[], Vault], revocations: Revocations
+) -> Source:
     """The source that the configuration defines for a cloud.
 
     Raises:
         ConfigError: `vault` cannot be opened; only sources with rotating tokens need it.
     """
-    keystone = Keystone(cloud, Http(cloud.ca_file))
-    source, secret = cloud.source, credential(cloud.source)
+    keystone = Keystone(cloud, Http(cloud.ca_file, insecure=cloud.insecure))
+    source, secret = cloud.source, RevocableSecret(credential(cloud.source), revocations)
     match source:
         case PasswordSource():
             remedy = f"check the password of {source.username}, project and user_domain"
@@ -63,14 +69,18 @@ def make_source(cloud: CloudSettings, vault: Callable[[], Vault]) -> Source:
             remedy = "replace the credential by one that Keystone accepts"
             return KeystoneLogin(secret, keystone, partial(_entry, source), remedy)
         case ClientCredentialsSource():
-            return ServiceAccountLogin(source, secret, keystone, provider_http(source))
+            return ServiceAccountLogin(
+                source, secret, keystone, provider_http(source, insecure=cloud.insecure)
+            )
         case RefreshTokenSource():
-            return RefreshTokenLogin(source, secret, keystone, provider_http(source), vault())
+            return RefreshTokenLogin(
+                source, secret, keystone, provider_http(source, insecure=cloud.insecure), vault()
+            )
 
 
-def provider_http(source: RefreshTokenSource | ClientCredentialsSource) -> Http:
+def provider_http(source: RefreshTokenSource | ClientCredentialsSource, *, insecure: bool) -> Http:
     """For requests to the login provider, whose authorities are not the cloud's."""
-    return Http(source.ca_file, "ca_file of this cloud's source")
+    return Http(source.ca_file, "ca_file of this cloud's source", insecure=insecure)
 
 
 def _password(source: PasswordSource, secret: str) -> Identity:

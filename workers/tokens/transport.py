@@ -15,9 +15,12 @@ import msgspec
 import requests
 from requests.auth import AuthBase
 
+from producers.addresses import plaintext_problem
 from producers.reasons import causes, connection_reason
 from producers.settings import ConfigError
+from schemas.fields import shown
 from workers.process.foreign import UnreadableError, bounded_session, read_json
+from workers.process.redirects import as_sent
 from workers.process.retry_after import requested_wait
 from workers.tokens.errors import SourceError, away
 
@@ -76,11 +79,19 @@ class Http:
     Args:
         ca_file: the authorities to trust; None for the system's.
         setting: the setting that names it, for a remedy.
+        insecure: whether the configuration allows addresses without encryption on other hosts.
     """
 
-    def __init__(self, ca_file: Path | None, setting: str = "ca_file of this cloud") -> None:
+    def __init__(
+        self,
+        ca_file: Path | None,
+        setting: str = "ca_file of this cloud",
+        *,
+        insecure: bool = False,
+    ) -> None:
         self._ca_file = ca_file
         self._setting = setting
+        self._insecure = insecure
 
     def get(self, url: str) -> requests.Response:
         """GET a public document; the response has status 2xx or 4xx.
@@ -121,10 +132,8 @@ class Http:
         headers: Mapping[str, str] | None = None,
         **body: object,
     ) -> requests.Response:
-        try:
-            host = urlsplit(url).netloc
-        except ValueError:  # a provider's document may name any text; this one's would quote it
-            raise away("the login provider names an endpoint that is not a URL") from None
+        url = self._address(url)
+        host = urlsplit(url).netloc
         if (left := time_left()) <= 0:
             raise _late(host)
         try:
@@ -163,6 +172,26 @@ class Http:
                 remedy="set this cloud's auth_url or token_endpoint to the final address",
             )
         return response
+
+    def _address(self, url: str) -> str:
+        """The address as it is sent; a provider's document may name any text.
+
+        Raises:
+            SourceError: it is not a URL, or would send secrets unencrypted.
+        """
+        try:
+            url = as_sent(url)
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError:  # its text would quote the address
+            raise away("the login provider names an endpoint that is not a URL") from None
+        if not self._insecure and plaintext_problem(parts.scheme, host):
+            raise SourceError(
+                "misconfigured",
+                f"{parts.scheme}:// would send secrets unencrypted to {shown(host)}",
+                remedy="name an https address, or write insecure = true for this cloud",
+            )
+        return url
 
     def _no_response(self, url: str, host: str, error: Exception) -> SourceError:
         """The error of a request without a response; what an operator must correct has a remedy."""

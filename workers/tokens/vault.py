@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from workers.store.tables import refresh_tokens
-from workers.tokens.errors import SourceError, revoked
+from workers.tokens.errors import SourceError
 from workers.tokens.scoped import digest_of
 from workers.tokens.transport import time_left, time_limit
 from workers.tokens.upkeep import NS, RefreshTokenState
@@ -33,8 +33,6 @@ from workers.tokens.vault_lease import RefreshTokenLease, store_errors
 LEASE = 60.0
 # The part of a lease that its calls may take, from before the lease begins.
 _CALLS = 0.75
-# As the end of a refresh token: an operator has revoked its login.
-_REVOKED = 0
 _NONCE = 12
 
 
@@ -124,22 +122,24 @@ class Vault:
         with self._leased() as lease:
             if self._unwritten is not None:
                 self._write(self._unwritten)
-            yield LeasedToken(lease, self._read(file_token), self._write)
+            yield LeasedToken(lease, self._chain(file_token), self._write)
 
     def revoke(self, file_token: str, at_provider: Callable[[str], None]) -> None:
-        """Refuse the login that began with `file_token` for ever; end it by `at_provider`, and forget it.
+        """End the login that began with `file_token` by `at_provider`, and forget its newest token.
 
-        The newest token is kept until the provider has confirmed, so that this can be repeated.
+        It is kept until the provider has confirmed, so that this can be repeated.
 
         Raises:
             SourceError: the provider did not confirm; or as `lease`.
         """
         with self._leased():
-            self._unwritten = None
-            chain = self._chain(file_token, self._row())
-            self._mark_revoked(chain.seed, self._encrypt(chain.token, chain.seed))
+            if self._unwritten is not None:
+                self._write(self._unwritten)
+            chain = self._chain(file_token)
             at_provider(chain.token)
-            self._mark_revoked(chain.seed, None)
+            update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
+            with store_errors(), self._store.begin() as connection:
+                connection.execute(update.values(ciphertext=None, expires_at=None))
 
     @contextmanager
     def _leased(self) -> Iterator[RefreshTokenLease]:
@@ -166,21 +166,9 @@ class Vault:
         with store_errors(), self._store.begin() as connection:
             return connection.execute(query).one_or_none()
 
-    def _mark_revoked(self, seed: str, ciphertext: bytes | None) -> None:
-        update = sa.update(refresh_tokens).where(refresh_tokens.c.cloud == self._cloud)
-        values = {"seed": seed, "ciphertext": ciphertext, "expires_at": _REVOKED}
-        with store_errors(), self._store.begin() as connection:
-            connection.execute(update.values(values))
-
-    def _read(self, file_token: str) -> _Chain:
-        """The chain that began with this token; SourceError if it was revoked."""
-        row = self._row()
-        if row is not None and (row.seed, row.expires_at) == (digest_of(file_token), _REVOKED):
-            raise revoked("the refresh token's file")
-        return self._chain(file_token, row)
-
-    def _chain(self, file_token: str, row: Any) -> _Chain:  # noqa: ANN401 - as of _row
-        seed = digest_of(file_token)
+    def _chain(self, file_token: str) -> _Chain:
+        """The chain that began with this token."""
+        row, seed = self._row(), digest_of(file_token)
         if row is None or row.ciphertext is None or row.seed != seed:
             return _Chain(seed, row and row.ciphertext, file_token, RefreshTokenState())
         state = RefreshTokenState(row.rotated_at, row.expires_at)

@@ -94,11 +94,17 @@ def test_a_credential_that_only_its_service_can_end_is_refused_until_it_is_repla
         client.fetch("one")
         done = site.lamplighter(*REVOKE)
         assert done.code == 1
-        assert "is still valid: disable it at its service, and replace it" in done.err
+        assert "but it is still valid at its service: disable it there" in done.err
         assert refused(client) == "revoked"
         assert cloud.counts()["token_revoke"] == 1
+        used = cloud.counts()
         site.secret("password", credentials.PASSWORD + "\n")
-        assert client.fetch("one").token
+        assert refused(client) == "revoked", "the same one, in a new file"
+    with serving(settings), TokenClient(settings, "power") as client:
+        assert refused(client) == "revoked", "after a restart"
+        assert cloud.counts() == used, "nobody has tried"
+        site.secret("password", "another one")
+        assert refused(client) == "unauthorized", "Keystone was asked"
 
 
 def test_it_asks_first_and_an_unknown_cloud_is_named(cloud: SimCloud, site: TokenSite) -> None:
