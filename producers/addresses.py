@@ -43,6 +43,17 @@ def plaintext_problem(scheme: str, host: str | None) -> str | None:
     )
 
 
+def parameters_problem(url: str) -> str | None:
+    """Why a URL may have nothing after its path, with the remedy; it quotes nothing of the URL.
+
+    A client reads parameters there that replace settings of ours: pika's ssl_options switch off the
+    verification of certificates.
+    """
+    if "?" not in url and "#" not in url:
+        return None
+    return "may have no parameters: remove ? or #, and what follows it; ca_file names authorities for TLS"
+
+
 def database_problem(url: str, *, insecure: bool) -> str | None:
     """Why a SQLAlchemy URL may not be used, with the remedy; it quotes nothing of the URL.
 
@@ -64,7 +75,7 @@ def database_problem(url: str, *, insecure: bool) -> str | None:
             "of $PGPASSFILE or $PGSERVICEFILE"
         )
     here = all(not host or host.startswith(("/", "@")) or is_loopback(host) for host in hosts)
-    verified = query.get("sslmode", [""])[-1] in {"verify-full", "verify-ca"}
+    verified = set(query.get("sslmode", [""])) <= {"verify-full", "verify-ca"}
     if insecure or verified or (here and (any(hosts) or "service" not in query)):
         return None
     return (

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from producers.addresses import address_problem
+from producers.addresses import address_problem, parameters_problem
 from producers.broker_settings import BrokerSettings
 from producers.hosts import expand
 from producers.settings import ConfigError, HookSettings, hook_settings, read_toml, shown_key
@@ -172,7 +172,10 @@ def _management_urls(
     """The API of each node: as listed, or as the one of a node that broker.urls names."""
     for url in (found := _listed_management_urls(table, broker, path)):
         instead = "lamplighter logs in as [broker] says, or with --admin NAME"
-        if (problem := address_problem(url, insecure=broker.insecure, instead=instead)) is not None:
+        problem = parameters_problem(url) or address_problem(
+            url, insecure=broker.insecure, instead=instead
+        )
+        if problem is not None:
             raise ConfigError(f"{path}: broker.management_url: {problem}")
     return found
 
