@@ -171,7 +171,10 @@ def _of_database_user(session: Session) -> Iterator[Finding]:
 def of_clock(whose: str, theirs: float, ours: float) -> Iterator[Finding]:
     """Two clocks that differ; seconds since the epoch."""
     if abs(theirs - ours) > _CLOCKS:
-        words = f"this host's clock and that of {whose} differ by {abs(theirs - ours):.0f} s"
+        words = (
+            f"this host's clock and that of {whose} differ by {abs(theirs - ours):.0f} s: requests and "
+            "logins may count as older or newer than they are"
+        )
         yield wrong("clock", words, "synchronise both (chrony or systemd-timesyncd)")
 
 

@@ -25,6 +25,12 @@ _PROGRAMS = {
     "SuspendProgram": "lamplighter-suspend",
     "ResumeFailProgram": "lamplighter-resume-fail",
 }
+# slurm.conf(5), and Slurm's power_save.c
+_WITHOUT = {
+    "ResumeProgram": "Slurm powers no node on or off",
+    "SuspendProgram": "Slurm powers no node on or off",
+    "ResumeFailProgram": "Lamplighter does not hear of a node that did not register in time",
+}
 # States and flags that we read began there (schemas/snapshot.py).
 _OLDEST = (21, 8)
 PROLOG = "lamplighter-prolog"
@@ -95,7 +101,7 @@ def _program(parameter: str, path: str, program: str) -> Iterator[Finding]:
     """Whether a parameter names our program."""
     remedy = f"{parameter}={PROGRAMS / program} in slurm.conf"
     if not path:
-        yield wrong("program", f"{parameter} is not set", remedy)
+        yield wrong("program", f"{parameter} is not set: {_WITHOUT[parameter]}", remedy)
     elif Path(path.split(maxsplit=1)[0]).name != program:
         yield wrong("program", f"{parameter} is {path}, not {program}", remedy)
 
