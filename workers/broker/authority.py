@@ -89,12 +89,12 @@ def _sender_problem(delivery: Delivery, sender: str | None, users: BrokerUsers) 
         return _letter_problem(delivery, sender, users)
     if delivery.exchange != REQUEUE:
         return _unless_allowed(users, delivery.user_id, delivery.exchange, key)
+    if key == NOTIFY_AGAIN:
+        return _unless_allowed(users, delivery.user_id, REQUEUE, key)
     # from a retry tier, or replayed
     role = users.role(delivery.user_id)
     if role is None or not (may_say(role, REQUEUE, key) or may_say(role, _TIER, key)):
         return _refused(delivery.user_id, REQUEUE, key)
-    if key == NOTIFY_AGAIN:
-        return None
     return _unless_allowed(users, sender, COMMANDS, key)
 
 
