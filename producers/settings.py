@@ -153,7 +153,9 @@ def _broker(broker: TomlTable, role: Role) -> BrokerSettings:
     insecure = broker.flag("insecure")
     instead = "write it into a file, and password_file, or [broker.users]"
     for url in urls:
-        if (problem := address_problem(url, insecure=insecure, instead=instead)) is not None:
+        if (
+            problem := address_problem(url, insecure=insecure, instead=instead, user=True)
+        ) is not None:
             raise broker.wrong(field, problem)
     return BrokerSettings(urls, **paths, users=users, role=role, insecure=insecure)
 
